@@ -1,0 +1,158 @@
+"""What goes wrong, as a tree; each error carries what its receiver needs to act.
+
+ChatError                    message (what, why), hint (what to do), kind, exit_code
+├── UsageError               2  a flag, a command or an argument is wrong
+│   ├── ConfigError          2  the configuration cannot be used; says the file and line
+│   └── SessionNotFound      2
+├── ProviderError            1  a provider did not answer; retryable, retry_after
+│   ├── ConnectFailed           no connection, or it ended before the answer began; retryable
+│   ├── AuthFailed              no key, or a wrong one
+│   ├── ModelNotFound
+│   ├── RateLimited             retryable, with the provider's own delay
+│   ├── QuotaExhausted          waiting does not heal it
+│   ├── Overloaded              503, 529, a server that is loading; retryable
+│   ├── ContextTooLong          the prompt does not fit the model's window
+│   ├── BadRequest              the provider refused the request
+│   │   └── Unsupported         the model has no such ability; `feature` names it
+│   ├── BadResponse             what came was not the provider's protocol
+│   └── StreamBroken         3  the reply broke off after it had begun; the text so far is kept
+├── StoreError               1  sessions cannot be read or written
+│   ├── StoreBusy               another program holds the database
+│   ├── StoreFull               no room on the disk, or not allowed to write
+│   ├── StoreDamaged            not a database, or a broken one
+│   └── StoreTooNew             made by a newer version of this program
+└── ToolError                   a tool failed; becomes the model's error result
+"""
+
+from __future__ import annotations
+
+
+class ChatError(Exception):
+    """Base of everything that can go wrong in a known way. Anything else is a bug and keeps its traceback."""
+
+    kind = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ChatError):
+    kind = "usage"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    kind = "config"
+
+
+class SessionNotFound(UsageError):
+    kind = "session_not_found"
+
+
+class ProviderError(ChatError):
+    """A provider did not answer. `retry_after` is the delay in seconds that the provider itself asked for."""
+
+    kind = "provider"
+    retryable = False
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: float | None = None, status: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+        self.status = status
+
+
+class ConnectFailed(ProviderError):
+    kind = "connection"
+    retryable = True
+
+
+class AuthFailed(ProviderError):
+    kind = "authentication"
+
+
+class ModelNotFound(ProviderError):
+    kind = "model_not_found"
+
+
+class RateLimited(ProviderError):
+    kind = "rate_limit"
+    retryable = True
+
+
+class QuotaExhausted(ProviderError):
+    kind = "quota"
+
+
+class Overloaded(ProviderError):
+    kind = "overloaded"
+    retryable = True
+
+
+class ContextTooLong(ProviderError):
+    """`limit` and `needed` are tokens, where the provider said them."""
+
+    kind = "context_too_long"
+
+    def __init__(self, message: str, hint: str = "", *, limit: int | None = None, needed: int | None = None,
+                 status: int | None = None) -> None:
+        super().__init__(message, hint, status=status)
+        self.limit = limit
+        self.needed = needed
+
+
+class BadRequest(ProviderError):
+    kind = "bad_request"
+
+
+class Unsupported(BadRequest):
+    """`feature` is tools, thinking, vision, or the name of the refused parameter."""
+
+    kind = "unsupported"
+
+    def __init__(self, message: str, hint: str = "", *, feature: str, status: int | None = None) -> None:
+        super().__init__(message, hint, status=status)
+        self.feature = feature
+
+
+class BadResponse(ProviderError):
+    kind = "bad_response"
+    retryable = True
+
+
+class StreamBroken(ProviderError):
+    """The reply broke off. `cause` is an error that the provider reported inside the stream, if it did."""
+
+    kind = "stream_broken"
+    exit_code = 3
+    retryable = True
+
+    def __init__(self, message: str, hint: str = "", *, cause: ProviderError | None = None) -> None:
+        super().__init__(message, hint, retry_after=cause.retry_after if cause else None)
+        self.cause = cause
+
+
+class StoreError(ChatError):
+    kind = "store"
+
+
+class StoreBusy(StoreError):
+    kind = "store_busy"
+
+
+class StoreFull(StoreError):
+    kind = "store_full"
+
+
+class StoreDamaged(StoreError):
+    kind = "store_damaged"
+
+
+class StoreTooNew(StoreError):
+    kind = "store_too_new"
+
+
+class ToolError(ChatError):
+    kind = "tool"

@@ -1,0 +1,160 @@
+"""What happens while a turn runs, as a closed union in two layers.
+
+A provider's stream yields deltas, in the order in which they arrived:
+
+    (TextDelta | ThinkingDelta | ToolCallDelta)*  Usage*  Finish
+
+`Finish` is the last delta of a reply that is known to be whole, and a stream without it was cut off. A `Usage`
+replaces the one before it. One network read gives at most one delta per part (adjacent pieces are joined), so
+a delta is also a frame: it is stored once and painted once.
+
+The turn passes text and thinking on and adds what its loop knows. For each call of the model:
+
+    (Retrying | ModelChanged | Notice)*  (TextDelta | ThinkingDelta)*  [Usage]  MessageAdded(assistant)
+    then, when the reply calls tools:  ToolRequested+  ToolFinished+  MessageAdded(tool)  and again from the top
+
+A turn that cannot go on ends by raising a ChatError; `Failed` is how that reaches a front end as an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import ChatError
+from core.messages import Extra, Finish, Message, ToolCall, ToolResult, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the answer. A new `part` number starts a new part; `extra` is merged into the part it belongs to."""
+
+    text: str
+    part: int = 0
+    extra: Extra | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """More of the reasoning, numbered like TextDelta."""
+
+    text: str
+    part: int = 0
+    extra: Extra | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of the tool call number `index`. `arguments` is appended (JSON text); id and name are set once."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    extra: Extra | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The reply is whole, or as whole as the provider made it; `detail` is the provider's own word for the reason."""
+
+    reason: Finish
+    detail: str = ""
+
+
+Delta = TextDelta | ThinkingDelta | ToolCallDelta | Usage | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequested:
+    """A call from a whole, valid message. It is run next, unless the tool rounds are used up."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    result: ToolResult
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """The same model is asked again in `delay` seconds; `attempt` is the number of the attempt to come."""
+
+    attempt: int
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """Another model answers from here on; both are written provider/model."""
+
+    old: str
+    new: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the person should know and need not act on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAdded:
+    """The conversation grew by this message; what was streamed before it is in it."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    error: ChatError
+
+
+Event = (
+    TextDelta | ThinkingDelta | Usage | ToolRequested | ToolFinished | Retrying | ModelChanged | Notice | MessageAdded | Failed
+)
+
+
+def to_dict(event: Event) -> dict[str, Any] | None:
+    """The event as one JSON object (NDJSON, server-sent events, docs), or None for one that is not reported alone."""
+    match event:
+        case TextDelta(text=text):
+            return {"event": "text", "text": text} if text else None
+        case ThinkingDelta(text=text):
+            return {"event": "thinking", "text": text} if text else None
+        case Usage():
+            return {"event": "usage", **usage_dict(event)}
+        case ToolRequested(call):
+            arguments: Any = dict(call.arguments) if call.invalid is None else call.invalid
+            return {"event": "tool_call", "id": call.id, "name": call.name, "arguments": arguments}
+        case ToolFinished(result, seconds):
+            return {"event": "tool_result", "id": result.id, "name": result.name, "content": result.content,
+                    "is_error": result.is_error, "seconds": round(seconds, 3)}
+        case Retrying(attempt, delay, reason):
+            return {"event": "retry", "attempt": attempt, "delay": round(delay, 3), "reason": reason}
+        case ModelChanged(old, new, reason):
+            return {"event": "model_changed", "from": old, "to": new, "reason": reason}
+        case Notice(text):
+            return {"event": "notice", "text": text}
+        case MessageAdded(message):
+            return message_dict(message) if message.role == "assistant" else None
+        case Failed(error):
+            return {"event": "error", "kind": error.kind, "message": error.message, "hint": error.hint}
+
+
+def usage_dict(usage: Usage) -> dict[str, Any]:
+    """The counts that the provider gave, and its own details beside them."""
+    known: Mapping[str, Any] = {
+        "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "cached_tokens": usage.cached_tokens,
+    }
+    return {name: value for name, value in known.items() if value is not None} | dict(usage.details or {})
+
+
+def message_dict(message: Message) -> dict[str, Any]:
+    return {"event": "message", "role": message.role, "text": message.text, "model": message.model, "finish": message.finish}

@@ -1,0 +1,117 @@
+"""What is said: the plain values that a conversation is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+# Why a reply ended. The first five come from the model; the last three say that the reply is not whole:
+# the person stopped it, the connection ended without an end marker, the provider reported an error.
+Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "interrupted", "truncated", "error"]
+FINISHES: tuple[str, ...] = get_args(Finish)
+
+# Provider-only data that must be sent back unchanged (signatures, ids, reasoning items), by dialect name:
+# {"anthropic": {"signature": "..."}}. Only the adapter of that dialect looks inside its own entry.
+Extra = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words meant for the reader. Empty text with `extra` stands for a provider's own block that we only carry."""
+
+    text: str
+    extra: Extra | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """Reasoning that the model showed. May be empty and still carry a signature in `extra`."""
+
+    text: str
+    extra: Extra | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model's wish to run a tool. `invalid` holds the raw text when it was no JSON object; `arguments` is then empty."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    invalid: str | None = None
+    extra: Extra | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool call gave; `id` is the call's."""
+
+    id: str
+    name: str
+    content: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture: `data` is base64 without a data-URI prefix, `media_type` such as image/png."""
+
+    media_type: str
+    data: str
+    name: str = ""
+
+
+Part = Text | Thinking | ToolCall | ToolResult | Image
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one model call as the provider counted them; None means that it did not say.
+
+    `input_tokens` is the whole prompt, cached tokens included. `details` holds the rest (durations, reasoning
+    tokens, cost) under the provider's names.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    details: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One entry of a conversation. `model` is written provider/model; usage and finish belong to replies."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    model: str | None = None
+    usage: Usage | None = None
+    finish: Finish | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def thinking(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, Thinking))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+
+    @property
+    def tool_results(self) -> tuple[ToolResult, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ToolResult))
+
+
+def user_message(text: str, images: tuple[Image, ...] = ()) -> Message:
+    return Message("user", (Text(text), *images))
+
+
+def tool_message(results: tuple[ToolResult, ...]) -> Message:
+    """All results of one round of calls, in the order of the calls."""
+    return Message("tool", results)

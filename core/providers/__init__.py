@@ -1,0 +1,170 @@
+"""The seam to every provider: one request in, one stream of deltas out.
+
+A provider is one file named after its wire dialect, with one class under `@dialect("name")`. It only translates:
+it does not print, sleep, retry, run tools or keep the conversation. It is loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from core.errors import UsageError
+from core.events import Delta
+from core.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model is told of it; `parameters` is a JSON Schema object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What every provider may be asked for; None leaves it to the provider. `raw` is passed on untranslated."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    think: bool | str | None = None
+    num_ctx: int | None = None
+    keep_alive: str | None = None
+    response_format: Any = None
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of a model. `messages` may hold system messages; `system` comes before all of them."""
+
+    model: str
+    messages: tuple[Message, ...]
+    system: str | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider is and how to get in. The key is only ever sent to the origin of `base_url`."""
+
+    base_url: str
+    key: str | None = None
+    host: str = ""                       # the row in hosts.py that this came from; also what errors call it
+    connect_timeout: float = 10.0        # seconds
+    idle_timeout: float = 300.0          # seconds without a byte, or without content
+    quirks: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a provider says of a model; None where it says nothing. Sizes are tokens, `size` is bytes."""
+
+    name: str
+    context_window: int | None = None
+    output_limit: int | None = None
+    size: int | None = None
+    capabilities: frozenset[str] | None = None   # of: tools, vision, thinking, completion, embedding, ...
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Provider(Protocol):
+    """What the rest of the program knows of a provider."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Ask, and yield what comes, in the order of core/events.py. Raise a ProviderError when it fails.
+
+        A stream that ends without an end marker raises StreamBroken. Closing the generator closes the connection.
+        """
+        ...
+
+    async def models(self) -> list[ModelInfo]:
+        """The models that can be asked. Raises like stream()."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class CanShow(Protocol):
+    """Can say what one model is able to do, more exactly than models()."""
+
+    async def show(self, model: str) -> ModelInfo: ...
+
+
+@runtime_checkable
+class CanPull(Protocol):
+    """Can fetch a model that it does not have."""
+
+    def pull(self, model: str) -> AsyncGenerator[PullProgress, None]: ...
+
+
+@runtime_checkable
+class CanCount(Protocol):
+    """Can count the tokens of a request before it is sent."""
+
+    async def count(self, request: Request) -> int: ...
+
+
+@runtime_checkable
+class CanCheck(Protocol):
+    """Can say in one call whether it is there and lets us in; returns a short description of itself."""
+
+    async def check(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """`completed` and `total` are bytes over all layers seen so far; 0 while unknown."""
+
+    status: str
+    completed: int = 0
+    total: int = 0
+
+
+Dialect = Callable[[Endpoint], Provider]
+_DIALECTS: dict[str, Dialect] = {}
+ENTRY_POINTS = "stream_chat.providers"
+
+
+def dialect(name: str) -> Callable[[Dialect], Dialect]:
+    """Register a class (or any callable) that makes a Provider out of an Endpoint."""
+    def register(factory: Dialect) -> Dialect:
+        _DIALECTS[name] = factory
+        return factory
+    return register
+
+
+def load_dialect(name: str) -> Dialect:
+    """Find a dialect by name: one of this package's files, else an installed entry point. Nothing else is imported."""
+    module = name.replace("-", "_")
+    if name not in _DIALECTS and module.isidentifier():
+        try:
+            importlib.import_module(f"core.providers.{module}")
+        except ModuleNotFoundError as problem:
+            if problem.name != f"core.providers.{module}":
+                raise
+            _load_entry_point(name)
+    if name not in _DIALECTS:
+        raise UsageError(f"There is no provider named {name!r}.", "--list-providers shows those there are.")
+    return _DIALECTS[name]
+
+
+def _load_entry_point(name: str) -> None:
+    from importlib.metadata import entry_points
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        loaded = point.load()
+        _DIALECTS.setdefault(name, loaded)

@@ -1,0 +1,49 @@
+"""The one gate to the screen: makes foreign text harmless without hiding anything of it."""
+
+from __future__ import annotations
+
+
+def _visible() -> dict[int, str]:
+    """Code point -> what is shown in its place.
+
+    C0 controls become their Unicode pictures; DEL, C1 and everything that steers a terminal or reorders text
+    without being seen becomes its code point in angle brackets.
+    """
+    table = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
+    table[0x7F] = "\u2421"
+    hidden = [
+        *range(0x80, 0xA0),        # C1 controls: 8-bit CSI, OSC, DCS ...
+        0x61C, 0x200E, 0x200F,     # Arabic letter mark, left-to-right and right-to-left marks
+        0x2028, 0x2029,            # line and paragraph separator
+        *range(0x202A, 0x202F),    # bidirectional embeddings and overrides
+        *range(0x2060, 0x2065),    # word joiner, invisible operators
+        *range(0x2066, 0x2070),    # bidirectional isolates, deprecated format characters
+        0xFEFF,                    # zero-width no-break space
+        *range(0xFFF9, 0xFFFC),    # interlinear annotation
+        *range(0xD800, 0xE000),    # lone surrogates: no terminal can be sent one
+        *range(0xE0000, 0xE0080),  # tag characters: text that nobody sees
+    ]
+    table.update({code: f"<U+{code:04X}>" for code in hidden})
+    return table
+
+
+_TABLE: dict[int, str] = {}
+
+
+def safe_text(text: str) -> str:
+    """Return `text` with only newline, tab and visible characters.
+
+    Works character by character, so the result never depends on how a stream was cut: safe_text(a + b) ==
+    safe_text(a) + safe_text(b).
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    if not _TABLE:
+        _TABLE.update(_visible())
+    return text.translate(_TABLE)
+
+
+def safe_line(text: str, limit: int = 0) -> str:
+    """The same for a place that has one line: line ends are shown too. `limit` > 0 shortens, with an ellipsis."""
+    line = safe_text(text).replace("\n", "\u2424").replace("\t", " ")
+    return line[: limit - 1] + "\u2026" if 0 < limit < len(line) else line

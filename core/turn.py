@@ -1,0 +1,252 @@
+"""One turn: ask the model, collect its reply, run the tools it calls, and ask again until it is done.
+
+Gets everything as arguments. Tools run at most once each, only from a whole and valid message; every call gets a
+result, so that a conversation is always one that a provider accepts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from core.errors import BadResponse, ProviderError, StreamBroken
+from core.events import (Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta,
+                         ToolCallDelta, ToolFinished, ToolRequested)
+from core.messages import Extra, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Usage, tool_message
+from core.providers import Request
+
+# What answers a request: one provider, or retries and fallbacks around several. It may say what it is doing.
+Response = Delta | Retrying | ModelChanged | Notice
+Respond = Callable[[Request], AsyncGenerator[Response, None]]
+RunTool = Callable[[ToolCall], Awaitable[ToolResult]]
+
+
+async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | None = None, *,
+                        model: str, rounds: int = 16) -> AsyncGenerator[Event, None]:
+    """Yield what happens, ending with a MessageAdded. Raises a ChatError when no answer, or only a part of one, came.
+
+    `model` is how the reply is signed (provider/model). `rounds` bounds how often tools are run; with 0, calls are
+    reported and the turn ends with them.
+    """
+    for round_number in range(rounds + 1):
+        reply: Message | None = None
+        async with aclosing(_ask(respond, request, model)) as events:
+            async for event in events:
+                yield event
+                match event:
+                    case ModelChanged(new=new):
+                        model = new
+                    case MessageAdded(message):
+                        reply = message
+        if reply is None or reply.finish != "tool_calls":
+            return
+        for call in reply.tool_calls:
+            yield ToolRequested(call)
+        if run_tool is None or rounds == 0:
+            return
+        if round_number == rounds:
+            results = tuple(ToolResult(call.id, call.name, "Not run: the limit of tool rounds is reached.", True)
+                            for call in reply.tool_calls)
+            yield MessageAdded(tool_message(results))
+            yield Notice(f"The model has called tools {rounds} times in this turn; it was stopped (--tool-rounds sets the limit).")
+            return
+        async with aclosing(_run_tools(reply.tool_calls, run_tool)) as finished:
+            results = ()
+            async for done in finished:
+                yield done
+                results += (done.result,)
+        answered = tool_message(in_call_order(reply.tool_calls, results))
+        yield MessageAdded(answered)
+        request = replace(request, messages=(*request.messages, reply, answered))
+
+
+async def _ask(respond: Respond, request: Request, model: str) -> AsyncGenerator[Event, None]:
+    """One call of the model: its events, then MessageAdded. A broken reply is added as far as it came; then the error goes on."""
+    reply = Reply()
+    try:
+        async with aclosing(respond(request)) as stream:
+            async for item in stream:
+                if isinstance(item, (Retrying, ModelChanged, Notice)):
+                    model = item.new if isinstance(item, ModelChanged) else model
+                    yield item
+                    continue
+                reply.add(item)
+                if isinstance(item, (TextDelta, ThinkingDelta)):
+                    yield item
+        if reply.finish is None:
+            raise StreamBroken("The answer ended without its end marker.")
+    except ProviderError as error:
+        if reply.begun:
+            yield MessageAdded(reply.broken(model, finish_of(error)))
+        raise
+    message = reply.message(model)
+    if message.usage is not None:
+        yield message.usage
+    yield MessageAdded(message)
+
+
+def finish_of(error: ProviderError) -> Finish:
+    """How a reply ended that this error cut: the provider said so itself, or the connection just stopped."""
+    return "truncated" if isinstance(error, StreamBroken) and error.cause is None else "error"
+
+
+async def _run_tools(calls: Sequence[ToolCall], run_tool: RunTool) -> AsyncGenerator[ToolFinished, None]:
+    """Run all calls at once and yield each as it finishes. Closing the generator cancels what still runs."""
+    async def timed(call: ToolCall) -> ToolFinished:
+        started = time.monotonic()
+        result = await run_tool(call)
+        return ToolFinished(result, time.monotonic() - started)
+
+    tasks = [asyncio.ensure_future(timed(call)) for call in calls]
+    try:
+        for finished in asyncio.as_completed(tasks):
+            yield await finished
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def in_call_order(calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> tuple[ToolResult, ...]:
+    """One result per call in the order of the calls, however they finished; ids may repeat."""
+    waiting = list(results)
+    ordered = []
+    for call in calls:
+        found = next(result for result in waiting if result.id == call.id)
+        waiting.remove(found)
+        ordered.append(found)
+    return tuple(ordered)
+
+
+def missing_results(messages: Sequence[Message]) -> Message | None:
+    """Results for calls at the end of a conversation that were never answered (the turn was interrupted), or None."""
+    for message in reversed(messages):
+        if message.role == "assistant":
+            calls = message.tool_calls
+            answered = [result for later in messages[messages.index(message) + 1:] for result in later.tool_results]
+            left = [call for call in calls if call.id not in {result.id for result in answered}]
+            results = tuple(ToolResult(call.id, call.name, "Interrupted before it finished.", True) for call in left)
+            return tool_message(results) if results else None
+        if message.role == "user":
+            return None
+    return None
+
+
+@dataclass(slots=True)
+class _OpenPart:
+    kind: type[Text] | type[Thinking]
+    number: int
+    pieces: list[str]
+    extra: dict[str, object]
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    extra: Extra | None = None
+
+
+class Reply:
+    """Collects deltas into one message."""
+
+    def __init__(self) -> None:
+        self._parts: list[_OpenPart | _OpenCall] = []
+        self._calls: dict[int, _OpenCall] = {}
+        self.usage: Usage | None = None
+        self.finish: Finish | None = None
+
+    @property
+    def begun(self) -> bool:
+        """True once there is something to keep."""
+        return bool(self._parts)
+
+    def add(self, delta: Delta) -> None:
+        match delta:
+            case TextDelta(text, part, extra):
+                self._add_words(Text, text, part, extra)
+            case ThinkingDelta(text, part, extra):
+                self._add_words(Thinking, text, part, extra)
+            case ToolCallDelta():
+                self._add_call(delta)
+            case Usage():
+                self.usage = delta
+            case Finished(reason):
+                self.finish = reason
+
+    def _add_words(self, kind: type[Text] | type[Thinking], text: str, number: int, extra: Extra | None) -> None:
+        last = self._parts[-1] if self._parts else None
+        if not (isinstance(last, _OpenPart) and last.kind is kind and last.number == number):
+            last = next((part for part in self._parts
+                         if number and isinstance(part, _OpenPart) and part.kind is kind and part.number == number), None)
+        if last is None:
+            if not text and not extra:
+                return
+            last = _OpenPart(kind, number, [], {})
+            self._parts.append(last)
+        last.pieces.append(text)
+        merge_extra(last.extra, extra)
+
+    def _add_call(self, delta: ToolCallDelta) -> None:
+        call = self._calls.get(delta.index)
+        if call is None:
+            call = self._calls[delta.index] = _OpenCall()
+            self._parts.append(call)
+        call.id = call.id or delta.id
+        call.name = call.name or delta.name
+        call.arguments += delta.arguments
+        if delta.extra:
+            call.extra = {**(call.extra or {}), **delta.extra}
+
+    def message(self, model: str) -> Message:
+        """The whole reply. Tool calls decide the finish: several providers say `stop` although they call tools."""
+        if not any(call.name for call in self._calls.values()) and self._calls:
+            raise BadResponse("The model called a tool without naming it.")
+        parts = self._closed(with_calls=True)
+        finish = self.finish
+        if finish == "stop" and self._calls:
+            finish = "tool_calls"
+        if finish == "tool_calls" and not self._calls:
+            finish = "stop"
+        if finish != "tool_calls":
+            parts = tuple(part for part in parts if not isinstance(part, ToolCall))
+        return Message("assistant", parts, model, self.usage, finish)
+
+    def broken(self, model: str, finish: Finish) -> Message:
+        """What came of a reply that was cut. Its tool calls are left out: they may not be whole."""
+        return Message("assistant", self._closed(with_calls=False), model, self.usage, finish)
+
+    def _closed(self, *, with_calls: bool) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        for number, part in enumerate(self._parts):
+            if isinstance(part, _OpenPart):
+                parts.append(part.kind("".join(part.pieces), part.extra or None))
+            elif with_calls and part.name:
+                parts.append(_close_call(part, number))
+        return tuple(parts)
+
+
+def merge_extra(into: dict[str, object], extra: Extra | None) -> None:
+    """Add provider-only data to a part: entries of the same dialect are joined key by key, the newest value wins."""
+    for name, value in (extra or {}).items():
+        held = into.get(name)
+        into[name] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+
+
+def _close_call(call: _OpenCall, number: int) -> ToolCall:
+    """Parse the arguments. Nothing at all and JSON null mean a call without arguments (Anthropic, Groq)."""
+    identity = call.id or f"call_{number}"
+    try:
+        arguments = json.loads(call.arguments) if call.arguments.strip() else {}
+    except (ValueError, RecursionError):
+        return ToolCall(identity, call.name, {}, call.arguments, call.extra)
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict):
+        return ToolCall(identity, call.name, {}, call.arguments, call.extra)
+    return ToolCall(identity, call.name, arguments, None, call.extra)

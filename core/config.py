@@ -73,7 +73,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Sessions", "list_sessions", bool, False, "list saved sessions, newest first", in_file=False),
     Setting("Sessions", "limit", int, 0, "with --list-sessions: at most this many (0: all)", low=0, in_file=False),
     Setting("Sessions", "export_session", str, None, "write out a session", metavar="ID", in_file=False),
-    Setting("Sessions", "format", str, "markdown", "format of the export", choices=FORMATS, metavar="FORMAT", flags="-f --format"),
+    Setting("Sessions", "format", str, "markdown", "format of the export", choices=FORMATS, metavar="FORMAT",
+            flags="-f --format"),
     Setting("Sessions", "output", str, None, "file for the export (otherwise it is printed)", flags="-o --output", metavar="FILE",
             in_file=False),
     Setting("Sessions", "csv_raw", bool, False, "export CSV cells as they are, also those that a spreadsheet would run"),
@@ -84,7 +85,8 @@ SETTINGS: tuple[Setting, ...] = (
     # ---- tools and context
     Setting("Tools and context", "experimental", bool, False, "let the model call the built-in tools that are safe without asking",
             env="EXPERIMENTAL"),
-    Setting("Tools and context", "experimental_websearch", bool, False, "let the model search the web", env="EXPERIMENTAL_WEBSEARCH"),
+    Setting("Tools and context", "experimental_websearch", bool, False, "let the model search the web",
+            env="EXPERIMENTAL_WEBSEARCH"),
     Setting("Tools and context", "tools", list, (), "let the model call these tools", metavar="NAME,..."),
     Setting("Tools and context", "tool_rounds", int, 16, "how often a turn may call tools (0: report calls, run nothing)", low=0),
     Setting("Tools and context", "context", list, (), "files and directories (or db) that the model should know; repeatable",
@@ -94,7 +96,8 @@ SETTINGS: tuple[Setting, ...] = (
     # ---- when things go wrong
     Setting("Failures", "model_fallbacks", list, (), "models to ask when the first cannot answer", env="OLLAMA_MODEL_FALLBACKS",
             metavar="NAME,..."),
-    Setting("Failures", "retry_max_attempts", int, 3, "how often one model is asked before giving up", env="RETRY_MAX_ATTEMPTS", low=1),
+    Setting("Failures", "retry_max_attempts", int, 3, "how often one model is asked before giving up", env="RETRY_MAX_ATTEMPTS",
+            low=1),
     Setting("Failures", "retry_initial_delay", float, 1.0, "seconds before the second attempt", env="RETRY_INITIAL_DELAY", low=0),
     Setting("Failures", "retry_max_delay", float, 30.0, "longest wait between attempts, in seconds", env="RETRY_MAX_DELAY", low=0),
     Setting("Failures", "retry_multiplier", float, 2.0, "how much longer each wait is", env="RETRY_MULTIPLIER", low=1),
@@ -105,7 +108,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Demo provider", "demo_delay", float, None, "seconds between its words", low=0),
     # ---- the program itself
     Setting("Program", "config", str, None, "configuration file", env="STREAM_CHAT_CONFIG", metavar="FILE", in_file=False),
-    Setting("Program", "debug", str, None, "append a log of what the program does to this file", env="STREAM_CHAT_DEBUG", metavar="FILE"),
+    Setting("Program", "debug", str, None, "append a log of what the program does to this file", env="STREAM_CHAT_DEBUG",
+            metavar="FILE"),
     Setting("Program", "help", bool, False, "show this text", flags="-h --help", in_file=False),
     Setting("Program", "version", bool, False, "show the version", flags="-V --version", in_file=False),
 )

@@ -70,8 +70,8 @@ async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, bo
         response = await client.send(request, stream=True)
     try:
         if 300 <= response.status_code < 400:
-            raise BadResponse(f"{endpoint.host or endpoint.base_url} redirects elsewhere ({response.status_code}), which is not followed: "
-                              "it would carry the key along.", "Set --base-url to the final address.", status=response.status_code)
+            raise BadResponse(f"{endpoint.base_url} redirects elsewhere ({response.status_code}), which is not followed: the key "
+                              "would go along.", "Set --base-url to the final address.", status=response.status_code)
         if response.status_code >= 400:
             raise error_from(response.status_code, response.headers, await _read_limited(response, endpoint))
         yield response

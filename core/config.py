@@ -20,21 +20,22 @@ if TYPE_CHECKING:
 class Setting:
     """One row: how a setting is named in each place, what it takes and what it is for.
 
-    `kind` is str, int, float, bool, list (comma-separated, repeatable) or dict (key=value, repeatable; a mapping in the
-    file). `group` heads the rows in --help; the group "" is not set by users but by the program that this one succeeds.
+    `kind` is str, int, float, bool, list (repeatable; comma-separated unless `split` is off) or dict (key=value,
+    repeatable; a mapping in the file). `group` heads the rows in --help. `value_if_bare` is what the flag means alone.
     """
 
     __slots__ = ("name", "flags", "kind", "default", "help", "group", "metavar", "env", "choices", "low", "high", "value_if_bare",
-                 "in_file")
+                 "in_file", "split")
 
     def __init__(self, group: str, name: str, kind: type, default: Any, help: str, *, flags: str = "", env: str = "",
                  metavar: str = "", choices: Sequence[str] = (), low: float | None = None, high: float | None = None,
-                 value_if_bare: Any = None, in_file: bool = True) -> None:
+                 value_if_bare: Any = None, in_file: bool = True, split: bool = True) -> None:
         self.group, self.name, self.kind, self.default, self.help = group, name, kind, default, help
         self.flags = tuple(flags.split()) if flags else ("--" + name.replace("_", "-"),)
         self.env = tuple(env.split())
         self.metavar = metavar or {int: "N", float: "X", list: "A,B", dict: "KEY=VALUE"}.get(kind, "TEXT")
-        self.choices, self.low, self.high, self.value_if_bare, self.in_file = tuple(choices), low, high, value_if_bare, in_file
+        self.choices, self.low, self.high, self.value_if_bare = tuple(choices), low, high, value_if_bare
+        self.in_file, self.split = in_file, split
 
 
 FORMATS = ("json", "csv", "text", "sql", "markdown")
@@ -53,7 +54,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Model", "top_p", float, None, "nucleus sampling", low=0, high=1),
     Setting("Model", "seed", int, None, "seed, where the provider has one"),
     Setting("Model", "max_tokens", int, None, "longest answer, in tokens", low=1),
-    Setting("Model", "stop", list, (), "text at which the answer ends; repeatable", metavar="TEXT"),
+    Setting("Model", "stop", list, (), "text at which the answer ends; repeatable", metavar="TEXT", split=False),
     Setting("Model", "think", str, None, "thinking: on, off, or an effort", choices=("on", "off", "low", "medium", "high", "max"),
             metavar="HOW", value_if_bare="on"),
     Setting("Model", "num_ctx", int, None, "context window to ask the server for, in tokens (Ollama)", low=1),
@@ -171,6 +172,8 @@ def parse_value(row: Setting, text: str, where: str) -> Any:
     """Turn text into the setting's type. Raises UsageError naming `where` it stood."""
     if row.kind is bool:
         return _parse_bool(text, where)
+    if row.kind is list and not row.split:
+        return (text,)
     if row.kind is list:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if row.kind is dict:

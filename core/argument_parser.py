@@ -1,0 +1,126 @@
+"""Turns the command line into Settings, and the table of settings into --help."""
+
+from __future__ import annotations
+
+from core.config import SETTINGS, Setting, Settings, load_settings, parse_value, rows_by_group
+from core.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from typing import Any, NoReturn
+
+USAGE = """\
+usage: stream-chat [options] [prompt ...]
+
+With a prompt (or text on standard input) it prints one answer and exits; otherwise it opens a chat.
+"""
+EXAMPLES = """\
+examples:
+  stream-chat                                  a chat in the terminal
+  stream-chat "why is the sky blue?"           one answer
+  cat log | stream-chat "what failed?"         with what stands on standard input
+  stream-chat -m llama3 --experimental         let the model call tools
+  stream-chat --continue                       go on where you left off
+"""
+
+
+def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Read flags, environment and configuration file. Raises UsageError (exit code 2)."""
+    words = list(argv)
+    options = words[: words.index("--")] if "--" in words else words
+    if "-h" in options or "--help" in options:
+        return Settings({"help": True}, environment=environment)
+    parsed = vars(_parser().parse_args(_fill_bare_flags(words)))
+    prompt = " ".join(parsed.pop("prompt"))
+    flags = {name: _joined(value) for name, value in parsed.items()}
+    return load_settings(flags, environment, prompt=prompt)
+
+
+def _joined(value: Any) -> Any:
+    """A repeated flag comes as a list of what each occurrence gave."""
+    if isinstance(value, list):
+        if isinstance(value[0], dict):
+            return {key: entry for each in value for key, entry in each.items()}
+        return tuple(item for each in value for item in each)
+    return value
+
+
+def _fill_bare_flags(words: list[str]) -> list[str]:
+    """`--think "a question"`: the question is the prompt, not the value of the flag."""
+    bare = {flag: row for row in SETTINGS if row.value_if_bare is not None for flag in row.flags}
+    filled = []
+    for word, following in zip(words, [*words[1:], ""]):
+        row = bare.get(word)
+        filled.append(f"{word}={row.value_if_bare}" if row and following not in row.choices else word)
+    return filled
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UsageError(message[:1].upper() + message[1:] + ".", "stream-chat --help lists what there is.")
+
+    parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("prompt", nargs="*", default=[])
+    for row in SETTINGS:
+        _add(parser, row)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, row: Setting) -> None:
+    import argparse
+    if row.kind is bool:
+        negatable = row.flags if not row.in_file else (*row.flags, *(f"--no-{flag[2:]}" for flag in row.flags if flag[:2] == "--"))
+        parser.add_argument(*row.flags, dest=row.name, action="store_const", const=True)
+        for flag in negatable[len(row.flags):]:
+            parser.add_argument(flag, dest=row.name, action="store_const", const=False)
+        return
+
+    def read(text: str) -> Any:
+        return parse_value(row, text, row.flags[-1])
+
+    action = "append" if row.kind in (list, dict) else "store"
+    parser.add_argument(*row.flags, dest=row.name, action=action, type=read, default=argparse.SUPPRESS)
+
+
+def help_text(width: int = 100) -> str:
+    """The whole of --help. Made by hand: argparse's own formatter takes 15 ms and cannot group by what people want to do."""
+    lines = [USAGE]
+    for group, rows in rows_by_group():
+        lines.append(f"{group}:")
+        for row in rows:
+            lines.extend(_help_lines(row, width))
+        lines.append("")
+    lines.append(EXAMPLES)
+    lines.append("Every option can also be set in the configuration file or, where one is named, by an environment\n"
+                 "variable: docs/settings.md lists them all.")
+    return "\n".join(lines)
+
+
+def _help_lines(row: Setting, width: int) -> list[str]:
+    flags = [f"--[no-]{flag[2:]}" if row.kind is bool and row.in_file and row.default is True else flag for flag in row.flags]
+    value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
+    left = "  " + ", ".join(flags) + value
+    text = row.help + (f" ({', '.join(row.choices)})" if row.choices and len(row.choices) < 6 else "") + _default_note(row)
+    lines = _wrapped(text, width - 34)
+    if len(left) > 32:
+        return [left, *(" " * 34 + line for line in lines)]
+    return [left.ljust(34) + lines[0], *(" " * 34 + line for line in lines[1:])]
+
+
+def _default_note(row: Setting) -> str:
+    return "" if row.kind is bool or row.default in (None, (), {}, "", 0) else f" [{row.default}]"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines

@@ -29,11 +29,12 @@ examples:
 def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Read flags, environment and configuration file. Raises UsageError (exit code 2)."""
     words = list(argv)
-    options = words[: words.index("--")] if "--" in words else words
+    end = words.index("--") if "--" in words else len(words)
+    options, literal = words[:end], words[end + 1:]
     if "-h" in options or "--help" in options:
         return Settings({"help": True}, environment=environment)
-    parsed = vars(_parser().parse_args(_fill_bare_flags(words)))
-    prompt = " ".join(parsed.pop("prompt"))
+    parsed = vars(_parser().parse_intermixed_args(_fill_bare_flags(options)))
+    prompt = " ".join([*parsed.pop("prompt"), *literal])
     flags = {name: _joined(value) for name, value in parsed.items()}
     return load_settings(flags, environment, prompt=prompt)
 

@@ -1,0 +1,143 @@
+"""The slash commands. Each is one function: its name is the command, its docstring is the help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from core.conversation import Chat
+from core.errors import UsageError
+from core.messages import Message
+from core.model_manager import parse_target
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows for people; a front end draws it. `note` stands under it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The model is to answer the conversation as it stands, or this message first."""
+
+    message: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The chat is over."""
+
+
+# What a command gives back to the front end: text or a table to show, something to do, or nothing.
+Outcome = str | Table | Again | Leave | None
+CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
+Completer = Callable[[Chat], Awaitable[Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    name: str
+    run: CommandFunction
+    usage: str
+    help: str
+    aliases: tuple[str, ...]
+    complete: Completer | None
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def command(*aliases: str, usage: str = "", complete: Completer | None = None) -> Callable[[CommandFunction], CommandFunction]:
+    """Register a function as a slash command. A trailing underscore in its name is dropped."""
+    def register(function: CommandFunction) -> CommandFunction:
+        name = function.__name__.rstrip("_").replace("_", "-")
+        COMMANDS[name] = Command(name, function, usage, inspect.getdoc(function) or "", aliases, complete)
+        return function
+    return register
+
+
+def find_command(word: str) -> Command | None:
+    """By name, alias or unambiguous beginning."""
+    if word in COMMANDS:
+        return COMMANDS[word]
+    named = [entry for entry in COMMANDS.values() if word in entry.aliases]
+    begun = [entry for entry in COMMANDS.values() if entry.name.startswith(word)]
+    found = named or begun
+    return found[0] if word and len(found) == 1 else None
+
+
+async def run_command(chat: Chat, line: str) -> Outcome:
+    """Run `/name argument`. Raises UsageError for an unknown name."""
+    word, _, argument = line.removeprefix("/").partition(" ")
+    found = find_command(word.lower())
+    if found is None:
+        close = get_close_matches(word, COMMANDS, n=1)
+        raise UsageError(f"There is no command /{word}.", f"Did you mean /{close[0]}?" if close else "/help lists them.")
+    return await found.run(chat, argument.strip())
+
+
+@command("?", usage="[COMMAND]")
+async def help(chat: Chat, argument: str) -> Outcome:
+    """List the commands, or explain one."""
+    if argument:
+        found = find_command(argument.removeprefix("/"))
+        if found is None:
+            raise UsageError(f"There is no command {argument}.", "/help lists them.")
+        names = ", ".join(f"/{name}" for name in (found.name, *found.aliases))
+        return f"{names} {found.usage}".strip() + f"\n{found.help}"
+    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in COMMANDS.values())
+    return Table(("command", "what it does"), rows,
+                 "Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops a reply, Ctrl-D leaves.")
+
+
+async def _model_names(chat: Chat) -> Sequence[str]:
+    return [model.name for model in await chat.providers.open(chat.target.provider).models()]
+
+
+@command(usage="[NAME]", complete=_model_names)
+async def model(chat: Chat, argument: str) -> Outcome:
+    """Show or change the model; NAME may be written provider/model."""
+    if not argument:
+        return f"The model is {chat.target}."
+    target = parse_target(argument, chat.target.provider, chat.settings.providers)
+    chat.providers.open(target.provider)
+    chat.target = target
+    chat.session.set_model(str(target))
+    return f"The model is now {target}. The conversation goes on with it."
+
+
+@command()
+async def new(chat: Chat, argument: str) -> Outcome:
+    """Start a new session; the old one stays saved."""
+    old = chat.session
+    chat.session = old.new()
+    return f"A new session. The old one is {old.id}." if old.saved and old.messages else "A new session."
+
+
+@command()
+async def retry(chat: Chat, argument: str) -> Outcome:
+    """Ask the last question again; the reply it had stays saved."""
+    if chat.session.retry() is None:
+        raise UsageError("There is nothing to ask again yet.")
+    return Again()
+
+
+@command(usage="[TEXT | off]")
+async def system(chat: Chat, argument: str) -> Outcome:
+    """Show, set or (off) remove the system prompt."""
+    if not argument:
+        return f"System prompt: {chat.system}" if chat.system else "There is no system prompt."
+    chat.system = None if argument == "off" else argument
+    return "The system prompt is off." if argument == "off" else "The system prompt is set; it holds from the next answer on."
+
+
+@command("quit", "bye", "q")
+async def exit(chat: Chat, argument: str) -> Outcome:
+    """Leave; the session stays saved."""
+    return Leave()

@@ -1,0 +1,70 @@
+"""Signals: Ctrl-C stops what runs and keeps what came; SIGTERM and SIGHUP end the program in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Coroutine
+from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+AGAIN = 1.0   # seconds after which a further Ctrl-C cancels once more, should the first have been swallowed
+
+
+class Interrupted(Exception):
+    """The person stopped what was running."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM or SIGHUP; the code is the shell's 128 + signal number."""
+
+
+class Interrupts:
+    """Runs coroutines on one loop, one after the other, so that a signal ends the running one and not the program."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled_at = 0.0
+        self._ended_by: int | None = None
+        self._previous = {number: signal.signal(number, self._on_signal) for number in _signals()}
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's result. Raises Interrupted after Ctrl-C and Terminated after SIGTERM or SIGHUP."""
+        try:
+            return self._runner.run(self._watched(coroutine))
+        except asyncio.CancelledError:
+            if self._ended_by is not None:
+                raise Terminated(128 + self._ended_by) from None
+            raise Interrupted from None
+        finally:
+            self._task = None
+
+    async def _watched(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        self._cancelled_at = 0.0
+        self._task = asyncio.current_task()
+        return await coroutine
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGINT:
+            self._ended_by = number
+        task = self._task
+        if task is None or task.done():
+            if self._ended_by is not None:
+                raise Terminated(128 + self._ended_by)
+            raise KeyboardInterrupt
+        now = time.monotonic()
+        if now - self._cancelled_at > AGAIN:
+            self._cancelled_at = now
+            self._runner.get_loop().call_soon_threadsafe(task.cancel)
+
+    def close(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._runner.close()
+
+
+def _signals() -> list[int]:
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -1,0 +1,111 @@
+"""One answer and no conversation: to a pipe as plain text, to a program as JSON events, to a terminal as formatted text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TextIO
+
+from core.conversation import Chat
+from core.errors import ChatError, describe
+from core.events import Event, Failed, MessageAdded, TextDelta, message_dict, to_dict
+from core.interrupts import Interrupted, Interrupts
+from core.messages import Message
+from core.terminal import FINISH_NOTES, Painter, Screen, describe_event
+
+INCOMPLETE = ("length", "content_filter", "truncated", "error", "interrupted")
+EXIT_INCOMPLETE = 3
+EXIT_INTERRUPTED = 130
+
+
+def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO) -> int:
+    """NDJSON events on `out`; the last line is a message or an error. Returns the exit code."""
+    async def run() -> int:
+        code = 0
+        async with aclosing(chat.turn(message)) as events:
+            async for event in events:
+                _emit(out, to_dict(event))
+                code = _code_after(event, code)
+        return code
+    try:
+        return interrupts.run(run())
+    except Interrupted:
+        kept = _interrupted_reply(chat)
+        _emit(out, message_dict(kept) if kept else {"event": "error", "kind": "interrupted", "message": "Interrupted before an answer came.", "hint": ""})
+        return EXIT_INTERRUPTED
+    except ChatError as error:
+        _emit(out, to_dict(Failed(error)))
+        return error.exit_code
+
+
+def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO, err: TextIO) -> int:
+    """The answer's own characters on `out` as they come, everything else on `err`. Returns the exit code.
+
+    A pipe gets exactly what the model wrote: making it safe is for terminals.
+    """
+    async def run() -> int:
+        code, last = 0, "\n"
+        try:
+            async with aclosing(chat.turn(message)) as events:
+                async for event in events:
+                    last = _write_event(event, out, err) or last
+                    code = _code_after(event, code)
+        finally:
+            if not last.endswith("\n"):
+                out.write("\n")
+                out.flush()
+        return code
+    try:
+        return interrupts.run(run())
+    except Interrupted:
+        err.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    except ChatError as error:
+        err.write(describe(error) + "\n")
+        return error.exit_code
+
+
+def answer_in_terminal(chat: Chat, message: Message, interrupts: Interrupts, screen: Screen, err: TextIO) -> int:
+    """Formatted as in a chat. Returns the exit code."""
+    events: AsyncGenerator[Event, None] = chat.turn(message)
+    try:
+        last = interrupts.run(Painter(screen).paint(events))
+    except Interrupted:
+        screen.note("Stopped.")
+        return EXIT_INTERRUPTED
+    except ChatError as error:
+        err.write(describe(error) + "\n")
+        return error.exit_code
+    return EXIT_INCOMPLETE if last is not None and last.finish in INCOMPLETE else 0
+
+
+def _write_event(event: Event, out: TextIO, err: TextIO) -> str:
+    """Write it; return what went to `out`."""
+    if isinstance(event, TextDelta):
+        out.write(event.text)
+        out.flush()
+        return event.text
+    notes = describe_event(event)
+    if isinstance(event, MessageAdded) and event.message.finish in FINISH_NOTES:
+        notes.append(FINISH_NOTES[event.message.finish])
+    for line in notes:
+        err.write(line + "\n")
+    return ""
+
+
+def _code_after(event: Event, code: int) -> int:
+    if isinstance(event, MessageAdded) and event.message.role == "assistant":
+        return EXIT_INCOMPLETE if event.message.finish in INCOMPLETE else 0
+    return code
+
+
+def _interrupted_reply(chat: Chat) -> Message | None:
+    last = chat.session.messages[-1] if chat.session.messages else None
+    return last if last is not None and last.role == "assistant" and last.finish == "interrupted" else None
+
+
+def _emit(out: TextIO, record: dict[str, object] | None) -> None:
+    if record is not None:
+        out.write(json.dumps(record) + "\n")
+        out.flush()

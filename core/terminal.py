@@ -1,0 +1,286 @@
+"""The chat in a terminal: a prompt, commands, and replies painted as they stream."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import TextIO
+
+from core.commands import Again, Leave, Outcome, Table, run_command
+from core.config import Settings, data_directory
+from core.conversation import Chat
+from core.errors import ChatError, StreamBroken, describe
+from core.events import (Event, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, ToolFinished,
+                         ToolRequested)
+from core.interrupts import Interrupted, Interrupts
+from core.messages import Message, user_message
+from core.safe_text import safe_line, safe_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.rendering import MarkdownStream, PlainStream, ThinkingStream
+
+FINISH_NOTES = {
+    "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask it to go on.",
+    "content_filter": "The provider's filter stopped the answer.",
+    "refusal": "The model refused to answer.",
+}
+
+
+class Screen:
+    """A terminal to write to: its size, its abilities, and one method that every word goes through."""
+
+    def __init__(self, out: TextIO, settings: Settings) -> None:
+        self._out = out
+        environment: Mapping[str, str] = settings.environment
+        self.dumb = environment.get("TERM", "") in ("dumb", "")
+        wanted = settings.color
+        self.color = wanted == "always" or wanted == "auto" and not environment.get("NO_COLOR") and not self.dumb
+        self.markdown = settings.markdown and not self.dumb
+        self.show_thinking = settings.show_thinking
+
+    def write(self, text: str) -> None:
+        """Text that is safe already: our own, or from a stream of core.rendering."""
+        self._out.write(text)
+        self._out.flush()
+
+    def width(self) -> int:
+        return max(20, shutil.get_terminal_size((80, 24)).columns)
+
+    def height(self) -> int:
+        return max(4, shutil.get_terminal_size((80, 24)).lines)
+
+    def line(self, text: str, style: str = "") -> None:
+        """A line of ours that may quote foreign text."""
+        safe = safe_text(text)
+        self.write(f"\x1b[{style}m{safe}\x1b[0m\n" if style and self.color else f"{safe}\n")
+
+    def note(self, text: str) -> None:
+        self.line(text, "2")
+
+    def error(self, error: ChatError) -> None:
+        self.line(describe(error), "31")
+
+    def reply_stream(self) -> MarkdownStream | PlainStream:
+        from core.rendering import MarkdownStream, PlainStream
+        if not self.markdown:
+            return PlainStream(self.write)
+        return MarkdownStream(self.write, self.width, self.height, color=self.color)
+
+    def thinking_stream(self) -> ThinkingStream:
+        from core.rendering import ThinkingStream
+        return ThinkingStream(self.write, self.width, self.height, color=self.color, folded=not self.show_thinking)
+
+
+class Painter:
+    """Paints the events of one turn."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._text: MarkdownStream | PlainStream | None = None
+        self._thinking: ThinkingStream | None = None
+
+    async def paint(self, events: AsyncGenerator[Event, None]) -> Message | None:
+        """Consume the events; return the last reply. Whatever ends the turn, what came is on the screen."""
+        last: Message | None = None
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    self.show(event)
+                    if isinstance(event, MessageAdded) and event.message.role == "assistant":
+                        last = event.message
+        except (BrokenPipeError, ValueError):
+            raise
+        except BaseException:
+            self.end(broken=True)
+            raise
+        self.end()
+        return last
+
+    def show(self, event: Event) -> None:
+        match event:
+            case TextDelta(text=text):
+                self._end_thinking()
+                self._text = self._text or self._screen.reply_stream()
+                self._text.feed(text)
+            case ThinkingDelta(text=text):
+                self._end_text()
+                self._thinking = self._thinking or self._screen.thinking_stream()
+                self._thinking.feed(text)
+            case MessageAdded(message):
+                self.end(broken=message.finish in ("truncated", "error", "interrupted"))
+                if message.finish in FINISH_NOTES:
+                    self._screen.note(FINISH_NOTES[message.finish])
+            case _:
+                self.end()
+                for line in describe_event(event):
+                    self._screen.note(line)
+
+    def end(self, *, broken: bool = False) -> None:
+        """Close what is open. `broken`: the text stopped in the middle of something."""
+        self._end_thinking()
+        self._end_text(broken=broken)
+
+    def _end_thinking(self) -> None:
+        if self._thinking is not None:
+            self._thinking.finish()
+            self._thinking = None
+
+    def _end_text(self, *, broken: bool = False) -> None:
+        if self._text is not None:
+            stream, self._text = self._text, None
+            if broken:
+                stream.interrupt()
+            else:
+                stream.finish()
+
+
+def describe_event(event: Event) -> list[str]:
+    """What happened beside the answer, in lines for a person; foreign text in them is made safe."""
+    match event:
+        case Retrying(attempt, delay, reason):
+            return [f"{safe_line(reason, 200)} Attempt {attempt} in {delay:.1f} s."]
+        case ModelChanged(old, new, reason):
+            return [f"{safe_line(reason, 200)} {safe_line(new)} answers instead of {safe_line(old)}."]
+        case Notice(text):
+            return [safe_text(text)]
+        case ToolRequested(call):
+            import json
+            arguments = json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None else call.invalid
+            return [f"\u2192 {safe_line(call.name)} {safe_line(arguments)}"]
+        case ToolFinished(result, seconds):
+            size = f"{len(result.content):,} characters"
+            what = f"failed: {safe_line(result.content, 200)}" if result.is_error else size
+            return [f"\u2190 {safe_line(result.name)} {what}, {seconds:.1f} s"]
+    return []
+
+
+# ---- the loop
+
+def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader) -> None:
+    """Read, answer, repeat, until the person leaves. No failure of a turn ends the chat."""
+    while True:
+        try:
+            line = reader.read(chat)
+        except (EOFError, KeyboardInterrupt):
+            screen.write("\n")
+            return
+        if not line.strip():
+            continue
+        try:
+            if line.startswith("/") and not line.startswith("//"):
+                outcome = interrupts.run(run_command(chat, line))
+                if isinstance(outcome, Leave):
+                    return
+                show_outcome(chat, screen, interrupts, outcome)
+            else:
+                take_turn(chat, screen, interrupts, user_message(line.removeprefix("/") if line.startswith("//") else line))
+        except Interrupted:
+            screen.note("Stopped.")
+        except ChatError as error:
+            screen.error(error)
+
+
+def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
+    match outcome:
+        case str(text):
+            screen.line(text)
+        case Table():
+            show_table(screen, outcome)
+        case Again(message):
+            take_turn(chat, screen, interrupts, message)
+
+
+def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, message: Message | None) -> None:
+    """One turn, or (message None) another answer to the conversation as it stands."""
+    painter = Painter(screen)
+    try:
+        interrupts.run(painter.paint(chat.answer() if message is None else chat.turn(message)))
+    except Interrupted:
+        screen.note("Stopped. What came is kept; go on as you like.")
+    except StreamBroken as error:
+        screen.error(error)
+        screen.note("What came is kept. /retry asks again.")
+
+
+def show_table(screen: Screen, table: Table) -> None:
+    """Columns as wide as they need; the last one wraps."""
+    cells = [tuple(safe_line(cell) for cell in row) for row in table.rows]
+    widths = [max(len(row[index]) for row in (table.columns, *cells)) for index in range(len(table.columns) - 1)]
+    left = sum(widths) + 2 * len(widths)
+    room = max(20, screen.width() - left - 1)
+    screen.line("  ".join([*(name.ljust(width) for name, width in zip(table.columns, widths)), table.columns[-1]]), "1")
+    for row in cells:
+        lines = _wrapped(row[-1], room)
+        screen.line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), lines[0]]))
+        for line in lines[1:]:
+            screen.line(" " * left + line)
+    if table.note:
+        screen.note(table.note)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    import textwrap
+    return textwrap.wrap(text, width) or [""]
+
+
+# ---- reading what the person types
+
+class Reader:
+    """Lines from a terminal without abilities: no history, no editing."""
+
+    def read(self, chat: Chat) -> str:
+        return input("> ")
+
+
+class PromptReader(Reader):
+    """History, multi-line input and completion by prompt_toolkit, which takes 80 ms to import."""
+
+    def __init__(self, settings: Settings, *, color: bool) -> None:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.history import FileHistory, InMemoryHistory
+        from prompt_toolkit.key_binding import KeyBindings
+        keys = KeyBindings()
+        keys.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
+        keys.add("c-j")(lambda event: event.current_buffer.insert_text("\n"))
+        keys.add("enter")(lambda event: event.current_buffer.validate_and_handle())
+
+        @keys.add("c-c")
+        def _(event: object) -> None:
+            """With text typed, Ctrl-C clears it; on an empty line it leaves."""
+            buffer = event.current_buffer  # type: ignore[attr-defined]  # prompt_toolkit passes its KeyPressEvent
+            if buffer.text:
+                buffer.reset()
+            else:
+                event.app.exit(exception=KeyboardInterrupt)  # type: ignore[attr-defined]  # likewise
+
+        path = _history_file(settings)
+        self._session: PromptSession[str] = PromptSession(
+            history=FileHistory(path) if path else InMemoryHistory(), multiline=True, key_bindings=keys,
+            complete_while_typing=False, enable_open_in_editor=True)
+        self._prompt = [("ansigreen bold", "> ")] if color else "> "
+
+    def read(self, chat: Chat) -> str:
+        from core.completion import ChatCompleter
+        return self._session.prompt(self._prompt, prompt_continuation="  ", completer=ChatCompleter(chat))
+
+
+def _history_file(settings: Settings) -> str | None:
+    """Where typed lines are remembered, readable by their owner alone; None when nothing is to be written."""
+    if not (settings.input_history and settings.save):
+        return None
+    directory = data_directory(settings.environment)
+    path = os.path.join(directory, "input_history")
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600))
+    except OSError:
+        return None
+    return path
+
+
+def open_reader(settings: Settings, screen: Screen) -> Reader:
+    return Reader() if screen.dumb or sys.platform == "win32" and not sys.stdin.isatty() else PromptReader(settings, color=screen.color)

@@ -1,0 +1,25 @@
+"""Keeps a plain text copy of a conversation in a file of the user's choice (--dest)."""
+
+from __future__ import annotations
+
+import os
+
+from core.errors import StoreError
+from core.messages import Message
+
+
+class Transcript:
+    """Appends whole messages. Raises StoreError when the file cannot be written; the conversation itself is not touched."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.expanduser(path)
+
+    def add(self, message: Message) -> None:
+        if not message.text:
+            return
+        who = "You" if message.role == "user" else message.model or message.role
+        try:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{who}: {message.text}\n\n")
+        except OSError as problem:
+            raise StoreError(f"The transcript {self.path} cannot be written: {problem.strerror}.") from problem

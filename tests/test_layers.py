@@ -1,0 +1,114 @@
+"""Imports only point down: the layers of docs/architecture.md, enforced."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# From top to bottom. A module may import from the rows below its own, and from its own row.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("stream_chat",),
+    ("core.chat_engine",),
+    ("core.terminal", "core.pipe", "core.completion", "core.argument_parser", "core.interrupts"),
+    ("core.commands", "core.rendering", "core.exporters"),
+    ("core.conversation",),
+    ("core.session_manager", "core.context_loader", "core.transcript"),
+    ("core.turn", "core.model_manager"),
+    ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "db", "core.store_schema"),
+    ("core.events",),
+    ("core.messages", "core.message_json", "core.errors", "core.config", "core.config_file", "core.safe_text"),
+)
+
+
+def modules() -> dict[str, Path]:
+    paths = [ROOT / "stream_chat.py", ROOT / "db.py", *sorted((ROOT / "core").rglob("*.py"))]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+def layer_of(module: str) -> int | None:
+    """The row of the longest matching name; None for the package `core` itself, which holds only the version."""
+    for number, names in enumerate(LAYERS):
+        if any(module == name or module.startswith(name + ".") for name in names):
+            return number
+    return None
+
+
+def imports_of(path: Path, known: set[str]) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} & known
+    return {name for name in found if name.split(".")[0] in ("core", "db", "stream_chat") and name != "core"}
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_imports_point_down(module: str) -> None:
+    if module == "core":
+        return
+    row = layer_of(module)
+    assert row is not None, f"{module} stands in no layer: add it to LAYERS and to docs/architecture.md"
+    for name in imports_of(modules()[module], set(modules())):
+        other = layer_of(name)
+        assert other is not None, f"{module} imports {name}, which stands in no layer"
+        assert other >= row, f"{module} imports {name}, which is above it"
+
+
+def test_every_layer_has_its_modules() -> None:
+    present = set(modules())
+    for name in (name for row in LAYERS for name in row):
+        assert name in present, f"LAYERS names {name}, which does not exist"
+
+
+def test_no_vague_module_names() -> None:
+    for module in modules():
+        assert module.rsplit(".", 1)[-1] not in ("utils", "helpers", "common", "misc")
+
+
+def test_only_config_reads_the_environment() -> None:
+    for module, path in modules().items():
+        if module in ("core.config", "core.chat_engine"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
+                raise AssertionError(f"{module} line {node.lineno} reads the environment; ask Settings instead")
+
+
+def test_functions_are_short() -> None:
+    """Median under 10 lines, nine in ten under 30, none over 60."""
+    lengths: list[tuple[int, str]] = []
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lengths.append(((node.end_lineno or node.lineno) - node.lineno + 1, f"{module}.{node.name}"))
+    lengths.sort()
+    assert lengths[len(lengths) // 2][0] < 10
+    assert lengths[len(lengths) * 9 // 10][0] < 30
+    assert lengths[-1][0] <= 60, lengths[-5:]
+
+
+def test_importing_does_nothing(tmp_path: Path) -> None:
+    """Every module can be imported in an empty home without touching file or network."""
+    names = [name for name in modules() if name != "core.tools.mcp"]
+    code = ("import sys, importlib\n"
+            "def audit(event, args):\n"
+            "    if event in ('socket.connect', 'os.mkdir', 'os.remove', 'sqlite3.connect', 'subprocess.Popen') or (\n"
+            "            event == 'open' and isinstance(args[1], str) and set(args[1]) & set('wax+')):\n"
+            "        if not str(args[0]).endswith('.pyc') and '__pycache__' not in str(args[0]):\n"
+            "            print(name, event, args)\n"
+            f"for name in {names!r}: importlib.import_module(name)\n"
+            "for module in [m for m in sys.modules if m.split('.')[0] in ('core', 'db', 'stream_chat')]: del sys.modules[module]\n"
+            "sys.addaudithook(audit)\n"
+            f"for name in {names!r}: importlib.import_module(name)\n")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""

@@ -403,8 +403,10 @@ class FakeOllama(FakeServer):
     def _show(self, model: str) -> Answer:
         if model not in self.models and model.removesuffix(":latest") not in self.models:
             return json_answer({"error": f"model '{model}' not found"}, 404)
-        return json_answer({"modelfile": f"FROM {model}", "parameters": "num_ctx                        8192\nstop    \"<end>\"",
-                            "details": _tag(model)["details"], "capabilities": ["completion", "tools"],
+        return json_answer({"modelfile": f"FROM {model}",
+                            "parameters": "num_ctx                        8192\nstop    \"<end>\"",
+                            "details": _tag(model)["details"],
+                            "capabilities": ["completion", "tools"],
                             "model_info": {"general.architecture": "qwen2", "qwen2.context_length": 32768},
                             "modified_at": "2026-01-01T00:00:00Z"})
 

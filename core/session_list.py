@@ -1,0 +1,60 @@
+"""Lists of saved sessions, without loading what a chat needs: listing 10,000 of them has to feel like nothing."""
+
+from __future__ import annotations
+
+import time
+
+from core.errors import SessionNotFound, UsageError
+from core.safe_text import safe_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from db import SessionRow, Store
+
+
+def list_sessions(store: Store, limit: int = 0, words: str = "") -> list[SessionRow]:
+    """Newest first; with `words`, those whose title or messages hold them all. 0 means no limit."""
+    return store.sessions(limit, words)
+
+
+def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
+    """One line a session: ID, when it was last used, messages, model, title. Safe to show."""
+    width = min(max((len(row.model) for row in rows), default=0), 28)
+    for row in rows:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated))
+        model = safe_line(row.model, 28)
+        yield f"{safe_line(row.id):<18}  {when}  {row.message_count:>4}  {model:<{width}}  {safe_line(row.title, 80)}"
+
+
+def select_session(store: Store, ask: Callable[[str], str], write: Callable[[str], None], page: int = 20) -> SessionRow:
+    """Let the person choose with a number, an ID, or words to look for. Raises UsageError when nothing is chosen."""
+    rows = store.sessions(page)
+    if not rows:
+        raise SessionNotFound("There are no saved sessions.", "Start a chat; it is saved by default.")
+    while True:
+        for number, line in enumerate(format_session_lines(rows), 1):
+            write(f"{number:>3}  {line}")
+        try:
+            answer = ask("Number, ID or words to look for (nothing to leave): ").strip()
+        except EOFError:
+            answer = ""
+        if not answer:
+            raise UsageError("No session was chosen.", "--session ID opens one directly.")
+        chosen = _chosen(store, rows, answer)
+        if chosen is not None:
+            return chosen
+        found = store.sessions(page, answer)
+        if not found:
+            write(f"Nothing holds {safe_line(answer, 60)!r}.")
+        rows = found or rows
+
+
+def _chosen(store: Store, rows: Sequence[SessionRow], answer: str) -> SessionRow | None:
+    if answer.isdecimal() and 1 <= int(answer) <= len(rows):
+        return rows[int(answer) - 1]
+    try:
+        return store.find_session(answer)
+    except SessionNotFound:
+        return None

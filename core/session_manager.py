@@ -1,0 +1,282 @@
+"""A conversation that is saved while it happens: what was sent or shown is in the store before it is sent or shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal
+
+from core.errors import SessionNotFound
+from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolFinished
+from core.message_json import dump
+from core.messages import Finish, Message, ToolResult, tool_message
+from core.safe_text import safe_line
+from core.session_list import format_session_lines, list_sessions, select_session
+from core.spool import Journal, drain_spool, message_write
+from core.turn import Reply, missing_results
+from db import Chunk, SessionRow, Store, Unfinished, new_message_id, new_session_id
+
+State = Literal["streaming", "complete", "interrupted", "truncated", "failed"]
+_STATES: dict[str | None, State] = {"interrupted": "interrupted", "truncated": "truncated", "error": "failed"}
+SYNC_SECONDS = 0.25      # the most of a streaming reply that a power cut can take
+
+
+@dataclass(slots=True)
+class _Open:
+    """A message that is in the store but not whole: the reply that streams, or the results of tools that run."""
+
+    id: int
+    model: str
+    reply: Reply = field(default_factory=Reply)
+    results: list[ToolResult] = field(default_factory=list)
+    frames: int = 0
+
+
+class Session:
+    """One conversation. `messages` is what the model is to see; with `store` None nothing is written anywhere.
+
+    The session gets its row in the store with its first message, so a chat that was opened and left leaves nothing.
+    `spool` is the directory for what the store refuses.
+    """
+
+    def __init__(self, store: Store | None, spool: str = "", *, model: str = "") -> None:
+        self.id = new_session_id(time.time())
+        self.title = ""
+        self.model = model
+        self.messages: list[Message] = []
+        self._ids: list[int] = []
+        self._journal = Journal(store, spool) if store is not None else None
+        self._stored = False
+        self._open: _Open | None = None
+        self._synced = 0.0
+
+    @property
+    def saved(self) -> bool:
+        """Whether everything so far is in the store. False with --no-save."""
+        return self._journal is not None and self._journal.saved
+
+    def take_news(self) -> list[str]:
+        """What the person should be told about saving (NOT SAVED ..., Saved again ...), once each."""
+        if self._journal is None:
+            return []
+        news, self._journal.news = self._journal.news, []
+        return news
+
+    def resume(self, row: SessionRow, store: Store) -> None:
+        """Become the saved session `row`."""
+        self.id, self.title, self.model = row.id, row.title, row.model or self.model
+        stored = store.load_messages(row.id)
+        self.messages, self._ids = [entry.message for entry in stored], [entry.id for entry in stored]
+        self._stored = True
+        if self._journal is not None:
+            self._journal.known(row.id, row.title, row.model, row.created)
+
+    def set_model(self, model: str) -> None:
+        self.model = model
+        self._update(model=model)
+
+    def set_title(self, title: str) -> None:
+        self.title = title
+        self._update(title=title)
+
+    def _update(self, *, title: str | None = None, model: str | None = None) -> None:
+        if self._journal is not None and self._stored:
+            self._journal.write({"do": "update", "session": self.id, "title": title, "model": model})
+
+    def add_user(self, message: Message) -> None:
+        """Add what the person says, saved before anything is sent. Also the moment to try a store that failed again."""
+        if self._journal is not None:
+            self._journal.drain()
+            self._store_session(message)
+        unanswered = missing_results(self.messages)
+        if unanswered is not None:
+            self._append(unanswered)
+        self._append(message)
+
+    def _store_session(self, message: Message) -> None:
+        if self._stored or self._journal is None:
+            return
+        self.title = self.title or title_of(message)
+        self._stored = True
+        self._journal.create(self.id, self.title, self.model, time.time())
+
+    def _append(self, message: Message) -> None:
+        """Add a whole message, in place of the open one if there is one."""
+        opened, self._open = self._open, None
+        identity = opened.id if opened else new_message_id()
+        if self._journal is not None:
+            self._store_session(message)
+            state = _STATES.get(message.finish, "complete")
+            do = "finish" if opened else "add"
+            self._journal.write(message_write(do, message, session=self.id, id=identity, state=state))
+        self.messages.append(message)
+        self._ids.append(identity)
+
+    async def record(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        """Pass a turn's events on, each saved before it is yielded.
+
+        However the turn ends, what came is kept: an interrupted reply becomes a message, and calls that got no result
+        get one. That happens at once, without waiting for anything.
+        """
+        model = self.model
+        async with aclosing(events) as stream:
+            try:
+                for text in self.take_news():
+                    yield Notice(text)
+                async for event in stream:
+                    model = event.new if isinstance(event, ModelChanged) else model
+                    self._keep(event, model)
+                    for text in self.take_news():
+                        yield Notice(text)
+                    yield event
+            except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
+                self._settle("interrupted")
+                raise
+            except BaseException:
+                self._settle("error")
+                raise
+
+    def _keep(self, event: Event, model: str) -> None:
+        match event:
+            case TextDelta() | ThinkingDelta():
+                self._keep_frame(event, model)
+            case ToolFinished(result):
+                self._keep_result(result)
+            case MessageAdded(message):
+                self._append(message)
+
+    def _keep_frame(self, delta: TextDelta | ThinkingDelta, model: str) -> None:
+        if not delta.text and not delta.extra:
+            return
+        if self._open is None:
+            self._open = self._begin(Message("assistant", (), model))
+        opened = self._open
+        opened.reply.add(delta)
+        if self._journal is not None:
+            kind = "text" if isinstance(delta, TextDelta) else "thinking"
+            chunk = Chunk(kind, delta.part, delta.text, dump(delta.extra) if delta.extra else None)
+            now = time.monotonic()
+            durable = now - self._synced >= SYNC_SECONDS
+            self._synced = now if durable else self._synced
+            self._journal.chunk(opened.id, opened.frames, chunk, durable=durable)
+        opened.frames += 1
+
+    def _keep_result(self, result: ToolResult) -> None:
+        """A finished tool may have changed the world, so its result is saved before the others are in."""
+        if self._open is None:
+            self._open = self._begin(tool_message(()))
+        self._open.results.append(result)
+        if self._journal is not None:
+            message = tool_message(tuple(self._open.results))
+            self._journal.write(message_write("finish", message, id=self._open.id, state="streaming"))
+
+    def _begin(self, message: Message) -> _Open:
+        opened = _Open(new_message_id(), message.model or "")
+        if self._journal is not None:
+            self._journal.write(message_write("add", message, session=self.id, id=opened.id, state="streaming"))
+        return opened
+
+    def _settle(self, finish: Finish) -> None:
+        """Close what a turn left open."""
+        opened = self._open
+        if opened is not None and not opened.results:
+            self._append(opened.reply.broken(opened.model, finish))
+            return
+        answered = answer_calls(self.messages, opened.results if opened else ())
+        if answered is not None:
+            self._append(answered)
+
+    def retry(self) -> Message | None:
+        """Take back all that followed the last message of the person, and return that message; None if there is none."""
+        last = max((place for place, message in enumerate(self.messages) if message.role == "user"), default=None)
+        if last is None:
+            return None
+        dropped = self._ids[last + 1:]
+        del self.messages[last + 1:], self._ids[last + 1:]
+        if dropped and self._journal is not None:
+            self._journal.write({"do": "hide", "session": self.id, "ids": dropped})
+        return self.messages[last]
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+
+def answer_calls(messages: Sequence[Message], results: Sequence[ToolResult]) -> Message | None:
+    """Results for all calls of the last reply: those that came, in the order of the calls, and a stand-in for the others."""
+    if not messages or not messages[-1].tool_calls:
+        return None
+    waiting = list(results)
+    answers = []
+    for call in messages[-1].tool_calls:
+        found = next((result for result in waiting if result.id == call.id), None)
+        if found is not None:
+            waiting.remove(found)
+        answers.append(found or ToolResult(call.id, call.name, "Interrupted before it finished.", True))
+    return tool_message(tuple(answers))
+
+
+def title_of(message: Message) -> str:
+    """The first line with words in it, shortened."""
+    return next((safe_line(line.strip(), 80) for line in message.text.split("\n") if line.strip()), "(no text)")
+
+
+def open_session(store: Store | None, spool: str = "", *, name: str | None = None, newest: bool = False,
+                 model: str = "") -> Session:
+    """A new session, the one called `name`, or the newest. Raises SessionNotFound."""
+    session = Session(store, spool, model=model)
+    if name is None and not newest:
+        return session
+    if store is None:
+        raise SessionNotFound("No session can be opened while saving is off.", "Leave out --no-save.")
+    rows = [store.find_session(name)] if name is not None else store.sessions(1)
+    if not rows:
+        raise SessionNotFound("There are no saved sessions to go on with.", "Start a chat; it is saved by default.")
+    session.resume(rows[0], store)
+    return session
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A reply that a program which was killed left behind, saved now as far as it came."""
+
+    session_id: str
+    message_id: int
+    message: Message
+
+
+def recover(store: Store, spool: str = "") -> list[Recovered]:
+    """Save what earlier runs could not, and close what they left half-written. Replies of programs that run are not touched."""
+    left = drain_spool(store, spool) if spool else []
+    found = (unfinished for unfinished in store.unfinished() if not any(f"{unfinished.session_id}-" in path for path in left))
+    return [recovered for unfinished in found for recovered in _fold(store, unfinished)]
+
+
+def _fold(store: Store, unfinished: Unfinished) -> Iterator[Recovered]:
+    stored = unfinished.stored
+    if stored.message.role == "tool":
+        before = [entry.message for entry in store.load_messages(unfinished.session_id) if entry.id != stored.id]
+        message = answer_calls(before, stored.message.tool_results) or stored.message
+    else:
+        message = _reply_of(unfinished.chunks).broken(stored.message.model or "", "interrupted")
+    store.finish_message(stored.id, message, "interrupted")
+    if message.role == "assistant" and not message.parts:
+        store.hide_messages(unfinished.session_id, [stored.id])
+        return
+    yield Recovered(unfinished.session_id, stored.id, message)
+
+
+def _reply_of(chunks: Sequence[Chunk]) -> Reply:
+    reply = Reply()
+    for chunk in chunks:
+        kind = TextDelta if chunk.kind == "text" else ThinkingDelta
+        reply.add(kind(chunk.text, chunk.part, json.loads(chunk.extra) if chunk.extra else None))
+    return reply
+
+
+__all__ = ["Recovered", "Session", "answer_calls", "format_session_lines", "list_sessions", "open_session", "recover",
+           "select_session", "title_of"]

@@ -1,0 +1,545 @@
+"""Where sessions are kept: one Store, in SQLite by default, in PostgreSQL by URL.
+
+Listing sessions starts here, so nothing that costs time is imported at module level (measured: `typing` 6 ms,
+`dataclasses` 10 ms, sqlite_utils 70 ms; sqlite3 is 4 ms).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+
+from core.errors import SessionNotFound, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreTooNew, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal, Protocol
+
+    from core.messages import Message
+
+    State = Literal["streaming", "complete", "interrupted", "truncated", "failed"]
+else:
+    Protocol = object
+
+SCHEMA_VERSION = 2        # the number of migrations in core/store_schema.py
+BUSY_SECONDS = 2.0        # how long a write waits for another program before it counts as locked
+_ESCAPE = "\x1a"          # stands before the four hexadecimal digits of a character that a database cannot hold
+_SURROGATES = range(0xD800, 0xE000)
+
+
+class SessionRow:
+    """A session as lists show it; times are seconds since 1970."""
+
+    __slots__ = ("id", "title", "model", "created", "updated", "message_count")
+
+    def __init__(self, id: str, title: str, model: str, created: float, updated: float, message_count: int) -> None:
+        self.id, self.title, self.model = id, title, model
+        self.created, self.updated, self.message_count = created, updated, message_count
+
+
+class StoredMessage:
+    """A message and what the store knows of it. Replaced replies stay, with `active` false."""
+
+    __slots__ = ("id", "message", "state", "active", "created")
+
+    def __init__(self, id: int, message: Message, state: State, active: bool, created: float) -> None:
+        self.id, self.message, self.state, self.active, self.created = id, message, state, active, created
+
+
+class Chunk:
+    """One frame of a reply: `kind` is text or thinking, `extra` JSON."""
+
+    __slots__ = ("kind", "part", "text", "extra")
+
+    def __init__(self, kind: str, part: int, text: str, extra: str | None = None) -> None:
+        self.kind, self.part, self.text, self.extra = kind, part, text, extra
+
+
+class Unfinished:
+    """A message that a program which is gone left half-written."""
+
+    __slots__ = ("session_id", "stored", "chunks")
+
+    def __init__(self, session_id: str, stored: StoredMessage, chunks: list[Chunk]) -> None:
+        self.session_id, self.stored, self.chunks = session_id, stored, chunks
+
+
+class Store(Protocol):
+    """Keeps sessions. Synchronous; every write is one transaction and may be repeated without effect.
+
+    Methods raise a StoreError when the database does not do its part. `durable` writes survive a power cut.
+    """
+
+    place: str
+
+    def create_session(self, session_id: str, title: str, model: str, created: float) -> None: ...
+
+    def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None) -> None: ...
+
+    def add_message(self, session_id: str, message_id: int, message: Message, state: State) -> None:
+        """Append a message; `message_id` comes from new_message_id()."""
+
+    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool = False) -> None:
+        """Add a frame to a message that is streaming. `seq` counts from 0."""
+
+    def finish_message(self, message_id: int, message: Message, state: State) -> None:
+        """Replace what a message holds; its chunks are folded away unless it is still streaming."""
+
+    def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
+        """Take messages out of the conversation and keep them stored."""
+
+    def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]: ...
+
+    def sessions(self, limit: int = 0, words: str = "") -> list[SessionRow]:
+        """Newest first; with `words`, those whose title or messages hold them all. 0 means no limit."""
+        ...
+
+    def find_session(self, name: str) -> SessionRow:
+        """The session with this ID, or the only one whose ID starts or ends so. Raises SessionNotFound."""
+        ...
+
+    def unfinished(self) -> list[Unfinished]:
+        """Messages left streaming by programs that have ended."""
+        ...
+
+    def delete_session(self, session_id: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_store(url: str) -> Store:
+    """Open `url`: a file, sqlite:///FILE or postgresql://... Creates and migrates what is missing. Raises StoreError."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return SqliteStore(url)
+    if scheme == "sqlite":
+        return SqliteStore(rest.removeprefix("/"))
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        return PostgresStore(f"postgresql://{rest}")
+    raise UsageError(f"Sessions cannot be kept in {scheme}://.", "Use a file name, sqlite:///FILE or postgresql://USER@HOST/NAME.")
+
+
+def new_session_id(now: float) -> str:
+    """Sortable by time and short enough to type: 20261121-0412-k3f9."""
+    letters = "abcdefghijkmnpqrstuvwxyz23456789"
+    return time.strftime("%Y%m%d-%H%M-", time.localtime(now)) + "".join(letters[byte % 32] for byte in os.urandom(4))
+
+
+def new_message_id() -> int:
+    """63 bits: milliseconds since 2020, then chance. Known before the row is stored, so that storing can be repeated."""
+    return (int(time.time() * 1000) - 1_577_836_800_000 << 22 | int.from_bytes(os.urandom(3), "big") >> 2) & (1 << 63) - 1
+
+
+def to_database(text: str) -> str:
+    """Write NUL and lone surrogates in a form that both databases hold; other text stays as it is."""
+    if "\0" not in text and _ESCAPE not in text:
+        if text.isascii():
+            return text
+        try:
+            text.encode()
+            return text
+        except UnicodeEncodeError:
+            pass
+    return "".join(f"{_ESCAPE}{ord(c):04X}" if c in ("\0", _ESCAPE) or ord(c) in _SURROGATES else c for c in text)
+
+
+def from_database(text: str) -> str:
+    """The reverse of to_database()."""
+    if _ESCAPE not in text:
+        return text
+    import re
+    return re.sub(_ESCAPE + "([0-9A-F]{4})", lambda match: chr(int(match[1], 16)), text)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock a whole file for this open file, until it is closed or the process ends; False when another holds it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
+        else:
+            import fcntl
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+class _SqlStore:
+    """The queries, written once. `?` stands for a value; the databases differ in how they run and search."""
+
+    place = ""
+    words_match = ""
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        raise NotImplementedError
+
+    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True) -> None:
+        raise NotImplementedError
+
+    def _owner(self) -> str:
+        raise NotImplementedError
+
+    def _is_gone(self, owner: str) -> bool:
+        raise NotImplementedError
+
+    def _search_words(self, words: list[str]) -> str:
+        raise NotImplementedError
+
+    def create_session(self, session_id: str, title: str, model: str, created: float) -> None:
+        self._write(("INSERT INTO sessions (id, title, model, created, updated) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                     (session_id, to_database(title), to_database(model), created, created)))
+
+    def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None) -> None:
+        changes = {"title": title, "model": model}
+        self._write(*((f"UPDATE sessions SET {column} = ? WHERE id = ?", (to_database(value), session_id))
+                      for column, value in changes.items() if value is not None))
+
+    def add_message(self, session_id: str, message_id: int, message: Message, state: State) -> None:
+        owner = self._owner() if state == "streaming" else None
+        self._write(
+            ("INSERT INTO messages (id, session_id, position, role, state, created, owner, model, finish, usage, parts, text) "
+             "VALUES (?, ?, (SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+             "ON CONFLICT (id) DO NOTHING",
+             (message_id, session_id, session_id, message.role, state, time.time(), owner, *_columns(message))),
+            *_touch(session_id))
+
+    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool = False) -> None:
+        self._write(("INSERT INTO chunks (message_id, seq, kind, part, text, extra) VALUES (?, ?, ?, ?, ?, ?) "
+                     "ON CONFLICT (message_id, seq) DO NOTHING",
+                     (message_id, seq, chunk.kind, chunk.part, to_database(chunk.text),
+                      None if chunk.extra is None else to_database(chunk.extra))), durable=durable)
+
+    def finish_message(self, message_id: int, message: Message, state: State) -> None:
+        fold = () if state == "streaming" else (("DELETE FROM chunks WHERE message_id = ?", (message_id,)),)
+        self._write(("UPDATE messages SET state = ?, model = ?, finish = ?, usage = ?, parts = ?, text = ? WHERE id = ?",
+                     (state, *_columns(message), message_id)), *fold,
+                    ("UPDATE sessions SET updated = ? WHERE id = (SELECT session_id FROM messages WHERE id = ?)",
+                     (time.time(), message_id)))
+
+    def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
+        self._write(*(("UPDATE messages SET active = 0 WHERE id = ?", (identity,)) for identity in message_ids),
+                    *_touch(session_id))
+
+    def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]:
+        rows = self._read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND active >= ? ORDER BY position, id",
+                          (session_id, 0 if hidden else 1))
+        return [_stored_message(row) for row in rows]
+
+    def sessions(self, limit: int = 0, words: str = "") -> list[SessionRow]:
+        wanted = words.split()
+        where = f"WHERE {self.words_match} OR lower(title) LIKE ? ESCAPE '!'" if wanted else ""
+        values = (self._search_words(wanted), f"%{_like(to_database(words.strip().lower()))}%") if wanted else ()
+        end = f"LIMIT {int(limit)}" if limit else ""
+        return [_session(row) for row in self._read(f"SELECT {_SESSION} FROM sessions {where} ORDER BY updated DESC {end}", values)]
+
+    def find_session(self, name: str) -> SessionRow:
+        wanted = name.strip().lower()
+        pattern = _like(to_database(wanted))
+        sql = f"SELECT {_SESSION} FROM sessions WHERE id LIKE ? ESCAPE '!' OR id LIKE ? ESCAPE '!' ORDER BY id DESC LIMIT 9"
+        rows = self._read(sql, (pattern + "%", "%" + pattern)) if wanted else []
+        found = [row for row in rows if row[0] == wanted] or rows
+        if len(found) == 1:
+            return _session(found[0])
+        if not found:
+            raise SessionNotFound(f"There is no session {name!r}.", "--list-sessions shows those there are.")
+        raise SessionNotFound(f"{name!r} could be several sessions: {', '.join(row[0] for row in found)}"
+                              + (" ..." if len(found) == 9 else "."), "Type more of the ID.")
+
+    def unfinished(self) -> list[Unfinished]:
+        rows = self._read(f"SELECT {_MESSAGE}, session_id, owner FROM messages WHERE state = 'streaming' "
+                          "ORDER BY session_id, position")
+        gone = [row for row in rows if self._is_gone(row[-1] or "")]
+        return [Unfinished(row[-2], _stored_message(row[:-2]), self._chunks(row[0])) for row in gone]
+
+    def _chunks(self, message_id: int) -> list[Chunk]:
+        rows = self._read("SELECT kind, part, text, extra FROM chunks WHERE message_id = ? ORDER BY seq", (message_id,))
+        return [Chunk(kind, part, from_database(text), None if extra is None else from_database(extra))
+                for kind, part, text, extra in rows]
+
+    def delete_session(self, session_id: str) -> None:
+        self._write(("DELETE FROM sessions WHERE id = ?", (session_id,)))
+
+
+_SESSION = "id, title, model, created, updated, message_count"
+_MESSAGE = "id, role, state, active, created, model, finish, usage, parts"
+
+
+def _session(row: Any) -> SessionRow:
+    identity, title, model, created, updated, count = row
+    return SessionRow(identity, from_database(title), from_database(model), created, updated, count)
+
+
+def _stored_message(row: Any) -> StoredMessage:
+    import json
+
+    from core.message_json import message_from_dict
+    identity, role, state, active, created, model, finish, usage, parts = row
+    message = message_from_dict({"role": role, "model": None if model is None else from_database(model), "finish": finish,
+                                 "usage": None if usage is None else json.loads(from_database(usage)),
+                                 "parts": json.loads(from_database(parts))})
+    return StoredMessage(identity, message, state, bool(active), created)
+
+
+def _columns(message: Message) -> tuple[str | None, ...]:
+    """model, finish, usage, parts, text"""
+    from core.message_json import dump, part_to_dict, usage_to_dict
+    usage = usage_to_dict(message.usage)
+    return (None if message.model is None else to_database(message.model), message.finish,
+            None if usage is None else to_database(dump(usage)),
+            to_database(dump([part_to_dict(part) for part in message.parts])), to_database(message.text))
+
+
+def _touch(session_id: str) -> tuple[tuple[str, Sequence[Any]], ...]:
+    return (("UPDATE sessions SET updated = ?, message_count = "
+             "(SELECT count(*) FROM messages WHERE session_id = ? AND active = 1) WHERE id = ?",
+             (time.time(), session_id, session_id)),)
+
+
+def _like(text: str) -> str:
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+
+
+class SqliteStore(_SqlStore):
+    """Sessions in one SQLite file, readable by its owner only."""
+
+    words_match = ("id IN (SELECT session_id FROM messages WHERE id IN "
+                   "(SELECT rowid FROM messages_fts WHERE messages_fts MATCH ?))")
+
+    def __init__(self, path: str) -> None:
+        self.place = os.path.abspath(os.path.expanduser(path))
+        self._synced = False
+        self._lock_file: tuple[str, int] | None = None
+        try:
+            _create_private(self.place)
+            self._connection = sqlite3.connect(self.place, timeout=BUSY_SECONDS, isolation_level=None)
+        except OSError as problem:
+            raise StoreFull(f"The session database {self.place} cannot be opened: {problem.strerror}.", _WAY_OUT) from problem
+        except sqlite3.Error as problem:
+            raise _sqlite_error(problem, self.place) from problem
+        try:
+            self._prepare()
+        except sqlite3.Error as problem:
+            self._connection.close()
+            raise _sqlite_error(problem, self.place) from problem
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreTooNew(f"The session database {self.place} was made by a newer version of this program.",
+                              "Update the program, or name another file with --database-url.")
+        if version < SCHEMA_VERSION:
+            run("PRAGMA journal_mode = WAL")
+            from core.store_schema import migrate_sqlite
+            migrate_sqlite(self._connection, SCHEMA_VERSION)
+        run("PRAGMA synchronous = NORMAL")
+        run("PRAGMA foreign_keys = ON")
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as problem:
+            raise _sqlite_error(problem, self.place) from problem
+
+    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True) -> None:
+        run = self._connection.execute
+        try:
+            if durable is not self._synced:
+                run("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+                self._synced = durable
+            run("BEGIN IMMEDIATE")
+            for sql, values in statements:
+                run(sql, values)
+            run("COMMIT")
+        except BaseException as problem:
+            self._roll_back()
+            if isinstance(problem, sqlite3.Error):
+                raise _sqlite_error(problem, self.place) from problem
+            raise
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass   # the first problem is the one to tell of; closing the connection rolls back too
+
+    def _owner(self) -> str:
+        """A name for this program's run, held as a file lock: the kernel lets go of it when the process dies, however it dies."""
+        if self._lock_file is None:
+            name = os.urandom(8).hex()
+            try:
+                descriptor = os.open(f"{self.place}-live-{name}", os.O_CREAT | os.O_RDWR, 0o600)
+            except OSError as problem:
+                raise StoreFull(f"No file can be made beside {self.place}: {problem.strerror}.", _WAY_OUT) from problem
+            try_lock(descriptor)
+            self._lock_file = name, descriptor
+        return self._lock_file[0]
+
+    def _is_gone(self, owner: str) -> bool:
+        path = f"{self.place}-live-{owner}"
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        try:
+            gone = try_lock(descriptor)
+        finally:
+            os.close(descriptor)
+        if gone:
+            os.unlink(path)
+        return gone
+
+    def _search_words(self, words: list[str]) -> str:
+        return " ".join('"' + to_database(word).replace('"', '""') + '"*' for word in words)
+
+    def close(self) -> None:
+        self._connection.close()
+        if self._lock_file is not None:
+            name, descriptor = self._lock_file
+            self._lock_file = None
+            os.close(descriptor)
+            try:
+                os.unlink(f"{self.place}-live-{name}")
+            except OSError:
+                pass   # without its lock the file means nothing, and the next start takes it away
+
+
+_WAY_OUT = "Use --database-url FILE for another place, or --no-save to chat without saving."
+
+
+def _create_private(path: str) -> None:
+    """Make the file and its directory, for the owner's eyes only. SQLite gives its side files the same mode."""
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
+    code = (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusy(f"Another program holds the session database {place}.", "Wait for it or end it, then try again.")
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"There is no room left for the session database {place}.", "Free some space on that disk.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+        return StoreFull(f"The session database {place} cannot be written: {problem}.", _WAY_OUT)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreDamaged(f"{place} is damaged or is not a session database: {problem}.",
+                            "Move it away to start a new one; sqlite3's .recover command may save what is in it.")
+    return StoreError(f"The session database {place} failed: {problem}.", _WAY_OUT)
+
+
+class PostgresStore(_SqlStore):
+    """Sessions in a PostgreSQL database, for several machines or people."""
+
+    words_match = ("id IN (SELECT session_id FROM messages WHERE to_tsvector('simple', left(text, 200000)) "
+                   "@@ to_tsquery('simple', ?))")
+
+    def __init__(self, url: str) -> None:
+        try:
+            import psycopg
+        except ImportError as problem:
+            raise StoreError("Sessions in PostgreSQL need the package psycopg, which is not installed.",
+                             "pip install 'psycopg[binary]'") from problem
+        self._psycopg = psycopg
+        self._url = url
+        self.place = "postgresql://" + url.partition("://")[2].rpartition("@")[2].partition("?")[0]
+        self._owner_key = 0
+        self._connect()
+
+    def _connect(self) -> None:
+        try:
+            self._connection = self._psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+            self._connection.execute(f"SET lock_timeout = '{int(BUSY_SECONDS * 1000)}ms'")
+            self._migrate()
+            if self._owner_key:
+                self._connection.execute("SELECT pg_advisory_lock(%s)", (self._owner_key,))
+        except self._psycopg.Error as problem:
+            raise self._error(problem) from problem
+
+    def _migrate(self) -> None:
+        run = self._connection.execute
+        if self._version() == SCHEMA_VERSION:
+            return
+        with self._connection.transaction():
+            run("SELECT pg_advisory_xact_lock(7236591)")
+            applied = self._version()
+            if applied > SCHEMA_VERSION:
+                raise StoreTooNew(f"The session database {self.place} was made by a newer version of this program.",
+                                  "Update the program, or name another database with --database-url.")
+            from core.store_schema import migrate_postgres
+            migrate_postgres(lambda sql: run(sql.encode()), applied)
+            run("INSERT INTO meta (key, value) VALUES ('schema_version', %s) "
+                "ON CONFLICT (key) DO UPDATE SET value = excluded.value", (str(SCHEMA_VERSION),))
+
+    def _version(self) -> int:
+        found = self._connection.execute("SELECT to_regclass('meta')").fetchone()
+        if found is None or found[0] is None:
+            return 0
+        row = self._connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+        return int(row[0]) if row else 0
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            self._reconnect()
+            return self._connection.execute(sql.replace("?", "%s").encode(), values).fetchall()
+        except self._psycopg.Error as problem:
+            raise self._error(problem) from problem
+
+    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True) -> None:
+        try:
+            self._reconnect()
+            with self._connection.transaction():
+                if not durable:
+                    self._connection.execute("SET LOCAL synchronous_commit TO off")
+                for sql, values in statements:
+                    self._connection.execute(sql.replace("?", "%s").encode(), values)
+        except self._psycopg.Error as problem:
+            raise self._error(problem) from problem
+
+    def _reconnect(self) -> None:
+        if self._connection.closed:
+            self._connect()
+
+    def _owner(self) -> str:
+        """A name for this program's run, held as an advisory lock that ends with the connection."""
+        if not self._owner_key:
+            key = int.from_bytes(os.urandom(7), "big") + 1
+            self._read("SELECT pg_advisory_lock(?)", (key,))
+            self._owner_key = key
+        return str(self._owner_key)
+
+    def _is_gone(self, owner: str) -> bool:
+        key = int(owner or 0)
+        if key == self._owner_key:
+            return False
+        gone = bool(self._read("SELECT pg_try_advisory_lock(?)", (key,))[0][0])
+        if gone:
+            self._read("SELECT pg_advisory_unlock(?)", (key,))
+        return gone
+
+    def _search_words(self, words: list[str]) -> str:
+        quoted = (to_database(word).replace("\\", "\\\\").replace("'", "''") for word in words)
+        return " & ".join(f"'{word}':*" for word in quoted)
+
+    def _error(self, problem: Exception) -> StoreError:
+        state = getattr(problem, "sqlstate", None) or ""
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        if state in ("55P03", "40P01", "53300"):
+            return StoreBusy(f"The session database {self.place} is busy: {reason}", "Try again in a moment.")
+        if state in ("53100", "25006", "42501"):
+            return StoreFull(f"The session database {self.place} cannot be written: {reason}", _WAY_OUT)
+        if state.startswith("XX"):
+            return StoreDamaged(f"The session database {self.place} is damaged: {reason}", _WAY_OUT)
+        return StoreError(f"The session database {self.place} failed: {reason}", _WAY_OUT)
+
+    def close(self) -> None:
+        self._connection.close()

@@ -111,9 +111,13 @@ _TOOLS: dict[str, Tool] = {}
 
 @overload
 def tool(function: Function) -> Function: ...
+
+
 @overload
 def tool(*, kind: Kind = "read", timeout: float = 30.0, private: bool = False, safe: bool = False, hosts: Hosts | None = None,
          name: str = "") -> Callable[[Function], Function]: ...
+
+
 def tool(function: Function | None = None, **facts: Any) -> Any:
     """Register a plain or async function as a tool; its name, docstring and annotations are what the model is told.
 

@@ -30,7 +30,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 @tool(safe=True, timeout=5)
 def calculate(expression: Annotated[str, "such as (3 + 4) * 2 ** 10 or sqrt(2) / 3"]) -> str:
-    """Calculate an arithmetic expression: + - * / // % **, parentheses, pi, e, and sqrt, log, sin, round, factorial and the like."""
+    """Calculate an arithmetic expression: + - * / // % **, parentheses, pi, e, sqrt, log, sin, round, factorial and the like."""
     if len(expression) > LONGEST:
         raise ToolError(f"The expression is longer than {LONGEST:,} characters.")
     try:

@@ -1,0 +1,404 @@
+"""A toy model, computed: a real GGUF chat model of about one megabyte that knows nothing.
+
+It is there to take a real engine (loader, chat template, sampler, grammars, tool calls) through its paces without a
+download. Nothing is learned; each weight has a purpose:
+
+    token_embd    every token is its own direction, beside a large constant that keeps the norms still
+    attention     five heads that compare marks in the prompt: each looks only at its marks and averages their signs
+    feed-forward  turns each average into a switch that is 0 or 1
+    output        how often one word follows another in TALK, bent by the switches
+
+So it prints readable nonsense and ends its turns; it thinks when the prompt opens <think>; it calls a tool when tools
+are offered and the person has spoken more often than it has called; inside braces its strings are short.
+The same bytes come out each time.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from core.engine import gguf
+
+NAME = "tiny-toy"
+CONTEXT = 32_768
+
+TALK = """\
+I am a tiny toy model and I know nothing.
+My words were counted, not learned.
+A small model can talk for a while before it stops.
+The server sends the words one by one and the reader sees each of them.
+This is a test of the engine, not of the answer.
+The café is open 🙂 and the tea is warm.
+Each word follows the word before it.
+I do not know what you asked, but I can say something.
+The engine works if you can read this line.
+A toy can be useful when the network is away.
+Words come and go, but the test stays the same.
+If the line is cut, the reader keeps what came before.
+Some answers are short and some answers are long.
+The reader asked for a tool and the tool gave an answer.
+It is fine to stop here.
+"""
+LIST = "Here is a list:\n- one word\n- two words\n- a test and a toy\n"
+VALUES = ("Paris", "tea", "toy", "test", "one", "warm", "open")   # what it puts into JSON strings
+
+CLOSERS = ('"', "]", "}", *"0123456789el")                         # what a JSON value ends with
+
+CONTROL = ("<|none|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
+MARKS = ("<tools>", "</tools>", "<tool_call>", "</tool_call>", "<think>", "</think>")
+END = "<|end|>"
+
+# Hermes' layout for tools and Qwen's for thinking, which engines recognise.
+TEMPLATE = """\
+{%- set told = namespace(text='') -%}
+{%- for message in messages if message.role == 'system' -%}
+{%- set told.text = told.text ~ message.content -%}
+{%- endfor -%}
+{%- if told.text or tools -%}
+{{- '<|system|>\\n' ~ told.text -}}
+{%- if tools -%}
+{{- '\\n<tools>' -}}
+{%- for tool in tools -%}{{- '\\n' ~ (tool.function | tojson) -}}{%- endfor -%}
+{{- '\\n</tools>' -}}
+{%- endif -%}
+{{- '<|end|>\\n' -}}
+{%- endif -%}
+{%- for message in messages if message.role != 'system' -%}
+{{- '<|' ~ message.role ~ '|>\\n' -}}
+{%- if message.reasoning_content and loop.last -%}
+{{- '<think>\\n' ~ message.reasoning_content ~ '\\n</think>\\n\\n' -}}
+{%- endif -%}
+{{- message.content or '' -}}
+{%- for call in message.tool_calls or [] -%}
+{%- if message.content or not loop.first -%}{{- '\\n' -}}{%- endif -%}
+{{- '<tool_call>\\n{"name": "' ~ call.function.name ~ '", "arguments": ' -}}
+{{- call.function.arguments if call.function.arguments is string else call.function.arguments | tojson -}}
+{{- '}\\n</tool_call>' -}}
+{%- endfor -%}
+{{- '<|end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|assistant|>\\n' -}}
+{%- if enable_thinking is defined and enable_thinking -%}{{- '<think>\\n' -}}{%- endif -%}
+{%- endif -%}
+"""
+
+# Scores are natural logarithms of probabilities, up to a constant.
+NEVER = -90.0       # not even when a grammar asks
+ASLEEP = -40.0      # until a switch lifts it
+RARE = -20.0        # single letters: only when a grammar leaves nothing better
+UNUSUAL = -11.0     # words that never followed each other
+
+SHORTNESS = 9.0     # how often an answer ends after a sentence, against the number of sentences
+
+CONSTANT = 16.0     # dwarfs everything beside it, so that the norm's divisor hardly moves
+HEAD_SIZE = 32
+FOCUS = 20.0        # how much more a head looks at its marks than at everything else
+STEEP = 4000.0      # a switch is fully on from an average of 1/150
+OFFSET = -18.0
+VETO = 20_000.0
+
+# Feature -> the marks that its attention head averages.
+HEADS: Mapping[str, Mapping[str, float]] = {
+    "tools": {"</tools>": 1.0},
+    "turns": {"<|user|>": 1.0, "<tool_call>": -1.0},
+    "thought": {"<think>": 1.0, "</think>": -1.0},
+    "braces": {"{": 1.0, "}": -1.0},
+    "calls": {"<tool_call>": 1.0, "</tool_call>": -1.0},
+}
+# Switch -> what turns it on, and the offset to be overcome.
+SWITCHES: Mapping[str, tuple[Mapping[str, float], float]] = {
+    "call": ({"turns": STEEP, "tools": VETO, "thought": -VETO}, OFFSET - VETO),
+    "thinking": ({"thought": STEEP}, OFFSET),
+    "object": ({"braces": STEEP}, OFFSET),
+    "calling": ({"calls": STEEP}, OFFSET),
+}
+# Switch -> how it bends the scores of single tokens.
+BENDS: Mapping[str, Mapping[str, float]] = {
+    "call": {"<tool_call>": 60.0},
+    "calling": {"</tool_call>": 60.0, "{": 6.0},
+    "thinking": {"</think>": 39.5, END: -60.0},
+    "object": {'"': 10.5, " ": -8.0, "\n": -30.0},
+}
+
+
+def write_tiny_model(path: str) -> None:
+    """Compute the model and put it at `path`, whole or not at all."""
+    partial = f"{path}.{os.getpid()}.part"
+    try:
+        with open(partial, "wb") as file:
+            file.write(tiny_model())
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
+
+
+def tiny_model() -> bytes:
+    """The file's bytes."""
+    vocabulary = Vocabulary()
+    layout = Layout(len(vocabulary.tokens))
+    return gguf.compose(_metadata(vocabulary, layout), _tensors(vocabulary, layout))
+
+
+class Matrix:
+    """Rows and columns of numbers, zero at first."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.rows = [[0.0] * columns for _ in range(rows)]
+
+    def tensor(self, name: str, kind: int = gguf.TENSOR_F16) -> gguf.Tensor:
+        flat = [value for row in self.rows for value in row]
+        pack = gguf.halves if kind == gguf.TENSOR_F16 else gguf.singles
+        return gguf.Tensor(name, (len(self.rows), len(self.rows[0])), kind, pack(flat))
+
+
+class Vocabulary:
+    """Control tokens, marks, the 256 bytes, and the words of TALK with the blank before them.
+
+    Words are spoken, never read: the tokenizer has no merges for them, so a prompt is read byte by byte.
+    """
+
+    def __init__(self) -> None:
+        letters = byte_letters()
+        said = split(TALK + LIST + TALK.replace("\n", " "))     # also with a blank before the first word of a sentence
+        words = sorted({word for word in said if len(word) > 1} | set(VALUES))
+        self.words = tuple(words)
+        self.tokens = [*CONTROL, *MARKS, *letters, *("".join(letters[byte] for byte in word.encode()) for word in words)]
+        self._bytes_at = len(CONTROL) + len(MARKS)
+        self._index = {text: number for number, text in enumerate((*CONTROL, *MARKS))}
+        self._index.update((chr(code), self._bytes_at + code) for code in range(128))
+        self._index.update((word, self._bytes_at + 256 + number) for number, word in enumerate(words))
+        self._text = {number: text for text, number in self._index.items()}
+        self.tokens += [f"<|spare{number}|>" for number in range(-len(self.tokens) % 32)]
+
+    def __getitem__(self, text: str) -> int:
+        return self._index[text]
+
+    @property
+    def bytes(self) -> range:
+        return range(self._bytes_at, self._bytes_at + 256)
+
+    @property
+    def word_numbers(self) -> range:
+        return range(self._bytes_at + 256, self._bytes_at + 256 + len(self.words))
+
+    def spoken_at(self, number: int) -> str:
+        """The mark, the ASCII character or the word with that number; empty for other bytes and what is unused."""
+        return self._text.get(number, "")
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens that it would speak: whole words where there is one, else bytes."""
+        numbers: list[int] = []
+        for piece in split(text):
+            known = self._index.get(piece)
+            numbers += [known] if known is not None else [self._bytes_at + byte for byte in piece.encode()]
+        return numbers
+
+    def kinds(self) -> list[int]:
+        """GGUF's token types: 3 control, 4 user-defined, 1 normal, 5 unused."""
+        used = len(CONTROL) + len(MARKS) + 256 + len(self.words)
+        return [3] * len(CONTROL) + [4] * len(MARKS) + [1] * (256 + len(self.words)) + [5] * (len(self.tokens) - used)
+
+
+class Layout:
+    """Where things are in the residual stream: one place per token, the constant, the features, the switches."""
+
+    def __init__(self, tokens: int) -> None:
+        self.constant = tokens
+        names = (*HEADS, *SWITCHES)
+        self.at = {name: tokens + 1 + number for number, name in enumerate(names)}
+        self.width = -(-(tokens + 1 + len(names)) // 32) * 32
+
+
+def byte_letters() -> list[str]:
+    """GPT-2's printable stand-in for each of the 256 bytes."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in printable else chr(next(hidden)) for byte in range(256)]
+
+
+def split(text: str) -> list[str]:
+    """Words with the blank before them, and everything else one character at a time."""
+    return re.findall(r" ?[A-Za-z]+|.|\n", text)
+
+
+def _scores(vocabulary: Vocabulary) -> Iterator[list[float]]:
+    """For each token, how likely every other is to follow it."""
+    followers = _followers(vocabulary)
+    usual = _usual_scores(vocabulary)
+    for number in range(len(vocabulary.tokens)):
+        row = list(usual)
+        seen = followers[number]
+        total = sum(seen.values())
+        for follower, count in seen.items():
+            row[follower] = math.log(count / total)
+        _bend_for_json(vocabulary, number, row)
+        _bend_for_marks(vocabulary, number, row)
+        yield row
+
+
+def _followers(vocabulary: Vocabulary) -> dict[int, dict[int, float]]:
+    """What follows what in TALK, and how often: each sentence opens an answer or comes after another; any may end one."""
+    found: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    full_stop, newline, end = vocabulary["."], vocabulary["\n"], vocabulary[END]
+    for line in TALK.splitlines():
+        for numbers in ([newline, *vocabulary.encode(line)], [full_stop, *vocabulary.encode(" " + line)]):
+            _count(found, numbers)
+    _count(found, [*vocabulary.encode(LIST), end])
+    found[full_stop][end] += SHORTNESS
+    return found
+
+
+def _count(found: dict[int, dict[int, float]], numbers: list[int]) -> None:
+    for first, second in zip(numbers, numbers[1:]):
+        found[first][second] += 1
+
+
+def _usual_scores(vocabulary: Vocabulary) -> list[float]:
+    row = [NEVER] * len(vocabulary.tokens)
+    for number in vocabulary.word_numbers:
+        row[number] = UNUSUAL
+    for code in range(0x20, 0x7F):
+        row[vocabulary[chr(code)]] = RARE
+    row[vocabulary["\n"]] = RARE
+    row[vocabulary[END]] = UNUSUAL
+    return row
+
+
+def _bend_for_json(vocabulary: Vocabulary, number: int, row: list[float]) -> None:
+    """Scores that only matter where a grammar wants JSON: short strings of words, one digit, little nesting.
+
+    A quote that opens a string is the same token as one that closes it: what may follow the latter stays far below
+    the words that follow the former, and wins when the grammar forbids words.
+    """
+    text = vocabulary.spoken_at(number)
+    scores = {'"': UNUSUAL, ":": -12.0, "{": -13.0, "[": -15.0, **dict.fromkeys("0123456789", -10.0), **dict.fromkeys("tfn", -9.5)}
+    if text in CLOSERS:
+        scores.update({"}": -12.0, ",": -14.0, "]": -12.0, **dict.fromkeys("0123456789", -17.0)})
+    if text == '"':
+        scores.update({'"': -18.0, **dict.fromkeys(VALUES, -2.0)})
+    if text in '"' or text not in ': [,"':
+        scores.update(dict.fromkeys("tfn", RARE))
+    for follower, score in scores.items():
+        if row[vocabulary[follower]] <= UNUSUAL:
+            row[vocabulary[follower]] = score
+
+
+def _bend_for_marks(vocabulary: Vocabulary, number: int, row: list[float]) -> None:
+    newline, end = vocabulary["\n"], vocabulary[END]
+    text = vocabulary.spoken_at(number)
+    if text in ("\n", "}"):
+        row[vocabulary["<tool_call>"]] = row[vocabulary["</tool_call>"]] = ASLEEP
+    if text in (".", ":"):
+        row[vocabulary["</think>"]] = ASLEEP
+    if text in MARKS:
+        row[:] = [NEVER] * len(row)
+        row[newline] = 0.0
+    if text == "</tool_call>":
+        row[end] = 6.0
+
+
+def _tensors(vocabulary: Vocabulary, layout: Layout) -> Iterable[gguf.Tensor]:
+    yield _embedding(vocabulary, layout).tensor("token_embd.weight")
+    yield _norm("output_norm.weight", layout)
+    yield _output(vocabulary, layout).tensor("output.weight")
+    yield _norm("blk.0.attn_norm.weight", layout)
+    yield from _attention(vocabulary, layout)
+    yield _norm("blk.0.ffn_norm.weight", layout)
+    yield from _feed_forward(layout)
+
+
+def _norm(name: str, layout: Layout) -> gguf.Tensor:
+    """Undo the division by the root mean square, which the constant makes nearly the same for every token."""
+    factor = math.sqrt((1 + CONSTANT ** 2) / layout.width)
+    return gguf.Tensor(name, (layout.width,), gguf.TENSOR_F32, gguf.singles([factor] * layout.width))
+
+
+def _embedding(vocabulary: Vocabulary, layout: Layout) -> Matrix:
+    embedding = Matrix(len(vocabulary.tokens), layout.width)
+    for number, row in enumerate(embedding.rows):
+        row[number] = 1.0
+        row[layout.constant] = CONSTANT
+    return embedding
+
+
+def _attention(vocabulary: Vocabulary, layout: Layout) -> Iterator[gguf.Tensor]:
+    """All heads share one key and one value head and use one component of each, so they do not disturb each other.
+
+    The key components are the slowest of the rotary embedding, which do not turn noticeably within the context.
+    """
+    query, out = Matrix(len(HEADS) * HEAD_SIZE, layout.width), Matrix(layout.width, len(HEADS) * HEAD_SIZE)
+    key, value = Matrix(HEAD_SIZE, layout.width), Matrix(HEAD_SIZE, layout.width)
+    for head, (feature, marks) in enumerate(HEADS.items()):
+        slow = HEAD_SIZE - 2 - 2 * head
+        query.rows[head * HEAD_SIZE + slow][layout.constant] = math.sqrt(HEAD_SIZE) / CONSTANT
+        for mark, sign in marks.items():
+            key.rows[slow][vocabulary[mark]] = FOCUS
+            value.rows[head][vocabulary[mark]] = sign
+        out.rows[layout.at[feature]][head * HEAD_SIZE + head] = 1.0
+    for name, matrix in (("q", query), ("k", key), ("v", value), ("output", out)):
+        yield matrix.tensor(f"blk.0.attn_{name}.weight")
+
+
+def _feed_forward(layout: Layout) -> Iterator[gguf.Tensor]:
+    """silu(z + 8) - silu(z) is 0 far below zero and 8 far above: two units make a switch."""
+    units = 32
+    gate, up, down = Matrix(units, layout.width), Matrix(units, layout.width), Matrix(layout.width, units)
+    for number, (switch, (inputs, offset)) in enumerate(SWITCHES.items()):
+        for unit, step in ((2 * number, 8.0), (2 * number + 1, 0.0)):
+            for feature, weight in inputs.items():
+                gate.rows[unit][layout.at[feature]] = weight
+            gate.rows[unit][layout.constant] = (offset + step) / CONSTANT
+            up.rows[unit][layout.constant] = 1 / CONSTANT
+            down.rows[layout.at[switch]][unit] = 1 / 8 if step else -1 / 8
+    for name, matrix in (("gate", gate), ("up", up), ("down", down)):
+        yield matrix.tensor(f"blk.0.ffn_{name}.weight", gguf.TENSOR_F32)
+
+
+def _output(vocabulary: Vocabulary, layout: Layout) -> Matrix:
+    output = Matrix(len(vocabulary.tokens), layout.width)
+    for before, row in enumerate(_scores(vocabulary)):
+        for after, score in enumerate(row):
+            output.rows[after][before] = score
+    for switch, bends in BENDS.items():
+        for text, lift in bends.items():
+            output.rows[vocabulary[text]][layout.at[switch]] = lift
+    return output
+
+
+def _metadata(vocabulary: Vocabulary, layout: Layout) -> dict[str, tuple[int, object]]:
+    letters = byte_letters()
+    return {
+        "general.architecture": (gguf.STRING, "llama"),
+        "general.name": (gguf.STRING, NAME),
+        "general.license": (gguf.STRING, "cc0-1.0"),
+        "general.file_type": (gguf.UINT32, 1),
+        "llama.context_length": (gguf.UINT32, CONTEXT),
+        "llama.embedding_length": (gguf.UINT32, layout.width),
+        "llama.block_count": (gguf.UINT32, 1),
+        "llama.feed_forward_length": (gguf.UINT32, 32),
+        "llama.attention.head_count": (gguf.UINT32, len(HEADS)),
+        "llama.attention.head_count_kv": (gguf.UINT32, 1),
+        "llama.attention.key_length": (gguf.UINT32, HEAD_SIZE),
+        "llama.attention.value_length": (gguf.UINT32, HEAD_SIZE),
+        "llama.rope.dimension_count": (gguf.UINT32, HEAD_SIZE),
+        "llama.rope.freq_base": (gguf.FLOAT32, 1e10),
+        "llama.attention.layer_norm_rms_epsilon": (gguf.FLOAT32, 1e-6),
+        "llama.vocab_size": (gguf.UINT32, len(vocabulary.tokens)),
+        "tokenizer.ggml.model": (gguf.STRING, "gpt2"),
+        "tokenizer.ggml.pre": (gguf.STRING, "gpt-2"),
+        "tokenizer.ggml.tokens": (gguf.STRING, vocabulary.tokens),
+        "tokenizer.ggml.token_type": (gguf.INT32, vocabulary.kinds()),
+        # The loader wants a merge; this one joins two bytes that never meet in UTF-8.
+        "tokenizer.ggml.merges": (gguf.STRING, [f"{letters[0xFE]} {letters[0xFF]}"]),
+        "tokenizer.ggml.bos_token_id": (gguf.UINT32, vocabulary["<|none|>"]),
+        "tokenizer.ggml.eos_token_id": (gguf.UINT32, vocabulary[END]),
+        "tokenizer.ggml.padding_token_id": (gguf.UINT32, vocabulary["<|none|>"]),
+        "tokenizer.ggml.add_bos_token": (gguf.BOOL, False),
+        "tokenizer.chat_template": (gguf.STRING, TEMPLATE),
+    }

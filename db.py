@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections import namedtuple
 
 from core.errors import SessionNotFound, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreTooNew, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Literal, Protocol
+    from typing import Any, Literal, NamedTuple, Protocol
 
     from core.messages import Message
 
@@ -29,14 +30,19 @@ _ESCAPE = "\x1a"          # stands before the four hexadecimal digits of a chara
 _SURROGATES = range(0xD800, 0xE000)
 
 
-class SessionRow:
-    """A session as lists show it; times are seconds since 1970."""
+if TYPE_CHECKING:
+    class SessionRow(NamedTuple):
+        """A session as lists show it; times are seconds since 1970."""
 
-    __slots__ = ("id", "title", "model", "created", "updated", "message_count")
-
-    def __init__(self, id: str, title: str, model: str, created: float, updated: float, message_count: int) -> None:
-        self.id, self.title, self.model = id, title, model
-        self.created, self.updated, self.message_count = created, updated, message_count
+        id: str
+        title: str
+        model: str
+        created: float
+        updated: float
+        message_count: int
+else:
+    # The same without `typing`. A tuple, because 10,000 of them are made for one list.
+    SessionRow = namedtuple("SessionRow", "id title model created updated message_count")
 
 
 class StoredMessage:
@@ -119,6 +125,27 @@ def open_store(url: str) -> Store:
     if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         return PostgresStore(f"postgresql://{rest}")
     raise UsageError(f"Sessions cannot be kept in {scheme}://.", "Use a file name, sqlite:///FILE or postgresql://USER@HOST/NAME.")
+
+
+class _ReopeningStore:
+    """Stands for a store that could not be opened, and tries again whenever it is used."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._opened: Store | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._opened is None:
+            if name == "close":
+                return lambda: None
+            self._opened = open_store(self._url)
+        return getattr(self._opened, name)
+
+
+def open_store_later(url: str) -> Store:
+    """A store that opens `url` when it is first used, and again after that failed; each failure is a StoreError."""
+    store: Any = _ReopeningStore(url)
+    return store  # type: ignore[no-any-return]  # every method is the opened store's
 
 
 def new_session_id(now: float) -> str:
@@ -233,7 +260,7 @@ class _SqlStore:
         where = f"WHERE {self.words_match} OR lower(title) LIKE ? ESCAPE '!'" if wanted else ""
         values = (self._search_words(wanted), f"%{_like(to_database(words.strip().lower()))}%") if wanted else ()
         end = f"LIMIT {int(limit)}" if limit else ""
-        return [_session(row) for row in self._read(f"SELECT {_SESSION} FROM sessions {where} ORDER BY updated DESC {end}", values)]
+        return _sessions(self._read(f"SELECT {_SESSION} FROM sessions {where} ORDER BY updated DESC {end}", values))
 
     def find_session(self, name: str) -> SessionRow:
         wanted = name.strip().lower()
@@ -242,7 +269,7 @@ class _SqlStore:
         rows = self._read(sql, (pattern + "%", "%" + pattern)) if wanted else []
         found = [row for row in rows if row[0] == wanted] or rows
         if len(found) == 1:
-            return _session(found[0])
+            return _sessions(found)[0]
         if not found:
             raise SessionNotFound(f"There is no session {name!r}.", "--list-sessions shows those there are.")
         raise SessionNotFound(f"{name!r} could be several sessions: {', '.join(row[0] for row in found)}"
@@ -267,9 +294,11 @@ _SESSION = "id, title, model, created, updated, message_count"
 _MESSAGE = "id, role, state, active, created, model, finish, usage, parts"
 
 
-def _session(row: Any) -> SessionRow:
-    identity, title, model, created, updated, count = row
-    return SessionRow(identity, from_database(title), from_database(model), created, updated, count)
+def _sessions(rows: list[Any]) -> list[SessionRow]:
+    """Rows of the columns in _SESSION; only the few that need it are taken apart."""
+    return [row if _ESCAPE not in row.title and _ESCAPE not in row.model
+            else row._replace(title=from_database(row.title), model=from_database(row.model))
+            for row in map(SessionRow._make, rows)]
 
 
 def _stored_message(row: Any) -> StoredMessage:

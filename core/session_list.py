@@ -22,10 +22,12 @@ def list_sessions(store: Store, limit: int = 0, words: str = "") -> list[Session
 def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
     """One line a session: ID, when it was last used, messages, model, title. Safe to show."""
     width = min(max((len(row.model) for row in rows), default=0), 28)
-    for row in rows:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated))
-        model = safe_line(row.model, 28)
-        yield f"{safe_line(row.id):<18}  {when}  {row.message_count:>4}  {model:<{width}}  {safe_line(row.title, 80)}"
+    show, local = time.strftime, time.localtime
+    for identity, title, model, _, updated, count in rows:
+        # What is printable throughout is safe on one line; asking that here saves 10,000 calls.
+        if not (len(title) <= 80 and len(model) <= 28 and title.isprintable() and model.isprintable() and identity.isprintable()):
+            identity, title, model = safe_line(identity), safe_line(title, 80), safe_line(model, 28)
+        yield f"{identity:<18}  {show('%Y-%m-%d %H:%M', local(updated))}  {count:>4}  {model:<{width}}  {title}"
 
 
 def select_session(store: Store, ask: Callable[[str], str], write: Callable[[str], None], page: int = 20) -> SessionRow:

@@ -69,7 +69,7 @@ class Session:
     def resume(self, row: SessionRow, store: Store) -> None:
         """Become the saved session `row`."""
         self.id, self.title, self.model = row.id, row.title, row.model or self.model
-        stored = store.load_messages(row.id)
+        stored = [entry for entry in store.load_messages(row.id) if entry.state != "streaming"]
         self.messages, self._ids = [entry.message for entry in stored], [entry.id for entry in stored]
         self._stored = True
         if self._journal is not None:

@@ -116,7 +116,7 @@ async def model(chat: Chat, argument: str) -> Outcome:
 async def new(chat: Chat, argument: str) -> Outcome:
     """Start a new session; the old one stays saved."""
     old = chat.session
-    chat.session = old.new()
+    chat.session = chat.new_session()
     return f"A new session. The old one is {old.id}." if old.saved and old.messages else "A new session."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from core.config import Settings
 from core.errors import StoreError
@@ -12,28 +12,21 @@ from core.events import Event, MessageAdded, ModelChanged, Notice
 from core.messages import Message
 from core.model_manager import (Providers, Target, build_model_list, options_from_args, resolve_target, respond_with_fallbacks,
                                 retry_config_from_args)
-from core.providers import Options, Request, ToolSpec
+from core.providers import Options, Request
 from core.session_manager import Session
+from core.tool_executor import Toolbox
 from core.transcript import Transcript
-from core.turn import Respond, Response, RunTool, run_chat_turn
+from core.turn import Respond, Response, run_chat_turn
 
 # Asks the person something and returns the words of the answer; None when there is nobody to ask.
 Ask = Callable[[str], Awaitable[str]]
-
-
-@dataclass(slots=True)
-class Tools:
-    """What the model may call in this chat and who runs it."""
-
-    specs: tuple[ToolSpec, ...] = ()
-    run: RunTool | None = None
 
 
 class Chat:
     """Mutable on purpose: this is what /model, /system and /new change between turns."""
 
     def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
-                 tools: Tools | None = None, ask: Ask | None = None) -> None:
+                 new_session: Callable[[], Session], toolbox: Toolbox | None = None, ask: Ask | None = None) -> None:
         self.settings = settings
         self.session = session
         self.providers = providers
@@ -41,13 +34,15 @@ class Chat:
         self.fallbacks = tuple(build_model_list(settings)[1:])
         self.system: str | None = settings.system
         self.options: Options = options_from_args(settings)
-        self.tools = tools or Tools()
+        self.new_session = new_session
+        self.toolbox = toolbox
         self.ask = ask
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
     def request(self) -> Request:
         """What is sent next: the whole conversation."""
-        return Request(self.target.model, tuple(self.session.messages), self.system, self.tools.specs, self.options)
+        return Request(self.target.model, tuple(self.session.messages), self.system,
+                       self.toolbox.specs if self.toolbox else (), self.options)
 
     async def turn(self, message: Message) -> AsyncGenerator[Event, None]:
         """Save the person's message, then yield what happens; each event is saved before it is yielded."""
@@ -63,8 +58,10 @@ class Chat:
 
     async def answer(self) -> AsyncGenerator[Event, None]:
         """Let the model answer the conversation as it stands."""
-        turn = run_chat_turn(self._respond(), self.request(), self.tools.run, model=str(self.target),
-                             rounds=self.settings.tool_rounds)
+        if self.toolbox:
+            self.toolbox.begin_turn()
+        run_tool = self.toolbox.execute_tool_call if self.toolbox else None
+        turn = run_chat_turn(self._respond(), self.request(), run_tool, model=str(self.target), rounds=self.settings.tool_rounds)
         async with aclosing(self.session.record(turn)) as events:
             async for event in events:
                 if isinstance(event, ModelChanged):

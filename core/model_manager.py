@@ -85,10 +85,10 @@ class Providers:
         if row is not None:
             return row
         if entry.get("base_url"):
-            return Host(name, str(entry.get("dialect", "openai")), str(entry["base_url"]))
+            return Host(name, str(entry.get("dialect", "openai")), "hybrid", str(entry["base_url"]))
         dialect = str(entry.get("dialect", name))
         load_dialect(dialect)
-        return Host(name, dialect, "")
+        return Host(name, dialect, "hybrid", "")
 
     def _endpoint(self, name: str, host: Host) -> Endpoint:
         entry: Mapping[str, Any] = self._settings.providers.get(name, {})
@@ -107,7 +107,7 @@ class Providers:
             from core.providers.ollama import ollama_base_url
             return ollama_base_url(given or entry.get("base_url") or self._settings.ollama_host or "")
         url = str(given or entry.get("base_url") or host.base_url)
-        if not url and host.dialect != "demo" and host.kind == "custom":
+        if not url and host.dialect in ("openai", "openai-responses"):
             raise UsageError(f"The provider {name} has no address.", "Give it with --base-url.")
         if url and "://" not in url:
             url = f"http://{url}"

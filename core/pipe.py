@@ -32,7 +32,8 @@ def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: Te
         return interrupts.run(run())
     except Interrupted:
         kept = _interrupted_reply(chat)
-        _emit(out, message_dict(kept) if kept else {"event": "error", "kind": "interrupted", "message": "Interrupted before an answer came.", "hint": ""})
+        nothing = {"event": "error", "kind": "interrupted", "message": "Interrupted before an answer came.", "hint": ""}
+        _emit(out, message_dict(kept) if kept else nothing)
         return EXIT_INTERRUPTED
     except ChatError as error:
         _emit(out, to_dict(Failed(error)))

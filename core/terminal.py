@@ -261,11 +261,13 @@ class PromptReader(Reader):
         self._session: PromptSession[str] = PromptSession(
             history=FileHistory(path) if path else InMemoryHistory(), multiline=True, key_bindings=keys,
             complete_while_typing=False, enable_open_in_editor=True)
-        self._prompt = [("ansigreen bold", "> ")] if color else "> "
+        self._color = color
 
     def read(self, chat: Chat) -> str:
         from core.completion import ChatCompleter
-        return self._session.prompt(self._prompt, prompt_continuation="  ", completer=ChatCompleter(chat))
+        from prompt_toolkit.formatted_text import FormattedText
+        mark = FormattedText([("ansigreen bold" if self._color else "", "> ")])
+        return self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat))
 
 
 def _history_file(settings: Settings) -> str | None:
@@ -283,4 +285,13 @@ def _history_file(settings: Settings) -> str | None:
 
 
 def open_reader(settings: Settings, screen: Screen) -> Reader:
-    return Reader() if screen.dumb or sys.platform == "win32" and not sys.stdin.isatty() else PromptReader(settings, color=screen.color)
+    return Reader() if screen.dumb or not sys.stdin.isatty() else PromptReader(settings, color=screen.color)
+
+
+def greet(chat: Chat, screen: Screen, news: list[str]) -> None:
+    """Which model this is, how to get help, and what the person should know before they type."""
+    resumed = f", {len(chat.session.messages)} messages so far" if chat.session.messages else ""
+    screen.note(f"{chat.target} in session {chat.session.id}{resumed}. /help lists the commands." if chat.session.saved
+                else f"{chat.target}, not saved{resumed}. /help lists the commands.")
+    for line in news:
+        screen.line(line, "33")

@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("stream_chat",),
     ("core.chat_engine",),
-    ("core.terminal", "core.pipe", "core.completion", "core.argument_parser", "core.interrupts"),
+    ("core.terminal", "core.pipe", "core.completion", "core.argument_parser", "core.interrupts", "core.session_picker"),
     ("core.commands", "core.rendering", "core.exporters"),
     ("core.conversation",),
-    ("core.session_manager", "core.context_loader", "core.transcript"),
-    ("core.turn", "core.model_manager"),
-    ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "db", "core.store_schema"),
+    ("core.session_manager", "core.session_list", "core.context_loader", "core.transcript"),
+    ("core.turn", "core.model_manager", "core.spool"),
+    ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.late_store", "db", "core.store_schema"),
     ("core.events",),
     ("core.messages", "core.message_json", "core.errors", "core.config", "core.config_file", "core.safe_text"),
 )

@@ -1,0 +1,296 @@
+"""The program's table of contents: reads what was asked for and hands it to the part that does it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from core.argument_parser import help_text, parse_arguments
+from core.config import Settings, data_directory
+from core.errors import ChatError, StoreError, UsageError, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from core.conversation import Chat
+    from core.interrupts import Interrupts
+    from core.session_manager import Session
+    from core.terminal import Screen
+    from core.tool_executor import Toolbox
+    from db import Store
+
+EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code. Errors are told in at most three lines on standard error."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    _prepare_streams()
+    try:
+        settings = parse_arguments(words, os.environ)
+        return dispatch(settings)
+    except ChatError as error:
+        _tell(error, as_json="--json" in words)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return EXIT_CLOSED_PIPE
+    finally:
+        _flush()
+
+
+def dispatch(settings: Settings) -> int:
+    """One thing after the other that the program can be asked to do."""
+    if settings.help:
+        from shutil import get_terminal_size
+        print(help_text(min(110, max(60, get_terminal_size((100, 24)).columns))))
+        return 0
+    if settings.version:
+        from core import __version__
+        print(f"stream-chat {__version__}")
+        return 0
+    if settings.debug:
+        _log_to(settings.debug)
+    if settings.list_sessions:
+        return show_sessions(settings)
+    if settings.export_session:
+        return export(settings)
+    prompt = read_prompt(settings)
+    return talk(settings, prompt)
+
+
+# ---- saved sessions
+
+def store_place(settings: Settings) -> str:
+    return str(settings.database_url or "") or os.path.join(data_directory(settings.environment), "sessions.db")
+
+
+def open_saved(settings: Settings) -> Store:
+    from db import open_store
+    return open_store(store_place(settings))
+
+
+def show_sessions(settings: Settings) -> int:
+    from core.session_list import format_session_lines, list_sessions
+    store = open_saved(settings)
+    try:
+        rows = list_sessions(store, settings.limit, settings.prompt)
+    finally:
+        store.close()
+    if not rows:
+        print("No saved sessions hold these words." if settings.prompt else "There are no saved sessions yet.", file=sys.stderr)
+    sys.stdout.write("".join(f"{line}\n" for line in format_session_lines(rows)))
+    return 0
+
+
+def export(settings: Settings) -> int:
+    from core.exporters import export_session
+    store = open_saved(settings)
+    try:
+        export_session(store, settings.export_session, settings.format, settings.output, raw_csv=settings.csv_raw)
+    finally:
+        store.close()
+    if settings.output:
+        print(f"Exported to {settings.output}", file=sys.stderr)
+    return 0
+
+
+# ---- talking
+
+def read_prompt(settings: Settings) -> str:
+    """The question: the words on the command line, then what stands on standard input if that is not a terminal."""
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return settings.prompt
+    content = sys.stdin.buffer.read()
+    text = content.decode("utf-8", "replace")
+    if "\ufffd" in text and "\ufffd".encode() not in content:
+        print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd", file=sys.stderr)
+    prompt = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else settings.prompt or text
+    if not prompt.strip():
+        raise UsageError("There is nothing to ask: no prompt, and standard input is empty.",
+                         'Try: stream-chat "why is the sky blue?", or start it in a terminal to chat.')
+    return prompt
+
+
+def talk(settings: Settings, prompt: str) -> int:
+    """One answer, or a chat in the terminal."""
+    if not prompt and not sys.stdout.isatty():
+        raise UsageError("There is nothing to ask: no prompt, and the output is not a terminal.",
+                         'Try: stream-chat "why is the sky blue?"')
+    from core.interrupts import Interrupts
+    interrupts = Interrupts()
+    opened = OpenedStore(settings)
+    try:
+        chat = open_chat(settings, interrupts, opened, one_answer=bool(prompt))
+        try:
+            return answer(settings, chat, interrupts, prompt) if prompt else converse(settings, chat, interrupts, opened)
+        finally:
+            interrupts.run(chat.close())
+            chat.session.close()
+    finally:
+        opened.close()
+        interrupts.close()
+
+
+class OpenedStore:
+    """The store of this run, or what stands in for it: none with --no-save, one that is tried again when it cannot be opened."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.spool = os.path.join(data_directory(settings.environment), "spool")
+        self.store: Store | None = None
+        self.news: list[str] = []
+        if not settings.save:
+            return
+        try:
+            self.store = open_saved(settings)
+        except StoreError as error:
+            if settings.session or settings.continue_ or settings.select_session:
+                raise
+            from core.late_store import late_store
+            self.store = late_store(store_place(settings))
+            self.news.append(describe(error))
+
+    def new_session(self) -> Session:
+        from core.session_manager import Session
+        return Session(self.store, self.spool)
+
+    def session(self, settings: Settings) -> Session:
+        """The session that was asked for, or a new one."""
+        from core.session_manager import open_session
+        name: str | None = settings.session
+        if settings.select_session:
+            from core.session_list import select_session
+            from core.session_picker import pick
+            if self.store is None:
+                raise UsageError("--select-session and --no-save do not go together.")
+            chooser = pick if sys.stdin.isatty() and sys.stdout.isatty() else select_session
+            name = chooser(self.store, input, lambda line: print(line, file=sys.stderr)).id
+        return open_session(self.store, self.spool, name=name, newest=settings.continue_)
+
+    def close(self) -> None:
+        if self.store is not None:
+            self.store.close()
+
+
+def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *, one_answer: bool) -> Chat:
+    """Session, model and tools, put together."""
+    from core.conversation import Chat
+    from core.model_manager import Providers, chosen, first_target, parse_target
+    session = opened.session(settings)
+    providers = Providers(settings)
+    if session.model and not chosen(settings):
+        target = parse_target(session.model)
+        notice = ""
+    else:
+        demo_allowed = not one_answer
+        target, notice = interrupts.run(first_target(settings, providers, demo_allowed=demo_allowed))
+    if notice:
+        opened.news.append(notice)
+    toolbox = open_toolbox(settings, session, opened)
+    return Chat(settings, session, providers, target, new_session=opened.new_session, toolbox=toolbox)
+
+
+def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox | None:
+    """The tools that this run offers to the model, or None."""
+    names = list(settings.tools) + (["web_search"] if settings.experimental_websearch else [])
+    if not names and not settings.experimental:
+        return None
+    from core.config import config_directory
+    from core.tool_executor import ToolContext, Toolbox, get_tools
+    tools = {made.name: made for made in (get_tools(None) if settings.experimental else ())}
+    tools |= {made.name: made for made in get_tools(names)}
+    own = (data_directory(settings.environment), config_directory(settings.environment))
+    context = ToolContext(roots=(os.getcwd(),), protected=own, store=opened.store, session=session.id)
+    allow = {"read", *(["web_search"] if settings.experimental or settings.experimental_websearch else [])}
+    toolbox = Toolbox(tools.values(), context, allow=allow)
+    toolbox.note_messages(session.messages)
+    return toolbox
+
+
+def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) -> int:
+    """One answer to where standard output leads."""
+    from core.messages import user_message
+    from core.pipe import answer_as_json, answer_as_text, answer_in_terminal
+    message = user_message(prompt)
+    if settings.json:
+        return answer_as_json(chat, message, interrupts, sys.stdout)
+    if not sys.stdout.isatty():
+        return answer_as_text(chat, message, interrupts, sys.stdout, sys.stderr)
+    return answer_in_terminal(chat, message, interrupts, open_screen(settings), sys.stderr)
+
+
+def converse(settings: Settings, chat: Chat, interrupts: Interrupts, opened: OpenedStore) -> int:
+    """The chat in the terminal."""
+    from core.terminal import greet, open_reader, run_chat
+    screen = open_screen(settings)
+    greet(chat, screen, [*opened.news, *recovered(opened)])
+    run_chat(chat, screen, interrupts, open_reader(settings, screen))
+    return 0
+
+
+def recovered(opened: OpenedStore) -> list[str]:
+    """Save what a killed run left behind, and say so."""
+    if opened.store is None:
+        return []
+    from core.session_manager import recover
+    try:
+        found = recover(opened.store, opened.spool)
+    except StoreError:
+        return []
+    return [f"A reply that was cut off is kept as far as it came: --session {entry.session_id} goes on with it." for entry in found]
+
+
+def open_screen(settings: Settings) -> Screen:
+    from core.terminal import Screen
+    return Screen(sys.stdout, settings)
+
+
+# ---- the process
+
+def _prepare_streams() -> None:
+    """A character that the terminal's encoding lacks is shown as its code, not a crash. Closed streams lead nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _tell(error: ChatError, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from core.events import Failed, to_dict
+        print(json.dumps(to_dict(Failed(error))))
+    else:
+        print(describe(error), file=sys.stderr)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _drop_output()
+
+
+def _drop_output() -> None:
+    """Nobody reads any more: let the interpreter's last flush go nowhere instead of failing."""
+    try:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+
+
+def _log_to(path: str) -> None:
+    import logging
+    try:
+        logging.basicConfig(filename=path, level=logging.DEBUG, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    except OSError as problem:
+        raise UsageError(f"The log {path} cannot be written: {problem.strerror}.") from problem

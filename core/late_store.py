@@ -1,0 +1,27 @@
+"""Stands in for a store that could not be opened: every use tries again, so that the spool is drained once it works."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from db import Store, open_store
+
+
+class _LateStore:
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self._opened: Store | None = None
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    def __getattr__(self, name: str) -> Any:
+        """Any method of Store; raises the StoreError of opening it."""
+        if self._opened is None:
+            self._opened = open_store(self.place)
+        return getattr(self._opened, name)
+
+
+def late_store(place: str) -> Store:
+    return cast(Store, _LateStore(place))

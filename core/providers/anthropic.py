@@ -1,0 +1,181 @@
+"""The Anthropic Messages dialect (https://docs.anthropic.com/en/api/messages), version 2023-06-01."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Finish, Usage
+from core.providers import Endpoint, ModelInfo, Request, dialect
+from core.providers.anthropic_request import NAME, request_body
+from core.providers.errors_http import classify, classify_payload
+from core.providers.translation import Translation, read_reply
+from core.providers.transport import exchange, fetch_json, open_client
+
+VERSION = "2023-06-01"
+FINISHES: Mapping[str, Finish] = {
+    "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "tool_use": "tool_calls", "max_tokens": "length",
+    "model_context_window_exceeded": "length", "refusal": "refusal",
+}
+
+
+@dialect(NAME)
+class Anthropic:
+    """Quirks: `max_tokens` is the default limit of an answer, `thinking` is budget or adaptive."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        headers = {"anthropic-version": VERSION, **({"x-api-key": endpoint.key} if endpoint.key else {})}
+        self._client = open_client(endpoint, headers)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        body = request_body(request, self.endpoint.quirks)
+        async with exchange(self._client, self.endpoint, "/v1/messages", body, self._error) as response:
+            async with aclosing(read_reply(response, MessageTranslation(self.endpoint))) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    async def models(self) -> list[ModelInfo]:
+        found: list[ModelInfo] = []
+        path = "/v1/models?limit=1000"
+        while path:
+            page = await fetch_json(self._client, self.endpoint, path, self._error)
+            found += [model_info(entry) for entry in page.get("data") or ()]
+            more = page.get("has_more") and page.get("last_id")
+            path = f"/v1/models?limit=1000&after_id={quote(more, safe='')}" if more else ""
+        return found
+
+    async def show(self, model: str) -> ModelInfo:
+        return model_info(await fetch_json(self._client, self.endpoint, f"/v1/models/{quote(model, safe='')}", self._error))
+
+    async def count(self, request: Request) -> int:
+        body = request_body(request, self.endpoint.quirks)
+        known = {name: body[name] for name in ("model", "messages", "system", "tools", "thinking") if name in body}
+        answer = await fetch_json(self._client, self.endpoint, "/v1/messages/count_tokens", self._error, body=known)
+        return int(answer["input_tokens"])
+
+    async def check(self) -> str:
+        await fetch_json(self._client, self.endpoint, "/v1/models?limit=1", self._error)
+        return f"Anthropic Messages API at {self.endpoint.base_url}"
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
+        return classify(self.endpoint, status, headers, body)
+
+
+def model_info(entry: Mapping[str, Any]) -> ModelInfo:
+    """Newer lists say what a model can do; every Claude answers in text and calls tools."""
+    listed = entry.get("capabilities")
+    capabilities = None
+    if isinstance(listed, dict):
+        able = {ours for ours, theirs in (("vision", "image_input"), ("thinking", "thinking"))
+                if (listed.get(theirs) or {}).get("supported")}
+        capabilities = frozenset({"completion", "tools"} | able)
+    details = {name: entry[name] for name in ("display_name", "created_at") if name in entry}
+    return ModelInfo(entry["id"], entry.get("max_input_tokens"), entry.get("max_tokens"), None, capabilities, details)
+
+
+class MessageTranslation(Translation):
+    """Blocks are numbered by the server; each becomes a part. Those that we do not know are kept to be sent back."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self._block: dict[str, Any] = {}
+        self._input: list[str] = []
+        self._counts: dict[str, Any] = {}
+
+    def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
+        index = payload.get("index", 0)
+        match payload.get("type"):
+            case "content_block_start":
+                yield from self._start(index, payload["content_block"])
+            case "content_block_delta":
+                yield from self._more(index, payload["delta"])
+            case "content_block_stop":
+                yield from self._stop(index)
+            case "message_start":
+                self._count(payload["message"].get("usage"))
+            case "message_delta":
+                self._end(payload, payload["delta"].get("stop_reason"))
+            case "message_stop":
+                self.finish = self.finish or Finished("stop")
+                self.done = True
+            case "message":
+                yield from self._whole(payload)
+            case _ if payload.get("error"):
+                raise classify_payload(self.endpoint, payload)
+
+    def _whole(self, message: Mapping[str, Any]) -> Iterator[Delta]:
+        for index, block in enumerate(message.get("content") or ()):
+            yield from self._start(index, block)
+            yield from self._stop(index)
+        self._end(message, message.get("stop_reason"))
+
+    def _end(self, holder: Mapping[str, Any], reason: str | None) -> None:
+        self._count(holder.get("usage"))
+        if reason:
+            self.finish = Finished(FINISHES.get(reason, "stop"), reason)
+
+    def _start(self, index: int, block: dict[str, Any]) -> Iterator[Delta]:
+        self._block, self._input = dict(block), []
+        match block.get("type"):
+            case "text" if block.get("text"):
+                yield TextDelta(block["text"], index + 1)
+            case "thinking" if block.get("thinking") or block.get("signature"):
+                yield ThinkingDelta(block.get("thinking") or "", index + 1, _signed(block.get("signature")))
+            case "redacted_thinking":
+                yield ThinkingDelta("", index + 1, {NAME: {"block": block}})
+            case "tool_use":
+                caller = block.get("caller") or {}
+                own = {NAME: {"caller": caller}} if caller.get("type", "direct") != "direct" else None
+                yield ToolCallDelta(index, block["id"], block["name"], extra=own)
+
+    def _more(self, index: int, delta: dict[str, Any]) -> Iterator[Delta]:
+        match delta.get("type"):
+            case "text_delta":
+                yield TextDelta(delta["text"], index + 1)
+            case "thinking_delta":
+                yield ThinkingDelta(delta["thinking"], index + 1)
+            case "signature_delta":
+                yield ThinkingDelta("", index + 1, _signed(delta["signature"]))
+            case "citations_delta":
+                self._block["citations"] = [*(self._block.get("citations") or ()), delta["citation"]]
+            case "input_json_delta":
+                self._input.append(delta["partial_json"])
+                if self._block.get("type") == "tool_use":
+                    yield ToolCallDelta(index, arguments=delta["partial_json"])
+
+    def _stop(self, index: int) -> Iterator[Delta]:
+        """The input at a block's start is a placeholder, unless nothing follows it."""
+        written = "".join(self._input)
+        match self._block.get("type"):
+            case "tool_use":
+                if not written and self._block.get("input"):
+                    yield ToolCallDelta(index, arguments=json.dumps(self._block["input"]))
+            case "text":
+                if self._block.get("citations"):
+                    yield TextDelta("", index + 1, {NAME: {"citations": self._block["citations"]}})
+            case "thinking" | "redacted_thinking" | None:
+                return
+            case _:
+                block = self._block | ({"input": json.loads(written)} if written else {})
+                yield TextDelta("", index + 1, {NAME: {"block": block}})
+
+    def _count(self, usage: Mapping[str, Any] | None) -> None:
+        """Later counts replace earlier ones. The whole prompt is the counted input and what the cache took and gave."""
+        counts = self._counts
+        counts |= {name: value for name, value in (usage or {}).items() if value is not None}
+        prompt = [counts.get(name) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")]
+        details = {name: value for name, value in counts.items() if value and name not in ("input_tokens", "output_tokens")}
+        total = None if prompt[0] is None else sum(count or 0 for count in prompt)
+        self.usage = Usage(total, counts.get("output_tokens"), prompt[2], details or None)
+
+
+def _signed(signature: str | None) -> Mapping[str, Any] | None:
+    return {NAME: {"signature": signature}} if signature else None

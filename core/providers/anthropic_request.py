@@ -1,0 +1,153 @@
+"""A request as the Anthropic Messages API wants it; pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.providers import Options, Request
+
+NAME = "anthropic"
+MAX_TOKENS = 8192           # the API wants a limit; the oldest models allow no more than 4096
+SMALLEST_BUDGET = 1024      # tokens of thinking, by the API's rule
+BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 32000}
+_VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_SHORT_MODELS = re.compile(r"claude-3-(haiku|opus|sonnet)")
+_BUDGET_MODELS = re.compile(r"claude-3|claude-(opus|sonnet|haiku)-4(-[015])?([-@]\d{8}|-latest)?$")   # later ones think adaptively
+
+
+def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
+    options = request.options
+    messages = list(merged(message_entries(request.messages)))
+    limit = options.max_tokens or quirks.get("max_tokens") or (4096 if _SHORT_MODELS.match(request.model) else MAX_TOKENS)
+    body: dict[str, Any] = {"model": request.model, "max_tokens": limit, "messages": messages, "stream": True}
+    system = [request.system or "", *(message.text for message in request.messages if message.role == "system")]
+    if any(system):
+        body["system"] = "\n\n".join(text for text in system if text)
+    if request.tools:
+        body["tools"] = [{"name": tool.name, "description": tool.description, "input_schema": dict(tool.parameters)}
+                         for tool in request.tools]
+    body |= thinking_fields(request, quirks, limit, begun_without=_tool_turn_without_thinking(messages))
+    body |= _sampling(options, thinking=body.get("thinking", {}).get("type") in ("enabled", "adaptive"))
+    if isinstance(options.response_format, dict):
+        body.setdefault("output_config", {})["format"] = _output_format(options.response_format)
+    return body | dict(options.raw)
+
+
+def thinking_fields(request: Request, quirks: Mapping[str, Any], limit: int, *, begun_without: bool) -> dict[str, Any]:
+    """Older models take a budget of tokens inside max_tokens, newer ones decide themselves and take an effort.
+
+    A tool turn that another model began without thinking cannot go on with a budget (the API answers 400).
+    """
+    think = request.options.think
+    if think is None:
+        return {}
+    if think is False or think == "off":
+        return {"thinking": {"type": "disabled"}}
+    budget_model = bool(_BUDGET_MODELS.match(request.model))
+    if quirks.get("thinking", "budget" if budget_model else "adaptive") == "adaptive":
+        effort = {"output_config": {"effort": think}} if isinstance(think, str) and think != "on" else {}
+        return {"thinking": {"type": "adaptive"}, **effort}
+    if begun_without:
+        return {}
+    wanted = BUDGETS.get(str(think), BUDGETS["medium"])
+    if request.options.max_tokens is None:
+        return {"thinking": {"type": "enabled", "budget_tokens": wanted}, "max_tokens": limit + wanted}
+    budget = max(SMALLEST_BUDGET, min(wanted, limit - 1))
+    return {"thinking": {"type": "enabled", "budget_tokens": budget}, "max_tokens": max(limit, budget + 1)}
+
+
+def _tool_turn_without_thinking(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Look at the reply that began the tool turn in progress; later ones of the same turn need no thinking."""
+    start = len(messages) - 1
+    while start > 1 and messages[start]["content"][0]["type"] == "tool_result":
+        start -= 2
+    opening = messages[start + 1:start + 2]
+    return any(entry["content"][0]["type"] not in ("thinking", "redacted_thinking") for entry in opening)
+
+
+def _sampling(options: Options, *, thinking: bool) -> dict[str, Any]:
+    """With thinking on the API refuses every temperature but its own."""
+    fields = {"temperature": None if thinking else options.temperature, "top_p": None if thinking else options.top_p,
+              "stop_sequences": list(options.stop) or None}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _output_format(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Accept a JSON Schema, or the same wrapped as OpenAI has it."""
+    named = wanted.get("json_schema")
+    schema = named.get("schema", named) if isinstance(named, dict) else wanted.get("schema", wanted)
+    return {"type": "json_schema", "schema": schema}
+
+
+def message_entries(messages: Sequence[Message]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """(role, blocks) of every message that has any. Ids of calls are made valid and unique, alike in call and result."""
+    used: set[str] = set()
+    called: dict[str, list[str]] = {}
+    for message in messages:
+        ids = called
+        if message.role == "assistant":
+            called, ids = {}, {}
+            for call in message.tool_calls:
+                called.setdefault(call.id, []).append(_unique_id(call.id, used))
+            ids = {original: list(new) for original, new in called.items()}
+        blocks = [block for part in message.parts if (block := _block(part, ids)) is not None]
+        if blocks and message.role != "system":
+            yield "assistant" if message.role == "assistant" else "user", blocks
+
+
+def _unique_id(original: str, used: set[str]) -> str:
+    identity = original if _VALID_ID.fullmatch(original) else "call_" + hashlib.sha256(original.encode()).hexdigest()[:24]
+    base, number = identity[:56], 1
+    while identity in used:
+        number += 1
+        identity = f"{base}_{number}"
+    used.add(identity)
+    return identity
+
+
+def merged(entries: Iterator[tuple[str, list[dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
+    """Neighbours of one role become one message, as the API wants; tool results come first in theirs."""
+    held: dict[str, Any] | None = None
+    for role, blocks in entries:
+        if held is not None and held["role"] == role:
+            held["content"] += blocks
+            continue
+        if held is not None:
+            yield held
+        held = {"role": role, "content": blocks}
+    if held is not None:
+        yield held
+
+
+def _block(part: Part, ids: dict[str, list[str]]) -> dict[str, Any] | None:
+    match part:
+        case Text() | Thinking():
+            return _words_block(part)
+        case ToolCall(id=id, name=name):
+            arguments = dict(part.arguments) if part.invalid is None else {"invalid": part.invalid}
+            return {"type": "tool_use", "id": ids[id].pop(0), "name": name, "input": arguments, **_own(part)}
+        case ToolResult(id=id, name=name, content=content) if not ids.get(id):   # its call is no longer there
+            return {"type": "text", "text": f"Result of {name}: {content}"}
+        case ToolResult(id=id, content=content, is_error=is_error):
+            failed = {"is_error": True} if is_error else {}
+            return {"type": "tool_result", "tool_use_id": ids[id].pop(0), "content": content, **failed}
+        case Image(media_type=media_type, data=data):
+            return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+
+
+def _own(part: Text | Thinking | ToolCall) -> dict[str, Any]:
+    return dict((part.extra or {}).get(NAME) or {})
+
+
+def _words_block(part: Text | Thinking) -> dict[str, Any] | None:
+    """Our own blocks as they came; text that is blank would be refused, thinking without a signature too."""
+    own = _own(part)
+    if "block" in own:
+        return dict(own["block"])
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text, **own} if part.text.strip() else None
+    return {"type": "thinking", "thinking": part.text, **own} if "signature" in own else None

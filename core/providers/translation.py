@@ -1,0 +1,96 @@
+"""What the translators of streamed JSON events share: order of the deltas, the end of a reply, an error inside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BadResponse, ProviderError, StreamBroken
+from core.events import Delta, Finished
+from core.messages import Usage
+from core.providers import Endpoint
+from core.providers.transport import EventDecoder, ServerEvent, join_deltas, parse_json, read_lines
+
+if TYPE_CHECKING:
+    import httpx2
+
+_FIELD = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
+
+
+class Translation:
+    """One reply: a dialect's JSON events in, deltas out. Usage is given once a read, Finished last.
+
+    A dialect overrides take(); it sets `usage`, `finish` and, when nothing can follow, `done`.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.usage: Usage | None = None
+        self.finish: Finished | None = None
+        self.done = False
+        self.failure: ProviderError | None = None
+        self._begun = False
+        self._reported: Usage | None = None
+
+    def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
+        """Translate one event. Raise a ProviderError for one that reports an error."""
+        raise NotImplementedError
+
+    def deltas(self, payloads: Iterable[Any]) -> Iterator[Delta]:
+        """Translate what one read brought. An error ends it and is kept in `failure`, so that what came before is not lost."""
+        try:
+            for payload in payloads:
+                for delta in self.take(payload) if isinstance(payload, dict) else ():
+                    self._begun = True
+                    yield delta
+        except ProviderError as error:
+            self._fail(error)
+        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+            who = self.endpoint.host or self.endpoint.base_url
+            self._fail(BadResponse(f"{who} sent an event of an unknown shape: {problem!r:.80}"))
+        if self.usage is not None and self.usage != self._reported:
+            self._reported = self.usage
+            yield self.usage
+
+    def _fail(self, error: ProviderError) -> None:
+        self.failure = StreamBroken(error.message, error.hint, cause=error) if self._begun else error
+
+
+async def read_reply(response: httpx2.Response, translation: Translation) -> AsyncGenerator[Delta, None]:
+    """Yield the deltas of an answer: server-sent events, one JSON document, or an array of events."""
+    async with aclosing(_payloads(response, translation.endpoint)) as reads:
+        async for payloads in reads:
+            for delta in join_deltas(translation.deltas(payloads)):
+                yield delta
+            if translation.failure is not None:
+                raise translation.failure
+            if translation.done:
+                break
+    if translation.finish is None:
+        raise StreamBroken("The answer ended without its end marker.")
+    yield translation.finish
+
+
+async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[Iterator[Any], None]:
+    """JSON events, as many as each read brought. What is no event stream is one JSON document, read at the end:
+    an answer that was not streamed, Gemini's array, or an error that was written into the stream as it is."""
+    decoder = EventDecoder()
+    other: list[bytes] = []
+    async with aclosing(read_lines(response, endpoint)) as reads:
+        async for lines in reads:
+            other += [line for line in lines if not _FIELD.match(line)]
+            yield _events(decoder.feed(b"".join(line + b"\n" for line in lines)), endpoint)
+    yield _events(decoder.close(), endpoint)
+    yield _document(b"\n".join(other), endpoint)
+
+
+def _events(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
+    return (parse_json(event.data, endpoint) for event in events if event.data.strip() != "[DONE]")
+
+
+def _document(text: bytes, endpoint: Endpoint) -> Iterator[Any]:
+    if text.strip():
+        document = parse_json(text, endpoint)
+        yield from document if isinstance(document, list) else [document]

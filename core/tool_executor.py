@@ -37,7 +37,8 @@ class ToolContext:
 
     `roots` are the files and directories that may be read, `protected` those that never are, even inside a root.
     `local_hosts` are host:port pairs with non-public addresses that the user allowed. `databases` are connection URLs
-    by name. `stop` is set when nobody waits for the call any more.
+    by name. `hosts` are those that were approved for this call (None: any public one). `resolve` turns (host, port) into
+    addresses, if not the system does. `stop` is set when nobody waits for the call any more.
     """
 
     roots: tuple[str, ...] = ()
@@ -45,10 +46,12 @@ class ToolContext:
     store: Any = None
     session: str | None = None
     databases: Mapping[str, str] = field(default_factory=dict)
-    search_engines: tuple[str, ...] = ("duckduckgo",)
+    search_engines: tuple[str, ...] = ()
     searxng_url: str | None = None
     local_hosts: frozenset[str] = frozenset()
     cache: MutableMapping[str, Any] = field(default_factory=dict)
+    hosts: frozenset[str] | None = None
+    resolve: Callable[[str, int], list[str]] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def check_stop(self) -> None:
@@ -254,9 +257,10 @@ class Toolbox:
             raise ToolError(f"The arguments are no JSON object: {what_is_wrong(call.invalid)}.", "Nothing was run.")
         arguments = check_arguments(made.parameters, call.arguments)
         self._count_same(made, arguments)
-        await self._get_approval(made, arguments)
+        hosts = await self._get_approval(made, arguments)
         self.private = self.private or made.private
-        return shorten(as_text(await self._call_function(made, arguments)), self._limits[2])
+        context = replace(self.context, stop=threading.Event(), hosts=hosts)
+        return shorten(as_text(await _call_function(made, arguments, context)), self._limits[2])
 
     def _count_call(self) -> None:
         self._calls += 1
@@ -270,43 +274,29 @@ class Toolbox:
             raise ToolError(f"Not run: this same call was made {self._limits[1]} times in this turn already.",
                             "Its result will not change; use it, or do something else.")
 
-    async def _call_function(self, made: Tool, arguments: Mapping[str, Any]) -> Any:
-        context = replace(self.context, stop=threading.Event())
-        given = dict(arguments) | ({made.context_parameter: context} if made.context_parameter else {})
-        is_async = inspect.iscoroutinefunction(made.function)
-        work = asyncio.ensure_future(_shielded(made.function(**given)) if is_async else run_in_thread(made.function, given))
-        try:
-            done, _ = await asyncio.wait({work}, timeout=made.timeout)
-            if not done:
-                raise ToolError(f"{made.name} took longer than {made.timeout:g} s and was given up.")
-            return work.result()
-        finally:
-            context.stop.set()
-            if not work.done():
-                work.cancel()
-                work.add_done_callback(_forget)
-                if is_async:
-                    await asyncio.wait({work}, timeout=GRACE)
-
     # ---- approval
 
-    async def _get_approval(self, made: Tool, arguments: Mapping[str, Any]) -> None:
-        """Return when the call may run; raise ToolError when it may not."""
-        hosts = [host.lower() for host in made.hosts(arguments, self.context)] if made.hosts else [""]
+    async def _get_approval(self, made: Tool, arguments: Mapping[str, Any]) -> frozenset[str] | None:
+        """Return when the call may run, with the hosts it is bound to (None: any); raise ToolError when it may not."""
+        if self._is_free(made):
+            return None
+        hosts = [host.lower() for host in made.hosts(arguments, self.context)] if made.hosts else []
         for host in hosts or [""]:
-            if self._may_run(made, arguments, host):
+            if self._is_granted(made, arguments, host):
                 continue
             if self._approve is None:
                 raise ToolError(self._denial(made, host), "Tell the user; do not try again.")
             self._asking = self._asking or asyncio.Lock()
             async with self._asking:   # one question at a time; an answer may settle the next
-                if not self._may_run(made, arguments, host):
+                if not self._is_granted(made, arguments, host):
                     await self._ask(made, arguments, host)
+        return frozenset(hosts)
 
-    def _may_run(self, made: Tool, arguments: Mapping[str, Any], host: str) -> bool:
+    def _is_free(self, made: Tool) -> bool:
         asks_for_host = made.kind == "network" and self.private
-        if not asks_for_host and (made.kind in self.allow or made.name in self.allow):
-            return True
+        return not asks_for_host and (made.kind in self.allow or made.name in self.allow)
+
+    def _is_granted(self, made: Tool, arguments: Mapping[str, Any], host: str) -> bool:
         key = grant_key(made, arguments, host)
         return key in self._session_grants or key in self.grants
 
@@ -327,6 +317,25 @@ class Toolbox:
         if made.kind == "network" and self.private:
             return f"Not run: private data is in this conversation, and {host or made.name} was not approved."
         return f"Not run: {made.name} ({made.kind}) needs the user's approval, and nobody can be asked here."
+
+
+async def _call_function(made: Tool, arguments: Mapping[str, Any], context: ToolContext) -> Any:
+    """Run a tool until it is done, its time is up, or the turn is cancelled; then nobody waits for it any longer."""
+    given = dict(arguments) | ({made.context_parameter: context} if made.context_parameter else {})
+    is_async = inspect.iscoroutinefunction(made.function)
+    work = asyncio.ensure_future(_shielded(made.function(**given)) if is_async else run_in_thread(made.function, given))
+    try:
+        done, _ = await asyncio.wait({work}, timeout=made.timeout)
+        if not done:
+            raise ToolError(f"{made.name} took longer than {made.timeout:g} s and was given up.")
+        return work.result()
+    finally:
+        context.stop.set()
+        if not work.done():
+            work.cancel()
+            work.add_done_callback(_forget)
+            if is_async:
+                await asyncio.wait({work}, timeout=GRACE)
 
 
 async def execute_tool_call(call: ToolCall, toolbox: Toolbox) -> ToolResult:

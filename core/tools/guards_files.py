@@ -30,7 +30,6 @@ SECRET = re.compile(
     r"|credentials(\.json)?|shadow|gshadow", re.IGNORECASE)
 
 
-
 def _flags(*names: str) -> int:
     """These flags of os.open, as far as the system has them."""
     value = 0

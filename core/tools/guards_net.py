@@ -6,12 +6,14 @@ the URL that could disagree with ours. Redirects are not followed here.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -172,6 +174,7 @@ class NetworkGuard:
     local: frozenset[str] = frozenset()
     deadline: float = float("inf")
     resolve: Callable[[str, int], list[str]] = resolve
+    watched: list[tuple[threading.Timer, socket.socket]] = field(default_factory=list)
 
     def addresses(self, host: str, port: int) -> list[str]:
         """Where a host may be reached. One address that is not public spoils them all: such an answer is an attack or a mistake."""
@@ -193,10 +196,28 @@ class NetworkGuard:
             if left <= 0:
                 break
             try:
-                return _connect_to(text, port, left)
+                return self._watch(_connect_to(text, port, left))
             except OSError as failure:
                 problem = failure
         raise problem or TimeoutError(f"no connection to {host} in time")
+
+    def _watch(self, made: socket.socket) -> socket.socket:
+        """Cut the connection at the deadline: a server that sends a byte now and then would never run into a read's time limit."""
+        left = self.deadline - time.monotonic()
+        if left < 3_600:
+            copy = made.dup()   # TLS takes the original over
+            timer = threading.Timer(max(0.0, left), _cut, (copy,))
+            timer.daemon = True
+            timer.start()
+            self.watched.append((timer, copy))
+        return made
+
+    def close(self) -> None:
+        """Stop watching."""
+        while self.watched:
+            timer, copy = self.watched.pop()
+            timer.cancel()
+            copy.close()
 
     def session(self) -> requests.Session:
         """A requests session whose every connection is made by this guard; no proxies, no stored logins, no cookies kept."""
@@ -221,6 +242,11 @@ def _connect_to(address: str, port: int, timeout: float) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _cut(copy: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 def _adapter(guard: NetworkGuard) -> Any:

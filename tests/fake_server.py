@@ -335,6 +335,7 @@ REFUSALS: dict[str, tuple[int, Any, dict[str, str]]] = {
     "no-tools": (400, {"error": "registry.ollama.ai/library/no-tools:latest does not support tools"}, {}),
     "no-think": (400, {"error": '"no-think" does not support thinking'}, {}),
 }
+MODELS = ("words-50", "words-500@50", "slow", "echo", "think", "tools")
 LAYERS = (("aaaaaaaaaaaa", 1000), ("bbbbbbbbbbbb", 50))
 
 
@@ -351,7 +352,7 @@ class FakeOllama(FakeServer):
     empty                  no words
     """
 
-    def __init__(self, port: int = 0, models: Sequence[str] = ("words-50", "words-500@50", "slow", "echo", "think", "tools")) -> None:
+    def __init__(self, port: int = 0, models: Sequence[str] = MODELS) -> None:
         super().__init__(self._route, port)
         self.models = list(models)
 

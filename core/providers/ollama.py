@@ -47,7 +47,7 @@ class Ollama:
         with _start_hint(self.endpoint):
             async with (
                 exchange(self._open(), self.endpoint, "/api/chat", chat_body(request), refused) as response,
-                contextlib.aclosing(read_json_lines(response, self.endpoint)) as batches,
+                contextlib.aclosing(read_json_lines(response, self.endpoint, counts=is_content)) as batches,
             ):
                 async for objects in batches:
                     for delta in join_deltas(reader.read(objects)):
@@ -273,6 +273,14 @@ def _format(value: Any) -> Any:
 
 # ---- theirs -> ours
 
+def is_content(value: Any) -> bool:
+    """False for a line that only shows that the server lives."""
+    message = value.get("message") if isinstance(value, dict) else None
+    if not isinstance(message, dict) or value.get("done"):
+        return bool(value)
+    return bool(message.get("content") or message.get("thinking") or message.get("tool_calls"))
+
+
 class ReplyReader:
     """The objects of one reply -> deltas. `done` is set by the last line; `rest()` gives what was held back for a tag."""
 
@@ -488,7 +496,7 @@ def error_from(status: int, headers: Mapping[str, str], content: bytes, *, model
             return RateLimited(said, retry_after=wait, status=status)
         case _ if status >= 500 or status == 200:
             failed = f"Ollama failed: {text}" if text else f"Ollama failed (status {status})."
-            return Overloaded(failed, "`ollama serve` prints the reason; ask again.", retry_after=retry_after(headers), status=status)
+            return Overloaded(failed, "Its log (`ollama serve`) has the reason.", retry_after=retry_after(headers), status=status)
         case 404:
             return ProviderError(f"{said}", "Is it an Ollama server? Check OLLAMA_HOST or --base-url.", status=status)
     return BadRequest(said, status=status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,13 +18,15 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from core.errors import BadResponse, ConnectFailed, ProviderError, StreamBroken
+from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta, TextDelta, ThinkingDelta
 from core.providers import Endpoint
 
-FRAME = 1 / 60            # seconds: reads closer together than this are taken as one
-BUSY = 16_384             # bytes: a read this large is not waited for any longer
+FRAME = 1 / 60            # seconds: what comes within this time after a read is taken as one
+BUSY = 16_384             # bytes: after a read this large there is no waiting
+MAX_HELD = 1 << 20        # bytes that are read ahead of a reader who does not keep up
 MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
+ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
 MAX_LINE = 64 << 20       # bytes of one line or event; more is no chat protocol
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
@@ -38,21 +41,47 @@ class ServerEvent:
 
 
 def is_loopback(url: str) -> bool:
-    host = (urlsplit(url).hostname or "").rstrip(".").lower()
-    return host == "localhost" or host.endswith(".localhost") or host.startswith("127.") or host == "::1"
+    """True for an address of this machine, 0.0.0.0 and :: included. A URL that cannot be read is none."""
+    import ipaddress
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) -> httpx2.AsyncClient:
-    """A client bound to the endpoint's origin. For http:// the trust store is not read (measured: 36 ms)."""
+    """A client bound to the endpoint's origin. For http:// the trust store is not read (measured: 36 ms).
+
+    Local engines close a connection after a stream although they promised to keep it (llama.cpp: 1 of 4 requests that
+    reused one at once was lost), so over http:// each request gets a new one.
+    """
     import ssl
-    secure = urlsplit(endpoint.base_url).scheme != "http"
-    return httpx2.AsyncClient(
-        headers=dict(headers or {}),
-        follow_redirects=False,
-        trust_env=not is_loopback(endpoint.base_url),
-        verify=True if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        timeout=httpx2.Timeout(endpoint.idle_timeout, connect=endpoint.connect_timeout),
-    )
+    secure = not endpoint.base_url.lower().startswith("http:")
+    _check_headers(endpoint, headers or {})
+    try:
+        return httpx2.AsyncClient(
+            headers=dict(headers or {}),
+            follow_redirects=False,
+            trust_env=not is_loopback(endpoint.base_url),
+            verify=True if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            timeout=httpx2.Timeout(endpoint.idle_timeout, connect=endpoint.connect_timeout),
+            limits=httpx2.Limits(max_keepalive_connections=None if secure else 0),
+        )
+    except (ValueError, ImportError, OSError, httpx2.InvalidURL) as problem:
+        raise ProviderError(f"The connection cannot be set up: {problem}.",
+                            "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE.") from problem
+
+
+def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
+    """Refuse what HTTP cannot carry before a library refuses it, because it would quote the key in its message."""
+    if not all(character == "\t" or " " <= character <= "~" for value in headers.values() for character in value):
+        raise AuthFailed(f"The key for {endpoint.host or endpoint.base_url} holds a character that no key has.",
+                         "Look for a line end, a quotation mark or a letter with an accent in it.")
 
 
 @contextlib.asynccontextmanager
@@ -64,16 +93,17 @@ async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, bo
     """
     url = endpoint.base_url.rstrip("/") + path
     content = None if body is None else json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
-    request = client.build_request(method, url, content=content, headers={
-        "content-type": "application/json", "accept-encoding": "identity", **(headers or {})})
+    _check_headers(endpoint, headers or {})
     with _named_failures(endpoint):
+        request = client.build_request(method, url, content=content, headers={
+            "content-type": "application/json", "accept-encoding": "identity", **(headers or {})})
         response = await client.send(request, stream=True)
     try:
         if 300 <= response.status_code < 400:
             raise BadResponse(f"{endpoint.base_url} redirects elsewhere ({response.status_code}), which is not followed: the key "
                               "would go along.", "Set --base-url to the final address.", status=response.status_code)
         if response.status_code >= 400:
-            raise error_from(response.status_code, response.headers, await _read_limited(response, endpoint))
+            raise error_from(response.status_code, response.headers, await _read_limited(response))
         yield response
     finally:
         with contextlib.suppress(httpx2.HTTPError):
@@ -89,18 +119,20 @@ async def fetch_json(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, 
             content = await response.aread()
     try:
         return json.loads(content)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise _not_the_protocol(endpoint, content) from problem
 
 
-async def _read_limited(response: httpx2.Response, endpoint: Endpoint) -> bytes:
+async def _read_limited(response: httpx2.Response) -> bytes:
+    """The start of an error answer, or as much of it as comes: a broken one must not hide the status."""
     content = b""
-    with _named_failures(endpoint):
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if len(content) > MAX_ERROR_BODY:
-                break
-    return content
+    with contextlib.suppress(httpx2.HTTPError, TimeoutError):
+        async with asyncio.timeout(ERROR_BODY_TIME), contextlib.aclosing(response.aiter_bytes()) as chunks:
+            async for chunk in chunks:
+                content += chunk
+                if len(content) > MAX_ERROR_BODY:
+                    break
+    return content[:MAX_ERROR_BODY]
 
 
 @contextlib.contextmanager
@@ -113,8 +145,9 @@ def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None
         raise ConnectFailed(f"No connection to {where} within {endpoint.connect_timeout:g} s.") from problem
     except httpx2.TimeoutException as problem:
         message = f"{where} has sent nothing for {endpoint.idle_timeout:g} s."
-        raise (StreamBroken(message) if begun else ConnectFailed(message)) from problem
-    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as problem:
+        hint = "A larger --idle-timeout gives it more time."
+        raise (StreamBroken(message, hint) if begun else ConnectFailed(message, hint)) from problem
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as problem:
         raise ProviderError(f"{where} is not an address of a server: {problem}.", "Check --base-url.") from problem
     except httpx2.ConnectError as problem:
         raise ConnectFailed(f"No connection to {where}: {_reason(problem)}.") from problem
@@ -128,59 +161,201 @@ def _reason(problem: BaseException) -> str:
     cause: BaseException | None = problem
     text = str(problem)
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            text = cause.strerror
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, OSError) and cause.errno is not None:
+            text = (os.strerror(cause.errno) if cause.errno > 0 else "") or cause.strerror or text
+        inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
+        cause = inner or cause.__cause__ or cause.__context__
     return (text or type(problem).__name__).rstrip(".")
 
 
 # ---- reading: bytes -> lists of what one read held
 
-async def _reads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives. After a small read, wait out the frame: what comes meanwhile is one read, one commit, one paint."""
-    chunks = response.aiter_bytes()
-    with _named_failures(endpoint, begun=True):
-        async for chunk in chunks:
-            taken = time.monotonic()
-            yield chunk
-            if len(chunk) < BUSY:
-                spare = FRAME - (time.monotonic() - taken)
-                if spare > 0:
-                    await asyncio.sleep(spare)
+class _Body:
+    """Reads a response ahead in a task of its own, so that its reader can take a frame's worth at once.
+
+    The library hands out HTTP chunks one by one, and servers send one per token: only a second task can tell whether more
+    has already come. It rests until `rest_until` (monotonic time) while the kernel collects, for waking up for each token
+    would cost 80 us a token instead of 10.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.rest_until = 0.0
+        self._response = response
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._more, self._room, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._failure: Exception | None = None
+        self._task = asyncio.create_task(self._fill())
+
+    async def _fill(self) -> None:
+        try:
+            async with contextlib.aclosing(self._response.aiter_bytes()) as chunks:
+                async for chunk in chunks:
+                    self._pieces.append(chunk)
+                    self._size += len(chunk)
+                    self._more.set()
+                    spare = self.rest_until - time.monotonic()
+                    if spare > 0 and self._size < BUSY:
+                        await asyncio.sleep(spare)
+                    elif self._size > MAX_HELD:
+                        self._room.clear()
+                        await self._room.wait()
+        except Exception as problem:
+            self._failure = problem
+        finally:
+            self._over.set()
+            self._more.set()
+
+    async def take(self) -> bytes:
+        """All that has come since the last time; waits for something. b"" is the end. Raises what ended the body early."""
+        await self._more.wait()
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        self._room.set()
+        if not self._over.is_set():
+            self._more.clear()
+        elif not data and self._failure is not None:
+            raise self._failure
+        return data
+
+    async def gather(self, seconds: float) -> None:
+        """Let more come for so long, or until the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
 
-async def read_lines(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[list[bytes], None]:
+class _ContentClock:
+    """Counts the time spent waiting since something came that was more than a sign of life."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._waited = 0.0
+
+    def reset(self) -> None:
+        self._waited = 0.0
+
+    def add(self, seconds: float) -> None:
+        self._waited += seconds
+        if self._waited > self._endpoint.idle_timeout:
+            raise StreamBroken(f"{self._endpoint.base_url} has sent nothing but signs of life for "
+                               f"{self._endpoint.idle_timeout:g} s.",
+                               "A larger --idle-timeout gives it more time.")
+
+
+async def _reads(response: httpx2.Response, endpoint: Endpoint,
+                 clock: _ContentClock | None = None) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives: the first bytes at once, then a frame's worth at a time: one read, one commit, one paint."""
+    body = _Body(response)
+    try:
+        with _named_failures(endpoint, begun=True):
+            asked = time.monotonic()
+            while chunk := await body.take():
+                taken = time.monotonic()
+                yield chunk
+                if len(chunk) < BUSY:
+                    body.rest_until = taken + FRAME
+                    await body.gather(taken + FRAME - time.monotonic())
+                if clock is not None:
+                    clock.add(taken - asked)
+                asked = taken
+    finally:
+        await body.close()
+
+
+class _Lines:
+    """Bytes in any cut -> lines without their LF."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self.size = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        if b"\n" not in chunk:
+            self._held.append(chunk)
+            self.size += len(chunk)
+            return []
+        lines = b"".join((*self._held, chunk)).split(b"\n")
+        self._held = [lines.pop()]
+        self.size = len(self._held[0])
+        return lines
+
+    def close(self) -> bytes:
+        """The last line, which has no end."""
+        rest = b"".join(self._held)
+        self._held, self.size = [], 0
+        return rest
+
+
+async def read_lines(response: httpx2.Response, endpoint: Endpoint,
+                     clock: _ContentClock | None = None) -> AsyncGenerator[list[bytes], None]:
     """Lines without their ends, a list per read. A last line without an end still counts."""
-    rest = b""
-    async with contextlib.aclosing(_reads(response, endpoint)) as reads:
+    lines = _Lines()
+    async with contextlib.aclosing(_reads(response, endpoint, clock)) as reads:
         async for chunk in reads:
-            lines = (rest + chunk).split(b"\n") if b"\n" in chunk else [rest + chunk]
-            rest = lines.pop()
-            if len(rest) > MAX_LINE:
-                raise _not_the_protocol(endpoint, rest)
-            if lines:
-                yield lines
-    if rest:
-        yield [rest]
+            whole = lines.feed(chunk)
+            if whole:
+                yield whole
+            if lines.size > MAX_LINE:
+                raise _not_the_protocol(endpoint, lines.close())
+    if lines.size:
+        yield [lines.close()]
 
 
-async def read_json_lines(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[list[Any], None]:
-    """NDJSON objects, a list per read; blank lines are skipped."""
-    async with contextlib.aclosing(read_lines(response, endpoint)) as batches:
+async def read_json_lines(response: httpx2.Response, endpoint: Endpoint, *,
+                          counts: Callable[[Any], bool] = bool) -> AsyncGenerator[list[Any], None]:
+    """NDJSON objects, a list per read; blank lines are skipped. `counts` says which are content: others do not hold off
+    the idle timeout."""
+    clock = _ContentClock(endpoint)
+    async with contextlib.aclosing(read_lines(response, endpoint, clock)) as batches:
         async for lines in batches:
-            yield [parse_json(line, endpoint) for line in lines if line.strip()]
+            values, failure = _parse_lines(lines, endpoint)
+            if any(map(counts, values)):
+                clock.reset()
+            if values:
+                yield values
+            if failure is not None:
+                raise failure
 
 
-async def read_events(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[list[ServerEvent], None]:
-    """Server-sent events, a list per read. Comments are skipped; a last event without a blank line still counts."""
+def _parse_lines(lines: list[bytes], endpoint: Endpoint) -> tuple[list[Any], BadResponse | None]:
+    """The values up to the first line that is none: what stood before it has been said and is not thrown away."""
+    values = []
+    for line in lines:
+        if line and not line.isspace():
+            try:
+                values.append(parse_json(line, endpoint))
+            except BadResponse as failure:
+                return values, failure
+    return values, None
+
+
+def _is_content(event: ServerEvent) -> bool:
+    return event.name != "ping" and event.data.strip() not in ("", "{}")
+
+
+async def read_events(response: httpx2.Response, endpoint: Endpoint, *,
+                      counts: Callable[[ServerEvent], bool] = _is_content) -> AsyncGenerator[list[ServerEvent], None]:
+    """Server-sent events, a list per read. Comments are skipped; a last event without a blank line still counts.
+
+    `counts` says which events are content: comments and the others do not hold off the idle timeout.
+    """
     decoder = EventDecoder()
-    async with contextlib.aclosing(_reads(response, endpoint)) as reads:
+    clock = _ContentClock(endpoint)
+    async with contextlib.aclosing(_reads(response, endpoint, clock)) as reads:
         async for chunk in reads:
             events = decoder.feed(chunk)
-            if decoder.held > MAX_LINE:
-                raise _not_the_protocol(endpoint, chunk)
+            if any(map(counts, events)):
+                clock.reset()
             if events:
                 yield events
+            if decoder.held > MAX_LINE:
+                raise _not_the_protocol(endpoint, chunk)
     last = decoder.close()
     if last:
         yield last
@@ -190,42 +365,45 @@ class EventDecoder:
     """Bytes in any cut -> server-sent events (WHATWG HTML, section 9.2). Line ends may be LF, CRLF or CR."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._lines = _Lines()
+        self._started = False
+        self._after_cr = False
         self._name = ""
         self._data: list[str] = []
+        self._size = 0
 
     @property
     def held(self) -> int:
-        return len(self._rest)
+        """About how much waits for the end of its event."""
+        return self._lines.size + self._size
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
-        buffer = self._rest + chunk
-        if b"\r" in buffer:
-            held_back = buffer.endswith(b"\r")   # may be the first half of a CRLF
-            body = buffer[:-1] if held_back else buffer
-            buffer = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + (b"\r" if held_back else b"")
-        lines = buffer.split(b"\n")
-        self._rest = lines.pop()
-        return [event for line in lines if (event := self._take(line)) is not None]
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")   # the second half of a CRLF that was cut
+            self._after_cr = False
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return [event for line in self._lines.feed(chunk) if (event := self._take(line)) is not None]
 
     def close(self) -> list[ServerEvent]:
         """What is left at the end of the body."""
-        events = [event for line in self._rest.split(b"\r") if (event := self._take(line)) is not None]
-        self._rest = b""
-        last = self._take(b"")
-        return [*events, last] if last else events
+        events = (self._take(self._lines.close()), self._take(b""))
+        return [event for event in events if event is not None]
 
     def _take(self, line: bytes) -> ServerEvent | None:
         if not line:
             event = ServerEvent(self._name or "message", "\n".join(self._data)) if self._data else None
-            self._name, self._data = "", []
+            self._name, self._data, self._size = "", [], 0
             return event
+        if not self._started:
+            self._started, line = True, line.removeprefix(b"\xef\xbb\xbf")
         name, _, value = line.partition(b":")
-        text = (value[1:] if value.startswith(b" ") else value).decode("utf-8", "replace")
         if name == b"data":
-            self._data.append(text)
+            self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
+            self._size += len(value)
         elif name == b"event":
-            self._name = text
+            self._name = value.removeprefix(b" ").decode("utf-8", "replace")
         return None
 
 
@@ -246,22 +424,31 @@ def _not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
 # ---- joining: one delta per part and read
 
 def join_deltas(deltas: Iterable[Delta]) -> Iterator[Delta]:
-    """Join neighbours of the same part, so that what one read brought is stored and painted once."""
+    """Join neighbours of the same part, so that what one read brought is stored and painted once.
+
+    When `deltas` raises, what came before is yielded first.
+    """
     held: TextDelta | ThinkingDelta | None = None
     pieces: list[str] = []
-    for delta in deltas:
-        if held is not None and type(delta) is type(held) and delta.extra is None and delta.part == held.part:
-            pieces.append(delta.text)
-            continue
-        if held is not None:
-            yield _joined(held, pieces)
-            held = None
-        if isinstance(delta, (TextDelta, ThinkingDelta)) and delta.extra is None:
-            held, pieces = delta, [delta.text]
-        else:
-            yield delta
+    failure: ProviderError | None = None
+    try:
+        for delta in deltas:
+            if held is not None and type(delta) is type(held) and delta.extra is None and delta.part == held.part:
+                pieces.append(delta.text)
+                continue
+            if held is not None:
+                yield _joined(held, pieces)
+                held = None
+            if isinstance(delta, (TextDelta, ThinkingDelta)) and delta.extra is None:
+                held, pieces = delta, [delta.text]
+            else:
+                yield delta
+    except ProviderError as problem:
+        failure = problem
     if held is not None:
         yield _joined(held, pieces)
+    if failure is not None:
+        raise failure
 
 
 def _joined(first: TextDelta | ThinkingDelta, pieces: list[str]) -> TextDelta | ThinkingDelta:

@@ -15,7 +15,7 @@ from core.errors import SessionNotFound, StoreBusy, StoreDamaged, StoreError, St
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, Literal, NamedTuple, Protocol
 
     from core.messages import Message
@@ -398,6 +398,18 @@ class SqliteStore(_SqlStore):
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
             pass   # the first problem is the one to tell of; closing the connection rolls back too
+
+    def session_lines(self, limit: int = 0) -> Iterator[str]:
+        """What core/session_list.py makes of sessions(limit), made by SQLite itself: half the time for 10,000 sessions."""
+        end = f"LIMIT {int(limit)}" if limit else ""
+        try:
+            for (line,) in self._connection.execute(
+                    "SELECT printf('%-18s  %s  %4d  %-!*s  %s', id, strftime('%Y-%m-%d %H:%M', updated, 'unixepoch', 'localtime'), "
+                    "message_count, (SELECT min(max(length(model)), 28) FROM sessions), substr(model, 1, 28), substr(title, 1, 80)) "
+                    f"FROM sessions ORDER BY updated DESC {end}"):
+                yield line if line.isprintable() else from_database(line)
+        except sqlite3.Error as problem:
+            raise _sqlite_error(problem, self.place) from problem
 
     def _owner(self) -> str:
         """A name for this program's run, held as a file lock: the kernel lets go of it when the process dies, however it dies."""

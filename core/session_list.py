@@ -30,6 +30,16 @@ def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
         yield f"{identity:<18}  {show('%Y-%m-%d %H:%M', local(updated))}  {count:>4}  {model:<{width}}  {title}"
 
 
+def session_lines(store: Store, limit: int = 0, words: str = "") -> Iterator[str]:
+    """The lines of format_session_lines() for list_sessions(); faster where the store can make them."""
+    made = getattr(store, "session_lines", None)
+    if made is None or words.strip():
+        yield from format_session_lines(store.sessions(limit, words))
+        return
+    for line in made(limit):
+        yield line if line.isprintable() else safe_line(line)
+
+
 def select_session(store: Store, ask: Callable[[str], str], write: Callable[[str], None], page: int = 20) -> SessionRow:
     """Let the person choose with a number, an ID, or words to look for. Raises UsageError when nothing is chosen."""
     rows = store.sessions(page)

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 # One row per migration, in order, never changed once released: name, statements for both databases. {key} is the type of
-# a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number, PostgreSQL's integer has 32 bits.
+# a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number, PostgreSQL's integer has 32 bits. {listed} is
+# what a list of sessions is sorted by and, in SQLite, all that it shows, so that it is read from the index alone.
+SQLITE = {"key": "integer", "listed": "updated, id, title, model, message_count"}
+POSTGRES = {"key": "bigint", "listed": "updated"}
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sessions_and_messages", (
         """CREATE TABLE sessions (
             id text PRIMARY KEY, title text NOT NULL, model text NOT NULL,
             created double precision NOT NULL, updated double precision NOT NULL,
             message_count integer NOT NULL DEFAULT 0, parent text, settings text NOT NULL DEFAULT '{{}}')""",
-        "CREATE INDEX sessions_updated ON sessions (updated)",
+        "CREATE INDEX sessions_listed ON sessions ({listed})",
         """CREATE TABLE messages (
             id {key} PRIMARY KEY, session_id text NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
             position integer NOT NULL, role text NOT NULL, state text NOT NULL, active integer NOT NULL DEFAULT 1,
@@ -57,7 +60,7 @@ def _sqlite_migrations() -> Any:
         @migrations(name=name)
         def apply(database: Any) -> None:
             for statement in statements:
-                database.execute(statement.format(key="integer"))
+                database.execute(statement.format_map(SQLITE))
             if name == "full_text_index":
                 database["messages"].enable_fts(["text"], tokenize="unicode61 remove_diacritics 2", create_triggers=True)
 
@@ -70,6 +73,6 @@ def migrate_postgres(execute: Callable[[str], Any], applied: int) -> None:
     """Apply the migrations after the first `applied` ones; the caller holds the transaction and the lock."""
     for name, statements in MIGRATIONS[applied:]:
         for statement in statements:
-            execute(statement.format(key="bigint"))
+            execute(statement.format_map(POSTGRES))
         if name == "full_text_index":
             execute(f"CREATE INDEX messages_text ON messages USING gin ({POSTGRES_TEXT})")

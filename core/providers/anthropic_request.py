@@ -32,8 +32,9 @@ def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
                          for tool in request.tools]
     body |= thinking_fields(request, quirks, limit, begun_without=_tool_turn_without_thinking(messages))
     body |= _sampling(options, thinking=body.get("thinking", {}).get("type") in ("enabled", "adaptive"))
-    if isinstance(options.response_format, dict):
-        body.setdefault("output_config", {})["format"] = _output_format(options.response_format)
+    schema = _schema(options.response_format)
+    if schema is not None:
+        body["output_config"] = body.get("output_config", {}) | {"format": {"type": "json_schema", "schema": schema}}
     return body | dict(options.raw)
 
 
@@ -76,11 +77,16 @@ def _sampling(options: Options, *, thinking: bool) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _output_format(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Accept a JSON Schema, or the same wrapped as OpenAI has it."""
-    named = wanted.get("json_schema")
-    schema = named.get("schema", named) if isinstance(named, dict) else wanted.get("schema", wanted)
-    return {"type": "json_schema", "schema": schema}
+def _schema(wanted: Any) -> Mapping[str, Any] | None:
+    """A JSON Schema, or OpenAI's wrapping of one. There is no mode for JSON without a schema."""
+    match wanted:
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return dict(schema)
+        case {"type": "json_object" | "text"}:
+            return None
+        case dict():
+            return dict(wanted)
+    return None
 
 
 def message_entries(messages: Sequence[Message]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -1,0 +1,234 @@
+"""The Cohere chat dialect, version 2 (https://docs.cohere.com/reference/chat)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Finish, Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
+from core.providers import Endpoint, ModelInfo, Request, dialect
+from core.providers.errors_http import classify, classify_payload
+from core.providers.translation import Translation, read_reply
+from core.providers.transport import exchange, fetch_json, open_client
+
+NAME = "cohere"
+PLAN = {NAME: {"tool_plan": True}}   # marks the thinking that goes back as tool_plan
+BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 31000}   # tokens of thinking
+FINISHES: Mapping[str, Finish] = {
+    "COMPLETE": "stop", "STOP_SEQUENCE": "stop", "TOOL_CALL": "tool_calls", "MAX_TOKENS": "length",
+    "ERROR_LIMIT": "length", "ERROR_TOXIC": "content_filter", "USER_CANCEL": "interrupted",
+}
+FEATURES: Mapping[str, str] = {
+    "tools": "tools", "tool_choice": "tools", "strict_tools": "tools", "vision": "vision", "reasoning": "thinking",
+    "thinking": "thinking",
+}
+ENDPOINTS: Mapping[str, str] = {"chat": "completion", "embed": "embedding"}
+
+
+@dialect(NAME)
+class Cohere:
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._client = open_client(endpoint, {"authorization": f"Bearer {endpoint.key}"} if endpoint.key else {})
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        async with exchange(self._client, self.endpoint, "/v2/chat", request_body(request), self._error) as response:
+            async with aclosing(read_reply(response, ChatTranslation(self.endpoint))) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    async def models(self) -> list[ModelInfo]:
+        found: list[ModelInfo] = []
+        first = path = "/v1/models?endpoint=chat&page_size=1000"
+        while path:
+            page = await fetch_json(self._client, self.endpoint, path, self._error)
+            found += [model_info(entry) for entry in page.get("models") or ()]
+            more = page.get("next_page_token")
+            path = f"{first}&page_token={quote(more, safe='')}" if more else ""
+        return found
+
+    async def show(self, model: str) -> ModelInfo:
+        return model_info(await fetch_json(self._client, self.endpoint, f"/v1/models/{quote(model, safe='')}", self._error))
+
+    async def check(self) -> str:
+        await fetch_json(self._client, self.endpoint, "/v1/models?page_size=1", self._error)
+        return f"Cohere API at {self.endpoint.base_url}"
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
+        return classify(self.endpoint, status, headers, body)
+
+
+def model_info(entry: Mapping[str, Any]) -> ModelInfo:
+    """Older answers list neither features nor vision: then nothing is known of them."""
+    features = entry.get("features")
+    capabilities = None
+    if features is not None or "supports_vision" in entry:
+        able = {FEATURES[name] for name in features or () if name in FEATURES}
+        able |= {ENDPOINTS[name] for name in entry.get("endpoints") or () if name in ENDPOINTS}
+        capabilities = frozenset(able | ({"vision"} if entry.get("supports_vision") else set()))
+    window = entry.get("context_length")
+    return ModelInfo(entry["name"], int(window) if window else None, None, None, capabilities)
+
+
+# ---- ours -> theirs
+
+def request_body(request: Request) -> dict[str, Any]:
+    options = request.options
+    system = [{"role": "system", "content": request.system}] if request.system else []
+    body: dict[str, Any] = {"model": request.model, "stream": True, "messages": [*system, *message_entries(request.messages)]}
+    if request.tools:
+        body["tools"] = [{"type": "function", "function": {"name": tool.name, "description": tool.description,
+                                                           "parameters": dict(tool.parameters)}} for tool in request.tools]
+    fields = {"temperature": options.temperature, "p": options.top_p, "seed": options.seed, "max_tokens": options.max_tokens,
+              "stop_sequences": list(options.stop) or None, "thinking": _thinking(options.think),
+              "response_format": _response_format(options.response_format)}
+    return body | {name: value for name, value in fields.items() if value is not None} | dict(options.raw)
+
+
+def _thinking(think: bool | str | None) -> dict[str, Any] | None:
+    if think is None:
+        return None
+    if think is False or think == "off":
+        return {"type": "disabled"}
+    return {"type": "enabled", **({"token_budget": BUDGETS[think]} if isinstance(think, str) and think in BUDGETS else {})}
+
+
+def _response_format(wanted: Any) -> dict[str, Any] | None:
+    """Take "json", a JSON Schema, or OpenAI's wrapping of one."""
+    if not wanted or wanted == "text" or wanted == {"type": "text"}:
+        return None
+    if not isinstance(wanted, dict) or wanted.get("type") == "json_object":
+        return wanted if isinstance(wanted, dict) else {"type": "json_object"}
+    named = wanted.get("json_schema")
+    return {"type": "json_object", "json_schema": named.get("schema", named) if isinstance(named, dict) else wanted}
+
+
+def message_entries(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+    for message in messages:
+        match message.role:
+            case "tool":
+                for result in message.tool_results:
+                    yield _tool_entry(result)
+            case "assistant":
+                yield from _assistant_entry(message)
+            case _:
+                yield from _entry(message)
+
+
+def _entry(message: Message) -> Iterator[dict[str, Any]]:
+    """Words alone are a string; with pictures, a list."""
+    images = [part for part in message.parts if isinstance(part, Image)]
+    text = [{"type": "text", "text": part.text} for part in message.parts if isinstance(part, Text) and part.text]
+    if images:
+        yield {"role": message.role, "content": [*text, *(_image(part) for part in images)]}
+    elif text:
+        yield {"role": message.role, "content": message.text}
+
+
+def _image(part: Image) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{part.data}"}}
+
+
+def _tool_entry(result: ToolResult) -> dict[str, Any]:
+    """There is no mark for a failed call, so its text has to say it."""
+    content = f"Error: {result.content}" if result.is_error else result.content
+    return {"role": "tool", "tool_call_id": result.id, "content": content}
+
+
+def _assistant_entry(message: Message) -> Iterator[dict[str, Any]]:
+    plan = "".join(part.text for part in message.parts if isinstance(part, Thinking) and (part.extra or {}).get(NAME))
+    fields = {"content": message.text, "tool_plan": plan if message.tool_calls else "",
+              "tool_calls": [_call(call) for call in message.tool_calls]}
+    said = {name: value for name, value in fields.items() if value}
+    if said:
+        yield {"role": "assistant", **said}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    arguments = dict(call.arguments) if call.invalid is None else {"invalid": call.invalid}
+    return {"id": call.id, "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(arguments, ensure_ascii=False)}}
+
+
+# ---- theirs -> ours
+
+class ChatTranslation(Translation):
+    """The plan for using tools is shown as thinking: it is no part of the answer, and it goes back under its own name."""
+
+    _planned = False
+
+    def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
+        index = payload.get("index") or 0
+        delta = payload.get("delta") or {}
+        message = delta.get("message") or {}
+        match payload.get("type"):
+            case "content-start" | "content-delta":
+                yield from _content(index, message.get("content") or {})
+            case "tool-plan-delta":
+                yield from self._plan(message.get("tool_plan"))
+            case "tool-call-start" | "tool-call-delta":
+                yield _call_delta(index, message.get("tool_calls") or {})
+            case "message-end":
+                self._end(delta)
+            case None if "message" in payload and "finish_reason" in payload:
+                yield from self._whole(payload)
+            case "error" | None if "error" in payload or "message" in payload:
+                raise classify_payload(self.endpoint, payload)
+
+    def _plan(self, text: str | None) -> Iterator[Delta]:
+        if text:
+            yield ThinkingDelta(text, extra=None if self._planned else PLAN)
+            self._planned = True
+
+    def _whole(self, payload: Mapping[str, Any]) -> Iterator[Delta]:
+        message = payload["message"]
+        for index, block in enumerate(message.get("content") or ()):
+            yield from _content(index, block)
+        yield from self._plan(message.get("tool_plan"))
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            yield _call_delta(index, call)
+        self._end(payload)
+
+    def _end(self, delta: Mapping[str, Any]) -> None:
+        self._count(delta.get("usage") or {})
+        reason = delta.get("finish_reason") or "COMPLETE"
+        if reason in ("ERROR", "TIMEOUT") or delta.get("error"):
+            words = delta.get("error") or f"the answer ended with {reason}"
+            raise classify_payload(self.endpoint, {"message": words, "error_type": delta.get("error_type")})
+        self.finish = Finished(FINISHES.get(reason, "stop"), reason)
+        self.done = True
+
+    def _count(self, usage: Mapping[str, Any]) -> None:
+        """`tokens` are those of the model, `billed_units` leave out what Cohere itself puts around the prompt."""
+        billed = usage.get("billed_units") or {}
+        tokens = usage.get("tokens") or billed
+        details = {name: value for name, value in tokens.items() if value and name not in ("input_tokens", "output_tokens")}
+        if billed:
+            details["billed_units"] = billed
+        if usage:
+            self.usage = Usage(_whole_number(tokens.get("input_tokens")), _whole_number(tokens.get("output_tokens")),
+                               _whole_number(usage.get("cached_tokens")), details or None)
+
+
+def _content(index: int, block: Mapping[str, Any]) -> Iterator[Delta]:
+    if block.get("thinking"):
+        yield ThinkingDelta(block["thinking"], index + 1)
+    if block.get("text"):
+        yield TextDelta(block["text"], index + 1)
+
+
+def _call_delta(index: int, call: Mapping[str, Any]) -> ToolCallDelta:
+    function = call.get("function") or {}
+    return ToolCallDelta(index, call.get("id") or "", function.get("name") or "", function.get("arguments") or "")
+
+
+def _whole_number(value: Any) -> int | None:
+    return None if value is None else int(value)

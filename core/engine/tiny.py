@@ -120,7 +120,7 @@ SWITCHES: Mapping[str, tuple[Mapping[str, float], float]] = {
 # Switch -> how it bends the scores of single tokens.
 BENDS: Mapping[str, Mapping[str, float]] = {
     "call": {"<tool_call>": 60.0},
-    "calling": {"</tool_call>": 60.0, "{": 6.0},
+    "calling": {"</tool_call>": 60.0, "{": 6.0, "}": 12.0},
     "thinking": {"</think>": 39.5, END: -60.0},
     "object": {'"': 10.5, " ": -8.0, "\n": -30.0},
 }
@@ -281,8 +281,10 @@ def _bend_for_json(vocabulary: Vocabulary, number: int, row: list[float]) -> Non
     if text in CLOSERS:
         scores.update({"}": -12.0, ",": -14.0, "]": -12.0, **dict.fromkeys("0123456789", -17.0)})
     if text == '"':
-        scores.update({'"': -18.0, **dict.fromkeys(VALUES, -2.0)})
-    if text in '"' or text not in ': [,"':
+        scores.update({'"': -18.0, "}": -26.0, "]": -26.0, ",": -28.0, **dict.fromkeys(VALUES, -2.0)})
+    if text == "{":
+        scores["}"] = -8.0          # a call without arguments, where none is required
+    if text not in (":", " ", "[", ","):
         scores.update(dict.fromkeys("tfn", RARE))
     for follower, score in scores.items():
         if row[vocabulary[follower]] <= UNUSUAL:

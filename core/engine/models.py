@@ -1,0 +1,189 @@
+"""Which model files there are: the ones that are known, the ones on this computer, and how a name becomes a file.
+
+The known ones were chosen because they chat and call tools well for their size. Sizes, revisions and checksums were
+taken in November 2026 from other public projects that pin the same files; a file is only used when its checksum agrees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from core.engine import gguf
+from core.errors import ModelNotFound, ProviderError, UsageError
+
+SITE = "https://huggingface.co"
+SUFFIX = ".gguf"
+NOTE = ".json"            # FILE.gguf.json says where FILE.gguf came from
+PART = ".part"            # FILE.gguf.part is what has come so far
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """One row. `context` is what the model was trained for, in tokens; `size` the file's, in bytes."""
+
+    name: str
+    size: int
+    licence: str
+    context: int
+    repository: str
+    revision: str
+    file: str
+    sha256: str
+    good_for: str
+
+    @property
+    def url(self) -> str:
+        return f"{SITE}/{self.repository}/resolve/{self.revision}/{self.file}"
+
+
+KNOWN: tuple[KnownModel, ...] = (
+    KnownModel("qwen3.5-0.8b", 532_517_120, "Apache-2.0", 262_144, "unsloth/Qwen3.5-0.8B-GGUF",
+               "6ab461498e2023f6e3c1baea90a8f0fe38ab64d0", "Qwen3.5-0.8B-Q4_K_M.gguf",
+               "bd258782e35f7f458f8aced1adc053e6e92e89bc735ba3be89d38a06121dc517", "small talk and simple tools; 2 GB of memory"),
+    KnownModel("lfm2.5-1.2b", 730_895_168, "LFM Open License v1.0", 32_768, "LiquidAI/LFM2.5-1.2B-Instruct-GGUF",
+               "8ed288026e23958ad9dfa92d53ed773a8eee7125", "LFM2.5-1.2B-Instruct-Q4_K_M.gguf",
+               "b1b3de114215d9507409a662a501a631095a479a419584e8a2ded6304b19b4f5", "quick answers on a slow processor; 2 GB"),
+    KnownModel("qwen3.5-2b", 1_280_835_840, "Apache-2.0", 262_144, "unsloth/Qwen3.5-2B-GGUF",
+               "f6d5376be1edb4d416d56da11e5397a961aca8ae", "Qwen3.5-2B-Q4_K_M.gguf",
+               "aaf42c8b7c3cab2bf3d69c355048d4a0ee9973d48f16c731c0520ee914699223", "everyday questions and tools; 4 GB"),
+    KnownModel("qwen3.5-4b", 2_740_937_888, "Apache-2.0", 262_144, "unsloth/Qwen3.5-4B-GGUF",
+               "e87f176479d0855a907a41277aca2f8ee7a09523", "Qwen3.5-4B-Q4_K_M.gguf",
+               "00fe7986ff5f6b463e62455821146049db6f9313603938a70800d1fb69ef11a4", "the best answers of these; 8 GB"),
+)
+DEFAULT = KNOWN[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a file can be had. Without `sha256` the server's own, or none, is checked and kept."""
+
+    url: str
+    file: str
+    sha256: str = ""
+    size: int = 0
+    name: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledModel:
+    """A whole file on this computer. `url` and what follows are empty for one that was put there by hand."""
+
+    name: str
+    path: str
+    size: int
+    url: str = ""
+    sha256: str = ""
+    licence: str = ""
+
+
+def find_known(name: str) -> KnownModel | None:
+    return next((row for row in KNOWN if name.lower() in (row.name, row.file.lower(), stem(row.file).lower())), None)
+
+
+def find_source(text: str) -> Source:
+    """Where the model with this name or address can be had. Raises ModelNotFound, or UsageError for an address of no file."""
+    known = find_known(text)
+    if known is not None:
+        return Source(known.url, known.file, known.sha256, known.size, known.name, known.licence)
+    if is_address(text):
+        file = os.path.basename(unquote(urlsplit(text).path))
+        if not file.endswith(SUFFIX) or "/" in file or file.startswith("."):
+            raise UsageError(f"{text} is not the address of a {SUFFIX} file.", "Give the address of the file itself.")
+        return Source(text, file, name=stem(file))
+    raise ModelNotFound(f"There is no local model named {text!r}.", known_names())
+
+
+def known_names() -> str:
+    return f"Known: {', '.join(row.name for row in KNOWN)}; a path or an address of a {SUFFIX} file works as well."
+
+
+def is_address(text: str) -> bool:
+    return text.startswith(("https://", "http://"))
+
+
+def stem(file: str) -> str:
+    return os.path.basename(file).removesuffix(SUFFIX)
+
+
+def installed_models(directory: str) -> list[InstalledModel]:
+    """Every whole file in the directory, smallest first."""
+    try:
+        files = [entry for entry in os.scandir(directory) if entry.name.endswith(SUFFIX) and entry.is_file()]
+    except FileNotFoundError:
+        return []
+    return sorted((_installed(entry.path) for entry in files), key=lambda model: (model.size, model.name))
+
+
+def _installed(path: str) -> InstalledModel:
+    note = read_note(path)
+    known = find_known(os.path.basename(path))
+    name = str(note.get("name") or (known.name if known else stem(path)))
+    return InstalledModel(name, path, os.path.getsize(path), *(str(note.get(key, "")) for key in ("url", "sha256", "licence")))
+
+
+def read_note(path: str) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError), open(path + NOTE, encoding="utf-8") as file:
+        note = json.load(file)
+        return note if isinstance(note, dict) else {}
+    return {}
+
+
+def find_model(text: str, directory: str) -> InstalledModel | None:
+    """A path, a name or an address -> the file, if it is here."""
+    path = os.path.expanduser(text)
+    if text.endswith(SUFFIX) and not is_address(text) and os.path.isfile(path):
+        return _installed(path)
+    return next((model for model in installed_models(directory) if text.lower() in _names(model)), None)
+
+
+def _names(model: InstalledModel) -> Iterator[str]:
+    for name in (model.name, stem(model.path), os.path.basename(model.path), model.url):
+        yield name.lower()
+
+
+def require_model(text: str, directory: str) -> InstalledModel:
+    """Like find_model, but raises ModelNotFound saying how to get it."""
+    found = find_model(text, directory)
+    if found is not None:
+        return found
+    if text.endswith(SUFFIX) and not is_address(text) and find_known(text) is None:
+        raise ModelNotFound(f"There is no file {text}.", known_names())
+    source = find_source(text)
+    from core.engine.machine import gigabytes
+    size = f" ({gigabytes(source.size)} to download)" if source.size else ""
+    raise ModelNotFound(f"The model {source.name} is not on this computer yet{size}.", f"Fetch it with /pull {text}.")
+
+
+def read_header(path: str) -> dict[str, Any]:
+    """What the model says of itself. Raises ProviderError for a file that is no model."""
+    try:
+        return gguf.read_metadata(path)
+    except (ValueError, OverflowError) as problem:
+        raise ProviderError(f"{path} is not a model file: {problem}.", "Remove it and fetch it again.") from problem
+    except OSError as problem:
+        raise ProviderError(f"{path} cannot be read: {problem.strerror}.") from problem
+
+
+def remove_model(text: str, directory: str) -> int:
+    """Delete a downloaded model, or what has come of one; the bytes that this freed. Files elsewhere are not touched."""
+    found = find_model(text, directory)
+    path = found.path if found else os.path.join(directory, find_source(text).file)
+    if os.path.realpath(os.path.dirname(path)) != os.path.realpath(directory):
+        raise UsageError(f"{path} is not in the directory of downloaded models.", "Remove it yourself if you want to.")
+    freed = 0
+    for file in (path, path + PART):
+        with contextlib.suppress(FileNotFoundError):
+            freed += os.path.getsize(file)
+            os.unlink(file)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + NOTE)
+    if not freed:
+        raise ModelNotFound(f"The model {text} is not on this computer.")
+    return freed

@@ -1,0 +1,120 @@
+"""A model on this computer: llama.cpp's server in a child process, spoken to in the OpenAI dialect over its own address.
+
+The engine is started when something is asked, shared with other chats, and ends with the last one (core/engine).
+`endpoint.quirks`: model_directory (required), engine (path of a llama-server, or None for the wheel), threads (or None),
+idle (seconds that an engine outlives its last chat).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+from core.engine import machine
+from core.engine.models import DEFAULT, KNOWN, InstalledModel, find_source, installed_models, read_header, require_model
+from core.engine.process import Engine, EngineOrder, find_binary, open_engine
+from core.errors import ConnectFailed, ProviderError, StreamBroken
+from core.events import Delta
+from core.providers import Endpoint, ModelInfo, Provider, PullProgress, Request, dialect, load_dialect
+
+# After a streamed answer the server closes the connection that it announced to keep (measured: up to a quarter of the
+# next requests were lost), so each request gets its own. Thinking is a switch of the chat template.
+WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_content"}
+
+
+@dialect("local")
+class Local:
+    """`request.model` is a name, the path of a GGUF file, or the address that one was fetched from."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._engine: Engine | None = None
+        self._order: EngineOrder | None = None
+        self._wire: Provider | None = None
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        wire = await self._ready(request)
+        options = replace(request.options, think=bool(request.options.think), num_ctx=None, keep_alive=None)
+        asked = replace(request, model=self._alias(), options=options)
+        try:
+            async with contextlib.aclosing(wire.stream(asked)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        except (ConnectFailed, StreamBroken) as error:
+            raise self._explained(error) from error
+
+    async def models(self) -> list[ModelInfo]:
+        """What is on this computer. What could be fetched is in core.engine.models.KNOWN."""
+        return [_info(model) for model in installed_models(self._directory())]
+
+    async def show(self, model: str) -> ModelInfo:
+        found = require_model(model, self._directory())
+        header = read_header(found.path)
+        context = header.get(f"{header.get('general.architecture')}.context_length")
+        return replace(_info(found), context_window=context if isinstance(context, int) else None)
+
+    async def pull(self, model: str) -> AsyncGenerator[PullProgress, None]:
+        from core.engine.download import download
+        async with contextlib.aclosing(download(find_source(model or DEFAULT.name), self._directory())) as steps:
+            async for step in steps:
+                yield step
+
+    async def check(self) -> str:
+        """Say which engine would run. Starts nothing."""
+        binary = find_binary(self.endpoint.quirks.get("engine"))
+        count = len(installed_models(self._directory()))
+        return f"{binary or 'llama.cpp (xllamacpp)'}, {count} model{'' if count == 1 else 's'} in {self._directory()}"
+
+    async def close(self) -> None:
+        if self._wire is not None:
+            await self._wire.close()
+        if self._engine is not None:
+            self._engine.release()
+        self._engine = self._wire = self._order = None
+
+    async def _ready(self, request: Request) -> Provider:
+        """The dialect at the address of an engine that is alive and has this model."""
+        order = self._order_for(request)
+        if self._wire is not None and order == self._order and self._engine is not None and self._engine.alive():
+            return self._wire
+        await self.close()
+        engine = await open_engine(order)
+        self._engine, self._order = engine, order
+        self._wire = load_dialect("openai")(replace(
+            self.endpoint, base_url=f"{engine.address}/v1", key=engine.key, quirks={**self.endpoint.quirks, **WIRE_QUIRKS}))
+        return self._wire
+
+    def _order_for(self, request: Request) -> EngineOrder:
+        quirks = self.endpoint.quirks
+        binary = find_binary(quirks.get("engine"))
+        model = require_model(request.model, self._directory())
+        running = self._order
+        if running is not None and running.model == model.path and request.options.num_ctx in (None, running.context):
+            return running      # its own memory does not count against it
+        context = machine.choose_context(read_header(model.path), model.size, request.options.num_ctx, machine.available_memory())
+        return EngineOrder(model.path, os.path.join(self._directory(), ".engines"), context,
+                           quirks.get("threads") or machine.default_threads(model.size), float(quirks.get("idle") or 0), binary)
+
+    def _directory(self) -> str:
+        return str(self.endpoint.quirks["model_directory"])
+
+    def _alias(self) -> str:
+        assert self._order is not None
+        return os.path.basename(self._order.model).removesuffix(".gguf")
+
+    def _explained(self, error: ProviderError) -> ProviderError:
+        """The same error; when the engine itself is gone, say so. It is started anew by the next request."""
+        if self._engine is None or self._engine.alive():
+            return error
+        message = "The engine ended in the middle of its work (crashed, or ended by the system for lack of memory)."
+        hint = f"It is started again for the next message. Its log: {self._engine.log}"
+        return StreamBroken(message, hint) if isinstance(error, StreamBroken) else ConnectFailed(message, hint)
+
+
+def _info(model: InstalledModel) -> ModelInfo:
+    known = next((row for row in KNOWN if row.name == model.name), None)
+    details: dict[str, Any] = {"path": model.path, "licence": model.licence or (known.licence if known else "")}
+    return ModelInfo(model.name, known.context if known else None, None, model.size, None, details)

@@ -1,0 +1,156 @@
+"""The Gemini dialect, version v1beta (https://ai.google.dev/api/generate-content)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+from core.errors import BadResponse
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Extra, Finish, Usage
+from core.providers import Endpoint, ModelInfo, Request, dialect
+from core.providers.errors_http import classify, classify_payload
+from core.providers.gemini_request import NAME, request_body
+from core.providers.translation import Translation, read_reply
+from core.providers.transport import exchange, fetch_json, open_client
+
+FINISHES: Mapping[str, Finish] = {
+    "STOP": "stop", "MAX_TOKENS": "length", "UNEXPECTED_TOOL_CALL": "tool_calls", "SAFETY": "content_filter",
+    "RECITATION": "content_filter", "MODEL_ARMOR": "content_filter", "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter", "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter", "IMAGE_RECITATION": "content_filter",
+}
+WRONG_CALLS = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE",
+                         "MISSING_THOUGHT_SIGNATURE"))
+METHODS: Mapping[str, str] = {"generateContent": "completion", "embedContent": "embedding"}
+LONGEST_ID = 28     # characters of the response's id in the ids that we give to calls
+
+
+@dialect(NAME)
+class Gemini:
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._client = open_client(endpoint, {"x-goog-api-key": endpoint.key} if endpoint.key else {})
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        path = f"/{model_path(request.model)}:streamGenerateContent?alt=sse"
+        async with exchange(self._client, self.endpoint, path, request_body(request), self._error) as response:
+            async with aclosing(read_reply(response, ContentTranslation(self.endpoint))) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    async def models(self) -> list[ModelInfo]:
+        found: list[ModelInfo] = []
+        path = "/models?pageSize=1000"
+        while path:
+            page = await fetch_json(self._client, self.endpoint, path, self._error)
+            found += [model_info(entry) for entry in page.get("models") or ()]
+            more = page.get("nextPageToken")
+            path = f"/models?pageSize=1000&pageToken={quote(more, safe='')}" if more else ""
+        return found
+
+    async def show(self, model: str) -> ModelInfo:
+        return model_info(await fetch_json(self._client, self.endpoint, f"/{model_path(model)}", self._error))
+
+    async def count(self, request: Request) -> int:
+        body = {"generateContentRequest": {"model": model_path(request.model), **request_body(request)}}
+        answer = await fetch_json(self._client, self.endpoint, f"/{model_path(request.model)}:countTokens", self._error, body=body)
+        return int(answer.get("totalTokens") or 0)
+
+    async def check(self) -> str:
+        await fetch_json(self._client, self.endpoint, "/models?pageSize=1", self._error)
+        return f"Gemini API at {self.endpoint.base_url}"
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
+        return classify(self.endpoint, status, headers, body)
+
+
+def model_path(model: str) -> str:
+    """models/NAME, or what a full name (tunedModels/NAME) already is."""
+    return quote(model if "/" in model else f"models/{model}", safe="/")
+
+
+def model_info(entry: Mapping[str, Any]) -> ModelInfo:
+    """The list says little of abilities: the methods, and whether the model thinks."""
+    methods = entry.get("supportedGenerationMethods")
+    able = {METHODS[name] for name in methods or () if name in METHODS} | ({"thinking"} if entry.get("thinking") else set())
+    details = {name: entry[name] for name in ("displayName", "version") if name in entry}
+    return ModelInfo(entry["name"].removeprefix("models/"), entry.get("inputTokenLimit"), entry.get("outputTokenLimit"), None,
+                     None if methods is None else frozenset(able), details)
+
+
+class ContentTranslation(Translation):
+    """Each event is a whole answer object with more parts. A signed part stays one of its own, to go back as it came."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self._part = 0          # number of the part that words are added to
+        self._kind: type[TextDelta] | type[ThinkingDelta] | None = None
+        self._calls = 0
+        self._id = ""
+
+    def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
+        if payload.get("error"):
+            raise classify_payload(self.endpoint, payload)
+        self._id = self._id or payload.get("responseId") or uuid.uuid4().hex
+        self._count(payload.get("usageMetadata"))
+        blocked = (payload.get("promptFeedback") or {}).get("blockReason")
+        if blocked:
+            self.finish = Finished("content_filter", blocked)
+        for candidate in (payload.get("candidates") or ())[:1]:
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                yield from self._translate(part)
+            if candidate.get("finishReason"):
+                self._end(candidate["finishReason"], candidate.get("finishMessage") or "")
+
+    def _translate(self, part: dict[str, Any]) -> Iterator[Delta]:
+        signature = {name: part[name] for name in ("thoughtSignature",) if part.get(name)}
+        if "functionCall" in part:
+            yield self._call(part["functionCall"], signature)
+        elif "text" in part:
+            yield from self._words(ThinkingDelta if part.get("thought") else TextDelta, part["text"], signature)
+        elif part:
+            self._kind = None
+            yield from self._words(TextDelta, "", {"part": part})
+
+    def _words(self, kind: type[TextDelta] | type[ThinkingDelta], text: str, own: Extra) -> Iterator[Delta]:
+        if not text and not own:
+            return
+        if kind is not self._kind or own:
+            self._kind, self._part = kind, self._part + 1
+        yield kind(text, self._part, {NAME: own} if own else None)
+        if own:
+            self._kind = None
+
+    def _call(self, call: Mapping[str, Any], signature: dict[str, Any]) -> ToolCallDelta:
+        """Models before Gemini 3 give calls no id: ours is made of the answer's, so that none is given twice in a conversation."""
+        index, self._calls, self._kind = self._calls, self._calls + 1, None
+        own = {**({"id": call["id"]} if call.get("id") else {}), **signature}
+        identity = call.get("id") or f"call_{self._id[:LONGEST_ID]}_{index}"
+        return ToolCallDelta(index, identity, call["name"], json.dumps(call.get("args") or {}, ensure_ascii=False),
+                             {NAME: own} if own else None)
+
+    def _end(self, reason: str, message: str) -> None:
+        """A call of a tool that was not offered is a call all the same: its result will tell the model."""
+        if reason in WRONG_CALLS and not (reason == "UNEXPECTED_TOOL_CALL" and self._calls):
+            raise BadResponse(f"{self.endpoint.host or 'Gemini'} says that the model called a tool wrongly: {message or reason}",
+                              "Asking again often helps.")
+        if reason != "FINISH_REASON_UNSPECIFIED":
+            self.finish = Finished(FINISHES.get(reason, "error"), reason)
+
+    def _count(self, usage: Mapping[str, Any] | None) -> None:
+        """Counts are totals so far. As the provider has it, tokens of thoughts stand beside those of the answer."""
+        if not usage:
+            return
+        more = ("thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount")
+        details = {name: usage[name] for name in more if usage.get(name)}
+        self.usage = Usage(usage.get("promptTokenCount"), usage.get("candidatesTokenCount"), usage.get("cachedContentTokenCount"),
+                           details or None)

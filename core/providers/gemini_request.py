@@ -1,0 +1,188 @@
+"""A request as the Gemini API wants it; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.providers import Options, Request, ToolSpec
+
+NAME = "gemini"
+# What Google documents for calls that another model made: Gemini 3 refuses a tool turn without any signature.
+FOREIGN_SIGNATURE = "context_engineering_is_the_way_to_go"
+BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 16384, "max": 24576}   # tokens of thinking, up to 2.5
+LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}   # from 3 on
+AUTOMATIC = -1
+TOP_LEVEL = frozenset(("safetySettings", "toolConfig", "cachedContent", "tools", "labels"))   # other options are of the generation
+DEEPEST = 12   # levels of a schema; one that holds itself would never end
+_BEFORE_3 = re.compile(r"(models/)?(gemini-[12]([.-]|$)|gemini-(pro|flash)|gemma|learnlm)")
+_WITHOUT_THINKING = re.compile(r"(models/)?(gemini-1|gemini-2\.0|gemma)")
+_KNOWN = frozenset((
+    "title", "description", "maxItems", "minItems", "required", "minProperties", "maxProperties", "minLength",
+    "maxLength", "pattern", "propertyOrdering", "minimum", "maximum"))
+_FORMATS = frozenset(("enum", "date-time", "float", "double", "int32", "int64"))
+
+
+def request_body(request: Request) -> dict[str, Any]:
+    body: dict[str, Any] = {"contents": list(contents(request.messages, signed=not _BEFORE_3.match(request.model)))}
+    system = [request.system or "", *(message.text for message in request.messages if message.role == "system")]
+    if any(system):
+        body["systemInstruction"] = {"parts": [{"text": text} for text in system if text]}
+    if request.tools:
+        body["tools"] = [{"functionDeclarations": [_declaration(tool) for tool in request.tools]}]
+    config = generation_config(request.model, request.options)
+    raw = dict(request.options.raw)
+    own = {name: raw.pop(name) for name in list(raw) if name in TOP_LEVEL}
+    config |= dict(raw.pop("generationConfig", {})) | raw
+    return body | ({"generationConfig": config} if config else {}) | own
+
+
+def generation_config(model: str, options: Options) -> dict[str, Any]:
+    fields = {"temperature": options.temperature, "topP": options.top_p, "seed": options.seed,
+              "maxOutputTokens": options.max_tokens, "stopSequences": list(options.stop) or None,
+              "thinkingConfig": thinking_config(model, options.think)}
+    return {name: value for name, value in fields.items() if value is not None} | _answer_format(options.response_format)
+
+
+def thinking_config(model: str, think: bool | str | None) -> dict[str, Any] | None:
+    """Up to 2.5 a budget in tokens, later a level. The Pro models cannot be kept from thinking: then the least is asked."""
+    if think is None or _WITHOUT_THINKING.match(model):
+        return None
+    pro = "pro" in model
+    if think is False or think == "off":
+        if _BEFORE_3.match(model):
+            return {"thinkingBudget": 128 if pro else 0}
+        return {"thinkingLevel": "low" if pro else "minimal"}
+    effort = think if isinstance(think, str) and think in BUDGETS else None
+    if _BEFORE_3.match(model):
+        return {"includeThoughts": True, "thinkingBudget": BUDGETS[effort] if effort else AUTOMATIC}
+    return {"includeThoughts": True, **({"thinkingLevel": LEVELS[effort]} if effort else {})}
+
+
+def _answer_format(wanted: Any) -> dict[str, Any]:
+    """Take "json", a JSON Schema, or OpenAI's wrapping of one."""
+    match wanted:
+        case None | "" | "text" | {"type": "text"}:
+            return {}
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return {"responseMimeType": "application/json", "responseSchema": schema_subset(schema)}
+        case dict() if wanted.get("type") != "json_object":
+            return {"responseMimeType": "application/json", "responseSchema": schema_subset(wanted)}
+    return {"responseMimeType": "application/json"}
+
+
+# ---- tools
+
+def _declaration(tool: ToolSpec) -> dict[str, Any]:
+    """Parameters without any property are refused, so they are left out."""
+    said = {"name": tool.name, "description": tool.description}
+    return {**said, "parameters": schema_subset(tool.parameters)} if tool.parameters.get("properties") else said
+
+
+def schema_subset(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of JSON Schema that the API knows: it refuses every other key. References are put in place."""
+    return _subset(schema, schema.get("$defs") or schema.get("definitions") or {}, 0)
+
+
+def _subset(schema: Any, named: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    if not isinstance(schema, Mapping) or depth > DEEPEST:
+        return {}
+    if "$ref" in schema:
+        schema = {**named.get(str(schema["$ref"]).rsplit("/", 1)[-1], {}), **{k: v for k, v in schema.items() if k != "$ref"}}
+    for part in schema.get("allOf") or ():
+        schema = {**_subset(part, named, depth + 1), **schema}
+    kept = {name: value for name, value in schema.items() if name in _KNOWN and not isinstance(value, bool)}
+    kept |= _type(schema)
+    if isinstance(schema.get("nullable"), bool):
+        kept["nullable"] = schema["nullable"]
+    if schema.get("format") in _FORMATS:
+        kept["format"] = schema["format"]
+    choices = [schema["const"]] if "const" in schema else schema.get("enum")
+    if choices and all(isinstance(choice, str) for choice in choices):
+        kept |= {"type": "string", "enum": list(choices)}
+    if isinstance(schema.get("properties"), Mapping):
+        kept["properties"] = {name: _subset(value, named, depth + 1) for name, value in schema["properties"].items()}
+    if "items" in schema:
+        kept["items"] = _subset(schema["items"], named, depth + 1)
+    return kept | _alternatives(schema, named, depth)
+
+
+def _type(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A list of types becomes its first, and nullable when null is among them."""
+    kind = schema.get("type")
+    if not isinstance(kind, list):
+        return {"type": kind} if kind else {}
+    real = [name for name in kind if name != "null"]
+    return {"type": real[0] if real else "string", **({"nullable": True} if "null" in kind else {})}
+
+
+def _alternatives(schema: Mapping[str, Any], named: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    options = schema.get("anyOf") or schema.get("oneOf") or ()
+    real = [_subset(option, named, depth + 1) for option in options if option != {"type": "null"}]
+    nullable = {"nullable": True} if len(real) < len(options) else {}
+    if len(real) == 1:
+        return real[0] | nullable
+    return {"anyOf": real, **nullable} if real else {}
+
+
+# ---- messages
+
+def contents(messages: Sequence[Message], *, signed: bool) -> Iterator[dict[str, Any]]:
+    """`signed` says that the model wants a signature on the first call of every reply that calls tools."""
+    ids: dict[str, list[str | None]] = {}
+    for message in messages:
+        if message.role == "system":
+            continue
+        if message.role == "assistant":
+            ids = {}
+            for call in message.tool_calls:
+                ids.setdefault(call.id, []).append(_own(call).get("id"))
+        parts = [wire for part in message.parts if (wire := _part(part, ids)) is not None]
+        if message.role == "assistant" and signed:
+            _sign(parts)
+        if parts:
+            yield {"role": "model" if message.role == "assistant" else "user", "parts": parts}
+
+
+def _sign(parts: list[dict[str, Any]]) -> None:
+    calls = [part for part in parts if "functionCall" in part]
+    if calls and not any("thoughtSignature" in part for part in parts):
+        calls[0]["thoughtSignature"] = FOREIGN_SIGNATURE
+
+
+def _own(part: Text | Thinking | ToolCall) -> Mapping[str, Any]:
+    return (part.extra or {}).get(NAME) or {}
+
+
+def _part(part: Part, ids: Mapping[str, list[str | None]]) -> dict[str, Any] | None:
+    match part:
+        case Text() | Thinking():
+            return _words(part)
+        case ToolCall(name=name):
+            arguments = dict(part.arguments) if part.invalid is None else {"invalid": part.invalid}
+            own = _own(part)
+            call = {**({"id": own["id"]} if own.get("id") else {}), "name": name, "args": arguments}
+            return {"functionCall": call, **_signature(own)}
+        case ToolResult(id=id, name=name, content=content, is_error=is_error):
+            theirs = ids[id].pop(0) if ids.get(id) else None
+            return {"functionResponse": {**({"id": theirs} if theirs else {}), "name": name,
+                                         "response": {"error" if is_error else "result": content}}}
+        case Image(media_type=media_type, data=data):
+            return {"inlineData": {"mimeType": media_type, "data": data}}
+
+
+def _signature(own: Mapping[str, Any]) -> dict[str, Any]:
+    return {"thoughtSignature": own["thoughtSignature"]} if "thoughtSignature" in own else {}
+
+
+def _words(part: Text | Thinking) -> dict[str, Any] | None:
+    """Thoughts go back only with a signature; text without one only if it says something."""
+    own = _own(part)
+    if "part" in own:
+        return dict(own["part"])
+    signature = _signature(own)
+    if isinstance(part, Thinking):
+        return {"text": part.text, "thought": True, **signature} if signature else None
+    return {"text": part.text, **signature} if part.text or signature else None

@@ -1,0 +1,22 @@
+"""What a reply looks like in a terminal, while it streams.
+
+MarkdownStream(write, width, height, *, color=True)             Markdown
+ThinkingStream(write, width, *, folded, color=True)             a model's thinking: dim text, or one line that counts
+PlainStream(write)                                              the text as it is, made safe
+
+`write` takes a string for the terminal; `width` and `height` are asked at every frame. Each has the same three methods:
+
+feed(text)      one frame of raw text from the model; at most one call of `write`
+finish()        the end of the reply: everything is shown, with one newline at its end
+abandon()       the reply stops midway: the same, nothing that came is lost
+
+The cursor stays at the end of what is shown, with no style in force, so between two frames others may write only after
+finish(). The result never depends on how the text was cut into frames.
+"""
+
+from __future__ import annotations
+
+from core.rendering.markdown import MarkdownStream
+from core.rendering.plain import PlainStream, ThinkingStream
+
+__all__ = ["MarkdownStream", "PlainStream", "ThinkingStream"]

@@ -1,0 +1,139 @@
+"""Colours for code, one line at a time: the lexer's state is carried from line to line."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from core.rendering.layout import Run
+
+_STYLES = {
+    ("Keyword",): "35",
+    ("Keyword", "Constant"): "36",
+    ("Keyword", "Type"): "33",
+    ("Literal", "String"): "32",
+    ("Literal", "String", "Escape"): "36",
+    ("Literal", "String", "Interpol"): "36",
+    ("Literal", "Number"): "36",
+    ("Comment",): "90",
+    ("Comment", "Preproc"): "33",
+    ("Name", "Function"): "34",
+    ("Name", "Class"): "33",
+    ("Name", "Decorator"): "33",
+    ("Name", "Tag"): "34",
+    ("Name", "Attribute"): "33",
+    ("Operator", "Word"): "35",
+    ("Generic", "Deleted"): "31",
+    ("Generic", "Inserted"): "32",
+    ("Generic", "Heading"): "1",
+    ("Generic", "Subheading"): "1",
+    ("Generic", "Prompt"): "90",
+}
+_LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "BashSessionLexer", "PythonConsoleLexer", "PowerShellSessionLexer")
+
+
+class Highlighter:
+    """Gives each line of one code block its styled runs. An unknown language stays plain."""
+
+    __slots__ = ("_lexer", "_stack", "_carries")
+
+    def __init__(self, language: str) -> None:
+        self._lexer, self._carries = _lexer(language.lower()) if language else (None, False)
+        self._stack = ["root"]
+
+    def line(self, text: str) -> list[Run]:
+        if self._lexer is None or not text:
+            return [("", text)]
+        try:
+            tokens = self._carry(text + "\n") if self._carries else [
+                (kind, value) for _, kind, value in self._lexer.get_tokens_unprocessed(text + "\n")]
+        except Exception:       # a third party's lexer may fail in any way; the code is worth more than its colours
+            self._lexer = None
+            return [("", text)]
+        return _runs(tokens, text)
+
+    def _carry(self, text: str) -> list[tuple[Any, str]]:
+        """What RegexLexer.get_tokens_unprocessed does, but its stack of states outlives the line."""
+        states = self._lexer._tokens
+        found: list[tuple[Any, str]] = []
+        pos, idle = 0, 0
+        while pos < len(text):
+            for match_at, action, change in states[self._stack[-1]]:
+                matched = match_at(text, pos)
+                if not matched:
+                    continue
+                self._act(action, matched, found)
+                idle = idle + 1 if matched.end() == pos else 0
+                pos = matched.end()
+                self._move(change)
+                break
+            else:
+                idle = 1000
+            if idle > 100:
+                found.append((None, text[pos]))
+                if text[pos] == "\n":
+                    self._stack = ["root"]
+                pos, idle = pos + 1, 0
+        return found
+
+    def _act(self, action: Any, matched: Any, found: list[tuple[Any, str]]) -> None:
+        if action is None:
+            return
+        if isinstance(action, tuple):
+            found.append((action, matched.group()))
+            return
+        found.extend((kind, value) for _, kind, value in action(self._lexer, matched))
+
+    def _move(self, change: Any) -> None:
+        for step in change if isinstance(change, tuple) else () if change is None else (change,):
+            if step == "#pop":
+                self._pop(1)
+            elif isinstance(step, int):
+                self._pop(-step)
+            elif step == "#push":
+                self._stack.append(self._stack[-1])
+            else:
+                self._stack.append(step)
+
+    def _pop(self, count: int) -> None:
+        del self._stack[max(len(self._stack) - count, 1):]
+
+
+def _runs(tokens: list[tuple[Any, str]], text: str) -> list[Run]:
+    """Styled runs, as few as possible: white space takes the style before it."""
+    runs: list[Run] = []
+    for kind, value in tokens:
+        value = value.rstrip("\n")
+        if not value:
+            continue
+        if runs and (value.isspace() or _style(kind) == runs[-1][0]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + value)
+        else:
+            runs.append(("" if value.isspace() else _style(kind), value))
+    return runs if "".join(value for _, value in runs) == text else [("", text)]
+
+
+@lru_cache(maxsize=512)
+def _style(kind: tuple[str, ...] | None) -> str:
+    names = tuple(kind or ())
+    while names:
+        style = _STYLES.get(names)
+        if style is not None:
+            return style
+        names = names[:-1]
+    return ""
+
+
+@lru_cache(maxsize=32)
+def _lexer(language: str) -> tuple[Any, bool]:
+    """The lexer, and whether its state can be carried over lines."""
+    from pygments.lexer import ExtendedRegexLexer, RegexLexer
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+    try:
+        lexer = get_lexer_by_name(language)
+    except ClassNotFound:
+        return None, False
+    if isinstance(lexer, RegexLexer) and not isinstance(lexer, ExtendedRegexLexer):
+        return lexer, True
+    return (lexer, False) if type(lexer).__name__ in _LINE_BY_LINE else (None, False)

@@ -1,0 +1,79 @@
+"""Puts rows on the terminal: what is finished once and for good, the open end again only when it changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from core.rendering.layout import RESET
+from core.rendering.widths import is_exact, visual_end
+
+_SGR = re.compile(r"\x1b\[([0-9;]*)m")
+_PARTS = re.compile(r"\x1b\[[0-9;]*m|[^\x1b]")
+_LONGEST_ROW = 8192
+
+
+class Painter:
+    """Knows what is on the screen after the last finished character: the tail, the only thing that is ever erased."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._base = ""             # the style in force where the tail begins
+        self._col = 0               # the column where it begins
+        self._row = ""              # what is finished on that row
+        self._tail = ""             # the tail as it stands on the screen
+        self._tail_style = ""       # the style in force at its end
+
+    def paint(self, done: str, base: str, col: int, tail: str, *, width: int, rows: int) -> None:
+        """Show `done` for good and `tail` after it; `base` and `col` are the style and column between them."""
+        tail = _crop(tail, col, width, rows)
+        new = done + tail
+        if new.startswith(self._tail):
+            output = self._continue(new[len(self._tail):])
+        else:
+            output = self._erase(width) + new
+        style = _last_style(tail, base)
+        if output:
+            self._write(output + RESET if style else output)
+        self._row = _row_after(self._row, done)
+        self._base, self._col, self._tail, self._tail_style = base, col, tail, style
+
+    def _continue(self, text: str) -> str:
+        return f"\x1b[{self._tail_style}m{text}" if text and self._tail_style else text
+
+    def _erase(self, width: int) -> str:
+        col = self._col % width
+        up = visual_end(_SGR.sub("", self._tail), col, width)
+        start = f"\x1b[{up}A\r" if up else "\r"
+        if col and not is_exact(_SGR.sub("", self._row)):
+            return f"{start}\x1b[J{self._row}"
+        move = f"\x1b[{col}C" if col else ""
+        return f"{start}{move}\x1b[J" + (f"\x1b[{self._base}m" if self._base else "")
+
+
+def _row_after(row: str, done: str) -> str:
+    cut = done.rfind("\n")
+    row = row + done if cut < 0 else done[cut + 1:]
+    return row if len(row) <= _LONGEST_ROW else ""
+
+
+def _last_style(text: str, style: str) -> str:
+    start = text.rfind("\x1b[")
+    if start < 0:
+        return style
+    return text[start + 2:text.index("m", start)].removeprefix("0;")
+
+
+def _crop(tail: str, col: int, width: int, rows: int) -> str:
+    """The beginning of `tail` that is at most `rows` rows high: what has left the screen cannot be erased."""
+    if col + len(tail) * 2 < width or visual_end(_SGR.sub("", tail), col, width) < rows:
+        return tail
+    parts = _PARTS.findall(tail)
+    low, high = 0, len(parts)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if visual_end(_SGR.sub("", "".join(parts[:middle])), col, width) < rows:
+            low = middle
+        else:
+            high = middle - 1
+    return "".join(parts[:low])

@@ -11,7 +11,7 @@ from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Delta, Finished
 from core.messages import Usage
 from core.providers import Endpoint
-from core.providers.transport import EventDecoder, ServerEvent, join_deltas, parse_json, read_lines
+from core.providers.transport import EventDecoder, ServerEvent, _ContentClock, join_deltas, parse_json, read_lines
 
 if TYPE_CHECKING:
     import httpx2
@@ -76,12 +76,16 @@ async def read_reply(response: httpx2.Response, translation: Translation) -> Asy
 async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[Iterator[Any], None]:
     """JSON events, as many as each read brought. What is no event stream is one JSON document, read at the end:
     an answer that was not streamed, Gemini's array, or an error that was written into the stream as it is."""
-    decoder = EventDecoder()
+    decoder, clock = EventDecoder(), _ContentClock(endpoint)
     other: list[bytes] = []
-    async with aclosing(read_lines(response, endpoint)) as reads:
+    async with aclosing(read_lines(response, endpoint, clock)) as reads:
         async for lines in reads:
-            other += [line for line in lines if not _FIELD.match(line)]
-            yield _events(decoder.feed(b"".join(line + b"\n" for line in lines)), endpoint)
+            foreign = [line for line in lines if not _FIELD.match(line)]
+            events = decoder.feed(b"".join(line + b"\n" for line in lines))
+            if foreign or any(event.name != "ping" for event in events):
+                clock.reset()
+            other += foreign
+            yield _events(events, endpoint)
     yield _events(decoder.close(), endpoint)
     yield _document(b"\n".join(other), endpoint)
 

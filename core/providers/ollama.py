@@ -14,7 +14,7 @@ import ipaddress
 import json
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, ContextTooLong, ModelNotFound, Overloaded,
                          ProviderError, QuotaExhausted, RateLimited, StreamBroken, Unsupported)
@@ -44,7 +44,7 @@ class Ollama:
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         reader = ReplyReader(request)
         refused = functools.partial(error_from, model=request.model)
-        with _start_hint(self.endpoint):
+        try:
             async with (
                 exchange(self._open(), self.endpoint, "/api/chat", chat_body(request), refused) as response,
                 contextlib.aclosing(read_json_lines(response, self.endpoint, counts=is_content)) as batches,
@@ -54,18 +54,18 @@ class Ollama:
                         yield delta
                     if reader.done:
                         return
-        for delta in reader.rest():
-            yield delta
-        raise StreamBroken("Ollama ended the answer without its last line.")
+            raise StreamBroken("Ollama ended the answer without its last line.")
+        except ProviderError as error:
+            for delta in reader.rest():
+                yield delta
+            raise _with_hint(error, self.endpoint)
 
     async def models(self) -> list[ModelInfo]:
-        with _start_hint(self.endpoint):
-            answer = await fetch_json(self._open(), self.endpoint, "/api/tags", error_from)
+        answer = await self._fetch("/api/tags")
         return [model_info(entry) for entry in _entries(answer, "models")]
 
     async def check(self) -> str:
-        with _start_hint(self.endpoint):
-            answer = await fetch_json(self._open(), self.endpoint, "/api/version", error_from)
+        answer = await self._fetch("/api/version")
         version = answer.get("version") if isinstance(answer, dict) else None
         return f"Ollama {version or '(version unknown)'} at {self.endpoint.base_url}"
 
@@ -88,17 +88,21 @@ class Ollama:
         """Fetch a model. An error inside the stream raises; so does an end without `success`."""
         layers: dict[str, tuple[int, int]] = {}
         status = ""
-        async with self._package(model) as package:
-            lines = await package.pull(model, stream=True)
-            async for line in lines:
-                status = line.status or ""
-                if line.digest:
-                    layers[line.digest] = (line.completed or 0, line.total or 0)
-                done, total = (sum(column) for column in zip(*layers.values())) if layers else (0, 0)
-                yield PullProgress(status, done, total)
+        try:
+            async with self._package(model) as package:
+                lines = cast("AsyncGenerator[ollama_package.ProgressResponse, None]", await package.pull(model, stream=True))
+                async with contextlib.aclosing(lines):
+                    async for line in lines:
+                        status = line.status or ""
+                        if line.digest:
+                            layers[line.digest] = (line.completed or 0, line.total or 0)
+                        yield PullProgress(status, *_sums(layers.values()))
+        except ConnectFailed as problem:
+            if not status:
+                raise
+            raise _unfinished(model) from problem
         if status != "success":
-            raise StreamBroken(f"Ollama stopped fetching {model} before it was whole.",
-                               "Pull it again: it goes on where it stopped.")
+            raise _unfinished(model)
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -109,6 +113,12 @@ class Ollama:
         if self._client is None:
             self._client = open_client(self.endpoint, _authorization(self.endpoint))
         return self._client
+
+    async def _fetch(self, path: str) -> Any:
+        try:
+            return await fetch_json(self._open(), self.endpoint, path, error_from)
+        except ProviderError as error:
+            raise _with_hint(error, self.endpoint)
 
     @contextlib.asynccontextmanager
     async def _package(self, model: str = "") -> AsyncGenerator[ollama_package.AsyncClient, None]:
@@ -148,14 +158,21 @@ def _hint(endpoint: Endpoint) -> str:
     return START_HINT if is_loopback(endpoint.base_url) else AWAY_HINT
 
 
-@contextlib.contextmanager
-def _start_hint(endpoint: Endpoint) -> Iterator[None]:
+def _with_hint(error: ProviderError, endpoint: Endpoint) -> ProviderError:
     """Say how to start the server when nobody answers."""
-    try:
-        yield
-    except ConnectFailed as error:
-        error.hint = error.hint or _hint(endpoint)
-        raise
+    if isinstance(error, ConnectFailed) and not error.hint:
+        error.hint = _hint(endpoint)
+    return error
+
+
+def _sums(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Bytes that are here, bytes in all."""
+    pairs = list(layers)
+    return sum(done for done, _ in pairs), sum(total for _, total in pairs)
+
+
+def _unfinished(model: str) -> StreamBroken:
+    return StreamBroken(f"Ollama stopped fetching {model} before it was whole.", "Pull it again: it goes on where it stopped.")
 
 
 # ---- where the server is
@@ -366,9 +383,12 @@ class ThinkTags:
     OPEN, CLOSE = "<think>", "</think>"
 
     def __init__(self) -> None:
-        self.over = False
         self._held = ""
         self._read = self._before
+
+    @property
+    def over(self) -> bool:
+        return self._read == self._text
 
     def feed(self, text: str) -> list[Delta]:
         held, self._held = self._held + text, ""
@@ -389,7 +409,7 @@ class ThinkTags:
         if self.OPEN.startswith(start):
             self._held = text
             return []
-        self.over = True
+        self._read = self._text
         return [TextDelta(text)]
 
     def _opened(self, text: str) -> list[Delta]:
@@ -412,7 +432,12 @@ class ThinkTags:
 
     def _after(self, text: str) -> list[Delta]:
         text = text.lstrip()
-        self.over = bool(text)
+        if not text:
+            return []
+        self._read = self._text
+        return [TextDelta(text)]
+
+    def _text(self, text: str) -> list[Delta]:
         return [TextDelta(text)] if text else []
 
 

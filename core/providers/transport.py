@@ -459,17 +459,22 @@ def _joined(first: TextDelta | ThinkingDelta, pieces: list[str]) -> TextDelta | 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds from retry-after-ms, or Retry-After as seconds or an HTTP date. None when absent or unreadable."""
-    milliseconds = headers.get("retry-after-ms")
+    milliseconds = _finite(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        with contextlib.suppress(ValueError):
-            return max(0.0, float(milliseconds) / 1000)
+        return max(0.0, milliseconds / 1000)
     value = headers.get("retry-after")
-    if value is None:
-        return None
-    with contextlib.suppress(ValueError):
-        seconds = float(value)
-        return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
+    seconds = _finite(value)
+    if value is None or seconds is not None:
+        return None if seconds is None else max(0.0, seconds)
     from email.utils import parsedate_to_datetime
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now))
     return None
+
+
+def _finite(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if abs(number) < float("inf") else None

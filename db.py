@@ -405,23 +405,34 @@ class SqliteStore(_SqlStore):
         try:
             for (line,) in self._connection.execute(
                     "SELECT printf('%-18s  %s  %4d  %-!*s  %s', id, strftime('%Y-%m-%d %H:%M', updated, 'unixepoch', 'localtime'), "
-                    "message_count, (SELECT min(max(length(model)), 28) FROM sessions), substr(model, 1, 28), substr(title, 1, 80)) "
-                    f"FROM sessions ORDER BY updated DESC {end}"):
+                    "message_count, (SELECT min(max(length(model)), 28) FROM sessions), substr(model, 1, 28), "
+                    f"substr(title, 1, 80)) FROM sessions ORDER BY updated DESC {end}"):
                 yield line if line.isprintable() else from_database(line)
         except sqlite3.Error as problem:
             raise _sqlite_error(problem, self.place) from problem
 
     def _owner(self) -> str:
         """A name for this program's run, held as a file lock: the kernel lets go of it when the process dies, however it dies."""
-        if self._lock_file is None:
+        while self._lock_file is None:
             name = os.urandom(8).hex()
+            path = f"{self.place}-live-{name}"
             try:
-                descriptor = os.open(f"{self.place}-live-{name}", os.O_CREAT | os.O_RDWR, 0o600)
+                descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
             except OSError as problem:
                 raise StoreFull(f"No file can be made beside {self.place}: {problem.strerror}.", _WAY_OUT) from problem
-            try_lock(descriptor)
-            self._lock_file = name, descriptor
+            if try_lock(descriptor) and os.path.exists(path):
+                self._lock_file = name, descriptor
+            else:
+                os.close(descriptor)   # another program took it for a left one, between our two steps
         return self._lock_file[0]
+
+    def unfinished(self) -> list[Unfinished]:
+        found = super().unfinished()
+        directory, base = os.path.split(self.place)
+        for name in os.listdir(directory):
+            if name.startswith(f"{base}-live-"):
+                self._is_gone(name.removeprefix(f"{base}-live-"))
+        return found
 
     def _is_gone(self, owner: str) -> bool:
         path = f"{self.place}-live-{owner}"
@@ -433,10 +444,12 @@ class SqliteStore(_SqlStore):
             return False
         try:
             gone = try_lock(descriptor)
+            if gone and os.name != "nt":   # Windows takes no open file away; there it stays, empty and without meaning
+                os.unlink(path)
+        except FileNotFoundError:
+            pass   # another program was quicker
         finally:
             os.close(descriptor)
-        if gone:
-            os.unlink(path)
         return gone
 
     def _search_words(self, words: list[str]) -> str:

@@ -1,0 +1,75 @@
+"""A PostgreSQL server of our own in a temporary directory, for the tests that need a real one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def binaries() -> str | None:
+    """The directory of initdb and pg_ctl, or None."""
+    found = [os.path.dirname(path) for path in sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))]
+    on_path = shutil.which("initdb")
+    return found[-1] if found else os.path.dirname(on_path) if on_path else None
+
+
+def why_not() -> str:
+    """The reason why no server can be started here; empty when one can."""
+    if binaries() is None:
+        return "PostgreSQL's initdb is not installed"
+    try:
+        import psycopg
+        psycopg.connect
+    except ImportError:
+        return "psycopg is not installed"
+    if os.getuid() == 0:
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            return "initdb does not run as root, and there is no user postgres"
+        if shutil.which("runuser") is None:
+            return "initdb does not run as root, and there is no runuser"
+    return ""
+
+
+def as_server(command: list[str]) -> None:
+    """Run as a user who may start a server: PostgreSQL refuses root."""
+    prefix = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    done = subprocess.run(prefix + command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+                          cwd="/", timeout=60)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """Yield the URL of a new, empty server."""
+    directory = tempfile.mkdtemp(prefix="stream-chat-pg-")
+    where, port = binaries() or "", free_port()
+    data, log = os.path.join(directory, "data"), os.path.join(directory, "log")
+    if os.getuid() == 0:
+        shutil.chown(directory, "postgres")
+    control = [os.path.join(where, "pg_ctl"), "-D", data, "-w"]
+    try:
+        as_server([os.path.join(where, "initdb"), "-D", data, "-U", "chat", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])
+        as_server([*control, "-l", log, "-o", f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off", "start"])
+        yield f"postgresql://chat@127.0.0.1:{port}/postgres"
+    finally:
+        try:
+            as_server([*control, "-m", "immediate", "stop"])
+        except RuntimeError:
+            pass   # it never started
+        shutil.rmtree(directory, ignore_errors=True)

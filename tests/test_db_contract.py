@@ -1,0 +1,179 @@
+"""The Store's contract, the same for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import string
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import SessionNotFound
+from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from db import Chunk, Store, from_database, new_message_id, open_store, to_database
+from tests import postgres
+
+NUMBER = itertools.count()
+Open = Callable[[], Store]
+
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    reason = postgres.why_not()
+    if reason:
+        pytest.skip(f"no PostgreSQL: {reason}")
+    with postgres.running_server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the same, at first empty, database each time."""
+    opened: list[Store] = []
+    if request.param == "sqlite":
+        url = str(tmp_path / "data" / "sessions.db")
+    else:
+        import psycopg
+        server = request.getfixturevalue("postgres_url")
+        name = f"test_{next(NUMBER)}"
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        url = server.removesuffix("postgres") + name
+
+    def open_it() -> Store:
+        opened.append(open_store(url))
+        return opened[-1]
+    yield open_it
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_one: Open) -> Store:
+    return open_one()
+
+
+def add(store: Store, session: str, message: Message, state: Any = "complete") -> int:
+    identity = new_message_id()
+    store.add_message(session, identity, message, state)
+    return identity
+
+
+WHOLE = (
+    user_message("why?\nNUL \0 half \ud83d \ude00 both \U0001f600 \x1a \x1a0000 \u2028 'quote' \\ %s ? $1",
+                 (Image("image/png", "AAAA", "a.png"),)),
+    Message("assistant", (Thinking("hm", {"anthropic": {"signature": "x\0y"}}), Thinking("", {"anthropic": {"redacted": [1, None]}}),
+                          Text("a"),
+             ToolCall("1", "look", {"a": [1, 2.5, {"b": None}], "\ud800": "\udc00"}),
+             ToolCall("1", "look", {}, "{broken", {"x": {"y": 1}})),
+            "demo/m", Usage(1, 2, None, {"seconds": 0.5}), "tool_calls"),
+    tool_message((ToolResult("1", "look", "found"), ToolResult("1", "look", "no", True))),
+    Message("assistant", (Text(""),), "demo/m", Usage(), "stop"),
+)
+
+
+def test_messages_come_back_exactly(store: Store) -> None:
+    store.create_session("s1", "t", "demo/m", 1.0)
+    for message in WHOLE:
+        add(store, "s1", message)
+    assert tuple(entry.message for entry in store.load_messages("s1")) == WHOLE
+    assert [entry.state for entry in store.load_messages("s1")] == ["complete"] * 4
+
+
+def test_random_text_comes_back_exactly(store: Store) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    alphabet = string.printable + "\0\x1a\ud800\udfff\ufffd\uffff\U0010ffff\u00e9\u4e2d"
+    store.create_session("s1", "t", "m", 1.0)
+    texts = ["".join(chance.choices(alphabet, k=chance.randrange(40))) for _ in range(100)]
+    for text in texts:
+        assert from_database(to_database(text)) == text
+        add(store, "s1", user_message(text))
+    assert [entry.message.text for entry in store.load_messages("s1")] == texts
+
+
+def test_a_reply_grows_by_chunks_and_is_folded(store: Store) -> None:
+    store.create_session("s1", "t", "m", 1.0)
+    identity = add(store, "s1", Message("assistant", (), "m"), "streaming")
+    for seq, text in enumerate(("a\0", "\ud800", "c")):
+        store.append_chunk(identity, seq, Chunk("text", 0, text), durable=seq == 1)
+    assert store.unfinished() == [], "its program runs"
+    whole = Message("assistant", (Text("a\0\ud800c"),), "m", Usage(1, 3), "stop")
+    store.finish_message(identity, whole, "complete")
+    assert [entry.message for entry in store.load_messages("s1")] == [whole]
+
+
+def test_writes_may_be_repeated(store: Store) -> None:
+    for _ in range(2):
+        store.create_session("s1", "t", "m", 1.0)
+        store.add_message("s1", 77, Message("assistant", (), "m"), "streaming")
+        store.append_chunk(77, 0, Chunk("text", 0, "a"))
+        store.append_chunk(77, 0, Chunk("text", 0, "a"))
+    store.close()
+
+
+def test_what_a_gone_program_left_is_found_by_the_next(open_one: Open) -> None:
+    first, other = open_one(), open_one()
+    first.create_session("s1", "t", "m", 1.0)
+    identity = add(first, "s1", Message("assistant", (), "m"), "streaming")
+    first.append_chunk(identity, 0, Chunk("thinking", 2, "hm \0", '{"a":1}'))
+    first.append_chunk(identity, 1, Chunk("text", 0, "yes"))
+    assert other.unfinished() == []
+    first.close()
+    (found,) = other.unfinished()
+    assert (found.session_id, found.stored.id) == ("s1", identity)
+    assert [(chunk.kind, chunk.part, chunk.text, chunk.extra) for chunk in found.chunks] == [
+        ("thinking", 2, "hm \0", '{"a":1}'), ("text", 0, "yes", None)]
+
+
+def test_hidden_messages_stay_stored(store: Store) -> None:
+    store.create_session("s1", "t", "m", 1.0)
+    add(store, "s1", user_message("a"))
+    store.hide_messages("s1", [add(store, "s1", Message("assistant", (Text("b"),), "m", None, "stop"))])
+    assert [entry.message.text for entry in store.load_messages("s1")] == ["a"]
+    assert [entry.active for entry in store.load_messages("s1", hidden=True)] == [True, False]
+    assert store.sessions()[0].message_count == 1
+
+
+def test_sessions_newest_first_by_words(store: Store) -> None:
+    for number, text in enumerate(("red apples \u00e9t\u00e9", "green 'pears'", "red \"pears\" AND NOT")):
+        store.create_session(f"s{number}", f"Title {number} 100%", "m", float(number))
+        add(store, f"s{number}", user_message(text))
+    found = {words: {row.id for row in store.sessions(0, words)} for words in (
+        "", "red", "red pea", "apples green", "title 1", "100%", "1_0", "'pears'", '"', "a:b | !c (", "*", "\0 x", "\\")}
+    assert [row.id for row in store.sessions(2)] == ["s2", "s1"]
+    assert found[""] == {"s0", "s1", "s2"} == found["100%"]
+    assert found["red"] == {"s0", "s2"} and found["red pea"] == {"s2"} and found["apples green"] == set()
+    assert found["title 1"] == {"s1"} and found["1_0"] == set() and found["'pears'"] == {"s1", "s2"}
+
+
+def test_sessions_are_found_by_either_end_of_their_id(store: Store) -> None:
+    for name in ("20260101-1000-aaaa", "20260101-1000-aabb", "20260202-1000-cccc"):
+        store.create_session(name, name[-4:], "m", 1.0)
+    found = [store.find_session(name).title for name in ("20260101-1000-aaaa", "202602", "CCCC", "bb")]
+    assert found == ["aaaa", "cccc", "cccc", "aabb"]
+    for name in ("", "nothing", "20260101", "%", "_"):
+        with pytest.raises(SessionNotFound):
+            store.find_session(name)
+
+
+def test_sessions_change_and_go(store: Store) -> None:
+    store.create_session("s1", "old", "m", 1.0)
+    store.update_session("s1", title="new \ud800")
+    store.update_session("s1", model="n")
+    add(store, "s1", user_message("a"))
+    assert store.sessions()[0][:3] == ("s1", "new \ud800", "n")
+    store.delete_session("s1")
+    assert store.sessions() == [] and store.load_messages("s1") == []
+
+
+def test_a_long_text_is_stored_and_found(store: Store) -> None:
+    store.create_session("s1", "t", "m", 1.0)
+    text = "needle " + " ".join(str(number) for number in range(400_000))
+    add(store, "s1", user_message(text))
+    assert store.load_messages("s1")[0].message.text == text
+    assert len(store.sessions(0, "needle")) == 1

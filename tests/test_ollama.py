@@ -341,7 +341,7 @@ def test_no_server_says_how_to_start_one() -> None:
     provider = Ollama(Endpoint(server.url))
     for call in (provider.models, provider.check, provider.running, lambda: gather(server.url, Request("m", HELLO), [])):
         with pytest.raises(ConnectFailed) as caught:
-            asyncio.run(call())  # type: ignore[operator]
+            asyncio.run(call())
         assert "ollama serve" in caught.value.hint and "demo" in caught.value.hint
 
 
@@ -357,7 +357,8 @@ def test_models_show_running_check_and_delete() -> None:
         provider = Ollama(Endpoint(url))
         listed = await provider.models()
         assert [model.name for model in listed] == ["a:latest", "b:latest"]
-        assert (listed[0].context_window, listed[0].capabilities, listed[0].size) == (16384, {"completion", "tools"}, 2_596_693)
+        assert (listed[0].context_window, listed[0].size) == (16384, 2_596_693)
+        assert listed[0].capabilities == frozenset({"completion", "tools"})
         shown = await provider.show("a")
         assert (shown.name, shown.context_window, shown.details["num_ctx"]) == ("a", 32768, 8192)
         assert [(model.name, model.context_window) for model in await provider.running()] == [("a:latest", 4096)]

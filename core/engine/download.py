@@ -175,7 +175,7 @@ async def _fetch_rest(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, 
         total = have + int(response.headers.get("content-length") or 0)
         _check_room(job, have, total)
         with _named_failures(job):
-            async for block in response.aiter_raw(BLOCK):
+            async for block in response.aiter_raw():
                 part.write(block)
                 have += len(block)
                 yield PullProgress("downloading", have, max(total, have))

@@ -20,7 +20,8 @@ MOST_BYTES = 4 << 20       # of a body, unpacked
 MOST_REDIRECTS = 5
 MOST_SECONDS = 25.0        # for everything
 READABLE = re.compile(
-    r"text/|application/(json|xml|xhtml\+xml|ld\+json|rss\+xml|atom\+xml|x-ndjson|yaml|javascript)|.*\+(json|xml)$")
+    r"text/|application/(json|xml|x-ndjson|yaml|javascript)"
+    r"|.*\+(json|xml)$")
 LEFT_OUT = frozenset("script style noscript template svg iframe object nav footer form button head".split())
 BLOCKS = frozenset("p div section article main header aside ul ol li table tr blockquote pre br hr h1 h2 h3 h4 h5 h6 dl dt dd figure "
                    "figcaption details summary".split())

@@ -21,6 +21,7 @@ from core.tool_executor import ToolContext, tool
 from core.tools.guards_files import open_file
 
 CHUNK = 1 << 16
+SLICE = 1 << 10
 MOST_SHOWN = 40_000           # characters of an answer
 ENTRY_SHOWN = 8_000           # characters of one entry
 WHOLE = 16 << 20              # bytes of a document that is loaded as a whole (JMESPath)
@@ -29,7 +30,10 @@ MOST_GROWTH = 40 << 20        # bytes that the process may grow by
 OUTLINED = 2_000              # entries that an outline looks into
 Step = str | int | None       # a key, an index, or every element
 
-STEP = re.compile(r"""(?:^|\.)([A-Za-z_$][\w$-]*) | \[(\d{1,12})\] | (\[\*\]|\[\]) | (?:^|(?<=\]|\w))\[("(?:[^"\\]|\\.)*")\]""", re.X)
+STEP = re.compile(r"""(?:^|\.)([A-Za-z_$][\w$-]*)   # a key
+                      | \[(\d{1,12})\]               # an index
+                      | (\[\*\]|\[\])                # every element
+                      | \[("(?:[^"\\]|\\.)*")\]      # a key of any characters""", re.X)
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ class Damage(Exception):
 def read_json_file(
     context: ToolContext,
     path: Annotated[str, "path of a JSON or NDJSON file"],
-    filter: Annotated[str, 'which values, such as conversations[*].messages[*].content; or JMESPath for documents up to 16 MB'] = "",
+    filter: Annotated[str, "which values, such as conversations[*].messages[*].content; or JMESPath (documents up to 16 MB)"] = "",
     max_entries: Annotated[int, "how many values at most", {"minimum": 1, "maximum": 10_000}] = 50,
     return_summary: Annotated[bool, "structure and counts instead of the values"] = False,
 ) -> str:
@@ -97,7 +101,7 @@ class Document:
             json.loads(first)
             many = bool(end and rest.strip())
         except (ValueError, RecursionError):
-            many = bool(end) and first.startswith(b"{") and re.match(rb'\s*\{\s*"', rest) is not None and first.rstrip().endswith(b"}")
+            many = bool(end) and first.rstrip().endswith(b"}") and re.match(rb'\s*\{\s*"', rest) is not None
         return many, head[:1].decode("latin-1")
 
     def items(self, prefix: str) -> Iterator[Any]:
@@ -110,14 +114,14 @@ class Document:
         sink = ijson.sendable_list()
         parser = ijson.items_coro(sink, prefix, use_float=True, multiple_values=self.many)
         watch = _Watch()
-        for offset, chunk in self._chunks():
+        for offset, chunk in self.pieces():
             try:
                 parser.send(chunk)
             except StopIteration:
                 break
             except (ijson.JSONError, ValueError, UnicodeDecodeError) as problem:
                 yield from sink
-                raise self._damage(offset, problem) from None
+                raise self.find_damage(offset, problem) from None
             if sink:
                 found, sink[:] = list(sink), []
                 yield from found
@@ -131,12 +135,14 @@ class Document:
             raise Damage(self.size, f"it ends too early ({_reason(problem)})") from None
         yield from sink
 
-    def _chunks(self) -> Iterator[tuple[int, bytes]]:
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
         self.file.seek(self.start)
         offset = self.start
         while chunk := self.file.read(CHUNK):
             self.context.check_stop()
-            yield offset, chunk
+            size = SLICE if _may_nest(chunk) else CHUNK
+            for begin in range(0, len(chunk), size):
+                yield offset + begin, chunk[begin:begin + size]
             offset += len(chunk)
 
     def _lines(self) -> Iterator[Any]:
@@ -151,13 +157,13 @@ class Document:
                 yield _parse_line(line, offset)
             offset += len(line)
 
-    def _damage(self, offset: int, problem: Exception) -> Damage:
+    def find_damage(self, offset: int, problem: Exception) -> Damage:
         """Find the byte: parse again up to this piece, then byte by byte."""
         import ijson
         parser = ijson.basic_parse_coro(_Nothing(), use_float=True, multiple_values=self.many)
-        for begin, chunk in self._chunks():
-            pieces = [chunk] if begin < offset else [chunk[at:at + 1] for at in range(len(chunk))]
-            for at, piece in enumerate(pieces):
+        for begin, chunk in self.pieces():
+            parts = [chunk] if begin < offset else [chunk[at:at + 1] for at in range(len(chunk))]
+            for at, piece in enumerate(parts):
                 try:
                     parser.send(piece)
                 except (ijson.JSONError, ValueError, UnicodeDecodeError, StopIteration):
@@ -165,32 +171,44 @@ class Document:
         return Damage(self.size, _reason(problem))
 
 
+def _may_nest(chunk: bytes) -> bool:
+    """Whether nesting may deepen a lot in this piece: ijson keeps a path for every level, so memory grows with its square.
+
+    Then the piece is fed in slices, with a look at memory after each. Brackets in strings count too; that costs only time.
+    """
+    opened = chunk.count(b"[") + chunk.count(b"{")
+    return opened > 3_000 or opened > chunk.count(b"]") + chunk.count(b"}") + 200
+
+
 class _Nothing:
     def send(self, event: Any) -> None: ...
 
 
 class _Watch:
-    """Notices that one value grows without end. Blocks and the peak of the whole process are counted: neither is exact."""
+    """Notices that one value grows without end. Blocks and memory of the whole process are counted: neither is exact."""
 
     def __init__(self) -> None:
-        self._peak = _peak_memory()
+        self._memory = memory_used()
         self.reset()
 
     def reset(self) -> None:
         self._blocks = sys.getallocatedblocks()
-        self._pieces = 0
 
     def check(self, prefix: str) -> None:
-        self._pieces += 1
-        grown = self._pieces % 16 == 0 and _peak_memory() - self._peak > MOST_GROWTH
+        grown = memory_used() - self._memory > MOST_GROWTH
         if grown or sys.getallocatedblocks() - self._blocks > MOST_BLOCKS:
             where = prefix.replace(".item", "[*]").removeprefix("item") or "the document"
-            raise ToolError(f"The value at {where} is too large to be read as a whole.",
+            raise ToolError(f"The value at {where} is too large, or nested too deep, to be read as a whole.",
                             "Ask for return_summary, or for a filter path that goes deeper, such as name[*].")
 
 
-def _peak_memory() -> int:
-    """Most memory that this process has used, in bytes; 0 where the system does not say."""
+def memory_used() -> int:
+    """Bytes that this process holds now; where the system does not say, the most it has held; 0 where it says nothing."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            return int(file.read(100).split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        pass
     try:
         import resource
     except ImportError:
@@ -324,15 +342,15 @@ def _count_events(document: Document) -> tuple[list[tuple[str, str]], str]:
     seen: dict[str, dict[str, int]] = {}
     events = ijson.sendable_list()
     parser = ijson.parse_coro(events, use_float=True)
-    note = ""
-    offset = document.start
+    note, watch, offset = "", _Watch(), document.start
     try:
-        for offset, chunk in document._chunks():
+        for offset, chunk in document.pieces():
             parser.send(chunk)
             _note_events(events, seen)
+            watch.check("")
         parser.close()
     except (ijson.JSONError, ValueError, UnicodeDecodeError) as problem:
-        damage = document._damage(offset, problem)
+        damage = document.find_damage(offset, problem)
         note = f"\n[{_damage_text(damage)}; counted up to there]"
     _note_events(events, seen)
     return [(_as_path(place), _kinds(kinds)) for place, kinds in seen.items()], note
@@ -396,7 +414,9 @@ def _kind_name(value: Any) -> str:
         return "true/false"
     if value is None:
         return "null"
-    return {str: "text", dict: "object", list: "list"}.get(type(value), "number")
+    if isinstance(value, str):
+        return "text"
+    return "object" if isinstance(value, dict) else "list" if isinstance(value, list) else "number"
 
 
 # ---- JMESPath, and how a file begins

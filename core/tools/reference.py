@@ -1,0 +1,61 @@
+"""docs/tools.md, made from the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.tool_executor import Tool, all_tools
+
+HEAD = """# Tools that the model can call
+
+This page is made from the registry (`core/tools/reference.py`); change the tool's docstring instead.
+"Free" says whether `--experimental` lets the model call it without asking. "Private" results make every later network call
+ask, host by host. What each kind of tool is allowed is told in [security.md](security.md).
+
+| tool | kind | free | private | time limit | what it does |
+|---|---|---|---|---:|---|
+"""
+
+
+def tools_markdown() -> str:
+    """The page about the built-in tools."""
+    tools = [made for made in all_tools() if made.source == "built in"]
+    return HEAD + "\n".join(map(_row, tools)) + "\n\n" + "\n".join(map(_section, tools))
+
+
+def _row(made: Tool) -> str:
+    told = made.description.split(". ")[0].rstrip(".")
+    return (f"| [{made.name}](#{made.name}) | {made.kind} | {_yes(made.safe)} | {_yes(made.private)} | {made.timeout:g} s "
+            f"| {_cell(told)} |")
+
+
+def _section(made: Tool) -> str:
+    arguments = [f"* `{name}` ({_kind(schema)}{_default(name, schema, made)}){_note(schema)}"
+                 for name, schema in made.parameters["properties"].items()]
+    return "\n".join([f"## {made.name}", "", made.description, "", *arguments, ""])
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    words = {"string": "text", "integer": "whole number", "boolean": "true or false", "array": "list"}
+    kind = str(schema.get("type", "anything"))
+    limits = [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
+    return " ".join([words.get(kind, kind), *limits])
+
+
+def _default(name: str, schema: Mapping[str, Any], made: Tool) -> str:
+    if name in made.parameters["required"]:
+        return ", required"
+    return f", otherwise `{schema['default']}`" if schema.get("default") not in (None, "") else ""
+
+
+def _note(schema: Mapping[str, Any]) -> str:
+    return f": {schema['description']}" if schema.get("description") else ""
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

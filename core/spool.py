@@ -43,6 +43,7 @@ class Journal:
         self.store = store
         self.news: list[str] = []
         self._directory = directory
+        self._head: Write = {}
         self._waiting: list[Write] = []
         self._file: tuple[str, int] | None = None
 
@@ -52,22 +53,28 @@ class Journal:
         return not self._waiting
 
     def create(self, session: str, title: str, model: str, created: float) -> None:
-        self._head: Write = {"do": "create", "session": session, "title": title, "model": model, "created": created}
-        if self.saved:
-            self._try(lambda: self.store.create_session(session, title, model, created), self._head)
-        else:
+        self.known(session, title, model, created)
+        if not self.saved:
             self._keep(self._head)
+            return
+        try:
+            apply_write(self.store, self._head)
+        except StoreError as error:
+            self._refused(error)
 
     def known(self, session: str, title: str, model: str, created: float) -> None:
-        """The session is in the store already; a spool still starts with it, so that it can stand alone."""
+        """The session is in the store already. A spool still starts with it, so that it can stand alone."""
         self._head = {"do": "create", "session": session, "title": title, "model": model, "created": created}
 
     def write(self, write: Write) -> None:
         """Do any write; messages in it are JSON values."""
         if self.saved:
-            self._try(lambda: apply_write(self.store, write), write)
-        else:
-            self._keep(write)
+            try:
+                apply_write(self.store, write)
+                return
+            except StoreError as error:
+                self._refused(error)
+        self._keep(write)
 
     def chunk(self, identity: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
         """The write that happens for every frame; nothing is put together that the store does not need."""
@@ -92,13 +99,6 @@ class Journal:
         self._drop_file()
         self.news.append("Saved again: the session database took what it had refused.")
         return True
-
-    def _try(self, action: Any, write: Write) -> None:
-        try:
-            action()
-        except StoreError as error:
-            self._refused(error)
-            self._keep(write)
 
     def _refused(self, error: StoreError) -> None:
         self._waiting.append(self._head)

@@ -65,11 +65,12 @@ def add(store: Store, session: str, message: Message, state: Any = "complete") -
 WHOLE = (
     user_message("why?\nNUL \0 half \ud83d \ude00 both \U0001f600 \x1a \x1a0000 \u2028 'quote' \\ %s ? $1",
                  (Image("image/png", "AAAA", "a.png"),)),
-    Message("assistant", (Thinking("hm", {"anthropic": {"signature": "x\0y"}}), Thinking("", {"anthropic": {"redacted": [1, None]}}),
-                          Text("a"),
-             ToolCall("1", "look", {"a": [1, 2.5, {"b": None}], "\ud800": "\udc00"}),
-             ToolCall("1", "look", {}, "{broken", {"x": {"y": 1}})),
-            "demo/m", Usage(1, 2, None, {"seconds": 0.5}), "tool_calls"),
+    Message(
+        "assistant",
+        (Thinking("hm", {"anthropic": {"signature": "x\0y"}}), Thinking("", {"anthropic": {"redacted": [1, None]}}), Text("a"),
+         ToolCall("1", "look", {"a": [1, 2.5, {"b": None}], "\ud800": "\udc00"}),
+         ToolCall("1", "look", {}, "{broken", {"x": {"y": 1}})),
+        "demo/m", Usage(1, 2, None, {"seconds": 0.5}), "tool_calls"),
     tool_message((ToolResult("1", "look", "found"), ToolResult("1", "look", "no", True))),
     Message("assistant", (Text(""),), "demo/m", Usage(), "stop"),
 )

@@ -174,16 +174,17 @@ class _Body:
     """Reads a response ahead in a task of its own, so that its reader can take a frame's worth at once.
 
     The library hands out HTTP chunks one by one, and servers send one per token: only a second task can tell whether more
-    has already come. It rests until `rest_until` (monotonic time) while the kernel collects, for waking up for each token
-    would cost 80 us a token instead of 10.
+    has already come. What comes within `_rest` seconds after a take is held until they are over; meanwhile the kernel
+    collects, for waking up for each token costs 80 us a token instead of 10. The rest grows from short to a frame, so that
+    the end of a short answer is not late.
     """
 
     def __init__(self, response: httpx2.Response) -> None:
-        self.rest_until = 0.0
         self._response = response
         self._pieces: list[bytes] = []
         self._size = 0
-        self._more, self._room, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._rest, self._rest_until = FRAME / 8, 0.0
+        self._more, self._room, self._over = asyncio.Event(), asyncio.Event(), False
         self._failure: Exception | None = None
         self._task = asyncio.create_task(self._fill())
 
@@ -193,18 +194,22 @@ class _Body:
                 async for chunk in chunks:
                     self._pieces.append(chunk)
                     self._size += len(chunk)
-                    self._more.set()
-                    spare = self.rest_until - time.monotonic()
-                    if spare > 0 and self._size < BUSY:
-                        await asyncio.sleep(spare)
+                    if not self._more.is_set():
+                        await self._announce()
                     elif self._size > MAX_HELD:
                         self._room.clear()
                         await self._room.wait()
         except Exception as problem:
             self._failure = problem
         finally:
-            self._over.set()
+            self._over = True
             self._more.set()
+
+    async def _announce(self) -> None:
+        spare = self._rest_until - time.monotonic()
+        if spare > 0 and self._size < BUSY:
+            await asyncio.sleep(spare)
+        self._more.set()
 
     async def take(self) -> bytes:
         """All that has come since the last time; waits for something. b"" is the end. Raises what ended the body early."""
@@ -213,17 +218,14 @@ class _Body:
         self._pieces.clear()
         self._size = 0
         self._room.set()
-        if not self._over.is_set():
+        if not self._over:
             self._more.clear()
         elif not data and self._failure is not None:
             raise self._failure
+        if len(data) < BUSY:
+            self._rest_until = time.monotonic() + self._rest
+            self._rest = min(FRAME, self._rest * 2)
         return data
-
-    async def gather(self, seconds: float) -> None:
-        """Let more come for so long, or until the end."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._over.wait()
 
     async def close(self) -> None:
         self._task.cancel()
@@ -256,14 +258,11 @@ async def _reads(response: httpx2.Response, endpoint: Endpoint,
         with _named_failures(endpoint, begun=True):
             asked = time.monotonic()
             while chunk := await body.take():
-                taken = time.monotonic()
+                waited = time.monotonic() - asked
                 yield chunk
-                if len(chunk) < BUSY:
-                    body.rest_until = taken + FRAME
-                    await body.gather(taken + FRAME - time.monotonic())
                 if clock is not None:
-                    clock.add(taken - asked)
-                asked = taken
+                    clock.add(waited)
+                asked = time.monotonic()
     finally:
         await body.close()
 

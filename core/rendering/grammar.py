@@ -14,7 +14,8 @@ _MARKER = re.compile(r"(?:[-*+]|(?P<number>\d{1,9})[.)])(?=[ \t]|$)")
 _MARKER_SO_FAR = re.compile(r"[-*+]|\d{1,9}[.)]?")
 _BOX = re.compile(r"\[([ xX])\][ \t]")
 _BOX_SO_FAR = re.compile(r"\[(?:[ xX]\]?)?")
-_HEADING = re.compile(r"(#{1,6})(?:[ \t]+|$)")
+_HEADING = re.compile(r"(#{1,6})[ \t]+(?=\S)")
+_HEADING_SO_FAR = re.compile(r"#{1,6}[ \t]*")
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([^`]*)")
 _FENCE_SO_FAR = re.compile(r"`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*")
 _DEEPEST = 24
@@ -195,7 +196,7 @@ class _LineParser:
     def _marked_leaf(self, rest: str) -> None:
         result = self.result
         result.leaf = "text"
-        if not self.whole and (re.fullmatch("#{1,6}", rest) or _FENCE_SO_FAR.fullmatch(rest) or rest[0] == "|"):
+        if not self.whole and (_HEADING_SO_FAR.fullmatch(rest) or _FENCE_SO_FAR.fullmatch(rest) or rest[0] == "|"):
             raise NeedMore
         heading = _HEADING.match(rest)
         fence = _FENCE.fullmatch(rest) or (re.fullmatch(r"(~{3,})[ \t]*(.*)", rest) if rest[0] == "~" else None)

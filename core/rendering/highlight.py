@@ -38,6 +38,7 @@ class Highlighter:
     __slots__ = ("_lexer", "_stack", "_carries")
 
     def __init__(self, language: str) -> None:
+        self._lexer: Any
         self._lexer, self._carries = _lexer(language.lower()) if language else (None, False)
         self._stack = ["root"]
 

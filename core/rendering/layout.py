@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from core.rendering.widths import char_width, text_width
+from core.rendering.widths import char_width, clip, text_width
 
 Run = tuple[str, str]           # style (SGR parameters, "" for none), text
 
@@ -151,20 +151,9 @@ def _split(word: list[Run], cells: int) -> tuple[int, list[Run], list[Run]]:
     """The longest beginning of `word` that fits into `cells` (at least one character), and the rest."""
     used = 0
     for number, (style, text) in enumerate(word):
-        taken = _fitting(text, cells - used, at_least=0 if used else 1)
+        taken = max(len(clip(text, cells - used)), 0 if used else 1)
         if taken < len(text):
             head = [*word[:number], (style, text[:taken])]
             return used + text_width(text[:taken]), head, [(style, text[taken:]), *word[number + 1:]]
         used += text_width(text)
     return used, word, []
-
-
-def _fitting(text: str, cells: int, *, at_least: int) -> int:
-    if text.isascii():
-        return max(min(cells, len(text)), at_least)
-    used = 0
-    for number, char in enumerate(text):
-        used += char_width(char)
-        if used > cells and number >= at_least:
-            return number
-    return len(text)

@@ -11,7 +11,7 @@ from core.rendering.inline import Inline
 from core.rendering.layout import Layout, Run
 from core.rendering.painter import Painter
 from core.rendering.tables import Table, is_delimiter_row
-from core.rendering.widths import text_width
+from core.rendering.widths import clip, text_width
 from core.safe_text import safe_text
 
 _LONGEST_HEAD = 4096            # a line that is undecided for longer is text
@@ -397,7 +397,8 @@ class MarkdownStream:
         held = [self._header] if self._header else self._table.held if self._table is not None else []
         head = "" if _ONLY_MARKS.fullmatch(self._head) else self._head
         lines = [*held, head] if head else held
-        return [(_DIM if held else "", "\n".join(lines))] if lines else []
+        rows = [clip(line.replace("\t", " "), self._layout.limit) for line in lines]
+        return [(_DIM if held else "", "\n".join(rows))] if lines else []
 
     def _open_code(self, fence: _Fence) -> list[Run]:
         try:
@@ -406,4 +407,7 @@ class MarkdownStream:
             return []
         if not code or fence.maybe_closed_by(code):
             return []
-        return [*self._margins()[1], ("", code)]
+        indent = self._margins()[1]
+        if not code.isascii():      # terminals differ in where a wide character wraps
+            code = clip(code, self._layout.limit - sum(text_width(text) for _, text in indent))
+        return [*indent, ("", code)]

@@ -9,6 +9,7 @@ from core.rendering.layout import Layout, Run
 from core.rendering.widths import text_width
 
 _DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*")
+_CODE = re.compile(r"(`+)[^`]+\1")
 _PIPE = re.compile(r"(?<!\\)\|")
 _NARROWEST = 3
 _BETWEEN = " │ "
@@ -18,11 +19,15 @@ def is_delimiter_row(line: str, header: str) -> bool:
     return _DELIMITER.fullmatch(line.strip()) is not None and len(cells_of(line)) == len(cells_of(header))
 
 
-def cells_of(line: str) -> list[str]:
+def cells_of(line: str, count: int = 0) -> list[str]:
+    """The cells of a row. If there are more than `count`, pipes in code do not separate: models forget to escape them."""
     line = line.strip().removeprefix("|")
     if line.endswith("|") and not line.endswith("\\|"):
         line = line[:-1]
-    return [cell.strip().replace("\\|", "|") for cell in _PIPE.split(line)]
+    cells = _PIPE.split(line)
+    if len(cells) > count > 0:
+        cells = _PIPE.split(_CODE.sub(lambda code: _PIPE.sub(r"\\|", code.group()), line))
+    return [cell.strip().replace("\\|", "|") for cell in cells]
 
 
 class Table:
@@ -63,8 +68,8 @@ class Table:
         layout.end_row()
 
     def _pieces(self, line: str, flag: int) -> list[Pieces]:
-        cells = cells_of(line)
         count = len(self._aligns)
+        cells = cells_of(line, count)
         if len(cells) > count:
             cells[count - 1:] = [" | ".join(cells[count - 1:])]
         cells += [""] * (count - len(cells))

@@ -29,6 +29,18 @@ def text_width(text: str) -> int:
     return len(text) if text.isascii() else sum(map(char_width, text))
 
 
+def clip(text: str, cells: int) -> str:
+    """The beginning of `text` that fits into `cells`."""
+    if text.isascii():
+        return text[:max(cells, 0)]
+    used = 0
+    for number, char in enumerate(text):
+        used += char_width(char)
+        if used > cells:
+            return text[:number]
+    return text
+
+
 def is_exact(text: str) -> bool:
     """Whether every terminal agrees about the cells of `text`: no combining, joined, flag or emoji-style characters."""
     return text.isascii() or all(

@@ -17,7 +17,7 @@ LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "
 AUTOMATIC = -1
 TOP_LEVEL = frozenset(("safetySettings", "toolConfig", "cachedContent", "tools", "labels"))   # other options are of the generation
 DEEPEST = 12   # levels of a schema; one that holds itself would never end
-_BEFORE_3 = re.compile(r"(models/)?(gemini-[12]([.-]|$)|gemini-(pro|flash)|gemma|learnlm)")
+_BEFORE_3 = re.compile(r"(models/)?(gemini-[12]([.-]|$)|gemini-pro(-vision)?$|gemma|learnlm)")
 _WITHOUT_THINKING = re.compile(r"(models/)?(gemini-1|gemini-2\.0|gemma)")
 _KNOWN = frozenset((
     "title", "description", "maxItems", "minItems", "required", "minProperties", "maxProperties", "minLength",

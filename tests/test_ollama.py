@@ -329,7 +329,9 @@ def test_any_error_body_becomes_an_error(body: bytes, status: int) -> None:
     assert error_from(status, {}, body).message
 
 
-@pytest.mark.parametrize("line", [[1], "x", {"message": "x"}, 7])
+@pytest.mark.parametrize("line", [
+    [1], "x", 7, {"message": "x"}, {"message": {"content": 5}}, {"message": {"tool_calls": [1]}}, {"message": {"tool_calls": 5}},
+    {"message": {"tool_calls": [{"function": "x"}]}}])
 def test_what_is_no_ollama_line(line: Any) -> None:
     with pytest.raises(BadResponse):
         list(ReplyReader(Request("m", HELLO)).read([line]))

@@ -316,7 +316,10 @@ class ReplyReader:
             if "error" in value:
                 yield from self.rest()
                 raise self._broken(value)
-            yield from self._line(value)
+            try:
+                yield from self._line(value)
+            except (AttributeError, TypeError, ValueError) as problem:
+                raise _not_ollama("The server") from problem
 
     def rest(self) -> list[Delta]:
         held = self._split.close() if self._split else []
@@ -325,13 +328,11 @@ class ReplyReader:
 
     def _line(self, value: Mapping[str, Any]) -> Iterator[Delta]:
         message = value.get("message") or {}
-        if not isinstance(message, dict):
-            raise _not_ollama("The server")
-        thinking = message.get("thinking")
+        thinking = _string(message.get("thinking"))
         if thinking:
             self._split, self._begun = None, True
             yield ThinkingDelta(thinking)
-        content = message.get("content")
+        content = _string(message.get("content"))
         if content:
             self._begun = True
             if self._split is None:
@@ -444,6 +445,12 @@ class ThinkTags:
 def _overlap(text: str, tag: str) -> int:
     """How many characters at the end of `text` may be the start of `tag`."""
     return next((size for size in range(min(len(text), len(tag) - 1), 0, -1) if text.endswith(tag[:size])), 0)
+
+
+def _string(value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"a text is {type(value).__name__}")
+    return value or ""
 
 
 def usage_of(value: Mapping[str, Any]) -> Usage:

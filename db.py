@@ -127,27 +127,6 @@ def open_store(url: str) -> Store:
     raise UsageError(f"Sessions cannot be kept in {scheme}://.", "Use a file name, sqlite:///FILE or postgresql://USER@HOST/NAME.")
 
 
-class _ReopeningStore:
-    """Stands for a store that could not be opened, and tries again whenever it is used."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._opened: Store | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        if self._opened is None:
-            if name == "close":
-                return lambda: None
-            self._opened = open_store(self._url)
-        return getattr(self._opened, name)
-
-
-def open_store_later(url: str) -> Store:
-    """A store that opens `url` when it is first used, and again after that failed; each failure is a StoreError."""
-    store: Any = _ReopeningStore(url)
-    return store  # type: ignore[no-any-return]  # every method is the opened store's
-
-
 def new_session_id(now: float) -> str:
     """Sortable by time and short enough to type: 20261121-0412-k3f9."""
     letters = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -405,8 +384,10 @@ class SqliteStore(_SqlStore):
         try:
             for (line,) in self._connection.execute(
                     "SELECT printf('%-18s  %s  %4d  %-!*s  %s', id, strftime('%Y-%m-%d %H:%M', updated, 'unixepoch', 'localtime'), "
-                    "message_count, (SELECT min(max(length(model)), 28) FROM sessions), substr(model, 1, 28), "
-                    f"substr(title, 1, 80)) FROM sessions ORDER BY updated DESC {end}"):
+                    "message_count, (SELECT min(max(length(model)), 28) FROM sessions), "
+                    "CASE WHEN length(model) > 28 THEN substr(model, 1, 27) || '\u2026' ELSE model END, "
+                    "CASE WHEN length(title) > 80 THEN substr(title, 1, 79) || '\u2026' ELSE title END) "
+                    f"FROM sessions ORDER BY updated DESC {end}"):
                 yield line if line.isprintable() else from_database(line)
         except sqlite3.Error as problem:
             raise _sqlite_error(problem, self.place) from problem

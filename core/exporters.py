@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -193,7 +194,8 @@ def _writable(text: str) -> str:
 
 def export_session(store: Store, name: str, format: str, output: str | None = None, *, raw_csv: bool = False,
                    write: Callable[[str], object] | None = None) -> str:
-    """Write out the session called `name`: into the file `output`, whole or not at all, else through `write`.
+    """Write out the session called `name`: into the file `output`, whole or not at all, else through `write` or to
+    standard output.
 
     Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
     """
@@ -202,9 +204,9 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
     pieces = pieces_of(session, store.load_messages(session.id))
     if output is not None:
         write_whole(output, pieces)
-    elif write is not None:
+    else:
         for piece in pieces:
-            write(piece)
+            (write or sys.stdout.write)(piece)
     return session.id
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreTooNew, UsageError
 from core.messages import user_message
-from db import SCHEMA_VERSION, SqliteStore, new_message_id, new_session_id, open_store, open_store_later
+from db import SCHEMA_VERSION, SqliteStore, new_message_id, new_session_id, open_store
 from core.store_schema import MIGRATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,16 +143,6 @@ def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
     assert_readable(caught.value)
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("messages",)]
-
-
-def test_a_store_that_opens_later(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    store = open_store_later(str(tmp_path / "file" / "s.db"))
-    with pytest.raises(StoreFull):
-        store.sessions()
-    (tmp_path / "file").unlink()
-    assert store.sessions() == []
-    store.close()
 
 
 def test_identities() -> None:

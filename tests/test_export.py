@@ -27,7 +27,8 @@ WHOLE = (
     Message("system", (Text("be kind"),)),
     user_message(NASTY, (Image("image/png", "AAAA", "a.png"),)),
     Message("assistant", (Thinking("hm\nhm", {"anthropic": {"signature": "\ud83d"}}), Text("=1+1"),
-                          ToolCall("1", "look", {"a": NASTY}), ToolCall("2", "look", {}, "{broken")), "demo/m", Usage(1, 2, None, {"s": 0.5}), "tool_calls"),
+                          ToolCall("1", "look", {"a": NASTY}), ToolCall("2", "look", {}, "{broken")),
+            "demo/m", Usage(1, 2, None, {"s": 0.5}), "tool_calls"),
     tool_message((ToolResult("1", "look", "@SUM(1)"), ToolResult("2", "look", "no", True))),
     Message("assistant", (Text("half"),), "demo/m", None, "interrupted"),
 )

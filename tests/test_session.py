@@ -334,9 +334,11 @@ def test_lists_are_safe_and_the_same_from_both_makers(database: str) -> None:
     for number in range(40):
         letters = "abc \u00e9\u4e2d\0\x1a\x1b\n\t\u202e\ud800"
         title = "".join(chance.choices(letters, k=chance.choice((5, 79, 80, 81, 200))))
-        store.create_session(f"20260101-1000-{number:04}", title if number else "plain", chance.choice(("m", "x" * 40)), number * 1e6)
+        model = chance.choice(("m", "x" * 40))
+        store.create_session(f"20260101-1000-{number:04}", title if number else "plain", model, number * 1e6)
     lines = list(session_lines(store))
     assert all(line.isprintable() for line in lines)
+    assert set(lines) & set(format_session_lines(list_sessions(store))), "those without strange letters are the same"
     assert lines[-1] == list(format_session_lines(list_sessions(store)))[-1] and lines[-1].endswith("plain")
     assert len(list(session_lines(store, 3))) == 3 == len(list_sessions(store, 3))
     assert [line[:18] for line in lines] == [row.id for row in list_sessions(store)]

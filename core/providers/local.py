@@ -99,7 +99,10 @@ class Local:
                            quirks.get("threads") or machine.default_threads(model.size), float(quirks.get("idle") or 0), binary)
 
     def _directory(self) -> str:
-        return str(self.endpoint.quirks["model_directory"])
+        directory = self.endpoint.quirks.get("model_directory")
+        if not directory:
+            raise ProviderError("No directory for local models is set.")
+        return str(directory)
 
     def _alias(self) -> str:
         assert self._order is not None

@@ -1,0 +1,140 @@
+"""What a person runs when something seems wrong: the whole program against a real engine with a toy model, without network.
+
+The program is run as a person runs it, in a home of its own that is removed afterwards; nothing of theirs is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from core.engine import machine
+from core.engine.process import EngineOrder, find_binary, open_engine
+from core.engine.tiny import write_tiny_model
+from core.errors import ChatError, ProviderError
+
+PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "stream_chat.py")
+KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")    # variables that the program's runs are given
+PATIENCE = 60             # seconds for one run of the program
+TOY = "The answers are nonsense on purpose: this is a toy model of one megabyte. What is tested is everything around it."
+
+Write = Callable[[str], object]
+Step = tuple[str, Callable[[], str]]
+
+
+def run_self_test(write: Write, environment: Mapping[str, str] | None = None, program: Sequence[str] | None = None,
+                  engine: str | None = None) -> int:
+    """Print what passes, a line each, and return 0, or 1 after the first failure.
+
+    `environment` is what the variables of the program's runs are taken from, `engine` a llama-server instead of the wheel.
+    """
+    with tempfile.TemporaryDirectory(prefix="stream-chat-self-test-", ignore_cleanup_errors=True) as home:
+        trial = Trial(home, environment or {}, program or (sys.executable, PROGRAM), engine)
+        write("Self-test: a real engine, a toy model, no network.\n")
+        for name, step in trial.steps():
+            began = time.monotonic()
+            try:
+                detail = step()
+            except ChatError as error:
+                write(f"  FAILED  {name}\n{error.message}\n{error.hint}\n")
+                return 1
+            write(f"  passed  {name}: {detail} ({(time.monotonic() - began) * 1000:.0f} ms)\n")
+    write(f"Everything passed. {TOY}\n")
+    return 0
+
+
+class Trial:
+    """The steps of one self-test, in `home`."""
+
+    def __init__(self, home: str, environment: Mapping[str, str], program: Sequence[str], engine: str | None) -> None:
+        self.home = home
+        self.model = os.path.join(home, "toy.gguf")
+        self.program = tuple(program)
+        self.chosen = engine
+        places = {f"XDG_{kind}_HOME": os.path.join(home, kind.lower()) for kind in ("DATA", "CONFIG", "CACHE")}
+        self.environment = {name: environment[name] for name in KEPT if name in environment} | {"HOME": home, **places}
+
+    def steps(self) -> Iterator[Step]:
+        yield "toy model computed", self.compute
+        yield "engine starts and ends", self.start
+        yield "an answer streams", self.answer
+        yield "the model thinks when asked to", self.think
+        yield "the model calls a tool and answers with its result", self.call_tool
+        yield "the session is taken up again", self.resume
+
+    def compute(self) -> str:
+        write_tiny_model(self.model)
+        config = {"providers": {"local": {"options": {"model_directory": self.home, "engine": self.chosen}}}}
+        os.makedirs(os.path.join(self.home, "config", "stream-chat"))
+        with open(os.path.join(self.home, "config", "stream-chat", "config.json"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        return machine.gigabytes(os.path.getsize(self.model))
+
+    def start(self) -> str:
+        import asyncio
+        binary = find_binary(self.chosen)
+        engine = asyncio.run(open_engine(EngineOrder(self.model, os.path.join(self.home, ".engines"), 4096, binary=binary)))
+        engine.release()
+        return binary or "llama.cpp from the xllamacpp wheel"
+
+    def answer(self) -> str:
+        events = self.ask("--seed", "1", "Say something.")
+        pieces = of_kind(events, "text")
+        expect(bool(pieces) and events[-1].get("finish") == "stop", "no whole answer came", events)
+        return f"{len(pieces)} pieces"
+
+    def think(self) -> str:
+        events = self.ask("--seed", "1", "--think", "on", "Think first.")
+        expect({"thinking", "text"} <= {event["event"] for event in events}, "thinking and answer did not come apart", events)
+        return f"{len(of_kind(events, 'thinking'))} pieces"
+
+    def call_tool(self) -> str:
+        events = self.ask("--seed", "1", "--tools", "current_time", "What time is it?")
+        calls, results = of_kind(events, "tool_call"), of_kind(events, "tool_result")
+        expect(len(calls) == len(results) == 1 and not results[0]["is_error"], "no tool was called and answered", events)
+        expect(events[-1].get("finish") == "stop", "no answer came after the tool's result", events)
+        self.prompt_size = prompt_size(events)
+        return str(calls[0]["name"])
+
+    def resume(self) -> str:
+        events = self.ask("--seed", "1", "--tools", "current_time", "--continue", "And now?")
+        expect(prompt_size(events) > self.prompt_size, "the model was not told what had been said before", events)
+        return f"{prompt_size(events)} tokens remembered"
+
+    def ask(self, *words: str) -> list[dict[str, Any]]:
+        """One run of the program; its events."""
+        command = [*self.program, "--provider", "local", "--model", self.model, "--json", *words]
+        try:
+            done = subprocess.run(command, env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True,
+                                  text=True, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise ProviderError(f"The program did not answer within {PATIENCE} s.") from None
+        events = []
+        for line in done.stdout.splitlines():
+            with suppress(ValueError):
+                events.append(json.loads(line))
+        if not events or events[-1].get("event") != "message":
+            told = events[-1] if events else {}
+            last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise ProviderError(str(told.get("message") or last[0]), str(told.get("hint", "")))
+        return events
+
+
+def of_kind(events: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event.get("event") == kind]
+
+
+def prompt_size(events: Sequence[dict[str, Any]]) -> int:
+    return max((int(event.get("input_tokens") or 0) for event in of_kind(events, "usage")), default=0)
+
+
+def expect(true: bool, otherwise: str, events: Sequence[dict[str, Any]]) -> None:
+    if not true:
+        raise ProviderError(f"{otherwise[:1].upper()}{otherwise[1:]}.", f"The last event was {json.dumps(events[-1])[:200]}")

@@ -217,6 +217,22 @@ def test_nobody_listens() -> None:
     assert caught.value.message == f"No connection to {server.url}: Connection refused."
 
 
+def test_a_failure_of_tls_is_named() -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async def use() -> None:
+        async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+            await collect(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", read_json_lines)
+
+    with pytest.raises(ConnectFailed) as caught:
+        asyncio.run(use())
+    assert "SSL" in caught.value.message
+
+
 @pytest.mark.parametrize("url", ["http://", "ftp://127.0.0.1", "http://[::1", "127.0.0.1:1", "http://127.0.0.1:x"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ProviderError) as caught:

@@ -162,7 +162,8 @@ def _reason(problem: BaseException) -> str:
     text = str(problem)
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
-            text = (os.strerror(cause.errno) if cause.errno > 0 else "") or cause.strerror or text
+            from_system = cause.errno > 0 and not hasattr(cause, "library")   # an SSLError's number is none of the system's
+            text = os.strerror(cause.errno) if from_system else cause.strerror or text
         inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
         cause = inner or cause.__cause__ or cause.__context__
     return (text or type(problem).__name__).rstrip(".")

@@ -6,6 +6,7 @@ import time
 
 from core.errors import SessionNotFound, UsageError
 from core.safe_text import safe_line
+from db import from_database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +31,12 @@ def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
         yield f"{identity:<18}  {show('%Y-%m-%d %H:%M', local(updated))}  {count:>4}  {model:<{width}}  {title}"
 
 
-def session_lines(store: Store, limit: int = 0, words: str = "") -> Iterator[str]:
+def session_lines(store: Store, limit: int = 0, words: str = "") -> list[str]:
     """The lines of format_session_lines() for list_sessions(); faster where the store can make them."""
     made = getattr(store, "session_lines", None)
     if made is None or words.strip():
-        yield from format_session_lines(store.sessions(limit, words))
-        return
-    for line in made(limit):
-        yield line if line.isprintable() else safe_line(line)
+        return list(format_session_lines(store.sessions(limit, words)))
+    return [line if line.isprintable() else safe_line(from_database(line)) for (line,) in made(limit)]
 
 
 def select_session(store: Store, ask: Callable[[str], str], write: Callable[[str], None], page: int = 20) -> SessionRow:

@@ -7,6 +7,7 @@ each request and whether its client left early. `FakeOllama` speaks Ollama's API
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -150,6 +151,7 @@ class FakeServer:
 
     def close(self) -> None:
         _shut(self._listener)
+        self._listener.close()
         with self._lock:
             left = list(self._open)
         for connection in left:
@@ -197,7 +199,7 @@ class FakeServer:
                     self.requests.append(request)
                 if not _send_answer(connection, self.answer(request), request):
                     return
-        except OSError:
+        except (OSError, ValueError):   # the client has gone, or what it sent is no HTTP
             return
         finally:
             with self._lock:
@@ -206,11 +208,9 @@ class FakeServer:
 
 
 def _shut(connection: socket.socket) -> None:
-    try:
+    """Wake the thread that serves it; that thread closes it."""
+    with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
-    connection.close()
 
 
 def _read_request(connection: socket.socket, held: bytearray) -> Received | None:

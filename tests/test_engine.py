@@ -138,6 +138,18 @@ def test_stopping_while_it_starts_leaves_nothing(tiny: Path, tmp_path: Path) -> 
 
 
 @LINUX
+def test_a_chat_killed_while_a_model_is_loaded_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
+    """A pipe that nobody writes stands for a file that takes for ever to read."""
+    endless = tmp_path / "endless.gguf"
+    os.mkfifo(endless)
+    chat = start_client(endless, tmp_path / "engines")
+    assert wait_until(lambda: len(engines_in(tmp_path / "engines")) == 2)
+    chat.kill()
+    assert wait_until(lambda: not engines_in(tmp_path / "engines"))
+    chat.communicate()
+
+
+@LINUX
 def test_chats_killed_at_random_leave_no_process_no_port_no_broken_file(tiny: Path, tmp_path: Path) -> None:
     """STREAM_CHAT_TEST_KILLS sets how many; STREAM_CHAT_TEST_SEED repeats a run."""
     count = int(os.environ.get("STREAM_CHAT_TEST_KILLS", "40"))

@@ -49,8 +49,8 @@ def show(chunks: list[str], *, width: int = 60, height: int = 24, color: bool = 
     return terminal
 
 
-def rows(text: str, **size: int) -> list[str]:
-    return show([text], **size).rows()[:-1]
+def rows(text: str, width: int = 60) -> list[str]:
+    return show([text], width=width).rows()[:-1]
 
 
 def cuts(text: str, rng: random.Random, longest: int = 12) -> list[str]:

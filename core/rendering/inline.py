@@ -18,6 +18,7 @@ _TICKS = re.compile(r"`+")
 _BRACKETS = re.compile(r"[\\\[\]`]")
 _TARGET = re.compile(
     r"\(\s*(?:<(?P<angle>[^<>\n]*)>|(?P<url>[^\s()]*(?:\([^\s()]*\)[^\s()]*)*))(?:\s+(?:\"[^\"]*\"|'[^']*'))?\s*\)")
+_CLOSER = {char: re.compile(rf"(?<![\s{char}]){re.escape(char)}") for char in "*_~"}      # what closes follows no white space
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 Pieces = list[tuple[int, str]]
@@ -142,6 +143,9 @@ class _Segment:
             return self.atom(pos)
         run = self._run(pos, before)
         if not run.opens:
+            return [(0, run.char * run.size)], pos + run.size
+        if _CLOSER[run.char].search(self.text, pos + run.size, self.end) is None:
+            self._need(self.end, run.char)
             return [(0, run.char * run.size)], pos + run.size
         return self._emphasis(pos, before)
 

@@ -25,7 +25,7 @@ else:
     Protocol = object
 
 SCHEMA_VERSION = 2        # the number of migrations in core/store_schema.py
-BUSY_SECONDS = 2.0        # how long a write waits for another program before it counts as locked
+BUSY_SECONDS = 1.0        # how long a write waits for another program before it counts as locked
 _ESCAPE = "\x1a"          # stands before the four hexadecimal digits of a character that a database cannot hold
 _SURROGATES = range(0xD800, 0xE000)
 

@@ -46,6 +46,7 @@ class Journal:
         self._head: Write = {}
         self._waiting: list[Write] = []
         self._file: tuple[str, int] | None = None
+        self._broken: list[str] = []    # spool files that took only a part of what waits
 
     @property
     def saved(self) -> bool:
@@ -136,15 +137,22 @@ class Journal:
         except OSError as problem:
             reason = problem.strerror or "an error"
         self._file = None
+        self._broken.append(path)
         os.close(descriptor)
         self.news.append(f"NOT SAVED: {path} cannot be written either ({reason}); kept in memory only, until this program ends.")
 
     def _drop_file(self) -> None:
-        if self._file is not None:
-            path, descriptor = self._file
-            self._file = None
-            os.unlink(path)
-            os.close(descriptor)
+        opened, self._file = self._file, None
+        if opened is not None:
+            self._broken.append(opened[0])
+        for path in self._broken:
+            try:
+                os.unlink(path)
+            except OSError:
+                pass   # what is in it is saved; saving it again changes nothing
+        self._broken.clear()
+        if opened is not None:
+            os.close(opened[1])
 
     def close(self) -> None:
         """Try one last time; what still waits stays in its file for the next start."""

@@ -300,6 +300,25 @@ def test_no_spool_either(database: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert session.saved and [message for message, _ in stored(store, session)] == session.messages
 
 
+def test_a_full_disk(database: str, spool: str) -> None:
+    """Neither the database nor the spool can grow; once there is room again, everything is saved."""
+    import resource
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        session.add_user(user_message("x" * 400_000))
+        run(session, [TextDelta("still here"), Finished("stop")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not session.saved and session.messages[-1].text == "still here"
+    session.add_user(user_message("r"))
+    assert session.saved and [message for message, _ in stored(store, session)] == session.messages
+    assert list(Path(spool).iterdir()) == [] and sqlite3.connect(database).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
 # ---- recovery
 
 def test_recovery_folds_what_a_gone_program_left(database: str, spool: str) -> None:

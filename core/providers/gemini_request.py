@@ -10,8 +10,9 @@ from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolRe
 from core.providers import Options, Request, ToolSpec
 
 NAME = "gemini"
-# What Google documents for calls that another model made: Gemini 3 refuses a tool turn without any signature.
-FOREIGN_SIGNATURE = "context_engineering_is_the_way_to_go"
+# For calls that another model made: Gemini 3 refuses a tool turn without any signature
+# (https://ai.google.dev/gemini-api/docs/thought-signatures).
+FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 16384, "max": 24576}   # tokens of thinking, up to 2.5
 LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}   # from 3 on
 AUTOMATIC = -1

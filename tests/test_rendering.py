@@ -197,6 +197,12 @@ def test_the_highlighter_remembers_the_state_of_the_line_before() -> None:
     assert "\x1b[32mreturn b'''" in output
 
 
+def test_a_block_comment_over_several_lines_is_one_comment() -> None:
+    output = show(["```js\nlet a = 1 /* one\ntwo\n*/ let b = '/* no'\nlet c\n```\n"]).output
+    assert "\x1b[90mtwo\x1b[m" in output and "\x1b[90m*/" in output
+    assert output.count("\x1b[90m") == 2 and output.count("\x1b[35mlet") + output.count(";35mlet") >= 2
+
+
 def test_an_endless_paragraph_line_or_word_is_written_about_once() -> None:
     for text in ("word " * 8000, "x" * 40000, "```\n" + "x y " * 10000, "**" + "a b " * 10000):
         written: list[str] = []

@@ -29,29 +29,51 @@ _STYLES = {
     ("Generic", "Subheading"): "1",
     ("Generic", "Prompt"): "90",
 }
-_LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "BashSessionLexer", "PythonConsoleLexer", "PowerShellSessionLexer")
+_LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer", "BashSessionLexer",
+                 "PythonConsoleLexer", "PowerShellSessionLexer")
+_COMMENT = _STYLES["Comment",]
 
 
 class Highlighter:
     """Gives each line of one code block its styled runs. An unknown language stays plain."""
 
-    __slots__ = ("_lexer", "_stack", "_carries")
+    __slots__ = ("_lexer", "_stack", "_carries", "_in_comment")
 
     def __init__(self, language: str) -> None:
         self._lexer: Any
         self._lexer, self._carries = _lexer(language.lower()) if language else (None, False)
         self._stack = ["root"]
+        self._in_comment = False
 
     def line(self, text: str) -> list[Run]:
         if self._lexer is None or not text:
             return [("", text)]
+        start = 0
+        if self._in_comment:
+            start = text.find("*/") + 2
+            if start < 2:
+                return [(_COMMENT, text)]
+            self._in_comment = False
         try:
-            tokens = self._carry(text + "\n") if self._carries else [
-                (kind, value) for _, kind, value in self._lexer.get_tokens_unprocessed(text + "\n")]
+            runs = self._code(text[start:])
         except Exception:       # a third party's lexer may fail in any way; the code is worth more than its colours
             self._lexer = None
             return [("", text)]
-        return _runs(tokens, text)
+        return [(_COMMENT, text[:start]), *runs] if start else runs
+
+    def _code(self, text: str) -> list[Run]:
+        before = list(self._stack)
+        runs = _runs(self._tokens(text), text)
+        comment = text.find("/*", text.rfind("*/") + 1) if _has_block_comments(self._lexer) else -1
+        if comment < 0 or _style_at(runs, comment):
+            return runs
+        self._stack, self._in_comment = before, True        # most lexers see a block comment only as a whole
+        return [*_runs(self._tokens(text[:comment]), text[:comment]), (_COMMENT, text[comment:])]
+
+    def _tokens(self, text: str) -> list[tuple[Any, str]]:
+        if self._carries:
+            return self._carry(text + "\n")
+        return [(kind, value) for _, kind, value in self._lexer.get_tokens_unprocessed(text + "\n")]
 
     def _carry(self, text: str) -> list[tuple[Any, str]]:
         """What RegexLexer.get_tokens_unprocessed does, but its stack of states outlives the line."""
@@ -112,6 +134,19 @@ def _runs(tokens: list[tuple[Any, str]], text: str) -> list[Run]:
         else:
             runs.append(("" if value.isspace() else _style(kind), value))
     return runs if "".join(value for _, value in runs) == text else [("", text)]
+
+
+def _style_at(runs: list[Run], place: int) -> str:
+    for style, text in runs:
+        if place < len(text):
+            return style
+        place -= len(text)
+    return ""
+
+
+@lru_cache(maxsize=32)
+def _has_block_comments(lexer: Any) -> bool:
+    return next((_style(kind) for _, kind, value in lexer.get_tokens_unprocessed("/* */\n") if value), "") == _COMMENT
 
 
 @lru_cache(maxsize=512)

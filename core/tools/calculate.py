@@ -81,6 +81,8 @@ def _factorial(number: Any) -> int:
 def _bounded(number: Any) -> Any:
     if isinstance(number, int) and number.bit_length() > MOST_BITS:
         raise ToolError("The number is too large to be written out.")
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ToolError("The result is not a finite number.")
     return number
 
 

@@ -114,8 +114,8 @@ def _query_sqlite(connection: sqlite3.Connection, sql: str, most: int) -> str:
 
 
 def _schema(connection: sqlite3.Connection) -> str:
-    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL ORDER BY name")
-    return "\n".join(sql for _, sql in islice(rows, 300)) or "(no tables)"
+    rows = connection.execute("SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL ORDER BY name")
+    return "\n".join(row[0] for row in islice(rows, 300)) or "(no tables)"
 
 
 # ---- PostgreSQL

@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 << 20       # of a body, unpacked
 MOST_REDIRECTS = 5
 MOST_SECONDS = 25.0        # for everything
-READABLE = re.compile(
-    r"text/|application/(json|xml|x-ndjson|yaml|javascript)"
-    r"|.*\+(json|xml)$")
+READABLE = re.compile(r"text/.*|application/(json|xml|x-ndjson|yaml|javascript)|.*\+(json|xml)")
 LEFT_OUT = frozenset("script style noscript template svg iframe object nav footer form button head".split())
-BLOCKS = frozenset("p div section article main header aside ul ol li table tr blockquote pre br hr h1 h2 h3 h4 h5 h6 dl dt dd figure "
-                   "figcaption details summary".split())
+BLOCKS = frozenset("p div section article main header aside ul ol li table tr blockquote pre br hr h1 h2 h3 h4 h5 h6 dl dt dd "
+                   "figure figcaption details summary".split())
 
 
 def url_hosts(arguments: Mapping[str, Any], context: ToolContext) -> list[str]:
@@ -87,7 +85,7 @@ def _read(context: ToolContext, guard: NetworkGuard, response: requests.Response
     kind = response.headers.get("Content-Type", "text/plain").lower()
     if response.status_code != 200:
         raise ToolError(f"{url.host} answered {response.status_code} {safe_line(response.reason or '', 60)}.")
-    if not READABLE.match(kind):
+    if not READABLE.fullmatch(kind.partition(";")[0].strip()):
         raise ToolError(f"{safe_line(str(url), 200)} is {safe_line(kind, 60)}, not text.")
     body = bytearray()
     for chunk in _chunks(response, url):

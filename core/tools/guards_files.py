@@ -13,6 +13,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from core.errors import ToolError
@@ -20,6 +21,7 @@ from core.safe_text import safe_line
 from core.tool_executor import ToolContext
 
 MOST_LINKS = 20
+MOST_PROTECTED = 2_000   # files below protected directories that are known by identity too
 LONGEST = 4_096
 SPECIAL = ("/proc", "/sys", "/dev")
 DATABASE_PARTS = ("-wal", "-shm", "-journal")
@@ -95,7 +97,7 @@ def _open_somewhere(context: ToolContext, path: str, *, directory: bool) -> tupl
     for target in _candidates(context, path):
         try:
             return _open_following(context, target, path, directory=directory)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             kind = "directory" if directory else "file"
             missing = ToolError(f"There is no {kind} {_shown(path)}.", "list_files shows what there is.")
         except PermissionError:
@@ -190,7 +192,9 @@ def _read_link(here: int, parts: list[str], number: int) -> _Link:
 def _protected_ids(context: ToolContext) -> frozenset[tuple[int, int]]:
     """By identity as well as by name: a hard link or another spelling of the name is the same file."""
     found = set()
-    for path in [place + part for place in context.protected for part in ("", *DATABASE_PARTS)]:
+    inside = islice((os.path.join(top, name) for place in context.protected for top, _, names in os.walk(place) for name in names),
+                    MOST_PROTECTED)
+    for path in [*(place + part for place in context.protected for part in ("", *DATABASE_PARTS)), *inside]:
         try:
             status = os.stat(path)
         except OSError:

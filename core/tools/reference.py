@@ -25,7 +25,7 @@ def tools_markdown() -> str:
 
 
 def _row(made: Tool) -> str:
-    told = made.description.split(". ")[0].rstrip(".")
+    told = made.description.split("\n")[0].split(". ")[0].rstrip(".")
     return (f"| [{made.name}](#{made.name}) | {made.kind} | {_yes(made.safe)} | {_yes(made.private)} | {made.timeout:g} s "
             f"| {_cell(told)} |")
 

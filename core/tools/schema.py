@@ -72,7 +72,10 @@ def schema_of_type(hint: Any) -> dict[str, Any]:
 def _annotated(hint: Any, notes: Sequence[Any]) -> dict[str, Any]:
     schema = schema_of_type(hint)
     for note in notes:
-        schema |= {"description": note} if isinstance(note, str) else dict(note) if isinstance(note, Mapping) else {}
+        if isinstance(note, Mapping):
+            schema |= note
+        elif isinstance(note, str) and note:
+            schema["description"] = note
     return schema
 
 

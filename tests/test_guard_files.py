@@ -1,0 +1,168 @@
+"""No byte from outside the allowed places, however the path is written and whatever is swapped while it is walked."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ToolError
+from core.tool_executor import ToolContext
+from core.tools.database import query_database
+from core.tools.files import list_files, read_file, search_files
+from core.tools.guards_files import open_file, real_roots
+from core.tools.json_file import read_json_file
+
+SECRET = "the-planted-secret"
+
+
+class World:
+    """A root with things in it that lead out, and a secret outside."""
+
+    def __init__(self, base: Path) -> None:
+        self.base, self.root, self.outside = base, base / "root", base / "outside"
+        for directory in (self.root / "sub" / "deep", self.outside / "sub", base / "root-too", base / "data"):
+            directory.mkdir(parents=True)
+        (self.root / "plain.txt").write_text("plain words")
+        (self.root / "sub" / "inner.txt").write_text("inner words")
+        self.secret = self.outside / "secret.txt"
+        for place in (self.secret, self.outside / "sub" / "secret.txt", base / "root-too" / "secret.txt", base / "secret.txt",
+                      base / "data" / "sessions.db", base / "data" / "sessions.db-wal"):
+            place.write_text(SECRET)
+        self.links()
+        self.context = ToolContext(roots=(str(self.root),), protected=(str(base / "data"), str(self.root / "sub" / "own.db")))
+
+    def links(self) -> None:
+        root = self.root
+        targets = {"link": self.secret, "dirlink": self.outside, "uplink": Path(".."), "rellink": Path("../outside/secret.txt"),
+                   "chain": root / "link", "sub/back": Path("../../outside"), "sub/deep/far": Path("../../../secret.txt"),
+                   "slash": Path("/"), "proc": Path("/proc/self"), "fd": Path("/dev/fd"), "loop": root / "loop",
+                   "env": Path("/proc/self/environ"), "data": self.base / "data", "good": Path("sub/inner.txt")}
+        for name, target in targets.items():
+            os.symlink(target, root / name)
+        os.mkfifo(root / "pipe")
+        os.link(self.base / "data" / "sessions.db", root / "hard.txt")
+        for name in (".env", ".env.local", "id_rsa", "server.key", "cert.pem", ".netrc", "sub/own.db", "sub/own.db-wal",
+                     "credentials"):
+            (root / name).write_text(SECRET)
+        (root / ".ssh").mkdir()
+        (root / ".ssh" / "config").write_text(SECRET)
+
+    def attacks(self) -> list[str]:
+        ups = ["../" * n + tail for n in range(1, 9) for tail in ("secret.txt", "outside/secret.txt", "outside/sub/secret.txt")]
+        insides = ["link", "dirlink/secret.txt", "dirlink/sub/secret.txt", "uplink/secret.txt", "uplink/outside/secret.txt",
+                   "rellink", "chain", "sub/back/secret.txt", "sub/deep/far", "loop", "pipe", "env", "proc/environ",
+                   "proc/root/etc/passwd", "fd/0", "data/sessions.db", "hard.txt", ".env", ".env.local", "id_rsa",
+                   "server.key", "cert.pem", ".netrc", "sub/own.db", "sub/own.db-wal", "credentials", ".ssh/config",
+                   "slash/etc/passwd", "ID_RSA", ".", "sub", ""]
+        dressed = [form.format(path) for path in ups[:9] + insides[:13]
+                   for form in ("./{}", "sub/../{}", ".//{}", "sub/deep/../../{}", "{}/.", "{}/")]
+        absolute = [str(self.secret), str(self.base / "secret.txt"), str(self.root / ".." / "outside" / "secret.txt"),
+                    str(self.base / "root-too" / "secret.txt"), "/" + str(self.secret), "//" + str(self.secret), "/etc/passwd",
+                    "/etc/shadow", "/proc/self/environ", "/proc/self/cmdline", "/proc/1/environ", "/dev/stdin", "/dev/null",
+                    f"/proc/self/root{self.secret}", f"/proc/self/cwd/../{self.secret}", f"file://{self.secret}",
+                    str(self.root) + "-too/secret.txt", str(self.root) + "/../secret.txt"]
+        odd = ["..\\outside\\secret.txt", "..%2foutside%2fsecret.txt", "%2e%2e/outside/secret.txt",
+               "\uff0e\uff0e/outside/secret.txt", "plain.txt\0.jpg", "\0", "~/secret.txt", "~root/secret.txt",
+               "$HOME/secret.txt", "a" * 5_000, "/" * 4_000, "..", "../", "../root-too/secret.txt", "....//outside/secret.txt",
+               "..;/outside/secret.txt", "link\n", " ../outside/secret.txt"]
+        return [*ups, *insides, *dressed, *absolute, *odd]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def outcome(function: Callable[..., str], *arguments: Any) -> str:
+    try:
+        return function(*arguments)
+    except ToolError as problem:
+        return f"refused: {problem.message}"
+
+
+def test_no_path_leads_outside(world: World) -> None:
+    attacks = world.attacks()
+    assert len(attacks) >= 200
+    environment = Path("/proc/self/environ").read_text().split("\0")[0]
+    for path in attacks:
+        for function in (read_file, read_json_file, query_database, list_files):
+            said = outcome(function, world.context, path)
+            assert SECRET not in said and "root:x:" not in said and (not environment or environment not in said), (function, path)
+        with pytest.raises(ToolError):
+            open_file(world.context, path).close()
+
+
+def test_what_is_inside_is_read(world: World) -> None:
+    for path in ("plain.txt", "./sub/../plain.txt", str(world.root / "plain.txt"), "sub//inner.txt", "good"):
+        assert outcome(read_file, world.context, path).endswith(" words")
+
+
+def test_listing_and_searching_stay_inside(world: World) -> None:
+    listed = list_files(world.context, ".", "*", 9)
+    assert set(listed.split("\n")) == {"plain.txt  11", "sub/", "sub/deep/", "sub/inner.txt  11"}
+    assert "[0 matches in 2 files]" in search_files(world.context, SECRET)
+    assert "sub/inner.txt:1: inner words" in search_files(world.context, "INNER")
+    assert "outside of what may be read" in outcome(list_files, world.context, "dirlink")
+
+
+def test_a_single_file_may_be_a_root(world: World) -> None:
+    context = ToolContext(roots=real_roots([str(world.root / "link")]))
+    assert outcome(read_file, context, str(world.secret)).endswith(SECRET)
+    assert outcome(read_file, context, "secret.txt").endswith(SECRET)
+    assert outcome(read_file, context, str(world.root / "plain.txt")).startswith("refused")
+    assert outcome(read_file, context, str(world.secret / "x")).startswith("refused")
+
+
+def test_a_root_that_was_given_through_a_link_is_known_by_both_names(world: World) -> None:
+    os.symlink(world.root, world.base / "alias")
+    context = ToolContext(roots=real_roots([str(world.base / "alias")]))
+    assert outcome(read_file, context, str(world.base / "alias" / "plain.txt")).endswith("plain words")
+
+
+@pytest.mark.parametrize("seed", [random.randrange(2 ** 32)])
+def test_swaps_while_a_path_is_walked(world: World, seed: int) -> None:
+    """100 races: a directory or a file is exchanged for a link to the outside, again and again, while tools read through it."""
+    print("seed", seed)
+    stop = threading.Event()
+    swapped = world.root / "swap"
+    (swapped / "sub").mkdir(parents=True)
+    for place in (swapped / "secret.txt", swapped / "sub" / "secret.txt"):
+        place.write_text("harmless")
+    os.symlink(world.outside, world.root / "spare")
+    os.symlink(world.secret, world.root / "sparefile")
+
+    def exchange() -> None:
+        own = random.Random(seed)
+        while not stop.is_set():
+            name, spare = own.choice((("swap", "spare"), ("swap/secret.txt", "sparefile")))
+            first, second, between = world.root / name, world.root / spare, world.root / "between"
+            try:
+                os.rename(first, between)
+                os.rename(second, first)
+                os.rename(first, second)
+                os.rename(between, first)
+            except OSError:
+                continue
+
+    thread = threading.Thread(target=exchange, daemon=True)
+    thread.start()
+    said = set()
+    try:
+        for number in range(100):
+            for path in ("swap/secret.txt", "swap/sub/secret.txt"):
+                said.add(outcome(read_file, world.context, path))
+            said.add(outcome(search_files, world.context, SECRET, "swap"))
+            if number % 10 == 0:
+                said.add(outcome(query_database, world.context, "swap/secret.txt"))
+    finally:
+        stop.set()
+        thread.join(5)
+    print(sorted(said))
+    assert not any(SECRET in text for text in said)
+    assert any("harmless" in text for text in said)

@@ -1,0 +1,178 @@
+"""No connection to an address that is not public without a grant, seen at the socket."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
+
+import pytest
+
+from core.errors import ToolError
+from core.tool_executor import ToolContext
+from core.tools.fetch_url import fetch_url
+from core.tools.guards_net import is_public, normal_host, parse_url
+
+# Every way to write "this machine" or "a machine behind this one" that some parser somewhere understands.
+INNER = (
+    "127.0.0.1 127.1 127.0.1 127.127.127.127 0 0.0.0.0 0.0.0.0. 2130706433 017700000001 0x7f000001 0x7f.1 0x7F.0.0.1 0177.0.0.1 "
+    "0177.0.0.01 127.0.0.1. 127.00.00.01 00127.0.0.1 ::1 :: ::ffff:127.0.0.1 ::ffff:7f00:1 0:0:0:0:0:ffff:127.0.0.1 ::127.0.0.1 "
+    "::ffff:0:127.0.0.1 64:ff9b::127.0.0.1 64:ff9b::7f00:1 64:ff9b:1::7f00:1 2002:7f00:1:: 2002:7f00:0001::1 2001:0:7f00:1:: "
+    "2001::1 fe80::1 fec0::1 fc00::1 fd00:ec2::254 ff02::1 100::1 2001:db8::1 3fff::1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 "
+    "64:ff9b::a9fe:a9fe 2002:a9fe:a9fe:: 2607:f8b0::5efe:7f00:1 10.0.0.1 10.255.255.255 100.64.0.1 100.100.100.200 169.254.169.254 "
+    "172.16.0.1 172.31.255.255 192.0.0.1 192.0.2.1 192.88.99.1 192.168.0.1 198.18.0.1 198.19.255.255 198.51.100.1 203.0.113.1 "
+    "224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 168.63.129.16 0xa9fea9fe 2852039166 0251.0376.0251.0376 169.254.43518 "
+    "localhost LOCALHOST localhost. metadata.inner inner.test other.inner.test xn--inner.test "
+    "\uff11\uff12\uff17.0.0.1 127\u30020\u30020\u30021 \u2460\u2461\u2466.0.0.1 loc\u00adalhost \uff4cocalhost"
+).split()
+FORMS = (
+    "http://{}/", "https://{}/", "http://{}:80/x", "http://{}:8080/", "http://user@{}/", "http://public.test@{}/",
+    "http://{}#@public.test/", "http://{}?@public.test/", "http://{}\\@public.test/", "HTTP://{}/",
+)
+OTHERS = (
+    "file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1:70/_x", "//127.0.0.1/", "127.0.0.1", "http:127.0.0.1",
+    "http:/127.0.0.1/", "http:///127.0.0.1/", "http://", "http://:80/", "http://127.0.0.1:22/", "http://127.0.0.1:99999/",
+    "http://127.0.0.1:0/", "jar:http://x/", "http://[::1%25lo]/", "http://[fe80::1%eth0]/", "http://[::1", "http://::1/",
+    "http://[127.0.0.1]/", "http://127.0.0.1\t/", "http://127.0.0.1\n.public.test/", "http://public.test\r\nHost: 127.0.0.1/",
+    "http://public.test:80@127.0.0.1/", "http://%31%32%37.0.0.1/", "http://127%2e0%2e0%2e1/",
+    "http://public.test%00.inner.test/", "http://public.test\x00.inner.test/", "data:text/plain,x", "http://a..b/",
+    "http://-/", "http://" + "a" * 300 + "/", "http://" + "a/" * 5_000,
+)
+
+
+def urls() -> list[str]:
+    hosts = [f"[{host}]" if ":" in host else host for host in INNER]
+    return [form.format(host) for host in hosts for form in FORMS[:4]] + [
+        form.format(host) for host in hosts[:8] for form in FORMS[4:]] + list(OTHERS)
+
+
+def inner_resolver(host: str, port: int) -> list[str]:
+    """What an attacker's name server may say: names lead inside, in turns with an address outside."""
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:
+        return [] if host == "public.test" else ["93.184.216.34", "127.0.0.1"]
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Every attempt to connect; those to this machine go on, all others time out."""
+    seen: list[tuple[str, int]] = []
+    connect = socket.socket.connect
+
+    def recorded(self: socket.socket, address: tuple[str, int]) -> None:
+        seen.append((str(address[0]), address[1]))
+        if not str(address[0]).startswith("127."):
+            raise TimeoutError("timed out")
+        connect(self, address)
+    monkeypatch.setattr(socket.socket, "connect", recorded)
+    return seen
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/to?URL redirects there; / is a page."""
+
+    def do_GET(self) -> None:
+        self.server.hits.append(self.headers["Host"])  # type: ignore[attr-defined]
+        if self.path.startswith("/to?"):
+            self.send_response(302)
+            self.send_header("Location", self.server.target)  # type: ignore[attr-defined]
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(b"INNER SECRET")
+
+    def log_message(self, *arguments: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.daemon_threads = True
+    made.hits, made.target = [], "/"  # type: ignore[attr-defined]
+    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def test_no_url_form_reaches_inside(connections: list[tuple[str, int]]) -> None:
+    tried = urls()
+    assert len(tried) >= 400
+    for url in tried:
+        with pytest.raises(ToolError):
+            fetch_url(ToolContext(resolve=inner_resolver), url)
+    assert [place for place in connections if not is_public(ipaddress.ip_address(place[0]))] == []
+
+
+def test_no_redirect_leads_inside(connections: list[tuple[str, int]], server: ThreadingHTTPServer) -> None:
+    """The first server is granted; where it sends us is not, however it is written."""
+    port = server.server_port
+    context = ToolContext(resolve=inner_resolver, local_hosts=frozenset({f"127.0.0.1:{port}"}))
+    allowed = ("127.0.0.1", port)
+    for url in urls()[::2]:
+        target = url.encode("utf-8", "ignore").decode("latin-1").replace("\n", "").replace("\r", "")
+        server.target = target  # type: ignore[attr-defined]
+        try:
+            fetch_url(context, f"http://127.0.0.1:{port}/to?")
+        except ToolError:
+            continue
+    assert {place for place in connections if not is_public(ipaddress.ip_address(place[0]))} == {allowed}
+    assert set(server.hits) == {f"127.0.0.1:{port}"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("answers", [
+    [["93.184.216.34"], ["127.0.0.1"]], [["127.0.0.1"], ["93.184.216.34"]], [["93.184.216.34", "127.0.0.1"]],
+    [["::ffff:127.0.0.1"]], [["93.184.216.34"], ["93.184.216.34", "::1"]],
+])
+def test_a_name_that_changes_its_address_is_looked_up_once(
+        answers: list[list[str]], connections: list[tuple[str, int]], server: ThreadingHTTPServer) -> None:
+    """The address that was checked is the one that is connected to; a second answer is never asked for."""
+    turns = cycle(answers)
+    context = ToolContext(resolve=lambda host, port: next(turns))
+    for _ in range(4):
+        with pytest.raises(ToolError):
+            fetch_url(context, f"http://rebinding.test:{server.server_port}/")
+    assert {address for address, _ in connections} <= {"93.184.216.34"}
+    assert server.hits == []  # type: ignore[attr-defined]
+
+
+def test_a_granted_place_is_reached_by_its_name_and_port_only(
+        server: ThreadingHTTPServer, connections: list[tuple[str, int]]) -> None:
+    port = server.server_port
+    context = ToolContext(resolve=lambda host, port: ["127.0.0.1"], local_hosts=frozenset({f"wiki.home:{port}"}))
+    assert "INNER SECRET" in fetch_url(context, f"http://wiki.home:{port}/")
+    assert server.hits == [f"wiki.home:{port}"]  # type: ignore[attr-defined]
+    for other in (f"http://127.0.0.1:{port}/", f"http://wiki.home.evil.test:{port}/", f"http://wiki.home:{port - 1}/"):
+        with pytest.raises(ToolError, match="not on the public internet"):
+            fetch_url(context, other)
+    assert set(connections) == {("127.0.0.1", port)}
+
+
+def test_a_proxy_from_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, connections: list[tuple[str, int]],
+                                                   server: ThreadingHTTPServer) -> None:
+    for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+    with pytest.raises(ToolError):
+        fetch_url(ToolContext(resolve=lambda host, port: ["93.184.216.34"]), "http://public.test/")
+    assert connections == [("93.184.216.34", 80)]
+
+
+@pytest.mark.parametrize("address", [
+    "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.0", "100.63.255.255", "192.0.3.1", "2606:4700::1111", "2a00:1450::1",
+    "::ffff:8.8.8.8", "64:ff9b::808:808",
+])
+def test_public_addresses(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+def test_addresses_are_read_once_and_written_in_one_way() -> None:
+    assert str(parse_url("HTTP://Example.COM:80/a b?q=\u00e4#part".replace(" ", "%20"))) == "http://example.com/a%20b?q=%C3%A4"
+    assert str(parse_url("https://b\u00fccher.example:8443")) == "https://xn--bcher-kva.example:8443/"
+    assert normal_host("1.2.3.4") == "1.2.3.4"
+    assert parse_url("http://[2606:4700:0::1111]/").authority == "[2606:4700::1111]"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pyte
 import pytest
@@ -259,6 +262,13 @@ def test_tiny_terminals(width: int, height: int) -> None:
         for chunk in chunks:
             stream.feed(chunk)
         stream.finish()
+
+
+def test_plain_words_and_lists_load_no_tables_and_no_lexers() -> None:
+    program = ("import sys; from core.rendering import MarkdownStream; m = MarkdownStream(lambda _: None, lambda: 80, lambda: 24)\n"
+               "m.feed('# A\\n\\n- **b**\\n\\n> c\\n\\n```\\nx\\n```\\n'); m.finish()\n"
+               "assert not {'wcwidth', 'pygments', 'rich', 'asyncio'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent.parent)
 
 
 def test_a_stream_without_text_shows_nothing() -> None:

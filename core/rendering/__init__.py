@@ -10,8 +10,8 @@ feed(text)      one frame of raw text from the model; at most one call of `write
 finish()        the end of the reply: everything is shown, with one newline at its end
 abandon()       the reply stops midway: the same, nothing that came is lost
 
-The cursor stays at the end of what is shown, with no style in force, so between two frames others may write only after
-finish(). The result never depends on how the text was cut into frames.
+A stream begins in the first column. Until finish() nobody else may write to the terminal: the cursor stays at the end of
+what is shown, with no style in force. The result never depends on how the text was cut into frames.
 """
 
 from __future__ import annotations

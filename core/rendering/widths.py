@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 _EMOJI_STYLE = "\ufe0f"
-_cells: dict[str, int] = {_EMOJI_STYLE: 1}
+_COMMON = "•◦▪☐☑│─┼…–—‘’“”→"           # our own signs and what models write most: known without loading the tables
+_cells: dict[str, int] = {_EMOJI_STYLE: 1} | dict.fromkeys(_COMMON, 1)
 _measure: list[Callable[[str], int]] = []
 
 

@@ -13,7 +13,7 @@ from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, 
 from core.providers import CanCheck, CanCount, CanShow, ModelInfo, Options, Request, ToolSpec
 from core.providers.anthropic_request import request_body
 from tests.dialects import CUTS, ask, exchange, provider_at, reply_of, run, server_events, stream_answer
-from tests.fake_server import Pause, FakeServer, json_answer
+from tests.fake_server import FakeServer, Pause, Reset, json_answer
 
 HELLO = Request("claude-test", (user_message("Hello"),))
 WEATHER = ToolSpec("weather", "The weather somewhere", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -167,7 +167,14 @@ def test_pings_do_not_keep_a_dead_answer_alive() -> None:
     assert isinstance(error, StreamBroken)
 
 
-@pytest.mark.parametrize("event", [{"type": "content_block_start", "index": 0}, {"type": "content_block_delta", "delta": None}])
+def test_a_connection_lost_after_the_reason_to_stop_loses_nothing() -> None:
+    with FakeServer(stream_answer(server_events(PLAIN[:-1], named=True), Reset())) as server:
+        deltas, error = ask("anthropic", server.url, HELLO)
+    assert error is None and deltas[-1] == Finished("stop", "end_turn")
+
+
+@pytest.mark.parametrize("event", [{"type": "content_block_start", "index": 0}, {"type": "content_block_delta", "delta": None},
+                                   more(0, "text_delta", text=5), more(0, "text_delta")])
 def test_an_event_of_an_unknown_shape_is_named(event: dict[str, Any]) -> None:
     with FakeServer(stream_answer(server_events([event]))) as server:
         _, error = ask("anthropic", server.url, HELLO)
@@ -208,6 +215,9 @@ def test_everything_that_can_be_asked_for() -> None:
             {"role": "assistant", "content": [{"type": "text", "text": "Well,"}]}]}
 
 
+ADAPTIVE = {"type": "adaptive", "display": "summarized"}
+
+
 @pytest.mark.parametrize(("model", "think", "limit", "expected"), [
     ("claude-haiku-4-5", None, None, {"max_tokens": 8192, "temperature": 0.5}),
     ("claude-3-haiku-20240307", None, None, {"max_tokens": 4096, "temperature": 0.5}),
@@ -215,8 +225,9 @@ def test_everything_that_can_be_asked_for() -> None:
     ("claude-haiku-4-5", True, None, {"max_tokens": 16384, "thinking": {"type": "enabled", "budget_tokens": 8192}}),
     ("claude-sonnet-4-20250514", "low", 1500, {"max_tokens": 1500, "thinking": {"type": "enabled", "budget_tokens": 1499}}),
     ("claude-3-7-sonnet-20250219", "high", 500, {"max_tokens": 1025, "thinking": {"type": "enabled", "budget_tokens": 1024}}),
-    ("claude-opus-4-6", "on", None, {"max_tokens": 8192, "thinking": {"type": "adaptive"}}),
-    ("claude-opus-5", "max", 900, {"max_tokens": 900, "thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}})])
+    ("claude-opus-4-6", "on", None, {"max_tokens": 8192, "thinking": ADAPTIVE}),
+    ("claude-opus-4-8", "off", None, {"max_tokens": 8192, "temperature": 0.5}),
+    ("claude-opus-5", "max", 900, {"max_tokens": 900, "thinking": ADAPTIVE, "output_config": {"effort": "max"}})])
 def test_thinking(model: str, think: bool | str | None, limit: int | None, expected: dict[str, Any]) -> None:
     options = Options(temperature=0.5, think=think, max_tokens=limit)
     body = request_body(Request(model, (), options=options), {})

@@ -41,19 +41,20 @@ def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
 def thinking_fields(request: Request, quirks: Mapping[str, Any], limit: int, *, begun_without: bool) -> dict[str, Any]:
     """Older models take a budget of tokens inside max_tokens, newer ones decide themselves and take an effort.
 
+    Of the newer ones several refuse "disabled", and from Opus 4.7 on thoughts stay hidden unless a summary is asked for.
     A tool turn that another model began without thinking cannot go on with a budget (the API answers 400).
     """
     think = request.options.think
     if think is None:
         return {}
-    if think is False or think == "off":
-        return {"thinking": {"type": "disabled"}}
-    budget_model = bool(_BUDGET_MODELS.match(request.model))
-    if quirks.get("thinking", "budget" if budget_model else "adaptive") == "adaptive":
+    off = think is False or think == "off"
+    if quirks.get("thinking", "budget" if _BUDGET_MODELS.match(request.model) else "adaptive") == "adaptive":
+        if off:
+            return {}
         effort = {"output_config": {"effort": think}} if isinstance(think, str) and think != "on" else {}
-        return {"thinking": {"type": "adaptive"}, **effort}
-    if begun_without:
-        return {}
+        return {"thinking": {"type": "adaptive", "display": "summarized"}, **effort}
+    if off or begun_without:
+        return {"thinking": {"type": "disabled"}} if off else {}
     wanted = BUDGETS.get(str(think), BUDGETS["medium"])
     if request.options.max_tokens is None:
         return {"thinking": {"type": "enabled", "budget_tokens": wanted}, "max_tokens": limit + wanted}

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadResponse, ProviderError, StreamBroken
-from core.events import Delta, Finished
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint
 from core.providers.transport import EventDecoder, ServerEvent, _ContentClock, join_deltas, parse_json, read_lines
@@ -43,6 +43,7 @@ class Translation:
         try:
             for payload in payloads:
                 for delta in self.take(payload) if isinstance(payload, dict) else ():
+                    _check(delta)
                     self._begun = True
                     yield delta
         except ProviderError as error:
@@ -58,16 +59,32 @@ class Translation:
         self.failure = StreamBroken(error.message, error.hint, cause=error) if self._begun else error
 
 
+def _check(delta: Delta) -> None:
+    """Words must be words: what is no string would be met later, where nobody expects it."""
+    match delta:
+        case TextDelta(text) | ThinkingDelta(text) if not isinstance(text, str):
+            raise TypeError(f"text is {text!r:.40}")
+        case ToolCallDelta(_, id, name, arguments) if not all(isinstance(value, str) for value in (id, name, arguments)):
+            raise TypeError(f"tool call is {(id, name, arguments)!r:.40}")
+
+
 async def read_reply(response: httpx2.Response, translation: Translation) -> AsyncGenerator[Delta, None]:
-    """Yield the deltas of an answer: server-sent events, one JSON document, or an array of events."""
-    async with aclosing(_payloads(response, translation.endpoint)) as reads:
-        async for payloads in reads:
-            for delta in join_deltas(translation.deltas(payloads)):
-                yield delta
-            if translation.failure is not None:
-                raise translation.failure
-            if translation.done:
-                break
+    """Yield the deltas of an answer: server-sent events, one JSON document, or an array of events.
+
+    An answer with a finish reason is whole, also when the connection breaks before the rest of its events.
+    """
+    try:
+        async with aclosing(_payloads(response, translation.endpoint)) as reads:
+            async for payloads in reads:
+                for delta in join_deltas(translation.deltas(payloads)):
+                    yield delta
+                if translation.failure is not None or translation.done:
+                    break
+    except StreamBroken:
+        if translation.finish is None:
+            raise
+    if translation.failure is not None:
+        raise translation.failure
     if translation.finish is None:
         raise StreamBroken("The answer ended without its end marker.")
     yield translation.finish
@@ -78,6 +95,7 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
     an answer that was not streamed, Gemini's array, or an error that was written into the stream as it is."""
     decoder, clock = EventDecoder(), _ContentClock(endpoint)
     other: list[bytes] = []
+    seen = False
     async with aclosing(read_lines(response, endpoint, clock)) as reads:
         async for lines in reads:
             foreign = [line for line in lines if not _FIELD.match(line)]
@@ -85,16 +103,18 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
             if foreign or any(event.name != "ping" for event in events):
                 clock.reset()
             other += foreign
+            seen = seen or bool(events)
             yield _events(events, endpoint)
     yield _events(decoder.close(), endpoint)
-    yield _document(b"\n".join(other), endpoint)
+    yield _document(b"\n".join(other), endpoint, alone=not seen)
 
 
 def _events(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
     return (parse_json(event.data, endpoint) for event in events if event.data.strip() != "[DONE]")
 
 
-def _document(text: bytes, endpoint: Endpoint) -> Iterator[Any]:
-    if text.strip():
+def _document(text: bytes, endpoint: Endpoint, *, alone: bool) -> Iterator[Any]:
+    """Lines beside events that are no JSON either mean nothing; without any event they are what is wrong."""
+    if text.strip() and (alone or text.lstrip().startswith((b"{", b"["))):
         document = parse_json(text, endpoint)
         yield from document if isinstance(document, list) else [document]

@@ -147,6 +147,20 @@ def test_a_connection_that_ends_early() -> None:
         assert isinstance(error, StreamBroken) and TextDelta("Grüß Gott 🙂", 1) in deltas
 
 
+@pytest.mark.parametrize("part", [{"text": 5}, {"text": "x", "thought": True, "thoughtSignature": "s"}, {"functionCall": {}},
+                                  {"functionCall": {"name": 1}}, {"functionCall": None}, 7])
+def test_parts_of_a_wrong_shape_lose_nothing_of_what_came(part: Any) -> None:
+    with FakeServer(stream_answer(server_events([chunk({"text": "First "}), chunk(part)]))) as server:
+        deltas, error = ask("gemini", server.url, HELLO)
+    assert deltas[0] == TextDelta("First ", 1) and isinstance(error, StreamBroken)
+
+
+def test_counts_that_are_no_numbers_are_not_counts() -> None:
+    usage: Any = {"promptTokenCount": "5", "candidatesTokenCount": 3}
+    deltas, _ = exchange("gemini", stream_answer(server_events([chunk({"text": "Hi"}, finish="STOP", usage=usage)])), HELLO)
+    assert deltas[1] == Usage(None, 3)
+
+
 def test_error_answers_may_stand_in_an_array() -> None:
     key = {"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT",
                      "details": [{"reason": "API_KEY_INVALID"}]}}

@@ -53,19 +53,25 @@ class Translation:
             self._fail(BadResponse(f"{who} sent an event of an unknown shape: {problem!r:.80}"))
         if self.usage is not None and self.usage != self._reported:
             self._reported = self.usage
-            yield self.usage
+            yield _counted(self.usage)
 
     def _fail(self, error: ProviderError) -> None:
         self.failure = StreamBroken(error.message, error.hint, cause=error) if self._begun else error
 
 
 def _check(delta: Delta) -> None:
-    """Words must be words: what is no string would be met later, where nobody expects it."""
+    """Words must be words and numbers numbers: anything else would be met later, where nobody expects it."""
     match delta:
-        case TextDelta(text) | ThinkingDelta(text) if not isinstance(text, str):
-            raise TypeError(f"text is {text!r:.40}")
-        case ToolCallDelta(_, id, name, arguments) if not all(isinstance(value, str) for value in (id, name, arguments)):
-            raise TypeError(f"tool call is {(id, name, arguments)!r:.40}")
+        case TextDelta(str(), int()) | ThinkingDelta(str(), int()) | ToolCallDelta(int(), str(), str(), str()):
+            return
+    raise TypeError(f"{delta!r:.60}")
+
+
+def _counted(usage: Usage) -> Usage:
+    """A count that is no number is one that was not given."""
+    given, came, cached = (count if isinstance(count, int) else None
+                           for count in (usage.input_tokens, usage.output_tokens, usage.cached_tokens))
+    return Usage(given, came, cached, usage.details)
 
 
 async def read_reply(response: httpx2.Response, translation: Translation) -> AsyncGenerator[Delta, None]:

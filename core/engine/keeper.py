@@ -1,8 +1,9 @@
 """The engine's own process: computes with one model for every chat that asks for it, and ends when the last one has gone.
 
-A script, started by core/engine/process.py with `python -I keeper.py`; it imports nothing of this program. Its orders
-come as one JSON line on standard input (the key must not stand on a command line, where `ps` shows it), its answer is
-one JSON line on standard output: {"ready": address} or {"failed": kind, "detail": text}.
+A script, started by core/engine/process.py with `python -I keeper.py` (and once more by itself, with the word
+`compute`); it imports nothing of this program. Its orders come as one JSON line on standard input (the key must not stand
+on a command line, where `ps` shows it), its answer is one JSON line on standard output: {"ready": address} or
+{"failed": kind, "detail": text}.
 
 Who uses it is told by file locks, which the operating system gives back however a process ends, kill -9 included:
 
@@ -72,8 +73,7 @@ class Keeper:
         self.orders = orders
         self.base = os.path.join(orders["directory"], orders["name"])
         self.registration: int | None = None
-        self.child = 0
-        self.alive = -1                  # the engine's end of this pipe sees when the keeper is gone
+        self.child: subprocess.Popen[bytes] | None = None
 
     def serve(self) -> str:
         """Start the engine; its address, once it answers."""
@@ -81,8 +81,8 @@ class Keeper:
 
     def wait(self) -> None:
         """Until the engine ends by itself, which it should not."""
-        os.waitpid(self.child, 0)
-        self.child = 0
+        assert self.child is not None
+        self.child.wait()
         self.end(1)
 
     # ---- who uses it
@@ -110,7 +110,8 @@ class Keeper:
         part = self.base + ".json.part"
         self.registration = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         fcntl.flock(self.registration, fcntl.LOCK_EX)
-        os.write(self.registration, json.dumps({"address": address, "key": self.orders["key"], "pid": os.getpid()}).encode())
+        shown = {name: self.orders[name] for name in ("key", "model", "context", "threads", "idle", "binary")}
+        os.write(self.registration, json.dumps({"address": address, "pid": os.getpid(), **shown}).encode())
         os.replace(part, self.base + ".json")
         os.close(self.orders["starting"])     # whoever wants this engine too has waited for this
 
@@ -119,30 +120,24 @@ class Keeper:
         if self.registration is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self.base + ".json")
-        if self.child:
-            with contextlib.suppress(OSError):
-                os.kill(self.child, signal.SIGKILL)
+        if self.child is not None:
+            self.child.kill()
         os._exit(code)
 
     # ---- the engine inside the wheel
 
     def _serve_wheel(self) -> str:
-        """Compute in a fork: while a model is loaded nothing else runs in its process, not even a thread that watches leases."""
-        answer, answer_for_child = os.pipe()
-        alive_for_child, self.alive = os.pipe()
-        self.child = os.fork()
-        if not self.child:
-            os.close(self.alive)
-            os.close(answer)
-            os.close(self.orders["starting"])
-            run_wheel(self.orders, answer_for_child, alive_for_child)
-        os.close(answer_for_child)
-        os.close(alive_for_child)
+        """Compute in another process: while a model is loaded nothing else runs there, not even a thread that watches leases."""
+        child = subprocess.Popen([sys.executable, "-I", __file__, "compute"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdin is not None and child.stdout is not None
+        self.child = child
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write(json.dumps(self.orders | {"keeper": os.getpid()}).encode() + b"\n")
+            child.stdin.flush()         # it stays open: its end tells the engine that the keeper is gone
         self._start_watching()
-        with open(answer) as pipe:
-            line = pipe.readline()
+        line = child.stdout.readline()
         if not line:
-            raise Failure("crash", self._how_child_ended())
+            raise Failure("crash", how_it_ended(child.wait()))
         told = json.loads(line)
         if "failed" in told:
             raise Failure(told["failed"], told["detail"])
@@ -151,29 +146,20 @@ class Keeper:
     def _start_watching(self) -> None:
         threading.Thread(target=self.watch_leases, daemon=True).start()
 
-    def _how_child_ended(self) -> str:
-        _, status = os.waitpid(self.child, 0)
-        self.child = 0
-        return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"status {os.waitstatus_to_exitcode(status)}"
-
     # ---- any llama-server
 
     def _serve_binary(self) -> str:
         os.putenv("LLAMA_API_KEY", self.orders["key"])
-        watching = False
-        for _ in range(TRIES):
+        for number in range(TRIES):
             port = free_port()
             try:
-                started = subprocess.Popen(self._command(port), stdin=subprocess.DEVNULL, stdout=2, preexec_fn=die_with_parent)
+                self.child = subprocess.Popen(self._command(port), stdin=subprocess.DEVNULL, stdout=2, preexec_fn=die_with_parent)
             except OSError as problem:
                 raise Failure("binary", problem.strerror or str(problem)) from None
-            self.child = started.pid
-            if not watching:
+            if not number:
                 self._start_watching()
-                watching = True
-            if answers(f"http://127.0.0.1:{port}", started):
+            if answers(f"http://127.0.0.1:{port}", self.child):
                 return f"http://127.0.0.1:{port}"
-        self.child = 0
         raise Failure("binary", "it ended before it was ready")
 
     def _command(self, port: int) -> list[str]:
@@ -182,19 +168,26 @@ class Keeper:
                 "-np", str(orders["slots"]), "-t", str(orders["threads"]), "-a", orders["alias"], "--jinja"]
 
 
-def run_wheel(orders: dict[str, Any], answer: int, alive: int) -> NoReturn:
-    """Be the engine until the keeper is gone."""
-    os.dup2(2, 1)
+def compute() -> NoReturn:
+    """Be the engine of the wheel until the keeper is gone."""
+    orders = json.loads(sys.stdin.buffer.readline())
+    answer = os.dup(1)
+    os.dup2(2, 1)       # what the engine prints is for the log
     die_with_parent()
+    if os.getppid() != orders["keeper"]:
+        os._exit(0)
     try:
         told = {"ready": start_wheel(orders)}
     except Failure as failure:
         told = {"failed": failure.kind, "detail": failure.detail}
     os.write(answer, json.dumps(told).encode() + b"\n")
-    os.close(answer)
     if "ready" in told:
-        os.read(alive, 1)       # nothing is ever written: it returns when the keeper has ended
-    os._exit(0)                 # at once: the server's destructor would wait for running requests
+        sys.stdin.buffer.read()     # nothing comes any more: it returns when the keeper has ended
+    os._exit(0)                     # at once: the server's destructor would wait for running requests
+
+
+def how_it_ended(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"status {code}"
 
 
 def start_wheel(orders: dict[str, Any]) -> str:
@@ -250,4 +243,4 @@ def die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(compute() if sys.argv[1:] == ["compute"] else main())

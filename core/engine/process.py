@@ -97,6 +97,22 @@ def find_binary(chosen: str | None) -> str | None:
     raise ProviderError("The embedded engine is not installed.", INSTALL)
 
 
+def find_running(model: str, directory: str, context: int | None, binary: str | None) -> EngineOrder | None:
+    """The order of an engine that computes with this file already; any context will do unless one is asked for."""
+    try:
+        names = [name for name in os.listdir(directory) if name.endswith(".json")]
+    except OSError:
+        return None
+    for name in names:
+        record = _read_registration(os.path.join(directory, name)) or {}
+        if record.get("model") != os.path.abspath(model) or record.get("binary") != binary:
+            continue
+        order = EngineOrder(model, directory, record["context"], record["threads"], record["idle"], binary)
+        if context in (None, order.context) and name == order.name + ".json":
+            return order
+    return None
+
+
 async def open_engine(order: EngineOrder) -> Engine:
     """Attach to the engine for this order, starting it where none runs. Raises a ProviderError that says why it cannot."""
     with _named_failures(order):
@@ -144,10 +160,10 @@ async def _start(order: EngineOrder, base: str, starting: int) -> subprocess.Pop
     with open(base + ".log", "wb") as log:
         child = subprocess.Popen([sys.executable, "-I", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                                  start_new_session=True,     # Ctrl-C in the terminal is not for the engine
-                                 pass_fds=(starting,))
+                                 cwd=order.directory, pass_fds=(starting,))
     try:
         answer = await asyncio.to_thread(_exchange, child, json.dumps(orders).encode() + b"\n")
-    except asyncio.CancelledError:
+    except BaseException:
         child.kill()
         raise
     if "ready" not in answer:

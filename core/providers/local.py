@@ -15,7 +15,7 @@ from typing import Any
 
 from core.engine import machine
 from core.engine.models import DEFAULT, KNOWN, InstalledModel, find_source, installed_models, read_header, require_model
-from core.engine.process import Engine, EngineOrder, find_binary, open_engine
+from core.engine.process import Engine, EngineOrder, find_binary, find_running, open_engine
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta
 from core.providers import Endpoint, ModelInfo, Provider, PullProgress, Request, dialect, load_dialect
@@ -57,6 +57,7 @@ class Local:
         return replace(_info(found), context_window=context if isinstance(context, int) else None)
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress, None]:
+        machine.check_platform()
         from core.engine.download import download
         async with contextlib.aclosing(download(find_source(model or DEFAULT.name), self._directory())) as steps:
             async for step in steps:
@@ -91,12 +92,13 @@ class Local:
         quirks = self.endpoint.quirks
         binary = find_binary(quirks.get("engine"))
         model = require_model(request.model, self._directory())
-        running = self._order
-        if running is not None and running.model == model.path and request.options.num_ctx in (None, running.context):
-            return running      # its own memory does not count against it
-        context = machine.choose_context(read_header(model.path), model.size, request.options.num_ctx, machine.available_memory())
-        return EngineOrder(model.path, os.path.join(self._directory(), ".engines"), context,
-                           quirks.get("threads") or machine.default_threads(model.size), float(quirks.get("idle") or 0), binary)
+        directory, wanted = os.path.join(self._directory(), ".engines"), request.options.num_ctx
+        running = find_running(model.path, directory, wanted, binary)     # the memory that it has does not count against it
+        if running is not None:
+            return running
+        context = machine.choose_context(read_header(model.path), model.size, wanted, machine.available_memory())
+        threads = quirks.get("threads") or machine.default_threads(model.size)
+        return EngineOrder(model.path, directory, context, threads, float(quirks.get("idle") or 0), binary)
 
     def _directory(self) -> str:
         directory = self.endpoint.quirks.get("model_directory")

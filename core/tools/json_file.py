@@ -1,13 +1,17 @@
 """JSON files of any size: what a path leads to, or an outline, read as a stream so that memory does not grow with the file.
 
-A path is keys and [*], [3] or ["a key"], as in conversations[*].messages[*].content. Anything else is taken for JMESPath, which
-needs the whole document. Facts: ijson's prefixes know no key that is named "item" or holds a dot, so the rest of a path
-from such a key on is followed in Python; and [*] also takes the key "item" of an object.
+A path is keys and [*], [3] or ["a key"], as in conversations[*].messages[*].content. Anything else is taken for
+JMESPath, which needs the whole document.
+
+Facts: ijson's prefixes know no key that is named "item" or holds a dot, so the rest of a path from such a key on is
+followed in Python; and [*] also takes the key "item" of an object. With floats instead of Decimals ijson takes whole
+numbers over 64 bits for damage. yajl reads a long string again from its start with every piece.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -22,6 +26,7 @@ from core.tools.guards_files import open_file
 
 CHUNK = 1 << 16
 SLICE = 1 << 10
+LONGEST_STRING = 16 << 20
 MOST_SHOWN = 40_000           # characters of an answer
 ENTRY_SHOWN = 8_000           # characters of one entry
 WHOLE = 16 << 20              # bytes of a document that is loaded as a whole (JMESPath)
@@ -112,7 +117,7 @@ class Document:
         import ijson
         found: list[Any] = []
         sink = ijson.sendable_list()
-        parser = ijson.items_coro(sink, prefix, use_float=True, multiple_values=self.many)
+        parser = ijson.items_coro(sink, prefix, multiple_values=self.many)
         watch = _Watch()
         for offset, chunk in self.pieces():
             try:
@@ -137,9 +142,12 @@ class Document:
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
         self.file.seek(self.start)
-        offset = self.start
+        offset = last_quote = self.start
         while chunk := self.file.read(CHUNK):
             self.context.check_stop()
+            last_quote = offset if b'"' in chunk or b"," in chunk else last_quote
+            if offset - last_quote > LONGEST_STRING:
+                raise ToolError(f"The text at byte {last_quote:,} is longer than {LONGEST_STRING >> 20} MB.", "It is not read.")
             size = SLICE if _may_nest(chunk) else CHUNK
             for begin in range(0, len(chunk), size):
                 yield offset + begin, chunk[begin:begin + size]
@@ -160,7 +168,7 @@ class Document:
     def find_damage(self, offset: int, problem: Exception) -> Damage:
         """Find the byte: parse again up to this piece, then byte by byte."""
         import ijson
-        parser = ijson.basic_parse_coro(_Nothing(), use_float=True, multiple_values=self.many)
+        parser = ijson.basic_parse_coro(_Nothing(), multiple_values=self.many)
         for begin, chunk in self.pieces():
             parts = [chunk] if begin < offset else [chunk[at:at + 1] for at in range(len(chunk))]
             for at, piece in enumerate(parts):
@@ -296,10 +304,16 @@ def _values(document: Document, steps: tuple[Step, ...], most: int) -> str:
 
 def _as_line(value: Any) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False, default=_plain_number)
     except (RecursionError, ValueError):
         return "(nested too deep to be shown)"
     return text if len(text) <= ENTRY_SHOWN else f"{text[:ENTRY_SHOWN]} [\u2026 {len(text) - ENTRY_SHOWN:,} more characters]"
+
+
+def _plain_number(value: Any) -> Any:
+    """ijson gives fractions as Decimal."""
+    number = float(value)
+    return number if math.isfinite(number) else str(value)
 
 
 def _damage_text(damage: Damage) -> str:
@@ -341,7 +355,7 @@ def _count_events(document: Document) -> tuple[list[tuple[str, str]], str]:
     import ijson
     seen: dict[str, dict[str, int]] = {}
     events = ijson.sendable_list()
-    parser = ijson.parse_coro(events, use_float=True)
+    parser = ijson.parse_coro(events)
     note, watch, offset = "", _Watch(), document.start
     try:
         for offset, chunk in document.pieces():
@@ -403,7 +417,7 @@ class Outline:
             if isinstance(value, dict):
                 stack += [(f"{place}.{key}" if place else key, item) for key, item in reversed(value.items())]
             elif isinstance(value, list):
-                stack += [(f"{place}[*]", item) for item in value]
+                stack += [(f"{place}[*]", item) for item in reversed(value)]
 
     def text(self) -> str:
         return "\n".join(f"  {safe_line(place, 200) or '(each)'}: {_kinds(kinds)}" for place, kinds in self._seen.items())

@@ -12,6 +12,7 @@ from core.events import Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
 from core.providers import CanCheck, CanCount, CanShow, ModelInfo, Options, Request, ToolSpec
 from core.providers.anthropic_request import request_body
+from core.providers.listing import MOST_PAGES
 from tests.dialects import CUTS, ask, exchange, provider_at, reply_of, run, server_events, stream_answer
 from tests.fake_server import FakeServer, Pause, Reset, json_answer
 
@@ -276,8 +277,21 @@ def test_count_show_and_check() -> None:
         assert server.requests[0].path == "/v1/messages/count_tokens"
         assert server.requests[0].json == {
             "model": "claude-test", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]}
-    with FakeServer(json_answer({"id": "claude-test"})) as server:
+    with FakeServer(json_answer({"id": "claude-test", "data": []})) as server:
         assert run("anthropic", server.url, lambda provider: provider.show("claude-test")) == ModelInfo("claude-test")
         assert "Anthropic" in run("anthropic", server.url, lambda provider: provider.check())
     provider = provider_at("anthropic", "http://127.0.0.1:9")
     assert isinstance(provider, CanCheck) and isinstance(provider, CanCount) and isinstance(provider, CanShow)
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"data": None}, "text"])
+def test_an_answer_of_another_server_is_named(answer: Any) -> None:
+    with FakeServer(json_answer(answer)) as server:
+        with pytest.raises(BadResponse):
+            run("anthropic", server.url, lambda provider: provider.check())
+
+
+def test_a_list_without_an_end_ends() -> None:
+    with FakeServer(json_answer({"data": [{"id": "a"}, {"no": "id"}, 5], "has_more": True, "last_id": "a"})) as server:
+        found = run("anthropic", server.url, lambda provider: provider.models())
+        assert {info.name for info in found} == {"a"} and len(server.requests) == MOST_PAGES

@@ -187,7 +187,7 @@ def test_models_of_all_pages() -> None:
 
 
 def test_show_and_check() -> None:
-    with FakeServer(json_answer({"name": "command-r", "context_length": 128000})) as server:
+    with FakeServer(json_answer({"name": "command-r", "context_length": 128000, "models": []})) as server:
         assert run("cohere", server.url, lambda provider: provider.show("command-r")) == ModelInfo("command-r", 128000)
         assert server.requests[0].path == "/v1/models/command-r"
         assert "Cohere" in run("cohere", server.url, lambda provider: provider.check())

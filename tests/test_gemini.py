@@ -250,7 +250,7 @@ def test_count_show_and_check() -> None:
         assert server.requests[0].path == "/models/gemini-test:countTokens"
         assert server.requests[0].json == {"generateContentRequest": {
             "model": "models/gemini-test", "contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}}
-    with FakeServer(json_answer({"name": "models/gemini-test"})) as server:
+    with FakeServer(json_answer({"name": "models/gemini-test", "models": []})) as server:
         assert run("gemini", server.url, lambda provider: provider.show("models/gemini-test")) == ModelInfo("gemini-test")
         assert server.requests[0].path == "/models/gemini-test"
         assert "Gemini" in run("gemini", server.url, lambda provider: provider.check())

@@ -13,8 +13,9 @@ from core.messages import Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.anthropic_request import NAME, request_body
 from core.providers.errors_http import classify, classify_payload
+from core.providers.listing import fetch_entries, fetch_object
 from core.providers.translation import Translation, read_reply
-from core.providers.transport import exchange, fetch_json, open_client
+from core.providers.transport import exchange, open_client
 
 VERSION = "2023-06-01"
 FINISHES: Mapping[str, Finish] = {
@@ -40,27 +41,25 @@ class Anthropic:
                     yield delta
 
     async def models(self) -> list[ModelInfo]:
-        found: list[ModelInfo] = []
-        path = "/v1/models?limit=1000"
-        while path:
-            page = await fetch_json(self._client, self.endpoint, path, self._error)
-            found += [model_info(entry) for entry in page.get("data") or ()]
-            more = page.get("has_more") and page.get("last_id")
-            path = f"/v1/models?limit=1000&after_id={quote(more, safe='')}" if more else ""
-        return found
+        entries = await fetch_entries(
+            self._client, self.endpoint, "/v1/models?limit=1000", self._error, under="data", name="id", parameter="after_id",
+            following=lambda page: page.get("has_more") and page.get("last_id"))
+        return [model_info(entry) for entry in entries]
 
     async def show(self, model: str) -> ModelInfo:
-        return model_info(await fetch_json(self._client, self.endpoint, f"/v1/models/{quote(model, safe='')}", self._error))
+        return model_info(await self._get(f"/v1/models/{quote(model, safe='')}", needs="id"))
 
     async def count(self, request: Request) -> int:
         body = request_body(request, self.endpoint.quirks)
         known = {name: body[name] for name in ("model", "messages", "system", "tools", "thinking") if name in body}
-        answer = await fetch_json(self._client, self.endpoint, "/v1/messages/count_tokens", self._error, body=known)
-        return int(answer["input_tokens"])
+        return int((await self._get("/v1/messages/count_tokens", body=known, needs="input_tokens"))["input_tokens"])
 
     async def check(self) -> str:
-        await fetch_json(self._client, self.endpoint, "/v1/models?limit=1", self._error)
+        await self._get("/v1/models?limit=1", needs="data")
         return f"Anthropic Messages API at {self.endpoint.base_url}"
+
+    async def _get(self, path: str, *, needs: str, body: Any = None) -> dict[str, Any]:
+        return await fetch_object(self._client, self.endpoint, path, self._error, body=body, needs=needs)
 
     async def close(self) -> None:
         await self._client.aclose()

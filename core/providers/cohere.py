@@ -12,8 +12,9 @@ from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.errors_http import classify, classify_payload
+from core.providers.listing import fetch_entries, fetch_object
 from core.providers.translation import Translation, read_reply
-from core.providers.transport import exchange, fetch_json, open_client
+from core.providers.transport import exchange, open_client
 
 NAME = "cohere"
 PLAN = {NAME: {"tool_plan": True}}   # marks the thinking that goes back as tool_plan
@@ -43,20 +44,17 @@ class Cohere:
                     yield delta
 
     async def models(self) -> list[ModelInfo]:
-        found: list[ModelInfo] = []
-        first = path = "/v1/models?endpoint=chat&page_size=1000"
-        while path:
-            page = await fetch_json(self._client, self.endpoint, path, self._error)
-            found += [model_info(entry) for entry in page.get("models") or ()]
-            more = page.get("next_page_token")
-            path = f"{first}&page_token={quote(more, safe='')}" if more else ""
-        return found
+        entries = await fetch_entries(
+            self._client, self.endpoint, "/v1/models?endpoint=chat&page_size=1000", self._error, under="models", name="name",
+            parameter="page_token", following=lambda page: page.get("next_page_token"))
+        return [model_info(entry) for entry in entries]
 
     async def show(self, model: str) -> ModelInfo:
-        return model_info(await fetch_json(self._client, self.endpoint, f"/v1/models/{quote(model, safe='')}", self._error))
+        path = f"/v1/models/{quote(model, safe='')}"
+        return model_info(await fetch_object(self._client, self.endpoint, path, self._error, needs="name"))
 
     async def check(self) -> str:
-        await fetch_json(self._client, self.endpoint, "/v1/models?page_size=1", self._error)
+        await fetch_object(self._client, self.endpoint, "/v1/models?page_size=1", self._error, needs="models")
         return f"Cohere API at {self.endpoint.base_url}"
 
     async def close(self) -> None:

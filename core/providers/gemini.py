@@ -15,8 +15,9 @@ from core.messages import Extra, Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.errors_http import classify, classify_payload
 from core.providers.gemini_request import NAME, request_body
+from core.providers.listing import fetch_entries, fetch_object
 from core.providers.translation import Translation, read_reply
-from core.providers.transport import exchange, fetch_json, open_client
+from core.providers.transport import exchange, open_client
 
 FINISHES: Mapping[str, Finish] = {
     "STOP": "stop", "MAX_TOKENS": "length", "UNEXPECTED_TOOL_CALL": "tool_calls", "SAFETY": "content_filter",
@@ -45,26 +46,24 @@ class Gemini:
                     yield delta
 
     async def models(self) -> list[ModelInfo]:
-        found: list[ModelInfo] = []
-        path = "/models?pageSize=1000"
-        while path:
-            page = await fetch_json(self._client, self.endpoint, path, self._error)
-            found += [model_info(entry) for entry in page.get("models") or ()]
-            more = page.get("nextPageToken")
-            path = f"/models?pageSize=1000&pageToken={quote(more, safe='')}" if more else ""
-        return found
+        entries = await fetch_entries(
+            self._client, self.endpoint, "/models?pageSize=1000", self._error, under="models", name="name",
+            parameter="pageToken", following=lambda page: page.get("nextPageToken"))
+        return [model_info(entry) for entry in entries]
 
     async def show(self, model: str) -> ModelInfo:
-        return model_info(await fetch_json(self._client, self.endpoint, f"/{model_path(model)}", self._error))
+        return model_info(await self._get(f"/{model_path(model)}", needs="name"))
 
     async def count(self, request: Request) -> int:
         body = {"generateContentRequest": {"model": model_path(request.model), **request_body(request)}}
-        answer = await fetch_json(self._client, self.endpoint, f"/{model_path(request.model)}:countTokens", self._error, body=body)
-        return int(answer.get("totalTokens") or 0)
+        return int((await self._get(f"/{model_path(request.model)}:countTokens", body=body, needs="totalTokens"))["totalTokens"])
 
     async def check(self) -> str:
-        await fetch_json(self._client, self.endpoint, "/models?pageSize=1", self._error)
+        await self._get("/models?pageSize=1", needs="models")
         return f"Gemini API at {self.endpoint.base_url}"
+
+    async def _get(self, path: str, *, needs: str, body: Any = None) -> dict[str, Any]:
+        return await fetch_object(self._client, self.endpoint, path, self._error, body=body, needs=needs)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -1,0 +1,44 @@
+"""Lists that providers give in pages, and single JSON objects: fetched, and checked for their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from core.errors import BadResponse
+from core.providers import Endpoint
+from core.providers.transport import ErrorMapper, fetch_json
+
+if TYPE_CHECKING:
+    import httpx2
+
+MOST_PAGES = 100   # a server that always names a next page would never end
+
+
+async def fetch_object(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, error_from: ErrorMapper, *,
+                       body: Any = None, needs: str = "") -> dict[str, Any]:
+    """One JSON object that has the key `needs`. Anything else is a BadResponse."""
+    answer = await fetch_json(client, endpoint, path, error_from, body=body)
+    if not isinstance(answer, dict) or needs and answer.get(needs) is None:
+        raise BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {answer!r:.80}",
+                          "Check --base-url and --provider.")
+    return answer
+
+
+async def fetch_entries(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, error_from: ErrorMapper, *, under: str,
+                        name: str, parameter: str, following: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
+    """The objects under the key `under` of all pages; those without `name` are left out.
+
+    `following` reads out of a page what the query parameter `parameter` of the next one is; nothing ends the list.
+    """
+    found: list[dict[str, Any]] = []
+    page_path = path
+    for _ in range(MOST_PAGES):
+        page = await fetch_object(client, endpoint, page_path, error_from)
+        found += [entry for entry in page.get(under) or () if isinstance(entry, dict) and isinstance(entry.get(name), str)]
+        token = following(page)
+        if not token:
+            break
+        page_path = f"{path}{'&' if '?' in path else '?'}{parameter}={quote(str(token), safe='')}"
+    return found

@@ -3,15 +3,20 @@
 import sys
 
 
-def main() -> int:
-    """Answer --version before anything is imported; hand everything else to the program."""
+def main() -> None:
+    """Answer --version before anything is imported; hand everything else to the program and leave at once when it is done.
+
+    Everything is saved, closed and flushed by then; what the interpreter would still do takes 10 to 30 ms.
+    """
     if sys.argv[1:] in (["--version"], ["-V"]):
         from core import __version__
         print(f"stream-chat {__version__}")
-        return 0
+        return
+    import os
+
     from core.chat_engine import main as chat_main
-    return chat_main()
+    os._exit(chat_main())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -75,22 +75,24 @@ def open_saved(settings: Settings) -> Store:
 
 
 def show_sessions(settings: Settings) -> int:
-    from core.session_list import format_session_lines, list_sessions
+    from core.session_list import session_lines
     store = open_saved(settings)
     try:
-        rows = list_sessions(store, settings.limit, settings.prompt)
+        lines = session_lines(store, settings.limit, settings.prompt)
     finally:
         store.close()
-    if not rows:
-        print("No saved sessions hold these words." if settings.prompt else "There are no saved sessions yet.", file=sys.stderr)
-    sys.stdout.write("".join(f"{line}\n" for line in format_session_lines(rows)))
+    if not lines:
+        print("No saved session holds these words." if settings.prompt else "There are no saved sessions yet.", file=sys.stderr)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
 
 
 def export(settings: Settings) -> int:
     from core.exporters import export_session
+    from core.session_manager import recover
     store = open_saved(settings)
     try:
+        recover(store)
         export_session(store, settings.export_session, settings.format, settings.output, raw_csv=settings.csv_raw)
     finally:
         store.close()
@@ -104,12 +106,12 @@ def export(settings: Settings) -> int:
 def read_prompt(settings: Settings) -> str:
     """The question: the words on the command line, then what stands on standard input if that is not a terminal."""
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-        return settings.prompt
+        return str(settings.prompt)
     content = sys.stdin.buffer.read()
     text = content.decode("utf-8", "replace")
     if "\ufffd" in text and "\ufffd".encode() not in content:
         print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd", file=sys.stderr)
-    prompt = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else settings.prompt or text
+    prompt = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else str(settings.prompt or text)
     if not prompt.strip():
         raise UsageError("There is nothing to ask: no prompt, and standard input is empty.",
                          'Try: stream-chat "why is the sky blue?", or start it in a terminal to chat.')
@@ -147,16 +149,25 @@ class OpenedStore:
             return
         try:
             self.store = open_saved(settings)
+            self._recover()
         except StoreError as error:
             if settings.session or settings.continue_ or settings.select_session:
                 raise
             from core.late_store import late_store
-            self.store = late_store(store_place(settings))
+            self.store = self.store or late_store(store_place(settings))
             self.news.append(describe(error))
 
-    def new_session(self) -> Session:
-        from core.session_manager import Session
-        return Session(self.store, self.spool)
+    def _recover(self) -> None:
+        """Save what a killed run left behind, and say so."""
+        from core.session_manager import recover
+        for entry in recover(self.store, self.spool) if self.store else ():
+            self.news.append(f"A reply that was cut off is kept as far as it came. /session {entry.session_id} goes on with it; "
+                             "/drop there takes it out.")
+
+    def open_session(self, name: str | None) -> Session:
+        """The session of that ID, or a new one."""
+        from core.session_manager import open_session
+        return open_session(self.store, self.spool, name=name)
 
     def session(self, settings: Settings) -> Session:
         """The session that was asked for, or a new one."""
@@ -191,7 +202,7 @@ def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *
     if notice:
         opened.news.append(notice)
     toolbox = open_toolbox(settings, session, opened)
-    return Chat(settings, session, providers, target, new_session=opened.new_session, toolbox=toolbox)
+    return Chat(settings, session, providers, target, open_session=opened.open_session, toolbox=toolbox)
 
 
 def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox | None:
@@ -227,21 +238,9 @@ def converse(settings: Settings, chat: Chat, interrupts: Interrupts, opened: Ope
     """The chat in the terminal."""
     from core.terminal import greet, open_reader, run_chat
     screen = open_screen(settings)
-    greet(chat, screen, [*opened.news, *recovered(opened)])
+    greet(chat, screen, opened.news)
     run_chat(chat, screen, interrupts, open_reader(settings, screen))
     return 0
-
-
-def recovered(opened: OpenedStore) -> list[str]:
-    """Save what a killed run left behind, and say so."""
-    if opened.store is None:
-        return []
-    from core.session_manager import recover
-    try:
-        found = recover(opened.store, opened.spool)
-    except StoreError:
-        return []
-    return [f"A reply that was cut off is kept as far as it came: --session {entry.session_id} goes on with it." for entry in found]
 
 
 def open_screen(settings: Settings) -> Screen:

@@ -116,7 +116,7 @@ async def model(chat: Chat, argument: str) -> Outcome:
 async def new(chat: Chat, argument: str) -> Outcome:
     """Start a new session; the old one stays saved."""
     old = chat.session
-    chat.session = chat.new_session()
+    chat.session = chat.open_session(None)
     return f"A new session. The old one is {old.id}." if old.saved and old.messages else "A new session."
 
 
@@ -126,6 +126,26 @@ async def retry(chat: Chat, argument: str) -> Outcome:
     if chat.session.retry() is None:
         raise UsageError("There is nothing to ask again yet.")
     return Again()
+
+
+@command("resume", usage="[ID]")
+async def session(chat: Chat, argument: str) -> Outcome:
+    """Show this session's ID, or go on with another one (the start of its ID will do)."""
+    if not argument:
+        return f"This is session {chat.session.id}" + (f": {chat.session.title}" if chat.session.title else ".")
+    opened = chat.open_session(argument)
+    chat.session = opened
+    if opened.model:
+        chat.target = parse_target(opened.model)
+    return f"Session {opened.id}: {opened.title} ({len(opened.messages)} messages, {chat.target})."
+
+
+@command()
+async def drop(chat: Chat, argument: str) -> Outcome:
+    """Take the last reply out of the conversation; it stays saved but is not sent any more."""
+    if not chat.session.messages or chat.session.messages[-1].role == "user" or chat.session.retry() is None:
+        raise UsageError("There is no reply to drop.")
+    return "The last reply is out of the conversation."
 
 
 @command(usage="[TEXT | off]")

@@ -26,7 +26,7 @@ class Chat:
     """Mutable on purpose: this is what /model, /system and /new change between turns."""
 
     def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
-                 new_session: Callable[[], Session], toolbox: Toolbox | None = None, ask: Ask | None = None) -> None:
+                 open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None, ask: Ask | None = None) -> None:
         self.settings = settings
         self.session = session
         self.providers = providers
@@ -34,7 +34,7 @@ class Chat:
         self.fallbacks = tuple(build_model_list(settings)[1:])
         self.system: str | None = settings.system
         self.options: Options = options_from_args(settings)
-        self.new_session = new_session
+        self.open_session = open_session   # by ID; None for a new one
         self.toolbox = toolbox
         self.ask = ask
         self._transcript = Transcript(settings.dest) if settings.dest else None

@@ -29,10 +29,17 @@ class Interrupts:
         self._task: asyncio.Task[Any] | None = None
         self._cancelled_at = 0.0
         self._ended_by: int | None = None
-        self._previous = {number: signal.signal(number, self._on_signal) for number in _signals()}
+        self._previous = {number: signal.getsignal(number) for number in _signals()}
+        self._listen()
+
+    def _listen(self) -> None:
+        """Take the signals. Again before each run: a prompt (prompt_toolkit) leaves SIGINT at Python's default."""
+        for number in self._previous:
+            signal.signal(number, self._on_signal)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result. Raises Interrupted after Ctrl-C and Terminated after SIGTERM or SIGHUP."""
+        self._listen()
         try:
             return self._runner.run(self._watched(coroutine))
         except asyncio.CancelledError:

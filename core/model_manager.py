@@ -176,6 +176,10 @@ def _for_model(request: Request, model: str) -> Request:
     return request if request.model == model else replace(request, model=model)
 
 
+def can_fetch(target: Target, providers: Providers) -> bool:
+    return bool(target.model) and isinstance(providers.open(target.provider), CanPull)
+
+
 async def ensure_model_available(target: Target, providers: Providers) -> AsyncGenerator[PullProgress, None]:
     """Fetch the model that the server does not have, reporting progress. Raises ProviderError when it cannot be had."""
     provider = providers.open(target.provider)

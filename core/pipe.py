@@ -9,7 +9,7 @@ from typing import TextIO
 
 from core.conversation import Chat
 from core.errors import ChatError, describe
-from core.events import Event, Failed, MessageAdded, TextDelta, message_dict, to_dict
+from core.events import Event, Failed, MessageAdded, TextDelta, ToolRequested, message_dict, to_dict
 from core.interrupts import Interrupted, Interrupts
 from core.messages import Message
 from core.terminal import FINISH_NOTES, Painter, Screen, describe_event
@@ -25,14 +25,15 @@ def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: Te
         code = 0
         async with aclosing(chat.turn(message)) as events:
             async for event in events:
-                _emit(out, to_dict(event))
+                for record in _records(event):
+                    _emit(out, record)
                 code = _code_after(event, code)
         return code
     try:
         return interrupts.run(run())
     except Interrupted:
         kept = _interrupted_reply(chat)
-        nothing = {"event": "error", "kind": "interrupted", "message": "Interrupted before an answer came.", "hint": ""}
+        nothing = to_dict(Failed(ChatError("Interrupted before an answer came.")))
         _emit(out, message_dict(kept) if kept else nothing)
         return EXIT_INTERRUPTED
     except ChatError as error:
@@ -104,6 +105,14 @@ def _code_after(event: Event, code: int) -> int:
 def _interrupted_reply(chat: Chat) -> Message | None:
     last = chat.session.messages[-1] if chat.session.messages else None
     return last if last is not None and last.role == "assistant" and last.finish == "interrupted" else None
+
+
+def _records(event: Event) -> list[dict[str, object] | None]:
+    """The event's lines. A reply's calls stand before the reply, so that a message is the last line also when none is run."""
+    if isinstance(event, ToolRequested):
+        return []
+    calls = event.message.tool_calls if isinstance(event, MessageAdded) else ()
+    return [*(to_dict(ToolRequested(call)) for call in calls), to_dict(event)]
 
 
 def _emit(out: TextIO, record: dict[str, object] | None) -> None:

@@ -36,7 +36,7 @@ def safe_text(text: str) -> str:
     Works character by character, so the result never depends on how a stream was cut: safe_text(a + b) ==
     safe_text(a) + safe_text(b).
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():   # none of what the table holds is
         return text
     if not _TABLE:
         _TABLE.update(_visible())

@@ -9,6 +9,11 @@ from core.safe_text import safe_line
 from core.session_list import format_session_lines
 from db import SessionRow, Store
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
+    from prompt_toolkit.key_binding import KeyBindings
+
 ROWS = 12    # sessions on the screen at once
 
 
@@ -46,16 +51,16 @@ class _Picker:
         self._rows = self._store.sessions(200, words)
         self._at = 0
 
-    def _lines(self) -> list[tuple[str, str]]:
+    def _lines(self) -> StyleAndTextTuples:
         if not self._rows:
             return [("", "  nothing holds these words\n")]
         first = max(0, min(self._at - ROWS // 2, len(self._rows) - ROWS))
         shown = self._rows[first:first + ROWS]
-        lines = [("reverse" if first + number == self._at else "", f"  {text}\n")
+        lines: StyleAndTextTuples = [("reverse" if first + number == self._at else "", f"  {text}\n")
                  for number, text in enumerate(format_session_lines(shown))]
         return [*lines, ("italic", safe_line(f"  {self._at + 1} of {len(self._rows)}; Enter opens, Esc leaves"))]
 
-    def _keys(self):  # type: ignore[no-untyped-def]  # a prompt_toolkit type that is only imported here
+    def _keys(self) -> KeyBindings:
         from prompt_toolkit.key_binding import KeyBindings
         keys = KeyBindings()
         keys.add("down")(lambda event: self._move(1))

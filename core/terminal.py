@@ -12,11 +12,12 @@ from typing import TextIO
 from core.commands import Again, Leave, Outcome, Table, run_command
 from core.config import Settings, data_directory
 from core.conversation import Chat
-from core.errors import ChatError, StreamBroken, describe
+from core.errors import ChatError, ModelNotFound, StreamBroken, describe
 from core.events import (Event, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, ToolFinished,
                          ToolRequested)
 from core.interrupts import Interrupted, Interrupts
 from core.messages import Message, user_message
+from core.model_manager import can_fetch, ensure_model_available
 from core.safe_text import safe_line, safe_text
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ class Screen:
     """A terminal to write to: its size, its abilities, and one method that every word goes through."""
 
     def __init__(self, out: TextIO, settings: Settings) -> None:
-        self._out = out
+        self.out = out
         environment: Mapping[str, str] = settings.environment
         self.dumb = environment.get("TERM", "") in ("dumb", "")
         wanted = settings.color
@@ -44,8 +45,8 @@ class Screen:
 
     def write(self, text: str) -> None:
         """Text that is safe already: our own, or from a stream of core.rendering."""
-        self._out.write(text)
-        self._out.flush()
+        self.out.write(text)
+        self.out.flush()
 
     def width(self) -> int:
         return max(20, shutil.get_terminal_size((80, 24)).columns)
@@ -72,7 +73,7 @@ class Screen:
 
     def thinking_stream(self) -> ThinkingStream:
         from core.rendering import ThinkingStream
-        return ThinkingStream(self.write, self.width, self.height, color=self.color, folded=not self.show_thinking)
+        return ThinkingStream(self.write, self.width, color=self.color, folded=not self.show_thinking)
 
 
 class Painter:
@@ -92,12 +93,8 @@ class Painter:
                     self.show(event)
                     if isinstance(event, MessageAdded) and event.message.role == "assistant":
                         last = event.message
-        except (BrokenPipeError, ValueError):
-            raise
-        except BaseException:
-            self.end(broken=True)
-            raise
-        self.end()
+        finally:
+            self.end()
         return last
 
     def show(self, event: Event) -> None:
@@ -111,7 +108,7 @@ class Painter:
                 self._thinking = self._thinking or self._screen.thinking_stream()
                 self._thinking.feed(text)
             case MessageAdded(message):
-                self.end(broken=message.finish in ("truncated", "error", "interrupted"))
+                self.end()
                 if message.finish in FINISH_NOTES:
                     self._screen.note(FINISH_NOTES[message.finish])
             case _:
@@ -119,23 +116,20 @@ class Painter:
                 for line in describe_event(event):
                     self._screen.note(line)
 
-    def end(self, *, broken: bool = False) -> None:
-        """Close what is open. `broken`: the text stopped in the middle of something."""
+    def end(self) -> None:
+        """Close what is open: all of it is shown, and the cursor stands at the start of a line."""
         self._end_thinking()
-        self._end_text(broken=broken)
+        self._end_text()
 
     def _end_thinking(self) -> None:
         if self._thinking is not None:
-            self._thinking.finish()
-            self._thinking = None
+            stream, self._thinking = self._thinking, None
+            stream.finish()
 
-    def _end_text(self, *, broken: bool = False) -> None:
+    def _end_text(self) -> None:
         if self._text is not None:
             stream, self._text = self._text, None
-            if broken:
-                stream.interrupt()
-            else:
-                stream.finish()
+            stream.finish()
 
 
 def describe_event(event: Event) -> list[str]:
@@ -178,6 +172,7 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
                 show_outcome(chat, screen, interrupts, outcome)
             else:
                 take_turn(chat, screen, interrupts, user_message(line.removeprefix("/") if line.startswith("//") else line))
+                screen.write("\n")
         except Interrupted:
             screen.note("Stopped.")
         except ChatError as error:
@@ -196,14 +191,52 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
 
 def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, message: Message | None) -> None:
     """One turn, or (message None) another answer to the conversation as it stands."""
-    painter = Painter(screen)
     try:
-        interrupts.run(painter.paint(chat.answer() if message is None else chat.turn(message)))
+        interrupts.run(Painter(screen).paint(chat.answer() if message is None else chat.turn(message)))
     except Interrupted:
         screen.note("Stopped. What came is kept; go on as you like.")
     except StreamBroken as error:
         screen.error(error)
         screen.note("What came is kept. /retry asks again.")
+    except ModelNotFound as error:
+        screen.error(error)
+        if offer_to_fetch(chat, screen, interrupts):
+            take_turn(chat, screen, interrupts, None)
+
+
+def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
+    """The server does not have the model: fetch it if it can be fetched and the person wants it. True when it is there."""
+    if not can_fetch(chat.target, chat.providers):
+        return False
+    try:
+        if input(f"Fetch {safe_line(chat.target.model)} now? [y/N] ").strip().lower() not in ("y", "yes"):
+            return False
+    except (EOFError, KeyboardInterrupt):
+        screen.write("\n")
+        return False
+    try:
+        interrupts.run(show_fetching(chat, screen))
+    except Interrupted:
+        screen.note("Stopped. What was fetched is kept; fetching goes on from there next time.")
+        return False
+    except ChatError as error:
+        screen.error(error)
+        return False
+    return True
+
+
+async def show_fetching(chat: Chat, screen: Screen) -> None:
+    """Fetch the model of this chat with a progress bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    console = Console(file=screen.out, no_color=not screen.color)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True) as progress:
+        task = progress.add_task("fetching", total=None)
+        async with aclosing(ensure_model_available(chat.target, chat.providers)) as steps:
+            async for step in steps:
+                progress.update(task, description=safe_line(step.status, 40), completed=step.completed, total=step.total or None)
+    screen.note(f"{chat.target} is here.")
 
 
 def show_table(screen: Screen, table: Table) -> None:

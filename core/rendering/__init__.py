@@ -4,11 +4,10 @@ MarkdownStream(write, width, height, *, color=True)             Markdown
 ThinkingStream(write, width, *, folded, color=True)             a model's thinking: dim text, or one line that counts
 PlainStream(write)                                              the text as it is, made safe
 
-`write` takes a string for the terminal; `width` and `height` are asked at every frame. Each has the same three methods:
+`write` takes a string for the terminal; `width` and `height` are asked at every frame. Each has the same two methods:
 
 feed(text)      one frame of raw text from the model; at most one call of `write`
-finish()        the end of the reply: everything is shown, with one newline at its end
-abandon()       the reply stops midway: the same, nothing that came is lost
+finish()        the end of the reply, wherever it stopped: everything is shown, with one newline at its end
 
 A stream begins in the first column. Until finish() nobody else may write to the terminal: the cursor stays at the end of
 what is shown, with no style in force. The result never depends on how the text was cut into frames.

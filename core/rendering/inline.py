@@ -21,6 +21,9 @@ _TARGET = re.compile(
 _CLOSER = {char: re.compile(rf"(?<![\s{char}]){re.escape(char)}") for char in "*_~"}      # what closes follows no white space
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
+# A backslash disappears only before these. CommonMark lets it vanish before all punctuation, which would eat LaTeX: \( \[ \{ \\.
+_ESCAPABLE = frozenset("*_`~#<>|.+-")
+
 Pieces = list[tuple[int, str]]
 
 
@@ -167,8 +170,10 @@ class _Segment:
     def _escape(self, pos: int) -> tuple[Pieces, int]:
         self._need(pos + 1)
         following = self.text[pos + 1:pos + 2]
-        if following in _PUNCTUATION:
+        if following and following in _ESCAPABLE:
             return [(0, following)], pos + 2
+        if following == "\\":
+            return [(0, "\\\\")], pos + 2
         return [(0, "" if following == "\n" else "\\")], pos + 1
 
     def _code(self, pos: int) -> tuple[Pieces, int]:

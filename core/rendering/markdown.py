@@ -88,7 +88,7 @@ class MarkdownStream:
         self._paint()
 
     def finish(self) -> None:
-        """The end of the reply: what is open is closed, what is undecided is text, one newline ends it."""
+        """The end of the reply, also one that stopped midway: what is open is closed, what is undecided is text, one newline ends it."""
         self._measure()
         self._take(safe_text(self._return))
         self._return = ""
@@ -98,10 +98,6 @@ class MarkdownStream:
         self._leave(0)
         self._gap = self._started = False
         self._paint()
-
-    def abandon(self) -> None:
-        """The reply stops midway. The same as its end: whatever came is shown."""
-        self.finish()
 
     def _measure(self) -> None:
         width, height = self._size

@@ -30,9 +30,6 @@ class PlainStream:
             self._write("\n")
         self._newlines, self._started = "", False
 
-    def abandon(self) -> None:
-        self.finish()
-
     def _put(self, text: str) -> None:
         self._write(text)
 

@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from core.engine import machine
 from core.engine.process import open_engine
 from core.errors import ConnectFailed, ContextTooLong, ModelNotFound, ProviderError, StreamBroken
 from core.events import Delta, Event, Finished, MessageAdded, Retrying, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished
@@ -209,9 +210,29 @@ def test_four_chats_at_once_share_one_engine(tiny: Path, tmp_path: Path) -> None
     asyncio.run(run())
 
 
+def test_an_engine_that_runs_is_shared_whatever_memory_is_left(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        first, second = local(tiny, tmp_path), local(tiny, tmp_path)
+        asked = request(tiny, num_ctx=None)
+        await collect(first.stream(asked))
+        monkeypatch.setattr(machine, "available_memory", lambda: 1000)
+        await collect(second.stream(asked))
+        assert first._engine and second._engine and first._engine.pid == second._engine.pid
+        with pytest.raises(ProviderError, match="Not enough memory"):
+            await collect(second.stream(request(tiny, num_ctx=2048)))
+        await first.close()
+        await second.close()
+        with pytest.raises(ProviderError, match="Not enough memory"):
+            await collect(second.stream(asked))
+    asyncio.run(run())
+
+
 # ---- an engine that dies
 
-def test_an_engine_killed_in_mid_answer_keeps_what_came_and_the_chat_goes_on(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+@pytest.mark.parametrize("victim", [min, max], ids=["the keeper", "what computes"])
+def test_an_engine_killed_in_mid_answer_keeps_what_came_and_the_chat_goes_on(
+        tiny: Path, tmp_path: Path, victim: Callable[[list[int]], int]) -> None:
     async def body(chat: Local) -> None:
         endless = request(tiny, max_tokens=100_000, raw={"ignore_eos": True})
         events: list[Event] = []
@@ -219,8 +240,7 @@ def test_an_engine_killed_in_mid_answer_keeps_what_came_and_the_chat_goes_on(tin
             async with aclosing(run_chat_turn(chat.stream, endless, model="local/tiny")) as turn:
                 async for event in turn:
                     if not events:
-                        assert chat._engine is not None
-                        os.kill(chat._engine.pid, signal.SIGKILL)
+                        os.kill(victim(engines_in(tmp_path / ".engines")), signal.SIGKILL)
                     events.append(event)
         kept = events[-1]
         assert isinstance(kept, MessageAdded) and kept.message.text and kept.message.finish == "truncated"

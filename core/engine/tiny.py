@@ -249,7 +249,7 @@ def _followers(vocabulary: Vocabulary) -> dict[int, dict[int, float]]:
     for line in TALK.splitlines():
         for numbers in ([newline, *vocabulary.encode(line)], [full_stop, *vocabulary.encode(" " + line)]):
             _count(found, numbers)
-    _count(found, [*vocabulary.encode(LIST), end])
+    _count(found, [*vocabulary.encode(LIST.rstrip()), end])
     found[full_stop][end] += SHORTNESS
     return found
 
@@ -296,6 +296,8 @@ def _bend_for_marks(vocabulary: Vocabulary, number: int, row: list[float]) -> No
     text = vocabulary.spoken_at(number)
     if text in ("\n", "}"):
         row[vocabulary["<tool_call>"]] = row[vocabulary["</tool_call>"]] = ASLEEP
+    if text == "\n":
+        row[end] = ASLEEP           # no answer is empty
     if text in (".", ":"):
         row[vocabulary["</think>"]] = ASLEEP
     if text in MARKS:

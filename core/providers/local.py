@@ -7,6 +7,7 @@ idle (seconds that an engine outlives its last chat).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator
@@ -44,7 +45,7 @@ class Local:
                 async for delta in deltas:
                     yield delta
         except (ConnectFailed, StreamBroken) as error:
-            raise self._explained(error) from error
+            raise await self._explained(error) from error
 
     async def models(self) -> list[ModelInfo]:
         """What is on this computer. What could be fetched is in core.engine.models.KNOWN."""
@@ -110,13 +111,22 @@ class Local:
         assert self._order is not None
         return os.path.basename(self._order.model).removesuffix(".gguf")
 
-    def _explained(self, error: ProviderError) -> ProviderError:
+    async def _explained(self, error: ProviderError) -> ProviderError:
         """The same error; when the engine itself is gone, say so. It is started anew by the next request."""
-        if self._engine is None or self._engine.alive():
+        if self._engine is None or await _stays_alive(self._engine):
             return error
         message = "The engine ended in the middle of its work (crashed, or ended by the system for lack of memory)."
         hint = f"It is started again for the next message. Its log: {self._engine.log}"
         return StreamBroken(message, hint) if isinstance(error, StreamBroken) else ConnectFailed(message, hint)
+
+
+async def _stays_alive(engine: Engine) -> bool:
+    """A connection breaks a moment before the keeper notices why."""
+    for _ in range(20):
+        if not engine.alive():
+            return False
+        await asyncio.sleep(0.01)
+    return True
 
 
 def _info(model: InstalledModel) -> ModelInfo:

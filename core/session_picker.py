@@ -56,8 +56,9 @@ class _Picker:
             return [("", "  nothing holds these words\n")]
         first = max(0, min(self._at - ROWS // 2, len(self._rows) - ROWS))
         shown = self._rows[first:first + ROWS]
-        lines: StyleAndTextTuples = [("reverse" if first + number == self._at else "", f"  {text}\n")
-                 for number, text in enumerate(format_session_lines(shown))]
+        lines: StyleAndTextTuples = [
+            ("reverse" if first + number == self._at else "", f"  {text}\n")
+            for number, text in enumerate(format_session_lines(shown))]
         return [*lines, ("italic", safe_line(f"  {self._at + 1} of {len(self._rows)}; Enter opens, Esc leaves"))]
 
     def _keys(self) -> KeyBindings:

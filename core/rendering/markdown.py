@@ -88,7 +88,7 @@ class MarkdownStream:
         self._paint()
 
     def finish(self) -> None:
-        """The end of the reply, also one that stopped midway: what is open is closed, what is undecided is text, one newline ends it."""
+        """The end of the reply, wherever it stopped: what is open is closed, what is undecided is text, one newline ends it."""
         self._measure()
         self._take(safe_text(self._return))
         self._return = ""

@@ -1,0 +1,46 @@
+"""Documentation cannot lie: pages made from the code are up to date, links lead somewhere, named commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.config import SETTINGS
+from tests.make_docs import DOCS, PAGES
+
+ROOT = DOCS.parent
+PAGES_FOR_PEOPLE = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_made_pages_are_up_to_date(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES_FOR_PEOPLE, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES_FOR_PEOPLE, ids=lambda page: page.name)
+def test_options_that_are_named_exist(page: Path) -> None:
+    known = {flag for row in SETTINGS for flag in row.flags} | {f"--no-{flag[2:]}" for row in SETTINGS for flag in row.flags}
+    for command in re.findall(r"(?:stream_chat\.py|stream-chat) [^\n`]*", page.read_text(encoding="utf-8")):
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", command):
+            assert option in known, f"{page.name} names {option}"
+
+
+def test_nothing_speaks_of_a_machine() -> None:
+    """No path of the machine on which the program was written."""
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if names.returncode:
+        pytest.skip("not a git checkout")
+    for name in names.stdout.split():
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.name != "test_docs.py" and path.is_file():
+            assert not re.search(r"/(?:work|root)/[a-z.]", path.read_text(encoding="utf-8", errors="replace")), name

@@ -37,7 +37,8 @@ answer = ""
 SILENT = """
 import ijson
 with open(directory + "/" + name, "rb") as file:
-    for _ in ijson.get_backend("yajl2_c").items(file, path.replace("[*]", ".item").lstrip("."), multiple_values=name != "array.json"):
+    parser = ijson.get_backend("yajl2_c")
+    for _ in parser.items(file, path.replace("[*]", ".item").lstrip("."), multiple_values=name != "array.json"):
         pass
 answer = ""
 """
@@ -58,8 +59,9 @@ def write_files(directory: str, size: int) -> None:
     entries = []
     for number in range(2_000):
         text = " ".join(own.choices(words, k=own.randrange(5, 60)))
-        entries.append(json.dumps({"id": number, "user": own.choice(words), "score": own.random(), "tags": own.choices(words, k=3), "read": True,
-                                   "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": text[::-1]}]}))
+        messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text[::-1]}]
+        entries.append(json.dumps({"id": number, "user": own.choice(words), "score": own.random(), "tags": own.choices(words, k=3),
+                                   "read": True, "messages": messages}))
     with open(f"{directory}/array.json", "w") as array, open(f"{directory}/lines.ndjson", "w") as lines:
         array.write("[")
         while array.tell() < size:
@@ -80,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         started = time.perf_counter()
         write_files(directory, size)
-        print(f"written in {time.perf_counter() - started:.0f} s: {[os.path.getsize(f'{directory}/{n}') for n in os.listdir(directory)]}")
+        print(f"written in {time.perf_counter() - started:.0f} s: {size:,} bytes each")
         for name in ("array.json", "lines.ndjson"):
             prefix = "[*]." if name == "array.json" else ""
             measure("parser alone: every event", EVENTS, directory, name)

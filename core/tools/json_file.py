@@ -33,6 +33,7 @@ WHOLE = 16 << 20              # bytes of a document that is loaded as a whole (J
 MOST_BLOCKS = 300_000         # objects that one entry may consist of, about 30 MB
 MOST_GROWTH = 40 << 20        # bytes that the process may grow by
 OUTLINED = 2_000              # entries that an outline looks into
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 Step = str | int | None       # a key, an index, or every element
 
 STEP = re.compile(r"""(?:^|\.)([A-Za-z_$][\w$-]*)   # a key
@@ -110,35 +111,18 @@ class Document:
         return many, head[:1].decode("latin-1")
 
     def items(self, prefix: str) -> Iterator[Any]:
-        """The values at an ijson prefix. Raises Damage after those that could be read, and ToolError for one that is too large."""
+        """The values at an ijson prefix. Raises Damage after those that can be read, and ToolError for one that is too large."""
         if self.many and not prefix:
             yield from self._lines()
             return
         import ijson
-        found: list[Any] = []
-        sink = ijson.sendable_list()
-        parser = ijson.items_coro(sink, prefix, multiple_values=self.many)
-        watch = _Watch()
-        for offset, chunk in self.pieces():
-            try:
-                parser.send(chunk)
-            except StopIteration:
-                break
-            except (ijson.JSONError, ValueError, UnicodeDecodeError) as problem:
-                yield from sink
-                raise self.find_damage(offset, problem) from None
-            if sink:
-                found, sink[:] = list(sink), []
-                yield from found
-                watch.reset()
-            else:
-                watch.check(prefix)
+        source = _Source(self, prefix)
         try:
-            parser.close()
-        except (ijson.JSONError, ValueError) as problem:
-            yield from sink
-            raise Damage(self.size, f"it ends too early ({_reason(problem)})") from None
-        yield from sink
+            for value in ijson.items(source, prefix, buf_size=CHUNK, multiple_values=self.many):
+                source.delivered = True
+                yield value
+        except (ijson.JSONError, ValueError, UnicodeDecodeError) as problem:
+            raise self.damage(source, problem) from None
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
         self.file.seek(self.start)
@@ -165,12 +149,14 @@ class Document:
                 yield _parse_line(line, offset)
             offset += len(line)
 
-    def find_damage(self, offset: int, problem: Exception) -> Damage:
-        """Find the byte: parse again up to this piece, then byte by byte."""
+    def damage(self, source: _Source, problem: Exception) -> Damage:
+        """What broke, and where: parse again up to the last piece, then byte by byte."""
         import ijson
+        if source.ended:
+            return Damage(self.size, f"it ends too early ({_reason(problem)})")
         parser = ijson.basic_parse_coro(_Nothing(), multiple_values=self.many)
         for begin, chunk in self.pieces():
-            parts = [chunk] if begin < offset else [chunk[at:at + 1] for at in range(len(chunk))]
+            parts = [chunk] if begin < source.offset else [chunk[at:at + 1] for at in range(len(chunk))]
             for at, piece in enumerate(parts):
                 try:
                     parser.send(piece)
@@ -179,13 +165,36 @@ class Document:
         return Damage(self.size, _reason(problem))
 
 
+class _Source:
+    """A document as a file for ijson: it is asked for the next piece, and looks at memory before it gives one."""
+
+    def __init__(self, document: Document, prefix: str) -> None:
+        self._pieces = document.pieces()
+        self._prefix = prefix
+        self._watch = _Watch()
+        self.offset, self.ended, self.delivered = document.start, False, False
+
+    def read(self, size: int = -1) -> bytes:
+        if size == 0:   # ijson looks first what kind of file this is
+            return b""
+        if self.delivered:
+            self._watch.reset()
+        else:
+            self._watch.check(self._prefix)
+        self.delivered = False
+        self.offset, piece = next(self._pieces, (self.offset, b""))
+        self.ended = not piece
+        return piece
+
+
 def _may_nest(chunk: bytes) -> bool:
     """Whether nesting may deepen a lot in this piece: ijson keeps a path for every level, so memory grows with its square.
 
     Then the piece is fed in slices, with a look at memory after each. Brackets in strings count too; that costs only time.
     """
-    opened = chunk.count(b"[") + chunk.count(b"{")
-    return opened > 3_000 or opened > chunk.count(b"]") + chunk.count(b"}") + 200
+    brackets = chunk.translate(None, NO_BRACKETS)
+    opened = brackets.count(b"[") + brackets.count(b"{")
+    return opened > 3_000 or 2 * opened > len(brackets) + 200
 
 
 class _Nothing:
@@ -262,8 +271,8 @@ def find_values(document: Document, steps: tuple[Step, ...]) -> Iterator[Any]:
                 yield from follow(value, rest[1:])
                 return
         return
-    for value in document.items(prefix):
-        yield from follow(value, rest)
+    values = document.items(prefix)
+    yield from (found for value in values for found in follow(value, rest)) if rest else values
 
 
 def follow(value: Any, steps: tuple[Step, ...]) -> Iterator[Any]:
@@ -354,39 +363,21 @@ def _summarize_object(document: Document) -> str:
 def _count_events(document: Document) -> tuple[list[tuple[str, str]], str]:
     import ijson
     seen: dict[str, dict[str, int]] = {}
-    events = ijson.sendable_list()
-    parser = ijson.parse_coro(events)
-    note, watch, offset = "", _Watch(), document.start
+    source = _Source(document, "")
+    note = ""
     try:
-        for offset, chunk in document.pieces():
-            parser.send(chunk)
-            _note_events(events, seen)
-            watch.check("")
-        parser.close()
+        for prefix, event, _ in ijson.parse(source, buf_size=CHUNK):
+            if event in NAMES and (prefix in seen or len(seen) < MOST_PLACES):
+                kinds = seen.setdefault(prefix, {})
+                kinds[NAMES[event]] = kinds.get(NAMES[event], 0) + 1
     except (ijson.JSONError, ValueError, UnicodeDecodeError) as problem:
-        damage = document.find_damage(offset, problem)
-        note = f"\n[{_damage_text(damage)}; counted up to there]"
-    _note_events(events, seen)
+        note = f"\n[{_damage_text(document.damage(source, problem))}; counted up to there]"
     return [(_as_path(place), _kinds(kinds)) for place, kinds in seen.items()], note
 
 
 NAMES = {"start_map": "object", "start_array": "list", "string": "text", "number": "number", "integer": "number",
          "double": "number", "boolean": "true/false", "null": "null"}
 MOST_PLACES = 300
-
-
-def _note_events(events: list[Any], seen: dict[str, dict[str, int]]) -> None:
-    for prefix, event, _ in events:
-        name = NAMES.get(event)
-        if name is None:
-            continue
-        kinds = seen.get(prefix)
-        if kinds is None:
-            if len(seen) >= MOST_PLACES:
-                continue
-            kinds = seen[prefix] = {}
-        kinds[name] = kinds.get(name, 0) + 1
-    events.clear()
 
 
 def _as_path(prefix: str) -> str:

@@ -1,0 +1,441 @@
+"""Measures everything that docs/performance.md promises and writes the figures into it.
+
+    python -m bench.run             the whole measurement, about three minutes
+    python -m bench.run --quick     a fast look: fewer runs, smaller answers, nothing written
+    python -m bench.run --only start,reply --kinds mixed,code --runs 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import datetime
+import math
+import os
+import platform
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.driver import Run, Step, environment, run
+from bench.server import FIRST, KINDS, LAST
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- figures: begin (written by make bench) -->", "<!-- figures: end -->"
+PROGRAM = [sys.executable, str(ROOT / "stream_chat.py")]
+BASELINE = [sys.executable, str(ROOT / "bench" / "baseline.py")]
+FIRST_MARK, LAST_MARK = FIRST.encode(), LAST.encode()
+PROMPT = "Why is the sky blue?"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    runs: int = 15                                     # of what takes a tenth of a second
+    long_runs: int = 3                                 # of a long reply
+    sizes: tuple[int, ...] = (2_000, 8_000, 32_000)    # tokens of the replies
+    kinds: tuple[str, ...] = KINDS
+    sessions: int = 10_000
+    frames: int = 2_000
+
+
+QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured value. `worst` is what is promised; None when nothing is."""
+
+    what: str
+    value: float
+    unit: str
+    worst: float | None = None
+    note: str = ""
+
+    @property
+    def kept(self) -> bool:
+        return self.worst is None or self.value <= self.worst
+
+
+@dataclass(slots=True)
+class Bench:
+    """What every measurement needs."""
+
+    plan: Plan
+    homes: Path
+    base: str
+
+    def home(self, name: str) -> dict[str, str]:
+        """An environment of its own: empty at the first use of the name, kept for later runs of the same."""
+        place = self.homes / name
+        place.mkdir(exist_ok=True)
+        return environment(str(place))
+
+    def fetch(self, path: str, model: str = "") -> Any:
+        import json
+        from urllib.request import ProxyHandler, Request, build_opener
+        body = json.dumps({"model": model}).encode() if model else None
+        with build_opener(ProxyHandler({})).open(Request(self.base + path, body), timeout=60) as answer:
+            return json.loads(answer.read())
+
+    def last_exchange(self) -> Mapping[str, float]:
+        """The reply that the server gave last, once it is whole."""
+        last: Mapping[str, float] = self.fetch("/bench/exchanges")[-1]
+        return last
+
+    def ask(self, model: str) -> list[str]:
+        return [*PROGRAM, "--provider", "ollama", "--base-url", self.base, "-m", model]
+
+
+def interleaved(commands: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, list[Any]]:
+    """Each in turn, forwards and backwards, so that what else the machine does meets all alike. The first round is dropped."""
+    results: dict[str, list[Any]] = {name: [] for name in commands}
+    for number in range(runs + 1):
+        for name in (list(commands) if number % 2 else reversed(list(commands))):
+            outcome = commands[name]()
+            if number:
+                results[name].append(outcome)
+    return results
+
+
+def checked(result: Run, *codes: int) -> Run:
+    """The run, if it ended as expected."""
+    if result.code not in (codes or (0,)):
+        raise SystemExit(f"bench: a run ended with {result.code}: {result.tail[-600:].decode(errors='replace')}")
+    return result
+
+
+# ---- starting
+
+def measure_start(bench: Bench) -> list[Figure]:
+    """The short commands, as multiples of a Python that does nothing."""
+    database = bench.homes / "many.db"
+    make_sessions(database, bench.plan.sessions)
+    env = bench.home("start")
+    commands = {
+        "python": [sys.executable, "-c", "pass"],
+        "--version": [*PROGRAM, "--version"],
+        "--help": [*PROGRAM, "--help"],
+        "--list-sessions": [*PROGRAM, "--database-url", str(database), "--list-sessions"],
+    }
+    got = interleaved({name: partial(seconds_of, words, env) for name, words in commands.items()}, bench.plan.runs)
+    least = median(got["python"])
+    promised = {"--version": 2.0, "--help": 3.5, "--list-sessions": 5.0}
+    shown = {"--list-sessions": f"--list-sessions, {bench.plan.sessions:,} sessions"}
+    figures = [Figure("python -c pass", least * 1e3, "ms")]
+    for name, worst in promised.items():
+        ratio = median(took / bare for took, bare in zip(got[name], got["python"]))
+        figures.append(Figure(shown.get(name, name), ratio, "x python -c pass", worst, f"{median(got[name]) * 1e3:.0f} ms"))
+    return figures
+
+
+def seconds_of(command: Sequence[str], env: Mapping[str, str]) -> float:
+    return checked(run(command, env, terminal=False)).seconds
+
+
+def make_sessions(place: Path, count: int) -> None:
+    """A database of the program's own making with `count` sessions of two messages each."""
+    sys.path.insert(0, str(ROOT))
+    from db import open_store
+    open_store(str(place)).close()
+    connection = sqlite3.connect(place)
+    with connection:
+        connection.executemany(
+            "INSERT INTO sessions (id, title, model, created, updated, message_count) VALUES (?, ?, ?, ?, ?, 2)",
+            ((f"20260101-{number // 1440:04d}-{number:05d}", f"Question number {number} about the sky and the sea",
+              "ollama/llama3.2", 1.7e9 + number, 1.7e9 + number) for number in range(count)))
+        connection.executemany(
+            "INSERT INTO messages (id, session_id, position, role, state, created, parts, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((number * 2 + half, f"20260101-{number // 1440:04d}-{number:05d}", half + 1, role, "complete", 1.7e9 + number,
+              '[{"type": "text", "text": "Some words."}]', "Some words.")
+             for number in range(count) for half, role in enumerate(("user", "assistant"))))
+    connection.close()
+
+
+# ---- one short answer
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Seconds of one short answer: to its first token without the server's part, from its last to the end of the process."""
+
+    to_request: float
+    added: float
+    leaving: float
+
+
+def measure_answer(bench: Bench) -> list[Figure]:
+    """What the program adds to one short answer, beside a script that does nothing else."""
+    model = "mixed-50"
+    fresh = iter(range(1_000_000))
+
+    def ours(home: Callable[[], str], *flags: str) -> Callable[[], Answer]:
+        return lambda: short_answer(bench, [*bench.ask(model), *flags, PROMPT], bench.home(home()))
+
+    got = interleaved({
+        "bare": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT], bench.home("bare")),
+        "saved": ours(lambda: "saved"),
+        "unsaved": ours(lambda: "unsaved", "--no-save"),
+        "first": ours(lambda: f"fresh-{next(fresh)}"),
+    }, bench.plan.runs)
+
+    def milliseconds(name: str, part: str) -> float:
+        return 1e3 * float(median(getattr(answer, part) for answer in got[name]))
+
+    ratio = median(mine.added / bare.added for mine, bare in zip(got["saved"], got["bare"]))
+    return [
+        Figure("First token, bare script", milliseconds("bare", "added"), "ms"),
+        Figure("First token, answer saved", ratio, "x bare script", 1.5, f"{milliseconds('saved', 'added'):.0f} ms"),
+        Figure("First token, --no-save", milliseconds("unsaved", "added"), "ms"),
+        Figure("First token, very first run (database made)", milliseconds("first", "added"), "ms"),
+        Figure("Request sent, bare script", milliseconds("bare", "to_request"), "ms"),
+        Figure("Request sent, question saved", milliseconds("saved", "to_request"), "ms"),
+        Figure("Last token to end of process, bare script", milliseconds("bare", "leaving"), "ms"),
+        Figure("Last token to end of process, answer saved", milliseconds("saved", "leaving"), "ms"),
+    ]
+
+
+def short_answer(bench: Bench, command: Sequence[str], env: Mapping[str, str]) -> Answer:
+    result = checked(run(command, env, marks=(FIRST_MARK, LAST_MARK)))
+    served = bench.last_exchange()
+    waited = served["first_sent"] - served["asked"]
+    return Answer(served["asked"] - result.started, result.seen[FIRST_MARK] - result.started - waited,
+                  result.ended - served["last_sent"])
+
+
+# ---- long answers
+
+def measure_reply(bench: Bench) -> list[Figure]:
+    """Long answers of each kind, formatted and saved: processor time, growth, bytes, memory."""
+    figures: list[Figure] = []
+    plan = bench.plan
+    most = max(plan.sizes)
+    for kind in plan.kinds:
+        models = [f"{kind}-{size}" for size in (3, *plan.sizes)]
+        got = interleaved({model: partial(long_answer, bench, [*bench.ask(model), PROMPT]) for model in models}, plan.long_runs)
+        start = median(result.cpu for result in got[models[0]])
+        spent = [median(result.cpu for result in got[model]) - start for model in models[1:]]
+        text = bench.fetch("/bench/text", models[-1])["bytes"]
+        figures += [
+            Figure(f"{kind}: processor time", spent[-1] / most * 1e6, "us/token", 100.0),
+            Figure(f"{kind}: growth of it with length", growth(plan.sizes, spent), "exponent", 1.1),
+            Figure(f"{kind}: bytes written", median(result.written for result in got[models[-1]]) / text, "x the text", 6.0),
+            Figure(f"{kind}: peak memory", max(result.peak for result in got[models[-1]]) / 1e6, "MB", 80.0),
+        ]
+    return figures
+
+
+def long_answer(bench: Bench, command: Sequence[str]) -> Run:
+    result = checked(run(command, bench.home("long"), marks=(LAST_MARK,)))
+    if LAST_MARK not in result.seen:
+        raise SystemExit("bench: the end of an answer was never shown")
+    return result
+
+
+def growth(sizes: Sequence[int], costs: Sequence[float]) -> float:
+    """The exponent k of cost ~ size**k, by least squares on the logarithms."""
+    points = [(math.log(size), math.log(max(cost, 1e-6))) for size, cost in zip(sizes, costs)]
+    middle_x, middle_y = (sum(values) / len(points) for values in zip(*points))
+    return sum((x - middle_x) * (y - middle_y) for x, y in points) / sum((x - middle_x) ** 2 for x, _ in points)
+
+
+def measure_pace(bench: Bench) -> list[Figure]:
+    """An answer at the speed of a fast model, which is painted and saved frame by frame."""
+    tokens, rate = (600, 100) if bench.plan.long_runs > 1 else (200, 100)
+    model, least = f"mixed-{tokens}@{rate}", "mixed-3"
+    got = interleaved({
+        "least": partial(long_answer, bench, [*bench.ask(least), PROMPT]),
+        "saved": partial(long_answer, bench, [*bench.ask(model), PROMPT]),
+        "unsaved": partial(long_answer, bench, [*bench.ask(model), "--no-save", PROMPT]),
+    }, 1)
+    start = got["least"][0].cpu
+    return [Figure(f"Answer at {rate} tokens/s, {how}: processor time", (got[name][0].cpu - start) / tokens * 1e6, "us/token")
+            for name, how in (("saved", "saved"), ("unsaved", "--no-save"))]
+
+
+# ---- the chat
+
+def measure_chat(bench: Bench) -> list[Figure]:
+    """The chat's first prompt, and Ctrl-C in a reply: at the prompt again, or out of a one-shot answer."""
+    stops = max(3, bench.plan.runs // 2)
+    got = interleaved({"prompt": lambda: first_prompt(bench), "stop": lambda: stop_in_chat(bench),
+                       "leave": lambda: stop_one_answer(bench)}, stops)
+    return [
+        Figure("Chat: start to first prompt", median(got["prompt"]) * 1e3, "ms"),
+        Figure("Chat: Ctrl-C in a reply to the next prompt", median(got["stop"]) * 1e3, "ms", 200.0, _slowest(got["stop"])),
+        Figure("One answer: Ctrl-C to end of process", median(got["leave"]) * 1e3, "ms", 200.0, _slowest(got["leave"])),
+    ]
+
+
+def _slowest(seconds: Sequence[float]) -> str:
+    return f"slowest of {len(seconds)}: {max(seconds) * 1e3:.0f} ms"
+
+
+def first_prompt(bench: Bench) -> float:
+    result = checked(run(bench.ask("mixed-50"), bench.home("chat"), steps=(Step(b"\n> ", b"\x04"),)))
+    return result.stepped[0][0] - result.started
+
+
+def stop_in_chat(bench: Bench) -> float:
+    steps = (Step(b"\n> ", b"Go on.\r"), Step(FIRST_MARK, b"\x03", pause=0.5), Step(b"> ", b"\x04", pause=0.05))
+    result = checked(run(bench.ask("mixed-2000@100"), bench.home("chat"), steps=steps))
+    return result.stepped[2][0] - result.stepped[1][1]
+
+
+def stop_one_answer(bench: Bench) -> float:
+    result = checked(run([*bench.ask("mixed-2000@100"), PROMPT], bench.home("chat"),
+                         steps=(Step(FIRST_MARK, b"\x03", pause=0.5),)), 130)
+    return result.ended - result.stepped[0][1]
+
+
+# ---- the store
+
+_COMMITS = """
+import sys, time
+from db import Chunk, new_message_id, open_store
+from core.messages import Message
+store = open_store(sys.argv[1])
+store.create_session("bench", "bench", "ollama/m", 1.0)
+message = new_message_id()
+store.add_message("bench", message, Message("assistant", ()), "streaming")
+durable = sys.argv[3] == "durable"
+text = "some words of a frame " * 5
+for number in range(int(sys.argv[2])):
+    begun = time.perf_counter()
+    store.append_chunk(message, number, Chunk("text", 0, text), durable=durable)
+    print(time.perf_counter() - begun)
+"""
+
+
+def measure_store(bench: Bench) -> list[Figure]:
+    """A commit of one frame through the program's own store, in a process of its own."""
+    def commits(mode: str, count: int) -> float:
+        words = [sys.executable, "-c", _COMMITS, str(bench.homes / f"{mode}.db"), str(count), mode]
+        env = {**bench.home("store"), "PYTHONPATH": str(ROOT)}
+        made = subprocess.run(words, env=env, capture_output=True, text=True, check=True, cwd=ROOT)
+        return median(map(float, made.stdout.split()))
+
+    return [Figure("Commit of a frame", commits("plain", bench.plan.frames) * 1e6, "us"),
+            Figure("Commit of a frame, synced to the disk", commits("durable", bench.plan.frames // 10) * 1e6, "us")]
+
+
+# ---- putting it together
+
+MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
+    "start":  ("Starting", measure_start),
+    "answer": ("One short answer", measure_answer),
+    "chat":   ("The chat", measure_chat),
+    "store":  ("Saving", measure_store),
+    "pace":   ("An answer at a model's pace", measure_pace),
+    "reply":  ("Long answers", measure_reply),
+}
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """The fake server in a process of its own; gives its address."""
+    process = subprocess.Popen([sys.executable, "-m", "bench.server"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True)
+    assert process.stdin and process.stdout
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.stdin.close()
+        process.wait(10)
+
+
+def measure(plan: Plan, names: Sequence[str]) -> dict[str, list[Figure]]:
+    """The figures of the named measurements, by their titles."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for path in (ROOT / "core", ROOT / "bench"):
+        compileall.compile_dir(path, quiet=2)
+    for file in ("db.py", "stream_chat.py"):
+        compileall.compile_file(ROOT / file, quiet=2)
+    figures = {}
+    with tempfile.TemporaryDirectory(prefix="stream-chat-bench-") as homes, running_server() as base:
+        bench = Bench(plan, Path(homes), base)
+        for name in names:
+            title, how = MEASUREMENTS[name]
+            figures[title] = how(bench)
+            print(f"{title}\n\n{table(figures[title])}\n", flush=True)
+    return figures
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """The figures as a Markdown table; a promise that is not kept stands out."""
+    rows = ["| what | measured | promised | |", "|:---|---:|---:|:---|"]
+    for figure in figures:
+        promised = "" if figure.worst is None else f"at most {figure.worst:g}" + ("" if figure.kept else " **missed**")
+        rows.append(f"| {figure.what} | {_number(figure.value)} {_unit(figure.unit)} | {promised} | {figure.note} |")
+    return "\n".join(rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 20 else f"{value:.1f}" if value >= 5 else f"{value:.2f}"
+
+
+def _unit(unit: str) -> str:
+    return unit.replace("us", "µs", 1) if unit.startswith("us") else unit.replace("x ", "× ", 1) if unit.startswith("x ") else unit
+
+
+def report(figures: Mapping[str, Sequence[Figure]], command: str) -> str:
+    """What is written between the markers."""
+    parts = [f"Measured {datetime.date.today().isoformat()} with `{command}` on {machine()}."]
+    parts += [f"### {title}\n\n{table(values)}" for title, values in figures.items()]
+    return "\n\n".join(parts)
+
+
+def machine() -> str:
+    load = os.getloadavg()[0]
+    return (f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+            f"SQLite {sqlite3.sqlite_version}, load {load:.1f}")
+
+
+def write_page(page: Path, text: str) -> None:
+    """Replace what stands between the markers."""
+    old = page.read_text(encoding="utf-8")
+    new, found = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: f"{BEGIN}\n{text}\n{END}", old, flags=re.S)
+    if not found:
+        raise SystemExit(f"bench: {page} has no markers")
+    page.write_text(new, encoding="utf-8")
+
+
+def chosen_plan(options: argparse.Namespace) -> Plan:
+    plan = QUICK if options.quick else Plan()
+    return Plan(options.runs or plan.runs, plan.long_runs, plan.sizes,
+                tuple(options.kinds.split(",")) if options.kinds else plan.kinds, plan.sessions, plan.frames)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer runs and smaller answers; nothing is written")
+    parser.add_argument("--only", help=f"some of {','.join(MEASUREMENTS)}; nothing is written")
+    parser.add_argument("--kinds", help=f"some of {','.join(KINDS)}; nothing is written")
+    parser.add_argument("--runs", type=int, help="runs of each short command")
+    options = parser.parse_args(words)
+    begun = time.monotonic()
+    figures = measure(chosen_plan(options), options.only.split(",") if options.only else list(MEASUREMENTS))
+    print(f"{time.monotonic() - begun:.0f} s; {machine()}")
+    if not (options.quick or options.only or options.kinds):
+        write_page(PAGE, report(figures, "make bench"))
+        print(f"written to {PAGE.relative_to(ROOT)}")
+    missed = [figure.what for values in figures.values() for figure in values if not figure.kept]
+    if missed:
+        print("missed: " + "; ".join(missed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

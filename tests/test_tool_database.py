@@ -1,0 +1,106 @@
+"""SQL that only reads, and the search in earlier sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from core.errors import ToolError
+from core.messages import ToolCall, user_message
+from core.tool_executor import Toolbox, ToolContext, get_tools
+from core.tools import database
+from core.tools.database import query_database
+from db import SqliteStore
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ToolContext:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, price REAL, picture BLOB)")
+        connection.executemany("INSERT INTO items (name, price, picture) VALUES (?, ?, ?)",
+                               [("tea, green", 2.5, None), ('"cup"', 4, b"\x89PNG"), ("pot\nblue", 19, b"")])
+        connection.execute("CREATE VIEW cheap AS SELECT name FROM items WHERE price < 5")
+    connection.close()
+    return ToolContext(roots=(str(tmp_path),))
+
+
+def test_rows_as_csv(context: ToolContext) -> None:
+    assert query_database(context, "shop.db", "SELECT name, price, picture FROM items ORDER BY id") == (
+        'name,price,picture\n"tea, green",2.5,NULL\n"""cup""",4.0,<4 bytes>\n"pot\nblue",19.0,<0 bytes>\n[3 rows]')
+    assert query_database(context, "shop.db", "SELECT id FROM items", 2) == "id\n1\n2\n[2 rows, there are more]"
+    assert query_database(context, "shop.db", "WITH x AS (SELECT count(*) AS n FROM cheap) SELECT n FROM x") == "n\n2\n[1 rows]"
+
+
+def test_without_a_query_the_tables_are_shown(context: ToolContext) -> None:
+    said = query_database(context, "shop.db")
+    assert "CREATE TABLE items" in said and "CREATE VIEW cheap" in said
+    assert "name,TEXT" in query_database(context, "shop.db", "PRAGMA table_info(items)")
+
+
+@pytest.mark.parametrize("sql", [
+    "DELETE FROM items", "UPDATE items SET price = 0", "INSERT INTO items (name) VALUES ('x')", "DROP TABLE items", "VACUUM",
+    "CREATE TABLE x (a)", "CREATE TEMP TABLE x (a)", "ATTACH DATABASE '/etc/passwd' AS other", "ATTACH '{dir}/new.db' AS other",
+    "VACUUM INTO '{dir}/copy.db'", "PRAGMA query_only = OFF", "PRAGMA journal_mode = DELETE", "PRAGMA writable_schema = ON",
+    "SELECT load_extension('x')", "SELECT readfile('/etc/passwd')", "SELECT 1; DELETE FROM items", "BEGIN", "SELECT * FROM nowhere",
+    "SELECT fts3_tokenizer('simple')", "PRAGMA database_list", "not sql", "SELECT zeroblob(1000000000)",
+    "SELECT randomblob(999999999)", "DETACH main", "SAVEPOINT x", "ANALYZE", "SELECT '\0'; DROP TABLE items",
+])
+def test_everything_else_is_refused_and_changes_nothing(context: ToolContext, tmp_path: Path, sql: str) -> None:
+    before = sorted((path.name, path.read_bytes()) for path in tmp_path.glob("*.db"))
+    with pytest.raises(ToolError):
+        query_database(context, "shop.db", sql.replace("{dir}", str(tmp_path)))
+    assert sorted((path.name, path.read_bytes()) for path in tmp_path.glob("*.db")) == before
+
+
+@pytest.mark.parametrize("sql", [
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+    "SELECT count(*) FROM " + ", ".join(f"items {letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
+])
+def test_a_query_without_end_is_stopped(context: ToolContext, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
+    monkeypatch.setattr(database, "MOST_SECONDS", 0.1)
+    with pytest.raises(ToolError, match="took longer than 0.1 s"):
+        query_database(context, "shop.db", sql)
+
+
+def test_a_query_that_nobody_waits_for_is_stopped(context: ToolContext) -> None:
+    threading.Timer(0.1, context.stop.set).start()
+    started = time.monotonic()
+    with pytest.raises(ToolError):
+        query_database(context, "shop.db", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+    assert time.monotonic() - started < 15   # the query's own limit is 20 s
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"garbage" * 500])
+def test_what_is_no_database(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.db").write_bytes(content)
+    with pytest.raises(ToolError):
+        query_database(ToolContext(roots=(str(tmp_path),)), "x.db", "SELECT 1")
+
+
+def test_earlier_sessions_are_found(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "sessions.db"))
+    try:
+        for number, words in enumerate(("We baked rye bread", "The bread and the butter", "Something else")):
+            store.create_session(f"s{number}", f"Title {number}", "demo/demo", 1_700_000_000.0 + number)
+            store.add_message(f"s{number}", number + 1, user_message(words), "complete")
+        context = ToolContext(store=store, session="s1")
+        box = Toolbox(get_tools(["search_sessions"]), context)
+        result = asyncio.run(box.execute_tool_call(ToolCall("1", "search_sessions", {"words": "bread"})))
+        assert not result.is_error and box.private
+        lines = result.content.split("\n")
+        assert lines[0].startswith("s0 ") and lines[0].endswith(" Title 0") and lines[1:] == ["  user: We baked rye bread"]
+        result = asyncio.run(box.execute_tool_call(ToolCall("1", "search_sessions", {"words": "nowhere"})))
+        assert result.content == "No earlier session has these words."
+    finally:
+        store.close()
+
+
+def test_without_saved_sessions_that_is_said() -> None:
+    box = Toolbox(get_tools(["search_sessions"]))
+    assert "not saved in this run" in asyncio.run(box.execute_tool_call(ToolCall("1", "search_sessions", {"words": "xx"}))).content

@@ -16,6 +16,7 @@ from core.tool_executor import Toolbox, ToolContext, get_tools
 from core.tools import database
 from core.tools.database import query_database
 from db import SqliteStore
+from tests.postgres import running_server, why_not
 
 
 @pytest.fixture
@@ -74,6 +75,32 @@ def test_a_query_that_nobody_waits_for_is_stopped(context: ToolContext) -> None:
     with pytest.raises(ToolError):
         query_database(context, "shop.db", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
     assert time.monotonic() - started < 15   # the query's own limit is 20 s
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "a server can be started")
+def test_postgresql_is_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psycopg
+    monkeypatch.setattr(database, "MOST_SECONDS", 0.5)
+    with running_server() as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE items (id int, name text)")
+            connection.execute("INSERT INTO items VALUES (1, 'tea'), (2, NULL)")
+        context = ToolContext(databases={"shop": url})
+        assert query_database(context, "shop", "SELECT * FROM items ORDER BY id") == "id,name\n1,tea\n2,NULL\n[2 rows]"
+        assert "public,items,name,text" in query_database(context, "shop")
+        assert query_database(context, "shop", "-- why\nWITH x AS (SELECT 1 AS n) TABLE x", 1) == "n\n1\n[1 rows]"
+        many = query_database(context, "shop", "SELECT n FROM generate_series(1, 3000000) AS n", 1)
+        assert many == "n\n1\n[1 rows, there are more]"
+        for sql in ("DELETE FROM items", "SELECT 1; DELETE FROM items",
+                    "WITH x AS (DELETE FROM items RETURNING id) SELECT * FROM x", "COPY items TO PROGRAM 'cat > /tmp/x'", "SELECT pg_read_file('/etc/passwd')", "SET transaction_read_only = off",
+                    "SELECT set_config('transaction_read_only', 'off', false)", "SELECT lo_import('/etc/passwd')", "oops",
+                    "EXPLAIN ANALYZE DELETE FROM items",
+                    "SELECT count(*) FROM generate_series(1, 2000000000)", "SELECT * INTO copy_of FROM items"):
+            with pytest.raises(ToolError):
+                query_database(context, "shop", sql)
+        assert query_database(context, "shop", "SELECT count(*) FROM items") == "count\n2\n[1 rows]"
+    with pytest.raises(ToolError, match="The database says"):
+        query_database(context, "shop", "SELECT 1")
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"garbage" * 500])

@@ -37,7 +37,7 @@ def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Sett
     if switches is not None:
         return load_settings(switches, environment, prompt=" ".join(literal))
     parsed = vars(_parser().parse_intermixed_args(_fill_bare_flags(options)))
-    prompt = " ".join([*parsed.pop("prompt"), *literal])
+    prompt = _as_text(" ".join([*parsed.pop("prompt"), *literal]))
     flags = {name: _joined(value) for name, value in parsed.items()}
     return load_settings(flags, environment, prompt=prompt)
 
@@ -46,6 +46,11 @@ def _only_switches(words: list[str]) -> dict[str, Any] | None:
     """`--list-sessions` and its like need no parser (argparse and its 80 options take 12 ms); None for anything else."""
     names = {flag: row.name for row in SETTINGS if row.kind is bool for flag in row.flags}
     return {names[word]: True for word in words} if all(word in names for word in words) else None
+
+
+def _as_text(words: str) -> str:
+    """Bytes of the command line that the locale could not read come as lone surrogates: they are UTF-8, or lost."""
+    return words if words.isascii() else words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _joined(value: Any) -> Any:

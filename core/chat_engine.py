@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
+OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)    # the reader left, the disk is full, the terminal is gone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,18 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     _prepare_streams()
     try:
-        settings = parse_arguments(words, os.environ)
-        return dispatch(settings)
+        code = dispatch(parse_arguments(words, os.environ))
     except ChatError as error:
         _tell(error, as_json="--json" in words)
-        return error.exit_code
+        code = error.exit_code
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        _drop_output()
-        return EXIT_CLOSED_PIPE
-    finally:
-        _flush()
+        code = EXIT_INTERRUPTED
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except OSError as problem:
+        if problem.errno not in OUTPUT_LOST:
+            raise
+        code = _lose_output(problem)
+    return _flush() or code
 
 
 def dispatch(settings: Settings) -> int:
@@ -270,12 +273,27 @@ def _tell(error: ChatError, *, as_json: bool) -> None:
         print(describe(error), file=sys.stderr)
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            _drop_output()
+def _flush() -> int:
+    """Write out what is left. 0, or the exit code for output that nobody takes."""
+    try:
+        sys.stdout.flush()
+    except ValueError:
+        return 0
+    except OSError as problem:
+        return _lose_output(problem)
+    return 0
+
+
+def _lose_output(problem: OSError) -> int:
+    """Tell why the output ends; a reader that left needs no telling."""
+    _drop_output()
+    if problem.errno == errno.EPIPE:
+        return EXIT_CLOSED_PIPE
+    try:
+        print(f"error: The output cannot be written: {problem.strerror}.", file=sys.stderr)
+    except OSError:
+        pass   # it was a terminal, and it is gone
+    return 1
 
 
 def _drop_output() -> None:

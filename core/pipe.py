@@ -9,8 +9,8 @@ from typing import TextIO
 
 from core.conversation import Chat
 from core.errors import ChatError, describe
-from core.events import Event, Failed, MessageAdded, TextDelta, ToolRequested, message_dict, to_dict
-from core.interrupts import Interrupted, Interrupts
+from core.events import Event, Failed, MessageAdded, Resuming, TextDelta, ToolRequested, message_dict, to_dict
+from core.interrupts import Interrupted, Interrupts, Terminated
 from core.messages import Message
 from core.terminal import FINISH_NOTES, Painter, Screen, describe_event
 
@@ -21,20 +21,26 @@ EXIT_INTERRUPTED = 130
 
 def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO) -> int:
     """NDJSON events on `out`; the last line is a message or an error. Returns the exit code."""
+    writer = _JsonWriter(out)
+
     async def run() -> int:
         code = 0
-        async with aclosing(chat.turn(message)) as events:
-            async for event in events:
-                for record in _records(event):
-                    _emit(out, record)
-                code = _code_after(event, code)
+        try:
+            async with aclosing(chat.turn(message)) as events:
+                async for event in events:
+                    writer.add(event)
+                    code = _code_after(event, code)
+        finally:
+            writer.flush()
         return code
     try:
         return interrupts.run(run())
-    except Interrupted:
+    except (Interrupted, Terminated) as end:
         kept = _interrupted_reply(chat)
         nothing = to_dict(Failed(ChatError("Interrupted before an answer came.")))
         _emit(out, message_dict(kept) if kept else nothing)
+        if isinstance(end, Terminated):
+            raise
         return EXIT_INTERRUPTED
     except ChatError as error:
         _emit(out, to_dict(Failed(error)))
@@ -107,12 +113,34 @@ def _interrupted_reply(chat: Chat) -> Message | None:
     return last if last is not None and last.role == "assistant" and last.finish == "interrupted" else None
 
 
-def _records(event: Event) -> list[dict[str, object] | None]:
-    """The event's lines. A reply's calls stand before the reply, so that a message is the last line also when none is run."""
-    if isinstance(event, ToolRequested):
-        return []
-    calls = event.message.tool_calls if isinstance(event, MessageAdded) else ()
-    return [*(to_dict(ToolRequested(call)) for call in calls), to_dict(event)]
+class _JsonWriter:
+    """Events as lines. A message is held until it is known to be whole: one that broke off and was finished is one message."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._held: Message | None = None
+        self._before = ""
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, ToolRequested):   # told with the message that it stands in
+            return
+        if isinstance(event, Resuming) and self._held is not None:
+            self._before += self._held.text
+            self._held = None
+        self.flush()
+        if isinstance(event, MessageAdded) and event.message.role == "assistant":
+            self._held = event.message
+            return
+        _emit(self._out, to_dict(event))
+
+    def flush(self) -> None:
+        """A reply's calls stand before the reply, so that a message is the last line also when none is run."""
+        message, self._held = self._held, None
+        if message is not None:
+            for call in message.tool_calls:
+                _emit(self._out, to_dict(ToolRequested(call)))
+            _emit(self._out, message_dict(message) | {"text": self._before + message.text})
+            self._before = ""
 
 
 def _emit(out: TextIO, record: dict[str, object] | None) -> None:

@@ -149,6 +149,19 @@ def test_what_is_no_page_is_said(server: ThreadingHTTPServer, path: str, said: s
         get(server, path)
 
 
+def test_a_redirect_does_not_leave_the_host_that_was_approved(server: ThreadingHTTPServer) -> None:
+    port = server.server_port
+    places = frozenset({f"127.0.0.1:{port}", f"other.home:{port}"})
+    url = f"http://127.0.0.1:{port}/away?to=http://other.home:{port}/page"
+    free = ToolContext(local_hosts=places, resolve=lambda host, port: ["127.0.0.1"])
+    assert fetch_url(free, url).startswith(f"Address: http://other.home:{port}/page")
+    bound = ToolContext(local_hosts=places, resolve=free.resolve, hosts=frozenset({"127.0.0.1"}))
+    asked = len(server.asked)  # type: ignore[attr-defined]
+    with pytest.raises(ToolError, match="a host that was not approved"):
+        fetch_url(bound, url)
+    assert len(server.asked) == asked + 1  # type: ignore[attr-defined]
+
+
 def test_a_page_that_never_ends_is_cut_and_the_connection_closed(server: ThreadingHTTPServer) -> None:
     assert "[the page is larger than 4 MB; the rest was not read]" in get(server, "/endless")
     assert server.left.wait(5)  # type: ignore[attr-defined]

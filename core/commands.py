@@ -9,7 +9,6 @@ from difflib import get_close_matches
 
 from core.conversation import Chat
 from core.errors import UsageError
-from core.messages import Message
 from core.model_manager import parse_target
 
 
@@ -24,9 +23,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The model is to answer the conversation as it stands, or this message first."""
+    """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply."""
 
-    message: Message | None = None
+    go_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +145,12 @@ async def drop(chat: Chat, argument: str) -> Outcome:
     if not chat.session.messages or chat.session.messages[-1].role == "user" or chat.session.retry() is None:
         raise UsageError("There is no reply to drop.")
     return "The last reply is out of the conversation."
+
+
+@command("go")
+async def continue_(chat: Chat, argument: str) -> Outcome:
+    """Let the model go on with a reply that broke off, was stopped, or met its length limit."""
+    return Again(go_on=True)
 
 
 @command(usage="[TEXT | off]")

@@ -60,11 +60,26 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Model", "num_ctx", int, None, "context window to ask the server for, in tokens (Ollama)", low=1),
     Setting("Model", "keep_alive", str, None, "how long the server keeps the model loaded, e.g. 10m (Ollama)", metavar="TIME"),
     Setting("Model", "option", dict, {}, "any other option of the provider, passed on as it is; repeatable"),
+    Setting("Model", "response_format", str, None, "form of the answer: text, json, or a file that holds a JSON schema",
+            metavar="FORMAT"),
+    Setting("Model", "modelfile", str, None, "make a model of this Modelfile first, and talk to it (Ollama)", metavar="FILE",
+            in_file=False),
+    # ---- the providers
+    Setting("Providers", "list_providers", bool, False, "list the providers and what is missing to use each", in_file=False),
+    Setting("Providers", "list_models", bool, False, "list the models of all providers that are set up", in_file=False),
+    Setting("Providers", "check", bool, False, "ask every provider that is set up whether it answers and lets us in", in_file=False),
+    Setting("Providers", "set_key", str, None, "store a provider's key; it is asked for, or read from standard input",
+            metavar="NAME", in_file=False),
+    Setting("Providers", "alias", dict, {}, "a name of your own for a model: fast=groq/llama-3.1-8b-instant; repeatable",
+            metavar="NAME=MODEL", flags="--alias"),
+    Setting("Providers", "api_version", str, None, "version of the provider's API, where it takes one (Azure, CBORG)",
+            metavar="VERSION"),
     # ---- one answer or a chat
     Setting("Chat", "json", bool, False, "print events, one JSON object a line", in_file=False),
     Setting("Chat", "show_thinking", bool, True, "show the model's reasoning (--no-show-thinking folds it to one line)"),
     Setting("Chat", "markdown", bool, True, "format answers in the terminal", env="STREAM_CHAT_MARKDOWN"),
     Setting("Chat", "color", str, "auto", "colours", choices=("auto", "always", "never"), metavar="WHEN"),
+    Setting("Chat", "usage", bool, False, "tell tokens, speed and price after each turn", env="STREAM_CHAT_USAGE"),
     Setting("Chat", "dest", str, None, "also append the conversation to this plain text file", env="CHAT_LOG_DEST", metavar="FILE"),
     Setting("Chat", "input_history", bool, True, "remember what was typed at the prompt"),
     # ---- sessions
@@ -97,6 +112,7 @@ SETTINGS: tuple[Setting, ...] = (
     # ---- when things go wrong
     Setting("Failures", "model_fallbacks", list, (), "models to ask when the first cannot answer", env="OLLAMA_MODEL_FALLBACKS",
             metavar="NAME,..."),
+    Setting("Failures", "resume", bool, True, "go on by itself with an answer that broke off"),
     Setting("Failures", "retry_max_attempts", int, 3, "how often one model is asked before giving up", env="RETRY_MAX_ATTEMPTS",
             low=1),
     Setting("Failures", "retry_initial_delay", float, 1.0, "seconds before the second attempt", env="RETRY_INITIAL_DELAY", low=0),
@@ -121,19 +137,22 @@ class Settings:
     """The values of one run, frozen. `given` names those that somebody set; the others are defaults.
 
     `prompt` is the text on the command line; `environment` the variables of this run, for keys and the like;
-    `providers` the configuration file's own hosts and options, by provider name.
+    `providers` the configuration file's own hosts and options, by provider name. `flags` names what stood on the
+    command line; `notices` is what the person should know about where the settings came from.
     """
 
     if TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, values: Mapping[str, Any], *, prompt: str = "", environment: Mapping[str, str] | None = None,
-                 providers: Mapping[str, Any] | None = None, given: frozenset[str] = frozenset()) -> None:
+                 providers: Mapping[str, Any] | None = None, given: frozenset[str] = frozenset(),
+                 flags: frozenset[str] = frozenset(), notices: Sequence[str] = ()) -> None:
         unknown = set(values) - set(BY_NAME)
         if unknown:
             raise UsageError(f"There is no setting named {', '.join(sorted(unknown))}.")
         state = {row.name: values.get(row.name, row.default) for row in SETTINGS}
-        state.update(prompt=prompt, environment=dict(environment or {}), providers=dict(providers or {}), given=given | set(values))
+        state.update(prompt=prompt, environment=dict(environment or {}), providers=dict(providers or {}), given=given | set(values),
+                     flags=flags, notices=tuple(notices))
         self.__dict__.update(state)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -142,20 +161,32 @@ class Settings:
     def replace(self, **changes: Any) -> Settings:
         """The same settings with some values changed."""
         values = {name: self.__dict__[name] for name in BY_NAME if name in self.given} | changes
-        return Settings(values, prompt=self.prompt, environment=self.environment, providers=self.providers)
+        return Settings(values, prompt=self.prompt, environment=self.environment, providers=self.providers, flags=self.flags,
+                        notices=self.notices)
 
 
 def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, prompt: str = "") -> Settings:
     """Put the sources together. `flags` holds what stood on the command line, already of the right type."""
     values: dict[str, Any] = {}
     providers: Mapping[str, Any] = {}
+    notices: Sequence[str] = ()
+    environment = with_own_variables(environment)
     path = str(flags.get("config") or environment.get("STREAM_CHAT_CONFIG") or find_config_file(environment) or "")
     if path:
         from core.config_file import read_config_file
-        values, providers = read_config_file(path, environment)
+        values, providers, notices = read_config_file(path, environment)
     values.update(from_environment(environment))
     values.update(flags)
-    return Settings(values, prompt=prompt, environment=environment, providers=providers)
+    return Settings(values, prompt=prompt, environment=environment, providers=providers, flags=frozenset(flags), notices=notices)
+
+
+def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment over the user's own .env file. One in the working directory is never read: it could redirect a key."""
+    path = os.path.join(config_directory(environment), ".env")
+    if not os.path.exists(path):
+        return environment
+    from core.config_file import read_env_file
+    return {**read_env_file(path), **environment}
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -7,16 +7,19 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from core.config import Settings
-from core.errors import StoreError
-from core.events import Event, MessageAdded, ModelChanged, Notice
+from core.errors import StoreError, UsageError
+from core.events import Event, MessageAdded, Notice
+from core.fallback import Chain
+from core.joining import BROKEN
 from core.messages import Message
-from core.model_manager import (Providers, Target, build_model_list, options_from_args, resolve_target, respond_with_fallbacks,
-                                retry_config_from_args)
+from core.model_manager import Providers, Target, build_model_list, options_from_args, resolve_target, retry_config_from_args
 from core.providers import Options, Request
 from core.session_manager import Session
 from core.tool_executor import Toolbox
 from core.transcript import Transcript
-from core.turn import Respond, Response, run_chat_turn
+from core.turn import run_chat_turn
+
+RESUMES = 3   # how often a reply that breaks off is asked to go on, within one turn
 
 # Asks the person something and returns the words of the answer; None when there is nobody to ask.
 Ask = Callable[[str], Awaitable[str]]
@@ -30,14 +33,22 @@ class Chat:
         self.settings = settings
         self.session = session
         self.providers = providers
-        self.target = target
-        self.fallbacks = tuple(build_model_list(settings)[1:])
+        self.chain = Chain((target, *build_model_list(settings)[1:]), providers, retry_config_from_args(settings))
         self.system: str | None = settings.system
         self.options: Options = options_from_args(settings)
         self.open_session = open_session   # by ID; None for a new one
         self.toolbox = toolbox
         self.ask = ask
         self._transcript = Transcript(settings.dest) if settings.dest else None
+
+    @property
+    def target(self) -> Target:
+        """The model that is asked first: the one that was chosen, or that took over."""
+        return self.chain.first
+
+    @target.setter
+    def target(self, target: Target) -> None:
+        self.chain.choose(target)
 
     def request(self) -> Request:
         """What is sent next: the whole conversation."""
@@ -46,7 +57,7 @@ class Chat:
 
     async def turn(self, message: Message) -> AsyncGenerator[Event, None]:
         """Save the person's message, then yield what happens; each event is saved before it is yielded."""
-        if self.target.model == "":
+        if not self.target.model:
             self.target = await resolve_target(self.target, self.providers)
         self.session.set_model(str(self.target))
         self.session.add_user(message)
@@ -56,16 +67,24 @@ class Chat:
             async for event in events:
                 yield event
 
-    async def answer(self) -> AsyncGenerator[Event, None]:
-        """Let the model answer the conversation as it stands."""
+    async def go_on(self) -> AsyncGenerator[Event, None]:
+        """Let the model finish its last reply, which is not whole. Raises UsageError when there is none."""
+        last = self.session.messages[-1] if self.session.messages else None
+        if last is None or last.role != "assistant" or last.finish not in BROKEN:
+            raise UsageError("There is no unfinished reply to go on with.")
+        async with aclosing(self.answer(last)) as events:
+            async for event in events:
+                yield event
+
+    async def answer(self, continued: Message | None = None) -> AsyncGenerator[Event, None]:
+        """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
         if self.toolbox:
             self.toolbox.begin_turn()
         run_tool = self.toolbox.execute_tool_call if self.toolbox else None
-        turn = run_chat_turn(self._respond(), self.request(), run_tool, model=str(self.target), rounds=self.settings.tool_rounds)
+        turn = run_chat_turn(self.chain.respond, self.request(), run_tool, model=str(self.target),
+                             rounds=self.settings.tool_rounds, resumes=RESUMES if self.settings.resume else 0, continued=continued)
         async with aclosing(self.session.record(turn)) as events:
             async for event in events:
-                if isinstance(event, ModelChanged):
-                    self._follow(event)
                 yield event
                 if isinstance(event, MessageAdded):
                     for notice in self._write_down(event.message):
@@ -80,20 +99,6 @@ class Chat:
             self._transcript = None
             return [Notice(error.message)]
         return []
-
-    def _respond(self) -> Respond:
-        config = retry_config_from_args(self.settings)
-
-        def respond(request: Request) -> AsyncGenerator[Response, None]:
-            return respond_with_fallbacks((self.target, *self.fallbacks), self.providers, request, config)
-        return respond
-
-    def _follow(self, event: ModelChanged) -> None:
-        """Stay on the model that took over, so that the next turn asks it first."""
-        for number, target in enumerate(self.fallbacks):
-            if str(target) == event.new:
-                others = (self.target, *self.fallbacks[:number], *self.fallbacks[number + 1:])
-                self.target, self.fallbacks = target, others
 
     def set_options(self, **changes: object) -> None:
         self.options = replace(self.options, **changes)  # type: ignore[arg-type]  # checked by the dataclass's own fields

@@ -10,8 +10,9 @@ a delta is also a frame: it is stored once and painted once.
 
 The turn passes text and thinking on and adds what its loop knows. For each call of the model:
 
-    (Retrying | ModelChanged | Notice)*  (TextDelta | ThinkingDelta)*  [Usage]  MessageAdded(assistant)
+    (Waiting | Retrying | ModelChanged | Notice)*  (TextDelta | ThinkingDelta)*  [Usage]  MessageAdded(assistant)
     then, when the reply calls tools:  ToolRequested+  ToolFinished+  MessageAdded(tool)  and again from the top
+    or, when the reply broke off and is to be finished:  Resuming  and again from the top, with the rest of the text
 
 A turn that cannot go on ends by raising a ChatError; `Failed` is how that reaches a front end as an event.
 """
@@ -98,6 +99,21 @@ class ModelChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing has come for `seconds`; `what` says what the server is doing, as far as it is known."""
+
+    seconds: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resuming:
+    """The message just added broke off; what follows goes on where it stopped, as a message of its own."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something that the person should know and need not act on."""
 
@@ -117,7 +133,8 @@ class Failed:
 
 
 Event = (
-    TextDelta | ThinkingDelta | Usage | ToolRequested | ToolFinished | Retrying | ModelChanged | Notice | MessageAdded | Failed
+    TextDelta | ThinkingDelta | Usage | ToolRequested | ToolFinished | Waiting | Retrying | ModelChanged | Resuming | Notice
+    | MessageAdded | Failed
 )
 
 
@@ -140,6 +157,10 @@ def to_dict(event: Event) -> dict[str, Any] | None:
             return {"event": "retry", "attempt": attempt, "delay": round(delay, 3), "reason": reason}
         case ModelChanged(old, new, reason):
             return {"event": "model_changed", "from": old, "to": new, "reason": reason}
+        case Resuming(reason):
+            return {"event": "notice", "text": f"{reason} The answer goes on from there."}
+        case Waiting():
+            return None
         case Notice(text):
             return {"event": "notice", "text": text}
         case MessageAdded(message):

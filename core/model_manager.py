@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from core.config import Settings
-from core.errors import ChatError, ConfigError, ConnectFailed, ModelNotFound, ProviderError, UsageError
-from core.events import Delta, ModelChanged, Notice, Retrying
-from core.providers import CanPull, Endpoint, Options, Provider, PullProgress, Request, load_dialect
+from core.errors import ChatError, ConfigError, ConnectFailed, ModelNotFound, UsageError
+from core.providers import CanPull, Endpoint, Options, Provider, PullProgress, load_dialect
 from core.providers.hosts import Host, find_host
-from core.retry_handler import RetryConfig, stream_chat_with_retry
+from core.retry_handler import RetryConfig
 
 DEFAULT_PROVIDER = "ollama"
 
@@ -145,35 +144,6 @@ class Providers:
 async def resolve_target(target: Target, providers: Providers) -> Target:
     """The target with a model: its own, or the provider's default. Raises what asking the server raises."""
     return target if target.model else Target(target.provider, await providers.default_model(target.provider))
-
-
-async def respond_with_fallbacks(targets: Sequence[Target], providers: Providers, request: Request,
-                                 config: RetryConfig) -> AsyncGenerator[Delta | Retrying | ModelChanged | Notice, None]:
-    """Ask the first target, with retries; before any content has come, go on to the next one. A wrong request is not passed on."""
-    for number, target in enumerate(targets):
-        begun = False
-        try:
-            resolved = await resolve_target(target, providers)
-            asked = _for_model(request, resolved.model)
-            async with aclosing(stream_chat_with_retry(providers.open(target.provider).stream, asked, config)) as stream:
-                async for item in stream:
-                    begun = begun or not isinstance(item, Retrying)
-                    yield item
-            return
-        except ProviderError as error:
-            if begun or number + 1 == len(targets) or not may_fall_back(error):
-                raise
-            yield ModelChanged(str(target), str(targets[number + 1]), error.message)
-
-
-def may_fall_back(error: ProviderError) -> bool:
-    """A wrong key is told rather than hidden behind another model."""
-    return error.kind != "authentication"
-
-
-def _for_model(request: Request, model: str) -> Request:
-    from dataclasses import replace
-    return request if request.model == model else replace(request, model=model)
 
 
 def can_fetch(target: Target, providers: Providers) -> bool:

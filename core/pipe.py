@@ -12,7 +12,7 @@ from core.errors import ChatError, describe
 from core.events import Event, Failed, MessageAdded, Resuming, TextDelta, ToolRequested, message_dict, to_dict
 from core.interrupts import Interrupted, Interrupts, Terminated
 from core.messages import Message
-from core.terminal import FINISH_NOTES, Painter, Screen, describe_event
+from core.terminal import Painter, Screen, describe_event, finish_note
 
 INCOMPLETE = ("length", "content_filter", "truncated", "error", "interrupted")
 EXIT_INCOMPLETE = 3
@@ -95,8 +95,8 @@ def _write_event(event: Event, out: TextIO, err: TextIO) -> str:
         out.flush()
         return event.text
     notes = describe_event(event)
-    if isinstance(event, MessageAdded) and event.message.finish in FINISH_NOTES:
-        notes.append(FINISH_NOTES[event.message.finish])
+    if isinstance(event, MessageAdded) and event.message.role == "assistant" and finish_note(event.message):
+        notes.append(finish_note(event.message))
     for line in notes:
         err.write(line + "\n")
     return ""

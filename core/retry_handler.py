@@ -49,10 +49,33 @@ def next_delay(config: RetryConfig, attempt: int, error: ProviderError) -> float
     return error.retry_after if error.retry_after <= config.longest_wait else None
 
 
-async def stream_chat_with_retry(stream: Stream, request: Request, config: RetryConfig,
-                                 sleep: Sleep = asyncio.sleep) -> AsyncGenerator[Delta | Retrying, None]:
+class RetryBudget:
+    """Keeps retries from becoming a load of their own: a few are free, then one for every five requests.
+
+    Without it, a full outage multiplies the traffic by the number of attempts just when servers can bear it least.
+    """
+
+    def __init__(self, reserve: float = 4.0, share: float = 0.2) -> None:
+        self._left = self._most = reserve
+        self._share = share
+
+    def note_request(self) -> None:
+        self._left = min(self._most, self._left + self._share)
+
+    def take(self) -> bool:
+        """True when one more retry may be made; it is then spent."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+async def stream_chat_with_retry(stream: Stream, request: Request, config: RetryConfig, sleep: Sleep = asyncio.sleep, *,
+                                 budget: RetryBudget | None = None) -> AsyncGenerator[Delta | Retrying, None]:
     """Yield the deltas of the first attempt that begins to answer; every wait is announced before it starts."""
     attempt = 1
+    if budget is not None:
+        budget.note_request()
     while True:
         begun = False
         try:
@@ -63,7 +86,7 @@ async def stream_chat_with_retry(stream: Stream, request: Request, config: Retry
             return
         except ProviderError as error:
             delay = None if begun else next_delay(config, attempt, error)
-            if delay is None:
+            if delay is None or budget is not None and not budget.take():
                 raise
             attempt += 1
             yield Retrying(attempt, delay, error.message)

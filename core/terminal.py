@@ -13,9 +13,10 @@ from core.commands import Again, Leave, Outcome, Table, run_command
 from core.config import Settings, data_directory
 from core.conversation import Chat
 from core.errors import ChatError, ModelNotFound, StreamBroken, describe
-from core.events import (Event, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, ToolFinished,
-                         ToolRequested)
+from core.events import (Event, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
+                         ToolRequested, Waiting)
 from core.interrupts import Interrupted, Interrupts
+from core.joining import BROKEN, open_fence
 from core.messages import Message, user_message
 from core.model_manager import can_fetch, ensure_model_available
 from core.safe_text import safe_line, safe_text
@@ -81,6 +82,8 @@ class Painter:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
+        self._broken = ""     # the text of a reply that broke off and is being finished
+        self._waiting = False
         self._text: MarkdownStream | PlainStream | None = None
         self._thinking: ThinkingStream | None = None
 
@@ -94,14 +97,26 @@ class Painter:
                     if isinstance(event, MessageAdded) and event.message.role == "assistant":
                         last = event.message
         finally:
+            if self._waiting:
+                self._screen.write("\r\x1b[K")
             self.end()
         return last
 
     def show(self, event: Event) -> None:
+        if self._waiting and not isinstance(event, Waiting):
+            self._screen.write("\r\x1b[K")
+            self._waiting = False
         match event:
+            case Waiting(seconds, what):
+                self._wait(seconds, what)
+            case Resuming(reason):
+                self._screen.note(f"\u2014 {sentence(reason)} The answer goes on from there. \u2014")
             case TextDelta(text=text):
                 self._end_thinking()
-                self._text = self._text or self._screen.reply_stream()
+                if self._text is None:
+                    self._text = self._screen.reply_stream()
+                    fence = open_fence(self._broken)
+                    text = f"{fence}\n{text}" if fence else text
                 self._text.feed(text)
             case ThinkingDelta(text=text):
                 self._end_text()
@@ -109,12 +124,20 @@ class Painter:
                 self._thinking.feed(text)
             case MessageAdded(message):
                 self.end()
-                if message.finish in FINISH_NOTES:
-                    self._screen.note(FINISH_NOTES[message.finish])
+                self._broken = message.text if message.finish in BROKEN else ""
+                if message.role == "assistant" and finish_note(message):
+                    self._screen.note(finish_note(message))
             case _:
                 self.end()
                 for line in describe_event(event):
                     self._screen.note(line)
+
+    def _wait(self, seconds: float, what: str) -> None:
+        """One line that is written over; only where lines can be."""
+        if not self._screen.dumb:
+            line = f"{what or 'waiting'}, {seconds:.0f} s"[: self._screen.width() - 1]
+            self._screen.write(f"\r\x1b[K\x1b[2m{safe_line(line)}\x1b[0m" if self._screen.color else f"\r\x1b[K{safe_line(line)}")
+            self._waiting = True
 
     def end(self) -> None:
         """Close what is open: all of it is shown, and the cursor stands at the start of a line."""
@@ -132,13 +155,28 @@ class Painter:
             stream.finish()
 
 
+def sentence(reason: str) -> str:
+    """A reason, made safe, with a full stop."""
+    text = safe_line(reason, 200)
+    return text if text.endswith((".", "!", "?", "\u2026")) else f"{text}."
+
+
+def finish_note(message: Message) -> str:
+    """What to say under a reply that is not simply whole, or nothing."""
+    if message.finish == "stop" and not message.text.strip() and not message.tool_calls:
+        return "The model sent an empty answer."
+    return FINISH_NOTES.get(message.finish or "", "")
+
+
 def describe_event(event: Event) -> list[str]:
     """What happened beside the answer, in lines for a person; foreign text in them is made safe."""
     match event:
         case Retrying(attempt, delay, reason):
-            return [f"{safe_line(reason, 200)} Attempt {attempt} in {delay:.1f} s."]
+            return [f"{sentence(reason)} Attempt {attempt} in {delay:.1f} s."]
         case ModelChanged(old, new, reason):
-            return [f"{safe_line(reason, 200)} {safe_line(new)} answers instead of {safe_line(old)}."]
+            return [f"{sentence(reason)} {safe_line(new)} answers instead of {safe_line(old)}."]
+        case Resuming(reason):
+            return [f"{sentence(reason)} The answer goes on from there."]
         case Notice(text):
             return [safe_text(text)]
         case ToolRequested(call):
@@ -171,7 +209,8 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
                     return
                 show_outcome(chat, screen, interrupts, outcome)
             else:
-                take_turn(chat, screen, interrupts, user_message(line.removeprefix("/") if line.startswith("//") else line))
+                message = user_message(line.removeprefix("/") if line.startswith("//") else line)
+                take_turn(chat, screen, interrupts, chat.turn(message))
                 screen.write("\n")
         except Interrupted:
             screen.note("Stopped.")
@@ -185,23 +224,23 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             screen.line(text)
         case Table():
             show_table(screen, outcome)
-        case Again(message):
-            take_turn(chat, screen, interrupts, message)
+        case Again(go_on):
+            take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
 
 
-def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, message: Message | None) -> None:
-    """One turn, or (message None) another answer to the conversation as it stands."""
+def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncGenerator[Event, None]) -> None:
+    """Paint a turn; whatever ends it, the chat goes on."""
     try:
-        interrupts.run(Painter(screen).paint(chat.answer() if message is None else chat.turn(message)))
+        interrupts.run(Painter(screen).paint(events))
     except Interrupted:
         screen.note("Stopped. What came is kept; go on as you like.")
     except StreamBroken as error:
         screen.error(error)
-        screen.note("What came is kept. /retry asks again.")
+        screen.note("What came is kept. /continue goes on with it, /retry asks again.")
     except ModelNotFound as error:
         screen.error(error)
         if offer_to_fetch(chat, screen, interrupts):
-            take_turn(chat, screen, interrupts, None)
+            take_turn(chat, screen, interrupts, chat.answer())
 
 
 def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:

@@ -14,27 +14,29 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from core.errors import BadResponse, ProviderError, StreamBroken
-from core.events import (Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta,
-                         ToolCallDelta, ToolFinished, ToolRequested)
+from core.events import (Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,
+                         ToolCallDelta, ToolFinished, ToolRequested, Waiting)
+from core.joining import Joint, continuation, joined
 from core.messages import Extra, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Usage, tool_message
 from core.providers import Request
 
 # What answers a request: one provider, or retries and fallbacks around several. It may say what it is doing.
-Response = Delta | Retrying | ModelChanged | Notice
+Response = Delta | Waiting | Retrying | ModelChanged | Notice
 Respond = Callable[[Request], AsyncGenerator[Response, None]]
 RunTool = Callable[[ToolCall], Awaitable[ToolResult]]
 
 
-async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | None = None, *,
-                        model: str, rounds: int = 16) -> AsyncGenerator[Event, None]:
+async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | None = None, *, model: str, rounds: int = 16,
+                        resumes: int = 0, continued: Message | None = None) -> AsyncGenerator[Event, None]:
     """Yield what happens, ending with a MessageAdded. Raises a ChatError when no answer, or only a part of one, came.
 
     `model` is how the reply is signed (provider/model). `rounds` bounds how often tools are run; with 0, calls are
-    reported and the turn ends with them.
+    reported and the turn ends with them. A reply that breaks off is asked to go on up to `resumes` times. `continued`
+    is a broken reply at the end of the conversation that this turn is to finish.
     """
     for round_number in range(rounds + 1):
         reply: Message | None = None
-        async with aclosing(_ask(respond, request, model)) as events:
+        async with aclosing(_answer(respond, request, model, resumes, continued)) as events:
             async for event in events:
                 yield event
                 match event:
@@ -42,6 +44,8 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
                         model = new
                     case MessageAdded(message):
                         reply = message
+                        request = replace(request, messages=(*request.messages, message))
+        continued = None
         if reply is None or reply.finish != "tool_calls":
             return
         for call in reply.tool_calls:
@@ -49,40 +53,79 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
         if run_tool is None or rounds == 0:
             return
         if round_number == rounds:
-            results = tuple(ToolResult(call.id, call.name, "Not run: the limit of tool rounds is reached.", True)
-                            for call in reply.tool_calls)
-            yield MessageAdded(tool_message(results))
+            yield MessageAdded(_not_run(reply.tool_calls))
             yield Notice(f"The model has called tools {rounds} times in this turn; it was stopped (--tool-rounds sets the limit).")
             return
+        results: tuple[ToolResult, ...] = ()
         async with aclosing(_run_tools(reply.tool_calls, run_tool)) as finished:
-            results = ()
             async for done in finished:
                 yield done
                 results += (done.result,)
         answered = tool_message(in_call_order(reply.tool_calls, results))
         yield MessageAdded(answered)
-        request = replace(request, messages=(*request.messages, reply, answered))
+        request = replace(request, messages=(*request.messages, answered))
 
 
-async def _ask(respond: Respond, request: Request, model: str) -> AsyncGenerator[Event, None]:
-    """One call of the model: its events, then MessageAdded. A broken reply is added as far as it came; then the error goes on."""
+def _not_run(calls: Sequence[ToolCall]) -> Message:
+    reason = "Not run: the limit of tool rounds is reached."
+    return tool_message(tuple(ToolResult(call.id, call.name, reason, True) for call in calls))
+
+
+async def _answer(respond: Respond, request: Request, model: str, resumes: int,
+                  continued: Message | None) -> AsyncGenerator[Event, None]:
+    """One reply, in as many pieces as it takes."""
+    for resume in range(resumes + 1):
+        part: Message | None = None
+        try:
+            async with aclosing(_ask(respond, request, model, continued)) as events:
+                async for event in events:
+                    model = event.new if isinstance(event, ModelChanged) else model
+                    part = event.message if isinstance(event, MessageAdded) else part
+                    yield event
+            return
+        except ProviderError as error:
+            if part is None or not part.text or not can_resume(error) or resume == resumes:
+                raise
+            request = replace(request, messages=(*request.messages, part))
+            continued = part
+            yield Resuming(error.message)
+
+
+def can_resume(error: ProviderError) -> bool:
+    """Going on makes sense after a broken connection or a passing fault, not after a refusal."""
+    cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
+    return cause.retryable
+
+
+async def _ask(respond: Respond, request: Request, model: str, continued: Message | None) -> AsyncGenerator[Event, None]:
+    """One call of the model: its events, then MessageAdded. A broken reply is added as far as it came, then the error is raised."""
     reply = Reply()
+    joint = Joint(continued.text) if continued is not None else None
+    told = (continuation(continued),) if continued is not None else ()
+    asked = replace(request, messages=joined((*request.messages, *told)))
     try:
-        async with aclosing(respond(request)) as stream:
+        async with aclosing(respond(asked)) as stream:
             async for item in stream:
-                if isinstance(item, (Retrying, ModelChanged, Notice)):
+                if isinstance(item, (Waiting, Retrying, ModelChanged, Notice)):
                     model = item.new if isinstance(item, ModelChanged) else model
                     yield item
                     continue
-                reply.add(item)
-                if isinstance(item, (TextDelta, ThinkingDelta)):
-                    yield item
+                for delta in joint.fit(item) if joint else (item,):
+                    reply.add(delta)
+                    if isinstance(delta, (TextDelta, ThinkingDelta)):
+                        yield delta
         if reply.finish is None:
             raise StreamBroken("The answer ended without its end marker.")
     except ProviderError as error:
-        if reply.begun:
-            yield MessageAdded(reply.broken(model, finish_of(error)))
-        raise
+        for delta in joint.rest(broken=True) if joint else ():
+            reply.add(delta)
+            yield delta
+        if not reply.begun:
+            raise
+        yield MessageAdded(reply.broken(model, finish_of(error)))
+        if isinstance(error, StreamBroken):
+            raise
+        raise StreamBroken(error.message, error.hint, cause=error) from error
     message = reply.message(model)
     if message.usage is not None:
         yield message.usage

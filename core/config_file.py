@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,80 +11,172 @@ from core.config import BY_NAME, SETTINGS, Setting, check_value, parse_value
 from core.errors import ConfigError, UsageError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+DEEPEST = 20              # levels of a configuration; an anchor that holds itself has no end
 Values = dict[str, Any]
+Keys = tuple[str, ...]
+
+# What an entry under `providers:` (or `llm:`) may hold beside the settings of a model. The older names are the plans'.
+ENTRY_KINDS: Mapping[str, type] = {
+    "base_url": str, "dialect": str, "kind": str, "api_key": str, "key_variable": list, "model": str, "fallback": bool,
+    "api_version": str, "headers": dict, "options": dict, "quirks": dict, "models": dict,
+}
+ENTRY_SETTINGS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "response_format",
+                  "option", "connect_timeout", "idle_timeout")
+OLDER_NAMES: Mapping[str, str] = {
+    "default_model": "model", "api_key_env": "key_variable", "key_variables": "key_variable", "endpoint": "base_url",
+    "provider_options": "option", "context": "context_window", "timeout": "idle_timeout",
+}
+MODEL_KINDS: Mapping[str, type] = {
+    "tools": bool, "vision": bool, "thinking": bool, "system": bool, "temperature": bool, "streaming": bool,
+    "context_window": int, "output_limit": int, "input_price": float, "output_price": float, "cached_price": float,
+}
+KINDS = ("local", "cloud", "hybrid")
+_NOUNS: Mapping[type, str] = {str: "text", bool: "yes or no", int: "a whole number", float: "a number", dict: "a mapping",
+                              list: "a name or a list of names"}
 
 
-def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values, Values]:
-    """Return (settings by name, providers by name). Raises ConfigError naming file, line and key."""
+def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values, Values, Sequence[str]]:
+    """Return (settings by name, providers by name, notices). Raises ConfigError naming file, line and key."""
     document = _Document(path)
+    from core.config_migration import migrate
+    notices = migrate(document.path, document.mapping)
     values: Values = {}
     providers: Values = {}
+    legacy: Values = {}
     for key, value in document.mapping.items():
-        expanded = _expand(value, environment, document.place(key))
         if key in ("providers", "llm"):
-            providers = _check_providers(expanded, document, key)
+            providers |= _read_providers(value, document, key, environment)
             continue
-        row = BY_NAME.get(key.replace("-", "_"))
+        if key == "api_key" or key.endswith("_api_key"):
+            legacy[key] = value
+            continue
+        name = {"aliases": "alias", "system_prompt": "system", "provider_options": "option"}.get(key, key.replace("-", "_"))
+        row = BY_NAME.get(name)
         if row is None or not row.in_file:
-            raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.", _did_you_mean(key))
-        values[row.name] = _check(row, expanded, document.place(key))
-    return values, providers
+            raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.", _did_you_mean(key, _setting_names()))
+        values[row.name] = _check(row, _expand(value, environment, document.place(key)), document.place(key))
+    _add_legacy_keys(legacy, values, providers, document, environment)
+    _follow_order(values, providers, plan="llm" in document.mapping)
+    return values, providers, notices
+
+
+def _add_legacy_keys(legacy: Values, values: Values, providers: Values, document: _Document,
+                     environment: Mapping[str, str]) -> None:
+    """`api_key` and `claude_api_key` at the top of the older single-provider files."""
+    for key, value in legacy.items():
+        name = str(values.get("provider") or "openai") if key == "api_key" else key.removesuffix("_api_key")
+        _fill_entry(providers.setdefault(name, {}), "api_key", _typed(str, value, document.place(key), key), environment,
+                    document.place(key))
+
+
+def _follow_order(values: Values, providers: Values, *, plan: bool) -> None:
+    """Where entries say `fallback`, or under `llm:`, the first that is no fallback answers and the others stand in for it."""
+    spare = [name for name, entry in providers.items() if entry.get("fallback")]
+    first = next((name for name in providers if name not in spare), None)
+    if first is not None and (plan or spare) and "model" not in values:
+        values.setdefault("provider", first)
+    if spare and "model_fallbacks" not in values:
+        values["model_fallbacks"] = tuple(f"{name}/{providers[name].get('model', '')}" for name in spare)
 
 
 class _Document:
-    """The parsed file, remembering on which line each top-level key stands."""
+    """The parsed file, remembering on which line each key stands."""
 
     def __init__(self, path: str) -> None:
-        import yaml
         self.path = path
+        self.lines: dict[Keys, int] = {}
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            loaded = yaml.safe_load(text)
         except OSError as problem:
             raise ConfigError(f"The configuration {path} cannot be read: {problem.strerror}.",
                               "Mend its permissions, or name another file with --config.") from problem
         except UnicodeDecodeError as problem:
             raise ConfigError(f"The configuration {path} is not UTF-8 text (byte {problem.start}).",
                               "Save it as UTF-8.") from problem
+        loaded = self._parse(text)
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"The configuration {path} must hold `key: value` lines.")
+        self.mapping: dict[str, Any] = {str(key): value for key, value in loaded.items()}
+
+    def _parse(self, text: str) -> Any:
+        import yaml
+        if self.path.endswith(".json"):
+            text = text.replace("\t", " ")   # allowed in JSON between words, and nowhere else in it
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            loaded = loader.construct_document(node) if node is not None else {}
+            self._note_lines(node, (), 0)
+            return loaded if loaded is not None else {}
         except yaml.YAMLError as problem:
             mark = getattr(problem, "problem_mark", None)
             line = f" line {mark.line + 1}" if mark else ""
             what = getattr(problem, "problem", None) or "it is not YAML"
-            raise ConfigError(f"The configuration {path}{line} cannot be understood: {what}.", "Mend that line.") from problem
-        if loaded is None:
-            loaded = {}
-        if not isinstance(loaded, dict):
-            raise ConfigError(f"The configuration {path} must hold `key: value` lines.")
-        self.mapping: dict[str, Any] = {str(key): value for key, value in loaded.items()}
-        self.lines: dict[str, int] = {}
-        for key_node, _ in node.value if node is not None else ():
-            if key_node.value in self.lines:
-                raise ConfigError(f"{path} line {key_node.start_mark.line + 1}: {key_node.value!r} stands there a second time.",
-                                  f"The first is on line {self.lines[key_node.value]}; keep one of them.")
-            self.lines[key_node.value] = key_node.start_mark.line + 1
+            raise ConfigError(f"The configuration {self.path}{line} cannot be understood: {what}.", "Mend that line.") from problem
+        except RecursionError as problem:
+            raise ConfigError(f"The configuration {self.path} is nested too deeply.") from problem
+        finally:
+            loader.dispose()
 
-    def place(self, key: str) -> str:
-        return f"{self.path} line {self.lines.get(key, 1)}"
+    def _note_lines(self, node: Any, path: Keys, depth: int) -> None:
+        """Remember where keys stand; refuse one that stands there twice (PyYAML would keep the last without a word)."""
+        if depth > DEEPEST or node is None or node.id != "mapping":
+            return
+        for key_node, value_node in node.value:
+            here = (*path, str(key_node.value))
+            line = key_node.start_mark.line + 1
+            if here in self.lines and key_node.value != "<<":
+                raise ConfigError(f"{self.path} line {line}: {key_node.value!r} stands there a second time.",
+                                  f"The first is on line {self.lines[here]}; keep one of them.")
+            self.lines[here] = line
+            self._note_lines(value_node, here, depth + 1)
+
+    def place(self, *path: str) -> str:
+        """File and line of a key; of the nearest one above it when it came from elsewhere (an anchor)."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return f"{self.path} line {self.lines.get(path, 1)}"
+
+
+# ---- ${NAME}
+
+def missing_variable(value: Any, environment: Mapping[str, str]) -> str:
+    """The first variable without a default that a value needs and that is not set; empty when there is none."""
+    for text in _strings(value, 0):
+        for name, default in _VARIABLE.findall(text):
+            if not environment.get(name) and not default and f"${{{name}:-" not in text:
+                return str(name)
+    return ""
+
+
+def _strings(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth < DEEPEST and isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item, depth + 1)
 
 
 def _expand(value: Any, environment: Mapping[str, str], where: str) -> Any:
     """Fill in ${NAME} and ${NAME:-default}, after parsing, so that a value can never change the document."""
+    missing = missing_variable(value, environment)
+    if missing:
+        raise ConfigError(f"{where}: the environment variable {missing} is not set.", f"Set it, or write ${{{missing}:-default}}.")
+    return _filled(value, environment, 0)
+
+
+def _filled(value: Any, environment: Mapping[str, str], depth: int) -> Any:
     if isinstance(value, str):
-        def fill(match: re.Match[str]) -> str:
-            name, default = match.group(1), match.group(2)
-            found = environment.get(name) or default
-            if found is None:
-                raise ConfigError(f"{where}: the environment variable {name} is not set.",
-                                  f"Set it, or write ${{{name}:-default}}.")
-            return found
-        return _VARIABLE.sub(fill, value)
-    if isinstance(value, list):
-        return [_expand(item, environment, where) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _expand(item, environment, where) for key, item in value.items()}
+        return _VARIABLE.sub(lambda match: environment.get(match.group(1)) or match.group(2) or "", value)
+    if depth < DEEPEST and isinstance(value, list):
+        return [_filled(item, environment, depth + 1) for item in value]
+    if depth < DEEPEST and isinstance(value, dict):
+        return {str(key): _filled(item, environment, depth + 1) for key, item in value.items()}
     return value
 
+
+# ---- values
 
 def _check(row: Setting, value: Any, where: str) -> Any:
     """The file's value as the setting's type."""
@@ -109,13 +201,110 @@ def _check(row: Setting, value: Any, where: str) -> Any:
         raise ConfigError(problem.message, problem.hint) from problem
 
 
-def _check_providers(value: Any, document: _Document, key: str) -> Values:
-    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
+def _typed(kind: type, value: Any, where: str, key: str) -> Any:
+    """A value of a provider's entry, checked for its type."""
+    if kind is list and isinstance(value, str):
+        return [value]
+    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    good = isinstance(value, kind) or kind is float and isinstance(value, int)
+    if not good or kind in (int, float) and isinstance(value, bool):
+        raise ConfigError(f"{where}: {key} takes {_NOUNS[kind]}.")
+    return value
+
+
+# ---- providers
+
+def _read_providers(value: Any, document: _Document, key: str, environment: Mapping[str, str]) -> Values:
+    if not isinstance(value, dict):
         raise ConfigError(f"{document.place(key)}: {key} takes a mapping of provider names to their settings.")
-    return {str(name): dict(entry) for name, entry in value.items()}
+    found: Values = {}
+    for name, entry in value.items():
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{document.place(key, str(name))}: {name} takes a mapping, such as `base_url: https://...`.")
+        found[str(name)] = _read_entry(entry, document, (key, str(name)), environment)
+    return found
 
 
-def _did_you_mean(key: str) -> str:
+def _read_entry(entry: Mapping[Any, Any], document: _Document, path: Keys, environment: Mapping[str, str]) -> Values:
+    """One provider. A variable that is not set is an error only when the provider is used: `missing` says which and where."""
+    read: Values = {}
+    for written, value in entry.items():
+        place = document.place(*path, str(written))
+        name = str(written).replace("-", "_")
+        name = OLDER_NAMES.get(name, name)
+        if name in ENTRY_SETTINGS:
+            missing = missing_variable(value, environment)
+            checked = value if missing else _check(BY_NAME[name], _filled(value, environment, 0), place)
+        elif name == "models":
+            checked = _read_models(value, document, (*path, str(written)))
+        elif name in ENTRY_KINDS:
+            checked = _typed(ENTRY_KINDS[name], value, place, str(written))
+        else:
+            raise ConfigError(f"{place}: a provider has no setting {written!r}.",
+                              _did_you_mean(str(written), (*ENTRY_KINDS, *ENTRY_SETTINGS), "docs/configuration.md"))
+        if name == "kind" and checked not in KINDS:
+            raise ConfigError(f"{place}: kind cannot be {checked!r}.", f"It is one of: {', '.join(KINDS)}.")
+        _fill_entry(read, name, checked, environment, place)
+    return read
+
+
+def _fill_entry(entry: Values, name: str, value: Any, environment: Mapping[str, str], place: str) -> None:
+    missing = missing_variable(value, environment)
+    if missing:
+        entry.setdefault("missing", {})[name] = f"{place}: the environment variable {missing} is not set."
+    else:
+        entry[name] = _filled(value, environment, 0)
+
+
+def _read_models(value: Any, document: _Document, path: Keys) -> Values:
+    """What the person knows better of single models: capabilities and prices (dollars for a million tokens)."""
+    found: Values = {}
+    for model, facts in _typed(dict, value, document.place(*path), path[-1]).items():
+        here = (*path, str(model))
+        found[str(model)] = {}
+        for written, fact in _typed(dict, facts, document.place(*here), str(model)).items():
+            name = OLDER_NAMES.get(str(written), str(written))
+            place = document.place(*here, str(written))
+            if name not in MODEL_KINDS:
+                raise ConfigError(f"{place}: a model has no {written!r}.",
+                                  _did_you_mean(str(written), MODEL_KINDS, "docs/configuration.md"))
+            found[str(model)][name] = _typed(MODEL_KINDS[name], fact, place, str(written))
+    return found
+
+
+def _setting_names() -> list[str]:
+    return [row.name for row in SETTINGS if row.in_file]
+
+
+def _did_you_mean(key: str, names: Mapping[str, Any] | Sequence[str], page: str = "docs/settings.md") -> str:
     from difflib import get_close_matches
-    close = get_close_matches(key.replace("-", "_"), [row.name for row in SETTINGS if row.in_file], n=1)
-    return f"Did you mean {close[0]}?" if close else "docs/settings.md lists the settings."
+    close = get_close_matches(key.replace("-", "_"), list(names), n=1)
+    return f"Did you mean {close[0]}?" if close else f"{page} lists what there is."
+
+
+# ---- .env
+
+def read_env_file(path: str) -> dict[str, str]:
+    """NAME=value lines; `export`, quotes and # comments as in a shell. Nothing is expanded and nothing is run."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or 'it is not UTF-8 text'}.") from problem
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = _ENV_LINE.fullmatch(line)
+        if match is None:
+            raise ConfigError(f"{path} line {number} cannot be understood.", "Its lines are NAME=value.")
+        found[match.group(1)] = _env_value(match.group(2))
+    return found
+
+
+def _env_value(text: str) -> str:
+    if text[:1] in ("'", '"'):
+        inside, closed, _ = text[1:].partition(text[0])
+        return inside if closed else text
+    return re.split(r"\s#", text, maxsplit=1)[0].strip()

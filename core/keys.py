@@ -1,0 +1,127 @@
+"""Keys of providers: where they are found, how they are stored, and to which address each may be sent.
+
+A key comes from the environment, the configuration file, the user's 0600 file or the system's keyring. One that was
+stored goes to the origin that it was stored for, or to one that the user names for this provider himself; what only
+the environment says (a directory's own settings can set it) does not count as that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from core.config import config_directory
+from core.errors import ConfigError, UsageError
+
+FILE = "keys.json"
+SERVICE = "stream-chat"       # the name under which the system's keyring holds them
+SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+PORTS = {"http": 80, "https": 443}
+
+
+def key_file(environment: Mapping[str, str]) -> str:
+    return os.path.join(config_directory(environment), FILE)
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port: what a key is bound to. Empty for what is no URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}:{port}".lower() if parts.hostname else ""
+
+
+def stored_key(environment: Mapping[str, str], name: str) -> tuple[str, str] | None:
+    """The provider's key in the file or the keyring, and the origin that it is for (empty: not recorded)."""
+    entry = read_key_file(environment).get(name)
+    if entry is not None:
+        return entry
+    key = _keyring_key(name)
+    return (key, "") if key else None
+
+
+def read_key_file(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """{provider: (key, origin)}. Raises ConfigError for a file that others can read or that is not ours."""
+    path = key_file(environment)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return {}
+    except OSError as problem:
+        raise ConfigError(f"The keys in {path} cannot be read: {problem.strerror}.") from problem
+    with open(descriptor, encoding="utf-8") as file:
+        _check_mode(path, os.fstat(file.fileno()))
+        try:
+            loaded = json.load(file)
+            return {str(name): (str(entry["key"]), str(entry["origin"])) for name, entry in loaded.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise ConfigError(f"{path} is not a file of keys.", "Delete it, and store the keys again with --set-key.") from None
+
+
+def _check_mode(path: str, found: os.stat_result) -> None:
+    """Windows keeps a user's directory apart by itself."""
+    if os.name != "posix":
+        return
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(f"Others can read the keys in {path} (mode {stat.S_IMODE(found.st_mode):o}), so it is not used.",
+                          f"chmod 600 {path}\nIf others have an account here, replace the keys as well.")
+    if found.st_uid not in (os.getuid(), 0):
+        raise ConfigError(f"The keys in {path} belong to another user, so they are not used.")
+
+
+def store_key(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
+    """Write a key into the file, readable by its owner alone; returns the path. The file is replaced whole or not at all."""
+    key = key.strip()
+    if not key or any(character.isspace() or not character.isprintable() for character in key):
+        raise UsageError("That is no key: it is empty, or has spaces or control characters in it.")
+    known = {other: {"key": value, "origin": place} for other, (value, place) in read_key_file(environment).items()}
+    known[name] = {"key": key, "origin": origin}
+    path = key_file(environment)
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(known, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as problem:
+        raise ConfigError(f"The key cannot be stored in {path}: {problem.strerror}.") from problem
+    return path
+
+
+def _keyring_key(name: str) -> str | None:
+    """What the system's keyring holds for us, if the package is there and the keyring works (headless systems have none)."""
+    from importlib.util import find_spec
+    if find_spec("keyring") is None:
+        return None
+    try:
+        import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
+        found = keyring.get_password(SERVICE, name)
+    except Exception:  # a backend may raise anything; without it there is simply no key here
+        return None
+    return str(found).strip() or None if found else None
+
+
+def known_secrets(environment: Mapping[str, str], providers: Mapping[str, Any]) -> list[str]:
+    """All that looks like a secret in this run, longest first: for hiding it in a log."""
+    found = {value.strip() for name, value in environment.items() if name.upper().endswith(SECRET_ENDINGS)}
+    for entry in providers.values():
+        found |= {str(entry.get("api_key") or ""), *(str(value) for value in dict(entry.get("headers") or {}).values())}
+    try:
+        found |= {key for key, _ in read_key_file(environment).values()}
+    except ConfigError:
+        pass
+    return sorted((value for value in found if len(value) > 5), key=len, reverse=True)
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text

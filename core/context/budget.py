@@ -1,0 +1,84 @@
+"""The model's window, shared out: system prompt, tools, context, history, and a reserve for the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from core.errors import UsageError
+
+DEFAULT_WINDOW = 8_192       # of a model that nobody says anything of
+MOST_RESERVE = 8_192         # tokens kept for the answer when --max-tokens does not say
+MARGIN = 0.05                # of the window: estimates are not exact
+CONTEXT_SHARE = 0.75         # the most of what is free that context takes: a conversation needs room too
+SIGNS = {"system": "s", "tools": "t", "context": "c", "history": "h", "reserve": "r", "free": "."}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens. `window` is the allocated one; `reserve` is for the answer; the others are what is used.
+
+    `margin` is kept free because estimates are not exact; 0 when the provider counts.
+    """
+
+    window: int
+    reserve: int
+    system: int = 0
+    tools: int = 0
+    history: int = 0
+    context: int = 0
+    margin: int = 0
+
+    @property
+    def free(self) -> int:
+        """What nothing takes; negative when the request does not fit."""
+        return self.window - self.reserve - self.margin - self.system - self.tools - self.history - self.context
+
+    @property
+    def for_context(self) -> int:
+        """The most that context may take now. History keeps a quarter of the room, also when it is not used yet."""
+        room = self.window - self.reserve - self.margin - self.system - self.tools
+        return max(0, min(room - self.history, int(room * CONTEXT_SHARE)))
+
+    @property
+    def for_history(self) -> int:
+        """The most that the conversation may take beside the context that is in."""
+        return max(0, self.window - self.reserve - self.margin - self.system - self.tools - self.context)
+
+    def with_context(self, tokens: int) -> Budget:
+        return replace(self, context=tokens)
+
+    def shares(self) -> dict[str, int]:
+        """By name, in the order in which they are sent, with what is free; they add up to the window unless it is exceeded."""
+        used = {"system": self.system, "tools": self.tools, "context": self.context, "history": self.history}
+        return used | {"free": max(0, self.free + self.margin), "reserve": self.reserve}
+
+
+def plan_budget(window: int | None, *, max_tokens: int | None = None, system: int = 0, tools: int = 0, history: int = 0,
+                exact: bool = False) -> Budget:
+    """Share out a window of which the system prompt, the tools and the history have this size.
+
+    `exact` says that the numbers are counts. Raises UsageError when not even the system prompt and the tools fit.
+    """
+    whole = window or DEFAULT_WINDOW
+    reserve = min(max_tokens, whole // 2) if max_tokens else min(whole // 4, MOST_RESERVE)
+    budget = Budget(whole, reserve, system, tools, history, margin=0 if exact else int(whole * MARGIN))
+    if system + tools >= whole - reserve:
+        raise UsageError(f"The system prompt ({system:,} tokens) and the tools ({tools:,}) leave no room in a window of "
+                         f"{whole:,} tokens.",
+                         "Use fewer tools, a shorter --system, or a larger --num-ctx.")
+    return budget
+
+
+def budget_bar(budget: Budget, width: int = 60) -> str:
+    """The shares as one line of letters, with a line of numbers under it; every share that is not empty gets a cell."""
+    width = max(10, width)
+    shares = budget.shares()
+    total = max(budget.window, sum(shares.values()))
+    cells = {name: max(1, int(size * width / total)) if size else 0 for name, size in shares.items()}
+    spare = width - sum(cells.values())
+    biggest = max(cells, key=lambda name: (shares[name], name))
+    cells[biggest] = max(1, cells[biggest] + spare)
+    bar = "".join(SIGNS[name] * count for name, count in cells.items())
+    legend = ", ".join(f"{SIGNS[name]} {name} {size:,}" for name, size in shares.items() if size)
+    over = f"; {-budget.free - budget.margin:,} too many" if budget.free + budget.margin < 0 else ""
+    return f"[{bar}] {budget.window:,} tokens{over}\n{legend}"

@@ -1,0 +1,236 @@
+"""What of the loaded items goes into a prompt when not everything fits: whole files by relevance, then pieces of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from core.context.files import read_text
+from core.context.form import OPENING, Piece, whole_piece, write_piece
+from core.context.items import Fault, Item
+from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, join_pieces, name_score, split_pieces,
+                                  words_of)
+from core.context.sources import ContextError
+from core.token_estimate import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
+
+SCAN_BYTES = 48 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
+SCAN_FILES = 4_000
+SEARCHED_OF_ONE = 2 << 20  # of one file
+SMALLEST = 60              # tokens; with less room left nothing more is tried
+MOST_MISSES = 200          # files in a row that do not fit; then the room counts as full
+PIECE_SHARE = 0.34         # of the room that is left: the most that pieces of one item take
+STICKY = 0.3               # of the best score: what was in stays in unless something clearly better comes
+KEPT_CHARACTERS = 4 << 20  # of texts that are remembered between prompts
+
+
+@dataclass(slots=True)
+class Choice:
+    """What was chosen. `searched` and `by_name` say how many items were ranked by their text and by their name alone."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    images: list[Item] = field(default_factory=list)
+    left_out: list[Item] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    tokens: int = 0
+    searched: int = 0
+    by_name: int = 0
+    done: bool = False
+
+
+class Chooser:
+    """Chooses step by step: iterate over choose(), which yields between files so that it can be watched and stopped."""
+
+    def __init__(self, estimator: TokenEstimator, model: str = "") -> None:
+        self.estimator = estimator
+        self.model = model
+        self._texts: dict[str, tuple[int, str]] = {}
+
+    def choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *, vision: bool = True) -> Iterator[int]:
+        """Fill `choice`; yields the number of items looked at so far."""
+        choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
+        texts = [item for item in items if item.kind != "image"]
+        yield from self._take_images(items, room, choice, vision=vision)
+        previous = {item.name for item in texts if item.included}
+        if self._may_fit(texts, room - choice.tokens):
+            yield from self._take_all(texts, room, choice)
+        if not choice.done:
+            words = words_of(question)
+            order: list[Item] = []
+            yield from self._rank(texts, words, previous, choice, order)
+            yield from self._take(order, words, room, choice)
+        self._forget(choice)
+        choice.done = True
+
+    def _take_images(self, items: Sequence[Item], room: int, choice: Choice, *, vision: bool) -> Iterator[int]:
+        for item in items:
+            if item.kind != "image":
+                continue
+            item.tokens, item.included = IMAGE_TOKENS, ""
+            if not vision:
+                choice.faults.append(Fault(item.name, "this model sees no pictures"))
+            elif choice.tokens + item.tokens > room:
+                choice.left_out.append(item)
+            else:
+                item.included = "whole"
+                choice.images.append(item)
+                choice.tokens += item.tokens
+            yield len(choice.images)
+
+    def _may_fit(self, items: Sequence[Item], room: int) -> bool:
+        return sum(item.tokens or bytes_to_tokens(item.size) for item in items) <= room * 1.5
+
+    def _take_all(self, items: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
+        """Take everything, if it fits as it is."""
+        pieces: list[Piece] = []
+        faults: list[Fault] = []
+        used = choice.tokens
+        for number, item in enumerate(items, 1):
+            piece = self._whole(item, faults)
+            if piece is not None:
+                pieces.append(piece)
+                used += item.tokens
+            if used > room:
+                return
+            yield number
+        names = {piece.name for piece in pieces}
+        for item in items:
+            item.included = "whole" if item.name in names else ""
+        choice.pieces, choice.tokens, choice.searched, choice.done = pieces, used, len(pieces), True
+        choice.faults += faults
+
+    def _whole(self, item: Item, faults: list[Fault]) -> Piece | None:
+        """The whole item as a piece with its tokens counted, or a fault and None."""
+        try:
+            text = self._text(item)
+        except ContextError as problem:
+            faults.append(Fault(item.name, problem.message.removeprefix(f"{item.name}: ")))
+            item.included = ""
+            return None
+        piece = whole_piece(item.name, item.kind, text, item.note)
+        item.tokens = self.estimator.text(write_piece(piece), self.model)
+        return piece
+
+    def _text(self, item: Item) -> str:
+        if item.text is not None:
+            return item.text
+        import os
+        try:
+            stamp = os.stat(item.path).st_mtime_ns
+        except OSError:
+            stamp = -1
+        kept = self._texts.get(item.name)
+        if kept is not None and kept[0] == stamp:
+            return kept[1]
+        text = read_text(item)
+        self._texts[item.name] = (item.stamp, text)
+        return text
+
+    def _forget(self, choice: Choice) -> None:
+        """Keep only the texts that are in the prompt, and not more than some megabytes of them."""
+        names = {piece.name for piece in choice.pieces}
+        left = KEPT_CHARACTERS
+        for name in list(self._texts):
+            left -= len(self._texts[name][1])
+            if name not in names or left < 0:
+                del self._texts[name]
+
+    def _rank(self, items: Sequence[Item], words: list[str], previous: set[str], choice: Choice,
+              order: list[Item]) -> Iterator[int]:
+        """Order the items by what they have to do with the question. Those that look likely by name are searched first."""
+        named = {item.name: name_score(item.name, words) for item in items}
+        likely = sorted(items, key=lambda item: (not item.named, -named[item.name], *_prior(item)))
+        wanted = as_bytes(words)
+        searched: list[Item] = []
+        counted: list[Counted] = []
+        left = SCAN_BYTES if words else 0
+        for number, item in enumerate(likely):
+            if left <= 0 or len(searched) >= SCAN_FILES:
+                break
+            data = self._sample(item)
+            left -= len(data) + 4_096
+            searched.append(item)
+            counted.append(Counted(count_words(data, wanted), len(data) or 1))
+            yield number
+        scores = dict.fromkeys((item.name for item in items), 0.0)
+        scores.update(zip((item.name for item in searched), bm25(counted, len(words)), strict=True))
+        bonus = STICKY * max(scores.values(), default=0.0)
+        for item in items:
+            scores[item.name] += named[item.name] + (bonus if item.name in previous else 0.0)
+        choice.searched, choice.by_name = len(searched), len(items) - len(searched)
+        order += sorted(items, key=lambda item: (-scores[item.name], not item.named, *_prior(item)))
+
+    def _sample(self, item: Item) -> bytes:
+        """The beginning of an item as bytes, to be searched; nothing when it cannot be read (that is told when it is taken)."""
+        if item.text is not None:
+            return item.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass")
+        if item.kind == "document":
+            faults: list[Fault] = []
+            piece = self._whole(item, faults)
+            return piece.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass") if piece else b""
+        try:
+            with open(item.path, "rb", buffering=0) as file:
+                data = file.read(SEARCHED_OF_ONE)
+        except OSError:
+            return b""
+        return b"" if b"\0" in data[:1_024] else data
+
+    def _take(self, order: Sequence[Item], words: list[str], room: int, choice: Choice) -> Iterator[int]:
+        misses = 0
+        for number, item in enumerate(order):
+            item.included = ""
+            left = room - choice.tokens
+            if left < SMALLEST or misses >= MOST_MISSES:
+                choice.left_out.append(item)
+                continue
+            if not self._take_one(item, words, left, choice):
+                misses += 1
+            else:
+                misses = 0
+            yield number
+
+    def _take_one(self, item: Item, words: list[str], left: int, choice: Choice) -> bool:
+        """Take the item whole if it fits, else its best pieces; say whether anything of it was taken."""
+        if bytes_to_tokens(item.size) > left * 3 and not name_score(item.name, words) and not item.named and item.text is None:
+            choice.left_out.append(item)
+            return False
+        piece = self._whole(item, choice.faults)
+        if piece is None:
+            return False
+        if item.tokens <= left:
+            item.included = "whole"
+            choice.pieces.append(piece)
+            choice.tokens += item.tokens
+            return True
+        taken = self._best_of(piece, words, left, named=item.named)
+        if not taken:
+            choice.left_out.append(item)
+            return False
+        item.included = "pieces"
+        choice.pieces += taken
+        choice.tokens += sum(self._cost(part) for part in taken)
+        return True
+
+    def _best_of(self, piece: Piece, words: list[str], left: int, *, named: bool) -> list[Piece]:
+        """The best pieces that fit; of something that the person named, its beginning when no word occurs in it."""
+        pieces = split_pieces(piece.name, piece.kind, piece.text)
+        ordered = best_pieces(pieces, words) or (pieces if named else [])
+        room = left if named else max(SMALLEST * 4, int(left * PIECE_SHARE))
+        taken: list[Piece] = []
+        used = 0
+        for part in ordered:
+            cost = self._cost(part)
+            if used + cost <= min(room, left):
+                taken.append(part)
+                used += cost
+            elif used > room * 0.8:
+                break
+        return join_pieces(taken)
+
+    def _cost(self, piece: Piece) -> int:
+        return self.estimator.text(write_piece(piece), self.model) + 1
+
+
+def _prior(item: Item) -> tuple[bool, int, str]:
+    """What is read first when the question says nothing: README, then what lies near the top."""
+    base = item.name.rsplit("/", 1)[-1].lower()
+    return (not base.startswith("readme"), item.name.count("/"), item.name)

@@ -1,0 +1,72 @@
+"""What a command prints, as context: run once, when the person has agreed, with an end to its time and its output."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import IO
+
+from core.context.items import Fault, Found, Item
+from core.context.sources import Source
+
+MOST_SECONDS = 30.0
+MOST_BYTES = 4 << 20
+
+
+def run_command(source: Source, root: str, stop: threading.Event) -> Iterator[Found]:
+    """Run the command line in a shell in `root`, without input; both of its outputs count."""
+    try:
+        process = subprocess.Popen(source.target, shell=True, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+    except OSError as problem:
+        yield Fault(source.name, f"cannot be run: {problem.strerror}")
+        return
+    watched = threading.Thread(target=_watch, args=(process, stop), daemon=True)
+    watched.start()
+    assert process.stdout is not None
+    data, cut = _read(process.stdout)
+    if cut:
+        _end(process)
+    code = process.wait()
+    yield _found(source, data, code, cut=cut)
+
+
+def _read(stream: IO[bytes]) -> tuple[bytes, bool]:
+    with stream:
+        data = stream.read(MOST_BYTES + 1)
+    return data[:MOST_BYTES], len(data) > MOST_BYTES
+
+
+def _found(source: Source, data: bytes, code: int, *, cut: bool) -> Found:
+    text = data.decode("utf-8", "replace")
+    if code < 0 and not cut:
+        return Fault(source.name, f"was stopped after {MOST_SECONDS:g} s or less")
+    if not text.strip():
+        return Fault(source.name, "printed nothing" if code == 0 else f"printed nothing and ended with {code}")
+    notes = [f"ended with {code}"] if code and not cut else []
+    notes += [f"only the first {MOST_BYTES >> 20} MB of its output were read"] if cut else []
+    return Item(source.name, "command", source.name, len(data), text=text, named=True, note="; ".join(notes))
+
+
+def _watch(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
+    """End the command when its time is over or nobody waits for it any more."""
+    end = time.monotonic() + MOST_SECONDS
+    while process.poll() is None:
+        if stop.wait(0.05) or time.monotonic() > end:
+            _end(process)
+            return
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the command with all that it started."""
+    try:
+        if os.name == "nt":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass   # it has ended by itself

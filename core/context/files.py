@@ -1,0 +1,258 @@
+"""Files as context: finding them in folders by the rules of .gitignore, and reading them whatever their encoding."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from core.context.items import Aside, Fault, Found, Item
+from core.context.sources import ContextError, Source
+from core.tools.guards_files import SECRET
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+MOST_BYTES = 16 << 20      # of one file; the rest is left out and that is said
+HEAD = 8_192               # bytes that tell text from other things
+IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
+DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
+BINARY = frozenset(
+    ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz .heic .ico .iso .jar .lib .m4a "
+    ".mkv .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet .pkl .ppt .pt .pth .pyc .pyd .pyo .rar .safetensors .so "
+    ".sqlite .sqlite3 .tar .tgz .tif .tiff .ttf .wasm .wav .webm .whl .woff .woff2 .xls .xz .zip .zst".split())
+GENERATED = re.compile(r"(package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|.*\.lock|.*\.min\.(js|css)|.*\.map|go\.sum"
+                       r"|.*_pb2(_grpc)?\.pyi?|.*\.pb\.go)", re.IGNORECASE)
+GENERATED_FOLDERS = frozenset({"node_modules", "__pycache__", "site-packages", "bower_components"})
+
+
+class Rules(NamedTuple):
+    """One .gitignore: the folder it stands in, a quick test for most names, and the real one."""
+
+    top: int                       # length of its folder's path, with the separator
+    quick: re.Pattern[str]
+    spec: GitIgnoreSpec
+
+
+def load_files(source: Source, grep: Sequence[str] = (), root: str = "") -> Iterator[Found]:
+    """What a file, folder or glob gives; names are relative to `root`."""
+    root = os.path.abspath(root)
+    target = os.path.normpath(os.path.join(root, source.target))
+    try:
+        if source.kind == "directory":
+            yield from walk(target, source, grep, root)
+        elif source.kind == "glob":
+            yield from _load_glob(target, source, grep, root)
+        else:
+            yield from _load_named(target, source, root)
+    except OSError as problem:
+        yield Fault(source.name, why(problem))
+
+
+def why(problem: OSError) -> str:
+    """The reason in words, without the path."""
+    words = {FileNotFoundError: "there is no such file", PermissionError: "permission denied"}
+    text = words.get(type(problem)) or problem.strerror or str(problem)
+    return text[:1].lower() + text[1:]
+
+
+def _load_named(path: str, source: Source, root: str) -> Iterator[Found]:
+    """A file that the person named: no rule leaves it out, but it has to be a file."""
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        yield Fault(source.name, "is a folder")
+    elif not stat.S_ISREG(found.st_mode):
+        yield Fault(source.name, "is a device, a pipe or a socket, not a file")
+    elif not os.access(path, os.R_OK):
+        yield Fault(source.name, "permission denied")
+    else:
+        yield file_item(path, source, found, root, named=True)
+
+
+def _load_glob(pattern: str, source: Source, grep: Sequence[str], root: str) -> Iterator[Found]:
+    none = True
+    for path in sorted(glob.iglob(pattern, recursive=True)):
+        if os.path.isfile(path) and wanted(os.path.relpath(path, root), grep):
+            none = False
+            yield from _load_named(path, Source("file", os.path.relpath(path, root), path), root)
+    if none:
+        yield Fault(source.name, "matches no file")
+
+
+def file_item(path: str, source: Source, found: os.stat_result, root: str, *, named: bool = False) -> Item:
+    ending = os.path.splitext(path)[1].lower()
+    kind = "image" if ending in IMAGES else "document" if ending in DOCUMENTS else "file"
+    return Item(_relative(path, root), kind, source.name,  # type: ignore[arg-type]  # one of the three literals above
+                found.st_size, path, found.st_mtime_ns, named=named)
+
+
+def _relative(path: str, root: str) -> str:
+    prefix = root.rstrip(os.sep) + os.sep
+    path = os.path.normpath(path)
+    return (path[len(prefix):] if path.startswith(prefix) else path).replace(os.sep, "/")
+
+
+def wanted(name: str, grep: Sequence[str]) -> bool:
+    """Whether --context-grep lets a file in: by ending (py, .py), by name or path pattern (*.md, docs/**)."""
+    if not grep:
+        return True
+    base = name.rsplit("/", 1)[-1]
+    for rule in grep:
+        if re.search(r"[*?\[/]", rule):
+            if fnmatch.fnmatch(base, rule) or fnmatch.fnmatch(name, rule):
+                return True
+        elif base == rule or base.lower().endswith("." + rule.lstrip(".").lower()):
+            return True
+    return False
+
+
+# ---- folders
+
+def walk(top: str, source: Source, grep: Sequence[str], root: str) -> Iterator[Found]:
+    """The files below a folder (absolute path), in order of name. Links are not followed, so a cycle cannot be walked."""
+    if not os.access(top, os.R_OK | os.X_OK):
+        yield Fault(source.name, "permission denied")
+        return
+    yield from _walk(top, _outer_rules(top), source, grep, root)
+
+
+def _walk(folder: str, rules: tuple[Rules, ...], source: Source, grep: Sequence[str], root: str) -> Iterator[Found]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as problem:
+        yield Fault(_relative(folder, root), why(problem))
+        return
+    if any(entry.name == ".gitignore" for entry in entries):
+        rules = _with_rules(rules, folder)
+    for entry in entries:
+        reason = _left_aside(entry, rules, grep, root)
+        if reason:
+            yield Aside(reason)
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, rules, source, grep, root)
+        else:
+            try:
+                yield file_item(entry.path, source, entry.stat(follow_symlinks=False), root)
+            except OSError as problem:   # gone since it was listed
+                yield Fault(_relative(entry.path, root), why(problem))
+
+
+def _left_aside(entry: os.DirEntry[str], rules: tuple[Rules, ...], grep: Sequence[str], root: str) -> str:
+    """The rule that leaves an entry out, or nothing."""
+    name = entry.name
+    if name[0] == ".":
+        return "hidden"
+    if entry.is_symlink():
+        return "links"
+    folder = entry.is_dir(follow_symlinks=False)
+    if folder:
+        if name in GENERATED_FOLDERS:
+            return "generated"
+    elif not entry.is_file(follow_symlinks=False):
+        return "special"
+    elif os.path.splitext(name)[1].lower() in BINARY:
+        return "binary"
+    elif GENERATED.fullmatch(name):
+        return "generated"
+    elif SECRET.fullmatch(name):
+        return "secret"
+    elif grep and not wanted(_relative(entry.path, root), grep):
+        return "not asked for"
+    return "ignored" if rules and _is_ignored(entry.path, folder, rules) else ""
+
+
+def _is_ignored(path: str, folder: bool, rules: tuple[Rules, ...]) -> bool:
+    """The nearest .gitignore that says anything decides."""
+    for top, quick, spec in reversed(rules):
+        name = path[top:] + "/" if folder else path[top:]
+        if quick.match(name):
+            said = spec.check_file(name).include
+            if said is not None:
+                return said
+    return False
+
+
+def _with_rules(rules: tuple[Rules, ...], folder: str) -> tuple[Rules, ...]:
+    """The rules with those of this folder's .gitignore."""
+    try:
+        with open(os.path.join(folder, ".gitignore"), encoding="utf-8", errors="replace") as file:
+            lines = file.read(1 << 20).splitlines()
+    except OSError:
+        return rules
+    from pathspec import GitIgnoreSpec
+    try:
+        spec = GitIgnoreSpec.from_lines(lines)
+    except ValueError:
+        spec = GitIgnoreSpec.from_lines([line for line in lines if _is_pattern(line)])
+    sources = [pattern.regex.pattern for pattern in spec.patterns if pattern.regex is not None]
+    if not sources:
+        return rules
+    # One regular expression over all patterns rejects most names in a microsecond; the few others ask the library.
+    joined = "|".join(f"(?:{re.sub(r'[(][?]P<[^>]*>', '(?:', text)})" for text in sources)
+    return (*rules, Rules(len(folder.rstrip(os.sep)) + 1, re.compile(joined), spec))
+
+
+def _is_pattern(line: str) -> bool:
+    from pathspec import GitIgnoreSpec
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
+
+
+def _outer_rules(top: str) -> tuple[Rules, ...]:
+    """The rules of the folders above, up to the top of the repository; none outside of one."""
+    above: list[str] = []
+    folder = top
+    while not os.path.lexists(os.path.join(folder, ".git")):
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return ()
+        folder = parent
+        above.append(folder)
+    rules: tuple[Rules, ...] = ()
+    for folder in reversed(above):
+        rules = _with_rules(rules, folder)
+    return rules
+
+
+# ---- reading
+
+def read_text(item: Item) -> str:
+    """The text of a file now. Raises ContextError for one that is no text or cannot be read; notes what was cut."""
+    try:
+        with open(item.path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+            status = os.fstat(file.fileno())
+    except OSError as problem:
+        raise ContextError(f"{item.name}: {why(problem)}") from problem
+    item.stamp, item.size = status.st_mtime_ns, status.st_size
+    item.note = f"only its first {MOST_BYTES >> 20} MB were read" if len(data) > MOST_BYTES else ""
+    if item.kind == "document":
+        from core.context.documents import document_text
+        return document_text(item, data)
+    return decode(data[:MOST_BYTES], item.name)
+
+
+def decode(data: bytes, name: str) -> str:
+    """Bytes as text: by byte order mark, as UTF-8, else by what charset-normalizer finds. Raises ContextError for binary data."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    if b"\0" in data[:HEAD]:
+        raise ContextError(f"{name}: holds binary data, not text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        if problem.start > len(data) - 4:   # cut in the middle of a character
+            return data.decode("utf-8-sig", "ignore")
+    from charset_normalizer import from_bytes
+    best = from_bytes(data[:65_536]).best()
+    if best is None:
+        raise ContextError(f"{name}: is no text in any encoding that is known")
+    return data.decode(best.encoding, "replace")

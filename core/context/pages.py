@@ -1,0 +1,30 @@
+"""Pages of the web as context, fetched through the guard that the tools use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from core.context.items import Fault, Found, Item
+from core.context.sources import Source
+from core.errors import ToolError
+from core.tool_executor import ToolContext
+
+
+def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:
+    """The readable text of one page. The person named the address, so it may be a local one; redirects to others may not."""
+    from core.tools.fetch_url import MOST_BYTES, as_readable, download
+    from core.tools.guards_net import parse_url
+    try:
+        url = parse_url(source.target)
+        final, kind, body, cut = download(ToolContext(stop=stop), url, local=frozenset({url.place}))
+        title, text = as_readable(body, kind)
+    except ToolError as problem:
+        yield Fault(source.name, problem.message)
+        return
+    if not text.strip():
+        yield Fault(source.name, "has no text")
+        return
+    shown = "\n".join([*([f"Title: {title}"] if title else []), text])
+    note = f"only its first {MOST_BYTES >> 20} MB were read" if cut else ""
+    yield Item(str(final), "page", source.name, len(shown.encode()), text=shown, named=True, note=note)

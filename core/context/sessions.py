@@ -1,0 +1,103 @@
+"""Earlier chats as context: the newest ones, one by its ID, or those in which words occur."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from core.context.items import Fault, Found, Item
+from core.context.sources import Source
+from core.errors import SessionNotFound, StoreError
+from db import SessionRow, Store, StoredMessage
+
+MOST_SESSIONS = 100       # of `db` alone, the newest
+MOST_FOUND = 60           # messages that a search takes, the newest
+AROUND = 1                # messages before and after one that was found
+MOST_RESULT = 2_000       # characters of a tool's result: it can be read again
+
+
+def load_sessions(source: Source, store: Store | None, current: str = "") -> Iterator[Found]:
+    """The sessions that a source names, without the one that is going on."""
+    if store is None:
+        yield Fault(source.name, "sessions are not saved in this run (--no-save)")
+        return
+    try:
+        if source.kind == "sessions":
+            yield from _newest(source, store, current)
+        elif source.words:
+            yield from _with_words(source, store, current)
+        else:
+            yield from _one(source, store, current)
+    except (StoreError, SessionNotFound) as problem:
+        yield Fault(source.name, problem.message)
+
+
+def _newest(source: Source, store: Store, current: str) -> Iterator[Found]:
+    rows = [row for row in store.sessions(MOST_SESSIONS + 2) if row.id != current]
+    if not rows:
+        yield Fault(source.name, "there are no earlier sessions")
+    for row in rows[:MOST_SESSIONS]:
+        yield from _session_item(source, row, store.load_messages(row.id), named=False)
+    if len(rows) > MOST_SESSIONS:
+        yield Fault(source.name, f'only the newest {MOST_SESSIONS} sessions are in; db:"words" searches them all')
+
+
+def _one(source: Source, store: Store, current: str) -> Iterator[Found]:
+    """By ID; what is no ID is searched for, because a shell takes the quotes of db:"words" away."""
+    try:
+        row = store.find_session(source.target)
+    except SessionNotFound as problem:
+        found = list(_with_words(source, store, current))
+        yield from found if any(isinstance(entry, Item) for entry in found) else [Fault(source.name, problem.message)]
+        return
+    yield from _session_item(source, row, store.load_messages(row.id), named=True)
+
+
+def _session_item(source: Source, row: SessionRow, stored: Sequence[StoredMessage], *, named: bool) -> Iterator[Found]:
+    text = "\n\n".join(filter(None, map(_written, stored)))
+    if text:
+        yield _item(source, row.id, row.title, row.updated, text, named=named)
+    elif named:
+        yield Fault(source.name, "has no messages")
+
+
+def _item(source: Source, identity: str, title: str, when: float, text: str, *, named: bool) -> Item:
+    head = f"Session {identity}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(when))}: {title}\n\n"
+    return Item(f"session {identity}", "session", source.name, len(text), text=head + text, named=named)
+
+
+def _written(stored: StoredMessage) -> str:
+    """A message as lines of a protocol; empty for one without words."""
+    message = stored.message
+    words = [message.text] if message.text.strip() else []
+    words += [f"[{call.name} was called]" for call in message.tool_calls]
+    words += [f"[{result.name}] {result.content[:MOST_RESULT]}" for result in message.tool_results]
+    return f"{message.role}: " + "\n".join(words) if words else ""
+
+
+def _with_words(source: Source, store: Store, current: str) -> Iterator[Found]:
+    """The messages that hold all words, with those around them, session by session, the newest first."""
+    found: dict[str, list[int]] = {}
+    for session, message in store.find_messages(source.target, MOST_FOUND):
+        if session != current:
+            found.setdefault(session, []).append(message)
+    if not found:
+        yield Fault(source.name, "no earlier message has these words")
+    for session, messages in found.items():
+        row = store.find_session(session)
+        parts = _around(store.load_messages(session), set(messages))
+        yield _item(source, row.id, row.title, row.updated, "\n\n".join(parts), named=True)
+
+
+def _around(stored: Sequence[StoredMessage], wanted: set[int]) -> Iterator[str]:
+    """What was found, with the message before and after it; ... stands where something is left out."""
+    places = [place for place, entry in enumerate(stored) if entry.id in wanted]
+    shown = sorted({near for place in places for near in range(place - AROUND, place + AROUND + 1) if 0 <= near < len(stored)})
+    last = -1
+    for place in shown:
+        if place != last + 1:
+            yield "..."
+        yield _written(stored[place])
+        last = place
+    if last + 1 < len(stored):
+        yield "..."

@@ -1,0 +1,201 @@
+"""What a person can name as context, read from one line of text: files, folders, pages, databases, chats, commands."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from core.errors import UsageError
+
+Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "session", "sql", "command"]
+MOST_COMPLETIONS = 200
+TAKES_THE_REST = re.compile(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
+# `@` at the start or after a space or a bracket: an address such as me@example.org is none.
+MENTION = re.compile(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]+)\"|([^\s\"'`]+))")
+
+
+class ContextError(UsageError):
+    """Nothing could be loaded that was asked for, or a source is written wrongly."""
+
+    kind = "context"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One thing named by the person. `name` is what they wrote; `target` the path, address, command, ID or words.
+
+    `query` and `table` belong to databases; `words` says that the target of a session source is a search.
+    """
+
+    kind: Kind
+    name: str
+    target: str = ""
+    query: str = ""
+    table: str = ""
+    words: bool = False
+
+
+def parse_context_arg(text: str) -> list[Source]:
+    """Read one --context argument: sources with commas between them. Raises ContextError for one that cannot be read.
+
+    A comma inside quotes does not split, nor one in the name of a file that exists; a command (!...) and an SQL query
+    take the rest of the argument, commas and all.
+    """
+    if text.strip() and os.path.lexists(text.strip()):
+        return [parse_source(text.strip())]
+    return [parse_source(part) for part in split_sources(text)]
+
+
+def split_sources(text: str) -> list[str]:
+    parts, rest = [], text.strip()
+    while rest:
+        if TAKES_THE_REST.match(rest):
+            end = len(rest)
+        else:
+            end = _next_comma(rest)
+        parts.append(rest[:end].strip())
+        rest = rest[end + 1:].strip()
+    return [part for part in parts if part]
+
+
+def _next_comma(text: str) -> int:
+    quote = ""
+    for place, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character == '"' or character == "'" and (place == 0 or text[place - 1] in ":, "):
+            quote = character
+        elif character == ",":
+            return place
+    return len(text)
+
+
+def parse_source(text: str) -> Source:
+    """Read a single source."""
+    if text == "-":
+        return Source("stdin", "-")
+    if text.startswith("!"):
+        command = text[1:].strip()
+        if not command:
+            raise ContextError("! needs a command after it.", "Example: --context '!git diff'")
+        return Source("command", text, command)
+    if text == "db":
+        return Source("sessions", "db")
+    if text.startswith("db:") and not os.path.lexists(text):
+        return _session_source(text)
+    scheme, separator, _ = text.partition("://")
+    if separator and re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
+        return _url_source(text, scheme.lower())
+    return _path_source(_unquoted(text))
+
+
+def _session_source(text: str) -> Source:
+    wanted = text[3:].strip()
+    bare = _unquoted(wanted)
+    if not bare.strip():
+        raise ContextError(f"{text} names no session and no words.", 'Write db, db:ID or db:"words".')
+    return Source("session", text, bare, words=bare != wanted or " " in bare)
+
+
+def _url_source(text: str, scheme: str) -> Source:
+    if scheme in ("http", "https"):
+        return Source("page", text, text)
+    if scheme == "file":
+        return _path_source(urlsplit(text).path)
+    base, _, parameters = text.partition("?")
+    given = dict(parse_qsl(parameters.partition("query=")[0], keep_blank_values=True))
+    query = _query_of(parameters)
+    table = given.pop("table", "") or (dict(parse_qsl(parameters)).get("table", "") if not query else "")
+    if not query and not table:
+        raise ContextError(f"{hide_password(base)} needs to be told what to read.", "Add ?table=NAME or ?query=SELECT ...")
+    kept = "&".join(f"{name}={value}" for name, value in given.items())
+    return Source("sql", hide_password(text), base + (f"?{kept}" if kept else ""), query, table)
+
+
+def _query_of(parameters: str) -> str:
+    """The query is the last parameter and goes to the end: & + and % are signs of SQL. %20 and + are read where no space is."""
+    from urllib.parse import unquote, unquote_plus
+    found = re.search(r"(?:^|&)query=(.*)", parameters, re.S | re.I)
+    if not found:
+        return ""
+    query = found[1]
+    return query if re.search(r"\s", query) else unquote_plus(query) if "%" not in query else unquote(query.replace("+", " "))
+
+
+def hide_password(url: str) -> str:
+    """The address without its password, fit to be shown."""
+    return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", url)
+
+
+def _path_source(text: str) -> Source:
+    path = os.path.expanduser(text)
+    if os.path.isdir(path):
+        return Source("directory", text, path)
+    if re.search(r"[*?\[]", path) and not os.path.lexists(path):
+        return Source("glob", text, path)
+    return Source("file", text, path)
+
+
+def _unquoted(text: str) -> str:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A file or folder named as @path in a prompt; `start` and `end` are where it stands."""
+
+    start: int
+    end: int
+    path: str
+
+
+def find_mentions(text: str, root: str = ".") -> list[Mention]:
+    """The @path words of a prompt that name something that exists; others are left alone: @property is no file."""
+    found = []
+    for match in MENTION.finditer(text):
+        path = match[1] or _existing(match[2], root)
+        if path and os.path.exists(os.path.join(root, os.path.expanduser(path))):
+            found.append(Mention(match.start(), match.start() + 1 + len(path) + 2 * bool(match[1]), path))
+    return found
+
+
+def _existing(word: str, root: str) -> str:
+    """The word as it is, or without the punctuation of the sentence behind it."""
+    while word:
+        if os.path.lexists(os.path.join(root, os.path.expanduser(word))):
+            return word
+        shorter = word.rstrip(".,;:!?)]}")
+        word = shorter if shorter != word else ""
+    return ""
+
+
+def complete_mention(text: str, root: str = ".") -> list[str]:
+    """What the @path at the end of `text` can become, directories with / behind them; hidden names only when asked for."""
+    match = re.search(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]*)|([^\s\"'`]*))$", text)
+    if match is None:
+        return []
+    typed = match[1] if match[1] is not None else match[2]
+    directory, begun = os.path.split(typed)
+    try:
+        with os.scandir(os.path.join(root, os.path.expanduser(directory))) as entries:
+            found = [_completed(directory, entry) for entry in entries
+                     if entry.name.lower().startswith(begun.lower()) and (begun or not entry.name.startswith("."))]
+    except OSError:
+        return []
+    return sorted(found)[:MOST_COMPLETIONS]
+
+
+def _completed(directory: str, entry: os.DirEntry[str]) -> str:
+    path = os.path.join(directory, entry.name) + ("/" if entry.is_dir() else "")
+    return f'@"{path}"' if re.search(r"\s", path) else f"@{path}"
+
+
+def unique(sources: Iterable[Source]) -> list[Source]:
+    """Each source once, in the order in which it was named."""
+    return list(dict.fromkeys(sources))

@@ -1,0 +1,143 @@
+"""Tables and queries of any SQL database as context: read-only, with an end to rows, cells and time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from core.context.items import Fault, Found, Item
+from core.context.sources import Source, hide_password
+from core.errors import ToolError
+from core.tool_executor import ToolContext
+from core.tools.database import ACTING, MOST_SECONDS, READING, as_csv, open_sqlite
+
+MOST_ROWS = 5_000
+NAMED_TABLES = 20      # that a fault lists
+
+
+def load_sql(source: Source, root: str, stop: threading.Event) -> Iterator[Found]:
+    """The rows as CSV with a header, and how many there are."""
+    scheme = source.target.partition("://")[0].lower().partition("+")[0]
+    readers = {"sqlite": _sqlite, "postgresql": _postgres, "postgres": _postgres}
+    try:
+        text = readers.get(scheme, _any_database)(source, root, stop)
+    except ToolError as problem:
+        yield Fault(source.name, problem.message)
+        return
+    yield Item(source.name, "table", source.name, len(text.encode("utf-8", "replace")), text=text, named=True,
+               note="there are more rows than these" if text.endswith("there are more]") else "")
+
+
+def _quoted(table: str, mark: str = '"') -> str:
+    """A name, or schema.name, in quotes."""
+    return ".".join(mark + part.replace(mark, mark * 2) + mark for part in table.split("."))
+
+
+# ---- SQLite
+
+def _sqlite(source: Source, root: str, stop: threading.Event) -> str:
+    path = os.path.join(root, os.path.expanduser(source.target.partition("?")[0].partition("://")[2].removeprefix("/")))
+    if source.target.startswith("sqlite:////"):
+        path = source.target.partition("?")[0].removeprefix("sqlite:///")
+    path = os.path.realpath(path)
+    if not os.path.exists(path):
+        raise ToolError("there is no such file")
+    with open_sqlite(ToolContext(roots=(path,), stop=stop), path) as connection:
+        connection.text_factory = lambda value: value.decode("utf-8", "replace")
+        if source.table:
+            _check_table(source.table, [row[0] for row in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name")])
+        try:
+            cursor = connection.execute(source.query or f"SELECT * FROM {_quoted(source.table)}")
+            if cursor.description is None:
+                raise ToolError("Only reading is allowed.")
+            return as_csv([column[0] for column in cursor.description], cursor, MOST_ROWS)
+        except sqlite3.Warning as problem:   # two statements
+            raise ToolError(f"The database says: {problem}") from problem
+
+
+def _check_table(table: str, tables: Sequence[str]) -> None:
+    if table.lower() not in (name.lower() for name in tables):
+        there = ", ".join(tables[:NAMED_TABLES]) + (", ..." if len(tables) > NAMED_TABLES else "")
+        raise ToolError(f"there is no table {table}; there {'is ' + there if there else 'are none'}")
+
+
+# ---- PostgreSQL
+
+def _postgres(source: Source, root: str, stop: threading.Event) -> str:
+    try:
+        import psycopg
+    except ImportError:
+        raise ToolError("PostgreSQL needs the package psycopg (pip install 'psycopg[binary]')") from None
+    query = source.query or f"SELECT * FROM {_quoted(source.table)}"
+    if not READING.match(query) or source.query and ACTING.search(query):
+        raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, without functions that act.")
+    url = "postgresql://" + source.target.partition("://")[2]
+    options = f"-c default_transaction_read_only=on -c statement_timeout={int(MOST_SECONDS * 1_000)}"
+    try:
+        with psycopg.connect(url, connect_timeout=10, options=options) as connection:
+            connection.read_only = True
+            with connection.cursor() as cursor:
+                rows = cursor.stream(query.encode())   # one statement only, and a row at a time
+                first = next(rows, None)
+                names = [column.name for column in cursor.description or ()]
+                return as_csv(names, _checked(first, rows, stop), MOST_ROWS)
+    except psycopg.Error as problem:
+        raise ToolError(_reason(problem)) from None
+
+
+def _checked(first: Sequence[Any] | None, rows: Iterator[Sequence[Any]], stop: threading.Event) -> Iterator[Sequence[Any]]:
+    if first is None:
+        return
+    yield first
+    for row in rows:
+        if stop.is_set():
+            raise ToolError("The query was stopped.")
+        yield row
+
+
+def _reason(problem: Exception) -> str:
+    text = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+    return f"The database says: {hide_password(text)}"
+
+
+# ---- any other, through SQLAlchemy
+
+def _any_database(source: Source, root: str, stop: threading.Event) -> str:
+    scheme = source.target.partition("://")[0]
+    try:
+        import sqlalchemy
+    except ImportError:
+        raise ToolError(f"{scheme}:// needs the package sqlalchemy and the database's driver (pip install sqlalchemy)") from None
+    query = source.query
+    if query and (not READING.match(query) or ACTING.search(query)):
+        raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, without functions that act.")
+    try:
+        engine = sqlalchemy.create_engine(source.target)
+        with engine.connect() as connection:
+            _make_read_only(connection, engine.dialect.name)
+            mark = "`" if engine.dialect.name in ("mysql", "mariadb") else '"'
+            result = connection.execution_options(stream_results=True).execute(
+                sqlalchemy.text(query or f"SELECT * FROM {_quoted(source.table, mark)}"))
+            if not result.returns_rows:
+                raise ToolError("Only reading is allowed.")
+            text = as_csv(list(result.keys()), _checked(next(iter(result), None), iter(result), stop), MOST_ROWS)
+            connection.rollback()
+            return text
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as problem:
+        raise ToolError(_reason(getattr(problem, "orig", None) or problem)) from None
+
+
+def _make_read_only(connection: Any, dialect: str) -> None:
+    """Nothing is committed in any case; where the database knows how to refuse writes and long queries, it is told to."""
+    import sqlalchemy
+    orders = {"mysql": ("SET SESSION TRANSACTION READ ONLY", f"SET SESSION max_execution_time = {int(MOST_SECONDS * 1_000)}"),
+              "mariadb": ("SET SESSION TRANSACTION READ ONLY", f"SET SESSION max_statement_time = {MOST_SECONDS}"),
+              "oracle": ("SET TRANSACTION READ ONLY",)}
+    for order in orders.get(dialect, ()):
+        connection.execute(sqlalchemy.text(order))
+    if dialect in ("mysql", "mariadb"):
+        connection.commit()   # the session's rule holds from the next transaction on

@@ -1,0 +1,291 @@
+"""Context for a conversation: what the person named, loaded, kept within the model's window, and told of truly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from core.context.budget import Budget, budget_bar, plan_budget
+from core.context.choosing import Choice, Chooser
+from core.context.files import load_files
+from core.context.form import attach, write_block
+from core.context.items import Aside, Fault, Found, Item, Loaded
+from core.context.sources import (ContextError, Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source,
+                                  unique)
+from core.messages import Image, Message
+from core.token_estimate import TokenEstimator
+from db import Store
+
+SLICE = 0.02               # seconds of work between two looks at the event loop
+MOST_FAULTS = 3            # that an error names
+Progress = Callable[[str, int], None]             # what is done, how many so far
+Ask = Callable[[str], Awaitable[bool]]            # asks the person whether a command may run
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What goes into one request. `line` says it in one line; `notes` are faults and cuts, one line each."""
+
+    block: str
+    images: tuple[Image, ...]
+    tokens: int
+    line: str
+    included: tuple[str, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def attach(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """The messages with the context before the person's first words."""
+        return attach(messages, self.block, self.images)
+
+
+NOTHING = Prepared("", (), 0, "", (), (), ())
+
+
+class ContextSet:
+    """The sources of one conversation and what they gave. All of it belongs to one thread.
+
+    `root` is where relative names start; `store` holds earlier sessions, of which `session` is the one that is going on.
+    `ask` is asked before a command runs; without it none does. `stdin` is what was piped in, for the source "-".
+    """
+
+    def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None, session: str = "",
+                 ask: Ask | None = None, stdin: str = "", estimator: TokenEstimator | None = None,
+                 progress: Progress | None = None) -> None:
+        self.root = os.path.abspath(root or os.getcwd())
+        self.grep = tuple(grep)
+        self.store, self.session, self.ask, self.stdin, self.progress = store, session, ask, stdin, progress
+        self.estimator = estimator or TokenEstimator()
+        self.sources: list[Source] = []
+        self.loaded: dict[str, Loaded] = {}
+        self._chooser = Chooser(self.estimator)
+        self.last = NOTHING
+
+    @property
+    def items(self) -> list[Item]:
+        """Everything that was loaded; the same file from two sources counts once, under the first."""
+        found: dict[str, Item] = {}
+        for source in self.sources:
+            for item in self.loaded[source.name].items:
+                found.setdefault(item.name, item)
+        return list(found.values())
+
+    @property
+    def faults(self) -> list[Fault]:
+        return [fault for source in self.sources for fault in self.loaded[source.name].faults]
+
+    async def add(self, text: str) -> list[Fault]:
+        """Load what one --context argument names. Returns the faults; raises ContextError when nothing at all was loaded."""
+        sources = [source for source in unique(parse_context_arg(text)) if source.name not in self.loaded]
+        results = [(source, await self._load(source)) for source in sources]
+        faults = [fault for _, loaded in results for fault in loaded.faults]
+        for source, loaded in results:
+            if loaded.items:
+                self.sources.append(source)
+                self.loaded[source.name] = loaded
+        if results and not any(loaded.items for _, loaded in results):
+            raise nothing_loaded(text, faults, results)
+        return faults
+
+    def drop(self, name: str) -> int:
+        """Take a source, or one item of it, out; returns how many items went. Raises ContextError for an unknown name."""
+        before = len(self.items)
+        for source in self.sources:
+            if source.name == name or source.target == name:
+                self.sources.remove(source)
+                del self.loaded[source.name]
+                return before - len(self.items)
+        for loaded in self.loaded.values():
+            loaded.items = [item for item in loaded.items if item.name != name]
+        if len(self.items) == before:
+            raise ContextError(f"{name} is not in the context.", "/context list shows what is.")
+        return before - len(self.items)
+
+    async def refresh(self) -> list[Fault]:
+        """Load every source again. One that gives nothing any more keeps what it gave; its faults say so."""
+        faults: list[Fault] = []
+        for source in self.sources:
+            loaded = await self._load(source)
+            faults += loaded.faults
+            if loaded.items:
+                self.loaded[source.name] = loaded
+            else:
+                faults.append(Fault(source.name, "gives nothing now; what it gave before stays"))
+        return faults
+
+    async def _load(self, source: Source) -> Loaded:
+        loaded = Loaded()
+        if source.kind == "command" and not await self._may_run(source):
+            loaded.faults.append(Fault(source.name, "was not run: it needs your consent"))
+            return loaded
+        if source.kind in ("page", "command", "sql"):
+            await _in_thread(source, loaded, self.root)
+            return loaded
+        await self._slices(self._find(source, loaded), f"reading {source.name}")
+        return loaded
+
+    async def _may_run(self, source: Source) -> bool:
+        return self.ask is not None and await self.ask(source.target)
+
+    def _find(self, source: Source, loaded: Loaded) -> Iterator[int]:
+        """Load a source that is quick or can be interrupted between its items."""
+        for number, found in enumerate(self._found(source)):
+            loaded.add(found)
+            yield number
+
+    def _found(self, source: Source) -> Iterator[Found]:
+        match source.kind:
+            case "stdin":
+                return iter([Item("stdin", "stdin", "-", len(self.stdin), text=self.stdin, named=True)] if self.stdin
+                            else [Fault("-", "nothing was piped in")])
+            case "sessions" | "session":
+                from core.context.sessions import load_sessions
+                return load_sessions(source, self.store, self.session)
+            case _:
+                return load_files(source, self.grep, self.root)
+
+    async def _slices(self, steps: Iterator[int], what: str) -> None:
+        """Run through the steps, giving way to the event loop now and then: so that Ctrl-C and progress work."""
+        due = time.monotonic() + SLICE
+        for number in steps:
+            if time.monotonic() >= due:
+                if self.progress is not None:
+                    self.progress(what, number + 1)
+                await asyncio.sleep(0)
+                due = time.monotonic() + SLICE
+
+    async def prepare(self, question: str, budget: Budget, *, model: str = "", vision: bool = True,
+                      has_tools: bool = False) -> Prepared:
+        """Choose what goes into the next request for this question, within budget.for_context."""
+        items = self.items
+        if not items:
+            self.last = NOTHING
+            return NOTHING
+        self._chooser.model = model
+        choice = Choice()
+        await self._slices(self._chooser.choose(items, question, budget.for_context, choice, vision=vision), "choosing")
+        faulty = {fault.name for fault in choice.faults}
+        left = [item.name for item in choice.left_out]
+        block = write_block(choice.pieces, left, has_tools=has_tools) if choice.pieces or left else ""
+        calibrated = self.estimator.is_calibrated(model)
+        tokens = choice.tokens if choice.pieces or choice.images else self.estimator.text(block, model)
+        self.last = Prepared(
+            block, tuple(load_image(item) for item in choice.images), tokens,
+            context_line(items, choice, tokens, budget.window, exact=calibrated),
+            tuple(item.name for item in items if item.included and item.name not in faulty), tuple(left),
+            (*map(str, choice.faults), *_notes(items, choice)))
+        return self.last
+
+
+def load_image(item: Item) -> Image:
+    import base64
+
+    from core.context.files import IMAGES
+    with open(item.path, "rb") as file:
+        data = base64.b64encode(file.read()).decode()
+    return Image(IMAGES[os.path.splitext(item.path)[1].lower()], data, item.name)
+
+
+def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
+    for item in items:
+        if item.included and item.note:
+            yield f"{item.name}: {item.note}"
+    if choice.by_name:
+        yield (f"{choice.searched:,} items were searched for the question's words, {choice.by_name:,} were judged by their names"
+               if choice.searched else "")
+
+
+def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int, *, exact: bool = False) -> str:
+    """12 of 14 files, ≈18,200 of 32,768 tokens; 2 left out: a, b"""
+    noun = "files" if all(item.kind in ("file", "document", "image") for item in items) else "sources"
+    whole = sum(item.included == "whole" for item in items)
+    parts = sum(item.included == "pieces" for item in items)
+    in_part = f", {parts:,} in part" if parts else ""
+    about = "" if exact else "\u2248"
+    line = f"context: {whole + parts:,} of {len(items):,} {noun}{in_part}, {about}{tokens:,} of {window:,} tokens"
+    if choice.left_out:
+        names = [item.name for item in choice.left_out[:3]]
+        line += f"; {len(choice.left_out):,} left out: {', '.join(names)}{', ...' if len(choice.left_out) > 3 else ''}"
+    if choice.faults:
+        line += f"; {len(choice.faults):,} could not be read"
+    return line
+
+
+async def _in_thread(source: Source, loaded: Loaded, root: str) -> None:
+    """Load what waits for something else, beside the event loop. When it is cancelled, the thread is told to stop."""
+    stop = threading.Event()
+    try:
+        for found in await asyncio.to_thread(_load_waiting, source, root, stop):
+            loaded.add(found)
+    finally:
+        stop.set()
+
+
+def _load_waiting(source: Source, root: str, stop: threading.Event) -> list[Found]:
+    if source.kind == "sql":
+        from core.context.sql import load_sql
+        return list(load_sql(source, root, stop))
+    if source.kind == "page":
+        from core.context.pages import load_page
+        return list(load_page(source, stop))
+    from core.context.command_output import run_command
+    return list(run_command(source, root, stop))
+
+
+def nothing_loaded(text: str, faults: Sequence[Fault], results: Sequence[tuple[Source, Loaded]] = ()) -> ContextError:
+    """The error for a request of which nothing came; says why for each part, or which rules left everything out."""
+    reasons = [str(fault) for fault in faults[:MOST_FAULTS]]
+    if len(faults) > MOST_FAULTS:
+        reasons.append(f"and {len(faults) - MOST_FAULTS} more")
+    aside = sum((loaded.aside for _, loaded in results), start=Loaded().aside)
+    if not reasons:
+        left = ", ".join(f"{count} {reason}" for reason, count in sorted(aside.items()))
+        reasons = [f"{text}: no file is left" + (f" ({left})" if left else ": it is empty")]
+    return ContextError(f"No context could be loaded: {'; '.join(reasons)}.", "Check --context and --context-grep.")
+
+
+# ---- the plan's names, for one call without a set
+
+def load_context_files(paths: Sequence[str], grep: Sequence[str] = (), *, root: str = "") -> Loaded:
+    """Find files, folders and globs. Files are read when they are needed. Raises ContextError when none could be loaded."""
+    loaded = Loaded()
+    for path in paths:
+        source = parse_source(path)
+        if source.kind not in ("file", "directory", "glob"):
+            raise ContextError(f"{path} is neither a file nor a folder.")
+        for found in load_files(source, grep, root):
+            loaded.add(found)
+    if paths and not loaded.items:
+        raise nothing_loaded(", ".join(paths), loaded.faults, [(parse_source(paths[0]), loaded)])
+    return loaded
+
+
+def load_context_from_database(target: str, store: Store | None = None, *, session: str = "", root: str = "") -> Loaded:
+    """Load earlier sessions (db, db:ID, db:"words") from the store, or rows by a database's URL.
+
+    Raises ContextError when nothing came.
+    """
+    source = parse_source(target)
+    loaded = Loaded()
+    if source.kind in ("sessions", "session"):
+        from core.context.sessions import load_sessions
+        found = load_sessions(source, store, session)
+    elif source.kind == "sql":
+        from core.context.sql import load_sql
+        found = load_sql(source, root or os.getcwd(), threading.Event())
+    else:
+        raise ContextError(f"{target} is no database.", 'Write db, db:ID, db:"words" or sqlite:///FILE?table=NAME.')
+    for entry in found:
+        loaded.add(entry)
+    if not loaded.items:
+        raise nothing_loaded(target, loaded.faults)
+    return loaded
+
+
+__all__ = ["Aside", "Budget", "ContextError", "ContextSet", "Fault", "Item", "Loaded", "Mention", "NOTHING", "Prepared", "Source",
+           "budget_bar", "complete_mention", "context_line", "find_mentions", "load_context_files", "load_context_from_database",
+           "parse_context_arg", "plan_budget"]

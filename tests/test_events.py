@@ -1,0 +1,62 @@
+"""Events as JSON objects: one table for NDJSON, server-sent events and the docs."""
+
+from __future__ import annotations
+
+import json
+import typing
+
+import pytest
+
+from core import errors, events
+from core.errors import ChatError, ConnectFailed, UsageError, describe
+from core.events import (Event, Failed, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, ToolFinished,
+                         ToolRequested, to_dict)
+from core.messages import Message, Text, ToolCall, ToolResult, Usage, tool_message, user_message
+
+CASES: list[tuple[Event, dict[str, object] | None]] = [
+    (TextDelta("a\u2028b"), {"event": "text", "text": "a\u2028b"}),
+    (TextDelta("", extra={"x": 1}), None),
+    (ThinkingDelta("hm"), {"event": "thinking", "text": "hm"}),
+    (ThinkingDelta(""), None),
+    (Usage(1, 2), {"event": "usage", "input_tokens": 1, "output_tokens": 2}),
+    (Usage(None, 2, 3, {"total_duration": 9}), {"event": "usage", "output_tokens": 2, "cached_tokens": 3, "total_duration": 9}),
+    (ToolRequested(ToolCall("i", "n", {"a": [1]})), {"event": "tool_call", "id": "i", "name": "n", "arguments": {"a": [1]}}),
+    (ToolRequested(ToolCall("i", "n", {}, '{"a')), {"event": "tool_call", "id": "i", "name": "n", "arguments": '{"a'}),
+    (ToolFinished(ToolResult("i", "n", "c", True), 0.12345),
+     {"event": "tool_result", "id": "i", "name": "n", "content": "c", "is_error": True, "seconds": 0.123}),
+    (Retrying(2, 1.23456, "busy"), {"event": "retry", "attempt": 2, "delay": 1.235, "reason": "busy"}),
+    (ModelChanged("p/a", "p/b", "gone"), {"event": "model_changed", "from": "p/a", "to": "p/b", "reason": "gone"}),
+    (Notice("note"), {"event": "notice", "text": "note"}),
+    (MessageAdded(Message("assistant", (Text("t"),), "p/m", None, "stop")),
+     {"event": "message", "role": "assistant", "text": "t", "model": "p/m", "finish": "stop"}),
+    (MessageAdded(user_message("q")), None),
+    (MessageAdded(tool_message(())), None),
+    (Failed(ConnectFailed("no", "do")), {"event": "error", "kind": "connection", "message": "no", "hint": "do"}),
+]
+
+
+@pytest.mark.parametrize("event, expected", CASES)
+def test_each_event_is_one_json_object(event: Event, expected: dict[str, object] | None) -> None:
+    record = to_dict(event)
+    assert record == expected
+    assert json.loads(json.dumps(record)) == expected
+
+
+def test_the_table_has_every_event() -> None:
+    assert {type(event) for event, _ in CASES} == set(typing.get_args(events.Event))
+
+
+def test_every_error_is_in_the_tree_at_the_top_and_has_its_own_kind_and_code() -> None:
+    tree = errors.__doc__ or ""
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, ChatError)]
+    assert len({each.kind for each in classes}) == len(classes)
+    for each in classes:
+        assert f" {each.__name__} " in f" {tree} ".replace("\n", " "), f"{each.__name__} is not in the tree"
+        assert each.exit_code in (1, 2, 3)
+
+
+def test_an_error_is_told_in_three_lines_at_most() -> None:
+    told = describe(UsageError("one\ntwo\x1b[31m" + "x" * 900, "do\nthis\nand that\nand more"))
+    lines = told.splitlines()
+    assert len(lines) == 3 and lines[0].startswith("error: one two\u241b[31m") and len(lines[0]) < 700
+    assert lines[1:] == ["do", "this"]

@@ -47,7 +47,7 @@ class Plan:
     """How much is measured."""
 
     runs: int = 15                                     # of what takes a tenth of a second
-    long_runs: int = 3                                 # of a long reply
+    long_runs: int = 5                                 # of a long reply
     sizes: tuple[int, ...] = (2_000, 8_000, 32_000)    # tokens of the replies
     kinds: tuple[str, ...] = KINDS
     sessions: int = 10_000
@@ -137,7 +137,7 @@ def measure_start(bench: Bench) -> list[Figure]:
         "--help": [*PROGRAM, "--help"],
         "--list-sessions": [*PROGRAM, "--database-url", str(database), "--list-sessions"],
     }
-    got = interleaved({name: partial(seconds_of, words, env) for name, words in commands.items()}, bench.plan.runs)
+    got = interleaved({name: partial(seconds_of, words, env) for name, words in commands.items()}, bench.plan.runs * 2)
     least = median(got["python"])
     promised = {"--version": 2.0, "--help": 3.5, "--list-sessions": 5.0}
     shown = {"--list-sessions": f"--list-sessions, {bench.plan.sessions:,} sessions"}
@@ -192,6 +192,7 @@ def measure_answer(bench: Bench) -> list[Figure]:
 
     got = interleaved({
         "bare": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT], bench.home("bare")),
+        "no-tls": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT, "--no-tls"], bench.home("bare")),
         "saved": ours(lambda: "saved"),
         "unsaved": ours(lambda: "unsaved", "--no-save"),
         "first": ours(lambda: f"fresh-{next(fresh)}"),
@@ -200,10 +201,14 @@ def measure_answer(bench: Bench) -> list[Figure]:
     def milliseconds(name: str, part: str) -> float:
         return 1e3 * float(median(getattr(answer, part) for answer in got[name]))
 
-    ratio = median(mine.added / bare.added for mine, bare in zip(got["saved"], got["bare"]))
+    def ratio(other: str) -> float:
+        return median(mine.added / bare.added for mine, bare in zip(got["saved"], got[other]))
+
     return [
         Figure("First token, bare script", milliseconds("bare", "added"), "ms"),
-        Figure("First token, answer saved", ratio, "x bare script", 1.5, f"{milliseconds('saved', 'added'):.0f} ms"),
+        Figure("First token, bare script without TLS", milliseconds("no-tls", "added"), "ms"),
+        Figure("First token, answer saved", ratio("bare"), "x bare script", 1.5, f"{milliseconds('saved', 'added'):.0f} ms"),
+        Figure("First token, answer saved, beside the script without TLS", ratio("no-tls"), "x bare script"),
         Figure("First token, --no-save", milliseconds("unsaved", "added"), "ms"),
         Figure("First token, very first run (database made)", milliseconds("first", "added"), "ms"),
         Figure("Request sent, bare script", milliseconds("bare", "to_request"), "ms"),

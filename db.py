@@ -96,6 +96,16 @@ class Store(Protocol):
     def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
         """Take messages out of the conversation and keep them stored."""
 
+    def replace_messages(self, session_id: str, hidden: Sequence[int], added: Sequence[tuple[int, Message]]) -> None:
+        """Hide messages and put others in the place of the last of them; `added` are (new_message_id(), message)."""
+
+    def restore_messages(self, session_id: str, shown: Sequence[int], hidden: Sequence[int]) -> None:
+        """The reverse: show hidden messages again, at their old places, and hide others."""
+
+    def find_messages(self, words: str, limit: int) -> list[tuple[str, int]]:
+        """(session ID, message ID) of the messages that hold all words, the newest first."""
+        ...
+
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]: ...
 
     def sessions(self, limit: int = 0, words: str = "") -> list[SessionRow]:
@@ -178,6 +188,7 @@ class _SqlStore:
 
     place = ""
     words_match = ""
+    messages_match = ""
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         raise NotImplementedError
@@ -228,6 +239,23 @@ class _SqlStore:
     def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
         self._write(*(("UPDATE messages SET active = 0 WHERE id = ?", (identity,)) for identity in message_ids),
                     *_touch(session_id))
+
+    def replace_messages(self, session_id: str, hidden: Sequence[int], added: Sequence[tuple[int, Message]]) -> None:
+        marks = ", ".join("?" * len(hidden))
+        self._write(
+            *(("INSERT INTO messages (id, session_id, position, role, state, created, model, finish, usage, parts, text) "
+               f"VALUES (?, ?, (SELECT max(position) FROM messages WHERE id IN ({marks})), ?, 'complete', ?, ?, ?, ?, ?, ?) "
+               "ON CONFLICT (id) DO NOTHING",
+               (identity, session_id, *hidden, message.role, time.time(), *_columns(message))) for identity, message in added),
+            *(("UPDATE messages SET active = 0 WHERE id = ?", (identity,)) for identity in hidden), *_touch(session_id))
+
+    def restore_messages(self, session_id: str, shown: Sequence[int], hidden: Sequence[int]) -> None:
+        self._write(*(("UPDATE messages SET active = 1 WHERE id = ?", (identity,)) for identity in shown),
+                    *(("UPDATE messages SET active = 0 WHERE id = ?", (identity,)) for identity in hidden), *_touch(session_id))
+
+    def find_messages(self, words: str, limit: int) -> list[tuple[str, int]]:
+        wanted = words.split()
+        return [(row[0], row[1]) for row in self._read(self.messages_match, (self._search_words(wanted), limit))] if wanted else []
 
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]:
         rows = self._read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND active >= ? ORDER BY position, id",
@@ -315,6 +343,9 @@ class SqliteStore(_SqlStore):
 
     words_match = ("id IN (SELECT session_id FROM messages WHERE id IN "
                    "(SELECT rowid FROM messages_fts WHERE messages_fts MATCH ?))")
+    # By row number, which grows with time: SQLite stops at the limit instead of sorting all that it finds.
+    messages_match = ("SELECT session_id, messages.id FROM messages_fts JOIN messages ON messages.id = messages_fts.rowid "
+                      "WHERE messages_fts MATCH ? AND active = 1 ORDER BY messages_fts.rowid DESC LIMIT ?")
 
     def __init__(self, path: str) -> None:
         self.place = os.path.abspath(os.path.expanduser(path))
@@ -473,6 +504,8 @@ class PostgresStore(_SqlStore):
 
     words_match = ("id IN (SELECT session_id FROM messages WHERE to_tsvector('simple', left(text, 200000)) "
                    "@@ to_tsquery('simple', ?))")
+    messages_match = ("SELECT session_id, id FROM messages WHERE to_tsvector('simple', left(text, 200000)) "
+                      "@@ to_tsquery('simple', ?) AND active = 1 ORDER BY id DESC LIMIT ?")
 
     def __init__(self, url: str) -> None:
         try:

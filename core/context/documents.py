@@ -1,4 +1,4 @@
-"""PDF and Office documents as text, through pypdf, python-docx and what zip and XML need; bounded, for such files can be hostile."""
+"""PDF and Office documents as text, through pypdf, python-docx and lxml; bounded, for such files can be hostile."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _bounded(parts: Iterator[str], item: Item) -> str:
 def _pdf(data: bytes) -> Iterator[str]:
     import logging
 
-    import pypdf
+    import pypdf  # type: ignore[import-not-found,unused-ignore]  # an optional extra
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)   # it reports every oddity of a file
     reader = pypdf.PdfReader(io.BytesIO(data))
     for number, page in enumerate(reader.pages[:MOST_PAGES], 1):
@@ -68,7 +68,7 @@ def _pdf(data: bytes) -> Iterator[str]:
 
 
 def _docx(data: bytes) -> Iterator[str]:
-    import docx
+    import docx  # type: ignore[import-not-found,unused-ignore]  # an optional extra
     _parts(data, "")
     document = docx.Document(io.BytesIO(data))
     for block in document.iter_inner_content():
@@ -87,7 +87,8 @@ def _slides(data: bytes) -> Iterator[str]:
 
 def _sheets(data: bytes) -> Iterator[str]:
     space = f"{{{SPACES['s']}}}"
-    shared = ["".join(entry.itertext(f"{space}t")) for tree in _parts(data, r"xl/sharedStrings\.xml") for entry in tree.iter(f"{space}si")]
+    shared = ["".join(entry.itertext(f"{space}t"))
+              for tree in _parts(data, r"xl/sharedStrings\.xml") for entry in tree.iter(f"{space}si")]
     for number, tree in enumerate(_parts(data, r"xl/worksheets/sheet\d+\.xml"), 1):
         yield f"[sheet {number}]"
         for row in tree.iter(f"{space}row"):

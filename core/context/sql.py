@@ -109,7 +109,7 @@ def _reason(problem: Exception) -> str:
 def _any_database(source: Source, root: str, stop: threading.Event) -> str:
     scheme = source.target.partition("://")[0]
     try:
-        import sqlalchemy
+        import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # an optional extra
     except ImportError:
         raise ToolError(f"{scheme}:// needs the package sqlalchemy and the database's driver (pip install sqlalchemy)") from None
     query = source.query
@@ -133,7 +133,7 @@ def _any_database(source: Source, root: str, stop: threading.Event) -> str:
 
 def _make_read_only(connection: Any, dialect: str) -> None:
     """Nothing is committed in any case; where the database knows how to refuse writes and long queries, it is told to."""
-    import sqlalchemy
+    import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # an optional extra
     orders = {"mysql": ("SET SESSION TRANSACTION READ ONLY", f"SET SESSION max_execution_time = {int(MOST_SECONDS * 1_000)}"),
               "mariadb": ("SET SESSION TRANSACTION READ ONLY", f"SET SESSION max_statement_time = {MOST_SECONDS}"),
               "oracle": ("SET TRANSACTION READ ONLY",)}

@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import select
-import signal
 import struct
 import subprocess
 import termios
@@ -91,9 +90,9 @@ class Terminal:
         self.send(CTRL_C)
 
     def resize(self, columns: int, lines: int) -> None:
+        """The kernel tells the program (SIGWINCH)."""
         _set_size(self.slave, columns, lines)
         self.screen.resize(lines, columns)
-        os.killpg(os.tcgetpgrp(self.slave), signal.SIGWINCH)
 
     def hang_up(self) -> None:
         """Close the terminal's window."""

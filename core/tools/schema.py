@@ -124,6 +124,8 @@ def check_value(schema: Schema, value: Any, where: str, depth: int) -> Any:
         raise ToolError(f"{_named(where)} is nested more than {DEEPEST} levels deep.")
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         raise ToolError(f"{_named(where)} must be a finite number.")
+    if not isinstance(schema, Mapping):   # `true`, or nonsense from a foreign server: nothing is known of the value
+        return value
     choices = schema.get("anyOf") or schema.get("oneOf")
     if isinstance(choices, Sequence) and choices:
         return _first_fitting(choices, value, where, depth)
@@ -222,7 +224,8 @@ def _from_json(text: str, kind: type) -> Any:
 def _check_object(schema: Schema, value: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
     properties = schema.get("properties")
     known: Mapping[str, Schema] = properties if isinstance(properties, Mapping) else {}
-    required = schema.get("required") or ()
+    names = schema.get("required")
+    required = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     result: dict[str, Any] = {}
     for key, item in value.items():
         name = _known_name(key, known, value)
@@ -244,6 +247,8 @@ def _forbids_others(schema: Schema) -> bool:
 
 
 def _takes_null(schema: Schema) -> bool:
+    if not isinstance(schema, Mapping):
+        return True
     kind = schema.get("type")
     kinds = kind if isinstance(kind, list) else [kind]
     return "null" in kinds or not schema or any(_takes_null(choice) for choice in schema.get("anyOf") or ())

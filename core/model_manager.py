@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.config import Settings
-from core.errors import ChatError, ConfigError, ConnectFailed, ModelNotFound, UsageError
-from core.providers import CanPull, Endpoint, Options, Provider, PullProgress, load_dialect
+from core.errors import AuthFailed, ChatError, ConfigError, ConnectFailed, ModelNotFound, Unsupported, UsageError
+from core.events import Delta, Notice
+from core.providers import CanPull, Endpoint, Options, Provider, PullProgress, Request, load_dialect
 from core.providers.hosts import Host, find_host
 from core.retry_handler import RetryConfig
 
@@ -28,25 +30,38 @@ class Target:
 
 
 def parse_target(text: str, default: str = DEFAULT_PROVIDER, known: Mapping[str, Any] | None = None) -> Target:
-    """Read `model` or `provider/model`. A model's own name may hold slashes: only a known provider's name is split off."""
+    """Read `model`, `provider/model` or `provider/`. A model's own name may hold slashes: only a known provider's is split off."""
     head, slash, rest = text.partition("/")
-    if slash and rest and default != head:
+    if slash and head and default != head:
         host = find_host(head)
         if host is not None or head in (known or {}):
             return Target(host.name if host else head, rest)
-    return Target(default, rest if slash and rest and head == default else text)
+    return Target(default, rest if slash and head == default else text)
+
+
+def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) -> Target:
+    """Read what a person calls a model: one of their own names for it (`alias`), or what parse_target reads."""
+    return parse_target(str(settings.alias.get(text, text)), default, settings.providers)
+
+
+def provider_name(name: str) -> str:
+    """The one name of a provider that has several (claude is anthropic)."""
+    host = find_host(name)
+    return host.name if host else name
 
 
 def build_model_list(settings: Settings) -> list[Target]:
-    """The model that was asked for and then its fallbacks, each once. With --provider, --model is taken as it stands."""
+    """The model that was asked for and then its fallbacks, each once. With --provider, --model is taken as it stands.
+
+    A --model on the command line is read in full when the provider is only the configuration file's.
+    """
     model = settings.model or ""
-    if settings.provider:
-        host = find_host(settings.provider)
-        name = host.name if host else settings.provider
-        first = Target(name, model.removeprefix(f"{name}/"))
+    default = provider_name(settings.provider) if settings.provider else DEFAULT_PROVIDER
+    if not settings.provider or "model" in settings.flags and "provider" not in settings.flags:
+        first = find_target(model, settings, default)
     else:
-        first = parse_target(model, DEFAULT_PROVIDER, settings.providers)
-    targets = [first, *(parse_target(text, first.provider, settings.providers) for text in settings.model_fallbacks)]
+        first = Target(default, model.removeprefix(f"{default}/"))
+    targets = [first, *(find_target(text, settings, first.provider) for text in settings.model_fallbacks)]
     return list(dict.fromkeys(targets))
 
 
@@ -59,86 +74,193 @@ def options_from_args(settings: Settings) -> Options:
     """What the person asked of the model, in the form that every adapter translates."""
     think: bool | str | None = {"on": True, "off": False, None: None}.get(settings.think, settings.think)
     return Options(settings.temperature, settings.top_p, settings.seed, settings.max_tokens, tuple(settings.stop), think,
-                   settings.num_ctx, settings.keep_alive, None, settings.option)
+                   settings.num_ctx, settings.keep_alive, _response_format(settings.response_format), settings.option)
+
+
+def _response_format(wanted: str | None) -> Any:
+    """None for text, OpenAI's form for any JSON, or the JSON Schema that the file holds."""
+    if wanted in (None, "text", ""):
+        return None
+    if wanted in ("json", "json_object"):
+        return {"type": "json_object"}
+    from core.parameters import read_schema
+    return read_schema(str(wanted))
 
 
 class Providers:
     """The adapters of one run: one per provider, made when first asked for, closed together."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
+        self.lacks: dict[Target, set[str]] = {}      # what models turned out not to have, so that it is asked for once
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
+        self._entries = {provider_name(name): entry for name, entry in settings.providers.items()}
 
     def open(self, name: str) -> Provider:
-        """Raises UsageError for an unknown provider."""
+        """Raises UsageError for an unknown provider, AuthFailed for one that needs a key and has none."""
         if name not in self._open:
             host = self.host(name)
             self._open[name] = load_dialect(host.dialect)(self._endpoint(name, host))
         return self._open[name]
 
+    def entry(self, name: str) -> Mapping[str, Any]:
+        """What the configuration file says of a provider."""
+        found: Mapping[str, Any] = self._entries.get(name, {})
+        return found
+
     def host(self, name: str) -> Host:
         """The provider's row; one that only the configuration knows speaks the OpenAI dialect unless it says otherwise."""
-        entry = self._settings.providers.get(name, {})
+        entry = self.entry(name)
         row = find_host(name)
-        if row is not None:
+        if row is not None and not entry:
             return row
-        if entry.get("base_url"):
-            return Host(name, str(entry.get("dialect", "openai")), "hybrid", str(entry["base_url"]))
-        dialect = str(entry.get("dialect", name))
+        if row is not None:
+            return _configured(row, entry)
+        dialect = str(entry.get("dialect") or ("openai" if entry.get("base_url") else name))
         load_dialect(dialect)
-        return Host(name, dialect, "hybrid", "")
+        return _configured(Host(name, dialect, "hybrid", ""), entry)
 
     def _endpoint(self, name: str, host: Host) -> Endpoint:
-        entry: Mapping[str, Any] = self._settings.providers.get(name, {})
+        entry = self.entry(name)
+        for key, problem in entry.get("missing", {}).items():
+            if key != "api_key":
+                raise ConfigError(problem, "Set it, or write ${NAME:-default}.")
+        base_url = self.base_url(name, host)
         return Endpoint(
-            base_url=self._base_url(name, host, entry),
-            key=self._key(host, entry),
+            base_url=base_url,
+            key=self._key(name, host, base_url),
             host=host.name,
-            connect_timeout=self._settings.connect_timeout,
-            idle_timeout=self._settings.idle_timeout,
-            quirks={**host.quirks, **entry.get("options", {}), **self._demo_quirks(host)},
+            connect_timeout=float(entry.get("connect_timeout") or self.settings.connect_timeout),
+            idle_timeout=float(entry.get("idle_timeout") or self.settings.idle_timeout),
+            quirks={**host.quirks, **entry.get("options", {}), **entry.get("quirks", {}), **self._own_quirks(name, host)},
         )
 
-    def _base_url(self, name: str, host: Host, entry: Mapping[str, Any]) -> str:
-        given = self._settings.base_url if name == self._primary else None
+    def base_url(self, name: str, host: Host) -> str:
+        """Where the provider is in this run. --base-url is for the provider that was chosen."""
+        given = self.settings.base_url if name == self._primary else None
         if host.dialect == "ollama":
             from core.providers.ollama import ollama_base_url
-            return ollama_base_url(given or entry.get("base_url") or self._settings.ollama_host or "")
-        url = str(given or entry.get("base_url") or host.base_url)
+            return ollama_base_url(given or host_url(host, name) or self.settings.ollama_host or "")
+        url = str(given or host.base_url)
         if not url and host.dialect in ("openai", "openai-responses"):
             raise UsageError(f"The provider {name} has no address.", "Give it with --base-url.")
         if url and "://" not in url:
             url = f"http://{url}"
         return url.rstrip("/")
 
-    def _key(self, host: Host, entry: Mapping[str, Any]) -> str | None:
-        if entry.get("api_key"):
-            return str(entry["api_key"])
-        found = (self._settings.environment.get(variable) for variable in host.key_variables)
-        return next((key.strip() for key in found if key and key.strip()), None)
+    def _key(self, name: str, host: Host, base_url: str) -> str | None:
+        """The key for this address. One from the environment goes where the environment says; a stored one only where
+        its owner says (core/keys.py)."""
+        if host.dialect in ("demo", "local"):
+            return None
+        found = (str(self.settings.environment.get(variable) or "").strip() for variable in host.key_variables)
+        own = str(self.entry(name).get("api_key") or "").strip()
+        from_environment: str | None = next((key for key in found if key), None)
+        if not own and from_environment:
+            return from_environment
+        bound = host_url(host, name) or base_url
+        stored = (own, "") if own else self._stored_key(name, host)
+        if stored is not None:
+            self._check_origin(name, base_url, stored[1] or bound)
+            return stored[0]
+        if self.needs_key(name, host, base_url):
+            problem = self.entry(name).get("missing", {}).get("api_key") or f"{name} needs a key and has none."
+            raise AuthFailed(problem, f"Set {' or '.join(host.key_variables) or 'api_key'}, or store one: --set-key {name}")
+        return None
 
-    def _demo_quirks(self, host: Host) -> Mapping[str, Any]:
-        delay = self._settings.demo_delay
-        return {"delay": delay} if host.dialect == "demo" and delay is not None else {}
+    def _stored_key(self, name: str, host: Host) -> tuple[str, str] | None:
+        """Looked for only where a key is wanted, or the file of keys is there."""
+        from core.config import config_directory
+        if host.kind != "cloud" and not os.path.exists(os.path.join(config_directory(self.settings.environment), "keys.json")):
+            return None
+        from core.keys import stored_key
+        return stored_key(self.settings.environment, name)
+
+    def _check_origin(self, name: str, base_url: str, bound: str) -> None:
+        from core.keys import origin_of
+        row = find_host(name)
+        named = [bound, row.base_url if row else "", str(self.entry(name).get("base_url") or "")]
+        from_environment = "base_url" not in self.settings.flags and bool(self.settings.environment.get("STREAM_CHAT_BASE_URL"))
+        if name == self._primary and not from_environment:
+            named.append(str(self.settings.base_url or ""))
+        if origin_of(base_url) not in {origin_of(url) for url in named if url}:
+            raise AuthFailed(f"The stored key of {name} is for {bound}, and the environment names another address: {base_url}.",
+                             "Give the address with --base-url or in the configuration file if the key is to go there.")
+
+    def needs_key(self, name: str, host: Host, base_url: str) -> bool:
+        """A cloud provider at its own address. What stands at another address (a proxy, a test) may need none."""
+        row = find_host(name)
+        return bool(host.kind == "cloud" and host.key_variables and row is not None and base_url == row.base_url.rstrip("/")
+                    or self.entry(name).get("missing", {}).get("api_key"))
+
+    def _own_quirks(self, name: str, host: Host) -> Mapping[str, Any]:
+        """What the settings say of how this provider is spoken to."""
+        entry, delay = self.entry(name), self.settings.demo_delay
+        found: dict[str, Any] = {"delay": delay} if host.dialect == "demo" and delay is not None else {}
+        version = (self.settings.api_version if name == self._primary else None) or entry.get("api_version")
+        if version:
+            found["api_version"] = version
+        if entry.get("headers"):
+            found["headers"] = entry["headers"]
+        return found
 
     async def default_model(self, name: str) -> str:
         """The model to use when none was named: the row's own, else the first that the server has."""
-        host = self.host(name)
-        entry = self._settings.providers.get(name, {})
-        chosen = entry.get("model") or entry.get("default_model") or host.default_model
+        chosen = self.host(name).default_model
         if chosen:
-            return str(chosen)
+            return chosen
         models = await self.open(name).models()
         if not models:
             raise ModelNotFound(f"{self.open(name).endpoint.base_url} has no model yet.",
                                 "Fetch one, e.g. `ollama pull llama3.2`, or try --provider demo.")
         return models[0].name
 
+    async def stream(self, target: Target, request: Request) -> AsyncGenerator[Delta | Notice, None]:
+        """One reply, asked for with the provider's own settings and without what the model is known to lack.
+
+        A model that says that it lacks something (tools, images, a parameter) is asked once more without it.
+        """
+        provider = self.open(target.provider)
+        entry = self.entry(target.provider)
+        if entry or target in self.lacks or request.options != Options():
+            from core.parameters import fitted
+            request = fitted(request, entry, self.settings, self.host(target.provider).dialect, self.lacks.get(target, ()))
+        begun = False
+        try:
+            async with aclosing(provider.stream(request)) as deltas:
+                async for delta in deltas:
+                    begun = True
+                    yield delta
+            return
+        except Unsupported as error:
+            if begun:
+                raise
+            refused = error
+        from core.parameters import stream_without
+        async with aclosing(stream_without(provider.stream, request, refused, self.lacks.setdefault(target, set()))) as items:
+            async for item in items:
+                yield item
+
     async def close(self) -> None:
         for provider in self._open.values():
             await provider.close()
         self._open.clear()
+
+
+def host_url(host: Host, name: str) -> str:
+    """The address of the configuration, else of the row; a local Ollama's row says only what everybody has by default."""
+    row = find_host(name)
+    return "" if host.dialect == "ollama" and row is not None and host.base_url == row.base_url else host.base_url
+
+
+def _configured(row: Host, entry: Mapping[str, Any]) -> Host:
+    """The row with what the configuration file says. An Ollama given as .../v1 is spoken to in the OpenAI dialect that is there."""
+    url = str(entry.get("base_url") or row.base_url)
+    spoken = "openai" if row.dialect == "ollama" and url.rstrip("/").endswith("/v1") else row.dialect
+    return replace(row, dialect=str(entry.get("dialect") or spoken), base_url=url, kind=entry.get("kind") or row.kind,
+                   key_variables=tuple(entry.get("key_variable") or row.key_variables),
+                   default_model=str(entry.get("model") or row.default_model))
 
 
 async def resolve_target(target: Target, providers: Providers) -> Target:

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.conversation",),
     ("core.session_manager", "core.session_list", "core.context_loader", "core.transcript"),
     ("core.turn", "core.fallback", "core.joining", "core.model_manager", "core.spool"),
-    ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.late_store", "db", "core.store_schema"),
+    ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.parameters", "core.late_store", "db", "core.store_schema"),
     ("core.events",),
     ("core.messages", "core.message_json", "core.errors", "core.config", "core.config_file", "core.config_migration", "core.keys",
      "core.safe_text"),

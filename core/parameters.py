@@ -1,0 +1,182 @@
+"""Fits a request to a model: the provider's own settings put in, what it has no such thing for left out and told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from core.config import Settings
+from core.errors import Unsupported, UsageError
+from core.events import Delta, Notice
+from core.messages import Image, Message, Text
+from core.providers import Options, Request
+
+FIELDS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "response_format")
+MOST_REFUSALS = 6        # things that one request is asked again without
+
+# What a dialect has no parameter for. The adapters leave it out without a word; here is who tells it.
+LACKS: Mapping[str, frozenset[str]] = {
+    "openai":           frozenset({"num_ctx", "keep_alive"}),
+    "openai-responses": frozenset({"num_ctx", "keep_alive", "seed", "stop"}),
+    "mistral":          frozenset({"num_ctx", "keep_alive"}),
+    "anthropic":        frozenset({"num_ctx", "keep_alive", "seed"}),
+    "gemini":           frozenset({"num_ctx", "keep_alive"}),
+    "cohere":           frozenset({"num_ctx", "keep_alive"}),
+    "local":            frozenset({"keep_alive"}),
+}
+# The names under which providers refuse a parameter -> ours.
+THEIR_NAMES: Mapping[str, str] = {
+    "p": "top_p", "topp": "top_p", "random_seed": "seed", "max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens",
+    "maxoutputtokens": "max_tokens", "num_predict": "max_tokens", "stop_sequences": "stop", "stopsequences": "stop",
+    "reasoning_effort": "think", "reasoning": "think", "reasoning.effort": "think", "thinking": "think", "thinkingconfig": "think",
+    "chat_template_kwargs": "think", "format": "response_format", "output_config": "response_format",
+    "text.format": "response_format", "json": "response_format", "responseschema": "response_format",
+}
+
+
+def read_schema(path: str) -> dict[str, Any]:
+    """The JSON Schema in a file, for --response-format."""
+    import json
+    from pathlib import Path
+    try:
+        loaded = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as problem:
+        raise UsageError(f"--response-format: {path} cannot be read: {problem.strerror}.",
+                         "It takes text, json, or a file that holds a JSON schema.") from problem
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"--response-format: {path} is not JSON: {problem}.") from problem
+    if not isinstance(loaded, dict):
+        raise UsageError(f"--response-format: {path} is no JSON schema: a schema is a JSON object.")
+    return loaded
+
+
+def set_fields(options: Options) -> list[str]:
+    return [name for name in FIELDS if getattr(options, name) not in (None, ())]
+
+
+def check_flags(settings: Settings, provider: str, dialect: str) -> None:
+    """Refuse what was asked for on the command line and the chosen provider does not have at all."""
+    wanted = [name for name in FIELDS if name in settings.flags and name in LACKS.get(dialect, ())]
+    if wanted:
+        raise UsageError(f"{provider} has no such parameter: {', '.join(wanted)}.",
+                         f"Leave out --{wanted[0].replace('_', '-')}, or use a provider that has it (docs/providers.md).")
+    if "api_version" in settings.flags and dialect not in ("openai", "openai-responses"):
+        raise UsageError(f"{provider} takes no --api-version.", "Azure and hosts of the OpenAI dialect do.")
+
+
+def left_out(options: Options, dialect: str) -> list[str]:
+    """What is set and this dialect has no parameter for."""
+    return [name for name in set_fields(options) if name in LACKS.get(dialect, ())]
+
+
+def fitted(request: Request, entry: Mapping[str, Any], settings: Settings, dialect: str, lacks: Collection[str]) -> Request:
+    """The provider's own settings under those of the command line, and nothing that the model lacks."""
+    changes = {name: _entry_value(name, entry[name]) for name in FIELDS if name in entry and _may_replace(name, request, settings)}
+    raw = {**entry.get("option", {}), **request.options.raw}
+    if changes or raw != request.options.raw:
+        request = replace(request, options=replace(request.options, **changes, raw=raw))
+    for feature in lacks:
+        request = without(request, feature)
+    return request
+
+
+def _may_replace(name: str, request: Request, settings: Settings) -> bool:
+    """What was given on the command line or changed in the chat stays."""
+    value = getattr(request.options, name)
+    return name not in settings.flags and (value in (None, ()) or value == getattr(settings, name))
+
+
+def _entry_value(name: str, value: Any) -> Any:
+    if name == "think":
+        return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+    if name == "response_format":
+        if value in ("json", "json_object"):
+            return {"type": "json_object"}
+        return None if value in ("text", None) else read_schema(str(value))
+    return tuple(value) if name == "stop" else value
+
+
+# ---- leaving out
+
+def without(request: Request, feature: str) -> Request:
+    """The request without tools, images, thinking, or a parameter; the same one when there is nothing to leave out."""
+    match feature:
+        case "tools":
+            return replace(request, tools=()) if request.tools else request
+        case "vision":
+            return without_images(request)
+        case "thinking":
+            return request if request.options.think is None else replace(request, options=replace(request.options, think=None))
+    name = THEIR_NAMES.get(feature.lower(), feature)
+    if name in request.options.raw:
+        raw = {key: value for key, value in request.options.raw.items() if key != name}
+        return replace(request, options=replace(request.options, raw=raw))
+    if name not in FIELDS or name not in set_fields(request.options):
+        return request
+    changes: dict[str, Any] = {name: () if name == "stop" else None}
+    return replace(request, options=replace(request.options, **changes))
+
+
+def without_images(request: Request) -> Request:
+    """Words in the place of each image, so that the model knows that there was one. What is stored keeps the image."""
+    if not count_images(request.messages):
+        return request
+    return replace(request, messages=tuple(_in_words(message) for message in request.messages))
+
+
+def _in_words(message: Message) -> Message:
+    if not any(isinstance(part, Image) for part in message.parts):
+        return message
+    parts = tuple(Text(f"\n[image{f' {part.name}' if part.name else ''}: left out, this model does not see images]\n")
+                  if isinstance(part, Image) else part for part in message.parts)
+    return replace(message, parts=parts)
+
+
+def count_images(messages: Collection[Message]) -> int:
+    return sum(isinstance(part, Image) for message in messages for part in message.parts)
+
+
+def told(request: Request, feature: str) -> str:
+    """The notice about what was left out of this request."""
+    match feature:
+        case "tools":
+            return f"{request.model} cannot call tools, so none are offered to it."
+        case "vision":
+            number = count_images(request.messages)
+            return f"{request.model} does not see images, so {number} {'image was' if number == 1 else 'images were'} left out."
+        case "thinking":
+            return f"{request.model} does not think, so it was not asked to."
+    return f"{request.model} does not take {feature}, so it was left out."
+
+
+async def stream_without(stream: Callable[[Request], AsyncGenerator[Delta, None]], request: Request, refused: Unsupported,
+                         lacks: set[str]) -> AsyncGenerator[Delta | Notice, None]:
+    """Ask again without what was refused, as often as something new is; tell it once the answer begins.
+
+    What the model lacks is added to `lacks`. Raises the refusal when there is nothing to leave out.
+    """
+    notices: list[str] = []
+    for _ in range(MOST_REFUSALS):
+        smaller = without(request, refused.feature)
+        if smaller is request:
+            raise refused
+        notices.append(told(request, refused.feature))
+        lacks.add(refused.feature)
+        request = smaller
+        begun = False
+        try:
+            async with aclosing(stream(request)) as deltas:
+                async for delta in deltas:
+                    if not begun:
+                        for notice in notices:
+                            yield Notice(notice)
+                    begun = True
+                    yield delta
+            return
+        except Unsupported as error:
+            if begun:
+                raise
+            refused = error
+    raise refused

@@ -141,6 +141,8 @@ Event = (
 def to_dict(event: Event) -> dict[str, Any] | None:
     """The event as one JSON object (NDJSON, server-sent events, docs), or None for one that is not reported alone."""
     match event:
+        case TextDelta(text=text, extra=extra) if is_refusal(extra):
+            return {"event": "notice", "text": text}
         case TextDelta(text=text):
             return {"event": "text", "text": text} if text else None
         case ThinkingDelta(text=text):
@@ -167,6 +169,11 @@ def to_dict(event: Event) -> dict[str, Any] | None:
             return message_dict(message) if message.role == "assistant" else None
         case Failed(error):
             return {"event": "error", "kind": error.kind, "message": error.message, "hint": error.hint}
+
+
+def is_refusal(extra: Extra | None) -> bool:
+    """Words with which a model refuses come apart from its answers (OpenAI); they are shown, and are no answer."""
+    return any(isinstance(data, Mapping) and data.get("refusal") for data in (extra or {}).values())
 
 
 def usage_dict(usage: Usage) -> dict[str, Any]:

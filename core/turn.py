@@ -247,12 +247,16 @@ class Reply:
             call.extra = {**(call.extra or {}), **delta.extra}
 
     def message(self, model: str) -> Message:
-        """The whole reply. Tool calls decide the finish: several providers say `stop` although they call tools."""
+        """The whole reply. Tool calls decide the finish: several providers say `stop`, some even `length`, although all calls came.
+
+        Calls whose arguments were cut are not JSON; then `length` stays and nothing is run.
+        """
         if not any(call.name for call in self._calls.values()) and self._calls:
             raise BadResponse("The model called a tool without naming it.")
         parts = self._closed(with_calls=True)
         finish = self.finish
-        if finish == "stop" and self._calls:
+        calls = [part for part in parts if isinstance(part, ToolCall)]
+        if finish == "stop" and calls or finish == "length" and calls and all(call.invalid is None for call in calls):
             finish = "tool_calls"
         if finish == "tool_calls" and not self._calls:
             finish = "stop"

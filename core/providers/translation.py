@@ -11,11 +11,12 @@ from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint
-from core.providers.transport import EventDecoder, ServerEvent, _ContentClock, join_deltas, parse_json, read_lines
+from core.providers.transport import EventDecoder, ServerEvent, ContentClock, join_deltas, parse_json, read_lines
 
 if TYPE_CHECKING:
     import httpx2
 
+DONE = object()   # stands for the event whose data is [DONE], which is no JSON
 _FIELD = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
 
 
@@ -38,11 +39,15 @@ class Translation:
         """Translate one event. Raise a ProviderError for one that reports an error."""
         raise NotImplementedError
 
+    def end_marker(self) -> Iterator[Delta]:
+        """`[DONE]` came. It is not reliable, so most dialects pay no heed to it."""
+        return iter(())
+
     def deltas(self, payloads: Iterable[Any]) -> Iterator[Delta]:
         """Translate what one read brought. An error ends it and is kept in `failure`, so that what came before is not lost."""
         try:
             for payload in payloads:
-                for delta in self.take(payload) if isinstance(payload, dict) else ():
+                for delta in self._one(payload):
                     _check(delta)
                     self._begun = True
                     yield delta
@@ -54,6 +59,11 @@ class Translation:
         if self.usage is not None and self.usage != self._reported:
             self._reported = self.usage
             yield _counted(self.usage)
+
+    def _one(self, payload: Any) -> Iterator[Delta]:
+        if payload is DONE:
+            return self.end_marker()
+        return self.take(payload) if isinstance(payload, dict) else iter(())
 
     def _fail(self, error: ProviderError) -> None:
         self.failure = StreamBroken(error.message, error.hint, cause=error) if self._begun else error
@@ -99,7 +109,7 @@ async def read_reply(response: httpx2.Response, translation: Translation) -> Asy
 async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[Iterator[Any], None]:
     """JSON events, as many as each read brought. What is no event stream is one JSON document, read at the end:
     an answer that was not streamed, Gemini's array, or an error that was written into the stream as it is."""
-    decoder, clock = EventDecoder(), _ContentClock(endpoint)
+    decoder, clock = EventDecoder(), ContentClock(endpoint)
     other: list[bytes] = []
     seen = False
     async with aclosing(read_lines(response, endpoint, clock)) as reads:
@@ -116,7 +126,7 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
 
 
 def _events(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
-    return (parse_json(event.data, endpoint) for event in events if event.data.strip() != "[DONE]")
+    return (DONE if event.data.strip() == "[DONE]" else parse_json(event.data, endpoint) for event in events)
 
 
 def _document(text: bytes, endpoint: Endpoint, *, alone: bool) -> Iterator[Any]:

@@ -233,7 +233,7 @@ class _Body:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
-class _ContentClock:
+class ContentClock:
     """Counts the time spent waiting since something came that was more than a sign of life."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -252,7 +252,7 @@ class _ContentClock:
 
 
 async def _reads(response: httpx2.Response, endpoint: Endpoint,
-                 clock: _ContentClock | None = None) -> AsyncGenerator[bytes, None]:
+                 clock: ContentClock | None = None) -> AsyncGenerator[bytes, None]:
     """The body as it arrives: the first bytes at once, then a frame's worth at a time: one read, one commit, one paint."""
     body = _Body(response)
     try:
@@ -293,7 +293,7 @@ class _Lines:
 
 
 async def read_lines(response: httpx2.Response, endpoint: Endpoint,
-                     clock: _ContentClock | None = None) -> AsyncGenerator[list[bytes], None]:
+                     clock: ContentClock | None = None) -> AsyncGenerator[list[bytes], None]:
     """Lines without their ends, a list per read. A last line without an end still counts."""
     lines = _Lines()
     async with contextlib.aclosing(_reads(response, endpoint, clock)) as reads:
@@ -311,7 +311,7 @@ async def read_json_lines(response: httpx2.Response, endpoint: Endpoint, *,
                           counts: Callable[[Any], bool] = bool) -> AsyncGenerator[list[Any], None]:
     """NDJSON objects, a list per read; blank lines are skipped. `counts` says which are content: others do not hold off
     the idle timeout."""
-    clock = _ContentClock(endpoint)
+    clock = ContentClock(endpoint)
     async with contextlib.aclosing(read_lines(response, endpoint, clock)) as batches:
         async for lines in batches:
             values, failure = _parse_lines(lines, endpoint)
@@ -346,7 +346,7 @@ async def read_events(response: httpx2.Response, endpoint: Endpoint, *,
     `counts` says which events are content: comments and the others do not hold off the idle timeout.
     """
     decoder = EventDecoder()
-    clock = _ContentClock(endpoint)
+    clock = ContentClock(endpoint)
     async with contextlib.aclosing(_reads(response, endpoint, clock)) as reads:
         async for chunk in reads:
             events = decoder.feed(chunk)

@@ -1,0 +1,251 @@
+"""Tools, prompts and resources of MCP servers, through the official `mcp` package, which is loaded when a server is configured.
+
+Each server lives in a task of its own, because its connection has to be closed by the task that opened it. What one server
+does (hang, die, answer nonsense) ends its own calls only. What a server says of its tools is not believed: every tool
+counts as one that changes something, and its results as private.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from core.errors import ConfigError, ToolError
+from core.safe_text import safe_line
+from core.tool_executor import Tool, ToolContext, canonical, fingerprint
+
+MOST_TOOLS = 200              # of one server
+LARGEST_DEFINITION = 50_000   # characters of one tool's description and schema
+CONNECT_SECONDS = 20.0
+CALL_SECONDS = 120.0
+CLOSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One row of `mcpServers`: a program to start, or the address of a server that runs."""
+
+    name: str
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Shown by /tools; a grant ends when the server is set up in another way."""
+        setup = fingerprint([self.command, self.args, self.cwd, self.url, sorted(self.env)])
+        return f"MCP server {self.name} ({self.url or os.path.basename(self.command)}, {setup[:8]})"
+
+
+def parse_servers(document: Mapping[str, Any]) -> tuple[Server, ...]:
+    """Read the common shape: {"mcpServers": {name: {command, args, env} or {url, headers}}}. Raises ConfigError."""
+    rows = document.get("mcpServers", document)
+    if not isinstance(rows, Mapping):
+        raise ConfigError("mcpServers is no mapping of names to servers.")
+    wanted = {str(name): row for name, row in rows.items() if not (isinstance(row, Mapping) and row.get("disabled"))}
+    return tuple(_parse_server(name, row) for name, row in wanted.items())
+
+
+def _parse_server(name: str, row: Any) -> Server:
+    known = {"command": str, "args": list, "env": dict, "cwd": str, "url": str, "headers": dict}
+    if not isinstance(row, Mapping) or bool(row.get("command")) == bool(row.get("url")):
+        raise ConfigError(f"The MCP server {name!r} needs either a command or a url.")
+    values: dict[str, Any] = {key: row[key] for key in known if row.get(key) is not None}
+    for key, value in values.items():
+        if not isinstance(value, known[key]):
+            raise ConfigError(f"mcpServers: {name}: {key} cannot be {value!r}.")
+    texts: dict[str, Any] = {key: {str(k): str(v) for k, v in values[key].items()} for key in ("env", "headers") if key in values}
+    return Server(name, **(values | texts | {"args": tuple(map(str, values.get("args", ())))}))
+
+
+class Connection:
+    """One server, from start() to close(). `tools` is empty, and `problem` says why, when it cannot be used."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.tools: tuple[Tool, ...] = ()
+        self.problem = ""
+        self._client: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._leave = asyncio.Event()
+
+    async def start(self, seconds: float = CONNECT_SECONDS) -> None:
+        """Connect and learn the tools. Never raises for what the server does."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._live(ready), name=f"mcp-{self.server.name}")
+        await asyncio.wait({ready, self._task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            self.problem = self.problem or f"it was not ready within {seconds:g} s"
+            await self.close()
+
+    async def _live(self, ready: asyncio.Future[None]) -> None:
+        try:
+            async with _open_client(self.server) as client:
+                self.tools = await self._list_tools(client)
+                self._client = client
+                ready.set_result(None)
+                await self._leave.wait()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as problem:   # exception groups of the library, also of kinds that are no Exception
+            self.problem = _reason(problem)
+        finally:
+            self._client = None
+
+    async def _list_tools(self, client: Any) -> tuple[Tool, ...]:
+        found: list[Tool] = []
+        cursor = None
+        while len(found) < MOST_TOOLS:
+            page = await client.list_tools(cursor=cursor)
+            found += [made for told in page.tools if (made := self._make_tool(told)) is not None]
+            cursor = page.next_cursor
+            if not cursor or not page.tools:
+                break
+        return tuple({made.name: made for made in found[:MOST_TOOLS]}.values())
+
+    def _make_tool(self, told: Any) -> Tool | None:
+        schema = told.input_schema if isinstance(told.input_schema, dict) else {"type": "object"}
+        if len(canonical([told.name, told.description, schema])) > LARGEST_DEFINITION:
+            return None
+
+        async def call(**arguments: Any) -> str:
+            return await self.call(told.name, arguments)
+        host = urlsplit(self.server.url).hostname or ""
+        hosts: Callable[[Mapping[str, Any], ToolContext], list[str]] | None = (lambda arguments, context: [host]) if host else None
+        return Tool(tool_name(self.server.name, told.name), told.description or told.name, schema, call, kind="write",
+                    timeout=CALL_SECONDS, private=True, hosts=hosts, source=self.server.source)
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Run one tool. Raises ToolError."""
+        async with self._answering() as client:
+            result = await client.call_tool(name, dict(arguments), read_timeout_seconds=CALL_SECONDS)
+        text = "\n".join(map(_block_text, result.content))
+        if result.is_error:
+            raise ToolError(text or f"{name} failed without a reason.")
+        return text
+
+    async def prompts(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """Name, description and argument names of each prompt; empty where the server has none."""
+        try:
+            async with self._answering() as client:
+                page = await client.list_prompts()
+        except ToolError:
+            return []
+        return [(told.name, told.description or "", tuple(one.name for one in told.arguments or ())) for told in page.prompts]
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> str:
+        async with self._answering() as client:
+            result = await client.get_prompt(name, dict(arguments))
+        return "\n\n".join(_block_text(message.content) for message in result.messages)
+
+    async def resources(self) -> list[tuple[str, str]]:
+        """Address and name of each resource; empty where the server has none."""
+        try:
+            async with self._answering() as client:
+                page = await client.list_resources()
+        except ToolError:
+            return []
+        return [(str(told.uri), told.name) for told in page.resources]
+
+    async def resource(self, uri: str) -> str:
+        async with self._answering() as client:
+            result = await client.read_resource(uri)
+        return "\n".join(getattr(part, "text", None) or "(binary)" for part in result.contents)
+
+    @contextlib.asynccontextmanager
+    async def _answering(self) -> Any:
+        """The client, with every failure of the server as a ToolError; also its death, which the library may not notice."""
+        if self._client is None or self._task is None or self._task.done():
+            raise ToolError(f"The MCP server {self.server.name} is gone: {self.problem or 'it ended'}.")
+        try:
+            yield self._client
+        except (ToolError, asyncio.CancelledError):
+            raise
+        except BaseException as problem:
+            if isinstance(problem, (KeyboardInterrupt, SystemExit)):
+                raise
+            raise ToolError(f"The MCP server {self.server.name} failed: {_reason(problem)}.") from problem
+
+    async def close(self) -> None:
+        """End the connection and the server's process. May be called twice."""
+        self._leave.set()
+        if self._task is None:
+            return
+        done, _ = await asyncio.wait({self._task}, timeout=CLOSE_SECONDS if self._client is not None else 0.01)
+        if not done:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
+
+
+async def connect(servers: Iterable[Server]) -> list[Connection]:
+    """Start all servers side by side. One that fails is in the list with its `problem`."""
+    connections = [Connection(server) for server in servers]
+    if connections:
+        _load("mcp")
+        await asyncio.gather(*(connection.start() for connection in connections))
+    return connections
+
+
+async def close_all(connections: Iterable[Connection]) -> None:
+    await asyncio.gather(*(connection.close() for connection in connections))
+
+
+@contextlib.asynccontextmanager
+async def _open_client(server: Server) -> Any:
+    client = _load("mcp").Client
+    if server.command:
+        stdio = _load("mcp.client.stdio")
+        parameters = stdio.StdioServerParameters(command=server.command, args=list(server.args), cwd=server.cwd,
+                                                 env=dict(server.env) or None)
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:   # a server's log does not belong on the chat's screen
+            async with client(stdio.stdio_client(parameters, errlog=nowhere)) as opened:
+                yield opened
+        return
+    import httpx2
+    http = _load("mcp.client.streamable_http")
+    timeout = httpx2.Timeout(30.0, read=CALL_SECONDS)
+    async with httpx2.AsyncClient(headers=dict(server.headers), timeout=timeout, follow_redirects=False) as transport:
+        async with client(http.streamable_http_client(server.url, http_client=transport)) as opened:
+            yield opened
+
+
+def _load(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        raise ConfigError("MCP servers need the package mcp.", "pip install 'mcp>=2.3,<3'") from problem
+
+
+def tool_name(server: str, tool: str) -> str:
+    """server__tool in the characters that every provider takes, 64 at most; a name that had to be changed stays unique."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}__{tool}")
+    if plain == f"{server}__{tool}" and len(plain) <= 64:
+        return plain
+    return f"{plain[:55]}_{fingerprint([server, tool])[:8]}"
+
+
+def _block_text(block: Any) -> str:
+    text = getattr(block, "text", None)
+    if isinstance(text, str):
+        return text
+    inner = getattr(getattr(block, "resource", None), "text", None)
+    if isinstance(inner, str):
+        return inner
+    return f"({getattr(block, 'type', 'something')}: {getattr(block, 'mime_type', None) or 'not text'})"
+
+
+def _reason(problem: BaseException) -> str:
+    """The innermost cause: the library wraps what happened in groups."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return safe_line((str(problem).strip().splitlines() or [type(problem).__name__])[0], 200).rstrip(".")

@@ -128,9 +128,9 @@ def test_thinking_is_off_unless_asked_for_and_comes_apart(tiny: Path, tmp_path: 
     async def body(chat: Local) -> None:
         for think in (None, False):
             plain = await collect(chat.stream(request(tiny, think=think)))
-            assert not [delta for delta in plain if isinstance(delta, ThinkingDelta)]
+            assert not [delta for delta in plain if isinstance(delta, ThinkingDelta) and delta.text]
         deltas = await collect(chat.stream(request(tiny, think=True)))
-        kinds = [type(delta) for delta in deltas if isinstance(delta, (TextDelta, ThinkingDelta))]
+        kinds = [type(delta) for delta in deltas if isinstance(delta, (TextDelta, ThinkingDelta)) and delta.text]
         assert kinds and kinds == sorted(kinds, key=lambda kind: kind is TextDelta) and set(kinds) == {TextDelta, ThinkingDelta}
     with_local(tiny, tmp_path, body)
 

@@ -173,10 +173,14 @@ def load_tools_file(path: str) -> tuple[Tool, ...]:
 
 
 def load_entry_points() -> None:
-    """Load what installed packages offer under the group `stream_chat.tools`."""
+    """Load what installed packages offer under the group `stream_chat.tools`: functions, with or without @tool."""
     from importlib.metadata import entry_points
     for point in entry_points(group=ENTRY_POINTS):
-        loaded = point.load()
+        try:
+            loaded = point.load()
+        except Exception as problem:
+            said = f"{type(problem).__name__}: {problem}"
+            raise UsageError(f"The tool {point.name} of an installed package failed: {said}.") from problem
         if callable(loaded) and not any(made.function is loaded for made in _TOOLS.values()):
             made = make_tool(loaded, source=f"package {point.dist.name if point.dist else point.name}")
             _TOOLS.setdefault(made.name, made)
@@ -189,11 +193,14 @@ def all_tools() -> tuple[Tool, ...]:
 
 
 def get_tools(names: Iterable[str] | None = None) -> tuple[Tool, ...]:
-    """The tools of these names in this order, or, with None, all that are safe without asking. Raises UsageError."""
+    """The tools of these names in this order, or, with None, the built-in ones that are safe unasked. Raises UsageError."""
     known = {made.name: made for made in all_tools()}
     if names is None:
-        return tuple(made for made in known.values() if made.safe)
+        return tuple(made for made in known.values() if made.safe and made.source == "built in")
     wanted = list(dict.fromkeys(names))
+    if not set(wanted) <= set(known):
+        load_entry_points()   # looking for packages costs time, so only when a name is not known otherwise
+        known = {made.name: made for made in all_tools()}
     missing = [name for name in wanted if name not in known]
     if missing:
         raise UsageError(f"There is no tool named {', '.join(missing)}.", f"There are: {', '.join(known)}.")

@@ -367,6 +367,16 @@ def test_a_newcomers_tool_is_one_function_in_one_file(tmp_path: Path) -> None:
     assert run(made, {"text": "hey"}).content == "HEY"
 
 
+def test_a_tool_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loud.py").write_text("def whisper(text: str) -> str:\n    return text.lower()\n")
+    (tmp_path / "loud-1.dist-info").mkdir()
+    (tmp_path / "loud-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1\n")
+    (tmp_path / "loud-1.dist-info" / "entry_points.txt").write_text("[stream_chat.tools]\nwhisper = loud:whisper\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made, = get_tools(["whisper"])
+    assert made.source == "package loud" and run(made, {"text": "HEY"}).content == "hey"
+
+
 def test_a_tools_file_that_fails_or_takes_a_name_is_said(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "thief.py").write_text("from core.tool_executor import tool\n@tool\ndef calculate() -> str:\n    return ''\n")

@@ -80,7 +80,7 @@ def test_a_query_that_nobody_waits_for_is_stopped(context: ToolContext) -> None:
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "a server can be started")
 def test_postgresql_is_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import psycopg
-    monkeypatch.setattr(database, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(database, "MOST_SECONDS", 2.0)
     with running_server() as url:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE items (id int, name text)")
@@ -89,7 +89,7 @@ def test_postgresql_is_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest
         assert query_database(context, "shop", "SELECT * FROM items ORDER BY id") == "id,name\n1,tea\n2,NULL\n[2 rows]"
         assert "public,items,name,text" in query_database(context, "shop")
         assert query_database(context, "shop", "-- why\nWITH x AS (SELECT 1 AS n) TABLE x", 1) == "n\n1\n[1 rows]"
-        many = query_database(context, "shop", "SELECT n FROM generate_series(1, 3000000) AS n", 1)
+        many = query_database(context, "shop", "SELECT n FROM generate_series(1, 100000) AS n", 1)
         assert many == "n\n1\n[1 rows, there are more]"
         for sql in ("DELETE FROM items", "SELECT 1; DELETE FROM items",
                     "WITH x AS (DELETE FROM items RETURNING id) SELECT * FROM x", "COPY items TO PROGRAM 'true'",

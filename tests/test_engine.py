@@ -39,6 +39,15 @@ def start_client(model: Path, directory: Path) -> subprocess.Popen[str]:
                             stderr=subprocess.DEVNULL, text=True)
 
 
+def output_at_end(chat: subprocess.Popen[str]) -> str:
+    """What it printed. Python may lose a Ctrl-C that comes while it starts up; such a chat is killed."""
+    try:
+        return chat.communicate(timeout=5)[0]
+    except subprocess.TimeoutExpired:
+        chat.kill()
+        return chat.communicate()[0]
+
+
 def is_listening(address: str) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", urlsplit(address).port or 0)) == 0
@@ -164,7 +173,7 @@ def test_chats_killed_at_random_leave_no_process_no_port_no_broken_file(tiny: Pa
         while len(running) > chance.randrange(4):
             victim = running.pop(chance.randrange(len(running)))
             victim.send_signal(chance.choice([signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
-            told.append(victim.communicate(timeout=30)[0])
+            told.append(output_at_end(victim))
     for victim in running:
         victim.kill()
         told.append(victim.communicate(timeout=30)[0])

@@ -158,7 +158,7 @@ class Keeper:
                 raise Failure("binary", problem.strerror or str(problem)) from None
             if not number:
                 self._start_watching()
-            if answers(f"http://127.0.0.1:{port}", self.child):
+            if answers(f"http://127.0.0.1:{port}", self.orders["key"], self.child):
                 return f"http://127.0.0.1:{port}"
         raise Failure("binary", "it ended before it was ready")
 
@@ -217,12 +217,16 @@ def start_wheel(orders: dict[str, Any]) -> str:
     return str(KEPT[0].listening_address)
 
 
-def answers(address: str, started: subprocess.Popen[bytes]) -> bool:
-    """Wait until the server is ready (True) or has ended (False). It answers 503 while it loads."""
+def answers(address: str, key: str, started: subprocess.Popen[bytes]) -> bool:
+    """Wait until the server is ready (True) or has ended (False). It answers 503 while it loads.
+
+    /props wants the key: another program that was quicker to take the port does not pass for ours.
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    question = urllib.request.Request(address + "/props", headers={"Authorization": f"Bearer {key}"})
     while started.poll() is None:
         try:
-            with opener.open(address + "/health", timeout=5) as reply:
+            with opener.open(question, timeout=5) as reply:
                 return bool(reply.status == 200)
         except OSError:
             time.sleep(0.02)

@@ -85,7 +85,9 @@ async def _answer(respond: Respond, request: Request, model: str, resumes: int,
             return
         except ProviderError as error:
             if part is None or not part.text or not can_resume(error) or resume == resumes:
-                raise
+                if resume == 0 or isinstance(error, StreamBroken):
+                    raise
+                raise StreamBroken(error.message, error.hint, cause=error) from error   # a part of the answer did come
             request = replace(request, messages=(*request.messages, part))
             continued = part
             yield Resuming(error.message)

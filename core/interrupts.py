@@ -27,7 +27,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._task: asyncio.Task[Any] | None = None
-        self._cancelled_at = 0.0
+        self._cancelled_at = -AGAIN
         self._ended_by: int | None = None
         self._previous = {number: signal.getsignal(number) for number in _signals()}
         self._listen()
@@ -50,7 +50,7 @@ class Interrupts:
             self._task = None
 
     async def _watched(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        self._cancelled_at = 0.0
+        self._cancelled_at = -AGAIN
         self._task = asyncio.current_task()
         return await coroutine
 
@@ -61,11 +61,17 @@ class Interrupts:
         if task is None or task.done():
             if self._ended_by is not None:
                 raise Terminated(128 + self._ended_by)
-            raise KeyboardInterrupt
+            if not self.stopped_lately():
+                raise KeyboardInterrupt
+            return
         now = time.monotonic()
         if now - self._cancelled_at > AGAIN:
             self._cancelled_at = now
             self._runner.get_loop().call_soon_threadsafe(task.cancel)
+
+    def stopped_lately(self) -> bool:
+        """Whether a Ctrl-C is the second press of somebody impatient: the first one has just stopped what ran."""
+        return time.monotonic() - self._cancelled_at <= AGAIN
 
     def close(self) -> None:
         for number, handler in self._previous.items():

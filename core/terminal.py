@@ -135,7 +135,7 @@ class Painter:
     def _wait(self, seconds: float, what: str) -> None:
         """One line that is written over; only where lines can be."""
         if not self._screen.dumb:
-            line = f"{what or 'waiting'}, {seconds:.0f} s"[: self._screen.width() - 1]
+            line = f"{what or 'waiting'}, {max(0.0, seconds):.0f} s"[: self._screen.width() - 1]
             self._screen.write(f"\r\x1b[K\x1b[2m{safe_line(line)}\x1b[0m" if self._screen.color else f"\r\x1b[K{safe_line(line)}")
             self._waiting = True
 
@@ -197,7 +197,12 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
     while True:
         try:
             line = reader.read(chat)
-        except (EOFError, KeyboardInterrupt):
+        except KeyboardInterrupt:
+            if interrupts.stopped_lately():
+                continue
+            screen.write("\n")
+            return
+        except EOFError:
             screen.write("\n")
             return
         if not line.strip():

@@ -9,8 +9,8 @@ import pytest
 
 from core import errors, events
 from core.errors import ChatError, ConnectFailed, UsageError, describe
-from core.events import (Event, Failed, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, ToolFinished,
-                         ToolRequested, to_dict)
+from core.events import (Event, Failed, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,
+                         ToolFinished, ToolRequested, Waiting, to_dict)
 from core.messages import Message, Text, ToolCall, ToolResult, Usage, tool_message, user_message
 
 CASES: list[tuple[Event, dict[str, object] | None]] = [
@@ -26,6 +26,8 @@ CASES: list[tuple[Event, dict[str, object] | None]] = [
      {"event": "tool_result", "id": "i", "name": "n", "content": "c", "is_error": True, "seconds": 0.123}),
     (Retrying(2, 1.23456, "busy"), {"event": "retry", "attempt": 2, "delay": 1.235, "reason": "busy"}),
     (ModelChanged("p/a", "p/b", "gone"), {"event": "model_changed", "from": "p/a", "to": "p/b", "reason": "gone"}),
+    (Waiting(1.5, "busy"), to_dict(Waiting(1.5, "busy"))),
+    (Resuming("cut"), to_dict(Resuming("cut"))),
     (Notice("note"), {"event": "notice", "text": "note"}),
     (MessageAdded(Message("assistant", (Text("t"),), "p/m", None, "stop")),
      {"event": "message", "role": "assistant", "text": "t", "model": "p/m", "finish": "stop"}),

@@ -159,11 +159,11 @@ def test_a_window_that_changes_while_a_reply_streams(program: list[str], environ
 
 
 def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    with Terminal([*program, "-m", "words-500@50"], environment) as chat:
+    with Terminal([*program, "-m", "words-500@50", "--retry-max-attempts", "1"], environment) as chat:
         chat.say("first")
         chat.wait("w3")
         ollama.close()
-        chat.wait("What came is kept. /retry asks again.")
+        chat.wait("What came is kept.")
         chat.wait_prompt()
         told = chat.text()[chat.text().index("error:"):].split("\n>")[0]
         assert len(told.strip().splitlines()) <= 3 + 1 and "Traceback" not in told
@@ -175,14 +175,14 @@ def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str],
 
 
 def test_a_failing_turn_does_not_end_the_chat(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    with Terminal([*program, "-m", "words-5", "--retry-max-attempts", "1"], environment) as chat:
+    with Terminal([*program, "-m", "words-5", "--retry-max-attempts", "1", "--no-resume"], environment) as chat:
         for number, model in enumerate(("locked", "crash", "overflow", "cut-3", "error-3", "forbidden", "empty", "busy"), 1):
             chat.ask(f"/model {model}", f"now ollama/{model}")
             chat.say(f"question {number}")
             chat.wait_prompt()
         chat.ask("/model words-5", "now ollama/words-5")
         chat.ask("at last", "^w0 w1 w2 w3 w4$")
-        assert "Traceback" not in chat.text() and chat.text().count("error:") >= 7
+        assert "Traceback" not in chat.text() and chat.text().count("error:") >= 4
 
 
 def test_an_unknown_model_is_fetched_when_wanted(ollama: FakeOllama, program: list[str], environment: Environment) -> None:

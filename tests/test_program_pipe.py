@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_server import FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, json_answer, lines_answer
+from tests.fake_server import Cut, FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, json_answer, lines_answer
 
 Environment = dict[str, str]
 
@@ -116,7 +116,7 @@ def test_json_reports_calls_and_results(program: list[str], environment: Environ
 def test_json_ends_with_an_error(ollama: FakeOllama, program: list[str], environment: Environment, model: str, code: int,
                                  kind: str) -> None:
     environment |= {"RETRY_MAX_ATTEMPTS": "1"}
-    done = run([*program, "-m", model, "--json", "q"], environment)
+    done = run([*program, "-m", model, "--no-resume", "--json", "q"], environment)
     last = events(done.stdout)[-1]
     assert (done.returncode, last["event"]) == (code, "error") and set(last) == {"event", "kind", "message", "hint"}
     assert last["kind"] == kind or not kind
@@ -124,10 +124,28 @@ def test_json_ends_with_an_error(ollama: FakeOllama, program: list[str], environ
         assert events(done.stdout)[-2]["text"] == fake_words(5)
 
 
+def test_an_answer_that_broke_off_goes_on_by_itself(program: list[str], environment: Environment) -> None:
+    broken = lines_answer([chat_line("m", "one two "), chat_line("m", "three")], Cut())
+    with FakeServer([broken, lines_answer([chat_line("m", " four"), done_line("m")])]) as server:
+        environment["OLLAMA_HOST"] = server.url
+        done = run([*program, "-m", "m", "q"], environment)
+    assert (done.returncode, done.stdout) == (0, b"one two three four\n")
+    assert done.stderr.count(b"goes on from there") == 1
+
+
+def test_an_answer_that_broke_off_and_cannot_go_on_is_incomplete(program: list[str], environment: Environment) -> None:
+    broken = lines_answer([chat_line("m", "one two three")], Cut())
+    with FakeServer([broken, json_answer({"error": "overloaded"}, 503)]) as server:
+        environment["OLLAMA_HOST"] = server.url
+        done = run([*program, "-m", "m", "--retry-max-attempts", "1", "q"], environment)
+    assert (done.returncode, done.stdout) == (3, b"one two three\n") and done.stderr.count(b"\n") <= 4
+    assert stored(environment) == [("user", "complete"), ("assistant", "truncated")]
+
+
 @pytest.mark.parametrize("model", ["cut-5", "reset-5", "error-5"])
 def test_what_came_of_a_broken_answer_is_printed_and_saved(ollama: FakeOllama, program: list[str], environment: Environment,
                                                            model: str) -> None:
-    done = run([*program, "-m", model, "q"], environment)
+    done = run([*program, "-m", model, "--no-resume", "q"], environment)
     assert (done.returncode, done.stdout.decode()) == (3, fake_words(5) + "\n")
     assert 1 <= done.stderr.count(b"\n") <= 3 and b"Traceback" not in done.stderr
     assert stored(environment)[-1][1] in ("truncated", "failed")

@@ -11,7 +11,7 @@ from core.errors import StoreError, UsageError
 from core.events import Event, MessageAdded, Notice
 from core.fallback import Chain
 from core.joining import BROKEN
-from core.messages import Message
+from core.messages import Image, Message
 from core.model_manager import Providers, Target, build_model_list, options_from_args, resolve_target, retry_config_from_args
 from core.providers import Options, Request
 from core.session_manager import Session
@@ -80,6 +80,7 @@ class Chat:
         """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
         if self.toolbox:
             self.toolbox.begin_turn()
+        await self._learn()
         run_tool = self.toolbox.execute_tool_call if self.toolbox else None
         turn = run_chat_turn(self.chain.respond, self.request(), run_tool, model=str(self.target),
                              rounds=self.settings.tool_rounds, resumes=RESUMES if self.settings.resume else 0, continued=continued)
@@ -89,6 +90,13 @@ class Chat:
                 if isinstance(event, MessageAdded):
                     for notice in self._write_down(event.message):
                         yield notice
+
+    async def _learn(self) -> None:
+        """Before images are sent, know whether the model sees them: some servers drop them without a word."""
+        if self.target not in self.providers.learned and any(
+                isinstance(part, Image) for message in self.session.messages for part in message.parts):
+            from core.model_facts import learn
+            await learn(self.target, self.providers)
 
     def _write_down(self, message: Message) -> list[Notice]:
         """Add to the transcript. A transcript that fails is told once and given up: the session has everything."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from core.errors import AuthFailed, BadRequest, ChatError, ContextTooLong, ProviderError, StreamBroken, Unsupported, UsageError
 from core.events import Delta, ModelChanged, Notice, Retrying, Waiting
@@ -104,14 +105,14 @@ class Chain:
     async def _ask(self, target: Target, request: Request) -> AsyncGenerator[Item, None]:
         try:
             resolved = await resolve_target(target, self._providers)
-            provider = self._providers.open(target.provider)
+            self._providers.open(target.provider)
         except UsageError as error:
             raise BadRequest(error.message, error.hint) from error
         asked = replace(request, model=resolved.model)
 
         async def what() -> str:
             return await self._describe(resolved, asked) if self._describe else ""
-        attempts = stream_chat_with_retry(provider.stream, asked, self._config, budget=self._budget)
+        attempts = stream_chat_with_retry(partial(self._providers.stream, resolved), asked, self._config, budget=self._budget)
         async with aclosing(announced(attempts, what)) as stream:
             async for item in stream:
                 yield item
@@ -129,9 +130,11 @@ class Chain:
             record.breaks = 0
 
     def _may_pass_on(self, error: ProviderError) -> bool:
-        """A wrong key or a request that is wrong everywhere is told rather than hidden behind another model."""
+        """A wrong key or a request that is wrong everywhere is told rather than hidden behind another model.
+
+        A key that is missing (nothing was asked, so there is no status) is told by the change of the model."""
         if isinstance(error, AuthFailed):
-            return self._on_auth
+            return self._on_auth or error.status is None
         return isinstance(error, (Unsupported, ContextTooLong, StreamBroken)) or not isinstance(error, BadRequest)
 
 
@@ -141,7 +144,7 @@ def respond_with_fallbacks(targets: Sequence[Target], providers: Providers, requ
     return Chain(targets, providers, config).respond(request)
 
 
-async def announced(stream: AsyncGenerator[Delta | Retrying, None],
+async def announced(stream: AsyncGenerator[Delta | Notice | Retrying, None],
                     what: Callable[[], Awaitable[str]]) -> AsyncGenerator[Item, None]:
     """The same stream, saying Waiting while nothing has come yet. Once something has, it is passed on without any overhead."""
     started = time.monotonic()

@@ -93,6 +93,8 @@ class Providers:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lacks: dict[Target, set[str]] = {}      # what models turned out not to have, so that it is asked for once
+        self.learned: dict[Target, Any] = {}         # what is known of models (core/model_facts.py), once it was asked for
+        self.names: dict[str, list[str]] = {}        # models by provider, for completion
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
         self._entries = {provider_name(name): entry for name, entry in settings.providers.items()}

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from core.errors import ProviderError
-from core.events import Delta, Retrying
+from core.events import Delta, Notice, Retrying
 from core.providers import Request
 
-Stream = Callable[[Request], AsyncGenerator[Delta, None]]
+Stream = Callable[[Request], AsyncGenerator[Delta | Notice, None]]
 Sleep = Callable[[float], Awaitable[None]]
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class RetryBudget:
 
 
 async def stream_chat_with_retry(stream: Stream, request: Request, config: RetryConfig, sleep: Sleep = asyncio.sleep, *,
-                                 budget: RetryBudget | None = None) -> AsyncGenerator[Delta | Retrying, None]:
+                                 budget: RetryBudget | None = None) -> AsyncGenerator[Delta | Notice | Retrying, None]:
     """Yield the deltas of the first attempt that begins to answer; every wait is announced before it starts."""
     attempt = 1
     if budget is not None:

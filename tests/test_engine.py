@@ -40,7 +40,7 @@ def start_client(model: Path, directory: Path) -> subprocess.Popen[str]:
 
 
 def output_at_end(chat: subprocess.Popen[str]) -> str:
-    """What it printed. Python may lose a Ctrl-C that comes while it starts up; such a chat is killed."""
+    """What it printed. This little client may swallow a single Ctrl-C between two requests; it is then killed."""
     try:
         return chat.communicate(timeout=5)[0]
     except subprocess.TimeoutExpired:

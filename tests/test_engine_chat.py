@@ -89,6 +89,7 @@ DIALECTS: dict[str, Open] = {
 @pytest.mark.parametrize("name", DIALECTS)
 def test_text_tool_and_overflow_in_every_dialect(tiny: Path, tmp_path: Path, name: str) -> None:
     async def run() -> None:
+        load_dialect(name)
         engine = await open_engine(order_for(tiny, tmp_path))
         provider = DIALECTS[name](engine.address, engine.key)
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from core.commands import COMMANDS
+from core.commands import all_commands
 from core.conversation import Chat
 
 
@@ -20,6 +20,6 @@ class ChatCompleter(Completer):
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         text = document.text_before_cursor
         if text.startswith("/") and " " not in text and "\n" not in text:
-            for command in COMMANDS.values():
+            for command in all_commands().values():
                 if command.name.startswith(text[1:]):
                     yield Completion(f"/{command.name}", start_position=-len(text), display_meta=command.help.splitlines()[0])

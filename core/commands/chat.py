@@ -1,84 +1,13 @@
-"""The slash commands. Each is one function: its name is the command, its docstring is the help."""
+"""Commands of the conversation itself: help, model, sessions, going on and taking back."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Sequence
 
+from core.commands import Again, Leave, Outcome, Table, all_commands, command, find_command
 from core.conversation import Chat
 from core.errors import UsageError
 from core.model_manager import parse_target
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows for people; a front end draws it. `note` stands under it."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply."""
-
-    go_on: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """The chat is over."""
-
-
-# What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | Again | Leave | None
-CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
-Completer = Callable[[Chat], Awaitable[Sequence[str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    name: str
-    run: CommandFunction
-    usage: str
-    help: str
-    aliases: tuple[str, ...]
-    complete: Completer | None
-
-
-COMMANDS: dict[str, Command] = {}
-
-
-def command(*aliases: str, usage: str = "", complete: Completer | None = None) -> Callable[[CommandFunction], CommandFunction]:
-    """Register a function as a slash command. A trailing underscore in its name is dropped."""
-    def register(function: CommandFunction) -> CommandFunction:
-        name = function.__name__.rstrip("_").replace("_", "-")
-        COMMANDS[name] = Command(name, function, usage, inspect.getdoc(function) or "", aliases, complete)
-        return function
-    return register
-
-
-def find_command(word: str) -> Command | None:
-    """By name, alias or unambiguous beginning."""
-    if word in COMMANDS:
-        return COMMANDS[word]
-    named = [entry for entry in COMMANDS.values() if word in entry.aliases]
-    begun = [entry for entry in COMMANDS.values() if entry.name.startswith(word)]
-    found = named or begun
-    return found[0] if word and len(found) == 1 else None
-
-
-async def run_command(chat: Chat, line: str) -> Outcome:
-    """Run `/name argument`. Raises UsageError for an unknown name."""
-    word, _, argument = line.removeprefix("/").partition(" ")
-    found = find_command(word.lower())
-    if found is None:
-        close = get_close_matches(word, COMMANDS, n=1)
-        raise UsageError(f"There is no command /{word}.", f"Did you mean /{close[0]}?" if close else "/help lists them.")
-    return await found.run(chat, argument.strip())
 
 
 @command("?", usage="[COMMAND]")
@@ -90,7 +19,7 @@ async def help(chat: Chat, argument: str) -> Outcome:
             raise UsageError(f"There is no command {argument}.", "/help lists them.")
         names = ", ".join(f"/{name}" for name in (found.name, *found.aliases))
         return f"{names} {found.usage}".strip() + f"\n{found.help}"
-    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in COMMANDS.values())
+    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in all_commands().values())
     return Table(("command", "what it does"), rows,
                  "Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops a reply, Ctrl-D leaves.")
 

@@ -1,0 +1,95 @@
+"""The slash commands: what one is, and which there are. Each is one function in a module of this package:
+
+its name is the command, its docstring is the help. A new module is found without being named anywhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from core.conversation import Chat
+from core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows for people; a front end draws it. `note` stands under it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply."""
+
+    go_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The chat is over."""
+
+
+# What a command gives back to the front end: text or a table to show, something to do, or nothing.
+Outcome = str | Table | Again | Leave | None
+CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
+Completer = Callable[[Chat], Awaitable[Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    name: str
+    run: CommandFunction
+    usage: str
+    help: str
+    aliases: tuple[str, ...]
+    complete: Completer | None
+
+
+_COMMANDS: dict[str, Command] = {}
+
+
+def command(*aliases: str, usage: str = "", complete: Completer | None = None) -> Callable[[CommandFunction], CommandFunction]:
+    """Register a function as a slash command. A trailing underscore in its name is dropped."""
+    def register(function: CommandFunction) -> CommandFunction:
+        name = function.__name__.rstrip("_").replace("_", "-")
+        _COMMANDS[name] = Command(name, function, usage, inspect.getdoc(function) or "", aliases, complete)
+        return function
+    return register
+
+
+def all_commands() -> dict[str, Command]:
+    """By name, those of the chat itself first."""
+    if "help" not in _COMMANDS:
+        names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=lambda name: (name != "chat", name))
+        for name in names:
+            importlib.import_module(f"{__name__}.{name}")
+    return _COMMANDS
+
+
+def find_command(word: str) -> Command | None:
+    """By name, alias or unambiguous beginning."""
+    commands = all_commands()
+    if word in commands:
+        return commands[word]
+    named = [entry for entry in commands.values() if word in entry.aliases]
+    begun = [entry for entry in commands.values() if entry.name.startswith(word)]
+    found = named or begun
+    return found[0] if word and len(found) == 1 else None
+
+
+async def run_command(chat: Chat, line: str) -> Outcome:
+    """Run `/name argument`. Raises UsageError for an unknown name."""
+    word, _, argument = line.removeprefix("/").partition(" ")
+    found = find_command(word.lower())
+    if found is None:
+        close = get_close_matches(word, all_commands(), n=1)
+        raise UsageError(f"There is no command /{word}.", f"Did you mean /{close[0]}?" if close else "/help lists them.")
+    return await found.run(chat, argument.strip())

@@ -1,0 +1,138 @@
+"""A request as the OpenAI Responses API wants it; pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from core.messages import Image, Message, Part, Text, Thinking, ToolCall
+from core.providers import Endpoint, Options, Request
+
+NAME = "openai-responses"
+LONGEST_ID = 64   # characters of a call_id
+# Models that do not reason refuse reasoning.encrypted_content with 400; servers other than OpenAI's ignore it.
+_WITHOUT_REASONING = re.compile(r"(.*/)?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
+
+
+def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    options = request.options
+    items = list(input_items(request.messages, origin_of(endpoint, request.model)))
+    body: dict[str, Any] = {"model": request.model, "input": items, "stream": True, "store": False}
+    if request.system:
+        body["instructions"] = request.system
+    if not _WITHOUT_REASONING.match(request.model):
+        body["include"] = ["reasoning.encrypted_content"]
+    if request.tools:
+        body["tools"] = [{"type": "function", "name": tool.name, "description": tool.description,
+                          "parameters": dict(tool.parameters), "strict": False} for tool in request.tools]
+    return body | option_fields(options) | dict(options.raw)
+
+
+def origin_of(endpoint: Endpoint, model: str) -> str:
+    """Sealed reasoning and ids are only good for the host and the model that they came from."""
+    return f"{endpoint.host}/{model}"
+
+
+def option_fields(options: Options) -> dict[str, Any]:
+    """There is neither a seed nor a stop text in this dialect."""
+    form = text_format(options.response_format)
+    fields = {"temperature": options.temperature, "top_p": options.top_p, "max_output_tokens": options.max_tokens,
+              "text": {"format": form} if form else None, "reasoning": reasoning_fields(options.think)}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def reasoning_fields(think: bool | str | None) -> dict[str, Any] | None:
+    """Without a summary nothing of the reasoning is shown."""
+    if think is None:
+        return None
+    if think is False or think == "off":
+        return {"effort": "none"}
+    effort = {"max": "high"}.get(think, think) if isinstance(think, str) and think != "on" else "medium"
+    return {"effort": effort, "summary": "auto"}
+
+
+def text_format(wanted: Any) -> dict[str, Any] | None:
+    """Take "json", a JSON Schema, or the chat dialect's wrapping of one."""
+    match wanted:
+        case "json" | {"type": "json_object"}:
+            return {"type": "json_object"}
+        case {"type": "json_schema", "json_schema": dict(named)}:
+            return {"type": "json_schema"} | named
+        case {"type": "text"} | None | "" | "text":
+            return None
+        case dict():
+            return {"type": "json_schema", "name": "answer", "schema": wanted, "strict": True}
+    return None
+
+
+def input_items(messages: Sequence[Message], origin: str) -> Iterator[dict[str, Any]]:
+    for message in messages:
+        match message.role:
+            case "tool":
+                for result in message.tool_results:
+                    output = f"Error: {result.content}" if result.is_error else result.content
+                    yield {"type": "function_call_output", "call_id": call_id(result.id), "output": output}
+            case "assistant":
+                yield from reply_items(message, origin)
+            case role:
+                content = list(filter(None, map(input_part, message.parts)))
+                if content:
+                    yield {"role": role, "content": content}
+
+
+def input_part(part: Part) -> dict[str, Any] | None:
+    match part:
+        case Text(text) if text:
+            return {"type": "input_text", "text": text}
+        case Image(media_type, data):
+            return {"type": "input_image", "image_url": f"data:{media_type};base64,{data}"}
+    return None
+
+
+def reply_items(message: Message, origin: str) -> Iterator[dict[str, Any]]:
+    """A reasoning item is refused without the item that it led to, so it waits for that one."""
+    waiting: list[dict[str, Any]] = []
+    for part in message.parts:
+        own = own_data(part, origin)
+        match part:
+            case Thinking() if "item" in own:
+                waiting.append(dict(own["item"]))
+            case Text(text) if text:
+                yield from waiting
+                yield text_item(text, own)
+                waiting = []
+            case ToolCall():
+                yield from waiting
+                yield call_item(part, own)
+                waiting = []
+
+
+def own_data(part: Part, origin: str) -> Mapping[str, Any]:
+    if not isinstance(part, (Text, Thinking, ToolCall)):
+        return {}
+    data: Mapping[str, Any] = (part.extra or {}).get(NAME) or {}
+    return data if data.get("from") == origin else {}
+
+
+def text_item(text: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    if "id" not in own:
+        return {"role": "assistant", "content": text}
+    phase = {"phase": own["phase"]} if "phase" in own else {}
+    return {"type": "message", "role": "assistant", "id": own["id"], "status": "completed", **phase,
+            "content": [{"type": "output_text", "text": text, "annotations": []}]}
+
+
+def call_item(call: ToolCall, own: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None else call.invalid
+    identity = {"id": own["id"]} if str(own.get("id", "")).startswith("fc") else {}
+    return {"type": "function_call", **identity, "call_id": call_id(call.id), "name": call.name, "arguments": arguments}
+
+
+def call_id(identity: str) -> str:
+    """Ids stay as they came, unless they are too long; the same one always becomes the same."""
+    if len(identity) <= LONGEST_ID:
+        return identity
+    return "call_" + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:24]

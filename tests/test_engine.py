@@ -167,16 +167,18 @@ def test_chats_killed_at_random_leave_no_process_no_port_no_broken_file(tiny: Pa
     chance = random.Random(seed)
     model, engines, told = tmp_path / "made.gguf", tmp_path / "engines", []
     running: list[subprocess.Popen[str]] = []
-    for _ in range(count):
-        running.append(start_client(model, engines))
-        time.sleep(chance.uniform(0, 0.25))
-        while len(running) > chance.randrange(4):
-            victim = running.pop(chance.randrange(len(running)))
-            victim.send_signal(chance.choice([signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
+    try:
+        for _ in range(count):
+            running.append(start_client(model, engines))
+            time.sleep(chance.uniform(0, 0.25))
+            while len(running) > chance.randrange(4):
+                victim = running.pop(chance.randrange(len(running)))
+                victim.send_signal(chance.choice([signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
+                told.append(output_at_end(victim))
+    finally:
+        for victim in running:
+            victim.kill()
             told.append(output_at_end(victim))
-    for victim in running:
-        victim.kill()
-        told.append(victim.communicate(timeout=30)[0])
     assert wait_until(lambda: not engines_in(engines)), engines_in(engines)
     addresses = {line.split()[0] for text in told for line in text.splitlines() if " " in line}
     assert addresses and wait_until(lambda: not [address for address in addresses if is_listening(address)])

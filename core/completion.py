@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from core.commands import all_commands
+from core.commands import all_commands, find_command
 from core.conversation import Chat
+from core.errors import ChatError
 
 
 class ChatCompleter(Completer):
@@ -23,3 +24,26 @@ class ChatCompleter(Completer):
             for command in all_commands().values():
                 if command.name.startswith(text[1:]):
                     yield Completion(f"/{command.name}", start_position=-len(text), display_meta=command.help.splitlines()[0])
+
+    async def get_completions_async(self, document: Document, complete_event: CompleteEvent) -> AsyncGenerator[Completion, None]:
+        for completion in self.get_completions(document, complete_event):
+            yield completion
+        text = document.text_before_cursor
+        word, space, argument = text.removeprefix("/").partition(" ")
+        command = find_command(word) if text.startswith("/") and space and "\n" not in text else None
+        if command is None or command.complete is None:
+            return
+        try:
+            names = await command.complete(self._chat)
+        except ChatError:   # a list that cannot be had completes nothing
+            return
+        for name in fitting(argument, names):
+            yield Completion(name, start_position=-len(argument))
+
+
+def fitting(typed: str, names: Iterable[str]) -> list[str]:
+    """Names that begin with what was typed, then those that hold it; each once."""
+    wanted = typed.lower()
+    known = list(dict.fromkeys(names))
+    begun = [name for name in known if name.lower().startswith(wanted)]
+    return begun + [name for name in known if wanted in name.lower() and name not in begun]

@@ -19,6 +19,10 @@ from core.tool_executor import Toolbox
 from core.transcript import Transcript
 from core.turn import run_chat_turn
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.usage_report import TurnMeter
+
 RESUMES = 3   # how often a reply that breaks off is asked to go on, within one turn
 
 # Asks the person something and returns the words of the answer; None when there is nobody to ask.
@@ -39,6 +43,7 @@ class Chat:
         self.open_session = open_session   # by ID; None for a new one
         self.toolbox = toolbox
         self.ask = ask
+        self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
     @property
@@ -80,23 +85,39 @@ class Chat:
         """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
         if self.toolbox:
             self.toolbox.begin_turn()
-        await self._learn()
+        for notice in await self._learn():
+            yield notice
+        meter = self._meter()
         run_tool = self.toolbox.execute_tool_call if self.toolbox else None
         turn = run_chat_turn(self.chain.respond, self.request(), run_tool, model=str(self.target),
                              rounds=self.settings.tool_rounds, resumes=RESUMES if self.settings.resume else 0, continued=continued)
         async with aclosing(self.session.record(turn)) as events:
             async for event in events:
                 yield event
+                if meter is not None:
+                    meter.note(event)
                 if isinstance(event, MessageAdded):
                     for notice in self._write_down(event.message):
                         yield notice
+        if meter is not None and meter.line():
+            yield Notice(meter.line())
 
-    async def _learn(self) -> None:
+    def _meter(self) -> TurnMeter | None:
+        """What counts tokens and prices, if the person wants to see them: it reads a table of prices."""
+        if not self.show_usage:
+            return None
+        from core.usage_report import TurnMeter
+        return TurnMeter(self.providers)
+
+    async def _learn(self) -> list[Notice]:
         """Before images are sent, know whether the model sees them: some servers drop them without a word."""
-        if self.target not in self.providers.learned and any(
-                isinstance(part, Image) for message in self.session.messages for part in message.parts):
-            from core.model_facts import learn
-            await learn(self.target, self.providers)
+        images = sum(isinstance(part, Image) for message in self.session.messages for part in message.parts)
+        if not images or self.target in self.providers.learned:
+            return []
+        from core.model_facts import learn
+        from core.parameters import told
+        facts = await learn(self.target, self.providers)
+        return [Notice(told(self.request(), "vision"))] if facts.vision is False else []
 
     def _write_down(self, message: Message) -> list[Notice]:
         """Add to the transcript. A transcript that fails is told once and given up: the session has everything."""

@@ -200,6 +200,11 @@ class Providers:
         """What the settings say of how this provider is spoken to."""
         entry, delay = self.entry(name), self.settings.demo_delay
         found: dict[str, Any] = {"delay": delay} if host.dialect == "demo" and delay is not None else {}
+        if host.dialect == "local":
+            settings = self.settings
+            models = os.path.join(cache_directory(settings.environment), "models")
+            found = {"model_directory": entry.get("options", {}).get("model_directory", models), "engine": settings.engine,
+                     "threads": settings.engine_threads, "idle": settings.engine_idle}
         version = (self.settings.api_version if name == self._primary else None) or entry.get("api_version")
         if version:
             found["api_version"] = version
@@ -213,6 +218,9 @@ class Providers:
         if chosen:
             return chosen
         models = await self.open(name).models()
+        if not models and name == "local":
+            from core.engine.models import DEFAULT
+            raise ModelNotFound("No local model is here yet.", f"Fetch one: --provider local --model {DEFAULT.name}")
         if not models:
             raise ModelNotFound(f"{self.open(name).endpoint.base_url} has no model yet.",
                                 "Fetch one, e.g. `ollama pull llama3.2`, or try --provider demo.")
@@ -284,24 +292,14 @@ async def ensure_model_available(target: Target, providers: Providers) -> AsyncG
             yield step
 
 
+async def delete_model(target: Target, providers: Providers) -> None:
+    """Delete a model from its server. Raises UsageError where that cannot be done."""
+    delete = getattr(providers.open(target.provider), "delete", None)
+    if delete is None:
+        raise UsageError(f"{target.provider} cannot delete models.")
+    await delete(target.model)
+
+
 def chosen(settings: Settings) -> bool:
     """Did anybody say which model or server to use?"""
     return bool(settings.given & {"model", "provider", "base_url", "ollama_host"})
-
-
-async def first_target(settings: Settings, providers: Providers, *, demo_allowed: bool) -> tuple[Target, str]:
-    """The model to start with, and a notice when it is not what a person would expect.
-
-    Raises ConnectFailed with all the ways out when nothing was chosen and no Ollama answers (unless the demo may stand in).
-    """
-    target = build_model_list(settings)[0]
-    if target.model or chosen(settings):
-        return await resolve_target(target, providers), ""
-    try:
-        return await resolve_target(target, providers), ""
-    except ChatError as error:
-        if isinstance(error, ConfigError) or not demo_allowed:
-            raise
-        reason = "No Ollama server answers" if isinstance(error, ConnectFailed) else error.message.rstrip(".")
-    return Target("demo", "demo"), (f"{reason}, so this is the built-in demo: scripted replies, no model. "
-                                    "To talk to a model, start Ollama (`ollama serve`) or name a --provider.")

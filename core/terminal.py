@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TextIO
 
-from core.commands import Again, Leave, Outcome, Table, run_command
+from core.commands import Again, Fetch, Leave, Outcome, Table, run_command
 from core.config import Settings, data_directory
 from core.conversation import Chat
 from core.errors import ChatError, ModelNotFound, StreamBroken, describe
@@ -18,7 +18,7 @@ from core.events import (Event, MessageAdded, ModelChanged, Notice, Resuming, Re
 from core.interrupts import Interrupted, Interrupts
 from core.joining import BROKEN, open_fence
 from core.messages import Message, user_message
-from core.model_manager import can_fetch, ensure_model_available
+from core.model_manager import Target, can_fetch, ensure_model_available
 from core.safe_text import safe_line, safe_text
 
 TYPE_CHECKING = False
@@ -229,6 +229,8 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             screen.line(text)
         case Table():
             show_table(screen, outcome)
+        case Fetch(target):
+            fetch_model(chat, screen, interrupts, target)
         case Again(go_on):
             take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
 
@@ -258,8 +260,13 @@ def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
     except (EOFError, KeyboardInterrupt):
         screen.write("\n")
         return False
+    return fetch_model(chat, screen, interrupts, chat.target)
+
+
+def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Target) -> bool:
+    """Fetch it with a progress bar; True when it is there. Ctrl-C keeps what came, and the next time goes on from there."""
     try:
-        interrupts.run(show_fetching(chat, screen))
+        interrupts.run(show_fetching(chat, screen, target))
     except Interrupted:
         screen.note("Stopped. What was fetched is kept; fetching goes on from there next time.")
         return False
@@ -269,18 +276,17 @@ def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
     return True
 
 
-async def show_fetching(chat: Chat, screen: Screen) -> None:
-    """Fetch the model of this chat with a progress bar."""
+async def show_progress(out: TextIO, target: Target, providers: Providers, *, color: bool = True) -> None:
+    """Fetch a model with a progress bar."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    console = Console(file=screen.out, no_color=not screen.color)
+    console = Console(file=out, no_color=not color)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True) as progress:
         task = progress.add_task("fetching", total=None)
-        async with aclosing(ensure_model_available(chat.target, chat.providers)) as steps:
+        async with aclosing(ensure_model_available(target, providers)) as steps:
             async for step in steps:
                 progress.update(task, description=safe_line(step.status, 40), completed=step.completed, total=step.total or None)
-    screen.note(f"{chat.target} is here.")
 
 
 def show_table(screen: Screen, table: Table) -> None:

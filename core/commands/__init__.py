@@ -14,6 +14,7 @@ from difflib import get_close_matches
 
 from core.conversation import Chat
 from core.errors import UsageError
+from core.model_manager import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,15 @@ class Leave:
     """The chat is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """This model is to be fetched, with its progress shown."""
+
+    target: Target
+
+
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | Again | Leave | None
+Outcome = str | Table | Again | Fetch | Leave | None
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 

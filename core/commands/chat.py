@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from core.commands import Again, Leave, Outcome, Table, all_commands, command, find_command
 from core.conversation import Chat
 from core.errors import UsageError
@@ -22,22 +20,6 @@ async def help(chat: Chat, argument: str) -> Outcome:
     rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in all_commands().values())
     return Table(("command", "what it does"), rows,
                  "Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops a reply, Ctrl-D leaves.")
-
-
-async def _model_names(chat: Chat) -> Sequence[str]:
-    return [model.name for model in await chat.providers.open(chat.target.provider).models()]
-
-
-@command(usage="[NAME]", complete=_model_names)
-async def model(chat: Chat, argument: str) -> Outcome:
-    """Show or change the model; NAME may be written provider/model."""
-    if not argument:
-        return f"The model is {chat.target}."
-    target = parse_target(argument, chat.target.provider, chat.settings.providers)
-    chat.providers.open(target.provider)
-    chat.target = target
-    chat.session.set_model(str(target))
-    return f"The model is now {target}. The conversation goes on with it."
 
 
 @command()

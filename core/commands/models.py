@@ -1,0 +1,107 @@
+"""Commands about models and providers: change, list, fetch, delete, check, count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.commands import Fetch, Outcome, command
+from core.conversation import Chat
+from core.errors import UsageError
+from core.model_manager import Target, delete_model, find_target, provider_name, resolve_target
+from core.providers import CanShow
+
+
+async def _model_names(chat: Chat) -> Sequence[str]:
+    """What /model understands: models of this provider, aliases, and the other providers' models that are known already."""
+    from core.model_switch import model_names
+    provider = chat.target.provider
+    own = (await model_names(chat.settings, [provider], chat.providers.names))[provider]
+    others = [f"{name}/{model}" for name, models in chat.providers.names.items() for model in models]
+    return [*chat.settings.alias, *own, *others]
+
+
+@command(usage="[NAME]", complete=_model_names)
+async def model(chat: Chat, argument: str) -> Outcome:
+    """Show or change the model; NAME may be a part of its name, provider/model, or an alias."""
+    from core.model_facts import ModelFacts, changes, learn
+    from core.model_switch import find_model
+    if not argument:
+        known = changes(ModelFacts(), await learn(chat.target, chat.providers))
+        return f"The model is {chat.target}." + (f" ({known})" if known else "")
+    target, remark = await find_model(argument, chat.target, chat.providers)
+    chat.providers.open(target.provider)
+    return await _switch(chat, await resolve_target(target, chat.providers), remark)
+
+
+async def _switch(chat: Chat, target: Target, remark: str) -> str:
+    """Change the model and say what that changes."""
+    from core.model_facts import changes, learn
+    from core.model_switch import left_out
+    before, after = await learn(chat.target, chat.providers), await learn(target, chat.providers)
+    chat.target = target
+    chat.session.set_model(str(target))
+    lines = [f"The model is now {target}. The conversation goes on with it.", remark, changes(before, after),
+             left_out(chat.session.messages, target, after, chat.providers)]
+    if chat.toolbox and after.tools is False:
+        lines.append("It cannot call tools, so none are offered to it.")
+    return "\n".join(line for line in lines if line)
+
+
+async def _management(chat: Chat) -> Sequence[str]:
+    names = await _model_names(chat)
+    return [f"{verb} {name}" for verb in ("show", "rm", "pull") for name in names]
+
+
+@command(usage="[pull NAME | rm NAME | show NAME | PROVIDER]", complete=_management)
+async def models(chat: Chat, argument: str) -> Outcome:
+    """List the models of all providers (or of one), or fetch, delete or explain a model."""
+    from core.provider_tables import model_table
+    word, _, name = argument.partition(" ")
+    if word not in ("pull", "rm", "show"):
+        return await model_table(chat.providers, provider_name(word) if word else "")
+    name = name.strip()
+    target = find_target(name, chat.settings, chat.target.provider) if name else chat.target
+    if word == "show":
+        return await _explain(chat, target)
+    if not name:
+        raise UsageError(f"/models {word} needs the name of a model.")
+    chat.providers.names.pop(target.provider, None)
+    if word == "pull":
+        return Fetch(target)
+    await delete_model(target, chat.providers)
+    return f"{target} is deleted."
+
+
+async def _explain(chat: Chat, target: Target) -> Outcome:
+    from core.model_facts import known_facts
+    from core.provider_tables import facts_table
+    provider = chat.providers.open(target.provider)
+    info = await provider.show(target.model) if isinstance(provider, CanShow) else None
+    return facts_table(target, known_facts(target, chat.providers, info), info)
+
+
+@command()
+async def providers(chat: Chat, argument: str) -> Outcome:
+    """List the providers and what is missing to use each."""
+    from core.provider_tables import provider_table
+    return provider_table(chat.providers)
+
+
+@command("doctor")
+async def check(chat: Chat, argument: str) -> Outcome:
+    """Ask every provider that is set up whether it answers, whether the key works, and how fast."""
+    from core.provider_tables import health_table
+    return (await health_table(chat.providers))[0]
+
+
+@command(usage="[on | off]")
+async def usage(chat: Chat, argument: str) -> Outcome:
+    """Show what this session used; on or off: whether each turn tells it."""
+    from core.usage_report import count_request, usage_line
+    if argument in ("on", "off"):
+        chat.show_usage = argument == "on"
+        return f"Tokens and price are {'told after each turn' if chat.show_usage else 'not told any more'}."
+    replies = [message for message in chat.session.messages if message.role == "assistant"]
+    spent = usage_line(replies, chat.providers) or "nothing was counted yet"
+    waiting = await count_request(chat.request(), chat.target, chat.providers) if chat.session.messages else ""
+    return f"This session: {spent}. Prices are estimates." + (f"\nThe conversation is {waiting}." if waiting else "")

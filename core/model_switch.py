@@ -1,0 +1,118 @@
+"""Changing the model in the middle of a chat: which one is meant, and what the new one will and will not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from core.config import Settings
+from core.errors import ChatError, UsageError
+from core.health import list_models, set_up
+from core.messages import Image, Message, Thinking
+from core.model_facts import ModelFacts
+from core.model_manager import Providers, Target, find_target, provider_name
+
+TIMEOUT = 3.0    # seconds that a list of names may take while somebody waits for it
+MOST_SHOWN = 8   # names in a message
+
+
+async def model_names(settings: Settings, names: Sequence[str], known: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The models of these providers, asked for once in a chat. Adapters of their own: they may run in another event loop."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        own = Providers(settings)
+        try:
+            await list_models(own, unknown, TIMEOUT)
+        finally:
+            await own.close()
+        known.update({name: own.names.get(name, []) for name in unknown})
+    return {name: known[name] for name in names}
+
+
+async def find_model(text: str, current: Target, providers: Providers) -> tuple[Target, str]:
+    """What is meant by a name or a part of one, and a remark about it. Raises UsageError when several are meant.
+
+    A name that no list has is taken as it stands: lists are not always complete.
+    """
+    settings = providers.settings
+    target = find_target(text, settings, current.provider)
+    providers.host(target.provider)
+    if text in settings.alias or not target.model:
+        return target, ""
+    names = (await model_names(settings, [target.provider], providers.names))[target.provider]
+    found = _match(target.model, names)
+    if len(found) == 1:
+        return Target(target.provider, found[0]), ""
+    if found:
+        raise UsageError(f"{text} may be {_some(found)}.", "Say more of the name.")
+    if target.provider == current.provider and "/" not in text:
+        elsewhere = await _elsewhere(target, providers)
+        if elsewhere is not None:
+            return elsewhere, ""
+    return target, _unlisted(target, names)
+
+
+def _match(wanted: str, names: Sequence[str]) -> list[str]:
+    """The exact name, else a name with another tag, else every name that holds the words."""
+    exact = [name for name in names if name in (wanted, f"{wanted}:latest")]
+    if exact:
+        return [wanted]
+    words = wanted.lower().split()
+    held = [name for name in names if all(word in name.lower() for word in words)]
+    begun = [name for name in held if name.lower().startswith(wanted.lower())]
+    return begun if len(begun) == 1 else held
+
+
+async def _elsewhere(target: Target, providers: Providers) -> Target | None:
+    """The one model of another provider that is meant, if it is only one."""
+    others = [name for name in set_up(providers) if name != target.provider]
+    lists = await model_names(providers.settings, others, providers.names)
+    found = [Target(name, model) for name, models in lists.items() for model in _match(target.model, models)]
+    return found[0] if len(found) == 1 else None
+
+
+def _unlisted(target: Target, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    close = get_close_matches(target.model, names, n=1)
+    return f"{target.provider} does not list it." + (f" Did you mean {close[0]}?" if close else "")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" or {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return ", ".join(names[:MOST_SHOWN]) + more
+
+
+# ---- what is left out
+
+def left_out(messages: Sequence[Message], target: Target, facts: ModelFacts, providers: Providers) -> str:
+    """How the conversation so far reaches the new model, as in "2 tool exchanges kept, 1 image left out: no vision".
+
+    Thoughts go back only to the dialect that they came from (Ollama takes all). Nothing is taken out of what is stored.
+    """
+    thoughts = sum(isinstance(part, Thinking) and bool(part.text or part.extra) for message in messages
+                   if not _takes_thoughts(message, target, providers) for part in message.parts)
+    exchanges = sum(len(message.tool_results) for message in messages)
+    images = sum(isinstance(part, Image) for message in messages for part in message.parts)
+    told = []
+    if thoughts:
+        told.append(f"{_count(thoughts, 'thinking block')} left out")
+    if exchanges:
+        told.append(f"{_count(exchanges, 'tool exchange')} kept")
+    if images:
+        told.append(f"{_count(images, 'image')} " + ("left out: no vision" if facts.vision is False else "kept"))
+    return ", ".join(told)
+
+
+def _takes_thoughts(message: Message, target: Target, providers: Providers) -> bool:
+    dialect = providers.host(target.provider).dialect
+    if dialect == "ollama" or not message.model:
+        return True
+    try:
+        return providers.host(provider_name(message.model.partition("/")[0])).dialect == dialect
+    except ChatError:
+        return False
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

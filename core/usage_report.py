@@ -1,0 +1,84 @@
+"""What a turn or a session used: tokens, speed and an estimate of the price, in one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from core.errors import ChatError
+from core.events import Event, MessageAdded, TextDelta, ThinkingDelta
+from core.messages import Message, Usage
+from core.model_facts import cost_of
+from core.model_manager import Providers, Target, parse_target
+from core.providers import CanCount, Request
+
+
+class TurnMeter:
+    """Adds up the model calls of one turn."""
+
+    def __init__(self, providers: Providers) -> None:
+        self._providers = providers
+        self._replies: list[Message] = []
+        self._seconds = 0.0
+        self._first: float | None = None
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, (TextDelta, ThinkingDelta)):
+            self._first = self._first or time.monotonic()
+        elif isinstance(event, MessageAdded) and event.message.role == "assistant":
+            self._replies.append(event.message)
+            self._seconds += _own_seconds(event.message.usage) or (time.monotonic() - self._first if self._first else 0.0)
+            self._first = None
+
+    def line(self) -> str:
+        """As in "1,204 in, 356 out, 48 tok/s, $0.0012"; empty when the provider counted nothing."""
+        return usage_line(self._replies, self._providers, self._seconds)
+
+
+def _own_seconds(usage: Usage | None) -> float:
+    """Ollama says how long it computed, in nanoseconds."""
+    spent = (usage.details or {}).get("eval_duration") if usage else None
+    return spent / 1e9 if isinstance(spent, (int, float)) else 0.0
+
+
+def usage_line(replies: Iterable[Message], providers: Providers, seconds: float = 0.0) -> str:
+    counted = [reply for reply in replies if reply.usage is not None]
+    given = sum(reply.usage.input_tokens or 0 for reply in counted if reply.usage)
+    came = sum(reply.usage.output_tokens or 0 for reply in counted if reply.usage)
+    if not given and not came:
+        return ""
+    parts = [f"{given:,} in", f"{came:,} out"]
+    if seconds > 0.05 and came > 1:
+        parts.append(f"{came / seconds:,.0f} tok/s")
+    price = price_of(counted, providers)
+    if price:
+        parts.append(f"${price:.2f}" if price >= 1 else f"${price:.4f}")
+    return ", ".join(parts)
+
+
+def price_of(replies: Iterable[Message], providers: Providers) -> float | None:
+    """The sum of what is known; None when no price is."""
+    prices: list[float] = []
+    for reply in replies:
+        try:
+            price = cost_of(reply.usage, parse_target(reply.model or "", known=providers.settings.providers), providers) \
+                if reply.usage else None
+        except ChatError:
+            price = None
+        if price is not None:
+            prices.append(price)
+    return sum(prices) if prices else None
+
+
+async def count_request(request: Request, target: Target, providers: Providers) -> str:
+    """How many tokens the next request has: counted by the provider if it can, else estimated."""
+    provider = providers.open(target.provider)
+    if isinstance(provider, CanCount):
+        try:
+            return f"{await provider.count(request):,} tokens (counted by {target.provider})"
+        except ChatError:
+            pass
+    last = next((message.usage for message in reversed(request.messages) if message.usage), None)
+    if last is None or last.input_tokens is None:
+        return ""
+    return f"\u2248 {last.input_tokens + (last.output_tokens or 0):,} tokens (as of the last answer)"

@@ -33,9 +33,10 @@ $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Stream Chat needs Python 3.11 or newer; none was found. Install one, or name it: make chat PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is not complete here. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 
-$(VENV)/chat.ok: requirements.txt | $(VENV)/bin/python
+$(VENV)/chat.ok: requirements.txt requirements-local.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV) (once) ..."
 	@$(PIP) -r requirements.txt
+	@$(PIP) -r requirements-local.txt || echo "The embedded engine cannot be installed here; everything else works."
 	@$(PY) -m compileall -q core db.py stream_chat.py
 	@touch $@
 

@@ -58,6 +58,9 @@ def dispatch(settings: Settings) -> int:
         return 0
     if settings.debug:
         _log_to(settings.debug)
+    if settings.self_test:
+        from core.engine.self_test import run_self_test
+        return run_self_test(sys.stdout.write, settings.environment, engine=settings.engine)
     if settings.list_sessions:
         return show_sessions(settings)
     if settings.export_session:
@@ -193,15 +196,15 @@ class OpenedStore:
 def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *, one_answer: bool) -> Chat:
     """Session, model and tools, put together."""
     from core.conversation import Chat
-    from core.model_manager import Providers, chosen, first_target, parse_target
+    from core.first_run import first_target
+    from core.model_manager import Providers, chosen, parse_target
     session = opened.session(settings)
     providers = Providers(settings)
     if session.model and not chosen(settings):
         target = parse_target(session.model)
         notice = ""
     else:
-        demo_allowed = not one_answer
-        target, notice = interrupts.run(first_target(settings, providers, demo_allowed=demo_allowed))
+        target, notice = first_target(settings, providers, interrupts, ask=not one_answer)
     if notice:
         opened.news.append(notice)
     toolbox = open_toolbox(settings, session, opened)

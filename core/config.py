@@ -121,6 +121,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Failures", "retry_jitter", float, 0.5, "part of each wait that is random, 0 to 1", env="RETRY_JITTER", low=0, high=1),
     Setting("Failures", "connect_timeout", float, 10.0, "seconds to wait for a connection", low=0.001),
     Setting("Failures", "idle_timeout", float, 300.0, "seconds without a byte after which a server counts as gone", low=0.001),
+    # ---- the embedded engine
+    Setting("Embedded engine", "engine", str, None, "llama-server program to use instead of the built-in one", metavar="PATH"),
+    Setting("Embedded engine", "engine_threads", int, None, "processor threads for the engine", low=1),
+    Setting("Embedded engine", "engine_idle", float, 0.0, "seconds that an engine without chats stays ready", low=0),
+    Setting("Embedded engine", "self_test", bool, False, "check that everything works here, with a toy model and no network",
+            in_file=False),
     # ---- the demo provider
     Setting("Demo provider", "demo_delay", float, None, "seconds between its words", low=0),
     # ---- the program itself

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.config import Settings
-from core.errors import AuthFailed, ChatError, ConfigError, ConnectFailed, ModelNotFound, Unsupported, UsageError
+from core.config import Settings, cache_directory
+from core.errors import AuthFailed, ConfigError, ModelNotFound, Unsupported, UsageError
 from core.events import Delta, Notice
 from core.providers import CanPull, Endpoint, Options, Provider, PullProgress, Request, load_dialect
 from core.providers.hosts import Host, find_host

@@ -18,7 +18,7 @@ from core.events import (Event, MessageAdded, ModelChanged, Notice, Resuming, Re
 from core.interrupts import Interrupted, Interrupts
 from core.joining import BROKEN, open_fence
 from core.messages import Message, user_message
-from core.model_manager import Target, can_fetch, ensure_model_available
+from core.model_manager import Providers, Target, can_fetch, ensure_model_available
 from core.safe_text import safe_line, safe_text
 
 TYPE_CHECKING = False
@@ -266,13 +266,14 @@ def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
 def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Target) -> bool:
     """Fetch it with a progress bar; True when it is there. Ctrl-C keeps what came, and the next time goes on from there."""
     try:
-        interrupts.run(show_fetching(chat, screen, target))
+        interrupts.run(show_progress(screen.out, target, chat.providers, color=screen.color))
     except Interrupted:
         screen.note("Stopped. What was fetched is kept; fetching goes on from there next time.")
         return False
     except ChatError as error:
         screen.error(error)
         return False
+    screen.note(f"{target} is here.")
     return True
 
 

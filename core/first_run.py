@@ -1,0 +1,149 @@
+"""Which model a chat starts with when nobody said: what was chosen before, what answers, or a choice of three."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from core.config import Settings, data_directory
+from core.errors import ChatError, ConnectFailed, ModelNotFound, ProviderError
+from core.interrupts import Interrupted, Interrupts
+from core.model_manager import Providers, Target, build_model_list, chosen, parse_target, resolve_target
+from core.safe_text import safe_line
+
+REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
+DEMO = Target("demo", "demo")
+
+
+def first_target(settings: Settings, providers: Providers, interrupts: Interrupts, *, ask: bool) -> tuple[Target, str]:
+    """The model to start with, and a notice when it is not what a person would expect.
+
+    `ask`: there is a person at a terminal. Without one, raises an error that names the ways out.
+    """
+    target = build_model_list(settings)[0]
+    if target.model or chosen(settings):
+        return interrupts.run(resolve_target(target, providers)), ""
+    remembered = read_remembered(settings)
+    if remembered is not None and (ask or remembered != DEMO):
+        return remembered, _demo_notice() if remembered == DEMO else ""
+    try:
+        return interrupts.run(resolve_target(target, providers)), ""
+    except (ConnectFailed, ModelNotFound) as error:
+        with_key = first_with_key(settings, providers)
+        if with_key is not None:
+            found, variable = with_key
+            return found, f"{found} answers, because {variable} is set and no Ollama server has a model. /model chooses another."
+        if not ask:
+            raise no_model(error) from error
+        return choose(settings, providers, interrupts, error)
+
+
+def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, str] | None:
+    """The first provider whose key is in the environment, and the variable that holds it."""
+    from core.providers.hosts import hosts
+    for host in hosts():
+        for variable in host.key_variables:
+            if host.kind == "cloud" and host.default_model and settings.environment.get(variable, "").strip():
+                return Target(host.name, host.default_model), variable
+    return None
+
+
+def no_model(error: ProviderError) -> ProviderError:
+    """The three ways out as three lines, for a pipe."""
+    from core.engine.models import DEFAULT
+    return ProviderError(
+        f"{error.message.rstrip('.')}, and nothing else was chosen. Start Ollama, or name a --provider (with its key), or",
+        f"run a small model here: stream-chat --provider local --model {DEFAULT.name} (fetches {DEFAULT.size / 1e9:.1f} GB once), or\n"
+        "look round without a model: --provider demo")
+
+
+# ---- the choice of three
+
+def choose(settings: Settings, providers: Providers, interrupts: Interrupts, error: ProviderError) -> tuple[Target, str]:
+    """One screen, one key. The answer is remembered."""
+    from core.engine.models import DEFAULT
+    print(f"No model is set up yet ({safe_line(error.message.rstrip('.'), 120)}). What would you like?\n\n"
+          f"  1  download a small model now and run it here: {DEFAULT.name}, {DEFAULT.size / 1e9:.1f} GB, {DEFAULT.licence}\n"
+          "  2  use a server or a key: start Ollama (`ollama serve`), or set a key such as OPENAI_API_KEY, and start again\n"
+          "  3  look round with the demo: scripted replies, no model\n")
+    while True:
+        key = read_key("1, 2 or 3 > ")
+        if key == "1":
+            local = fetch_default(providers, interrupts)
+            if local is not None:
+                remember(settings, local)
+                return local, ""
+        elif key == "2":
+            raise ProviderError("No model is chosen.", "Start Ollama with `ollama serve`, or set a key and name its --provider.\n"
+                                "docs/providers.md lists the providers and their keys.")
+        elif key == "3":
+            remember(settings, DEMO)
+            return DEMO, _demo_notice()
+        elif key in ("", "q", "\x03", "\x04"):
+            raise KeyboardInterrupt
+
+
+def fetch_default(providers: Providers, interrupts: Interrupts) -> Target | None:
+    """Download the default model with a progress bar; None when that did not work out, which has been said."""
+    from core.engine.models import DEFAULT
+    from core.errors import describe
+    from core.terminal import show_progress
+    target = Target("local", DEFAULT.name)
+    try:
+        interrupts.run(show_progress(sys.stdout, target, providers))
+    except Interrupted:
+        print("Stopped. What came is kept; the download goes on from there next time.")
+        return None
+    except ChatError as error:
+        print(describe(error))
+        return None
+    return target
+
+
+def _demo_notice() -> str:
+    return ("This is the built-in demo: scripted replies, no model. To talk to a model, start Ollama (`ollama serve`) "
+            "or name a --provider.")
+
+
+def read_key(prompt: str) -> str:
+    """One key without Enter, echoed; a line where the terminal cannot do that. The terminal is left as it was."""
+    sys.stdout.write(prompt)
+    sys.stdout.flush()
+    try:
+        import termios
+        import tty
+        descriptor = sys.stdin.fileno()
+        before = termios.tcgetattr(descriptor)
+    except (ImportError, OSError, ValueError):
+        return sys.stdin.readline().strip()[:1]
+    try:
+        tty.setcbreak(descriptor)
+        key = os.read(descriptor, 1).decode("ascii", "replace")
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+    sys.stdout.write(f"{safe_line(key)}\n")
+    return key.strip() if key not in ("\x03", "\x04") else key
+
+
+# ---- what was chosen before
+
+def read_remembered(settings: Settings) -> Target | None:
+    try:
+        with open(os.path.join(data_directory(settings.environment), REMEMBERED), encoding="utf-8") as file:
+            text = file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return parse_target(text) if "/" in text else None
+
+
+def remember(settings: Settings, target: Target) -> None:
+    """Best effort: a choice that cannot be written is asked again. Nothing is written with --no-save."""
+    directory = data_directory(settings.environment)
+    if not settings.save:
+        return
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        with open(os.path.join(directory, REMEMBERED), "w", encoding="utf-8") as file:
+            file.write(f"{target}\n")
+    except OSError:
+        return

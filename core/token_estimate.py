@@ -1,6 +1,6 @@
 """How many tokens a text has, without a tokenizer: counted by script, and learned per model from the counts that come back.
 
-A text is described by eight numbers (words, letters, digits, ...). A model's tokens are a weighted sum of them; the weights
+A text is described by nine numbers (words, letters, digits, ...). A model's tokens are a weighted sum of them; the weights
 start from what common tokenizers do and follow the counts that a server reports, by recursive least squares: what was
 seen is met at once, what was not seen keeps its first weight.
 """
@@ -15,12 +15,12 @@ from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult
 from core.providers import Request, ToolSpec
 
 IMAGE_TOKENS = 1_100       # a picture of a common size; providers count 85 to 1,600
-NAMES = ("words", "letters", "digits", "signs", "gaps", "wide", "other", "messages")
-# Per word, letter, digit, sign, line end or run of spaces, wide character (CJK), letter of another script, message.
+NAMES = ("words", "letters", "digits", "signs", "gaps", "wide", "other", "blanks", "messages")
+# Per word, letter, digit, sign, line end or run of spaces, wide character (CJK), letter of another script, blank, message.
 # Measured by others against o200k: English 4.6 characters a token, Python 4.9, JSON 2.5, Chinese 1.5, Russian 4.1.
-FIRST = (0.62, 0.09, 0.42, 0.62, 0.55, 0.68, 0.27, 5.0)
-DOUBT = 0.5                # how far a first weight may be off, as a part of it
-NOISE = 0.01               # how far a count may be off that the weights explain, as a part of it
+FIRST = (0.48, 0.125, 0.42, 0.62, 0.55, 0.68, 0.27, 0.0, 5.0)
+DOUBTS = (0.4, 0.2, 0.3, 0.4, 0.4, 0.6, 0.3, 0.3, 4.0)    # how far each may be off
+NOISE = 0.003              # how far a count may be off that the weights explain, as a part of it
 TOKENS_PER_BYTE = 0.30     # of a file that has not been read
 
 _LETTERS = bytes(range(65, 91)) + bytes(range(97, 123))
@@ -33,7 +33,7 @@ Features = tuple[float, ...]
 
 
 def text_features(text: str, messages: int = 0) -> Features:
-    """The eight numbers of a text, in the order of NAMES. About 60 MB a second for ASCII."""
+    """The numbers of a text, in the order of NAMES. About 60 MB a second for ASCII."""
     plain = text.encode("ascii", "ignore")
     letters = len(plain) - len(plain.translate(None, _LETTERS))
     digits = len(plain) - len(plain.translate(None, _DIGITS))
@@ -42,7 +42,7 @@ def text_features(text: str, messages: int = 0) -> Features:
     wide = len(_WIDE.findall(text)) if foreign else 0
     words = sum(1 for _ in _WORD.finditer(text))
     gaps = sum(1 for _ in _GAP.finditer(text))
-    return (words, letters, digits, len(plain) - letters - digits - blanks, gaps, wide, foreign - wide, messages)
+    return (words, letters, digits, len(plain) - letters - digits - blanks, gaps, wide, foreign - wide, blanks, messages)
 
 
 def add_features(rows: Iterable[Features]) -> Features:
@@ -94,7 +94,7 @@ class _Weights:
     def __init__(self, kept: str = "") -> None:
         size = len(FIRST)
         self.values = list(FIRST)
-        self.doubts = [[(DOUBT * FIRST[row]) ** 2 if row == column else 0.0 for column in range(size)] for row in range(size)]
+        self.doubts = [[DOUBTS[row] ** 2 if row == column else 0.0 for column in range(size)] for row in range(size)]
         self.turns = 0
         try:
             stored = json.loads(kept) if kept else None

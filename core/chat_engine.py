@@ -111,7 +111,7 @@ def export(settings: Settings) -> int:
 
 def read_prompt(settings: Settings) -> str:
     """The question: the words on the command line, then what stands on standard input if that is not a terminal."""
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty() or settings.select_session:   # which reads its choice there
         return str(settings.prompt)
     content = sys.stdin.buffer.read()
     text = content.decode("utf-8", "replace")
@@ -184,8 +184,9 @@ class OpenedStore:
             from core.session_picker import pick
             if self.store is None:
                 raise UsageError("--select-session and --no-save do not go together.")
-            chooser = pick if sys.stdin.isatty() and sys.stdout.isatty() else select_session
-            name = chooser(self.store, input, lambda line: print(line, file=sys.stderr)).id
+            able = sys.stdin.isatty() and sys.stdout.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
+            chooser = pick if able else select_session
+            name = chooser(self.store, _ask, lambda line: print(line, file=sys.stderr)).id
         return open_session(self.store, self.spool, name=name, newest=settings.continue_)
 
     def close(self) -> None:
@@ -264,6 +265,12 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _ask(question: str) -> str:
+    """Ask on standard error: standard output is for answers."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return input()
 
 
 def _tell(error: ChatError, *, as_json: bool) -> None:

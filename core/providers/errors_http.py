@@ -20,27 +20,29 @@ from core.providers.transport import retry_after
 LONGEST_MESSAGE = 400   # characters of a provider's own words that are shown
 
 _TOO_LONG = re.compile(
-    r"context_length_exceeded|exceed_context_size|too_many_tokens|request_too_large|prompt (is )?too long|too many tokens"
-    r"|maximum context length|max context length|exceeds? (the )?(available |maximum )?context|context (window|size|length) exceed"
+    r"context_length_exceeded|exceed_context_size|too_many_tokens|request_too_large|prompt (is )?too long"
+    r"|too many tokens|maximum context length|max context length|exceeds? (the )?(available |maximum )?context"
+    r"|context (window|size|length) exceed"
     r"|exceeds the context|input token count.{0,40}exceeds|exceeds the maximum number of tokens|string_above_max_length"
     r"|too large for model|request too large|reduce the length of (the|your) messages|prompt contains \d+ tokens"
     r"|input is too long|larger than the context")
 _BAD_KEY = re.compile(
     r"api_key_invalid|invalid_api_key|authentication_error|unauthenticated|(incorrect|invalid|missing|no|expired) (x-)?api[ -]?key"
-    r"|api[ _]key (is )?(not valid|invalid|expired|required|missing|not found)|authentication fails|invalid (api )?token|unauthorized"
-    r"|no auth credentials|didn't provide an api key|user not found")
+    r"|api[ _]key (is )?(not valid|invalid|expired|required|missing|not found)|authentication fails|unauthorized"
+    r"|invalid (api )?token(?! (in|at|near|id))|no auth credentials|didn't provide an api key|user not found")
 _BAD_MODEL = re.compile(
-    r"model_not_found|model_not_supported|deploymentnotfound|\binvalid_model\b|unknown_model|invalid model|unknown model|no such model"
-    r"|not a valid model|model not exist|not found for api version|no endpoints found (for|matching)|^\s*model: \S+\s"
+    r"model_not_found|model_not_supported|deploymentnotfound|\binvalid_model\b|unknown_model|invalid model|unknown model"
+    r"|no such model|not a valid model|model not exist|not found for api version|no endpoints found (for|matching)|^\s*model: \S+\s"
     r"|models?\b[^.]{0,150}?\b(not found|does not exist|doesn't exist|not exist|is not supported by any|not supported by provider)"
     r"|deployment\b.{0,60}does not exist")
 _NO_CREDIT = re.compile(
     r"insufficient_quota|insufficient[ _]balance|credit balance|insufficient[ _](credits|funds)|billing_hard_limit|out of credits"
     r"|requires more credits|exceeded your (monthly|current) (included credits|quota)|billing_not_active|perday|payment required")
 _RATE = re.compile(r"rate[ _-]?limit|ratelimit|too many requests|resource_exhausted|too_many_requests|throttl|capacity exceeded")
-_BUSY = re.compile(r"overloaded|server (is )?busy|loading model|model is (currently )?loading|unavailable|over capacity|try again later")
-_FILTERED = re.compile(r"content_filter|content management policy|content_policy|responsibleaipolicyviolation|data_inspection_failed"
-                       r"|safety (system|reasons)|requires moderation|flagged")
+_BUSY = re.compile(r"overloaded|server (is )?busy|loading model|model is (currently )?loading|unavailable|over capacity"
+                   r"|try again later")
+_FILTERED = re.compile(r"content_filter|content management policy|content_policy|responsibleaipolicyviolation"
+                       r"|data_inspection_failed|safety (system|reasons)|requires moderation|flagged")
 _WRONG_CALL = re.compile(r"tool_use_failed|invalid_tool_generation|failed to call a function")
 _REFUSED_PARAMETER = re.compile(r"unsupported_(parameter|value)|unsupported (parameter|value)|not supported with this model"
                                 r"|unrecognized request argument|unknown (parameter|name|field)|extra inputs are not permitted")
@@ -199,8 +201,16 @@ def read_error(payload: Any) -> Said:
     message = _message(fields, inner)
     detail = " ".join(_strings(fields, 0))
     return Said(message, code=_text(fields.get("code")), kind=_text(fields.get("type") or fields.get("error_type")),
-                param=_text(fields.get("param")), delay=_body_delay(fields, f"{message} {detail}"), status=_body_status(fields),
+                param=_text(fields.get("param")) or _located(fields.get("detail")),
+                delay=_body_delay(fields, f"{message} {detail}"), status=_body_status(fields),
                 words=f"{message} {detail}".lower(), numbers=fields)
+
+
+def _located(detail: Any) -> str:
+    """The field that a validation error names, as in {"detail": [{"loc": ["body", "top_p"], ...}]} (vLLM, Mistral)."""
+    first = detail[0] if isinstance(detail, list) and detail else None
+    places = first.get("loc") if isinstance(first, dict) else None
+    return str(places[-1]) if isinstance(places, list) and places else ""
 
 
 def _unwrapped(value: Any) -> Any:
@@ -297,7 +307,8 @@ def _spoken_delay(text: str) -> float | None:
 
 _LIMITS = (
     re.compile(r"(?P<needed>\d+) tokens > (?P<limit>\d+) maximum"),
-    re.compile(r"maximum context length (?:is|of) (?P<limit>\d+) tokens.*?(?:requested|resulted in|contains?|has)\D{0,40}?(?P<needed>\d+)"),
+    re.compile(r"maximum context length (?:is|of) (?P<limit>\d+) tokens.*?"
+               r"(?:requested|resulted in|contains?|has)\D{0,40}?(?P<needed>\d+)"),
     re.compile(r"token count \(?(?P<needed>\d+)\)? exceeds.*?\(?(?P<limit>\d+)\)?"),
     re.compile(r"limit (?P<limit>\d+), requested (?P<needed>\d+)"),
     re.compile(r"prompt contains (?P<needed>\d+) tokens.*?(?P<limit>\d{3,})"),

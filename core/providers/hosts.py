@@ -9,7 +9,9 @@ Quirks are what an OpenAI-compatible host does differently; core/providers/opena
     max_tokens       name of the parameter that bounds the answer                            [max_tokens]
     stream_options   ask for usage with stream_options.include_usage                         [True]
     thinking_back    field in which reasoning goes back with tool results in the same turn   [none]
-    think            how thinking is asked for: effort, reasoning, template, none            [effort]
+    think            how thinking is asked for: effort, reasoning, template, type, none      [effort]
+    arguments        json: arguments of a call that are no JSON go back wrapped as JSON      [as they came]
+    models_path      a list of models that says more, where the server is new enough         [none]
     check_path       a path that needs a valid key, when the model list is public            [/models]
 """
 
@@ -43,7 +45,8 @@ _HOSTS: tuple[Host, ...] = (
     #    name                dialect             kind      base_url
     Host("ollama",           "ollama",           "hybrid", "http://127.0.0.1:11434",   ("OLLAMA_API_KEY",)),
     Host("demo",             "demo",             "local",  "",                         (), "demo"),
-    Host("local",            "local",            "local",  "",                         (), quirks={"close": True}),
+    Host("local",            "local",            "local",  "",                         (), "", (),
+         {"close": True, "arguments": "json"}),
     Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-5-mini",
          ("chatgpt",), {"max_tokens": "max_completion_tokens"}),
     Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-5-mini",
@@ -54,30 +57,36 @@ _HOSTS: tuple[Host, ...] = (
          ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-2.5-flash", ("google",)),
     Host("cohere",           "cohere",           "cloud",  "https://api.cohere.com",   ("COHERE_API_KEY", "CO_API_KEY"),
          "command-a-03-2025"),
-    Host("mistral",          "mistral",          "cloud",  "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",), "mistral-small-latest",
-         (), {"stream_options": False, "think": "none", "thinking_back": "content"}),
-    Host("cborg",            "openai",           "cloud",  "https://api.cborg.lbl.gov", ("CBORG_API_KEY",), "lbl/cborg-coder:latest"),
+    Host("mistral",          "mistral",          "cloud",  "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",),
+         "mistral-small-latest"),
+    Host("cborg",            "openai",           "cloud",  "https://api.cborg.lbl.gov", ("CBORG_API_KEY",),
+         "lbl/cborg-coder:latest"),
     Host("groq",             "openai",           "cloud",  "https://api.groq.com/openai/v1", ("GROQ_API_KEY",),
-         "llama-3.3-70b-versatile"),
+         "llama-3.3-70b-versatile", (), {"arguments": "json"}),
     Host("deepseek",         "openai",           "cloud",  "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek-chat",
-         (), {"thinking_back": "reasoning_content"}),
+         (), {"think": "type", "thinking_back": "reasoning_content"}),
     Host("huggingface",      "openai",           "cloud",  "https://router.huggingface.co/v1",
-         ("HF_TOKEN", "HUGGINGFACE_API_KEY"), "openai/gpt-oss-20b", ("hf",)),
-    Host("openrouter",       "openai",           "cloud",  "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",), "openrouter/auto",
-         (), {"think": "reasoning", "check_path": "/key"}),
+         ("HF_TOKEN", "HUGGINGFACE_API_KEY"), "openai/gpt-oss-20b", ("hf",), {"arguments": "json"}),
+    Host("openrouter",       "openai",           "cloud",  "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",),
+         "openrouter/auto", (), {"think": "reasoning", "check_path": "/key"}),
     Host("xai",              "openai",           "cloud",  "https://api.x.ai/v1",      ("XAI_API_KEY",), "grok-4", ("grok",)),
     Host("together",         "openai",           "cloud",  "https://api.together.xyz/v1", ("TOGETHER_API_KEY",),
-         "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+         "meta-llama/Llama-3.3-70B-Instruct-Turbo", (), {"arguments": "json"}),
     Host("azure",            "openai",           "cloud",  "",                         ("AZURE_OPENAI_API_KEY",), "",
          ("azure-openai",), {"auth": "api-key", "api_version": "2024-12-01-preview", "deployments": True,
                              "max_tokens": "max_completion_tokens"}),
-    Host("localai",          "openai",           "local",  "http://127.0.0.1:8080/v1", ("LOCALAI_API_KEY",)),
-    Host("llamacpp",         "openai",           "local",  "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), "", ("llama.cpp", "llama-cpp"),
-         {"close": True, "think": "template", "thinking_back": "reasoning_content"}),
-    Host("vllm",             "openai",           "local",  "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), "", (), {"think": "template"}),
-    Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1", ("LM_API_TOKEN",), "", ("lm-studio",)),
+    Host("localai",          "openai",           "local",  "http://127.0.0.1:8080/v1", ("LOCALAI_API_KEY",), "", (),
+         {"models_path": "/models/capabilities"}),
+    Host("llamacpp",         "openai",           "local",  "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), "",
+         ("llama.cpp", "llama-cpp"),
+         {"close": True, "think": "template", "thinking_back": "reasoning_content", "arguments": "json"}),
+    Host("vllm",             "openai",           "local",  "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), "", (),
+         {"think": "template", "arguments": "json"}),
+    Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1", ("LM_API_TOKEN",), "", ("lm-studio",),
+         {"arguments": "json"}),
     Host("litellm",          "openai",           "hybrid", "http://127.0.0.1:4000/v1", ("LITELLM_API_KEY",)),
-    Host("custom",           "openai",           "hybrid", "",                         ("CUSTOM_API_KEY",), "", ("openai-compatible",)),
+    Host("custom",           "openai",           "hybrid", "",                         ("CUSTOM_API_KEY",), "",
+         ("openai-compatible",)),
 )
 _BY_NAME: Mapping[str, Host] = {name: host for host in _HOSTS for name in (host.name, *host.aliases)}
 

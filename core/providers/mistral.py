@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from core.events import Delta, ThinkingDelta
 from core.messages import Message, Thinking
 from core.providers import Request, dialect
-from core.providers.openai import OpenAI
-from core.providers.openai_request import request_body
+from core.providers.openai import THINKING, ChatTranslation, OpenAI, thinking_text
+from core.providers.openai_request import CallIds, origin_of, request_body
+from core.providers.translation import Translation
 
 NAME = "mistral"
-_ID = re.compile(r"[a-zA-Z0-9]{9}\Z")   # anything else is 400, code 3280
+_ID = re.compile(r"[a-zA-Z0-9]{9}")   # anything else is 400, code 3280
+OWN = {NAME: {"thinking": True}}      # marks the reasoning that goes back as a part of the content
 
 
 @dialect(NAME)
 class Mistral(OpenAI):
 
     def body(self, request: Request) -> dict[str, Any]:
-        body = request_body(request, self.endpoint)
+        think = request.options.think
+        asked = replace(request, options=replace(request.options, think=None))
+        body = request_body(asked, self.endpoint, CallIds(_ID, lambda digest: digest[:9]))
+        body.pop("stream_options", None)
         if "seed" in body:
             body["random_seed"] = body.pop("seed")
-        replies = (message for message in request.messages if message.role == "assistant" and (message.text or message.tool_calls))
-        for entry in body["messages"]:
-            if entry["role"] == "assistant":
-                _put_thinking_back(entry, next(replies))
-            for call in entry.get("tool_calls", ()):
-                call["id"] = nine_characters(call["id"])
-            if "tool_call_id" in entry:
-                entry["tool_call_id"] = nine_characters(entry["tool_call_id"])
+        if think is not None:
+            body.setdefault("reasoning_effort", "none" if think in (False, "off") else "high")
+        body["messages"] = list(_fitted(body["messages"], request.messages))
         return body
 
-
-def _put_thinking_back(entry: dict[str, Any], message: Message) -> None:
-    """Reasoning of Mistral's own models goes back as it came: a list before the words."""
-    own = [part.text for part in message.parts if isinstance(part, Thinking) and NAME in (part.extra or {}) and part.text]
-    if own:
-        thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": text}], "closed": True} for text in own]
-        entry["content"] = [*thinking, *([{"type": "text", "text": message.text}] if message.text else [])]
-    elif entry["content"] is None:
-        entry["content"] = ""
+    def translation(self, request: Request) -> Translation:
+        return MistralTranslation(self.endpoint, origin_of(self.endpoint, request.model))
 
 
-def nine_characters(identity: str) -> str:
-    """The id itself where it fits; otherwise one made from it, always the same."""
-    if _ID.match(identity):
-        return identity
-    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:9]
+class MistralTranslation(ChatTranslation):
+    """Each stretch of reasoning is a part of its own, so that the list can be put together again."""
+
+    _part = THINKING
+    _thinking = False
+
+    def pieces(self, content: list[Any]) -> Iterator[Delta]:
+        for piece in content:
+            if not (isinstance(piece, dict) and piece.get("type") == "thinking"):
+                yield from super().pieces([piece])
+                self._thinking = False
+                continue
+            if not self._thinking:
+                self._part, self._thinking = self._part + 1, True
+                yield ThinkingDelta("", self._part, OWN)
+            yield ThinkingDelta(thinking_text(piece), self._part)
+
+
+def _fitted(entries: Iterable[dict[str, Any]], messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
+    """Reasoning goes back in its place; a person's words right after a tool's are refused, so the model nods in between."""
+    replies = (message for message in messages if message.role == "assistant" and (message.text or message.tool_calls))
+    before = ""
+    for entry in entries:
+        if entry["role"] == "assistant":
+            entry["content"] = _content(next(replies)) or entry["content"] or ""
+        if entry["role"] == "user" and before == "tool":
+            yield {"role": "assistant", "content": "OK."}
+        before = entry["role"]
+        yield entry
+
+
+def _content(message: Message) -> list[dict[str, Any]]:
+    """The list that the reply was, or nothing when it was plain text."""
+    if not any(isinstance(part, Thinking) and (part.extra or {}).get(NAME) for part in message.parts):
+        return []
+    pieces: list[dict[str, Any]] = []
+    for part in message.parts:
+        text = getattr(part, "text", "")
+        if isinstance(part, Thinking) and (part.extra or {}).get(NAME):
+            pieces.append({"type": "thinking", "thinking": [{"type": "text", "text": text}]})
+        elif text and not isinstance(part, Thinking):
+            pieces.append({"type": "text", "text": text})
+    return pieces

@@ -5,29 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any
-from urllib.parse import quote
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
-from core.errors import ProviderError
+from core.errors import BadResponse, ModelNotFound, ProviderError
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.errors_http import classify, classify_payload
-from core.providers.listing import fetch_entries, fetch_object
-from core.providers.openai_request import request_body
+from core.providers.openai_models import model_entries, model_info
+from core.providers.openai_request import NAME, origin_of, request_body
 from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_reply
-from core.providers.transport import exchange, open_client
+from core.providers.transport import exchange, fetch_json, open_client
 
 FINISHES: Mapping[str, Finish] = {
     "stop": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop", "length": "length", "max_tokens": "length",
     "model_length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls", "tool_use": "tool_calls",
-    "content_filter": "content_filter", "refusal": "refusal", "error": "error",
+    "content_filter": "content_filter", "refusal": "refusal", "error": "error", "insufficient_system_resource": "error",
 }
 THINKING = 1   # the part number of reasoning, so that data which comes at its end still finds it
 
 
-@dialect("openai")
+class OpenCall(NamedTuple):
+    """A call that has begun: the server's index and id of it, as far as they were given."""
+
+    index: Any
+    id: str
+
+
+@dialect(NAME)
 class OpenAI:
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -41,70 +48,63 @@ class OpenAI:
         self._client = open_client(endpoint, headers)
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        body = self.body(request)
+        body, translation = self.body(request), self.translation(request)
         async with exchange(self._client, self.endpoint, self._path(request.model), body, self._error) as response:
-            async with aclosing(read_reply(response, ChatTranslation(self.endpoint))) as deltas:
+            async with aclosing(read_reply(response, translation)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(request, self.endpoint)
 
+    def translation(self, request: Request) -> Translation:
+        return ChatTranslation(self.endpoint, origin_of(self.endpoint, request.model))
+
     async def models(self) -> list[ModelInfo]:
-        entries = await fetch_entries(self._client, self.endpoint, self._versioned("/models"), self._error, under="data", name="id",
-                                      parameter="after", following=lambda page: page.get("next_page_token"))
-        return [model_info(entry) for entry in entries]
+        """A host may have a second list that says what the models can do (LocalAI); older ones answer 404."""
+        better = self.endpoint.quirks.get("models_path")
+        if better:
+            try:
+                return await self._listed(str(better))
+            except ProviderError as error:
+                if error.status not in (404, 405) and not isinstance(error, ModelNotFound):
+                    raise
+        return await self._listed(self._models_path())
 
     async def check(self) -> str:
-        path = str(self.endpoint.quirks.get("check_path", "/models"))
-        await fetch_object(self._client, self.endpoint, self._versioned(path if path.startswith("/") else "/models"), self._error)
+        await fetch_json(self._client, self.endpoint,
+                         self._versioned(str(self.endpoint.quirks.get("check_path") or self._models_path())), self._error)
         return f"OpenAI-compatible API at {self.endpoint.base_url}"
+
+    async def _listed(self, path: str) -> list[ModelInfo]:
+        answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error)
+        if not isinstance(answer, list) and not (isinstance(answer, dict) and isinstance(answer.get("data"), list)):
+            raise BadResponse(f"{self.endpoint.base_url} did not answer with a list of models: {answer!r:.80}",
+                              "Check --base-url and --provider.")
+        return [model_info(entry) for entry in model_entries(answer)]
 
     async def close(self) -> None:
         await self._client.aclose()
 
     def _path(self, model: str) -> str:
-        quirks = self.endpoint.quirks
-        return self._versioned(f"/openai/deployments/{quote(model, safe='')}/chat/completions" if quirks.get("deployments")
-                               else "/chat/completions")
+        return f"/openai/deployments/{quote(model, safe='')}/chat/completions" if self._deployments else "/chat/completions"
+
+    def _models_path(self) -> str:
+        return "/openai/models" if self._deployments else "/models"
+
+    @property
+    def _deployments(self) -> bool:
+        """Azure: the path names the model, unless the address goes further than the resource (…/openai/v1, …/deployments/x)."""
+        return bool(self.endpoint.quirks.get("deployments")) and not urlsplit(self.endpoint.base_url).path.strip("/")
 
     def _versioned(self, path: str) -> str:
         version = self.endpoint.quirks.get("api_version")
-        return f"{path}?api-version={quote(str(version), safe='')}" if version else path
+        if not version or self.endpoint.base_url.rstrip("/").endswith("/openai/v1"):
+            return path
+        return f"{path}?api-version={quote(str(version), safe='')}"
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return classify(self.endpoint, status, headers, body)
-
-
-def model_info(entry: Mapping[str, Any]) -> ModelInfo:
-    """Hosts name the window in six ways: Groq, OpenRouter, Mistral and LM Studio, vLLM, llama.cpp, Hugging Face's router."""
-    meta = entry.get("meta") or {}
-    routed = [option for option in entry.get("providers") or () if isinstance(option, dict)]
-    widest = max((option.get("context_length") or 0 for option in routed), default=0)
-    names = ("context_window", "context_length", "max_context_length", "max_model_len", "context_size")
-    windows = (*(entry.get(name) for name in names), meta.get("n_ctx_train"), widest)
-    window = next((value for value in windows if isinstance(value, int) and value > 0), None)
-    limit = entry.get("max_completion_tokens")
-    return ModelInfo(entry["id"], window, limit if isinstance(limit, int) else None, None, _capabilities(entry, routed))
-
-
-def _capabilities(entry: Mapping[str, Any], routed: list[dict[str, Any]]) -> frozenset[str] | None:
-    """What the list says, as far as it says anything."""
-    able: set[str] = set()
-    said = entry.get("capabilities")
-    if isinstance(said, dict):
-        able |= {ours for theirs, ours in (("function_calling", "tools"), ("vision", "vision"), ("completion_chat", "completion"),
-                                           ("reasoning", "thinking")) if said.get(theirs)}
-    elif isinstance(said, list):
-        able |= {str(word) for word in said}
-    parameters = entry.get("supported_parameters")
-    if isinstance(parameters, list):
-        able |= {"completion", *(ours for theirs, ours in (("tools", "tools"), ("reasoning", "thinking")) if theirs in parameters)}
-        modalities = (entry.get("architecture") or {}).get("input_modalities") or ()
-        able |= {"vision"} if "image" in modalities else set()
-    if any(option.get("supports_tools") for option in routed):
-        able.add("tools")
-    return frozenset(able) if able or said is not None or parameters is not None else None
 
 
 # ---- theirs -> ours
@@ -112,29 +112,30 @@ def _capabilities(entry: Mapping[str, Any], routed: list[dict[str, Any]]) -> fro
 class ChatTranslation(Translation):
     """Chunks of a chat completion, or the whole of one that was not streamed."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, origin: str) -> None:
         super().__init__(endpoint)
-        self._host = endpoint.host or "openai"
+        self._origin = origin
         self._inline = InlineThinking()
-        self._calls: dict[int, str] = {}          # index -> id
-        self._last_call = -1
+        self._calls: list[OpenCall] = []
         self._details: dict[Any, dict[str, Any]] = {}
+        self._refusal: list[str] = []
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
         groq = payload.get("x_groq") or {}
-        if payload.get("error") or groq.get("error") or payload.get("object") == "error":
-            told = payload if payload.get("error") else groq or payload
-            raise classify_payload(self.endpoint, told, payload.get("status_code") or 200)
         choices = payload.get("choices") or ()
         choice = choices[0] if choices else {}
+        told = _error_in(payload, groq, choice)
+        if told is not None:
+            raise classify_payload(self.endpoint, told)
         usage = payload.get("usage") or groq.get("usage") or choice.get("usage")
         if usage:
             self.usage = usage_of(usage)
         delta = choice["delta"] if "delta" in choice else choice.get("message")
         if delta:
-            yield from self._piece(delta)
-        if choice.get("finish_reason"):
-            yield from self._end(str(choice["finish_reason"]))
+            yield from self.piece(delta)
+        reason = choice.get("finish_reason")
+        if reason or choice.get("message") and "delta" not in choice:
+            yield from self._end(str(reason or "stop"))
 
     def end_marker(self) -> Iterator[Delta]:
         """`[DONE]`: some servers never send a finish reason, so this has to do."""
@@ -142,77 +143,93 @@ class ChatTranslation(Translation):
             yield from self._end("tool_calls" if self._calls else "stop")
         self.done = True
 
-    def _piece(self, delta: dict[str, Any]) -> Iterator[Delta]:
-        yield from self._reasoning(delta)
+    def rest(self) -> Iterator[Delta]:
+        return iter(self._inline.flush())
+
+    def piece(self, delta: dict[str, Any]) -> Iterator[Delta]:
+        text = delta.get("reasoning_content") or delta.get("reasoning")
+        if isinstance(text, str) and text:
+            yield ThinkingDelta(text, THINKING)
+        for item in delta.get("reasoning_details") or ():
+            merge_detail(self._details, item)
         content = delta.get("content")
         if isinstance(content, str):
             yield from self._inline.feed(content)
         elif isinstance(content, list):
-            yield from content_list(content)
+            yield from self.pieces(content)
         if delta.get("refusal"):
-            yield TextDelta(delta["refusal"], extra={"openai": {"refusal": True}})
+            self._refusal.append(delta["refusal"])
         legacy = delta.get("function_call")
         for call in delta.get("tool_calls") or ([{"index": 0, "function": legacy}] if legacy else ()):
             yield self._call(call)
 
-    def _reasoning(self, delta: dict[str, Any]) -> Iterator[Delta]:
-        text = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(text, str) and text:
-            yield ThinkingDelta(text, THINKING)
-        details = [item for item in delta.get("reasoning_details") or () if isinstance(item, dict)]
-        for item in details:
-            self._merge_detail(item)
-        if any(item.get("signature") or item.get("data") for item in details) and not text:
-            yield ThinkingDelta("", THINKING)
-
-    def _merge_detail(self, item: dict[str, Any]) -> None:
-        """OpenRouter sends one detail in pieces: texts are put together, everything else is the newest."""
-        key = (item.get("index"), item.get("type")) if item.get("index") is not None else len(self._details)
-        held = self._details.setdefault(key, {})
-        for name, value in item.items():
-            joins = name in ("text", "summary", "data") and isinstance(value, str)
-            held[name] = str(held.get(name) or "") + value if joins else value if value is not None else held.get(name)
+    def pieces(self, content: list[Any]) -> Iterator[Delta]:
+        """Mistral's models write reasoning and words as a list of typed pieces."""
+        for piece in content:
+            if isinstance(piece, dict) and piece.get("type") == "thinking":
+                yield ThinkingDelta(thinking_text(piece), THINKING)
+            elif isinstance(piece, dict) and isinstance(piece.get("text"), str):
+                yield TextDelta(piece["text"])
 
     def _call(self, call: dict[str, Any]) -> ToolCallDelta:
         function = call.get("function") or {}
-        identity = call.get("id") or ""
-        index = self._index(call.get("index"), identity)
-        self._calls[index] = self._calls.get(index) or identity
-        self._last_call = index
+        identity, name = call.get("id") or "", function.get("name") or ""
+        number = self._number(call.get("index"), identity, name)
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
-        return ToolCallDelta(index, identity, function.get("name") or "", text)
+        more = call.get("extra_content")   # Gemini's signature
+        return ToolCallDelta(number, identity, name, text, {NAME: {"from": self._origin, "extra_content": more}} if more else None)
 
-    def _index(self, index: Any, identity: str) -> int:
-        """Where there is no index, another id begins another call."""
-        if isinstance(index, int):
-            return index
-        known = next((number for number, held in self._calls.items() if identity and held == identity), None)
-        if known is not None:
-            return known
-        return len(self._calls) if identity or not self._calls else self._last_call
+    def _number(self, index: Any, identity: str, name: str) -> int:
+        """Our number of the call that a piece belongs to. A name with another id begins another call, whatever the index says."""
+        for number in reversed(range(len(self._calls))):
+            held = self._calls[number]
+            if index is not None and index != held.index:
+                continue
+            another = name and (identity != held.id if identity and held.id else index is None and not identity)
+            if not another:
+                self._calls[number] = OpenCall(index, held.id or identity)
+                return number
+        self._calls.append(OpenCall(index, identity))
+        return len(self._calls) - 1
 
     def _end(self, reason: str) -> Iterator[Delta]:
         yield from self._inline.flush()
-        self._inline = InlineThinking()
+        if self._refusal:
+            yield TextDelta("".join(self._refusal), extra={NAME: {"refusal": True}})
+            self._refusal = []
         if self._details or self.endpoint.quirks.get("thinking_back"):
-            data = {"reasoning_details": list(self._details.values())} if self._details else {"own": True}
-            yield ThinkingDelta("", THINKING, {self._host: data})
-        finish: Finish = FINISHES.get(reason, "stop")
+            details = {"reasoning_details": list(self._details.values())} if self._details else {}
+            yield ThinkingDelta("", THINKING, {NAME: {"from": self._origin, **details}})
+        finish = FINISHES.get(reason, "stop")
         if finish == "error":
-            raise classify_payload(self.endpoint, {"error": {"message": "the provider reported an error"}})
+            raise classify_payload(self.endpoint, {"error": {"message": f"the answer ended with {reason}"}})
         self.finish = Finished(finish, reason)
 
 
-def content_list(content: list[Any]) -> Iterator[Delta]:
-    """Mistral writes reasoning and words as a list of typed pieces."""
-    for piece in content:
-        if isinstance(piece, dict) and piece.get("type") == "thinking":
-            inner = piece.get("thinking")
-            texts = [inner] if isinstance(inner, str) else [part.get("text", "") for part in inner or ()]
-            yield ThinkingDelta("".join(texts), THINKING)
-        elif isinstance(piece, dict) and isinstance(piece.get("text"), str):
-            yield TextDelta(piece["text"])
+def _error_in(payload: dict[str, Any], groq: dict[str, Any], choice: dict[str, Any]) -> Any:
+    """What an error says, wherever it stands. An error wins over everything beside it."""
+    if payload.get("error") or payload.get("object") == "error" or payload.get("type") == "error":
+        return payload
+    if groq.get("error") or choice.get("error"):
+        return groq if groq.get("error") else choice
+    return payload if "choices" not in payload and ("detail" in payload or "message" in payload) else None
+
+
+def merge_detail(held: dict[Any, dict[str, Any]], item: Any) -> None:
+    """OpenRouter sends one detail of reasoning in pieces: texts are put together, of everything else the newest counts."""
+    if not isinstance(item, dict):
+        return
+    key = (item.get("index"), item.get("type")) if item.get("index") is not None else len(held)
+    whole = held.setdefault(key, {})
+    for name, value in item.items():
+        joins = name in ("text", "summary", "data") and isinstance(value, str)
+        whole[name] = str(whole.get(name) or "") + value if joins else whole.get(name) if value is None else value
+
+
+def thinking_text(piece: dict[str, Any]) -> str:
+    inner = piece.get("thinking")
+    return inner if isinstance(inner, str) else "".join(part.get("text") or "" for part in inner or ())
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from core.errors import Unsupported
-from core.messages import Image, Message, Text, Thinking, ToolCall
+from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.providers import Endpoint, Request
 
-LONGEST_ID = 40   # characters; OpenAI refuses longer tool call ids
+NAME = "openai"
+_FITTING = re.compile(r".{1,40}", re.DOTALL)   # OpenAI refuses longer tool call ids
 
 
-def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+def request_body(request: Request, endpoint: Endpoint, ids: CallIds | None = None) -> dict[str, Any]:
     options, quirks = request.options, endpoint.quirks
     system = [{"role": "system", "content": request.system}] if request.system else []
-    messages = [*system, *message_entries(request.messages, endpoint)]
-    body: dict[str, Any] = {"model": request.model, "stream": True, "messages": messages}
+    entries = message_entries(request.messages, endpoint, origin_of(endpoint, request.model), ids or CallIds())
+    body: dict[str, Any] = {"model": request.model, "stream": True, "messages": [*system, *entries]}
     if quirks.get("stream_options", True):
         body["stream_options"] = {"include_usage": True}
     if request.tools:
@@ -31,76 +33,130 @@ def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     return body | thinking_fields(options.think, endpoint) | dict(options.raw)
 
 
+def origin_of(endpoint: Endpoint, model: str) -> str:
+    """Provider-only data goes back only to the host and the model that it came from."""
+    return f"{endpoint.host}/{model}"
+
+
 def thinking_fields(think: bool | str | None, endpoint: Endpoint) -> dict[str, Any]:
     """Every host asks for thinking in its own way."""
     if think is None:
         return {}
-    effort = {True: "medium", False: "none", "max": "high"}.get(think, think)
+    on = think is not False and think != "off"
+    effort = {True: "medium", "on": "medium", False: "none", "off": "none", "max": "high"}.get(think, think)
     match endpoint.quirks.get("think", "effort"):
         case "reasoning":
-            return {"reasoning": {"enabled": think} if isinstance(think, bool) else {"effort": effort}}
+            return {"reasoning": {"effort": effort} if on and isinstance(think, str) else {"enabled": on}}
         case "template":
-            return {"chat_template_kwargs": {"enable_thinking": think is not False}}
+            return {"chat_template_kwargs": {"enable_thinking": on}}
+        case "type":
+            return {"thinking": {"type": "enabled" if on else "disabled"}}
         case "none":
             raise Unsupported(f"{endpoint.host} has no switch for thinking.", "Leave out --think.", feature="think")
     return {"reasoning_effort": effort}
 
 
 def response_format(wanted: Any) -> Any:
-    if isinstance(wanted, dict):
-        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted, "strict": True}}
-    return {"type": "json_object"} if wanted == "json" else None
+    """Take "json", a JSON Schema, or what the dialect itself writes."""
+    if not isinstance(wanted, dict):
+        return {"type": "json_object"} if wanted == "json" else None
+    if wanted.get("type") in ("json_object", "json_schema", "text"):
+        return wanted
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted, "strict": True}}
 
 
-def message_entries(messages: Sequence[Message], endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+class CallIds:
+    """Makes ids of tool calls fit, alike in the call and in its result.
+
+    An id that fits stays as it is. Others, and those that a message has twice, become one made from them, always the same.
+    """
+
+    def __init__(self, fitting: re.Pattern[str] = _FITTING,
+                 made: Callable[[str], str] = lambda digest: f"call_{digest[:24]}") -> None:
+        self._fitting, self._made = fitting, made
+        self._open: dict[str, list[str]] = {}
+        self._used: set[str] = set()
+
+    def next_message(self) -> None:
+        self._open, self._used = {}, set()
+
+    def of_call(self, original: str) -> str:
+        identity, number = original, 0
+        while identity in self._used or not self._fitting.fullmatch(identity):
+            seed = f"{original} {number}" if number else original
+            identity, number = self._made(hashlib.sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()), number + 1
+        self._used.add(identity)
+        self._open.setdefault(original, []).append(identity)
+        return identity
+
+    def of_result(self, original: str) -> str:
+        waiting = self._open.get(original)
+        return waiting.pop(0) if waiting else self.of_call(original)
+
+
+def message_entries(messages: Sequence[Message], endpoint: Endpoint, origin: str, ids: CallIds) -> Iterator[dict[str, Any]]:
     turn = max((place for place, message in enumerate(messages) if message.role == "user"), default=0)
     for place, message in enumerate(messages):
         match message.role:
             case "tool":
                 for result in message.tool_results:
-                    yield {"role": "tool", "tool_call_id": call_id(result.id), "content": result.content}
+                    yield result_entry(result, ids)
             case "assistant":
                 if message.text or message.tool_calls:
-                    yield assistant_entry(message, endpoint, this_turn=place > turn)
+                    ids.next_message()
+                    yield assistant_entry(message, endpoint, origin, ids, this_turn=place > turn)
             case role:
-                yield {"role": role, "content": user_content(message)}
+                content = user_content(message)
+                if content:
+                    yield {"role": role, "content": content}
+
+
+def result_entry(result: ToolResult, ids: CallIds) -> dict[str, Any]:
+    """There is no mark for a failed call, so its text has to say it."""
+    content = f"Error: {result.content}" if result.is_error else result.content
+    return {"role": "tool", "tool_call_id": ids.of_result(result.id), "content": content}
 
 
 def user_content(message: Message) -> str | list[dict[str, Any]]:
-    images = [part for part in message.parts if isinstance(part, Image)]
-    if not images:
+    if not any(isinstance(part, Image) for part in message.parts):
         return message.text
-    parts: list[dict[str, Any]] = []
-    for part in message.parts:
-        if isinstance(part, Text):
-            parts.append({"type": "text", "text": part.text})
-        elif isinstance(part, Image):
-            parts.append({"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{part.data}"}})
-    return parts
+    return [entry for part in message.parts if (entry := _content_part(part)) is not None]
 
 
-def assistant_entry(message: Message, endpoint: Endpoint, *, this_turn: bool) -> dict[str, Any]:
-    """Reasoning goes back only to the host that it came from: OpenRouter wants its details, DeepSeek the text of this turn."""
+def _content_part(part: Part) -> dict[str, Any] | None:
+    match part:
+        case Text(text) if text:
+            return {"type": "text", "text": text}
+        case Image(media_type, data):
+            return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{data}"}}
+    return None
+
+
+def assistant_entry(message: Message, endpoint: Endpoint, origin: str, ids: CallIds, *, this_turn: bool) -> dict[str, Any]:
+    """Reasoning goes back only to where it came from: OpenRouter wants its details, DeepSeek the text of this turn."""
     entry: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     if message.tool_calls:
-        entry["tool_calls"] = [wire_call(call) for call in message.tool_calls]
+        entry["tool_calls"] = [wire_call(call, endpoint, origin, ids) for call in message.tool_calls]
+    field = endpoint.quirks.get("thinking_back")
     for part in message.parts:
-        own: Mapping[str, Any] = (part.extra or {}).get(endpoint.host or "openai", {}) if isinstance(part, Thinking) else {}
+        own = own_data(part, origin) if isinstance(part, Thinking) else {}
         if own.get("reasoning_details"):
             entry["reasoning_details"] = own["reasoning_details"]
-        field = endpoint.quirks.get("thinking_back")
-        if own.get("own") and field and this_turn:
+        elif own and field and this_turn:
             entry[str(field)] = message.thinking
     return entry
 
 
-def wire_call(call: ToolCall) -> dict[str, Any]:
-    arguments = json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None else call.invalid
-    return {"id": call_id(call.id), "type": "function", "function": {"name": call.name, "arguments": arguments}}
+def own_data(part: Thinking | ToolCall, origin: str) -> Mapping[str, Any]:
+    data: Mapping[str, Any] = (part.extra or {}).get(NAME) or {}
+    return data if data.get("from") == origin else {}
 
 
-def call_id(identity: str) -> str:
-    """Ids stay as they came, unless they are too long; the same one always becomes the same."""
-    if len(identity) <= LONGEST_ID:
-        return identity
-    return "call_" + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+def wire_call(call: ToolCall, endpoint: Endpoint, origin: str, ids: CallIds) -> dict[str, Any]:
+    """Servers that put the arguments into a template want JSON also where the model wrote none."""
+    arguments = call.invalid
+    if arguments is None or endpoint.quirks.get("arguments") == "json":
+        arguments = json.dumps(dict(call.arguments) if call.invalid is None else {"invalid": call.invalid}, ensure_ascii=False)
+    more = own_data(call, origin).get("extra_content")
+    return {"id": ids.of_call(call.id), "type": "function", "function": {"name": call.name, "arguments": arguments},
+            **({"extra_content": more} if more else {})}

@@ -43,6 +43,10 @@ class Translation:
         """`[DONE]` came. It is not reliable, so most dialects pay no heed to it."""
         return iter(())
 
+    def rest(self) -> Iterator[Delta]:
+        """What was held back, now that nothing more comes; also when the reply broke off."""
+        return iter(())
+
     def deltas(self, payloads: Iterable[Any]) -> Iterator[Delta]:
         """Translate what one read brought. An error ends it and is kept in `failure`, so that what came before is not lost."""
         try:
@@ -89,6 +93,7 @@ async def read_reply(response: httpx2.Response, translation: Translation) -> Asy
 
     An answer with a finish reason is whole, also when the connection breaks before the rest of its events.
     """
+    broken: StreamBroken | None = None
     try:
         async with aclosing(_payloads(response, translation.endpoint)) as reads:
             async for payloads in reads:
@@ -96,13 +101,14 @@ async def read_reply(response: httpx2.Response, translation: Translation) -> Asy
                     yield delta
                 if translation.failure is not None or translation.done:
                     break
-    except StreamBroken:
-        if translation.finish is None:
-            raise
+    except StreamBroken as problem:
+        broken = problem
+    for delta in join_deltas(translation.rest()):
+        yield delta
     if translation.failure is not None:
         raise translation.failure
     if translation.finish is None:
-        raise StreamBroken("The answer ended without its end marker.")
+        raise broken or StreamBroken("The answer ended without its end marker.")
     yield translation.finish
 
 

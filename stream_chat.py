@@ -12,8 +12,10 @@ def main() -> None:
         from core import __version__
         print(f"stream-chat {__version__}")
         return
+    import gc
     import os
 
+    gc.set_threshold(20_000, 20, 50)   # most of what is made at the start stays: looking for garbage there takes 8 ms
     from core.chat_engine import main as chat_main
     os._exit(chat_main())
 

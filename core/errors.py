@@ -161,6 +161,6 @@ class ToolError(ChatError):
 def describe(error: ChatError) -> str:
     """The error as at most three lines for a screen: what and why, then what to do. Foreign text in it is made safe."""
     from core.safe_text import safe_line
-    lines = [f"error: {safe_line(' '.join(error.message.split()), 600)}"]
+    lines = [f"error: {safe_line(' '.join(error.message.split()), 400)}"]
     lines += [safe_line(line, 300) for line in error.hint.splitlines()[:2]]
     return "\n".join(lines)

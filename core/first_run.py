@@ -52,9 +52,9 @@ def no_model(error: ProviderError) -> ProviderError:
     """The three ways out as three lines, for a pipe."""
     from core.engine.models import DEFAULT
     return ProviderError(
-        f"{error.message.rstrip('.')}, and nothing else was chosen. Start Ollama, or name a --provider (with its key), or",
-        f"run a small model here: stream-chat --provider local --model {DEFAULT.name} (fetches {DEFAULT.size / 1e9:.1f} GB once), or\n"
-        "look round without a model: --provider demo")
+        f"{error.message.rstrip('.')}. Start Ollama (`ollama serve`), or set a key and name its --provider,",
+        f"or run a small model here: --provider local --model {DEFAULT.name} (fetches {DEFAULT.size / 1e9:.1f} GB once),\n"
+        "or look round without a model: --provider demo")
 
 
 # ---- the choice of three
@@ -62,9 +62,10 @@ def no_model(error: ProviderError) -> ProviderError:
 def choose(settings: Settings, providers: Providers, interrupts: Interrupts, error: ProviderError) -> tuple[Target, str]:
     """One screen, one key. The answer is remembered."""
     from core.engine.models import DEFAULT
-    print(f"No model is set up yet ({safe_line(error.message.rstrip('.'), 120)}). What would you like?\n\n"
-          f"  1  download a small model now and run it here: {DEFAULT.name}, {DEFAULT.size / 1e9:.1f} GB, {DEFAULT.licence}\n"
-          "  2  use a server or a key: start Ollama (`ollama serve`), or set a key such as OPENAI_API_KEY, and start again\n"
+    offer = f"{DEFAULT.name}, {DEFAULT.size / 1e9:.1f} GB, {DEFAULT.licence}"
+    print(f"No model is set up yet: {safe_line(error.message, 120)}\n\n"
+          f"  1  download a small model and run it here ({offer})\n"
+          "  2  use a server or a key: how to set one up\n"
           "  3  look round with the demo: scripted replies, no model\n")
     while True:
         key = read_key("1, 2 or 3 > ")
@@ -74,8 +75,10 @@ def choose(settings: Settings, providers: Providers, interrupts: Interrupts, err
                 remember(settings, local)
                 return local, ""
         elif key == "2":
-            raise ProviderError("No model is chosen.", "Start Ollama with `ollama serve`, or set a key and name its --provider.\n"
-                                "docs/providers.md lists the providers and their keys.")
+            raise ProviderError(
+                "No model is chosen yet.",
+                "A server: start Ollama (`ollama serve`), or name its address with OLLAMA_HOST or --base-url; then start again.\n"
+                "A key: set e.g. OPENAI_API_KEY or ANTHROPIC_API_KEY, or store one with --set-key; --list-providers names all.")
         elif key == "3":
             remember(settings, DEMO)
             return DEMO, _demo_notice()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from core.providers.transport import EventDecoder, ServerEvent, ContentClock, jo
 if TYPE_CHECKING:
     import httpx2
 
+LINGER = 2.0      # seconds that a finished answer may take for the rest of its events: some servers leave the connection open
 DONE = object()   # stands for the event whose data is [DONE], which is no JSON
 _FIELD = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
 
@@ -91,16 +94,20 @@ def _counted(usage: Usage) -> Usage:
 async def read_reply(response: httpx2.Response, translation: Translation) -> AsyncGenerator[Delta, None]:
     """Yield the deltas of an answer: server-sent events, one JSON document, or an array of events.
 
-    An answer with a finish reason is whole, also when the connection breaks before the rest of its events.
+    An answer with a finish reason is whole, also when the connection breaks, or nothing more comes, before the rest of
+    its events.
     """
     broken: StreamBroken | None = None
+    until: float | None = None
     try:
         async with aclosing(_payloads(response, translation.endpoint)) as reads:
-            async for payloads in reads:
+            while (payloads := await _next_read(reads, until)) is not None:
                 for delta in join_deltas(translation.deltas(payloads)):
                     yield delta
                 if translation.failure is not None or translation.done:
                     break
+                if translation.finish is not None and until is None:
+                    until = time.monotonic() + LINGER
     except StreamBroken as problem:
         broken = problem
     for delta in join_deltas(translation.rest()):
@@ -110,6 +117,15 @@ async def read_reply(response: httpx2.Response, translation: Translation) -> Asy
     if translation.finish is None:
         raise broken or StreamBroken("The answer ended without its end marker.")
     yield translation.finish
+
+
+async def _next_read(reads: AsyncGenerator[Iterator[Any], None], until: float | None) -> Iterator[Any] | None:
+    """None at the end, or when nothing came before the time `until`."""
+    try:
+        async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
+            return await anext(reads)
+    except (StopAsyncIteration, TimeoutError):
+        return None
 
 
 async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[Iterator[Any], None]:

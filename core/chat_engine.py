@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
+NOT_EVERYWHERE = frozenset({"num_ctx", "keep_alive", "seed", "stop", "api_version"})    # flags that some providers have no use for
 OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)    # the reader left, the disk is full, the terminal is gone
 
 
@@ -57,10 +58,15 @@ def dispatch(settings: Settings) -> int:
         print(f"stream-chat {__version__}")
         return 0
     if settings.debug:
-        _log_to(settings.debug)
+        _log_to(settings)
     if settings.self_test:
         from core.engine.self_test import run_self_test
         return run_self_test(sys.stdout.write, settings.environment, engine=settings.engine)
+    for notice in settings.notices:
+        print(notice, file=sys.stderr)
+    if settings.list_providers or settings.list_models or settings.check or settings.set_key:
+        from core.provider_actions import act
+        return act(settings)
     if settings.list_sessions:
         return show_sessions(settings)
     if settings.export_session:
@@ -201,13 +207,18 @@ def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *
     from core.model_manager import Providers, chosen, parse_target
     session = opened.session(settings)
     providers = Providers(settings)
-    if session.model and not chosen(settings):
-        target = parse_target(session.model)
-        notice = ""
+    if settings.modelfile:
+        from core.provider_actions import make_model
+        target, notice = interrupts.run(make_model(settings, providers)), ""
+    elif session.model and not chosen(settings):
+        target, notice = parse_target(session.model, known=settings.providers), ""
     else:
         target, notice = first_target(settings, providers, interrupts, ask=not one_answer)
     if notice:
         opened.news.append(notice)
+    if settings.flags & NOT_EVERYWHERE:
+        from core.parameters import check_flags
+        check_flags(settings, target.provider, providers.host(target.provider).dialect)
     toolbox = open_toolbox(settings, session, opened)
     return Chat(settings, session, providers, target, open_session=opened.open_session, toolbox=toolbox)
 
@@ -315,9 +326,20 @@ def _drop_output() -> None:
         pass
 
 
-def _log_to(path: str) -> None:
+def _log_to(settings: Settings) -> None:
+    """A log in which no key stands, whoever wrote it there."""
     import logging
+
+    from core.keys import hide, known_secrets
+    secrets = known_secrets(settings.environment, settings.providers)
+
+    class Scrubbed(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return hide(super().format(record), secrets)
+
     try:
-        logging.basicConfig(filename=path, level=logging.DEBUG, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+        handler = logging.FileHandler(settings.debug, encoding="utf-8")
     except OSError as problem:
-        raise UsageError(f"The log {path} cannot be written: {problem.strerror}.") from problem
+        raise UsageError(f"The log {settings.debug} cannot be written: {problem.strerror}.") from problem
+    handler.setFormatter(Scrubbed("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG)

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("stream_chat",),
     ("core.chat_engine",),
-    ("core.terminal", "core.pipe", "core.completion", "core.argument_parser", "core.interrupts", "core.session_picker", "core.first_run"),
+    ("core.terminal", "core.pipe", "core.provider_actions", "core.completion", "core.argument_parser",
+     "core.interrupts", "core.session_picker", "core.first_run"),
     ("core.commands", "core.provider_tables", "core.rendering", "core.exporters"),
     ("core.conversation",),
     ("core.session_manager", "core.session_list", "core.context_loader", "core.context", "core.compaction", "core.transcript"),
@@ -25,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
      "core.late_store", "db", "core.store_schema"),
     ("core.events",),
     ("core.messages", "core.message_json", "core.errors", "core.config", "core.config_file", "core.config_migration", "core.keys",
-     "core.safe_text"),
+     "core.modelfile", "core.safe_text"),
 )
 
 

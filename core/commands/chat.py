@@ -46,7 +46,7 @@ async def session(chat: Chat, argument: str) -> Outcome:
     opened = chat.open_session(argument)
     chat.session = opened
     if opened.model:
-        chat.target = parse_target(opened.model)
+        chat.target = parse_target(opened.model, known=chat.settings.providers)
     return f"Session {opened.id}: {opened.title} ({len(opened.messages)} messages, {chat.target})."
 
 

@@ -37,11 +37,15 @@ async def _switch(chat: Chat, target: Target, remark: str) -> str:
     """Change the model and say what that changes."""
     from core.model_facts import changes, learn
     from core.model_switch import left_out
+    from core.parameters import left_out as left_out_parameters
     before, after = await learn(chat.target, chat.providers), await learn(target, chat.providers)
     chat.target = target
     chat.session.set_model(str(target))
     lines = [f"The model is now {target}. The conversation goes on with it.", remark, changes(before, after),
              left_out(chat.session.messages, target, after, chat.providers)]
+    unused = left_out_parameters(chat.options, chat.providers.host(target.provider).dialect)
+    if unused:
+        lines.append(f"It has no {', '.join(unused)}, so that is not sent to it.")
     if chat.toolbox and after.tools is False:
         lines.append("It cannot call tools, so none are offered to it.")
     return "\n".join(line for line in lines if line)

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import ipaddress
 import json
+import os
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -83,6 +84,22 @@ class Ollama:
     async def delete(self, model: str) -> None:
         async with self._package(model) as package:
             await package.delete(model)
+
+    async def create(self, model: str, base: str, files: Sequence[str], adapters: Sequence[str],
+                     fields: Mapping[str, Any]) -> AsyncGenerator[PullProgress, None]:
+        """Make a model of what a Modelfile says; weights and adapters are uploaded first."""
+        status = ""
+        async with self._package(model) as package:
+            sent = {os.path.basename(path): await package.create_blob(path) for path in files}
+            adapted = {os.path.basename(path): await package.create_blob(path) for path in adapters}
+            lines = cast("AsyncGenerator[ollama_package.ProgressResponse, None]", await package.create(
+                model, from_=base or None, files=sent or None, adapters=adapted or None, stream=True, **fields))
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    status = line.status or ""
+                    yield PullProgress(status, line.completed or 0, line.total or 0)
+        if status != "success":
+            raise StreamBroken(f"Ollama stopped making {model} before it was done.")
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress, None]:
         """Fetch a model. An error inside the stream raises; so does an end without `success`."""

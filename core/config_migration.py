@@ -19,6 +19,7 @@ def migrate(path: str, mapping: dict[str, Any]) -> Sequence[str]:
     backup = _free_name(f"{path}.bak")
     try:
         os.rename(path, backup)
+        os.chmod(backup, 0o600)
         _write(path, {"provider": provider} | {key: value for key, value in mapping.items() if key != "provider"})
     except OSError as problem:
         _put_back(backup, path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,12 +37,13 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}:{port}".lower() if parts.hostname else ""
 
 
-def stored_key(environment: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """The provider's key in the file or the keyring, and the origin that it is for (empty: not recorded)."""
-    entry = read_key_file(environment).get(name)
-    if entry is not None:
-        return entry
-    key = _keyring_key(name)
+def stored_key(environment: Mapping[str, str], names: Sequence[str]) -> tuple[str, str] | None:
+    """The first of these providers' keys in the file, else the keyring, and what it is for (empty: not recorded)."""
+    held = read_key_file(environment)
+    found = next((held[name] for name in names if name in held), None)
+    if found is not None:
+        return found
+    key = next((key for key in map(_keyring_key, names) if key), None)
     return (key, "") if key else None
 
 

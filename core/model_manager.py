@@ -12,7 +12,7 @@ from core.config import Settings, cache_directory
 from core.errors import AuthFailed, ConfigError, ModelNotFound, Unsupported, UsageError
 from core.events import Delta, Notice
 from core.providers import CanPull, Endpoint, Options, Provider, PullProgress, Request, load_dialect
-from core.providers.hosts import Host, find_host
+from core.providers.hosts import Host, find_host, hosts
 from core.retry_handler import RetryConfig
 
 DEFAULT_PROVIDER = "ollama"
@@ -177,7 +177,8 @@ class Providers:
         if host.kind != "cloud" and not os.path.exists(os.path.join(config_directory(self.settings.environment), "keys.json")):
             return None
         from core.keys import stored_key
-        return stored_key(self.settings.environment, name)
+        same = [row.name for row in hosts() if row.key_variables == host.key_variables]   # one account under two names
+        return stored_key(self.settings.environment, (name, *same) if host.key_variables else (name,))
 
     def _check_origin(self, name: str, base_url: str, bound: str) -> None:
         from core.keys import origin_of

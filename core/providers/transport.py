@@ -62,10 +62,11 @@ def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) ->
     """
     import ssl
     secure = not endpoint.base_url.lower().startswith("http:")
-    _check_headers(endpoint, headers or {})
+    headers = {**(endpoint.quirks.get("headers") or {}), **(headers or {})}
+    _check_headers(endpoint, headers)
     try:
         return httpx2.AsyncClient(
-            headers=dict(headers or {}),
+            headers=headers,
             follow_redirects=False,
             trust_env=not is_loopback(endpoint.base_url),
             verify=True if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),

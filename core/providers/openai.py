@@ -25,6 +25,7 @@ FINISHES: Mapping[str, Finish] = {
     "content_filter": "content_filter", "refusal": "refusal", "error": "error", "insufficient_system_resource": "error",
 }
 THINKING = 1   # the part number of reasoning, so that data which comes at its end still finds it
+REFUSAL = 2    # a refusal is a part of its own, beside the words that came before it
 
 
 class OpenCall(NamedTuple):
@@ -49,7 +50,8 @@ class OpenAI:
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         body, translation = self.body(request), self.translation(request)
-        async with exchange(self._client, self.endpoint, self._path(request.model), body, self._error) as response:
+        path = self._versioned(self._path(request.model))
+        async with exchange(self._client, self.endpoint, path, body, self._error) as response:
             async with aclosing(read_reply(response, translation)) as deltas:
                 async for delta in deltas:
                     yield delta
@@ -119,6 +121,7 @@ class ChatTranslation(Translation):
         self._calls: list[OpenCall] = []
         self._details: dict[Any, dict[str, Any]] = {}
         self._refusal: list[str] = []
+        self._thought = False
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
         groq = payload.get("x_groq") or {}
@@ -144,11 +147,15 @@ class ChatTranslation(Translation):
         self.done = True
 
     def rest(self) -> Iterator[Delta]:
-        return iter(self._inline.flush())
+        yield from self._inline.flush()
+        if self._refusal:
+            yield TextDelta("".join(self._refusal), REFUSAL, {NAME: {"refusal": True}})
+            self._refusal = []
 
     def piece(self, delta: dict[str, Any]) -> Iterator[Delta]:
         text = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(text, str) and text:
+            self._thought = True
             yield ThinkingDelta(text, THINKING)
         for item in delta.get("reasoning_details") or ():
             merge_detail(self._details, item)
@@ -157,7 +164,7 @@ class ChatTranslation(Translation):
             yield from self._inline.feed(content)
         elif isinstance(content, list):
             yield from self.pieces(content)
-        if delta.get("refusal"):
+        if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             self._refusal.append(delta["refusal"])
         legacy = delta.get("function_call")
         for call in delta.get("tool_calls") or ([{"index": 0, "function": legacy}] if legacy else ()):
@@ -194,11 +201,8 @@ class ChatTranslation(Translation):
         return len(self._calls) - 1
 
     def _end(self, reason: str) -> Iterator[Delta]:
-        yield from self._inline.flush()
-        if self._refusal:
-            yield TextDelta("".join(self._refusal), extra={NAME: {"refusal": True}})
-            self._refusal = []
-        if self._details or self.endpoint.quirks.get("thinking_back"):
+        yield from self.rest()
+        if self._details or self._thought and self.endpoint.quirks.get("thinking_back"):
             details = {"reasoning_details": list(self._details.values())} if self._details else {}
             yield ThinkingDelta("", THINKING, {NAME: {"from": self._origin, **details}})
         finish = FINISHES.get(reason, "stop")

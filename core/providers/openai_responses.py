@@ -41,10 +41,11 @@ class ResponseTranslation(Translation):
         self._origin = origin
         self._written: dict[int, set[str]] = {}     # output index -> kinds of deltas that came for it
         self._closed: set[int] = set()
+        self._places: dict[str, int] = {}           # item id -> output index, where the server gives none
         self._refusal = ""
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
-        index = payload.get("output_index") or 0
+        index = self._place(payload)
         match payload.get("type"):
             case "response.output_text.delta":
                 yield TextDelta(payload["delta"], index + 1)
@@ -69,6 +70,19 @@ class ResponseTranslation(Translation):
                 yield from self._end(payload)
             case None if payload.get("error") or "message" in payload or "detail" in payload:
                 raise classify_payload(self.endpoint, payload)
+
+    def rest(self) -> Iterator[Delta]:
+        if self._refusal:
+            yield TextDelta(self._refusal, extra={NAME: {"refusal": True}})
+            self._refusal = ""
+
+    def _place(self, payload: Mapping[str, Any]) -> int:
+        """The output index. llama.cpp sends none, so there items are numbered as their ids turn up."""
+        index = payload.get("output_index")
+        if isinstance(index, int):
+            return index
+        identity = payload.get("item_id") or (payload.get("item") or {}).get("id")
+        return self._places.setdefault(str(identity), len(self._places)) if identity else 0
 
     def _note(self, index: int, kind: str) -> None:
         self._written.setdefault(index, set()).add(kind)
@@ -106,7 +120,7 @@ class ResponseTranslation(Translation):
             case "reasoning":
                 text = reasoning_text(item) if not self._has(index, "summary") and not self._has(index, "reasoning") else ""
                 kept = {name: value for name, value in item.items() if name != "status"}
-                extra = self._own({"item": kept}) if item.get("encrypted_content") else None
+                extra = self._own({"item": kept}) if item.get("encrypted_content") or item.get("content") else None
                 if text or extra:
                     yield ThinkingDelta(text, index + 1, extra)
 
@@ -128,11 +142,11 @@ class ResponseTranslation(Translation):
         status = response.get("status") or "completed"
         if status in ("failed", "cancelled"):
             raise classify_payload(self.endpoint, {"error": response.get("error") or {"message": f"the answer was {status}"}})
-        for index, item in enumerate(response.get("output") or ()):
+        for place, item in enumerate(response.get("output") or ()):
+            index = self._places.get(item.get("id"), place)
             if index not in self._closed:
                 yield from self._close(index, item)
-        if self._refusal:
-            yield TextDelta(self._refusal, extra={NAME: {"refusal": True}})
+        yield from self.rest()
         reason = str((response.get("incomplete_details") or {}).get("reason") or status)
         called = any("call" in kinds for kinds in self._written.values())
         whole: Finish = "tool_calls" if called else "stop"

@@ -14,7 +14,7 @@ from core.providers import Endpoint, Options, Request
 NAME = "openai-responses"
 LONGEST_ID = 64   # characters of a call_id
 # Models that do not reason refuse reasoning.encrypted_content with 400; servers other than OpenAI's ignore it.
-_WITHOUT_REASONING = re.compile(r"(.*/)?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
+_WITHOUT_REASONING = re.compile(r"(.*[/:])?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
 
 
 def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:

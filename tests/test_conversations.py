@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,7 @@ from tests.fake_server import FakeServer
 from tests.scripted_answers import SCRIPTED, Call, Script
 
 EXPECTED = Path(__file__).parent / "expected"
-PRESENT = [name for name in sorted(SCRIPTED) if find_spec(f"core.providers.{name.replace('-', '_')}")]
-DIALECTS = [pytest.param(name, marks=[] if name in PRESENT else pytest.mark.skip(reason="no such dialect yet"))
-            for name in sorted(SCRIPTED)]
+DIALECTS = sorted(SCRIPTED)
 MODELS = {"anthropic": "claude-haiku-4-5", "gemini": "gemini-3-pro-preview"}
 TOOLS = (ToolSpec("weather", "The weather somewhere", {"type": "object", "properties": {"city": {"type": "string"}},
                                                        "required": ["city"]}),
@@ -187,7 +184,7 @@ def one_step(number: int, words: str, *, calls: int) -> tuple[Message, Script, M
             tool_message(results) if results else None, kept)
 
 
-@given(st.lists(st.tuples(st.sampled_from(PRESENT), WORDS, st.integers(0, 2)), min_size=2, max_size=5))
+@given(st.lists(st.tuples(st.sampled_from(DIALECTS), WORDS, st.integers(0, 2)), min_size=2, max_size=5))
 @settings(max_examples=30, deadline=None, print_blob=True)
 def test_a_conversation_carried_through_any_order_of_dialects_loses_nothing(steps: list[tuple[str, str, int]]) -> None:
     history: tuple[Message, ...] = ()

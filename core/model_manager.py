@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.config import Settings, cache_directory
-from core.errors import AuthFailed, ConfigError, ModelNotFound, Unsupported, UsageError
+from core.errors import AuthFailed, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
 from core.events import Delta, Notice
 from core.providers import CanPull, Endpoint, Options, Provider, PullProgress, Request, load_dialect
 from core.providers.hosts import Host, find_host, hosts
@@ -248,6 +248,9 @@ class Providers:
             if begun:
                 raise
             refused = error
+        except ProviderError as error:
+            _hide_key(error, provider.endpoint.key)
+            raise
         from core.parameters import stream_without
         async with aclosing(stream_without(provider.stream, request, refused, self.lacks.setdefault(target, set()))) as items:
             async for item in items:
@@ -257,6 +260,13 @@ class Providers:
         for provider in self._open.values():
             await provider.close()
         self._open.clear()
+
+
+def _hide_key(error: ProviderError, key: str | None) -> None:
+    """A server may quote the key that it was sent."""
+    if key and len(key) > 3:
+        error.message, error.hint = error.message.replace(key, "***"), error.hint.replace(key, "***")
+        error.args = (error.message,)
 
 
 def host_url(host: Host, name: str) -> str:

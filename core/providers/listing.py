@@ -21,7 +21,8 @@ async def fetch_object(client: httpx2.AsyncClient, endpoint: Endpoint, path: str
     """One JSON object that has the key `needs`. Anything else is a BadResponse."""
     answer = await fetch_json(client, endpoint, path, error_from, body=body)
     if not isinstance(answer, dict) or needs and answer.get(needs) is None:
-        raise BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {answer!r:.80}",
+        shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
+        raise BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {shown:.80}",
                           "Check --base-url and --provider.")
     return answer
 

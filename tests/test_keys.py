@@ -1,0 +1,141 @@
+"""Keys: where they are found, to which address they go, and that they show up nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.config import Settings, load_settings
+from core.errors import AuthFailed, ConfigError, UsageError
+from core.keys import hide, key_file, known_secrets, origin_of, read_key_file, store_key
+from core.model_manager import Providers
+from tests.fake_server import FakeServer, json_answer
+
+KEY = "sk-secret-0123456789abcdef"
+
+
+def settings_at(home: Path, flags: dict[str, object], **environment: str) -> Settings:
+    return load_settings(flags, {"HOME": str(home), **environment})
+
+
+def test_a_stored_key_is_its_owners_alone(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path)}
+    path = Path(store_key(environment, "openai", f" {KEY}\n", "https://api.openai.com"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    store_key(environment, "groq", "gsk-2", "https://api.groq.com")
+    assert read_key_file(environment) == {"openai": (KEY, "https://api.openai.com"), "groq": ("gsk-2", "https://api.groq.com")}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    environment = {"HOME": str(tmp_path)}
+    path = store_key(environment, "openai", KEY, "https://api.openai.com")
+    os.chmod(path, mode)
+    with pytest.raises(ConfigError, match="Others can read"):
+        read_key_file(environment)
+    with pytest.raises(ConfigError):
+        Providers(settings_at(tmp_path, {"provider": "openai"})).open("openai")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"openai": "x"}', "null"])
+def test_a_file_that_holds_no_keys_says_so(tmp_path: Path, content: str) -> None:
+    environment = {"HOME": str(tmp_path)}
+    path = Path(key_file(environment))
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="not a file of keys"):
+        read_key_file(environment)
+
+
+@pytest.mark.parametrize("key", ["", "  ", "two words", "line\nend", "\x1b[31m"])
+def test_what_is_no_key_is_not_stored(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UsageError):
+        store_key({"HOME": str(tmp_path)}, "openai", key, "")
+
+
+def test_the_order_of_sources(tmp_path: Path) -> None:
+    store_key({"HOME": str(tmp_path)}, "openai", "from-file", "https://api.openai.com/v1")
+    asked: dict[str, object] = {"provider": "openai"}
+    assert Providers(settings_at(tmp_path, asked)).open("openai").endpoint.key == "from-file"
+    assert Providers(settings_at(tmp_path, asked, OPENAI_API_KEY="from-env")).open("openai").endpoint.key == "from-env"
+    assert Providers(settings_at(tmp_path, asked)).open("openai-responses").endpoint.key == "from-file"
+
+
+def test_a_stored_key_goes_only_where_its_owner_says(tmp_path: Path) -> None:
+    store_key({"HOME": str(tmp_path)}, "openai", KEY, "https://api.openai.com/v1")
+    elsewhere = "http://127.0.0.1:9/v1"
+    by_flag = Providers(settings_at(tmp_path, {"provider": "openai", "base_url": elsewhere}))
+    assert by_flag.open("openai").endpoint.key == KEY
+    by_environment = Providers(settings_at(tmp_path, {"provider": "openai"}, STREAM_CHAT_BASE_URL=elsewhere))
+    with pytest.raises(AuthFailed, match="another address"):
+        by_environment.open("openai")
+
+
+def test_the_given_address_is_for_the_chosen_provider_only(tmp_path: Path) -> None:
+    providers = Providers(settings_at(tmp_path, {"provider": "openai", "base_url": "http://127.0.0.1:9/v1"},
+                                      OPENAI_API_KEY="k1", ANTHROPIC_API_KEY="k2"))
+    assert providers.open("anthropic").endpoint.base_url == "https://api.anthropic.com"
+
+
+def test_a_missing_key_names_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(AuthFailed) as failed:
+        Providers(settings_at(tmp_path, {"provider": "groq"})).open("groq")
+    assert "GROQ_API_KEY" in failed.value.hint and "--set-key groq" in failed.value.hint
+
+
+@pytest.mark.parametrize("url, origin", [
+    ("https://api.openai.com/v1", "https://api.openai.com:443"), ("https://API.openai.com:443", "https://api.openai.com:443"),
+    ("http://localhost:11434", "http://localhost:11434"), ("http://h", "http://h:80"), ("nonsense", ""), ("http://h:x", "")])
+def test_origins(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
+
+
+def test_secrets_are_hidden_longest_first(tmp_path: Path) -> None:
+    secrets = known_secrets({"A_KEY": "abcdef", "B_TOKEN": "abcdefgh", "HOME": str(tmp_path), "C_KEY": "x"}, {})
+    assert hide("abcdefgh abcdef x", secrets) == "*** *** x"
+
+
+def run(program: list[str], environment: dict[str, str], *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program, *words], input=text, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_set_key_reads_from_a_pipe_and_never_from_the_command_line(program: list[str], environment: dict[str, str]) -> None:
+    refused = run(program, environment, "--set-key", "openai", KEY)
+    assert refused.returncode == 2 and KEY not in refused.stderr + refused.stdout
+    done = run(program, environment, "--set-key", "claude", text=KEY + "\n")
+    assert done.returncode == 0, done.stderr
+    assert KEY not in done.stderr + done.stdout
+    assert read_key_file(environment) == {"anthropic": (KEY, "https://api.anthropic.com")}
+
+
+FAILURES = {
+    "wrong": json_answer({"error": {"message": f"Incorrect API key provided: {KEY}.", "code": "invalid_api_key"}}, 401),
+    "plain": json_answer({"error": {"message": f"bad request, you sent {KEY}"}}, 400),
+    "limit": json_answer({"error": {"message": f"rate limit for {KEY}", "type": "rate_limit_error"}}, 429),
+    "broken": json_answer({"what": KEY}),
+    "moved": json_answer({}, 307, {"Location": f"http://127.0.0.1:9/?key={KEY}"}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FAILURES))
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_key_appears_nowhere(program: list[str], environment: dict[str, str], tmp_path: Path, name: str, provider: str) -> None:
+    """Through failures that quote it: not in any output, log, database or file but the one that it was put into."""
+    environment[f"{provider.upper()}_API_KEY"] = KEY
+    log = tmp_path / "debug.log"
+    with FakeServer(FAILURES[name]) as server:
+        common = ("-p", provider, "-m", "m", "--base-url", f"{server.url}/v1", "--retry-max-attempts", "1", "--debug", str(log))
+        outputs = [run(program, environment, *common, *more)
+                   for more in (("hi",), ("--json", "hi"), ("--check",), ("--list-models",), ("--list-providers", "--json"))]
+        assert any(KEY in json.dumps(request.headers) for request in server.requests), "the server was asked with the key"
+    for done in outputs:
+        assert KEY not in done.stdout and KEY not in done.stderr
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert KEY.encode() not in path.read_bytes(), path

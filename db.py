@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-SCHEMA_VERSION = 2        # the number of migrations in core/store_schema.py
+SCHEMA_VERSION = 3        # the number of migrations in core/store_schema.py
 BUSY_SECONDS = 1.0        # how long a write waits for another program before it counts as locked
 _ESCAPE = "\x1a"          # stands before the four hexadecimal digits of a character that a database cannot hold
 _SURROGATES = range(0xD800, 0xE000)
@@ -40,9 +40,32 @@ if TYPE_CHECKING:
         created: float
         updated: float
         message_count: int
+
+    class CallRow(NamedTuple):
+        """The numbers of one model call; None where they are not known. `first` and `seconds` are the times to the first
+        content and in all, `speed` is tokens per second, `cost` dollars, `error` an error's kind."""
+
+        created: float
+        session: str
+        provider: str
+        model: str
+        host: str
+        first: float | None
+        seconds: float
+        input_tokens: int | None
+        output_tokens: int | None
+        cached_tokens: int | None
+        speed: float | None
+        cost: float | None
+        retries: int
+        fallbacks: int
+        finish: str | None
+        error: str | None
 else:
     # The same without `typing`. A tuple, because 10,000 of them are made for one list.
     SessionRow = namedtuple("SessionRow", "id title model created updated message_count")
+    CallRow = namedtuple("CallRow", "created session provider model host first seconds input_tokens output_tokens cached_tokens "
+                                    "speed cost retries fallbacks finish error")
 
 
 class StoredMessage:
@@ -121,6 +144,17 @@ class Store(Protocol):
         ...
 
     def delete_session(self, session_id: str) -> None: ...
+
+    def create_branch(self, parent: str, session_id: str, title: str, model: str, created: float,
+                      messages: Sequence[tuple[int, Message]]) -> None:
+        """A session that begins with these messages (new_message_id() and message) of its parent, in one transaction."""
+
+    def add_calls(self, calls: Sequence[tuple[int, CallRow]]) -> None:
+        """Keep the numbers of model calls; each has an ID from new_message_id()."""
+
+    def calls(self, since: float = 0.0) -> list[CallRow]:
+        """The numbers of the model calls since then, the oldest first."""
+        ...
 
     def close(self) -> None: ...
 
@@ -296,9 +330,32 @@ class _SqlStore:
     def delete_session(self, session_id: str) -> None:
         self._write(("DELETE FROM sessions WHERE id = ?", (session_id,)))
 
+    def create_branch(self, parent: str, session_id: str, title: str, model: str, created: float,
+                      messages: Sequence[tuple[int, Message]]) -> None:
+        self._write(
+            ("INSERT INTO sessions (id, title, model, created, updated, message_count, parent) VALUES (?, ?, ?, ?, ?, ?, ?) "
+             "ON CONFLICT (id) DO NOTHING",
+             (session_id, to_database(title), to_database(model), created, created, len(messages), parent)),
+            *(("INSERT INTO messages (id, session_id, position, role, state, created, model, finish, usage, parts, text) "
+               "VALUES (?, ?, ?, ?, 'complete', ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+               (identity, session_id, position, message.role, created, *_columns(message)))
+              for position, (identity, message) in enumerate(messages, 1)))
+
+    def add_calls(self, calls: Sequence[tuple[int, CallRow]]) -> None:
+        marks = ", ".join("?" * (len(CallRow._fields) + 1))
+        self._write(*((f"INSERT INTO model_calls (id, {_CALL}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING",
+                       (identity, *(to_database(value) if isinstance(value, str) else value for value in call)))
+                      for identity, call in calls), durable=False)
+
+    def calls(self, since: float = 0.0) -> list[CallRow]:
+        rows = self._read(f"SELECT {_CALL} FROM model_calls WHERE created >= ? ORDER BY created, id", (since,))
+        return [CallRow._make(from_database(value) if isinstance(value, str) else value for value in row) for row in rows]
+
 
 _SESSION = "id, title, model, created, updated, message_count"
 _MESSAGE = "id, role, state, active, created, model, finish, usage, parts"
+_CALL = ("created, session_id, provider, model, host, first_seconds, seconds, input_tokens, output_tokens, cached_tokens, speed, "
+         "cost, retries, fallbacks, finish, error")
 
 
 def _sessions(rows: list[Any]) -> list[SessionRow]:

@@ -31,6 +31,14 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "CREATE TABLE meta (key text PRIMARY KEY, value text NOT NULL)",
     )),
     ("full_text_index", ()),
+    ("model_calls", (
+        """CREATE TABLE model_calls (
+            id {key} PRIMARY KEY, created double precision NOT NULL, session_id text NOT NULL, provider text NOT NULL,
+            model text NOT NULL, host text NOT NULL, first_seconds double precision, seconds double precision NOT NULL,
+            input_tokens {key}, output_tokens {key}, cached_tokens {key}, speed double precision, cost double precision,
+            retries integer NOT NULL, fallbacks integer NOT NULL, finish text, error text)""",
+        "CREATE INDEX model_calls_created ON model_calls (created)",
+    )),
 )
 
 # tsvector ends at 1 MB, and a longer text would refuse the row; the head of such a text is enough to find it by.

@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import SessionNotFound
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
-from db import Chunk, Store, from_database, new_message_id, open_store, to_database
+from db import CallRow, Chunk, Store, from_database, new_message_id, open_store, to_database
 from tests import postgres
 
 NUMBER = itertools.count()
@@ -178,3 +178,29 @@ def test_a_long_text_is_stored_and_found(store: Store) -> None:
     add(store, "s1", user_message(text))
     assert store.load_messages("s1")[0].message.text == text
     assert len(store.sessions(0, "needle")) == 1
+
+
+def test_the_numbers_of_model_calls_are_kept(store: Store) -> None:
+    whole = CallRow(10.0, "s1", "ollama", "m \0", "http://127.0.0.1:1", 0.25, 1.5, 7, 50, 3, 40.0, 0.0125, 1, 2, "stop", None)
+    failed = CallRow(20.0, "s1", "groq", "n", "https://a.example", *(None, 0.5, *(None,) * 5), 0, 0, None, "rate_limit")
+    for _ in range(2):
+        store.add_calls([(5, whole), (4, failed)])
+    store.add_calls([])
+    assert store.calls() == [whole, failed]
+    assert store.calls(15.0) == [failed] and store.calls(21.0) == []
+    assert store.sessions() == [], "they need no session, and outlive it"
+
+
+def test_a_branch_begins_with_messages_of_its_parent(store: Store) -> None:
+    store.create_session("s1", "t", "m", 1.0)
+    for message in WHOLE:
+        add(store, "s1", message)
+    first = new_message_id()
+    for _ in range(2):
+        store.create_branch("s1", "s2", "\u21b3 t", "m", 2.0, list(enumerate(WHOLE[:2], first)))
+    add(store, "s2", user_message("more"))
+    assert [entry.message for entry in store.load_messages("s2")] == [*WHOLE[:2], user_message("more")]
+    assert len(store.load_messages("s1")) == 4
+    assert {(row.id, row.title, row.message_count) for row in store.sessions()} == {("s1", "t", 4), ("s2", "\u21b3 t", 3)}
+    store.delete_session("s1")
+    assert len(store.load_messages("s2")) == 3

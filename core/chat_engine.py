@@ -101,16 +101,24 @@ def show_sessions(settings: Settings) -> int:
 
 def export(settings: Settings) -> int:
     from core.exporters import export_session
+    from core.safe_text import safe_line
     from core.session_manager import recover
     store = open_saved(settings)
     try:
         recover(store)
-        export_session(store, settings.export_session, settings.format, settings.output, raw_csv=settings.csv_raw)
+        export_session(store, settings.export_session, settings.format, settings.output, raw_csv=settings.csv_raw,
+                       write=_write_safely if sys.stdout.isatty() else None)
     finally:
         store.close()
     if settings.output:
-        print(f"Exported to {settings.output}", file=sys.stderr)
+        print(f"Exported to {safe_line(settings.output)}", file=sys.stderr)
     return 0
+
+
+def _write_safely(text: str) -> None:
+    """A terminal is shown an export as it is shown everything else; a file and a pipe get it as it is."""
+    from core.safe_text import safe_text
+    sys.stdout.write(safe_text(text))
 
 
 # ---- talking

@@ -40,7 +40,8 @@ class Chain:
     def __init__(self, targets: Sequence[Target], providers: Providers, config: RetryConfig, *, cool_down: float = COOL_DOWN,
                  fallback_on_auth: bool = False, unfit: Unfit | None = None, describe: Describe | None = None,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self.targets = tuple(targets)
+        self._named = tuple(targets)      # what the person asked for: the model, then its fallbacks
+        self.targets = self._named        # the same with the one that answered last in front
         self._providers = providers
         self._config = config
         self._cool_down = cool_down
@@ -56,8 +57,9 @@ class Chain:
         return self.targets[0]
 
     def choose(self, target: Target) -> None:
-        """The person wants this one first; what is known against it is forgotten."""
-        self.targets = (target, *(other for other in self.targets if other != target))
+        """The person wants this one first, before the fallbacks that were named; what is known against it is forgotten."""
+        self._named = (target, *self._named[1:])
+        self.targets = tuple(dict.fromkeys(self._named))
         self._records.pop(target, None)
 
     async def respond(self, request: Request) -> AsyncGenerator[Item, None]:
@@ -119,7 +121,7 @@ class Chain:
 
     def _answered(self, target: Target) -> None:
         self._records.pop(target, None)
-        self.targets = (target, *(other for other in self.targets if other != target))
+        self.targets = tuple(dict.fromkeys((target, *self._named)))
 
     def _failed(self, target: Target, error: ProviderError, *, begun: bool) -> None:
         """A model that broke off is asked to go on once; the second time, or when it did not begin, it rests."""

@@ -254,13 +254,23 @@ def test_no_color(ollama: FakeOllama, program: list[str], environment: Environme
     assert not [code for code in colours if 30 <= int(code) <= 49 or int(code) >= 90], colours
 
 
-def test_no_server_opens_the_demo_and_says_so(program: list[str], environment: Environment) -> None:
+def test_first_run_offers_three_ways_and_remembers(program: list[str], environment: Environment) -> None:
     with FakeOllama() as server:
         gone = server.url
+    if not _nothing_listens():
+        pytest.skip("an Ollama runs on this machine")
     with Terminal(program, environment, columns=200) as chat:
-        chat.wait_prompt() if _nothing_listens() else pytest.skip("an Ollama runs on this machine")
-        assert chat.text().startswith("demo/demo") and chat.text().count("scripted replies, no model") == 1
-        chat.ask("hello", "This is the demo")
+        chat.wait("1, 2 or 3 >")
+        chat.send("2")
+        assert chat.exit_status() == 1 and "ollama serve" in chat.text() and "--set-key" in chat.text()
+    for attempt in range(2):
+        with Terminal(program, environment, columns=200) as chat:
+            if attempt == 0:
+                chat.wait("1, 2 or 3 >")
+                chat.send("3")
+            chat.wait_prompt()
+            assert "demo/demo" in chat.text() and chat.text().count("scripted replies, no model.") == 1
+            chat.ask("hello", "This is the demo")
     with Terminal(program, environment | {"OLLAMA_HOST": gone}, columns=200) as chat:
         assert chat.exit_status() == 1 and "--provider demo" in chat.text()
 

@@ -86,7 +86,7 @@ async def list_models(providers: Providers, names: list[str], timeout: float = T
 async def _list(providers: Providers, name: str, timeout: float) -> Listed:
     try:
         async with asyncio.timeout(timeout):
-            found = tuple(await providers.open(name).models())
+            found = tuple(await providers.ask(name, providers.open(name).models()))
     except ChatError as error:
         return Listed(name, error=error)
     except TimeoutError:
@@ -109,7 +109,7 @@ async def check(providers: Providers, name: str, timeout: float = TIMEOUT) -> He
         provider = providers.open(name)
         address = provider.endpoint.base_url
         async with asyncio.timeout(timeout):
-            said = await provider.check() if isinstance(provider, CanCheck) else f"{len(await provider.models())} models"
+            said = await providers.ask(name, _describe(provider))
         seconds = time.monotonic() - started
         return Health(name, address, True, seconds, said, tuple(await _ollama_advice(provider, said, name, providers, timeout)))
     except TimeoutError:
@@ -118,6 +118,10 @@ async def check(providers: Providers, name: str, timeout: float = TIMEOUT) -> He
         error = problem
     seconds = time.monotonic() - started
     return Health(name, address, False, seconds, error.message, tuple(await _advice(name, address, error, providers)))
+
+
+async def _describe(provider: Provider) -> str:
+    return await provider.check() if isinstance(provider, CanCheck) else f"{len(await provider.models())} models"
 
 
 async def _advice(name: str, address: str, error: ChatError, providers: Providers) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from core.config import Settings, cache_directory
 from core.errors import AuthFailed, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
@@ -16,6 +16,7 @@ from core.providers.hosts import Host, find_host, hosts
 from core.retry_handler import RetryConfig
 
 DEFAULT_PROVIDER = "ollama"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +214,20 @@ class Providers:
             found["headers"] = entry["headers"]
         return found
 
+    async def ask(self, name: str, answer: Awaitable[T]) -> T:
+        """What a provider answers to anything but a conversation; a key that it quotes in an error is hidden."""
+        try:
+            return await answer
+        except ProviderError as error:
+            _hide_key(error, self.open(name).endpoint.key)
+            raise
+
     async def default_model(self, name: str) -> str:
         """The model to use when none was named: the row's own, else the first that the server has."""
         chosen = self.host(name).default_model
         if chosen:
             return chosen
-        models = await self.open(name).models()
+        models = await self.ask(name, self.open(name).models())
         if not models and name == "local":
             from core.engine.models import DEFAULT
             raise ModelNotFound("No local model is here yet.", f"Fetch one: --provider local --model {DEFAULT.name}")
@@ -308,7 +317,7 @@ async def delete_model(target: Target, providers: Providers) -> None:
     delete = getattr(providers.open(target.provider), "delete", None)
     if delete is None:
         raise UsageError(f"{target.provider} cannot delete models.")
-    await delete(target.model)
+    await providers.ask(target.provider, delete(target.model))
 
 
 def chosen(settings: Settings) -> bool:

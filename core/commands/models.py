@@ -80,7 +80,7 @@ async def _explain(chat: Chat, target: Target) -> Outcome:
     from core.model_facts import known_facts
     from core.provider_tables import facts_table
     provider = chat.providers.open(target.provider)
-    info = await provider.show(target.model) if isinstance(provider, CanShow) else None
+    info = await chat.providers.ask(target.provider, provider.show(target.model)) if isinstance(provider, CanShow) else None
     return facts_table(target, known_facts(target, chat.providers, info), info)
 
 

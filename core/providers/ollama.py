@@ -328,6 +328,8 @@ class ReplyReader:
 
     def read(self, objects: Iterable[Any]) -> Iterator[Delta]:
         for value in objects:
+            if self.done:
+                return
             if not isinstance(value, dict):
                 raise _not_ollama("The server")
             if "error" in value:

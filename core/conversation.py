@@ -15,12 +15,13 @@ from core.messages import Image, Message
 from core.model_manager import Providers, Target, build_model_list, options_from_args, resolve_target, retry_config_from_args
 from core.providers import Options, Request
 from core.session_manager import Session
-from core.tool_executor import Toolbox
+from core.stats import TurnNumbers, measured
 from core.transcript import Transcript
 from core.turn import run_chat_turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.tool_executor import Toolbox
     from core.usage_report import TurnMeter
 
 RESUMES = 3   # how often a reply that breaks off is asked to go on, within one turn
@@ -91,7 +92,9 @@ class Chat:
         run_tool = self.toolbox.execute_tool_call if self.toolbox else None
         turn = run_chat_turn(self.chain.respond, self.request(), run_tool, model=str(self.target),
                              rounds=self.settings.tool_rounds, resumes=RESUMES if self.settings.resume else 0, continued=continued)
-        async with aclosing(self.session.record(turn)) as events:
+        numbers = TurnNumbers(self.target, self.chain, self.providers)
+        recorded = measured(self.session.record(turn), numbers, self.session)
+        async with aclosing(recorded) as events:
             async for event in events:
                 yield event
                 if meter is not None:

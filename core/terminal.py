@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TextIO
 
-from core.commands import Again, Fetch, Leave, Outcome, Table, run_command
 from core.config import Settings, data_directory
 from core.conversation import Chat
 from core.errors import ChatError, ModelNotFound, StreamBroken, describe
@@ -23,6 +22,7 @@ from core.safe_text import safe_line, safe_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.commands import Outcome, Table
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
 
 FINISH_NOTES = {
@@ -194,6 +194,7 @@ def describe_event(event: Event) -> list[str]:
 
 def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader) -> None:
     """Read, answer, repeat, until the person leaves. No failure of a turn ends the chat."""
+    from core.commands import Leave, run_command
     while True:
         try:
             line = reader.read(chat)
@@ -224,6 +225,7 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
+    from core.commands import Again, Fetch, Table
     match outcome:
         case str(text):
             screen.line(text)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from core.config import Setting, rows_by_group
+from core.parameters import LACKS
+from core.providers.hosts import Host, hosts
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -35,7 +38,34 @@ def _settings_row(row: Setting) -> str:
     return f"| {flags} | {variables} | {default} | {row.help}{choices} | {key} |".replace("|  |", "| |").replace("|  |", "| |")
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page}
+def providers_page() -> str:
+    """The same rows and the same dialects as --list-providers shows."""
+    lines = ["# Providers", "",
+             "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the same and what is missing to use each;",
+             "`--check` asks those that are set up. [Configuration](configuration.md) says how to give keys and to add hosts.", "",
+             "| provider | also called | dialect | runs | address | key | default model |", "|---|---|---|---|---|---|---|"]
+    lines += [_provider_row(host) for host in hosts()]
+    lines += ["", "A model is written `provider/model`. Where no default model stands, it is the first that the server lists.", "",
+              "## What a dialect has no parameter for", "",
+              "Given on the command line these are refused; from the configuration file, or after `/model`, they are left out.", "",
+              "| dialect | has no |", "|---|---|"]
+    lines += [f"| {name} | {', '.join(f'`{field}`' for field in sorted(fields))} |" for name, fields in LACKS.items()]
+    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without, and a notice says so.", "",
+              "## Adding a dialect", "",
+              "A package of its own names a class under the entry point `stream_chat.providers`; it is made with an `Endpoint` and",
+              "has the methods of `core.providers.Provider`: `stream`, `models`, `close`. Then `--provider NAME` finds it.", "",
+              "```toml", '[project.entry-points."stream_chat.providers"]', 'shout = "shout:Shout"', "```", ""]
+    return "\n".join(lines)
+
+
+def _provider_row(host: Host) -> str:
+    keys = " or ".join(f"`{name}`" for name in host.key_variables)
+    address = f"`{host.base_url}`" if host.base_url else "to be given" if host.dialect == "openai" else ""
+    cells = (f"`{host.name}`", ", ".join(host.aliases), host.dialect, host.kind, address, keys, host.default_model)
+    return re.sub(r"\|\s+(?=\|)", "| ", f"| {' | '.join(cells)} |")
+
+
+PAGES: dict[str, Callable[[], str]] = {"providers.md": providers_page, "settings.md": settings_page}
 
 
 def main() -> None:

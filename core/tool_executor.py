@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import hashlib
 import inspect
 import json
 import logging
+import os
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from core.errors import ToolError, UsageError
 from core.messages import Message, ToolCall, ToolResult
@@ -82,6 +84,7 @@ class Tool:
     hosts: Hosts | None = None
     context_parameter: str = ""
     source: str = "built in"
+    in_loop: bool = False   # asynchronous, and bound to the chat's own event loop
 
     @property
     def spec(self) -> ToolSpec:
@@ -106,8 +109,28 @@ class ApprovalRequest:
 
 
 Approve = Callable[[ApprovalRequest], Awaitable[Decision]]
+
+
+class Servers(Protocol):
+    """Programs that bring tools of their own (core/tools/mcp.py). They are started when tools are first offered."""
+
+    @property
+    def tools(self) -> Sequence[Tool]: ...
+
+    async def start(self) -> list[str]:
+        """Start what is not started, within limits. Returns what the person should know."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 _TOOLS: dict[str, Tool] = {}
+
+
+def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
+    """Resolve what the user gave, once, at the start: later changes of a link on the way to a root must not move it."""
+    return tuple(dict.fromkeys(os.path.realpath(path) for path in paths))
 
 
 # ---- the registry
@@ -212,19 +235,24 @@ def get_tools(names: Iterable[str] | None = None) -> tuple[Tool, ...]:
 class Toolbox:
     """The tools of one conversation: what was granted, what was run in this turn, and whether private data is in it.
 
-    `allow` holds kinds and tool names that run without asking. `grants` keeps "always" decisions (fingerprint -> what it
-    allows); give a mapping that lasts. Without `approve`, what is not allowed is denied.
+    `allow` holds kinds and tool names that run without asking, and hosts that may be talked to whatever is in the
+    conversation. `grants` keeps "always" decisions (fingerprint -> what it allows); give a mapping that lasts. Without
+    `approve`, what is not allowed is denied. True when there is something to offer.
     """
 
     def __init__(self, tools: Iterable[Tool], context: ToolContext | None = None, approve: Approve | None = None, *,
                  allow: Iterable[str] = ("read",), grants: MutableMapping[str, str] | None = None, private: bool = False,
-                 calls_per_turn: int = CALLS_PER_TURN, same_calls: int = SAME_CALLS, max_result: int = MAX_RESULT) -> None:
+                 servers: Servers | None = None, calls_per_turn: int = CALLS_PER_TURN, same_calls: int = SAME_CALLS,
+                 max_result: int = MAX_RESULT) -> None:
         self.tools: dict[str, Tool] = {made.name: made for made in tools}
         self.context = context or ToolContext()
         self.private = private
         self.allow = frozenset(allow)
         self.grants: MutableMapping[str, str] = {} if grants is None else grants
-        self._approve = approve
+        self.approve = approve
+        self.servers = servers
+        self.off: set[str] = set()   # switched off by the person: a server that starts later does not bring them back
+        self._loop = ToolLoop()
         self._session_grants: set[str] = set()
         self._asking: asyncio.Lock | None = None
         self._limits = (calls_per_turn, same_calls, max_result)
@@ -233,6 +261,31 @@ class Toolbox:
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         return tuple(made.spec for made in self.tools.values())
+
+    def __bool__(self) -> bool:
+        return bool(self.tools) or self.servers is not None
+
+    async def prepare(self) -> list[str]:
+        """Start the servers that bring tools, and take their tools up. Returns what the person should know."""
+        if self.servers is None:
+            return []
+        news = await self.servers.start()
+        for made in self.servers.tools:
+            if made.name not in self.off:
+                self.tools.setdefault(made.name, made)
+        return news
+
+    def switch(self, made: Tool, *, on: bool) -> None:
+        if on:
+            self.tools[made.name] = made
+            self.off.discard(made.name)
+        else:
+            self.tools.pop(made.name, None)
+            self.off.add(made.name)
+
+    async def close(self) -> None:
+        if self.servers is not None:
+            await self.servers.close()
 
     def begin_turn(self) -> None:
         """Give the model a new budget; call it when the person has said something."""
@@ -267,7 +320,7 @@ class Toolbox:
         hosts = await self._get_approval(made, arguments)
         self.private = self.private or made.private
         context = replace(self.context, stop=threading.Event(), hosts=hosts)
-        return shorten(as_text(await _call_function(made, arguments, context)), self._limits[2])
+        return shorten(as_text(await _call_function(made, arguments, context, self._loop)), self._limits[2])
 
     def _count_call(self) -> None:
         self._calls += 1
@@ -291,7 +344,7 @@ class Toolbox:
         for host in hosts or [""]:
             if self._is_granted(made, arguments, host):
                 continue
-            if self._approve is None:
+            if self.approve is None:
                 raise ToolError(self._denial(made, host), "Tell the user; do not try again.")
             self._asking = self._asking or asyncio.Lock()
             async with self._asking:   # one question at a time; an answer may settle the next
@@ -304,14 +357,16 @@ class Toolbox:
         return not asks_for_host and (made.kind in self.allow or made.name in self.allow)
 
     def _is_granted(self, made: Tool, arguments: Mapping[str, Any], host: str) -> bool:
+        if made.kind == "network" and host and host in self.allow:
+            return True
         key = grant_key(made, arguments, host)
         return key in self._session_grants or key in self.grants
 
     async def _ask(self, made: Tool, arguments: Mapping[str, Any], host: str) -> None:
-        assert self._approve is not None
+        assert self.approve is not None
         reason = "private data is in this conversation" if made.kind == "network" and self.private else ""
         request = ApprovalRequest(made, made.kind, dict(arguments), call_text(made.name, arguments), host, reason)
-        decision = await self._approve(request)
+        decision = await self.approve(request)
         if decision not in ("once", "session", "always"):
             raise ToolError("Not run: the user said no.", "Do not try again unless the user asks for it.")
         key = grant_key(made, arguments, host)
@@ -326,11 +381,14 @@ class Toolbox:
         return f"Not run: {made.name} ({made.kind}) needs the user's approval, and nobody can be asked here."
 
 
-async def _call_function(made: Tool, arguments: Mapping[str, Any], context: ToolContext) -> Any:
+async def _call_function(made: Tool, arguments: Mapping[str, Any], context: ToolContext, loop: ToolLoop) -> Any:
     """Run a tool until it is done, its time is up, or the turn is cancelled; then nobody waits for it any longer."""
     given = dict(arguments) | ({made.context_parameter: context} if made.context_parameter else {})
     is_async = inspect.iscoroutinefunction(made.function)
-    work = asyncio.ensure_future(_shielded(made.function(**given)) if is_async else run_in_thread(made.function, given))
+    if made.in_loop:
+        work = asyncio.ensure_future(_shielded(made.function(**given)))
+    else:
+        work = asyncio.ensure_future(loop.run(made.function(**given)) if is_async else run_in_thread(made.function, given))
     try:
         done, _ = await asyncio.wait({work}, timeout=made.timeout)
         if not done:
@@ -342,7 +400,43 @@ async def _call_function(made: Tool, arguments: Mapping[str, Any], context: Tool
             work.cancel()
             work.add_done_callback(_forget)
             if is_async:
-                await asyncio.wait({work}, timeout=GRACE)
+                await asyncio.wait({work}, timeout=GRACE * 2)
+
+
+class ToolLoop:
+    """One event loop in a daemon thread for all asynchronous tools: one that never awaits holds up the others, not the chat.
+
+    A loop that is held up when a call is given up is left behind, and the next call gets a new one.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        ours, theirs = asyncio.get_running_loop(), self._open()
+        done: asyncio.Future[None] = ours.create_future()
+
+        async def watched() -> Any:
+            try:
+                return await _shielded(work)
+            finally:
+                with contextlib.suppress(RuntimeError):   # the chat's loop is closed: nobody waits
+                    ours.call_soon_threadsafe(done.set_result, None)
+        running = asyncio.run_coroutine_threadsafe(watched(), theirs)
+        try:
+            return await asyncio.wrap_future(running)
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.wait({done}, timeout=GRACE)
+            if not done.done() and self._loop is theirs:
+                self._loop = None
+            raise
+
+    def _open(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="async-tools", daemon=True).start()
+        return self._loop
 
 
 async def execute_tool_call(call: ToolCall, toolbox: Toolbox) -> ToolResult:
@@ -428,7 +522,7 @@ def what_is_wrong(text: str) -> str:
         return f"{problem.msg} at character {problem.pos} of {len(text)}"
     except (ValueError, RecursionError) as problem:
         return _first_line(problem)
-    return f"it is {type(value).__name__}"
+    return "a name stands twice in one object" if isinstance(value, dict) else f"it is {type(value).__name__}"
 
 
 def call_text(name: str, arguments: Mapping[str, Any]) -> str:

@@ -288,10 +288,13 @@ def merge_extra(into: dict[str, object], extra: Extra | None) -> None:
 
 
 def _close_call(call: _OpenCall, number: int) -> ToolCall:
-    """Parse the arguments. Nothing at all and JSON null mean a call without arguments (Anthropic, Groq)."""
+    """Parse the arguments. Nothing at all and JSON null mean a call without arguments (Anthropic, Groq).
+
+    A name that stands there twice makes the call invalid: what was meant is not known, and readers differ in which one counts.
+    """
     identity = call.id or f"call_{number}"
     try:
-        arguments = json.loads(call.arguments) if call.arguments.strip() else {}
+        arguments = json.loads(call.arguments, object_pairs_hook=_unique) if call.arguments.strip() else {}
     except (ValueError, RecursionError):
         return ToolCall(identity, call.name, {}, call.arguments, call.extra)
     if arguments is None:
@@ -299,3 +302,10 @@ def _close_call(call: _OpenCall, number: int) -> ToolCall:
     if not isinstance(arguments, dict):
         return ToolCall(identity, call.name, {}, call.arguments, call.extra)
     return ToolCall(identity, call.name, arguments, None, call.extra)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found

@@ -15,10 +15,12 @@ from typing import Annotated, Any, Literal, TypedDict
 import pytest
 
 from core.errors import ToolError, UsageError
+from core.events import Finished, ToolCallDelta
 from core.messages import Message, ToolCall, ToolResult
 from core.tool_executor import (ApprovalRequest, Decision, Tool, Toolbox, ToolContext, all_tools, execute_tool_call, get_tools,
                                 grant_key, load_tools_file, make_tool)
 from core.tools.schema import check_arguments
+from core.turn import Reply
 
 
 class Place(TypedDict):
@@ -480,3 +482,47 @@ def mutated_call(random_: random.Random, good: dict[str, Any], others: list[Tool
         text = json.dumps(arguments)
         return ToolCall("1", "target", {}, invalid=text[:random_.randrange(len(text))] or "{")
     return ToolCall("1", random_.choice(("target",) * 20 + ("Target", "", "\x1b[2J", "x" * 1_000)), arguments)
+
+
+def test_an_asynchronous_tool_that_never_awaits_does_not_hold_up_the_chat() -> None:
+    async def stubborn() -> str:
+        """Blocks."""
+        time.sleep(3)
+        return "late"
+
+    async def quick() -> str:
+        """Answers."""
+        await asyncio.sleep(0)
+        return "here"
+    box = Toolbox([make_tool(stubborn, timeout=0.3), make_tool(quick)])
+
+    async def scenario() -> tuple[list[ToolResult], int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+        ticking = asyncio.ensure_future(tick())
+        results = [await box.execute_tool_call(ToolCall("1", "stubborn", {})), await box.execute_tool_call(ToolCall("2", "quick", {}))]
+        ticking.cancel()
+        return results, ticks
+    results, ticks = asyncio.run(scenario())
+    assert "longer than 0.3 s" in results[0].content and results[1].content == "here"
+    assert ticks > 3
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1, "a": 2}', '{"a": {"b": 1, "b": 1}}', '{"a": [{"b": 1, "b": 2}]}'])
+def test_a_name_that_stands_twice_makes_a_call_invalid(arguments: str) -> None:
+    reply = Reply()
+    reply.add(ToolCallDelta(0, "1", "f", arguments))
+    reply.add(Finished("tool_calls"))
+    call, = reply.message("demo/demo").tool_calls
+    assert call.invalid == arguments and dict(call.arguments) == {}
+
+    def f(a: int = 0) -> str:
+        """Never run."""
+        raise AssertionError
+    result = asyncio.run(Toolbox([make_tool(f)]).execute_tool_call(call))
+    assert result.is_error and "twice" in result.content and "Nothing was run" in result.content

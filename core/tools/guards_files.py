@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
@@ -57,11 +57,6 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class _Link:
     target: str
-
-
-def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
-    """Resolve what the user gave, once, at the start: later changes of a link on the way to a root must not move it."""
-    return tuple(dict.fromkeys(os.path.realpath(path) for path in paths))
 
 
 def open_file(context: ToolContext, path: str) -> BinaryIO:

@@ -51,6 +51,7 @@ class Chain:
         self._clock = clock
         self._records: dict[Target, _Record] = {}
         self._budget = RetryBudget()
+        self.failures: list[tuple[Target, ProviderError]] = []    # the last ones, for whoever counts them
 
     @property
     def first(self) -> Target:
@@ -125,6 +126,7 @@ class Chain:
 
     def _failed(self, target: Target, error: ProviderError, *, begun: bool) -> None:
         """A model that broke off is asked to go on once; the second time, or when it did not begin, it rests."""
+        self.failures = [*self.failures[-9:], (target, error)]
         record = self._records.setdefault(target, _Record())
         record.breaks += 1
         if not begun or record.breaks > 1:

@@ -59,6 +59,11 @@ class Session:
         """Whether everything so far is in the store. False with --no-save."""
         return self._journal is not None and self._journal.saved
 
+    @property
+    def store(self) -> Store | None:
+        """Where it is kept, while everything so far is there."""
+        return self._journal.store if self._journal is not None and self._journal.saved else None
+
     def take_news(self) -> list[str]:
         """What the person should be told about saving (NOT SAVED ..., Saved again ...), once each."""
         if self._journal is None:
@@ -200,6 +205,24 @@ class Session:
         if dropped and self._journal is not None:
             self._journal.write({"do": "hide", "session": self.id, "ids": dropped})
         return self.messages[last]
+
+    def add_reply(self, message: Message) -> None:
+        """Take in a reply that was made elsewhere (in a branch)."""
+        self._append(message)
+
+    def branch(self, title: str, model: str) -> Session:
+        """A new session that begins with this one's messages, kept as its child. Raises StoreError."""
+        kept = self._journal
+        child = Session(kept.store if kept else None, kept.directory if kept else "", model=model)
+        child.title, child.messages = title, list(self.messages)
+        first = new_message_id()
+        child._ids = list(range(first, first + len(child.messages)))
+        if child._journal is not None:
+            created = time.time()
+            child._journal.store.create_branch(self.id, child.id, title, model, created, list(zip(child._ids, child.messages)))
+            child._journal.known(child.id, title, model, created)
+            child._stored = True
+        return child
 
     def close(self) -> None:
         if self._journal is not None:

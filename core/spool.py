@@ -42,7 +42,7 @@ class Journal:
     def __init__(self, store: Store, directory: str) -> None:
         self.store = store
         self.news: list[str] = []
-        self._directory = directory
+        self.directory = directory
         self._head: Write = {}
         self._waiting: list[Write] = []
         self._file: tuple[str, int] | None = None
@@ -115,9 +115,9 @@ class Journal:
             self._append(write)
 
     def _open_file(self) -> str | None:
-        path = os.path.join(self._directory, f"{self._head['session']}-{os.urandom(3).hex()}.jsonl")
+        path = os.path.join(self.directory, f"{self._head['session']}-{os.urandom(3).hex()}.jsonl")
         try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
             descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         except OSError:
             return None

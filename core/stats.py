@@ -1,0 +1,203 @@
+"""The numbers of a turn's model calls, taken while its events pass by, and kept with one write at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.errors import ChatError, ProviderError, StoreError, StreamBroken
+from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ThinkingDelta, Waiting
+from core.fallback import Chain
+from core.messages import Message, Usage
+from core.model_manager import Providers, Target, parse_target
+from db import CallRow, Store, new_message_id
+
+LEAST_SECONDS = 0.02    # below it a speed says nothing
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that runs, or has ended when it is in the list. Times are of the monotonic clock; `begun` is of its last attempt."""
+
+    target: Target
+    begun: float
+    first: float | None = None
+    ended: float | None = None
+    retries: int = 0
+    fallbacks: int = 0
+    usage: Usage | None = None
+    finish: str | None = None
+    error: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, (self.ended if self.ended is not None else time.monotonic()) - self.begun)
+
+    def speed(self) -> float | None:
+        """Tokens a second: as the server timed it (Ollama, in nanoseconds), else from the first content to the end."""
+        tokens = self.usage.output_tokens if self.usage else None
+        timed = (self.usage.details or {}).get("eval_duration") if self.usage else None
+        if isinstance(timed, (int, float)) and timed > 0:
+            spent = timed / 1e9
+        else:
+            spent = 0.0 if self.first is None or self.ended is None else self.ended - self.first
+        return tokens / spent if tokens and tokens > 1 and spent >= LEAST_SECONDS else None
+
+
+class TurnNumbers:
+    """Collects the calls of one turn. `awaited` is true while a call has given no content yet: all that a delta is asked for."""
+
+    def __init__(self, target: Target, chain: Chain, providers: Providers, clock: Callable[[], float] = time.monotonic) -> None:
+        self._chain = chain
+        self._providers = providers
+        self._clock = clock
+        self._calls: list[_Call] = []
+        self._open: _Call | None = None
+        self._target = target
+        self._fallbacks = 0
+        self.awaited = True
+        self._created = time.time()
+        chain.failures.clear()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._open = _Call(self._target, self._clock(), fallbacks=self._fallbacks)
+        self.awaited, self._fallbacks = True, 0
+
+    def note_first(self) -> None:
+        self.awaited = False
+        if self._open is not None:
+            self._open.first = self._clock()
+
+    def note(self, event: Event) -> None:
+        """Any event that is no delta."""
+        match event:
+            case Retrying(delay=delay) if self._open is not None:
+                self._open.retries += 1
+                self._open.begun = self._clock() + delay
+            case ModelChanged(new=new):
+                self._change(parse_target(new, known=self._providers.settings.providers))
+            case MessageAdded(message) if message.role == "assistant":
+                self._end(message)
+            case MessageAdded():
+                self._begin()
+            case Resuming():
+                self._blame()
+                self._begin()
+
+    def _change(self, target: Target) -> None:
+        """The next candidate is asked. One that rested was not asked at all, so it has no call to count."""
+        opened, failures = self._open, dict(self._chain.failures)
+        self._chain.failures.clear()
+        if opened is not None:
+            self._fallbacks = opened.fallbacks
+            if opened.target in failures:
+                opened.error = kind_of(failures[opened.target])
+                self._close(opened)
+        self._target = target
+        self._fallbacks += 1
+        self._begin()
+
+    def _end(self, message: Message) -> None:
+        opened = self._open or _Call(self._target, self._clock())
+        opened.usage, opened.finish = message.usage, message.finish
+        self._close(opened)
+
+    def _close(self, call: _Call) -> None:
+        call.ended = self._clock()
+        self._calls.append(call)
+        self._open = None
+
+    def _blame(self) -> None:
+        """The call that just ended broke off; the chain knows why."""
+        if self._calls and self._chain.failures:
+            self._calls[-1].error = kind_of(self._chain.failures[-1][1])
+        self._chain.failures.clear()
+
+    def note_error(self, error: BaseException) -> None:
+        """How the turn ended when it did not end by itself."""
+        if isinstance(error, ChatError):
+            kind = kind_of(error)
+            if self._open is None and self._calls:
+                self._calls[-1].error = kind
+            elif self._open is not None and isinstance(error, ProviderError):
+                self._open.error = kind
+                self._close(self._open)
+        elif self._open is not None:
+            self._open.finish = "interrupted"
+            self._close(self._open)
+
+    def rows(self, session: str) -> list[CallRow]:
+        return [CallRow(self._created, session, call.target.provider, call.target.model, self._host(call.target),
+                        None if call.first is None else max(0.0, call.first - call.begun), call.seconds,
+                        *((call.usage.input_tokens, call.usage.output_tokens, call.usage.cached_tokens) if call.usage
+                          else (None, None, None)),
+                        call.speed(), self._cost(call), call.retries, call.fallbacks, call.finish, call.error)
+                for call in self._calls]
+
+    def _host(self, target: Target) -> str:
+        try:
+            return origin(self._providers.open(target.provider).endpoint.base_url)
+        except ChatError:
+            return ""
+
+    def _cost(self, call: _Call) -> float | None:
+        """Local models cost nothing that could be told, and their turns do not wait for the table of prices to load."""
+        said = (call.usage.details or {}).get("cost") if call.usage else None
+        if call.usage is None or said is None and self._providers.host(call.target.provider).kind != "cloud":
+            return None
+        from core.model_facts import cost_of
+        return cost_of(call.usage, call.target, self._providers)
+
+    def save(self, session: str, store: Store | None) -> None:
+        """Keep them. Numbers are not worth a word about a store that fails: what was said is told of elsewhere."""
+        if store is None or not self._calls:
+            return
+        try:
+            first = new_message_id()
+            store.add_calls(list(enumerate(self.rows(session), first)))
+        except StoreError:
+            pass
+
+
+def kind_of(error: ChatError) -> str:
+    """An error that the provider reported inside its stream counts as what it is."""
+    return error.cause.kind if isinstance(error, StreamBroken) and error.cause is not None else error.kind
+
+
+def origin(url: str) -> str:
+    """Scheme and host of a URL, without a user, a path or a query."""
+    scheme, separator, rest = url.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    return f"{scheme}://{host}" if separator else ""
+
+
+class Kept(Protocol):
+    """What a session is here: an ID, and the store that it is in."""
+
+    id: str
+
+    @property
+    def store(self) -> Store | None: ...
+
+
+async def measured(events: AsyncGenerator[Event, None], numbers: TurnNumbers, session: Kept) -> AsyncGenerator[Event, None]:
+    """Pass a turn's events on and keep its numbers when it has ended, however it ends."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, (TextDelta, ThinkingDelta)):
+                    if numbers.awaited:
+                        numbers.note_first()
+                elif not isinstance(event, Waiting):
+                    numbers.note(event)
+                yield event
+    except (ChatError, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt) as error:
+        numbers.note_error(error)
+        raise
+    finally:
+        numbers.save(session.id, session.store)

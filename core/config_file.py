@@ -103,8 +103,9 @@ class _Document:
         import yaml
         if self.path.endswith(".json"):
             text = text.replace("\t", " ")   # allowed in JSON between words, and nowhere else in it
-        loader = yaml.SafeLoader(text)
+        loader = None
         try:
+            loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
             loaded = loader.construct_document(node) if node is not None else {}
             self._note_lines(node, (), 0)
@@ -117,7 +118,8 @@ class _Document:
         except RecursionError as problem:
             raise ConfigError(f"The configuration {self.path} is nested too deeply.") from problem
         finally:
-            loader.dispose()
+            if loader is not None:
+                loader.dispose()
 
     def _note_lines(self, node: Any, path: Keys, depth: int) -> None:
         """Remember where keys stand; refuse one that stands there twice (PyYAML would keep the last without a word)."""
@@ -192,7 +194,9 @@ def _check(row: Setting, value: Any, where: str) -> Any:
             return value
         if row.name == "think" and isinstance(value, bool):   # YAML reads a bare on/off as a boolean
             return "on" if value else "off"
-        if row.kind is str and not isinstance(value, (dict, list)):
+        if isinstance(value, (dict, list)):
+            raise UsageError(f"{place} takes one value, not a {'list' if isinstance(value, list) else 'mapping'}.")
+        if row.kind is str:
             return check_value(row, str(value), place)
         return parse_value(row, str(value), place)
     except ConfigError:

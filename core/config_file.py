@@ -65,7 +65,8 @@ def _add_legacy_keys(legacy: Values, values: Values, providers: Values, document
                      environment: Mapping[str, str]) -> None:
     """`api_key` and `claude_api_key` at the top of the older single-provider files."""
     for key, value in legacy.items():
-        name = str(values.get("provider") or "openai") if key == "api_key" else key.removesuffix("_api_key")
+        chosen = str(values.get("provider") or "openai")
+        name = key.removesuffix("_api_key") if key != "api_key" else "openai" if f"{chosen}_api_key" in legacy else chosen
         _fill_entry(providers.setdefault(name, {}), "api_key", _typed(str, value, document.place(key), key), environment,
                     document.place(key))
 

@@ -175,7 +175,7 @@ def short_count(tokens: int | None) -> str:
         return "?"
     if tokens >= 1_000_000:
         return f"{tokens / (1 << 20) if tokens % (1 << 20) == 0 else tokens / 1_000_000:.3g}M"
-    unit = 1024 if tokens % 1024 == 0 else 1000
+    unit = 1000 if tokens % 1000 == 0 or tokens % 1024 else 1024
     return f"{tokens // unit}k" if tokens >= unit else str(tokens)
 
 

@@ -41,8 +41,8 @@ def _settings_row(row: Setting) -> str:
 def providers_page() -> str:
     """The same rows and the same dialects as --list-providers shows."""
     lines = ["# Providers", "",
-             "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the same and what is missing to use each;",
-             "`--check` asks those that are set up. [Configuration](configuration.md) says how to give keys and to add hosts.", "",
+             "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the same and what is missing",
+             "to use each; `--check` asks those that are set up. [Configuration](configuration.md) says how to give keys and to add hosts.", "",
              "| provider | also called | dialect | runs | address | key | default model |", "|---|---|---|---|---|---|---|"]
     lines += [_provider_row(host) for host in hosts()]
     lines += ["", "A model is written `provider/model`. Where no default model stands, it is the first that the server lists.", "",
@@ -50,7 +50,7 @@ def providers_page() -> str:
               "Given on the command line these are refused; from the configuration file, or after `/model`, they are left out.", "",
               "| dialect | has no |", "|---|---|"]
     lines += [f"| {name} | {', '.join(f'`{field}`' for field in sorted(fields))} |" for name, fields in LACKS.items()]
-    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without, and a notice says so.", "",
+    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without it; a notice says so.", "",
               "## Adding a dialect", "",
               "A package of its own names a class under the entry point `stream_chat.providers`; it is made with an `Endpoint` and",
               "has the methods of `core.providers.Provider`: `stream`, `models`, `close`. Then `--provider NAME` finds it.", "",

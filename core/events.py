@@ -67,6 +67,11 @@ class Finished:
 Delta = TextDelta | ThinkingDelta | ToolCallDelta | Usage | Finished
 
 
+def is_content(item: object) -> bool:
+    """Whether this delta is a part of an answer, so that asking again would repeat something."""
+    return isinstance(item, ToolCallDelta) or isinstance(item, (TextDelta, ThinkingDelta)) and bool(item.text or item.extra)
+
+
 @dataclass(frozen=True, slots=True)
 class ToolRequested:
     """A call from a whole, valid message. It is run next, unless the tool rounds are used up."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from core.events import Delta, Finished, TextDelta, ToolCallDelta
-from core.messages import Message, Part, Text, user_message
+from core.events import Delta, TextDelta
+from core.messages import Message, Part, Text, Usage, user_message
 
 SHOWN = 200         # characters of the broken text that the instruction repeats
-OVERLAP = 400       # characters at the joint that are compared
-LEAST = 8           # a shorter match is chance
+OVERLAP = 4000      # characters at the joint that are compared
+LEAST = 8           # a shorter match is chance, unless it is the word that was cut
 BROKEN = ("truncated", "error", "interrupted", "length")
+
+_CUT_WORD = re.compile(r"\w{3,}\Z")
 
 
 def continuation(broken: Message) -> Message:
@@ -26,50 +29,81 @@ class Joint:
     """Fits the text that goes on to the text before it: what a model repeats at the start is dropped, nothing else.
 
     Holds text back until it is clear whether it repeats the end of what came before (or all of it, from the beginning).
+    `before` is the whole answer so far, in however many pieces it came.
     """
 
     def __init__(self, before: str) -> None:
         self._before = before
-        self._held = ""
+        self._end = before[-OVERLAP:]
+        self._held: list[TextDelta] = []
+        self._text = ""
         self._decided = not before
 
     def fit(self, delta: Delta) -> Iterator[Delta]:
         if self._decided:
             yield delta
         elif isinstance(delta, TextDelta):
-            self._held += delta.text
+            self._held.append(delta)
+            self._text += delta.text
             if not self._may_repeat():
                 yield from self.rest()
         else:
-            if isinstance(delta, (ToolCallDelta, Finished)):
+            if self._text and not isinstance(delta, Usage):
                 yield from self.rest()
             yield delta
 
-    def rest(self, *, broken: bool = False) -> Iterator[TextDelta]:
-        """Decide now, with what has come. When this piece broke off as well, a beginning that came again is a repetition."""
-        if not self._decided:
-            self._decided = True
-            restarted = broken and len(self._held) >= LEAST and self._before.startswith(self._held)
-            fresh = "" if restarted else self._held[self._repeated():]
-            if fresh:
-                yield TextDelta(fresh)
+    def rest(self) -> Iterator[TextDelta]:
+        """Decide now, with what has come: this is all of it.
+
+        Not for a piece that broke off as well: what it holds stands in the answer already, as far as anybody can tell.
+        """
+        if self._decided:
+            return
+        self._decided = True
+        drop = repeated(self._before, self._text)
+        for delta in self._held:
+            kept = delta.text[drop:]
+            drop = max(0, drop - len(delta.text))
+            if kept or delta.extra:
+                yield replace(delta, text=kept)
+        self._held.clear()
 
     def _may_repeat(self) -> bool:
         """Could more text turn what is held into a repetition, or a longer one?"""
-        if self._before.startswith(self._held):
+        if self._before.startswith(self._text):
             return True
-        end = self._before[-OVERLAP:]
-        return len(self._held) < len(end) and any(
-            end.startswith(self._held, start) for start in range(len(end) - len(self._held) + 1))
+        bare = self._text.lstrip()
+        return len(bare) < len(self._end) and bare in self._end
 
-    def _repeated(self) -> int:
-        """How many characters of the held text stand already at the end (or, after a restart, from the start) of what came."""
-        if self._held.startswith(self._before) and len(self._before) >= LEAST:
-            return len(self._before)
-        for size in range(min(len(self._held), OVERLAP, len(self._before)), LEAST - 1, -1):
-            if self._before.endswith(self._held[:size]):
-                return size
-        return 0
+
+def repeated(before: str, after: str) -> int:
+    """How many characters at the start of `after` stand already at the end (or, after a restart, from the start) of `before`.
+
+    A match that is one short thing over and over (a ruler, an indentation, "ha ha ha") says nothing: it may as well go on.
+    """
+    if after.startswith(before) and (len(before) >= LEAST or len(before.strip()) > 2) and not _is_monotonous(before):
+        return len(before)
+    blank = len(after) - len(after.lstrip())
+    for lead in {0, blank}:
+        size = _overlap(before, after[lead:])
+        if size:
+            return lead + size
+    word = _CUT_WORD.search(before)
+    if word and after.startswith(word[0]) and not word[0].isdigit() and not _is_monotonous(word[0]):
+        return len(word[0])
+    return 0
+
+
+def _overlap(before: str, after: str) -> int:
+    for size in range(min(len(after), OVERLAP, len(before)), LEAST - 1, -1):
+        if before.endswith(after[:size]) and not _is_monotonous(after[:size]):
+            return size
+    return 0
+
+
+def _is_monotonous(text: str) -> bool:
+    """The same thing at least twice over, or nothing but blanks."""
+    return not text.strip() or any(text[period:] == text[:-period] for period in range(1, len(text) // 2 + 1))
 
 
 def joined(messages: Sequence[Message]) -> tuple[Message, ...]:

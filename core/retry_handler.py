@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from core.errors import ProviderError
-from core.events import Delta, Notice, Retrying
+from core.events import Delta, Notice, Retrying, is_content
 from core.providers import Request
 
 Stream = Callable[[Request], AsyncGenerator[Delta | Notice, None]]
@@ -81,7 +81,7 @@ async def stream_chat_with_retry(stream: Stream, request: Request, config: Retry
         try:
             async with aclosing(stream(request)) as deltas:
                 async for delta in deltas:
-                    begun = True
+                    begun = begun or is_content(delta)
                     yield delta
             return
         except ProviderError as error:

@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from core.errors import BadResponse, ProviderError, StreamBroken
+from core.errors import BadResponse, ProviderError, QuotaExhausted, StreamBroken
 from core.events import (Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,
-                         ToolCallDelta, ToolFinished, ToolRequested, Waiting)
-from core.joining import Joint, continuation, joined
+                         ToolCallDelta, ToolFinished, ToolRequested, Waiting, is_content)
+from core.joining import BROKEN, Joint, continuation, joined
 from core.messages import Extra, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Usage, tool_message
 from core.providers import Request
 
@@ -34,9 +34,11 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
     reported and the turn ends with them. A reply that breaks off is asked to go on up to `resumes` times. `continued`
     is a broken reply at the end of the conversation that this turn is to finish.
     """
+    messages, goes_on = to_finish(request.messages) if continued is not None else (request.messages, False)
+    request = replace(request, messages=messages)
     for round_number in range(rounds + 1):
         reply: Message | None = None
-        async with aclosing(_answer(respond, request, model, resumes, continued)) as events:
+        async with aclosing(_answer(respond, request, model, resumes, goes_on=goes_on)) as events:
             async for event in events:
                 yield event
                 match event:
@@ -45,7 +47,7 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
                     case MessageAdded(message):
                         reply = message
                         request = replace(request, messages=(*request.messages, message))
-        continued = None
+        goes_on = False
         if reply is None or reply.finish != "tool_calls":
             return
         for call in reply.tool_calls:
@@ -71,40 +73,62 @@ def _not_run(calls: Sequence[ToolCall]) -> Message:
     return tool_message(tuple(ToolResult(call.id, call.name, reason, True) for call in calls))
 
 
-async def _answer(respond: Respond, request: Request, model: str, resumes: int,
-                  continued: Message | None) -> AsyncGenerator[Event, None]:
-    """One reply, in as many pieces as it takes."""
+class _BrokeOff(Exception):
+    """An answer ended early after it had begun; `error` is how that is told."""
+
+    def __init__(self, error: ProviderError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+async def _answer(respond: Respond, request: Request, model: str, resumes: int, *, goes_on: bool) -> AsyncGenerator[Event, None]:
+    """One reply, in as many pieces as it takes. Where none of its text has come yet, it is asked for anew."""
     for resume in range(resumes + 1):
         part: Message | None = None
         try:
-            async with aclosing(_ask(respond, request, model, continued)) as events:
+            async with aclosing(_ask(respond, request, model, goes_on=goes_on)) as events:
                 async for event in events:
                     model = event.new if isinstance(event, ModelChanged) else model
                     part = event.message if isinstance(event, MessageAdded) else part
                     yield event
             return
+        except _BrokeOff as broke:
+            if resume == resumes or not can_resume(broke.error):
+                raise broke.error from broke.__cause__
+            reason = broke.error.message
         except ProviderError as error:
-            if part is None or not part.text or not can_resume(error) or resume == resumes:
-                if resume == 0 or isinstance(error, StreamBroken):
-                    raise
-                raise StreamBroken(error.message, error.hint, cause=error) from error   # a part of the answer did come
+            if resume == 0 or isinstance(error, StreamBroken):
+                raise
+            raise StreamBroken(error.message, error.hint, cause=error) from error   # a part of the answer did come
+        if part is not None and part.text:
             request = replace(request, messages=(*request.messages, part))
-            continued = part
-            yield Resuming(error.message)
+            goes_on = True
+        yield Resuming(reason)
+
+
+def to_finish(messages: Sequence[Message]) -> tuple[tuple[Message, ...], bool]:
+    """The conversation without pieces at its end that hold no text, and whether it then ends with a broken reply."""
+    kept = list(messages)
+    while kept and kept[-1].role == "assistant" and kept[-1].finish in BROKEN and not kept[-1].text:
+        kept.pop()
+    return tuple(kept), bool(kept) and kept[-1].role == "assistant"
 
 
 def can_resume(error: ProviderError) -> bool:
-    """Going on makes sense after a broken connection or a passing fault, not after a refusal."""
+    """Going on makes sense after a lost connection or a passing fault, not after a refusal. A quota that ran out in the
+    middle is the next model's business."""
     cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
-    return cause.retryable
+    return cause.retryable or isinstance(cause, QuotaExhausted)
 
 
-async def _ask(respond: Respond, request: Request, model: str, continued: Message | None) -> AsyncGenerator[Event, None]:
-    """One call of the model: its events, then MessageAdded. A broken reply is added as far as it came, then the error is raised."""
+async def _ask(respond: Respond, request: Request, model: str, *, goes_on: bool) -> AsyncGenerator[Event, None]:
+    """One call of the model: its events, then MessageAdded. Raises _BrokeOff when the reply ended early after it had begun;
+    it is added as far as it came. `goes_on` says that the conversation ends with a broken reply, which is to be finished."""
     reply = Reply()
-    joint = Joint(continued.text) if continued is not None else None
-    told = (continuation(continued),) if continued is not None else ()
-    asked = replace(request, messages=joined((*request.messages, *told)))
+    messages = joined(request.messages)
+    joint = Joint(messages[-1].text if goes_on else "")
+    asked = replace(request, messages=(*messages, continuation(messages[-1])) if goes_on else messages)
+    begun = False
     try:
         async with aclosing(respond(asked)) as stream:
             async for item in stream:
@@ -112,23 +136,26 @@ async def _ask(respond: Respond, request: Request, model: str, continued: Messag
                     model = item.new if isinstance(item, ModelChanged) else model
                     yield item
                     continue
-                for delta in joint.fit(item) if joint else (item,):
+                begun = begun or is_content(item)
+                for delta in joint.fit(item):
                     reply.add(delta)
                     if isinstance(delta, (TextDelta, ThinkingDelta)):
                         yield delta
         if reply.finish is None:
             raise StreamBroken("The answer ended without its end marker.")
-    except ProviderError as error:
-        for delta in joint.rest(broken=True) if joint else ():
+        for delta in joint.rest():
             reply.add(delta)
             yield delta
-        if not reply.begun:
+        message = reply.message(model)
+    except ProviderError as error:
+        broken = reply.broken(model, finish_of(error))
+        if broken.parts:
+            yield MessageAdded(broken)
+        if not begun:
             raise
-        yield MessageAdded(reply.broken(model, finish_of(error)))
-        if isinstance(error, StreamBroken):
-            raise
-        raise StreamBroken(error.message, error.hint, cause=error) from error
-    message = reply.message(model)
+        if broken.parts and not isinstance(error, StreamBroken):
+            raise _BrokeOff(StreamBroken(error.message, error.hint, cause=error)) from error
+        raise _BrokeOff(error) from error
     if message.usage is not None:
         yield message.usage
     yield MessageAdded(message)

@@ -236,7 +236,7 @@ class _SqlStore:
     def _is_gone(self, owner: str) -> bool:
         raise NotImplementedError
 
-    def _search_words(self, words: list[str]) -> str:
+    def _search_words(self, words: list[str], more: str = "*") -> str:
         raise NotImplementedError
 
     def create_session(self, session_id: str, title: str, model: str, created: float) -> None:
@@ -289,7 +289,13 @@ class _SqlStore:
 
     def find_messages(self, words: str, limit: int) -> list[tuple[str, int]]:
         wanted = words.split()
-        return [(row[0], row[1]) for row in self._read(self.messages_match, (self._search_words(wanted), limit))] if wanted else []
+        if not wanted:
+            return []
+        # Beginnings of words are looked for only when whole words are not enough: for a common one that takes 100 times longer.
+        found = self._read(self.messages_match, (self._search_words(wanted, ""), limit))
+        if len(found) < limit:
+            found = self._read(self.messages_match, (self._search_words(wanted), limit))
+        return [(row[0], row[1]) for row in found]
 
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]:
         rows = self._read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND active >= ? ORDER BY position, id",
@@ -307,7 +313,9 @@ class _SqlStore:
         wanted = name.strip().lower()
         pattern = _like(to_database(wanted))
         sql = f"SELECT {_SESSION} FROM sessions WHERE id LIKE ? ESCAPE '!' OR id LIKE ? ESCAPE '!' ORDER BY id DESC LIMIT 9"
-        rows = self._read(sql, (pattern + "%", "%" + pattern)) if wanted else []
+        rows = self._read(f"SELECT {_SESSION} FROM sessions WHERE id = ?", (wanted,))
+        if wanted and not rows:
+            rows = self._read(sql, (pattern + "%", "%" + pattern))
         found = [row for row in rows if row[0] == wanted] or rows
         if len(found) == 1:
             return _sessions(found)[0]
@@ -517,8 +525,8 @@ class SqliteStore(_SqlStore):
             os.close(descriptor)
         return gone
 
-    def _search_words(self, words: list[str]) -> str:
-        return " ".join('"' + to_database(word).replace('"', '""') + '"*' for word in words)
+    def _search_words(self, words: list[str], more: str = "*") -> str:
+        return " ".join('"' + to_database(word).replace('"', '""') + '"' + more for word in words)
 
     def close(self) -> None:
         self._connection.close()
@@ -647,9 +655,9 @@ class PostgresStore(_SqlStore):
             self._read("SELECT pg_advisory_unlock(?)", (key,))
         return gone
 
-    def _search_words(self, words: list[str]) -> str:
+    def _search_words(self, words: list[str], more: str = "*") -> str:
         quoted = (to_database(word).replace("\\", "\\\\").replace("'", "''") for word in words)
-        return " & ".join(f"'{word}':*" for word in quoted)
+        return " & ".join(f"'{word}'" + (":*" if more else "") for word in quoted)
 
     def _error(self, problem: Exception) -> StoreError:
         state = getattr(problem, "sqlstate", None) or ""

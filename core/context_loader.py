@@ -80,7 +80,7 @@ class ContextSet:
 
     async def add(self, text: str) -> list[Fault]:
         """Load what one --context argument names. Returns the faults; raises ContextError when nothing at all was loaded."""
-        sources = [source for source in unique(parse_context_arg(text)) if source.name not in self.loaded]
+        sources = [source for source in unique(parse_context_arg(text, self.root)) if source.name not in self.loaded]
         results = [(source, await self._load(source)) for source in sources]
         faults = [fault for _, loaded in results for fault in loaded.faults]
         for source, loaded in results:
@@ -174,20 +174,11 @@ class ContextSet:
         calibrated = self.estimator.is_calibrated(model)
         tokens = choice.tokens if choice.pieces or choice.images else self.estimator.text(block, model)
         self.last = Prepared(
-            block, tuple(load_image(item) for item in choice.images), tokens,
+            block, tuple(choice.images), tokens,
             context_line(items, choice, tokens, budget.window, exact=calibrated),
             tuple(item.name for item in items if item.included and item.name not in faulty), tuple(left),
             (*map(str, choice.faults), *_notes(items, choice)))
         return self.last
-
-
-def load_image(item: Item) -> Image:
-    import base64
-
-    from core.context.files import IMAGES
-    with open(item.path, "rb") as file:
-        data = base64.b64encode(file.read()).decode()
-    return Image(IMAGES[os.path.splitext(item.path)[1].lower()], data, item.name)
 
 
 def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
@@ -245,7 +236,7 @@ def nothing_loaded(text: str, faults: Sequence[Fault], results: Sequence[tuple[S
     if not reasons:
         left = ", ".join(f"{count} {reason}" for reason, count in sorted(aside.items()))
         reasons = [f"{text}: no file is left" + (f" ({left})" if left else ": it is empty")]
-    return ContextError(f"No context could be loaded: {'; '.join(reasons)}.", "Check --context and --context-grep.")
+    return ContextError(f"No context could be loaded: {'; '.join(reasons).rstrip('.')}.", "Check --context and --context-grep.")
 
 
 # ---- the plan's names, for one call without a set
@@ -254,13 +245,13 @@ def load_context_files(paths: Sequence[str], grep: Sequence[str] = (), *, root: 
     """Find files, folders and globs. Files are read when they are needed. Raises ContextError when none could be loaded."""
     loaded = Loaded()
     for path in paths:
-        source = parse_source(path)
+        source = parse_source(path, root)
         if source.kind not in ("file", "directory", "glob"):
             raise ContextError(f"{path} is neither a file nor a folder.")
         for found in load_files(source, grep, root):
             loaded.add(found)
     if paths and not loaded.items:
-        raise nothing_loaded(", ".join(paths), loaded.faults, [(parse_source(paths[0]), loaded)])
+        raise nothing_loaded(", ".join(paths), loaded.faults, [(parse_source(paths[0], root), loaded)])
     return loaded
 
 
@@ -269,7 +260,7 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
 
     Raises ContextError when nothing came.
     """
-    source = parse_source(target)
+    source = parse_source(target, root)
     loaded = Loaded()
     if source.kind in ("sessions", "session"):
         from core.context.sessions import load_sessions

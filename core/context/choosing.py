@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from core.context.files import read_text
+from core.context.files import read_image, read_text
 from core.context.form import OPENING, Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
 from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, join_pieces, name_score, split_pieces,
                                   words_of)
 from core.context.sources import ContextError
+from core.messages import Image
 from core.token_estimate import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 
-SCAN_BYTES = 48 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
+SCAN_BYTES = 32 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
 SCAN_FILES = 4_000
 SEARCHED_OF_ONE = 2 << 20  # of one file
 SMALLEST = 60              # tokens; with less room left nothing more is tried
@@ -28,7 +29,7 @@ class Choice:
     """What was chosen. `searched` and `by_name` say how many items were ranked by their text and by their name alone."""
 
     pieces: list[Piece] = field(default_factory=list)
-    images: list[Item] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
     left_out: list[Item] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     tokens: int = 0
@@ -71,13 +72,25 @@ class Chooser:
             elif choice.tokens + item.tokens > room:
                 choice.left_out.append(item)
             else:
-                item.included = "whole"
-                choice.images.append(item)
-                choice.tokens += item.tokens
+                self._take_image(item, choice)
             yield len(choice.images)
 
+    def _take_image(self, item: Item, choice: Choice) -> None:
+        try:
+            choice.images.append(read_image(item))
+        except ContextError as problem:
+            choice.faults.append(_fault(item, problem))
+            return
+        item.included = "whole"
+        choice.tokens += item.tokens
+
     def _may_fit(self, items: Sequence[Item], room: int) -> bool:
-        return sum(item.tokens or bytes_to_tokens(item.size) for item in items) <= room * 1.5
+        total = 0
+        for item in items:
+            total += item.tokens or bytes_to_tokens(item.bytes)
+            if total > room * 1.5:
+                return False
+        return True
 
     def _take_all(self, items: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
         """Take everything, if it fits as it is."""
@@ -103,7 +116,7 @@ class Chooser:
         try:
             text = self._text(item)
         except ContextError as problem:
-            faults.append(Fault(item.name, problem.message.removeprefix(f"{item.name}: ")))
+            faults.append(_fault(item, problem))
             item.included = ""
             return None
         piece = whole_piece(item.name, item.kind, text, item.note)
@@ -137,27 +150,30 @@ class Chooser:
     def _rank(self, items: Sequence[Item], words: list[str], previous: set[str], choice: Choice,
               order: list[Item]) -> Iterator[int]:
         """Order the items by what they have to do with the question. Those that look likely by name are searched first."""
-        named = {item.name: name_score(item.name, words) for item in items}
-        likely = sorted(items, key=lambda item: (not item.named, -named[item.name], *_prior(item)))
+        named = [name_score(item.name, words) + item.named for item in items]
+        by_prior = sorted(range(len(items)), key=lambda place: items[place].name.count("/"))
+        likely = sorted(by_prior, key=lambda place: -named[place])
         wanted = as_bytes(words)
-        searched: list[Item] = []
+        places: list[int] = []
         counted: list[Counted] = []
         left = SCAN_BYTES if words else 0
-        for number, item in enumerate(likely):
-            if left <= 0 or len(searched) >= SCAN_FILES:
+        for place in likely:
+            if left <= 0 or len(places) >= SCAN_FILES:
                 break
-            data = self._sample(item)
+            data = self._sample(items[place])
             left -= len(data) + 4_096
-            searched.append(item)
+            places.append(place)
             counted.append(Counted(count_words(data, wanted), len(data) or 1))
-            yield number
-        scores = dict.fromkeys((item.name for item in items), 0.0)
-        scores.update(zip((item.name for item in searched), bm25(counted, len(words)), strict=True))
-        bonus = STICKY * max(scores.values(), default=0.0)
-        for item in items:
-            scores[item.name] += named[item.name] + (bonus if item.name in previous else 0.0)
-        choice.searched, choice.by_name = len(searched), len(items) - len(searched)
-        order += sorted(items, key=lambda item: (-scores[item.name], not item.named, *_prior(item)))
+            yield len(places)
+        scores = named
+        found = bm25(counted, len(words))
+        for place, score in zip(places, found, strict=True):
+            scores[place] += score
+        bonus = STICKY * max(found, default=0.0)
+        for place in [place for place, item in enumerate(items) if item.name in previous]:
+            scores[place] += bonus
+        choice.searched, choice.by_name = len(places), len(items) - len(places)
+        order += [items[place] for place in sorted(by_prior, key=lambda place: -scores[place])]
 
     def _sample(self, item: Item) -> bytes:
         """The beginning of an item as bytes, to be searched; nothing when it cannot be read (that is told when it is taken)."""
@@ -190,7 +206,7 @@ class Chooser:
 
     def _take_one(self, item: Item, words: list[str], left: int, choice: Choice) -> bool:
         """Take the item whole if it fits, else its best pieces; say whether anything of it was taken."""
-        if bytes_to_tokens(item.size) > left * 3 and not name_score(item.name, words) and not item.named and item.text is None:
+        if bytes_to_tokens(item.bytes) > left * 3 and not name_score(item.name, words) and not item.named and item.text is None:
             choice.left_out.append(item)
             return False
         piece = self._whole(item, choice.faults)
@@ -230,7 +246,5 @@ class Chooser:
         return self.estimator.text(write_piece(piece), self.model) + 1
 
 
-def _prior(item: Item) -> tuple[bool, int, str]:
-    """What is read first when the question says nothing: README, then what lies near the top."""
-    base = item.name.rsplit("/", 1)[-1].lower()
-    return (not base.startswith("readme"), item.name.count("/"), item.name)
+def _fault(item: Item, problem: ContextError) -> Fault:
+    return Fault(item.name, problem.message.removeprefix(f"{item.name}: "))

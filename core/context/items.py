@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,7 +18,8 @@ class Item:
     """One thing that the model can be shown. `text` is None for a file, which is read when it is wanted.
 
     `name` is unique within a set and is what the model sees as its source; `origin` is the source that brought it.
-    `stamp` is the file's time of change in nanoseconds; `named` says that the person named this very thing.
+    `size` is bytes, -1 before anybody asked; `stamp` the file's time of change in nanoseconds. `named` says that the
+    person named this very thing.
     """
 
     name: str
@@ -32,6 +34,16 @@ class Item:
     tokens: int = 0
     included: Included = ""
     note: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """The size; a file that was only listed is looked at now. 0 when it is gone."""
+        if self.size < 0:
+            try:
+                self.size = os.stat(self.path).st_size
+            except OSError:
+                self.size = 0
+        return self.size
 
 
 @dataclass(frozen=True, slots=True)

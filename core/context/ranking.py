@@ -12,6 +12,7 @@ from core.context.form import Piece
 K1, B = 1.2, 0.75          # the usual constants of BM25
 PIECE_LINES = 60
 PIECE_CHARACTERS = 4_000
+README = 0.01
 NAME_WEIGHT = 3.0          # a word in the path says more than one in the text
 
 
@@ -68,10 +69,14 @@ def _score(text: Counted, rarity: Sequence[float], average: float) -> float:
 
 
 def name_score(name: str, words: Sequence[str]) -> float:
-    """How much of the question is in a path: whole words of it count, parts of words half."""
+    """How much of the question is in a path: whole words count, parts of words half. A README beats what says nothing."""
     lowered = name.casefold()
+    readme = README if "readme" in lowered else 0.0
+    inside = [word for word in words if word in lowered]
+    if not inside:
+        return readme
     parts = set(re.split(r"[^\w]+|_", lowered))
-    return NAME_WEIGHT * sum(1.0 if word in parts or lowered.endswith(word) else 0.5 for word in words if word in lowered)
+    return readme + NAME_WEIGHT * sum(1.0 if word in parts or lowered.endswith(word) else 0.5 for word in inside)
 
 
 def split_pieces(name: str, kind: str, text: str) -> list[Piece]:

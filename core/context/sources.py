@@ -39,15 +39,16 @@ class Source:
     words: bool = False
 
 
-def parse_context_arg(text: str) -> list[Source]:
+def parse_context_arg(text: str, root: str = "") -> list[Source]:
     """Read one --context argument: sources with commas between them. Raises ContextError for one that cannot be read.
 
+    Relative names start at `root`.
     A comma inside quotes does not split, nor one in the name of a file that exists; a command (!...) and an SQL query
     take the rest of the argument, commas and all.
     """
-    if text.strip() and os.path.lexists(text.strip()):
-        return [parse_source(text.strip())]
-    return [parse_source(part) for part in split_sources(text)]
+    if text.strip() and os.path.lexists(os.path.join(root, text.strip())):
+        return [parse_source(text.strip(), root)]
+    return [parse_source(part, root) for part in split_sources(text)]
 
 
 def split_sources(text: str) -> list[str]:
@@ -74,7 +75,7 @@ def _next_comma(text: str) -> int:
     return len(text)
 
 
-def parse_source(text: str) -> Source:
+def parse_source(text: str, root: str = "") -> Source:
     """Read a single source."""
     if text == "-":
         return Source("stdin", "-")
@@ -85,12 +86,12 @@ def parse_source(text: str) -> Source:
         return Source("command", text, command)
     if text == "db":
         return Source("sessions", "db")
-    if text.startswith("db:") and not os.path.lexists(text):
+    if text.startswith("db:") and not os.path.lexists(os.path.join(root, text)):
         return _session_source(text)
     scheme, separator, _ = text.partition("://")
     if separator and re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
-        return _url_source(text, scheme.lower())
-    return _path_source(_unquoted(text))
+        return _url_source(text, scheme.lower(), root)
+    return _path_source(_unquoted(text), root)
 
 
 def _session_source(text: str) -> Source:
@@ -101,11 +102,11 @@ def _session_source(text: str) -> Source:
     return Source("session", text, bare, words=bare != wanted or " " in bare)
 
 
-def _url_source(text: str, scheme: str) -> Source:
+def _url_source(text: str, scheme: str, root: str) -> Source:
     if scheme in ("http", "https"):
         return Source("page", text, text)
     if scheme == "file":
-        return _path_source(urlsplit(text).path)
+        return _path_source(urlsplit(text).path, root)
     base, _, parameters = text.partition("?")
     given = dict(parse_qsl(parameters.partition("query=")[0], keep_blank_values=True))
     query = _query_of(parameters)
@@ -131,11 +132,11 @@ def hide_password(url: str) -> str:
     return re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", url)
 
 
-def _path_source(text: str) -> Source:
+def _path_source(text: str, root: str) -> Source:
     path = os.path.expanduser(text)
-    if os.path.isdir(path):
+    if os.path.isdir(os.path.join(root, path)):
         return Source("directory", text, path)
-    if re.search(r"[*?\[]", path) and not os.path.lexists(path):
+    if re.search(r"[*?\[]", path) and not os.path.lexists(os.path.join(root, path)):
         return Source("glob", text, path)
     return Source("file", text, path)
 

@@ -137,7 +137,8 @@ def test_details_of_reasoning_are_put_together_and_go_back_to_their_model_only()
         chunk(content="", reasoning="me.", reasoning_details=[detail | {"text": "me."}]),
         chunk(content="", reasoning=None, reasoning_details=[detail | {"signature": "sig=="}]),
         chunk(content="", reasoning_details=[sealed]),
-        chunk(tool_calls=[piece(0, "{}", id="a", name="now")]), chunk("tool_calls"), chunk("tool_calls", content=""), DONE])), HELLO)
+        chunk(tool_calls=[piece(0, "{}", id="a", name="now")]), chunk("tool_calls"), chunk("tool_calls", content=""),
+        DONE])), HELLO)
     answer, result = reply_of(deltas), tool_message((ToolResult("a", "now", "12"),))
     kept = [detail | {"text": "Let me.", "signature": "sig=="}, sealed]
     assert answer.thinking == "Let me."

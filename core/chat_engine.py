@@ -69,6 +69,8 @@ def dispatch(settings: Settings) -> int:
         return act(settings)
     if settings.list_sessions:
         return show_sessions(settings)
+    if settings.stats:
+        return show_stats(settings)
     if settings.export_session:
         return export(settings)
     prompt = read_prompt(settings)
@@ -96,6 +98,32 @@ def show_sessions(settings: Settings) -> int:
     if not lines:
         print("No saved session holds these words." if settings.prompt else "There are no saved sessions yet.", file=sys.stderr)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def show_stats(settings: Settings) -> int:
+    """The numbers of the model calls so far; with --json, as one object."""
+    import time
+
+    from core.stats_report import read_since, summarise
+    now = time.time()
+    since = read_since(settings.since or "", now)
+    store = open_saved(settings)
+    try:
+        entries = summarise(store.calls(since))
+    finally:
+        store.close()
+    if settings.json:
+        import json
+        print(json.dumps({"since": since or None, "models": [entry.to_dict() for entry in entries]}, ensure_ascii=False, indent=1))
+        return 0
+    from core.commands.stats import stats_table
+    from core.provider_actions import show
+    table = stats_table(entries, since, now)
+    if isinstance(table, str):
+        print(table, file=sys.stderr)
+    else:
+        show(settings, table)
     return 0
 
 

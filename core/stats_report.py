@@ -1,0 +1,179 @@
+"""What the kept numbers of model calls say: by provider and model, in all and day by day."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import UsageError
+from db import CallRow
+
+BARS = "▁▂▃▅▇"
+MOST_BARS = 14           # of a sparkline; with more days, one bar is several days
+UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+@dataclass(slots=True)
+class ModelStats:
+    """The calls of one model. `days` counts the calls by date (YYYY-MM-DD), `errors` the failures by kind."""
+
+    provider: str
+    model: str
+    calls: int = 0
+    interrupted: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost: float | None = None
+    retries: int = 0
+    fallbacks: int = 0
+    firsts: list[float] = field(default_factory=list)
+    speeds: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    hosts: Counter[str] = field(default_factory=Counter)
+    days: Counter[str] = field(default_factory=Counter)
+
+    def add(self, call: CallRow) -> None:
+        self.calls += 1
+        self.interrupted += call.finish == "interrupted"
+        self.input_tokens += call.input_tokens or 0
+        self.output_tokens += call.output_tokens or 0
+        self.cached_tokens += call.cached_tokens or 0
+        self.retries += call.retries
+        self.fallbacks += call.fallbacks
+        if call.cost is not None:
+            self.cost = (self.cost or 0.0) + call.cost
+        if call.first is not None:
+            self.firsts.append(call.first)
+        if call.speed is not None:
+            self.speeds.append(call.speed)
+        if call.error:
+            self.errors[call.error] += 1
+        self.hosts[call.host] += 1
+        self.days[day_of(call.created)] += 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "provider": self.provider, "model": self.model, "calls": self.calls, "failed": self.errors.total(),
+            "interrupted": self.interrupted, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
+            "cached_tokens": self.cached_tokens, "cost": self.cost,
+            "first_content_seconds": {"median": quantile(self.firsts, 0.5), "p90": quantile(self.firsts, 0.9)},
+            "tokens_per_second": {"median": quantile(self.speeds, 0.5), "p90": quantile(self.speeds, 0.9)},
+            "retries": self.retries, "fallbacks": self.fallbacks, "errors": dict(self.errors.most_common()),
+            "hosts": dict(self.hosts.most_common()), "days": dict(sorted(self.days.items())),
+        }
+
+
+def read_since(text: str, now: float) -> float:
+    """The time that 30m, 12h, 7d, 2w, a date (2026-11-21) or nothing (always) means. Raises UsageError."""
+    text = text.strip().lower()
+    if not text:
+        return 0.0
+    found = re.fullmatch(r"(\d{1,6}) ?([mhdw])", text)
+    if found:
+        return now - int(found[1]) * UNITS[found[2]]
+    try:
+        return time.mktime(time.strptime(text, "%Y-%m-%d"))
+    except (ValueError, OverflowError):
+        raise UsageError(f"{text!r} is no span of time.", "Write 30m, 12h, 7d, 2w, or a date such as 2026-11-21.") from None
+
+
+def summarise(calls: Iterable[CallRow]) -> list[ModelStats]:
+    """One entry a model, the most called first."""
+    found: dict[tuple[str, str], ModelStats] = {}
+    for call in calls:
+        key = call.provider, call.model
+        if key not in found:
+            found[key] = ModelStats(*key)
+        found[key].add(call)
+    return sorted(found.values(), key=lambda entry: (-entry.calls, entry.provider, entry.model))
+
+
+def quantile(values: Sequence[float], part: float) -> float | None:
+    """The smallest value that at least this part of them does not exceed; None of nothing."""
+    if not values:
+        return None
+    return sorted(values)[max(0, -int(-part * len(values) // 1) - 1)]
+
+
+def day_of(moment: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(moment))
+
+
+def days_between(first: str, last: str) -> list[str]:
+    """All dates from one to the other."""
+    noon = time.mktime(time.strptime(first, "%Y-%m-%d")) + 43200
+    days: list[str] = []
+    while not days or days[-1] < last:
+        days.append(day_of(noon))
+        noon += 86400
+    return days
+
+
+def sparkline(values: Sequence[int]) -> str:
+    """One bar a value, no more than MOST_BARS; the lowest bar is none at all."""
+    if not values:
+        return ""
+    size = -(-len(values) // MOST_BARS)
+    start = len(values) % size
+    heads = [sum(values[:start])] if start else []
+    sums = heads + [sum(values[at:at + size]) for at in range(start, len(values), size)]
+    most = max(sums)
+    return "".join(BARS[0 if not value else max(1, round(value / most * (len(BARS) - 1)))] for value in sums)
+
+
+# ---- in words
+
+COLUMNS = ("model", "calls", "tokens in", "out", "cost", "first content", "tok/s", "per day", "trouble")
+
+
+def table_rows(entries: Sequence[ModelStats], today: str) -> tuple[tuple[str, ...], ...]:
+    """The cells of COLUMNS for each model; all sparklines have the same days."""
+    days = days_between(min((day for entry in entries for day in entry.days), default=today), today)
+    return tuple((f"{entry.provider}/{entry.model}", f"{entry.calls:,}", short(entry.input_tokens), short(entry.output_tokens),
+                  money(entry.cost), _firsts(entry), _number(quantile(entry.speeds, 0.5)),
+                  sparkline([entry.days[day] for day in days]), trouble(entry)) for entry in entries)
+
+
+def total_line(entries: Sequence[ModelStats], since: float) -> str:
+    calls, failed = sum(entry.calls for entry in entries), sum(entry.errors.total() for entry in entries)
+    costs = [entry.cost for entry in entries if entry.cost is not None]
+    given, came = sum(entry.input_tokens for entry in entries), sum(entry.output_tokens for entry in entries)
+    parts = [f"{calls:,} {'call' if calls == 1 else 'calls'}", f"{failed:,} failed", f"{given:,} tokens in", f"{came:,} out", *([f"about {money(sum(costs))}"] if costs else [])]
+    when = time.strftime("Since %Y-%m-%d %H:%M: ", time.localtime(since)) if since else "In all: "
+    return when + ", ".join(parts) + ". First content: median / 90 % of the calls are faster."
+
+
+def trouble(entry: ModelStats) -> str:
+    """2 rate_limit, 1 connection, 3 retries, 1 stopped"""
+    counts = [*((name, count) for name, count in entry.errors.most_common()), ("retries", entry.retries),
+              ("taken over", entry.fallbacks), ("stopped", entry.interrupted)]
+    return ", ".join(f"{count} {name}" for name, count in counts if count)
+
+
+def _firsts(entry: ModelStats) -> str:
+    middle, slow = quantile(entry.firsts, 0.5), quantile(entry.firsts, 0.9)
+    return "" if middle is None or slow is None else f"{_seconds(middle)} / {_seconds(slow)}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def money(value: float | None) -> str:
+    return "" if value is None else f"${value:,.2f}" if value >= 1 else f"${value:.4f}"
+
+
+def short(count: int) -> str:
+    """950, 12.3k, 4.6M"""
+    if count < 10_000:
+        return f"{count:,}"
+    return f"{count / 1000:.1f}k" if count < 1_000_000 else f"{count / 1_000_000:.1f}M"

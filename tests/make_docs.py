@@ -14,10 +14,10 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def settings_page() -> str:
-    lines = ["# Settings", "", "Made from `core/config.py` by `make docs`. Command line > environment > configuration file > default.",
-             "",
-             "The configuration file is `config.yaml` in `~/.config/stream-chat` (macOS: `~/Library/Application Support/stream-chat`),",
-             "or what `--config` names. Its keys are the names in the last column; `${NAME}` and `${NAME:-default}` in a value are",
+    lines = ["# Settings", "", "Made from `core/config.py` by `make docs`.",
+             "Command line > environment > configuration file > default.", "",
+             "The configuration file is `config.yaml` in `~/.config/stream-chat`",
+             "(macOS: `~/Library/Application Support/stream-chat`), or what `--config` names. Its keys are the names in the last column; `${NAME}` and `${NAME:-default}` in a value are",
              "taken from the environment.", ""]
     for group, rows in rows_by_group():
         lines += [f"## {group}", "", "| option | variable | default | what it does | key in the file |", "|---|---|---|---|---|"]
@@ -42,7 +42,8 @@ def providers_page() -> str:
     """The same rows and the same dialects as --list-providers shows."""
     lines = ["# Providers", "",
              "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the same and what is missing",
-             "to use each; `--check` asks those that are set up. [Configuration](configuration.md) says how to give keys and to add hosts.", "",
+             "to use each; `--check` asks those that are set up. [Configuration](configuration.md) says how to give keys and to add hosts.",
+             "",
              "| provider | also called | dialect | runs | address | key | default model |", "|---|---|---|---|---|---|---|"]
     lines += [_provider_row(host) for host in hosts()]
     lines += ["", "A model is written `provider/model`. Where no default model stands, it is the first that the server lists.", "",
@@ -50,7 +51,7 @@ def providers_page() -> str:
               "Given on the command line these are refused; from the configuration file, or after `/model`, they are left out.", "",
               "| dialect | has no |", "|---|---|"]
     lines += [f"| {name} | {', '.join(f'`{field}`' for field in sorted(fields))} |" for name, fields in LACKS.items()]
-    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without it; a notice says so.", "",
+    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without; a notice tells it.", "",
               "## Adding a dialect", "",
               "A package of its own names a class under the entry point `stream_chat.providers`; it is made with an `Endpoint` and",
               "has the methods of `core.providers.Provider`: `stream`, `models`, `close`. Then `--provider NAME` finds it.", "",

@@ -22,8 +22,8 @@ from tests.scripted_answers import SCRIPTED, Call, Script
 
 DIALECTS = sorted(SCRIPTED)
 HELLO = Request("test-model", (user_message("Hello"),))
-SCRIPT = Script("Grüß Gott 🙂\r\n\tdata: 5 < 6", "Hm …\n\n", (Call("weather01", "weather", {"city": "Wien \\ \"x\" 🌧"}),
-                                                              Call("clocktime", "clock", {})))
+CALLS = (Call("weather01", "weather", {"city": "Wien \\ \"x\" 🌧"}), Call("clocktime", "clock", {}))
+SCRIPT = Script("Grüß Gott 🙂\r\n\tdata: 5 < 6", "Hm …\n\n", CALLS)
 VALUES: tuple[Any, ...] = (None, True, 0, -1, 10 ** 30, 0.5, "", "x", "[DONE]", [], {}, [[]], [None], {"type": "x"}, {"error": {}},
                            {"text": None})
 

@@ -379,7 +379,7 @@ class ReplyReader:
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments is not None else ""
         index, self._calls = self._calls, self._calls + 1
-        return ToolCallDelta(index, call.get("id") or self._new_id(), function.get("name") or "", text)
+        return ToolCallDelta(index, _string(call.get("id")) or self._new_id(), _string(function.get("name")), text)
 
     def _new_id(self) -> str:
         """Servers of 2025 give none; ours is new in the conversation."""
@@ -475,7 +475,9 @@ def _string(value: Any) -> str:
 def usage_of(value: Mapping[str, Any]) -> Usage:
     """The done line's counts. A missing prompt_eval_count (a cached prompt) is unknown, not 0. Durations are nanoseconds."""
     details = {name: count for name, count in value.items() if name.endswith("_duration")}
-    return Usage(value.get("prompt_eval_count"), value.get("eval_count"), value.get("prompt_eval_cached_count"), details or None)
+    came, went, cached = (count if isinstance(count, int) else None for count in map(
+        value.get, ("prompt_eval_count", "eval_count", "prompt_eval_cached_count")))
+    return Usage(came, went, cached, details or None)
 
 
 def _finish(value: Mapping[str, Any], *, calls: int) -> tuple[Finish, str]:

@@ -116,7 +116,7 @@ async def read_reply(response: httpx2.Response, translation: Translation) -> Asy
         raise translation.failure
     if translation.finish is None:
         raise broken or StreamBroken("The answer ended without its end marker.")
-    yield translation.finish
+    yield Finished(translation.finish.reason, str(translation.finish.detail))
 
 
 async def _next_read(reads: AsyncGenerator[Iterator[Any], None], until: float | None) -> Iterator[Any] | None:

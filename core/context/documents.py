@@ -64,7 +64,9 @@ def _pdf(data: bytes) -> Iterator[str]:
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)   # it reports every oddity of a file
     reader = pypdf.PdfReader(io.BytesIO(data))
     for number, page in enumerate(reader.pages[:MOST_PAGES], 1):
-        yield f"[page {number}]\n{page.extract_text()}"
+        words = page.extract_text()
+        if words.strip():
+            yield f"[page {number}]\n{words}"
 
 
 def _docx(data: bytes) -> Iterator[str]:

@@ -6,241 +6,307 @@ from typing import Any
 
 import pytest
 
-from core.errors import ModelNotFound, ProviderError, RateLimited, StreamBroken
-from core.events import Delta, Finished, TextDelta, ThinkingDelta
-from core.messages import Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
-from core.providers import Endpoint, Options, Request
+from core.errors import AuthFailed, BadResponse, ModelNotFound, Overloaded, ProviderError, QuotaExhausted, RateLimited, StreamBroken
+from core.events import Finished, TextDelta, is_refusal
+from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.providers import Endpoint, Options, Request, ToolSpec
 from core.providers.openai_responses_request import request_body
 from tests.dialects import CUTS, ask, exchange, reply_of, server_events, stream_answer
-from tests.fake_server import Cut, FakeServer, json_answer
+from tests.fake_server import FakeServer, Stall, json_answer
 
-HELLO = Request("test-model", (user_message("Hello"),))
+NAME = "openai-responses"
+FROM = f"{NAME}/gpt-5-test"   # the tests' endpoint has the dialect's name as its host
+HELLO = Request("gpt-5-test", (user_message("Hello"),))
 COUNTS = {"input_tokens": 50, "input_tokens_details": {"cached_tokens": 16}, "output_tokens": 4,
-          "output_tokens_details": {"reasoning_tokens": 3}}
+          "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 54}
 USAGE = Usage(50, 4, 16, {"reasoning_tokens": 3})
-FROM = "openai-responses/test-model"
-REASONING = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Look."}], "encrypted_content": "gAAA"}
-MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
-           "content": [{"type": "output_text", "text": "Grüß Gott 🙂", "annotations": []}]}
-CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "weather", "arguments": '{"city": "Wien"}',
-        "status": "completed"}
-NOW = {"type": "function_call", "id": "fc_2", "call_id": "call_2", "name": "now", "arguments": "{}", "status": "completed"}
-OWN_CALL = ToolCall("call_1", "weather", {"city": "Wien"}, None, {"openai-responses": {"from": FROM, "id": "fc_1"}})
-OWN_NOW = ToolCall("call_2", "now", {}, None, {"openai-responses": {"from": FROM, "id": "fc_2"}})
-OWN_REASONING = Thinking("Look.", {"openai-responses": {"from": FROM, "item": REASONING}})
-OWN_TEXT = Text("Grüß Gott 🙂", {"openai-responses": {"from": FROM, "id": "msg_1"}})
+HERE = Endpoint("http://127.0.0.1:9", host=NAME)
 
 
-def event(kind: str, **fields: Any) -> dict[str, Any]:
-    return {"type": f"response.{kind}", "sequence_number": 0, **fields}
+def event(kind: str, index: int | None = None, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", **({} if index is None else {"output_index": index}), **fields, "sequence_number": 1}
+
+
+def message(text: str = "", identity: str = "msg_1", **content: Any) -> dict[str, Any]:
+    pieces = [{"type": "output_text", "text": text, "annotations": []}] if text else [content] if content else []
+    return {"type": "message", "id": identity, "role": "assistant", "status": "completed", "content": pieces}
+
+
+def reasoning(*summary: str, sealed: str = "sealed==") -> dict[str, Any]:
+    return {"type": "reasoning", "id": "rs_1", "encrypted_content": sealed,
+            "summary": [{"type": "summary_text", "text": text} for text in summary]}
+
+
+def call(number: int, arguments: str) -> dict[str, Any]:
+    return {"type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}", "name": "weather", "status": "completed",
+            "arguments": arguments}
 
 
 def begun(index: int, item: dict[str, Any]) -> dict[str, Any]:
-    return event("output_item.added", output_index=index, item=item | {"content": [], "summary": [], "arguments": ""})
+    empty = {"content": [], "summary": [], "arguments": "", "status": "in_progress"}
+    return event("output_item.added", index, item={name: empty.get(name, value) for name, value in item.items()
+                                                   if name != "encrypted_content"})
 
 
-def done(index: int, item: dict[str, Any]) -> dict[str, Any]:
-    return event("output_item.done", output_index=index, item=item)
+def over(index: int, item: dict[str, Any]) -> dict[str, Any]:
+    return event("output_item.done", index, item=item)
 
 
-def end(status: str = "completed", output: Any = (), **more: Any) -> dict[str, Any]:
-    return event(status, response={"status": status, "usage": COUNTS, "output": list(output), **more})
-
-
-def words(index: int, *pieces: str, kind: str = "output_text") -> list[dict[str, Any]]:
-    return [event(f"{kind}.delta", output_index=index, delta=piece, item_id="x") for piece in pieces]
+def end(*output: dict[str, Any], status: str = "completed", **fields: Any) -> dict[str, Any]:
+    return event(status, response={"id": "resp_1", "object": "response", "status": status, "error": None, "output": list(output),
+                                   "incomplete_details": None, "usage": COUNTS, **fields})
 
 
 def wire(*payloads: dict[str, Any]) -> bytes:
-    opening = [event("created", response={"status": "in_progress"}), event("in_progress", response={})]
-    return server_events([*opening, *payloads], named=True)
+    started: dict[str, Any] = {"id": "resp_1", "object": "response", "status": "in_progress", "output": [], "usage": None}
+    return server_events([event("created", response=started), event("in_progress", response=started), *payloads], named=True)
+
+
+def text_events(*pieces: str, index: int = 0) -> list[dict[str, Any]]:
+    item = message("".join(pieces))
+    return [begun(index, item), event("content_part.added", index, content_index=0, part={"type": "output_text", "text": ""}),
+            *(event("output_text.delta", index, content_index=0, delta=piece, logprobs=[], obfuscation="xy") for piece in pieces),
+            event("output_text.done", index, content_index=0, text="".join(pieces)), over(index, item)]
+
+
+def call_events(number: int, *pieces: str, index: int) -> list[dict[str, Any]]:
+    item = call(number, "".join(pieces))
+    deltas = [event("function_call_arguments.delta", index, item_id=item["id"], delta=piece) for piece in pieces]
+    return [begun(index, item), *deltas,
+            event("function_call_arguments.done", index, item_id=item["id"], arguments="".join(pieces)), over(index, item)]
 
 
 def reply(*payloads: dict[str, Any], cut: int = 1 << 20) -> Message:
-    deltas, _ = exchange("openai-responses", stream_answer(wire(*payloads), cut=cut), HELLO)
+    deltas, _ = exchange(NAME, stream_answer(wire(*payloads), cut=cut), HELLO)
     return reply_of(deltas)
+
+
+def own(**data: Any) -> dict[str, Any]:
+    return {NAME: {"from": FROM, **data}}
 
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_text(cut: int) -> None:
-    payloads = [begun(0, MESSAGE), *words(0, "Grüß ", "Gott 🙂"), event("something.new", output_index=0), done(0, MESSAGE),
-                end(output=[MESSAGE])]
-    deltas, received = exchange("openai-responses", stream_answer(wire(*payloads), cut=cut), HELLO)
-    assert reply_of(deltas) == Message("assistant", (OWN_TEXT,), "test/model", USAGE, "stop")
+    body = wire(*text_events("Grüß ", "Gott 🙂"), end(message("Grüß Gott 🙂")))
+    deltas, received = exchange(NAME, stream_answer(body, cut=cut), HELLO)
+    assert reply_of(deltas) == Message("assistant", (Text("Grüß Gott 🙂", own(id="msg_1")),), "test/model", USAGE, "stop")
     assert (received.path, received.headers["authorization"]) == ("/responses", "Bearer test-key")
-    assert received.json == {"model": "test-model", "stream": True, "store": False, "include": ["reasoning.encrypted_content"],
+    assert received.json == {"model": "gpt-5-test", "stream": True, "store": False, "include": ["reasoning.encrypted_content"],
                              "input": [{"role": "user", "content": [{"type": "input_text", "text": "Hello"}]}]}
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_reasoning_and_parallel_calls(cut: int) -> None:
-    answer = reply(begun(0, REASONING), *words(0, "Lo", "ok.", kind="reasoning_summary_text"), done(0, REASONING),
-                   begun(1, CALL), begun(2, NOW), *words(1, '{"city": ', kind="function_call_arguments"),
-                   *words(2, "{}", kind="function_call_arguments"), *words(1, '"Wien"}', kind="function_call_arguments"),
-                   done(1, CALL), done(2, NOW), end(output=[REASONING, CALL, NOW]), cut=cut)
-    assert answer == Message("assistant", (OWN_REASONING, OWN_CALL, OWN_NOW), "test/model", USAGE, "tool_calls")
+def test_reasoning_calls_and_how_they_go_back(cut: int) -> None:
+    thought = reasoning("Clouds.", "So rain?")
+    answer = reply(begun(0, thought), event("reasoning_summary_part.added", 0, summary_index=0, part={}),
+                   event("reasoning_summary_text.delta", 0, summary_index=0, delta="Clouds"),
+                   event("reasoning_summary_text.delta", 0, summary_index=0, delta="."),
+                   event("reasoning_summary_text.delta", 0, summary_index=1, delta="So rain?"), over(0, thought),
+                   *call_events(1, '{"city": ', '"Wien"}', index=1), *call_events(2, "{}", index=2),
+                   end(thought, call(1, '{"city": "Wien"}'), call(2, "{}")), cut=cut)
+    assert answer == Message("assistant", (
+        Thinking("Clouds.\n\nSo rain?", own(item=thought)), ToolCall("call_1", "weather", {"city": "Wien"}, None, own(id="fc_1")),
+        ToolCall("call_2", "weather", {}, None, own(id="fc_2"))), "test/model", USAGE, "tool_calls")
+    results = tool_message((ToolResult("call_1", "weather", "rain"), ToolResult("call_2", "weather", "not allowed", True)))
+    assert request_body(Request("gpt-5-test", (answer, results)), HERE)["input"] == [
+        thought, {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "weather", "arguments": '{"city": "Wien"}'},
+        {"type": "function_call", "id": "fc_2", "call_id": "call_2", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "rain"},
+        {"type": "function_call_output", "call_id": "call_2", "output": "Error: not allowed"}]
 
 
-def test_sections_of_a_summary_are_paragraphs() -> None:
-    sections = [event("reasoning_summary_text.delta", output_index=0, summary_index=number, delta=text)
-                for number, text in ((0, "One"), (0, "."), (1, "Two."))]
-    assert reply(*sections, end()).thinking == "One.\n\nTwo."
+def test_reasoning_without_the_item_that_followed_it_stays_away() -> None:
+    thought, later = reasoning("One."), reasoning("Two.", sealed="later==")
+    answer = Message("assistant", (Thinking("One.", own(item=thought)), Text("Yes.", own(id="msg_1")),
+                                   Thinking("Two.", own(item=later))))
+    assert request_body(Request("gpt-5-test", (answer,)), HERE)["input"] == [
+        thought, {"type": "message", "role": "assistant", "id": "msg_1", "status": "completed",
+                  "content": [{"type": "output_text", "text": "Yes.", "annotations": []}]}]
 
 
-def test_whole_reasoning_is_not_shown_beside_its_summary() -> None:
-    answer = reply(*words(0, "All of it.", kind="reasoning_text"), *words(0, "Short.", kind="reasoning_summary_text"), end())
-    assert answer.thinking == "All of it."
+@pytest.mark.parametrize(("model", "host"), [("gpt-5-other", NAME), ("gpt-5-test", "elsewhere")])
+def test_what_another_model_or_host_sealed_does_not_go_back(model: str, host: str) -> None:
+    answer = Message("assistant", (Thinking("One.", own(item=reasoning("One."))), Text("Yes.", own(id="msg_1")),
+                                   ToolCall("call_1", "weather", {}, None, own(id="fc_1"))))
+    assert request_body(Request(model, (answer,)), Endpoint("http://127.0.0.1:9", host=host))["input"] == [
+        {"role": "assistant", "content": "Yes."},
+        {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"}]
 
 
-@pytest.mark.parametrize("payloads", [
-    [done(0, REASONING), done(1, MESSAGE), done(2, CALL), end()],
-    [end(output=[REASONING, MESSAGE, CALL])],
-    [begun(0, REASONING), begun(1, MESSAGE), *words(1, "Grüß Gott 🙂"), done(1, MESSAGE), end(output=[REASONING, MESSAGE, CALL])],
-])
-def test_what_did_not_come_in_deltas_is_read_from_the_items(payloads: list[Any]) -> None:
-    assert set(map(repr, reply(*payloads).parts)) == set(map(repr, (OWN_REASONING, OWN_TEXT, OWN_CALL)))
+def test_open_models_give_their_reasoning_as_text() -> None:
+    item = {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]}
+    answer = reply(begun(0, item), event("reasoning_text.delta", 0, content_index=0, delta="Hm."), over(0, item),
+                   *text_events("Yes.", index=1), end(item, message("Yes.")))
+    assert answer.parts == (Thinking("Hm.", own(item=item)), Text("Yes.", own(id="msg_1")))
+
+
+def test_a_server_that_numbers_no_items() -> None:
+    """llama.cpp: no output_index, so the items are told apart by their ids."""
+    def bare(payloads: list[dict[str, Any]], identity: str) -> list[dict[str, Any]]:
+        return [{name: value for name, value in payload.items() if name != "output_index"} | (
+            {} if "item" in payload else {"item_id": identity}) for payload in payloads]
+    answer = reply(*bare(text_events("I look."), "msg_1"), *bare(call_events(1, '{"a": 1}', index=0), "fc_1"),
+                   *bare(call_events(2, '{"a": 2}', index=0), "fc_2"),
+                   end(message("I look."), call(1, '{"a": 1}'), call(2, '{"a": 2}')))
+    assert answer.text == "I look." and [item.arguments for item in answer.tool_calls] == [{"a": 1}, {"a": 2}]
+
+
+def test_what_did_not_come_in_pieces_is_taken_from_the_whole() -> None:
+    answer = reply(over(0, reasoning("Hm.")), end(reasoning("Hm."), message("Yes."), call(1, '{"a": 1}')))
+    assert (answer.thinking, answer.text, answer.finish) == ("Hm.", "Yes.", "tool_calls")
+    assert answer.tool_calls[0].arguments == {"a": 1}
 
 
 def test_an_answer_that_was_not_streamed() -> None:
-    whole = {"object": "response", "status": "completed", "error": None, "output": [REASONING, MESSAGE, CALL], "usage": COUNTS}
-    deltas, _ = exchange("openai-responses", json_answer(whole), HELLO)
-    assert reply_of(deltas) == Message("assistant", (OWN_REASONING, OWN_TEXT, OWN_CALL), "test/model", USAGE, "tool_calls")
+    whole = end(reasoning("Hm."), message("Yes."), call(1, "{}"))["response"]
+    deltas, _ = exchange(NAME, json_answer(whole), HELLO)
+    answer = reply_of(deltas)
+    assert (answer.thinking, answer.text, answer.usage, answer.finish) == ("Hm.", "Yes.", USAGE, "tool_calls")
 
 
-def test_a_refusal_is_told_once_and_whole() -> None:
-    item = {"type": "message", "id": "msg_1", "content": [{"type": "refusal", "refusal": "I cannot."}]}
-    for payloads in ([*words(0, "I can", "not.", kind="refusal"), done(0, item), end(output=[item])], [end(output=[item])]):
-        deltas, _ = exchange("openai-responses", stream_answer(wire(*payloads)), HELLO)
-        assert [(delta.text, delta.extra) for delta in deltas if isinstance(delta, TextDelta)] == [
-            ("I cannot.", {"openai-responses": {"refusal": True}})]
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_refusal_is_told_apart_from_the_answer(streamed: bool) -> None:
+    refused = message(type="refusal", refusal="I cannot help with that.")
+    deltas_of_it = [event("refusal.delta", 0, content_index=0, delta=piece) for piece in ("I cannot ", "help with that.")]
+    deltas, _ = exchange(NAME, stream_answer(wire(begun(0, refused), *(deltas_of_it if streamed else []), over(0, refused),
+                                                  end(refused))), HELLO)
+    assert deltas == [TextDelta("I cannot help with that.", 0, {NAME: {"refusal": True}}), USAGE, Finished("stop", "completed")]
+    assert isinstance(deltas[0], TextDelta) and is_refusal(deltas[0].extra)
 
 
-@pytest.mark.parametrize(("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter")])
-def test_incomplete_answers(reason: str, finish: str) -> None:
-    cut = CALL | {"arguments": '{"city": "Wi', "status": "incomplete"}
-    answer = reply(*words(0, "half"), begun(1, CALL), *words(1, '{"city": "Wi', kind="function_call_arguments"), done(1, cut),
-                   end("incomplete", incomplete_details={"reason": reason}))
-    assert (answer.text, answer.finish, answer.tool_calls, answer.usage) == ("half", finish, (), USAGE)
+def test_a_refusal_that_broke_off_is_not_lost() -> None:
+    with FakeServer(stream_answer(wire(event("refusal.delta", 0, delta="I can")))) as server:
+        deltas, error = ask(NAME, server.url, HELLO)
+    assert deltas == [TextDelta("I can", 0, {NAME: {"refusal": True}})] and isinstance(error, StreamBroken)
+
+
+@pytest.mark.parametrize(("reason", "finish"), [
+    ("max_output_tokens", "length"), ("content_filter", "content_filter"), ("new", "length")])
+def test_an_incomplete_answer(reason: str, finish: str) -> None:
+    answer = reply(*text_events("Half"), end(message("Half"), status="incomplete", incomplete_details={"reason": reason}))
+    assert (answer.text, answer.finish, answer.usage) == ("Half", finish, USAGE)
+
+
+def test_a_call_cut_by_the_limit_is_not_run() -> None:
+    answer = reply(*call_events(1, '{"city": "Wi', index=0),
+                   end(call(1, '{"city": "Wi'), status="incomplete", incomplete_details={"reason": "max_output_tokens"}))
+    assert (answer.finish, answer.tool_calls) == ("length", ())
+
+
+def test_unknown_events_and_items_are_skipped() -> None:
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    answer = reply(event("something.new", 0, delta=5), begun(0, search), over(0, search), {"type": "keepalive"},
+                   *text_events("Yes.", index=1), end(search, message("Yes.")))
+    assert answer.parts == (Text("Yes.", own(id="msg_1")),)
+
+
+def test_nothing_is_awaited_after_the_last_event() -> None:
+    deltas, received = exchange(NAME, stream_answer(wire(*text_events("Yes."), end(message("Yes."))), Stall()), HELLO)
+    assert isinstance(deltas[-1], Finished)
+    assert received.done.wait(5) and received.outcome == "client_left"
 
 
 # ---- what goes wrong
 
-FAILURES = [
-    {"type": "error", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "Rate limit reached. Try again in 2s"}},
-    {"type": "error", "code": "rate_limit_exceeded", "message": "Rate limit reached. Try again in 2s", "param": None},
-    event("failed", response={"status": "failed", "error": {"code": "rate_limit_exceeded",
-                                                            "message": "Rate limit reached. Try again in 2s"}}),
-]
-
-
-@pytest.mark.parametrize("failure", FAILURES, ids=range(len(FAILURES)))
-def test_an_error_inside_a_stream(failure: dict[str, Any]) -> None:
-    failed = event("failed", response={"status": "failed", "error": {"code": "server_error", "message": "later"}})
-    with FakeServer([stream_answer(wire(failure, failed)), stream_answer(wire(*words(0, "half"), failure, failed))]) as server:
-        _, at_once = ask("openai-responses", server.url, HELLO)
-        deltas, later = ask("openai-responses", server.url, HELLO)
-    assert isinstance(at_once, RateLimited) and at_once.retry_after == 2
-    assert deltas == [TextDelta("half", 1)] and isinstance(later, StreamBroken) and isinstance(later.cause, RateLimited)
+BUSY = {"type": "server_error", "code": "server_is_overloaded", "message": "Our servers are currently overloaded.", "param": None}
+RATE = {"type": "tokens", "code": "rate_limit_exceeded", "message": "Rate limit reached. Please try again in 1.5s."}
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_stream_without_an_end_is_broken(cut: int) -> None:
-    with FakeServer(stream_answer(wire(*words(0, "half")), Cut(), cut=cut)) as server:
-        deltas, error = ask("openai-responses", server.url, HELLO)
-    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == "half" and isinstance(error, StreamBroken)
+@pytest.mark.parametrize(("error", "cause"), [(BUSY, Overloaded), (RATE, RateLimited)])
+@pytest.mark.parametrize("shape", ["nested", "flat", "failed"])
+def test_an_error_inside_a_stream(shape: str, error: dict[str, Any], cause: type[ProviderError], cut: int) -> None:
+    failed = end(status="failed", error={"code": error["code"], "message": error["message"]}, usage=None)
+    said = {"nested": {"type": "error", "error": error}, "flat": {**error, "type": "error"}, "failed": failed}[shape]
+    with FakeServer(stream_answer(wire(event("output_text.delta", 0, delta="Ha"), said, failed), cut=cut)) as server:
+        deltas, found = ask(NAME, server.url, HELLO)
+    assert deltas == [TextDelta("Ha", 1)]
+    assert isinstance(found, StreamBroken) and isinstance(found.cause, cause) and error["message"].rstrip(".") in found.message
 
 
-def test_an_error_instead_of_an_answer() -> None:
-    refused = {"error": {"message": "The requested model 'x' does not exist.", "code": "model_not_found", "param": "model"}}
-    with FakeServer(json_answer(refused, status=400)) as server:
-        assert isinstance(ask("openai-responses", server.url, HELLO)[1], ModelNotFound)
+def test_an_error_before_anything_came_is_that_error_with_its_delay() -> None:
+    with FakeServer(stream_answer(wire({"type": "error", "error": RATE}))) as server:
+        deltas, error = ask(NAME, server.url, HELLO)
+    assert isinstance(error, RateLimited) and error.retry_after == 1.5 and not deltas
 
 
-def test_an_error_of_status_200() -> None:
-    with FakeServer(json_answer({"error": {"message": "it failed"}, "status": 400})) as server:
-        assert isinstance(ask("openai-responses", server.url, HELLO)[1], ProviderError)
+def test_a_stream_without_its_last_event_is_broken() -> None:
+    with FakeServer(stream_answer(wire(*text_events("Half an answer")))) as server:
+        deltas, error = ask(NAME, server.url, HELLO)
+    assert isinstance(error, StreamBroken) and reply_of(deltas).text == "Half an answer"
 
 
-# ---- what is sent
-
-RESULTS = tool_message((ToolResult("call_1", "weather", "rain"), ToolResult("call_2", "now", "no clock", True)))
-OUTPUTS = [{"type": "function_call_output", "call_id": "call_1", "output": "rain"},
-           {"type": "function_call_output", "call_id": "call_2", "output": "Error: no clock"}]
-
-
-def sent(*messages: Message, model: str = "test-model", host: str = "openai-responses", **options: Any) -> dict[str, Any]:
-    return request_body(Request(model, messages, options=Options(**options)), Endpoint("http://127.0.0.1:1", host=host))
+def test_an_event_of_another_shape() -> None:
+    with FakeServer(stream_answer(wire(event("output_text.delta", 0)))) as server:
+        _, error = ask(NAME, server.url, HELLO)
+    assert isinstance(error, BadResponse)
 
 
-def plain(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if name not in ("status", "id")}
+@pytest.mark.parametrize(("status", "error", "expected"), [
+    (400, {"message": "The requested model 'x' does not exist.", "type": "invalid_request_error", "code": "model_not_found"},
+     ModelNotFound),
+    (401, {"message": "Incorrect API key provided: test-key.", "type": "invalid_request_error", "code": "invalid_api_key"},
+     AuthFailed),
+    (429, {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}, QuotaExhausted)])
+def test_error_answers(status: int, error: dict[str, Any], expected: type[ProviderError]) -> None:
+    with FakeServer(json_answer({"error": error}, status)) as server:
+        _, found = ask(NAME, server.url, HELLO)
+    assert isinstance(found, expected) and "test-key" not in found.message + found.hint
 
 
-def test_reasoning_goes_back_sealed_before_what_it_led_to() -> None:
-    answer = Message("assistant", (OWN_REASONING, OWN_CALL, OWN_NOW))
-    items = sent(answer, RESULTS)["input"]
-    assert items == [REASONING, plain(CALL) | {"id": "fc_1"}, plain(NOW) | {"id": "fc_2"}, *OUTPUTS]
+# ---- the request
+
+def test_everything_that_can_be_asked_for() -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    request = Request("gpt-5-test", (
+        Message("system", (Text("Be brief."),)), user_message("What is this?", (Image("image/png", "aWNvbg=="),)),
+        Message("assistant", (Thinking("not shown again"), Text("A cat."))), Message("assistant", ()), user_message("Sure?")),
+        system="You are kind.", tools=(ToolSpec("weather", "The weather", schema),),
+        options=Options(temperature=0.5, top_p=0.9, seed=1, max_tokens=100, stop=("END",), think="low", response_format=schema,
+                        raw={"service_tier": "flex"}))
+    assert request_body(request, HERE) == {
+        "model": "gpt-5-test", "stream": True, "store": False, "include": ["reasoning.encrypted_content"],
+        "instructions": "You are kind.", "temperature": 0.5, "top_p": 0.9, "max_output_tokens": 100, "service_tier": "flex",
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "text": {"format": {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}},
+        "tools": [{"type": "function", "name": "weather", "description": "The weather", "parameters": schema, "strict": False}],
+        "input": [
+            {"role": "system", "content": [{"type": "input_text", "text": "Be brief."}]},
+            {"role": "user", "content": [{"type": "input_text", "text": "What is this?"},
+                                         {"type": "input_image", "image_url": "data:image/png;base64,aWNvbg=="}]},
+            {"role": "assistant", "content": "A cat."}, {"role": "user", "content": [{"type": "input_text", "text": "Sure?"}]}]}
 
 
-@pytest.mark.parametrize("elsewhere", [{"model": "other-model"}, {"host": "other"}])
-def test_sealed_reasoning_and_ids_go_to_no_other_model(elsewhere: dict[str, Any]) -> None:
-    items = sent(Message("assistant", (OWN_REASONING, OWN_TEXT, OWN_CALL, OWN_NOW)), RESULTS, **elsewhere)["input"]
-    assert items == [{"role": "assistant", "content": "Grüß Gott 🙂"}, plain(CALL), plain(NOW), *OUTPUTS]
+@pytest.mark.parametrize(("think", "expected"), [
+    (None, None), (False, {"effort": "none"}), ("off", {"effort": "none"}), (True, {"effort": "medium", "summary": "auto"}),
+    ("on", {"effort": "medium", "summary": "auto"}), ("high", {"effort": "high", "summary": "auto"}),
+    ("max", {"effort": "high", "summary": "auto"})])
+def test_thinking(think: bool | str | None, expected: Any) -> None:
+    assert request_body(Request("gpt-5-test", (), options=Options(think=think)), HERE).get("reasoning") == expected
 
 
-def test_reasoning_without_what_it_led_to_stays_here() -> None:
-    assert sent(Message("assistant", (OWN_REASONING,), finish="interrupted"), user_message("Well?"))["input"] == [
-        {"role": "user", "content": [{"type": "input_text", "text": "Well?"}]}]
-    items = sent(Message("assistant", (OWN_TEXT, OWN_REASONING), finish="length"))["input"]
-    assert items == [MESSAGE]
-
-
-def test_an_answer_comes_back_as_it_was_sent() -> None:
-    message = MESSAGE | {"phase": "commentary"}
-    answer = reply(begun(0, REASONING), *words(0, "Look.", kind="reasoning_summary_text"), done(0, REASONING),
-                   begun(1, message), *words(1, "Grüß Gott 🙂"), done(1, message),
-                   begun(2, CALL), *words(2, CALL["arguments"], kind="function_call_arguments"), done(2, CALL), end())
-    assert sent(answer)["input"] == [REASONING, message, plain(CALL) | {"id": "fc_1"}]
-
-
-@pytest.mark.parametrize(("options", "fields"), [
-    ({"temperature": 0.5, "top_p": 0.9, "max_tokens": 9}, {"temperature": 0.5, "top_p": 0.9, "max_output_tokens": 9}),
-    ({"seed": 7, "stop": ("END",), "num_ctx": 1, "keep_alive": "5m"}, {}),
-    ({"think": True}, {"reasoning": {"effort": "medium", "summary": "auto"}}),
-    ({"think": "max"}, {"reasoning": {"effort": "high", "summary": "auto"}}),
-    ({"think": False}, {"reasoning": {"effort": "none"}}),
-    ({"response_format": {"type": "json_object"}}, {"text": {"format": {"type": "json_object"}}}),
-    ({"response_format": {"type": "object"}}, {"text": {"format": {"type": "json_schema", "name": "answer", "strict": True,
-                                                                   "schema": {"type": "object"}}}}),
-    ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}},
-     {"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}),
-    ({"temperature": 1.0, "raw": {"temperature": 0, "truncation": "auto"}}, {"temperature": 0, "truncation": "auto"}),
-])
-def test_options(options: dict[str, Any], fields: dict[str, Any]) -> None:
-    body = sent(user_message("q"), **options)
-    assert {name: value for name, value in body.items() if name not in ("model", "input", "stream", "store", "include")} == fields
+@pytest.mark.parametrize(("wanted", "expected"), [
+    (None, None), ("json", {"type": "json_object"}), ({"type": "json_object"}, {"type": "json_object"}), ({"type": "text"}, None),
+    ({"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}, {"type": "json_schema", "name": "x", "schema": {}})])
+def test_forms_of_an_answer(wanted: Any, expected: Any) -> None:
+    body = request_body(Request("gpt-5-test", (), options=Options(response_format=wanted)), HERE)
+    assert body.get("text") == (expected and {"format": expected})
 
 
 @pytest.mark.parametrize(("model", "asked"), [
-    ("gpt-5-mini", True), ("o4-mini", True), ("some-model", True), ("gpt-4o", False), ("openai/gpt-4.1", False),
-    ("gpt-5-chat", False)])
+    ("gpt-5-mini", True), ("o4-mini", True), ("gpt-4o", False), ("gpt-5-chat-latest", False), ("openai/gpt-4.1", False),
+    ("ft:gpt-4o-mini:us::1", False), ("qwen3", True)])
 def test_sealed_reasoning_is_asked_of_models_that_reason(model: str, asked: bool) -> None:
-    assert ("include" in sent(user_message("q"), model=model)) is asked
+    assert ("include" in request_body(Request(model, ()), HERE)) is asked
 
 
-def test_long_ids_are_shortened_alike_in_call_and_result() -> None:
-    long = "x" * 90
-    result = tool_message((ToolResult(long, "now", "12"),))
-    items = sent(Message("assistant", (ToolCall(long, "now", {}),)), result)["input"]
-    assert items[0]["call_id"] == items[1]["call_id"] and len(items[0]["call_id"]) <= 64
+def test_ids_that_are_too_long_change_alike_in_call_and_result() -> None:
+    long = "call_" + "x" * 80
+    items = request_body(Request("gpt-5-test", (Message("assistant", (ToolCall(long, "weather", {}),)),
+                                                tool_message((ToolResult(long, "weather", "rain"),)))), HERE)["input"]
+    assert items[0]["call_id"] == items[1]["call_id"] != long and len(items[0]["call_id"]) <= 64
 
 
-def test_arguments_that_are_no_json_go_back_as_they_came() -> None:
-    assert sent(Message("assistant", (ToolCall("a", "now", {}, '{"x": '),)))["input"][0]["arguments"] == '{"x": '
-
-
-def test_deltas_keep_their_parts_apart() -> None:
-    body = wire(*words(1, "b"), *words(0, "a", kind="reasoning_text"), *words(1, "c"), end())
-    deltas, _ = exchange("openai-responses", stream_answer(body), HELLO)
-    shown: list[Delta] = [delta for delta in deltas if isinstance(delta, (TextDelta, ThinkingDelta, Finished))]
-    assert shown == [TextDelta("b", 2), ThinkingDelta("a", 1), TextDelta("c", 2), Finished("stop", "completed")]
+def test_the_version_of_the_api() -> None:
+    _, received = exchange(NAME, stream_answer(wire(end(message("Yes.")))), HELLO, quirks={"api_version": "2025 preview"})
+    assert received.path == "/responses?api-version=2025%20preview"

@@ -74,7 +74,7 @@ async def _elsewhere(target: Target, providers: Providers) -> Target | None:
 def _unlisted(target: Target, names: Sequence[str]) -> str:
     if not names:
         return ""
-    close = get_close_matches(target.model, names, n=1)
+    close = get_close_matches(target.model, [*names, *(name.partition(":")[0] for name in names)], n=1)
     return f"{target.provider} does not list it." + (f" Did you mean {close[0]}?" if close else "")
 
 

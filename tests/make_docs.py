@@ -17,7 +17,8 @@ def settings_page() -> str:
     lines = ["# Settings", "", "Made from `core/config.py` by `make docs`.",
              "Command line > environment > configuration file > default.", "",
              "The configuration file is `config.yaml` in `~/.config/stream-chat`",
-             "(macOS: `~/Library/Application Support/stream-chat`), or what `--config` names. Its keys are the names in the last column; `${NAME}` and `${NAME:-default}` in a value are",
+             "(macOS: `~/Library/Application Support/stream-chat`),",
+             "or what `--config` names. Its keys are the names in the last column; `${NAME}` and `${NAME:-default}` in a value are",
              "taken from the environment.", ""]
     for group, rows in rows_by_group():
         lines += [f"## {group}", "", "| option | variable | default | what it does | key in the file |", "|---|---|---|---|---|"]
@@ -42,7 +43,8 @@ def providers_page() -> str:
     """The same rows and the same dialects as --list-providers shows."""
     lines = ["# Providers", "",
              "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the same and what is missing",
-             "to use each; `--check` asks those that are set up. [Configuration](configuration.md) says how to give keys and to add hosts.",
+             "to use each; `--check` asks those that are set up.",
+             "[Configuration](configuration.md) says how to give keys and to add hosts.",
              "",
              "| provider | also called | dialect | runs | address | key | default model |", "|---|---|---|---|---|---|---|"]
     lines += [_provider_row(host) for host in hosts()]

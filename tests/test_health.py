@@ -31,7 +31,8 @@ def check(providers: Providers, *names: str, timeout: float = 5) -> list[Health]
 
 def test_who_is_set_up() -> None:
     environment = {"HOME": "/nonexistent", "GROQ_API_KEY": "g", "HF_TOKEN": "h"}
-    providers = opened(environment, {"workshop": {"base_url": "http://x"}, "claude": {}}, model="openai/m", model_fallbacks=("mistral/s",))
+    entries: dict[str, Any] = {"workshop": {"base_url": "http://x"}, "claude": {}}
+    providers = opened(environment, entries, model="openai/m", model_fallbacks=("mistral/s",))
     assert set_up(providers) == ["openai", "mistral", "workshop", "anthropic", "groq", "huggingface", "ollama"]
 
 

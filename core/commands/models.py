@@ -16,7 +16,7 @@ async def _model_names(chat: Chat) -> Sequence[str]:
     from core.model_switch import model_names
     provider = chat.target.provider
     own = (await model_names(chat.settings, [provider], chat.providers.names))[provider]
-    others = [f"{name}/{model}" for name, models in chat.providers.names.items() for model in models]
+    others = [f"{name}/{model}" for name, models in chat.providers.names.items() if name != provider for model in models]
     return [*chat.settings.alias, *own, *others]
 
 

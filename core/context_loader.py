@@ -6,9 +6,10 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from core.compaction import trim_history
 from core.context.budget import Budget, budget_bar, plan_budget
 from core.context.choosing import Choice, Chooser
 from core.context.files import load_files
@@ -17,13 +18,15 @@ from core.context.items import Aside, Fault, Found, Item, Loaded
 from core.context.sources import (ContextError, Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source,
                                   unique)
 from core.messages import Image, Message
-from core.token_estimate import TokenEstimator
+from core.providers import Request
+from core.token_estimate import TokenEstimator, tool_features
 from db import Store
 
 SLICE = 0.02               # seconds of work between two looks at the event loop
 MOST_FAULTS = 3            # that an error names
 Progress = Callable[[str, int], None]             # what is done, how many so far
 Ask = Callable[[str], Awaitable[bool]]            # asks the person whether a command may run
+Count = Callable[[Request], Awaitable[int]]       # asks the provider how many tokens a request has
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,56 @@ class ContextSet:
         return self.last
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A request that fits the model's window. `notices` tell the person what went in and what did not.
+
+    `left_out` are the places of the messages that are not sent.
+    """
+
+    request: Request
+    budget: Budget
+    notices: tuple[str, ...] = ()
+    left_out: tuple[int, ...] = ()
+
+
+async def fit_request(request: Request, window: int | None, estimator: TokenEstimator, *, model: str = "",
+                      context: ContextSet | None = None, vision: bool = True, pinned: Collection[int] = (),
+                      count: Count | None = None) -> Fitted:
+    """Put the context in and leave the oldest turns out where it is needed; with `window` None no turn is left out.
+
+    `count` asks the provider for the exact number. It is asked once; when it says that the request is too large after all,
+    the request is fitted anew with what was learned. Raises UsageError when system prompt and tools alone are too large.
+    """
+    name = model or request.model
+    fitted = await _fit(request, window, estimator, name, context, vision=vision, pinned=pinned)
+    if count is None:
+        return fitted
+    counted = await count(fitted.request)
+    estimator.learn(fitted.request, counted, name)
+    if window is None or counted + fitted.budget.reserve <= window:
+        return fitted
+    return await _fit(request, window, estimator, name, context, vision=vision, pinned=pinned)
+
+
+async def _fit(request: Request, window: int | None, estimator: TokenEstimator, name: str, context: ContextSet | None, *,
+               vision: bool, pinned: Collection[int]) -> Fitted:
+    def tokens(messages: Sequence[Message]) -> int:
+        return estimator.messages(messages, name)
+
+    budget = plan_budget(window, max_tokens=request.options.max_tokens, system=estimator.text(request.system or "", name),
+                         tools=estimator.tokens(tool_features(request.tools), name), history=tokens(request.messages))
+    question = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
+    prepared = NOTHING
+    if context is not None and context.sources:
+        prepared = await context.prepare(question, budget, model=name, vision=vision, has_tools=bool(request.tools))
+    budget = budget.with_context(prepared.tokens)
+    trimmed = trim_history(request.messages, budget.for_history, tokens, pinned=pinned)
+    notices = [*([prepared.line] if prepared.line else []), *prepared.notes, *([trimmed.notice] if trimmed.notice else [])]
+    return Fitted(replace(request, messages=prepared.attach(trimmed.messages)), replace(budget, history=tokens(trimmed.messages)),
+                  tuple(notices), trimmed.left_out)
+
+
 def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
     for item in items:
         if item.included and item.note:
@@ -277,6 +330,6 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
     return loaded
 
 
-__all__ = ["Aside", "Budget", "ContextError", "ContextSet", "Fault", "Item", "Loaded", "Mention", "NOTHING", "Prepared", "Source",
-           "budget_bar", "complete_mention", "context_line", "find_mentions", "load_context_files", "load_context_from_database",
-           "parse_context_arg", "plan_budget"]
+__all__ = ["Aside", "Budget", "ContextError", "ContextSet", "Fault", "Fitted", "Item", "Loaded", "Mention", "NOTHING", "Prepared",
+           "Source", "budget_bar", "complete_mention", "context_line", "find_mentions", "fit_request", "load_context_files",
+           "load_context_from_database", "parse_context_arg", "plan_budget"]

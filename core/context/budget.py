@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from core.errors import UsageError
 
-DEFAULT_WINDOW = 8_192       # of a model that nobody says anything of
+DEFAULT_WINDOW = 32_768      # of a model that nobody says anything of: context is kept within it, history is not cut for a guess
 MOST_RESERVE = 8_192         # tokens kept for the answer when --max-tokens does not say
 MARGIN = 0.05                # of the window: estimates are not exact
 CONTEXT_SHARE = 0.75         # the most of what is free that context takes: a conversation needs room too
+CONTEXT_LEAST = 0.3          # of what is free: a long history does not push context out, but is cut itself
 SIGNS = {"system": "s", "tools": "t", "context": "c", "history": "h", "reserve": "r", "free": "."}
 
 
@@ -37,7 +38,7 @@ class Budget:
     def for_context(self) -> int:
         """The most that context may take now. History keeps a quarter of the room, also when it is not used yet."""
         room = self.window - self.reserve - self.margin - self.system - self.tools
-        return max(0, min(room - self.history, int(room * CONTEXT_SHARE)))
+        return max(0, int(room * CONTEXT_LEAST), min(room - self.history, int(room * CONTEXT_SHARE)))
 
     @property
     def for_history(self) -> int:
@@ -59,7 +60,7 @@ def plan_budget(window: int | None, *, max_tokens: int | None = None, system: in
 
     `exact` says that the numbers are counts. Raises UsageError when not even the system prompt and the tools fit.
     """
-    whole = window or DEFAULT_WINDOW
+    whole = window or max(DEFAULT_WINDOW, 2 * (system + tools + history))
     reserve = min(max_tokens, whole // 2) if max_tokens else min(whole // 4, MOST_RESERVE)
     budget = Budget(whole, reserve, system, tools, history, margin=0 if exact else int(whole * MARGIN))
     if system + tools >= whole - reserve:

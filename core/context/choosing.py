@@ -205,6 +205,18 @@ class Chooser:
             else:
                 misses = 0
             yield number
+        if order and not choice.pieces and not choice.images:
+            self._take_beginnings(order, room, choice)
+
+    def _take_beginnings(self, order: Sequence[Item], room: int, choice: Choice) -> None:
+        """When nothing fits whole and no word of the question occurs, the beginning of the first item is better than nothing."""
+        for item in order[:MOST_MISSES]:
+            piece = self._whole(item, [])
+            taken = self._best_of(piece, [], room - choice.tokens, named=True) if piece else []
+            if taken:
+                choice.left_out.remove(item)
+                self._add_pieces(item, taken, choice)
+                return
 
     def _take_one(self, item: Item, words: list[str], left: int, choice: Choice) -> bool:
         """Take the item whole if it fits, else its best pieces; say whether anything of it was taken."""
@@ -223,10 +235,13 @@ class Chooser:
         if not taken:
             choice.left_out.append(item)
             return False
+        self._add_pieces(item, taken, choice)
+        return True
+
+    def _add_pieces(self, item: Item, taken: list[Piece], choice: Choice) -> None:
         item.included = "pieces"
         choice.pieces += taken
         choice.tokens += sum(self._cost(part) for part in taken)
-        return True
 
     def _best_of(self, piece: Piece, words: list[str], left: int, *, named: bool) -> list[Piece]:
         """The best pieces that fit; of something that the person named, its beginning when no word occurs in it."""

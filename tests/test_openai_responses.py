@@ -119,6 +119,7 @@ def test_reasoning_without_the_item_that_followed_it_stays_away() -> None:
     thought, later = reasoning("One."), reasoning("Two.", sealed="later==")
     answer = Message("assistant", (Thinking("One.", own(item=thought)), Text("Yes.", own(id="msg_1")),
                                    Thinking("Two.", own(item=later))))
+    assert request_body(Request("gpt-5-test", (Message("assistant", answer.parts[:1], finish="interrupted"),)), HERE)["input"] == []
     assert request_body(Request("gpt-5-test", (answer,)), HERE)["input"] == [
         thought, {"type": "message", "role": "assistant", "id": "msg_1", "status": "completed",
                   "content": [{"type": "output_text", "text": "Yes.", "annotations": []}]}]
@@ -131,6 +132,28 @@ def test_what_another_model_or_host_sealed_does_not_go_back(model: str, host: st
     assert request_body(Request(model, (answer,)), Endpoint("http://127.0.0.1:9", host=host))["input"] == [
         {"role": "assistant", "content": "Yes."},
         {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"}]
+
+
+def test_an_answer_goes_back_as_it_came() -> None:
+    said = message("I look.") | {"phase": "commentary"}
+    answer = reply(over(0, reasoning("Hm.")), begun(1, said), event("output_text.delta", 1, delta="I look."), over(1, said),
+                   *call_events(1, "{}", index=2), end())
+    assert request_body(Request("gpt-5-test", (answer,)), HERE)["input"] == [
+        reasoning("Hm."), said, {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "weather", "arguments": "{}"}]
+
+
+def test_parts_and_parallel_calls_are_kept_apart() -> None:
+    def more(index: int, piece: str) -> dict[str, Any]:
+        return event("function_call_arguments.delta", index, delta=piece)
+    answer = reply(begun(2, call(1, "")), begun(3, call(2, "")), more(2, '{"a"'), more(3, '{"b"'), more(2, ": 1}"), more(3, ": 2}"),
+                   event("output_text.delta", 1, delta="b"), event("reasoning_text.delta", 0, delta="a"),
+                   event("output_text.delta", 1, delta="c"), end())
+    assert [item.arguments for item in answer.tool_calls] == [{"a": 1}, {"b": 2}] and (answer.text, answer.thinking) == ("bc", "a")
+
+
+def test_whole_reasoning_is_not_shown_beside_its_summary() -> None:
+    assert reply(event("reasoning_text.delta", 0, delta="All of it."), event("reasoning_summary_text.delta", 0, delta="Short."),
+                 end()).thinking == "All of it."
 
 
 def test_open_models_give_their_reasoning_as_text() -> None:
@@ -247,11 +270,17 @@ def test_an_event_of_another_shape() -> None:
      ModelNotFound),
     (401, {"message": "Incorrect API key provided: test-key.", "type": "invalid_request_error", "code": "invalid_api_key"},
      AuthFailed),
-    (429, {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}, QuotaExhausted)])
+    (429, {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"},
+     QuotaExhausted)])
 def test_error_answers(status: int, error: dict[str, Any], expected: type[ProviderError]) -> None:
     with FakeServer(json_answer({"error": error}, status)) as server:
         _, found = ask(NAME, server.url, HELLO)
     assert isinstance(found, expected) and "test-key" not in found.message + found.hint
+
+
+def test_an_error_of_status_200() -> None:
+    with FakeServer(json_answer({"error": {"message": "it failed"}, "status": 400})) as server:
+        assert isinstance(ask(NAME, server.url, HELLO)[1], ProviderError)
 
 
 # ---- the request
@@ -298,6 +327,11 @@ def test_forms_of_an_answer(wanted: Any, expected: Any) -> None:
     ("ft:gpt-4o-mini:us::1", False), ("qwen3", True)])
 def test_sealed_reasoning_is_asked_of_models_that_reason(model: str, asked: bool) -> None:
     assert ("include" in request_body(Request(model, ()), HERE)) is asked
+
+
+def test_arguments_that_are_no_json_go_back_as_they_came() -> None:
+    refused = Message("assistant", (ToolCall("a", "now", {}, '{"x": '),))
+    assert request_body(Request("gpt-5-test", (refused,)), HERE)["input"][0]["arguments"] == '{"x": '
 
 
 def test_ids_that_are_too_long_change_alike_in_call_and_result() -> None:

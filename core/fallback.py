@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
-from core.errors import AuthFailed, BadRequest, ChatError, ContextTooLong, ProviderError, StreamBroken, Unsupported, UsageError
-from core.events import Delta, ModelChanged, Notice, Retrying, Waiting
+from core.errors import (AuthFailed, BadRequest, ChatError, ContextTooLong, ProviderError, QuotaExhausted, StreamBroken,
+                         Unsupported, UsageError)
+from core.events import Delta, ModelChanged, Notice, Retrying, Waiting, is_content
 from core.model_manager import Providers, Target, resolve_target
 from core.providers import Request
 from core.retry_handler import RetryBudget, RetryConfig, stream_chat_with_retry
@@ -22,6 +24,7 @@ Unfit = Callable[[Target, Request], Awaitable[str]]
 Describe = Callable[[Target, Request], Awaitable[str]]
 
 COOL_DOWN = 60.0      # seconds that a target rests after it failed
+QUOTA_REST = 900.0    # the same when its quota is used up
 FIRST_WAIT = 1.5      # seconds of silence before the person is told
 WAIT_STEP = 1.0       # seconds between two such tellings
 
@@ -39,7 +42,7 @@ class Chain:
 
     def __init__(self, targets: Sequence[Target], providers: Providers, config: RetryConfig, *, cool_down: float = COOL_DOWN,
                  fallback_on_auth: bool = False, unfit: Unfit | None = None, describe: Describe | None = None,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 budget: RetryBudget | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._named = tuple(targets)      # what the person asked for: the model, then its fallbacks
         self.targets = self._named        # the same with the one that answered last in front
         self._providers = providers
@@ -50,36 +53,38 @@ class Chain:
         self._describe = describe
         self._clock = clock
         self._records: dict[Target, _Record] = {}
-        self._budget = RetryBudget()
+        self._budget = budget or RetryBudget()
         self.failures: list[tuple[Target, ProviderError]] = []    # the last ones, for whoever counts them
 
     @property
     def first(self) -> Target:
         return self.targets[0]
 
-    def choose(self, target: Target) -> None:
-        """The person wants this one first, before the fallbacks that were named; what is known against it is forgotten."""
-        self._named = (target, *self._named[1:])
+    def choose(self, target: Target, fallbacks: Sequence[Target] | None = None) -> None:
+        """The person wants this one first, before its own fallbacks or those that were named; what is known against it is
+        forgotten."""
+        self._named = (target, *(self._named[1:] if fallbacks is None else fallbacks))
         self.targets = tuple(dict.fromkeys(self._named))
         self._records.pop(target, None)
 
     async def respond(self, request: Request) -> AsyncGenerator[Item, None]:
         """Yield one reply from the first candidate that gives one. Raises the last error when none does."""
-        asked: Target = self.first
+        asked, why = self.first, ""
         last_error: ProviderError | None = None
-        for target, reason in [(target, self._resting(target)) for target in self._in_order()]:
-            unfit = await self._why_unfit(target, request, last_error)
+        for target in self._in_order():
+            unfit = await self._unfit(target, request) if self._unfit else ""
             if unfit:
                 yield Notice(f"{target} is passed over: {unfit}.")
+                why = f"{target} cannot be asked: {unfit}."
                 continue
             if target != asked:
-                yield ModelChanged(str(asked), str(target), last_error.message if last_error else reason)
+                yield ModelChanged(str(asked), str(target), why or self._resting(asked))
                 asked = target
             begun = False
             try:
                 async with aclosing(self._ask(target, request)) as stream:
                     async for item in stream:
-                        begun = begun or not isinstance(item, (Retrying, Waiting, Notice))
+                        begun = begun or is_content(item)
                         yield item
                 self._answered(target)
                 return
@@ -87,8 +92,8 @@ class Chain:
                 self._failed(target, error, begun=begun)
                 if begun or not self._may_pass_on(error):
                     raise
-                last_error = error
-        raise last_error or UsageError("No model can answer this.", "Name one that can with /model or --model-fallbacks.")
+                last_error, why = error, error.message
+        raise last_error or UsageError(why or "No model can answer this.", "Name one that can with /model or --model-fallbacks.")
 
     def _in_order(self) -> list[Target]:
         """Those that may be asked now, in order, and then those that rest: better a tired model than none."""
@@ -99,24 +104,22 @@ class Chain:
         left = record.rests_until - self._clock() if record else 0
         return f"{target} failed a moment ago and rests for {left:.0f} s." if left > 0 else ""
 
-    async def _why_unfit(self, target: Target, request: Request, error: ProviderError | None) -> str:
-        """The first choice is always asked: the person chose it. Others must be able to do the job."""
-        if self._unfit is None or target == self.first and error is None:
-            return ""
-        return await self._unfit(target, request)
-
     async def _ask(self, target: Target, request: Request) -> AsyncGenerator[Item, None]:
+        async def what() -> str:
+            return await self._describe(target, request) if self._describe else ""
+        async with aclosing(announced(self._attempts(target, request), what)) as stream:
+            async for item in stream:
+                yield item
+
+    async def _attempts(self, target: Target, request: Request) -> AsyncGenerator[Delta | Notice | Retrying, None]:
         try:
-            resolved = await resolve_target(target, self._providers)
+            target = await resolve_target(target, self._providers)
             self._providers.open(target.provider)
         except UsageError as error:
             raise BadRequest(error.message, error.hint) from error
-        asked = replace(request, model=resolved.model)
-
-        async def what() -> str:
-            return await self._describe(resolved, asked) if self._describe else ""
-        attempts = stream_chat_with_retry(partial(self._providers.stream, resolved), asked, self._config, budget=self._budget)
-        async with aclosing(announced(attempts, what)) as stream:
+        attempts = stream_chat_with_retry(partial(self._providers.stream, target), replace(request, model=target.model),
+                                          self._config, budget=self._budget)
+        async with aclosing(attempts) as stream:
             async for item in stream:
                 yield item
 
@@ -125,12 +128,18 @@ class Chain:
         self.targets = tuple(dict.fromkeys((target, *self._named)))
 
     def _failed(self, target: Target, error: ProviderError, *, begun: bool) -> None:
-        """A model that broke off is asked to go on once; the second time, or when it did not begin, it rests."""
+        """A model that broke off is asked to go on once; the second time, or when it did not begin, it rests.
+
+        One that refused this request is not tired: it may take the next."""
         self.failures = [*self.failures[-9:], (target, error)]
+        cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
+        if isinstance(cause, (AuthFailed, BadRequest, ContextTooLong)):
+            return
         record = self._records.setdefault(target, _Record())
         record.breaks += 1
-        if not begun or record.breaks > 1:
-            record.rests_until = self._clock() + max(self._cool_down, error.retry_after or 0)
+        if not begun or record.breaks > 1 or not cause.retryable:
+            rest = QUOTA_REST if isinstance(cause, QuotaExhausted) else self._cool_down
+            record.rests_until = self._clock() + max(rest, error.retry_after or 0)
             record.breaks = 0
 
     def _may_pass_on(self, error: ProviderError) -> bool:
@@ -151,33 +160,67 @@ def respond_with_fallbacks(targets: Sequence[Target], providers: Providers, requ
 async def announced(stream: AsyncGenerator[Delta | Notice | Retrying, None],
                     what: Callable[[], Awaitable[str]]) -> AsyncGenerator[Item, None]:
     """The same stream, saying Waiting while nothing has come yet. Once something has, it is passed on without any overhead."""
-    started = time.monotonic()
+    since = again = time.monotonic()
     async with aclosing(stream):
         while True:
             step = asyncio.ensure_future(anext(stream, None))
-            pause = FIRST_WAIT
-            try:
-                while not (await asyncio.wait({step}, timeout=pause))[0]:
-                    pause = WAIT_STEP
-                    yield Waiting(time.monotonic() - started, await _safely(what))
-            finally:
-                if not step.done():
-                    step.cancel()
-                    await asyncio.wait({step})
+            async with aclosing(_watched(step, what, since, again)) as waits:
+                async for wait in waits:
+                    yield wait
             item = step.result()
             if item is None:
                 return
             yield item
-            if not isinstance(item, Retrying):
+            if is_content(item):
                 break
-            started = time.monotonic() + item.delay
+            if isinstance(item, Retrying):
+                since = time.monotonic()
+                again = since + item.delay
         async for item in stream:
             yield item
+
+
+async def _watched(step: asyncio.Future[Any], what: Callable[[], Awaitable[str]], since: float,
+                   again: float) -> AsyncGenerator[Waiting, None]:
+    """Say every second what is waited for, until `step` is done; `again` is when the pause before an attempt ends.
+
+    What comes is not held up by the description, which may itself have to be waited for. Closing this cancels both.
+    """
+    tasks: set[asyncio.Future[Any]] = {step}
+    pause = FIRST_WAIT
+    try:
+        while not (await asyncio.wait({step}, timeout=pause))[0]:
+            now = time.monotonic()
+            if now < again:
+                yield Waiting(now - since, f"waiting to ask again ({again - now:.0f} s left)")
+            else:
+                said = asyncio.ensure_future(_safely(what))
+                tasks.add(said)
+                await asyncio.wait({step, said}, return_when=asyncio.FIRST_COMPLETED)
+                if step.done():
+                    return
+                tasks.discard(said)
+                yield Waiting(time.monotonic() - again, said.result())
+            pause = WAIT_STEP
+    finally:
+        await _end(tasks)
+
+
+async def _end(tasks: set[asyncio.Future[Any]]) -> None:
+    """Cancel what still runs, and wait until it has ended."""
+    left = {task for task in tasks if not task.done()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
+    for task in left:
+        if not task.cancelled():
+            task.exception()   # looked at, so that nobody complains that it was not
 
 
 async def _safely(what: Callable[[], Awaitable[str]]) -> str:
     """A description is a courtesy: when it cannot be had, there is none."""
     try:
         return await asyncio.wait_for(what(), WAIT_STEP)
-    except (ChatError, TimeoutError):
+    except (ChatError, TimeoutError, OSError):
         return ""

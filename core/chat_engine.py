@@ -255,25 +255,23 @@ def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *
     if settings.flags & NOT_EVERYWHERE:
         from core.parameters import check_flags
         check_flags(settings, target.provider, providers.host(target.provider).dialect)
-    toolbox = open_toolbox(settings, session, opened)
-    return Chat(settings, session, providers, target, open_session=opened.open_session, toolbox=toolbox)
+    toolbox = open_toolbox(settings, session, opened) if wants_tools(settings) else None
+    return Chat(settings, session, providers, target, open_session=opened.open_session, toolbox=toolbox,
+                make_toolbox=lambda: open_toolbox(settings, session, opened))
 
 
-def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox | None:
-    """The tools that this run offers to the model, or None."""
-    names = list(settings.tools) + (["web_search"] if settings.experimental_websearch else [])
-    if not names and not settings.experimental:
-        return None
-    from core.config import config_directory
-    from core.tool_executor import ToolContext, Toolbox, get_tools
-    tools = {made.name: made for made in (get_tools(None) if settings.experimental else ())}
-    tools |= {made.name: made for made in get_tools(names)}
-    own = (data_directory(settings.environment), config_directory(settings.environment))
-    context = ToolContext(roots=(os.getcwd(),), protected=own, store=opened.store, session=session.id)
-    allow = {"read", *(["web_search"] if settings.experimental or settings.experimental_websearch else [])}
-    toolbox = Toolbox(tools.values(), context, allow=allow)
-    toolbox.note_messages(session.messages)
-    return toolbox
+def wants_tools(settings: Settings) -> bool:
+    """Whether anything asks for tools: without, nothing of them is loaded."""
+    servers = settings.mcp and (settings.mcp_servers or settings.mcp_config)
+    return bool(settings.experimental or settings.experimental_websearch or settings.tools or settings.tools_file or servers)
+
+
+def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox:
+    """The tools that this run offers to the model."""
+    from core.approval import SavedGrants
+    from core.tool_setup import make_toolbox
+    grants = SavedGrants(os.path.join(data_directory(settings.environment), "grants.json")) if settings.save else None
+    return make_toolbox(settings, opened.store, session.id, place=store_place(settings), grants=grants)
 
 
 def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) -> int:
@@ -285,21 +283,25 @@ def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) 
         return answer_as_json(chat, message, interrupts, sys.stdout)
     if not sys.stdout.isatty():
         return answer_as_text(chat, message, interrupts, sys.stdout, sys.stderr)
-    return answer_in_terminal(chat, message, interrupts, open_screen(settings), sys.stderr)
+    return answer_in_terminal(chat, message, interrupts, open_screen(settings, chat), sys.stderr)
 
 
 def converse(settings: Settings, chat: Chat, interrupts: Interrupts, opened: OpenedStore) -> int:
     """The chat in the terminal."""
     from core.terminal import greet, open_reader, run_chat
-    screen = open_screen(settings)
+    screen = open_screen(settings, chat)
     greet(chat, screen, opened.news)
     run_chat(chat, screen, interrupts, open_reader(settings, screen))
     return 0
 
 
-def open_screen(settings: Settings) -> Screen:
+def open_screen(settings: Settings, chat: Chat) -> Screen:
+    """The terminal, to write to and, where somebody can type, to ask in."""
     from core.terminal import Screen
-    return Screen(sys.stdout, settings)
+    screen = Screen(sys.stdout, settings)
+    if sys.stdin is not None and sys.stdin.isatty():
+        chat.approve = screen.approve
+    return screen
 
 
 # ---- the process

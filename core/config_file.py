@@ -51,7 +51,8 @@ def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values,
         if key == "api_key" or key.endswith("_api_key"):
             legacy[key] = value
             continue
-        name = {"aliases": "alias", "system_prompt": "system", "provider_options": "option"}.get(key, key.replace("-", "_"))
+        name = {"aliases": "alias", "system_prompt": "system", "provider_options": "option", "mcpServers": "mcp_servers"}.get(
+            key, key.replace("-", "_"))
         row = BY_NAME.get(name)
         if row is None or not row.in_file:
             raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.", _did_you_mean(key, _setting_names()))

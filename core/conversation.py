@@ -17,11 +17,11 @@ from core.providers import Options, Request
 from core.session_manager import Session
 from core.stats import TurnNumbers, measured
 from core.transcript import Transcript
-from core.turn import run_chat_turn
+from core.turn import Respond, run_chat_turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.tool_executor import Toolbox
+    from core.tool_executor import Approve, Toolbox
     from core.usage_report import TurnMeter
 
 RESUMES = 3   # how often a reply that breaks off is asked to go on, within one turn
@@ -34,7 +34,8 @@ class Chat:
     """Mutable on purpose: this is what /model, /system and /new change between turns."""
 
     def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
-                 open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None, ask: Ask | None = None) -> None:
+                 open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None, ask: Ask | None = None,
+                 make_toolbox: Callable[[], Toolbox] | None = None) -> None:
         self.settings = settings
         self.session = session
         self.providers = providers
@@ -43,6 +44,8 @@ class Chat:
         self.options: Options = options_from_args(settings)
         self.open_session = open_session   # by ID; None for a new one
         self.toolbox = toolbox
+        self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
+        self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
         self.ask = ask
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None
@@ -84,14 +87,10 @@ class Chat:
 
     async def answer(self, continued: Message | None = None) -> AsyncGenerator[Event, None]:
         """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
-        if self.toolbox:
-            self.toolbox.begin_turn()
         for notice in await self._learn():
             yield notice
         meter = self._meter()
-        run_tool = self.toolbox.execute_tool_call if self.toolbox else None
-        turn = run_chat_turn(self.chain.respond, self.request(), run_tool, model=str(self.target),
-                             rounds=self.settings.tool_rounds, resumes=RESUMES if self.settings.resume else 0, continued=continued)
+        turn = self._run_turn(continued)
         numbers = TurnNumbers(self.target, self.chain, self.providers)
         recorded = measured(self.session.record(turn), numbers, self.session)
         async with aclosing(recorded) as events:
@@ -104,6 +103,16 @@ class Chat:
                         yield notice
         if meter is not None and meter.line():
             yield Notice(meter.line())
+
+    def _run_turn(self, continued: Message | None) -> AsyncGenerator[Event, None]:
+        rounds, resumes = self.settings.tool_rounds, RESUMES if self.settings.resume else 0
+        if not self.toolbox:
+            return run_chat_turn(self.chain.respond, self.request(), None, model=str(self.target), rounds=rounds, resumes=resumes,
+                                 continued=continued)
+        self.toolbox.approve = self.approve
+        self.toolbox.context = replace(self.toolbox.context, session=self.session.id)
+        return chat_with_tools(self.chain.respond, self.request(), self.toolbox, model=str(self.target), rounds=rounds,
+                               resumes=resumes, continued=continued)
 
     def _meter(self) -> TurnMeter | None:
         """What counts tokens and prices, if the person wants to see them: it reads a table of prices."""
@@ -136,4 +145,20 @@ class Chat:
         self.options = replace(self.options, **changes)  # type: ignore[arg-type]  # checked by the dataclass's own fields
 
     async def close(self) -> None:
+        if self.toolbox:
+            await self.toolbox.close()
         await self.providers.close()
+
+
+async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str, rounds: int = 16, resumes: int = 0,
+                          continued: Message | None = None) -> AsyncGenerator[Event, None]:
+    """A turn in which the model may call what is in the toolbox; the rest is as in run_chat_turn."""
+    toolbox.begin_turn()
+    toolbox.note_messages(request.messages)
+    for text in await toolbox.prepare():
+        yield Notice(text)
+    request = replace(request, tools=toolbox.specs)
+    async with aclosing(run_chat_turn(respond, request, toolbox.execute_tool_call, model=model, rounds=rounds, resumes=resumes,
+                                      continued=continued)) as events:
+        async for event in events:
+            yield event

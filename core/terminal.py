@@ -24,7 +24,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.commands import Outcome, Table
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
+    from core.tool_executor import ApprovalRequest, Decision
 
+MOST_SHOWN = 500   # characters of a call's arguments in one line; a question about it and /last show all
+CLEAR_LINE = "\x1b[K"
 FINISH_NOTES = {
     "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask it to go on.",
     "content_filter": "The provider's filter stopped the answer.",
@@ -43,6 +46,12 @@ class Screen:
         self.color = wanted == "always" or wanted == "auto" and not environment.get("NO_COLOR") and not self.dumb
         self.markdown = settings.markdown and not self.dumb
         self.show_thinking = settings.show_thinking
+        self.question = ""   # stands at the end of the screen and waits for its answer
+
+    async def approve(self, request: ApprovalRequest) -> Decision:
+        """Ask whether a tool may run."""
+        from core.approval import TerminalApproval
+        return await TerminalApproval(self)(request)
 
     def write(self, text: str) -> None:
         """Text that is safe already: our own, or from a stream of core.rendering."""
@@ -58,7 +67,8 @@ class Screen:
     def line(self, text: str, style: str = "") -> None:
         """A line of ours that may quote foreign text."""
         safe = safe_text(text)
-        self.write(f"\x1b[{style}m{safe}\x1b[0m\n" if style and self.color else f"{safe}\n")
+        line = f"\x1b[{style}m{safe}\x1b[0m\n" if style and self.color else f"{safe}\n"
+        self.write(f"\r{'' if self.dumb else CLEAR_LINE}{line}{self.question}" if self.question else line)
 
     def note(self, text: str) -> None:
         self.line(text, "2")
@@ -182,7 +192,7 @@ def describe_event(event: Event) -> list[str]:
         case ToolRequested(call):
             import json
             arguments = json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None else call.invalid
-            return [f"\u2192 {safe_line(call.name)} {safe_line(arguments)}"]
+            return [f"\u2192 {safe_line(call.name, 100)} {safe_line(arguments, MOST_SHOWN)}"]
         case ToolFinished(result, seconds):
             size = f"{len(result.content):,} characters"
             what = f"failed: {safe_line(result.content, 200)}" if result.is_error else size
@@ -225,7 +235,7 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Fetch, Table
+    from core.commands import Again, Fetch, Say, Table
     match outcome:
         case str(text):
             screen.line(text)
@@ -233,6 +243,8 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             show_table(screen, outcome)
         case Fetch(target):
             fetch_model(chat, screen, interrupts, target)
+        case Say(text):
+            take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
         case Again(go_on):
             take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
 

@@ -272,7 +272,7 @@ class Toolbox:
         news = await self.servers.start()
         for made in self.servers.tools:
             if made.name not in self.off:
-                self.tools.setdefault(made.name, made)
+                self.tools[made.name] = made
         return news
 
     def switch(self, made: Tool, *, on: bool) -> None:
@@ -294,9 +294,10 @@ class Toolbox:
         self._asking = None   # a lock belongs to one event loop, and a turn to one loop
 
     def note_messages(self, messages: Iterable[Message]) -> None:
-        """Take over a stored conversation: results of private tools in it count."""
+        """Take over a stored conversation: results of private tools in it count, and so do those of tools that are not known."""
         names = {result.name for message in messages for result in message.tool_results}
-        self.private = self.private or any(name not in self.tools or self.tools[name].private for name in names)
+        known = _TOOLS | self.tools
+        self.private = self.private or any(name not in known or known[name].private for name in names)
 
     async def execute_tool_call(self, call: ToolCall) -> ToolResult:
         """Run one call. Never raises, except when it is cancelled: what goes wrong is the result, marked as an error."""
@@ -338,7 +339,7 @@ class Toolbox:
 
     async def _get_approval(self, made: Tool, arguments: Mapping[str, Any]) -> frozenset[str] | None:
         """Return when the call may run, with the hosts it is bound to (None: any); raise ToolError when it may not."""
-        if self._is_free(made):
+        if self.is_free(made):
             return None
         hosts = [host.lower() for host in made.hosts(arguments, self.context)] if made.hosts else []
         for host in hosts or [""]:
@@ -352,7 +353,8 @@ class Toolbox:
                     await self._ask(made, arguments, host)
         return frozenset(hosts)
 
-    def _is_free(self, made: Tool) -> bool:
+    def is_free(self, made: Tool) -> bool:
+        """Whether it runs without asking, as things stand."""
         asks_for_host = made.kind == "network" and self.private
         return not asks_for_host and (made.kind in self.allow or made.name in self.allow)
 

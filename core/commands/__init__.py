@@ -34,6 +34,13 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
+class Say:
+    """This is to be said to the model, as if the person had typed it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The chat is over."""
 
@@ -46,7 +53,7 @@ class Fetch:
 
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | Again | Fetch | Leave | None
+Outcome = str | Table | Again | Say | Fetch | Leave | None
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 
@@ -97,6 +104,11 @@ async def run_command(chat: Chat, line: str) -> Outcome:
     """Run `/name argument`. Raises UsageError for an unknown name."""
     word, _, argument = line.removeprefix("/").partition(" ")
     found = find_command(word.lower())
+    if found is None and "__" in word:
+        from core.commands.tools import run_prompt
+        outcome = await run_prompt(chat, word, argument.strip())
+        if outcome is not None:
+            return outcome
     if found is None:
         close = get_close_matches(word, all_commands(), n=1)
         raise UsageError(f"There is no command /{word}.", f"Did you mean /{close[0]}?" if close else "/help lists them.")

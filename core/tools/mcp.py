@@ -10,22 +10,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from core.errors import ConfigError, ToolError
 from core.safe_text import safe_line
-from core.tool_executor import Tool, ToolContext, canonical, fingerprint
+from core.tool_executor import MAX_RESULT, Tool, ToolContext, canonical, fingerprint, run_in_thread, shorten
 
 MOST_TOOLS = 200              # of one server
 LARGEST_DEFINITION = 50_000   # characters of one tool's description and schema
 CONNECT_SECONDS = 20.0
 CALL_SECONDS = 120.0
+ASK_SECONDS = 15.0            # for a list, a prompt or a resource
 CLOSE_SECONDS = 5.0
+FIRST_SECONDS = 5.0           # that the first turn waits for servers; slower ones join later
+LARGEST_ANSWER = 64 << 20     # bytes of one HTTP response
+KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mcp_keeper.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,10 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
 
+    @property
+    def ready(self) -> bool:
+        return self._client is not None
+
     async def start(self, seconds: float = CONNECT_SECONDS) -> None:
         """Connect and learn the tools. Never raises for what the server does."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -123,7 +134,7 @@ class Connection:
         host = urlsplit(self.server.url).hostname or ""
         hosts: Callable[[Mapping[str, Any], ToolContext], list[str]] | None = (lambda arguments, context: [host]) if host else None
         return Tool(tool_name(self.server.name, told.name), told.description or told.name, schema, call, kind="write",
-                    timeout=CALL_SECONDS, private=True, hosts=hosts, source=self.server.source)
+                    timeout=CALL_SECONDS, private=True, hosts=hosts, source=self.server.source, in_loop=True)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Run one tool. Raises ToolError."""
@@ -137,30 +148,30 @@ class Connection:
     async def prompts(self) -> list[tuple[str, str, tuple[str, ...]]]:
         """Name, description and argument names of each prompt; empty where the server has none."""
         try:
-            async with self._answering() as client:
-                page = await client.list_prompts()
+            page = await self._ask("list_prompts")
+            return [(told.name, told.description or "", tuple(one.name for one in told.arguments or ())) for told in page.prompts]
         except ToolError:
             return []
-        return [(told.name, told.description or "", tuple(one.name for one in told.arguments or ())) for told in page.prompts]
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> str:
-        async with self._answering() as client:
-            result = await client.get_prompt(name, dict(arguments))
-        return "\n\n".join(_block_text(message.content) for message in result.messages)
+        result = await self._ask("get_prompt", name, dict(arguments))
+        return shorten("\n\n".join(_block_text(message.content) for message in result.messages), MAX_RESULT)
 
     async def resources(self) -> list[tuple[str, str]]:
         """Address and name of each resource; empty where the server has none."""
         try:
-            async with self._answering() as client:
-                page = await client.list_resources()
+            page = await self._ask("list_resources")
+            return [(str(told.uri), told.name) for told in page.resources]
         except ToolError:
             return []
-        return [(str(told.uri), told.name) for told in page.resources]
 
     async def resource(self, uri: str) -> str:
+        result = await self._ask("read_resource", uri)
+        return shorten("\n".join(getattr(part, "text", None) or "(binary)" for part in result.contents), MAX_RESULT)
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
         async with self._answering() as client:
-            result = await client.read_resource(uri)
-        return "\n".join(getattr(part, "text", None) or "(binary)" for part in result.contents)
+            return await asyncio.wait_for(getattr(client, method)(*arguments), ASK_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _answering(self) -> Any:
@@ -187,11 +198,71 @@ class Connection:
             await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
 
 
+class ServerGroup:
+    """The MCP servers of a chat: started side by side when the first turn offers tools, or when a command asks for them."""
+
+    def __init__(self, servers: Iterable[Server]) -> None:
+        self.servers = tuple(servers)
+        self.connections: list[Connection] = []
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._told: set[str] = set()
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        return [made for connection in self.connections for made in connection.tools]
+
+    async def start(self) -> list[str]:
+        """Start them and wait a little. Returns what the person should know of those that cannot be used, once each."""
+        first = not self.connections
+        if first:
+            try:
+                await run_in_thread(_load, {"name": "mcp.client"})   # it takes a second: Ctrl-C shall not have to wait for it
+            except ConfigError as problem:
+                return self._tell_once("", f"{problem.message} {problem.hint}")
+            self.connections = [Connection(server) for server in self.servers]
+            self._starting = {entry.server.name: asyncio.create_task(entry.start()) for entry in self.connections}
+        waiting = [task for task in self._starting.values() if not task.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=FIRST_SECONDS if first else 0)
+        return [line for entry in self.connections for line in self._news(entry)]
+
+    async def restart(self, name: str) -> Connection:
+        """End one server and start it again. Raises ConfigError for an unknown name."""
+        await self.start()
+        for place, old in enumerate(self.connections):
+            if old.server.name == name:
+                await old.close()
+                self.connections[place] = Connection(old.server)
+                self._told = {told for told in self._told if not told.startswith(f"{name}:")}
+                await self.connections[place].start()
+                return self.connections[place]
+        raise ConfigError(f"There is no MCP server {name!r}.", f"There are: {', '.join(one.name for one in self.servers)}.")
+
+    def _news(self, entry: Connection) -> list[str]:
+        name = entry.server.name
+        if entry.problem:
+            return self._tell_once(name, f"The MCP server {name} cannot be used: {entry.problem}.")
+        task = self._starting.get(name)
+        if task is not None and not task.done():
+            return self._tell_once(name, f"The MCP server {name} is not ready yet; its tools come when it is.")
+        return []
+
+    def _tell_once(self, name: str, text: str) -> list[str]:
+        known = f"{name}:{text}" in self._told
+        self._told.add(f"{name}:{text}")
+        return [] if known else [text]
+
+    async def close(self) -> None:
+        for task in self._starting.values():
+            task.cancel()
+        await close_all(self.connections)
+
+
 async def connect(servers: Iterable[Server]) -> list[Connection]:
     """Start all servers side by side. One that fails is in the list with its `problem`."""
     connections = [Connection(server) for server in servers]
     if connections:
-        _load("mcp")
+        _load("mcp.client")
         await asyncio.gather(*(connection.start() for connection in connections))
     return connections
 
@@ -202,28 +273,62 @@ async def close_all(connections: Iterable[Connection]) -> None:
 
 @contextlib.asynccontextmanager
 async def _open_client(server: Server) -> Any:
-    client = _load("mcp").Client
+    client = _load("mcp.client").Client
     if server.command:
-        stdio = _load("mcp.client.stdio")
-        parameters = stdio.StdioServerParameters(command=server.command, args=list(server.args), cwd=server.cwd,
-                                                 env=dict(server.env) or None)
         with open(os.devnull, "w", encoding="utf-8") as nowhere:   # a server's log does not belong on the chat's screen
-            async with client(stdio.stdio_client(parameters, errlog=nowhere)) as opened:
+            async with client(_load("mcp.client.stdio").stdio_client(_program(server), errlog=nowhere)) as opened:
                 yield opened
         return
     import httpx2
     http = _load("mcp.client.streamable_http")
     timeout = httpx2.Timeout(30.0, read=CALL_SECONDS)
-    async with httpx2.AsyncClient(headers=dict(server.headers), timeout=timeout, follow_redirects=False) as transport:
+    hooks = {"response": [_limit]}
+    async with httpx2.AsyncClient(headers=dict(server.headers), timeout=timeout, follow_redirects=False,
+                                  event_hooks=hooks) as transport:
         async with client(http.streamable_http_client(server.url, http_client=transport)) as opened:
             yield opened
 
 
+def _program(server: Server) -> Any:
+    """What to start: the keeper, which starts the server. On Windows the library sees to it that nothing is left."""
+    variables = dict(server.env)
+    command = [os.path.expanduser(server.command), *server.args]
+    if shutil.which(command[0], path=variables.get("PATH")) is None:
+        raise ConfigError(f"there is no program {server.command!r}")
+    if sys.platform != "win32":
+        command = [sys.executable, "-I", "-S", KEEPER, *command]
+    return _load("mcp.client.stdio").StdioServerParameters(command=command[0], args=command[1:], cwd=server.cwd,
+                                                           env=variables or None)
+
+
+async def _limit(response: Any) -> None:
+    """An answer without end must not fill the memory."""
+    import httpx2
+    whole = response.stream
+
+    class Limited(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            async for data in whole:
+                size += len(data)
+                if size > LARGEST_ANSWER:
+                    raise ToolError(f"its answer is longer than {LARGEST_ANSWER >> 20} MB")
+                yield data
+
+        async def aclose(self) -> None:
+            await whole.aclose()
+    response.stream = Limited()
+
+
 def _load(name: str) -> Any:
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as problem:
         raise ConfigError("MCP servers need the package mcp.", "pip install 'mcp>=2.3,<3'") from problem
+    for logger in ("mcp", "client"):   # without a handler, Python would print what servers do wrong on the chat's screen
+        if not logging.getLogger(logger).handlers:
+            logging.getLogger(logger).addHandler(logging.NullHandler())
+    return module
 
 
 def tool_name(server: str, tool: str) -> str:

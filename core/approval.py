@@ -1,0 +1,141 @@
+"""Asking the person in a terminal whether a tool may run, and remembering what they allowed for always."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator, MutableMapping
+from typing import TextIO
+
+from core.safe_text import safe_line
+from core.tool_executor import ApprovalRequest, Decision
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.terminal import Screen
+
+QUESTION = "Run it? [y]es once, [s]ession, [a]lways, [N]o: "
+ANSWERS: dict[str, Decision] = {"y": "once", "yes": "once", "once": "once", "s": "session", "session": "session",
+                                "a": "always", "always": "always"}
+LONGEST_ANSWER = 4096
+
+
+class TerminalApproval:
+    """Shows the whole call and reads one line. Anything but a clear yes is a no; Ctrl-C is a no that also ends the turn."""
+
+    def __init__(self, screen: Screen, source: TextIO | None = None) -> None:
+        self._screen = screen
+        self._source = source or sys.stdin
+
+    async def __call__(self, request: ApprovalRequest) -> Decision:
+        for line in question_lines(request, self._screen.height()):
+            self._screen.line(line)
+        self._screen.question = QUESTION
+        try:
+            self._screen.write(QUESTION)
+            answer = await read_line(self._source)
+        except BaseException:
+            self._screen.write("\n")
+            raise
+        finally:
+            self._screen.question = ""
+        if not answer.endswith("\n"):
+            self._screen.write("\n")
+        return ANSWERS.get(answer.strip().lower(), "no")
+
+
+def question_lines(request: ApprovalRequest, height: int) -> list[str]:
+    """All that the person needs to know. `request.text` is made safe and never shortened."""
+    tool = request.tool
+    told = [f"The model wants to run {safe_line(tool.name)} ({tool.kind}; {safe_line(tool.source)}):", request.text]
+    if request.host:
+        told.append(f"It talks to {safe_line(request.host)}.")
+    if request.reason:
+        told.append(f"You are asked because {request.reason}.")
+    if sum(1 + len(line) // 80 for line in request.text.split("\n")) > height - 4:
+        told.append(f"(This is long, {len(request.text):,} characters: scroll up to see it from its start.)")
+    return told
+
+
+async def read_line(source: TextIO) -> str:
+    """One line from a terminal while the event loop runs on, so that Ctrl-C works. Empty at its end.
+
+    What was typed before the question was shown is no answer to it, and is dropped.
+    """
+    if sys.platform == "win32":
+        return await _read_key()
+    import termios
+    descriptor = source.fileno()
+    termios.tcflush(descriptor, termios.TCIFLUSH)
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+    try:
+        return os.read(descriptor, LONGEST_ANSWER).decode("utf-8", "replace")
+    except OSError:   # the terminal is gone
+        return ""
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+async def _read_key() -> str:
+    """Windows: its event loop cannot wait for the console, so look for a key now and then."""
+    import msvcrt
+    keys: object = msvcrt
+    while not keys.kbhit():  # type: ignore[attr-defined]  # only there on Windows
+        await asyncio.sleep(0.05)
+    return str(keys.getwch())  # type: ignore[attr-defined]  # likewise
+
+
+class SavedGrants(MutableMapping[str, str]):
+    """What was allowed for always, in a file of its owner's alone. A file that cannot be read or written allows nothing more."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._unsaved: dict[str, str] = {}
+
+    def _load(self) -> dict[str, str]:
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError, RecursionError):
+            return dict(self._unsaved)
+        return {key: str(value) for key, value in found.items()} | self._unsaved if isinstance(found, dict) else dict(self._unsaved)
+
+    def _save(self, grants: dict[str, str]) -> None:
+        try:
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            beside = f"{self._path}.{os.getpid()}"
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(grants, file, indent=1)
+            os.replace(beside, self._path)
+        except OSError:
+            self._unsaved = grants   # then it holds as long as the program runs
+
+    def __getitem__(self, key: str) -> str:
+        return self._load()[key]
+
+    def __setitem__(self, key: str, value: str) -> None:
+        self._save(self._load() | {key: value})
+
+    def __delitem__(self, key: str) -> None:
+        left = self._load()
+        del left[key]
+        self._unsaved.pop(key, None)
+        self._save(left)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load())
+
+    def __len__(self) -> int:
+        return len(self._load())

@@ -1,0 +1,168 @@
+"""Commands about tools: see and switch them, the last result in full, MCP servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.commands import Outcome, Say, Table, command
+from core.conversation import Chat
+from core.errors import UsageError
+from core.tool_executor import Tool, Toolbox, all_tools, get_tools, load_entry_points
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.tools.mcp import Connection, ServerGroup
+
+
+def _toolbox(chat: Chat) -> Toolbox:
+    """The chat's tools. A chat that was started without gets a box now, with nothing switched on."""
+    if chat.toolbox is None:
+        chat.toolbox = chat.make_toolbox() if chat.make_toolbox else Toolbox(())
+    return chat.toolbox
+
+
+def _known(box: Toolbox) -> dict[str, Tool]:
+    """All tools that there are, those of connected servers included."""
+    load_entry_points()
+    served = box.servers.tools if box.servers else ()
+    return {made.name: made for made in (*all_tools(), *served, *box.tools.values())}
+
+
+async def _switches(chat: Chat) -> Sequence[str]:
+    names = sorted(_known(_toolbox(chat)))
+    return ["all", "none", "forget", *(f"{word} {name}" for word in ("on", "off") for name in names)]
+
+
+@command(usage="[on NAME | off NAME | all | none | forget]", complete=_switches)
+async def tools(chat: Chat, argument: str) -> Outcome:
+    """List the tools, switch one on or off, offer all or none of them, or forget what was allowed for always."""
+    box = _toolbox(chat)
+    word, _, name = argument.partition(" ")
+    match word:
+        case "":
+            return _list_tools(box)
+        case "all" | "none":
+            return _switch(box, list(_known(box)), on=word == "all")
+        case "on" | "off" if name.strip():
+            return _switch(box, name.replace(",", " ").split(), on=word == "on")
+        case "forget":
+            count = len(box.grants)
+            box.grants.clear()
+            return f"Forgotten: {count} permissions. Everything is asked again."
+    raise UsageError(f"/tools cannot {argument!r}.", "/tools on NAME, /tools off NAME, /tools all, /tools none, /tools forget")
+
+
+def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
+    known = _known(box)
+    missing = [name for name in names if name not in known]
+    if missing:
+        get_tools(missing)   # tells what there is
+    for name in names:
+        box.switch(known[name], on=on)
+    if not box.tools:
+        return "The model is offered no tools."
+    return f"The model may call: {', '.join(sorted(box.tools))}."
+
+
+def _list_tools(box: Toolbox) -> Table:
+    rows = [(made.name, "on" if made.name in box.tools else "off", made.kind, "no" if box.is_free(made) else "yes", made.source,
+             made.description.split("\n")[0]) for made in sorted(_known(box).values(), key=lambda made: made.name)]
+    private = " Private data is in this conversation: network tools ask for each host." if box.private else ""
+    allowed = f" Allowed for always: {', '.join(sorted(set(box.grants.values())))}." if box.grants else ""
+    note = f"/tools on NAME or off NAME.{private}{allowed}"
+    return Table(("tool", "is", "kind", "asks", "from", "what it does"), tuple(rows), note)
+
+
+@command(usage="[N]")
+async def last(chat: Chat, argument: str) -> Outcome:
+    """Show the whole result of the last tool call, or of the Nth from the end."""
+    if argument and not argument.isdigit():
+        raise UsageError("/last takes a number: 1 is the last call, 2 the one before.")
+    results = [result for message in chat.session.messages for result in message.tool_results]
+    number = max(1, int(argument or 1))
+    if number > len(results):
+        raise UsageError("There is no such tool result in this conversation." if results else "No tool was called yet.")
+    result = results[-number]
+    calls = [call for message in chat.session.messages for call in message.tool_calls if call.id == result.id]
+    from core.tool_executor import call_text
+    head = call_text(calls[-1].name, calls[-1].arguments) if calls else result.name
+    return f"{head}\n{'failed: ' if result.is_error else ''}{result.content}"
+
+
+# ---- MCP
+
+def _servers(chat: Chat) -> ServerGroup:
+    from core.tools.mcp import ServerGroup
+    servers = _toolbox(chat).servers
+    if not isinstance(servers, ServerGroup):
+        raise UsageError("No MCP servers are set up.", "Put mcpServers into the configuration file, or start with --mcp-server.")
+    return servers
+
+
+@command(usage="[restart NAME | read ADDRESS]")
+async def mcp(chat: Chat, argument: str) -> Outcome:
+    """List the MCP servers with their tools, prompts and resources, restart one, or give a resource to the model."""
+    servers = _servers(chat)
+    word, _, rest = argument.partition(" ")
+    news = await _toolbox(chat).prepare()
+    match word:
+        case "":
+            rows = [row for entry in servers.connections for row in await _rows(entry)]
+            return Table(("server", "has", "what"), tuple(rows), " ".join(news) or
+                         "/SERVER__PROMPT starts a prompt, /mcp read ADDRESS gives a resource to the model.")
+        case "restart" if rest:
+            entry = await servers.restart(rest.strip())
+            await _toolbox(chat).prepare()
+            return entry.problem and f"{rest} cannot be used: {entry.problem}." or f"{rest} runs, with {len(entry.tools)} tools."
+        case "read" if rest:
+            return await _read(chat, servers, rest.strip())
+    raise UsageError(f"/mcp cannot {argument!r}.", "/mcp, /mcp restart NAME, /mcp read ADDRESS")
+
+
+async def _rows(entry: Connection) -> list[tuple[str, str, str]]:
+    name = entry.server.name
+    if entry.problem or not entry.ready:
+        return [(name, "problem", entry.problem or "it is not ready yet")]
+    prompts = [(name, "prompt", f"/{name}__{prompt} {' '.join(f'{one}=...' for one in needs)}  {told}")
+               for prompt, told, needs in await entry.prompts()]
+    resources = [(name, "resource", f"{uri}  {title}") for uri, title in await entry.resources()]
+    return [(name, "tools", ", ".join(made.name for made in entry.tools) or "none"), *prompts, *resources]
+
+
+async def _read(chat: Chat, servers: ServerGroup, address: str) -> Outcome:
+    """Put a resource into the conversation as reference material, before the person's next words."""
+    from core.context.form import OPENING, whole_piece, write_piece
+    for entry in servers.connections:
+        if address in [uri for uri, _ in await entry.resources()]:
+            text = await entry.resource(address)
+            _toolbox(chat).private = True
+            return Say(f"{OPENING}\n\n{write_piece(whole_piece(address, 'resource', text))}\n\nSay in one sentence what this is.")
+    raise UsageError(f"No MCP server offers {address}.", "/mcp lists what there is.")
+
+
+async def run_prompt(chat: Chat, word: str, argument: str) -> Outcome:
+    """A prompt of an MCP server as a slash command: /server__prompt key=value ..., or the words of its only argument."""
+    if "__" not in word or chat.toolbox is None or chat.toolbox.servers is None:
+        return None
+    await chat.toolbox.prepare()
+    for entry in _servers(chat).connections:
+        for name, _, needs in await entry.prompts():
+            if f"{entry.server.name}__{name}".lower() == word.lower():
+                return Say(await entry.prompt(name, _prompt_arguments(needs, argument)))
+    return None
+
+
+def _prompt_arguments(needs: Sequence[str], argument: str) -> dict[str, str]:
+    import shlex
+    if len(needs) == 1 and not argument.startswith(f"{needs[0]}="):
+        return {needs[0]: argument} if argument else {}
+    try:
+        words = shlex.split(argument)
+    except ValueError as problem:
+        raise UsageError(f"The arguments cannot be read: {problem}.", "Write key=value or key='several words'.") from problem
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    unknown = [name for name in given if name not in needs]
+    if unknown or len(given) < len(words):
+        takes = " ".join(f"{name}=..." for name in needs) or "none"
+        raise UsageError("These are no arguments of the prompt.", f"It takes: {takes}.")
+    return given

@@ -1,0 +1,83 @@
+"""Stands between the chat and one MCP server's program: passes its output on within limits, and ends it with the chat.
+
+A script, started by core/tools/mcp.py as `python -I -S mcp_keeper.py PROGRAM ARGUMENTS` in a session of its own; it imports
+nothing of this program. However the chat ends, kill -9 included, the server and all that it started are ended within a
+second. A line without end, which would fill the chat's memory, ends the server too.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+LONGEST_LINE = 32 << 20   # bytes
+LOOK = 0.5                # seconds between looks at whether the chat still lives
+GRACE = 2.0               # seconds that a server gets to end after it closed its output
+
+
+def main(command: list[str]) -> None:
+    chat = os.getppid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)   # the server gets these too; we stay to see that it ends
+    source, sink = os.pipe()
+    server = os.fork()
+    if server == 0:
+        _become(command, sink)
+    os.close(sink)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    try:
+        _pass_on(source, chat, server)
+        _wait(server, chat)
+    except OSError:
+        pass   # the chat does not read any more
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+
+
+def _become(command: list[str], sink: int) -> None:
+    """In the new process: turn into the server."""
+    os.dup2(sink, 1)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
+    finally:
+        os._exit(127)
+
+
+def _pass_on(source: int, chat: int, server: int) -> None:
+    """Copy the server's output until it, the server or the chat ends."""
+    length = 0
+    while os.getppid() == chat:
+        readable, _, _ = select.select([source], [], [], LOOK)
+        if not readable:
+            if _has_ended(server):
+                return
+            continue
+        data = os.read(source, 65_536)
+        cut = data.rfind(b"\n")
+        length = length + len(data) if cut < 0 else len(data) - cut - 1
+        if not data or length > LONGEST_LINE:
+            return
+        while data:
+            data = data[os.write(1, data):]
+
+
+def _wait(server: int, chat: int) -> None:
+    end = time.monotonic() + GRACE
+    while time.monotonic() < end and os.getppid() == chat and not _has_ended(server):
+        time.sleep(0.02)
+
+
+def _has_ended(server: int) -> bool:
+    try:
+        return os.waitpid(server, os.WNOHANG)[0] == server
+    except ChildProcessError:
+        return True
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.interrupts import Interrupted, Interrupts, Terminated
-from tests.fake_server import FakeOllama, Received, fake_word, fake_words
+from tests.fake_server import MODELS, FakeOllama, Received, fake_word, fake_words
 from tests.terminal import CTRL_C, CTRL_D, Terminal
 
 Environment = dict[str, str]
@@ -20,7 +20,7 @@ Environment = dict[str, str]
 
 @pytest.fixture
 def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
+    with FakeOllama(models=("words-5", *MODELS)) as server:
         environment["OLLAMA_HOST"] = server.url
         yield server
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_server import Answer, FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, lines_answer
+from tests.fake_server import MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, lines_answer
 from tests.terminal import ALT_ENTER, CTRL_C, CTRL_D, ENTER, Terminal
 
 Environment = dict[str, str]
@@ -16,7 +16,7 @@ Environment = dict[str, str]
 
 @pytest.fixture
 def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
+    with FakeOllama(models=("words-5", *MODELS)) as server:
         environment["OLLAMA_HOST"] = server.url
         yield server
 
@@ -167,7 +167,7 @@ def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str],
         chat.wait_prompt()
         told = chat.text()[chat.text().index("error:"):].split("\n>")[0]
         assert len(told.strip().splitlines()) <= 3 + 1 and "Traceback" not in told
-        with FakeOllama(port=ollama.port) as again:
+        with FakeOllama(ollama.port, ("words-5", *MODELS)) as again:
             chat.ask("/model words-5", "The model is now")
             chat.ask("second", r"^w0 w1 w2 w3 w4$")
             roles = [role for role, _ in sent(again)]
@@ -255,7 +255,7 @@ def test_no_color(ollama: FakeOllama, program: list[str], environment: Environme
 
 
 def test_first_run_offers_three_ways_and_remembers(program: list[str], environment: Environment) -> None:
-    with FakeOllama() as server:
+    with FakeOllama(models=("words-5", *MODELS)) as server:
         gone = server.url
     if not _nothing_listens():
         pytest.skip("an Ollama runs on this machine")

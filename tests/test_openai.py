@@ -148,15 +148,42 @@ def test_details_of_reasoning_are_put_together_and_go_back_to_their_model_only()
     assert "reasoning_details" not in body(Request("test-model", history), host="other")["messages"][1]
 
 
-def test_reasoning_goes_back_with_the_results_of_the_same_turn() -> None:
+def test_reasoning_goes_back_in_turns_with_calls_and_in_the_last_one() -> None:
     quirks = {"thinking_back": "reasoning_content"}
     deltas, _ = exchange("openai", stream_answer(server_events([
         chunk(reasoning_content="Look."), chunk("tool_calls", tool_calls=[piece(0, "{}", id="a", name="now")]), DONE])), HELLO,
         quirks=quirks)
     turn = (*HELLO.messages, reply_of(deltas), tool_message((ToolResult("a", "now", "12"),)))
     assert body(Request("test-model", turn), **quirks)["messages"][1]["reasoning_content"] == "Look."
-    later = body(Request("test-model", (*turn, user_message("And now?"))), **quirks)
-    assert "reasoning_content" not in later["messages"][1]
+    assert "reasoning_content" not in body(Request("other-model", turn), **quirks)["messages"][1]
+    later = (*turn, Message("assistant", (Text("Noon."),)), user_message("And now?"))
+    assert body(Request("test-model", later), **quirks)["messages"][1]["reasoning_content"] == "Look."
+    own = {"openai": {"from": "openai/test-model"}}
+    talk = (*HELLO.messages, Message("assistant", (Thinking("Hm.", own), Text("Hi."))), user_message("Well?"),
+            Message("assistant", (Thinking("So.", own), Text("It"))))
+    entries = body(Request("test-model", talk), **quirks)["messages"]
+    assert "reasoning_content" not in entries[1] and entries[3]["reasoning_content"] == "So."
+
+
+def test_reasoning_that_is_needed_is_there_though_empty() -> None:
+    quirks: dict[str, Any] = {"thinking_back": "reasoning_content", "thinking_needed": True}
+    history = (*HELLO.messages, Message("assistant", (ToolCall("a", "now", {}),)), tool_message((ToolResult("a", "now", "12"),)),
+               Message("assistant", (Text("Noon."),)))
+    entries = body(Request("test-model", history), **quirks)["messages"]
+    assert entries[1]["reasoning_content"] == "" and "reasoning_content" not in entries[3]
+
+
+def test_an_answer_without_reasoning_leaves_no_trace_of_it() -> None:
+    answer = reply([chunk(content="x"), chunk("stop")], quirks={"thinking_back": "reasoning_content"})
+    assert answer.parts == (Text("x"),)
+
+
+def test_a_refusal_stands_beside_the_words_before_it() -> None:
+    payloads = [chunk(content="Well. "), chunk(refusal="I cannot."), chunk("stop"), DONE]
+    assert reply(payloads).parts == (Text("Well. "), Text("I cannot.", {"openai": {"refusal": True}}))
+    with FakeServer(stream_answer(server_events(payloads[:2]))) as server:
+        deltas, error = ask("openai", server.url, HELLO)
+    assert reply_of(deltas).text == "Well. I cannot." and isinstance(error, StreamBroken)
 
 
 # ---- calls of tools
@@ -315,7 +342,9 @@ def asked(options: Options, **quirks: Any) -> dict[str, Any]:
     (Options(think="max"), {}, {"reasoning_effort": "high"}),
     (Options(think="low"), {"think": "reasoning"}, {"reasoning": {"effort": "low"}}),
     (Options(think=False), {"think": "reasoning"}, {"reasoning": {"enabled": False}}),
-    (Options(think="low"), {"think": "template"}, {"chat_template_kwargs": {"enable_thinking": True}}),
+    (Options(think="low"), {"think": "template"}, {"chat_template_kwargs": {"enable_thinking": True, "reasoning_effort": "low"}}),
+    (Options(think=False), {"think": "template"}, {"chat_template_kwargs": {"enable_thinking": False}}),
+    (Options(think="max"), {"think": "type"}, {"thinking": {"type": "enabled"}, "reasoning_effort": "max"}),
     (Options(think=False), {"think": "type"}, {"thinking": {"type": "disabled"}}),
     (Options(temperature=0.5, raw={"temperature": 1, "logit_bias": {}}), {}, {"temperature": 1, "logit_bias": {}}),
     (Options(num_ctx=4096, keep_alive="5m"), {}, {}),

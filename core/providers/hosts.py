@@ -8,7 +8,8 @@ Quirks are what an OpenAI-compatible host does differently; core/providers/opena
     close            ask for the connection to be closed after each answer                   [False]
     max_tokens       name of the parameter that bounds the answer                            [max_tokens]
     stream_options   ask for usage with stream_options.include_usage                         [True]
-    thinking_back    field in which reasoning goes back with tool results in the same turn   [none]
+    thinking_back    field in which reasoning goes back: in this turn and those with calls   [none]
+    thinking_needed  that field must stand in every reply that called tools                  [False]
     think            how thinking is asked for: effort, reasoning, template, type, none      [effort]
     arguments        json: arguments of a call that are no JSON go back wrapped as JSON      [as they came]
     models_path      a list of models that says more, where the server is new enough         [none]
@@ -64,7 +65,7 @@ _HOSTS: tuple[Host, ...] = (
     Host("groq",             "openai",           "cloud",  "https://api.groq.com/openai/v1", ("GROQ_API_KEY",),
          "llama-3.3-70b-versatile", (), {"arguments": "json"}),
     Host("deepseek",         "openai",           "cloud",  "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek-chat",
-         (), {"think": "type", "thinking_back": "reasoning_content"}),
+         (), {"think": "type", "thinking_back": "reasoning_content", "thinking_needed": True}),
     Host("huggingface",      "openai",           "cloud",  "https://router.huggingface.co/v1",
          ("HF_TOKEN", "HUGGINGFACE_API_KEY"), "openai/gpt-oss-20b", ("hf",), {"arguments": "json"}),
     Host("openrouter",       "openai",           "cloud",  "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from core.errors import Unsupported
@@ -44,13 +45,14 @@ def thinking_fields(think: bool | str | None, endpoint: Endpoint) -> dict[str, A
         return {}
     on = think is not False and think != "off"
     effort = {True: "medium", "on": "medium", False: "none", "off": "none", "max": "high"}.get(think, think)
+    level = isinstance(think, str) and think not in ("on", "off")
     match endpoint.quirks.get("think", "effort"):
         case "reasoning":
-            return {"reasoning": {"effort": effort} if on and isinstance(think, str) else {"enabled": on}}
+            return {"reasoning": {"effort": effort} if level else {"enabled": on}}
         case "template":
-            return {"chat_template_kwargs": {"enable_thinking": on}}
+            return {"chat_template_kwargs": {"enable_thinking": on, **({"reasoning_effort": effort} if level else {})}}
         case "type":
-            return {"thinking": {"type": "enabled" if on else "disabled"}}
+            return {"thinking": {"type": "enabled" if on else "disabled"}, **({"reasoning_effort": think} if level else {})}
         case "none":
             raise Unsupported(f"{endpoint.host} has no switch for thinking.", "Leave out --think.", feature="think")
     return {"reasoning_effort": effort}
@@ -95,8 +97,9 @@ class CallIds:
 
 
 def message_entries(messages: Sequence[Message], endpoint: Endpoint, origin: str, ids: CallIds) -> Iterator[dict[str, Any]]:
-    turn = max((place for place, message in enumerate(messages) if message.role == "user"), default=0)
-    for place, message in enumerate(messages):
+    turns = list(accumulate(int(message.role == "user") for message in messages))
+    thought = {turn for turn, message in zip(turns, messages, strict=True) if message.tool_calls} | set(turns[-1:])
+    for turn, message in zip(turns, messages, strict=True):
         match message.role:
             case "tool":
                 for result in message.tool_results:
@@ -104,7 +107,7 @@ def message_entries(messages: Sequence[Message], endpoint: Endpoint, origin: str
             case "assistant":
                 if message.text or message.tool_calls:
                     ids.next_message()
-                    yield assistant_entry(message, endpoint, origin, ids, this_turn=place > turn)
+                    yield assistant_entry(message, endpoint, origin, ids, with_thinking=turn in thought)
             case role:
                 content = user_content(message)
                 if content:
@@ -132,17 +135,23 @@ def _content_part(part: Part) -> dict[str, Any] | None:
     return None
 
 
-def assistant_entry(message: Message, endpoint: Endpoint, origin: str, ids: CallIds, *, this_turn: bool) -> dict[str, Any]:
-    """Reasoning goes back only to where it came from: OpenRouter wants its details, DeepSeek the text of this turn."""
+def assistant_entry(message: Message, endpoint: Endpoint, origin: str, ids: CallIds, *,
+                    with_thinking: bool) -> dict[str, Any]:
+    """Reasoning goes back only to where it came from: OpenRouter wants its details, DeepSeek the text of turns with calls.
+
+    DeepSeek answers 400 when a reply with calls comes back without the field, be it empty or another model's reply.
+    """
     entry: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     if message.tool_calls:
         entry["tool_calls"] = [wire_call(call, endpoint, origin, ids) for call in message.tool_calls]
     field = endpoint.quirks.get("thinking_back")
+    if field and message.tool_calls and endpoint.quirks.get("thinking_needed"):
+        entry[str(field)] = ""
     for part in message.parts:
         own = own_data(part, origin) if isinstance(part, Thinking) else {}
         if own.get("reasoning_details"):
             entry["reasoning_details"] = own["reasoning_details"]
-        elif own and field and this_turn:
+        elif own and field and with_thinking:
             entry[str(field)] = message.thinking
     return entry
 

@@ -222,6 +222,8 @@ def _read_request(connection: socket.socket, held: bytearray) -> Received | None
     method, path, _ = start.split(" ", 2)
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in fields)}
     held[:] = rest
+    if headers.get("transfer-encoding", "") == "chunked":
+        return Received(method, path, headers, _read_chunks(connection, held))
     length = int(headers.get("content-length", "0"))
     while len(held) < length:
         if not _receive(connection, held):
@@ -229,6 +231,25 @@ def _read_request(connection: socket.socket, held: bytearray) -> Received | None
     body = bytes(held[:length])
     del held[:length]
     return Received(method, path, headers, body)
+
+
+def _read_chunks(connection: socket.socket, held: bytearray) -> bytes:
+    """A body whose length its sender did not know before."""
+    body = b""
+    while True:
+        while b"\r\n" not in held:
+            if not _receive(connection, held):
+                return body
+        size, _, rest = bytes(held).partition(b"\r\n")
+        end = int(size, 16) + 2
+        held[:] = rest
+        while len(held) < end:
+            if not _receive(connection, held):
+                return body
+        body += bytes(held[:end - 2])
+        del held[:end]
+        if end == 2:
+            return body
 
 
 def _receive(connection: socket.socket, held: bytearray) -> bool:

@@ -132,7 +132,7 @@ def making_server(received: list[Any]) -> FakeServer:
         if request.path == "/api/chat":
             model = request.json["model"]
             return lines_answer([chat_line(model, f"I am {model}"), done_line(model)])
-        return Answer((), framing="close")     # the upload comes in chunks, which this server leaves unread
+        return Answer((), framing="length")
     return FakeServer(script)
 
 
@@ -147,7 +147,7 @@ def test_make_a_model_and_talk_to_it(tmp_path: Path, program: list[str], environ
     assert (done.stdout, done.returncode) == ("I am poet\n", 0), done.stderr
     blob, created = received[0], json.loads(received[1][2])
     digest = f"sha256:{sha256(b'GGUF').hexdigest()}"
-    assert blob[:2] == ("POST", f"/api/blobs/{digest}")
+    assert blob == ("POST", f"/api/blobs/{digest}", b"GGUF")
     assert created["model"] == "poet" and created["system"] == "You rhyme."
     assert created["files"] == {"weights.gguf": digest} and "from" not in created
 

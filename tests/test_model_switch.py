@@ -20,8 +20,9 @@ from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, 
 from core.model_facts import ModelFacts
 from core.model_manager import Providers, Target, build_model_list
 from core.model_switch import left_out
-from core.providers import Options, Request, ToolSpec
+from core.providers import Options, Request
 from core.session_manager import Session
+from core.tool_executor import ToolContext, Toolbox, get_tools
 from tests.fake_server import Answer, FakeOllama, FakeServer, Received, json_answer
 
 PICTURE = Image("image/png", "aGk=", "cat.png")
@@ -109,18 +110,9 @@ def test_images_are_words_for_a_model_without_eyes() -> None:
     assert "images" not in sent[0] and "[image cat.png: left out" in sent[0]["content"]
 
 
-class OneTool:
-    specs = (ToolSpec("f", "", {"type": "object", "properties": {}}),)
-
-    def begin_turn(self) -> None: ...
-
-    async def execute_tool_call(self, call: ToolCall) -> ToolResult:
-        return ToolResult(call.id, call.name, "done")
-
-
 def test_a_model_without_tools_answers_without_them() -> None:
     async def use(chat: Chat) -> list[tuple[list[str], str]]:
-        chat.toolbox = OneTool()  # type: ignore[assignment]  # the two things that a chat asks of a toolbox
+        chat.toolbox = Toolbox(get_tools(None), ToolContext())
         return [await say(chat), await say(chat)]
     with FakeOllama() as server:
         first, second = chatting(use, server, model="no-tools")

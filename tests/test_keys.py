@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,22 @@ def test_the_order_of_sources(tmp_path: Path) -> None:
     assert Providers(settings_at(tmp_path, asked)).open("openai").endpoint.key == "from-file"
     assert Providers(settings_at(tmp_path, asked, OPENAI_API_KEY="from-env")).open("openai").endpoint.key == "from-env"
     assert Providers(settings_at(tmp_path, asked)).open("openai-responses").endpoint.key == "from-file"
+
+
+def test_the_keyring_is_asked_last_and_only_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the keyring package, which is optional; one that fails is as good as none."""
+    package = tmp_path / "packages"
+    package.mkdir()
+    (package / "keyring.py").write_text("def get_password(*asked):\n    return {('stream-chat', 'groq'): 'from-ring'}[asked]\n")
+    monkeypatch.syspath_prepend(str(package))
+    monkeypatch.delitem(sys.modules, "keyring", raising=False)
+    asked: dict[str, object] = {"provider": "groq"}
+    assert Providers(settings_at(tmp_path, asked, GROQ_API_KEY="from-env")).open("groq").endpoint.key == "from-env"
+    assert "keyring" not in sys.modules
+    assert Providers(settings_at(tmp_path, asked)).open("groq").endpoint.key == "from-ring"
+    with pytest.raises(AuthFailed):
+        Providers(settings_at(tmp_path, {"provider": "xai"})).open("xai")
+    monkeypatch.delitem(sys.modules, "keyring", raising=False)
 
 
 def test_a_stored_key_goes_only_where_its_owner_says(tmp_path: Path) -> None:

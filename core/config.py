@@ -129,6 +129,9 @@ SETTINGS: tuple[Setting, ...] = (
     # ---- when things go wrong
     Setting("Failures", "model_fallbacks", list, (), "models to ask when the first cannot answer", env="OLLAMA_MODEL_FALLBACKS",
             metavar="NAME,..."),
+    Setting("Failures", "fallbacks", dict, {}, "the same for one model: ollama/llama3=a,b; repeatable", metavar="MODEL=NAME,..."),
+    Setting("Failures", "fallback_on_auth", bool, False, "ask the next model also when a key is refused"),
+    Setting("Failures", "local_only", bool, False, "ask only models that run on this machine"),
     Setting("Failures", "resume", bool, True, "go on by itself with an answer that broke off"),
     Setting("Failures", "retry_max_attempts", int, 3, "how often one model is asked before giving up", env="RETRY_MAX_ATTEMPTS",
             low=1),
@@ -137,6 +140,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Failures", "retry_multiplier", float, 2.0, "how much longer each wait is", env="RETRY_MULTIPLIER", low=1),
     Setting("Failures", "retry_jitter", float, 0.5, "part of each wait that is random, 0 to 1", env="RETRY_JITTER", low=0, high=1),
     Setting("Failures", "connect_timeout", float, 10.0, "seconds to wait for a connection", low=0.001),
+    Setting("Failures", "first_byte_timeout", float, None, "seconds until the answer must begin (600; 300 for cloud providers)",
+            low=0.001),
     Setting("Failures", "idle_timeout", float, 300.0, "seconds without a byte after which a server counts as gone", low=0.001),
     # ---- the embedded engine
     Setting("Embedded engine", "engine", str, None, "llama-server program to use instead of the built-in one", metavar="PATH"),

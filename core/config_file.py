@@ -18,11 +18,11 @@ Keys = tuple[str, ...]
 
 # What an entry under `providers:` (or `llm:`) may hold beside the settings of a model. The older names are the plans'.
 ENTRY_KINDS: Mapping[str, type] = {
-    "base_url": str, "dialect": str, "kind": str, "api_key": str, "key_variable": list, "model": str, "fallback": bool,
-    "api_version": str, "headers": dict, "options": dict, "quirks": dict, "models": dict,
+    "base_url": str, "base_urls": list, "dialect": str, "kind": str, "api_key": str, "key_variable": list, "model": str,
+    "fallback": bool, "api_version": str, "headers": dict, "options": dict, "quirks": dict, "models": dict,
 }
 ENTRY_SETTINGS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "response_format",
-                  "option", "connect_timeout", "idle_timeout")
+                  "option", "connect_timeout", "first_byte_timeout", "idle_timeout")
 OLDER_NAMES: Mapping[str, str] = {
     "default_model": "model", "api_key_env": "key_variable", "key_variables": "key_variable", "endpoint": "base_url",
     "provider_options": "option", "context": "context_window", "timeout": "idle_timeout",
@@ -53,6 +53,8 @@ def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values,
             continue
         name = {"aliases": "alias", "system_prompt": "system", "provider_options": "option", "mcpServers": "mcp_servers"}.get(
             key, key.replace("-", "_"))
+        if name == "fallbacks" and not isinstance(value, dict):
+            name = "model_fallbacks"
         row = BY_NAME.get(name)
         if row is None or not row.in_file:
             raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.", _did_you_mean(key, _setting_names()))

@@ -16,6 +16,8 @@ from core.providers.hosts import Host, find_host, hosts
 from core.retry_handler import RetryConfig
 
 DEFAULT_PROVIDER = "ollama"
+FIRST_BYTE = 600.0         # seconds until an answer must begin, where a model may have to be loaded first
+FIRST_BYTE_CLOUD = 300.0   # the same where none has to; reasoning models are silent for minutes
 T = TypeVar("T")
 
 
@@ -62,8 +64,16 @@ def build_model_list(settings: Settings) -> list[Target]:
         first = find_target(model, settings, default)
     else:
         first = Target(default, model.removeprefix(f"{default}/"))
-    targets = [first, *(find_target(text, settings, first.provider) for text in settings.model_fallbacks)]
-    return list(dict.fromkeys(targets))
+    return list(dict.fromkeys([first, *fallbacks_of(first, settings)]))
+
+
+def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
+    """Who stands in for a model: its own row under `fallbacks`, else those that stand in for all."""
+    for name, others in settings.fallbacks.items():
+        if find_target(name, settings) == target and "model_fallbacks" not in settings.flags:
+            names = others if isinstance(others, (list, tuple)) else str(others).split(",")
+            return [find_target(str(other).strip(), settings, target.provider) for other in names]
+    return [find_target(text, settings, target.provider) for text in settings.model_fallbacks]
 
 
 def retry_config_from_args(settings: Settings) -> RetryConfig:
@@ -136,8 +146,18 @@ class Providers:
             host=host.name,
             connect_timeout=float(entry.get("connect_timeout") or self.settings.connect_timeout),
             idle_timeout=float(entry.get("idle_timeout") or self.settings.idle_timeout),
+            first_byte_timeout=self._first_byte_timeout(host, entry),
             quirks={**host.quirks, **entry.get("options", {}), **entry.get("quirks", {}), **self._own_quirks(name, host)},
         )
+
+    def _first_byte_timeout(self, host: Host, entry: Mapping[str, Any]) -> float:
+        """Long where models are loaded first; never shorter than what the person allows between bytes."""
+        given = entry.get("first_byte_timeout") or self.settings.first_byte_timeout
+        if given is not None:
+            return float(given)
+        if {"idle_timeout"} & self.settings.given or entry.get("idle_timeout"):
+            return float(entry.get("idle_timeout") or self.settings.idle_timeout)
+        return FIRST_BYTE_CLOUD if host.kind == "cloud" else FIRST_BYTE
 
     def base_url(self, name: str, host: Host) -> str:
         """Where the provider is in this run. --base-url is for the provider that was chosen."""

@@ -61,6 +61,7 @@ class Endpoint:
     host: str = ""                       # the row in hosts.py that this came from; also what errors call it
     connect_timeout: float = 10.0        # seconds
     idle_timeout: float = 300.0          # seconds without a byte, or without content
+    first_byte_timeout: float | None = None   # the same before the first content, where models load; None: idle_timeout
     quirks: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -96,7 +96,7 @@ async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, bo
     content = None if body is None else json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
     _check_headers(endpoint, headers or {})
     with _named_failures(endpoint):
-        request = client.build_request(method, url, content=content, headers={
+        request = client.build_request(method, url, content=content, timeout=_timeout(endpoint, begins=body is not None), headers={
             "content-type": "application/json", "accept-encoding": "identity", **(headers or {})})
         response = await client.send(request, stream=True)
     try:
@@ -109,6 +109,16 @@ async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, bo
     finally:
         with contextlib.suppress(httpx2.HTTPError):
             await response.aclose()
+
+
+def _timeout(endpoint: Endpoint, *, begins: bool) -> httpx2.Timeout:
+    """What the library watches: the connection, and the silence until an answer begins. _reads() watches what follows."""
+    longest = max(first_byte_timeout(endpoint), endpoint.idle_timeout) if begins else endpoint.idle_timeout
+    return httpx2.Timeout(longest, connect=endpoint.connect_timeout)
+
+
+def first_byte_timeout(endpoint: Endpoint) -> float:
+    return endpoint.idle_timeout if endpoint.first_byte_timeout is None else endpoint.first_byte_timeout
 
 
 async def fetch_json(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, error_from: ErrorMapper, *, body: Any = None,
@@ -145,8 +155,9 @@ def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None
     except httpx2.ConnectTimeout as problem:
         raise ConnectFailed(f"No connection to {where} within {endpoint.connect_timeout:g} s.") from problem
     except httpx2.TimeoutException as problem:
-        message = f"{where} has sent nothing for {endpoint.idle_timeout:g} s."
-        hint = "A larger --idle-timeout gives it more time."
+        longest = endpoint.idle_timeout if begun else max(first_byte_timeout(endpoint), endpoint.idle_timeout)
+        flag = "--idle-timeout" if begun or longest == endpoint.idle_timeout else "--first-byte-timeout"
+        message, hint = f"{where} has sent nothing for {longest:g} s.", f"A larger {flag} gives it more time."
         raise (StreamBroken(message, hint) if begun else ConnectFailed(message, hint)) from problem
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as problem:
         raise ProviderError(f"{where} is not an address of a server: {problem}.", "Check --base-url.") from problem
@@ -240,16 +251,22 @@ class ContentClock:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._waited = 0.0
+        self.limit, self._flag = first_byte_timeout(endpoint), "--first-byte-timeout"
+        if endpoint.first_byte_timeout is None:
+            self._flag = "--idle-timeout"
 
     def reset(self) -> None:
         self._waited = 0.0
+        self.limit, self._flag = self._endpoint.idle_timeout, "--idle-timeout"
 
     def add(self, seconds: float) -> None:
         self._waited += seconds
-        if self._waited > self._endpoint.idle_timeout:
-            raise StreamBroken(f"{self._endpoint.base_url} has sent nothing but signs of life for "
-                               f"{self._endpoint.idle_timeout:g} s.",
-                               "A larger --idle-timeout gives it more time.")
+        if self._waited > self.limit:
+            raise self.broken("nothing but signs of life")
+
+    def broken(self, what: str = "nothing") -> StreamBroken:
+        return StreamBroken(f"{self._endpoint.base_url} has sent {what} for {self.limit:g} s.",
+                            f"A larger {self._flag} gives it more time.")
 
 
 async def _reads(response: httpx2.Response, endpoint: Endpoint,
@@ -259,7 +276,7 @@ async def _reads(response: httpx2.Response, endpoint: Endpoint,
     try:
         with _named_failures(endpoint, begun=True):
             asked = time.monotonic()
-            while chunk := await body.take():
+            while chunk := await _take(body, clock):
                 waited = time.monotonic() - asked
                 yield chunk
                 if clock is not None:
@@ -267,6 +284,16 @@ async def _reads(response: httpx2.Response, endpoint: Endpoint,
                 asked = time.monotonic()
     finally:
         await body.close()
+
+
+async def _take(body: _Body, clock: ContentClock | None) -> bytes:
+    if clock is None:
+        return await body.take()
+    try:
+        async with asyncio.timeout(clock.limit):
+            return await body.take()
+    except TimeoutError as problem:
+        raise clock.broken() from problem
 
 
 class _Lines:

@@ -74,14 +74,14 @@ def test_the_keyring_is_asked_last_and_only_then(tmp_path: Path, monkeypatch: py
     package.mkdir()
     (package / "keyring.py").write_text("def get_password(*asked):\n    return {('stream-chat', 'groq'): 'from-ring'}[asked]\n")
     monkeypatch.syspath_prepend(str(package))
-    monkeypatch.delitem(sys.modules, "keyring", raising=False)
+    sys.modules.pop("keyring", None)
     asked: dict[str, object] = {"provider": "groq"}
     assert Providers(settings_at(tmp_path, asked, GROQ_API_KEY="from-env")).open("groq").endpoint.key == "from-env"
     assert "keyring" not in sys.modules
     assert Providers(settings_at(tmp_path, asked)).open("groq").endpoint.key == "from-ring"
     with pytest.raises(AuthFailed):
         Providers(settings_at(tmp_path, {"provider": "xai"})).open("xai")
-    monkeypatch.delitem(sys.modules, "keyring", raising=False)
+    sys.modules.pop("keyring", None)
 
 
 def test_a_stored_key_goes_only_where_its_owner_says(tmp_path: Path) -> None:

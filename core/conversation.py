@@ -18,6 +18,7 @@ from core.session_manager import Session
 from core.stats import TurnNumbers, measured
 from core.transcript import Transcript
 from core.turn import Respond, run_chat_turn
+from core.window import WindowWatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Chat:
         self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
         self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
         self.ask = ask
+        self.window = WindowWatch(providers)
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
@@ -99,7 +101,7 @@ class Chat:
                 if meter is not None:
                     meter.note(event)
                 if isinstance(event, MessageAdded):
-                    for notice in self._write_down(event.message):
+                    for notice in [*self._write_down(event.message), *await self._look_at_window(event.message)]:
                         yield notice
         if meter is not None and meter.line():
             yield Notice(meter.line())
@@ -130,6 +132,14 @@ class Chat:
         from core.parameters import told
         facts = await learn(self.target, self.providers)
         return [Notice(told(self.request(), "vision"))] if facts.vision is False else []
+
+    async def _look_at_window(self, message: Message) -> list[Notice]:
+        """Whether the model saw all that this reply answers."""
+        if message.role != "assistant":
+            return []
+        request = self.request()
+        cut = await self.window.check(replace(request, messages=request.messages[:-1]), message)
+        return [Notice(cut)] if cut else []
 
     def _write_down(self, message: Message) -> list[Notice]:
         """Add to the transcript. A transcript that fails is told once and given up: the session has everything."""

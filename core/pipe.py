@@ -9,7 +9,7 @@ from typing import TextIO
 
 from core.conversation import Chat
 from core.errors import ChatError, describe
-from core.events import Event, Failed, MessageAdded, Resuming, TextDelta, ToolRequested, message_dict, to_dict
+from core.events import Event, Failed, MessageAdded, Notice, Resuming, TextDelta, ToolRequested, message_dict, to_dict
 from core.interrupts import Interrupted, Interrupts, Terminated
 from core.messages import Message
 from core.terminal import Painter, Screen, describe_event, finish_note
@@ -127,6 +127,9 @@ class _JsonWriter:
         if isinstance(event, Resuming) and self._held is not None:
             self._before += self._held.text
             self._held = None
+        if isinstance(event, Notice) and self._held is not None:    # the last line is the message
+            _emit(self._out, to_dict(event))
+            return
         self.flush()
         if isinstance(event, MessageAdded) and event.message.role == "assistant":
             self._held = event.message

@@ -143,7 +143,8 @@ def total_line(entries: Sequence[ModelStats], since: float) -> str:
     calls, failed = sum(entry.calls for entry in entries), sum(entry.errors.total() for entry in entries)
     costs = [entry.cost for entry in entries if entry.cost is not None]
     given, came = sum(entry.input_tokens for entry in entries), sum(entry.output_tokens for entry in entries)
-    parts = [f"{calls:,} {'call' if calls == 1 else 'calls'}", f"{failed:,} failed", f"{given:,} tokens in", f"{came:,} out", *([f"about {money(sum(costs))}"] if costs else [])]
+    parts = [f"{calls:,} {'call' if calls == 1 else 'calls'}", f"{failed:,} failed", f"{given:,} tokens in", f"{came:,} out",
+             *([f"about {money(sum(costs))}"] if costs else [])]
     when = time.strftime("Since %Y-%m-%d %H:%M: ", time.localtime(since)) if since else "In all: "
     return when + ", ".join(parts) + ". First content: median / 90 % of the calls are faster."
 

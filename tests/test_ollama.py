@@ -95,7 +95,7 @@ def test_a_whole_conversation_as_a_body() -> None:
         tool_message((ToolResult("call_7", "now", "noon"), ToolResult("call_8", "bad", "no object", True))),
     )
     assert chat_body(Request("m", messages, "be brief", (NOW,))) == {
-        "model": "m", "stream": True,
+        "model": "m", "stream": True, "truncate": False,
         "messages": [
             {"role": "system", "content": "be brief"},
             {"role": "system", "content": "be kind"},

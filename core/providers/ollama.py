@@ -77,9 +77,8 @@ class Ollama:
 
     async def running(self) -> list[ModelInfo]:
         """The loaded models; their context window is the one they were loaded with."""
-        async with self._package() as package:
-            answer = await package.ps()
-        return [model_info(entry.model_dump()) for entry in answer.models]
+        answer = await self._fetch("/api/ps")
+        return [model_info(entry) for entry in _entries(answer, "models")]
 
     async def delete(self, model: str) -> None:
         async with self._package(model) as package:
@@ -234,11 +233,11 @@ def _client_host(host: str) -> str:
 # ---- ours -> theirs
 
 def chat_body(request: Request) -> dict[str, Any]:
-    """The body of POST /api/chat."""
+    """The body of POST /api/chat. `truncate: false` makes newer servers refuse a prompt that is too long instead of cutting it."""
     messages = [wire for message in request.messages for wire in chat_messages(message)]
     if request.system:
         messages.insert(0, {"role": "system", "content": request.system})
-    body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True}
+    body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True, "truncate": False}
     if request.tools:
         body["tools"] = [{"type": "function", "function": {"name": tool.name, "description": tool.description,
                                                            "parameters": dict(tool.parameters)}} for tool in request.tools]
@@ -575,9 +574,9 @@ def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:
 
 def _known_error(text: str, facts: Mapping[str, Any], status: int, model: str) -> ProviderError | None:
     """Errors that are known by their words: the status does not tell them apart."""
-    if "n_ctx" in facts or re.search(r"exceed\w* (the available context|max context|the context)|prompt too long", text):
+    if "n_ctx" in facts or re.search(r"exceed\w* (the|the available|max|maximum) context|prompt too long", text):
         return ContextTooLong(f"The prompt is too long for {model or 'the model'}: {text}",
-                              "Raise --num-ctx, shorten the context, or start a new session.",
+                              "/ctx 32k (or --num-ctx 32768) widens the window, /compact summarises what is older.",
                               limit=facts.get("n_ctx"), needed=facts.get("n_prompt_tokens"), status=status)
     if status == 404 and "not found" in text and "page not found" not in text or "file does not exist" in text:
         return ModelNotFound(f"Ollama has no model {model}." if model else f"Ollama: {text}.",

@@ -1,0 +1,58 @@
+"""The command for the model's window."""
+
+from __future__ import annotations
+
+from core.commands import Outcome, command
+from core.conversation import Chat
+from core.errors import ChatError, UsageError
+from core.parameters import LACKS
+from core.providers import CanShow
+
+LEAST = 256
+
+
+@command(usage="[TOKENS | auto]")
+async def ctx(chat: Chat, argument: str) -> Outcome:
+    """Show the model's window, or ask the server for another one: /ctx 32k. auto leaves it to the server again."""
+    dialect = chat.providers.host(chat.target.provider).dialect
+    if dialect in LACKS and "num_ctx" in LACKS[dialect]:
+        raise UsageError(f"{chat.target.provider} decides about the window itself.", "/ctx is for models on Ollama and local ones.")
+    if not argument:
+        return await _shown(chat)
+    size = None if argument.lower() in ("auto", "off") else read_tokens(argument)
+    chat.set_options(num_ctx=size)
+    if size is None:
+        return "The window is the server's own choice again, from the next answer on."
+    return (f"The window is {size:,} tokens from the next answer on; the model is loaded again for it, which takes a moment."
+            + await _too_much(chat, size))
+
+
+async def _shown(chat: Chat) -> str:
+    asked = chat.options.num_ctx
+    window = await chat.window.window(chat.target, asked, again=True)
+    by = f"asked for: {asked:,}" if asked else "the server's own choice"
+    if window is None:
+        return f"The window of {chat.target} is not known before it has answered ({by})."
+    _, likely, _ = chat.window.estimate(chat.request(), chat.target)
+    return f"The window of {chat.target} is {window:,} tokens ({by}); the conversation takes about {likely:,} of them."
+
+
+async def _too_much(chat: Chat, size: int) -> str:
+    """A remark when the model was made for less."""
+    try:
+        provider = chat.providers.open(chat.target.provider)
+        shown = await provider.show(chat.target.model) if isinstance(provider, CanShow) else None
+    except ChatError:
+        return ""
+    most = shown.context_window if shown is not None else None
+    return f" {chat.target.model} was made for {most:,}: the server gives no more than that." if most and most < size else ""
+
+
+def read_tokens(text: str) -> int:
+    """32k is 32,768; 8192 and 8,192 are what they say. Raises UsageError."""
+    word = text.strip().lower().replace(",", "").replace("_", "")
+    factor = 1024 if word.endswith("k") else 1
+    digits = word.removesuffix("k")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) * factor >= LEAST):
+        raise UsageError(f"{text!r} is no size of a window.", f"Write a number of tokens such as 32k, at least {LEAST}, or auto.")
+    return int(digits) * factor

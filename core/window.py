@@ -1,0 +1,232 @@
+"""Notices when an Ollama server did not show the model all that was sent: it drops the oldest part without a word.
+
+Facts (Ollama 0.3 to 0.33): a conversation that is too long loses its oldest messages; a last message that is too long alone
+loses its beginning, down to half the window and two tokens (older servers: to the window); an answer that outgrows the
+window pushes the beginning out while it is written. The only traces are the counts. `truncate: false` makes newer
+servers refuse instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from core.errors import ChatError
+from core.messages import Image, Message, Thinking, ToolCall, ToolResult, Usage
+from core.model_manager import Providers, Target, parse_target
+from core.providers import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.token_estimate import TokenEstimator
+
+SMALLEST = 1_024         # tokens; below it no server has a window that anybody chats with
+DOUBT = 0.35             # how far an estimate may be above the truth, as a part of it
+ASK_SECONDS = 2.0        # for the window, once the answer is there
+LOADED_SECONDS = 0.5     # a server that took longer than this had to load the model, perhaps with another window
+MOST_ANCHORS = 8
+LEAST_OFFER, MOST_OFFER = 8_192, 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of one prompt, in tokens: a count that it cannot be below, a likely one, and the server's own.
+
+    `before` is what the server counted for an earlier prompt that this one begins with (0: there is none).
+    """
+
+    least: float
+    likely: int
+    counted: int | None
+    window: int
+    before: int = 0
+
+
+def kept_tokens(seen: Seen) -> int | None:
+    """About how many tokens the model saw when it did not see all; None where nothing says so.
+
+    Errs on the side of silence: an alarm needs a prompt that cannot fit, or a count that only a cut leaves behind together
+    with an estimate that speaks for one.
+    """
+    counted, window = seen.counted, seen.window
+    if counted is not None and counted > window:
+        return None                                     # the window that was read is not the one that was used
+    if seen.least > window:
+        return window if counted is None else counted
+    if counted is None:
+        return None
+    half = abs(counted - (window // 2 + 2)) <= 4 and seen.likely > window * 0.9     # how a long last message is cut
+    full = counted >= window - 2 and seen.likely > counted * 1.1
+    less = counted < seen.before - 16 and seen.likely > window * 0.9                # fewer than its own beginning had
+    return counted if half or full or less else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """A prompt whose tokens the server counted: what a longer one begins with need not be estimated."""
+
+    target: Target
+    request: Request
+    counted: int
+
+    def begins(self, request: Request, target: Target) -> bool:
+        size = len(self.request.messages)
+        return (self.target == target and self.request.system == request.system and self.request.tools == request.tools
+                and request.messages[:size] == self.request.messages)
+
+
+class WindowWatch:
+    """Looks at each answer of a chat. Short conversations cost nothing: they cannot fill a window."""
+
+    def __init__(self, providers: Providers) -> None:
+        self._providers = providers
+        self._windows: dict[tuple[Target, int | None], int] = {}
+        self._estimator: TokenEstimator | None = None
+        self._anchors: list[_Anchor] = []
+
+    def known(self, target: Target, num_ctx: int | None) -> int | None:
+        """The allocated window, if it was read."""
+        return self._windows.get((target, num_ctx))
+
+    async def check(self, request: Request, reply: Message) -> str:
+        """What to say under this reply to this request, or nothing."""
+        target = self._ollama_target(reply)
+        if target is None:
+            return ""
+        usage = reply.usage or Usage()
+        try:
+            return await self._check(request, target, usage)
+        finally:
+            # A count beside a cached one may lack that part.
+            if usage.input_tokens and not usage.cached_tokens:
+                self._anchors = [*self._anchors[1 - MOST_ANCHORS:], _Anchor(target, request, usage.input_tokens)]
+
+    async def _check(self, request: Request, target: Target, usage: Usage) -> str:
+        asked = request.options.num_ctx
+        most = most_tokens(request)
+        if most + (usage.output_tokens or 0) < (self.known(target, asked) or asked or SMALLEST):
+            return ""
+        window = await self.window(target, asked, again=_was_loaded(usage))
+        if window is None:
+            return ""
+        if most > window:
+            least, likely, before = self.estimate(request, target)
+            counted = None if usage.cached_tokens else usage.input_tokens
+            kept = kept_tokens(Seen(least, likely, counted, window, before))
+            if kept is not None:
+                return self._dropped(request, likely, kept, window)
+        return _outgrown(usage, window)
+
+    def _ollama_target(self, reply: Message) -> Target | None:
+        try:
+            target = parse_target(reply.model or "", known=self._providers.settings.providers)
+            return target if self._providers.host(target.provider).dialect == "ollama" else None
+        except ChatError:
+            return None
+
+    async def window(self, target: Target, num_ctx: int | None, *, again: bool = False) -> int | None:
+        """The window that the server allocated for this model, as /api/ps tells it; asked once, or `again`."""
+        key = target, num_ctx
+        if again or key not in self._windows:
+            found = await self._read_window(target)
+            if found is None:
+                return self._windows.get(key)
+            self._windows[key] = found
+        return self._windows[key]
+
+    async def _read_window(self, target: Target) -> int | None:
+        running = getattr(self._providers.open(target.provider), "running", None)
+        try:
+            models = await asyncio.wait_for(running(), ASK_SECONDS) if running else []
+        except (ChatError, TimeoutError):
+            return None
+        names = (target.model, f"{target.model}:latest")
+        return next((info.context_window for info in models if info.name in names), None)
+
+    def estimate(self, request: Request, target: Target) -> tuple[float, int, int]:
+        """(the least that it can have, a likely number, the count of the longest prompt that it begins with), in tokens.
+
+        Each count of an earlier prompt gives a bound; one that was cut itself gives a low one, which does no harm.
+        """
+        given, request = request, _plain(request)
+        whole = self._tokens(request)
+        least, likely, before = whole * (1 - DOUBT), whole, 0
+        for anchor in self._anchors:
+            if anchor.begins(given, target):
+                rest = self._tokens(Request(request.model, request.messages[len(anchor.request.messages):]))
+                least, before = max(least, anchor.counted + rest * (1 - DOUBT)), max(before, anchor.counted)
+                likely = max(likely, anchor.counted + rest) if before == anchor.counted else likely
+        return least, likely, before
+
+    def _tokens(self, request: Request) -> int:
+        if self._estimator is None:
+            from core.token_estimate import TokenEstimator
+            self._estimator = TokenEstimator()
+        return self._estimator.request(request)
+
+    def _dropped(self, request: Request, likely: int, kept: int, window: int) -> str:
+        sizes = [self._tokens(Request("", (message,))) for message in _plain(request).messages]
+        gone = max(likely - kept, 1)
+        return (f"The model did not see all of this: its window holds {window:,} tokens, and what was sent has about {likely:,}. "
+                f"The server dropped about {gone:,} of them without a word: {_which(sizes, kept)}. {advice(likely)}")
+
+
+def _plain(request: Request) -> Request:
+    """Without what may not be sent on (earlier thoughts) or is counted too differently (images): a lower bound stays one."""
+    if not any(isinstance(part, (Thinking, Image)) for message in request.messages for part in message.parts):
+        return request
+    return replace(request, messages=tuple(
+        replace(message, parts=tuple(part for part in message.parts if not isinstance(part, (Thinking, Image))))
+        for message in request.messages))
+
+
+def most_tokens(request: Request) -> int:
+    """More tokens than the request can have: a token is at least one byte of text."""
+    total = 256 + len(request.system or "") * 3
+    for message in request.messages:
+        total += 16
+        for part in message.parts:
+            if isinstance(part, Image):
+                total += 4096
+            elif isinstance(part, ToolCall):
+                total += 3 * len(str(part.arguments)) + 32
+            else:
+                text = part.content if isinstance(part, ToolResult) else part.text
+                total += len(text) if text.isascii() else 3 * len(text)
+    return total + sum(len(spec.description) + len(str(spec.parameters)) + 64 for spec in request.tools)
+
+
+def _was_loaded(usage: Usage) -> bool:
+    spent = (usage.details or {}).get("load_duration")
+    return isinstance(spent, (int, float)) and spent / 1e9 > LOADED_SECONDS
+
+
+def _which(sizes: Sequence[int], kept: int) -> str:
+    """The oldest messages go first; the last one stays, if need be without its beginning."""
+    if not sizes or sizes[-1] > kept:
+        before = len(sizes) - 1
+        earlier = f"the {before} messages before it and " if before > 1 else "the message before it and " if before == 1 else ""
+        return f"{earlier}the beginning of the last message"
+    left, gone = sum(sizes), 0
+    while gone < len(sizes) - 1 and (left > kept or not gone):
+        left -= sizes[gone]
+        gone += 1
+    return f"the oldest {gone} of {len(sizes)} messages" if gone > 1 else f"the oldest of {len(sizes)} messages"
+
+
+def _outgrown(usage: Usage, window: int) -> str:
+    """The counts are exact, and together they are more than the window holds."""
+    if usage.input_tokens is None or usage.output_tokens is None or usage.input_tokens + usage.output_tokens <= window:
+        return ""
+    whole = usage.input_tokens + usage.output_tokens
+    return (f"The answer outgrew the model's window of {window:,} tokens ({usage.input_tokens:,} were sent, "
+            f"{usage.output_tokens:,} came): its end was written without the beginning of the conversation. {advice(whole)}")
+
+
+def advice(tokens: int) -> str:
+    """What to do about so many tokens."""
+    wanted = LEAST_OFFER
+    while wanted < tokens * 1.25 + 1024 and wanted < MOST_OFFER:
+        wanted *= 2
+    return f"/ctx {wanted // 1024}k (or --num-ctx {wanted}) widens the window, /compact summarises what is older."

@@ -21,6 +21,7 @@ NAMES = ("words", "letters", "digits", "signs", "gaps", "wide", "other", "blanks
 FIRST = (0.48, 0.125, 0.42, 0.62, 0.55, 0.68, 0.27, 0.0, 5.0)
 DOUBTS = (0.4, 0.2, 0.3, 0.4, 0.4, 0.6, 0.3, 0.3, 4.0)    # how far each may be off
 NOISE = 0.003              # how far a count may be off that the weights explain, as a part of it
+SMALLEST, MOST_FACTOR = 50, 8
 TOKENS_PER_BYTE = 0.30     # of a file that has not been read
 
 _LETTERS = bytes(range(65, 91)) + bytes(range(97, 123))
@@ -159,8 +160,11 @@ class TokenEstimator:
         if not counted or counted < 1 or count_images(request.messages):
             return
         name = model or request.model
-        weights = self._of(name)
-        weights.learn(request_features(request), counted)
+        weights, features = self._of(name), request_features(request)
+        first = _Weights().tokens(features)
+        if first > SMALLEST and not counted / MOST_FACTOR < first < counted * MOST_FACTOR:
+            return   # no tokenizer is so different: the server cut the prompt, or counts something else
+        weights.learn(features, counted)
         self._learned[name] = weights.kept()
 
 

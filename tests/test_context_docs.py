@@ -1,0 +1,128 @@
+"""The runs in docs/context.md, repeated: the same sources in a sample folder give the lines that the page shows."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from core.context_loader import ContextSet, fit_request
+from core.errors import ChatError, describe
+from core.messages import Message, Text, user_message
+from core.providers import Request
+from core.token_estimate import TokenEstimator
+from db import Store, new_message_id, open_store
+from tests import postgres
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "context.md"
+RUN = re.compile(r"```\n\$ (?P<command>[^\n]+)\n(?P<shown>[^\n]+)\n```")
+RUNS = [(match["command"], match["shown"]) for match in RUN.finditer(PAGE.read_text(encoding="utf-8"))]
+NOTES = "# Tides\n\nHigh water is at 7 in the morning.\nLow water is at 1 in the afternoon.\n"
+ORDERS = [("Ada", 12.5), ("Bo", 7.0), ("Ada", 3.0)]
+
+
+def make_sample(root: Path) -> Store:
+    files = {"notes.md": NOTES, "todo.txt": "buy rope\n", "src/retry.py": "def delay(attempt):\n    return 2 ** attempt\n",
+             "src/main.py": "from retry import delay\n\nprint(delay(3))\n", ".gitignore": "*.log\nbig/\n", "x.log": "x",
+             "big/needle.txt": "hay\n" * 4_000 + "the needle is here\n" + "hay\n" * 4_000, "big/hay0.txt": "hay\n" * 5_000,
+             "big/hay1.txt": "hay\n" * 5_000}
+    for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    with sqlite3.connect(root / "shop.db") as connection:
+        connection.execute("CREATE TABLE orders (customer text, total real)")
+        connection.executemany("INSERT INTO orders VALUES (?, ?)", ORDERS)
+    connection.close()
+    store = open_store(str(root / "sessions.db"))
+    for name, asked, said in (("20261101-0900-aaaa", "how do I tie a bowline?", "the rabbit comes out of its hole"),
+                              ("20261102-0900-bbbb", "the pool seems to leak", "call pool.dispose() at the end")):
+        store.create_session(name, asked, "demo/m", 1_000.0)
+        store.add_message(name, new_message_id(), user_message(asked), "complete")
+        time.sleep(0.002)
+        store.add_message(name, new_message_id(), Message("assistant", (Text(said),)), "complete")
+    return store
+
+
+class _Tides(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<title>Tides</title><p>High water is at 7.</p>")
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def places() -> Iterator[dict[str, str]]:
+    """What stands on the page, and where it is in the test."""
+    pages = ThreadingHTTPServer(("127.0.0.1", 0), _Tides)
+    threading.Thread(target=pages.serve_forever, daemon=True).start()
+    found = {"https://example.org": f"http://127.0.0.1:{pages.server_address[1]}"}
+    try:
+        if postgres.why_not():
+            yield found
+            return
+        with postgres.running_server() as url:
+            import psycopg
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("CREATE TABLE orders (customer text, total float8)")
+                connection.cursor().executemany("INSERT INTO orders VALUES (%s, %s)", ORDERS)
+            yield found | {"postgresql://chat@localhost/shop": url}
+    finally:
+        pages.shutdown()
+        pages.server_close()
+
+
+def given(words: list[str], flag: str) -> list[str]:
+    return [words[place + 1] for place, word in enumerate(words) if word == flag]
+
+
+async def run(command: str, root: Path, store: Store, places: dict[str, str]) -> str:
+    words = shlex.split(command)
+
+    async def agree(text: str) -> bool:
+        return True
+    estimator = TokenEstimator()
+    grep = [rule for value in given(words, "--context-grep") for rule in value.split(",")]
+    piped = NOTES if "|" in words else ""
+    context = ContextSet(root=str(root), grep=grep, store=store, ask=agree, estimator=estimator, stdin=piped)
+    for source in given(words, "--context"):
+        for shown, real in places.items():
+            source = source.replace(shown, real)
+        await context.add(source)
+    window = int((given(words, "--num-ctx") or ["32768"])[0])
+    fitted = await fit_request(Request("m", (user_message(words[-1]),)), window, estimator, context=context)
+    return fitted.notices[0]
+
+
+@pytest.mark.parametrize(("command", "shown"), RUNS, ids=[command[22:60] for command, _ in RUNS])
+def test_the_runs_on_the_page(command: str, shown: str, tmp_path: Path, places: dict[str, str]) -> None:
+    if "postgresql://" in command and "postgresql://chat@localhost/shop" not in places:
+        pytest.skip(f"no PostgreSQL: {postgres.why_not()}")
+    store = make_sample(tmp_path)
+    try:
+        came = asyncio.run(run(command, tmp_path, store, places))
+    except ChatError as error:
+        came = describe(error).split("\n")[0]
+    finally:
+        store.close()
+    if re.search(r"(https|postgresql)://|--context '?db", command):   # addresses are shorter on the page, and times differ
+        came, shown = (re.sub("≈[0-9]+", "", line) for line in (came, shown))
+    assert came == shown
+
+
+def test_every_kind_of_source_has_a_run() -> None:
+    commands = " ".join(command for command, _ in RUNS)
+    for source in ("notes.md", ",src", "**", "--context-grep", "--context -", "https://", "sqlite:///", "query=", "postgresql://",
+                   "--context db ", "db:2026", 'db:"', "'!"):
+        assert source in commands

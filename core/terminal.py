@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from typing import TextIO
 
 from core.config import Settings, data_directory
@@ -14,7 +14,7 @@ from core.conversation import Chat
 from core.errors import ChatError, ModelNotFound, StreamBroken, describe
 from core.events import (Event, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
                          ToolRequested, Waiting)
-from core.interrupts import Interrupted, Interrupts
+from core.interrupts import Interrupted, Interrupts, Terminated
 from core.joining import BROKEN, open_fence
 from core.messages import Message, user_message
 from core.model_manager import Providers, Target, can_fetch, ensure_model_available
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 500   # characters of a call's arguments in one line; a question about it and /last show all
 CLEAR_LINE = "\x1b[K"
+RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"   # no bracketed paste; cursor, line wrap and plain style are back
 FINISH_NOTES = {
     "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask it to go on.",
     "content_filter": "The provider's filter stopped the answer.",
@@ -365,7 +366,23 @@ class PromptReader(Reader):
         from core.completion import ChatCompleter
         from prompt_toolkit.formatted_text import FormattedText
         mark = FormattedText([("ansigreen bold" if self._color else "", "> ")])
-        return self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat))
+        with kept_terminal():
+            return self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat))
+
+
+@contextmanager
+def kept_terminal() -> Iterator[None]:
+    """A signal that ends the program at the prompt can come in the middle of prompt_toolkit's own cleaning up."""
+    import termios
+    modes = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    except Terminated:
+        with suppress(OSError, termios.error):
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, modes)
+            sys.stdout.write(RESTORE)
+            sys.stdout.flush()
+        raise
 
 
 def _history_file(settings: Settings) -> str | None:

@@ -114,8 +114,19 @@ class Providers:
         """Raises UsageError for an unknown provider, AuthFailed for one that needs a key and has none."""
         if name not in self._open:
             host = self.host(name)
-            self._open[name] = load_dialect(host.dialect)(self._endpoint(name, host))
+            self._open[name] = self._balanced(name, host) or load_dialect(host.dialect)(self._endpoint(name, host))
         return self._open[name]
+
+    def _balanced(self, name: str, host: Host) -> Provider | None:
+        """One provider over all of `base_urls`, unless --base-url names a single address."""
+        urls = [str(url) for url in self.entry(name).get("base_urls", ())]
+        if len(urls) < 2 or self.settings.base_url and name == self._primary:
+            return None
+        from core.providers.balanced import CONNECT_TIMEOUT, Balanced
+        make = load_dialect(host.dialect)
+        endpoints = [self._endpoint(name, replace(host, base_url=f"{url.rstrip('/')}/")) for url in urls]
+        return Balanced([make(replace(endpoint, connect_timeout=min(endpoint.connect_timeout, CONNECT_TIMEOUT)))
+                         for endpoint in endpoints])
 
     def entry(self, name: str) -> Mapping[str, Any]:
         """What the configuration file says of a provider."""
@@ -130,7 +141,7 @@ class Providers:
             return row
         if row is not None:
             return _configured(row, entry)
-        dialect = str(entry.get("dialect") or ("openai" if entry.get("base_url") else name))
+        dialect = str(entry.get("dialect") or ("openai" if entry.get("base_url") or entry.get("base_urls") else name))
         load_dialect(dialect)
         return _configured(Host(name, dialect, "hybrid", ""), entry)
 
@@ -204,7 +215,8 @@ class Providers:
     def _check_origin(self, name: str, base_url: str, bound: str) -> None:
         from core.keys import origin_of
         row = find_host(name)
-        named = [bound, row.base_url if row else "", str(self.entry(name).get("base_url") or "")]
+        named = [bound, row.base_url if row else "", str(self.entry(name).get("base_url") or ""),
+                 *map(str, self.entry(name).get("base_urls", ()))]
         from_environment = "base_url" not in self.settings.flags and bool(self.settings.environment.get("STREAM_CHAT_BASE_URL"))
         if name == self._primary and not from_environment:
             named.append(str(self.settings.base_url or ""))
@@ -306,7 +318,7 @@ def host_url(host: Host, name: str) -> str:
 
 def _configured(row: Host, entry: Mapping[str, Any]) -> Host:
     """The row with what the configuration file says. An Ollama given as .../v1 is spoken to in the OpenAI dialect that is there."""
-    url = str(entry.get("base_url") or row.base_url)
+    url = str(entry.get("base_url") or next(iter(entry.get("base_urls", ())), "") or row.base_url)
     spoken = "openai" if row.dialect == "ollama" and url.rstrip("/").endswith("/v1") else row.dialect
     return replace(row, dialect=str(entry.get("dialect") or spoken), base_url=url, kind=entry.get("kind") or row.kind,
                    key_variables=tuple(entry.get("key_variable") or row.key_variables),

@@ -1,0 +1,194 @@
+"""One provider at several addresses: the least busy and quickest one is asked, and a dead one is left alone until it is back.
+
+Each address has a circuit breaker. It opens when the host cannot be reached or says that it is overloaded; then the others
+are asked, and the host is looked at again (half open) beside a request, never by one, so that nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import ConnectFailed, ModelNotFound, ProviderError, StreamBroken
+from core.events import Delta, is_content
+from core.providers import Endpoint, ModelInfo, Provider, Request
+
+CONNECT_TIMEOUT = 2.0     # seconds; with others to ask there is no reason to wait longer for one
+PROBE_AFTER = 10.0        # seconds between a failure and the next look at the host
+PROBE_TIMEOUT = 1.2
+LOOK_AFTER = 0.75         # seconds of silence after which a host is asked whether it is there at all
+FORGET = 60.0             # seconds after which half of what was measured is forgotten
+POWERS = ("check", "count", "show", "running", "pull", "delete")
+
+
+@dataclass(slots=True, eq=False)
+class _Host:
+    """An address and what is known of it: answers under way, seconds to the first content, and since when it is dead."""
+
+    provider: Provider
+    busy: int = 0
+    latency: float = 0.0
+    measured: float = 0.0
+    open_until: float | None = None
+    probe: asyncio.Task[None] | None = None
+
+    def speed(self, now: float) -> float:
+        """The measured seconds, fading: one that was slow some time ago gets another chance."""
+        return self.latency * float(0.5 ** ((now - self.measured) / FORGET))
+
+    def note(self, seconds: float, now: float) -> None:
+        known = self.speed(now)
+        self.latency, self.measured = (0.7 * known + 0.3 * seconds) if known else seconds, now
+
+
+class Balanced:
+    """A Provider made of several that speak the same dialect. The optional powers are those of the first."""
+
+    def __init__(self, providers: Sequence[Provider], clock: Callable[[], float] = time.monotonic) -> None:
+        self._hosts = [_Host(provider) for provider in providers]
+        self._clock = clock
+        for power in POWERS:
+            if hasattr(providers[0], power):
+                setattr(self, power, self._power(power))
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the next request would go."""
+        return self._in_order()[0].provider.endpoint
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Ask the best host. One that fails before it has said anything is followed by the next best at once."""
+        failure: ProviderError | None = None
+        self._look_at_dead_ones()
+        for host in self._in_order():
+            begun, started = False, self._clock()
+            host.busy += 1
+            try:
+                async with aclosing(self._watched(host, request)) as deltas:
+                    async for delta in deltas:
+                        if not begun and is_content(delta):
+                            begun = True
+                            host.note(self._clock() - started, self._clock())
+                        yield delta
+                host.open_until = None
+                return
+            except ProviderError as error:
+                self._failed(host, error)
+                if begun or not _is_the_hosts(error):
+                    raise
+                failure = failure if isinstance(error, ModelNotFound) and failure else error
+            finally:
+                host.busy -= 1
+        assert failure is not None
+        raise failure
+
+    async def _watched(self, host: _Host, request: Request) -> AsyncGenerator[Delta, None]:
+        """The host's stream. While it is silent it is asked for its models too: one that loads a model answers that, one that
+        hangs does not, and is given up."""
+        async with aclosing(host.provider.stream(request)) as deltas:
+            step = asyncio.ensure_future(anext(deltas, None))
+            try:
+                done, _ = await asyncio.wait({step}, timeout=LOOK_AFTER if len(self._hosts) > 1 else None)
+                if not done and not await _answers(host.provider, step):
+                    raise ConnectFailed(f"{host.provider.endpoint.base_url} takes connections and does not answer.")
+                first = await step
+            finally:
+                if not step.done():
+                    step.cancel()
+                    await asyncio.wait({step})
+            if first is None:
+                return
+            yield first
+            async for delta in deltas:
+                yield delta
+
+    async def models(self) -> list[ModelInfo]:
+        """The models of the best host that answers."""
+        found: list[ModelInfo] = await self._first_that_can("models")
+        return found
+
+    async def close(self) -> None:
+        probes = [host.probe for host in self._hosts if host.probe is not None]
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+        for host in self._hosts:
+            host.probe = None
+            await host.provider.close()
+
+    def _in_order(self) -> list[_Host]:
+        """The living, least busy and quickest first; then the dead, the one that has been so for longest first."""
+        now = self._clock()
+        return sorted(self._hosts, key=lambda host: (host.open_until or 0.0, host.busy, host.speed(now)))
+
+    def _failed(self, host: _Host, error: ProviderError) -> None:
+        cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
+        if cause.retryable:
+            host.open_until = self._clock() + max(PROBE_AFTER, cause.retry_after or 0)
+
+    def _look_at_dead_ones(self) -> None:
+        """Start a look at each host whose time has come; the requests of the meantime go elsewhere."""
+        if all(host.open_until is not None for host in self._hosts):
+            return   # all are asked in turn anyway
+        for host in self._hosts:
+            due = host.open_until is not None and self._clock() >= host.open_until
+            if due and (host.probe is None or host.probe.done()):
+                host.probe = asyncio.ensure_future(self._look_at(host))
+
+    async def _look_at(self, host: _Host) -> None:
+        if await _is_alive(host.provider):
+            host.open_until, host.latency = None, 0.0
+        else:
+            host.open_until = self._clock() + PROBE_AFTER
+
+    def _power(self, name: str) -> Callable[..., Any]:
+        def use(*arguments: Any) -> Any:
+            method = getattr(self._in_order()[0].provider, name)
+            return method(*arguments)
+        return use
+
+    async def _first_that_can(self, name: str) -> Any:
+        failure: ProviderError | None = None
+        for host in self._in_order():
+            try:
+                return await getattr(host.provider, name)()
+            except ProviderError as error:
+                self._failed(host, error)
+                failure = error
+                if not _is_the_hosts(error):
+                    raise
+        assert failure is not None
+        raise failure
+
+
+async def _is_alive(provider: Provider) -> bool:
+    """Whether the host answers anything at all in time; that it does not like the question is an answer."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            await provider.models()
+    except ProviderError as error:
+        return error.status is not None and error.status < 500
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _answers(provider: Provider, step: asyncio.Future[Any]) -> bool:
+    """The same, or that the answer itself begins meanwhile."""
+    look = asyncio.ensure_future(_is_alive(provider))
+    try:
+        await asyncio.wait({step, look}, return_when=asyncio.FIRST_COMPLETED)
+        return step.done() or look.result()
+    finally:
+        if not look.done():
+            look.cancel()
+            await asyncio.wait({look})
+
+
+def _is_the_hosts(error: ProviderError) -> bool:
+    """Another host may do better: this one is away, overloaded, limited, or does not have the model."""
+    return error.retryable or isinstance(error, ModelNotFound)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.config import Setting, rows_by_group
+from core.tools.reference import tools_markdown
 from core.parameters import LACKS
 from core.providers.hosts import Host, hosts
 
@@ -56,8 +57,9 @@ def providers_page() -> str:
     lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without; a notice tells it.", "",
               "## Adding a dialect", "",
               "A package of its own names a class under the entry point `stream_chat.providers`; it is made with an `Endpoint` and",
-              "has the methods of `core.providers.Provider`: `stream`, `models`, `close`. Then `--provider NAME` finds it.", "",
-              "```toml", '[project.entry-points."stream_chat.providers"]', 'shout = "shout:Shout"', "```", ""]
+              "has the methods of `core.providers.Provider`: `stream`, `models`, `close`. Then `--provider NAME` finds it.",
+              "[example-provider](example-provider/stream_chat_parrot.py) is such a package, whole:", "",
+              "```toml", '[project.entry-points."stream_chat.providers"]', 'parrot = "stream_chat_parrot:Parrot"', "```", ""]
     return "\n".join(lines)
 
 
@@ -68,7 +70,7 @@ def _provider_row(host: Host) -> str:
     return re.sub(r"\|\s+(?=\|)", "| ", f"| {' | '.join(cells)} |")
 
 
-PAGES: dict[str, Callable[[], str]] = {"providers.md": providers_page, "settings.md": settings_page}
+PAGES: dict[str, Callable[[], str]] = {"providers.md": providers_page, "settings.md": settings_page, "tools.md": tools_markdown}
 
 
 def main() -> None:

@@ -315,16 +315,18 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
     """
     source = parse_source(target, root)
     loaded = Loaded()
+    stop = threading.Event()
     if source.kind in ("sessions", "session"):
         from core.context.sessions import load_sessions
         found = load_sessions(source, store, session)
     elif source.kind == "sql":
         from core.context.sql import load_sql
-        found = load_sql(source, root or os.getcwd(), threading.Event())
+        found = load_sql(source, root or os.getcwd(), stop)
     else:
         raise ContextError(f"{target} is no database.", 'Write db, db:ID, db:"words" or sqlite:///FILE?table=NAME.')
     for entry in found:
         loaded.add(entry)
+    stop.set()
     if not loaded.items:
         raise nothing_loaded(target, loaded.faults)
     return loaded

@@ -8,8 +8,9 @@ seen is met at once, what was not seen keeps its first weight.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult
 from core.providers import Request, ToolSpec
@@ -22,6 +23,7 @@ FIRST = (0.48, 0.125, 0.42, 0.62, 0.55, 0.68, 0.27, 0.0, 5.0)
 DOUBTS = (0.4, 0.2, 0.3, 0.4, 0.4, 0.6, 0.3, 0.3, 4.0)    # how far each may be off
 NOISE = 0.003              # how far a count may be off that the weights explain, as a part of it
 SMALLEST, MOST_FACTOR = 50, 8
+MOST_MODELS = 100          # that are remembered, about 3 KB each
 TOKENS_PER_BYTE = 0.30     # of a file that has not been read
 
 _LETTERS = bytes(range(65, 91)) + bytes(range(97, 123))
@@ -166,6 +168,55 @@ class TokenEstimator:
             return   # no tokenizer is so different: the server cut the prompt, or counts something else
         weights.learn(features, counted)
         self._learned[name] = weights.kept()
+
+
+class LearnedFile(MutableMapping[str, str]):
+    """What was learned, in one small JSON file. A file that cannot be read or written only means to learn again."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._kept: dict[str, str] | None = None
+
+    def _read(self) -> dict[str, str]:
+        if self._kept is None:
+            try:
+                with open(self._path, encoding="utf-8") as file:
+                    found = json.load(file)
+                self._kept = {name: text for name, text in found.items() if isinstance(text, str)}
+            except (OSError, ValueError, AttributeError):
+                self._kept = {}
+        return self._kept
+
+    def __getitem__(self, name: str) -> str:
+        return self._read()[name]
+
+    def __setitem__(self, name: str, text: str) -> None:
+        kept = self._read()
+        kept.pop(name, None)
+        kept[name] = text
+        for oldest in list(kept)[:-MOST_MODELS]:
+            del kept[oldest]
+        self._write()
+
+    def __delitem__(self, name: str) -> None:
+        del self._read()[name]
+        self._write()
+
+    def _write(self) -> None:
+        beside = f"{self._path}.{os.getpid()}"
+        try:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            with open(beside, "w", encoding="utf-8") as file:
+                json.dump(self._read(), file)
+            os.replace(beside, self._path)
+        except OSError:
+            pass   # learned again next time
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
 
 
 def bytes_to_tokens(size: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from core.compaction import (Plan, compacted_ids, find_summary, is_due, plan_com
 from core.errors import UsageError
 from core.messages import Message, Text, ToolCall, ToolResult, tool_message, user_message
 from core.providers import Options, Request
-from db import SqliteStore, Store, new_message_id, open_store
+from db import Store, new_message_id, open_store
+from tests import postgres
 
 
 def count(messages: Sequence[Message]) -> int:
@@ -141,10 +143,19 @@ def fill(store: Store, messages: Sequence[Message]) -> list[int]:
     return ids
 
 
-def test_compacting_and_taking_it_back_in_the_store(tmp_path: Path) -> None:
+@pytest.fixture(params=("sqlite", "postgresql"))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    reason = postgres.why_not()
+    if request.param == "postgresql" and reason:
+        pytest.skip(f"no PostgreSQL: {reason}")
+    with postgres.running_server() if request.param == "postgresql" else nullcontext(str(tmp_path / "s.db")) as url:
+        opened = open_store(url)
+        yield opened
+        opened.close()
+
+
+def test_compacting_and_taking_it_back_in_the_store(store: Store) -> None:
     """Two compactions on top of each other come back one by one; every row is there all the time."""
-    store = open_store(str(tmp_path / "s.db"))
-    assert isinstance(store, SqliteStore)
     messages = conversation(6)
     ids = fill(store, messages)
     states = [(list(messages), list(ids))]
@@ -174,4 +185,3 @@ def test_compacting_and_taking_it_back_in_the_store(tmp_path: Path) -> None:
         assert messages[:len(before[0])] == before[0]
     assert find_summary(messages) is None
     assert store.find_session("s").message_count == len(messages)
-    store.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from core.messages import Image, Message, Text, ToolCall, ToolResult, tool_message, user_message
 from core.providers import Request, ToolSpec
-from core.token_estimate import TokenEstimator, bytes_to_tokens, message_text, text_features
+from core.token_estimate import LearnedFile, TokenEstimator, bytes_to_tokens, message_text, text_features
 
 PROSE = ("The harbour lay quiet in the early light, and nobody on the quay could have said when the last boat had left. "
          "She counted the crates twice, wrote 42 on her slate, and went back to the office. ")
@@ -112,6 +113,22 @@ def test_what_was_learned_lasts() -> None:
     assert abs(again.request(request) - 900) < 30
     assert again.is_calibrated("m") and not again.is_calibrated("other")
     assert TokenEstimator().request(request) == again.request(request, "other")
+
+
+def test_what_was_learned_lasts_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "tokens.json"
+    request = Request("m", (user_message(PROSE * 10),))
+    TokenEstimator(LearnedFile(str(path))).learn(request, 900)
+    assert abs(TokenEstimator(LearnedFile(str(path))).request(request) - 900) < 30
+    kept = LearnedFile(str(path))
+    for number in range(150):
+        kept[f"other {number}"] = "x"
+    assert len(LearnedFile(str(path))) == 100 and "m" not in LearnedFile(str(path))
+    for broken in ("", "[]", '{"a": 1}', "\0"):
+        path.write_text(broken)
+        assert len(LearnedFile(str(path))) == 0
+    assert [entry.name for entry in path.parent.iterdir()] == ["tokens.json"]
+    LearnedFile("/proc/no/where.json")["m"] = "x"
 
 
 @pytest.mark.parametrize("broken", ("", "no json", "[]", '{"values": [1]}', "null"))

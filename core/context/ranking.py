@@ -81,7 +81,7 @@ def name_score(name: str, words: Sequence[str]) -> float:
 
 def split_pieces(name: str, kind: str, text: str) -> list[Piece]:
     """Cut a text into pieces of about a screen, between lines, at an empty line where there is one near the end."""
-    lines = text.split("\n")
+    lines = [_shortened(line) for line in text.split("\n")]
     if lines and not lines[-1]:
         lines.pop()
     pieces, start = [], 0
@@ -90,6 +90,13 @@ def split_pieces(name: str, kind: str, text: str) -> list[Piece]:
         pieces.append(Piece(name, kind, "\n".join(lines[start:end]), start + 1, end, len(lines)))
         start = end
     return pieces
+
+
+def _shortened(line: str) -> str:
+    """A line that is no larger than a piece: data is often written in one line of megabytes."""
+    if len(line) <= PIECE_CHARACTERS:
+        return line
+    return f"{line[:PIECE_CHARACTERS]} [\u2026 {len(line) - PIECE_CHARACTERS:,} more characters]"
 
 
 def _piece_end(lines: Sequence[str], start: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -80,6 +81,7 @@ def _postgres(source: Source, root: str, stop: threading.Event) -> str:
     try:
         with psycopg.connect(url, connect_timeout=10, options=options) as connection:
             connection.read_only = True
+            threading.Thread(target=_cancel_at, args=(stop, connection), daemon=True).start()
             with connection.cursor() as cursor:
                 rows = cursor.stream(query.encode())   # one statement only, and a row at a time
                 first = next(rows, None)
@@ -87,6 +89,13 @@ def _postgres(source: Source, root: str, stop: threading.Event) -> str:
                 return as_csv(names, _checked(first, rows, stop), MOST_ROWS)
     except psycopg.Error as problem:
         raise ToolError(_reason(problem)) from None
+
+
+def _cancel_at(stop: threading.Event, connection: Any) -> None:
+    """End a query that nobody waits for any more; after a query that has ended this does nothing."""
+    stop.wait(MOST_SECONDS * 2)
+    with contextlib.suppress(Exception):   # the connection is closed by then
+        connection.cancel()
 
 
 def _checked(first: Sequence[Any] | None, rows: Iterator[Sequence[Any]], stop: threading.Event) -> Iterator[Sequence[Any]]:

@@ -17,7 +17,7 @@ from core.messages import Usage, user_message
 from core.providers import Request, translation
 from core.providers.transport import join_deltas
 from tests.dialects import ask, reply_of
-from tests.fake_server import Answer, FakeServer, Stall, Step
+from tests.fake_server import Answer, FakeServer, Pause, Stall, Step
 from tests.scripted_answers import SCRIPTED, Call, Script
 
 DIALECTS = sorted(SCRIPTED)
@@ -79,6 +79,28 @@ def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(dialect: 
         deltas, error = ask(dialect, server.url, HELLO, idle_timeout=60.0)
         assert error is None and isinstance(deltas[-1], Finished)
         assert server.requests[0].done.wait(5) and server.requests[0].outcome == "client_left"
+
+
+def test_signs_of_life_do_not_keep_a_finished_answer_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translation, "LINGER", 0.05)
+    body, content_type = body_of("openai")
+    alive: list[Step] = [Pause(0.02), b": still here\n\n"]
+    with FakeServer(Answer([body.replace(b"data: [DONE]\n\n", b""), *alive * 500], content_type=content_type)) as server:
+        deltas, error = ask("openai", server.url, HELLO)
+        assert error is None and isinstance(deltas[-1], Finished)
+        assert server.requests[0].done.wait(5) and server.requests[0].outcome == "client_left"
+
+
+@pytest.mark.parametrize("late", [b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}\n\n',
+                                  b'data: {"error": {"message": "overloaded", "code": 503}}\n\n'])
+def test_what_comes_soon_after_the_finish_still_counts(late: bytes) -> None:
+    head = b'data: {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]}\n\n'
+    with FakeServer(Answer([head, Pause(0.3), late, Stall()], content_type="text/event-stream")) as server:
+        deltas, error = ask("openai", server.url, HELLO)
+    if b"usage" in late:
+        assert error is None and deltas[1:] == [Usage(7, 2), Finished("stop", "stop")]
+    else:
+        assert isinstance(error, StreamBroken) and deltas == [TextDelta("x")]
 
 
 def mutated(value: Any, chance: random.Random) -> Any:

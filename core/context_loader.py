@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from core.compaction import trim_history
 from core.context.budget import Budget, budget_bar, plan_budget
 from core.context.choosing import Choice, Chooser
-from core.context.files import load_files
+from core.context.files import kind_of, load_files
 from core.context.form import attach, write_block
 from core.context.items import Aside, Fault, Found, Item, Loaded
 from core.context.sources import (ContextError, Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source,
@@ -125,7 +125,7 @@ class ContextSet:
         if source.kind == "command" and not await self._may_run(source):
             loaded.faults.append(Fault(source.name, "was not run: it needs your consent"))
             return loaded
-        if source.kind in ("page", "command", "sql"):
+        if source.kind in ("page", "command", "sql") or source.kind == "file" and kind_of(source.target) == "document":
             await _in_thread(source, loaded, self.root)
             return loaded
         await self._slices(self._find(source, loaded), f"reading {source.name}")
@@ -273,6 +273,8 @@ def _load_waiting(source: Source, root: str, stop: threading.Event) -> list[Foun
     if source.kind == "sql":
         from core.context.sql import load_sql
         return list(load_sql(source, root, stop))
+    if source.kind == "file":
+        return list(load_files(source, (), root))
     if source.kind == "page":
         from core.context.pages import load_page
         return list(load_page(source, stop))

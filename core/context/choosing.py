@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ SMALLEST = 60              # tokens; with less room left nothing more is tried
 MOST_MISSES = 200          # files in a row that do not fit; then the room counts as full
 PIECE_SHARE = 0.34         # of the room that is left: the most that pieces of one item take
 STICKY = 0.3               # of the best score: what was in stays in unless something clearly better comes
+MOST_CONVERTING = 5.0      # seconds for documents of folders, in one prompt
 KEPT_CHARACTERS = 4 << 20  # of texts that are remembered between prompts
 
 
@@ -46,9 +48,11 @@ class Chooser:
         self.estimator = estimator
         self.model = model
         self._texts: dict[str, tuple[int, str]] = {}
+        self._converting = 0.0
 
     def choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *, vision: bool = True) -> Iterator[int]:
         """Fill `choice`; yields the number of items looked at so far."""
+        self._converting = 0.0
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
         texts = [item for item in items if item.kind != "image"]
         yield from self._take_images(items, room, choice, vision=vision)
@@ -134,8 +138,13 @@ class Chooser:
         kept = self._texts.get(item.name)
         if kept is not None and kept[0] == stamp:
             return kept[1]
+        started = time.monotonic()
         text = read_text(item)
-        self._texts[item.name] = (item.stamp, text)
+        if item.kind == "document":
+            self._converting += time.monotonic() - started
+            item.text = text   # converting takes long, so it is done once, until the next refresh
+        else:
+            self._texts[item.name] = (item.stamp, text)
         return text
 
     def _forget(self, choice: Choice) -> None:
@@ -161,6 +170,8 @@ class Chooser:
             if left <= 0 or len(places) >= SCAN_FILES:
                 break
             data = self._sample(items[place])
+            if data is None:
+                continue
             left -= len(data) + 4_096
             places.append(place)
             counted.append(Counted(count_words(data, wanted), len(data) or 1))
@@ -175,11 +186,16 @@ class Chooser:
         choice.searched, choice.by_name = len(places), len(items) - len(places)
         order += [items[place] for place in sorted(by_prior, key=lambda place: -scores[place])]
 
-    def _sample(self, item: Item) -> bytes:
-        """The beginning of an item as bytes, to be searched; nothing when it cannot be read (that is told when it is taken)."""
+    def _sample(self, item: Item) -> bytes | None:
+        """The beginning of an item as bytes, to be searched; empty when it cannot be read (that is told when it is taken).
+
+        None for a document when converting has taken long enough in this prompt.
+        """
         if item.text is not None:
             return item.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass")
         if item.kind == "document":
+            if self._converting > MOST_CONVERTING:
+                return None
             faults: list[Fault] = []
             piece = self._whole(item, faults)
             return piece.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass") if piece else b""
@@ -220,7 +236,9 @@ class Chooser:
 
     def _take_one(self, item: Item, words: list[str], left: int, choice: Choice) -> bool:
         """Take the item whole if it fits, else its best pieces; say whether anything of it was taken."""
-        if bytes_to_tokens(item.bytes) > left * 3 and not name_score(item.name, words) and not item.named and item.text is None:
+        far_too_large = bytes_to_tokens(item.bytes) > left * 3 and not name_score(item.name, words)
+        too_slow = item.kind == "document" and self._converting > MOST_CONVERTING
+        if item.text is None and not item.named and (far_too_large or too_slow):
             choice.left_out.append(item)
             return False
         piece = self._whole(item, choice.faults)

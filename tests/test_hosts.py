@@ -14,6 +14,7 @@ from core.events import TextDelta, ThinkingDelta
 from core.providers import hosts as module
 from core.providers.hosts import find_host, hosts
 from core.providers.thinking import InlineThinking
+from tests.fake_server import FakeServer, json_answer
 
 NAMES = [host.name for host in hosts()]
 QUIRKS = {line.split()[0] for line in (inspect.getdoc(module) or "").splitlines() if line.startswith("    ")}
@@ -67,6 +68,23 @@ def test_reading_the_rows_loads_no_http_client() -> None:
     script = "import sys, core.providers.hosts; print([name for name in ('httpx2', 'ssl', 'asyncio') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("flags", "path", "status"), [
+    ((), "/openai/deployments/my-model/chat/completions?api-version=2024-12-01-preview", 200),
+    (("--api-version", "2025-03-01"), "/openai/deployments/my-model/chat/completions?api-version=2025-03-01", 200),
+    (("--api-version", "2025-03-01"), "/openai/deployments/my-model/chat/completions?api-version=2025-03-01", 401)])
+def test_azure_through_the_whole_program(program: list[str], environment: dict[str, str], flags: tuple[str, ...], path: str,
+                                         status: int) -> None:
+    key = "a-key-that-nobody-may-see"
+    said = {"choices": [{"index": 0, "message": {"content": "Hi."}, "finish_reason": "stop"}]}
+    with FakeServer(json_answer(said if status == 200 else {"error": {"message": f"wrong key {key}"}}, status)) as server:
+        done = subprocess.run([*program, "--provider", "azure", "--base-url", server.url, "--model", "my-model", "--no-save",
+                               *flags, "Hello"], env={**environment, "AZURE_OPENAI_API_KEY": key}, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=60)
+        assert (server.requests[0].path, server.requests[0].headers["api-key"]) == (path, key)
+    assert key not in done.stdout + done.stderr
+    assert (done.returncode, "Hi." in done.stdout) == ((0, True) if status == 200 else (1, False))
 
 
 # ---- thinking inside the text

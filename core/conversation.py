@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 from core.config import Settings
-from core.errors import StoreError, UsageError
-from core.events import Event, MessageAdded, Notice
-from core.fallback import Chain
+from core.errors import ProviderError, StoreError, UsageError
+from core.events import Event, MessageAdded, Notice, Waiting
+from core.fallback import chain_of
 from core.joining import BROKEN
 from core.messages import Image, Message
-from core.model_manager import Providers, Target, build_model_list, options_from_args, resolve_target, retry_config_from_args
+from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
 from core.providers import Options, Request
 from core.session_manager import Session
 from core.stats import TurnNumbers, measured
 from core.transcript import Transcript
 from core.turn import Respond, run_chat_turn
-from core.window import WindowWatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.tool_executor import Approve, Toolbox
     from core.usage_report import TurnMeter
+    from core.window import WindowWatch
 
 RESUMES = 3   # how often a reply that breaks off is asked to go on, within one turn
 
@@ -40,7 +41,7 @@ class Chat:
         self.settings = settings
         self.session = session
         self.providers = providers
-        self.chain = Chain((target, *build_model_list(settings)[1:]), providers, retry_config_from_args(settings))
+        self.chain = chain_of(settings, providers, target, fallbacks_of(target, settings))
         self.system: str | None = settings.system
         self.options: Options = options_from_args(settings)
         self.open_session = open_session   # by ID; None for a new one
@@ -48,7 +49,7 @@ class Chat:
         self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
         self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
         self.ask = ask
-        self.window = WindowWatch(providers)
+        self._window: WindowWatch | None = None
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
@@ -59,7 +60,15 @@ class Chat:
 
     @target.setter
     def target(self, target: Target) -> None:
-        self.chain.choose(target)
+        self.chain.choose(target, fallbacks_of(target, self.settings))
+
+    @property
+    def window(self) -> WindowWatch:
+        """What knows the model's window; loaded when the first answer is there."""
+        if self._window is None:
+            from core.window import WindowWatch
+            self._window = WindowWatch(self.providers)
+        return self._window
 
     def request(self) -> Request:
         """What is sent next: the whole conversation."""
@@ -69,7 +78,7 @@ class Chat:
     async def turn(self, message: Message) -> AsyncGenerator[Event, None]:
         """Save the person's message, then yield what happens; each event is saved before it is yielded."""
         if not self.target.model:
-            self.target = await resolve_target(self.target, self.providers)
+            await self._resolve()
         self.session.set_model(str(self.target))
         self.session.add_user(message)
         for notice in self._write_down(message):
@@ -77,6 +86,14 @@ class Chat:
         async with aclosing(self.answer()) as events:
             async for event in events:
                 yield event
+
+    async def _resolve(self) -> None:
+        """Find the model where only the provider was named. One that does not answer is left to its fallbacks, if it has any."""
+        try:
+            self.target = await resolve_target(self.target, self.providers)
+        except ProviderError:
+            if len(self.chain.targets) == 1:
+                raise
 
     async def go_on(self) -> AsyncGenerator[Event, None]:
         """Let the model finish its last reply, which is not whole. Raises UsageError when there is none."""
@@ -165,8 +182,14 @@ async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, 
     """A turn in which the model may call what is in the toolbox; the rest is as in run_chat_turn."""
     toolbox.begin_turn()
     toolbox.note_messages(request.messages)
-    for text in await toolbox.prepare():
-        yield Notice(text)
+    preparing = asyncio.ensure_future(toolbox.prepare())
+    try:
+        while not (await asyncio.wait({preparing}, timeout=1.0))[0]:
+            yield Waiting(0.0, "waiting for the MCP servers")
+        for text in preparing.result():
+            yield Notice(text)
+    finally:
+        preparing.cancel()
     request = replace(request, tools=toolbox.specs)
     async with aclosing(run_chat_turn(respond, request, toolbox.execute_tool_call, model=model, rounds=rounds, resumes=resumes,
                                       continued=continued)) as events:

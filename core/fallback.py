@@ -10,16 +10,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from core.config import Settings
 from core.errors import (AuthFailed, BadRequest, ChatError, ContextTooLong, ProviderError, QuotaExhausted, StreamBroken,
                          Unsupported, UsageError)
 from core.events import Delta, ModelChanged, Notice, Retrying, Waiting, is_content
-from core.model_manager import Providers, Target, resolve_target
+from core.model_manager import Providers, Target, resolve_target, retry_config_from_args
 from core.providers import Request
 from core.retry_handler import RetryBudget, RetryConfig, stream_chat_with_retry
 
 Item = Delta | Waiting | Retrying | ModelChanged | Notice
 # Why a target cannot do what a request needs ("no tools", "its window is too small"), or "".
 Unfit = Callable[[Target, Request], Awaitable[str]]
+# Why a target may not be asked at all, or "".
+Forbidden = Callable[[Target], str]
 # What a server is doing while nothing comes ("loading qwen3:14b (9.3 GB)"), or "".
 Describe = Callable[[Target, Request], Awaitable[str]]
 
@@ -41,14 +44,16 @@ class Chain:
     """The candidates of a chat in their order. The one that answered stays first until somebody says otherwise."""
 
     def __init__(self, targets: Sequence[Target], providers: Providers, config: RetryConfig, *, cool_down: float = COOL_DOWN,
-                 fallback_on_auth: bool = False, unfit: Unfit | None = None, describe: Describe | None = None,
-                 budget: RetryBudget | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._named = tuple(targets)      # what the person asked for: the model, then its fallbacks
+                 fallback_on_auth: bool = False, forbidden: Forbidden | None = None, unfit: Unfit | None = None,
+                 describe: Describe | None = None, budget: RetryBudget | None = None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._named = tuple(dict.fromkeys(targets))      # what the person asked for: the model, then its fallbacks
         self.targets = self._named        # the same with the one that answered last in front
         self._providers = providers
         self._config = config
         self._cool_down = cool_down
         self._on_auth = fallback_on_auth
+        self._forbidden = forbidden
         self._unfit = unfit
         self._describe = describe
         self._clock = clock
@@ -72,7 +77,7 @@ class Chain:
         asked, why = self.first, ""
         last_error: ProviderError | None = None
         for target in self._in_order():
-            unfit = await self._unfit(target, request) if self._unfit else ""
+            unfit = await self._why_not(target, request)
             if unfit:
                 yield Notice(f"{target} is passed over: {unfit}.")
                 why = f"{target} cannot be asked: {unfit}."
@@ -94,6 +99,13 @@ class Chain:
                     raise
                 last_error, why = error, error.message
         raise last_error or UsageError(why or "No model can answer this.", "Name one that can with /model or --model-fallbacks.")
+
+    async def _why_not(self, target: Target, request: Request) -> str:
+        """What may not be asked is never asked. What the person chose is asked whatever it lacks; others must be able to do it."""
+        no = self._forbidden(target) if self._forbidden else ""
+        if no or self._unfit is None or target in (self.first, self._named[0]):
+            return no
+        return await self._unfit(target, request)
 
     def _in_order(self) -> list[Target]:
         """Those that may be asked now, in order, and then those that rest: better a tired model than none."""
@@ -149,6 +161,23 @@ class Chain:
         if isinstance(error, AuthFailed):
             return self._on_auth or error.status is None
         return isinstance(error, (Unsupported, ContextTooLong, StreamBroken)) or not isinstance(error, BadRequest)
+
+
+def chain_of(settings: Settings, providers: Providers, target: Target, fallbacks: Sequence[Target]) -> Chain:
+    """The chain of a chat, as it is set."""
+    async def fits(candidate: Target, request: Request) -> str:
+        from core.fitness import unfit
+        return await unfit(candidate, request, providers)
+
+    async def describe(candidate: Target, request: Request) -> str:
+        from core.waiting import doing
+        return await doing(candidate, request, providers)
+
+    def may_not(candidate: Target) -> str:
+        from core.fitness import forbidden
+        return forbidden(candidate, providers)
+    return Chain((target, *fallbacks), providers, retry_config_from_args(settings), fallback_on_auth=settings.fallback_on_auth,
+                 forbidden=may_not if settings.local_only else None, unfit=fits, describe=describe)
 
 
 def respond_with_fallbacks(targets: Sequence[Target], providers: Providers, request: Request,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from core.config import Settings, cache_directory
 from core.errors import AuthFailed, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
 from core.events import Delta, Notice
-from core.providers import CanPull, Endpoint, Options, Provider, PullProgress, Request, load_dialect
+from core.providers import CanPull, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, load_dialect
 from core.providers.hosts import Host, find_host, hosts
 from core.retry_handler import RetryConfig
 
@@ -54,17 +54,19 @@ def provider_name(name: str) -> str:
 
 
 def build_model_list(settings: Settings) -> list[Target]:
-    """The model that was asked for and then its fallbacks, each once. With --provider, --model is taken as it stands.
+    """The model that was asked for and then its fallbacks, each once."""
+    first = _first_target(settings)
+    return list(dict.fromkeys([first, *fallbacks_of(first, settings)]))
 
-    A --model on the command line is read in full when the provider is only the configuration file's.
-    """
+
+def _first_target(settings: Settings) -> Target:
+    """With --provider, --model is taken as it stands. A --model on the command line is read in full when the provider is only
+    the configuration file's."""
     model = settings.model or ""
     default = provider_name(settings.provider) if settings.provider else DEFAULT_PROVIDER
     if not settings.provider or "model" in settings.flags and "provider" not in settings.flags:
-        first = find_target(model, settings, default)
-    else:
-        first = Target(default, model.removeprefix(f"{default}/"))
-    return list(dict.fromkeys([first, *fallbacks_of(first, settings)]))
+        return find_target(model, settings, default)
+    return Target(default, model.removeprefix(f"{default}/"))
 
 
 def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
@@ -73,7 +75,8 @@ def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
         if find_target(name, settings) == target and "model_fallbacks" not in settings.flags:
             names = others if isinstance(others, (list, tuple)) else str(others).split(",")
             return [find_target(str(other).strip(), settings, target.provider) for other in names]
-    return [find_target(text, settings, target.provider) for text in settings.model_fallbacks]
+    default = _first_target(settings).provider
+    return [find_target(text, settings, default) for text in settings.model_fallbacks]
 
 
 def retry_config_from_args(settings: Settings) -> RetryConfig:
@@ -105,6 +108,7 @@ class Providers:
         self.settings = settings
         self.lacks: dict[Target, set[str]] = {}      # what models turned out not to have, so that it is asked for once
         self.learned: dict[Target, Any] = {}         # what is known of models (core/model_facts.py), once it was asked for
+        self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.conversation",),
     ("core.session_manager", "core.session_list", "core.context_loader", "core.context",
      "core.tool_setup", "core.compaction", "core.transcript"),
-    ("core.turn", "core.fallback", "core.joining", "core.model_manager", "core.model_facts",
+    ("core.turn", "core.fallback", "core.fitness", "core.waiting", "core.joining", "core.model_manager", "core.model_facts",
      "core.model_switch", "core.usage_report", "core.stats", "core.stats_report", "core.window", "core.health", "core.token_estimate", "core.spool"),
     ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.parameters",
      "core.late_store", "db", "core.store_schema"),

@@ -1,0 +1,53 @@
+"""Whether a model can stand in for another: may it be asked at all, and can it do what the request needs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.errors import ChatError
+from core.model_manager import Providers, Target
+from core.providers import Request
+
+LOOK_SECONDS = 3.0     # what is not known by then is not held against a model
+CLOUD_NAMES = ("-cloud", ":cloud")
+
+
+def forbidden(target: Target, providers: Providers) -> str:
+    """Why --local-only forbids this model, or "". Ollama's own cloud models leave the machine too."""
+    if not providers.settings.local_only:
+        return ""
+    host = providers.host(target.provider)
+    if host.dialect in ("demo", "local"):
+        return ""
+    from core.providers.transport import is_loopback
+    urls = [str(url) for url in providers.entry(target.provider).get("base_urls", ())]
+    local = all(is_loopback(url if "://" in url else f"http://{url}")
+                for url in urls or [providers.base_url(target.provider, host)])
+    if not local or host.dialect == "ollama" and target.model.endswith(CLOUD_NAMES):
+        return "it does not run on this machine (--local-only)"
+    return ""
+
+
+async def unfit(target: Target, request: Request, providers: Providers) -> str:
+    """What a stand-in lacks for this request, or "": tools, sight, or room for the conversation. Unknown is no lack."""
+    from core.model_facts import ModelFacts, known_facts, learn, short_count
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            facts: ModelFacts = await learn(target, providers)
+    except TimeoutError:
+        facts = known_facts(target, providers)
+    except ChatError:
+        return ""      # asking it will say what is wrong
+    from core.parameters import count_images
+    if request.tools and facts.tools is False:
+        return "it cannot call tools"
+    if facts.vision is False and count_images(request.messages):
+        return "it does not see images"
+    if facts.context_window is None:
+        return ""
+    from core.token_estimate import TokenEstimator
+    needed = TokenEstimator().request(request, str(target))
+    if needed > facts.context_window:
+        return (f"the conversation (about {short_count(needed)} tokens) does not fit its window of "
+                f"{short_count(facts.context_window)}")
+    return ""

@@ -30,7 +30,8 @@ LACKS: Mapping[str, frozenset[str]] = {
 THEIR_NAMES: Mapping[str, str] = {
     "p": "top_p", "topp": "top_p", "random_seed": "seed", "max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens",
     "maxoutputtokens": "max_tokens", "num_predict": "max_tokens", "stop_sequences": "stop", "stopsequences": "stop",
-    "reasoning_effort": "think", "reasoning": "think", "reasoning.effort": "think", "thinking": "think", "thinkingconfig": "think",
+    "reasoning_effort": "think", "reasoning": "think", "reasoning.effort": "think", "reasoning.summary": "think",
+    "thinking": "think", "thinkingconfig": "think",
     "chat_template_kwargs": "think", "format": "response_format", "output_config": "response_format",
     "text.format": "response_format", "json": "response_format", "responseschema": "response_format",
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ from core.messages import ToolCall, ToolResult
 from core.tool_executor import Toolbox
 from core.tools import mcp as ours
 from core.tools.mcp import Connection, Server, close_all, connect, parse_servers, tool_name
+from tests.fake_server import Answer, FakeServer, Reset, Stall
 
 GOOD = """
 import os, sys, time
@@ -48,21 +52,74 @@ def note() -> str:
 server.run()
 """
 START = "import os, sys, time\nopen(sys.argv[1], 'w').write(str(os.getpid()))\n"
-BAD = {
-    "ends at once": "", "ends with an error": "sys.exit(3)", "says nothing": "time.sleep(600)",
-    "reads and says nothing": "for line in sys.stdin: pass", "says nonsense": "print('hello', flush=True); time.sleep(600)",
+SLEEP = "time.sleep(600)"
+ANSWER = """
+import json
+def serve(special, more=lambda method, identity: None):
+    tools = [{"name": "t", "description": "A tool.", "inputSchema": {"type": "object", "properties": {}}}]
+    info = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
+    for line in sys.stdin:
+        asked = json.loads(line)
+        method, identity = asked.get("method"), asked.get("id")
+        if identity is None:
+            continue
+        results = {"initialize": info, "tools/list": {"tools": tools}, "tools/call": {"content": [{"type": "text", "text": "ok"}]}}
+        given = special(method, identity)
+        if given == "pass":
+            if method in results:
+                say({"jsonrpc": "2.0", "id": identity, "result": results[method]})
+            else:
+                say({"jsonrpc": "2.0", "id": identity, "error": {"code": -32601, "message": "no"}})
+        elif isinstance(given, str):
+            sys.stdout.write(given)
+            sys.stdout.flush()
+        elif given is not None:
+            say({"jsonrpc": "2.0", "id": identity, **given})
+def say(value):
+    print(json.dumps(value), flush=True)
+def at(place, given):
+    return lambda method, identity: (given() if callable(given) else given) if method == place else "pass"
+"""
+# What a server does instead of starting, as Python.
+NO_START = {
+    "ends at once": "", "ends with an error": "sys.exit(3)", "says nothing": SLEEP,
+    "reads and says nothing": "for line in sys.stdin: pass",
+    "says nonsense": "print('hello', flush=True); time.sleep(600)",
     "says bytes": "sys.stdout.buffer.write(bytes(range(256)) * 99); sys.stdout.flush(); time.sleep(600)",
     "floods lines": "try:\n  while True: print('x' * 1000, flush=True)\nexcept OSError: pass",
     "floods JSON": "try:\n  while True: print('{\"jsonrpc\": \"2.0\", \"method\": \"x\"}', flush=True)\nexcept OSError: pass",
+    "floods one line": "try:\n  while True: sys.stdout.write('x' * 65536)\nexcept OSError: pass",
     "answers null": "for line in sys.stdin: print('null', flush=True)",
+    "answers a list": "for line in sys.stdin: print('[]', flush=True)",
     "answers another id": "for line in sys.stdin: print('{\"jsonrpc\": \"2.0\", \"id\": 999, \"result\": {}}', flush=True)",
-    "answers empty results": "import json\nfor line in sys.stdin:\n  n = json.loads(line).get('id')\n"
-                             "  print(json.dumps({'jsonrpc': '2.0', 'id': n, 'result': {}}), flush=True)",
-    "answers errors": "import json\nfor line in sys.stdin:\n  n = json.loads(line).get('id')\n"
-                      "  print(json.dumps({'jsonrpc': '2.0', 'id': n, 'error': {'code': -1, 'message': 'no'}}), flush=True)",
+    "echoes": "for line in sys.stdin: print(line, end='', flush=True)",
     "ignores being asked to end": "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: time.sleep(1)",
-    "closes its output": "sys.stdout.flush(); os.close(1); time.sleep(600)",
+    "leaves a child behind": "import subprocess\nchild = subprocess.Popen(['sleep', '600']); "
+    "open(sys.argv[1], 'w').write(str(child.pid)); sys.exit()",
+    "closes its output": "sys.stdout.flush(); os.close(1); time.sleep(600)", "closes its input": "os.close(0); time.sleep(600)",
     "sends half a line": "sys.stdout.write('{\"jsonrpc\"'); sys.stdout.flush(); time.sleep(600)",
+    "is nested deeply": "print('[' * 100000, flush=True); time.sleep(600)",
+    "stops itself": "import signal\nos.kill(os.getpid(), signal.SIGSTOP)", "kills itself": "os.kill(os.getpid(), 9)",
+    "writes much to its log": "try:\n  while True: sys.stderr.write('x' * 65536)\nexcept OSError: pass",
+}
+# At which step a server that began well does what.
+STEPS = {"answers an empty result": "{'result': {}}", "answers null there": "{'result': None}",
+         "answers an error": "{'error': {'code': -1, 'message': 'no'}}",
+         "answers wrong types": "{'result': {'tools': 5, 'content': 'x', 'protocolVersion': []}}", "says no more": "None",
+         "ends there": "lambda: os._exit(3)", "breaks the line off": "'{\"jsonrpc\": \"2.0\", \"id\"'"}
+BAD = NO_START | {f"{what} at {step}": f"{ANSWER}serve(at({step!r}, {deed}))" for step in ("initialize", "tools/list")
+                  for what, deed in STEPS.items()}
+BAD |= {"asks for another protocol": ANSWER + "serve(at('initialize', {'result': {'protocolVersion': '1.0', 'capabilities': {}, "
+                                              "'serverInfo': {'name': 'x', 'version': '1'}}}))",
+        "drips": "while True:\n  sys.stdout.write(' ')\n  sys.stdout.flush()\n  time.sleep(0.1)"}
+# Servers that start well and fail at the call.
+BAD_CALLS = {f"{what} at the call": f"{ANSWER}serve(at('tools/call', {deed}))" for what, deed in STEPS.items()
+             if what not in ("answers an empty result",)}
+BAD_CALLS |= {
+    "floods at the call": ANSWER +
+    "def flood():\n  while True: print('{\"jsonrpc\": \"2.0\", \"method\": \"x\"}', flush=True)\n"
+    "serve(at('tools/call', flood))",
+    "one line without end": ANSWER + "def flood():\n  while True: sys.stdout.write('x' * 65536)\nserve(at('tools/call', flood))",
 }
 
 
@@ -124,16 +181,159 @@ def test_a_good_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pid_is_gone(pid)
 
 
-def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
-    pytest.importorskip("mcp")
-    made = [server_of(tmp_path, f"bad{number}", START + code) for number, code in enumerate(BAD.values())]
-    servers = [server for server, _ in made] + [Server("missing", "/no/such/program"), Server("away", url="http://127.0.0.1:9/mcp")]
+def made_of(tmp_path: Path, bad: dict[str, str]) -> list[tuple[Server, Path]]:
+    return [server_of(tmp_path, f"bad{number}", START + code) for number, code in enumerate(bad.values())]
 
-    async def scenario() -> list[Connection]:
+
+def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
+    """All at once, beside a good one that answers meanwhile."""
+    pytest.importorskip("mcp")
+    made = made_of(tmp_path, BAD)
+    good, _ = server_of(tmp_path, "good", GOOD)
+    servers = [server for server, _ in made] + [Server("missing", "/no/such/program"), Server("away", url="http://127.0.0.1:9/mcp")]
+    assert len(servers) >= 40
+
+    async def scenario() -> tuple[list[Connection], ToolResult]:
         connections = [Connection(server) for server in servers]
-        await asyncio.gather(*(connection.start(3.0) for connection in connections))
+        friend = Connection(good)
+        await friend.start(30)
+        starting = [asyncio.create_task(connection.start(8.0)) for connection in connections]
+        answer = await Toolbox(friend.tools, allow=["write"]).execute_tool_call(ToolCall("1", "good__add", {"a": 1, "b": 2}))
+        await asyncio.gather(*starting)
+        await close_all([*connections, friend])
+        return connections, answer
+    connections, answer = asyncio.run(asyncio.wait_for(scenario(), 100))
+    assert answer.content == "3"
+    names = [*BAD, "missing", "away"]
+    fine = [name for name, connection in zip(names, connections) if not connection.problem or connection.tools]
+    assert fine == []
+    assert [name for name, (_, pid) in zip(BAD, made) if not pid_is_gone(pid)] == []
+
+
+def test_bad_calls_stop_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mcp")
+    made = made_of(tmp_path, BAD_CALLS)
+    good, _ = server_of(tmp_path, "good", GOOD)
+
+    async def scenario() -> tuple[list[ToolResult], ToolResult]:
+        connections = await connect([good, *(server for server, _ in made)])
+        box = Toolbox([tool for connection in connections for tool in connection.tools], allow=["write"])
+        calls = [asyncio.create_task(box.execute_tool_call(ToolCall("1", f"{server.name}__t", {}))) for server, _ in made]
+        answer = await box.execute_tool_call(ToolCall("1", "good__add", {"a": 1, "b": 2}))
+        results = [await call for call in calls]
+        again = await box.execute_tool_call(ToolCall("1", "good__add", {"a": answer.content, "b": 2}))
+        await close_all(connections)
+        return results, again
+    monkeypatch.setattr(ours, "CALL_SECONDS", 6.0)
+    results, again = asyncio.run(asyncio.wait_for(scenario(), 100))
+    assert again.content == "5"
+    assert [(name, result.content) for name, result in zip(BAD_CALLS, results) if not result.is_error] == []
+    assert not any("Traceback" in result.content or len(result.content) > 600 for result in results)
+    assert [name for name, (_, pid) in zip(BAD_CALLS, made) if not pid_is_gone(pid)] == []
+
+
+def test_a_server_dies_with_a_chat_that_is_killed(tmp_path: Path) -> None:
+    """Also one that ignores being asked, and what it started."""
+    code = ("import signal, subprocess\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+            "open(sys.argv[1] + '.child', 'w').write(str(child.pid))\ntime.sleep(600)\n")
+    server, pid = server_of(tmp_path, "stubborn", START + code)
+    chat = ("import subprocess, sys, time\n"
+            "subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)\n"
+            "time.sleep(600)")
+    keeper = [sys.executable, "-I", "-S", ours.KEEPER, server.command, *server.args]
+    child = subprocess.Popen([sys.executable, "-c", chat, *keeper])
+    inner = Path(f"{pid}.child")
+    wait_for(inner)
+    child.kill()
+    child.wait()
+    assert pid_is_gone(pid) and pid_is_gone(inner)
+
+
+def wait_for(file: Path) -> None:
+    for _ in range(400):
+        if file.exists() and file.read_text():
+            return
+        time.sleep(0.025)
+    raise AssertionError(f"{file} did not come")
+
+
+# ---- streamable HTTP
+
+HTTP = """
+import sys
+from mcp.server import MCPServer
+server = MCPServer("web")
+@server.tool()
+def add(a: int, b: int) -> int:
+    "Add two numbers."
+    return a + b
+server.run(transport="streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_a_server_over_http(tmp_path: Path) -> None:
+    pytest.importorskip("mcp.server")
+    pytest.importorskip("uvicorn")
+    (tmp_path / "web.py").write_text(HTTP)
+    port = free_port()
+    child = subprocess.Popen([sys.executable, str(tmp_path / "web.py"), str(port)], stderr=subprocess.DEVNULL)
+
+    async def scenario() -> tuple[Connection, list[ToolResult]]:
+        connection = Connection(Server("web", url=f"http://127.0.0.1:{port}/mcp", headers={"X-Key": "k"}))
+        await connection.start()
+        box = Toolbox(connection.tools, allow=["write"])
+        results = [await box.execute_tool_call(ToolCall("1", "web__add", {"a": 1, "b": 2}))]
+        child.kill()
+        child.wait()
+        results.append(await box.execute_tool_call(ToolCall("1", "web__add", {"a": 1, "b": 2})))
+        await connection.close()
+        return connection, results
+    try:
+        wait_until_it_listens(port)
+        connection, results = asyncio.run(asyncio.wait_for(scenario(), 60))
+    finally:
+        child.kill()
+        child.wait()
+    assert connection.tools[0].hosts is not None and results[0].content == "3", (connection.problem, results)
+    assert results[1].is_error and "web" in results[1].content
+
+
+def wait_until_it_listens(port: int) -> None:
+    for _ in range(400):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise AssertionError("it does not listen")
+
+
+HTTP_BAD = {
+    "redirects": Answer((), 307, {"Location": "http://127.0.0.1:9/elsewhere"}, framing="length"),
+    "refuses": Answer((b"no",), 403, framing="length"), "fails": Answer((b"oh",), 500, framing="length"),
+    "answers HTML": Answer((b"<html>",), content_type="text/html"), "answers nothing": Answer((), framing="length"),
+    "answers wrong JSON": Answer((b"[1, 2",), content_type="application/json"),
+    "answers null": Answer((b"null",), content_type="application/json"),
+    "stalls": Answer((b"{", Stall()), content_type="application/json"), "resets": Answer((Reset(),)),
+    "ends a stream": Answer((b"data: x\n\n",), content_type="text/event-stream"),
+    "floods": Answer([b"x" * (1 << 20)] * 80, content_type="application/json"),
+    "floods a stream": Answer([b"data: " + b"x" * (1 << 20)] * 80, content_type="text/event-stream"),
+}
+
+
+def test_bad_servers_over_http() -> None:
+    pytest.importorskip("mcp")
+
+    async def scenario(urls: list[str]) -> list[Connection]:
+        connections = [Connection(Server(f"s{number}", url=url)) for number, url in enumerate(urls)]
+        await asyncio.gather(*(connection.start(6.0) for connection in connections))
         await close_all(connections)
         return connections
-    connections = asyncio.run(asyncio.wait_for(scenario(), 60))
-    assert [connection.server.name for connection in connections if not connection.problem or connection.tools] == []
-    assert [pid for _, pid in made if not pid_is_gone(pid)] == []
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(FakeServer(answer)) for answer in HTTP_BAD.values()]
+        connections = asyncio.run(asyncio.wait_for(scenario([f"{server.url}/mcp" for server in servers]), 60))
+    assert [name for name, connection in zip(HTTP_BAD, connections) if not connection.problem or connection.tools] == []

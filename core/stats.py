@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Protocol
 
 from core.errors import ChatError, ProviderError, StoreError, StreamBroken
@@ -19,19 +18,19 @@ from db import CallRow, Store, new_message_id
 LEAST_SECONDS = 0.02    # below it a speed says nothing
 
 
-@dataclass(slots=True)
 class _Call:
     """A call that runs, or has ended when it is in the list. Times are of the monotonic clock; `begun` is of its last attempt."""
 
-    target: Target
-    begun: float
-    first: float | None = None
-    ended: float | None = None
-    retries: int = 0
-    fallbacks: int = 0
-    usage: Usage | None = None
-    finish: str | None = None
-    error: str | None = None
+    __slots__ = ("target", "begun", "first", "ended", "retries", "fallbacks", "usage", "finish", "error")
+
+    def __init__(self, target: Target, begun: float, fallbacks: int = 0) -> None:
+        self.target, self.begun, self.fallbacks = target, begun, fallbacks
+        self.first: float | None = None
+        self.ended: float | None = None
+        self.retries = 0
+        self.usage: Usage | None = None
+        self.finish: str | None = None
+        self.error: str | None = None
 
     @property
     def seconds(self) -> float:

@@ -26,6 +26,7 @@ DOUBT = 0.35             # how far an estimate may be above the truth, as a part
 ASK_SECONDS = 2.0        # for the window, once the answer is there
 LOADED_SECONDS = 0.5     # a server that took longer than this had to load the model, perhaps with another window
 MOST_ANCHORS = 8
+LEARN_ABOVE = 0.8        # a count below this part of the estimate may be one of a prompt that was cut
 LEAST_OFFER, MOST_OFFER = 8_192, 262_144
 
 
@@ -62,13 +63,14 @@ def kept_tokens(seen: Seen) -> int | None:
     return counted if half or full or less else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Anchor:
     """A prompt whose tokens the server counted: what a longer one begins with need not be estimated."""
 
     target: Target
     request: Request
     counted: int
+    learned: bool = False
 
     def begins(self, request: Request, target: Target) -> bool:
         size = len(self.request.messages)
@@ -98,14 +100,19 @@ class WindowWatch:
         try:
             return await self._check(request, target, usage)
         finally:
-            # A count beside a cached one may lack that part.
-            if usage.input_tokens and not usage.cached_tokens:
-                self._anchors = [*self._anchors[1 - MOST_ANCHORS:], _Anchor(target, request, usage.input_tokens)]
+            self._remember(request, target, usage)
+
+    def _remember(self, request: Request, target: Target, usage: Usage) -> None:
+        """The counts that are still of use: of beginnings of this prompt, the largest. One beside a cached count may lack that."""
+        kept = [anchor for anchor in self._anchors if anchor.target != target or anchor.begins(request, target)]
+        if usage.input_tokens and not usage.cached_tokens:
+            kept.append(_Anchor(target, request, usage.input_tokens))
+        self._anchors = sorted(kept, key=lambda anchor: anchor.counted)[-MOST_ANCHORS:]
 
     async def _check(self, request: Request, target: Target, usage: Usage) -> str:
         asked = request.options.num_ctx
         most = most_tokens(request)
-        if most + (usage.output_tokens or 0) < (self.known(target, asked) or asked or SMALLEST):
+        if max(most, usage.input_tokens or 0) + (usage.output_tokens or 0) < (self.known(target, asked) or asked or SMALLEST):
             return ""
         window = await self.window(target, asked, again=_was_loaded(usage))
         if window is None:
@@ -115,7 +122,7 @@ class WindowWatch:
             counted = None if usage.cached_tokens else usage.input_tokens
             kept = kept_tokens(Seen(least, likely, counted, window, before))
             if kept is not None:
-                return self._dropped(request, likely, kept, window)
+                return self._dropped(request, target, likely, kept, window)
         return _outgrown(usage, window)
 
     def _ollama_target(self, reply: Message) -> Target | None:
@@ -149,24 +156,35 @@ class WindowWatch:
 
         Each count of an earlier prompt gives a bound; one that was cut itself gives a low one, which does no harm.
         """
+        self._learn()
         given, request = request, _plain(request)
-        whole = self._tokens(request)
+        whole = self._tokens(request, target)
         least, likely, before = whole * (1 - DOUBT), whole, 0
         for anchor in self._anchors:
             if anchor.begins(given, target):
-                rest = self._tokens(Request(request.model, request.messages[len(anchor.request.messages):]))
-                least, before = max(least, anchor.counted + rest * (1 - DOUBT)), max(before, anchor.counted)
-                likely = max(likely, anchor.counted + rest) if before == anchor.counted else likely
-        return least, likely, before
+                rest = self._tokens(Request(request.model, request.messages[len(anchor.request.messages):]), target)
+                least = max(least, anchor.counted + rest * (1 - DOUBT))
+                if anchor.counted > before:
+                    before, likely = anchor.counted, anchor.counted + rest
+        return least, max(likely, round(least)), before
 
-    def _tokens(self, request: Request) -> int:
+    def _tokens(self, request: Request, target: Target) -> int:
         if self._estimator is None:
             from core.token_estimate import TokenEstimator
             self._estimator = TokenEstimator()
-        return self._estimator.request(request)
+        return self._estimator.request(request, str(target))
 
-    def _dropped(self, request: Request, likely: int, kept: int, window: int) -> str:
-        sizes = [self._tokens(Request("", (message,))) for message in _plain(request).messages]
+    def _learn(self) -> None:
+        """Calibrate by counts of prompts that were hardly cut: a count far below the estimate would teach too little."""
+        for anchor in self._anchors:
+            request = _plain(anchor.request)
+            if not anchor.learned and anchor.counted >= LEARN_ABOVE * self._tokens(request, anchor.target):
+                assert self._estimator is not None
+                self._estimator.learn(request, anchor.counted, str(anchor.target))
+            anchor.learned = True
+
+    def _dropped(self, request: Request, target: Target, likely: int, kept: int, window: int) -> str:
+        sizes = [self._tokens(Request("", (message,)), target) for message in _plain(request).messages]
         gone = max(likely - kept, 1)
         return (f"The model did not see all of this: its window holds {window:,} tokens, and what was sent has about {likely:,}. "
                 f"The server dropped about {gone:,} of them without a word: {_which(sizes, kept)}. {advice(likely)}")

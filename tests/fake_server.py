@@ -371,11 +371,15 @@ class FakeOllama(FakeServer):
     cut-N reset-N stall-N error-N   N words, then that
     missing busy limited locked overflow crash no-tools no-think forbidden    refused
     empty                  no words
+    window-N strict-N      a window of N tokens (num_ctx changes it): the one drops the oldest messages that do not fit and then
+                           the beginning of the last, the other refuses where `truncate` is false. The answer lists what it saw.
     """
 
     def __init__(self, port: int = 0, models: Sequence[str] = MODELS) -> None:
         super().__init__(self._route, port)
         self.models = list(models)
+        self.windows: dict[str, int] = {}      # of the models that were asked, as /api/ps tells them
+        self.count_tokens: Callable[[str], int] = lambda text: len(text.encode()) // 4 + 4
 
     def __enter__(self) -> FakeOllama:
         self.start()
@@ -390,8 +394,9 @@ class FakeOllama(FakeServer):
             case "GET", "/api/version":
                 return json_answer({"version": "0.33.0"})
             case "GET", "/api/ps":
-                return json_answer({"models": [{**_tag(self.models[0]), "context_length": 4096, "size_vram": 0,
-                                                "expires_at": "2026-01-01T00:05:00Z"}]})
+                loaded = self.windows or {self.models[0]: 4096}
+                return json_answer({"models": [{**_tag(name), "context_length": window, "size_vram": 0,
+                                                "expires_at": "2026-01-01T00:05:00Z"} for name, window in loaded.items()]})
             case "POST", "/api/show":
                 return self._show(request.json["model"])
             case "POST", "/api/pull":
@@ -412,6 +417,8 @@ class FakeOllama(FakeServer):
             return json_answer({**done_line(model), "done_reason": "unload" if body.get("keep_alive") == 0 else "load"})
         kind, _, rest = model.rpartition("-")
         number = rest.partition("@")[0]
+        if kind in ("window", "strict") and number.isdigit():
+            return self._windowed(model, int((body.get("options") or {}).get("num_ctx") or number), body)
         if kind in ("words", "cut", "reset", "stall", "error") and number.isdigit():
             return _words(model, kind, int(number), float(rest.partition("@")[2] or 0))
         special = {"slow": lambda: _words(model, "words", 600, 10), "echo": lambda: _echo(model, messages),
@@ -421,6 +428,18 @@ class FakeOllama(FakeServer):
         if model in special:
             return special[model]()
         return json_answer({"error": f"model '{model}' not found"}, 404)
+
+    def _windowed(self, model: str, window: int, body: Mapping[str, Any]) -> Answer:
+        self.windows[model] = window
+        messages = list(body["messages"])
+        sizes = [self.count_tokens(str(message["content"])) for message in messages]
+        if sum(sizes) > window and model.startswith("strict") and body.get("truncate") is False:
+            return json_answer({"error": "the input length exceeds the context length"}, 400)
+        while sum(sizes) > window and len(sizes) > 1:
+            del sizes[0], messages[0]
+        seen = sum(sizes) if sum(sizes) <= window else window // 2 + 2
+        return lines_answer([chat_line(model, f"saw {len(messages)} messages, {seen} tokens"),
+                             done_line(model, count=5, prompt_eval_count=seen)])
 
     def _show(self, model: str) -> Answer:
         if model not in self.models and model.removesuffix(":latest") not in self.models:

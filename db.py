@@ -101,7 +101,8 @@ class Store(Protocol):
     Methods raise a StoreError when the database does not do its part. `durable` writes survive a power cut.
     """
 
-    place: str
+    place: str     # for people
+    url: str       # for open_store(): another connection to the same place; may hold a password
 
     def create_session(self, session_id: str, title: str, model: str, created: float) -> None: ...
 
@@ -220,7 +221,7 @@ def try_lock(descriptor: int) -> bool:
 class _SqlStore:
     """The queries, written once. `?` stands for a value; the databases differ in how they run and search."""
 
-    place = ""
+    place = url = ""
     words_match = ""
     messages_match = ""
 
@@ -413,7 +414,7 @@ class SqliteStore(_SqlStore):
                       "WHERE messages_fts MATCH ? AND active = 1 ORDER BY messages_fts.rowid DESC LIMIT ?")
 
     def __init__(self, path: str) -> None:
-        self.place = os.path.abspath(os.path.expanduser(path))
+        self.place = self.url = os.path.abspath(os.path.expanduser(path))
         self._synced = False
         self._lock_file: tuple[str, int] | None = None
         try:
@@ -579,14 +580,14 @@ class PostgresStore(_SqlStore):
             raise StoreError("Sessions in PostgreSQL need the package psycopg, which is not installed.",
                              "pip install 'psycopg[binary]'") from problem
         self._psycopg = psycopg
-        self._url = url
+        self.url = url
         self.place = "postgresql://" + url.partition("://")[2].rpartition("@")[2].partition("?")[0]
         self._owner_key = 0
         self._connect()
 
     def _connect(self) -> None:
         try:
-            self._connection = self._psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+            self._connection = self._psycopg.connect(self.url, autocommit=True, connect_timeout=10)
             self._connection.execute(f"SET lock_timeout = '{int(BUSY_SECONDS * 1000)}ms'")
             self._migrate()
             if self._owner_key:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,6 +23,7 @@ from core.turn import Respond, run_chat_turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.comparison import Comparison
     from core.tool_executor import Approve, Toolbox
     from core.usage_report import TurnMeter
     from core.window import WindowWatch
@@ -50,6 +52,7 @@ class Chat:
         self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
         self.ask = ask
         self._window: WindowWatch | None = None
+        self.compared: Comparison | None = None   # by /compare, until the next one
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
@@ -129,7 +132,8 @@ class Chat:
             return run_chat_turn(self.chain.respond, self.request(), None, model=str(self.target), rounds=rounds, resumes=resumes,
                                  continued=continued)
         self.toolbox.approve = self.approve
-        self.toolbox.context = replace(self.toolbox.context, session=self.session.id)
+        if self.toolbox.context.session != self.session.id:
+            self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
         return chat_with_tools(self.chain.respond, self.request(), self.toolbox, model=str(self.target), rounds=rounds,
                                resumes=resumes, continued=continued)
 
@@ -180,12 +184,15 @@ class Chat:
 async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str, rounds: int = 16, resumes: int = 0,
                           continued: Message | None = None) -> AsyncGenerator[Event, None]:
     """A turn in which the model may call what is in the toolbox; the rest is as in run_chat_turn."""
+    from core.context.form import OPENING
     toolbox.begin_turn()
     toolbox.note_messages(request.messages)
+    toolbox.private = toolbox.private or any(OPENING in message.text for message in request.messages)
     preparing = asyncio.ensure_future(toolbox.prepare())
     try:
+        started = time.monotonic()
         while not (await asyncio.wait({preparing}, timeout=1.0))[0]:
-            yield Waiting(0.0, "waiting for the MCP servers")
+            yield Waiting(time.monotonic() - started, "waiting for the MCP servers")
         for text in preparing.result():
             yield Notice(text)
     finally:

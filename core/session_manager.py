@@ -210,11 +210,11 @@ class Session:
         """Take in a reply that was made elsewhere (in a branch)."""
         self._append(message)
 
-    def branch(self, title: str, model: str) -> Session:
-        """A new session that begins with this one's messages, kept as its child. Raises StoreError."""
+    def branch(self, title: str, model: str, beginning: int) -> Session:
+        """A new session that starts with this one's first messages, kept as its child. Raises StoreError."""
         kept = self._journal
         child = Session(kept.store if kept else None, kept.directory if kept else "", model=model)
-        child.title, child.messages = title, list(self.messages)
+        child.title, child.messages = title, self.messages[:beginning]
         first = new_message_id()
         child._ids = list(range(first, first + len(child.messages)))
         if child._journal is not None:

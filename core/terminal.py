@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from typing import TextIO
@@ -23,10 +24,12 @@ from core.safe_text import safe_line, safe_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.commands import Outcome, Table
+    from core.comparison import Comparison
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
     from core.tool_executor import ApprovalRequest, Decision
 
 MOST_SHOWN = 500   # characters of a call's arguments in one line; a question about it and /last show all
+SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
 CLEAR_LINE = "\x1b[K"
 RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"   # no bracketed paste; cursor, line wrap and plain style are back
 FINISH_NOTES = {
@@ -236,7 +239,7 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Fetch, Say, Table
+    from core.commands import Again, Compare, Fetch, Say, Table
     match outcome:
         case str(text):
             screen.line(text)
@@ -244,10 +247,55 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             show_table(screen, outcome)
         case Fetch(target):
             fetch_model(chat, screen, interrupts, target)
+        case Compare(comparison):
+            compare_models(screen, interrupts, comparison)
         case Say(text):
             take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
         case Again(go_on):
             take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
+
+
+def compare_models(screen: Screen, interrupts: Interrupts, comparison: Comparison) -> None:
+    """Ask both, with one line that counts meanwhile; then show the answers, also when they were stopped."""
+    shown = 0.0
+
+    def on_text() -> None:
+        nonlocal shown
+        if not screen.dumb and time.monotonic() - shown >= 0.1:
+            shown = time.monotonic()
+            words = ", ".join(f"{safe_line(str(side.target))}: {len(side.text.split())} words" for side in comparison.sides)
+            screen.write(f"\r{CLEAR_LINE}{words[:screen.width() - 1]}")
+    stopped = False
+    try:
+        interrupts.run(comparison.run(on_text))
+    except Interrupted:
+        stopped = True
+    finally:
+        if shown:
+            screen.write(f"\r{CLEAR_LINE}")
+    show_comparison(screen, comparison)
+    if stopped:
+        screen.note("Stopped. What came is kept.")
+
+
+def show_comparison(screen: Screen, comparison: Comparison) -> None:
+    one, two = comparison.sides
+    heads = [f"{number}: {side.target}, {side.seconds:.1f} s" for number, side in enumerate((one, two), 1)]
+    if screen.width() >= SIDE_BY_SIDE:
+        from core.rendering.columns import side_by_side
+        for number, row in enumerate(side_by_side(f"{heads[0]}\n\n{one.text}", f"{heads[1]}\n\n{two.text}", screen.width() - 1)):
+            screen.line(row, "1" if number == 0 else "")
+    else:
+        for head, side in zip(heads, (one, two), strict=True):
+            screen.line(head, "1")
+            stream = screen.reply_stream()
+            stream.feed(side.text)
+            stream.finish()
+            screen.write("\n")
+    for side in comparison.sides:
+        if side.error is not None:
+            screen.line(f"{side.target}: {describe(side.error)}", "31")
+    screen.note(f"/compare keep 1 or keep 2 takes one into the conversation. As sessions: {one.session.id}, {two.session.id}.")
 
 
 def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncGenerator[Event, None]) -> None:

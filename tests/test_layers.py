@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
      "core.provider_actions", "core.completion", "core.argument_parser",
      "core.interrupts", "core.session_picker", "core.first_run"),
     ("core.commands", "core.provider_tables", "core.rendering", "core.exporters"),
-    ("core.conversation",),
+    ("core.conversation", "core.comparison"),
     ("core.session_manager", "core.session_list", "core.context_loader", "core.context",
      "core.tool_setup", "core.compaction", "core.transcript"),
     ("core.turn", "core.fallback", "core.fitness", "core.waiting", "core.joining", "core.model_manager", "core.model_facts",

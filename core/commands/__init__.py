@@ -16,6 +16,10 @@ from core.conversation import Chat
 from core.errors import UsageError
 from core.model_manager import Target
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.comparison import Comparison
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -52,8 +56,15 @@ class Fetch:
     target: Target
 
 
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Two models are to be asked the same, and their answers shown."""
+
+    comparison: Comparison
+
+
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | Again | Say | Fetch | Leave | None
+Outcome = str | Table | Again | Say | Fetch | Compare | Leave | None
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 

@@ -249,7 +249,7 @@ def _read_plain(text: str) -> Said:
     if "<" in text[:200] and re.search(r"<(html|head|title|!doctype)", text[:2000], re.IGNORECASE):
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title.group(1).strip() if title else "a web page"
-    return Said(text, words=text.lower(), delay=_spoken_delay(text))
+    return Said(text, words=text.lower(), delay=spoken_delay(text))
 
 
 def _strings(value: Any, depth: int) -> Iterator[str]:
@@ -293,10 +293,10 @@ def _body_delay(fields: Mapping[str, Any], text: str) -> float | None:
         delay = entry.get("retryDelay") if isinstance(entry, dict) else None
         if isinstance(delay, str) and re.fullmatch(r"\d+(\.\d+)?s", delay):
             return float(delay[:-1])
-    return _spoken_delay(text)
+    return spoken_delay(text)
 
 
-def _spoken_delay(text: str) -> float | None:
+def spoken_delay(text: str) -> float | None:
     """Seconds in "Please try again in 1m47.5s", "in 399ms", "Please retry in 48.9s"."""
     for found in _DELAY.finditer(text):
         hours, minutes, seconds, milliseconds = (float(part) if part else None for part in found.groups())

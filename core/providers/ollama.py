@@ -535,6 +535,7 @@ def error_from(status: int, headers: Mapping[str, str], content: bytes, *, model
     if known is not None:
         return known
     said = f"Ollama refused the request: {text}" if text else f"Ollama refused the request (status {status})."
+    wait = _delay(headers, text)
     match status:
         case 401:
             return AuthFailed(said, "Set OLLAMA_API_KEY, or use `ollama signin`.", status=status)
@@ -542,16 +543,22 @@ def error_from(status: int, headers: Mapping[str, str], content: bytes, *, model
             return AuthFailed(said, "Ollama refuses host names that it does not know: use localhost or its address.",
                               status=status)
         case 429:
-            wait = retry_after(headers)
             if wait is None and re.search(r"\b(weekly|upgrade|quota)\b", text):
                 return QuotaExhausted(said, status=status)
             return RateLimited(said, retry_after=wait, status=status)
-        case _ if status >= 500 or status == 200:
+        case _ if status >= 500 or status in (200, 408, 409, 425):   # the latter are a proxy's before it
             failed = f"Ollama failed: {text}" if text else f"Ollama failed (status {status})."
-            return Overloaded(failed, "Its log (`ollama serve`) has the reason.", retry_after=retry_after(headers), status=status)
+            return Overloaded(failed, "Its log (`ollama serve`) has the reason.", retry_after=wait, status=status)
         case 404:
             return ProviderError(f"{said}", "Is it an Ollama server? Check OLLAMA_HOST or --base-url.", status=status)
     return BadRequest(said, status=status)
+
+
+def _delay(headers: Mapping[str, str], text: str) -> float | None:
+    """Seconds until the next attempt, from the header or from the words."""
+    from core.providers.errors_http import spoken_delay
+    given = retry_after(headers)
+    return spoken_delay(text) if given is None else given
 
 
 def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:

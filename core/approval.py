@@ -30,6 +30,7 @@ class TerminalApproval:
         self._source = source or sys.stdin
 
     async def __call__(self, request: ApprovalRequest) -> Decision:
+        drop_typed(self._source)
         for line in question_lines(request, self._screen.height()):
             self._screen.line(line)
         self._screen.question = QUESTION
@@ -59,16 +60,18 @@ def question_lines(request: ApprovalRequest, height: int) -> list[str]:
     return told
 
 
-async def read_line(source: TextIO) -> str:
-    """One line from a terminal while the event loop runs on, so that Ctrl-C works. Empty at its end.
+def drop_typed(source: TextIO) -> None:
+    """What was typed before a question was shown is no answer to it."""
+    if sys.platform != "win32":
+        import termios
+        termios.tcflush(source.fileno(), termios.TCIFLUSH)
 
-    What was typed before the question was shown is no answer to it, and is dropped.
-    """
+
+async def read_line(source: TextIO) -> str:
+    """One line from a terminal while the event loop runs on, so that Ctrl-C works. Empty at its end."""
     if sys.platform == "win32":
         return await _read_key()
-    import termios
     descriptor = source.fileno()
-    termios.tcflush(descriptor, termios.TCIFLUSH)
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     loop.add_reader(descriptor, _settle, ready)

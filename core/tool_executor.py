@@ -196,17 +196,23 @@ def load_tools_file(path: str) -> tuple[Tool, ...]:
 
 
 def load_entry_points() -> None:
-    """Load what installed packages offer under the group `stream_chat.tools`: functions, with or without @tool."""
+    """Load what installed packages offer under the group `stream_chat.tools`: functions, with or without @tool.
+
+    Raises UsageError, after all others are loaded, when one cannot be.
+    """
     from importlib.metadata import entry_points
+    failed: list[str] = []
     for point in entry_points(group=ENTRY_POINTS):
         try:
             loaded = point.load()
         except Exception as problem:
-            said = f"{type(problem).__name__}: {problem}"
-            raise UsageError(f"The tool {point.name} of an installed package failed: {said}.") from problem
+            failed.append(f"{point.name} ({type(problem).__name__}: {_first_line(problem)})")
+            continue
         if callable(loaded) and not any(made.function is loaded for made in _TOOLS.values()):
             made = make_tool(loaded, source=f"package {point.dist.name if point.dist else point.name}")
             _TOOLS.setdefault(made.name, made)
+    if failed:
+        raise UsageError(f"Tools of installed packages failed: {', '.join(failed)}.")
 
 
 def all_tools() -> tuple[Tool, ...]:
@@ -286,6 +292,12 @@ class Toolbox:
     async def close(self) -> None:
         if self.servers is not None:
             await self.servers.close()
+
+    def begin_session(self, session: str, *, private: bool) -> None:
+        """Another conversation: what was granted for the one before, and what was in it, does not count here."""
+        self.context = replace(self.context, session=session)
+        self.private = private
+        self._session_grants.clear()
 
     def begin_turn(self) -> None:
         """Give the model a new budget; call it when the person has said something."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 
 from core.commands import Outcome, Say, Table, command
@@ -23,7 +25,8 @@ def _toolbox(chat: Chat) -> Toolbox:
 
 def _known(box: Toolbox) -> dict[str, Tool]:
     """All tools that there are, those of connected servers included."""
-    load_entry_points()
+    with contextlib.suppress(UsageError):   # the list of tools tells of a broken package
+        load_entry_points()
     served = box.servers.tools if box.servers else ()
     return {made.name: made for made in (*all_tools(), *served, *box.tools.values())}
 
@@ -65,12 +68,28 @@ def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
 
 
 def _list_tools(box: Toolbox) -> Table:
-    rows = [(made.name, "on" if made.name in box.tools else "off", made.kind, "no" if box.is_free(made) else "yes", made.source,
+    rows = [(made.name, "on" if made.name in box.tools else "off", made.kind, "no" if box.is_free(made) else "yes", _place(made.source),
              made.description.split("\n")[0]) for made in sorted(_known(box).values(), key=lambda made: made.name)]
     private = " Private data is in this conversation: network tools ask for each host." if box.private else ""
     allowed = f" Allowed for always: {', '.join(sorted(set(box.grants.values())))}." if box.grants else ""
-    note = f"/tools on NAME or off NAME.{private}{allowed}"
+    note = f"/tools on NAME or off NAME.{private}{allowed}{_broken_packages()}"
     return Table(("tool", "is", "kind", "asks", "from", "what it does"), tuple(rows), note)
+
+
+def _broken_packages() -> str:
+    try:
+        load_entry_points()
+    except UsageError as problem:
+        return f" {problem.message}"
+    return ""
+
+
+def _place(source: str) -> str:
+    """Where a tool comes from; a file as short as it can be written."""
+    if not os.path.isabs(source):
+        return source
+    near, home = os.path.relpath(source), os.path.expanduser("~")
+    return near if not near.startswith("..") else f"~{source[len(home):]}" if source.startswith(f"{home}/") else source
 
 
 @command(usage="[N]")

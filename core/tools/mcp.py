@@ -26,11 +26,12 @@ from core.tool_executor import MAX_RESULT, Tool, ToolContext, canonical, fingerp
 
 MOST_TOOLS = 200              # of one server
 LARGEST_DEFINITION = 50_000   # characters of one tool's description and schema
-CONNECT_SECONDS = 20.0
+CONNECT_SECONDS = 60.0        # npx and uvx may have to fetch the server first
+STEP_SECONDS = 0.5
 CALL_SECONDS = 120.0
 ASK_SECONDS = 15.0            # for a list, a prompt or a resource
 CLOSE_SECONDS = 5.0
-FIRST_SECONDS = 5.0           # that the first turn waits for servers; slower ones join later
+FIRST_SECONDS = 5.0
 LARGEST_ANSWER = 64 << 20     # bytes of one HTTP response
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mcp_keeper.py")
 
@@ -94,7 +95,10 @@ class Connection:
         """Connect and learn the tools. Never raises for what the server does."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._live(ready), name=f"mcp-{self.server.name}")
-        await asyncio.wait({ready, self._task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for _ in range(int(seconds / STEP_SECONDS)):   # not one long wait: between turns the loop stands still, the clock does not
+            if ready.done() or self._task.done():
+                break
+            await asyncio.wait({ready, self._task}, timeout=STEP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             self.problem = self.problem or f"it was not ready within {seconds:g} s"
             await self.close()
@@ -199,10 +203,14 @@ class Connection:
 
 
 class ServerGroup:
-    """The MCP servers of a chat: started side by side when the first turn offers tools, or when a command asks for them."""
+    """The MCP servers of a chat: started side by side when the first turn offers tools, or when a command asks for them.
 
-    def __init__(self, servers: Iterable[Server]) -> None:
+    `patience` is how many seconds the first turn waits for them; those that take longer join later.
+    """
+
+    def __init__(self, servers: Iterable[Server], patience: float = FIRST_SECONDS) -> None:
         self.servers = tuple(servers)
+        self.patience = patience
         self.connections: list[Connection] = []
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._told: set[str] = set()
@@ -223,7 +231,7 @@ class ServerGroup:
             self._starting = {entry.server.name: asyncio.create_task(entry.start()) for entry in self.connections}
         waiting = [task for task in self._starting.values() if not task.done()]
         if waiting:
-            await asyncio.wait(waiting, timeout=FIRST_SECONDS if first else 0)
+            await asyncio.wait(waiting, timeout=self.patience if first else 0)
         return [line for entry in self.connections for line in self._news(entry)]
 
     async def restart(self, name: str) -> Connection:

@@ -672,4 +672,10 @@ class PostgresStore(_SqlStore):
         return StoreError(f"The session database {self.place} failed: {reason}", _WAY_OUT)
 
     def close(self) -> None:
+        """Give the lock back first: the server notices a closed connection only a moment later."""
+        if self._owner_key and not self._connection.closed:
+            try:
+                self._connection.execute("SELECT pg_advisory_unlock_all()")
+            except self._psycopg.Error:
+                pass   # the connection is gone, and the lock with it
         self._connection.close()

@@ -132,6 +132,12 @@ class Providers:
         return Balanced([make(replace(endpoint, connect_timeout=min(endpoint.connect_timeout, CONNECT_TIMEOUT)))
                          for endpoint in endpoints])
 
+    def asked(self, name: str) -> Provider:
+        """The adapter that was asked last: where a provider has several hosts, that of the one that answered."""
+        provider = self.open(name)
+        found: Provider = getattr(provider, "asked", provider)
+        return found
+
     def entry(self, name: str) -> Mapping[str, Any]:
         """What the configuration file says of a provider."""
         found: Mapping[str, Any] = self._entries.get(name, {})

@@ -21,7 +21,7 @@ LEAST_SECONDS = 0.02    # below it a speed says nothing
 class _Call:
     """A call that runs, or has ended when it is in the list. Times are of the monotonic clock; `begun` is of its last attempt."""
 
-    __slots__ = ("target", "begun", "first", "ended", "retries", "fallbacks", "usage", "finish", "error")
+    __slots__ = ("target", "begun", "first", "ended", "retries", "fallbacks", "usage", "finish", "error", "host")
 
     def __init__(self, target: Target, begun: float, fallbacks: int = 0) -> None:
         self.target, self.begun, self.fallbacks = target, begun, fallbacks
@@ -31,6 +31,7 @@ class _Call:
         self.usage: Usage | None = None
         self.finish: str | None = None
         self.error: str | None = None
+        self.host = ""
 
     @property
     def seconds(self) -> float:
@@ -108,6 +109,7 @@ class TurnNumbers:
 
     def _close(self, call: _Call) -> None:
         call.ended = self._clock()
+        call.host = self._host(call.target)
         self._calls.append(call)
         self._open = None
 
@@ -131,7 +133,7 @@ class TurnNumbers:
             self._close(self._open)
 
     def rows(self, session: str) -> list[CallRow]:
-        return [CallRow(self._created, session, call.target.provider, call.target.model, self._host(call.target),
+        return [CallRow(self._created, session, call.target.provider, call.target.model, call.host,
                         None if call.first is None else max(0.0, call.first - call.begun), call.seconds,
                         *((call.usage.input_tokens, call.usage.output_tokens, call.usage.cached_tokens) if call.usage
                           else (None, None, None)),
@@ -140,7 +142,7 @@ class TurnNumbers:
 
     def _host(self, target: Target) -> str:
         try:
-            return origin(self._providers.open(target.provider).endpoint.base_url)
+            return origin(self._providers.asked(target.provider).endpoint.base_url)
         except ChatError:
             return ""
 

@@ -83,13 +83,17 @@ class WindowWatch:
 
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
-        self._windows: dict[tuple[Target, int | None], int] = {}
+        self._windows: dict[tuple[Target, int | None, str], int] = {}
         self._estimator: TokenEstimator | None = None
         self._anchors: list[_Anchor] = []
 
     def known(self, target: Target, num_ctx: int | None) -> int | None:
         """The allocated window, if it was read."""
-        return self._windows.get((target, num_ctx))
+        return self._windows.get(self._key(target, num_ctx))
+
+    def _key(self, target: Target, num_ctx: int | None) -> tuple[Target, int | None, str]:
+        """Hosts of one provider may differ."""
+        return target, num_ctx, self._providers.asked(target.provider).endpoint.base_url
 
     async def check(self, request: Request, reply: Message) -> str:
         """What to say under this reply to this request, or nothing."""
@@ -134,7 +138,7 @@ class WindowWatch:
 
     async def window(self, target: Target, num_ctx: int | None, *, again: bool = False) -> int | None:
         """The window that the server allocated for this model, as /api/ps tells it; asked once, or `again`."""
-        key = target, num_ctx
+        key = self._key(target, num_ctx)
         if again or key not in self._windows:
             found = await self._read_window(target)
             if found is None:
@@ -143,7 +147,7 @@ class WindowWatch:
         return self._windows[key]
 
     async def _read_window(self, target: Target) -> int | None:
-        running = getattr(self._providers.open(target.provider), "running", None)
+        running = getattr(self._providers.asked(target.provider), "running", None)
         try:
             models = await asyncio.wait_for(running(), ASK_SECONDS) if running else []
         except (ChatError, TimeoutError):

@@ -115,7 +115,7 @@ def test_no_false_alarm_and_no_missed_one(tokens: Callable[[str], int], kind: st
         window = chance.choice((2048, 4096, 8192))
         watch = WindowWatch(Providers(Settings({})))
         target = Target("ollama", "m")
-        watch._windows[target, None] = window
+        watch._windows[watch._key(target, None)] = window
         messages: tuple[Message, ...] = ()
         while sum(tokens(message.text) for message in messages) < window * 9 // 4:
             messages += (user_message(KINDS[kind](chance, chance.randrange(20, 500))),)
@@ -142,7 +142,7 @@ def test_no_false_alarm_for_one_large_prompt(tokens: Callable[[str], int], kind:
     text = KINDS[kind](chance, 2000)
     window = int(tokens(text) * 1.02)
     watch = WindowWatch(Providers(Settings({})))
-    watch._windows[Target("ollama", "m"), None] = window
+    watch._windows[watch._key(Target("ollama", "m"), None)] = window
     reply = Message("assistant", (Text("yes"),), "ollama/m", Usage(tokens(text), 5), "stop")
     assert "did not see" not in asyncio.run(watch.check(Request("m", (user_message(text),)), reply))
 

@@ -51,6 +51,7 @@ class Balanced:
     def __init__(self, providers: Sequence[Provider], clock: Callable[[], float] = time.monotonic) -> None:
         self._hosts = [_Host(provider) for provider in providers]
         self._clock = clock
+        self.asked: Provider = providers[0]     # the one that was asked last, for who counts its answers
         for power in POWERS:
             if hasattr(providers[0], power):
                 setattr(self, power, self._power(power))
@@ -66,6 +67,7 @@ class Balanced:
         self._look_at_dead_ones()
         for host in self._in_order():
             begun, started = False, self._clock()
+            self.asked = host.provider
             host.busy += 1
             try:
                 async with aclosing(self._watched(host, request)) as deltas:

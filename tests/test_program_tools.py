@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.fake_server import (Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer, lines_answer,
                                text_answer)
 from tests.terminal import Terminal
@@ -182,6 +185,57 @@ def test_after_private_data_the_network_asks(
     given = run(program, environment, folder, "-m", "caller", "--experimental", "--context", "data.json",
                 'web_search {"query": "x"}')
     assert "private data" in given.stdout and len(searxng.requests) == 1
+
+
+def test_the_example_of_the_documentation(
+        caller: Caller, program: list[str], environment: Environment, folder: Path) -> None:
+    """One function in one file, found by its name and called."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/tools.md").read_text(), re.DOTALL)
+    assert code is not None
+    (folder / "tools.py").write_text(code[1])
+    done = run(program, environment, folder, "-m", "caller", "--tools-file", "tools.py", "--allow", "add_note",
+               'add_note {"text": "milk"}')
+    assert done.stdout == "answer: noted\n" and notes(folder) == ["milk"]
+
+
+def test_a_broken_tools_file_is_told_in_a_line(program: list[str], environment: Environment, folder: Path) -> None:
+    (folder / "own.py").write_text("import nothing_of_this_name\n")
+    for name in ("own.py", "missing.py", "data.json"):
+        done = run(program, environment, folder, "-p", "demo", "--tools-file", name, "hello")
+        assert done.returncode == 2 and name in done.stderr and "Traceback" not in done.stderr
+        assert done.stderr.count("\n") <= 3
+
+
+def test_a_database_with_a_name(caller: Caller, program: list[str], environment: Environment, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "elsewhere/shop.db")) as made:
+        made.executescript("CREATE TABLE sale (what text); INSERT INTO sale VALUES ('tea');")
+    asked = ("-m", "caller", "--tools", "query_database", 'query_database {"database": "shop", "sql": "SELECT what FROM sale"}')
+    (folder / "conf.yaml").write_text(f"databases:\n  shop: {tmp_path}/elsewhere/shop.db\n")
+    assert "tea" in run(program, environment, folder, "--config", "conf.yaml", *asked).stdout
+    named = run(program, environment, folder, "--database", f"shop=sqlite:///{tmp_path}/elsewhere/shop.db", *asked)
+    assert "tea" in named.stdout
+    by_path = asked[-1].replace("shop", f"{tmp_path}/elsewhere/shop.db")
+    assert "outside" in run(program, environment, folder, *asked[:-1], by_path).stdout
+
+
+PACKAGE = {"METADATA": "Metadata-Version: 2.1\nName: shop-tools\nVersion: 1\n",
+           "entry_points.txt": "[stream_chat.tools]\nprice = shop_tools:price\nbroken = shop_tools:missing\n"}
+
+
+def test_tools_of_an_installed_package(
+        caller: Caller, program: list[str], environment: Environment, folder: Path, tmp_path: Path) -> None:
+    info = tmp_path / "site/shop_tools-1.dist-info"
+    info.mkdir(parents=True)
+    for name, text in PACKAGE.items():
+        (info / name).write_text(text)
+    (tmp_path / "site/shop_tools.py").write_text('def price(what: str) -> str:\n    """Tell a price."""\n    return "3.50"\n')
+    environment["PYTHONPATH"] += f":{tmp_path}/site"
+    with Terminal([*program, "-m", "caller"], environment, cwd=str(folder), columns=140, lines=50) as chat:
+        chat.ask("/tools", r"^price +off +read +no +package shop-tools +Tell a price")
+        assert "broken (AttributeError" in chat.text()
+        chat.ask("/tools on price", "The model may call: price")
+        chat.ask('price {"what": "tea"}', "answer: 3.50")
 
 
 # ---- asking

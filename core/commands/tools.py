@@ -68,8 +68,9 @@ def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
 
 
 def _list_tools(box: Toolbox) -> Table:
-    rows = [(made.name, "on" if made.name in box.tools else "off", made.kind, "no" if box.is_free(made) else "yes", _place(made.source),
-             made.description.split("\n")[0]) for made in sorted(_known(box).values(), key=lambda made: made.name)]
+    rows = [(made.name, "on" if made.name in box.tools else "off", made.kind, "no" if box.is_free(made) else "yes",
+             _place(made.source), made.description.split("\n")[0])
+            for made in sorted(_known(box).values(), key=lambda made: made.name)]
     private = " Private data is in this conversation: network tools ask for each host." if box.private else ""
     allowed = f" Allowed for always: {', '.join(sorted(set(box.grants.values())))}." if box.grants else ""
     note = f"/tools on NAME or off NAME.{private}{allowed}{_broken_packages()}"

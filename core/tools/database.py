@@ -10,6 +10,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -39,8 +40,12 @@ def query_database(
     max_rows: Annotated[int, "", {"minimum": 1, "maximum": 2_000}] = 100,
 ) -> str:
     """Run one read-only SQL query. Rows come as CSV with a header."""
-    if database in context.databases:
-        return _query_postgres(context.databases[database], sql, max_rows)
+    url = context.databases.get(database, "")
+    if url.startswith(("postgresql:", "postgres:")):
+        return _query_postgres(url, sql, max_rows)
+    if url:   # a file of the user's, wherever it lies
+        database = os.path.realpath(os.path.expanduser(url.removeprefix("sqlite:///")))
+        context = replace(context, roots=(*context.roots, database))
     with open_sqlite(context, database) as connection:
         try:
             return _schema(connection) if not sql.strip() else _query_sqlite(connection, sql, max_rows)

@@ -31,7 +31,7 @@ STEP_SECONDS = 0.5
 CALL_SECONDS = 120.0
 ASK_SECONDS = 15.0            # for a list, a prompt or a resource
 CLOSE_SECONDS = 5.0
-FIRST_SECONDS = 5.0
+FIRST_SECONDS = 3.0
 LARGEST_ANSWER = 64 << 20     # bytes of one HTTP response
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mcp_keeper.py")
 

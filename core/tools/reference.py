@@ -16,12 +16,48 @@ ask, host by host. What each kind of tool is allowed is told in [security.md](se
 | tool | kind | free | private | time limit | what it does |
 |---|---|---|---|---:|---|
 """
+TAIL = """
+# Tools of your own
+
+A tool is one function in a file. Name the file with `--tools-file tools.py`, or under `tools_file` in the configuration:
+
+```python
+from typing import Annotated
+from core.tool_executor import tool
+
+@tool(kind="write")
+def add_note(text: Annotated[str, "what to remember"]) -> str:
+    \"\"\"Write a line into my notes.\"\"\"
+    with open("notes.txt", "a") as file:
+        file.write(text + "\\n")
+    return "noted"
+```
+
+The docstring and the annotations are what the model is told; it may be `async`; an exception is the model's error result. `kind`
+is `read` (runs without asking), `network`, `write` or `run`; `private=True` marks results that must not leave unasked;
+`timeout` is in seconds. A parameter of the type `ToolContext` gets what the chat knows (roots, store, settings of the search).
+A package offers its functions under the entry point group `stream_chat.tools`; they are offered when you name them (`--tools`,
+`/tools on`). `/tools` shows what there is, where it comes from and what asks; `/last` shows the whole last result.
+
+# Tools of MCP servers
+
+```yaml
+mcpServers:
+  files: {command: npx, args: ["-y", "@modelcontextprotocol/server-filesystem", "."]}
+  web: {url: "https://example.org/mcp", headers: {Authorization: "Bearer ${TOKEN}"}}
+```
+
+The same as JSON, also in a file of its own (`--mcp-config`), or `--mcp-server files="npx -y ..."`. It needs `pip install -r
+requirements-mcp.txt`. Their tools are called `server__tool` and always ask, unless you allowed them (`--allow files__read_file`,
+or *always*). Prompts are slash commands (`/server__prompt name=value`), `/mcp read ADDRESS` gives a resource to the model, and
+`/mcp` lists everything. `--no-mcp` leaves them out.
+"""
 
 
 def tools_markdown() -> str:
     """The page about the built-in tools."""
     tools = [made for made in all_tools() if made.source == "built in"]
-    return HEAD + "\n".join(map(_row, tools)) + "\n\n" + "\n".join(map(_section, tools))
+    return HEAD + "\n".join(map(_row, tools)) + "\n\n" + "\n".join(map(_section, tools)) + TAIL
 
 
 def _row(made: Tool) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Protocol
 
-from core.errors import ChatError, ProviderError, StoreError, StreamBroken
+from core.errors import ChatError, ProviderError, StreamBroken
 from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ThinkingDelta, Waiting
 from core.fallback import Chain
 from core.messages import Message, Usage
@@ -161,7 +161,7 @@ class TurnNumbers:
         try:
             first = new_message_id()
             store.add_calls(list(enumerate(self.rows(session), first)))
-        except StoreError:
+        except ChatError:
             pass
 
 

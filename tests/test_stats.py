@@ -15,13 +15,13 @@ from core.config import Settings
 from core.conversation import Chat
 from core.errors import ChatError, UsageError
 from core.fallback import Chain
-from core.messages import user_message
+from core.messages import Message, Text, Usage, user_message
 from core.model_manager import Providers, Target, parse_target
 from core.retry_handler import RetryConfig
 from core.session_manager import Session
 from core.stats import TurnNumbers, measured, origin
 from core.stats_report import days_between, quantile, read_since, short, sparkline, summarise, table_rows, total_line, trouble
-from core.events import Event, TextDelta, Waiting
+from core.events import Event, MessageAdded, TextDelta, Waiting
 from db import CallRow, SqliteStore, open_store
 from tests.fake_server import FakeOllama
 from tests.terminal import Terminal
@@ -103,6 +103,30 @@ def test_a_resumed_answer_is_two_calls(store: SqliteStore, ollama: FakeOllama) -
 def test_a_stopped_answer_counts(store: SqliteStore, ollama: FakeOllama) -> None:
     (call,) = calls_of(store, ollama, "slow", stop_after=2)
     assert essence(call) == ("slow", None, None, 0, 0, "interrupted", None) and call.first is not None
+
+
+def test_the_host_is_the_one_that_answered(store: SqliteStore, ollama: FakeOllama) -> None:
+    made = Settings({"model": "ollama/words-5"}, providers={"ollama": {"base_urls": ["http://127.0.0.1:9", ollama.url]}})
+
+    async def run() -> None:
+        chat = Chat(made, Session(store), Providers(made), parse_target(made.model), open_session=lambda name: Session(store))
+        async for _ in chat.turn(user_message("q")):
+            pass
+        await chat.close()
+    asyncio.run(run())
+    assert [call.host for call in store.calls()] == [ollama.url]
+
+
+def test_prices_of_cloud_models_are_kept(store: SqliteStore) -> None:
+    """From the table, from the provider's own figure, and not for what runs here."""
+    providers = Providers(Settings({}, environment={"OPENAI_API_KEY": "k"}))
+    for name, usage, cost in (("openai/gpt-4o", Usage(1_000_000, 0), 2.5), ("groq/x", Usage(5, 5, None, {"cost": 0.25}), 0.25),
+                              ("ollama/gpt-4o", Usage(1_000_000, 0), None), ("openai/unheard-of", Usage(1, 1), None)):
+        target = parse_target(name)
+        numbers = TurnNumbers(target, Chain((target,), providers, RetryConfig()), providers)
+        numbers.note(MessageAdded(Message("assistant", (Text("a"),), name, usage, "stop")))
+        (call,) = numbers.rows("s")
+        assert call.cost == cost, name
 
 
 def test_nothing_is_kept_without_saving(ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from core.argument_parser import help_text, parse_arguments
 from core.config import Settings, data_directory
 from core.errors import ChatError, StoreError, UsageError, describe
+from core.safe_text import safe_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +146,6 @@ def export(settings: Settings) -> int:
 
 def _write_safely(text: str) -> None:
     """A terminal is shown an export as it is shown everything else; a file and a pipe get it as it is."""
-    from core.safe_text import safe_text
     sys.stdout.write(safe_text(text))
 
 
@@ -177,7 +177,11 @@ def talk(settings: Settings, prompt: str) -> int:
     try:
         chat = open_chat(settings, interrupts, opened, one_answer=bool(prompt))
         try:
-            return answer(settings, chat, interrupts, prompt) if prompt else converse(settings, chat, interrupts, opened)
+            if not prompt:
+                return converse(settings, chat, interrupts, opened)
+            for line in opened.news:
+                print(safe_text(line), file=sys.stderr)
+            return answer(settings, chat, interrupts, prompt)
         finally:
             interrupts.run(chat.close())
             chat.session.close()

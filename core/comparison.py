@@ -91,9 +91,11 @@ class Comparison:
         if self.new:
             self._parent.set_model(str(self.chat.target))
             self._parent.add_user(self.question)
+            self.chat.write_down(self.question)
         else:
             self._parent.retry()
         for message in side.replies:
             self._parent.add_reply(message)
+            self.chat.write_down(message)
         self.new, self._length = False, len(self._parent.messages)
         return side

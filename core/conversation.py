@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from core.usage_report import TurnMeter
     from core.window import WindowWatch
 
-RESUMES = 3   # how often a reply that breaks off is asked to go on, within one turn
+RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
 
 # Asks the person something and returns the words of the answer; None when there is nobody to ask.
 Ask = Callable[[str], Awaitable[str]]
@@ -84,7 +84,7 @@ class Chat:
             await self._resolve()
         self.session.set_model(str(self.target))
         self.session.add_user(message)
-        for notice in self._write_down(message):
+        for notice in self.write_down(message):
             yield notice
         async with aclosing(self.answer()) as events:
             async for event in events:
@@ -121,7 +121,7 @@ class Chat:
                 if meter is not None:
                     meter.note(event)
                 if isinstance(event, MessageAdded):
-                    for notice in [*self._write_down(event.message), *await self._look_at_window(event.message)]:
+                    for notice in [*self.write_down(event.message), *await self._look_at_window(event.message)]:
                         yield notice
         if meter is not None and meter.line():
             yield Notice(meter.line())
@@ -162,7 +162,7 @@ class Chat:
         cut = await self.window.check(replace(request, messages=request.messages[:-1]), message)
         return [Notice(cut)] if cut else []
 
-    def _write_down(self, message: Message) -> list[Notice]:
+    def write_down(self, message: Message) -> list[Notice]:
         """Add to the transcript. A transcript that fails is told once and given up: the session has everything."""
         try:
             if self._transcript:

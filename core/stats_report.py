@@ -151,7 +151,7 @@ def total_line(entries: Sequence[ModelStats], since: float) -> str:
 
 def trouble(entry: ModelStats) -> str:
     """2 rate_limit, 1 connection, 3 retries, 1 stopped"""
-    counts = [*((name, count) for name, count in entry.errors.most_common()), ("retries", entry.retries),
+    counts = [*entry.errors.most_common(), ("retry" if entry.retries == 1 else "retries", entry.retries),
               ("taken over", entry.fallbacks), ("stopped", entry.interrupted)]
     return ", ".join(f"{count} {name}" for name, count in counts if count)
 

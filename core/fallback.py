@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from core.errors import (AuthFailed, BadRequest, ChatError, ContextTooLong, Prov
 from core.events import Delta, ModelChanged, Notice, Retrying, Waiting, is_content
 from core.model_manager import Providers, Target, resolve_target, retry_config_from_args
 from core.providers import Request
-from core.retry_handler import RetryBudget, RetryConfig, stream_chat_with_retry
+from core.retry_handler import RetryBudget, RetryConfig, backoff_delay, stream_chat_with_retry
 
 Item = Delta | Waiting | Retrying | ModelChanged | Notice
 # Why a target cannot do what a request needs ("no tools", "its window is too small"), or "".
@@ -73,32 +73,49 @@ class Chain:
         self._records.pop(target, None)
 
     async def respond(self, request: Request) -> AsyncGenerator[Item, None]:
-        """Yield one reply from the first candidate that gives one. Raises the last error when none does."""
+        """Yield one reply from the first candidate that gives one. Raises the last error when none does.
+
+        Those that may be well again in a moment are asked once more after the others, within the budget of retries."""
         asked, why = self.first, ""
         last_error: ProviderError | None = None
-        for target in self._in_order():
-            unfit = await self._why_not(target, request)
-            if unfit:
-                yield Notice(f"{target} is passed over: {unfit}.")
-                why = f"{target} cannot be asked: {unfit}."
-                continue
-            if target != asked:
-                yield ModelChanged(str(asked), str(target), why or self._resting(asked))
-                asked = target
-            begun = False
-            try:
-                async with aclosing(self._ask(target, request)) as stream:
-                    async for item in stream:
-                        begun = begun or is_content(item)
-                        yield item
-                self._answered(target)
-                return
-            except ProviderError as error:
-                self._failed(target, error, begun=begun)
-                if begun or not self._may_pass_on(error):
-                    raise
-                last_error, why = error, error.message
+        candidates, config = self._in_order(), self._config
+        for walk in range(1, self._config.max_attempts + 1):
+            failed: dict[Target, ProviderError] = {}
+            for target in candidates:
+                unfit = await self._why_not(target, request)
+                if unfit:
+                    yield Notice(f"{target} is passed over: {unfit}.")
+                    why = f"{target} cannot be asked: {unfit}."
+                    continue
+                if target != asked:
+                    yield ModelChanged(str(asked), str(target), why or self._resting(asked))
+                    asked = target
+                begun = False
+                try:
+                    async with aclosing(self._ask(target, request, config)) as stream:
+                        async for item in stream:
+                            begun = begun or is_content(item)
+                            yield item
+                    self._answered(target)
+                    return
+                except ProviderError as error:
+                    self._failed(target, error, begun=begun)
+                    if begun or not self._may_pass_on(error):
+                        raise
+                    last_error, why, failed[target] = error, error.message, error
+            candidates = self._asked_again(failed) if len(self.targets) > 1 else []
+            if not candidates or walk == self._config.max_attempts:
+                break
+            delay = max(backoff_delay(config, walk), min(failed[target].retry_after or 0 for target in candidates))
+            config = replace(config, max_attempts=1)
+            yield Retrying(walk + 1, delay, why)
+            await asyncio.sleep(delay)
         raise last_error or UsageError(why or "No model can answer this.", "Name one that can with /model or --model-fallbacks.")
+
+    def _asked_again(self, failed: Mapping[Target, ProviderError]) -> list[Target]:
+        """Those whose failure may pass soon, as many as there are retries left."""
+        return [target for target, error in failed.items()
+                if error.retryable and (error.retry_after or 0) <= self._config.max_delay and self._budget.take()]
 
     async def _why_not(self, target: Target, request: Request) -> str:
         """What may not be asked is never asked. What the person chose is asked whatever it lacks; others must be able to do it."""
@@ -116,21 +133,22 @@ class Chain:
         left = record.rests_until - self._clock() if record else 0
         return f"{target} failed a moment ago and rests for {left:.0f} s." if left > 0 else ""
 
-    async def _ask(self, target: Target, request: Request) -> AsyncGenerator[Item, None]:
+    async def _ask(self, target: Target, request: Request, config: RetryConfig) -> AsyncGenerator[Item, None]:
         async def what() -> str:
             return await self._describe(target, request) if self._describe else ""
-        async with aclosing(announced(self._attempts(target, request), what)) as stream:
+        async with aclosing(announced(self._attempts(target, request, config), what)) as stream:
             async for item in stream:
                 yield item
 
-    async def _attempts(self, target: Target, request: Request) -> AsyncGenerator[Delta | Notice | Retrying, None]:
+    async def _attempts(self, target: Target, request: Request,
+                        config: RetryConfig) -> AsyncGenerator[Delta | Notice | Retrying, None]:
         try:
             target = await resolve_target(target, self._providers)
             self._providers.open(target.provider)
         except UsageError as error:
             raise BadRequest(error.message, error.hint) from error
         attempts = stream_chat_with_retry(partial(self._providers.stream, target), replace(request, model=target.model),
-                                          self._config, budget=self._budget)
+                                          config, budget=self._budget)
         async with aclosing(attempts) as stream:
             async for item in stream:
                 yield item

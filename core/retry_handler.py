@@ -50,12 +50,12 @@ def next_delay(config: RetryConfig, attempt: int, error: ProviderError) -> float
 
 
 class RetryBudget:
-    """Keeps retries from becoming a load of their own: a few are free, then one for every five requests.
+    """Keeps retries from becoming a load of their own: a few are free, then three for every twenty requests.
 
     Without it, a full outage multiplies the traffic by the number of attempts just when servers can bear it least.
     """
 
-    def __init__(self, reserve: float = 4.0, share: float = 0.2) -> None:
+    def __init__(self, reserve: float = 9.0, share: float = 0.15) -> None:
         self._left = self._most = reserve
         self._share = share
 

@@ -97,9 +97,11 @@ async def _answer(respond: Respond, request: Request, model: str, resumes: int, 
                 raise broke.error from broke.__cause__
             reason = broke.error.message
         except ProviderError as error:
-            if resume == 0 or isinstance(error, StreamBroken):
+            if resume == 0:
                 raise
-            raise StreamBroken(error.message, error.hint, cause=error) from error   # a part of the answer did come
+            if not error.retryable or resume == resumes:    # a part of the answer did come
+                raise StreamBroken(error.message, error.hint, cause=error) from error
+            continue
         if part is not None and part.text:
             request = replace(request, messages=(*request.messages, part))
             goes_on = True

@@ -235,7 +235,7 @@ def odd_answer(dialect: str, made: Wire, oddity: str) -> Answer:
         case "slow bytes":
             return Answer([*(step for byte in body[:12] for step in (bytes([byte]), Pause(0.04))), body[12:]], content_type=kind)
         case "rare tokens":
-            return Answer([step for event in made.events for step in (event, Pause(0.09))], content_type=kind)
+            return Answer([step for event in made.events for step in (event, Pause(0.05))], content_type=kind)
         case "marker, then linger":
             return Answer([body, Stall()], content_type=kind)
         case "bad utf-8":

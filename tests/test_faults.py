@@ -144,7 +144,7 @@ def test_a_tool_of_a_cut_message_does_not_run(dialect: str, phase: str, fault: s
 @pytest.mark.parametrize("oddity", ODDITIES)
 def test_an_odd_form_does_not_matter(dialect: str, oddity: str) -> None:
     """`rare tokens` and `slow bytes` take longer than the idle timeout as a whole: there is no limit on that."""
-    outcome = outcome_of(dialect, once(lambda request: odd_answer(dialect, wire(dialect, TEXT), oddity)), idle_timeout=1.0)
+    outcome = outcome_of(dialect, once(lambda request: odd_answer(dialect, wire(dialect, TEXT), oddity)), idle_timeout=0.6)
     check_whole(outcome)
     assert outcome.asked == 1
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 
-LONGEST_LINE = 32 << 20   # bytes
+LONGEST_LINE = 16 << 20   # bytes
 LOOK = 0.5                # seconds between looks at whether the chat still lives
 GRACE = 2.0               # seconds that a server gets to end after it closed its output
 
@@ -30,8 +30,8 @@ def main(command: list[str]) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     try:
-        _pass_on(source, chat, server)
-        _wait(server, chat)
+        if _pass_on(source, chat, server):
+            _wait(server, chat)
     except OSError:
         pass   # the chat does not read any more
     if os.getpgrp() == os.getpid():
@@ -48,22 +48,32 @@ def _become(command: list[str], sink: int) -> None:
         os._exit(127)
 
 
-def _pass_on(source: int, chat: int, server: int) -> None:
-    """Copy the server's output until it, the server or the chat ends."""
-    length = 0
+def _pass_on(source: int, chat: int, server: int) -> bool:
+    """Copy the server's output, whole lines only. True when it ended by itself, False when it has to be ended."""
+    held = bytearray()
     while os.getppid() == chat:
         readable, _, _ = select.select([source], [], [], LOOK)
         if not readable:
             if _has_ended(server):
-                return
+                return True
             continue
         data = os.read(source, 65_536)
-        cut = data.rfind(b"\n")
-        length = length + len(data) if cut < 0 else len(data) - cut - 1
-        if not data or length > LONGEST_LINE:
-            return
-        while data:
-            data = data[os.write(1, data):]
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            _write(held + data[:cut])
+            held.clear()
+        held += data[cut:]
+        if not data:
+            return True
+        if len(held) > LONGEST_LINE:
+            return False
+    return False
+
+
+def _write(data: bytearray) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(1, left):]
 
 
 def _wait(server: int, chat: int) -> None:

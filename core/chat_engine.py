@@ -196,7 +196,8 @@ class OpenedStore:
     def __init__(self, settings: Settings) -> None:
         self.spool = os.path.join(data_directory(settings.environment), "spool")
         self.store: Store | None = None
-        self.news: list[str] = []
+        self.news: list[str] = []         # what the person should know before they go on
+        self.recovered: list[str] = []    # what a chat offers to go on with
         if not settings.save:
             return
         try:
@@ -210,11 +211,11 @@ class OpenedStore:
             self.news.append(describe(error))
 
     def _recover(self) -> None:
-        """Save what a killed run left behind, and say so."""
+        """Save what a killed run left behind."""
         from core.session_manager import recover
         for entry in recover(self.store, self.spool) if self.store else ():
-            self.news.append(f"A reply that was cut off is kept as far as it came. /session {entry.session_id} goes on with it; "
-                             "/drop there takes it out.")
+            self.recovered.append(f"A reply that was cut off is kept as far as it came. /session {entry.session_id} goes on with it; "
+                                  "/drop there takes it out.")
 
     def open_session(self, name: str | None) -> Session:
         """The session of that ID, or a new one."""
@@ -294,7 +295,7 @@ def converse(settings: Settings, chat: Chat, interrupts: Interrupts, opened: Ope
     """The chat in the terminal."""
     from core.terminal import greet, open_reader, run_chat
     screen = open_screen(settings, chat)
-    greet(chat, screen, opened.news)
+    greet(chat, screen, [*opened.news, *opened.recovered])
     run_chat(chat, screen, interrupts, open_reader(settings, screen))
     return 0
 

@@ -17,7 +17,7 @@ KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "CI", "PYTEST_XDIST_WO
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the person who runs the tests leaks in, and nothing leaks out of tmp_path."""
     for name in list(os.environ):
-        if name not in KEPT and not name.startswith(("PYTEST_", "COV_", "STREAM_CHAT_TEST_")):
+        if name not in KEPT and not name.startswith(("PYTEST_", "COV", "STREAM_CHAT_TEST_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LANG", "C.UTF-8")
@@ -43,8 +43,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """For a child process: an empty home, the same interpreter."""
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
-    return {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color",
-            "PYTHONPATH": str(ROOT)}
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COV")}   # so that children are covered too
+    return kept | {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color",
+                   "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture

@@ -276,6 +276,9 @@ def test_yes_no_session(chat: Terminal, folder: Path) -> None:
     chat.ask('note {"text": "four"}', "answer: noted", 3)
     assert notes(folder) == ["one", "three", "four"]
     assert len(re.findall(r"\[N\]o:", chat.text())) == 3
+    chat.ask("/new", "A new session")
+    chat.say('note {"text": "five"}')   # what was granted for the session has ended with it
+    chat.wait(r"\[N\]o:", 4)
 
 
 def test_always_holds_in_the_next_run_for_calls_of_this_shape(

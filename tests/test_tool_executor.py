@@ -8,15 +8,17 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 
+from core.conversation import chat_with_tools
 from core.errors import ToolError, UsageError
-from core.events import Finished, ToolCallDelta
-from core.messages import Message, ToolCall, ToolResult
+from core.events import Finished, Notice, TextDelta, ToolCallDelta
+from core.messages import Message, ToolCall, ToolResult, user_message
+from core.providers import Request
 from core.tool_executor import (ApprovalRequest, Decision, Tool, Toolbox, ToolContext, all_tools, execute_tool_call, get_tools,
                                 grant_key, load_tools_file, make_tool)
 from core.tools.schema import check_arguments
@@ -505,7 +507,7 @@ def test_an_asynchronous_tool_that_never_awaits_does_not_hold_up_the_chat() -> N
                 await asyncio.sleep(0.01)
                 ticks += 1
         ticking = asyncio.ensure_future(tick())
-        results = [await box.execute_tool_call(ToolCall("1", "stubborn", {})), await box.execute_tool_call(ToolCall("2", "quick", {}))]
+        results = [await box.execute_tool_call(ToolCall("1", name, {})) for name in ("stubborn", "quick")]
         ticking.cancel()
         return results, ticks
     results, ticks = asyncio.run(scenario())
@@ -526,3 +528,39 @@ def test_a_name_that_stands_twice_makes_a_call_invalid(arguments: str) -> None:
         raise AssertionError
     result = asyncio.run(Toolbox([make_tool(f)]).execute_tool_call(call))
     assert result.is_error and "twice" in result.content and "Nothing was run" in result.content
+
+
+def test_chat_with_tools_is_a_turn_with_a_toolbox() -> None:
+    """Servers start first, their tools are offered, calls run, and the model answers with the results."""
+    def twice(number: int) -> int:
+        """Double it."""
+        return 2 * number
+
+    class Late:
+        tools: Sequence[Tool] = ()
+
+        async def start(self) -> list[str]:
+            self.tools = [make_tool(twice)]
+            return ["one server is slow"]
+
+        async def close(self) -> None:
+            self.tools = ()
+    offered: list[list[str]] = []
+
+    async def respond(request: Request) -> AsyncGenerator[Any, None]:
+        offered.append([spec.name for spec in request.tools])
+        if request.messages[-1].role == "tool":
+            yield TextDelta(f"it is {request.messages[-1].tool_results[0].content}")
+            yield Finished("stop")
+        else:
+            yield ToolCallDelta(0, "1", "twice", '{"number": "21"}')
+            yield Finished("tool_calls")
+
+    async def scenario() -> list[Any]:
+        box = Toolbox((), servers=Late())
+        turn = chat_with_tools(respond, Request("m", (user_message("q"),)), box, model="demo/m")
+        return [event async for event in turn]
+    events = asyncio.run(scenario())
+    assert offered == [["twice"], ["twice"]] and events[0] == Notice("one server is slow")
+    assert events[-1].message.text == "it is 42"
+    assert [type(event).__name__ for event in events[1:5]] == ["MessageAdded", "ToolRequested", "ToolFinished", "MessageAdded"]

@@ -155,10 +155,12 @@ def read_prompt(settings: Settings) -> str:
     """The question: the words on the command line, then what stands on standard input if that is not a terminal."""
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty() or settings.select_session:   # which reads its choice there
         return str(settings.prompt)
-    content = sys.stdin.buffer.read()
-    text = content.decode("utf-8", "replace")
-    if "\ufffd" in text and "\ufffd".encode() not in content:
-        print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd", file=sys.stderr)
+    if pipes_context(settings):
+        if not settings.prompt:
+            raise UsageError("There is nothing to ask: standard input is context, and there is no prompt.",
+                             'Try: cat notes.md | stream-chat --context - "what is open?"')
+        return str(settings.prompt)
+    text = read_stdin()
     prompt = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else str(settings.prompt or text)
     if not prompt.strip():
         raise UsageError("There is nothing to ask: no prompt, and standard input is empty.",
@@ -171,17 +173,20 @@ def talk(settings: Settings, prompt: str) -> int:
     if not prompt and not sys.stdout.isatty():
         raise UsageError("There is nothing to ask: no prompt, and the output is not a terminal.",
                          'Try: stream-chat "why is the sky blue?"')
-    from core.interrupts import Interrupts
+    from core.interrupts import Interrupted, Interrupts
     interrupts = Interrupts()
     opened = OpenedStore(settings)
     try:
         chat = open_chat(settings, interrupts, opened, one_answer=bool(prompt))
         try:
+            (chat.news if prompt else opened.news).extend(attach(settings, chat, interrupts))
             if not prompt:
                 return converse(settings, chat, interrupts, opened)
             for line in opened.news:
                 print(safe_text(line), file=sys.stderr)
             return answer(settings, chat, interrupts, prompt)
+        except Interrupted:
+            return EXIT_INTERRUPTED
         finally:
             interrupts.run(chat.close())
             chat.session.close()
@@ -214,8 +219,8 @@ class OpenedStore:
         """Save what a killed run left behind."""
         from core.session_manager import recover
         for entry in recover(self.store, self.spool) if self.store else ():
-            self.recovered.append(f"A reply that was cut off is kept as far as it came. /session {entry.session_id} goes on with it; "
-                                  "/drop there takes it out.")
+            self.recovered.append("A reply that was cut off is kept as far as it came. "
+                                  f"/session {entry.session_id} goes on with it; /drop there takes it out.")
 
     def open_session(self, name: str | None) -> Session:
         """The session of that ID, or a new one."""
@@ -279,6 +284,45 @@ def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> T
     return make_toolbox(settings, opened.store, session.id, place=store_place(settings), grants=grants)
 
 
+def attach(settings: Settings, chat: Chat, interrupts: Interrupts) -> list[str]:
+    """Attach what --context names, and the files that the question on the command line names as @path.
+
+    Returns what the person should know. Raises ContextError when something gave nothing at all.
+    """
+    if not settings.context and "@" not in settings.prompt:
+        return []
+    from core.progress_line import ProgressLine
+    chat.piped = read_stdin() if pipes_context(settings) else ""
+    able = sys.stderr.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
+    chat.progress = ProgressLine(sys.stderr, able=able)
+    if sys.stdin is not None and sys.stdin.isatty():
+        chat.agrees = _agrees
+    notes = [note for value in settings.context for note in interrupts.run(chat.attach(value))]
+    return notes + interrupts.run(chat.attach_mentions(settings.prompt))
+
+
+def pipes_context(settings: Settings) -> bool:
+    """Whether what is piped in is context, and not the question."""
+    return any(part.strip() == "-" for value in settings.context for part in value.split(","))
+
+
+def read_stdin() -> str:
+    if sys.stdin is None or sys.stdin.closed:
+        return ""
+    content = sys.stdin.buffer.read()
+    text = content.decode("utf-8", "replace")
+    if "\ufffd" in text and "\ufffd".encode() not in content:
+        print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd", file=sys.stderr)
+    return text
+
+
+async def _agrees(command: str) -> bool:
+    """Ask whether a command may run. Anything but a clear yes is a no."""
+    from core.approval import read_line
+    print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
+    return (await read_line(sys.stdin)).strip().lower() in ("y", "yes")
+
+
 def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) -> int:
     """One answer to where standard output leads."""
     from core.messages import user_message
@@ -306,6 +350,7 @@ def open_screen(settings: Settings, chat: Chat) -> Screen:
     screen = Screen(sys.stdout, settings)
     if sys.stdin is not None and sys.stdin.isatty():
         chat.approve = screen.approve
+        chat.agrees = _agrees
     return screen
 
 

@@ -294,9 +294,12 @@ class Toolbox:
             await self.servers.close()
 
     def begin_session(self, session: str, *, private: bool) -> None:
-        """Another conversation: what was granted for the one before, and what was in it, does not count here."""
+        """Another conversation: what was granted for the one before does not count here.
+
+        That private data was seen still counts: what is attached may go along into the new one.
+        """
         self.context = replace(self.context, session=session)
-        self.private = private
+        self.private = self.private or private
         self._session_grants.clear()
 
     def begin_turn(self) -> None:

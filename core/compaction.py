@@ -157,6 +157,24 @@ def compacted_ids(message: Message) -> tuple[int, ...]:
     return ()
 
 
+def is_pinned(message: Message) -> bool:
+    return any(isinstance(part, Text) and ((part.extra or {}).get(OWN) or {}).get("pinned") for part in message.parts)
+
+
+def pin(message: Message, *, on: bool = True) -> Message:
+    """The message with our mark on its first words, or without. Raises UsageError for one without words."""
+    place = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)), None)
+    if place is None:
+        raise UsageError("A message without words cannot be pinned.")
+    words = message.parts[place]
+    assert isinstance(words, Text)
+    own = {name: value for name, value in ((words.extra or {}).get(OWN) or {}).items() if name != "pinned"}
+    extra = {**{name: value for name, value in (words.extra or {}).items() if name != OWN},
+             **({OWN: own | ({"pinned": True} if on else {})} if own or on else {})}
+    parts = (*message.parts[:place], replace(words, extra=extra or None), *message.parts[place + 1:])
+    return replace(message, parts=parts)
+
+
 def find_summary(messages: Sequence[Message]) -> int | None:
     """The place of the newest summary (of its first message); /uncompact takes this one back."""
     return next((place for place in reversed(range(len(messages))) if compacted_ids(messages[place])), None)

@@ -15,8 +15,8 @@ from core.context.choosing import Choice, Chooser
 from core.context.files import kind_of, load_files
 from core.context.form import attach, write_block
 from core.context.items import Aside, Fault, Found, Item, Loaded
-from core.context.sources import (ContextError, Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source,
-                                  unique)
+from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source, unique
+from core.errors import ContextError
 from core.messages import Image, Message
 from core.providers import Request
 from core.token_estimate import TokenEstimator, tool_features

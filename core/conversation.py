@@ -9,25 +9,30 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from core.config import Settings
-from core.errors import ProviderError, StoreError, UsageError
-from core.events import Event, MessageAdded, Notice, Waiting
+from core.errors import ChatError, ProviderError, StoreError, UsageError
+from core.events import Event, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, Waiting
 from core.fallback import chain_of
 from core.joining import BROKEN
-from core.messages import Image, Message
+from core.messages import Image, Message, ToolResult
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
 from core.providers import Options, Request
 from core.session_manager import Session
 from core.stats import TurnNumbers, measured
 from core.transcript import Transcript
-from core.turn import Respond, run_chat_turn
+from core.turn import Reply, Respond, run_chat_turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.compaction import Plan
+    from core.context_loader import ContextSet
+    from core.fitting import Fitter
     from core.comparison import Comparison
+    from core.progress_line import ProgressLine
     from core.tool_executor import Approve, Toolbox
     from core.usage_report import TurnMeter
     from core.window import WindowWatch
 
+FITS = 800    # characters that fit every window, with room for the answer
 RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
 
 # Asks the person something and returns the words of the answer; None when there is nobody to ask.
@@ -51,6 +56,11 @@ class Chat:
         self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
         self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
         self.ask = ask
+        self.piped = ""    # what came on standard input to be attached
+        self.agrees: Callable[[str], Awaitable[bool]] | None = None    # whether a command may run whose output is to be attached
+        self.progress: ProgressLine | None = None    # shows what is done while something is attached
+        self.news: list[str] = []    # told before the next answer
+        self._fitter: Fitter | None = None
         self._window: WindowWatch | None = None
         self.compared: Comparison | None = None   # by /compare, until the next one
         self.show_usage: bool = settings.usage and not settings.json
@@ -73,8 +83,51 @@ class Chat:
             self._window = WindowWatch(self.providers)
         return self._window
 
+    @property
+    def fitter(self) -> Fitter:
+        """What keeps requests within the window; loaded with the first thing attached, or when the conversation grows."""
+        if self._fitter is None:
+            from core.fitting import Fitter
+            self._fitter = Fitter(self.settings, self.providers, self.window)
+        return self._fitter
+
+    @property
+    def context(self) -> ContextSet:
+        """What is attached."""
+        return self.fitter.open_context(self.session, ask=self.agrees, stdin=self.piped, progress=self.progress)
+
+    async def attach(self, source: str) -> list[str]:
+        """Attach what one --context argument names; returns what could not be loaded of it. Raises ContextError."""
+        try:
+            faults = await self.context.add(source)
+        finally:
+            if self.progress is not None:
+                self.progress.clear()
+        if self.toolbox:
+            from core.tool_executor import real_roots
+            known = self.toolbox.context
+            given = [item.path for item in self.context.items if item.path]
+            folders = [entry.target for entry in self.context.sources if entry.kind == "directory"]
+            roots = dict.fromkeys((*known.roots, *real_roots([*folders, *(given if len(given) < 1000 else ())])))
+            self.toolbox.context = replace(known, roots=tuple(roots))
+            self.toolbox.private = True
+        return [f"Not attached: {fault}" for fault in faults]
+
+    async def attach_mentions(self, text: str) -> list[str]:
+        """Attach the files and folders that a typed prompt names as @path; returns what the person should know."""
+        if "@" not in text:
+            return []
+        from core.context.sources import find_mentions
+        notes: list[str] = []
+        for mention in find_mentions(text):
+            try:
+                notes += await self.attach(f'"{mention.path}"' if "," in mention.path else mention.path)
+            except UsageError as error:
+                notes.append(error.message)
+        return notes
+
     def request(self) -> Request:
-        """What is sent next: the whole conversation."""
+        """The whole conversation. What is sent of it, and with what, is decided by fitting."""
         return Request(self.target.model, tuple(self.session.messages), self.system,
                        self.toolbox.specs if self.toolbox else (), self.options)
 
@@ -109,10 +162,20 @@ class Chat:
 
     async def answer(self, continued: Message | None = None) -> AsyncGenerator[Event, None]:
         """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
-        for notice in await self._learn():
+        for notice in [*self._take_news(), *await self._learn()]:
             yield notice
+        if self.settings.auto_compact and continued is None and self._may_not_fit():
+            async with aclosing(self._compact_if_due()) as events:
+                async for event in events:
+                    yield event
+        request = self.request()
+        if self._may_not_fit():
+            async with aclosing(self._fit()) as events:
+                async for event in events:
+                    yield event
+            request = self.fitter.sent(request.messages) or request
         meter = self._meter()
-        turn = self._run_turn(continued)
+        turn = self._run_turn(request, continued)
         numbers = TurnNumbers(self.target, self.chain, self.providers)
         recorded = measured(self.session.record(turn), numbers, self.session)
         async with aclosing(recorded) as events:
@@ -126,15 +189,75 @@ class Chat:
         if meter is not None and meter.line():
             yield Notice(meter.line())
 
-    def _run_turn(self, continued: Message | None) -> AsyncGenerator[Event, None]:
+    def _take_news(self) -> list[Notice]:
+        news, self.news = self.news, []
+        return [Notice(text) for text in news]
+
+    def _may_not_fit(self) -> bool:
+        """Whether anything has to be looked at before the conversation is sent; a short one without context costs nothing."""
+        if self._fitter is not None:
+            return True
+        return _characters(self.request()) > FITS
+
+    async def _fit(self) -> AsyncGenerator[Event, None]:
+        """Find out what can be sent; say what goes in and what does not."""
+        started = time.monotonic()
+        fitting = asyncio.ensure_future(self.fitter.fit(self.request(), self.target, self.session.pinned))
+        try:
+            while not (await asyncio.wait({fitting}, timeout=1.0))[0]:
+                yield Waiting(time.monotonic() - started, self.fitter.doing)
+            fitted = fitting.result()
+        finally:
+            fitting.cancel()
+            if self.progress is not None:
+                self.progress.clear()
+        for text in filter(None, fitted.notices):
+            yield Notice(text)
+
+    async def _compact_if_due(self) -> AsyncGenerator[Event, None]:
+        """Summarise the oldest turns when they take too much room. Without a summary, the oldest are left out."""
+        try:
+            plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=True)
+            if plan is not None:
+                async with aclosing(self._summarise(plan)) as events:
+                    async for event in events:
+                        if not isinstance(event, (TextDelta, ThinkingDelta)):
+                            yield event
+        except ChatError as error:
+            yield Notice(f"The conversation could not be summarised: {error.message}")
+
+    async def compact(self) -> AsyncGenerator[Event, None]:
+        """Let the model summarise the oldest turns; the summary takes their place. Stopped, it changes nothing."""
+        plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=False)
+        if plan is None:
+            raise UsageError("There is nothing to summarise yet: the last exchange and what is pinned always stay.")
+        async with aclosing(self._summarise(plan)) as events:
+            async for event in events:
+                yield event
+
+    async def _summarise(self, plan: Plan) -> AsyncGenerator[Event, None]:
+        before, target, reply = self.request(), self.target, Reply()
+        yield Notice(f"Summarising the oldest {len(plan.hidden)} of {len(before.messages)} messages ...")
+        async with aclosing(self.chain.respond(plan.request(before))) as stream:
+            async for item in stream:
+                if isinstance(item, (Waiting, Retrying, ModelChanged, Notice)):
+                    yield item
+                    continue
+                reply.add(item)
+                if isinstance(item, (TextDelta, ThinkingDelta)):
+                    yield item
+        self.session.compact(plan, reply.message(str(target)))
+        yield Notice(self.fitter.compacted(plan, before, self.request(), target))
+
+    def _run_turn(self, request: Request, continued: Message | None) -> AsyncGenerator[Event, None]:
         rounds, resumes = self.settings.tool_rounds, RESUMES if self.settings.resume else 0
         if not self.toolbox:
-            return run_chat_turn(self.chain.respond, self.request(), None, model=str(self.target), rounds=rounds, resumes=resumes,
+            return run_chat_turn(self.chain.respond, request, None, model=str(self.target), rounds=rounds, resumes=resumes,
                                  continued=continued)
         self.toolbox.approve = self.approve
         if self.toolbox.context.session != self.session.id:
             self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
-        return chat_with_tools(self.chain.respond, self.request(), self.toolbox, model=str(self.target), rounds=rounds,
+        return chat_with_tools(self.chain.respond, request, self.toolbox, model=str(self.target), rounds=rounds,
                                resumes=resumes, continued=continued)
 
     def _meter(self) -> TurnMeter | None:
@@ -159,7 +282,12 @@ class Chat:
         if message.role != "assistant":
             return []
         request = self.request()
-        cut = await self.window.check(replace(request, messages=request.messages[:-1]), message)
+        request = replace(request, messages=request.messages[:-1])
+        if self._fitter is not None:
+            request = self._fitter.sent(request.messages) or request
+        cut = await self.window.check(request, message)
+        if self._fitter is not None and not cut:
+            self._fitter.learn(request, message.usage, message.model or "")
         return [Notice(cut)] if cut else []
 
     def write_down(self, message: Message) -> list[Notice]:
@@ -179,6 +307,15 @@ class Chat:
         if self.toolbox:
             await self.toolbox.close()
         await self.providers.close()
+
+
+def _characters(request: Request) -> int:
+    total = len(request.system or "")
+    for message in request.messages:
+        for part in message.parts:
+            text = part.content if isinstance(part, ToolResult) else str(getattr(part, "text", ""))
+            total += len(text) if text.isascii() else 3 * len(text)
+    return total
 
 
 async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str, rounds: int = 16, resumes: int = 0,

@@ -3,6 +3,7 @@
 ChatError                    message (what, why), hint (what to do), kind, exit_code
 ├── UsageError               2  a flag, a command or an argument is wrong
 │   ├── ConfigError          2  the configuration cannot be used; says the file and line
+│   ├── ContextError         2  nothing could be loaded that was to be attached, or it is written wrongly
 │   └── SessionNotFound      2
 ├── ProviderError            1  a provider did not answer; retryable, retry_after
 │   ├── ConnectFailed           no connection, or it ended before the answer began; retryable
@@ -46,6 +47,10 @@ class UsageError(ChatError):
 
 class ConfigError(UsageError):
     kind = "config"
+
+
+class ContextError(UsageError):
+    kind = "context"
 
 
 class SessionNotFound(UsageError):

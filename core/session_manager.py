@@ -10,15 +10,19 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.errors import SessionNotFound
+from core.errors import SessionNotFound, UsageError
 from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolFinished
-from core.message_json import dump
+from core.message_json import dump, message_to_dict
 from core.messages import Finish, Message, ToolResult, tool_message
 from core.safe_text import safe_line
 from core.session_list import format_session_lines, list_sessions, select_session
 from core.spool import Journal, drain_spool, message_write
 from core.turn import Reply, missing_results
 from db import Chunk, SessionRow, Store, Unfinished, new_message_id, new_session_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.compaction import Plan
 
 State = Literal["streaming", "complete", "interrupted", "truncated", "failed"]
 _STATES: dict[str | None, State] = {"interrupted": "interrupted", "truncated": "truncated", "error": "failed"}
@@ -50,6 +54,7 @@ class Session:
         self.messages: list[Message] = []
         self._ids: list[int] = []
         self._journal = Journal(store, spool) if store is not None else None
+        self._before: list[tuple[list[Message], list[int]]] = []    # the conversation before each summary
         self._stored = False
         self._open: _Open | None = None
         self._synced = 0.0
@@ -205,6 +210,62 @@ class Session:
         if dropped and self._journal is not None:
             self._journal.write({"do": "hide", "session": self.id, "ids": dropped})
         return self.messages[last]
+
+    @property
+    def pinned(self) -> tuple[int, ...]:
+        """The places of the messages that are neither summarised nor left out."""
+        from core.compaction import is_pinned
+        return tuple(place for place, message in enumerate(self.messages) if is_pinned(message))
+
+    def pin(self, place: int, *, on: bool = True) -> None:
+        """Pin a message, or no more; kept with the session."""
+        from core.compaction import pin
+        message = pin(self.messages[place], on=on)
+        self.messages[place] = message
+        if self._journal is not None:
+            state = _STATES.get(message.finish, "complete")
+            self._journal.write(message_write("finish", message, id=self._ids[place], state=state))
+
+    def compact(self, plan: Plan, reply: Message) -> None:
+        """Put a summary in the place of the messages that the plan names. Raises UsageError when the reply is none."""
+        from core.compaction import replace_places, summary_messages
+        hidden = [self._ids[place] for place in plan.hidden]
+        pair = summary_messages(plan, reply, hidden)
+        first = new_message_id()
+        self._before.append((list(self.messages), list(self._ids)))
+        self.messages = replace_places(self.messages, plan.hidden, pair)
+        self._ids = replace_places(self._ids, plan.hidden, (first, first + 1))
+        if self._journal is not None:
+            self._journal.write({"do": "replace", "session": self.id, "hidden": hidden,
+                                 "added": [[first, message_to_dict(pair[0])], [first + 1, message_to_dict(pair[1])]]})
+
+    def uncompact(self) -> int:
+        """Bring back what the newest summary stands for; returns how many messages. Raises UsageError and StoreError."""
+        from core.compaction import compacted_ids, find_summary
+        place = find_summary(self.messages)
+        if place is None:
+            raise UsageError("Nothing is summarised in this conversation.")
+        shown, summary = compacted_ids(self.messages[place]), self._ids[place:place + 2]
+        whole = self._whole(shown)
+        if self._journal is not None:
+            self._journal.write({"do": "restore", "session": self.id, "shown": list(shown), "hidden": summary})
+        later = [entry for entry in zip(self.messages, self._ids) if entry[1] not in whole and entry[1] not in summary]
+        now = dict(zip(self._ids, self.messages))
+        kept = [(now.get(identity, message), identity) for identity, message in whole.items()
+                if identity in shown or identity in now and identity not in summary]
+        self.messages, self._ids = [entry[0] for entry in (*kept, *later)], [entry[1] for entry in (*kept, *later)]
+        return len(shown)
+
+    def _whole(self, shown: Sequence[int]) -> dict[int, Message]:
+        """The conversation, by ID, as it was when these messages were in it."""
+        for messages, identities in reversed(self._before):
+            if set(shown) <= set(identities):
+                return dict(zip(identities, messages))
+        stored = self.store.load_messages(self.id, hidden=True) if self.store is not None else []
+        found = {entry.id: entry.message for entry in stored}
+        if not set(shown) <= set(found):
+            raise UsageError("What was summarised is not in this session.", "It is in the one that this was branched from.")
+        return found
 
     def add_reply(self, message: Message) -> None:
         """Take in a reply that was made elsewhere (in a branch)."""

@@ -30,6 +30,10 @@ def apply_write(store: Store, write: Write) -> None:
             store.finish_message(identity, message_from_dict(message), state)
         case {"do": "hide", "session": session, "ids": ids}:
             store.hide_messages(session, ids)
+        case {"do": "replace", "session": session, "hidden": hidden, "added": added}:
+            store.replace_messages(session, hidden, [(identity, message_from_dict(message)) for identity, message in added])
+        case {"do": "restore", "session": session, "shown": shown, "hidden": hidden}:
+            store.restore_messages(session, shown, hidden)
 
 
 class Journal:

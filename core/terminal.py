@@ -229,7 +229,10 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
                     return
                 show_outcome(chat, screen, interrupts, outcome)
             else:
-                message = user_message(line.removeprefix("/") if line.startswith("//") else line)
+                text = line.removeprefix("/") if line.startswith("//") else line
+                for note in interrupts.run(chat.attach_mentions(text)):
+                    screen.note(note)
+                message = user_message(text)
                 take_turn(chat, screen, interrupts, chat.turn(message))
                 screen.write("\n")
         except Interrupted:
@@ -239,7 +242,7 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Compare, Fetch, Say, Table
+    from core.commands import Again, Compact, Compare, Fetch, Say, Table
     match outcome:
         case str(text):
             screen.line(text)
@@ -247,6 +250,8 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             show_table(screen, outcome)
         case Fetch(target):
             fetch_model(chat, screen, interrupts, target)
+        case Compact():
+            interrupts.run(Painter(screen).paint(chat.compact()))
         case Compare(comparison):
             compare_models(screen, interrupts, comparison)
         case Say(text):

@@ -97,7 +97,7 @@ def test_a_flag_without_its_value_does_not_take_the_question() -> None:
 def test_repeated_flags() -> None:
     words = ["--context", "a,b", "--context", "c", "--option", "x=1", "--option", "y=[2]", "--stop", "a,b"]
     settings = parse_arguments(words, HOME)
-    assert settings.context == ("a", "b", "c") and settings.option == {"x": 1, "y": [2]} and settings.stop == ("a,b",)
+    assert settings.context == ("a,b", "c") and settings.option == {"x": 1, "y": [2]} and settings.stop == ("a,b",)
     assert parse_arguments(["--seed", "1", "--seed", "2"], HOME).seed == 2
 
 

@@ -16,7 +16,7 @@ VARIABLES: list[tuple[str, str, str, Any]] = [
     ("OLLAMA_MODEL", "llama3", "model", "llama3"), ("OLLAMA_HOST", "0.0.0.0:1", "ollama_host", "0.0.0.0:1"),
     ("OLLAMA_MODEL_FALLBACKS", "a, b,", "model_fallbacks", ("a", "b")), ("CHAT_LOG_DEST", "log.txt", "dest", "log.txt"),
     ("EXPERIMENTAL", "1", "experimental", True), ("EXPERIMENTAL_WEBSEARCH", "true", "experimental_websearch", True),
-    ("CONTEXT_PATH", "a.txt,dir,db", "context", ("a.txt", "dir", "db")),
+    ("CONTEXT_PATH", "a.txt,dir,db", "context", ("a.txt,dir,db",)),
     ("CONTEXT_GREP", "*.py,.md", "context_grep", ("*.py", ".md")),
     ("PERSIST_TO_DB", "no", "persist_to_db", False), ("DATABASE_URL", "x.db", "database_url", "x.db"),
     ("RETRY_MAX_ATTEMPTS", "5", "retry_max_attempts", 5), ("RETRY_INITIAL_DELAY", "0.5", "retry_initial_delay", 0.5),

@@ -63,8 +63,13 @@ class Compare:
     comparison: Comparison
 
 
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """The oldest turns are to be summarised, while the person watches."""
+
+
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | Again | Say | Fetch | Compare | Leave | None
+Outcome = str | Table | Again | Say | Fetch | Compact | Compare | Leave | None
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 

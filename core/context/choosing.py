@@ -12,7 +12,7 @@ from core.context.form import OPENING, Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
 from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, join_pieces, name_score, split_pieces,
                                   words_of)
-from core.context.sources import ContextError
+from core.errors import ContextError
 from core.messages import Image
 from core.token_estimate import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from core.context.items import Item
-from core.context.sources import ContextError
+from core.errors import ContextError
 
 MOST_PAGES = 2_000
 MOST_CHARACTERS = 8 << 20

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.context.items import Aside, Fault, Found, Item, ItemKind
-from core.context.sources import ContextError, Source
+from core.context.sources import Source
+from core.errors import ContextError
 from core.messages import Image
 from core.tools.guards_files import SECRET
 

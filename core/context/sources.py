@@ -9,19 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from core.errors import UsageError
+from core.errors import ContextError
 
 Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "session", "sql", "command"]
 MOST_COMPLETIONS = 200
 TAKES_THE_REST = re.compile(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
 # `@` at the start or after a space or a bracket: an address such as me@example.org is none.
 MENTION = re.compile(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]+)\"|([^\s\"'`]+))")
-
-
-class ContextError(UsageError):
-    """Nothing could be loaded that was asked for, or a source is written wrongly."""
-
-    kind = "context"
 
 
 @dataclass(frozen=True, slots=True)

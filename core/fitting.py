@@ -1,0 +1,142 @@
+"""Keeps the requests of a chat within its model's window: what is attached, what is left out, what is summarised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from core.compaction import COMPACT_AT, Plan, compaction_line, plan_compaction
+from core.config import Settings, cache_directory
+from core.context_loader import Budget, ContextSet, Count, Fitted, fit_request, plan_budget
+from core.errors import ChatError
+from core.messages import Message, Usage
+from core.model_facts import known_facts, learn
+from core.model_manager import Providers, Target
+from core.providers import CanCount, Request
+from core.session_manager import Session
+from core.token_estimate import LearnedFile, TokenEstimator, tool_features
+from core.window import WindowWatch
+
+COUNT_FROM = 0.6    # of the window: a provider that can count is asked only where the answer matters
+
+
+class Fitter:
+    """One for each chat, made when something is attached or the conversation grows. `doing` says what takes so long just now."""
+
+    def __init__(self, settings: Settings, providers: Providers, watch: WindowWatch) -> None:
+        learned = LearnedFile(os.path.join(cache_directory(settings.environment), "tokens.json")) if settings.save else None
+        self.settings = settings
+        self.estimator = TokenEstimator(learned)
+        self.context: ContextSet | None = None
+        self.fitted: Fitted | None = None
+        self.doing = ""
+        self._providers = providers
+        self._watch = watch
+        self._length = 0    # of the conversation when it was fitted
+
+    def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None, stdin: str,
+                     progress: Callable[[str, int], None] | None) -> ContextSet:
+        """The set of what is attached; the same one each time, for the session that is going on now."""
+        if self.context is None:
+            self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin, estimator=self.estimator)
+        self.context.store, self.context.session = session.store, session.id
+        self.context.ask, self.context.progress = ask, progress
+        return self.context
+
+    async def fit(self, request: Request, target: Target, pinned: tuple[int, ...] = ()) -> Fitted:
+        """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit."""
+        window = await self.window(request, target)
+        self.doing = "choosing what to attach" if self.context is not None else ""
+        sees = not self._has_images() or (await learn(target, self._providers)).vision is not False
+        self._length = len(request.messages)
+        self.fitted = await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
+                                        pinned=pinned, count=self._counter(request, target, window))
+        self.doing = ""
+        return self.fitted
+
+    def _has_images(self) -> bool:
+        return self.context is not None and any(item.kind == "image" for item in self.context.items)
+
+    def _counter(self, request: Request, target: Target, window: int | None) -> Count | None:
+        """The provider's own count, where it has one and the request is near the window. A count that fails is none."""
+        try:
+            provider = self._providers.open(target.provider)
+        except ChatError:
+            return None
+        if window is None or not isinstance(provider, CanCount):
+            return None
+
+        async def count(fitted: Request) -> int:
+            estimated = self.estimator.request(fitted, str(target))
+            if estimated < COUNT_FROM * window:
+                return estimated
+            try:
+                return await provider.count(fitted)
+            except ChatError:
+                return estimated
+        return count
+
+    async def window(self, request: Request, target: Target) -> int | None:
+        """The window that the server gives this model; None where nobody knows."""
+        asked = request.options.num_ctx
+        host = self._providers.host(target.provider)
+        if host.dialect != "ollama" or host.kind == "cloud":
+            facts = known_facts(target, self._providers)
+            return facts.context_window or (await learn(target, self._providers)).context_window
+        found = self._watch.known(target, asked) or asked or await self._watch.window(target, asked)
+        return found or await self._loaded_window(request, target)
+
+    async def _loaded_window(self, request: Request, target: Target) -> int | None:
+        """How large the window is shows only once the model is loaded, so have it loaded: it is about to be used."""
+        self.doing = f"loading {target.model}, to see how large its window is"
+        try:
+            async with aclosing(self._providers.stream(target, Request(target.model, (), options=request.options))) as stream:
+                async for _ in stream:
+                    pass
+        except ChatError:
+            return None    # told when the request itself fails
+        return await self._watch.window(target, request.options.num_ctx, again=True)
+
+    def sent(self, messages: tuple[Message, ...]) -> Request | None:
+        """What the model was sent of these messages, the conversation as it stands; None before anything was fitted."""
+        if self.fitted is None:
+            return None
+        request = self.fitted.request
+        return replace(request, messages=(*request.messages, *messages[self._length:]))
+
+    def learn(self, request: Request, usage: Usage | None, target: str) -> None:
+        """Take in how many tokens the server counted."""
+        if usage is not None and not usage.cached_tokens:
+            self.estimator.learn(request, usage.input_tokens, target)
+
+    # ---- summaries
+
+    def budget(self, request: Request, target: Target, window: int | None) -> Budget:
+        """The shares of the window as the conversation stands, without what is attached."""
+        name = str(target)
+        return plan_budget(window, max_tokens=request.options.max_tokens, system=self.estimator.text(request.system or "", name),
+                           tools=self.estimator.tokens(tool_features(request.tools), name), history=self.history(request, target))
+
+    def history(self, request: Request, target: Target) -> int:
+        return self.estimator.messages(request.messages, str(target))
+
+    async def plan(self, request: Request, target: Target, pinned: tuple[int, ...], *, only_if_due: bool) -> Plan | None:
+        """What a summary would replace; None when there is nothing to summarise, or no need to."""
+        budget = self.budget(request, target, await self.window(request, target))
+        room = budget.for_history
+        if only_if_due and budget.history <= room * COMPACT_AT:
+            return None
+
+        def count(messages: Sequence[Message]) -> int:
+            return self.estimator.messages(messages, str(target))
+        share = room if only_if_due else min(room, budget.history)
+        return plan_compaction(request.messages, share, count, pinned=pinned, most=room)
+
+    def compacted(self, plan: Plan, before: Request, after: Request, target: Target) -> str:
+        """The line that tells what a summary has brought."""
+        return compaction_line(plan, self.history(before, target), self.history(after, target))
+
+
+__all__ = ["Fitter"]

@@ -1,0 +1,35 @@
+"""One line of progress that is written over, for what takes longer than a second."""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+from core.safe_text import safe_line
+
+PATIENCE = 1.0    # seconds before anything is shown
+STEP = 0.1
+
+
+class ProgressLine:
+    """Call it with what is done and how many so far; clear() when it is over. Shows nothing where lines cannot be written over."""
+
+    def __init__(self, out: TextIO, *, able: bool = True) -> None:
+        self._out = out
+        self._able = able
+        self._began: float | None = None
+        self._shown = 0.0
+
+    def __call__(self, what: str, count: int) -> None:
+        now = time.monotonic()
+        self._began = self._began or now
+        if self._able and now - self._began >= PATIENCE and now - self._shown >= STEP:
+            self._shown = now
+            self._out.write(f"\r\x1b[K{safe_line(what, 50)}: {count:,}, {now - self._began:.0f} s")
+            self._out.flush()
+
+    def clear(self) -> None:
+        if self._shown:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+        self._began, self._shown = None, 0.0

@@ -323,45 +323,6 @@ async def _agrees(command: str) -> bool:
     return (await read_line(sys.stdin)).strip().lower() in ("y", "yes")
 
 
-def attach(settings: Settings, chat: Chat, interrupts: Interrupts) -> list[str]:
-    """Attach what --context names, and the files that the question on the command line names as @path.
-
-    Returns what the person should know. Raises ContextError when something gave nothing at all.
-    """
-    if not settings.context and "@" not in settings.prompt:
-        return []
-    from core.progress_line import ProgressLine
-    chat.piped = read_stdin() if pipes_context(settings) else ""
-    able = sys.stderr.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
-    chat.progress = ProgressLine(sys.stderr, able=able)
-    if sys.stdin is not None and sys.stdin.isatty():
-        chat.agrees = _agrees
-    notes = [note for value in settings.context for note in interrupts.run(chat.attach(value))]
-    return notes + interrupts.run(chat.attach_mentions(settings.prompt))
-
-
-def pipes_context(settings: Settings) -> bool:
-    """Whether what is piped in is context, and not the question."""
-    return any(part.strip() == "-" for value in settings.context for part in value.split(","))
-
-
-def read_stdin() -> str:
-    if sys.stdin is None or sys.stdin.closed:
-        return ""
-    content = sys.stdin.buffer.read()
-    text = content.decode("utf-8", "replace")
-    if "\ufffd" in text and "\ufffd".encode() not in content:
-        print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd", file=sys.stderr)
-    return text
-
-
-async def _agrees(command: str) -> bool:
-    """Ask whether a command may run. Anything but a clear yes is a no."""
-    from core.approval import read_line
-    print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
-    return (await read_line(sys.stdin)).strip().lower() in ("y", "yes")
-
-
 def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) -> int:
     """One answer to where standard output leads."""
     from core.messages import user_message

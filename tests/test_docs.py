@@ -10,6 +10,7 @@ import pytest
 
 from core.config import SETTINGS
 from tests.make_docs import DOCS, PAGES
+from tests.test_layers import LAYERS
 
 ROOT = DOCS.parent
 PAGES_FOR_PEOPLE = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
@@ -43,4 +44,14 @@ def test_nothing_speaks_of_a_machine() -> None:
     for name in names.stdout.split():
         path = ROOT / name
         if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.name != "test_docs.py" and path.is_file():
-            assert not re.search(r"/(?:work/(?:main|shared)|root/\.pyenv)", path.read_text(encoding="utf-8", errors="replace")), name
+            text = path.read_text(encoding="utf-8", errors="replace")
+            assert not re.search(r"/(?:work/(?:main|shared)|root/\.pyenv)", text), name
+
+
+def test_the_drawn_layers_are_the_enforced_ones() -> None:
+    """Every module of LAYERS stands in the drawing."""
+    drawing = (DOCS / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+    names = {word.strip("/").removeprefix("core/").removesuffix(".py") for word in drawing.split()}
+    for row in LAYERS:
+        for module in row:
+            assert module.removeprefix("core.") in names, f"{module} is not drawn in docs/architecture.md"

@@ -29,7 +29,8 @@ def test_it_answers(installed: Path, program: list[str], environment: dict[str, 
     environment["PYTHONPATH"] += f":{installed}"
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*program, *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        return subprocess.run([*program, *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60)
     answer = run("--provider", "parrot", "--model", "grey", "pretty polly")
     assert (answer.returncode, answer.stdout.strip()) == (0, "pretty polly"), answer.stderr
     assert run("--list-sessions").stdout.rstrip().endswith("parrot/grey  pretty polly")

@@ -42,7 +42,7 @@ class Caller(FakeOllama):
             results = list(takewhile(lambda message: message["role"] == "tool", reversed(messages)))
             said = " / ".join(message["content"] for message in reversed(results))
             return lines_answer([chat_line("caller", "answer: " + said), done_line("caller")])
-        lines = [line.split(" ", 1) for line in messages[-1]["content"].splitlines() if "{" in line]
+        lines = re.findall(r"^(\w+) (\{.*\})$", messages[-1]["content"], re.MULTILINE)
         if not lines:
             return lines_answer([chat_line("caller", "nothing to call"), done_line("caller")])
         calls = [{"function": {"name": name, "arguments": json.loads(text)}} for name, text in lines]

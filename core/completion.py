@@ -29,6 +29,12 @@ class ChatCompleter(Completer):
         for completion in self.get_completions(document, complete_event):
             yield completion
         text = document.text_before_cursor
+        if "@" in text and not text.startswith("/"):
+            from core.context.sources import complete_mention
+            begun = len(text) - text.rindex("@")
+            for path in complete_mention(text):
+                yield Completion(path, start_position=-begun)
+            return
         word, space, argument = text.removeprefix("/").partition(" ")
         command = find_command(word) if text.startswith("/") and space and "\n" not in text else None
         if command is None or command.complete is None:

@@ -1,0 +1,127 @@
+"""Commands for what is attached, and for long conversations: /context, /pin, /compact, /uncompact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.commands import Compact, Outcome, Table, command
+from core.conversation import Chat
+from core.errors import ContextError, UsageError
+from core.messages import Message
+from core.safe_text import safe_line
+
+BAR = 60              # cells
+MOST_LISTED = 200
+HINT = "/context, /context list, /context add SOURCE, /context drop NAME, /context refresh"
+
+
+async def _words(chat: Chat) -> Sequence[str]:
+    return ["list", "refresh", "add ", *(f"drop {source.name}" for source in chat.context.sources)]
+
+
+@command(usage="[list | add SOURCE | drop NAME | refresh]", complete=_words)
+async def context(chat: Chat, argument: str) -> Outcome:
+    """Show what fills the model's window; attach files, folders, pages, databases or earlier chats, list them, take them out."""
+    word, _, rest = argument.partition(" ")
+    match word, rest.strip():
+        case "", "":
+            return await _shown(chat)
+        case "list", "":
+            return _listed(chat)
+        case "refresh", "":
+            return await _refreshed(chat)
+        case "add", source if source:
+            return await _added(chat, source)
+        case "drop", name if name:
+            count = chat.context.drop(name)
+            return f"{name} is out of the context ({count:,} {'item' if count == 1 else 'items'})."
+    raise ContextError(f"/context does not know {argument!r}.", HINT)
+
+
+async def _shown(chat: Chat) -> str:
+    from core.context_loader import budget_bar
+    fitted = await chat.fitter.fit(chat.request(), chat.target, chat.session.pinned)
+    lines = [budget_bar(fitted.budget, BAR), *filter(None, fitted.notices)]
+    if not chat.context.sources:
+        lines.append("Nothing is attached. /context add SOURCE attaches files, folders, pages, databases, or db (earlier chats).")
+    return "\n".join(lines)
+
+
+def _listed(chat: Chat) -> Outcome:
+    items, sources = chat.context.items, chat.context.sources
+    if not sources:
+        return "Nothing is attached."
+    rows = tuple((item.name, item.kind, f"\u2248{item.tokens:,}" if item.tokens else "",
+                  {"whole": "whole", "pieces": "in part", "": "no"}[item.included] + (f"; {item.note}" if item.note else ""))
+                 for item in items[:MOST_LISTED])
+    more = f" The first {MOST_LISTED} of {len(items):,} are listed." if len(items) > MOST_LISTED else ""
+    faults = "".join(f" Not attached: {fault}." for fault in chat.context.faults)
+    return Table(("name", "kind", "tokens", "in the last request"), rows,
+                 f"Attached: {', '.join(source.name for source in sources)}.{more}{faults}")
+
+
+async def _added(chat: Chat, source: str) -> str:
+    known = len(chat.context.items)
+    faults = await chat.attach(source)
+    count = len(chat.context.items) - known
+    return "\n".join([f"Attached {source}: {count:,} {'item' if count == 1 else 'items'}.", *faults])
+
+
+async def _refreshed(chat: Chat) -> str:
+    if not chat.context.sources:
+        return "Nothing is attached."
+    faults = await chat.context.refresh()
+    return "\n".join([f"Read again: {len(chat.context.items):,} items.", *map(str, faults)])
+
+
+@command(usage="[NUMBER | list]")
+async def pin(chat: Chat, argument: str) -> Outcome:
+    """Keep the last exchange, or message NUMBER, in the conversation whatever is summarised or left out."""
+    if argument == "list":
+        return _pinned(chat)
+    for place in _places(chat, argument):
+        chat.session.pin(place)
+    return "Pinned: it is neither summarised nor left out. /unpin takes that back."
+
+
+@command(usage="[NUMBER]")
+async def unpin(chat: Chat, argument: str) -> Outcome:
+    """Let the last exchange, or message NUMBER, be summarised and left out again."""
+    for place in _places(chat, argument):
+        chat.session.pin(place, on=False)
+    return "Not pinned any more."
+
+
+def _places(chat: Chat, argument: str) -> list[int]:
+    """The place of a message by its number (from 1), or of the last one of the person. Raises UsageError."""
+    messages = chat.session.messages
+    if argument:
+        if not (argument.isascii() and argument.isdigit() and 1 <= int(argument) <= len(messages)):
+            raise UsageError(f"There is no message {argument}.", f"The conversation has {len(messages)}; the first is number 1.")
+        return [int(argument) - 1]
+    last = max((place for place, message in enumerate(messages) if message.role == "user"), default=None)
+    if last is None:
+        raise UsageError("There is nothing to pin yet.")
+    return [last]
+
+
+def _pinned(chat: Chat) -> Outcome:
+    messages = chat.session.messages
+    rows = tuple((str(place + 1), messages[place].role, _beginning(messages[place])) for place in chat.session.pinned)
+    return Table(("number", "who", "what"), rows) if rows else "Nothing is pinned."
+
+
+def _beginning(message: Message) -> str:
+    return safe_line(" ".join(message.text.split()), 100)
+
+
+@command()
+async def compact(chat: Chat, argument: str) -> Outcome:
+    """Let the model summarise the older part of the conversation; nothing is deleted, /uncompact brings it back."""
+    return Compact()
+
+
+@command()
+async def uncompact(chat: Chat, argument: str) -> Outcome:
+    """Bring back what the newest summary stands for."""
+    return f"{chat.session.uncompact()} messages are back in the place of their summary."

@@ -81,7 +81,7 @@ def repeated(before: str, after: str) -> int:
 
     A match that is one short thing over and over (a ruler, an indentation, "ha ha ha") says nothing: it may as well go on.
     """
-    if after.startswith(before) and (len(before) >= LEAST or len(before.strip()) > 2) and not _is_monotonous(before):
+    if after.startswith(before) and not _is_monotonous(before):
         return len(before)
     blank = len(after) - len(after.lstrip())
     for lead in {0, blank}:

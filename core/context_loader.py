@@ -7,7 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 from core.compaction import trim_history
 from core.context.budget import Budget, budget_bar, plan_budget
@@ -22,6 +24,7 @@ from core.providers import Request
 from core.token_estimate import TokenEstimator, tool_features
 from db import Store
 
+T = TypeVar("T")
 SLICE = 0.02               # seconds of work between two looks at the event loop
 MOST_FAULTS = 3            # that an error names
 Progress = Callable[[str, int], None]             # what is done, how many so far
@@ -161,6 +164,21 @@ class ContextSet:
                 await asyncio.sleep(0)
                 due = time.monotonic() + SLICE
 
+    async def _beside(self, steps: Iterator[int], what: str) -> None:
+        """The same in a thread, for steps that take long by themselves. When it is cancelled, the thread ends after its step."""
+        stop, loop = threading.Event(), asyncio.get_running_loop()
+
+        def work() -> None:
+            for number in steps:
+                if stop.is_set():
+                    return
+                if self.progress is not None:
+                    loop.call_soon_threadsafe(self.progress, what, number + 1)
+        try:
+            await _in_own_thread(work)
+        finally:
+            stop.set()
+
     async def prepare(self, question: str, budget: Budget, *, model: str = "", vision: bool = True,
                       has_tools: bool = False) -> Prepared:
         """Choose what goes into the next request for this question, within budget.for_context."""
@@ -170,7 +188,11 @@ class ContextSet:
             return NOTHING
         self._chooser.model = model
         choice = Choice()
-        await self._slices(self._chooser.choose(items, question, budget.for_context, choice, vision=vision), "choosing")
+        steps = self._chooser.choose(items, question, budget.for_context, choice, vision=vision)
+        if any(item.kind == "document" and item.text is None for item in items):
+            await self._beside(steps, "converting documents")
+        else:
+            await self._slices(steps, "choosing")
         faulty = {fault.name for fault in choice.faults}
         left = [item.name for item in choice.left_out]
         block = write_block(choice.pieces, left, has_tools=has_tools) if choice.pieces or left else ""
@@ -259,11 +281,36 @@ def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int
     return line
 
 
+async def _in_own_thread(work: Callable[[], T]) -> T:
+    """The result of `work`, done beside the event loop in a thread that the end of the program does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, problem: BaseException | None) -> None:
+        if done.done():
+            return
+        if problem is not None:
+            done.set_exception(problem)
+        else:
+            done.set_result(cast(T, result))
+
+    def run() -> None:
+        result, problem = None, None
+        try:
+            result = work()
+        except BaseException as raised:   # told where it is waited for
+            problem = raised
+        with suppress(RuntimeError):      # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, result, problem)
+    threading.Thread(target=run, daemon=True).start()
+    return await done
+
+
 async def _in_thread(source: Source, loaded: Loaded, root: str) -> None:
     """Load what waits for something else, beside the event loop. When it is cancelled, the thread is told to stop."""
     stop = threading.Event()
     try:
-        for found in await asyncio.to_thread(_load_waiting, source, root, stop):
+        for found in await _in_own_thread(lambda: _load_waiting(source, root, stop)):
             loaded.add(found)
     finally:
         stop.set()

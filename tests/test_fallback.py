@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -27,7 +27,7 @@ ASKED = Request("m", (user_message("q"),))
 QUICK = {"retry_initial_delay": 0.01, "retry_max_delay": 0.02, "retry_max_attempts": 2}
 
 
-def providers_at(url: str, more: dict[str, object] | None = None, **settings: object) -> Providers:
+def providers_at(url: str, more: Mapping[str, object] | None = None, **settings: object) -> Providers:
     return Providers(Settings({**QUICK, "ollama_host": url, **settings}, providers=more or {}))
 
 

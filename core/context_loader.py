@@ -21,7 +21,7 @@ from core.context.sources import Mention, Source, complete_mention, find_mention
 from core.errors import ContextError
 from core.messages import Image, Message
 from core.providers import Request
-from core.token_estimate import TokenEstimator, tool_features
+from core.token_estimate import IMAGE_TOKENS, TokenEstimator, tool_features
 from db import Store
 
 T = TypeVar("T")
@@ -197,7 +197,7 @@ class ContextSet:
         left = [item.name for item in choice.left_out]
         block = write_block(choice.pieces, left, has_tools=has_tools) if choice.pieces or left else ""
         calibrated = self.estimator.is_calibrated(model)
-        tokens = choice.tokens if choice.pieces or choice.images else self.estimator.text(block, model)
+        tokens = self.estimator.text(block, model) + IMAGE_TOKENS * len(choice.images)
         self.last = Prepared(
             block, tuple(choice.images), tokens,
             context_line(items, choice, tokens, budget.window, exact=calibrated),

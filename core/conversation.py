@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from core.usage_report import TurnMeter
     from core.window import WindowWatch
 
-FITS = 800    # characters that fit every window, with room for the answer
+FITS = 2_000  # characters that fit the smallest window that servers choose by themselves, with room for the answer
 RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
 
 # Asks the person something and returns the words of the answer; None when there is nobody to ask.
@@ -197,7 +197,7 @@ class Chat:
         """Whether anything has to be looked at before the conversation is sent; a short one without context costs nothing."""
         if self._fitter is not None:
             return True
-        return _characters(self.request()) > FITS
+        return _characters(self.request()) > min(FITS, (self.options.num_ctx or FITS) // 2)
 
     async def _fit(self) -> AsyncGenerator[Event, None]:
         """Find out what can be sent; say what goes in and what does not."""

@@ -19,6 +19,7 @@ from core.session_manager import Session
 from core.token_estimate import LearnedFile, TokenEstimator, tool_features
 from core.window import WindowWatch
 
+SMALL = 1_400       # tokens that fit the smallest window that servers choose by themselves, with room for the answer
 COUNT_FROM = 0.6    # of the window: a provider that can count is asked only where the answer matters
 
 
@@ -85,7 +86,10 @@ class Fitter:
         if host.dialect != "ollama" or host.kind == "cloud":
             facts = known_facts(target, self._providers)
             return facts.context_window or (await learn(target, self._providers)).context_window
-        found = self._watch.known(target, asked) or asked or await self._watch.window(target, asked)
+        found = self._watch.known(target, asked) or asked
+        if found is None and self.context is None and self.estimator.request(request, str(target)) < SMALL:
+            return None
+        found = found or await self._watch.window(target, asked)
         return found or await self._loaded_window(request, target)
 
     async def _loaded_window(self, request: Request, target: Target) -> int | None:

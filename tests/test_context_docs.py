@@ -1,11 +1,11 @@
-"""The runs in docs/context.md, repeated: the same sources in a sample folder give the lines that the page shows."""
+"""The runs in docs/context.md, repeated with the program: in a sample folder it says what the page shows."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-import shlex
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from core.context_loader import ContextSet, fit_request
-from core.errors import ChatError, describe
 from core.messages import Message, Text, user_message
-from core.providers import Request
-from core.token_estimate import TokenEstimator
 from db import Store, new_message_id, open_store
 from tests import postgres
+from tests.conftest import ROOT
+from tests.fake_server import Answer, FakeOllama, Received, json_answer
+from tests.terminal import Terminal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "context.md"
 RUN = re.compile(r"```\n\$ (?P<command>[^\n]+)\n(?P<shown>[^\n]+)\n```")
@@ -83,39 +82,44 @@ def places() -> Iterator[dict[str, str]]:
         pages.server_close()
 
 
-def given(words: list[str], flag: str) -> list[str]:
-    return [words[place + 1] for place, word in enumerate(words) if word == flag]
+class Wide(FakeOllama):
+    """A server whose models have the window that the page speaks of."""
+
+    def _route(self, request: Received) -> Answer:
+        asked = [each.json.get("options") or {} for each in self.requests if each.path == "/api/chat"]
+        if request.path == "/api/ps":
+            window = next((options["num_ctx"] for options in reversed(asked) if "num_ctx" in options), 32_768)
+            return json_answer({"models": [{"name": "words-5", "model": "words-5", "context_length": window}]})
+        return super()._route(request)
 
 
-async def run(command: str, root: Path, store: Store, places: dict[str, str]) -> str:
-    words = shlex.split(command)
-
-    async def agree(text: str) -> bool:
-        return True
-    estimator = TokenEstimator()
-    grep = [rule for value in given(words, "--context-grep") for rule in value.split(",")]
-    piped = NOTES if "|" in words else ""
-    context = ContextSet(root=str(root), grep=grep, store=store, ask=agree, estimator=estimator, stdin=piped)
-    for source in given(words, "--context"):
-        for shown, real in places.items():
-            source = source.replace(shown, real)
-        await context.add(source)
-    window = int((given(words, "--num-ctx") or ["32768"])[0])
-    fitted = await fit_request(Request("m", (user_message(words[-1]),)), window, estimator, context=context)
-    return fitted.notices[0]
+def run(command: str, root: Path, places: dict[str, str], environment: dict[str, str]) -> str:
+    """The first line that the program says beside its answer, in the sample folder."""
+    line = command.replace("python stream_chat.py", f"{sys.executable} {ROOT / 'stream_chat.py'}")
+    for shown, real in places.items():
+        line = line.replace(shown, real)
+    if "'!" in command:
+        with Terminal(["bash", "-c", line], environment, cwd=root) as terminal:
+            terminal.wait(r"\[y/N\]")
+            terminal.send("y\r")
+            terminal.exit_status()
+            return next(line for line in terminal.text().split("\n") if line.startswith("context:"))
+    done = subprocess.run(["bash", "-c", line], env=environment, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=60)
+    return done.stderr.split("\n")[0]
 
 
 @pytest.mark.parametrize(("command", "shown"), RUNS, ids=[command[22:60] for command, _ in RUNS])
-def test_the_runs_on_the_page(command: str, shown: str, tmp_path: Path, places: dict[str, str]) -> None:
+def test_the_runs_on_the_page(command: str, shown: str, tmp_path: Path, places: dict[str, str],
+                              environment: dict[str, str]) -> None:
     if "postgresql://" in command and "postgresql://chat@localhost/shop" not in places:
         pytest.skip(f"no PostgreSQL: {postgres.why_not()}")
-    store = make_sample(tmp_path)
-    try:
-        came = asyncio.run(run(command, tmp_path, store, places))
-    except ChatError as error:
-        came = describe(error).split("\n")[0]
-    finally:
-        store.close()
+    root = tmp_path / "sample"
+    root.mkdir()
+    make_sample(root).close()
+    with Wide(models=("words-5",)) as server:
+        environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "words-5", "DATABASE_URL": str(root / "sessions.db")}
+        came = run(command, root, places, environment)
     if re.search(r"(https|postgresql)://|--context '?db", command):   # addresses are shorter on the page, and times differ
         came, shown = (re.sub("≈[0-9]+", "", line) for line in (came, shown))
     assert came == shown

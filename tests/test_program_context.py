@@ -25,9 +25,17 @@ LINE = re.compile(r'<(source-\w+) file="(?P<file>[^"]+)"[^>]*>\n(?P<body>.*?)\n<
 
 
 class Reader(FakeOllama):
-    """A model that reads: it answers a question for `word` with the file and the line, and sums up when it is asked to."""
+    """A model that reads: it answers a question for `word` with the file and the line, and sums up when it is asked to.
+
+    `sees` is whether it takes pictures, `summary` what a summary is made of.
+    """
 
     window = 32_768
+    sees = False
+    summary: Answer | None = None
+
+    def _show(self, model: str) -> Answer:
+        return json_answer({"capabilities": ["completion", *(["vision"] if self.sees else [])], "details": {}, "model_info": {}})
 
     def _route(self, request: Received) -> Answer:
         if request.path == "/api/ps":
@@ -40,6 +48,8 @@ class Reader(FakeOllama):
             return json_answer({**done_line(body["model"]), "done_reason": "load"})
         last = messages[-1]["content"]
         if last.startswith("Summarise the conversation above"):
+            if self.summary is not None:
+                return self.summary
             said = f"A summary of {len(messages) - 1} messages."
         else:
             said = answer_from("\n".join(message["content"] for message in messages), last)
@@ -190,6 +200,35 @@ def test_a_picture_for_a_model_that_sees_none(reader: Reader, program: list[str]
     assert done.returncode == 0 and "dot.png: this model sees no pictures" in done.stderr and not images(reader)
 
 
+def test_a_picture_for_a_model_that_sees(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
+    reader.sees = True
+    (folder / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    done = run(program, ["what is on @dot.png?"], environment, folder)
+    assert done.returncode == 0 and done.stderr.startswith("context: 1 of 1 files"), done.stderr
+    assert len(images(reader)) == 1 and len(images(reader)[0]) == 1
+
+
+def test_what_takes_long_can_be_stopped(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
+    with Terminal([*program, "--context", "!sleep 30", "q"], environment, cwd=folder) as terminal:
+        terminal.wait(r"\[y/N\]")
+        terminal.send("y\r")
+        terminal.read(0.3)
+        terminal.interrupt()
+        assert terminal.exit_status() == 130
+    assert not reader.requests
+
+
+def test_counts_are_learned(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
+    """The server's counts make the estimate exact, and that is kept for the next run."""
+    for _ in range(3):
+        done = run(program, ["--context", "docs/context.md,core/window.py", "q"], environment)
+    counted = sum(len(text) // 4 + 5 for text in sent(reader))
+    told = re.search(r"2 of 2 files, ([\d,]+) of 32,768 tokens", done.stderr)
+    assert told and abs(int(told[1].replace(",", "")) - counted) <= 0.05 * counted, done.stderr
+    learned = Path(environment["HOME"], ".cache/stream-chat/tokens.json")
+    assert "ollama/reader" in json.loads(learned.read_text())
+
+
 def test_nothing_of_context_is_loaded_without_it(reader: Reader, program: list[str], environment: Environment) -> None:
     code = ("import sys; from core.chat_engine import main; main(['a short question']); "
             "print([name for name in sys.modules if name.startswith(('core.context', 'core.fitting', 'core.compaction'))])")
@@ -270,6 +309,23 @@ def test_a_summary_that_is_not_saved(reader: Reader, program: list[str], environ
         chat.ask("again?", "Fine", 4)
     assert [text.split(" word")[0] for text in sent(reader)[::2]] == ["turn 0", "turn 1", "turn 2", "again?"]
     assert not os.listdir(environment["HOME"])
+
+
+def test_a_summary_that_does_not_come_changes_nothing(reader: Reader, program: list[str], environment: Environment) -> None:
+    words = [f"part {number} " for number in range(100)]
+    with Terminal([*program], environment) as chat:
+        long_chat(chat, 3)
+        reader.summary = lines_answer([done_line("reader")])
+        chat.ask("/compact", "The model gave no summary")
+        chat.ask("/uncompact", "Nothing is summarised")
+        reader.summary = lines_answer([*(chat_line("reader", word) for word in words), done_line("reader")], delay=0.1)
+        chat.say("/compact")
+        chat.wait("part 3")
+        chat.interrupt()
+        chat.wait("Stopped")
+        chat.ask("again?", "Fine", 4)
+    assert [text.split(" word")[0] for text in sent(reader)[::2]] == ["turn 0", "turn 1", "turn 2", "again?"]
+    assert all(active for active, _ in stored(environment))
 
 
 def test_the_oldest_turns_are_left_out_and_that_is_said(reader: Reader, program: list[str], environment: Environment) -> None:

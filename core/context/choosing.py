@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
 
 from core.context.files import read_image, read_text
-from core.context.form import OPENING, Piece, whole_piece, write_piece
+from core.context.form import MOST_NAMED, OPENING, Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
 from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, join_pieces, name_score, split_pieces,
                                   words_of)
@@ -60,12 +61,18 @@ class Chooser:
         if self._may_fit(texts, room - choice.tokens):
             yield from self._take_all(texts, room, choice)
         if not choice.done:
+            choice.tokens += min(self._names_cost(texts), room // 10)
             words = words_of(question)
             order: list[Item] = []
             yield from self._rank(texts, words, previous, choice, order)
             yield from self._take(order, words, room, choice)
         self._forget(choice)
         choice.done = True
+
+    def _names_cost(self, items: Sequence[Item]) -> int:
+        """The most that naming what is left out takes."""
+        longest = nlargest(MOST_NAMED, (item.name for item in items), key=len)
+        return self.estimator.text(", ".join(longest), self.model) + SMALLEST
 
     def _take_images(self, items: Sequence[Item], room: int, choice: Choice, *, vision: bool) -> Iterator[int]:
         for item in items:

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from core.safe_text import safe_line
 from core.tool_executor import ApprovalRequest, Decision
+from core.typeahead import echoed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,13 +31,17 @@ class TerminalApproval:
         self._source = source or sys.stdin
 
     async def __call__(self, request: ApprovalRequest) -> Decision:
-        drop_typed(self._source)
+        if self._screen.typed is not None:
+            self._screen.typed.collect()
+        else:
+            drop_typed(self._source)
         for line in question_lines(request, self._screen.height()):
             self._screen.line(line)
         self._screen.question = QUESTION
         try:
             self._screen.write(QUESTION)
-            answer = await read_line(self._source)
+            with echoed(self._source.fileno()):
+                answer = await read_line(self._source)
         except BaseException:
             self._screen.write("\n")
             raise

@@ -319,9 +319,11 @@ def read_stdin() -> str:
 async def _agrees(command: str) -> bool:
     """Ask whether a command may run. Anything but a clear yes is a no."""
     from core.approval import drop_typed, read_line
+    from core.typeahead import echoed
     drop_typed(sys.stdin)
     print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
-    return (await read_line(sys.stdin)).strip().lower() in ("y", "yes")
+    with echoed(sys.stdin.fileno()):
+        return (await read_line(sys.stdin)).strip().lower() in ("y", "yes")
 
 
 def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) -> int:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from typing import TextIO
 
 from core.config import Settings, data_directory
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from core.comparison import Comparison
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
     from core.tool_executor import ApprovalRequest, Decision
+    from core.typeahead import Typeahead
 
 MOST_SHOWN = 500   # characters of a call's arguments in one line; a question about it and /last show all
 SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
+GRACE = 2.0         # seconds after a reply in which Ctrl-C may still have been meant for it
 CLEAR_LINE = "\x1b[K"
 RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"   # no bracketed paste; cursor, line wrap and plain style are back
 FINISH_NOTES = {
@@ -51,11 +53,24 @@ class Screen:
         self.markdown = settings.markdown and not self.dumb
         self.show_thinking = settings.show_thinking
         self.question = ""   # stands at the end of the screen and waits for its answer
+        self.typed: Typeahead | None = None   # what was typed while something ran; None where that is not looked after
 
     async def approve(self, request: ApprovalRequest) -> Decision:
         """Ask whether a tool may run."""
         from core.approval import TerminalApproval
         return await TerminalApproval(self)(request)
+
+    def agrees(self, question: str) -> bool:
+        """Ask, while nothing runs. Anything but a clear yes is a no; what was typed before is no answer."""
+        from core.typeahead import echoed
+        if self.typed is not None:
+            self.typed.collect()
+        try:
+            with echoed(sys.stdin.fileno()):
+                return input(question).strip().lower() in ("y", "yes")
+        except (EOFError, KeyboardInterrupt):
+            self.write("\n")
+            return False
 
     def write(self, text: str) -> None:
         """Text that is safe already: our own, or from a stream of core.rendering."""
@@ -208,37 +223,74 @@ def describe_event(event: Event) -> list[str]:
 
 def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader) -> None:
     """Read, answer, repeat, until the person leaves. No failure of a turn ends the chat."""
-    from core.commands import Leave, run_command
-    while True:
-        try:
-            line = reader.read(chat)
-        except KeyboardInterrupt:
-            if interrupts.stopped_lately():
-                continue
-            screen.write("\n")
-            return
-        except EOFError:
-            screen.write("\n")
-            return
-        if not line.strip():
-            continue
-        try:
-            if line.startswith("/") and not line.startswith("//"):
-                outcome = interrupts.run(run_command(chat, line))
-                if isinstance(outcome, Leave):
+    screen.typed = reader.typed
+    leaving = Leaving(interrupts)
+    with reader.typed.quiet() if reader.typed else nullcontext():
+        while True:
+            try:
+                line = reader.read(chat)
+                if not line.strip():
+                    continue
+                if not act_on(line, chat, screen, interrupts):
                     return
-                show_outcome(chat, screen, interrupts, outcome)
-            else:
-                text = line.removeprefix("/") if line.startswith("//") else line
-                for note in interrupts.run(chat.attach_mentions(text)):
-                    screen.note(note)
-                message = user_message(text)
-                take_turn(chat, screen, interrupts, chat.turn(message))
+                leaving.busy()
+            except KeyboardInterrupt:
+                if leaving.is_meant():
+                    screen.write("\n")
+                    return
+                screen.note("Ctrl-C again leaves.")
+            except EOFError:
                 screen.write("\n")
-        except Interrupted:
-            screen.note("Stopped.")
-        except ChatError as error:
-            screen.error(error)
+                return
+
+
+class Leaving:
+    """Ctrl-C at an empty prompt leaves the chat, unless it was meant for the reply that has just ended."""
+
+    def __init__(self, interrupts: Interrupts) -> None:
+        self._interrupts = interrupts
+        self._ended = -GRACE
+
+    def busy(self) -> None:
+        """Something ran until now."""
+        self._ended = time.monotonic()
+
+    def is_meant(self) -> bool:
+        late, self._ended = time.monotonic() - self._ended > GRACE, -GRACE
+        return late and not self._interrupts.stopped_lately()
+
+
+def act_on(line: str, chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
+    """Run a command, or ask the model. False when the person leaves."""
+    from core.commands import Leave, run_command
+    try:
+        if line.startswith("/") and not line.startswith("//"):
+            outcome = interrupts.run(run_command(chat, line))
+            if isinstance(outcome, Leave):
+                return False
+            show_outcome(chat, screen, interrupts, outcome)
+        else:
+            say(line.removeprefix("/") if line.startswith("//") else line, chat, screen, interrupts)
+    except Interrupted:
+        hold_typed(screen)
+        screen.note("Stopped.")
+    except ChatError as error:
+        screen.error(error)
+    return True
+
+
+def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts) -> None:
+    for note in interrupts.run(chat.attach_mentions(text)):
+        screen.note(note)
+    take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
+    screen.write("\n")
+
+
+def hold_typed(screen: Screen) -> None:
+    """After Ctrl-C nothing that was typed ahead is sent by itself."""
+    if screen.typed is not None:
+        screen.typed.collect()
+        screen.typed.hold()
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
@@ -308,6 +360,7 @@ def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncG
     try:
         interrupts.run(Painter(screen).paint(events))
     except Interrupted:
+        hold_typed(screen)
         screen.note("Stopped. What came is kept; go on as you like.")
     except StreamBroken as error:
         screen.error(error)
@@ -322,11 +375,7 @@ def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
     """The server does not have the model: fetch it if it can be fetched and the person wants it. True when it is there."""
     if not can_fetch(chat.target, chat.providers):
         return False
-    try:
-        if input(f"Fetch {safe_line(chat.target.model)} now? [y/N] ").strip().lower() not in ("y", "yes"):
-            return False
-    except (EOFError, KeyboardInterrupt):
-        screen.write("\n")
+    if not screen.agrees(f"Fetch {safe_line(chat.target.model)} now? [y/N] "):
         return False
     return fetch_model(chat, screen, interrupts, chat.target)
 
@@ -384,6 +433,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 class Reader:
     """Lines from a terminal without abilities: no history, no editing."""
 
+    typed: Typeahead | None = None
+
     def read(self, chat: Chat) -> str:
         return input("> ")
 
@@ -414,13 +465,28 @@ class PromptReader(Reader):
             history=FileHistory(path) if path else InMemoryHistory(), multiline=True, key_bindings=keys,
             complete_while_typing=False, enable_open_in_editor=True)
         self._color = color
+        from core.typeahead import Typeahead
+        self.typed: Typeahead = Typeahead(sys.stdin.fileno())
 
     def read(self, chat: Chat) -> str:
         from core.completion import ChatCompleter
         from prompt_toolkit.formatted_text import FormattedText
+        self.typed.collect()
+        line = self.typed.next_line()
+        if line is not None:
+            return self._repeat(line)
         mark = FormattedText([("ansigreen bold" if self._color else "", "> ")])
         with kept_terminal():
-            return self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat))
+            return self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat), default=self.typed.rest())
+
+    def _repeat(self, line: str) -> str:
+        """A line that was typed ahead, shown as if it were typed now."""
+        if line.strip():
+            self._session.history.append_string(line)
+            shown = safe_text(line)
+            sys.stdout.write(f"\x1b[32;1m> \x1b[0m{shown}\n" if self._color else f"> {shown}\n")
+            sys.stdout.flush()
+        return line
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def test_a_window_that_changes_while_a_reply_streams(program: list[str], environ
 def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "words-500@50", "--retry-max-attempts", "1"], environment) as chat:
         chat.say("first")
-        chat.wait("w3")
+        chat.wait("^w0 w1 w2 w3")
         ollama.close()
         chat.wait("What came is kept.")
         chat.wait_prompt()

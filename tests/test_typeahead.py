@@ -1,0 +1,104 @@
+"""What is typed while a reply streams: not shown in it, not lost, and said when the prompt is back."""
+
+from __future__ import annotations
+
+import signal
+import termios
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from core.typeahead import readable
+from tests.fake_server import MODELS, FakeOllama
+from tests.terminal import CTRL_C, CTRL_D, ENTER, Terminal
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def ollama(environment: Environment) -> Iterator[FakeOllama]:
+    with FakeOllama(models=("words-5", *MODELS)) as server:
+        environment["OLLAMA_HOST"] = server.url
+        yield server
+
+
+def asked(server: FakeOllama) -> list[str]:
+    """What the person said in the last request."""
+    chats = [request for request in server.requests if request.path == "/api/chat"]
+    return [message["content"] for message in chats[-1].json["messages"] if message["role"] == "user"]
+
+
+def echoes(chat: Terminal) -> bool:
+    return bool(chat.modes()[3] & termios.ECHO)
+
+
+def test_lines_typed_in_a_reply_are_the_next_messages(
+        ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-60@50"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        assert not echoes(chat)
+        chat.send("second\nthird\nbeg")
+        chat.wait("w59", 3)
+        chat.wait("^> beg$")
+        shown = chat.text()
+        assert shown.count("second") == shown.count("third") == 1
+        assert "\n> second\n" in shown and "\n> third\n" in shown
+        assert asked(ollama) == ["go", "second", "third"]
+        chat.send("un" + ENTER)
+        chat.wait("w59", 4)
+        assert asked(ollama) == ["go", "second", "third", "begun"]
+        chat.wait_prompt()
+        chat.send(CTRL_D)
+        assert chat.exit_status() == 0
+        chat.check_restored()
+
+
+def test_a_command_typed_in_a_reply_is_a_command(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-60@50"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        chat.send("/exit" + ENTER)
+        assert chat.exit_status() == 0
+        assert "w59" in chat.text()
+        chat.check_restored()
+
+
+def test_after_a_stop_nothing_is_sent_by_itself(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-60@50"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        chat.send("second\nthird\n")
+        chat.wait(r"^> second\n(\n)?w0 w1")
+        chat.interrupt()
+        chat.wait("Stopped")
+        chat.wait("^> third$")
+        time.sleep(0.2)
+        assert asked(ollama) == ["go", "second"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_a_reply_leaves_the_terminal_as_it_was(
+        ollama: FakeOllama, program: list[str], environment: Environment, number: int) -> None:
+    with Terminal([*program, "-m", "slow"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0")
+        assert not echoes(chat)
+        chat.child.send_signal(number)
+        assert chat.exit_status() == 128 + number
+        chat.check_restored()
+
+
+def test_ctrl_c_just_after_a_reply_is_asked_about(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-5"], environment) as chat:
+        chat.ask("go", "^w0 w1 w2 w3 w4$")
+        chat.send(CTRL_C)
+        chat.wait("Ctrl-C again leaves")
+        chat.send(CTRL_C)
+        assert chat.exit_status() == 0
+        chat.check_restored()
+
+
+def test_keys_that_are_no_characters_are_left_out() -> None:
+    assert readable("a\x1b[A\x1b[12;40Rb\x1bOP\r\x00c\x7f\td\n") == "ab\nc\td\n"

@@ -354,6 +354,9 @@ def open_screen(settings: Settings, chat: Chat) -> Screen:
     if sys.stdin is not None and sys.stdin.isatty():
         chat.approve = screen.approve
         chat.agrees = _agrees
+    if chat.progress is None:
+        from core.progress_line import ProgressLine
+        chat.progress = ProgressLine(sys.stderr, able=sys.stderr.isatty() and not screen.dumb)
     return screen
 
 

@@ -205,7 +205,8 @@ class Chat:
         fitting = asyncio.ensure_future(self.fitter.fit(self.request(), self.target, self.session.pinned))
         try:
             while not (await asyncio.wait({fitting}, timeout=1.0))[0]:
-                yield Waiting(time.monotonic() - started, self.fitter.doing)
+                if self.fitter.doing:
+                    yield Waiting(time.monotonic() - started, self.fitter.doing)
             fitted = fitting.result()
         finally:
             fitting.cancel()

@@ -49,12 +49,11 @@ class Fitter:
     async def fit(self, request: Request, target: Target, pinned: tuple[int, ...] = ()) -> Fitted:
         """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit."""
         window = await self.window(request, target)
-        self.doing = "choosing what to attach" if self.context is not None else ""
+        self.doing = ""    # what the context does is shown by its own progress
         sees = not self._has_images() or (await learn(target, self._providers)).vision is not False
         self._length = len(request.messages)
         self.fitted = await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
                                         pinned=pinned, count=self._counter(request, target, window))
-        self.doing = ""
         return self.fitted
 
     def _has_images(self) -> bool:

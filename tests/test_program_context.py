@@ -344,3 +344,61 @@ def test_a_summary_by_itself(reader: Reader, program: list[str], environment: En
             chat.ask(f"turn {number} " + "word " * 200, "Fine", number + 1)
         assert "Summarised" in chat.text() and "A summary of" not in chat.text()
     assert "(Earlier part of this conversation" in sent(reader)[0] and sent(reader)[-1].startswith("turn 3")
+
+
+class Asker(Reader):
+    """A model that asks for the file that was left out."""
+
+    def _chat(self, body: Any) -> Answer:
+        messages, offered = body["messages"], [each["function"]["name"] for each in body.get("tools") or ()]
+        left = re.search(r"Not included, for lack of room: ([^\s,]+),", messages[0]["content"] if messages else "")
+        if not (left and "read_file" in offered) or messages[-1]["role"] == "tool":
+            return super()._chat(body)
+        call = {"function": {"name": "read_file", "arguments": {"path": left[1]}}}
+        return lines_answer([chat_line(body["model"], "", tool_calls=[call]), done_line(body["model"])])
+
+
+def test_what_was_left_out_can_be_read_with_the_tools(program: list[str], environment: Environment, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    for number in range(3):
+        (given / f"part{number}.txt").write_text(f"start of {number}\n" + "some words of a text\n" * 700, encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    with Asker(models=("reader",)) as server:
+        server.window = 12_000
+        environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "reader"}
+        arguments = ["--tools", "read_file", "--context", str(given), "what is there?"]
+        done = run(program, arguments, environment, tmp_path / "elsewhere")
+    assert done.returncode == 0, done.stderr
+    left = re.search(r"2 left out: ([^\s,]+),", done.stderr)
+    assert left and f"start of {Path(left[1]).stem[-1]}" in sent(server)[-1], done.stderr
+
+
+def test_progress_of_a_large_folder(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
+    """With no patience, the line shows at once; it is gone when the answer comes."""
+    for number in range(3_000):
+        (folder / f"f{number}.txt").write_text("some words\n", encoding="utf-8")
+    impatient = ["-c", "import sys; import core.progress_line as line; line.PATIENCE = line.STEP = 0.0; "
+                       "from core.chat_engine import main; sys.exit(main())"]
+    with Terminal([program[0], *impatient, "--context", ".", "where is def delay?"], environment, cwd=folder) as terminal:
+        assert terminal.exit_status() == 0
+        assert re.search(rb"(reading \.|choosing): [\d,]+, 0 s", terminal.raw)
+        assert "choosing" not in terminal.text() and "src/retry.py:4" in terminal.text()
+
+
+def test_a_model_that_has_to_be_loaded_first(program: list[str], environment: Environment, folder: Path) -> None:
+    """Its window is known only then, and the context is fitted to that, not to a guess."""
+    with FakeOllama(models=("window-2048",)) as server:
+        environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "window-2048"}
+        server.windows["another"] = 8192
+        (folder / "notes.md").write_text("High water.\n" * 3_000, encoding="utf-8")
+        original = server._chat
+
+        def load(body: Any) -> Answer:
+            server.windows["window-2048"] = 2048
+            return original(body)
+        server._chat = load  # type: ignore[method-assign]  # the stand-in for a server, taught to load
+        done = run(program, ["--context", "notes.md", "when is high water?"], environment, folder)
+    asked = [request for request in server.requests if request.path == "/api/chat"]
+    assert done.returncode == 0 and " of 2,048 tokens" in done.stderr and "did not see" not in done.stderr, done.stderr
+    assert [bool(request.json["messages"]) for request in asked] == [False, True]

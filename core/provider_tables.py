@@ -16,7 +16,8 @@ def provider_table(providers: Providers) -> Table:
     names = list(dict.fromkeys([*(host.name for host in hosts()), *(provider_name(name) for name in providers.settings.providers)]))
     return Table(("provider", "dialect", "kind", "address", "default model", "missing"),
                  tuple(_provider_row(name, providers) for name in names),
-                 "docs/providers.md says more; the configuration file can add others (docs/configuration.md).")
+                 "docs/providers.md says more; the configuration file can add others (docs/configuration.md).",
+                 optional=("dialect", "address"))
 
 
 def _provider_row(name: str, providers: Providers) -> tuple[str, ...]:
@@ -35,7 +36,8 @@ async def model_table(providers: Providers, only: str = "") -> Table:
     loaded = await _loaded(found, providers)
     rows = [row for listed in found for row in _model_rows(listed, loaded, providers)]
     return Table(("model", "context", "tools", "vision", "thinking", "in/out $ per M", "size", "note"), tuple(rows),
-                 "? is not known. Prices are estimates out of a shipped table, never a bill.")
+                 "? is not known. Prices are estimates out of a shipped table, never a bill.",
+                 optional=("size", "thinking", "vision", "tools"))
 
 
 async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:

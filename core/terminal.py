@@ -84,13 +84,16 @@ class Screen:
         return max(4, shutil.get_terminal_size((80, 24)).lines)
 
     def line(self, text: str, style: str = "") -> None:
-        """A line of ours that may quote foreign text."""
+        """Words of ours that may quote foreign text, broken between words where the screen ends."""
         safe = safe_text(text)
+        if len(safe) >= self.width() or not safe.isascii():
+            from core.rendering.listing import wrap_words
+            safe = "\n".join(wrap_words(safe, self.width() - 1))
         line = f"\x1b[{style}m{safe}\x1b[0m\n" if style and self.color else f"{safe}\n"
         self.write(f"\r{'' if self.dumb else CLEAR_LINE}{line}{self.question}" if self.question else line)
 
     def note(self, text: str) -> None:
-        self.line(text, "2")
+        self.line(text, "1;31" if text.startswith("NOT SAVED") else "2")
 
     def error(self, error: ChatError) -> None:
         self.line(describe(error), "31")
@@ -408,24 +411,13 @@ async def show_progress(out: TextIO, target: Target, providers: Providers, *, co
 
 
 def show_table(screen: Screen, table: Table) -> None:
-    """Columns as wide as they need; the last one wraps."""
-    cells = [tuple(safe_line(cell) for cell in row) for row in table.rows]
-    widths = [max(len(row[index]) for row in (table.columns, *cells)) for index in range(len(table.columns) - 1)]
-    left = sum(widths) + 2 * len(widths)
-    room = max(20, screen.width() - left - 1)
-    screen.line("  ".join([*(name.ljust(width) for name, width in zip(table.columns, widths)), table.columns[-1]]), "1")
-    for row in cells:
-        lines = _wrapped(row[-1], room)
-        screen.line("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), lines[0]]))
-        for line in lines[1:]:
-            screen.line(" " * left + line)
+    """As wide as it needs, and no wider than the screen."""
+    from core.rendering.listing import table_lines
+    rows = [[safe_line(cell) for cell in row] for row in table.rows]
+    for line, heading in table_lines(table.columns, rows, screen.width() - 1, optional=table.optional, headings=table.headings):
+        screen.line(line, "1" if heading else "")
     if table.note:
         screen.note(table.note)
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    import textwrap
-    return textwrap.wrap(text, width) or [""]
 
 
 # ---- reading what the person types

@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from core.conversation import Chat
@@ -23,11 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows for people; a front end draws it. `note` stands under it."""
+    """Rows for people; a front end draws it. `note` stands under it, and `headings` above the rows of those numbers.
+
+    Where there is little room, the `optional` columns are left out, the first one first.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    optional: tuple[str, ...] = ()
+    headings: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,12 @@ class Command:
     help: str
     aliases: tuple[str, ...]
     complete: Completer | None
+
+    @property
+    def group(self) -> str:
+        """What its module calls itself (GROUP), or the module's name."""
+        module = self.run.__module__
+        return getattr(sys.modules[module], "GROUP", module.rpartition(".")[2].capitalize())
 
 
 _COMMANDS: dict[str, Command] = {}

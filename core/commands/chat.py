@@ -7,6 +7,8 @@ from core.conversation import Chat
 from core.errors import UsageError
 from core.model_manager import parse_target
 
+GROUP = "The conversation"
+
 
 @command("?", usage="[COMMAND]")
 async def help(chat: Chat, argument: str) -> Outcome:
@@ -17,9 +19,13 @@ async def help(chat: Chat, argument: str) -> Outcome:
             raise UsageError(f"There is no command {argument}.", "/help lists them.")
         names = ", ".join(f"/{name}" for name in (found.name, *found.aliases))
         return f"{names} {found.usage}".strip() + f"\n{found.help}"
-    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in all_commands().values())
+    entries = list(all_commands().values())
+    groups = list(dict.fromkeys(entry.group for entry in entries))
+    entries.sort(key=lambda entry: groups.index(entry.group))
+    headings = {[entry.group for entry in entries].index(group): group for group in groups}
+    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in entries)
     return Table(("command", "what it does"), rows,
-                 "Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops a reply, Ctrl-D leaves.")
+                 "Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops a reply, Ctrl-D leaves.", headings=headings)
 
 
 @command()

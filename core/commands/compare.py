@@ -11,6 +11,8 @@ from core.errors import UsageError
 from core.messages import Message, user_message
 from core.model_switch import find_model
 
+GROUP = "Models"
+
 
 async def _names(chat: Chat) -> Sequence[str]:
     return ["keep", *(model.name for model in await chat.providers.open(chat.target.provider).models())]

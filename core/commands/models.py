@@ -10,6 +10,8 @@ from core.errors import UsageError
 from core.model_manager import Target, delete_model, find_target, provider_name, resolve_target
 from core.providers import CanShow
 
+GROUP = "Models"
+
 
 async def _model_names(chat: Chat) -> Sequence[str]:
     """What /model understands: models of this provider, aliases, and the other providers' models that are known already."""

@@ -10,6 +10,8 @@ from core.conversation import Chat
 from core.errors import UsageError
 from core.stats_report import COLUMNS, ModelStats, day_of, read_since, summarise, table_rows, total_line
 
+GROUP = "Models"
+
 
 @command(usage="[SINCE]")
 async def stats(chat: Chat, argument: str) -> Outcome:
@@ -26,4 +28,5 @@ def stats_table(entries: Sequence[ModelStats], since: float, now: float) -> Tabl
     """What /stats and --stats show."""
     if not entries:
         return "No model was called in that time." if since else "No model was called yet."
-    return Table(COLUMNS, table_rows(entries, day_of(now)), total_line(entries, since))
+    return Table(COLUMNS, table_rows(entries, day_of(now)), total_line(entries, since),
+                 optional=("per day", "tok/s", "cost", "first content"))

@@ -8,6 +8,7 @@ from core.errors import ChatError, UsageError
 from core.parameters import LACKS
 from core.providers import CanShow
 
+GROUP = "Models"
 LEAST = 256
 
 

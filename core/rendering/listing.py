@@ -102,7 +102,7 @@ def _stacked(rows: Sequence[Row], width: int, headings: Mapping[int, str]) -> It
             yield headings[number], True
         lines = [" " * left + line for line in wrapped(told, width - left)]
         if text_width(name) + GAP <= left:
-            lines[0] = (name + " " * (left - text_width(name)) + lines[0].lstrip(" ")).rstrip()
+            lines[0] = name + " " * (left - text_width(name)) + lines[0].lstrip(" ")
             name = ""
-        for line in [*wrapped(name, width), *lines] if name else lines:
-            yield line, False
+        for line in filter(str.strip, [*wrapped(name, width), *lines]):
+            yield line.rstrip(), False

@@ -173,7 +173,7 @@ class Chat:
             async with aclosing(self._fit()) as events:
                 async for event in events:
                     yield event
-            request = self.fitter.sent(request.messages) or request
+            request = self.fitter.sent(request)
         meter = self._meter()
         turn = self._run_turn(request, continued)
         numbers = TurnNumbers(self.target, self.chain, self.providers)
@@ -285,7 +285,7 @@ class Chat:
         request = self.request()
         request = replace(request, messages=request.messages[:-1])
         if self._fitter is not None:
-            request = self._fitter.sent(request.messages) or request
+            request = self._fitter.sent(request)
         cut = await self.window.check(request, message)
         if self._fitter is not None and not cut:
             self._fitter.learn(request, message.usage, message.model or "")

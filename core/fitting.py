@@ -11,6 +11,7 @@ from core.compaction import COMPACT_AT, Plan, compaction_line, plan_compaction
 from core.config import Settings, cache_directory
 from core.context_loader import Budget, ContextSet, Count, Fitted, fit_request, plan_budget
 from core.errors import ChatError
+from core.fitness import forbidden
 from core.messages import Message, Usage
 from core.model_facts import known_facts, learn
 from core.model_manager import Providers, Target
@@ -50,7 +51,7 @@ class Fitter:
         """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit."""
         window = await self.window(request, target)
         self.doing = ""    # what the context does is shown by its own progress
-        sees = not self._has_images() or (await learn(target, self._providers)).vision is not False
+        sees = not (self._has_images() and self._may_ask(target)) or (await learn(target, self._providers)).vision is not False
         self._length = len(request.messages)
         self.fitted = await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
                                         pinned=pinned, count=self._counter(request, target, window))
@@ -61,11 +62,13 @@ class Fitter:
 
     def _counter(self, request: Request, target: Target, window: int | None) -> Count | None:
         """The provider's own count, where it has one and the request is near the window. A count that fails is none."""
+        if window is None or not self._may_ask(target):
+            return None
         try:
             provider = self._providers.open(target.provider)
         except ChatError:
             return None
-        if window is None or not isinstance(provider, CanCount):
+        if not isinstance(provider, CanCount):
             return None
 
         async def count(fitted: Request) -> int:
@@ -78,8 +81,14 @@ class Fitter:
                 return estimated
         return count
 
+    def _may_ask(self, target: Target) -> bool:
+        """With --local-only, a provider elsewhere is told nothing, not even to count or to list."""
+        return bool(target.model) and not forbidden(target, self._providers)
+
     async def window(self, request: Request, target: Target) -> int | None:
         """The window that the server gives this model; None where nobody knows."""
+        if not self._may_ask(target):
+            return None
         asked = request.options.num_ctx
         host = self._providers.host(target.provider)
         if host.dialect != "ollama" or host.kind == "cloud":
@@ -102,12 +111,11 @@ class Fitter:
             return None    # told when the request itself fails
         return await self._watch.window(target, request.options.num_ctx, again=True)
 
-    def sent(self, messages: tuple[Message, ...]) -> Request | None:
-        """What the model was sent of these messages, the conversation as it stands; None before anything was fitted."""
+    def sent(self, request: Request) -> Request:
+        """What the model is or was sent of this request, the conversation as it stands."""
         if self.fitted is None:
-            return None
-        request = self.fitted.request
-        return replace(request, messages=(*request.messages, *messages[self._length:]))
+            return request
+        return replace(request, messages=(*self.fitted.request.messages, *request.messages[self._length:]))
 
     def learn(self, request: Request, usage: Usage | None, target: str) -> None:
         """Take in how many tokens the server counted."""

@@ -7,7 +7,7 @@ import os
 import sys
 
 from core.argument_parser import help_text, parse_arguments
-from core.config import Settings, data_directory
+from core.config import Settings, data_directory, temporary_directory
 from core.errors import ChatError, StoreError, UsageError, describe
 from core.safe_text import safe_text
 
@@ -190,6 +190,7 @@ def talk(settings: Settings, prompt: str) -> int:
         finally:
             interrupts.run(chat.close())
             chat.session.close()
+            tell_unsaved(chat.session, again=not prompt)
     finally:
         opened.close()
         interrupts.close()
@@ -199,7 +200,8 @@ class OpenedStore:
     """The store of this run, or what stands in for it: none with --no-save, one that is tried again when it cannot be opened."""
 
     def __init__(self, settings: Settings) -> None:
-        self.spool = os.path.join(data_directory(settings.environment), "spool")
+        from core.spool import Places
+        self.spool = Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
         self.store: Store | None = None
         self.news: list[str] = []         # what the person should know before they go on
         self.recovered: list[str] = []    # what a chat offers to go on with
@@ -268,6 +270,21 @@ def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *
     toolbox = open_toolbox(settings, session, opened) if wants_tools(settings) else None
     return Chat(settings, session, providers, target, open_session=opened.open_session, toolbox=toolbox,
                 make_toolbox=lambda: open_toolbox(settings, session, opened))
+
+
+def tell_unsaved(session: Session, *, again: bool) -> None:
+    """Say at the end what is not saved, and, where there is a person, offer to write what would be lost to a place they name.
+
+    `again`: also what has been said and lies safely in a file.
+    """
+    words = session.last_words
+    if not words or not session.lost and not again:
+        return
+    red, plain = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}{safe_text(words)}{plain}", file=sys.stderr)
+    if session.lost and sys.stdin is not None and sys.stdin.isatty():
+        from core.exporters import rescue
+        rescue(session.id, session.title, session.model, session.messages, _ask, lambda line: print(line, file=sys.stderr))
 
 
 def wants_tools(settings: Settings) -> bool:

@@ -314,6 +314,12 @@ def cache_directory(environment: Mapping[str, str]) -> str:
     return _user_directory(environment, "XDG_CACHE_HOME", ".cache", "Library/Caches", "LOCALAPPDATA")
 
 
+def temporary_directory(environment: Mapping[str, str]) -> str:
+    """The system's place for short-lived files, without looking whether it is there."""
+    named = (environment.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
+    return next((path for path in named if os.path.isabs(path)), "" if os.name == "nt" else "/tmp")
+
+
 def find_config_file(environment: Mapping[str, str]) -> str | None:
     directory = config_directory(environment)
     for name in ("config.yaml", "config.yml", "config.json"):

@@ -16,7 +16,7 @@ from core.message_json import dump, message_to_dict
 from core.messages import Finish, Message, ToolResult, tool_message
 from core.safe_text import safe_line
 from core.session_list import format_session_lines, list_sessions, select_session
-from core.spool import Journal, drain_spool, message_write
+from core.spool import Journal, Places, drain_spool, message_write
 from core.turn import Reply, missing_results
 from db import Chunk, SessionRow, Store, Unfinished, new_message_id, new_session_id
 
@@ -47,7 +47,7 @@ class Session:
     `spool` is the directory for what the store refuses.
     """
 
-    def __init__(self, store: Store | None, spool: str = "", *, model: str = "") -> None:
+    def __init__(self, store: Store | None, spool: str | Places = "", *, model: str = "") -> None:
         self.id = new_session_id(time.time())
         self.title = ""
         self.model = model
@@ -100,7 +100,8 @@ class Session:
     def add_user(self, message: Message) -> None:
         """Add what the person says, saved before anything is sent. Also the moment to try a store that failed again."""
         if self._journal is not None:
-            self._journal.drain()
+            if not self._journal.drain():
+                self._journal.remind()
             self._store_session(message)
         unanswered = missing_results(self.messages)
         if unanswered is not None:
@@ -274,7 +275,7 @@ class Session:
     def branch(self, title: str, model: str, beginning: int) -> Session:
         """A new session that starts with this one's first messages, kept as its child. Raises StoreError."""
         kept = self._journal
-        child = Session(kept.store if kept else None, kept.directory if kept else "", model=model)
+        child = Session(kept.store if kept else None, kept.places if kept else "", model=model)
         child.title, child.messages = title, self.messages[:beginning]
         first = new_message_id()
         child._ids = list(range(first, first + len(child.messages)))
@@ -288,6 +289,16 @@ class Session:
     def close(self) -> None:
         if self._journal is not None:
             self._journal.close()
+
+    @property
+    def last_words(self) -> str:
+        """What to say at the end about what is not saved; empty when all is, or nothing is to be."""
+        return self._journal.last_words() if self._journal is not None else ""
+
+    @property
+    def lost(self) -> bool:
+        """Whether something that should be saved is in memory only."""
+        return self._journal is not None and not self._journal.saved and not self._journal.kept_in
 
 
 def answer_calls(messages: Sequence[Message], results: Sequence[ToolResult]) -> Message | None:
@@ -309,7 +320,7 @@ def title_of(message: Message) -> str:
     return next((safe_line(line.strip(), 80) for line in message.text.split("\n") if line.strip()), "(no text)")
 
 
-def open_session(store: Store | None, spool: str = "", *, name: str | None = None, newest: bool = False,
+def open_session(store: Store | None, spool: str | Places = "", *, name: str | None = None, newest: bool = False,
                  model: str = "") -> Session:
     """A new session, the one called `name`, or the newest. Raises SessionNotFound."""
     session = Session(store, spool, model=model)
@@ -333,7 +344,7 @@ class Recovered:
     message: Message
 
 
-def recover(store: Store, spool: str = "") -> list[Recovered]:
+def recover(store: Store, spool: str | Places = "") -> list[Recovered]:
     """Save what earlier runs could not, and close what they left half-written. Replies of programs that run are not touched."""
     left = drain_spool(store, spool) if spool else []
     found = (unfinished for unfinished in store.unfinished() if not any(f"{unfinished.session_id}-" in path for path in left))

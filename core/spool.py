@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 from core.errors import StoreError
 from core.message_json import dump, message_from_dict, message_to_dict
@@ -36,6 +38,24 @@ def apply_write(store: Store, write: Write) -> None:
             store.restore_messages(session, shown, hidden)
 
 
+class Places(NamedTuple):
+    """Where spool files may stand: a directory of our own, and the temporary one, for when that has no room."""
+
+    directory: str
+    temporary: str = ""
+
+    def prefixes(self) -> list[str]:
+        """What the paths of all spool files begin with. Those in a directory that others use too name user and data directory."""
+        owner = os.getuid() if hasattr(os, "getuid") else 0
+        shared = f"stream-chat-{owner}-{crc32(os.path.abspath(self.directory).encode('utf-8', 'surrogateescape')):08x}-"
+        own = os.path.join(self.directory, "")
+        return [own, os.path.join(self.temporary, shared)] if self.temporary else [own]
+
+
+def places_of(spool: str | Places) -> Places:
+    return Places(spool) if isinstance(spool, str) else spool
+
+
 class Journal:
     """The way of one session's writes into the store; the spool while the store does not work.
 
@@ -43,10 +63,11 @@ class Journal:
     `news` collects what the person should be told.
     """
 
-    def __init__(self, store: Store, directory: str) -> None:
+    def __init__(self, store: Store, spool: str | Places) -> None:
         self.store = store
         self.news: list[str] = []
-        self.directory = directory
+        self.places = places_of(spool)
+        self.kept_in = ""               # the file that holds all that waits; empty while there is none
         self._head: Write = {}
         self._waiting: list[Write] = []
         self._file: tuple[str, int] | None = None
@@ -99,62 +120,90 @@ class Journal:
             for write in self._waiting:
                 apply_write(self.store, write)
         except StoreError:
+            if self._file is None:
+                self._spool()
             return False
         self._waiting.clear()
         self._drop_file()
         self.news.append("Saved again: the session database took what it had refused.")
         return True
 
+    def remind(self) -> None:
+        """Say again that something waits."""
+        if not self.saved:
+            self.news.append(f"NOT SAVED still: {self._where()}.")
+
+    def last_words(self) -> str:
+        """What the person should know when the program ends; empty when all is saved."""
+        if self.saved:
+            return ""
+        if self.kept_in:
+            return f"NOT SAVED: what the session database refused is in {self.kept_in}; the next start saves it. Do not delete it."
+        return "NOT SAVED: neither the session database nor any other file took this conversation. It ends with this program."
+
+    def _where(self) -> str:
+        return f"kept in {self.kept_in}" if self.kept_in else "kept in memory only, until this program ends"
+
     def _refused(self, error: StoreError) -> None:
         self._waiting.append(self._head)
-        where = self._open_file()
-        kept = f"kept in {where}" if where else "kept in memory only, until this program ends"
-        self.news.append(f"NOT SAVED: {error.message.rstrip('.')}; {kept}.")
-        if where:
-            self._append(self._head)
+        self._spool()
+        self.news.append(f"NOT SAVED: {error.message.rstrip('.')}; {self._where()}.")
 
     def _keep(self, write: Write) -> None:
         self._waiting.append(write)
-        if self._file is not None:
-            self._append(write)
+        if self._file is not None and not self._append([write]):
+            path = self.kept_in
+            self._give_up()
+            self._spool()
+            self.news.append(f"NOT SAVED: {path} cannot be written either; {self._where()}.")
 
-    def _open_file(self) -> str | None:
-        path = os.path.join(self.directory, f"{self._head['session']}-{os.urandom(3).hex()}.jsonl")
-        try:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-        except OSError:
-            return None
-        try_lock(descriptor)
-        self._file = path, descriptor
-        return path
-
-    def _append(self, write: Write) -> None:
-        if self._file is None:
-            return
-        path, descriptor = self._file
-        data = (dump(write) + "\n").encode("utf-8", "surrogatepass")
-        try:
-            if os.write(descriptor, data) == len(data):
+    def _spool(self) -> None:
+        """Write all that waits into a file in the first place that takes it."""
+        for prefix in self.places.prefixes():
+            if self._open_file(prefix) and self._append(self._waiting):
+                for path in self._broken:
+                    _unlink(path)   # all that it holds is in the new one
+                self._broken.clear()
                 return
-            reason = "no room"
-        except OSError as problem:
-            reason = problem.strerror or "an error"
-        self._file = None
-        self._broken.append(path)
-        os.close(descriptor)
-        self.news.append(f"NOT SAVED: {path} cannot be written either ({reason}); kept in memory only, until this program ends.")
+            self._give_up()
+
+    def _open_file(self, prefix: str) -> bool:
+        path = f"{prefix}{self._head['session']}-{os.urandom(3).hex()}.jsonl"
+        try:
+            if prefix == os.path.join(self.places.directory, ""):
+                os.makedirs(prefix, mode=0o700, exist_ok=True)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+        except OSError:
+            return False
+        try_lock(descriptor)
+        self._file, self.kept_in = (path, descriptor), path
+        return True
+
+    def _append(self, writes: list[Write]) -> bool:
+        if self._file is None:
+            return False
+        data = "".join(dump(write) + "\n" for write in writes).encode("utf-8", "surrogatepass")
+        try:
+            return os.write(self._file[1], data) == len(data)
+        except OSError:
+            return False
+
+    def _give_up(self) -> None:
+        """This file takes no more. What is in it stays until another holds it too: better a part than nothing."""
+        opened, self._file = self._file, None
+        self.kept_in = ""
+        if opened is not None:
+            self._broken.append(opened[0])
+            os.close(opened[1])
 
     def _drop_file(self) -> None:
         opened, self._file = self._file, None
         if opened is not None:
             self._broken.append(opened[0])
         for path in self._broken:
-            try:
-                os.unlink(path)
-            except OSError:
-                pass   # what is in it is saved; saving it again changes nothing
+            _unlink(path)   # what is in it is saved; saving it again changes nothing
         self._broken.clear()
+        self.kept_in = ""
         if opened is not None:
             os.close(opened[1])
 
@@ -165,25 +214,41 @@ class Journal:
             self._file = None
 
 
-def drain_spool(store: Store, directory: str) -> list[str]:
-    """Save what earlier runs could not. Returns the files that still could not be saved; raises nothing."""
+def _unlink(path: str) -> None:
     try:
-        names = sorted(name for name in os.listdir(directory) if name.endswith(".jsonl"))
+        os.unlink(path)
     except OSError:
-        return []
-    return [path for name in names if not _drain_file(store, path := os.path.join(directory, name))]
+        pass
+
+
+def spool_files(spool: str | Places) -> list[str]:
+    """What earlier runs (and others that run) could not save."""
+    found = []
+    for prefix in places_of(spool).prefixes():
+        directory, start = os.path.split(prefix)
+        try:
+            names = sorted(name for name in os.listdir(directory) if name.startswith(start) and name.endswith(".jsonl"))
+        except OSError:
+            continue
+        found += [os.path.join(directory, name) for name in names]
+    return found
+
+
+def drain_spool(store: Store, spool: str | Places) -> list[str]:
+    """Save what earlier runs could not. Returns the files that still could not be saved; raises nothing."""
+    return [path for path in spool_files(spool) if not _drain_file(store, path)]
 
 
 def _drain_file(store: Store, path: str) -> bool:
-    """True when nothing of this file waits any more, or another program that runs is writing it."""
+    """True when nothing of this file waits any more, another program that runs is writing it, or it is not ours."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         return True
     except OSError:
         return False
     with os.fdopen(descriptor, "rb") as file:
-        if not try_lock(descriptor):
+        if not _is_ours(os.fstat(descriptor)) or not try_lock(descriptor):
             return True
         try:
             for write in _writes(file.read()):
@@ -192,6 +257,11 @@ def _drain_file(store: Store, path: str) -> bool:
         except (StoreError, OSError):
             return False
     return True
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """In a directory that everybody may write to, a file of that name may be somebody else's."""
+    return stat.S_ISREG(status.st_mode) and (not hasattr(os, "getuid") or status.st_uid == os.getuid())
 
 
 def _writes(data: bytes) -> Iterator[Write]:

@@ -294,7 +294,7 @@ def test_no_spool_either(database: str, tmp_path: Path, monkeypatch: pytest.Monk
     other.execute("BEGIN IMMEDIATE")
     session = Session(store, str(tmp_path / "file" / "spool"), model="demo/x")
     session.add_user(user_message("q"))
-    assert "memory only" in session.take_news()[0]
+    assert "memory only" in session.take_news()[0] and session.lost and "neither" in session.last_words
     other.execute("ROLLBACK")
     session.add_user(user_message("r"))
     assert session.saved and [message for message, _ in stored(store, session)] == session.messages

@@ -179,6 +179,15 @@ def short_count(tokens: int | None) -> str:
     return f"{tokens // unit}k" if tokens >= unit else str(tokens)
 
 
+def summary(facts: ModelFacts) -> str:
+    """What is known, as in "context 8k, tools, no vision"."""
+    parts = [f"context {short_count(facts.context_window)}"] if facts.context_window else []
+    for name in ("tools", "vision", "thinking"):
+        known = getattr(facts, name)
+        parts += [] if known is None else [name if known else f"no {name}"]
+    return ", ".join(parts)
+
+
 def changes(old: ModelFacts, new: ModelFacts) -> str:
     """What is different, as in "context 8k -> 200k, vision: no -> yes"; empty when nothing is."""
     parts = []

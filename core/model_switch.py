@@ -14,6 +14,7 @@ from core.model_manager import Providers, Target, find_target, provider_name
 
 TIMEOUT = 3.0    # seconds that a list of names may take while somebody waits for it
 MOST_SHOWN = 8   # names in a message
+COMPLETE = frozenset({"demo", "local"})    # dialects whose lists name all that there is
 
 
 async def model_names(settings: Settings, names: Sequence[str], known: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -32,7 +33,7 @@ async def model_names(settings: Settings, names: Sequence[str], known: dict[str,
 async def find_model(text: str, current: Target, providers: Providers) -> tuple[Target, str]:
     """What is meant by a name or a part of one, and a remark about it. Raises UsageError when several are meant.
 
-    A name that no list has is taken as it stands: lists are not always complete.
+    A name that no list has is taken as it stands, since lists are not always complete; where they are, it is refused.
     """
     settings = providers.settings
     target = find_target(text, settings, current.provider)
@@ -49,6 +50,9 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
         elsewhere = await _elsewhere(target, providers)
         if elsewhere is not None:
             return elsewhere, ""
+    if providers.host(target.provider).dialect in COMPLETE:
+        raise UsageError(f"{target.provider} has no model {target.model}. {_unlisted(target, names)}".strip(),
+                         f"It has {_some(names)}." if names else f"/models pull {target} fetches one.")
     return target, _unlisted(target, names)
 
 

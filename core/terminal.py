@@ -23,7 +23,7 @@ from core.safe_text import safe_line, safe_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.commands import Outcome, Table
+    from core.commands import History, Outcome, Table
     from core.comparison import Comparison
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
     from core.tool_executor import ApprovalRequest, Decision
@@ -217,7 +217,7 @@ def describe_event(event: Event) -> list[str]:
             return [f"\u2192 {safe_line(call.name, 100)} {safe_line(arguments, MOST_SHOWN)}"]
         case ToolFinished(result, seconds):
             size = f"{len(result.content):,} characters"
-            what = f"failed: {safe_line(result.content, 200)}" if result.is_error else size
+            what = f"failed: {safe_line(result.content, 200).rstrip('.')}" if result.is_error else size
             return [f"\u2190 {safe_line(result.name)} {what}, {seconds:.1f} s"]
     return []
 
@@ -297,7 +297,7 @@ def hold_typed(screen: Screen) -> None:
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Compact, Compare, Fetch, Say, Table
+    from core.commands import Again, Compact, Compare, Confirm, Fetch, History, Say, Table
     match outcome:
         case str(text):
             screen.line(text)
@@ -311,8 +311,22 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             compare_models(screen, interrupts, comparison)
         case Say(text):
             take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
-        case Again(go_on):
+        case History():
+            show_history(screen, outcome)
+        case Confirm(question, act):
+            screen.line(act() if screen.agrees(f"{safe_line(question)} [y/N] ") else "Nothing is changed.")
+        case Again(go_on, said):
+            if said:
+                screen.note(said)
             take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
+
+
+def show_history(screen: Screen, history: History) -> None:
+    from core.replay import show_last_exchange, show_messages
+    if history.said:
+        screen.line(history.said)
+    if history.messages:
+        (show_last_exchange if history.last else show_messages)(screen, history.messages)
 
 
 def compare_models(screen: Screen, interrupts: Interrupts, comparison: Comparison) -> None:
@@ -519,5 +533,8 @@ def greet(chat: Chat, screen: Screen, news: list[str]) -> None:
     resumed = f", {len(chat.session.messages)} messages so far" if chat.session.messages else ""
     screen.note(f"{chat.target} in session {chat.session.id}{resumed}. /help lists the commands." if chat.session.saved
                 else f"{chat.target}, not saved{resumed}. /help lists the commands.")
+    if chat.session.messages:
+        from core.replay import show_last_exchange
+        show_last_exchange(screen, chat.session.messages)
     for line in news:
         screen.line(line, "33")

@@ -131,7 +131,7 @@ def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environmen
         chat.wait("3 of 3")
         chat.send(ENTER)
         chat.wait("2 messages so far")
-        chat.ask("on", "w4")
+        chat.ask("on", "w4", 2)
         assert sent(ollama)[0] == "alpha"
         chat.send(CTRL_D)
         chat.exit_status()

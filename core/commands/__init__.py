@@ -15,6 +15,7 @@ from difflib import get_close_matches
 
 from core.conversation import Chat
 from core.errors import UsageError
+from core.messages import Message
 from core.model_manager import Target
 
 TYPE_CHECKING = False
@@ -38,9 +39,27 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply."""
+    """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply; `said` is told first."""
 
     go_on: bool = False
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """These messages are to be shown again after `said`: all of them, or (`last`) the last exchange, in about a screen."""
+
+    messages: tuple[Message, ...]
+    said: str = ""
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """The person is to be asked; after a yes, `act` is to be done, and what it returns told."""
+
+    question: str
+    act: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +94,7 @@ class Compact:
 
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | Again | Say | Fetch | Compact | Compare | Leave | None
+Outcome = str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Leave | None
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 
@@ -97,6 +116,7 @@ class Command:
 
 
 _COMMANDS: dict[str, Command] = {}
+_ELSEWHERE = {"clear": "new", "reset": "new", "save": "export", "undo": "drop", "load": "session"}   # words of other programs
 
 
 def command(*aliases: str, usage: str = "", complete: Completer | None = None) -> Callable[[CommandFunction], CommandFunction]:
@@ -138,6 +158,6 @@ async def run_command(chat: Chat, line: str) -> Outcome:
         if outcome is not None:
             return outcome
     if found is None:
-        close = get_close_matches(word, all_commands(), n=1)
+        close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
         raise UsageError(f"There is no command /{word}.", f"Did you mean /{close[0]}?" if close else "/help lists them.")
     return await found.run(chat, argument.strip())

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from core.commands import Again, Leave, Outcome, Table, all_commands, command, find_command
+from core.commands import Again, History, Leave, Outcome, Table, all_commands, command, find_command
 from core.conversation import Chat
 from core.errors import UsageError
+from core.messages import Message
 from core.model_manager import parse_target
+from core.safe_text import safe_line
 
 GROUP = "The conversation"
 
 
-@command("?", usage="[COMMAND]")
+@command("?", "h", usage="[COMMAND]")
 async def help(chat: Chat, argument: str) -> Outcome:
     """List the commands, or explain one."""
     if argument:
@@ -31,6 +33,8 @@ async def help(chat: Chat, argument: str) -> Outcome:
 @command()
 async def new(chat: Chat, argument: str) -> Outcome:
     """Start a new session; the old one stays saved."""
+    if argument:
+        raise UsageError("/new takes nothing after it.", "/new, then say it; /session ID goes on with another session.")
     old = chat.session
     chat.session = chat.open_session(None)
     return f"A new session. The old one is {old.id}." if old.saved and old.messages else "A new session."
@@ -39,9 +43,14 @@ async def new(chat: Chat, argument: str) -> Outcome:
 @command()
 async def retry(chat: Chat, argument: str) -> Outcome:
     """Ask the last question again; the reply it had stays saved."""
-    if chat.session.retry() is None:
+    question = chat.session.retry()
+    if question is None:
         raise UsageError("There is nothing to ask again yet.")
-    return Again()
+    return Again(said=f"Asked again: {_beginning(question)}")
+
+
+def _beginning(message: Message) -> str:
+    return safe_line(" ".join(message.text.split()), 60) or "(no text)"
 
 
 @command("resume", usage="[ID]")
@@ -53,7 +62,8 @@ async def session(chat: Chat, argument: str) -> Outcome:
     chat.session = opened
     if opened.model:
         chat.target = parse_target(opened.model, known=chat.settings.providers)
-    return f"Session {opened.id}: {opened.title} ({len(opened.messages)} messages, {chat.target})."
+    told = f"Session {opened.id}: {opened.title} ({len(opened.messages)} messages, {chat.target})."
+    return History(tuple(opened.messages), told, last=True)
 
 
 @command()
@@ -61,7 +71,7 @@ async def drop(chat: Chat, argument: str) -> Outcome:
     """Take the last reply out of the conversation; it stays saved but is not sent any more."""
     if not chat.session.messages or chat.session.messages[-1].role == "user" or chat.session.retry() is None:
         raise UsageError("There is no reply to drop.")
-    return "The last reply is out of the conversation."
+    return f"The last reply is out of the conversation, which now ends with your message: {_beginning(chat.session.messages[-1])}"
 
 
 @command("go")
@@ -79,7 +89,7 @@ async def system(chat: Chat, argument: str) -> Outcome:
     return "The system prompt is off." if argument == "off" else "The system prompt is set; it holds from the next answer on."
 
 
-@command("quit", "bye", "q")
+@command("quit", "bye", "q", "ex")
 async def exit(chat: Chat, argument: str) -> Outcome:
     """Leave; the session stays saved."""
     return Leave()

@@ -25,10 +25,10 @@ async def _model_names(chat: Chat) -> Sequence[str]:
 @command(usage="[NAME]", complete=_model_names)
 async def model(chat: Chat, argument: str) -> Outcome:
     """Show or change the model; NAME may be a part of its name, provider/model, or an alias."""
-    from core.model_facts import ModelFacts, changes, learn
+    from core.model_facts import learn, summary
     from core.model_switch import find_model
     if not argument:
-        known = changes(ModelFacts(), await learn(chat.target, chat.providers))
+        known = summary(await learn(chat.target, chat.providers))
         return f"The model is {chat.target}." + (f" ({known})" if known else "")
     target, remark = await find_model(argument, chat.target, chat.providers)
     chat.providers.open(target.provider)
@@ -107,6 +107,8 @@ async def usage(chat: Chat, argument: str) -> Outcome:
     if argument in ("on", "off"):
         chat.show_usage = argument == "on"
         return f"Tokens and price are {'told after each turn' if chat.show_usage else 'not told any more'}."
+    if argument:
+        raise UsageError(f"/usage does not know {argument!r}.", "/usage, /usage on, /usage off")
     replies = [message for message in chat.session.messages if message.role == "assistant"]
     spent = usage_line(replies, chat.providers) or "nothing was counted yet"
     waiting = await count_request(chat.request(), chat.target, chat.providers) if chat.session.messages else ""

@@ -1,0 +1,86 @@
+"""Commands about what is saved: list, search, show, export and delete sessions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from core.commands import Confirm, History, Outcome, Table, command
+from core.config import FORMATS
+from core.conversation import Chat
+from core.errors import UsageError
+from db import Store
+
+GROUP = "Sessions"
+MOST_LISTED = 20
+MOST_SHOWN = 10    # messages of /history without a number
+
+
+def _store(chat: Chat) -> Store:
+    if chat.session.store is None:
+        raise UsageError("Nothing is saved now, so there is nothing to look at.", "Sessions are saved unless --no-save is given.")
+    return chat.session.store
+
+
+async def _recent(chat: Chat) -> Sequence[str]:
+    return [row.id for row in _store(chat).sessions(MOST_LISTED)]
+
+
+@command(usage="[WORDS]")
+async def sessions(chat: Chat, argument: str) -> Outcome:
+    """List the saved sessions, newest first, or those that hold all WORDS."""
+    rows = _store(chat).sessions(MOST_LISTED + 1, argument)
+    if not rows:
+        return f"No saved session holds {argument!r}." if argument else "There are no saved sessions yet."
+    cells = tuple((row.id, time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated)), f"{row.message_count}", row.model, row.title)
+                  for row in rows[:MOST_LISTED])
+    more = f"These are the newest {MOST_LISTED}; /sessions WORDS looks in all. " if len(rows) > MOST_LISTED else ""
+    return Table(("session", "last used", "messages", "model", "title"), cells, f"{more}/session ID goes on with one.",
+                 optional=("messages", "model"))
+
+
+@command(usage="[N]")
+async def history(chat: Chat, argument: str) -> Outcome:
+    """Show the last N messages of this conversation again (without N: the last 10)."""
+    if argument and not (argument.isascii() and argument.isdigit() and int(argument)):
+        raise UsageError("/history takes a number of messages.", "/history 4 shows the last four.")
+    messages = chat.session.messages[-int(argument or MOST_SHOWN):]
+    return History(tuple(messages)) if messages else "Nothing was said yet."
+
+
+@command(usage="[ID]", complete=_recent)
+async def delete(chat: Chat, argument: str) -> Outcome:
+    """Delete a saved session for ever, after a question; without ID: this one."""
+    store = _store(chat)
+    if not argument and not chat.session.messages:
+        raise UsageError("Nothing was said in this session yet, so nothing of it is saved.", "/sessions lists the others.")
+    row = store.find_session(argument or chat.session.id)
+
+    def act() -> str:
+        store.delete_session(row.id)
+        if row.id != chat.session.id:
+            return f"Session {row.id} is deleted."
+        chat.session = chat.open_session(None)
+        return f"Session {row.id} is deleted. This is a new one."
+    return Confirm(f"Delete session {row.id} ({row.title}; {row.message_count} messages) for ever?", act)
+
+
+async def _formats(chat: Chat) -> Sequence[str]:
+    return [f"{name} " for name in FORMATS]
+
+
+@command(usage="FORMAT FILE", complete=_formats)
+async def export(chat: Chat, argument: str) -> Outcome:
+    """Write this session into a new file; FORMAT is json, csv, text, markdown or sql."""
+    from core.exporters import export_session
+    format, _, name = argument.partition(" ")
+    path = os.path.expanduser(name.strip())
+    if format not in FORMATS or not path:
+        raise UsageError("A format and a file are needed.", f"/export markdown chat.md; formats are {', '.join(FORMATS)}.")
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists already.", "Name another file.")
+    if not chat.session.messages:
+        raise UsageError("Nothing was said in this session yet.")
+    export_session(_store(chat), chat.session.id, format, path)
+    return f"Exported to {path}"

@@ -1,0 +1,87 @@
+"""Shows again what was said: all of it, or the last exchange, shortened to about a screen, when a session goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.events import ToolRequested
+from core.joining import BROKEN, open_fence
+from core.messages import Message
+from core.rendering.widths import text_width
+from core.safe_text import safe_line, safe_text
+from core.terminal import Screen, describe_event
+
+QUESTION_ROWS = 5    # of a question in a shortened exchange
+AROUND = 8           # rows that are left for everything but the answer
+
+
+def show_messages(screen: Screen, messages: Sequence[Message]) -> None:
+    for message in messages:
+        show_message(screen, message)
+
+
+def show_message(screen: Screen, message: Message) -> None:
+    if message.role == "user":
+        show_question(screen, message.text)
+        return
+    if message.text.strip():
+        stream = screen.reply_stream()
+        stream.feed(message.text)
+        stream.finish()
+    for call in message.tool_calls:
+        for line in describe_event(ToolRequested(call)):
+            screen.note(line)
+    for result in message.tool_results:
+        screen.note(f"\u2190 {safe_line(result.name)} {'failed' if result.is_error else f'{len(result.content):,} characters'}")
+    if message.finish in BROKEN:
+        screen.note("(The reply ends here: it is not whole.)")
+    if message.role == "assistant":
+        screen.write("\n")
+
+
+def show_question(screen: Screen, text: str) -> None:
+    first, *others = safe_text(text).strip("\n").split("\n")
+    mark = "\x1b[32;1m>\x1b[0m" if screen.color else ">"
+    screen.write(f"{mark} {first}\n" + "".join(f"  {line}\n" for line in others))
+
+
+def show_last_exchange(screen: Screen, messages: Sequence[Message]) -> None:
+    """The last question and the end of its answer, with a word about what is left out."""
+    place = max((place for place, message in enumerate(messages) if message.role == "user"), default=0)
+    if place:
+        screen.note(f"\u2026 {place} earlier {'message' if place == 1 else 'messages'}; /history {len(messages)} shows all.")
+    question, *replies = messages[place:]
+    asked = question.text.strip("\n").split("\n")
+    if _rows(asked, screen.width()) <= QUESTION_ROWS:
+        show_message(screen, question)
+    else:
+        room = QUESTION_ROWS * screen.width()
+        show_question(screen, "\n".join(asked[:QUESTION_ROWS])[:room] + " \u2026")
+    if len(replies) > 1:
+        screen.note(f"\u2026 {len(replies) - 1} messages of tool calls")
+    for reply in replies[-1:]:
+        _show_end(screen, reply)
+
+
+def _show_end(screen: Screen, message: Message) -> None:
+    lines = message.text.strip("\n").split("\n")
+    kept = len(lines)
+    room = max(4, screen.height() - AROUND)
+    while kept > 1 and _rows(lines[-kept:], screen.width()) > room:
+        kept -= 1
+    if kept < len(lines):
+        above = "\n".join(lines[:-kept])
+        screen.note(f"\u2026 {len(lines) - kept:,} more lines of the answer are above; /history 1 shows it whole.")
+        stream = screen.reply_stream()
+        fence = open_fence(above)
+        stream.feed((f"{fence}\n" if fence else "") + "\n".join(lines[-kept:]))
+        stream.finish()
+        if message.finish in BROKEN:
+            screen.note("(The reply ends here: it is not whole.)")
+        screen.write("\n")
+    else:
+        show_message(screen, message)
+
+
+def _rows(lines: Sequence[str], width: int) -> int:
+    return sum(1 + max(0, text_width(line) - 1) // width for line in lines)

@@ -417,24 +417,35 @@ class SqliteStore(_SqlStore):
         self.place = self.url = os.path.abspath(os.path.expanduser(path))
         self._synced = False
         self._lock_file: tuple[str, int] | None = None
+        self.unwritable = ""       # why it can only be read; each write tries again
+        try:
+            self._connection = self._connect()
+        except StoreFull as error:
+            readable = _connect_to_read(self.place)
+            if readable is None:
+                raise
+            self._connection, self.unwritable = readable, error.message
+
+    def _connect(self) -> sqlite3.Connection:
         try:
             _create_private(self.place)
-            self._connection = sqlite3.connect(self.place, timeout=BUSY_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(self.place, timeout=BUSY_SECONDS, isolation_level=None)
         except OSError as problem:
             raise StoreFull(f"The session database {self.place} cannot be opened: {problem.strerror}.", _WAY_OUT) from problem
         except sqlite3.Error as problem:
             raise _sqlite_error(problem, self.place) from problem
         try:
-            self._prepare()
+            self._prepare(connection)
         except sqlite3.Error as problem:
-            self._connection.close()
+            connection.close()
             raise _sqlite_error(problem, self.place) from problem
         except BaseException:
-            self._connection.close()
+            connection.close()
             raise
+        return connection
 
-    def _prepare(self) -> None:
-        run = self._connection.execute
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        run = connection.execute
         version = run("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise StoreTooNew(f"The session database {self.place} was made by a newer version of this program.",
@@ -442,7 +453,7 @@ class SqliteStore(_SqlStore):
         if version < SCHEMA_VERSION:
             run("PRAGMA journal_mode = WAL")
             from core.store_schema import migrate_sqlite
-            migrate_sqlite(self._connection, SCHEMA_VERSION)
+            migrate_sqlite(connection, SCHEMA_VERSION)
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA foreign_keys = ON")
 
@@ -453,6 +464,10 @@ class SqliteStore(_SqlStore):
             raise _sqlite_error(problem, self.place) from problem
 
     def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True) -> None:
+        if self.unwritable:
+            readable, self._connection = self._connection, self._connect()
+            readable.close()
+            self.unwritable = ""
         run = self._connection.execute
         try:
             if durable is not self._synced:
@@ -549,6 +564,36 @@ def _create_private(path: str) -> None:
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _connect_to_read(path: str) -> sqlite3.Connection | None:
+    """The database where nothing can be written (a full disk, a read-only one); None when that does not work either.
+
+    SQLite's side files cannot be made there. Without a log the file is taken as it is; a log that a killed program left
+    is read in a copy elsewhere.
+    """
+    import shutil
+    import tempfile
+    from urllib.request import pathname2url
+    copy = ""
+    try:
+        if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+            copy = tempfile.mkdtemp(prefix="stream-chat-")
+            for end in ("", "-wal"):
+                shutil.copyfile(f"{path}{end}", os.path.join(copy, f"sessions{end}"))
+            connection = sqlite3.connect(os.path.join(copy, "sessions"), isolation_level=None)
+        else:
+            connection = sqlite3.connect(f"file:{pathname2url(path)}?immutable=1", uri=True, isolation_level=None)
+        if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+            connection.execute("SELECT count(*) FROM sessions").fetchone()
+            return connection
+        connection.close()
+    except (OSError, sqlite3.Error):
+        pass   # why it cannot be written is what the person is told
+    finally:
+        if copy:
+            shutil.rmtree(copy, ignore_errors=True)   # the connection keeps the open files
+    return None
 
 
 def _sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:

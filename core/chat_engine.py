@@ -89,6 +89,11 @@ def open_saved(settings: Settings) -> Store:
     return open_store(store_place(settings))
 
 
+def unwritable(store: Store) -> str:
+    """Why a store can only be read; empty when it can be written, as far as is known."""
+    return str(getattr(store, "unwritable", ""))
+
+
 def show_sessions(settings: Settings) -> int:
     from core.session_list import session_lines
     store = open_saved(settings)
@@ -134,7 +139,10 @@ def export(settings: Settings) -> int:
     from core.session_manager import recover
     store = open_saved(settings)
     try:
-        recover(store)
+        try:
+            recover(store)
+        except StoreError:
+            pass   # what is whole can be read all the same
         export_session(store, settings.export_session, settings.format, settings.output, raw_csv=settings.csv_raw,
                        write=_write_safely if sys.stdout.isatty() else None)
     finally:
@@ -209,12 +217,20 @@ class OpenedStore:
             return
         try:
             self.store = open_saved(settings)
-            self._recover()
         except StoreError as error:
             if settings.session or settings.continue_ or settings.select_session:
                 raise
             from core.late_store import late_store
-            self.store = self.store or late_store(store_place(settings))
+            self.store = late_store(store_place(settings))
+            self.news.append(describe(error))
+            return
+        why = unwritable(self.store)
+        if why:
+            self.news.append(f"warning: saved sessions can be read, but nothing can be saved: {why}")
+            return
+        try:
+            self._recover()
+        except StoreError as error:
             self.news.append(describe(error))
 
     def _recover(self) -> None:

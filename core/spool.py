@@ -129,8 +129,8 @@ class Journal:
         return True
 
     def remind(self) -> None:
-        """Say again that something waits."""
-        if not self.saved:
+        """Say again that something waits, unless it is about to be said anyway."""
+        if not self.saved and not self.news:
             self.news.append(f"NOT SAVED still: {self._where()}.")
 
     def last_words(self) -> str:

@@ -177,6 +177,37 @@ def test_a_full_disk(program: list[str], environment: Environment, small_disk: P
     assert not list(Path(environment["TMPDIR"]).iterdir())
 
 
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_sessions_are_read_where_nothing_can_be_written(program: list[str], environment: Environment, small_disk: Path, how: str,
+                                                        log: bool) -> None:
+    data = small_disk / ".local/share/stream-chat"
+    program = [*program, "-p", "demo"]
+    subprocess.run(["mount", "-o", "remount,size=400k", str(small_disk)], check=True)
+    assert run(program, environment, "echo remembered").returncode == 0
+    if log:
+        other = sqlite3.connect(data / "sessions.db")
+        other.execute("UPDATE sessions SET title = title")
+        other.commit()
+        log_left = (data / "sessions.db-wal").read_bytes()
+        other.close()
+        (data / "sessions.db-wal").write_bytes(log_left)
+    if how == "full":
+        fill(small_disk)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    listed = run(program, environment, "--list-sessions")
+    assert (listed.returncode, listed.stdout.count("remembered")) == (0, 1), listed.stderr
+    exported = run(program, environment, "--export-session", listed.stdout.split()[0])
+    assert exported.returncode == 0 and "remembered" in exported.stdout, exported.stderr
+    on = run(program, environment, "-c", "echo and on")
+    assert (on.returncode, on.stdout) == (0, "and on\n"), on.stderr
+    assert on.stderr.count("nothing can be saved") == on.stderr.count("NOT SAVED") == 1 and "Traceback" not in on.stderr
+    subprocess.run(["mount", "-o", "remount,rw,size=9m", str(small_disk)], check=True)
+    assert run(program, environment, "-c", "echo mended").returncode == 0
+    assert [text for role, text in saved(data) if role == "assistant"] == ["remembered", "and on", "mended"]
+
+
 def test_nothing_can_be_written_anywhere(program: list[str], environment: Environment, small_disk: Path, tmp_path: Path) -> None:
     environment["TMPDIR"] = str(small_disk)
     with Terminal([*program, "-p", "demo"], environment) as chat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TextIO
@@ -50,14 +51,27 @@ def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: Te
 def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO, err: TextIO) -> int:
     """The answer's own characters on `out` as they come, everything else on `err`. Returns the exit code.
 
-    A pipe gets exactly what the model wrote: making it safe is for terminals.
+    A pipe gets exactly what the model wrote: making it safe is for terminals. Only where both are the same file, a line
+    of the answer is ended before something else is written.
     """
+    together = same_file(out, err)
+
     async def run() -> int:
         code, last = 0, "\n"
         try:
             async with aclosing(chat.turn(message)) as events:
                 async for event in events:
-                    last = _write_event(event, out, err) or last
+                    if isinstance(event, TextDelta):
+                        out.write(event.text)
+                        out.flush()
+                        last = event.text or last
+                        continue
+                    notes = _notes(event)
+                    if notes and together and not last.endswith("\n"):
+                        last = "\n"
+                        out.write(last)
+                        out.flush()
+                    err.write("".join(f"{line}\n" for line in notes))
                     code = _code_after(event, code)
         finally:
             if not last.endswith("\n"):
@@ -88,18 +102,19 @@ def answer_in_terminal(chat: Chat, message: Message, interrupts: Interrupts, scr
     return EXIT_INCOMPLETE if last is not None and last.finish in INCOMPLETE else 0
 
 
-def _write_event(event: Event, out: TextIO, err: TextIO) -> str:
-    """Write it; return what went to `out`."""
-    if isinstance(event, TextDelta):
-        out.write(event.text)
-        out.flush()
-        return event.text
+def same_file(one: TextIO, other: TextIO) -> bool:
+    """Whether both lead to the same place, as after 2>&1."""
+    try:
+        return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
+    except (OSError, ValueError):   # closed, or no file at all
+        return False
+
+
+def _notes(event: Event) -> list[str]:
     notes = describe_event(event)
     if isinstance(event, MessageAdded) and event.message.role == "assistant" and finish_note(event.message):
         notes.append(finish_note(event.message))
-    for line in notes:
-        err.write(line + "\n")
-    return ""
+    return notes
 
 
 def _code_after(event: Event, code: int) -> int:

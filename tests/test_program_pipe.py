@@ -236,6 +236,16 @@ def test_closed_streams(ollama: FakeOllama, program: list[str], environment: Env
         assert done.returncode == 0 and done.stdout.decode() == fake_words(5) + "\n"
 
 
+def test_a_notice_between_does_not_stick_to_the_answer(
+        program: list[str], environment: Environment, ollama: FakeOllama) -> None:
+    """With 2>&1 a notice begins a line of its own; apart, the answer has no character more."""
+    together = shell('"$@" -m cut-5 --retry-max-attempts 1 q 2>&1', program, environment).stdout.decode()
+    assert together.startswith(fake_words(5)) and len(together.splitlines()) > 1
+    assert together.splitlines()[0] == fake_words(5).rstrip()
+    apart = run([*program, "-m", "cut-5", "--retry-max-attempts", "1", "q"], environment).stdout.decode()
+    assert "\n" not in apart.rstrip("\n")
+
+
 @pytest.mark.parametrize("flags", ["-m words-5 q", "-m words-5 --json q", "--help", "--version", "--list-sessions"])
 def test_a_full_device(ollama: FakeOllama, program: list[str], environment: Environment, flags: str) -> None:
     run([*program, "-m", "words-5", "a session for the list"], environment)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from core.errors import SessionNotFound, UsageError
-from core.safe_text import safe_line
 from core.session_list import format_session_lines
 from db import SessionRow, Store
 
@@ -53,13 +52,14 @@ class _Picker:
 
     def _lines(self) -> StyleAndTextTuples:
         if not self._rows:
-            return [("", "  nothing holds these words\n")]
+            return [("italic", "  0 of 0; nothing holds these words. Delete some of them; Esc leaves\n")]
         first = max(0, min(self._at - ROWS // 2, len(self._rows) - ROWS))
         shown = self._rows[first:first + ROWS]
         lines: StyleAndTextTuples = [
             ("reverse" if first + number == self._at else "", f"  {text}\n")
             for number, text in enumerate(format_session_lines(shown))]
-        return [*lines, ("italic", safe_line(f"  {self._at + 1} of {len(self._rows)}; Enter opens, Esc leaves"))]
+        told = f"  {self._at + 1} of {len(self._rows)}; type to search, \u2191 \u2193 choose, Enter opens, Esc leaves\n"
+        return [("italic", told), *lines]
 
     def _keys(self) -> KeyBindings:
         from prompt_toolkit.key_binding import KeyBindings
@@ -68,7 +68,7 @@ class _Picker:
         keys.add("up")(lambda event: self._move(-1))
         keys.add("pagedown")(lambda event: self._move(ROWS))
         keys.add("pageup")(lambda event: self._move(-ROWS))
-        keys.add("enter")(lambda event: event.app.exit(result=self._rows[self._at] if self._rows else None))
+        keys.add("enter")(lambda event: event.app.exit(result=self._rows[self._at]) if self._rows else None)
         for key in ("escape", "c-c", "c-d"):
             keys.add(key, eager=True)(lambda event: event.app.exit(result=None))
         return keys

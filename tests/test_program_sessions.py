@@ -16,6 +16,7 @@ import pytest
 from tests.fake_server import FakeOllama, fake_words
 from tests.terminal import CTRL_D, DOWN, ENTER, ESCAPE, Terminal
 
+BACKSPACE = "\x7f"
 Environment = dict[str, str]
 
 
@@ -143,7 +144,11 @@ def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environmen
         chat.send(ENTER)
         chat.wait("2 messages so far")
     with Terminal([*program, "--select-session"], environment) as chat:
-        chat.wait("1 of 3")
+        chat.wait(r"1 of 3; type to search, . . choose, Enter opens, Esc leaves\n.*alpha")
+        chat.send("gamx")
+        chat.wait("0 of 0")
+        chat.send(ENTER + BACKSPACE)
+        chat.wait("1 of 1")
         chat.send(ESCAPE)
         assert chat.exit_status() == 2 and "No session was chosen" in chat.text()
         chat.check_restored()

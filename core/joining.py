@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from core.events import Delta, TextDelta
-from core.messages import Message, Part, Text, Usage, user_message
+from core.messages import GO_ON, Message, Part, Text, Usage, user_message
 
 SHOWN = 200         # characters of the broken text that the instruction repeats
 OVERLAP = 4000      # characters at the joint that are compared
@@ -21,7 +21,7 @@ def continuation(broken: Message) -> Message:
     """What the model is told after its own unfinished text. Sent, never stored."""
     tail = broken.text[-SHOWN:]
     return user_message(
-        "Your last answer was cut off by a technical fault. Go on exactly where it stopped, in the middle of the word if need "
+        f"{GO_ON} Go on exactly where it stopped, in the middle of the word if need "
         f"be. Repeat nothing, and do not mention the interruption. It ended with:\n\n{tail}")
 
 

@@ -108,6 +108,10 @@ class Message:
         return tuple(part for part in self.parts if isinstance(part, ToolResult))
 
 
+# How the request begins that asks a model to go on with its unfinished answer (core/joining.py).
+GO_ON = "Your last answer was cut off by a technical fault."
+
+
 def user_message(text: str, images: tuple[Image, ...] = ()) -> Message:
     return Message("user", (Text(text), *images))
 

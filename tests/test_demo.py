@@ -11,6 +11,7 @@ import pytest
 
 from core.errors import Overloaded, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.joining import continuation
 from core.messages import Message, Text, ToolCall, ToolResult, Usage, tool_message, user_message
 from core.providers import Endpoint, Options, Request, ToolSpec, load_dialect
 from core.providers.demo import TABLE, THOUGHT, Demo, guessed_arguments, long_text
@@ -106,6 +107,20 @@ def test_breaking_off_in_the_answer() -> None:
     with pytest.raises(StreamBroken):
         ask("cut", got=got)
     assert words(got) and not any(isinstance(delta, Finished) for delta in got)
+
+
+def test_it_goes_on_where_it_broke_off() -> None:
+    half: list[Delta] = []
+    with pytest.raises(StreamBroken):
+        ask("cut long 40", got=half)
+    broken = Message("assistant", (Text(words(half)),), finish="truncated")
+    rest = ask(continuation(broken).text, before=(user_message("cut long 40"), broken))
+    assert words(half) + words(rest) == long_text(40) and rest[-1] == Finished("stop")
+
+
+@pytest.mark.parametrize("said", ["Please read this: the list of code that we cut is long 30 and slow to fail", "I think so"])
+def test_words_in_a_text_command_nothing(said: str) -> None:
+    assert said in words(ask(said, before=(user_message("x"), Message("assistant", (Text("y"),))))) and not thoughts(ask(said))
 
 
 @pytest.mark.parametrize(("said", "expected"), [

@@ -1,6 +1,6 @@
 """The built-in scripted provider: no model and no network, so that everything can be tried, shown and tested.
 
-It answers by the words of the last user message; the same message always gets the same answer:
+It answers by the words that the last user message begins with; the same message always gets the same answer:
 
     echo TEXT               TEXT                           table, code, list, markdown    that kind of Markdown
     long N                  N words                        slow          the answer comes a word every 0.2 s
@@ -24,7 +24,7 @@ from typing import Any
 
 from core.errors import Overloaded, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import Finish, Message, ToolResult, Usage
+from core.messages import GO_ON, Finish, Message, ToolResult, Usage
 from core.providers import Endpoint, ModelInfo, Request, ToolSpec, dialect
 
 FRAME = 1 / 30        # seconds: words that are due within one frame are one delta
@@ -42,6 +42,9 @@ LIST = "1. Ask the model.\n2. Run the tools:\n   - the time\n   - a search\n3. A
 MARKDOWN = (f"# Markdown\n\nSome *emphasis*, some **weight**, `code` and a [link](https://example.org).\n\n> A quotation.\n\n"
             f"## A list\n\n{LIST}\n## A table\n\n{TABLE}\n## Code\n\n{CODE}\nThe end.\n")
 THOUGHT = "The person wants to see thinking. I am a script, so I only pretend: first this, then that, and then the answer."
+
+COMMANDS = frozenset("long think cut length table code list markdown slow empty fail busy".split())
+FILLERS = frozenset("a an the some please show me and".split())    # may stand before and between command words
 
 # A question's words -> the words in the name of a tool that would answer it.
 TOOL_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -73,7 +76,7 @@ class Demo:
                     yield piece
             else:
                 yield delta
-        if "cut" in _words(said):
+        if "cut" in _words(said) and not is_continuation(request):
             raise StreamBroken("The demo broke off because it was told to.")
         yield Usage(input_tokens=_tokens(_prompt_size(request)), output_tokens=_tokens(produced))
         yield Finished(finish_of(request))
@@ -118,8 +121,13 @@ def script(request: Request) -> Iterator[Delta]:
         used = sum(len(message.tool_calls) for message in request.messages)
         yield ToolCallDelta(0, f"call_{used}", tool, json.dumps(arguments))
     else:
-        text = answer(said, first=not any(message.role == "assistant" for message in request.messages))
-        yield TextDelta(text[:len(text) // 2] if "cut" in _words(said) else text)
+        asked = max((place for place, message in enumerate(request.messages) if _is_question(message)), default=0)
+        text = answer(said, first=not any(message.role == "assistant" for message in request.messages[:asked]))
+        if is_continuation(request):
+            before = "".join(message.text for message in request.messages[asked:] if message.role == "assistant")
+            yield TextDelta(text.removeprefix(before) if text.startswith(before) else "")
+        else:
+            yield TextDelta(text[:len(text) // 2] if "cut" in _words(said) else text)
 
 
 def finish_of(request: Request) -> Finish:
@@ -135,7 +143,7 @@ def answer(said: str, *, first: bool) -> str:
     if echo:
         return echo[1]
     long = re.search(r"\blong\s+(\d+)", said)
-    if long:
+    if long and "long" in _words(said):
         return long_text(int(long[1]))
     words = _words(said)
     for word, text in (("table", TABLE), ("code", CODE), ("list", LIST), ("markdown", MARKDOWN), ("empty", "")):
@@ -152,7 +160,7 @@ def long_text(count: int) -> str:
 
 def wanted_call(said: str, tools: tuple[ToolSpec, ...]) -> tuple[str, dict[str, Any]] | None:
     """The offered tool that these words ask for, with arguments for what it requires."""
-    named = re.search(r"\btool\s+([\w.-]+)\s*(\{.*\})?", said, re.DOTALL)
+    named = re.match(r"\s*tool\s+([\w.-]+)\s*(\{.*\})?", said, re.DOTALL)
     by_name = {tool.name: tool for tool in tools}
     if named and named[1] in by_name:
         return named[1], _given(named[2]) if named[2] else guessed_arguments(by_name[named[1]], said)
@@ -200,7 +208,17 @@ def quote_results(results: tuple[ToolResult, ...]) -> str:
 # ---- reading the request
 
 def last_words(request: Request) -> str:
-    return next((message.text for message in reversed(request.messages) if message.role == "user"), "")
+    """The person's; the request to go on with an unfinished answer is none of them."""
+    return next((message.text for message in reversed(request.messages) if _is_question(message)), "")
+
+
+def is_continuation(request: Request) -> bool:
+    last = next((message for message in reversed(request.messages) if message.role == "user"), None)
+    return last is not None and not _is_question(last)
+
+
+def _is_question(message: Message) -> bool:
+    return message.role == "user" and not message.text.startswith(GO_ON)
 
 
 def new_results(request: Request) -> tuple[ToolResult, ...]:
@@ -209,8 +227,11 @@ def new_results(request: Request) -> tuple[ToolResult, ...]:
 
 
 def _words(said: str) -> set[str]:
-    """The command words. What is echoed commands nothing."""
-    return set() if re.match(r"\s*echo\s", said) else set(re.findall(r"[a-z]+", said.lower()))
+    """The command words: those that the message begins with. What is echoed, and what only occurs in a text, commands nothing."""
+    words = re.findall(r"[a-z]+|\d+", said[:200].lower())
+    end = next((place for place, word in enumerate(words) if word not in COMMANDS and word not in FILLERS and not word.isdigit()),
+               len(words))
+    return set(words[:end]) & COMMANDS if words[:1] != ["echo"] else set()
 
 
 def _prompt_size(request: Request) -> int:

@@ -74,6 +74,8 @@ def dispatch(settings: Settings) -> int:
         return show_stats(settings)
     if settings.export_session:
         return export(settings)
+    if settings.delete_session:
+        return delete(settings)
     prompt = read_prompt(settings)
     return talk(settings, prompt)
 
@@ -152,6 +154,33 @@ def export(settings: Settings) -> int:
     return 0
 
 
+def delete(settings: Settings) -> int:
+    """Delete a session for ever, after a question where somebody can be asked, else only with --yes."""
+    from core.safe_text import safe_line
+    store = open_saved(settings)
+    try:
+        row = store.find_session(settings.delete_session)
+        if not settings.yes and not (sys.stdin is not None and sys.stdin.isatty()):
+            raise UsageError("Nobody can be asked whether to delete it: standard input is not a terminal.",
+                             "--yes deletes it unasked.")
+        told = f"Delete session {row.id} ({safe_line(row.title, 60)}; {row.message_count} messages) for ever? [y/N] "
+        if not settings.yes and not _says_yes(told):
+            print("Nothing is changed.", file=sys.stderr)
+            return 1
+        store.delete_session(row.id)
+    finally:
+        store.close()
+    print(f"Session {row.id} is deleted.", file=sys.stderr)
+    return 0
+
+
+def _says_yes(question: str) -> bool:
+    try:
+        return _ask(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
 def _write_safely(text: str) -> None:
     """A terminal is shown an export as it is shown everything else; a file and a pipe get it as it is."""
     sys.stdout.write(safe_text(text))
@@ -212,7 +241,7 @@ class OpenedStore:
         self.spool = Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
         self.store: Store | None = None
         self.news: list[str] = []         # what the person should know before they go on
-        self.recovered: list[str] = []    # what a chat offers to go on with
+        self.recovered: list[str] = []    # sessions whose last reply was cut off
         if not settings.save:
             return
         try:
@@ -237,8 +266,13 @@ class OpenedStore:
         """Save what a killed run left behind."""
         from core.session_manager import recover
         for entry in recover(self.store, self.spool) if self.store else ():
-            self.recovered.append("A reply that was cut off is kept as far as it came. "
-                                  f"/session {entry.session_id} goes on with it; /drop there takes it out.")
+            self.recovered.append(entry.session_id)
+
+    def offers(self, current: str) -> list[str]:
+        """How to go on with what a killed run left behind, from the session `current`."""
+        kept = "A reply that was cut off is kept as far as it came."
+        return [f"{kept} /continue goes on with it; /drop takes it out." if identity == current
+                else f"{kept} /session {identity} goes back to it; /continue and /drop work there." for identity in self.recovered]
 
     def open_session(self, name: str | None) -> Session:
         """The session of that ID, or a new one."""
@@ -375,7 +409,7 @@ def converse(settings: Settings, chat: Chat, interrupts: Interrupts, opened: Ope
     """The chat in the terminal."""
     from core.terminal import greet, open_reader, run_chat
     screen = open_screen(settings, chat)
-    greet(chat, screen, [*opened.news, *opened.recovered])
+    greet(chat, screen, [*opened.news, *opened.offers(chat.session.id)])
     run_chat(chat, screen, interrupts, open_reader(settings, screen))
     return 0
 

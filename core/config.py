@@ -97,6 +97,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Sessions", "output", str, None, "file for the export (otherwise it is printed)", flags="-o --output", metavar="FILE",
             in_file=False),
     Setting("Sessions", "csv_raw", bool, False, "export CSV cells as they are, also those that a spreadsheet would run"),
+    Setting("Sessions", "delete_session", str, None, "delete a session for ever, after a question", metavar="ID", in_file=False),
+    Setting("Sessions", "yes", bool, False, "with --delete-session: do not ask", in_file=False),
     Setting("Sessions", "save", bool, True, "save the conversation (--no-save: leave no trace)", env="STREAM_CHAT_SAVE"),
     Setting("Sessions", "persist_to_db", bool, True, "accepted; sessions are saved unless --no-save", env="PERSIST_TO_DB"),
     Setting("Sessions", "database_url", str, None, "where sessions are kept: a file, sqlite:///FILE or postgresql://...",

@@ -107,3 +107,34 @@ def test_drop_and_retry_say_where_the_conversation_stands(
         chat.ask("why is it so", "w4")
         chat.ask("/retry", "Asked again: why is it so")
         chat.ask("/drop", "now ends with your message: why is it so")
+
+
+def test_deleting_on_the_command_line(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*program, *words], env=environment, capture_output=True, text=True, timeout=30,
+                              stdin=subprocess.DEVNULL)
+    for word in ("one", "two"):
+        run("-m", "words-5", word)
+    first, second = (line.split()[0] for line in listed(program, environment))
+    refused = run("--delete-session", first)
+    assert refused.returncode == 2 and "--yes" in refused.stderr and len(listed(program, environment)) == 2
+    assert run("--delete-session", first, "--yes").returncode == 0 and len(listed(program, environment)) == 1
+    assert run("--delete-session", first, "--yes").returncode != 0
+    for answer, status in (("n", 1), ("y", 0)):
+        with Terminal([*program, "--delete-session", second], environment) as asked:
+            asked.wait(r"for ever\? \[y/N\]")
+            asked.send(answer + ENTER)
+            assert asked.exit_status() == status
+    assert listed(program, environment) == []
+
+
+def test_what_a_kill_cut_off_is_offered_where_it_is(
+        ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "slow"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0")
+        chat.child.kill()
+        chat.exit_status()
+    with Terminal([*program, "-c"], environment) as chat:
+        chat.wait_prompt()
+        assert "/continue goes on with it" in chat.text() and "/session" not in chat.text()

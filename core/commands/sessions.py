@@ -33,8 +33,8 @@ async def sessions(chat: Chat, argument: str) -> Outcome:
     rows = _store(chat).sessions(MOST_LISTED + 1, argument)
     if not rows:
         return f"No saved session holds {argument!r}." if argument else "There are no saved sessions yet."
-    cells = tuple((row.id, time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated)), f"{row.message_count}", row.model, row.title)
-                  for row in rows[:MOST_LISTED])
+    cells = tuple((row.id, time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated)), f"{row.message_count}", row.model,
+                   row.title) for row in rows[:MOST_LISTED])
     more = f"These are the newest {MOST_LISTED}; /sessions WORDS looks in all. " if len(rows) > MOST_LISTED else ""
     return Table(("session", "last used", "messages", "model", "title"), cells, f"{more}/session ID goes on with one.",
                  optional=("messages", "model"))

@@ -452,7 +452,11 @@ def _tell(error: ChatError, *, as_json: bool) -> None:
         from core.events import Failed, to_dict
         print(json.dumps(to_dict(Failed(error))))
     else:
-        print(describe(error), file=sys.stderr)
+        text = describe(error)
+        if sys.stderr.isatty():
+            from core.rendering.listing import fitted
+            text = fitted(text, sys.stderr)
+        print(text, file=sys.stderr)
 
 
 def _flush() -> int:

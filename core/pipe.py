@@ -97,7 +97,8 @@ def answer_in_terminal(chat: Chat, message: Message, interrupts: Interrupts, scr
         screen.note("Stopped.")
         return EXIT_INTERRUPTED
     except ChatError as error:
-        err.write(describe(error) + "\n")
+        from core.rendering.listing import fitted
+        err.write(fitted(describe(error), err) + "\n")
         return error.exit_code
     return EXIT_INCOMPLETE if last is not None and last.finish in INCOMPLETE else 0
 

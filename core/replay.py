@@ -69,6 +69,7 @@ def _show_end(screen: Screen, message: Message) -> None:
     room = max(4, screen.height() - AROUND)
     while kept > 1 and _rows(lines[-kept:], screen.width()) > room:
         kept -= 1
+    kept = _to_paragraph(lines, kept)
     if kept < len(lines):
         above = "\n".join(lines[:-kept])
         screen.note(f"\u2026 {len(lines) - kept:,} more lines of the answer are above; /history 1 shows it whole.")
@@ -81,6 +82,15 @@ def _show_end(screen: Screen, message: Message) -> None:
         screen.write("\n")
     else:
         show_message(screen, message)
+
+
+def _to_paragraph(lines: Sequence[str], kept: int) -> int:
+    """Begin after an empty line if one is near, so that no table or list is cut; not within code."""
+    start = len(lines) - kept
+    if not start or open_fence("\n".join(lines[:start])):
+        return kept
+    empty = next((place for place in range(start, start + kept // 2) if not lines[place].strip()), None)
+    return kept if empty is None else len(lines) - empty - 1
 
 
 def _rows(lines: Sequence[str], width: int) -> int:

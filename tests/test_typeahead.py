@@ -6,11 +6,13 @@ import signal
 import termios
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from core.typeahead import readable
-from tests.fake_server import MODELS, FakeOllama
+from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer,
+                               lines_answer)
 from tests.terminal import CTRL_C, CTRL_D, ENTER, Terminal
 
 Environment = dict[str, str]
@@ -102,3 +104,35 @@ def test_ctrl_c_just_after_a_reply_is_asked_about(ollama: FakeOllama, program: l
 
 def test_keys_that_are_no_characters_are_left_out() -> None:
     assert readable("a\x1b[A\x1b[12;40Rb\x1bOP\r\x00c\x7f\td\n") == "ab\nc\td\n"
+
+
+def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str], environment: Environment) -> None:
+    """It is kept for the prompt, and the answer to the question is seen while it is typed."""
+    source = Path(environment["HOME"], "own.py")
+    source.write_text("from core.tool_executor import tool\n\n@tool(kind='write')\ndef note(text: str) -> str:\n"
+                      "    'Write a note.'\n    return 'noted ' + text\n")
+    call = {"function": {"name": "note", "arguments": {"text": "x"}}}
+    answers = [lines_answer([chat_line("m", "one moment"), chat_line("m", tool_calls=[call]), done_line("m")], delay=0.5),
+               lines_answer([chat_line("m", "well, then"), done_line("m")]),
+               lines_answer([chat_line("m", "and more"), done_line("m")])]
+    asked: list[Received] = []
+
+    def respond(request: Received) -> Answer:
+        if request.path != "/api/chat":
+            return json_answer({}, 404)
+        asked.append(request)
+        return answers[len(asked) - 1]
+    with FakeServer(respond) as server:
+        environment["OLLAMA_HOST"] = server.url
+        with Terminal([*program, "-m", "m", "--tools-file", str(source)], environment) as chat:
+            chat.say("go")
+            chat.wait("^one moment")
+            chat.send("yes" + ENTER)
+            chat.wait("Run it")
+            time.sleep(0.2)
+            assert len(asked) == 1 and echoes(chat)
+            chat.send("n" + ENTER)
+            chat.wait("well, then")
+            chat.wait("^> yes$")
+            chat.wait("and more")
+            assert [message["content"] for message in asked[-1].json["messages"] if message["role"] == "user"] == ["go", "yes"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from shutil import get_terminal_size
+from typing import TextIO
 
 from core.rendering.columns import wrapped
 from core.rendering.widths import text_width
@@ -23,6 +25,13 @@ def wrap_words(text: str, width: int) -> list[str]:
     for line in text.split("\n"):
         lines += [line] if text_width(line) <= width else _wrap_line(line, width)
     return lines
+
+
+def fitted(text: str, out: TextIO) -> str:
+    """The text as it is to be written to `out`: a terminal gets it broken between words, everything else as it is."""
+    if not out.isatty():
+        return text
+    return "\n".join(wrap_words(text, max(20, get_terminal_size((80, 24)).columns) - 1))
 
 
 def _wrap_line(line: str, width: int) -> list[str]:

@@ -83,6 +83,7 @@ class _BrokeOff(Exception):
 
 async def _answer(respond: Respond, request: Request, model: str, resumes: int, *, goes_on: bool) -> AsyncGenerator[Event, None]:
     """One reply, in as many pieces as it takes. Where none of its text has come yet, it is asked for anew."""
+    reason = ""
     for resume in range(resumes + 1):
         part: Message | None = None
         try:
@@ -95,6 +96,7 @@ async def _answer(respond: Respond, request: Request, model: str, resumes: int, 
         except _BrokeOff as broke:
             if resume == resumes or not can_resume(broke.error):
                 raise broke.error from broke.__cause__
+            told = reason == broke.error.message and part is None    # an attempt that brought nothing new needs no new notice
             reason = broke.error.message
         except ProviderError as error:
             if resume == 0:
@@ -105,7 +107,8 @@ async def _answer(respond: Respond, request: Request, model: str, resumes: int, 
         if part is not None and part.text:
             request = replace(request, messages=(*request.messages, part))
             goes_on = True
-        yield Resuming(reason)
+        if not told:
+            yield Resuming(reason)
 
 
 def to_finish(messages: Sequence[Message]) -> tuple[tuple[Message, ...], bool]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -162,22 +163,39 @@ def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as problem:
         raise ProviderError(f"{where} is not an address of a server: {problem}.", "Check --base-url.") from problem
     except httpx2.ConnectError as problem:
-        raise ConnectFailed(f"No connection to {where}: {_reason(problem)}.") from problem
+        raise _no_connection(where, problem) from problem
     except httpx2.HTTPError as problem:
         message = f"The connection to {where} broke off: {_reason(problem)}."
         raise (StreamBroken(message) if begun else ConnectFailed(message)) from problem
 
 
+def _no_connection(where: str, problem: httpx2.ConnectError) -> ConnectFailed:
+    """Some things do not heal within seconds: a name that is not known, and a server of this machine that does not run."""
+    error = ConnectFailed(f"No connection to {where}: {_reason(problem)}.")
+    causes = list(_causes(problem))
+    unknown = any(isinstance(cause, socket.gaierror) for cause in causes)
+    refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
+    error.retryable = not unknown and not (refused and is_loopback(where))
+    return error
+
+
+def _causes(problem: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = problem
+    while cause is not None:
+        yield cause
+        inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
+        cause = inner or cause.__cause__ or cause.__context__
+
+
 def _reason(problem: BaseException) -> str:
     """The innermost cause in words: what the operating system said is more use than what the library made of it."""
-    cause: BaseException | None = problem
     text = str(problem)
-    while cause is not None:
+    if isinstance(problem, httpx2.RemoteProtocolError) and text.startswith("peer closed connection"):
+        text = "the server closed the connection in the middle of its answer"
+    for cause in _causes(problem):
         if isinstance(cause, OSError) and cause.errno is not None:
             from_system = cause.errno > 0 and not hasattr(cause, "library")   # an SSLError's number is none of the system's
             text = os.strerror(cause.errno) if from_system else cause.strerror or text
-        inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
-        cause = inner or cause.__cause__ or cause.__context__
     return (text or type(problem).__name__).rstrip(".")
 
 

@@ -13,7 +13,7 @@ TESTS  ?= tests
 .PHONY: chat test check bench docs clean
 
 chat: $(VENV)/chat.ok
-	@$(PY) stream_chat.py $(ARGS)
+	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
 
 test: $(VENV)/dev.ok
 	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal $(TESTS)

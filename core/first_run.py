@@ -13,6 +13,7 @@ from core.safe_text import safe_line
 
 REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
 DEMO = Target("demo", "demo")
+ENTER_SECONDS = 0.4    # how long after a key an Enter still belongs to it
 
 
 def first_target(settings: Settings, providers: Providers, interrupts: Interrupts, *, ask: bool) -> tuple[Target, str]:
@@ -25,7 +26,8 @@ def first_target(settings: Settings, providers: Providers, interrupts: Interrupt
         return interrupts.run(resolve_target(target, providers)), ""
     remembered = read_remembered(settings)
     if remembered is not None and (ask or remembered != DEMO):
-        return remembered, _demo_notice() if remembered == DEMO else ""
+        notice = _remembered_notice(settings, remembered) if ask else ""
+        return remembered, _demo_notice() if remembered == DEMO else notice
     try:
         return interrupts.run(resolve_target(target, providers)), ""
     except (ConnectFailed, ModelNotFound) as error:
@@ -54,7 +56,7 @@ def no_model(error: ProviderError) -> ProviderError:
     return ProviderError(
         f"{error.message.rstrip('.')}. Start Ollama (`ollama serve`), or set a key and name its --provider,",
         f"or run a small model here: --provider local --model {DEFAULT.name} (fetches {DEFAULT.size / 1e9:.1f} GB once),\n"
-        "or look round without a model: --provider demo")
+        "or look round without a model: stream-chat --provider demo")
 
 
 # ---- the choice of three
@@ -75,15 +77,16 @@ def choose(settings: Settings, providers: Providers, interrupts: Interrupts, err
                 remember(settings, local)
                 return local, ""
         elif key == "2":
-            raise ProviderError(
-                "No model is chosen yet.",
-                "A server: start Ollama (`ollama serve`), or name its address with OLLAMA_HOST or --base-url; then start again.\n"
-                "A key: set e.g. OPENAI_API_KEY or ANTHROPIC_API_KEY, or store one with --set-key; --list-providers names all.")
+            print("A server: start Ollama (`ollama serve`), or name its address with OLLAMA_HOST or --base-url; then start again.\n"
+                  "A key: set e.g. OPENAI_API_KEY or ANTHROPIC_API_KEY, or store one with --set-key; --list-providers names all.")
+            raise SystemExit(0)
         elif key == "3":
             remember(settings, DEMO)
             return DEMO, _demo_notice()
-        elif key in ("", "q", "\x03", "\x04"):
+        elif key in ("q", "\x03", "\x04"):
             raise KeyboardInterrupt
+        else:
+            print("Press 1, 2 or 3; q or Ctrl-C leaves.")
 
 
 def fetch_default(providers: Providers, interrupts: Interrupts) -> Target | None:
@@ -103,28 +106,40 @@ def fetch_default(providers: Providers, interrupts: Interrupts) -> Target | None
     return target
 
 
+def _remembered_notice(settings: Settings, target: Target) -> str:
+    path = os.path.join(data_directory(settings.environment), REMEMBERED)
+    return f"{target} was chosen at the first start. /model or --provider chooses another; `rm {path}` asks again."
+
+
 def _demo_notice() -> str:
     return ("This is the built-in demo: scripted replies, no model. To talk to a model, start Ollama (`ollama serve`) "
             "or name a --provider.")
 
 
 def read_key(prompt: str) -> str:
-    """One key without Enter, echoed; a line where the terminal cannot do that. The terminal is left as it was."""
+    """One key without Enter, echoed; a line where the terminal cannot do that. The terminal is left as it was.
+
+    An Enter out of habit is waited for a moment and dropped, so that it does not answer the next question.
+    """
     sys.stdout.write(prompt)
     sys.stdout.flush()
     try:
+        import select
         import termios
         import tty
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
     except (ImportError, OSError, ValueError):
-        return sys.stdin.readline().strip()[:1]
+        line = sys.stdin.readline()
+        return line.strip()[:1] if line else "\x04"
     try:
         tty.setcbreak(descriptor)
-        key = os.read(descriptor, 1).decode("ascii", "replace")
+        key = os.read(descriptor, 1).decode("ascii", "replace") or "\x04"
+        select.select([descriptor], [], [], ENTER_SECONDS)
+        termios.tcflush(descriptor, termios.TCIFLUSH)
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-    sys.stdout.write(f"{safe_line(key)}\n")
+    sys.stdout.write(f"{safe_line(key.strip())}\n")
     return key.strip() if key not in ("\x03", "\x04") else key
 
 

@@ -72,9 +72,13 @@ async def download(source: Source, directory: str, *, pause: float = PAUSE) -> A
                     yield waiting
                 if not _is_named(part, job.part):
                     continue        # the other chat has finished it, or given it up
-                async with contextlib.aclosing(_fetch_checked(part, job)) as steps:
-                    async for step in steps:
-                        yield step
+                try:
+                    async with contextlib.aclosing(_fetch_checked(part, job)) as steps:
+                        async for step in steps:
+                            yield step
+                finally:
+                    if _is_named(part, job.part) and not os.path.getsize(job.part):
+                        os.unlink(job.part)     # nothing came: nothing to go on with
                 _put_in_place(part, job)
         size = os.path.getsize(job.path)
     yield PullProgress("ready", size, size)
@@ -293,7 +297,9 @@ def _named_failures(job: Job) -> Iterator[None]:
 
 
 def _reason(problem: BaseException) -> str:
-    return (str(problem) or type(problem).__name__).rstrip(".")
+    """In words: an error's number says nothing to most people."""
+    text = re.sub(r"\[Errno -?\d+\] ", "", str(problem)) or type(problem).__name__
+    return text.rstrip(".")
 
 
 @contextlib.contextmanager

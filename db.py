@@ -322,8 +322,9 @@ class _SqlStore:
             return _sessions(found)[0]
         if not found:
             raise SessionNotFound(f"There is no session {name!r}.", "--list-sessions shows those there are.")
-        raise SessionNotFound(f"{name!r} could be several sessions: {', '.join(row[0] for row in found)}"
-                              + (" ..." if len(found) == 9 else "."), "Type more of the ID.")
+        listed = ", ".join(f"{row[0]} ({_short(from_database(row[1]), 25)})" for row in found)
+        raise SessionNotFound(f"{name!r} could be several sessions: {listed}" + (" ..." if len(found) == 9 else "."),
+                              "Type more of the ID.")
 
     def unfinished(self) -> list[Unfinished]:
         rows = self._read(f"SELECT {_MESSAGE}, session_id, owner FROM messages WHERE state = 'streaming' "
@@ -398,6 +399,10 @@ def _touch(session_id: str) -> tuple[tuple[str, Sequence[Any]], ...]:
     return (("UPDATE sessions SET updated = ?, message_count = "
              "(SELECT count(*) FROM messages WHERE session_id = ? AND active = 1) WHERE id = ?",
              (time.time(), session_id, session_id)),)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most - 1] + "\u2026"
 
 
 def _like(text: str) -> str:

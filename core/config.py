@@ -91,7 +91,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Sessions", "stats", bool, False, "show calls, tokens, cost, speed and failures of each model", in_file=False),
     Setting("Sessions", "since", str, None, "with --stats: only from then on, e.g. 12h, 7d, 2w, 2026-11-21", metavar="WHEN",
             in_file=False),
-    Setting("Sessions", "export_session", str, None, "write out a session", metavar="ID", in_file=False),
+    Setting("Sessions", "export_session", str, None, "write out a session, `last` for the newest", metavar="ID", in_file=False),
     Setting("Sessions", "format", str, "markdown", "format of the export", choices=FORMATS, metavar="FORMAT",
             flags="-f --format"),
     Setting("Sessions", "output", str, None, "file for the export (otherwise it is printed)", flags="-o --output", metavar="FILE",

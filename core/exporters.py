@@ -31,10 +31,12 @@ def exporter(name: str) -> Callable[[Exporter], Exporter]:
 def export_json(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """Everything that is stored, without loss."""
     head = {"format": "stream-chat-session", "version": 1, "id": session.id, "title": session.title, "model": session.model,
-            "created": session.created, "updated": session.updated}
+            "created": session.created, "updated": session.updated,
+            "created_at": _iso(session.created), "updated_at": _iso(session.updated)}
     yield json.dumps(head, indent=1)[:-2] + ',\n "messages": ['
     for number, stored in enumerate(messages):
-        row = {"state": stored.state, "created": stored.created, **message_to_dict(stored.message)}
+        row = {"state": stored.state, "created": stored.created, "created_at": _iso(stored.created),
+               **message_to_dict(stored.message)}
         yield (",\n  " if number else "\n  ") + _json_text(row)
     yield "\n ]\n}\n"
 
@@ -188,6 +190,11 @@ def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
+def _iso(seconds: float) -> str:
+    """For people and programs, in universal time."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def _writable(text: str) -> str:
     """Lone surrogates as U+FFFD: no file in UTF-8 can hold them."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -195,13 +202,13 @@ def _writable(text: str) -> str:
 
 def export_session(store: Store, name: str, format: str, output: str | None = None, *, raw_csv: bool = False,
                    write: Callable[[str], object] | None = None) -> str:
-    """Write out the session called `name`: into the file `output`, whole or not at all, else through `write` or to
-    standard output.
+    """Write out the session called `name`, or the newest for "last": into the file `output`, whole or not at all, else
+    through `write` or to standard output.
 
     Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
     """
     pieces_of = export_raw_csv if format == "csv" and raw_csv else find_exporter(format)
-    session = store.find_session(name)
+    session = _session(store, name)
     pieces = pieces_of(session, store.load_messages(session.id))
     if output is not None:
         write_whole(output, pieces)
@@ -209,6 +216,11 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
         for piece in pieces:
             (write or sys.stdout.write)(piece)
     return session.id
+
+
+def _session(store: Store, name: str) -> SessionRow:
+    newest = store.sessions(1) if name.strip().lower() == "last" else []
+    return newest[0] if newest else store.find_session(name)
 
 
 def find_exporter(format: str) -> Exporter:

@@ -100,7 +100,7 @@ def answer_in_terminal(chat: Chat, message: Message, interrupts: Interrupts, scr
         from core.rendering.listing import fitted
         err.write(fitted(describe(error), err) + "\n")
         return error.exit_code
-    return EXIT_INCOMPLETE if last is not None and last.finish in INCOMPLETE else 0
+    return _code_of(last) if last is not None else 0
 
 
 def same_file(one: TextIO, other: TextIO) -> bool:
@@ -120,8 +120,15 @@ def _notes(event: Event) -> list[str]:
 
 def _code_after(event: Event, code: int) -> int:
     if isinstance(event, MessageAdded) and event.message.role == "assistant":
-        return EXIT_INCOMPLETE if event.message.finish in INCOMPLETE else 0
+        return _code_of(event.message)
     return code
+
+
+def _code_of(message: Message) -> int:
+    """Success is a whole answer with something in it."""
+    if message.finish in INCOMPLETE:
+        return EXIT_INCOMPLETE
+    return 0 if message.text.strip() or message.tool_calls else 1
 
 
 def _interrupted_reply(chat: Chat) -> Message | None:

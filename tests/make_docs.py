@@ -33,7 +33,9 @@ def _settings_row(row: Setting) -> str:
     flags = ", ".join(f"`{flag}{value}`" for flag in row.flags)
     if row.kind is bool and row.in_file:
         flags += f", `--no-{row.flags[-1].removeprefix('--')}`"
-    default = {True: "yes", False: "no", None: "", (): ""}.get(row.default, row.default) if row.kind is not dict else ""
+    default: object = "" if row.kind is dict or row.default in (None, ()) else row.default
+    if isinstance(default, bool):    # 1.0 == True, and is none
+        default = "yes" if default else "no"
     choices = f" ({', '.join(row.choices)})" if row.choices else ""
     variables = ", ".join(f"`{name}`" for name in row.env)
     key = f"`{row.name}`" if row.in_file else ""

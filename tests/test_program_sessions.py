@@ -190,3 +190,21 @@ def test_an_export_to_a_file(session: str, program: list[str], environment: Envi
     assert refused.returncode != 0 and "Traceback" not in refused.stderr and len(refused.stderr.splitlines()) <= 3
     unknown = run(program, environment, "--export-session", session, "--format", "docx")
     assert unknown.returncode == 2 and "markdown" in unknown.stderr
+
+
+def test_the_newest_is_called_last_and_an_ambiguous_name_lists_titles(program: list[str], environment: dict[str, str]) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*program, "-p", "demo", *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=60)
+    assert run("echo older").returncode == run("echo newer").returncode == 0
+    exported = json.loads(run("--export-session", "last", "--format", "json").stdout)
+    assert exported["title"] == "echo newer" and exported["created_at"].endswith("Z") and "created_at" in exported["messages"][0]
+    unclear = run("--export-session", "2")
+    assert unclear.returncode == 2 and "(echo older)" in unclear.stderr and "(echo newer)" in unclear.stderr
+
+
+def test_an_empty_answer_is_no_success(program: list[str], environment: dict[str, str]) -> None:
+    for more in ((), ("--json",)):
+        done = subprocess.run([*program, "-p", "demo", *more, "empty"], env=environment, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1, done.stderr

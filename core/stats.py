@@ -161,7 +161,7 @@ class TurnNumbers:
         try:
             first = new_message_id()
             store.add_calls(list(enumerate(self.rows(session), first)))
-        except ChatError:
+        except (ChatError, ArithmeticError, ValueError, TypeError):
             pass
 
 

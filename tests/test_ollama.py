@@ -458,3 +458,18 @@ def test_cancelling_a_reply_stops_the_server() -> None:
     with FakeOllama() as server:
         asyncio.run(cancelled(server))
     assert server.requests[0].outcome == "client_left"
+
+
+@pytest.mark.parametrize("count", [10 ** 30, 2 ** 53, -1, True, 1.5, "7"])
+def test_counts_that_cannot_be_are_unknown(count: Any) -> None:
+    line = done_line("m", prompt_eval_count=count, eval_duration=count, prompt_eval_cached_count=2 ** 53 - 1)
+    usage = answered(lines_answer([line]))[0]
+    assert isinstance(usage, Usage) and (usage.input_tokens, usage.cached_tokens) == (None, 2 ** 53 - 1)
+    assert "eval_duration" not in (usage.details or {})
+
+
+@pytest.mark.parametrize("digits", [13, 5000])
+def test_an_error_with_a_number_of_many_digits_is_an_error(digits: int) -> None:
+    number = "9" * digits
+    said = f"request ({number} tokens) exceeds the available context size (4096 tokens)"
+    assert isinstance(error_from(400, {}, json.dumps({"error": said}).encode()), ProviderError)

@@ -474,3 +474,11 @@ def test_deltas_do_not_depend_on_the_cut() -> None:
             collected.add(delta)
         found.append(collected.message("m"))
     assert all(message == found[0] for message in found) and found[0].tool_calls == (ToolCall("a", "now", {"x": 1}),)
+
+
+@pytest.mark.parametrize("count", [10 ** 30, 2 ** 53, -1, True, 1.5])
+def test_counts_that_cannot_be_are_unknown(count: Any) -> None:
+    body = server_events([{"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}],
+                           "usage": {"prompt_tokens": count, "completion_tokens": 2, "cost": 10 ** 400}}])
+    deltas, _ = exchange("openai", stream_answer(body), Request("m", (user_message("q"),)))
+    assert Usage(None, 2) in deltas

@@ -189,3 +189,14 @@ def test_long_words_are_cut_and_lines_joined() -> None:
 def test_odd_bodies_are_errors_too(body: str) -> None:
     for status in (400, 404, 429, 500):
         assert isinstance(classified(status, body), ProviderError)
+
+
+@pytest.mark.parametrize("digits", [13, 5000])
+@pytest.mark.parametrize("words", ["{} tokens > {} maximum", "maximum context length is {} tokens, you requested {}",
+                                   "token count {} exceeds {}", "limit {}, requested {}", "prompt contains {} tokens of {}",
+                                   "request ({} tokens) exceeds the context ({} tokens)", "please try again in {}m{}s"])
+def test_numbers_of_many_digits_in_an_error(words: str, digits: int) -> None:
+    number = "9" * digits
+    for status in (400, 413, 429):
+        error = classified(status, told(words.replace("{}", number), code=number))
+        assert getattr(error, "limit", None) is getattr(error, "needed", None) is None

@@ -249,3 +249,11 @@ def test_numbers_outlive_a_store_that_is_read_again(store: SqliteStore, ollama: 
     again = open_store(store.place)
     assert again.calls() == store.calls()
     again.close()
+
+
+def test_numbers_that_no_store_can_keep_do_not_end_a_turn(store: SqliteStore) -> None:
+    target, providers = parse_target("openai/gpt-4o"), Providers(Settings({}))
+    numbers = TurnNumbers(target, Chain((target,), providers, RetryConfig()), providers)
+    numbers.note(MessageAdded(Message("assistant", (Text("x"),), "openai/gpt-4o", Usage(10 ** 30, 1), "stop")))
+    numbers.save("s", store)
+    assert store.calls() == []

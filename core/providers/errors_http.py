@@ -15,7 +15,7 @@ from typing import Any
 from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, ModelNotFound, Overloaded, ProviderError,
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint
-from core.providers.transport import retry_after
+from core.providers.transport import plausible_count, retry_after
 
 LONGEST_MESSAGE = 400   # characters of a provider's own words that are shown
 
@@ -271,7 +271,7 @@ def _text(value: Any) -> str:
 def _body_status(fields: Mapping[str, Any]) -> int | None:
     for name in ("status_code", "raw_status_code", "code", "status", "statusCode"):
         value = fields.get(name)
-        value = int(value) if isinstance(value, str) and value.isdigit() else value
+        value = int(value) if isinstance(value, str) and re.fullmatch("[45][0-9]{2}", value) else value
         if isinstance(value, int) and 400 <= value <= 599:
             return value
     return None
@@ -321,9 +321,9 @@ def _token_counts(said: Said) -> tuple[int | None, int | None]:
     """(limit, needed) in tokens, as fields (llama.cpp) or in words."""
     fields = said.numbers or {}
     limit, needed = fields.get("n_ctx"), fields.get("n_prompt_tokens")
-    if isinstance(limit, int) and isinstance(needed, int):
+    if plausible_count(limit) is not None and plausible_count(needed) is not None:
         return limit, needed
-    words = re.sub(r"(?<=\d),(?=\d)", "", said.words)
+    words = re.sub(r"\d{13,}", "", re.sub(r"(?<=\d),(?=\d)", "", said.words))   # int() refuses thousands of digits
     for pattern in _LIMITS:
         if found := pattern.search(words):
             groups = found.groupdict()

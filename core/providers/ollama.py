@@ -22,7 +22,8 @@ from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, Con
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Image, Message, ToolCall, Usage
 from core.providers import Endpoint, ModelInfo, Options, PullProgress, Request, dialect
-from core.providers.transport import exchange, fetch_json, is_loopback, join_deltas, open_client, read_json_lines, retry_after
+from core.providers.transport import (exchange, fetch_json, is_loopback, join_deltas, open_client, plausible_count, read_json_lines,
+                                      retry_after)
 
 if TYPE_CHECKING:
     import httpx2
@@ -289,7 +290,7 @@ def _think(value: bool | str | None) -> bool | str | None:
 
 def _keep_alive(value: str | None) -> str | int | None:
     """A bare number is seconds, which Ollama takes only as a number ("-1" would lack a unit)."""
-    return int(value) if value is not None and re.fullmatch(r"-?\d+", value) else value
+    return int(value) if value is not None and re.fullmatch(r"-?\d{1,12}", value) else value
 
 
 def _format(value: Any) -> Any:
@@ -473,9 +474,10 @@ def _string(value: Any) -> str:
 
 def usage_of(value: Mapping[str, Any]) -> Usage:
     """The done line's counts. A missing prompt_eval_count (a cached prompt) is unknown, not 0. Durations are nanoseconds."""
-    details = {name: count for name, count in value.items() if name.endswith("_duration")}
-    came, went, cached = (count if isinstance(count, int) else None for count in map(
-        value.get, ("prompt_eval_count", "eval_count", "prompt_eval_cached_count")))
+    details = {name: count for name, count in value.items()
+               if name.endswith("_duration") and plausible_count(count) is not None}
+    came, went, cached = (plausible_count(value.get(name))
+                          for name in ("prompt_eval_count", "eval_count", "prompt_eval_cached_count"))
     return Usage(came, went, cached, details or None)
 
 
@@ -504,7 +506,7 @@ def shown_info(model: str, answer: Mapping[str, Any]) -> ModelInfo:
     facts = answer.get("modelinfo") or answer.get("model_info") or {}
     capabilities = answer.get("capabilities")
     details = {name: value for name, value in (answer.get("details") or {}).items() if value}
-    loaded = re.search(r"^num_ctx\s+(\d+)", answer.get("parameters") or "", re.MULTILINE)
+    loaded = re.search(r"^num_ctx\s+(\d{1,12})\s*$", answer.get("parameters") or "", re.MULTILINE)
     if loaded:
         details["num_ctx"] = int(loaded[1])
     return ModelInfo(

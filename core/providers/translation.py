@@ -13,7 +13,8 @@ from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint
-from core.providers.transport import EventDecoder, ServerEvent, ContentClock, join_deltas, parse_json, read_lines
+from core.providers.transport import (MOST_TOKENS, ContentClock, EventDecoder, ServerEvent, join_deltas, parse_json,
+                                      plausible_count, read_lines)
 
 if TYPE_CHECKING:
     import httpx2
@@ -60,7 +61,7 @@ class Translation:
                     yield delta
         except ProviderError as error:
             self._fail(error)
-        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as problem:
             who = self.endpoint.host or self.endpoint.base_url
             self._fail(BadResponse(f"{who} sent an event of an unknown shape: {problem!r:.80}"))
         if self.usage is not None and self.usage != self._reported:
@@ -85,10 +86,10 @@ def _check(delta: Delta) -> None:
 
 
 def _counted(usage: Usage) -> Usage:
-    """A count that is no number is one that was not given."""
-    given, came, cached = (count if isinstance(count, int) else None
-                           for count in (usage.input_tokens, usage.output_tokens, usage.cached_tokens))
-    return Usage(given, came, cached, usage.details)
+    given, came, cached = map(plausible_count, (usage.input_tokens, usage.output_tokens, usage.cached_tokens))
+    details = {name: value for name, value in (usage.details or {}).items()
+               if not isinstance(value, (int, float)) or abs(value) < MOST_TOKENS}
+    return Usage(given, came, cached, details or None)
 
 
 async def read_reply(response: httpx2.Response, translation: Translation) -> AsyncGenerator[Delta, None]:

@@ -29,6 +29,7 @@ MAX_HELD = 1 << 20        # bytes that are read ahead of a reader who does not k
 MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
 ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
 MAX_LINE = 64 << 20       # bytes of one line or event; more is no chat protocol
+MOST_TOKENS = 1 << 53     # what every reader of JSON can still count
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
 
@@ -465,6 +466,11 @@ def _not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
     shown = (content.decode("utf-8", "replace") if isinstance(content, bytes) else content).strip()[:80]
     return BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {shown!r}",
                        "Check --base-url and --provider.")
+
+
+def plausible_count(value: Any) -> int | None:
+    """A number of tokens. One that is no number, or that no store can keep, is one that was not given."""
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
 # ---- joining: one delta per part and read

@@ -17,6 +17,7 @@ from core.context.choosing import Choice, Chooser
 from core.context.files import kind_of, load_files
 from core.context.form import attach, write_block
 from core.context.items import Aside, Fault, Found, Item, Loaded
+from core.context.opening import Guard
 from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source, unique
 from core.errors import ContextError
 from core.messages import Image, Message
@@ -57,18 +58,20 @@ class ContextSet:
 
     `root` is where relative names start; `store` holds earlier sessions, of which `session` is the one that is going on.
     `ask` is asked before a command runs; without it none does. `stdin` is what was piped in, for the source "-".
+    `protected` are files and directories of which nothing is ever loaded.
     """
 
     def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None, session: str = "",
                  ask: Ask | None = None, stdin: str = "", estimator: TokenEstimator | None = None,
-                 progress: Progress | None = None) -> None:
+                 progress: Progress | None = None, protected: Sequence[str] = ()) -> None:
         self.root = os.path.abspath(root or os.getcwd())
         self.grep = tuple(grep)
         self.store, self.session, self.ask, self.stdin, self.progress = store, session, ask, stdin, progress
         self.estimator = estimator or TokenEstimator()
         self.sources: list[Source] = []
         self.loaded: dict[str, Loaded] = {}
-        self._chooser = Chooser(self.estimator)
+        self._guard = Guard(protected)
+        self._chooser = Chooser(self.estimator, guard=self._guard)
         self.last = NOTHING
 
     @property
@@ -129,7 +132,7 @@ class ContextSet:
             loaded.faults.append(Fault(source.name, "was not run: it needs your consent"))
             return loaded
         if source.kind in ("page", "command", "sql") or source.kind == "file" and kind_of(source.target) == "document":
-            await _in_thread(source, loaded, self.root)
+            await _in_thread(source, loaded, self.root, self._guard)
             return loaded
         await self._slices(self._find(source, loaded), f"reading {source.name}")
         return loaded
@@ -152,7 +155,7 @@ class ContextSet:
                 from core.context.sessions import load_sessions
                 return load_sessions(source, self.store, self.session)
             case _:
-                return load_files(source, self.grep, self.root)
+                return load_files(source, self.grep, self.root, self._guard)
 
     async def _slices(self, steps: Iterator[int], what: str) -> None:
         """Run through the steps, giving way to the event loop now and then: so that Ctrl-C and progress work."""
@@ -306,22 +309,22 @@ async def _in_own_thread(work: Callable[[], T]) -> T:
     return await done
 
 
-async def _in_thread(source: Source, loaded: Loaded, root: str) -> None:
+async def _in_thread(source: Source, loaded: Loaded, root: str, guard: Guard) -> None:
     """Load what waits for something else, beside the event loop. When it is cancelled, the thread is told to stop."""
     stop = threading.Event()
     try:
-        for found in await _in_own_thread(lambda: _load_waiting(source, root, stop)):
+        for found in await _in_own_thread(lambda: _load_waiting(source, root, stop, guard)):
             loaded.add(found)
     finally:
         stop.set()
 
 
-def _load_waiting(source: Source, root: str, stop: threading.Event) -> list[Found]:
+def _load_waiting(source: Source, root: str, stop: threading.Event, guard: Guard) -> list[Found]:
     if source.kind == "sql":
         from core.context.sql import load_sql
-        return list(load_sql(source, root, stop))
+        return list(load_sql(source, root, stop, guard))
     if source.kind == "file":
-        return list(load_files(source, (), root))
+        return list(load_files(source, (), root, guard))
     if source.kind == "page":
         from core.context.pages import load_page
         return list(load_page(source, stop))

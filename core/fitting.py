@@ -42,7 +42,9 @@ class Fitter:
                      progress: Callable[[str, int], None] | None) -> ContextSet:
         """The set of what is attached; the same one each time, for the session that is going on now."""
         if self.context is None:
-            self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin, estimator=self.estimator)
+            from core.tool_setup import protected_places
+            self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin, estimator=self.estimator,
+                                      protected=protected_places(self.settings, str(self.settings.database_url or "")))
         self.context.store, self.context.session = session.store, session.id
         self.context.ask, self.context.progress = ask, progress
         return self.context

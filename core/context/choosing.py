@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 
-from core.context.files import read_image, read_text
+from core.context.files import UNGUARDED, read_image, read_text
 from core.context.form import MOST_NAMED, OPENING, Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
+from core.context.opening import Guard, open_item
 from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, join_pieces, name_score, split_pieces,
                                   words_of)
 from core.errors import ContextError
@@ -45,8 +46,9 @@ class Choice:
 class Chooser:
     """Chooses step by step: iterate over choose(), which yields between files so that it can be watched and stopped."""
 
-    def __init__(self, estimator: TokenEstimator, model: str = "") -> None:
+    def __init__(self, estimator: TokenEstimator, model: str = "", guard: Guard = UNGUARDED) -> None:
         self.estimator = estimator
+        self.guard = guard
         self.model = model
         self._texts: dict[str, tuple[int, str]] = {}
         self._converting = 0.0
@@ -89,7 +91,7 @@ class Chooser:
 
     def _take_image(self, item: Item, choice: Choice) -> None:
         try:
-            choice.images.append(read_image(item))
+            choice.images.append(read_image(item, self.guard))
         except ContextError as problem:
             choice.faults.append(_fault(item, problem))
             return
@@ -146,7 +148,7 @@ class Chooser:
         if kept is not None and kept[0] == stamp:
             return kept[1]
         started = time.monotonic()
-        text = read_text(item)
+        text = read_text(item, self.guard)
         if item.kind == "document":
             self._converting += time.monotonic() - started
             item.text = text   # converting takes long, so it is done once, until the next refresh
@@ -207,11 +209,11 @@ class Chooser:
             piece = self._whole(item, faults)
             return piece.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass") if piece else b""
         try:
-            with open(item.path, "rb", buffering=0) as file:
+            with open_item(item, self.guard) as file:
                 # A read of a given size makes room for all of it: 100 us more for each small file.
                 large = os.fstat(file.fileno()).st_size > SEARCHED_OF_ONE
                 data = file.read(SEARCHED_OF_ONE) if large else file.readall()
-        except OSError:
+        except (OSError, ContextError):
             return b""
         return b"" if b"\0" in data[:1_024] else data
 

@@ -8,9 +8,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.context.items import Aside, Fault, Found, Item, ItemKind
+from core.context.opening import OURS, Guard, open_item
 from core.context.sources import Source
 from core.errors import ContextError
 from core.messages import Image
@@ -35,6 +37,9 @@ LEFT_NAMES = re.compile(f"(?P<generated>{GENERATED})|(?P<secret>{re.sub(r'[(](?!
 GENERATED_FOLDERS = frozenset({"node_modules", "__pycache__", "site-packages", "bower_components"})
 
 
+UNGUARDED = Guard()
+
+
 class Rules(NamedTuple):
     """One .gitignore: the folder it stands in, a quick test for most names, and the real one."""
 
@@ -43,17 +48,17 @@ class Rules(NamedTuple):
     spec: GitIgnoreSpec
 
 
-def load_files(source: Source, grep: Sequence[str] = (), root: str = "") -> Iterator[Found]:
+def load_files(source: Source, grep: Sequence[str] = (), root: str = "", guard: Guard = UNGUARDED) -> Iterator[Found]:
     """What a file, folder or glob gives; names are relative to `root`."""
     root = os.path.abspath(root)
     target = os.path.normpath(os.path.join(root, source.target))
     try:
         if source.kind == "directory":
-            yield from walk(target, source, grep, root)
+            yield from walk(target, source, grep, root, guard)
         elif source.kind == "glob":
-            yield from _load_glob(target, source, grep, root)
+            yield from _load_glob(target, source, grep, root, guard)
         else:
-            yield from _load_named(target, source, root)
+            yield from _load_named(target, source, root, guard)
     except OSError as problem:
         yield Fault(source.name, why(problem))
 
@@ -65,7 +70,7 @@ def why(problem: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _load_named(path: str, source: Source, root: str) -> Iterator[Found]:
+def _load_named(path: str, source: Source, root: str, guard: Guard) -> Iterator[Found]:
     """A file that the person named: no rule leaves it out, but it has to be a file."""
     found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
@@ -77,19 +82,19 @@ def _load_named(path: str, source: Source, root: str) -> Iterator[Found]:
     else:
         item = file_item(path, source, found, root, named=True)
         try:
-            check_text(item)
+            check_text(item, guard)
         except ContextError as problem:
             yield Fault(source.name, problem.message.removeprefix(f"{item.name}: "))
         else:
             yield item
 
 
-def _load_glob(pattern: str, source: Source, grep: Sequence[str], root: str) -> Iterator[Found]:
+def _load_glob(pattern: str, source: Source, grep: Sequence[str], root: str, guard: Guard) -> Iterator[Found]:
     none = True
     for path in sorted(glob.iglob(pattern, recursive=True)):
         if os.path.isfile(path) and wanted(os.path.relpath(path, root), grep):
             none = False
-            yield from _load_named(path, Source("file", os.path.relpath(path, root), path), root)
+            yield from _load_named(path, Source("file", os.path.relpath(path, root), path), root, guard)
     if none:
         yield Fault(source.name, "matches no file")
 
@@ -121,14 +126,17 @@ def wanted(name: str, grep: Sequence[str]) -> bool:
 
 # ---- folders
 
-def walk(top: str, source: Source, grep: Sequence[str], root: str) -> Iterator[Found]:
+def walk(top: str, source: Source, grep: Sequence[str], root: str, guard: Guard = UNGUARDED) -> Iterator[Found]:
     """The files below a folder (absolute path), in order of name. Links are not followed, so a cycle cannot be walked."""
     if not os.access(top, os.R_OK | os.X_OK):
         yield Fault(source.name, "permission denied")
         return
-    folders = [(top, _outer_rules(top))]
+    folders, real = [(top, _outer_rules(top))], os.path.realpath(top)
     while folders:
         folder, rules = folders.pop()
+        if guard.holds(real + folder[len(top):]):
+            yield Fault(_relative(folder, root), OURS)
+            continue
         try:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=_entry_name)
@@ -251,10 +259,10 @@ def _outer_rules(top: str) -> tuple[Rules, ...]:
 
 # ---- reading
 
-def read_text(item: Item) -> str:
+def read_text(item: Item, guard: Guard = UNGUARDED) -> str:
     """The text of a file now. Raises ContextError for one that is no text or cannot be read; notes what was cut."""
     try:
-        with open(item.path, "rb") as file:
+        with BufferedReader(open_item(item, guard)) as file:
             data = file.read(MOST_BYTES + 1)
             status = os.fstat(file.fileno())
     except OSError as problem:
@@ -267,11 +275,11 @@ def read_text(item: Item) -> str:
     return decode(data[:MOST_BYTES], item.name)
 
 
-def read_image(item: Item) -> Image:
+def read_image(item: Item, guard: Guard = UNGUARDED) -> Image:
     """A picture as the model gets it. Raises ContextError."""
     import base64
     try:
-        with open(item.path, "rb") as file:
+        with BufferedReader(open_item(item, guard)) as file:
             data = file.read(MOST_IMAGE + 1)
     except OSError as problem:
         raise ContextError(f"{item.name}: {why(problem)}") from problem
@@ -280,13 +288,14 @@ def read_image(item: Item) -> Image:
     return Image(IMAGES[os.path.splitext(item.path)[1].lower()], base64.b64encode(data).decode(), item.name)
 
 
-def check_text(item: Item) -> None:
+def check_text(item: Item, guard: Guard = UNGUARDED) -> None:
     """Say at once what a named file cannot be read for; a document is converted here and keeps its text."""
     if item.kind == "document":
-        item.text = read_text(item)
-    elif item.kind == "file":
-        with open(item.path, "rb") as file:
-            data = file.read(HEAD)
+        item.text = read_text(item, guard)
+        return
+    with BufferedReader(open_item(item, guard)) as file:
+        data = file.read(HEAD)
+    if item.kind == "file":
         if b"\0" in data and not data.startswith(UTF16):
             raise ContextError(f"{item.name}: holds binary data, not text")
 

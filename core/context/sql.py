@@ -6,23 +6,27 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from core.context.items import Fault, Found, Item
+from core.context.opening import Guard, open_item
 from core.context.sources import Source, hide_password
-from core.errors import ToolError
+from core.errors import ContextError, ToolError
 from core.tool_executor import ToolContext
 from core.tools.database import ACTING, MOST_SECONDS, READING, as_csv, open_sqlite
 
 MOST_ROWS = 5_000
 NAMED_TABLES = 20      # that a fault lists
+Reader = Callable[[Source, str, threading.Event], str]
 
 
-def load_sql(source: Source, root: str, stop: threading.Event) -> Iterator[Found]:
+def load_sql(source: Source, root: str, stop: threading.Event, guard: Guard | None = None) -> Iterator[Found]:
     """The rows as CSV with a header, and how many there are."""
     scheme = source.target.partition("://")[0].lower().partition("+")[0]
-    readers = {"sqlite": _sqlite, "postgresql": _postgres, "postgres": _postgres}
+    readers: dict[str, Reader] = {
+        "sqlite": partial(_sqlite, guard=guard or Guard()), "postgresql": _postgres, "postgres": _postgres}
     try:
         text = readers.get(scheme, _any_database)(source, root, stop)
     except ToolError as problem:
@@ -39,14 +43,15 @@ def _quoted(table: str, mark: str = '"') -> str:
 
 # ---- SQLite
 
-def _sqlite(source: Source, root: str, stop: threading.Event) -> str:
+def _sqlite(source: Source, root: str, stop: threading.Event, guard: Guard) -> str:
     path = os.path.join(root, os.path.expanduser(source.target.partition("?")[0].partition("://")[2].removeprefix("/")))
     if source.target.startswith("sqlite:////"):
         path = source.target.partition("?")[0].removeprefix("sqlite:///")
     path = os.path.realpath(path)
     if not os.path.exists(path):
         raise ToolError("there is no such file")
-    with open_sqlite(ToolContext(roots=(path,), stop=stop), path) as connection:
+    _check_owner(source, path, guard)
+    with open_sqlite(ToolContext(roots=(path,), protected=guard.protected, stop=stop), path) as connection:
         connection.text_factory = lambda value: value.decode("utf-8", "replace")
         if source.table:
             _check_table(source.table, [row[0] for row in connection.execute(
@@ -58,6 +63,15 @@ def _sqlite(source: Source, root: str, stop: threading.Event) -> str:
             return as_csv([column[0] for column in cursor.description], cursor, MOST_ROWS)
         except sqlite3.Warning as problem:   # two statements
             raise ToolError(f"The database says: {problem}") from problem
+
+
+def _check_owner(source: Source, path: str, guard: Guard) -> None:
+    try:
+        open_item(Item(source.name, "table", source.name, -1, path), guard).close()
+    except ContextError as problem:
+        raise ToolError(problem.message.removeprefix(f"{source.name}: ")) from None
+    except OSError as problem:
+        raise ToolError(f"cannot be opened: {problem.strerror}") from None
 
 
 def _check_table(table: str, tables: Sequence[str]) -> None:

@@ -75,7 +75,7 @@ def find_file(context: ToolContext, path: str) -> str:
 def walk_files(context: ToolContext, path: str, depth: int) -> Iterator[Entry]:
     """What lies below a directory, in order of name, `depth` levels deep; links and what may not be read are left out."""
     descriptor, target = _open_somewhere(context, path, directory=True)
-    yield from _walk(context, descriptor, target, depth, _protected_ids(context))
+    yield from _walk(context, descriptor, target, depth, protected_ids(context))
 
 
 def shown_path(context: ToolContext, path: str) -> str:
@@ -115,7 +115,7 @@ def _candidates(context: ToolContext, path: str) -> list[str]:
 
 
 def _open_following(context: ToolContext, target: str, path: str, *, directory: bool) -> tuple[int, str]:
-    protected = _protected_ids(context)
+    protected = protected_ids(context)
     for _ in range(MOST_LINKS):
         check_path(context, target, path)
         opened = _open_steps(target, protected, path, directory=directory)
@@ -184,7 +184,7 @@ def _read_link(here: int, parts: list[str], number: int) -> _Link:
     return _Link(os.path.join("/" + "/".join(parts[:number]), target, *parts[number + 1:]))
 
 
-def _protected_ids(context: ToolContext) -> frozenset[tuple[int, int]]:
+def protected_ids(context: ToolContext) -> frozenset[tuple[int, int]]:
     """By identity as well as by name: a hard link or another spelling of the name is the same file."""
     found = set()
     inside = islice((os.path.join(top, name) for place in context.protected for top, _, names in os.walk(place) for name in names),

@@ -92,6 +92,9 @@ class _Document:
         self.lines: dict[Keys, int] = {}
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
+        except FileNotFoundError as problem:
+            raise ConfigError(f"There is no configuration file {path}.",
+                              "Name one that is there with --config, or leave that out.") from problem
         except OSError as problem:
             raise ConfigError(f"The configuration {path} cannot be read: {problem.strerror}.",
                               "Mend its permissions, or name another file with --config.") from problem

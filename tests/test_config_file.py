@@ -188,3 +188,9 @@ def test_the_notice_is_on_standard_error(tmp_path: Path, program: list[str], env
                           capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("hi\n", 0)
     assert "brought up to date" in done.stderr and "sk-x" not in done.stderr
+
+
+def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"config": str(tmp_path / "none.yaml")}, {"HOME": str(tmp_path)})
+    assert "There is no configuration file" in caught.value.message and "permissions" not in caught.value.hint

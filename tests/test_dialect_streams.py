@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import ProviderError, StreamBroken
+from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage, user_message
-from core.providers import Request, translation
+from core.providers import Request, translation, transport
 from core.providers.transport import join_deltas
 from tests.dialects import ask, reply_of
 from tests.fake_server import Answer, FakeServer, Pause, Stall, Step
@@ -160,3 +160,16 @@ def test_events_of_any_shape_raise_nothing_but_a_provider_error(dialect: str, se
         reply_of(deltas)
     except ProviderError as refused:
         assert not isinstance(refused, StreamBroken)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("line", [b"data: " + b"x" * 1000, b"data:", b"zzzz " + b"x" * 1000, b"z", b"z" * 60_000 + b"\r"])
+def test_an_answer_without_an_end_is_no_answer(dialect: str, line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server would send 3 GB; what is held of it stays within the limit, lines of few bytes included."""
+    monkeypatch.setattr(transport, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(translation, "MAX_LINE", 1 << 20)
+    chunk = (line + b"\n") * max(1, 60_000 // len(line))
+    with FakeServer(Answer([chunk] * 50_000, content_type="text/event-stream")) as server:
+        _, error = ask(dialect, server.url, HELLO)
+        assert server.requests[0].done.wait(10) and server.requests[0].outcome == "client_left"
+    assert isinstance(error, BadResponse) and len(error.message) < 400

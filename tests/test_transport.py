@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import socket
+import tracemalloc
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
@@ -297,6 +298,25 @@ def test_an_unusable_proxy_setting_is_an_error_in_words(monkeypatch: pytest.Monk
 ])
 def test_is_loopback(url: str, expected: bool) -> None:
     assert transport.is_loopback(url) is expected
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_document_without_an_end_is_not_read_to_it(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MAX_LINE", 1 << 20)
+    blank = b" " * 60_000
+    steps, headers = [gzip.compress(blank * 2000)] if packed else [blank] * 50_000, {"Content-Encoding": "gzip"} if packed else {}
+
+    async def fetch(url: str) -> Any:
+        endpoint = Endpoint(url, host="fake")
+        async with transport.open_client(endpoint) as client:
+            return await transport.fetch_json(client, endpoint, "/m", refused)
+    tracemalloc.start()
+    with FakeServer(Answer(steps, 200, headers, "application/json")) as server, pytest.raises(BadResponse):
+        tracemalloc.reset_peak()
+        asyncio.run(fetch(server.url))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 << 20
 
 
 def test_fetch_json() -> None:

@@ -13,8 +13,8 @@ from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint
-from core.providers.transport import (MOST_TOKENS, ContentClock, EventDecoder, ServerEvent, join_deltas, parse_json,
-                                      plausible_count, read_lines)
+from core.providers.transport import (LINE_COST, MAX_LINE, MOST_TOKENS, ContentClock, EventDecoder, ServerEvent, join_deltas,
+                                      not_the_protocol, parse_json, plausible_count, read_lines)
 
 if TYPE_CHECKING:
     import httpx2
@@ -134,7 +134,7 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
     an answer that was not streamed, Gemini's array, or an error that was written into the stream as it is."""
     decoder, clock = EventDecoder(), ContentClock(endpoint)
     other: list[bytes] = []
-    seen = False
+    seen, held = False, 0
     async with aclosing(read_lines(response, endpoint, clock)) as reads:
         async for lines in reads:
             foreign = [line for line in lines if not _FIELD.match(line)]
@@ -142,8 +142,11 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
             if foreign or any(event.name != "ping" for event in events):
                 clock.reset()
             other += foreign
+            held += sum(map(len, foreign)) + len(foreign) * LINE_COST
             seen = seen or bool(events)
             yield _events(events, endpoint)
+            if held + decoder.held > MAX_LINE:
+                raise not_the_protocol(endpoint, lines[0])
     yield _events(decoder.close(), endpoint)
     yield _document(b"\n".join(other), endpoint, alone=not seen)
 

@@ -29,6 +29,7 @@ MAX_HELD = 1 << 20        # bytes that are read ahead of a reader who does not k
 MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
 ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
 MAX_LINE = 64 << 20       # bytes of one line or event; more is no chat protocol
+LINE_COST = 64            # bytes that a held line costs beside its own
 MOST_TOKENS = 1 << 53     # what every reader of JSON can still count
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
@@ -129,11 +130,23 @@ async def fetch_json(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, 
     method = "GET" if body is None else "POST"
     async with exchange(client, endpoint, path, body, error_from, headers=headers, method=method) as response:
         with _named_failures(endpoint):
-            content = await response.aread()
+            content = await _read_whole(response, endpoint)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as problem:
-        raise _not_the_protocol(endpoint, content) from problem
+        raise not_the_protocol(endpoint, content) from problem
+
+
+async def _read_whole(response: httpx2.Response, endpoint: Endpoint) -> bytes:
+    """The body, which may be small on the wire and large unpacked."""
+    pieces, size = [], 0
+    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > MAX_LINE:
+                raise not_the_protocol(endpoint, pieces[0])
+    return b"".join(pieces)
 
 
 async def _read_limited(response: httpx2.Response) -> bytes:
@@ -349,7 +362,7 @@ async def read_lines(response: httpx2.Response, endpoint: Endpoint,
             if whole:
                 yield whole
             if lines.size > MAX_LINE:
-                raise _not_the_protocol(endpoint, lines.close())
+                raise not_the_protocol(endpoint, lines.close())
     if lines.size:
         yield [lines.close()]
 
@@ -402,7 +415,7 @@ async def read_events(response: httpx2.Response, endpoint: Endpoint, *,
             if events:
                 yield events
             if decoder.held > MAX_LINE:
-                raise _not_the_protocol(endpoint, chunk)
+                raise not_the_protocol(endpoint, chunk)
     last = decoder.close()
     if last:
         yield last
@@ -448,7 +461,7 @@ class EventDecoder:
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
-            self._size += len(value)
+            self._size += len(value) + LINE_COST
         elif name == b"event":
             self._name = value.removeprefix(b" ").decode("utf-8", "replace")
         return None
@@ -459,11 +472,12 @@ def parse_json(text: bytes | str, endpoint: Endpoint) -> Any:
     try:
         return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as problem:
-        raise _not_the_protocol(endpoint, text) from problem
+        raise not_the_protocol(endpoint, text) from problem
 
 
-def _not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
-    shown = (content.decode("utf-8", "replace") if isinstance(content, bytes) else content).strip()[:80]
+def not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
+    start = content[:400]
+    shown = (start.decode("utf-8", "replace") if isinstance(start, bytes) else start).strip()[:80]
     return BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {shown!r}",
                        "Check --base-url and --provider.")
 

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from core.errors import BadResponse, ProviderError, QuotaExhausted, StreamBroken
 from core.events import (Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,
@@ -225,7 +225,7 @@ class _OpenPart:
 class _OpenCall:
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    pieces: list[str] = field(default_factory=list)
     extra: Extra | None = None
 
 
@@ -276,7 +276,7 @@ class Reply:
             self._parts.append(call)
         call.id = call.id or delta.id
         call.name = call.name or delta.name
-        call.arguments += delta.arguments
+        call.pieces.append(delta.arguments)
         if delta.extra:
             call.extra = {**(call.extra or {}), **delta.extra}
 
@@ -324,15 +324,15 @@ def _close_call(call: _OpenCall, number: int) -> ToolCall:
 
     A name that stands there twice makes the call invalid: what was meant is not known, and readers differ in which one counts.
     """
-    identity = call.id or f"call_{number}"
+    identity, written = call.id or f"call_{number}", "".join(call.pieces)
     try:
-        arguments = json.loads(call.arguments, object_pairs_hook=_unique) if call.arguments.strip() else {}
+        arguments = json.loads(written, object_pairs_hook=_unique) if written.strip() else {}
     except (ValueError, RecursionError):
-        return ToolCall(identity, call.name, {}, call.arguments, call.extra)
+        return ToolCall(identity, call.name, {}, written, call.extra)
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
-        return ToolCall(identity, call.name, {}, call.arguments, call.extra)
+        return ToolCall(identity, call.name, {}, written, call.extra)
     return ToolCall(identity, call.name, arguments, None, call.extra)
 
 

@@ -13,7 +13,7 @@ from core.events import (Event, Finished, MessageAdded, ModelChanged, Notice, Re
                          ToolFinished, ToolRequested)
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
 from core.providers import Request
-from core.turn import Respond, Response, in_call_order, missing_results, run_chat_turn
+from core.turn import Reply, Respond, Response, in_call_order, missing_results, run_chat_turn
 
 ASKED = Request("m", (user_message("question"),))
 
@@ -202,3 +202,13 @@ def test_calls_that_were_interrupted_get_results() -> None:
     left = missing_results([user_message("q"), asked, done])
     assert left is not None
     assert left.tool_results == (ToolResult("b", "look", "Interrupted before it finished.", True),)
+
+
+def test_arguments_in_very_many_pieces() -> None:
+    """Two hundred thousand: were each added to a longer text, this would take minutes."""
+    reply = Reply()
+    for piece in ['{"a": "', *("0123456789" for _ in range(200_000)), '"}']:
+        reply.add(call(0, arguments=piece))
+    reply.add(Finished("tool_calls"))
+    (asked,) = reply.message("p/m").tool_calls
+    assert asked.arguments == {"a": "0123456789" * 200_000} and asked.invalid is None

@@ -163,6 +163,14 @@ class ToolError(ChatError):
     kind = "tool"
 
 
+def unexpected(problem: Exception) -> ChatError:
+    """A bug, as an error that ends one turn and not the conversation. Its traceback goes to the --debug log."""
+    import logging
+    logging.getLogger(__name__).error("unexpected", exc_info=problem)
+    return ChatError(f"Something went wrong that should not: {type(problem).__name__}: {problem}",
+                     "This is a fault of Stream Chat. What came is kept; --debug FILE writes down the details.")
+
+
 def describe(error: ChatError) -> str:
     """The error as at most three lines for a screen: what and why, then what to do. Foreign text in it is made safe."""
     from core.safe_text import safe_line

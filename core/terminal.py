@@ -12,7 +12,7 @@ from typing import TextIO
 
 from core.config import Settings, data_directory
 from core.conversation import Chat
-from core.errors import ChatError, ModelNotFound, StreamBroken, describe
+from core.errors import ChatError, ModelNotFound, StreamBroken, describe, unexpected
 from core.events import (Event, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
                          ToolRequested, Waiting)
 from core.interrupts import Interrupted, Interrupts, Terminated
@@ -234,9 +234,11 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
                 line = reader.read(chat)
                 if not line.strip():
                     continue
-                if not act_on(line, chat, screen, interrupts):
-                    return
-                leaving.busy()
+                try:
+                    if not act_on(line, chat, screen, interrupts):
+                        return
+                finally:
+                    leaving.busy()
             except KeyboardInterrupt:
                 if leaving.is_meant():
                     screen.write("\n")
@@ -279,6 +281,10 @@ def act_on(line: str, chat: Chat, screen: Screen, interrupts: Interrupts) -> boo
         screen.note("Stopped.")
     except ChatError as error:
         screen.error(error)
+    except OSError:
+        raise   # the terminal is gone
+    except Exception as problem:
+        screen.error(unexpected(problem))
     return True
 
 

@@ -65,7 +65,7 @@ def dispatch(settings: Settings) -> int:
         return run_self_test(sys.stdout.write, settings.environment, engine=settings.engine)
     for notice in settings.notices:
         print(notice, file=sys.stderr)
-    if settings.list_providers or settings.list_models or settings.check or settings.set_key:
+    if settings.list_providers or settings.list_models or settings.check or settings.set_key or settings.pull:
         from core.provider_actions import act
         return act(settings)
     if settings.list_sessions:

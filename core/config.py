@@ -68,6 +68,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Providers", "list_providers", bool, False, "list the providers and what is missing to use each", in_file=False),
     Setting("Providers", "list_models", bool, False, "list the models of all providers that are set up", in_file=False),
     Setting("Providers", "check", bool, False, "ask every provider that is set up whether it answers and knows us", in_file=False),
+    Setting("Providers", "pull", str, None, "fetch a model for --provider ollama or local, and leave",
+            metavar="NAME", in_file=False),
     Setting("Providers", "set_key", str, None, "store a provider's key; it is asked for, or read from standard input",
             metavar="NAME", in_file=False),
     Setting("Providers", "alias", dict, {}, "a name of your own for a model: fast=groq/llama-3.1-8b-instant; repeatable",

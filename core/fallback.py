@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from core.config import Settings
-from core.errors import (AuthFailed, BadRequest, ChatError, ContextTooLong, ProviderError, QuotaExhausted, StreamBroken,
-                         Unsupported, UsageError)
+from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, ContextTooLong, ModelNotFound, ProviderError,
+                         QuotaExhausted, StreamBroken, Unsupported, UsageError)
 from core.events import Delta, ModelChanged, Notice, Retrying, Waiting, is_content
 from core.model_manager import Providers, Target, resolve_target, retry_config_from_args
 from core.providers import Request
@@ -99,6 +99,7 @@ class Chain:
                     self._answered(target)
                     return
                 except ProviderError as error:
+                    _suggest(target, error)
                     self._failed(target, error, begun=begun)
                     if begun or not self._may_pass_on(error):
                         raise
@@ -179,6 +180,15 @@ class Chain:
         if isinstance(error, AuthFailed):
             return self._on_auth or error.status is None
         return isinstance(error, (Unsupported, ContextTooLong, StreamBroken)) or not isinstance(error, BadRequest)
+
+
+def _suggest(target: Target, error: ProviderError) -> None:
+    """Ollama was asked, since no provider was named, for a model that is a cloud provider's."""
+    if target.provider == "ollama" and isinstance(error, (ModelNotFound, ConnectFailed)):
+        from core.model_facts import provider_of
+        provider = provider_of(target.model)
+        if provider:
+            error.hint = f"Did you mean {provider}/{target.model}?" + (f"\n{error.hint}" if error.hint else "")
 
 
 def chain_of(settings: Settings, providers: Providers, target: Target, fallbacks: Sequence[Target]) -> Chain:

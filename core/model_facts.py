@@ -149,6 +149,12 @@ def find_row(target: Target) -> list[Any]:
     return []
 
 
+def provider_of(model: str) -> str:
+    """The cloud provider whose model this is, by its name; empty when none is known."""
+    providers = ("anthropic", "openai", "gemini", "mistral", "cohere")
+    return next((provider for provider in providers if find_row(Target(provider, model))), "")
+
+
 def cost_of(usage: Usage, target: Target, providers: Providers | None = None) -> float | None:
     """Dollars, or None where the price is not known. The provider's own figure wins; an estimate is never a bill."""
     said = (usage.details or {}).get("cost")

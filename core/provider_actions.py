@@ -11,7 +11,7 @@ from contextlib import aclosing
 from core.commands import Table
 from core.config import Settings
 from core.errors import UsageError
-from core.model_manager import Providers, Target, build_model_list, provider_name
+from core.model_manager import Providers, Target, build_model_list, find_target, provider_name
 from core.safe_text import safe_line
 
 
@@ -19,6 +19,8 @@ def act(settings: Settings) -> int:
     """Do what was asked for; returns the exit code."""
     if settings.set_key:
         return set_key(settings)
+    if settings.pull:
+        return asyncio.run(_with_providers(settings, _pull))
     return asyncio.run(_with_providers(settings, _check if settings.check else _list))
 
 
@@ -37,6 +39,15 @@ async def _list(settings: Settings, providers: Providers) -> int:
     if settings.list_models:
         only = provider_name(settings.provider) if "provider" in settings.flags else ""
         show(settings, await model_table(providers, only))
+    return 0
+
+
+async def _pull(settings: Settings, providers: Providers) -> int:
+    """Fetch a model; the progress is on standard error."""
+    from core.terminal import show_progress
+    target = find_target(settings.pull, settings, build_model_list(settings)[0].provider)
+    await show_progress(sys.stderr, target, providers)
+    print(f"{target} is here.", file=sys.stderr)
     return 0
 
 

@@ -247,3 +247,10 @@ def test_a_database_that_is_not_there(ollama: FakeOllama, program: list[str], en
 def test_a_secret_in_a_database_s_address_is_not_told(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     done = run(program, environment | {"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/none"}, "q")
     assert "hunter2" not in done.stderr + done.stdout
+
+
+def test_a_model_of_another_provider_and_one_to_fetch(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    other = run(program, environment | {"OLLAMA_HOST": "http://127.0.0.1:1"}, "-m", "claude-haiku-4-5", "hi")
+    assert other.returncode == 1 and "Did you mean anthropic/claude-haiku-4-5?" in other.stderr, other.stderr
+    fetched = run(program, environment, "--pull", "words-9", "-p", "ollama")
+    assert (fetched.returncode, fetched.stdout) == (0, "") and "ollama/words-9 is here." in fetched.stderr, fetched.stderr

@@ -158,7 +158,8 @@ def require_model(text: str, directory: str) -> InstalledModel:
     source = find_source(text)
     from core.engine.machine import gigabytes
     size = f" ({gigabytes(source.size)} to download)" if source.size else ""
-    raise ModelNotFound(f"The model {source.name} is not on this computer yet{size}.", f"Fetch it with /pull {text}.")
+    raise ModelNotFound(f"The model {source.name} is not on this computer yet{size}.",
+                        f"Fetch it with `stream-chat --provider local --pull {text}`, in a chat with /models pull local/{text}.")
 
 
 def read_header(path: str) -> dict[str, Any]:

@@ -200,6 +200,9 @@ def read_prompt(settings: Settings) -> str:
     text = read_stdin()
     prompt = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else str(settings.prompt or text)
     if not prompt.strip():
+        if settings.session or settings.continue_:
+            raise UsageError("Going on with a session needs a terminal to chat in, or a question.",
+                             'Try: stream-chat --continue "and then?"')
         raise UsageError("There is nothing to ask: no prompt, and standard input is empty.",
                          'Try: stream-chat "why is the sky blue?", or start it in a terminal to chat.')
     return prompt
@@ -208,6 +211,10 @@ def read_prompt(settings: Settings) -> str:
 def talk(settings: Settings, prompt: str) -> int:
     """One answer, or a chat in the terminal."""
     if not prompt and not sys.stdout.isatty():
+        flag = next((flag for flag in ("select_session", "session", "continue_") if getattr(settings, flag)), "")
+        if flag:
+            raise UsageError(f"--{flag.rstrip('_').replace('_', '-')} needs a terminal to chat in, or a question.",
+                             'Try: stream-chat --continue "and then?"')
         raise UsageError("There is nothing to ask: no prompt, and the output is not a terminal.",
                          'Try: stream-chat "why is the sky blue?"')
     from core.interrupts import Interrupted, Interrupts

@@ -208,3 +208,10 @@ def test_an_empty_answer_is_no_success(program: list[str], environment: dict[str
         done = subprocess.run([*program, "-p", "demo", *more, "empty"], env=environment, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=60)
         assert done.returncode == 1, done.stderr
+
+
+@pytest.mark.parametrize("flags", [["-c"], ["--session", "x"], ["--select-session"]])
+def test_a_session_needs_a_terminal_or_a_question(program: list[str], environment: Environment, flags: list[str]) -> None:
+    done = subprocess.run([*program, "-p", "demo", *flags], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 2 and "needs a terminal to chat in, or a question" in done.stderr, done.stderr

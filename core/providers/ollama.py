@@ -588,7 +588,7 @@ def _known_error(text: str, facts: Mapping[str, Any], status: int, model: str) -
                               "/ctx 32k (or --num-ctx 32768) widens the window, /compact summarises what is older.",
                               limit=facts.get("n_ctx"), needed=facts.get("n_prompt_tokens"), status=status)
     if status == 404 and "not found" in text and "page not found" not in text or "file does not exist" in text:
-        return ModelNotFound(f"Ollama has no model {model}." if model else f"Ollama: {text}.",
+        return ModelNotFound(f"Ollama has no model '{model}'." if model else f"Ollama: {text}.",
                              f"Fetch it with `ollama pull {model}`, or see --list-models." if model else "", status=status)
     feature = _unsupported(text)
     if feature:

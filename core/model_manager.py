@@ -185,7 +185,8 @@ class Providers:
         given = self.settings.base_url if name == self._primary else None
         if host.dialect == "ollama":
             from core.providers.ollama import ollama_base_url
-            return ollama_base_url(given or host_url(host, name) or self.settings.ollama_host or "")
+            typed = given or host_url(host, name) or self.settings.ollama_host or ""
+            return _checked(ollama_base_url(typed), typed, "--base-url" if given else "--ollama-host or OLLAMA_HOST")
         url = str(given or host.base_url)
         if not url and host.dialect in ("openai", "openai-responses"):
             raise UsageError(f"The provider {name} has no address.", "Give it with --base-url.")
@@ -365,3 +366,15 @@ async def delete_model(target: Target, providers: Providers) -> None:
 def chosen(settings: Settings) -> bool:
     """Did anybody say which model or server to use?"""
     return bool(settings.given & {"model", "provider", "base_url", "ollama_host"})
+
+
+def _checked(url: str, typed: str, option: str) -> str:
+    """The address, if it is one."""
+    from urllib.parse import urlsplit
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and (parts.port is None or parts.port):
+            return url
+    except ValueError:
+        pass
+    raise UsageError(f"{typed!r} is not an address of a server.", f"Check {option}; it looks like 127.0.0.1:11434.")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.config import Settings
+from core.config import Settings, load_settings
 from core.errors import ModelNotFound, UsageError
 from core.model_manager import (Providers, Target, build_model_list, can_fetch, ensure_model_available, options_from_args,
                                 parse_target, resolve_target, retry_config_from_args)
@@ -75,3 +75,9 @@ def test_a_server_without_models_and_a_provider_that_does_not_exist() -> None:
         asyncio.run(ask(server.url))
     with pytest.raises(UsageError):
         Providers(settings()).open("nonsense")
+
+
+def test_an_address_that_is_none_is_quoted_as_it_was_typed() -> None:
+    with pytest.raises(UsageError) as caught:
+        Providers(load_settings({"ollama_host": "::::"}, {})).open("ollama")
+    assert "'::::' is not an address" in caught.value.message and "--ollama-host" in caught.value.hint

@@ -133,7 +133,8 @@ def _other(endpoint: Endpoint, status: int, said: Said, header_delay: float | No
     if status in (503, 529) or _BUSY.search(said.words) and status >= 500:
         return Overloaded(f"{who} is overloaded or not ready{detail}", retry_after=delay, status=status)
     if status in (404, 405):
-        return BadRequest(f"{endpoint.base_url} has no such address{detail}", "Check --base-url and --provider.", status=status)
+        return BadRequest(f"{endpoint.base_url} answered {status}: it has no such address{detail}",
+                          "Check --base-url and --provider.", status=status)
     if status == 403:
         return AuthFailed(f"{who} does not allow this{detail}", _key_hint(endpoint), status=status)
     if status >= 500 or status in (408, 409, 425):

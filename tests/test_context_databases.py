@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -304,6 +304,44 @@ def _bomb() -> bytes:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("ppt/slides/slide1.xml", b" " * (80 << 20))
     return made.getvalue()
+
+
+def _deflated(name: str, text: str) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, text)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(("name", "part", "begin", "unit", "end"), (
+    ("a.xlsx", "xl/worksheets/sheet1.xml", f"<w {S}><row><c><v>one</v></c></row><row>", "<c/>", "</row></w>"),
+    ("a.pptx", "ppt/slides/slide1.xml", f"<s {A}><a:p><a:t>one</a:t></a:p><a:p>", "<a:x/>", "</a:p></s>"),
+    ("a.odt", "content.xml", f"<o {T}><t:p>one</t:p>", "<t:x/>", "</o>"),
+))
+def test_documents_of_millions_of_elements_take_little_memory(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, part: str, begin: str, unit: str, end: str) -> None:
+    monkeypatch.setattr("core.context.documents.MOST_ELEMENTS", 100_000)
+    monkeypatch.setattr("core.context.documents.MOST_WITHIN", 10_000)
+    (tmp_path / name).write_bytes(_deflated(part, begin + unit * 3_000_000 + end))
+    tracked = _peak_growth(lambda: load(tmp_path, name))
+    found = load(tmp_path, name)
+    assert "one" in found.block and any("only its first" in note for note in found.notes)
+    assert tracked < 120 << 10   # KiB; a tree of them takes 400 MB
+
+
+def _peak_growth(work: Callable[[], object]) -> int:
+    import resource
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+
+def test_one_long_text_in_very_many_cells(tmp_path: Path) -> None:
+    cells = '<c t="s"><v>0</v></c>' * 20_000
+    (tmp_path / "a.xlsx").write_bytes(office({
+        "xl/sharedStrings.xml": f"<sst {S}><si><t>{'word ' * 20_000}</t></si></sst>",
+        "xl/worksheets/sheet1.xml": f"<w {S}><sheetData><row>{cells}</row></sheetData></w>"}))
+    assert any("only its first" in note for note in load(tmp_path, "a.xlsx").notes)
 
 
 def test_pdf_and_word_need_their_packages(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 from core.context.items import Item
 from core.errors import ContextError
@@ -15,6 +15,9 @@ from core.errors import ContextError
 MOST_PAGES = 2_000
 MOST_CHARACTERS = 8 << 20
 MOST_SECONDS = 20.0
+MOST_ELEMENTS = 2_000_000
+MOST_WITHIN = 200_000        # elements in one paragraph or cell
+MOST_MARKS = 2_000_000       # < in a part of a Word file
 MOST_UNPACKED = 64 << 20     # bytes of a document's parts: a small zip can hold terabytes
 HINT = "pip install -r requirements-docs.txt"
 SPACES = {"w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
@@ -45,15 +48,17 @@ def _bounded(parts: Iterator[str], item: Item) -> str:
     end = time.monotonic() + MOST_SECONDS
     kept: list[str] = []
     size = 0
-    for part in parts:
-        kept.append(part)
-        size += len(part)
-        if size > MOST_CHARACTERS or time.monotonic() > end:
-            item.note = f"only its first {size:,} characters were read"
-            break
+    try:
+        for part in parts:
+            kept.append(part)
+            size += len(part) + 1
+            if size > MOST_CHARACTERS or time.monotonic() > end:
+                raise _Enough
+    except _Enough:
+        item.note = f"only its first {size:,} characters were read"
     text = "\n".join(kept).strip()
     if not text:
-        raise ContextError(f"{item.name}: holds no text (a scan?)")
+        raise ContextError(f"{item.name}: {'is too large when unpacked' if item.note else 'holds no text (a scan?)'}")
     return text
 
 
@@ -71,7 +76,8 @@ def _pdf(data: bytes) -> Iterator[str]:
 
 def _docx(data: bytes) -> Iterator[str]:
     import docx  # type: ignore[import-not-found,unused-ignore]  # an optional extra
-    _parts(data, "")
+    if any(part.read().count(b"<") > MOST_MARKS for part in _parts(data, r".*\.(xml|rels)")):   # it is read as a whole
+        raise ValueError("too large when unpacked")
     document = docx.Document(io.BytesIO(data))
     for block in document.iter_inner_content():
         if hasattr(block, "rows"):
@@ -82,43 +88,99 @@ def _docx(data: bytes) -> Iterator[str]:
 
 
 def _slides(data: bytes) -> Iterator[str]:
-    for number, tree in enumerate(_parts(data, r"ppt/slides/slide\d+\.xml"), 1):
-        lines = ("".join(paragraph.itertext("{*}t")) for paragraph in tree.iter(f"{{{SPACES['a']}}}p"))
-        yield f"[slide {number}]\n" + "\n".join(line for line in lines if line.strip())
+    space, limit = f"{{{SPACES['a']}}}", _Limit()
+    for number, part in enumerate(_parts(data, r"ppt/slides/slide\d+\.xml"), 1):
+        lines = ("".join(paragraph.itertext("{*}t")) for paragraph in limit.walk(part, f"{space}p"))
+        yield f"[slide {number}]"
+        yield from (line for line in lines if line.strip())
 
 
 def _sheets(data: bytes) -> Iterator[str]:
-    space = f"{{{SPACES['s']}}}"
+    space, limit = f"{{{SPACES['s']}}}", _Limit()
     shared = ["".join(entry.itertext(f"{space}t"))
-              for tree in _parts(data, r"xl/sharedStrings\.xml") for entry in tree.iter(f"{space}si")]
-    for number, tree in enumerate(_parts(data, r"xl/worksheets/sheet\d+\.xml"), 1):
+              for part in _parts(data, r"xl/sharedStrings\.xml") for entry in limit.walk(part, f"{space}si")]
+    for number, part in enumerate(_parts(data, r"xl/worksheets/sheet\d+\.xml"), 1):
         yield f"[sheet {number}]"
-        for row in tree.iter(f"{space}row"):
-            yield " | ".join(_cell(cell, shared, space) for cell in row.iter(f"{space}c"))
+        cells: list[str] = []
+        size = 0
+        for element in limit.walk(part, f"{space}c", ends=f"{space}row"):
+            if element.tag == f"{space}c":
+                cells.append(_cell(element, shared, space))
+                size += len(cells[-1])
+            if element.tag != f"{space}c" or size > MOST_CHARACTERS:   # one long text can stand in any number of cells
+                yield " | ".join(cells)
+                cells, size = [], 0
 
 
 def _cell(cell: Any, shared: list[str], space: str) -> str:
     value = "".join(cell.itertext(f"{space}v", f"{space}t"))
-    return shared[int(value)] if cell.get("t") == "s" and value.isdigit() and int(value) < len(shared) else value
+    known = cell.get("t") == "s" and value.isdecimal() and len(value) < 10 and int(value) < len(shared)
+    return shared[int(value)] if known else value
 
 
 def _open_document(data: bytes) -> Iterator[str]:
-    for tree in _parts(data, r"content\.xml"):
-        for paragraph in tree.iter("{urn:oasis:names:tc:opendocument:xmlns:text:1.0}p",
-                                   "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}h"):
+    space, limit = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}", _Limit()
+    for part in _parts(data, r"content\.xml"):
+        for paragraph in limit.walk(part, f"{space}p", f"{space}h"):
             yield "".join(paragraph.itertext())
 
 
-def _parts(data: bytes, pattern: str) -> Iterator[Any]:
+class _Enough(Exception):
+    """A document has more in it than is read."""
+
+
+class _Limit:
+    """How much of one document is looked at. A few kilobytes of zip can hold millions of empty elements."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + MOST_SECONDS
+        self._seen = 0
+
+    def walk(self, part: IO[bytes], *wanted: str, ends: str = "") -> Iterator[Any]:
+        """The wanted elements, not those within one another, and the `ends` around them; each is gone after its turn.
+
+        Raises _Enough.
+        """
+        from lxml import etree
+        depth = first = 0
+        for event, element in etree.iterparse(part, ("start", "end"), resolve_entities=False, no_network=True, huge_tree=False):
+            inside = element.tag in wanted
+            if event == "start":
+                self._count()
+                first = first if depth else self._seen
+                depth += inside
+                if depth and self._seen - first > MOST_WITHIN:
+                    raise _Enough
+                continue
+            depth -= inside
+            if depth:
+                continue
+            if inside or element.tag == ends:
+                yield element
+            _drop(element)
+
+    def _count(self) -> None:
+        self._seen += 1
+        if self._seen > MOST_ELEMENTS or not self._seen % 1_000 and time.monotonic() > self._end:
+            raise _Enough
+
+
+def _drop(element: Any) -> None:
+    """Let go of an element and of what stands before it; the parser still needs the element itself."""
+    element.clear()
+    parent = element.getparent()
+    while element.getprevious() is not None:
+        del parent[0]
+
+
+def _parts(data: bytes, pattern: str) -> Iterator[IO[bytes]]:
     """The XML parts whose names match, in the order of their numbers."""
-    from lxml import etree
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED:
             raise ValueError("too large when unpacked")
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
-        names = [name for name in archive.namelist() if pattern and re.fullmatch(pattern, name)]
-        trees = [etree.fromstring(archive.read(name), parser) for name in sorted(names, key=_number)]
-    return iter(trees)
+        for name in sorted((name for name in archive.namelist() if re.fullmatch(pattern, name)), key=_number):
+            with archive.open(name) as part:
+                yield part
 
 
 def _number(name: str) -> tuple[int, str]:

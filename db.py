@@ -311,8 +311,8 @@ class _SqlStore:
         return _sessions(self._read(f"SELECT {_SESSION} FROM sessions {where} ORDER BY updated DESC {end}", values))
 
     def find_session(self, name: str) -> SessionRow:
-        wanted = name.strip().lower()
-        pattern = _like(to_database(wanted))
+        wanted = to_database(name.strip().lower())
+        pattern = _like(wanted)
         sql = f"SELECT {_SESSION} FROM sessions WHERE id LIKE ? ESCAPE '!' OR id LIKE ? ESCAPE '!' ORDER BY id DESC LIMIT 9"
         rows = self._read(f"SELECT {_SESSION} FROM sessions WHERE id = ?", (wanted,))
         if wanted and not rows:

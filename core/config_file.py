@@ -13,6 +13,7 @@ from core.errors import ConfigError, UsageError
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 DEEPEST = 20              # levels of a configuration; an anchor that holds itself has no end
+MOST_NODES = 100_000      # values of a configuration, with each use of an anchor
 Values = dict[str, Any]
 Keys = tuple[str, ...]
 
@@ -114,19 +115,35 @@ class _Document:
         try:
             loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
+            self._check_size(node)
             loaded = loader.construct_document(node) if node is not None else {}
             self._note_lines(node, (), 0)
             return loaded if loaded is not None else {}
-        except yaml.YAMLError as problem:
+        except (yaml.YAMLError, ValueError) as problem:   # ValueError: 2001-13-45 looks like a date and is none
             mark = getattr(problem, "problem_mark", None)
             line = f" line {mark.line + 1}" if mark else ""
-            what = getattr(problem, "problem", None) or "it is not YAML"
+            number = isinstance(problem, ValueError) and not isinstance(problem, yaml.YAMLError)
+            what = "a number or a date in it is none" if number else getattr(problem, "problem", None) or "it is not YAML"
             raise ConfigError(f"The configuration {self.path}{line} cannot be understood: {what}.", "Mend that line.") from problem
         except RecursionError as problem:
             raise ConfigError(f"The configuration {self.path} is nested too deeply.") from problem
         finally:
             if loader is not None:
                 loader.dispose()
+
+    def _check_size(self, node: Any) -> None:
+        """Refuse a file that aliases of aliases make endless: what is shared in it is walked once for each use."""
+        counts: dict[int, int] = {}
+
+        def count(part: Any) -> int:
+            if id(part) not in counts:
+                counts[id(part)] = MOST_NODES      # for an alias of what it stands in: that has no end
+                inside = [each for pair in part.value for each in pair] if part.id == "mapping" else part.value
+                counts[id(part)] = 1 + (0 if part.id == "scalar" else sum(map(count, inside)))
+            return counts[id(part)]
+        if node is not None and count(node) > MOST_NODES:
+            raise ConfigError(f"The configuration {self.path} holds more than {MOST_NODES:,} values.",
+                              "Are there aliases of aliases?")
 
     def _note_lines(self, node: Any, path: Keys, depth: int) -> None:
         """Remember where keys stand; refuse one that stands there twice (PyYAML would keep the last without a word)."""

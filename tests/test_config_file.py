@@ -194,3 +194,24 @@ def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings({"config": str(tmp_path / "none.yaml")}, {"HOME": str(tmp_path)})
     assert "There is no configuration file" in caught.value.message and "permissions" not in caught.value.hint
+
+
+@pytest.mark.parametrize("text", [
+    "seed: 2001-13-45T99:99:99Z\n", "model: 2020-99-99\n", "seed: 0b_\n", f"model: {'9' * 10_000}\n", "seed: 1_:_\n"])
+def test_what_only_looks_like_a_number_or_a_date(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert "cannot be understood" in caught.value.message or "seed" in caught.value.message
+
+
+def test_aliases_of_aliases_end(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    rows += [f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 10)}]" for number in range(1, 10)]
+    quirks = "".join(f"        {row}\n" for row in rows)
+    with pytest.raises(ConfigError, match="more than 100,000 values"):
+        load(tmp_path, f"providers:\n  x:\n    base_url: http://h/v1\n    quirks:\n{quirks}")
+
+
+def test_an_anchor_that_holds_itself_ends(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load(tmp_path, "providers:\n  x:\n    quirks:\n      a: &a [*a, *a, *a, *a, *a, *a, *a, *a]\n")

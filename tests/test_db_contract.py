@@ -157,7 +157,7 @@ def test_sessions_are_found_by_either_end_of_their_id(store: Store) -> None:
         store.create_session(name, name[-4:], "m", 1.0)
     found = [store.find_session(name).title for name in ("20260101-1000-aaaa", "202602", "CCCC", "bb")]
     assert found == ["aaaa", "cccc", "cccc", "aabb"]
-    for name in ("", "nothing", "20260101", "%", "_"):
+    for name in ("", "nothing", "20260101", "%", "_", "\udcff", "\0"):
         with pytest.raises(SessionNotFound):
             store.find_session(name)
 

@@ -67,7 +67,8 @@ class Screen:
             self.typed.collect()
         try:
             with echoed(sys.stdin.fileno()):
-                return input(question).strip().lower() in ("y", "yes")
+                self.write(question)
+                return wait_for_line(sys.stdin).strip().lower() in ("y", "yes")
         except (EOFError, KeyboardInterrupt):
             self.write("\n")
             return False
@@ -456,8 +457,9 @@ class PromptReader(Reader):
 
     def __init__(self, settings: Settings, *, color: bool) -> None:
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.history import FileHistory, InMemoryHistory
+        from prompt_toolkit.history import InMemoryHistory
         from prompt_toolkit.key_binding import KeyBindings
+        from core.input_history import InputHistory
         keys = KeyBindings()
         keys.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
         keys.add("c-j")(lambda event: event.current_buffer.insert_text("\n"))
@@ -474,7 +476,7 @@ class PromptReader(Reader):
 
         path = _history_file(settings)
         self._session: PromptSession[str] = PromptSession(
-            history=FileHistory(path) if path else InMemoryHistory(), multiline=True, key_bindings=keys,
+            history=InputHistory(path) if path else InMemoryHistory(), multiline=True, key_bindings=keys,
             complete_while_typing=False, enable_open_in_editor=True)
         self._color = color
         from core.typeahead import Typeahead
@@ -499,6 +501,17 @@ class PromptReader(Reader):
             sys.stdout.write(f"\x1b[32;1m> \x1b[0m{shown}\n" if self._color else f"> {shown}\n")
             sys.stdout.flush()
         return line
+
+
+def wait_for_line(stream: TextIO) -> str:
+    """A line from a terminal; Ctrl-C raises at once. (A signal that another thread gets does not wake input() up.)"""
+    import select
+    while sys.platform != "win32" and not select.select([stream], [], [], 0.1)[0]:
+        pass
+    line = stream.readline()
+    if not line:
+        raise EOFError
+    return line
 
 
 @contextmanager

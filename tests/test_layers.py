@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.chat_engine",),
     ("core.terminal", "core.approval", "core.pipe",
      "core.provider_actions", "core.completion", "core.argument_parser",
-     "core.interrupts", "core.session_picker", "core.first_run", "core.typeahead", "core.replay"),
+     "core.input_history", "core.interrupts", "core.session_picker", "core.first_run", "core.typeahead", "core.replay"),
     ("core.commands", "core.provider_tables", "core.rendering", "core.exporters"),
     ("core.conversation", "core.fitting", "core.comparison"),
     ("core.session_manager", "core.session_list", "core.context_loader", "core.context",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_server import MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, lines_answer
-from tests.terminal import ALT_ENTER, CTRL_C, CTRL_D, ENTER, Terminal
+from tests.terminal import ALT_ENTER, CTRL_C, CTRL_D, ENTER, UP, Terminal
 
 Environment = dict[str, str]
 
@@ -305,3 +305,16 @@ def test_history_is_remembered_unless_nothing_is_saved(ollama: FakeOllama, progr
         chat.wait_prompt()
         chat.send("\x1b[A")
         chat.wait("> remember me")
+
+
+def test_a_history_that_cannot_be_kept_is_no_trouble(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    kept = Path(environment["HOME"], ".local/share/stream-chat/input_history")
+    with Terminal([*program, "-m", "words-5"], environment) as chat:
+        chat.wait_prompt()
+        kept.unlink()
+        kept.mkdir()
+        chat.ask("first", "w4")
+        chat.ask("second", "w4", 2)
+        chat.send(UP)
+        chat.wait("> second", 2)
+        assert "Traceback" not in chat.text() and "rror" not in chat.text()

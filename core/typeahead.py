@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 if sys.platform != "win32":
     import termios
 
+END = "\x04"                # Ctrl-D
 _LOCAL, _CONTROL = 3, 6     # places in what tcgetattr gives
 _KEYS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b.?")    # arrows and the like, and a terminal's answers (ECMA-48)
 _SIGNS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -23,6 +24,7 @@ class Typeahead:
         self._descriptor = descriptor
         self._typed = ""
         self._held = False
+        self._ended = False
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -32,7 +34,9 @@ class Typeahead:
 
     def collect(self) -> None:
         """Take what was typed so far."""
-        self._typed += readable(_pending(self._descriptor).decode("utf-8", "replace"))
+        typed = _pending(self._descriptor).decode("utf-8", "replace")
+        self._ended = self._ended or END in typed
+        self._typed += readable(typed)
 
     def hold(self) -> None:
         """Send nothing of it: who stops a reply does not want the next question asked. It waits at the prompt as one text."""
@@ -47,7 +51,10 @@ class Typeahead:
         return line
 
     def rest(self) -> str:
-        """What stands at the prompt from the start: the line that was not ended."""
+        """What stands at the prompt from the start: the line that was not ended. Raises EOFError for Ctrl-D on an empty line."""
+        ended, self._ended = self._ended, False
+        if ended and not self._typed.strip():
+            raise EOFError
         text, self._typed, self._held = self._typed, "", False
         return text.rstrip("\n")
 

@@ -8,7 +8,7 @@ import sys
 
 from core.argument_parser import help_text, parse_arguments
 from core.config import Settings, data_directory, temporary_directory
-from core.errors import ChatError, StoreError, UsageError, describe
+from core.errors import ChatError, StoreError, UsageError, describe, unexpected
 from core.safe_text import safe_text
 
 TYPE_CHECKING = False
@@ -41,10 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = EXIT_INTERRUPTED
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except OSError as problem:
-        if problem.errno not in OUTPUT_LOST:
-            raise
-        code = _lose_output(problem)
+    except Exception as problem:
+        if isinstance(problem, OSError) and problem.errno in OUTPUT_LOST:
+            code = _lose_output(problem)
+        else:
+            _tell(unexpected(problem), as_json="--json" in words)
+            code = 1
     return _flush() or code
 
 

@@ -251,11 +251,19 @@ def _drain_file(store: Store, path: str) -> bool:
         if not _is_ours(os.fstat(descriptor)) or not try_lock(descriptor):
             return True
         try:
-            for write in _writes(file.read()):
-                apply_write(store, write)
-            os.unlink(path)
+            whole = all([_apply(store, write) for write in _writes(file.read())])
+            os.replace(path, f"{path}.unreadable") if not whole else os.unlink(path)
         except (StoreError, OSError):
             return False
+    return True
+
+
+def _apply(store: Store, write: Write) -> bool:
+    """False for an entry that makes no sense (a damaged file): the others are saved all the same, and the file is kept."""
+    try:
+        apply_write(store, write)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return False
     return True
 
 
@@ -266,10 +274,10 @@ def _is_ours(status: os.stat_result) -> bool:
 
 def _writes(data: bytes) -> Iterator[Write]:
     """The whole lines; a line that a killed program did not finish is left out."""
-    for line in data.decode("utf-8", "surrogatepass").split("\n"):
+    for line in data.split(b"\n"):
         try:
-            write = json.loads(line)
-        except ValueError:
+            write = json.loads(line.decode("utf-8", "surrogatepass"))
+        except (ValueError, RecursionError):
             continue
         if isinstance(write, dict):
             yield write

@@ -449,7 +449,9 @@ class Reader:
     typed: Typeahead | None = None
 
     def read(self, chat: Chat) -> str:
-        return input("> ")
+        sys.stdout.write("> ")
+        sys.stdout.flush()
+        return wait_for_line(sys.stdin).removesuffix("\n")
 
 
 class PromptReader(Reader):

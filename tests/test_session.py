@@ -16,6 +16,7 @@ import pytest
 
 from core.errors import SessionNotFound, StreamBroken, UsageError
 from core.events import Event, Finished, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished
+from core.message_json import message_to_dict
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_message, user_message
 from core.providers import Request
 from core.session_list import format_session_lines, list_sessions, select_session, session_lines
@@ -396,3 +397,22 @@ def test_spooled_lines_are_json(database: str, spool: str, monkeypatch: pytest.M
     session.close()
     (path,) = Path(spool).iterdir()
     assert [json.loads(line)["do"] for line in path.read_text().splitlines()] == ["create", "add"]
+
+
+def test_a_damaged_spool_never_stops_a_start(tmp_path: Path) -> None:
+    """A disk that filled up cut the last line in the middle of a character; other lines make no sense."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    good = [{"do": "create", "session": "s1", "title": "t", "model": "m", "created": 1.0},
+            {"do": "add", "session": "s1", "id": 7, "state": "complete", "message": message_to_dict(user_message("kept"))}]
+    bad = ['{"do": "add", "session": "s1", "id": 8, "state": "complete", "message": {"role": "user"}}', "[" * 100_000,
+           '{"do": "create", "session": ["x"], "title": 3}', '{"do": "nonsense"}']
+    text = "\n".join([*map(json.dumps, good), *bad]) + "\n"
+    (spool / "s1-aa.jsonl").write_bytes(text.encode() + '{"do": "add", "text": "\u00e9'.encode()[:-1])
+    store = SqliteStore(str(tmp_path / "sessions.db"))
+    try:
+        drain_spool(store, str(spool))
+        assert [entry.message.text for entry in store.load_messages("s1")] == ["kept"]
+    finally:
+        store.close()
+    assert [path.name for path in spool.iterdir()] == ["s1-aa.jsonl.unreadable"]

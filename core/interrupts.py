@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import signal
 import time
 from collections.abc import Coroutine
@@ -11,6 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 AGAIN = 1.0   # seconds after which a further Ctrl-C cancels once more, should the first have been swallowed
+DRAIN = 1.0   # seconds that what is still to be shown may take when the program is told to end
 
 
 class Interrupted(Exception):
@@ -57,6 +60,7 @@ class Interrupts:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number != signal.SIGINT:
             self._ended_by = number
+            _end_without_reader()
         task = self._task
         if task is None or task.done():
             if self._ended_by is not None:
@@ -77,6 +81,25 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._runner.close()
+
+
+def _end_without_reader() -> None:
+    """Nobody may be reading what is written (a window that hangs, Ctrl-S): a write that waits for them would never end."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _drop_output)
+        signal.setitimer(signal.ITIMER_REAL, DRAIN, DRAIN)
+
+
+def _drop_output(number: int, frame: FrameType | None) -> None:
+    """Let what cannot be written go nowhere. A write that was waiting is tried again by Python and gets through."""
+    for descriptor in (1, 2):
+        try:
+            if not select.select([], [descriptor], [], 0)[1]:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+        except (OSError, ValueError):
+            continue
 
 
 def _signals() -> list[int]:

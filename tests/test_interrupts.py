@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import sqlite3
 import time
@@ -213,3 +214,26 @@ def test_a_signal_cancels_what_runs_and_its_cleanup_is_done(number: signal.Signa
     assert before == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     if isinstance(raised.value, Terminated):
         assert raised.value.code == 143
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that sends a signal")
+def test_a_signal_ends_a_program_whose_terminal_nobody_reads(
+        ollama: FakeOllama, program: list[str], environment: Environment, number: signal.Signals) -> None:
+    with Terminal([*program, "-m", "words-200000"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2 w3")
+        await_full(chat)
+        chat.child.send_signal(number)
+        assert chat.child.wait(20) == 128 + number
+        assert chat.modes() == chat.modes_before
+    assert stored(environment)[0] == ("user", "complete") and stored(environment)[1][0] == "assistant"
+
+
+def await_full(chat: Terminal) -> None:
+    """Until the terminal has taken no more for a while."""
+    limit, full = time.monotonic() + 20, 0
+    while full < 10:
+        assert time.monotonic() < limit, "the terminal takes everything"
+        full = 0 if select.select([], [chat.slave], [], 0)[1] else full + 1
+        time.sleep(0.05)

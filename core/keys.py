@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ FILE = "keys.json"
 SERVICE = "stream-chat"       # the name under which the system's keyring holds them
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 PORTS = {"http": 80, "https": 443}
+# As a line of HTTP, and as the pairs of names and values in which libraries log it.
+_COOKIE = re.compile(
+    r"""(\b(?:set-)?cookie2?(?:['"]\s*[,:]\s*b?|:\s*))("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)""", re.IGNORECASE)
 
 
 def key_file(environment: Mapping[str, str]) -> str:
@@ -123,6 +127,9 @@ def known_secrets(environment: Mapping[str, str], providers: Mapping[str, Any]) 
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
+    """The text without these secrets, and without cookies: they let in whoever has them."""
+    if "cookie" in text.lower():
+        text = _COOKIE.sub(r"\1***", text)
     for secret in secrets:
         text = text.replace(secret, "***")
     return text

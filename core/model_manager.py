@@ -181,8 +181,10 @@ class Providers:
         return FIRST_BYTE_CLOUD if host.kind == "cloud" else FIRST_BYTE
 
     def base_url(self, name: str, host: Host) -> str:
-        """Where the provider is in this run. --base-url is for the provider that was chosen."""
+        """Where the provider is in this run. --base-url is for the provider that was chosen. Raises UsageError."""
         given = self.settings.base_url if name == self._primary else None
+        for address in (given, host.base_url, self.settings.ollama_host if host.dialect == "ollama" else None):
+            _check_address(name, str(address or ""))
         if host.dialect == "ollama":
             from core.providers.ollama import ollama_base_url
             typed = given or host_url(host, name) or self.settings.ollama_host or ""
@@ -312,6 +314,15 @@ class Providers:
         for provider in self._open.values():
             await provider.close()
         self._open.clear()
+
+
+def _check_address(name: str, url: str) -> None:
+    """An address is shown and logged, so nothing secret may stand in it; and paths are put behind it, so no query can."""
+    found = {"@": "a user name or a password", "?": "a query", "#": "a fragment"}
+    what = next((words for mark, words in found.items() if mark in url), "")
+    if what:
+        raise UsageError(f"The address of {name} holds {what}; it is only scheme, host, port and path.",
+                         f"A key is stored with --set-key {name}; others go under `headers:`, a version into `api_version:`.")
 
 
 def _hide_key(error: ProviderError, key: str | None) -> None:

@@ -156,3 +156,36 @@ def test_a_key_appears_nowhere(program: list[str], environment: dict[str, str], 
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("address", [
+    "http://user:hunter2SECRET@{}/v1", "user:hunter2SECRET@{}/v1", "http://user:hunter2/SECRET@{}/v1", "http://hunter2SECRET@{}",
+    "http://{}/v1?key=hunter2SECRET", "http://{}/v1#hunter2SECRET"])
+@pytest.mark.parametrize("provider", ["openai", "ollama"])
+def test_nothing_secret_stands_in_an_address(program: list[str], environment: dict[str, str], tmp_path: Path, address: str,
+                                             provider: str) -> None:
+    log = tmp_path / "debug.log"
+    with FakeServer(json_answer({})) as server:
+        url = address.format(f"127.0.0.1:{server.port}")
+        common = ("-p", provider, "-m", "m", "--base-url", url, "--debug", str(log))
+        outputs = [run(program, environment, *common, *more) for more in (("hi",), ("--check",), ("--list-providers",))]
+        assert not server.requests
+    assert outputs[0].returncode in (1, 2) and "--set-key" in outputs[0].stderr
+    for text in (*(done.stdout + done.stderr for done in outputs), log.read_text() if log.exists() else ""):
+        assert "SECRET" not in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize("entry", [{"base_url": "http://u:SECRET@h/v1"}, {"base_urls": ["http://h/v1", "http://u:SECRET@h/v1"]}])
+def test_nor_in_one_of_the_configuration(tmp_path: Path, entry: dict[str, object]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps({"provider": "x", "providers": {"x": entry}}))
+    with pytest.raises(UsageError, match="a user name or a password") as caught:
+        Providers(settings_at(tmp_path, {"config": str(path)})).open("x")
+    assert "SECRET" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize("logged", [
+    "[(b'Server', b'x'), (b'Set-Cookie', b'a=SECRET; it\\'s'), (b'Date', b'today')]", '{"set-cookie": "a=SECRET"} today',
+    "Set-Cookie: a=SECRET\ntoday", "('cookie', 'SECRET') today"])
+def test_cookies_are_not_logged(logged: str) -> None:
+    assert "SECRET" not in hide(logged, []) and "today" in hide(logged, [])

@@ -11,7 +11,8 @@ import sqlite3
 import time
 from collections import namedtuple
 
-from core.errors import SessionNotFound, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreTooNew, UsageError
+from core.errors import (SessionNotFound, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreGone, StoreTooNew,
+                         UsageError)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -405,6 +406,15 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[:most - 1] + "\u2026"
 
 
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file stands there; None for none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _like(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
@@ -421,6 +431,7 @@ class SqliteStore(_SqlStore):
     def __init__(self, path: str) -> None:
         self.place = self.url = os.path.abspath(os.path.expanduser(path))
         self._synced = False
+        self._identity: tuple[int, int] | None = None    # of the file that is open
         self._lock_file: tuple[str, int] | None = None
         self.unwritable = ""       # why it can only be read; each write tries again
         try:
@@ -461,6 +472,8 @@ class SqliteStore(_SqlStore):
             migrate_sqlite(connection, SCHEMA_VERSION)
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA foreign_keys = ON")
+        self._synced = False
+        self._identity = _identity(self.place)
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -473,6 +486,8 @@ class SqliteStore(_SqlStore):
             readable, self._connection = self._connection, self._connect()
             readable.close()
             self.unwritable = ""
+        if durable:
+            self._check_still_there()
         run = self._connection.execute
         try:
             if durable is not self._synced:
@@ -487,6 +502,13 @@ class SqliteStore(_SqlStore):
             if isinstance(problem, sqlite3.Error):
                 raise _sqlite_error(problem, self.place) from problem
             raise
+
+    def _check_still_there(self) -> None:
+        """SQLite writes on into a file that was deleted, and nobody would ever see it. The next write starts a new one."""
+        if self._identity is not None and self._identity != _identity(self.place):
+            self._identity = None
+            self.unwritable = "gone"
+            raise StoreGone(f"The session database {self.place} was deleted or moved away.")
 
     def _roll_back(self) -> None:
         try:

@@ -21,6 +21,7 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── StoreBusy               another program holds the database
 │   ├── StoreFull               no room on the disk, or not allowed to write
 │   ├── StoreDamaged            not a database, or a broken one
+│   ├── StoreGone               deleted or moved away while it was in use
 │   └── StoreTooNew             made by a newer version of this program
 └── ToolError                   a tool failed; becomes the model's error result
 """
@@ -153,6 +154,10 @@ class StoreFull(StoreError):
 
 class StoreDamaged(StoreError):
     kind = "store_damaged"
+
+
+class StoreGone(StoreError):
+    kind = "store_gone"
 
 
 class StoreTooNew(StoreError):

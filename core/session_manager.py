@@ -16,7 +16,7 @@ from core.message_json import dump, message_to_dict
 from core.messages import Finish, Message, ToolResult, tool_message
 from core.safe_text import safe_line
 from core.session_list import format_session_lines, list_sessions, select_session
-from core.spool import Journal, Places, drain_spool, message_write
+from core.spool import Journal, Places, Write, drain_spool, message_write
 from core.turn import Reply, missing_results
 from db import Chunk, SessionRow, Store, Unfinished, new_message_id, new_session_id
 
@@ -54,6 +54,8 @@ class Session:
         self.messages: list[Message] = []
         self._ids: list[int] = []
         self._journal = Journal(store, spool) if store is not None else None
+        if self._journal is not None:
+            self._journal.everything = self._all_writes
         self._before: list[tuple[list[Message], list[int]]] = []    # the conversation before each summary
         self._stored = False
         self._open: _Open | None = None
@@ -184,6 +186,15 @@ class Session:
         if self._journal is not None:
             message = tool_message(tuple(self._open.results))
             self._journal.write(message_write("finish", message, id=self._open.id, state="streaming"))
+
+    def _all_writes(self) -> list[Write]:
+        """The whole conversation as writes: a store that was deleted under us has none of it any more."""
+        writes = [message_write("add", message, session=self.id, id=identity, state=_STATES.get(message.finish, "complete"))
+                  for identity, message in zip(self._ids, self.messages)]
+        if self._open is not None:
+            begun = Message("assistant", (), self._open.model)
+            writes.append(message_write("add", begun, session=self.id, id=self._open.id, state="streaming"))
+        return writes
 
     def _begin(self, message: Message) -> _Open:
         opened = _Open(new_message_id(), message.model or "")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from core.errors import StoreError
+from core.errors import StoreError, StoreGone
 from core.message_json import dump, message_from_dict, message_to_dict
 from db import Chunk, Store, try_lock
 
@@ -71,6 +71,7 @@ class Journal:
         self._head: Write = {}
         self._waiting: list[Write] = []
         self._file: tuple[str, int] | None = None
+        self.everything: Callable[[], list[Write]] = list   # all that the session holds, for a store that lost it
         self._broken: list[str] = []    # spool files that took only a part of what waits
 
     @property
@@ -146,6 +147,8 @@ class Journal:
 
     def _refused(self, error: StoreError) -> None:
         self._waiting.append(self._head)
+        if isinstance(error, StoreGone):
+            self._waiting.extend(self.everything())
         self._spool()
         self.news.append(f"NOT SAVED: {error.message.rstrip('.')}; {self._where()}.")
 

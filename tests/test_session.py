@@ -416,3 +416,23 @@ def test_a_damaged_spool_never_stops_a_start(tmp_path: Path) -> None:
     finally:
         store.close()
     assert [path.name for path in spool.iterdir()] == ["s1-aa.jsonl.unreadable"]
+
+
+def test_a_database_deleted_in_the_middle_of_a_chat(tmp_path: Path) -> None:
+    """SQLite would write on into the deleted file. It is said, and the whole conversation is in the new one."""
+    path = tmp_path / "sessions.db"
+    store = SqliteStore(str(path))
+    session = Session(store, str(tmp_path / "spool"), model="m")
+    session.add_user(user_message("first"))
+    for file in tmp_path.glob("sessions.db*"):
+        file.unlink()
+    session.add_user(user_message("second"))
+    assert any("NOT SAVED" in news and "deleted" in news for news in session.take_news())
+    session.add_user(user_message("third"))
+    assert session.saved
+    session.close()
+    store.close()
+    fresh = SqliteStore(str(path))
+    texts = [entry.message.text for entry in fresh.load_messages(session.id)]
+    assert texts == ["first", "second", "third"]
+    fresh.close()

@@ -129,7 +129,7 @@ class Balanced:
 
     def _failed(self, host: _Host, error: ProviderError) -> None:
         cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
-        if cause.retryable:
+        if cause.retryable or isinstance(cause, ConnectFailed):
             host.open_until = self._clock() + max(PROBE_AFTER, cause.retry_after or 0)
 
     def _look_at_dead_ones(self) -> None:
@@ -193,4 +193,4 @@ async def _answers(provider: Provider, step: asyncio.Future[Any]) -> bool:
 
 def _is_the_hosts(error: ProviderError) -> bool:
     """Another host may do better: this one is away, overloaded, limited, or does not have the model."""
-    return error.retryable or isinstance(error, ModelNotFound)
+    return error.retryable or isinstance(error, (ConnectFailed, ModelNotFound))

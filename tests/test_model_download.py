@@ -330,7 +330,7 @@ def test_a_model_is_found_by_name_file_path_and_address(storage: Storage, tmp_pa
 def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="533 MB to download") as caught:
         models.require_model("qwen3.5-0.8b", str(tmp_path))
-    assert "/pull qwen3.5-0.8b" in caught.value.hint
+    assert "--pull qwen3.5-0.8b" in caught.value.hint
     with pytest.raises(ModelNotFound, match="no file"):
         models.require_model("/nowhere/x.gguf", str(tmp_path))
     with pytest.raises(ModelNotFound, match="no local model"):

@@ -74,7 +74,7 @@ def _list_tools(box: Toolbox) -> Table:
     private = " Private data is in this conversation: network tools ask for each host." if box.private else ""
     allowed = f" Allowed for always: {', '.join(sorted(set(box.grants.values())))}." if box.grants else ""
     note = f"/tools on NAME or off NAME.{private}{allowed}{_broken_packages()}"
-    return Table(("tool", "is", "kind", "asks", "from", "what it does"), tuple(rows), note, optional=("from",))
+    return Table(("tool", "is", "kind", "asks", "from", "what it does"), tuple(rows), note)
 
 
 def _broken_packages() -> str:

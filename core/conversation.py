@@ -35,15 +35,12 @@ if TYPE_CHECKING:
 FITS = 2_000  # characters that fit the smallest window that servers choose by themselves, with room for the answer
 RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
 
-# Asks the person something and returns the words of the answer; None when there is nobody to ask.
-Ask = Callable[[str], Awaitable[str]]
-
 
 class Chat:
     """Mutable on purpose: this is what /model, /system and /new change between turns."""
 
     def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
-                 open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None, ask: Ask | None = None,
+                 open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None,
                  make_toolbox: Callable[[], Toolbox] | None = None) -> None:
         self.settings = settings
         self.session = session
@@ -55,7 +52,6 @@ class Chat:
         self.toolbox = toolbox
         self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
         self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
-        self.ask = ask
         self.piped = ""    # what came on standard input to be attached
         self.agrees: Callable[[str], Awaitable[bool]] | None = None    # whether a command may run whose output is to be attached
         self.progress: ProgressLine | None = None    # shows what is done while something is attached

@@ -12,8 +12,8 @@ from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.anthropic_request import NAME, request_body
-from core.providers.errors_http import classify, classify_payload
-from core.providers.listing import fetch_entries, fetch_object
+from core.providers.errors_http import classify_payload
+from core.providers.listing import Fetching, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
@@ -25,7 +25,7 @@ FINISHES: Mapping[str, Finish] = {
 
 
 @dialect(NAME)
-class Anthropic:
+class Anthropic(Fetching):
     """Quirks: `max_tokens` is the default limit of an answer, `thinking` is budget or adaptive."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -57,15 +57,6 @@ class Anthropic:
     async def check(self) -> str:
         await self._get("/v1/models?limit=1", needs="data")
         return f"Anthropic Messages API at {self.endpoint.base_url}"
-
-    async def _get(self, path: str, *, needs: str, body: Any = None) -> dict[str, Any]:
-        return await fetch_object(self._client, self.endpoint, path, self._error, body=body, needs=needs)
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
-        return classify(self.endpoint, status, headers, body)
 
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
-from core.providers.errors_http import classify, classify_payload
-from core.providers.listing import fetch_entries, fetch_object
+from core.providers.errors_http import classify_payload
+from core.providers.listing import Fetching, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
@@ -31,7 +31,7 @@ ENDPOINTS: Mapping[str, str] = {"chat": "completion", "embed": "embedding"}
 
 
 @dialect(NAME)
-class Cohere:
+class Cohere(Fetching):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -51,17 +51,11 @@ class Cohere:
 
     async def show(self, model: str) -> ModelInfo:
         path = f"/v1/models/{quote(model, safe='')}"
-        return model_info(await fetch_object(self._client, self.endpoint, path, self._error, needs="name"))
+        return model_info(await self._get(path, needs="name"))
 
     async def check(self) -> str:
-        await fetch_object(self._client, self.endpoint, "/v1/models?page_size=1", self._error, needs="models")
+        await self._get("/v1/models?page_size=1", needs="models")
         return f"Cohere API at {self.endpoint.base_url}"
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
-        return classify(self.endpoint, status, headers, body)
 
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:

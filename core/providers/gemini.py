@@ -13,9 +13,9 @@ from core.errors import BadResponse
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Extra, Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
-from core.providers.errors_http import classify, classify_payload
+from core.providers.errors_http import classify_payload
 from core.providers.gemini_request import NAME, request_body
-from core.providers.listing import fetch_entries, fetch_object
+from core.providers.listing import Fetching, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
@@ -32,7 +32,7 @@ LONGEST_ID = 28     # characters of the response's id in the ids that we give to
 
 
 @dialect(NAME)
-class Gemini:
+class Gemini(Fetching):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -61,15 +61,6 @@ class Gemini:
     async def check(self) -> str:
         await self._get("/models?pageSize=1", needs="models")
         return f"Gemini API at {self.endpoint.base_url}"
-
-    async def _get(self, path: str, *, needs: str, body: Any = None) -> dict[str, Any]:
-        return await fetch_object(self._client, self.endpoint, path, self._error, body=body, needs=needs)
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
-        return classify(self.endpoint, status, headers, body)
 
 
 def model_path(model: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from core.errors import BadResponse
+from core.errors import BadResponse, ProviderError
 from core.providers import Endpoint
+from core.providers.errors_http import classify
 from core.providers.transport import ErrorMapper, fetch_json
 
 if TYPE_CHECKING:
@@ -43,3 +44,19 @@ async def fetch_entries(client: httpx2.AsyncClient, endpoint: Endpoint, path: st
             break
         page_path = f"{path}{'&' if '?' in path else '?'}{parameter}={quote(str(token), safe='')}"
     return found
+
+
+class Fetching:
+    """What providers with one client and the common error bodies share: single objects, errors, and the end."""
+
+    endpoint: Endpoint
+    _client: httpx2.AsyncClient
+
+    async def _get(self, path: str, *, needs: str, body: Any = None) -> dict[str, Any]:
+        return await fetch_object(self._client, self.endpoint, path, self._error, body=body, needs=needs)
+
+    def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        return classify(self.endpoint, status, headers, body)
+
+    async def close(self) -> None:
+        await self._client.aclose()

@@ -6,8 +6,11 @@ import asyncio
 import os
 import select
 import signal
+import socket
+import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -55,7 +58,8 @@ class Interrupts:
     async def _watched(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self._cancelled_at = -AGAIN
         self._task = asyncio.current_task()
-        return await coroutine
+        with _woken_by_signals():
+            return await coroutine
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number != signal.SIGINT:
@@ -100,6 +104,27 @@ def _drop_output(number: int, frame: FrameType | None) -> None:
                 os.close(nowhere)
         except (OSError, ValueError):
             continue
+
+
+@contextmanager
+def _woken_by_signals() -> Iterator[None]:
+    """Let a signal wake the loop also when the kernel hands it to another thread; else it would wait for the next event."""
+    if sys.platform == "win32":
+        yield
+        return
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(reader, reader.recv, 4096)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        loop.remove_reader(reader)
+        reader.close()
+        writer.close()
 
 
 def _signals() -> list[int]:

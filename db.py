@@ -105,7 +105,8 @@ class Store(Protocol):
     place: str     # for people
     url: str       # for open_store(): another connection to the same place; may hold a password
 
-    def create_session(self, session_id: str, title: str, model: str, created: float) -> None: ...
+    def create_session(self, session_id: str, title: str, model: str, created: float,
+                       first: tuple[int, Message] | None = None) -> None: ...
 
     def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None) -> None: ...
 
@@ -241,9 +242,12 @@ class _SqlStore:
     def _search_words(self, words: list[str], more: str = "*") -> str:
         raise NotImplementedError
 
-    def create_session(self, session_id: str, title: str, model: str, created: float) -> None:
+    def create_session(self, session_id: str, title: str, model: str, created: float,
+                       first: tuple[int, Message] | None = None) -> None:
+        """With its first message, if one is given, in one step: a program that is killed leaves both or neither."""
         self._write(("INSERT INTO sessions (id, title, model, created, updated) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-                     (session_id, to_database(title), to_database(model), created, created)))
+                     (session_id, to_database(title), to_database(model), created, created)),
+                    *(self._added(session_id, *first, "complete") if first else ()))
 
     def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None) -> None:
         changes = {"title": title, "model": model}
@@ -251,13 +255,16 @@ class _SqlStore:
                       for column, value in changes.items() if value is not None))
 
     def add_message(self, session_id: str, message_id: int, message: Message, state: State) -> None:
+        self._write(*self._added(session_id, message_id, message, state))
+
+    def _added(self, session_id: str, message_id: int, message: Message, state: State) -> list[tuple[str, Sequence[Any]]]:
         owner = self._owner() if state == "streaming" else None
-        self._write(
+        return [
             ("INSERT INTO messages (id, session_id, position, role, state, created, owner, model, finish, usage, parts, text) "
              "VALUES (?, ?, (SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?) "
              "ON CONFLICT (id) DO NOTHING",
              (message_id, session_id, session_id, message.role, state, time.time(), owner, *_columns(message))),
-            *_touch(session_id))
+            *_touch(session_id)]
 
     def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool = False) -> None:
         self._write(("INSERT INTO chunks (message_id, seq, kind, part, text, extra) VALUES (?, ?, ?, ?, ?, ?) "

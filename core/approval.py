@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
 from typing import TextIO
 
+from core.line_input import drop_typed, read_line
 from core.safe_text import safe_line
 from core.tool_executor import ApprovalRequest, Decision
 from core.typeahead import echoed
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 QUESTION = "Run it? [y]es once, [s]ession, [a]lways, [N]o: "
 ANSWERS: dict[str, Decision] = {"y": "once", "yes": "once", "once": "once", "s": "session", "session": "session",
                                 "a": "always", "always": "always"}
-LONGEST_ANSWER = 4096
 
 
 class TerminalApproval:
@@ -63,45 +62,6 @@ def question_lines(request: ApprovalRequest, height: int) -> list[str]:
     if sum(1 + len(line) // 80 for line in request.text.split("\n")) > height - 4:
         told.append(f"(This is long, {len(request.text):,} characters: scroll up to see it from its start.)")
     return told
-
-
-def drop_typed(source: TextIO) -> None:
-    """What was typed before a question was shown is no answer to it."""
-    if sys.platform != "win32":
-        import termios
-        termios.tcflush(source.fileno(), termios.TCIFLUSH)
-
-
-async def read_line(source: TextIO) -> str:
-    """One line from a terminal while the event loop runs on, so that Ctrl-C works. Empty at its end."""
-    if sys.platform == "win32":
-        return await _read_key()
-    descriptor = source.fileno()
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, _settle, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
-    try:
-        return os.read(descriptor, LONGEST_ANSWER).decode("utf-8", "replace")
-    except OSError:   # the terminal is gone
-        return ""
-
-
-def _settle(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
-async def _read_key() -> str:
-    """Windows: its event loop cannot wait for the console, so look for a key now and then."""
-    import msvcrt
-    keys: object = msvcrt
-    while not keys.kbhit():  # type: ignore[attr-defined]  # only there on Windows
-        await asyncio.sleep(0.05)
-    return str(keys.getwch())  # type: ignore[attr-defined]  # likewise
 
 
 class SavedGrants(MutableMapping[str, str]):

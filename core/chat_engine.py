@@ -177,8 +177,9 @@ def delete(settings: Settings) -> int:
 
 
 def _says_yes(question: str) -> bool:
+    from core.line_input import ask
     try:
-        return _ask(question).strip().lower() in ("y", "yes")
+        return ask(question).strip().lower() in ("y", "yes")
     except EOFError:
         return False
 
@@ -293,13 +294,14 @@ class OpenedStore:
         from core.session_manager import open_session
         name: str | None = settings.session
         if settings.select_session:
+            from core.line_input import ask
             from core.session_list import select_session
             from core.session_picker import pick
             if self.store is None:
                 raise UsageError("--select-session and --no-save do not go together.")
             able = sys.stdin.isatty() and sys.stdout.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
             chooser = pick if able else select_session
-            name = chooser(self.store, _ask, lambda line: print(line, file=sys.stderr)).id
+            name = chooser(self.store, ask, lambda line: print(line, file=sys.stderr)).id
         return open_session(self.store, self.spool, name=name, newest=settings.continue_)
 
     def close(self) -> None:
@@ -343,7 +345,8 @@ def tell_unsaved(session: Session, *, again: bool) -> None:
     print(f"{red}{safe_text(words)}{plain}", file=sys.stderr)
     if session.lost and sys.stdin is not None and sys.stdin.isatty():
         from core.exporters import rescue
-        rescue(session.id, session.title, session.model, session.messages, _ask, lambda line: print(line, file=sys.stderr))
+        from core.line_input import ask
+        rescue(session.id, session.title, session.model, session.messages, ask, lambda line: print(line, file=sys.stderr))
 
 
 def wants_tools(settings: Settings) -> bool:
@@ -394,7 +397,7 @@ def read_stdin() -> str:
 
 async def _agrees(command: str) -> bool:
     """Ask whether a command may run. Anything but a clear yes is a no."""
-    from core.approval import drop_typed, read_line
+    from core.line_input import drop_typed, read_line
     from core.typeahead import echoed
     drop_typed(sys.stdin)
     print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
@@ -446,12 +449,6 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _ask(question: str) -> str:
-    """Ask on standard error: standard output is for answers."""
-    print(question, end="", file=sys.stderr, flush=True)
-    return input()
 
 
 def _tell(error: ChatError, *, as_json: bool) -> None:

@@ -127,6 +127,8 @@ def read_key(prompt: str) -> str:
         import select
         import termios
         import tty
+
+        from core.line_input import wait_until_typed
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
     except (ImportError, OSError, ValueError):
@@ -134,6 +136,7 @@ def read_key(prompt: str) -> str:
         return line.strip()[:1] if line else "\x04"
     try:
         tty.setcbreak(descriptor)
+        wait_until_typed(descriptor)
         key = os.read(descriptor, 1).decode("ascii", "replace") or "\x04"
         select.select([descriptor], [], [], ENTER_SECONDS)
         termios.tcflush(descriptor, termios.TCIFLUSH)

@@ -104,25 +104,20 @@ class Session:
         if self._journal is not None:
             if not self._journal.drain():
                 self._journal.remind()
-            self._store_session(message)
         unanswered = missing_results(self.messages)
         if unanswered is not None:
             self._append(unanswered)
         self._append(message)
 
-    def _store_session(self, message: Message) -> None:
-        if self._stored or self._journal is None:
-            return
-        self.title = self.title or title_of(message)
-        self._stored = True
-        self._journal.create(self.id, self.title, self.model, time.time())
-
     def _append(self, message: Message) -> None:
         """Add a whole message, in place of the open one if there is one."""
         opened, self._open = self._open, None
         identity = opened.id if opened else new_message_id()
-        if self._journal is not None:
-            self._store_session(message)
+        if self._journal is not None and not self._stored:
+            self._stored = True
+            self.title = self.title or title_of(message)
+            self._journal.create(self.id, self.title, self.model, time.time(), identity, message)
+        elif self._journal is not None:
             state = _STATES.get(message.finish, "complete")
             do = "finish" if opened else "add"
             self._journal.write(message_write(do, message, session=self.id, id=identity, state=state))

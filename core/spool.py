@@ -11,6 +11,7 @@ from zlib import crc32
 
 from core.errors import StoreError, StoreGone
 from core.message_json import dump, message_from_dict, message_to_dict
+from core.messages import Message
 from db import Chunk, Store, try_lock
 
 # One write: the store's method and its arguments as JSON values. Every write may be repeated without effect.
@@ -20,6 +21,8 @@ Write = dict[str, Any]
 def apply_write(store: Store, write: Write) -> None:
     """Do one write. Raises StoreError."""
     match write:
+        case {"do": "create", "session": session, "title": title, "model": model, "created": created, "first": [identity, message]}:
+            store.create_session(session, title, model, created, (identity, message_from_dict(message)))
         case {"do": "create", "session": session, "title": title, "model": model, "created": created}:
             store.create_session(session, title, model, created)
         case {"do": "update", "session": session, "title": title, "model": model}:
@@ -79,15 +82,10 @@ class Journal:
         """Whether everything written so far is in the store."""
         return not self._waiting
 
-    def create(self, session: str, title: str, model: str, created: float) -> None:
+    def create(self, session: str, title: str, model: str, created: float, identity: int, message: Message) -> None:
+        """Store a session with its first message."""
         self.known(session, title, model, created)
-        if not self.saved:
-            self._keep(self._head)
-            return
-        try:
-            apply_write(self.store, self._head)
-        except StoreError as error:
-            self._refused(error)
+        self.write({**self._head, "first": [identity, message_to_dict(message)]})
 
     def known(self, session: str, title: str, model: str, created: float) -> None:
         """The session is in the store already. A spool still starts with it, so that it can stand alone."""

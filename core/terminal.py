@@ -17,6 +17,7 @@ from core.events import (Event, MessageAdded, ModelChanged, Notice, Resuming, Re
                          ToolRequested, Waiting)
 from core.interrupts import Interrupted, Interrupts, Terminated
 from core.joining import BROKEN, open_fence
+from core.line_input import wait_for_line
 from core.messages import Message, user_message
 from core.model_manager import Providers, Target, can_fetch, ensure_model_available
 from core.safe_text import safe_line, safe_text
@@ -451,7 +452,7 @@ class Reader:
     def read(self, chat: Chat) -> str:
         sys.stdout.write("> ")
         sys.stdout.flush()
-        return wait_for_line(sys.stdin).removesuffix("\n")
+        return wait_for_line(sys.stdin)
 
 
 class PromptReader(Reader):
@@ -503,17 +504,6 @@ class PromptReader(Reader):
             sys.stdout.write(f"\x1b[32;1m> \x1b[0m{shown}\n" if self._color else f"> {shown}\n")
             sys.stdout.flush()
         return line
-
-
-def wait_for_line(stream: TextIO) -> str:
-    """A line from a terminal; Ctrl-C raises at once. (A signal that another thread gets does not wake input() up.)"""
-    import select
-    while sys.platform != "win32" and not select.select([stream], [], [], 0.1)[0]:
-        pass
-    line = stream.readline()
-    if not line:
-        raise EOFError
-    return line
 
 
 @contextmanager

@@ -162,6 +162,13 @@ def test_sessions_are_found_by_either_end_of_their_id(store: Store) -> None:
             store.find_session(name)
 
 
+def test_a_session_comes_with_its_first_message(store: Store) -> None:
+    for _ in range(2):      # what was spooled may be done again
+        store.create_session("s1", "t", "m", 1.0, (7, user_message("first")))
+    assert [(entry.id, entry.message.text, entry.state) for entry in store.load_messages("s1")] == [(7, "first", "complete")]
+    assert store.find_session("s1").message_count == 1
+
+
 def test_sessions_change_and_go(store: Store) -> None:
     store.create_session("s1", "old", "m", 1.0)
     store.update_session("s1", title="new \ud800")

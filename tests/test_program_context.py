@@ -18,7 +18,7 @@ from core.messages import Message, Text, user_message
 from tests import postgres
 from tests.conftest import ROOT
 from tests.fake_server import Answer, FakeOllama, Received, chat_line, done_line, json_answer, lines_answer
-from tests.terminal import Terminal
+from tests.terminal import CTRL_C, Terminal
 
 Environment = dict[str, str]
 LINE = re.compile(r'<(source-\w+) file="(?P<file>[^"]+)"[^>]*>\n(?P<body>.*?)\n</\1>', re.S)
@@ -209,11 +209,21 @@ def test_a_picture_for_a_model_that_sees(reader: Reader, program: list[str], env
 
 
 def test_what_takes_long_can_be_stopped(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
-    with Terminal([*program, "--context", "!sleep 30", "q"], environment, cwd=folder) as terminal:
+    with Terminal([*program, "--context", "!touch begun; sleep 30", "q"], environment, cwd=folder) as terminal:
         terminal.wait(r"\[y/N\]")
         terminal.send("y\r")
-        terminal.read(0.3)
+        terminal.wait_until((folder / "begun").exists, "the command")
         terminal.interrupt()
+        assert terminal.exit_status() == 130
+    assert not reader.requests
+
+
+@pytest.mark.parametrize("keys", [CTRL_C, "y" + CTRL_C, "y\r" + CTRL_C])
+def test_a_question_can_be_stopped(reader: Reader, program: list[str], environment: Environment, folder: Path, keys: str) -> None:
+    """The kernel drops what was typed before Ctrl-C, also a line that the program was about to read."""
+    with Terminal([*program, "--context", "!sleep 30", "q"], environment, cwd=folder) as terminal:
+        terminal.wait(r"\[y/N\]")
+        terminal.send(keys)
         assert terminal.exit_status() == 130
     assert not reader.requests
 

@@ -396,7 +396,9 @@ def test_spooled_lines_are_json(database: str, spool: str, monkeypatch: pytest.M
     session.add_user(user_message("q"))
     session.close()
     (path,) = Path(spool).iterdir()
-    assert [json.loads(line)["do"] for line in path.read_text().splitlines()] == ["create", "add"]
+    writes = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [write["do"] for write in writes] == ["create", "create"]
+    assert writes[-1]["first"][1]["parts"] == [{"type": "text", "text": "q"}]
 
 
 def test_a_damaged_spool_never_stops_a_start(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""One line that a person types as the answer to a question; Ctrl-C always works while it is waited for."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+LONGEST_ANSWER = 4096   # bytes; a terminal's own limit of a line
+GLANCE = 0.1            # seconds after which a signal is looked for that the kernel gave to another thread
+
+
+def drop_typed(source: TextIO) -> None:
+    """What was typed before a question was shown is no answer to it."""
+    if sys.platform != "win32":
+        import termios
+        termios.tcflush(source.fileno(), termios.TCIFLUSH)
+
+
+def ask(question: str) -> str:
+    """The answer to a question that is put on standard error: standard output is for answers. Raises EOFError."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return wait_for_line(sys.stdin)
+
+
+def wait_for_line(source: TextIO) -> str:
+    """One line from a terminal or pipe, without its end. Raises EOFError at its end, and KeyboardInterrupt at once."""
+    line = _typed_line(source.fileno()) if sys.platform != "win32" and source.isatty() else source.readline()
+    if not line:
+        raise EOFError
+    return line.removesuffix("\n")
+
+
+async def read_line(source: TextIO) -> str:
+    """One line from a terminal while the event loop runs on, with its end. Empty at the terminal's end."""
+    if sys.platform == "win32":
+        return await _read_key()
+    import asyncio
+    loop = asyncio.get_running_loop()
+    with _reopened(source.fileno()) as descriptor:
+        while True:
+            ready = asyncio.Event()
+            loop.add_reader(descriptor, ready.set)
+            try:
+                await ready.wait()
+            finally:
+                loop.remove_reader(descriptor)
+            line = _read(descriptor)
+            if line is not None:
+                return line
+
+
+def wait_until_typed(descriptor: int) -> None:
+    """Until something can be read from a terminal."""
+    while not select.select([descriptor], [], [], GLANCE)[0]:
+        pass
+
+
+def _typed_line(terminal: int) -> str:
+    with _reopened(terminal) as descriptor:
+        while True:
+            wait_until_typed(descriptor)
+            line = _read(descriptor)
+            if line is not None:
+                return line
+
+
+def _read(descriptor: int) -> str | None:
+    """What was typed; empty when the terminal has ended or is gone, None when there is nothing after all.
+
+    Ctrl-C makes the kernel drop a line that could be read a moment before: a read that waits would then wait for ever.
+    """
+    try:
+        return os.read(descriptor, LONGEST_ANSWER).decode("utf-8", "replace")
+    except BlockingIOError:
+        return None
+    except OSError:
+        return ""
+
+
+@contextmanager
+def _reopened(descriptor: int) -> Iterator[int]:
+    """The same terminal, for reads that do not wait. Opened anew: the mode would else hold for standard output too."""
+    try:
+        again = os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:   # a terminal without a name here; its reads wait
+        yield descriptor
+        return
+    try:
+        yield again
+    finally:
+        os.close(again)
+
+
+async def _read_key() -> str:
+    """Windows: its event loop cannot wait for the console, so look for a key now and then."""
+    import asyncio
+    import msvcrt
+    keys: object = msvcrt
+    while not keys.kbhit():  # type: ignore[attr-defined]  # only there on Windows
+        await asyncio.sleep(0.05)
+    return str(keys.getwch())  # type: ignore[attr-defined]  # likewise

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = """
-from core.tool_executor import ToolContext
+from core.tools import ToolContext
 from core.tools.json_file import read_json_file
 answer = read_json_file(ToolContext(roots=(directory,)), name, filter=path, max_entries=10_000, return_summary=summary)
 """

@@ -100,7 +100,7 @@ class Chat:
             if self.progress is not None:
                 self.progress.clear()
         if self.toolbox:
-            from core.tool_executor import real_roots
+            from core.tools import real_roots
             known = self.toolbox.context
             given = [item.path for item in self.context.items if item.path]
             folders = [entry.target for entry in self.context.sources if entry.kind == "directory"]

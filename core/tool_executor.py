@@ -1,99 +1,29 @@
-"""Tools as functions: registered by a decorator, checked, approved and run within limits; a failure is the model's result."""
+"""What the model calls is checked, approved and run within limits; a failure is the model's result."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import contextvars
-import hashlib
-import inspect
 import json
 import logging
-import os
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar, overload
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
-from core.errors import ToolError, UsageError
+from core.errors import ToolError
 from core.messages import Message, ToolCall, ToolResult
 from core.providers import ToolSpec
 from core.safe_text import safe_text
-from core.tools.schema import check_arguments, describe_function
+from core.tools import REGISTERED, Kind, Tool, ToolContext, canonical, fingerprint, first_line, get_tools
+from core.tools.running import MAX_RESULT, ToolLoop, as_text, call_function, shorten
+from core.tools.schema import check_arguments
 
-Kind = Literal["read", "network", "write", "run"]
 Decision = Literal["once", "session", "always", "no"]
 
 CALLS_PER_TURN = 64       # calls of all tools together
 SAME_CALLS = 3            # runs of one call with the same arguments in a turn
-MAX_RESULT = 50_000       # characters of a result that go to the model; what is left out is said
-GRACE = 0.2               # seconds that a cancelled asynchronous tool gets to clean up
-ENTRY_POINTS = "stream_chat.tools"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolContext:
-    """What tools may use, handed to those with a parameter of this type; the model never sees that parameter.
-
-    `roots` are the files and directories that may be read, `protected` those that never are, even inside a root.
-    `local_hosts` are host:port pairs with non-public addresses that the user allowed. `databases` are connection URLs
-    by name. `hosts` are those that were approved for this call (None: any public one). `resolve` turns (host, port) into
-    addresses, if not the system does. `stop` is set when nobody waits for the call any more.
-    """
-
-    roots: tuple[str, ...] = ()
-    protected: tuple[str, ...] = ()
-    store: Any = None
-    session: str | None = None
-    databases: Mapping[str, str] = field(default_factory=dict)
-    search_engines: tuple[str, ...] = ()
-    searxng_url: str | None = None
-    local_hosts: frozenset[str] = frozenset()
-    cache: MutableMapping[str, Any] = field(default_factory=dict)
-    hosts: frozenset[str] | None = None
-    resolve: Callable[[str, int], list[str]] | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def check_stop(self) -> None:
-        """Leave a long loop when the call was given up."""
-        if self.stop.is_set():
-            raise ToolError("The call was stopped.")
-
-
-# Which hosts a call with these arguments talks to.
-Hosts = Callable[[Mapping[str, Any], ToolContext], Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function that the model can call. `private` results make later network calls ask; `safe` ones run under --experimental.
-
-    `source` is where the tool comes from.
-    """
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-    function: Callable[..., Any]
-    kind: Kind = "read"
-    timeout: float = 30.0
-    private: bool = False
-    safe: bool = False
-    hosts: Hosts | None = None
-    context_parameter: str = ""
-    source: str = "built in"
-    in_loop: bool = False   # asynchronous, and bound to the chat's own event loop
-
-    @property
-    def spec(self) -> ToolSpec:
-        return ToolSpec(self.name, self.description, self.parameters)
-
-    @property
-    def definition(self) -> str:
-        """A fingerprint of what the tool says it is: a grant ends when this changes."""
-        return fingerprint([self.name, self.description, self.parameters, self.kind, self.source])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,120 +53,6 @@ class Servers(Protocol):
 
     async def close(self) -> None: ...
 
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-_TOOLS: dict[str, Tool] = {}
-
-
-def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
-    """Resolve what the user gave, once, at the start: later changes of a link on the way to a root must not move it."""
-    return tuple(dict.fromkeys(os.path.realpath(path) for path in paths))
-
-
-# ---- the registry
-
-@overload
-def tool(function: Function) -> Function: ...
-
-
-@overload
-def tool(*, kind: Kind = "read", timeout: float = 30.0, private: bool = False, safe: bool = False, hosts: Hosts | None = None,
-         name: str = "") -> Callable[[Function], Function]: ...
-
-
-def tool(function: Function | None = None, **facts: Any) -> Any:
-    """Register a plain or async function as a tool; its name, docstring and annotations are what the model is told.
-
-    `@tool`, or `@tool(kind=, timeout=, private=, safe=, hosts=, name=)` with the fields of Tool. Returns the function
-    unchanged. A failure is an exception; a result is text or anything that JSON can say.
-    """
-    def register(function: Function) -> Function:
-        made = make_tool(function, **facts)
-        other = _TOOLS.get(made.name)
-        if other is not None and other.source != made.source:
-            raise UsageError(f"There are two tools named {made.name}: {other.source} and {made.source}.", "Rename one of them.")
-        _TOOLS[made.name] = made
-        return function
-    return register if function is None else register(function)
-
-
-def make_tool(function: Callable[..., Any], *, name: str = "", **facts: Any) -> Tool:
-    """A Tool out of a function, not registered."""
-    description, parameters, context_parameter = describe_function(function, ToolContext)
-    built_in = function.__module__.startswith("core.tools.")
-    source = "built in" if built_in else function.__code__.co_filename
-    return Tool(name or function.__name__, description, parameters, function,
-                context_parameter=context_parameter, **({"source": source} | facts))
-
-
-def load_built_in() -> None:
-    """Import every file of core/tools: each registers its own tools."""
-    import importlib
-    import pkgutil
-
-    import core.tools
-    for module in pkgutil.iter_modules(core.tools.__path__):
-        importlib.import_module(f"core.tools.{module.name}")
-
-
-def load_tools_file(path: str) -> tuple[Tool, ...]:
-    """Run a Python file of the user's and return the tools that it registered. Raises UsageError when it cannot be loaded."""
-    import importlib.util
-    before = dict(_TOOLS)
-    spec = importlib.util.spec_from_file_location("stream_chat_tools_" + fingerprint(path)[:12], path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no Python file.", "--tools-file takes a file that ends in .py.")
-    try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    except UsageError:
-        raise
-    except Exception as problem:
-        raise UsageError(f"The tools file {path} failed: {type(problem).__name__}: {problem}.") from problem
-    return tuple(made for made in _TOOLS.values() if before.get(made.name) is not made)
-
-
-def load_entry_points() -> None:
-    """Load what installed packages offer under the group `stream_chat.tools`: functions, with or without @tool.
-
-    Raises UsageError, after all others are loaded, when one cannot be.
-    """
-    from importlib.metadata import entry_points
-    failed: list[str] = []
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            loaded = point.load()
-        except Exception as problem:
-            failed.append(f"{point.name} ({type(problem).__name__}: {_first_line(problem)})")
-            continue
-        if callable(loaded) and not any(made.function is loaded for made in _TOOLS.values()):
-            made = make_tool(loaded, source=f"package {point.dist.name if point.dist else point.name}")
-            _TOOLS.setdefault(made.name, made)
-    if failed:
-        raise UsageError(f"Tools of installed packages failed: {', '.join(failed)}.")
-
-
-def all_tools() -> tuple[Tool, ...]:
-    """Everything there is, by name."""
-    load_built_in()
-    return tuple(_TOOLS[name] for name in sorted(_TOOLS))
-
-
-def get_tools(names: Iterable[str] | None = None) -> tuple[Tool, ...]:
-    """The tools of these names in this order, or, with None, the built-in ones that are safe unasked. Raises UsageError."""
-    known = {made.name: made for made in all_tools()}
-    if names is None:
-        return tuple(made for made in known.values() if made.safe and made.source == "built in")
-    wanted = list(dict.fromkeys(names))
-    if not set(wanted) <= set(known):
-        load_entry_points()   # looking for packages costs time, so only when a name is not known otherwise
-        known = {made.name: made for made in all_tools()}
-    missing = [name for name in wanted if name not in known]
-    if missing:
-        raise UsageError(f"There is no tool named {', '.join(missing)}.", f"There are: {', '.join(known)}.")
-    return tuple(known[name] for name in wanted)
-
-
-# ---- running
 
 class Toolbox:
     """The tools of one conversation: what was granted, what was run in this turn, and whether private data is in it.
@@ -311,7 +127,7 @@ class Toolbox:
     def note_messages(self, messages: Iterable[Message]) -> None:
         """Take over a stored conversation: results of private tools in it count, and so do those of tools that are not known."""
         names = {result.name for message in messages for result in message.tool_results}
-        known = _TOOLS | self.tools
+        known = REGISTERED | self.tools
         self.private = self.private or any(name not in known or known[name].private for name in names)
 
     async def execute_tool_call(self, call: ToolCall) -> ToolResult:
@@ -322,7 +138,7 @@ class Toolbox:
             return _failed(call, " ".join(filter(None, (problem.message, problem.hint))))
         except Exception as problem:
             log.warning("tool %s failed", call.name, exc_info=True)
-            return _failed(call, f"{call.name} failed: {type(problem).__name__}: {_first_line(problem)}")
+            return _failed(call, f"{call.name} failed: {type(problem).__name__}: {first_line(problem)}")
 
     async def _run(self, call: ToolCall) -> str:
         self._count_call()
@@ -336,7 +152,7 @@ class Toolbox:
         hosts = await self._get_approval(made, arguments)
         self.private = self.private or made.private
         context = replace(self.context, stop=threading.Event(), hosts=hosts)
-        return shorten(as_text(await _call_function(made, arguments, context, self._loop)), self._limits[2])
+        return shorten(as_text(await call_function(made, arguments, context, self._loop)), self._limits[2])
 
     def _count_call(self) -> None:
         self._calls += 1
@@ -398,138 +214,16 @@ class Toolbox:
         return f"Not run: {made.name} ({made.kind}) needs the user's approval, and nobody can be asked here."
 
 
-async def _call_function(made: Tool, arguments: Mapping[str, Any], context: ToolContext, loop: ToolLoop) -> Any:
-    """Run a tool until it is done, its time is up, or the turn is cancelled; then nobody waits for it any longer."""
-    given = dict(arguments) | ({made.context_parameter: context} if made.context_parameter else {})
-    is_async = inspect.iscoroutinefunction(made.function)
-    if made.in_loop:
-        work = asyncio.ensure_future(_shielded(made.function(**given)))
-    else:
-        work = asyncio.ensure_future(loop.run(made.function(**given)) if is_async else run_in_thread(made.function, given))
-    try:
-        done, _ = await asyncio.wait({work}, timeout=made.timeout)
-        if not done:
-            raise ToolError(f"{made.name} took longer than {made.timeout:g} s and was given up.")
-        return work.result()
-    finally:
-        context.stop.set()
-        if not work.done():
-            work.cancel()
-            work.add_done_callback(_forget)
-            if is_async:
-                await asyncio.wait({work}, timeout=GRACE * 2)
-
-
-class ToolLoop:
-    """One event loop in a daemon thread for all asynchronous tools: one that never awaits holds up the others, not the chat.
-
-    A loop that is held up when a call is given up is left behind, and the next call gets a new one.
-    """
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        ours, theirs = asyncio.get_running_loop(), self._open()
-        done: asyncio.Future[None] = ours.create_future()
-
-        async def watched() -> Any:
-            try:
-                return await _shielded(work)
-            finally:
-                with contextlib.suppress(RuntimeError):   # the chat's loop is closed: nobody waits
-                    ours.call_soon_threadsafe(done.set_result, None)
-        running = asyncio.run_coroutine_threadsafe(watched(), theirs)
-        try:
-            return await asyncio.wrap_future(running)
-        except asyncio.CancelledError:
-            running.cancel()
-            await asyncio.wait({done}, timeout=GRACE)
-            if not done.done() and self._loop is theirs:
-                self._loop = None
-            raise
-
-    def _open(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="async-tools", daemon=True).start()
-        return self._loop
-
-
 async def execute_tool_call(call: ToolCall, toolbox: Toolbox) -> ToolResult:
     """The same as a function, for those who have a toolbox and a call."""
     return await toolbox.execute_tool_call(call)
-
-
-async def run_in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Run a synchronous function so that nobody has to wait for it.
-
-    A daemon thread of its own, not asyncio.to_thread: the loop and the interpreter join the pool's threads when they
-    end, so one tool that hangs would keep the program from leaving.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-    inherited = contextvars.copy_context()
-
-    def settle(value: Any, problem: BaseException | None) -> None:
-        if not future.done():
-            future.set_result(value) if problem is None else future.set_exception(problem)
-
-    def work() -> None:
-        value, problem = None, None
-        try:
-            value = inherited.run(function, **arguments)
-        except Exception as error:
-            problem = error
-        except BaseException as error:   # sys.exit() in a tool ends the tool, not the chat
-            problem = ToolError(f"The tool ended itself ({type(error).__name__}).")
-        try:
-            loop.call_soon_threadsafe(settle, value, problem)
-        except RuntimeError:
-            log.debug("a tool finished after its chat had ended")
-
-    threading.Thread(target=work, name=f"tool-{getattr(function, '__name__', '')}", daemon=True).start()
-    return await future
-
-
-async def _shielded(work: Awaitable[Any]) -> Any:
-    try:
-        return await work
-    except SystemExit as problem:
-        raise ToolError("The tool ended itself (SystemExit).") from problem
-
-
-def _forget(work: asyncio.Future[Any]) -> None:
-    """Look at the result of given-up work, so that asyncio does not complain on the terminal."""
-    if not work.cancelled():
-        work.exception()
 
 
 def _failed(call: ToolCall, text: str) -> ToolResult:
     return ToolResult(call.id, call.name, text, is_error=True)
 
 
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).strip().splitlines() or ["no reason given"])[0][:300]
-
-
-# ---- text of calls and results
-
-def as_text(value: Any) -> str:
-    """A tool's result as the model reads it."""
-    if isinstance(value, str):
-        return value or "(empty)"
-    if value is None:
-        return "(done; no result)"
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def shorten(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    said = f"[Cut here: the first {limit:,} of {len(text):,} characters are shown. Ask for less or for another part.]"
-    return f"{text[:limit]}\n{said}"
-
+# ---- text of calls
 
 def what_is_wrong(text: str) -> str:
     """Why text is no JSON object, in few words."""
@@ -538,7 +232,7 @@ def what_is_wrong(text: str) -> str:
     except json.JSONDecodeError as problem:
         return f"{problem.msg} at character {problem.pos} of {len(text)}"
     except (ValueError, RecursionError) as problem:
-        return _first_line(problem)
+        return first_line(problem)
     return "a name stands twice in one object" if isinstance(value, dict) else f"it is {type(value).__name__}"
 
 
@@ -546,14 +240,6 @@ def call_text(name: str, arguments: Mapping[str, Any]) -> str:
     """A call in full and made safe, one argument a line."""
     lines = [f"  {key} = {json.dumps(value, ensure_ascii=False, default=str)}" for key, value in arguments.items()]
     return safe_text("\n".join([name, *lines]))
-
-
-def canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-
-
-def fingerprint(value: Any) -> str:
-    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def grant_key(made: Tool, arguments: Mapping[str, Any], host: str = "") -> str:
@@ -583,3 +269,6 @@ def __getattr__(name: str) -> Any:
         from core.tools.json_file import read_json_file
         return read_json_file
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["ApprovalRequest", "Approve", "Decision", "Servers", "Toolbox", "call_text", "execute_tool_call", "get_tools"]

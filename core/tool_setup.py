@@ -11,7 +11,8 @@ from typing import Any
 
 from core.config import Settings, config_directory, data_directory
 from core.errors import ConfigError, UsageError
-from core.tool_executor import Servers, Tool, Toolbox, ToolContext, get_tools, load_tools_file, real_roots
+from core.tool_executor import Servers, Toolbox
+from core.tools import Tool, ToolContext, get_tools, load_tools_file, real_roots
 
 KINDS = ("read", "network", "write", "run")
 

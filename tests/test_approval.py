@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.approval import SavedGrants, question_lines
-from core.tool_executor import ApprovalRequest, call_text, make_tool
+from core.tool_executor import ApprovalRequest, call_text
+from core.tools import make_tool
 
 
 def test_grants_last_and_are_their_owners_alone(tmp_path: Path) -> None:

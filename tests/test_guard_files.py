@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from core.errors import ToolError
-from core.tool_executor import ToolContext, real_roots
+from core.tools import ToolContext, real_roots
 from core.tools.database import query_database
 from core.tools.files import list_files, read_file, search_files
 from core.tools.guards_files import open_file

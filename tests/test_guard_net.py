@@ -12,7 +12,7 @@ from itertools import cycle
 import pytest
 
 from core.errors import ToolError
-from core.tool_executor import ToolContext
+from core.tools import ToolContext
 from core.tools.fetch_url import fetch_url
 from core.tools.guards_net import is_public, normal_host, parse_url
 

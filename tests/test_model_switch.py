@@ -22,7 +22,8 @@ from core.model_manager import Providers, Target, build_model_list
 from core.model_switch import left_out
 from core.providers import Options, Request
 from core.session_manager import Session
-from core.tool_executor import ToolContext, Toolbox, get_tools
+from core.tool_executor import Toolbox
+from core.tools import ToolContext, get_tools
 from tests.fake_server import Answer, FakeOllama, FakeServer, Received, json_answer
 
 PICTURE = Image("image/png", "aGk=", "cat.png")

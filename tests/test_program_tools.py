@@ -85,7 +85,7 @@ def folder(tmp_path: Path) -> Path:
 OWN = '''
 """Tools of my own."""
 import pathlib
-from core.tool_executor import tool
+from core.tools import tool
 
 @tool
 def double(number: int) -> int:

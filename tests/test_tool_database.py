@@ -12,7 +12,8 @@ import pytest
 
 from core.errors import ToolError
 from core.messages import ToolCall, user_message
-from core.tool_executor import Toolbox, ToolContext, get_tools
+from core.tool_executor import Toolbox
+from core.tools import ToolContext, get_tools
 from core.tools import database
 from core.tools.database import query_database
 from db import SqliteStore

@@ -19,8 +19,8 @@ from core.errors import ToolError, UsageError
 from core.events import Finished, Notice, TextDelta, ToolCallDelta
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.providers import Request
-from core.tool_executor import (ApprovalRequest, Decision, Tool, Toolbox, ToolContext, all_tools, execute_tool_call, get_tools,
-                                grant_key, load_tools_file, make_tool)
+from core.tool_executor import ApprovalRequest, Decision, Toolbox, execute_tool_call, grant_key
+from core.tools import Tool, ToolContext, all_tools, get_tools, load_tools_file, make_tool
 from core.tools.schema import check_arguments
 from core.turn import Reply
 
@@ -363,7 +363,7 @@ def test_the_built_in_tools() -> None:
 
 def test_a_newcomers_tool_is_one_function_in_one_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    file.write_text("from core.tool_executor import tool\n\n@tool\ndef shout(text: str) -> str:\n"
+    file.write_text("from core.tools import tool\n\n@tool\ndef shout(text: str) -> str:\n"
                     '    """Say it loudly."""\n    return text.upper()\n')
     made, = load_tools_file(str(file))
     assert (made.name, made.description, made.source) == ("shout", "Say it loudly.", str(file))
@@ -383,7 +383,7 @@ def test_a_tool_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_tools_file_that_fails_or_takes_a_name_is_said(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
-    (tmp_path / "thief.py").write_text("from core.tool_executor import tool\n@tool\ndef calculate() -> str:\n    return ''\n")
+    (tmp_path / "thief.py").write_text("from core.tools import tool\n@tool\ndef calculate() -> str:\n    return ''\n")
     with pytest.raises(UsageError, match="ZeroDivisionError"):
         load_tools_file(str(tmp_path / "broken.py"))
     with pytest.raises(UsageError, match="two tools named calculate"):

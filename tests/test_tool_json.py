@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from core.errors import ToolError
-from core.tool_executor import ToolContext
+from core.tools import ToolContext
 from core.tools.json_file import parse_path, read_json_file
 
 DOCUMENT: dict[str, Any] = {
@@ -161,7 +161,7 @@ def test_memory_stays_bounded(tmp_path: Path, name: str) -> None:
     (tmp_path / "write.py").write_text(f"import sys; sys.stdout.write({HOSTILE[name]})")
     with open(tmp_path / "big.json", "wb") as out:
         subprocess.run([sys.executable, str(tmp_path / "write.py")], stdout=out, check=True)
-    code = ("import resource, sys\nfrom core.tool_executor import ToolContext\nfrom core.tools.json_file import read_json_file\n"
+    code = ("import resource, sys\nfrom core.tools import ToolContext\nfrom core.tools.json_file import read_json_file\n"
             "from core.errors import ToolError\nstart = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
             "for summary in (False, True):\n"
             "  try: print(read_json_file(ToolContext(roots=(sys.argv[1],)), 'big.json', return_summary=summary)[-200:])\n"

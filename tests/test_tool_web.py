@@ -18,7 +18,8 @@ import pytest
 
 from core.errors import ToolError
 from core.messages import ToolCall
-from core.tool_executor import Toolbox, ToolContext, get_tools, perform_web_search
+from core.tool_executor import Toolbox, perform_web_search
+from core.tools import ToolContext, get_tools
 from core.tools import fetch_url as fetching
 from core.tools.fetch_url import fetch_url, html_text
 from core.tools.web_search import HOSTS, Result, engines_of, search_ddgs, web_search

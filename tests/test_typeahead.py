@@ -109,7 +109,7 @@ def test_keys_that_are_no_characters_are_left_out() -> None:
 def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str], environment: Environment) -> None:
     """It is kept for the prompt, and the answer to the question is seen while it is typed."""
     source = Path(environment["HOME"], "own.py")
-    source.write_text("from core.tool_executor import tool\n\n@tool(kind='write')\ndef note(text: str) -> str:\n"
+    source.write_text("from core.tools import tool\n\n@tool(kind='write')\ndef note(text: str) -> str:\n"
                       "    'Write a note.'\n    return 'noted ' + text\n")
     call = {"function": {"name": "note", "arguments": {"text": "x"}}}
     answers = [lines_answer([chat_line("m", "one moment"), chat_line("m", tool_calls=[call]), done_line("m")], delay=0.5),

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from core.commands import Outcome, Say, Table, command
 from core.conversation import Chat
 from core.errors import UsageError
-from core.tool_executor import Tool, Toolbox, all_tools, get_tools, load_entry_points
+from core.tool_executor import Toolbox
+from core.tools import Tool, all_tools, get_tools, load_entry_points
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from io import FileIO
 
 from core.context.items import Item
 from core.errors import ContextError
-from core.tool_executor import ToolContext, real_roots
+from core.tools import ToolContext, real_roots
 from core.tools.guards_files import DATABASE_PARTS, protected_ids
 
 OURS = "holds Stream Chat's own data"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from core.context.items import Fault, Found, Item
 from core.context.sources import Source
 from core.errors import ToolError
-from core.tool_executor import ToolContext
+from core.tools import ToolContext
 
 
 def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:

@@ -14,7 +14,7 @@ from core.context.items import Fault, Found, Item
 from core.context.opening import Guard, open_item
 from core.context.sources import Source, hide_password
 from core.errors import ContextError, ToolError
-from core.tool_executor import ToolContext
+from core.tools import ToolContext
 from core.tools.database import ACTING, MOST_SECONDS, READING, as_csv, open_sqlite
 
 MOST_ROWS = 5_000

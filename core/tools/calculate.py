@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from core.errors import ToolError
-from core.tool_executor import tool
+from core.tools import tool
 
 LONGEST = 1_000       # characters of an expression
 MOST_BITS = 20_000    # of a whole number: about 6,000 digits

@@ -7,7 +7,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.errors import ToolError
-from core.tool_executor import tool
+from core.tools import tool
 
 
 @tool(safe=True)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from core.errors import ToolError
 from core.safe_text import safe_line
-from core.tool_executor import ToolContext, tool
+from core.tools import ToolContext, tool
 from core.tools.guards_files import find_file, open_file
 
 MOST_SECONDS = 20.0

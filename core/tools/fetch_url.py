@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 from core.errors import ToolError
 from core.safe_text import safe_line
-from core.tool_executor import ToolContext, tool
+from core.tools import ToolContext, tool
 from core.tools.guards_net import NetworkGuard, Url, parse_url, resolve
 
 if TYPE_CHECKING:

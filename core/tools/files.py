@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO
 
 from core.errors import ToolError
 from core.safe_text import safe_line
-from core.tool_executor import ToolContext, tool
+from core.tools import ToolContext, tool
 from core.tools.guards_files import Entry, open_file, shown_path, walk_files
 
 MOST_CHARACTERS = 40_000     # of one answer

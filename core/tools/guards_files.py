@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from core.errors import ToolError
 from core.safe_text import safe_line
-from core.tool_executor import ToolContext
+from core.tools import ToolContext
 
 MOST_LINKS = 20
 MOST_PROTECTED = 2_000   # files below protected directories that are known by identity too

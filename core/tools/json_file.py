@@ -21,7 +21,7 @@ from typing import Annotated, Any, BinaryIO
 
 from core.errors import ToolError
 from core.safe_text import safe_line
-from core.tool_executor import ToolContext, tool
+from core.tools import ToolContext, tool
 from core.tools.guards_files import open_file
 
 CHUNK = 1 << 16

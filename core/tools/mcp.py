@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 from core.errors import ConfigError, ToolError
 from core.safe_text import safe_line
-from core.tool_executor import MAX_RESULT, Tool, ToolContext, canonical, fingerprint, run_in_thread, shorten
+from core.tools import Tool, ToolContext, canonical, fingerprint
+from core.tools.running import MAX_RESULT, run_in_thread, shorten
 
 MOST_TOOLS = 200              # of one server
 LARGEST_DEFINITION = 50_000   # characters of one tool's description and schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.tool_executor import Tool, all_tools
+from core.tools import Tool, all_tools
 
 HEAD = """# Tools that the model can call
 
@@ -23,7 +23,7 @@ A tool is one function in a file. Name the file with `--tools-file tools.py`, or
 
 ```python
 from typing import Annotated
-from core.tool_executor import tool
+from core.tools import tool
 
 @tool(kind="write")
 def add_note(text: Annotated[str, "what to remember"]) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from core.errors import StoreError, ToolError
-from core.tool_executor import ToolContext, tool
+from core.tools import ToolContext, tool
 from db import SessionRow, Store, open_store
 
 AROUND = 160   # characters shown on each side of a find

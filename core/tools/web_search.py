@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from core.errors import ToolError
 from core.safe_text import safe_line
-from core.tool_executor import ToolContext, tool
+from core.tools import ToolContext, tool
 from core.tools.fetch_url import download
 from core.tools.guards_net import parse_url
 

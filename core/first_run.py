@@ -93,12 +93,12 @@ def fetch_default(providers: Providers, interrupts: Interrupts) -> Target | None
     """Download the default model with a progress bar; None when that did not work out, which has been said."""
     from core.engine.models import DEFAULT
     from core.errors import describe
-    from core.terminal import show_progress
+    from core.pull_progress import STOPPED, show_progress
     target = Target("local", DEFAULT.name)
     try:
         interrupts.run(show_progress(sys.stdout, target, providers))
     except Interrupted:
-        print("Stopped. What came is kept; the download goes on from there next time.")
+        print(STOPPED)
         return None
     except ChatError as error:
         print(describe(error))

@@ -44,9 +44,14 @@ async def _list(settings: Settings, providers: Providers) -> int:
 
 async def _pull(settings: Settings, providers: Providers) -> int:
     """Fetch a model; the progress is on standard error."""
-    from core.terminal import show_progress
+    from core.pull_progress import STOPPED, show_progress
+    from core.terminal import Screen
     target = find_target(settings.pull, settings, build_model_list(settings)[0].provider)
-    await show_progress(sys.stderr, target, providers)
+    try:
+        await show_progress(sys.stderr, target, providers, color=Screen(sys.stderr, settings).color)
+    except asyncio.CancelledError:
+        print(STOPPED, file=sys.stderr)
+        raise
     print(f"{target} is here.", file=sys.stderr)
     return 0
 

@@ -19,7 +19,7 @@ from core.interrupts import Interrupted, Interrupts, Terminated
 from core.joining import BROKEN, open_fence
 from core.line_input import wait_for_line
 from core.messages import Message, user_message
-from core.model_manager import Providers, Target, can_fetch, ensure_model_available
+from core.model_manager import Target, can_fetch
 from core.safe_text import safe_line, safe_text
 
 TYPE_CHECKING = False
@@ -406,30 +406,18 @@ def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
 
 
 def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Target) -> bool:
-    """Fetch it with a progress bar; True when it is there. Ctrl-C keeps what came, and the next time goes on from there."""
+    """Fetch it with its progress shown; True when it is there. Ctrl-C keeps what came, and the next time goes on from there."""
+    from core.pull_progress import STOPPED, show_progress
     try:
         interrupts.run(show_progress(screen.out, target, chat.providers, color=screen.color))
     except Interrupted:
-        screen.note("Stopped. What was fetched is kept; fetching goes on from there next time.")
+        screen.note(STOPPED)
         return False
     except ChatError as error:
         screen.error(error)
         return False
     screen.note(f"{target} is here.")
     return True
-
-
-async def show_progress(out: TextIO, target: Target, providers: Providers, *, color: bool = True) -> None:
-    """Fetch a model with a progress bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    console = Console(file=out, no_color=not color)
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True) as progress:
-        task = progress.add_task("fetching", total=None)
-        async with aclosing(ensure_model_available(target, providers)) as steps:
-            async for step in steps:
-                progress.update(task, description=safe_line(step.status, 40), completed=step.completed, total=step.total or None)
 
 
 def show_table(screen: Screen, table: Table) -> None:

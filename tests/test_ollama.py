@@ -397,14 +397,14 @@ async def pulled(url: str, model: str, got: list[PullProgress]) -> None:
             got.append(step)
 
 
-def test_pull_sums_the_layers() -> None:
+def test_pull_tells_each_layer() -> None:
     got: list[PullProgress] = []
     with FakeOllama(models=["a"]) as server:
         asyncio.run(pulled(server.url, "new", got))
         assert server.models == ["a", "new"]
-    assert got[0] == PullProgress("pulling manifest") and got[-1] == PullProgress("success", 1050, 1050)
-    assert [step.completed for step in got] == sorted(step.completed for step in got)
-    assert PullProgress("pulling bbbbbbbbbbbb", 1025, 1050) in got
+    assert got[0] == PullProgress("pulling manifest") and got[-1] == PullProgress("success")
+    assert [(step.completed, step.total) for step in got if step.layer == "sha256:bbbbbbbbbbbb"] == [(0, 50), (25, 50), (50, 50)]
+    assert PullProgress("pulling aaaaaaaaaaaa", 500, 1000, "sha256:aaaaaaaaaaaa") in got
 
 
 def test_pull_of_what_does_not_exist() -> None:

@@ -129,11 +129,12 @@ class CanCheck(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """`completed` and `total` are bytes over all layers seen so far; 0 while unknown."""
+    """`completed` and `total` are bytes of the layer (its digest), or of the whole where there are none; 0 while unknown."""
 
     status: str
     completed: int = 0
     total: int = 0
+    layer: str = ""
 
 
 Dialect = Callable[[Endpoint], Provider]

@@ -103,7 +103,6 @@ class Ollama:
 
     async def pull(self, model: str) -> AsyncGenerator[PullProgress, None]:
         """Fetch a model. An error inside the stream raises; so does an end without `success`."""
-        layers: dict[str, tuple[int, int]] = {}
         status = ""
         try:
             async with self._package(model) as package:
@@ -111,9 +110,7 @@ class Ollama:
                 async with contextlib.aclosing(lines):
                     async for line in lines:
                         status = line.status or ""
-                        if line.digest:
-                            layers[line.digest] = (line.completed or 0, line.total or 0)
-                        yield PullProgress(status, *_sums(layers.values()))
+                        yield PullProgress(status, line.completed or 0, line.total or 0, line.digest or "")
         except ConnectFailed as problem:
             if not status:
                 raise
@@ -180,12 +177,6 @@ def _with_hint(error: ProviderError, endpoint: Endpoint) -> ProviderError:
     if isinstance(error, ConnectFailed) and not error.hint:
         error.hint = _hint(endpoint)
     return error
-
-
-def _sums(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """Bytes that are here, bytes in all."""
-    pairs = list(layers)
-    return sum(done for done, _ in pairs), sum(total for _, total in pairs)
 
 
 def _unfinished(model: str) -> StreamBroken:

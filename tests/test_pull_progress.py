@@ -1,0 +1,203 @@
+"""Fetching a model as a person sees it: a bar for each layer, in a real pseudo-terminal and in a pipe."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from core.providers import PullProgress
+from core.pull_progress import STOPPED, Layer, LayerBars
+from tests.fake_server import Answer, FakeServer, Pause, Received, Stall, Step, json_answer, json_line
+from tests.terminal import Terminal
+
+WEIGHTS, TEMPLATE, LICENCE = (letter * 64 for letter in "abc")
+GB = 1_000_000_000
+
+
+def status(digest: str, done: int | None, total: int) -> bytes:
+    line: dict[str, Any] = {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": total}
+    return json_line(line if done is None else {**line, "completed": done})
+
+
+def plain(text: str) -> bytes:
+    return json_line({"status": text})
+
+
+def puller(*pulls: list[Step]) -> FakeServer:
+    """An Ollama that has no model; each pull is answered with the next of these."""
+    left = list(pulls)
+
+    def script(request: Received) -> Answer:
+        return Answer(left.pop(0)) if request.path == "/api/pull" else json_answer({"models": []})
+    return FakeServer(script)
+
+
+END: list[Step] = [plain("verifying sha256 digest"), plain("writing manifest"), plain("success")]
+
+
+def command(program: list[str], server: FakeServer) -> list[str]:
+    return [*program, "--pull", "new", "--base-url", server.url]
+
+
+def test_layers_that_come_at_once_have_a_bar_each(program: list[str], environment: dict[str, str]) -> None:
+    steps: list[Step] = [plain("pulling manifest"), status(WEIGHTS, None, 4 * GB), status(LICENCE, 5000, 5000)]
+    for number in range(1, 9):
+        steps += [status(WEIGHTS, number * GB // 8, 4 * GB), status(TEMPLATE, number * 1_000_000, 10_000_000), Pause(0.15)]
+    held = [*steps, Pause(2.0), status(TEMPLATE, 10_000_000, 10_000_000), status(WEIGHTS, 4 * GB, 4 * GB), *END]
+    with puller(held) as server, Terminal(command(program, server), environment) as person:
+        person.wait(r"^aaaaaaaaaaaa  █+░+   25%  1.0/4.0 GB  .* [MG]B/s")
+        person.wait(r"^bbbbbbbbbbbb  █+░+   80%  8.0/10.0 MB  .*B/s")
+        assert person.text().splitlines()[0] == "cccccccccccc  done  5.0 kB"
+        assert person.exit_status() == 0
+        assert person.text().splitlines() == ["cccccccccccc  done  5.0 kB", "bbbbbbbbbbbb  done  10.0 MB",
+                                              "aaaaaaaaaaaa  done  4.0 GB", "ollama/new is here."]
+        person.check_restored()
+
+
+def test_a_narrow_terminal_and_one_that_changes(program: list[str], environment: dict[str, str]) -> None:
+    """Nothing is wider than the screen, so that nothing is left behind when it is painted again."""
+    steps: list[Step] = []
+    for number in range(60):
+        steps += [status(WEIGHTS, number * GB // 60, GB), status(TEMPLATE, number * GB // 61, GB), Pause(0.05)]
+    steps += [status(TEMPLATE, GB, GB), status(WEIGHTS, GB, GB), *END]
+    with puller(steps) as server, Terminal(command(program, server), environment, columns=40, lines=10) as person:
+        person.wait(r"^aaaaaaa  +2\d%  0.2/1.0 GB  .*MB/s$")
+        assert len([row for row in person.text().splitlines() if row.startswith(("aaa", "bbb"))]) == 2
+        person.resize(90, 20)
+        person.wait(r"^aaaaaaaaaaaa  █+░+   [4-6]\d%")
+        assert len([row for row in person.text().splitlines() if row.startswith(("aaa", "bbb"))]) == 2
+        person.resize(30, 10)
+        assert person.exit_status() == 0
+        assert person.text().splitlines()[-3:] == ["bbbbbbb  done  1.0 GB", "aaaaaaa  done  1.0 GB", "ollama/new is here."]
+
+
+def test_ctrl_c_says_that_it_goes_on_and_the_next_time_does(program: list[str], environment: dict[str, str]) -> None:
+    first: list[Step] = [plain("pulling manifest"), status(LICENCE, 5000, 5000), status(WEIGHTS, GB, 2 * GB), Stall()]
+    second: list[Step] = [plain("pulling manifest"), status(LICENCE, 5000, 5000), status(WEIGHTS, GB, 2 * GB), Pause(0.3),
+                          status(WEIGHTS, 2 * GB, 2 * GB), *END]
+    with puller(first, second) as server:
+        with Terminal(command(program, server), environment) as person:
+            person.wait(r"^aaaaaaaaaaaa  █+░+   50%")
+            person.interrupt()
+            assert person.exit_status() == 130
+            assert re.fullmatch(rf"cccccccccccc  done  5.0 kB\naaaaaaaaaaaa  █+░+   50%  1.0/2.0 GB\n{re.escape(STOPPED)}",
+                                person.text().replace("^C", "")), person.text()
+            person.check_restored()
+        assert server.wait_for(1).done.wait(10) and server.requests[0].outcome == "client_left"
+        with Terminal(command(program, server), environment) as person:
+            person.wait(r"^aaaaaaaaaaaa  █+░+   50%")
+            assert person.exit_status() == 0 and person.text().splitlines()[0] == "cccccccccccc  done  5.0 kB"
+
+
+@pytest.mark.parametrize("dumb", [False, True])
+def test_without_a_terminal_there_is_a_line_for_each_finished_layer(dumb: bool, program: list[str],
+                                                                    environment: dict[str, str]) -> None:
+    steps: list[Step] = [plain("pulling manifest"), status(WEIGHTS, 1, GB), status(TEMPLATE, 10, 10), status(WEIGHTS, GB, GB),
+                         status(WEIGHTS, GB, GB), *END]
+    said = "bbbbbbbbbbbb  done  10 B\naaaaaaaaaaaa  done  1.0 GB\nollama/new is here."
+    with puller(steps) as server:
+        if dumb:
+            with Terminal(command(program, server), environment | {"TERM": "dumb"}) as person:
+                assert person.exit_status() == 0 and person.text() == said and b"\x1b" not in person.raw
+            return
+        done = subprocess.run(command(program, server), env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"{said}\n")
+
+
+def test_in_the_chat(program: list[str], environment: dict[str, str]) -> None:
+    steps: list[Step] = [plain("pulling manifest"), status(TEMPLATE, 10, 10), status(WEIGHTS, GB, 2 * GB), Stall()]
+    with puller(steps) as server, Terminal([*program, "-m", "x", "--base-url", server.url], environment) as person:
+        person.say("/models pull new")
+        person.wait(r"^aaaaaaaaaaaa  █+░+   50%  1.0/2.0 GB")
+        person.interrupt()
+        person.wait(re.escape(STOPPED))
+        person.wait_prompt()
+
+
+def test_an_end_in_the_middle_keeps_what_is_known(program: list[str], environment: dict[str, str]) -> None:
+    steps: list[Step] = [status(WEIGHTS, GB, 2 * GB), json_line({"error": "max retries exceeded: EOF"})]
+    with puller(steps) as server, Terminal(command(program, server), environment) as person:
+        assert person.exit_status() == 1
+        assert re.match(r"aaaaaaaaaaaa  █+░+   50%  1.0/2.0 GB\n.*max retries exceeded", person.text()), person.text()
+
+
+# ---- by itself
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    layer = Layer("a" * 64)
+    assert layer.row(79, 0.5) == "aaaaaaaaaaaa"
+    layer.update(0, 2 * GB, 0.5)
+    assert layer.row(79, 1.0) == "aaaaaaaaaaaa  " + "░" * 24 + "    0%  0.0/2.0 GB"
+    layer.update(GB, 2 * GB, 1.0)       # what the server had before is no speed
+    assert layer.row(79, 1.1).endswith("   50%  1.0/2.0 GB")
+    layer.update(GB + 50_000_000, 2 * GB, 2.0)
+    assert layer.row(79, 2.0).endswith("   52%  1.1/2.0 GB  50.0 MB/s")
+    assert layer.row(79).endswith("   52%  1.1/2.0 GB")
+    layer.update(GB - 1, 2 * GB, 3.0)       # a part is fetched again
+    assert layer.row(79, 3.0).endswith("   49%  1.0/2.0 GB")
+    unknown = Layer("downloading")
+    unknown.update(5_000_000, 0, 0.0)
+    assert unknown.row(79, 0.1) == "downloading  5.0 MB"
+
+
+def test_the_speed_is_that_of_the_last_seconds() -> None:
+    layer = Layer("a")
+    for second in range(1, 30):
+        layer.update(100_000_000 + max(second - 10, 0) * 2_000_000, GB, float(second))
+    assert layer.row(79, 29.0).endswith("2.0 MB/s")
+    assert layer.row(79, 60.0).endswith("  0 B/s")
+
+
+def test_what_comes_in_one_piece_has_one_bar() -> None:
+    out, clock = io.StringIO(), Clock()
+    bars = LayerBars(out, live=True, color=False, clock=clock)
+    steps = (("downloading", 10), ("connection lost, going on", 20), ("downloading", 50), ("checking", 100), ("ready", 100))
+    for what, done in steps:
+        clock.now += 1
+        bars.update(PullProgress(what, done, 100))
+        bars.paint()
+    shown = out.getvalue()
+    bars.close()
+    assert "downloading  █" in shown and "50%" in shown and "\n" not in out.getvalue()
+
+
+def test_any_numbers_and_names_of_a_server_are_shown_in_one_row() -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    sizes = [0, 1, 9, 999, 1000, 999_999, GB, 1 << 53, -1, -GB]
+    for _ in range(300):
+        out, clock = io.StringIO(), Clock()
+        bars = LayerBars(out, live=True, color=chance.random() < 0.5, clock=clock)
+        for _ in range(20):
+            clock.now += chance.random()
+            name = chance.choice(["", "sha256:" + "a" * 64, "\x1b[2J", "漢字" * 40, "x\ny", ":"])
+            bars.update(PullProgress(name + " going", chance.choice(sizes), chance.choice(sizes), name))
+            bars.paint()
+        bars.close()
+        assert not set(re.sub(r"\x1b\[\d*[AJmC]", "", out.getvalue())) & {"\x1b", "\x07"}
+        assert all(len(row) < 80 for row in re.sub(r"\x1b\[\d*[AJmC]", "\r", out.getvalue()).replace("\r", "\n").split("\n"))
+    for width in range(1, 100):
+        layer = Layer("a" * 64)
+        layer.update(GB, 2 * GB, 1.0)
+        layer.update(GB + 50_000_000, 2 * GB, 2.0)
+        assert len(layer.row(width, 3.0)) <= width
+
+
+def test_the_program_does_not_load_a_library_for_it() -> None:
+    code = "import sys, core.pull_progress; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), timeout=60).returncode == 0

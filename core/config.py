@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from core.errors import ConfigError, UsageError
+from core.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,40 +199,6 @@ class Settings:
                         notices=self.notices)
 
 
-def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, prompt: str = "") -> Settings:
-    """Put the sources together. `flags` holds what stood on the command line, already of the right type."""
-    values: dict[str, Any] = {}
-    providers: Mapping[str, Any] = {}
-    notices: Sequence[str] = ()
-    environment = with_own_variables(environment)
-    path = str(flags.get("config") or environment.get("STREAM_CHAT_CONFIG") or find_config_file(environment) or "")
-    if path:
-        from core.config_file import read_config_file
-        values, providers, notices = read_config_file(path, environment)
-    values.update(from_environment(environment))
-    values.update(flags)
-    return Settings(values, prompt=prompt, environment=environment, providers=providers, flags=frozenset(flags), notices=notices)
-
-
-def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment over the user's own .env file. One in the working directory is never read: it could redirect a key."""
-    path = os.path.join(config_directory(environment), ".env")
-    if not os.path.exists(path):
-        return environment
-    from core.config_file import read_env_file
-    return {**read_env_file(path), **environment}
-
-
-def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for row in SETTINGS:
-        for variable in row.env:
-            if environment.get(variable, "") != "":
-                values[row.name] = parse_value(row, environment[variable], variable)
-                break
-    return values
-
-
 def parse_value(row: Setting, text: str, where: str) -> Any:
     """Turn text into the setting's type. Raises UsageError naming `where` it stood."""
     if row.kind is bool:
@@ -324,22 +290,8 @@ def temporary_directory(environment: Mapping[str, str]) -> str:
     return next((path for path in named if os.path.isabs(path)), "" if os.name == "nt" else "/tmp")
 
 
-def find_config_file(environment: Mapping[str, str]) -> str | None:
-    directory = config_directory(environment)
-    for name in ("config.yaml", "config.yml", "config.json"):
-        path = os.path.join(directory, name)
-        if os.path.exists(path):
-            return path
-    return None
-
-
 def rows_by_group() -> Iterator[tuple[str, list[Setting]]]:
     groups: dict[str, list[Setting]] = {}
     for row in SETTINGS:
         groups.setdefault(row.group, []).append(row)
     yield from groups.items()
-
-
-__all__ = ["BY_NAME", "ConfigError", "FORMATS", "SETTINGS", "Setting", "Settings", "cache_directory", "check_value",
-           "config_directory", "data_directory", "find_config_file", "from_environment", "load_settings", "parse_value",
-           "rows_by_group"]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.config import Settings, load_settings
+from core.config import Settings
+from core.config_sources import load_settings
 from core.errors import AuthFailed, ConfigError, UsageError
 from core.keys import hide, key_file, known_secrets, origin_of, read_key_file, store_key
 from core.model_manager import Providers

@@ -29,8 +29,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.parameters",
      "core.late_store", "db", "core.store_schema"),
     ("core.events",),
-    ("core.messages", "core.message_json", "core.errors", "core.config", "core.config_file", "core.config_migration", "core.keys",
-     "core.modelfile", "core.safe_text"),
+    ("core.messages", "core.message_json", "core.errors", "core.config", "core.config_sources", "core.config_file",
+     "core.config_migration", "core.keys", "core.modelfile", "core.safe_text"),
 )
 
 

@@ -1,0 +1,55 @@
+"""Puts the settings together: command line over environment over configuration file over defaults."""
+
+from __future__ import annotations
+
+import os
+
+from core.config import SETTINGS, Settings, config_directory, parse_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+
+def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, prompt: str = "") -> Settings:
+    """Put the sources together. `flags` holds what stood on the command line, already of the right type."""
+    values: dict[str, Any] = {}
+    providers: Mapping[str, Any] = {}
+    notices: Sequence[str] = ()
+    environment = with_own_variables(environment)
+    path = str(flags.get("config") or environment.get("STREAM_CHAT_CONFIG") or find_config_file(environment) or "")
+    if path:
+        from core.config_file import read_config_file
+        values, providers, notices = read_config_file(path, environment)
+    values.update(from_environment(environment))
+    values.update(flags)
+    return Settings(values, prompt=prompt, environment=environment, providers=providers, flags=frozenset(flags), notices=notices)
+
+
+def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment over the user's own .env file. One in the working directory is never read: it could redirect a key."""
+    path = os.path.join(config_directory(environment), ".env")
+    if not os.path.exists(path):
+        return environment
+    from core.config_file import read_env_file
+    return {**read_env_file(path), **environment}
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for row in SETTINGS:
+        for variable in row.env:
+            if environment.get(variable, "") != "":
+                values[row.name] = parse_value(row, environment[variable], variable)
+                break
+    return values
+
+
+def find_config_file(environment: Mapping[str, str]) -> str | None:
+    directory = config_directory(environment)
+    for name in ("config.yaml", "config.yml", "config.json"):
+        path = os.path.join(directory, name)
+        if os.path.exists(path):
+            return path
+    return None

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from core.errors import UsageError
-from core.messages import Message, Text
+from core.messages import Message, Text, ToolResult
 from core.providers import Request
 
 COMPACT_AT = 0.75        # of the room for history: from here on compacting is due
 KEEP = 0.35              # of the room: what the newest turns may keep when the older ones are summarised
+LEAST_RESULT = 400       # characters that are always sent of a tool's result
+GONE = "\n[... {count:,} characters left out: they do not fit the model's window ...]\n"
 SUMMARY_TOKENS = 1_200   # the longest summary that is asked for
 OWN = "stream_chat"      # our entry in a part's `extra`
 ASKED = "(Earlier part of this conversation, {count} messages, summarised to save room.)"
@@ -68,6 +70,65 @@ def trim_history(messages: Sequence[Message], room: int, count: Count, *, pinned
     kept = tuple(message for place, message in enumerate(messages) if place not in gone)
     return Trimmed(kept, tuple(left), f"The oldest {len(left)} of {len(messages)} messages were not sent: they do not fit the "
                                       f"model's window. They stay saved; /compact summarises them.")
+
+
+def fixed_messages(messages: Sequence[Message], pinned: Collection[int] = ()) -> tuple[Message, ...]:
+    """What trim_history() never leaves out."""
+    turns = split_turns(messages)
+    return tuple(message for turn in turns if turn is turns[-1] or _is_pinned(turn, pinned)
+                 for message in messages[turn.first:turn.end])
+
+
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """Messages whose tool results fit. `characters` are those that are not sent; `notice` tells of it."""
+
+    messages: tuple[Message, ...]
+    characters: int = 0
+    notice: str = ""
+
+
+def shorten_results(messages: Sequence[Message], room: int, count: Count) -> Shortened:
+    """When what has to stay is still too large, take the middle out of the longest tool results; every message stays."""
+    over = count(messages) - room
+    results = [result for message in messages for result in message.tool_results]
+    whole = sum(len(result.content) for result in results)
+    if over <= 0 or not whole:
+        return Shortened(tuple(messages))
+    density = count([message for message in messages if message.tool_results]) / whole
+    longest = _longest([len(result.content) for result in results], whole - int(over / density * 1.05))
+    cut = tuple(_with_results(message, longest) for message in messages)
+    gone = whole - sum(len(result.content) for message in cut for result in message.tool_results)
+    if gone <= 0:
+        return Shortened(tuple(messages))
+    names = ", ".join(dict.fromkeys(result.name for result in results if len(result.content) > longest))
+    return Shortened(cut, gone, f"{gone:,} characters of what {names} gave were not sent: they do not fit the model's window. They "
+                                f"stay saved.")
+
+
+def _longest(sizes: Sequence[int], room: int) -> int:
+    """How long each may be so that all together have this much room: the short ones stay as they are."""
+    left, waiting = room, len(sizes)
+    for size in sorted(sizes):
+        if size * waiting > left:
+            return max(LEAST_RESULT, left // waiting)
+        left, waiting = left - size, waiting - 1
+    return max(sizes)
+
+
+def _with_results(message: Message, longest: int) -> Message:
+    if not any(len(result.content) > longest for result in message.tool_results):
+        return message
+    return replace(message, parts=tuple(replace(part, content=_without_middle(part.content, longest))
+                                        if isinstance(part, ToolResult) else part for part in message.parts))
+
+
+def _without_middle(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    room = max(longest - len(GONE) - 8, 0)
+    head, tail = room * 2 // 3, room // 3
+    return text[:head] + GONE.format(count=len(text) - head - tail) + text[len(text) - tail:]
 
 
 def _is_pinned(turn: Turn, pinned: Collection[int]) -> bool:

@@ -9,10 +9,10 @@ from contextlib import aclosing
 
 from core.conversation import Chat
 from core.errors import ChatError, UsageError
-from core.events import TextDelta
-from core.fallback import Chain
+from core.events import Notice, TextDelta
+from core.fallback import chain_of
 from core.messages import Message
-from core.model_manager import Target, retry_config_from_args
+from core.model_manager import Target
 from core.providers import Request
 from core.session_manager import Session, title_of
 from core.stats import TurnNumbers, measured
@@ -22,12 +22,13 @@ MARK = "\u21b3 "      # before the title of a branch
 
 
 class Side:
-    """One of the two: its branch, and how it went. `text` is what came so far."""
+    """One of the two: its branch, and how it went. `text` is what came so far, `notes` what was said of the request."""
 
     def __init__(self, target: Target, session: Session) -> None:
         self.target, self.session = target, session
         self.asked = len(session.messages)
         self.text = ""
+        self.notes: list[str] = []
         self.seconds = 0.0
         self.error: ChatError | None = None
 
@@ -65,9 +66,9 @@ class Comparison:
 
     async def _ask(self, side: Side, on_text: Callable[[], None]) -> None:
         chat, started = self.chat, time.monotonic()
-        chain = Chain((side.target,), chat.providers, retry_config_from_args(chat.settings))
+        chain = chain_of(chat.settings, chat.providers, side.target, ())
         request = Request(side.target.model, tuple(side.session.messages), chat.system, (), chat.options)
-        turn = run_chat_turn(chain.respond, request, None, model=str(side.target), rounds=0)
+        turn = run_chat_turn(chat.asking(chain).respond, request, None, model=str(side.target), rounds=0)
         numbers = TurnNumbers(side.target, chain, chat.providers)
         try:
             async with aclosing(measured(side.session.record(turn), numbers, side.session)) as events:
@@ -75,6 +76,8 @@ class Comparison:
                     if isinstance(event, TextDelta):
                         side.text += event.text
                         on_text()
+                    elif isinstance(event, Notice):
+                        side.notes.append(event.text)
         except ChatError as error:
             side.error = error
         finally:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
-from core.compaction import trim_history
+from core.compaction import fixed_messages, shorten_results, trim_history
 from core.context.budget import Budget, budget_bar, plan_budget
 from core.context.choosing import Choice, Chooser
 from core.context.files import kind_of, load_files
@@ -35,7 +35,10 @@ Count = Callable[[Request], Awaitable[int]]       # asks the provider how many t
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What goes into one request. `line` says it in one line; `notes` are faults and cuts, one line each."""
+    """What goes into one request. `line` says it in one line; `notes` are faults and cuts, one line each.
+
+    Of what is `included`, some is `whole`.
+    """
 
     block: str
     images: tuple[Image, ...]
@@ -44,6 +47,7 @@ class Prepared:
     included: tuple[str, ...]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    whole: tuple[str, ...] = ()
 
     def attach(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """The messages with the context before the person's first words."""
@@ -205,7 +209,7 @@ class ContextSet:
             block, tuple(choice.images), tokens,
             context_line(items, choice, tokens, budget.window, exact=calibrated),
             tuple(item.name for item in items if item.included and item.name not in faulty), tuple(left),
-            (*map(str, choice.faults), *_notes(items, choice)))
+            (*map(str, choice.faults), *_notes(items, choice)), tuple(item.name for item in items if item.included == "whole"))
         return self.last
 
 
@@ -213,13 +217,16 @@ class ContextSet:
 class Fitted:
     """A request that fits the model's window. `notices` tell the person what went in and what did not.
 
-    `left_out` are the places of the messages that are not sent.
+    `left_out` are the places of the messages that are not sent, `shortened` is how many characters of tool results are not,
+    `context` the names of what of the context is in, is in whole, and is not.
     """
 
     request: Request
     budget: Budget
     notices: tuple[str, ...] = ()
     left_out: tuple[int, ...] = ()
+    shortened: int = 0
+    context: tuple[tuple[str, ...], ...] = ()
 
 
 async def fit_request(request: Request, window: int | None, estimator: TokenEstimator, *, model: str = "",
@@ -247,16 +254,18 @@ async def _fit(request: Request, window: int | None, estimator: TokenEstimator, 
         return estimator.messages(messages, name)
 
     budget = plan_budget(window, max_tokens=request.options.max_tokens, system=estimator.text(request.system or "", name),
-                         tools=estimator.tokens(tool_features(request.tools), name), history=tokens(request.messages))
+                         tools=estimator.tokens(tool_features(request.tools), name), history=tokens(request.messages),
+                         fixed=tokens(fixed_messages(request.messages, pinned)))
     question = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
     prepared = NOTHING
     if context is not None and context.sources:
         prepared = await context.prepare(question, budget, model=name, vision=vision, has_tools=bool(request.tools))
     budget = budget.with_context(prepared.tokens)
     trimmed = trim_history(request.messages, budget.for_history, tokens, pinned=pinned)
-    notices = [*([prepared.line] if prepared.line else []), *prepared.notes, *([trimmed.notice] if trimmed.notice else [])]
-    return Fitted(replace(request, messages=prepared.attach(trimmed.messages)), replace(budget, history=tokens(trimmed.messages)),
-                  tuple(notices), trimmed.left_out)
+    kept = shorten_results(trimmed.messages, budget.for_history, tokens)
+    notices = [text for text in (prepared.line, *prepared.notes, trimmed.notice, kept.notice) if text]
+    return Fitted(replace(request, messages=prepared.attach(kept.messages)), replace(budget, history=tokens(kept.messages)),
+                  tuple(notices), trimmed.left_out, kept.characters, (prepared.included, prepared.whole, prepared.left_out))
 
 
 def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from core.config import Settings
 from core.errors import ChatError, ProviderError, StoreError, UsageError
 from core.events import Event, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, Waiting
-from core.fallback import chain_of
+from core.asking import Asking
+from core.fallback import Chain, chain_of
 from core.joining import BROKEN
 from core.messages import Image, Message, ToolResult
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
@@ -58,6 +59,7 @@ class Chat:
         self.news: list[str] = []    # told before the next answer
         self._fitter: Fitter | None = None
         self._window: WindowWatch | None = None
+        self._asking: Asking | None = None    # the requests of the turn that is going on, or was the last
         self.compared: Comparison | None = None   # by /compare, until the next one
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None
@@ -160,18 +162,13 @@ class Chat:
         """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
         for notice in [*self._take_news(), *await self._learn()]:
             yield notice
-        if self.settings.auto_compact and continued is None and self._may_not_fit():
+        if self.settings.auto_compact and continued is None and self.may_not_fit(self.request()):
             async with aclosing(self._compact_if_due()) as events:
                 async for event in events:
                     yield event
-        request = self.request()
-        if self._may_not_fit():
-            async with aclosing(self._fit()) as events:
-                async for event in events:
-                    yield event
-            request = self.fitter.sent(request)
         meter = self._meter()
-        turn = self._run_turn(request, continued)
+        self._asking = self.asking(self.chain)
+        turn = self._run_turn(self._asking, continued)
         numbers = TurnNumbers(self.target, self.chain, self.providers)
         recorded = measured(self.session.record(turn), numbers, self.session)
         async with aclosing(recorded) as events:
@@ -189,27 +186,15 @@ class Chat:
         news, self.news = self.news, []
         return [Notice(text) for text in news]
 
-    def _may_not_fit(self) -> bool:
-        """Whether anything has to be looked at before the conversation is sent; a short one without context costs nothing."""
+    def asking(self, chain: Chain) -> Asking:
+        """What one turn asks: the chain, with requests that fit."""
+        return Asking(chain, self.may_not_fit, lambda: self.fitter, self.progress)
+
+    def may_not_fit(self, request: Request) -> bool:
+        """Whether anything has to be looked at before this is sent; a short conversation without context costs nothing."""
         if self._fitter is not None:
             return True
-        return _characters(self.request()) > min(FITS, (self.options.num_ctx or FITS) // 2)
-
-    async def _fit(self) -> AsyncGenerator[Event, None]:
-        """Find out what can be sent; say what goes in and what does not."""
-        started = time.monotonic()
-        fitting = asyncio.ensure_future(self.fitter.fit(self.request(), self.target, self.session.pinned))
-        try:
-            while not (await asyncio.wait({fitting}, timeout=1.0))[0]:
-                if self.fitter.doing:
-                    yield Waiting(time.monotonic() - started, self.fitter.doing)
-            fitted = fitting.result()
-        finally:
-            fitting.cancel()
-            if self.progress is not None:
-                self.progress.clear()
-        for text in filter(None, fitted.notices):
-            yield Notice(text)
+        return _characters(request) > min(FITS, (self.options.num_ctx or FITS) // 2)
 
     async def _compact_if_due(self) -> AsyncGenerator[Event, None]:
         """Summarise the oldest turns when they take too much room. Without a summary, the oldest are left out."""
@@ -246,15 +231,18 @@ class Chat:
         self.session.compact(plan, reply.message(str(target)))
         yield Notice(self.fitter.compacted(plan, before, self.request(), target))
 
-    def _run_turn(self, request: Request, continued: Message | None) -> AsyncGenerator[Event, None]:
+    def _run_turn(self, asking: Asking, continued: Message | None) -> AsyncGenerator[Event, None]:
+        request = self.request()
         rounds, resumes = self.settings.tool_rounds, RESUMES if self.settings.resume else 0
         if not self.toolbox:
-            return run_chat_turn(self.chain.respond, request, None, model=str(self.target), rounds=rounds, resumes=resumes,
+            return run_chat_turn(asking.respond, request, None, model=str(self.target), rounds=rounds, resumes=resumes,
                                  continued=continued)
         self.toolbox.approve = self.approve
         if self.toolbox.context.session != self.session.id:
             self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
-        return chat_with_tools(self.chain.respond, request, self.toolbox, model=str(self.target), rounds=rounds,
+        attached = self._fitter.context if self._fitter is not None else None
+        self.toolbox.private = self.toolbox.private or attached is not None and bool(attached.sources)
+        return chat_with_tools(asking.respond, request, self.toolbox, model=str(self.target), rounds=rounds,
                                resumes=resumes, continued=continued)
 
     def _meter(self) -> TurnMeter | None:
@@ -280,8 +268,8 @@ class Chat:
             return []
         request = self.request()
         request = replace(request, messages=request.messages[:-1])
-        if self._fitter is not None:
-            request = self._fitter.sent(request)
+        if self._fitter is not None and self._asking is not None and self._asking.sent is not None:
+            request = self._asking.sent
         cut = await self.window.check(request, message)
         if self._fitter is not None and not cut:
             self._fitter.learn(request, message.usage, message.model or "")

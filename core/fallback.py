@@ -23,9 +23,12 @@ Item = Delta | Waiting | Retrying | ModelChanged | Notice
 Unfit = Callable[[Target, Request], Awaitable[str]]
 # Why a target may not be asked at all, or "".
 Forbidden = Callable[[Target], str]
+# A shorter form of what a target refused as too long for it, and what the person should be told of that; None when there is none.
+Shorten = Callable[[Target, ContextTooLong], Awaitable[tuple[Request, Sequence[str]] | None]]
 # What a server is doing while nothing comes ("loading qwen3:14b (9.3 GB)"), or "".
 Describe = Callable[[Target, Request], Awaitable[str]]
 
+SHORTER = 2           # how often a request is made shorter for one target
 COOL_DOWN = 60.0      # seconds that a target rests after it failed
 QUOTA_REST = 900.0    # the same when its quota is used up
 FIRST_WAIT = 1.5      # seconds of silence before the person is told
@@ -72,7 +75,7 @@ class Chain:
         self.targets = tuple(dict.fromkeys(self._named))
         self._records.pop(target, None)
 
-    async def respond(self, request: Request) -> AsyncGenerator[Item, None]:
+    async def respond(self, request: Request, shorten: Shorten | None = None) -> AsyncGenerator[Item, None]:
         """Yield one reply from the first candidate that gives one. Raises the last error when none does.
 
         Those that may be well again in a moment are asked once more after the others, within the budget of retries."""
@@ -92,7 +95,7 @@ class Chain:
                     asked = target
                 begun = False
                 try:
-                    async with aclosing(self._ask(target, request, config)) as stream:
+                    async with aclosing(self._ask(target, request, config, shorten)) as stream:
                         async for item in stream:
                             begun = begun or is_content(item)
                             yield item
@@ -134,12 +137,32 @@ class Chain:
         left = record.rests_until - self._clock() if record else 0
         return f"{target} failed a moment ago and rests for {left:.0f} s." if left > 0 else ""
 
-    async def _ask(self, target: Target, request: Request, config: RetryConfig) -> AsyncGenerator[Item, None]:
+    async def _ask(self, target: Target, request: Request, config: RetryConfig,
+                   shorten: Shorten | None) -> AsyncGenerator[Item, None]:
         async def what() -> str:
             return await self._describe(target, request) if self._describe else ""
-        async with aclosing(announced(self._attempts(target, request, config), what)) as stream:
+        async with aclosing(announced(self._shortened(target, request, config, shorten), what)) as stream:
             async for item in stream:
                 yield item
+
+    async def _shortened(self, target: Target, request: Request, config: RetryConfig,
+                         shorten: Shorten | None) -> AsyncGenerator[Delta | Notice | Retrying, None]:
+        """Ask again with less when the request is too long for the target, before anybody else is asked."""
+        for left in range(SHORTER, -1, -1):
+            begun = False
+            try:
+                async with aclosing(self._attempts(target, request, config)) as stream:
+                    async for item in stream:
+                        begun = begun or is_content(item)
+                        yield item
+                return
+            except ContextTooLong as error:
+                shorter = await shorten(target, error) if shorten is not None and left and not begun else None
+                if shorter is None:
+                    raise
+            request, told = shorter
+            for text in told:
+                yield Notice(text)
 
     async def _attempts(self, target: Target, request: Request,
                         config: RetryConfig) -> AsyncGenerator[Delta | Notice | Retrying, None]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
-from core.compaction import COMPACT_AT, Plan, compaction_line, plan_compaction
+from core.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, plan_compaction
 from core.config import Settings, cache_directory
 from core.context_loader import Budget, ContextSet, Count, Fitted, fit_request, plan_budget
-from core.errors import ChatError
+from core.errors import ChatError, ContextTooLong, UsageError
 from core.fitness import forbidden
 from core.messages import Message, Usage
 from core.model_facts import known_facts, learn
@@ -21,6 +21,8 @@ from core.token_estimate import LearnedFile, TokenEstimator, tool_features
 from core.window import WindowWatch
 
 SMALL = 1_400       # tokens that fit the smallest window that servers choose by themselves, with room for the answer
+SHORTER = 0.7       # of the last try: what is tried next with a model that refuses a request as too long
+SHORTER_AT_ALL = 0.98
 COUNT_FROM = 0.6    # of the window: a provider that can count is asked only where the answer matters
 
 
@@ -32,11 +34,11 @@ class Fitter:
         self.settings = settings
         self.estimator = TokenEstimator(learned)
         self.context: ContextSet | None = None
-        self.fitted: Fitted | None = None
         self.doing = ""
         self._providers = providers
         self._watch = watch
-        self._length = 0    # of the conversation when it was fitted
+        self._limits: dict[tuple[str, int | None], int] = {}    # windows of models that refused what seemed to fit
+        self._one_by_one = asyncio.Lock()     # the context belongs to one request at a time
 
     def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None, stdin: str,
                      progress: Callable[[str, int], None] | None) -> ContextSet:
@@ -51,13 +53,49 @@ class Fitter:
 
     async def fit(self, request: Request, target: Target, pinned: tuple[int, ...] = ()) -> Fitted:
         """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit."""
+        async with self._one_by_one:
+            return await self._fit(request, target, pinned)
+
+    async def _fit(self, request: Request, target: Target, pinned: tuple[int, ...]) -> Fitted:
         window = await self.window(request, target)
         self.doing = ""    # what the context does is shown by its own progress
         sees = not (self._has_images() and self._may_ask(target)) or (await learn(target, self._providers)).vision is not False
-        self._length = len(request.messages)
-        self.fitted = await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
-                                        pinned=pinned, count=self._counter(request, target, window))
-        return self.fitted
+        return await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
+                                 pinned=pinned, count=self._counter(request, target, window))
+
+    async def fit_smaller(self, request: Request, sent: Request, target: Target, error: ContextTooLong,
+                          pinned: tuple[int, ...] = ()) -> Fitted | None:
+        """The same after the target has refused `sent` as too long; None when nothing more can be left out."""
+        if not self._can_shrink(request, pinned):
+            return None
+        key = (str(target), request.options.num_ctx)
+        tokens, before = self.estimator.request(sent, str(target)), self._limits.get(key)
+        self._limits[key] = self._smaller(error, tokens, before)
+        try:
+            fitted = await self.fit(request, target, pinned)
+        except UsageError:
+            fitted = None
+        if fitted is not None and self.estimator.request(fitted.request, str(target)) < tokens * SHORTER_AT_ALL:
+            return fitted
+        if not error.limit:    # a guess that has not helped
+            self._limits.pop(key)
+        return None
+
+    def _can_shrink(self, request: Request, pinned: tuple[int, ...]) -> bool:
+        attached = self.context is not None and bool(self.context.sources)
+        return attached or len(fixed_messages(request.messages, pinned)) < len(request.messages) or any(
+            message.tool_results for message in request.messages)
+
+    def _smaller(self, error: ContextTooLong, tokens: int, before: int | None) -> int:
+        """The window to fit into now, in our own tokens: the server may count more of them in the same text."""
+        limit = error.limit or tokens
+        if error.limit and error.needed:
+            limit = int(limit * min(1.0, tokens / error.needed))
+        return limit if before is None or limit < before else int(before * SHORTER)
+
+    def fits(self, request: Request, budget: Budget, target: Target) -> bool:
+        """Whether this request, which has grown, is still within the window that the budget was made for."""
+        return self.estimator.request(request, str(target)) + budget.reserve + budget.margin <= budget.window
 
     def _has_images(self) -> bool:
         return self.context is not None and any(item.kind == "image" for item in self.context.items)
@@ -89,6 +127,11 @@ class Fitter:
 
     async def window(self, request: Request, target: Target) -> int | None:
         """The window that the server gives this model; None where nobody knows."""
+        known = await self._window(request, target)
+        limit = self._limits.get((str(target), request.options.num_ctx))
+        return min(limit, known or limit) if limit else known
+
+    async def _window(self, request: Request, target: Target) -> int | None:
         if not self._may_ask(target):
             return None
         asked = request.options.num_ctx
@@ -112,12 +155,6 @@ class Fitter:
         except ChatError:
             return None    # told when the request itself fails
         return await self._watch.window(target, request.options.num_ctx, again=True)
-
-    def sent(self, request: Request) -> Request:
-        """What the model is or was sent of this request, the conversation as it stands."""
-        if self.fitted is None:
-            return request
-        return replace(request, messages=(*self.fitted.request.messages, *request.messages[self._length:]))
 
     def learn(self, request: Request, usage: Usage | None, target: str) -> None:
         """Take in how many tokens the server counted."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from core.config import Settings
-from core.context_loader import fit_request
 from core.fitting import Fitter
-from core.messages import Message, Text, user_message
+from core.messages import user_message
 from core.model_manager import Providers, Target
 from core.providers import Request
-from core.token_estimate import TokenEstimator
 from core.window import WindowWatch
 
 
@@ -35,17 +33,3 @@ def test_with_local_only_nobody_elsewhere_is_asked_anything() -> None:
 
 def test_a_model_without_a_name_is_not_asked_for() -> None:
     assert asyncio.run(fitter_of().window(REQUEST, Target("ollama", ""))) is None
-
-
-def test_what_came_after_is_sent_behind_what_was_fitted() -> None:
-    fitter = fitter_of()
-    assert fitter.sent(REQUEST) is REQUEST
-    turns = tuple(message for number in range(30) for message in (
-        user_message(f"{number} " + "word " * 100), Message("assistant", (Text("yes " * 100),), "x/m", None, "stop")))
-    request = Request("m", (*turns, user_message("last")))
-    fitter.fitted = asyncio.run(fit_request(request, 4096, TokenEstimator()))
-    fitter._length = len(request.messages)
-    kept = fitter.fitted.request.messages
-    assert 1 < len(kept) < len(request.messages)
-    more = Request("m", (*request.messages, Message("assistant", (Text("so"),), "x/m", None, "stop")), "system")
-    assert fitter.sent(more).messages == (*kept, more.messages[-1]) and fitter.sent(more).system == "system"

@@ -18,7 +18,8 @@ SIGNS = {"system": "s", "tools": "t", "context": "c", "history": "h", "reserve":
 class Budget:
     """Tokens. `window` is the allocated one; `reserve` is for the answer; the others are what is used.
 
-    `margin` is kept free because estimates are not exact; 0 when the provider counts.
+    `margin` is kept free because estimates are not exact; 0 when the provider counts. `fixed` is what of the history always
+    stays: the turn that is going on, and what is pinned.
     """
 
     window: int
@@ -28,6 +29,7 @@ class Budget:
     history: int = 0
     context: int = 0
     margin: int = 0
+    fixed: int = 0
 
     @property
     def free(self) -> int:
@@ -38,7 +40,8 @@ class Budget:
     def for_context(self) -> int:
         """The most that context may take now. History keeps a quarter of the room, also when it is not used yet."""
         room = self.window - self.reserve - self.margin - self.system - self.tools
-        return max(0, int(room * CONTEXT_LEAST), min(room - self.history, int(room * CONTEXT_SHARE)))
+        wanted = max(int(room * CONTEXT_LEAST), min(room - self.history, int(room * CONTEXT_SHARE)))
+        return max(0, min(wanted, room - self.fixed))
 
     @property
     def for_history(self) -> int:
@@ -55,14 +58,14 @@ class Budget:
 
 
 def plan_budget(window: int | None, *, max_tokens: int | None = None, system: int = 0, tools: int = 0, history: int = 0,
-                exact: bool = False) -> Budget:
+                fixed: int = 0, exact: bool = False) -> Budget:
     """Share out a window of which the system prompt, the tools and the history have this size.
 
     `exact` says that the numbers are counts. Raises UsageError when not even the system prompt and the tools fit.
     """
     whole = window or max(DEFAULT_WINDOW, 2 * (system + tools + history))
     reserve = min(max_tokens, whole // 2) if max_tokens else min(whole // 4, MOST_RESERVE)
-    budget = Budget(whole, reserve, system, tools, history, margin=0 if exact else int(whole * MARGIN))
+    budget = Budget(whole, reserve, system, tools, history, margin=0 if exact else int(whole * MARGIN), fixed=fixed)
     if system + tools >= whole - reserve:
         raise UsageError(f"The system prompt ({system:,} tokens) and the tools ({tools:,}) leave no room in a window of "
                          f"{whole:,} tokens.",

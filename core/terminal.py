@@ -375,6 +375,8 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
             stream.finish()
             screen.write("\n")
     for side in comparison.sides:
+        for text in side.notes:
+            screen.note(f"{side.target}: {text}")
         if side.error is not None:
             screen.line(f"{side.target}: {describe(side.error)}", "31")
     screen.note(f"/compare keep 1 or keep 2 takes one into the conversation. As sessions: {one.session.id}, {two.session.id}.")

@@ -16,7 +16,7 @@ from core.errors import (SessionNotFound, StoreBusy, StoreDamaged, StoreError, S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, Literal, NamedTuple, Protocol
 
     from core.messages import Message
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-SCHEMA_VERSION = 3        # the number of migrations in core/store_schema.py
+SCHEMA_VERSION = 4        # the number of migrations in core/store_schema.py
+MOST_MARKS = 500          # values in one query
 BUSY_SECONDS = 1.0        # how long a write waits for another program before it counts as locked
 _ESCAPE = "\x1a"          # stands before the four hexadecimal digits of a character that a database cannot hold
 _SURROGATES = range(0xD800, 0xE000)
@@ -157,6 +158,13 @@ class Store(Protocol):
 
     def calls(self, since: float = 0.0) -> list[CallRow]:
         """The numbers of the model calls since then, the oldest first."""
+        ...
+
+    def add_vectors(self, model: str, vectors: Mapping[str, bytes], most: int) -> None:
+        """Keep embeddings by the hash of their text, in place of older ones; beyond `most` in all, the oldest go."""
+
+    def vectors(self, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
+        """The embeddings that are kept of these texts."""
         ...
 
     def close(self) -> None: ...
@@ -368,6 +376,25 @@ class _SqlStore:
     def calls(self, since: float = 0.0) -> list[CallRow]:
         rows = self._read(f"SELECT {_CALL} FROM model_calls WHERE created >= ? ORDER BY created, id", (since,))
         return [CallRow._make(from_database(value) if isinstance(value, str) else value for value in row) for row in rows]
+
+    def add_vectors(self, model: str, vectors: Mapping[str, bytes], most: int) -> None:
+        name = to_database(model)
+        self._write(
+            *(("INSERT INTO embeddings (id, model, hash, vector) VALUES (?, ?, ?, ?) "
+               "ON CONFLICT (model, hash) DO UPDATE SET id = excluded.id, vector = excluded.vector",
+               (new_message_id(), name, digest, vector)) for digest, vector in vectors.items()),
+            ("DELETE FROM embeddings WHERE id <= (SELECT id FROM embeddings ORDER BY id DESC LIMIT 1 OFFSET ?)", (most,)),
+            durable=False)
+
+    def vectors(self, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for start in range(0, len(hashes), MOST_MARKS):
+            some = hashes[start:start + MOST_MARKS]
+            marks = ", ".join("?" * len(some))
+            rows = self._read(f"SELECT hash, vector FROM embeddings WHERE model = ? AND hash IN ({marks})",
+                              (to_database(model), *some))
+            found.update((digest, bytes(vector)) for digest, vector in rows)
+        return found
 
 
 _SESSION = "id, title, model, created, updated, message_count"

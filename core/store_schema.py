@@ -9,8 +9,8 @@ from typing import Any
 # One row per migration, in order, never changed once released: name, statements for both databases. {key} is the type of
 # a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number, PostgreSQL's integer has 32 bits. {listed} is
 # what a list of sessions is sorted by and, in SQLite, all that it shows, so that it is read from the index alone.
-SQLITE = {"key": "integer", "listed": "updated, id, title, model, message_count"}
-POSTGRES = {"key": "bigint", "listed": "updated"}
+SQLITE = {"key": "integer", "bytes": "blob", "listed": "updated, id, title, model, message_count"}
+POSTGRES = {"key": "bigint", "bytes": "bytea", "listed": "updated"}
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sessions_and_messages", (
         """CREATE TABLE sessions (
@@ -38,6 +38,10 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             input_tokens {key}, output_tokens {key}, cached_tokens {key}, speed double precision, cost double precision,
             retries integer NOT NULL, fallbacks integer NOT NULL, finish text, error text)""",
         "CREATE INDEX model_calls_created ON model_calls (created)",
+    )),
+    ("embeddings", (
+        """CREATE TABLE embeddings (
+            id {key} PRIMARY KEY, model text NOT NULL, hash text NOT NULL, vector {bytes} NOT NULL, UNIQUE (model, hash))""",
     )),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import string
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,24 @@ def test_a_branch_begins_with_messages_of_its_parent(store: Store) -> None:
     assert {(row.id, row.title, row.message_count) for row in store.sessions()} == {("s1", "t", 4), ("s2", "\u21b3 t", 3)}
     store.delete_session("s1")
     assert len(store.load_messages("s2")) == 3
+
+
+def test_embeddings_are_kept_by_model_and_hash(store: Store) -> None:
+    assert store.vectors("p/m", ["a", "b"]) == {} and store.vectors("p/m", []) == {}
+    store.add_vectors("p/m\0", {"a": bytes(range(256)), "b": b"\0\0\x80\x3f"}, 100)
+    store.add_vectors("p/other", {"a": b"other"}, 100)
+    assert store.vectors("p/m\0", ["b", "a", "gone"]) == {"a": bytes(range(256)), "b": b"\0\0\x80\x3f"}
+    store.add_vectors("p/m\0", {"a": b"new"}, 100)
+    assert store.vectors("p/m\0", ["a"]) == {"a": b"new"} and store.vectors("p/other", ["a"]) == {"a": b"other"}
+    store.add_vectors("p/m\0", {}, 100)
+
+
+def test_the_oldest_embeddings_go(store: Store) -> None:
+    names = [f"h{number}" for number in range(1_200)]
+    for start in range(0, 1_200, 100):
+        store.add_vectors("p/m", {name: name.encode() for name in names[start:start + 100]}, 1_000)
+        time.sleep(0.002)    # IDs are in order of time, by milliseconds
+    found = store.vectors("p/m", names)
+    assert len(found) == 1_000 and names[0] not in found and names[-1] in found and found["h900"] == b"h900"
+    store.add_vectors("p/m", {"h250": b"again"}, 10)
+    assert len(store.vectors("p/m", names)) == 10 and store.vectors("p/m", ["h250"]) == {"h250": b"again"}

@@ -15,7 +15,7 @@ from core.model_manager import Providers, Target, build_model_list, find_target,
 from core.safe_text import safe_line
 
 
-def act(settings: Settings) -> int:
+def act_on_providers(settings: Settings) -> int:
     """Do what was asked for; returns the exit code."""
     if settings.set_key:
         return set_key(settings)

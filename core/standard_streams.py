@@ -1,0 +1,62 @@
+"""Standard input, output and error, which may be closed, full, a pipe without a reader, or a terminal that is gone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+EXIT_CLOSED_PIPE = 141
+OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)    # the reader left, the disk is full, the terminal is gone
+
+
+def prepare_streams() -> None:
+    """A character that the terminal's encoding lacks is shown as its code, not a crash. Closed streams lead nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def read_stdin() -> str:
+    if sys.stdin is None or sys.stdin.closed:
+        return ""
+    content = sys.stdin.buffer.read()
+    text = content.decode("utf-8", "replace")
+    if "\ufffd" in text and "\ufffd".encode() not in content:
+        print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd", file=sys.stderr)
+    return text
+
+
+def flush() -> int:
+    """Write out what is left. 0, or the exit code for output that nobody takes."""
+    try:
+        sys.stdout.flush()
+    except ValueError:
+        return 0
+    except OSError as problem:
+        return lose_output(problem)
+    return 0
+
+
+def lose_output(problem: OSError) -> int:
+    """Tell why the output ends; a reader that left needs no telling."""
+    _drop_output()
+    if problem.errno == errno.EPIPE:
+        return EXIT_CLOSED_PIPE
+    try:
+        print(f"error: The output cannot be written: {problem.strerror}.", file=sys.stderr)
+    except OSError:
+        pass   # it was a terminal, and it is gone
+    return 1
+
+
+def _drop_output() -> None:
+    """Nobody reads any more: let the interpreter's last flush go nowhere instead of failing."""
+    try:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass

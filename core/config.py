@@ -131,6 +131,9 @@ SETTINGS: tuple[Setting, ...] = (
             env="CONTEXT_PATH", metavar="SOURCE,...", split=False),
     Setting("Tools and context", "context_grep", list, (), "only files with these endings or patterns", env="CONTEXT_GREP",
             metavar="GLOB,..."),
+    Setting("Tools and context", "embedding_model", str, None,
+            "model whose embeddings help to choose from the context when it does not fit: provider/model",
+            env="STREAM_CHAT_EMBEDDING_MODEL", metavar="NAME"),
     Setting("Tools and context", "auto_compact", bool, False, "summarise the oldest turns when a chat outgrows the model's window"),
     # ---- when things go wrong
     Setting("Failures", "model_fallbacks", list, (), "models to ask when the first cannot answer", env="OLLAMA_MODEL_FALLBACKS",

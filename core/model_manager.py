@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from core.config import Settings, cache_directory
 from core.errors import AuthFailed, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
 from core.events import Delta, Notice
-from core.providers import CanPull, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, load_dialect
+from core.providers import CanEmbed, CanPull, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, load_dialect
 from core.providers.hosts import Host, find_host, hosts
 from core.retry_handler import RetryConfig
 
@@ -266,6 +266,14 @@ class Providers:
         except ProviderError as error:
             _hide_key(error, self.open(name).endpoint.key)
             raise
+
+    async def embed(self, target: Target, texts: Sequence[str]) -> list[list[float]]:
+        """One vector for each text. Raises ProviderError; Unsupported where the provider gives none."""
+        provider = self.open(target.provider)
+        if not isinstance(provider, CanEmbed):
+            raise Unsupported(f"{target.provider} gives no embeddings.", "Name another model with --embedding-model.",
+                              feature="embeddings")
+        return await self.ask(target.provider, provider.embed(target.model, texts))
 
     async def default_model(self, name: str) -> str:
         """The model to use when none was named: the row's own, else the first that the server has."""

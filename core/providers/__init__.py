@@ -7,7 +7,7 @@ it does not print, sleep, retry, run tools or keep the conversation. It is loade
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -118,6 +118,15 @@ class CanCount(Protocol):
     """Can count the tokens of a request before it is sent."""
 
     async def count(self, request: Request) -> int: ...
+
+
+@runtime_checkable
+class CanEmbed(Protocol):
+    """Can turn texts into vectors whose directions say how near they are in meaning."""
+
+    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """One vector for each text, in their order; all are of one length, and of finite numbers."""
+        ...
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
+from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
 from core.providers.listing import Fetching, fetch_entries
 from core.providers.translation import Translation, read_reply
@@ -52,6 +53,13 @@ class Cohere(Fetching):
     async def show(self, model: str) -> ModelInfo:
         path = f"/v1/models/{quote(model, safe='')}"
         return model_info(await self._get(path, needs="name"))
+
+    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """Questions and texts alike are asked for as texts: the seam does not tell them apart."""
+        body = {"model": model, "texts": list(texts), "input_type": "search_document", "embedding_types": ["float"],
+                "truncate": "END"}
+        found = (await self._get("/v2/embed", body=body, needs="embeddings"))["embeddings"]
+        return checked_vectors(found.get("float") if isinstance(found, dict) else None, len(texts), model)
 
     async def check(self) -> str:
         await self._get("/v1/models?page_size=1", needs="models")

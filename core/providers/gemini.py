@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from core.errors import BadResponse
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Extra, Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
+from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
 from core.providers.gemini_request import NAME, request_body
 from core.providers.listing import Fetching, fetch_entries
@@ -57,6 +58,13 @@ class Gemini(Fetching):
     async def count(self, request: Request) -> int:
         body = {"generateContentRequest": {"model": model_path(request.model), **request_body(request)}}
         return int((await self._get(f"/{model_path(request.model)}:countTokens", body=body, needs="totalTokens"))["totalTokens"])
+
+    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        path = model_path(model)
+        body = {"requests": [{"model": path, "content": {"parts": [{"text": text}]}} for text in texts]}
+        found = (await self._get(f"/{path}:batchEmbedContents", body=body, needs="embeddings"))["embeddings"]
+        values = [entry.get("values") for entry in found] if all(isinstance(entry, dict) for entry in found) else None
+        return checked_vectors(values, len(texts), model)
 
     async def check(self) -> str:
         await self._get("/models?pageSize=1", needs="models")

@@ -22,8 +22,9 @@ from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, Con
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Image, Message, ToolCall, Usage
 from core.providers import Endpoint, ModelInfo, Options, PullProgress, Request, dialect
-from core.providers.transport import (exchange, fetch_json, is_loopback, join_deltas, open_client, plausible_count, read_json_lines,
-                                      retry_after)
+from core.providers.embedding import checked_vectors
+from core.providers.transport import (ErrorMapper, exchange, fetch_json, is_loopback, join_deltas, open_client, plausible_count,
+                                      read_json_lines, retry_after)
 
 if TYPE_CHECKING:
     import httpx2
@@ -81,6 +82,12 @@ class Ollama:
         answer = await self._fetch("/api/ps")
         return [model_info(entry) for entry in _entries(answer, "models")]
 
+    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """What is longer than the model's window is cut by the server (`truncate`)."""
+        body = {"model": model, "input": list(texts), "truncate": True}
+        answer = await self._fetch("/api/embed", body, functools.partial(error_from, model=model))
+        return checked_vectors(answer.get("embeddings") if isinstance(answer, dict) else None, len(texts), model)
+
     async def delete(self, model: str) -> None:
         async with self._package(model) as package:
             await package.delete(model)
@@ -128,9 +135,9 @@ class Ollama:
             self._client = open_client(self.endpoint, _authorization(self.endpoint))
         return self._client
 
-    async def _fetch(self, path: str) -> Any:
+    async def _fetch(self, path: str, body: Any = None, refused: ErrorMapper | None = None) -> Any:
         try:
-            return await fetch_json(self._open(), self.endpoint, path, error_from)
+            return await fetch_json(self._open(), self.endpoint, path, refused or error_from, body=body)
         except ProviderError as error:
             raise _with_hint(error, self.endpoint)
 

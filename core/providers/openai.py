@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -12,6 +12,7 @@ from core.errors import BadResponse, ModelNotFound, ProviderError
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
+from core.providers.embedding import by_index, checked_vectors
 from core.providers.errors_http import classify, classify_payload
 from core.providers.openai_models import model_entries, model_info
 from core.providers.openai_request import NAME, origin_of, request_body
@@ -77,6 +78,12 @@ class OpenAI:
         await fetch_json(self._client, self.endpoint,
                          self._versioned(str(self.endpoint.quirks.get("check_path") or self._models_path())), self._error)
         return f"OpenAI-compatible API at {self.endpoint.base_url}"
+
+    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        path = f"/openai/deployments/{quote(model, safe='')}/embeddings" if self._deployments else "/embeddings"
+        body = {"model": model, "input": list(texts)}
+        answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error, body=body)
+        return checked_vectors(by_index(answer.get("data") if isinstance(answer, dict) else None), len(texts), model)
 
     async def _listed(self, path: str) -> list[ModelInfo]:
         answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error)

@@ -36,6 +36,7 @@ KINDS: list[tuple[int, Any, type[ProviderError]]] = [
     (401, {"id": "1", "message": "invalid api token"}, AuthFailed),
     (401, "", AuthFailed),
     (400, GEMINI_KEY, AuthFailed),
+    (400, told("No connected db.", type="no_db_connection", code="400"), AuthFailed),      # LiteLLM 1.106 without a database
     (400, {"code": "invalid-argument", "error": "Incorrect API key provided."}, AuthFailed),
     (403, told("Your region is not allowed"), AuthFailed),
     # a model

@@ -121,8 +121,6 @@ def read_key(prompt: str) -> str:
 
     An Enter out of habit is waited for a moment and dropped, so that it does not answer the next question.
     """
-    sys.stdout.write(prompt)
-    sys.stdout.flush()
     try:
         import select
         import termios
@@ -132,18 +130,25 @@ def read_key(prompt: str) -> str:
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
     except (ImportError, OSError, ValueError):
+        _say(prompt)
         line = sys.stdin.readline()
         return line.strip()[:1] if line else "\x04"
     try:
-        tty.setcbreak(descriptor)
+        tty.setcbreak(descriptor, termios.TCSANOW)   # before the question is seen: a key pressed at once is an answer to it
+        _say(prompt)
         wait_until_typed(descriptor)
         key = os.read(descriptor, 1).decode("ascii", "replace") or "\x04"
         select.select([descriptor], [], [], ENTER_SECONDS)
         termios.tcflush(descriptor, termios.TCIFLUSH)
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-    sys.stdout.write(f"{safe_line(key.strip())}\n")
+    _say(f"{safe_line(key.strip())}\n")
     return key.strip() if key not in ("\x03", "\x04") else key
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 # ---- what was chosen before

@@ -15,7 +15,8 @@ from core.compaction import fixed_messages, shorten_results, trim_history
 from core.context.budget import Budget, budget_bar, plan_budget
 from core.context.choosing import Choice, Chooser
 from core.context.files import kind_of, load_files
-from core.context.form import attach, write_block
+from core.context.embedding import Embedder
+from core.context.form import Piece, attach, write_block
 from core.context.items import Aside, Fault, Found, Item, Loaded
 from core.context.opening import Guard
 from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source, unique
@@ -62,7 +63,7 @@ class ContextSet:
 
     `root` is where relative names start; `store` holds earlier sessions, of which `session` is the one that is going on.
     `ask` is asked before a command runs; without it none does. `stdin` is what was piped in, for the source "-".
-    `protected` are files and directories of which nothing is ever loaded.
+    `protected` are files and directories of which nothing is ever loaded. `embedder` tells how near texts are in meaning.
     """
 
     def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None, session: str = "",
@@ -76,6 +77,7 @@ class ContextSet:
         self.loaded: dict[str, Loaded] = {}
         self._guard = Guard(protected)
         self._chooser = Chooser(self.estimator, guard=self._guard)
+        self.embedder: Embedder | None = None
         self.last = NOTHING
 
     @property
@@ -195,11 +197,7 @@ class ContextSet:
             return NOTHING
         self._chooser.model = model
         choice = Choice()
-        steps = self._chooser.choose(items, question, budget.for_context, choice, vision=vision)
-        if any(item.kind == "document" and item.text is None for item in items):
-            await self._beside(steps, "converting documents")
-        else:
-            await self._slices(steps, "choosing")
+        await self._choose(items, question, budget.for_context, choice, vision=vision)
         faulty = {fault.name for fault in choice.faults}
         left = [item.name for item in choice.left_out]
         block = write_block(choice.pieces, left, has_tools=has_tools) if choice.pieces or left else ""
@@ -209,8 +207,33 @@ class ContextSet:
             block, tuple(choice.images), tokens,
             context_line(items, choice, tokens, budget.window, exact=calibrated),
             tuple(item.name for item in items if item.included and item.name not in faulty), tuple(left),
-            (*map(str, choice.faults), *_notes(items, choice)), tuple(item.name for item in items if item.included == "whole"))
+            (*map(str, choice.faults), *_notes(items, choice), *self._news()),
+            tuple(item.name for item in items if item.included == "whole"))
         return self.last
+
+    async def _choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *, vision: bool) -> None:
+        order: list[Item] = []
+        await self._run(self._chooser.rank(items, question, room, choice, order, vision=vision), items)
+        if order and self.embedder is not None:
+            order = await self._by_meaning(self.embedder, order, question)
+        await self._run(self._chooser.take(order, question, room, choice), items)
+
+    async def _run(self, steps: Iterator[int], items: Sequence[Item]) -> None:
+        if any(item.kind == "document" and item.text is None for item in items):
+            await self._beside(steps, "converting documents")
+        else:
+            await self._slices(steps, "choosing")
+
+    async def _by_meaning(self, embedder: Embedder, order: list[Item], question: str) -> list[Item]:
+        """The items ranked by their meaning too; as they were, when that cannot be had."""
+        pieces: list[Piece] = []
+        await self._run(self._chooser.candidates(order, question, pieces), order)
+        similar = await embedder.similarities(question, [piece.text for piece in pieces], self.progress)
+        return self._chooser.reorder(order, pieces, similar) if similar else order
+
+    def _news(self) -> tuple[str, ...]:
+        news = self.embedder.take_news() if self.embedder is not None else ""
+        return (news,) if news else ()
 
 
 @dataclass(frozen=True, slots=True)

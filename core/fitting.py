@@ -9,12 +9,13 @@ from contextlib import aclosing
 
 from core.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, plan_compaction
 from core.config import Settings, cache_directory
+from core.context.embedding import Embedder
 from core.context_loader import Budget, ContextSet, Count, Fitted, fit_request, plan_budget
 from core.errors import ChatError, ContextTooLong, UsageError
 from core.fitness import forbidden
 from core.messages import Message, Usage
 from core.model_facts import known_facts, learn
-from core.model_manager import Providers, Target
+from core.model_manager import Providers, Target, find_target
 from core.providers import CanCount, Request
 from core.session_manager import Session
 from core.token_estimate import LearnedFile, TokenEstimator, tool_features
@@ -49,7 +50,22 @@ class Fitter:
                                       protected=protected_places(self.settings, str(self.settings.database_url or "")))
         self.context.store, self.context.session = session.store, session.id
         self.context.ask, self.context.progress = ask, progress
+        if self.settings.embedding_model:
+            self.context.embedder = self.context.embedder or self._embedder(str(self.settings.embedding_model))
+            self.context.embedder.store = session.store if self.settings.save else None
         return self.context
+
+    def _embedder(self, name: str) -> Embedder:
+        target = find_target(name, self.settings)
+
+        async def embed(texts: Sequence[str]) -> list[list[float]]:
+            if not target.model:
+                raise UsageError(f"{name} names no model.")
+            no = forbidden(target, self._providers)
+            if no:
+                raise UsageError(f"{no}.")
+            return await self._providers.embed(target, texts)
+        return Embedder(str(target), embed)
 
     async def fit(self, request: Request, target: Target, pinned: tuple[int, ...] = ()) -> Fitted:
         """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit."""

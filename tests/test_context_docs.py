@@ -18,7 +18,8 @@ from core.messages import Message, Text, user_message
 from db import Store, new_message_id, open_store
 from tests import postgres
 from tests.conftest import ROOT
-from tests.fake_server import Answer, FakeOllama, Received, json_answer
+from tests.fake_server import Answer, Received, json_answer
+from tests.meanings import Meanings, make_files
 from tests.terminal import Terminal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "context.md"
@@ -30,9 +31,9 @@ ORDERS = [("Ada", 12.5), ("Bo", 7.0), ("Ada", 3.0)]
 
 def make_sample(root: Path) -> Store:
     files = {"notes.md": NOTES, "todo.txt": "buy rope\n", "src/retry.py": "def delay(attempt):\n    return 2 ** attempt\n",
-             "src/main.py": "from retry import delay\n\nprint(delay(3))\n", ".gitignore": "*.log\nbig/\n", "x.log": "x",
+             "src/main.py": "from retry import delay\n\nprint(delay(3))\n", ".gitignore": "*.log\nbig/\nhelp/\n", "x.log": "x",
              "big/needle.txt": "hay\n" * 4_000 + "the needle is here\n" + "hay\n" * 4_000, "big/hay0.txt": "hay\n" * 5_000,
-             "big/hay1.txt": "hay\n" * 5_000}
+             "big/hay1.txt": "hay\n" * 5_000} | make_files("help")
     for name, text in files.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
@@ -82,7 +83,7 @@ def places() -> Iterator[dict[str, str]]:
         pages.server_close()
 
 
-class Wide(FakeOllama):
+class Wide(Meanings):
     """A server whose models have the window that the page speaks of."""
 
     def _route(self, request: Received) -> Answer:

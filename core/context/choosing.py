@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 
@@ -12,7 +12,8 @@ from core.context.files import UNGUARDED, read_image, read_text
 from core.context.form import MOST_NAMED, OPENING, Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
 from core.context.opening import Guard, open_item
-from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, join_pieces, name_score, split_pieces,
+from core.context.nearness import NOT_NEAR, Nearness
+from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, fused, join_pieces, name_score, split_pieces,
                                   words_of)
 from core.errors import ContextError
 from core.messages import Image
@@ -21,6 +22,8 @@ from core.token_estimate import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 SCAN_BYTES = 32 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
 SCAN_FILES = 4_000
 SEARCHED_OF_ONE = 2 << 20  # of one file
+MOST_COMPARED = 2_000      # pieces that are compared by their meaning, for one question
+COMPARED_OF_ONE = 200      # of one item
 SMALLEST = 60              # tokens; with less room left nothing more is tried
 MOST_MISSES = 200          # files in a row that do not fit; then the room counts as full
 PIECE_SHARE = 0.34         # of the room that is left: the most that pieces of one item take
@@ -44,7 +47,10 @@ class Choice:
 
 
 class Chooser:
-    """Chooses step by step: iterate over choose(), which yields between files so that it can be watched and stopped."""
+    """Chooses step by step: iterate over rank() and then take(), which yield between files, to be watched and stopped.
+
+    Between them the order may be changed by what is known of meaning: see candidates() and reorder().
+    """
 
     def __init__(self, estimator: TokenEstimator, model: str = "", guard: Guard = UNGUARDED) -> None:
         self.estimator = estimator
@@ -52,10 +58,13 @@ class Chooser:
         self.model = model
         self._texts: dict[str, tuple[int, str]] = {}
         self._converting = 0.0
+        self._scores: dict[str, float] = {}
+        self._near = NOT_NEAR
 
-    def choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *, vision: bool = True) -> Iterator[int]:
-        """Fill `choice`; yields the number of items looked at so far."""
-        self._converting = 0.0
+    def rank(self, items: Sequence[Item], question: str, room: int, choice: Choice, order: list[Item], *,
+             vision: bool = True) -> Iterator[int]:
+        """Fill `order`, the most relevant first; when everything fits, fill `choice` at once. Yields how many were looked at."""
+        self._converting, self._near = 0.0, NOT_NEAR
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
         texts = [item for item in items if item.kind != "image"]
         yield from self._take_images(items, room, choice, vision=vision)
@@ -64,12 +73,40 @@ class Chooser:
             yield from self._take_all(texts, room, choice)
         if not choice.done:
             choice.tokens += min(self._names_cost(texts), room // 10)
-            words = words_of(question)
-            order: list[Item] = []
-            yield from self._rank(texts, words, previous, choice, order)
-            yield from self._take(order, words, room, choice)
+            yield from self._rank(texts, words_of(question), previous, choice, order)
+
+    def take(self, order: Sequence[Item], question: str, room: int, choice: Choice) -> Iterator[int]:
+        """Fill `choice` with what fits, in this order."""
+        if not choice.done:
+            yield from self._take(order, words_of(question), room, choice)
         self._forget(choice)
         choice.done = True
+
+    def candidates(self, order: Sequence[Item], question: str, pieces: list[Piece]) -> Iterator[int]:
+        """Fill `pieces` with what is worth comparing by meaning: those of the first items, of large ones the best."""
+        words, left = words_of(question), SCAN_BYTES
+        for number, item in enumerate(order):
+            if len(pieces) >= MOST_COMPARED or left <= 0:
+                return
+            if item.kind == "document" and item.text is None and self._converting > MOST_CONVERTING:
+                continue
+            try:
+                text = self._text(item)[:SEARCHED_OF_ONE]
+            except ContextError:
+                continue    # told when it is taken
+            left -= len(text) + 4_096
+            parts = split_pieces(item.name, item.kind, text)
+            if len(parts) > COMPARED_OF_ONE:
+                parts = list(dict.fromkeys([*best_pieces(parts, words), *parts]))[:COMPARED_OF_ONE]
+            pieces += parts[:MOST_COMPARED - len(pieces)]
+            yield number
+
+    def reorder(self, order: Sequence[Item], pieces: Sequence[Piece], similar: Mapping[str, float]) -> list[Item]:
+        """The order by words and by meaning together; `similar` is by digest_of(piece.text)."""
+        self._near = Nearness(pieces, similar)
+        nearest = [self._near.of_item(item.name) for item in order]
+        scores = fused([self._scores[item.name] for item in order], nearest)
+        return [order[place] for place in sorted(range(len(order)), key=lambda place: (-scores[place], -nearest[place]))]
 
     def _names_cost(self, items: Sequence[Item]) -> int:
         """The most that naming what is left out takes."""
@@ -192,6 +229,7 @@ class Chooser:
         bonus = STICKY * max(found, default=0.0)
         for place in [place for place, item in enumerate(items) if item.name in previous]:
             scores[place] += bonus
+        self._scores = {item.name: score for item, score in zip(items, scores, strict=True)}
         choice.searched, choice.by_name = len(places), len(items) - len(places)
         order += [items[place] for place in sorted(by_prior, key=lambda place: -scores[place])]
 
@@ -245,7 +283,8 @@ class Chooser:
 
     def _take_one(self, item: Item, words: list[str], left: int, choice: Choice) -> bool:
         """Take the item whole if it fits, else its best pieces; say whether anything of it was taken."""
-        far_too_large = bytes_to_tokens(item.bytes) > left * 3 and not name_score(item.name, words)
+        far_too_large = bytes_to_tokens(item.bytes) > left * 3 and not (
+            name_score(item.name, words) or self._near.is_near(item.name))
         too_slow = item.kind == "document" and self._converting > MOST_CONVERTING
         if item.text is None and not item.named and (far_too_large or too_slow):
             choice.left_out.append(item)
@@ -273,7 +312,7 @@ class Chooser:
     def _best_of(self, piece: Piece, words: list[str], left: int, *, named: bool) -> list[Piece]:
         """The best pieces that fit; of something that the person named, its beginning when no word occurs in it."""
         pieces = split_pieces(piece.name, piece.kind, piece.text)
-        ordered = best_pieces(pieces, words) or (pieces if named else [])
+        ordered = self._near.best_pieces(pieces, words) or (pieces if named else [])
         room = left if named else max(SMALLEST * 4, int(left * PIECE_SHARE))
         taken: list[Piece] = []
         used = 0

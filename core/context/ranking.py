@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from core.context.form import Piece
 
 K1, B = 1.2, 0.75          # the usual constants of BM25
+FUSION = 60                # the usual constant of reciprocal rank fusion
 PIECE_LINES = 60
 PIECE_CHARACTERS = 4_000
 README = 0.01
@@ -68,6 +69,18 @@ def _score(text: Counted, rarity: Sequence[float], average: float) -> float:
     return sum(weight * count * (K1 + 1) / (count + norm) for weight, count in zip(rarity, text.counts, strict=True) if count)
 
 
+def fused(*rankings: Sequence[float]) -> list[float]:
+    """Several scores of the same things as one: reciprocal rank fusion. Equal scores have the same rank."""
+    total = [0.0] * len(rankings[0])
+    for scores in rankings:
+        ordered = sorted(scores, reverse=True)
+        ranks: dict[float, int] = {}
+        for rank, score in enumerate(ordered, 1):
+            ranks.setdefault(score, rank)
+        total = [before + 1 / (FUSION + ranks[score]) for before, score in zip(total, scores, strict=True)]
+    return total
+
+
 def name_score(name: str, words: Sequence[str]) -> float:
     """How much of the question is in a path: whole words count, parts of words half. A README beats what says nothing."""
     lowered = name.casefold()
@@ -111,11 +124,15 @@ def _piece_end(lines: Sequence[str], start: int) -> int:
     return end
 
 
-def best_pieces(pieces: Sequence[Piece], words: Sequence[str]) -> list[Piece]:
-    """Those in which words of the question occur, the best first; ties in order of lines."""
+def piece_scores(pieces: Sequence[Piece], words: Sequence[str]) -> list[float]:
     wanted = as_bytes(words)
     counted = [Counted(count_words(piece.text.encode("utf-8", "surrogatepass"), wanted), len(piece.text)) for piece in pieces]
-    scores = bm25(counted, len(words))
+    return bm25(counted, len(words))
+
+
+def best_pieces(pieces: Sequence[Piece], words: Sequence[str]) -> list[Piece]:
+    """Those in which words of the question occur, the best first; ties in order of lines."""
+    scores = piece_scores(pieces, words)
     order = sorted(range(len(pieces)), key=lambda place: (-scores[place], place))
     return [pieces[place] for place in order if scores[place] > 0]
 

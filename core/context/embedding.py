@@ -1,0 +1,168 @@
+"""How near texts are to a question in meaning: embeddings, each asked for once and kept by the hash of its text."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import hashlib
+import logging
+import math
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import mul
+
+from core.errors import BadResponse, ChatError, StoreError
+from db import Store
+
+MOST_KEPT = 20_000        # embeddings in the database; at 768 numbers 3 KB each
+MOST_HELD = 4_000         # the same in memory
+BATCH = 32                # texts in one request
+MOST_CHARACTERS = 8_000   # of one text
+PATIENCE = 60.0           # seconds for one request: a model may have to be loaded
+REST = 60.0               # seconds after a failure in which nothing is asked
+SLICE = 0.02              # seconds of work between two looks at the event loop
+Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+Progress = Callable[[str, int], None]
+Vector = array.array      # of float32, with the length 1
+
+log = logging.getLogger(__name__)
+
+
+class Embedder:
+    """One for a conversation. With `store` None, what was asked for is kept in memory only.
+
+    A failure is told once; what wants to know then does without.
+    """
+
+    def __init__(self, model: str, embed: Embed, store: Store | None = None) -> None:
+        self.model, self.store = model, store
+        self._embed = embed
+        self._held: dict[str, Vector[float]] = {}
+        self._rests_until = 0.0
+        self._told = False
+        self._news = ""
+
+    def take_news(self) -> str:
+        """What the person should be told, once."""
+        news, self._news = self._news, ""
+        return news
+
+    async def similarities(self, question: str, texts: Sequence[str], progress: Progress | None = None) -> dict[str, float]:
+        """The cosine of each text with the question, by digest_of(text); empty when it cannot be had."""
+        if not question.strip() or not texts or time.monotonic() < self._rests_until:
+            return {}
+        wanted = {digest_of(text): text for text in (question, *texts)}
+        try:
+            vectors = await self._vectors(wanted, progress)
+        except Exception as problem:    # whatever it is: this only makes a choice better
+            self._failed(problem)
+            return {}
+        return await _compared(vectors, digest_of(question))
+
+    def _failed(self, problem: Exception) -> None:
+        log.info("embeddings failed", exc_info=problem)
+        self._rests_until = time.monotonic() + REST
+        if isinstance(problem, TimeoutError):
+            reason = f"no answer within {PATIENCE:g} s."
+        else:
+            reason = problem.message if isinstance(problem, ChatError) else f"{type(problem).__name__}: {problem}"
+        if not self._told:
+            self._news = f"The context is ranked by its words alone, without the embeddings of {self.model}: {reason}"
+        self._told = True
+
+    async def _vectors(self, wanted: Mapping[str, str], progress: Progress | None) -> dict[str, Vector[float]]:
+        """Those of all wanted texts. What is kept in another length than the model gives now is asked for again."""
+        found = self._known(list(wanted))
+        if len({len(vector) for vector in found.values()}) > 1:
+            found = {}
+        missing, size = [digest for digest in wanted if digest not in found], 0
+        while missing:
+            if progress is not None:
+                progress(f"embedding with {self.model}", len(wanted) - len(missing))
+            new = await self._asked({digest: wanted[digest] for digest in missing[:BATCH]})
+            lengths = {len(vector) for vector in new.values()} | ({size} if size else set())
+            if len(lengths) > 1:
+                raise BadResponse("its embeddings differ in length.")
+            size = lengths.pop()
+            self._keep(new)
+            found |= new
+            missing = [digest for digest in wanted if len(found.get(digest, ())) != size]
+        return found
+
+    async def _asked(self, wanted: Mapping[str, str]) -> dict[str, Vector[float]]:
+        async with asyncio.timeout(PATIENCE):
+            answer = await self._embed([text[:MOST_CHARACTERS] for text in wanted.values()])
+        if len(answer) != len(wanted):
+            raise BadResponse(f"{len(wanted)} embeddings were asked for, {len(answer)} came.")
+        return {digest: _unit(vector) for digest, vector in zip(wanted, answer, strict=True)}
+
+    def _known(self, digests: Sequence[str]) -> dict[str, Vector[float]]:
+        found = {digest: self._held[digest] for digest in digests if digest in self._held}
+        left = [digest for digest in digests if digest not in found]
+        if self.store is not None and left:
+            try:
+                stored = self.store.vectors(self.model, left)
+            except StoreError:
+                stored = {}     # asked for again
+            read = {digest: vector for digest, blob in stored.items() if (vector := unpacked(blob))}
+            found |= read
+            self._hold(read)
+        return found
+
+    def _keep(self, new: Mapping[str, Vector[float]]) -> None:
+        self._hold(new)
+        if self.store is None:
+            return
+        try:
+            self.store.add_vectors(self.model, {digest: packed(vector) for digest, vector in new.items()}, MOST_KEPT)
+        except StoreError as error:
+            log.info("embeddings are not kept: %s", error.message)
+
+    def _hold(self, new: Mapping[str, Vector[float]]) -> None:
+        for digest, vector in new.items():
+            self._held.pop(digest, None)
+            self._held[digest] = vector
+        for oldest in list(self._held)[:max(0, len(self._held) - MOST_HELD)]:
+            del self._held[oldest]
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text[:MOST_CHARACTERS].encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def _compared(vectors: Mapping[str, Vector[float]], question: str) -> dict[str, float]:
+    asked, found, due = vectors[question], dict[str, float](), time.monotonic() + SLICE
+    for digest, vector in vectors.items():
+        if digest != question:
+            found[digest] = sum(map(mul, asked, vector))
+        if time.monotonic() >= due:
+            await asyncio.sleep(0)
+            due = time.monotonic() + SLICE
+    return found
+
+
+def _unit(vector: Sequence[float]) -> Vector[float]:
+    """The direction alone. One without a direction is near to nothing."""
+    length = math.hypot(*vector)
+    if not vector or not math.isfinite(length):
+        raise BadResponse("an embedding holds what is no number.")
+    return array.array("f", [number / length for number in vector] if length else vector)
+
+
+def packed(vector: Vector[float]) -> bytes:
+    """float32, little end first, on every machine."""
+    if sys.byteorder == "big":
+        vector = vector[:]
+        vector.byteswap()
+    return vector.tobytes()
+
+
+def unpacked(blob: bytes) -> Vector[float] | None:
+    """None for what is no vector."""
+    if not blob or len(blob) % 4:
+        return None
+    vector = array.array("f", blob)
+    if sys.byteorder == "big":
+        vector.byteswap()
+    return vector if math.isfinite(sum(vector)) else None

@@ -1,8 +1,9 @@
 """Keys of providers: where they are found, how they are stored, and to which address each may be sent.
 
-A key comes from the environment, the configuration file, the user's 0600 file or the system's keyring. One that was
-stored goes to the origin that it was stored for, or to one that the user names for this provider himself; what only
-the environment says (a directory's own settings can set it) does not count as that.
+A key comes from the environment, the configuration file, the system's keyring or, where there is none, the user's 0600
+file, which also says which keys are in the keyring and for what. One that was stored goes to the origin that it was
+stored for, or to one that the user names for this provider himself; what only the environment says (a directory's own
+settings can set it) does not count as that.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ from core.errors import ConfigError, UsageError
 
 FILE = "keys.json"
 SERVICE = "stream-chat"       # the name under which the system's keyring holds them
+SECURE = 1                    # the priority from which keyring's backends count as recommended; none and null are below it
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 PORTS = {"http": 80, "https": 443}
 # As a line of HTTP, and as the pairs of names and values in which libraries log it.
@@ -42,17 +45,22 @@ def origin_of(url: str) -> str:
 
 
 def stored_key(environment: Mapping[str, str], names: Sequence[str]) -> tuple[str, str] | None:
-    """The first of these providers' keys in the file, else the keyring, and what it is for (empty: not recorded)."""
+    """The first of these providers' stored keys, and what it is for (empty: not recorded). Raises ConfigError."""
     held = read_key_file(environment)
-    found = next((held[name] for name in names if name in held), None)
-    if found is not None:
-        return found
-    key = next((key for key in map(_keyring_key, names) if key), None)
-    return (key, "") if key else None
+    name = next((name for name in names if name in held), None)
+    if name is None:
+        key = next((key for key in map(_keyring_key, names) if key), None)
+        return (key, "") if key else None
+    key, origin = held[name]
+    key = key or _keyring_key(name)
+    if not key:
+        raise ConfigError(f"The key of {name} is in the system's keyring, which does not give it.",
+                          f"Unlock the keyring, or store the key again: --set-key {name}")
+    return key, origin
 
 
 def read_key_file(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """{provider: (key, origin)}. Raises ConfigError for a file that others can read or that is not ours."""
+    """{provider: (key, origin)}; without a key it is in the keyring. Raises ConfigError for a file that is not ours alone."""
     path = key_file(environment)
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -64,7 +72,7 @@ def read_key_file(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         _check_mode(path, os.fstat(file.fileno()))
         try:
             loaded = json.load(file)
-            return {str(name): (str(entry["key"]), str(entry["origin"])) for name, entry in loaded.items()}
+            return {str(name): (str(entry.get("key", "")), str(entry["origin"])) for name, entry in loaded.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ConfigError(f"{path} is not a file of keys.", "Delete it, and store the keys again with --set-key.") from None
 
@@ -80,19 +88,36 @@ def _check_mode(path: str, found: os.stat_result) -> None:
         raise ConfigError(f"The keys in {path} belong to another user, so they are not used.")
 
 
+def keep_key(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
+    """Store a key where the system keeps secrets, else in the file; returns the place in words."""
+    key = _checked(key)
+    ring = _put_into_keyring(name, key)
+    path = _write_entry(environment, name, "" if ring else key, origin)
+    return ring or path
+
+
 def store_key(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
-    """Write a key into the file, readable by its owner alone; returns the path. The file is replaced whole or not at all."""
+    """Store a key in the file; returns its path."""
+    return _write_entry(environment, name, _checked(key), origin)
+
+
+def _checked(key: str) -> str:
     key = key.strip()
     if not key or any(character.isspace() or not character.isprintable() for character in key):
         raise UsageError("That is no key: it is empty, or has spaces or control characters in it.")
-    known = {other: {"key": value, "origin": place} for other, (value, place) in read_key_file(environment).items()}
-    known[name] = {"key": key, "origin": origin}
+    return key
+
+
+def _write_entry(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
+    """Write it into the file, readable by its owner alone; returns the path. The file is replaced whole or not at all."""
+    known = {**read_key_file(environment), name: (key, origin)}
+    entries = {other: {"key": value, "origin": place} if value else {"origin": place} for other, (value, place) in known.items()}
     path = key_file(environment)
     temporary = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(known, file, indent=2)
+            json.dump(entries, file, indent=2)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -101,15 +126,31 @@ def store_key(environment: Mapping[str, str], name: str, key: str, origin: str) 
     return path
 
 
+# ---- the system's keyring: an optional package, whose backends may raise anything
+
+def _put_into_keyring(name: str, key: str) -> str:
+    """The keyring's name, if it has the key now; "" where there is none that keeps secrets (priority below 1) and works."""
+    if find_spec("keyring") is None:
+        return ""
+    try:
+        import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
+        ring = keyring.get_keyring()
+        if ring.priority < SECURE:
+            return ""
+        keyring.set_password(SERVICE, name, key)
+        return f"the system's keyring ({ring.name})" if keyring.get_password(SERVICE, name) == key else ""
+    except Exception:  # it does not take the key: the file does
+        return ""
+
+
 def _keyring_key(name: str) -> str | None:
-    """What the system's keyring holds for us, if the package is there and the keyring works (headless systems have none)."""
-    from importlib.util import find_spec
+    """What the keyring holds for us, if there is one that works (headless systems have none)."""
     if find_spec("keyring") is None:
         return None
     try:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
         found = keyring.get_password(SERVICE, name)
-    except Exception:  # a backend may raise anything; without it there is simply no key here
+    except Exception:  # without it there is simply no key here
         return None
     return str(found).strip() or None if found else None
 
@@ -120,7 +161,7 @@ def known_secrets(environment: Mapping[str, str], providers: Mapping[str, Any]) 
     for entry in providers.values():
         found |= {str(entry.get("api_key") or ""), *(str(value) for value in dict(entry.get("headers") or {}).values())}
     try:
-        found |= {key for key, _ in read_key_file(environment).values()}
+        found |= {key or _keyring_key(name) or "" for name, (key, _) in read_key_file(environment).items()}
     except ConfigError:
         pass
     return sorted((value for value in found if len(value) > 5), key=len, reverse=True)

@@ -88,7 +88,7 @@ def aligned(table: Table) -> list[str]:
 
 def set_key(settings: Settings) -> int:
     """Store a key that is typed unseen or piped in. It never stands on a command line: others can read those."""
-    from core.keys import origin_of, store_key
+    from core.keys import keep_key, origin_of
     name = provider_name(settings.set_key)
     if settings.prompt:
         raise UsageError("A key does not belong on the command line: others can see it there, and shells keep it.",
@@ -98,8 +98,8 @@ def set_key(settings: Settings) -> int:
     base_url = providers.base_url(name, host)
     if host.dialect in ("demo", "local"):
         raise UsageError(f"{name} needs no key.")
-    path = store_key(settings.environment, name, _read_key(name), base_url)
-    print(f"The key of {name} is stored in {path}. It is sent to {origin_of(base_url)} and nowhere else.", file=sys.stderr)
+    place = keep_key(settings.environment, name, _read_key(name), base_url)
+    print(f"The key of {name} is stored in {place}. It is sent to {origin_of(base_url)} and nowhere else.", file=sys.stderr)
     return 0
 
 

@@ -132,6 +132,75 @@ def test_set_key_reads_from_a_pipe_and_never_from_the_command_line(program: list
     assert read_key_file(environment) == {"anthropic": (KEY, "https://api.anthropic.com")}
 
 
+# A backend of the real keyring package that keeps its secrets in a file of the test, or fails as the test says.
+BACKEND = '''
+import json, os, pathlib
+from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
+
+class Ring(KeyringBackend):
+    name = "Test Ring"
+    priority = int(os.environ.get("RING_PRIORITY", "5"))
+    path = pathlib.Path(__file__).with_name("ring.json")
+
+    def _held(self):
+        if os.environ.get("RING_LOCKED"):
+            raise KeyringLocked("locked")
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def get_password(self, service, username):
+        return self._held().get(f"{service}/{username}")
+
+    def set_password(self, service, username, password):
+        self.path.write_text(json.dumps(self._held() | {f"{service}/{username}": password}))
+'''
+
+
+@pytest.fixture
+def ring(environment: dict[str, str], tmp_path: Path) -> Path:
+    """The file in which the keyring of `environment` keeps its secrets."""
+    pytest.importorskip("keyring")
+    (tmp_path / "test_ring.py").write_text(BACKEND)
+    environment["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
+    environment["PYTHON_KEYRING_BACKEND"] = "test_ring.Ring"
+    return tmp_path / "ring.json"
+
+
+def test_a_key_is_stored_in_the_keyring_where_there_is_one(program: list[str], environment: dict[str, str], ring: Path,
+                                                           tmp_path: Path) -> None:
+    store_key(environment, "groq", "gsk-in-the-file-before", "https://api.groq.com")
+    server_key = "sk-local-0123456789"
+    with FakeServer(json_answer({"data": [{"id": "m"}]})) as server:
+        at = ("-p", "litellm", "--base-url", f"{server.url}/v1")
+        for words, key in ((("--set-key", "groq"), KEY), (("--set-key", "litellm", *at[2:]), server_key)):
+            done = run(program, environment, *words, text=key + "\n")
+            assert done.returncode == 0 and "is stored in the system's keyring (Test Ring)" in done.stderr, done.stderr
+            assert key not in done.stderr + done.stdout
+        assert json.loads(ring.read_text()) == {"stream-chat/groq": KEY, "stream-chat/litellm": server_key}
+        assert read_key_file(environment) == {"groq": ("", "https://api.groq.com/openai/v1"), "litellm": ("", f"{server.url}/v1")}
+        log = tmp_path / "debug.log"
+        listed = run(program, environment, *at, "--list-models", "--debug", str(log))
+        assert listed.returncode == 0 and server.requests[-1].headers["authorization"] == f"Bearer {server_key}", listed.stderr
+        for path in tmp_path.rglob("*"):
+            held = path.read_bytes() if path.is_file() and path != ring else b""
+            assert KEY.encode() not in held and server_key.encode() not in held, path
+        asked = len(server.requests)
+        locked = run(program, environment | {"RING_LOCKED": "1"}, *at, "-m", "m", "hi")
+        assert locked.returncode and "keyring, which does not give it" in locked.stderr and "--set-key litellm" in locked.stderr
+        elsewhere = run(program, environment | {"STREAM_CHAT_BASE_URL": "http://127.0.0.1:9/v1"}, "-p", "litellm", "-m", "m", "hi")
+        assert "another address" in elsewhere.stderr and len(server.requests) == asked
+
+
+@pytest.mark.parametrize("without", [
+    {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}, {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"},
+    {"PYTHON_KEYRING_BACKEND": "no.such.Keyring"}, {"RING_LOCKED": "1"}, {"RING_PRIORITY": "0"}], ids=str)
+def test_where_no_keyring_keeps_it_the_file_does(program: list[str], environment: dict[str, str], ring: Path,
+                                                 without: dict[str, str]) -> None:
+    done = run(program, environment | without, "--set-key", "openai", text=KEY)
+    assert done.returncode == 0 and f"is stored in {key_file(environment)}" in done.stderr, done.stderr
+    assert read_key_file(environment) == {"openai": (KEY, "https://api.openai.com/v1")} and not ring.exists()
+
+
 FAILURES = {
     "wrong": json_answer({"error": {"message": f"Incorrect API key provided: {KEY}.", "code": "invalid_api_key"}}, 401),
     "plain": json_answer({"error": {"message": f"bad request, you sent {KEY}"}}, 400),

@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import SessionNotFound
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
-from db import CallRow, Chunk, Store, from_database, new_message_id, open_store, to_database
+from db import CallRow, Chunk, SqliteStore, Store, from_database, new_message_id, open_store, to_database
 from tests import postgres
 
 NUMBER = itertools.count()
@@ -233,3 +233,19 @@ def test_the_oldest_embeddings_go(store: Store) -> None:
     assert len(found) == 1_000 and names[0] not in found and names[-1] in found and found["h900"] == b"h900"
     store.add_vectors("p/m", {"h250": b"again"}, 10)
     assert len(store.vectors("p/m", names)) == 10 and store.vectors("p/m", ["h250"]) == {"h250": b"again"}
+
+
+def test_the_tables_of_the_version_before_are_brought_up_to_date(open_one: Open) -> None:
+    store = open_one()
+    store.create_session("s1", "t", "m", 1.0)
+    run: Any = store._connection.execute  # type: ignore[attr-defined]  # what both have
+    run("DROP TABLE embeddings")
+    if isinstance(store, SqliteStore):
+        run("DELETE FROM _sqlite_migrations WHERE name = 'embeddings'")
+        run("PRAGMA user_version = 3")
+    else:
+        run("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
+    store.close()
+    store = open_one()
+    store.add_vectors("p/m", {"a": b"1234"}, 10)
+    assert store.vectors("p/m", ["a"]) == {"a": b"1234"} and [row.id for row in store.sessions()] == ["s1"]

@@ -49,23 +49,6 @@ def test_an_open_database_is_current_and_checked() -> None:
     assert SCHEMA_VERSION == len(MIGRATIONS)
 
 
-def test_an_old_database_is_brought_up_to_date(tmp_path: Path) -> None:
-    path = str(tmp_path / "s.db")
-    store = open_store(path)
-    store.create_session("s1", "t", "m", 1.0)
-    store.close()
-    with sqlite3.connect(path) as connection:       # as the version before left it
-        connection.execute("DROP TABLE embeddings")
-        connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'embeddings'")
-        connection.execute("PRAGMA user_version = 3")
-    connection.close()
-    store = open_store(path)
-    assert [row.id for row in store.sessions()] == ["s1"]
-    store.add_vectors("p/m", {"a": b"1234"}, 10)
-    assert store.vectors("p/m", ["a"]) == {"a": b"1234"}
-    store.close()
-
-
 def test_programs_that_start_at_once_make_one_schema(tmp_path: Path) -> None:
     def start(number: int) -> None:
         store = open_store(str(tmp_path / "s.db"))

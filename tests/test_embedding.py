@@ -30,6 +30,7 @@ from core.session_manager import Session
 from db import SqliteStore, Store
 from tests.fake_server import Answer, Received, Stall, json_answer, text_answer
 from tests.meanings import FILES, QUESTION, Meanings, make_files
+from tests.terminal import CTRL_C, Terminal
 
 Environment = dict[str, str]
 ALONE = "The context is ranked by its words alone, without the embeddings of "
@@ -323,6 +324,29 @@ def test_a_store_that_refuses_does_no_harm(tmp_path: Path) -> None:
         assert len(asyncio.run(embedder.similarities("q", ["a", "b"]))) == 2
     assert embed.asked == ["q", "a", "b"] and not embedder.take_news()
     store.close()
+
+
+def test_progress_is_told_while_the_model_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core.context.embedding, "STEP", 0.01)
+    monkeypatch.setattr(core.context.embedding, "BATCH", 3)
+    told: list[tuple[str, int]] = []
+
+    async def slow(texts: Any) -> list[list[float]]:
+        await asyncio.sleep(0.05)
+        return [[1.0, 0.0] for _ in texts]
+    asyncio.run(Embedder("p/m", slow).similarities("q", ["a", "b", "c", "d"], lambda what, count: told.append((what, count))))
+    assert set(told) == {("embedding with p/m", 0), ("embedding with p/m", 3)}
+
+
+def test_ctrl_c_in_the_terminal(program: list[str], environment: Environment, folder: Path) -> None:
+    with Broken(models=("echo", "embed")) as server:
+        server.script = lambda texts: Answer((Stall(),))
+        environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "echo", "STREAM_CHAT_EMBEDDING_MODEL": "ollama/embed"}
+        with Terminal([*program, "--num-ctx", "4096", "--context", "help", QUESTION], environment, cwd=folder) as terminal:
+            terminal.wait("embedding with ollama/embed: 0, 1 s")
+            terminal.send(CTRL_C)
+            assert terminal.exit_status() == 130
+        assert not any(request.path == "/api/chat" and request.json["messages"] for request in server.requests)
 
 
 def test_nothing_to_compare() -> None:

@@ -9,7 +9,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from operator import mul
 
 from core.errors import BadResponse, ChatError, StoreError
@@ -21,8 +21,9 @@ BATCH = 32                # texts in one request
 MOST_CHARACTERS = 8_000   # of one text
 PATIENCE = 60.0           # seconds for one request: a model may have to be loaded
 REST = 60.0               # seconds after a failure in which nothing is asked
+STEP = 0.2                # seconds between two steps of the progress that is shown
 SLICE = 0.02              # seconds of work between two looks at the event loop
-Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+Embed = Callable[[Sequence[str]], Coroutine[None, None, list[list[float]]]]
 Progress = Callable[[str, int], None]
 Vector = array.array      # of float32, with the length 1
 
@@ -78,9 +79,7 @@ class Embedder:
             found = {}
         missing, size = [digest for digest in wanted if digest not in found], 0
         while missing:
-            if progress is not None:
-                progress(f"embedding with {self.model}", len(wanted) - len(missing))
-            new = await self._asked({digest: wanted[digest] for digest in missing[:BATCH]})
+            new = await self._asked({digest: wanted[digest] for digest in missing[:BATCH]}, len(wanted) - len(missing), progress)
             lengths = {len(vector) for vector in new.values()} | ({size} if size else set())
             if len(lengths) > 1:
                 raise BadResponse("its embeddings differ in length.")
@@ -90,9 +89,17 @@ class Embedder:
             missing = [digest for digest in wanted if len(found.get(digest, ())) != size]
         return found
 
-    async def _asked(self, wanted: Mapping[str, str]) -> dict[str, Vector[float]]:
-        async with asyncio.timeout(PATIENCE):
-            answer = await self._embed([text[:MOST_CHARACTERS] for text in wanted.values()])
+    async def _asked(self, wanted: Mapping[str, str], done: int, progress: Progress | None) -> dict[str, Vector[float]]:
+        asking = asyncio.ensure_future(self._embed([text[:MOST_CHARACTERS] for text in wanted.values()]))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not (await asyncio.wait({asking}, timeout=STEP))[0]:
+                    if progress is not None:
+                        progress(f"embedding with {self.model}", done)
+            answer = asking.result()
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
         if len(answer) != len(wanted):
             raise BadResponse(f"{len(wanted)} embeddings were asked for, {len(answer)} came.")
         return {digest: _unit(vector) for digest, vector in zip(wanted, answer, strict=True)}

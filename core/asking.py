@@ -32,6 +32,7 @@ class Asking:
     def __init__(self, chain: Chain, may_not_fit: Callable[[Request], bool], fitter: Callable[[], Fitter],
                  progress: ProgressLine | None = None) -> None:
         self.sent: Request | None = None
+        self.note_sent: Callable[[], None] = lambda: None     # called whenever a request goes out
         self._chain, self._may_not_fit, self._fitter, self._progress = chain, may_not_fit, fitter, progress
         self._whole: Request | None = None                   # the last request as the turn has it
         self._fitted: tuple[Target, Request, Fitted] | None = None     # the last one that was fitted, and what came of it
@@ -44,6 +45,7 @@ class Asking:
                 async for told in news:
                     yield told
         first = self.sent
+        self.note_sent()
         async with aclosing(self._chain.respond(first, self._shorten)) as stream:
             async for item in stream:
                 if isinstance(item, ModelChanged):
@@ -95,6 +97,7 @@ class Asking:
         why = f"{target} refused this as too long for its window{size}; it is asked again with less."
         told = self._take(target, self._whole, fitted, tail)
         assert self.sent is not None
+        self.note_sent()
         return self.sent, (why, *told)
 
     def _take(self, target: Target, request: Request, fitted: Fitted, tail: Sequence[Message]) -> Sequence[str]:

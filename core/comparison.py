@@ -68,8 +68,10 @@ class Comparison:
         chat, started = self.chat, time.monotonic()
         chain = chain_of(chat.settings, chat.providers, side.target, ())
         request = Request(side.target.model, tuple(side.session.messages), chat.system, (), chat.options)
-        turn = run_chat_turn(chat.asking(chain).respond, request, None, model=str(side.target), rounds=0)
-        numbers = TurnNumbers(side.target, chain, chat.providers)
+        asking = chat.asking(chain)
+        turn = run_chat_turn(asking.respond, request, None, model=str(side.target), rounds=0)
+        numbers = TurnNumbers(side.target, chain, chat.providers, prepared=True)
+        asking.note_sent = numbers.note_sent
         try:
             async with aclosing(measured(side.session.record(turn), numbers, side.session)) as events:
                 async for event in events:

@@ -169,7 +169,8 @@ class Chat:
         meter = self._meter()
         self._asking = self.asking(self.chain)
         turn = self._run_turn(self._asking, continued)
-        numbers = TurnNumbers(self.target, self.chain, self.providers)
+        numbers = TurnNumbers(self.target, self.chain, self.providers, prepared=True)
+        self._asking.note_sent = numbers.note_sent
         recorded = measured(self.session.record(turn), numbers, self.session)
         async with aclosing(recorded) as events:
             async for event in events:

@@ -49,9 +49,13 @@ class _Call:
 
 
 class TurnNumbers:
-    """Collects the calls of one turn. `awaited` is true while a call has given no content yet: all that a delta is asked for."""
+    """Collects the calls of one turn. `awaited` is true while a call has given no content yet: all that a delta is asked for.
 
-    def __init__(self, target: Target, chain: Chain, providers: Providers, clock: Callable[[], float] = time.monotonic) -> None:
+    With `prepared`, a request may take long to be made; its call begins with note_sent().
+    """
+
+    def __init__(self, target: Target, chain: Chain, providers: Providers, clock: Callable[[], float] = time.monotonic, *,
+                 prepared: bool = False) -> None:
         self._chain = chain
         self._providers = providers
         self._clock = clock
@@ -59,10 +63,18 @@ class TurnNumbers:
         self._open: _Call | None = None
         self._target = target
         self._fallbacks = 0
-        self.awaited = True
         self._created = time.time()
         chain.failures.clear()
-        self._begin()
+        self.awaited, self._prepared = True, prepared
+        if not prepared:
+            self._begin()
+
+    def note_sent(self) -> None:
+        """The request goes out now, for the first time or again with less."""
+        if self._open is None:
+            self._begin()
+        else:
+            self._open.begun = self._clock()
 
     def _begin(self) -> None:
         self._open = _Call(self._target, self._clock(), fallbacks=self._fallbacks)
@@ -83,6 +95,8 @@ class TurnNumbers:
                 self._change(parse_target(new, known=self._providers.settings.providers))
             case MessageAdded(message) if message.role == "assistant":
                 self._end(message)
+            case MessageAdded() if self._prepared:
+                self.awaited = True
             case MessageAdded():
                 self._begin()
             case Resuming():

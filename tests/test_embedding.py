@@ -28,7 +28,7 @@ from core.messages import user_message
 from core.model_manager import Providers, build_model_list
 from core.session_manager import Session
 from db import SqliteStore, Store
-from tests.fake_server import Answer, Received, Stall, json_answer, text_answer
+from tests.fake_server import Answer, Pause, Received, Stall, json_answer, text_answer
 from tests.meanings import FILES, QUESTION, Meanings, make_files
 from tests.terminal import CTRL_C, Terminal
 
@@ -275,6 +275,29 @@ def test_stopping_leaves_at_once_and_keeps_what_came(folder: Path, monkeypatch: 
             await ask(chat)
             assert QUESTION not in server.texts()[before:]
             await chat.close()
+    asyncio.run(scenario())
+
+
+def test_the_time_that_choosing_takes_is_not_the_models(folder: Path, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with Broken(models=("echo", "embed")) as server:
+            server.script = lambda texts: Answer((Pause(1.5), b"{}"))
+            store = SqliteStore(str(tmp_path / "sessions.db"))
+            chat = open_chat(server, store)
+            await chat.attach("help")
+            await ask(chat)
+            embedder = chat.context.embedder
+            assert embedder is not None
+            embedder._rests_until = 0.0
+            stopped = asyncio.ensure_future(ask(chat))
+            while len([request for request in server.requests if request.path == "/api/embed"]) < 2:
+                await asyncio.sleep(0.01)
+            stopped.cancel()
+            await asyncio.gather(stopped, return_exceptions=True)
+            (call,) = store.calls()
+            assert call.seconds < 1.4 and (call.finish, call.error) == ("stop", None), "what was never sent is no call"
+            await chat.close()
+            store.close()
     asyncio.run(scenario())
 
 

@@ -81,6 +81,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Chat", "show_thinking", bool, True, "show the model's reasoning (--no-show-thinking folds it to one line)"),
     Setting("Chat", "markdown", bool, True, "format answers in the terminal", env="STREAM_CHAT_MARKDOWN"),
     Setting("Chat", "color", str, "auto", "colours", choices=("auto", "always", "never"), metavar="WHEN"),
+    Setting("Chat", "silence_notice", float, 10.0, "seconds without text in mid-answer after which a terminal is told (0: never)",
+            low=0),
     Setting("Chat", "usage", bool, False, "tell tokens, speed and price after each turn", env="STREAM_CHAT_USAGE"),
     Setting("Chat", "dest", str, None, "also append the conversation to this plain text file", env="CHAT_LOG_DEST", metavar="FILE"),
     Setting("Chat", "input_history", bool, True, "remember what was typed at the prompt"),

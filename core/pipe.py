@@ -92,7 +92,7 @@ def answer_in_terminal(chat: Chat, message: Message, interrupts: Interrupts, scr
     """Formatted as in a chat. Returns the exit code."""
     events: AsyncGenerator[Event, None] = chat.turn(message)
     try:
-        last = interrupts.run(Painter(screen).paint(events))
+        last = interrupts.run(Painter(screen, chat).paint(events))
     except Interrupted:
         screen.note("Stopped.")
         return EXIT_INTERRUPTED

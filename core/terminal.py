@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ from core.interrupts import Interrupted, Interrupts, Terminated
 from core.joining import BROKEN, open_fence
 from core.line_input import wait_for_line
 from core.messages import Message, user_message
-from core.model_manager import Target, can_fetch
+from core.model_manager import Providers, Target, can_fetch
 from core.safe_text import safe_line, safe_text
 
 TYPE_CHECKING = False
@@ -53,6 +54,7 @@ class Screen:
         self.color = wanted == "always" or wanted == "auto" and not environment.get("NO_COLOR") and not self.dumb
         self.markdown = settings.markdown and not self.dumb
         self.show_thinking = settings.show_thinking
+        self.silence_notice = 0.0 if self.dumb else settings.silence_notice
         self.question = ""   # stands at the end of the screen and waits for its answer
         self.typed: Typeahead | None = None   # what was typed while something ran; None where that is not looked after
 
@@ -103,7 +105,7 @@ class Screen:
     def reply_stream(self) -> MarkdownStream | PlainStream:
         from core.rendering import MarkdownStream, PlainStream
         if not self.markdown:
-            return PlainStream(self.write)
+            return PlainStream(self.write, None if self.dumb else self.width, color=self.color)
         return MarkdownStream(self.write, self.width, self.height, color=self.color)
 
     def thinking_stream(self) -> ThinkingStream:
@@ -112,10 +114,13 @@ class Screen:
 
 
 class Painter:
-    """Paints the events of one turn."""
+    """Paints the events of one turn, and says so when a reply that has begun falls silent."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, chat: Chat) -> None:
         self._screen = screen
+        self._chat = chat
+        self._asked = ""      # the model that answers, where it has changed
+        self._heard = 0.0     # when the last event came
         self._broken = ""     # the text of a reply that broke off and is being finished
         self._waiting = False
         self._text: MarkdownStream | PlainStream | None = None
@@ -124,6 +129,7 @@ class Painter:
     async def paint(self, events: AsyncGenerator[Event, None]) -> Message | None:
         """Consume the events; return the last reply. Whatever ends the turn, what came is on the screen."""
         last: Message | None = None
+        silence = asyncio.create_task(self._tell_silence())
         try:
             async with aclosing(events):
                 async for event in events:
@@ -131,12 +137,30 @@ class Painter:
                     if isinstance(event, MessageAdded) and event.message.role == "assistant":
                         last = event.message
         finally:
+            silence.cancel()
             if self._waiting:
                 self._screen.write("\r\x1b[K")
             self.end()
         return last
 
+    async def _tell_silence(self) -> None:
+        """A line below the reply, every second that nothing comes, from `silence_notice` seconds on."""
+        notice = self._screen.silence_notice
+        with suppress(OSError):     # the terminal is gone, which the next frame finds out too
+            while notice:
+                stream = self._text or self._thinking
+                silent = time.monotonic() - self._heard
+                if stream is not None and silent >= notice:
+                    stream.status(self._silence(silent))
+                await asyncio.sleep(min(notice, 1.0) if silent >= notice else notice - silent)
+
+    def _silence(self, seconds: float) -> str:
+        provider = (self._asked or str(self._chat.target)).partition("/")[0]
+        limit = idle_limit(provider, self._chat.providers)
+        return f"no text for {seconds:.0f} s; Ctrl-C stops" + (f"; it is cut off after {limit:g} s of silence" if limit else "")
+
     def show(self, event: Event) -> None:
+        self._heard = time.monotonic()
         if self._waiting and not isinstance(event, Waiting):
             self._screen.write("\r\x1b[K")
             self._waiting = False
@@ -163,6 +187,8 @@ class Painter:
                     self._screen.note(finish_note(message))
             case _:
                 self.end()
+                if isinstance(event, ModelChanged):
+                    self._asked = event.new
                 for line in describe_event(event):
                     self._screen.note(line)
 
@@ -187,6 +213,12 @@ class Painter:
         if self._text is not None:
             stream, self._text = self._text, None
             stream.finish()
+
+
+def idle_limit(provider: str, providers: Providers) -> float:
+    """Seconds of silence after which an answer of this provider is cut off; 0 where nobody listens for it."""
+    watched = providers.host(provider).dialect not in ("demo", "local")
+    return providers.asked(provider).endpoint.idle_timeout if watched else 0.0
 
 
 def sentence(reason: str) -> str:
@@ -314,7 +346,7 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
         case Fetch(target):
             fetch_model(chat, screen, interrupts, target)
         case Compact():
-            interrupts.run(Painter(screen).paint(chat.compact()))
+            interrupts.run(Painter(screen, chat).paint(chat.compact()))
         case Compare(comparison):
             compare_models(screen, interrupts, comparison)
         case Say(text):
@@ -385,7 +417,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
 def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncGenerator[Event, None]) -> None:
     """Paint a turn; whatever ends it, the chat goes on."""
     try:
-        interrupts.run(Painter(screen).paint(events))
+        interrupts.run(Painter(screen, chat).paint(events))
     except Interrupted:
         hold_typed(screen)
         screen.note("Stopped. What came is kept; go on as you like.")

@@ -27,7 +27,8 @@ _TOO_LONG = re.compile(
     r"|too large for model|request too large|reduce the length of (the|your) messages|prompt contains \d+ tokens"
     r"|input is too long|larger than the context")
 _BAD_KEY = re.compile(
-    r"api_key_invalid|invalid_api_key|no_db_connection|authentication_error|unauthenticated|(incorrect|invalid|missing|no|expired) (x-)?api[ -]?key"
+    r"api_key_invalid|invalid_api_key|no_db_connection|authentication_error"
+    r"|unauthenticated|(incorrect|invalid|missing|no|expired) (x-)?api[ -]?key"
     r"|api[ _]key (is )?(not valid|invalid|expired|required|missing|not found)|authentication fails|unauthorized"
     r"|invalid (api )?token(?! (in|at|near|id))|no auth credentials|didn't provide an api key|user not found")
 _BAD_MODEL = re.compile(

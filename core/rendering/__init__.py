@@ -2,11 +2,12 @@
 
 MarkdownStream(write, width, height, *, color=True)             Markdown
 ThinkingStream(write, width, *, folded, color=True)             a model's thinking: dim text, or one line that counts
-PlainStream(write)                                              the text as it is, made safe
+PlainStream(write, width=None, *, color=False)                  the text as it is, made safe
 
-`write` takes a string for the terminal; `width` and `height` are asked at every frame. Each has the same two methods:
+`write` takes a string for the terminal; `width` and `height` are asked at every frame. Each has the same three methods:
 
-feed(text)      one frame of raw text from the model; at most one call of `write`
+feed(text)      one frame of raw text from the model
+status(text)    a line of ours below what is shown until the next frame or the end; a PlainStream needs a width for it
 finish()        the end of the reply, wherever it stopped: everything is shown, with one newline at its end
 
 A stream begins in the first column. Until finish() nobody else may write to the terminal: the cursor stays at the end of

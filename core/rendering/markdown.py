@@ -78,20 +78,28 @@ class MarkdownStream:
         self._gap = False
         self._code_gaps = 0
         self._started = False
+        self._status = ""           # a line of ours below the text
 
     def feed(self, text: str) -> None:
         """One frame of raw text; at most one write."""
         self._measure()
+        self._status = ""
         text = self._return + text
         self._return = "\r" if text.endswith("\r") else ""
         self._take(safe_text(text[:len(text) - len(self._return)].replace("\r\n", "\n")))
+        self._paint()
+
+    def status(self, text: str) -> None:
+        """A line of ours below what is shown, until the next frame or the end takes it away."""
+        self._measure()
+        self._status = clip(safe_text(text), self._layout.limit)
         self._paint()
 
     def finish(self) -> None:
         """The end of the reply, wherever it stopped: what is open is closed, what is undecided is text, one newline ends it."""
         self._measure()
         self._take(safe_text(self._return))
-        self._return = ""
+        self._return = self._status = ""
         if self._flowing or self._head:
             self._part("", True)
         self._close_leaf()
@@ -369,8 +377,10 @@ class MarkdownStream:
 
     def _paint(self) -> None:
         layout = self._layout
-        done = layout.take()
-        self._painter.paint(done, layout.style, layout.col, self._tail(), width=self._columns, rows=self._rows)
+        done, tail = layout.take(), self._tail()
+        if self._status:
+            tail += ("\n" if tail or layout.col else "") + (f"\x1b[0;{_DIM}m{self._status}" if layout.color else self._status)
+        self._painter.paint(done, layout.style, layout.col, tail, width=self._columns, rows=self._rows)
 
     def _tail(self) -> str:
         layout = self._layout.fork()

@@ -6,32 +6,62 @@ import time
 from collections.abc import Callable
 
 from core.rendering.layout import RESET
+from core.rendering.widths import char_width, clip
 from core.safe_text import safe_text
+
+TAB = 8
 
 
 class PlainStream:
-    """The text as it is, made safe; ends with exactly one newline."""
+    """The text as it is, made safe; ends with exactly one newline. With a width, a line of ours can stand below it for a while."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], width: Callable[[], int] | None = None, *, color: bool = False) -> None:
         self._write = write
+        self._width = width
+        self._color = color
         self._newlines = ""
         self._started = False
+        self._line: list[str] = []      # pieces of the text's last line, so far
+        self._status = False    # stands below the text
 
     def feed(self, text: str) -> None:
+        self._clear_status()
         text = self._newlines + safe_text(text)
         body = text.rstrip("\n")
         self._newlines = text[len(body):]
         if body:
             self._started = True
+            _, ended, rest = body.rpartition("\n")
+            if ended:
+                self._line.clear()
+            self._line.append(rest)
             self._put(body)
 
+    def status(self, text: str) -> None:
+        """A line of ours below what is shown, until the next frame or the end takes it away."""
+        if self._width is not None:
+            self._write(("\r\x1b[K" if self._status else "\n") + self._dim(clip(safe_text(text), max(self._width() - 1, 1))))
+            self._status = True
+
     def finish(self) -> None:
+        self._clear_status()
         if self._started:
             self._write("\n")
+        self._line.clear()
         self._newlines, self._started = "", False
+
+    def _clear_status(self) -> None:
+        """The row above is written once more: that is how the cursor comes to its end, also where the row is full."""
+        if self._status and self._width is not None:
+            self._status = False
+            self._write("\r\x1b[K\x1b[A")
+            self._put(last_row("".join(self._line), max(self._width(), 1)))
 
     def _put(self, text: str) -> None:
         self._write(text)
+
+    def _dim(self, text: str) -> str:
+        return f"\x1b[2m{text}{RESET}" if self._color else text
 
 
 class ThinkingStream(PlainStream):
@@ -39,10 +69,9 @@ class ThinkingStream(PlainStream):
 
     def __init__(self, write: Callable[[str], None], width: Callable[[], int], *, folded: bool, color: bool = True,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(write)
-        self._width = width
+        super().__init__(write, width, color=color)
+        self._columns = width
         self._folded = folded
-        self._color = color
         self._clock = clock
         self._since: float | None = None
         self._words = 0
@@ -55,11 +84,17 @@ class ThinkingStream(PlainStream):
             super().feed(text)
             return
         self._count(text)
-        self._line("thinking …")
+        self._tell("thinking …")
+
+    def status(self, text: str) -> None:
+        if self._folded:
+            self._tell("thinking …", after=f"; {safe_text(text)}")
+        else:
+            super().status(text)
 
     def finish(self) -> None:
         if self._folded and self._since is not None:
-            self._line("thought for", end="\n")
+            self._tell("thought for", end="\n")
         super().finish()
         self._since, self._words, self._in_word = None, 0, False
 
@@ -71,13 +106,25 @@ class ThinkingStream(PlainStream):
         self._words += len(words) - (self._in_word and not text[0].isspace())
         self._in_word = not text[-1].isspace()
 
-    def _line(self, what: str, end: str = "") -> None:
+    def _tell(self, what: str, after: str = "", end: str = "") -> None:
         seconds = self._clock() - (self._since or 0.0)
         words = "1 word" if self._words == 1 else f"{self._words} words"
-        self._write("\r\x1b[K" + self._dim(f"{what} {seconds:.1f} s, {words}"[:max(self._width() - 1, 1)]) + end)
+        line = clip(f"{what} {seconds:.1f} s, {words}{after}", max(self._columns() - 1, 1))
+        self._write("\r\x1b[K" + self._dim(line) + end)
 
     def _put(self, text: str) -> None:
         self._write(self._dim(text))
 
-    def _dim(self, text: str) -> str:
-        return f"\x1b[2m{text}{RESET}" if self._color else text
+
+def last_row(line: str, width: int) -> str:
+    """The end of a line that stands on its last row, where the terminal breaks it at `width`."""
+    start = column = 0
+    for number, char in enumerate(line):
+        if char == "\t":
+            column = min(column // TAB * TAB + TAB, width - 1)
+            continue
+        cells = char_width(char)
+        if column + cells > width:
+            start, column = number, 0
+        column += cells
+    return line[start:]

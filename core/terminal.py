@@ -408,7 +408,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
             screen.write("\n")
     for side in comparison.sides:
         for text in side.notes:
-            screen.note(f"{side.target}: {text}")
+            screen.note(text if str(side.target) in text else f"{side.target}: {text}")
         if side.error is not None:
             screen.line(f"{side.target}: {describe(side.error)}", "31")
     screen.note(f"/compare keep 1 or keep 2 takes one into the conversation. As sessions: {one.session.id}, {two.session.id}.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -310,6 +312,22 @@ def test_however_small_the_room_a_little_is_sent() -> None:
     cut = shorten_results(results("a b " * 1_000, "c d " * 1_000), 0, count)
     assert [len(result.content) for result in cut.messages[-1].tool_results] == pytest.approx([400, 400], abs=20)
     assert shorten_results((user_message("x " * 500),), 10, count).notice == ""
+
+
+def test_however_long_the_results_are_all_of_them_stay_and_fit() -> None:
+    seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 30))
+    print("seed", seed)
+    chance = random.Random(seed)
+    for _ in range(200):
+        sizes = [chance.choice([0, 5, 300, 4_000]) for _ in range(chance.randint(1, 5))]
+        contents = ["".join(chance.choices("abc de\n\u4e2d7,", k=size)) for size in sizes]
+        messages, room = results(*contents), chance.randint(0, 4_000)
+        cut = shorten_results(messages, room, count)
+        after = [result.content for result in cut.messages[-1].tool_results]
+        assert len(cut.messages) == len(messages) and cut.messages[:-1] == messages[:-1] and len(after) == len(contents)
+        assert all(len(new) <= len(old) and (new == old or "left out" in new) for new, old in zip(after, contents, strict=True))
+        assert count(cut.messages) <= room * 1.1 or all(len(text) <= 400 for text in after)
+        assert cut.characters == sum(map(len, contents)) - sum(map(len, after)) and bool(cut.notice) == bool(cut.characters)
 
 
 def test_the_turn_that_goes_on_pushes_context_out() -> None:

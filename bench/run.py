@@ -318,8 +318,8 @@ def stop_one_answer(bench: Bench) -> float:
 
 _COMMITS = """
 import sys, time
-from db import Chunk, new_message_id, open_store
 from core.messages import Message
+from db import Chunk, new_message_id, open_store
 store = open_store(sys.argv[1])
 store.create_session("bench", "bench", "ollama/m", 1.0)
 message = new_message_id()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.config import SETTINGS, Setting, Settings, parse_value, rows_by_group
-from core.config_sources import load_settings
+from core.config.sources import load_settings
 from core.errors import UsageError
 
 TYPE_CHECKING = False

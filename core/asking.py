@@ -10,16 +10,16 @@ from dataclasses import replace
 
 from core.errors import ContextTooLong
 from core.events import ModelChanged, Notice, Waiting
-from core.fallback import Chain, Item
 from core.messages import GO_ON, Message
 from core.model_manager import Target
+from core.models.fallback import Chain, Item
 from core.providers import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.context.items import ShownProgress
     from core.context_loader import Fitted
     from core.fitting import Fitter
-    from core.progress_line import ProgressLine
 
 
 class Asking:
@@ -30,7 +30,7 @@ class Asking:
     """
 
     def __init__(self, chain: Chain, may_not_fit: Callable[[Request], bool], fitter: Callable[[], Fitter],
-                 progress: ProgressLine | None = None) -> None:
+                 progress: ShownProgress | None = None) -> None:
         self.sent: Request | None = None
         self.note_sent: Callable[[], None] = lambda: None     # called whenever a request goes out
         self._chain, self._may_not_fit, self._fitter, self._progress = chain, may_not_fit, fitter, progress

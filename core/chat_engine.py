@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from core.conversation import Chat
-    from core.interrupts import Interrupts
     from core.opened_store import OpenedStore
     from core.session_manager import Session
-    from core.terminal import Screen
+    from core.terminal.interrupts import Interrupts
+    from core.terminal.screen import Screen
     from core.tool_executor import Toolbox
 
 EXIT_INTERRUPTED = 130
@@ -106,8 +106,8 @@ def talk(settings: Settings, prompt: str) -> int:
                              'Try: stream-chat --continue "and then?"')
         raise UsageError("There is nothing to ask: no prompt, and the output is not a terminal.",
                          'Try: stream-chat "why is the sky blue?"')
-    from core.interrupts import Interrupted, Interrupts
     from core.opened_store import OpenedStore, tell_unsaved
+    from core.terminal.interrupts import Interrupted, Interrupts
     interrupts = Interrupts()
     opened = OpenedStore(settings)
     try:
@@ -133,8 +133,8 @@ def talk(settings: Settings, prompt: str) -> int:
 def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *, one_answer: bool) -> Chat:
     """Session, model and tools, put together."""
     from core.conversation import Chat
-    from core.first_run import first_target
     from core.model_manager import Providers, chosen, parse_target
+    from core.terminal.first_run import first_target
     session = opened.session(settings)
     providers = Providers(settings)
     if settings.modelfile:
@@ -162,8 +162,8 @@ def wants_tools(settings: Settings) -> bool:
 
 def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox:
     """The tools that this run offers to the model."""
-    from core.approval import SavedGrants
     from core.opened_store import store_place
+    from core.terminal.approval import SavedGrants
     from core.tool_setup import make_toolbox
     grants = SavedGrants(os.path.join(data_directory(settings.environment), "grants.json")) if settings.save else None
     return make_toolbox(settings, opened.store, session.id, place=store_place(settings), grants=grants)
@@ -176,7 +176,7 @@ def attach(settings: Settings, chat: Chat, interrupts: Interrupts) -> list[str]:
     """
     if not settings.context and "@" not in settings.prompt:
         return []
-    from core.progress_line import ProgressLine
+    from core.terminal.progress_line import ProgressLine
     chat.piped = read_stdin() if pipes_context(settings) else ""
     able = sys.stderr.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
     chat.progress = ProgressLine(sys.stderr, able=able)
@@ -193,8 +193,8 @@ def pipes_context(settings: Settings) -> bool:
 
 async def _agrees(command: str) -> bool:
     """Ask whether a command may run. Anything but a clear yes is a no."""
-    from core.line_input import drop_typed, read_line
-    from core.typeahead import echoed
+    from core.terminal.line_input import drop_typed, read_line
+    from core.terminal.typeahead import echoed
     drop_typed(sys.stdin)
     print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
     with echoed(sys.stdin.fileno()):
@@ -215,7 +215,8 @@ def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) 
 
 def converse(settings: Settings, chat: Chat, interrupts: Interrupts, opened: OpenedStore) -> int:
     """The chat in the terminal."""
-    from core.terminal import greet, open_reader, run_chat
+    from core.terminal.loop import greet, run_chat
+    from core.terminal.prompt import open_reader
     screen = open_screen(settings, chat)
     greet(chat, screen, [*opened.news, *opened.offers(chat.session.id)])
     run_chat(chat, screen, interrupts, open_reader(settings, screen))
@@ -224,13 +225,14 @@ def converse(settings: Settings, chat: Chat, interrupts: Interrupts, opened: Ope
 
 def open_screen(settings: Settings, chat: Chat) -> Screen:
     """The terminal, to write to and, where somebody can type, to ask in."""
-    from core.terminal import Screen
+    from core.terminal.screen import Screen
     screen = Screen(sys.stdout, settings)
     if sys.stdin is not None and sys.stdin.isatty():
-        chat.approve = screen.approve
+        from core.terminal.approval import TerminalApproval
+        chat.approve = TerminalApproval(screen)
         chat.agrees = _agrees
     if chat.progress is None:
-        from core.progress_line import ProgressLine
+        from core.terminal.progress_line import ProgressLine
         chat.progress = ProgressLine(sys.stderr, able=sys.stderr.isatty() and not screen.dumb)
     return screen
 
@@ -253,7 +255,7 @@ def _log_to(settings: Settings) -> None:
     """A log in which no key stands, whoever wrote it there."""
     import logging
 
-    from core.keys import hide, known_secrets
+    from core.config.keys import hide, known_secrets
     secrets = known_secrets(settings.environment, settings.providers)
 
     class Scrubbed(logging.Formatter):

@@ -10,12 +10,12 @@ from contextlib import aclosing
 from core.conversation import Chat
 from core.errors import ChatError, UsageError
 from core.events import Notice, TextDelta
-from core.fallback import chain_of
 from core.messages import Message
 from core.model_manager import Target
+from core.models.fallback import chain_of
 from core.providers import Request
 from core.session_manager import Session, title_of
-from core.stats import TurnNumbers, measured
+from core.stats.turn_numbers import TurnNumbers, measured
 from core.turn import run_chat_turn
 
 MARK = "\u21b3 "      # before the title of a branch

@@ -14,10 +14,10 @@ from typing import TypeVar, cast
 from core.compaction import fixed_messages, shorten_results, trim_history
 from core.context.budget import Budget, budget_bar, plan_budget
 from core.context.choosing import Choice, Chooser
-from core.context.files import kind_of, load_files
 from core.context.embedding import Embedder
+from core.context.files import kind_of, load_files
 from core.context.form import Piece, attach, write_block
-from core.context.items import Aside, Fault, Found, Item, Loaded
+from core.context.items import Aside, Fault, Found, Item, Loaded, Progress
 from core.context.opening import Guard
 from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source, unique
 from core.errors import ContextError
@@ -29,7 +29,6 @@ from db import Store
 T = TypeVar("T")
 SLICE = 0.02               # seconds of work between two looks at the event loop
 MOST_FAULTS = 3            # that an error names
-Progress = Callable[[str, int], None]             # what is done, how many so far
 Ask = Callable[[str], Awaitable[bool]]            # asks the person whether a command may run
 Count = Callable[[Request], Awaitable[int]]       # asks the provider how many tokens a request has
 
@@ -106,6 +105,12 @@ class ContextSet:
             raise nothing_loaded(text, faults, results)
         return faults
 
+    def put(self, item: Item) -> None:
+        """Add one thing that was read elsewhere, or put it in the place of what had its name."""
+        source = Source("resource", item.name, item.name)
+        self.sources = [*(known for known in self.sources if known.name != item.name), source]
+        self.loaded[item.name] = Loaded([item])
+
     def drop(self, name: str) -> int:
         """Take a source, or one item of it, out; returns how many items went. Raises ContextError for an unknown name."""
         before = len(self.items)
@@ -133,6 +138,8 @@ class ContextSet:
         return faults
 
     async def _load(self, source: Source) -> Loaded:
+        if source.kind == "resource":
+            return self.loaded[source.name]      # who put it here can read it again
         loaded = Loaded()
         if source.kind == "command" and not await self._may_run(source):
             loaded.faults.append(Fault(source.name, "was not run: it needs your consent"))

@@ -8,30 +8,29 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
+from core.asking import Asking
 from core.config import Settings
 from core.errors import ChatError, ProviderError, StoreError, UsageError
 from core.events import Event, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, Waiting
-from core.asking import Asking
-from core.fallback import Chain, chain_of
 from core.joining import BROKEN
 from core.messages import Image, Message, ToolResult
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
+from core.models.fallback import Chain, chain_of
 from core.providers import Options, Request
 from core.session_manager import Session
-from core.stats import TurnNumbers, measured
+from core.stats.turn_numbers import TurnNumbers, measured
 from core.transcript import Transcript
 from core.turn import Reply, Respond, run_chat_turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.compaction import Plan
+    from core.context.items import ShownProgress
     from core.context_loader import ContextSet
     from core.fitting import Fitter
-    from core.comparison import Comparison
-    from core.progress_line import ProgressLine
+    from core.models.window import WindowWatch
+    from core.stats.usage import TurnMeter
     from core.tool_executor import Approve, Toolbox
-    from core.usage_report import TurnMeter
-    from core.window import WindowWatch
 
 FITS = 2_000  # characters that fit the smallest window that servers choose by themselves, with room for the answer
 RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
@@ -55,12 +54,12 @@ class Chat:
         self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
         self.piped = ""    # what came on standard input to be attached
         self.agrees: Callable[[str], Awaitable[bool]] | None = None    # whether a command may run whose output is to be attached
-        self.progress: ProgressLine | None = None    # shows what is done while something is attached
+        self.progress: ShownProgress | None = None    # shows what is done while something is attached
         self.news: list[str] = []    # told before the next answer
         self._fitter: Fitter | None = None
         self._window: WindowWatch | None = None
         self._asking: Asking | None = None    # the requests of the turn that is going on, or was the last
-        self.compared: Comparison | None = None   # by /compare, until the next one
+        self.compared: object = None      # what /compare asked last
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
@@ -77,7 +76,7 @@ class Chat:
     def window(self) -> WindowWatch:
         """What knows the model's window; loaded when the first answer is there."""
         if self._window is None:
-            from core.window import WindowWatch
+            from core.models.window import WindowWatch
             self._window = WindowWatch(self.providers)
         return self._window
 
@@ -250,7 +249,7 @@ class Chat:
         """What counts tokens and prices, if the person wants to see them: it reads a table of prices."""
         if not self.show_usage:
             return None
-        from core.usage_report import TurnMeter
+        from core.stats.usage import TurnMeter
         return TurnMeter(self.providers)
 
     async def _learn(self) -> list[Notice]:
@@ -258,7 +257,7 @@ class Chat:
         images = sum(isinstance(part, Image) for message in self.session.messages for part in message.parts)
         if not images or self.target in self.providers.learned:
             return []
-        from core.model_facts import learn
+        from core.models.facts import learn
         from core.parameters import told
         facts = await learn(self.target, self.providers)
         return [Notice(told(self.request(), "vision"))] if facts.vision is False else []

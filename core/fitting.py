@@ -10,16 +10,17 @@ from contextlib import aclosing
 from core.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, plan_compaction
 from core.config import Settings, cache_directory
 from core.context.embedding import Embedder
+from core.context.items import Progress
 from core.context_loader import Budget, ContextSet, Count, Fitted, fit_request, plan_budget
 from core.errors import ChatError, ContextTooLong, UsageError
-from core.fitness import forbidden
 from core.messages import Message, Usage
-from core.model_facts import known_facts, learn
 from core.model_manager import Providers, Target, find_target
+from core.models.facts import known_facts, learn
+from core.models.fitness import forbidden
+from core.models.window import WindowWatch
 from core.providers import CanCount, Request
 from core.session_manager import Session
 from core.token_estimate import LearnedFile, TokenEstimator, tool_features
-from core.window import WindowWatch
 
 SMALL = 1_400       # tokens that fit the smallest window that servers choose by themselves, with room for the answer
 SHORTER = 0.7       # of the last try: what is tried next with a model that refuses a request as too long
@@ -42,7 +43,7 @@ class Fitter:
         self._one_by_one = asyncio.Lock()     # the context belongs to one request at a time
 
     def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None, stdin: str,
-                     progress: Callable[[str, int], None] | None) -> ContextSet:
+                     progress: Progress | None) -> ContextSet:
         """The set of what is attached; the same one each time, for the session that is going on now."""
         if self.context is None:
             from core.tool_setup import protected_places

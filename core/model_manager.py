@@ -107,7 +107,7 @@ class Providers:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lacks: dict[Target, set[str]] = {}      # what models turned out not to have, so that it is asked for once
-        self.learned: dict[Target, Any] = {}         # what is known of models (core/model_facts.py), once it was asked for
+        self.learned: dict[Target, Any] = {}         # what is known of models (core/models/facts.py), once it was asked for
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
         self._open: dict[str, Provider] = {}
@@ -198,7 +198,7 @@ class Providers:
 
     def _key(self, name: str, host: Host, base_url: str) -> str | None:
         """The key for this address. One from the environment goes where the environment says; a stored one only where
-        its owner says (core/keys.py)."""
+        its owner says (core/config/keys.py)."""
         if host.dialect in ("demo", "local"):
             return None
         found = (str(self.settings.environment.get(variable) or "").strip() for variable in host.key_variables)
@@ -221,12 +221,12 @@ class Providers:
         from core.config import config_directory
         if host.kind != "cloud" and not os.path.exists(os.path.join(config_directory(self.settings.environment), "keys.json")):
             return None
-        from core.keys import stored_key
+        from core.config.keys import stored_key
         same = [row.name for row in hosts() if row.key_variables == host.key_variables]   # one account under two names
         return stored_key(self.settings.environment, (name, *same) if host.key_variables else (name,))
 
     def _check_origin(self, name: str, base_url: str, bound: str) -> None:
-        from core.keys import origin_of
+        from core.config.keys import origin_of
         row = find_host(name)
         named = [bound, row.base_url if row else "", str(self.entry(name).get("base_url") or ""),
                  *map(str, self.entry(name).get("base_urls", ()))]

@@ -80,9 +80,9 @@ class OpenedStore:
         from core.session_manager import open_session
         name: str | None = settings.session
         if settings.select_session:
-            from core.line_input import ask
             from core.session_list import select_session
-            from core.session_picker import pick
+            from core.terminal.line_input import ask
+            from core.terminal.session_picker import pick
             if self.store is None:
                 raise UsageError("--select-session and --no-save do not go together.")
             able = sys.stdin.isatty() and sys.stdout.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
@@ -107,5 +107,5 @@ def tell_unsaved(session: Session, *, again: bool) -> None:
     print(f"{red}{safe_text(words)}{plain}", file=sys.stderr)
     if session.lost and sys.stdin is not None and sys.stdin.isatty():
         from core.exporters import rescue
-        from core.line_input import ask
+        from core.terminal.line_input import ask
         rescue(session.id, session.title, session.model, session.messages, ask, lambda line: print(line, file=sys.stderr))

@@ -11,9 +11,10 @@ from typing import TextIO
 from core.conversation import Chat
 from core.errors import ChatError, describe
 from core.events import Event, Failed, MessageAdded, Notice, Resuming, TextDelta, ToolRequested, message_dict, to_dict
-from core.interrupts import Interrupted, Interrupts, Terminated
 from core.messages import Message
-from core.terminal import Painter, Screen, describe_event, finish_note
+from core.terminal.interrupts import Interrupted, Interrupts, Terminated
+from core.terminal.painter import Painter, describe_event, finish_note
+from core.terminal.screen import Screen
 
 INCOMPLETE = ("length", "content_filter", "truncated", "error", "interrupted")
 EXIT_INCOMPLETE = 3

@@ -44,8 +44,8 @@ async def _list(settings: Settings, providers: Providers) -> int:
 
 async def _pull(settings: Settings, providers: Providers) -> int:
     """Fetch a model; the progress is on standard error."""
-    from core.pull_progress import STOPPED, show_progress
-    from core.terminal import Screen
+    from core.terminal.pull_progress import STOPPED, show_progress
+    from core.terminal.screen import Screen
     target = find_target(settings.pull, settings, build_model_list(settings)[0].provider)
     try:
         await show_progress(sys.stderr, target, providers, color=Screen(sys.stderr, settings).color)
@@ -71,7 +71,8 @@ def show(settings: Settings, table: Table) -> None:
         records = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
         print(json.dumps(records, ensure_ascii=False, indent=1))
     elif sys.stdout.isatty():
-        from core.terminal import Screen, show_table
+        from core.terminal.loop import show_table
+        from core.terminal.screen import Screen
         show_table(Screen(sys.stdout, settings), table)
     else:
         sys.stdout.write("".join(f"{line}\n" for line in aligned(table)))
@@ -88,7 +89,7 @@ def aligned(table: Table) -> list[str]:
 
 def set_key(settings: Settings) -> int:
     """Store a key that is typed unseen or piped in. It never stands on a command line: others can read those."""
-    from core.keys import keep_key, origin_of
+    from core.config.keys import keep_key, origin_of
     name = provider_name(settings.set_key)
     if settings.prompt:
         raise UsageError("A key does not belong on the command line: others can see it there, and shells keep it.",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from core.commands import Table
 from core.errors import ChatError
-from core.health import Health, Listed, check_all, list_models, missing_for, set_up
-from core.model_facts import ModelFacts, known_facts, short_count, yes_no
 from core.model_manager import Providers, Target, provider_name
+from core.models.facts import ModelFacts, known_facts, short_count, yes_no
+from core.models.health import Health, Listed, check_all, list_models, missing_for, set_up
 from core.providers import ModelInfo
 from core.providers.hosts import hosts
 

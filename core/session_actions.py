@@ -36,7 +36,7 @@ def show_stats(settings: Settings) -> int:
     """The numbers of the model calls so far; with --json, as one object."""
     import time
 
-    from core.stats_report import read_since, summarise
+    from core.stats.report import read_since, summarise
     now = time.time()
     since = read_since(settings.since or "", now)
     store = open_saved(settings)
@@ -98,7 +98,7 @@ def delete(settings: Settings) -> int:
 
 
 def _says_yes(question: str) -> bool:
-    from core.line_input import ask
+    from core.terminal.line_input import ask
     try:
         return ask(question).strip().lower() in ("y", "yes")
     except EOFError:

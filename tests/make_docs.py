@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.config import Setting, rows_by_group
-from core.tools.reference import tools_markdown
 from core.parameters import LACKS
 from core.providers.hosts import Host, hosts
+from core.tools.reference import tools_markdown
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def settings_page() -> str:
-    lines = ["# Settings", "", "Made from `core/config.py` by `make docs`.",
+    lines = ["# Settings", "", "Made from `core/config/__init__.py` by `make docs`.",
              "Command line > environment > configuration file > default.", "",
              "The configuration file is `config.yaml` in `~/.config/stream-chat`",
              "(macOS: `~/Library/Application Support/stream-chat`),",

@@ -1,4 +1,4 @@
-"""Writes core/data/models.json: context windows and prices out of the genai-prices package (Pydantic, MIT).
+"""Writes core/models/models.json: context windows and prices out of the genai-prices package (Pydantic, MIT).
 
 Not needed to run or to test the program: `pip install genai-prices`, then `python -m tests.make_model_data`.
 """
@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-OUTPUT = Path(__file__).resolve().parent.parent / "core" / "data" / "models.json"
+OUTPUT = Path(__file__).resolve().parent.parent / "core" / "models" / "models.json"
 # Their provider -> ours.
 NAMES = {"openai": "openai", "anthropic": "anthropic", "google": "gemini", "cohere": "cohere", "mistral": "mistral", "groq": "groq",
          "deepseek": "deepseek", "openrouter": "openrouter", "x-ai": "xai", "together": "together", "azure": "azure"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.approval import SavedGrants, question_lines
+from core.terminal.approval import SavedGrants, question_lines
 from core.tool_executor import ApprovalRequest, call_text
 from core.tools import make_tool
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from core.comparison import Comparison
 from core.compaction import fixed_messages, shorten_results, trim_history
+from core.comparison import Comparison
 from core.config import Settings
 from core.context.budget import plan_budget
 from core.conversation import Chat
@@ -21,9 +21,9 @@ from core.events import Event, MessageAdded, ModelChanged, Notice
 from core.messages import Message, Text, ToolCall, ToolResult, tool_message, user_message
 from core.model_manager import Providers, build_model_list
 from core.session_manager import Session
+from core.token_estimate import TokenEstimator
 from core.tool_executor import Toolbox
 from core.tools import make_tool
-from core.token_estimate import TokenEstimator
 from db import SqliteStore
 from tests.fake_server import Answer, FakeOllama, Received, chat_line, done_line, json_answer, lines_answer
 

@@ -19,10 +19,10 @@ from core.config import Settings
 from core.conversation import RESUMES
 from core.errors import ChatError, ProviderError
 from core.events import MessageAdded, ModelChanged, Resuming, Retrying, TextDelta
-from core.fallback import Chain
 from core.joining import joined
 from core.messages import user_message
 from core.model_manager import Providers, Target, retry_config_from_args
+from core.models.fallback import Chain
 from core.providers import Request
 from core.turn import run_chat_turn
 from tests.fake_server import Answer, FakeServer, Pause, Received, Step

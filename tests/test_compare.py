@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.commands.compare import compare
 from core.commands import Compare
+from core.commands.compare import compare
 from core.comparison import Comparison
 from core.config import Settings
 from core.conversation import Chat

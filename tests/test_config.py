@@ -9,7 +9,7 @@ import pytest
 
 from core.argument_parser import parse_arguments
 from core.config import BY_NAME, SETTINGS, Settings, data_directory
-from core.config_sources import load_settings
+from core.config.sources import load_settings
 from core.errors import ConfigError, UsageError, describe
 
 # The predecessor's variables: variable, text, setting, value.

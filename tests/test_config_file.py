@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from core.config import Settings
-from core.config_sources import load_settings
+from core.config.sources import load_settings
 from core.errors import AuthFailed, ConfigError
 from core.model_manager import Providers, Target, build_model_list, options_from_args
 

@@ -14,8 +14,8 @@ from core.config import Settings
 from core.context_loader import ContextError, ContextSet, Prepared, plan_budget
 from core.fitting import Fitter
 from core.model_manager import Providers
+from core.models.window import WindowWatch
 from core.session_manager import Session
-from core.window import WindowWatch
 
 SECRET = "sk-own-0123456789"
 OURS = "holds Stream Chat's own data"

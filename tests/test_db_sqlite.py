@@ -15,8 +15,8 @@ import pytest
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreTooNew, UsageError
 from core.messages import user_message
-from db import SCHEMA_VERSION, SqliteStore, new_message_id, new_session_id, open_store
 from core.store_schema import MIGRATIONS
+from db import SCHEMA_VERSION, SqliteStore, new_message_id, new_session_id, open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,11 +14,11 @@ import pytest
 from core.config import Settings
 from core.errors import AuthFailed, ChatError, UsageError
 from core.events import ModelChanged, Notice, Retrying, TextDelta, Waiting
-from core.fallback import Chain, Item, chain_of
 from core.messages import Image, Message, Text, user_message
 from core.model_manager import Providers, Target, build_model_list, fallbacks_of, retry_config_from_args
+from core.models.fallback import Chain, Item, chain_of
+from core.models.waiting import doing
 from core.providers import Request, ToolSpec
-from core.waiting import doing
 from tests.fake_server import Answer, FakeOllama, FakeServer, Pause, Received, Stall, Step
 from tests.faulty_proxy import TEXT, content_type, said_already, wire
 from tests.terminal import CTRL_D, Terminal
@@ -143,8 +143,8 @@ def slow_retry(request: Received) -> Answer:
 @pytest.mark.parametrize("script", [silent, slow_retry])
 def test_a_wait_is_told_and_stopping_it_leaves_nothing(script: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped while it waits for the first byte, for the next attempt, or for the description of the wait."""
-    monkeypatch.setattr("core.fallback.FIRST_WAIT", 0.05)
-    monkeypatch.setattr("core.fallback.WAIT_STEP", 0.05)
+    monkeypatch.setattr("core.models.fallback.FIRST_WAIT", 0.05)
+    monkeypatch.setattr("core.models.fallback.WAIT_STEP", 0.05)
     complaints: list[object] = []
 
     async def main(url: str) -> None:

@@ -18,10 +18,10 @@ import pytest
 from core.config import Settings
 from core.errors import AuthFailed, BadRequest, ChatError, ContextTooLong, ModelNotFound, ProviderError
 from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ToolRequested
-from core.fallback import Chain
 from core.joining import joined
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.model_manager import Providers, Target, retry_config_from_args
+from core.models.fallback import Chain
 from core.providers import Options, Request, ToolSpec
 from core.turn import run_chat_turn
 from tests.fake_server import Answer, Cut, FakeServer, Pause, Received, Reset, Step

@@ -8,8 +8,8 @@ from core.config import Settings
 from core.fitting import Fitter
 from core.messages import user_message
 from core.model_manager import Providers, Target
+from core.models.window import WindowWatch
 from core.providers import Request
-from core.window import WindowWatch
 
 
 def fitter_of(**values: object) -> Fitter:

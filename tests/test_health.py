@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from core.config import Settings
-from core.health import Health, check_all, list_models, missing_for, proxy_advice, set_up
 from core.model_manager import Providers
+from core.models.health import Health, check_all, list_models, missing_for, proxy_advice, set_up
 from tests.fake_server import FakeOllama, FakeServer, Pause, Received, Answer, json_answer
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.interrupts import Interrupted, Interrupts, Terminated
+from core.terminal.interrupts import Interrupted, Interrupts, Terminated
 from tests.fake_server import MODELS, FakeOllama, Received, fake_word, fake_words
 from tests.terminal import CTRL_C, CTRL_D, Terminal
 

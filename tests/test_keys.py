@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from core.config import Settings
-from core.config_sources import load_settings
+from core.config.keys import hide, key_file, known_secrets, origin_of, read_key_file, store_key
+from core.config.sources import load_settings
 from core.errors import AuthFailed, ConfigError, UsageError
-from core.keys import hide, key_file, known_secrets, origin_of, read_key_file, store_key
 from core.model_manager import Providers
 from tests.fake_server import FakeServer, json_answer
 

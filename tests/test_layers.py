@@ -15,22 +15,17 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("stream_chat",),
     ("core.chat_engine",),
-    ("core.terminal", "core.approval", "core.pipe",
-     "core.provider_actions", "core.session_actions", "core.opened_store", "core.standard_streams",
-     "core.completion", "core.argument_parser", "core.input_history", "core.interrupts", "core.session_picker",
-     "core.first_run", "core.typeahead", "core.line_input", "core.replay", "core.pull_progress"),
+    ("core.terminal", "core.pipe", "core.argument_parser", "core.provider_actions", "core.session_actions", "core.opened_store",
+     "core.standard_streams"),
     ("core.commands", "core.provider_tables", "core.rendering", "core.exporters"),
     ("core.conversation", "core.asking", "core.fitting", "core.comparison"),
     ("core.session_manager", "core.session_list", "core.context_loader", "core.context",
      "core.tool_setup", "core.compaction", "core.transcript"),
-    ("core.turn", "core.fallback", "core.fitness", "core.waiting", "core.progress_line", "core.joining", "core.model_manager",
-     "core.model_facts", "core.model_switch", "core.usage_report", "core.stats", "core.stats_report", "core.window", "core.health",
-     "core.token_estimate", "core.spool"),
+    ("core.turn", "core.joining", "core.model_manager", "core.models", "core.stats", "core.token_estimate", "core.spool"),
     ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.parameters",
      "core.late_store", "db", "core.store_schema"),
     ("core.events",),
-    ("core.messages", "core.message_json", "core.errors", "core.config", "core.config_sources", "core.config_file",
-     "core.config_migration", "core.keys", "core.modelfile", "core.safe_text"),
+    ("core.messages", "core.message_json", "core.errors", "core.config", "core.modelfile", "core.safe_text"),
 )
 
 
@@ -68,6 +63,15 @@ def test_imports_point_down(module: str) -> None:
         other = layer_of(name)
         assert other is not None, f"{module} imports {name}, which stands in no layer"
         assert other >= row, f"{module} imports {name}, which is above it"
+
+
+def test_no_modules_import_one_another() -> None:
+    """Not even for a type, and not over others."""
+    known = modules()
+    below = {module: imports_of(path, set(known)) & set(known) - {module} for module, path in known.items()}
+    while loose := {module for module, names in below.items() if not names & set(below)}:
+        below = {module: names for module, names in below.items() if module not in loose}
+    assert not below, f"these import one another: {sorted(below)}"
 
 
 def test_every_layer_has_its_modules() -> None:

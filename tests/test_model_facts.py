@@ -11,8 +11,8 @@ import pytest
 
 from core.config import Settings
 from core.messages import Usage
-from core.model_facts import ModelFacts, changes, cost_of, facts_of, find_row, known_facts, short_count, table_date
 from core.model_manager import Providers, Target
+from core.models.facts import ModelFacts, changes, cost_of, facts_of, find_row, known_facts, short_count, table_date
 from core.providers import ModelInfo
 from tests.fake_server import FakeOllama
 
@@ -25,7 +25,7 @@ def providers(**values: Any) -> Providers:
 
 
 def test_the_table_is_dated_small_and_of_one_shape() -> None:
-    path = ROOT / "core" / "data" / "models.json"
+    path = ROOT / "core" / "models" / "models.json"
     loaded = json.loads(path.read_text())
     assert table_date() == loaded["made"] and path.stat().st_size < 120_000
     for rows in loaded["models"].values():

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.config import Settings
-from core.config_sources import load_settings
+from core.config.sources import load_settings
 from core.errors import ModelNotFound, UsageError
 from core.model_manager import (Providers, Target, build_model_list, can_fetch, ensure_model_available, options_from_args,
                                 parse_target, resolve_target, retry_config_from_args)

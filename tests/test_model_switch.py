@@ -11,17 +11,17 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from core.commands import run_command
-from core.completion import ChatCompleter, fitting
 from core.config import Settings
 from core.conversation import Chat
 from core.errors import UsageError
 from core.events import MessageAdded, Notice
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
-from core.model_facts import ModelFacts
 from core.model_manager import Providers, Target, build_model_list
-from core.model_switch import left_out
+from core.models.facts import ModelFacts
+from core.models.switch import left_out
 from core.providers import Options, Request
 from core.session_manager import Session
+from core.terminal.completion import ChatCompleter, fitting
 from core.tool_executor import Toolbox
 from core.tools import ToolContext, get_tools
 from tests.fake_server import Answer, FakeOllama, FakeServer, Received, json_answer

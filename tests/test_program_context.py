@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from db import new_message_id, open_store
 from core.messages import Message, Text, user_message
+from db import new_message_id, open_store
 from tests import postgres
 from tests.conftest import ROOT
 from tests.fake_server import Answer, FakeOllama, Received, chat_line, done_line, json_answer, lines_answer
@@ -231,7 +231,7 @@ def test_a_question_can_be_stopped(reader: Reader, program: list[str], environme
 def test_counts_are_learned(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
     """The server's counts make the estimate exact, and that is kept for the next run."""
     for _ in range(3):
-        done = run(program, ["--context", "docs/context.md,core/window.py", "q"], environment)
+        done = run(program, ["--context", "docs/context.md,core/models/window.py", "q"], environment)
     counted = sum(len(text) // 4 + 5 for text in sent(reader))
     told = re.search(r"2 of 2 files, ([\d,]+) of 32,768 tokens", done.stderr)
     assert told and abs(int(told[1].replace(",", "")) - counted) <= 0.05 * counted, done.stderr
@@ -388,7 +388,7 @@ def test_progress_of_a_large_folder(reader: Reader, program: list[str], environm
     """With no patience, the line shows at once; it is gone when the answer comes."""
     for number in range(3_000):
         (folder / f"f{number}.txt").write_text("some words\n", encoding="utf-8")
-    impatient = ["-c", "import sys; import core.progress_line as line; line.PATIENCE = line.STEP = 0.0; "
+    impatient = ["-c", "import sys; import core.terminal.progress_line as line; line.PATIENCE = line.STEP = 0.0; "
                        "from core.chat_engine import main; sys.exit(main())"]
     with Terminal([program[0], *impatient, "--context", ".", "where is def delay?"], environment, cwd=folder) as terminal:
         assert terminal.exit_status() == 0

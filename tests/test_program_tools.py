@@ -467,8 +467,14 @@ def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Enviro
         assert "note://one" in chat.text() and re.search("^mute +problem", chat.text(), re.MULTILINE)
         chat.ask("/good__greet Ann", "nothing to call")
         assert caller.asked["messages"][-1]["content"] == "Say hello to Ann."
-        chat.ask("/mcp read note://one", "nothing to call", 2)
-        assert "a note about zebras" in caller.asked["messages"][-1]["content"]
+        chat.ask("/mcp read note://one", "Attached note://one: ")
+        chat.ask("/context list", r"note://one +resource")
+        chat.ask("what is it about?", "nothing to call", 2)
+        assert "a note about zebras" in str(caller.asked["messages"])
+        chat.wait_prompt()
+        chat.send("/good__g\t")
+        chat.wait(r"^> /good__greet$")
+        chat.send("\x15")
         chat.say("/exit")
         assert chat.exit_status() == 0
     assert len((tmp_path / "pids").read_text().split()) == 3 and are_gone(tmp_path / "pids")

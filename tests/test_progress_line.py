@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from core import progress_line
-from core.progress_line import ProgressLine
+from core.terminal import progress_line
+from core.terminal.progress_line import ProgressLine
 
 
 def test_nothing_is_shown_of_what_is_quick() -> None:

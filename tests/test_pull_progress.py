@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.providers import PullProgress
-from core.pull_progress import STOPPED, LayerBars
+from core.terminal.pull_progress import STOPPED, LayerBars
 from tests.fake_server import Answer, FakeServer, Pause, Received, Stall, Step, json_answer, json_line
 from tests.terminal import Terminal
 
@@ -74,7 +74,8 @@ def test_a_narrow_terminal_and_one_that_changes(program: list[str], environment:
         person.wait(r"^aaaaaaaaaaaa [━╸╺]+ +[4-6]\d%")
         assert len([row for row in person.text().splitlines() if row.startswith(("a", "b"))]) == 2
         assert person.exit_status() == 0
-        assert person.text().splitlines()[-3:] == ["bbbbbbbbbbbb  done  1.0 GB", "aaaaaaaaaaaa  done  1.0 GB", "ollama/new is here."]
+        last = person.text().splitlines()[-3:]
+        assert last == ["bbbbbbbbbbbb  done  1.0 GB", "aaaaaaaaaaaa  done  1.0 GB", "ollama/new is here."]
 
 
 def test_ctrl_c_says_that_it_goes_on_and_the_next_time_does(program: list[str], environment: dict[str, str]) -> None:
@@ -158,5 +159,5 @@ def test_any_numbers_and_names_of_a_server_are_shown_in_one_row() -> None:
 
 
 def test_nothing_of_it_is_loaded_before_a_model_is_fetched() -> None:
-    code = "import sys, core.pull_progress; sys.exit('rich' in sys.modules)"
+    code = "import sys, core.terminal.pull_progress; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), timeout=60).returncode == 0

@@ -14,14 +14,14 @@ import pytest
 from core.config import Settings
 from core.conversation import Chat
 from core.errors import ChatError, UsageError
-from core.fallback import Chain
+from core.events import Event, MessageAdded, TextDelta, Waiting
 from core.messages import Message, Text, Usage, user_message
 from core.model_manager import Providers, Target, parse_target
+from core.models.fallback import Chain
 from core.retry_handler import RetryConfig
 from core.session_manager import Session
-from core.stats import TurnNumbers, measured, origin
-from core.stats_report import days_between, quantile, read_since, short, sparkline, summarise, table_rows, total_line, trouble
-from core.events import Event, MessageAdded, TextDelta, Waiting
+from core.stats.report import days_between, quantile, read_since, short, sparkline, summarise, table_rows, total_line, trouble
+from core.stats.turn_numbers import TurnNumbers, measured, origin
 from db import CallRow, SqliteStore, open_store
 from tests.fake_server import FakeOllama
 from tests.terminal import Terminal

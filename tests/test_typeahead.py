@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.typeahead import readable
+from core.terminal.typeahead import readable
 from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer,
                                lines_answer)
 from tests.terminal import CTRL_C, CTRL_D, ENTER, Terminal

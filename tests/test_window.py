@@ -17,9 +17,9 @@ from core.errors import ChatError, ContextTooLong, UsageError
 from core.events import MessageAdded, Notice
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
 from core.model_manager import Providers, Target, parse_target
+from core.models.window import Seen, WindowWatch, advice, kept_tokens, most_tokens
 from core.providers import Request
 from core.session_manager import Session
-from core.window import Seen, WindowWatch, advice, kept_tokens, most_tokens
 from tests.fake_server import FakeOllama
 from tests.terminal import Terminal
 

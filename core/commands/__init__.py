@@ -115,7 +115,18 @@ class Command:
         return getattr(sys.modules[module], "GROUP", module.rpartition(".")[2].capitalize())
 
 
+@dataclass(frozen=True, slots=True)
+class MoreCommands:
+    """Commands that only some chats have. Their names hold `mark`; `names` tells those that are known so far, with what they do;
+    `run` takes the name and its argument, and gives None for a name that is none."""
+
+    mark: str
+    names: Callable[[Chat], Sequence[tuple[str, str]]]
+    run: Callable[[Chat, str, str], Awaitable[Outcome | None]]
+
+
 _COMMANDS: dict[str, Command] = {}
+_MORE: list[MoreCommands] = []
 _ELSEWHERE = {"clear": "new", "reset": "new", "save": "export", "undo": "drop", "load": "session"}   # words of other programs
 
 
@@ -126,6 +137,17 @@ def command(*aliases: str, usage: str = "", complete: Completer | None = None) -
         _COMMANDS[name] = Command(name, function, usage, inspect.getdoc(function) or "", aliases, complete)
         return function
     return register
+
+
+def more_commands(more: MoreCommands) -> None:
+    """Register where further commands are looked for."""
+    _MORE.append(more)
+
+
+def names_to_complete(chat: Chat) -> list[tuple[str, str]]:
+    """All commands of this chat, with what they do."""
+    names = [(entry.name, entry.help.splitlines()[0]) for entry in all_commands().values()]
+    return names + [pair for more in _MORE for pair in more.names(chat)]
 
 
 def all_commands() -> dict[str, Command]:
@@ -152,12 +174,11 @@ async def run_command(chat: Chat, line: str) -> Outcome:
     """Run `/name argument`. Raises UsageError for an unknown name."""
     word, _, argument = line.removeprefix("/").partition(" ")
     found = find_command(word.lower())
-    if found is None and "__" in word:
-        from core.commands.tools import run_prompt
-        outcome = await run_prompt(chat, word, argument.strip())
-        if outcome is not None:
-            return outcome
     if found is None:
+        for more in _MORE:
+            outcome = await more.run(chat, word, argument.strip()) if more.mark in word else None
+            if outcome is not None:
+                return outcome
         close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
         raise UsageError(f"There is no command /{word}.", f"Did you mean /{close[0]}?" if close else "/help lists them.")
     return await found.run(chat, argument.strip())

@@ -9,7 +9,7 @@ from core.comparison import Comparison
 from core.conversation import Chat
 from core.errors import UsageError
 from core.messages import Message, user_message
-from core.model_switch import find_model
+from core.models.switch import find_model
 
 GROUP = "Models"
 
@@ -30,8 +30,8 @@ async def compare(chat: Chat, argument: str) -> Outcome:
     targets = [(await find_model(word, chat.target, chat.providers))[0] for word in words[:2]]
     for target in targets:
         chat.providers.open(target.provider)
-    chat.compared = Comparison(chat, targets, question, new=new)
-    return Compare(chat.compared)
+    chat.compared = comparison = Comparison(chat, targets, question, new=new)
+    return Compare(comparison)
 
 
 def _question(chat: Chat, words: str) -> tuple[Message, bool]:
@@ -44,7 +44,7 @@ def _question(chat: Chat, words: str) -> tuple[Message, bool]:
 
 
 def _keep(chat: Chat, number: int) -> str:
-    if chat.compared is None:
+    if not isinstance(chat.compared, Comparison):
         raise UsageError("Nothing was compared yet.", "/compare MODEL MODEL [QUESTION]")
     side = chat.compared.keep(number)
     return f"The answer of {side.target} is in the conversation now; {chat.target} goes on with it."

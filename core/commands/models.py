@@ -15,7 +15,7 @@ GROUP = "Models"
 
 async def _model_names(chat: Chat) -> Sequence[str]:
     """What /model understands: models of this provider, aliases, and the other providers' models that are known already."""
-    from core.model_switch import model_names
+    from core.models.switch import model_names
     provider = chat.target.provider
     own = (await model_names(chat.settings, [provider], chat.providers.names))[provider]
     others = [f"{name}/{model}" for name, models in chat.providers.names.items() if name != provider for model in models]
@@ -25,8 +25,8 @@ async def _model_names(chat: Chat) -> Sequence[str]:
 @command(usage="[NAME]", complete=_model_names)
 async def model(chat: Chat, argument: str) -> Outcome:
     """Show or change the model; NAME may be a part of its name, provider/model, or an alias."""
-    from core.model_facts import learn, summary
-    from core.model_switch import find_model
+    from core.models.facts import learn, summary
+    from core.models.switch import find_model
     if not argument:
         known = summary(await learn(chat.target, chat.providers))
         return f"The model is {chat.target}." + (f" ({known})" if known else "")
@@ -37,8 +37,8 @@ async def model(chat: Chat, argument: str) -> Outcome:
 
 async def _switch(chat: Chat, target: Target, remark: str) -> str:
     """Change the model and say what that changes."""
-    from core.model_facts import changes, learn
-    from core.model_switch import left_out
+    from core.models.facts import changes, learn
+    from core.models.switch import left_out
     from core.parameters import left_out as left_out_parameters
     before, after = await learn(chat.target, chat.providers), await learn(target, chat.providers)
     chat.target = target
@@ -79,7 +79,7 @@ async def models(chat: Chat, argument: str) -> Outcome:
 
 
 async def _explain(chat: Chat, target: Target) -> Outcome:
-    from core.model_facts import known_facts
+    from core.models.facts import known_facts
     from core.provider_tables import facts_table
     provider = chat.providers.open(target.provider)
     info = await chat.providers.ask(target.provider, provider.show(target.model)) if isinstance(provider, CanShow) else None
@@ -103,7 +103,7 @@ async def check(chat: Chat, argument: str) -> Outcome:
 @command(usage="[on | off]")
 async def usage(chat: Chat, argument: str) -> Outcome:
     """Show what this session used; on or off: whether each turn tells it."""
-    from core.usage_report import count_request, usage_line
+    from core.stats.usage import count_request, usage_line
     if argument in ("on", "off"):
         chat.show_usage = argument == "on"
         return f"Tokens and price are {'told after each turn' if chat.show_usage else 'not told any more'}."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from core.commands import Outcome, Table, command
 from core.conversation import Chat
 from core.errors import UsageError
-from core.stats_report import COLUMNS, ModelStats, day_of, read_since, summarise, table_rows, total_line
+from core.stats.report import COLUMNS, ModelStats, day_of, read_since, summarise, table_rows, total_line
 
 GROUP = "Models"
 

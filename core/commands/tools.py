@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from core.commands import Outcome, Say, Table, command
+from core.commands import MoreCommands, Outcome, Say, Table, command, more_commands
 from core.conversation import Chat
 from core.errors import UsageError
 from core.tool_executor import Toolbox
@@ -122,7 +122,7 @@ def _servers(chat: Chat) -> ServerGroup:
 
 @command(usage="[restart NAME | read ADDRESS]")
 async def mcp(chat: Chat, argument: str) -> Outcome:
-    """List the MCP servers with their tools, prompts and resources, restart one, or give a resource to the model."""
+    """List the MCP servers with their tools, prompts and resources, restart one, or attach a resource to what you ask."""
     servers = _servers(chat)
     word, _, rest = argument.partition(" ")
     news = await _toolbox(chat).prepare()
@@ -130,7 +130,7 @@ async def mcp(chat: Chat, argument: str) -> Outcome:
         case "":
             rows = [row for entry in servers.connections for row in await _rows(entry)]
             return Table(("server", "has", "what"), tuple(rows), " ".join(news) or
-                         "/SERVER__PROMPT starts a prompt, /mcp read ADDRESS gives a resource to the model.")
+                         "/SERVER__PROMPT starts a prompt, /mcp read ADDRESS attaches a resource.")
         case "restart" if rest:
             entry = await servers.restart(rest.strip())
             await _toolbox(chat).prepare()
@@ -150,20 +150,28 @@ async def _rows(entry: Connection) -> list[tuple[str, str, str]]:
     return [(name, "tools", ", ".join(made.name for made in entry.tools) or "none"), *prompts, *resources]
 
 
-async def _read(chat: Chat, servers: ServerGroup, address: str) -> Outcome:
-    """Put a resource into the conversation as reference material, before the person's next words."""
-    from core.context.form import OPENING, whole_piece, write_piece
+async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:
+    """Attach a resource, as files are attached."""
+    from core.context.items import Item
     for entry in servers.connections:
         if address in [uri for uri, _ in await entry.resources()]:
             text = await entry.resource(address)
             _toolbox(chat).private = True
-            return Say(f"{OPENING}\n\n{write_piece(whole_piece(address, 'resource', text))}\n\nSay in one sentence what this is.")
+            chat.context.put(Item(address, "resource", address, len(text), text=text, named=True))
+            return f"Attached {address}: {len(text):,} characters. It goes along with your next question; /context shows it."
     raise UsageError(f"No MCP server offers {address}.", "/mcp lists what there is.")
 
 
-async def run_prompt(chat: Chat, word: str, argument: str) -> Outcome:
-    """A prompt of an MCP server as a slash command: /server__prompt key=value ..., or the words of its only argument."""
-    if "__" not in word or chat.toolbox is None or chat.toolbox.servers is None:
+def prompt_names(chat: Chat) -> list[tuple[str, str]]:
+    """The prompts that MCP servers have told of, as slash commands: server__prompt."""
+    if chat.toolbox is None or chat.toolbox.servers is None:
+        return []
+    return [(f"{entry.server.name}__{name}", told) for entry in _servers(chat).connections for name, told in entry.known_prompts]
+
+
+async def run_prompt(chat: Chat, word: str, argument: str) -> Outcome | None:
+    """/server__prompt key=value ..., or the words of its only argument."""
+    if chat.toolbox is None or chat.toolbox.servers is None:
         return None
     await chat.toolbox.prepare()
     for entry in _servers(chat).connections:
@@ -171,6 +179,9 @@ async def run_prompt(chat: Chat, word: str, argument: str) -> Outcome:
             if f"{entry.server.name}__{name}".lower() == word.lower():
                 return Say(await entry.prompt(name, _prompt_arguments(needs, argument)))
     return None
+
+
+more_commands(MoreCommands("__", prompt_names, run_prompt))
 
 
 def _prompt_arguments(needs: Sequence[str], argument: str) -> dict[str, str]:

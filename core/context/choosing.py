@@ -11,8 +11,8 @@ from heapq import nlargest
 from core.context.files import UNGUARDED, read_image, read_text
 from core.context.form import MOST_NAMED, OPENING, Piece, whole_piece, write_piece
 from core.context.items import Fault, Item
-from core.context.opening import Guard, open_item
 from core.context.nearness import NOT_NEAR, Nearness
+from core.context.opening import Guard, open_item
 from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, fused, join_pieces, name_score, split_pieces,
                                   words_of)
 from core.errors import ContextError

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from operator import mul
 
+from core.context.items import Progress
 from core.errors import BadResponse, ChatError, StoreError
 from db import Store
 
@@ -24,7 +25,6 @@ REST = 60.0               # seconds after a failure in which nothing is asked
 STEP = 0.2                # seconds between two steps of the progress that is shown
 SLICE = 0.02              # seconds of work between two looks at the event loop
 Embed = Callable[[Sequence[str]], Coroutine[None, None, list[list[float]]]]
-Progress = Callable[[str, int], None]
 Vector = array.array      # of float32, with the length 1
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from core.errors import ContextError
 
-Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "session", "sql", "command"]
+Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "session", "sql", "command", "resource"]
 MOST_COMPLETIONS = 200
 TAKES_THE_REST = re.compile(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
 # `@` at the start or after a space or a bracket: an address such as me@example.org is none.

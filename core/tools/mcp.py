@@ -84,6 +84,7 @@ class Connection:
         self.server = server
         self.tools: tuple[Tool, ...] = ()
         self.problem = ""
+        self.known_prompts: tuple[tuple[str, str], ...] = ()    # name and description, as they were listed last
         self._client: Any = None
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
@@ -154,6 +155,7 @@ class Connection:
         """Name, description and argument names of each prompt; empty where the server has none."""
         try:
             page = await self._ask("list_prompts")
+            self.known_prompts = tuple((told.name, told.description or "") for told in page.prompts)
             return [(told.name, told.description or "", tuple(one.name for one in told.arguments or ())) for told in page.prompts]
         except ToolError:
             return []

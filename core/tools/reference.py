@@ -49,7 +49,7 @@ mcpServers:
 
 The same as JSON, also in a file of its own (`--mcp-config`), or `--mcp-server files="npx -y ..."`. It needs `pip install -r
 requirements-mcp.txt`. Their tools are called `server__tool` and always ask, unless you allowed them (`--allow files__read_file`,
-or *always*). Prompts are slash commands (`/server__prompt name=value`), `/mcp read ADDRESS` gives a resource to the model, and
+or *always*). Prompts are slash commands (`/server__prompt name=value`), `/mcp read ADDRESS` attaches a resource, and
 `/mcp` lists everything. `--no-mcp` leaves them out.
 """
 

@@ -208,7 +208,7 @@ class Chain:
 def _suggest(target: Target, error: ProviderError) -> None:
     """Ollama was asked, since no provider was named, for a model that is a cloud provider's."""
     if target.provider == "ollama" and isinstance(error, (ModelNotFound, ConnectFailed)):
-        from core.model_facts import provider_of
+        from core.models.facts import provider_of
         provider = provider_of(target.model)
         if provider:
             error.hint = f"Did you mean {provider}/{target.model}?" + (f"\n{error.hint}" if error.hint else "")
@@ -217,15 +217,15 @@ def _suggest(target: Target, error: ProviderError) -> None:
 def chain_of(settings: Settings, providers: Providers, target: Target, fallbacks: Sequence[Target]) -> Chain:
     """The chain of a chat, as it is set."""
     async def fits(candidate: Target, request: Request) -> str:
-        from core.fitness import unfit
+        from core.models.fitness import unfit
         return await unfit(candidate, request, providers)
 
     async def describe(candidate: Target, request: Request) -> str:
-        from core.waiting import doing
+        from core.models.waiting import doing
         return await doing(candidate, request, providers)
 
     def may_not(candidate: Target) -> str:
-        from core.fitness import forbidden
+        from core.models.fitness import forbidden
         return forbidden(candidate, providers)
     return Chain((target, *fallbacks), providers, retry_config_from_args(settings), fallback_on_auth=settings.fallback_on_auth,
                  forbidden=may_not if settings.local_only else None, unfit=fits, describe=describe)

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, Iterable
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from core.commands import all_commands, find_command
+from core.commands import find_command, names_to_complete
 from core.conversation import Chat
 from core.errors import ChatError
+from core.safe_text import safe_line
 
 
 class ChatCompleter(Completer):
@@ -21,9 +22,9 @@ class ChatCompleter(Completer):
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         text = document.text_before_cursor
         if text.startswith("/") and " " not in text and "\n" not in text:
-            for command in all_commands().values():
-                if command.name.startswith(text[1:]):
-                    yield Completion(f"/{command.name}", start_position=-len(text), display_meta=command.help.splitlines()[0])
+            for name, told in names_to_complete(self._chat):
+                if name.startswith(text[1:]):
+                    yield Completion(f"/{name}", start_position=-len(text), display_meta=safe_line(told, 100))
 
     async def get_completions_async(self, document: Document, complete_event: CompleteEvent) -> AsyncGenerator[Completion, None]:
         for completion in self.get_completions(document, complete_event):

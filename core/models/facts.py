@@ -16,7 +16,7 @@ from core.model_manager import Providers, Target
 from core.providers import CanShow, ModelInfo
 from core.providers.hosts import Kind, find_host
 
-TABLE = Path(__file__).resolve().parent / "data" / "models.json"
+TABLE = Path(__file__).resolve().parent / "models.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from difflib import get_close_matches
 
 from core.config import Settings
 from core.errors import ChatError, UsageError
-from core.health import list_models, set_up
 from core.messages import Image, Message, Thinking
-from core.model_facts import ModelFacts
 from core.model_manager import Providers, Target, find_target, provider_name
+from core.models.facts import ModelFacts
+from core.models.health import list_models, set_up
 
 TIMEOUT = 3.0    # seconds that a list of names may take while somebody waits for it
 MOST_SHOWN = 8   # names in a message

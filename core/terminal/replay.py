@@ -9,7 +9,8 @@ from core.joining import BROKEN, open_fence
 from core.messages import Message
 from core.rendering.widths import text_width
 from core.safe_text import safe_line, safe_text
-from core.terminal import Screen, describe_event
+from core.terminal.painter import describe_event
+from core.terminal.screen import Screen
 
 QUESTION_ROWS = 5    # of a question in a shortened exchange
 AROUND = 8           # rows that are left for everything but the answer

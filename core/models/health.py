@@ -53,7 +53,7 @@ def set_up(providers: Providers) -> list[str]:
 
 
 def _stored_names(environment: Mapping[str, str]) -> set[str]:
-    from core.keys import read_key_file
+    from core.config.keys import read_key_file
     try:
         return set(read_key_file(environment))
     except ConfigError:

@@ -40,7 +40,7 @@ _NOUNS: Mapping[type, str] = {str: "text", bool: "yes or no", int: "a whole numb
 def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values, Values, Sequence[str]]:
     """Return (settings by name, providers by name, notices). Raises ConfigError naming file, line and key."""
     document = _Document(path)
-    from core.config_migration import migrate
+    from core.config.migration import migrate
     notices = migrate(document.path, document.mapping)
     values: Values = {}
     providers: Values = {}

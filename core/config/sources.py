@@ -20,7 +20,7 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, p
     environment = with_own_variables(environment)
     path = str(flags.get("config") or environment.get("STREAM_CHAT_CONFIG") or find_config_file(environment) or "")
     if path:
-        from core.config_file import read_config_file
+        from core.config.file import read_config_file
         values, providers, notices = read_config_file(path, environment)
     values.update(from_environment(environment))
     values.update(flags)
@@ -32,7 +32,7 @@ def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
     path = os.path.join(config_directory(environment), ".env")
     if not os.path.exists(path):
         return environment
-    from core.config_file import read_env_file
+    from core.config.file import read_env_file
     return {**read_env_file(path), **environment}
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from core.errors import ChatError
 from core.events import Event, MessageAdded, TextDelta, ThinkingDelta
 from core.messages import Message, Usage
-from core.model_facts import cost_of
 from core.model_manager import Providers, Target, parse_target
+from core.models.facts import cost_of
 from core.providers import CanCount, Request
 
 

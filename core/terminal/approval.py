@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from typing import TextIO
 
-from core.line_input import drop_typed, read_line
 from core.safe_text import safe_line
-from core.tool_executor import ApprovalRequest, Decision
-from core.typeahead import echoed
+from core.terminal.line_input import drop_typed, read_line
+from core.terminal.typeahead import echoed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.terminal import Screen
+    from core.terminal.screen import Screen
+    from core.tool_executor import ApprovalRequest, Decision
 
 QUESTION = "Run it? [y]es once, [s]ession, [a]lways, [N]o: "
 ANSWERS: dict[str, Decision] = {"y": "once", "yes": "once", "once": "once", "s": "session", "session": "session",

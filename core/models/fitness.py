@@ -30,7 +30,7 @@ def forbidden(target: Target, providers: Providers) -> str:
 
 async def unfit(target: Target, request: Request, providers: Providers) -> str:
     """What a stand-in lacks for this request, or "": tools, sight, or room for the conversation. Unknown is no lack."""
-    from core.model_facts import ModelFacts, known_facts, learn, short_count
+    from core.models.facts import ModelFacts, known_facts, learn, short_count
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             facts: ModelFacts = await learn(target, providers)

@@ -7,9 +7,9 @@ import sys
 
 from core.config import Settings, data_directory
 from core.errors import ChatError, ConnectFailed, ModelNotFound, ProviderError
-from core.interrupts import Interrupted, Interrupts
 from core.model_manager import Providers, Target, build_model_list, chosen, parse_target, resolve_target
 from core.safe_text import safe_line
+from core.terminal.interrupts import Interrupted, Interrupts
 
 REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
 DEMO = Target("demo", "demo")
@@ -93,7 +93,7 @@ def fetch_default(providers: Providers, interrupts: Interrupts) -> Target | None
     """Download the default model with a progress bar; None when that did not work out, which has been said."""
     from core.engine.models import DEFAULT
     from core.errors import describe
-    from core.pull_progress import STOPPED, show_progress
+    from core.terminal.pull_progress import STOPPED, show_progress
     target = Target("local", DEFAULT.name)
     try:
         interrupts.run(show_progress(sys.stdout, target, providers))
@@ -126,7 +126,7 @@ def read_key(prompt: str) -> str:
         import termios
         import tty
 
-        from core.line_input import wait_until_typed
+        from core.terminal.line_input import wait_until_typed
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
     except (ImportError, OSError, ValueError):

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from core.errors import ChatError, ProviderError, StreamBroken
 from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ThinkingDelta, Waiting
-from core.fallback import Chain
 from core.messages import Message, Usage
 from core.model_manager import Providers, Target, parse_target
+from core.models.fallback import Chain
 from db import CallRow, Store, new_message_id
 
 LEAST_SECONDS = 0.02    # below it a speed says nothing
@@ -165,7 +165,7 @@ class TurnNumbers:
         said = (call.usage.details or {}).get("cost") if call.usage else None
         if call.usage is None or said is None and self._providers.host(call.target.provider).kind != "cloud":
             return None
-        from core.model_facts import cost_of
+        from core.models.facts import cost_of
         return cost_of(call.usage, call.target, self._providers)
 
     def save(self, session: str, store: Store | None) -> None:

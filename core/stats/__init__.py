@@ -1,0 +1,1 @@
+"""What each turn took and cost, and how it is shown."""

@@ -1,25 +1,28 @@
-"""Context: 50,000 files (500 MB) to a first prompt, and words in a million messages.
+"""Context: many files to a first prompt, and words in many messages. One measurement a process, told as JSON:
 
-python -m bench.context_bench [files|sessions] [--scale 1.0]
+    python -m bench.context_bench files 50000
+    python -m bench.context_bench sessions 100000
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import json
 import os
 import random
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 
 from core.context_loader import ContextSet, plan_budget
 
-FILES, FILE_BYTES = 50_000, 10_000
-SESSIONS, MESSAGES = 100_000, 10
+FILE_BYTES = 10_000
+MESSAGES = 10      # of a session
+ROUNDS = 3
 WORDS = "the of a server table pool retry value line error request stream token model answer user file path name list".split()
 
 
@@ -63,39 +66,31 @@ def timed_listing(root: str) -> tuple[str, float]:
     return "os.scandir", time.perf_counter() - started
 
 
-async def first_prompt(root: str) -> dict[str, float | str]:
-    seen: list[float] = []
+async def first_prompt(root: str) -> float:
+    """Seconds until a request with the right file in it could be sent."""
     started = time.perf_counter()
-    context = ContextSet(root=root, progress=lambda what, done: seen.append(time.perf_counter() - started))
+    context = ContextSet(root=root)
     await context.add(".")
-    listed = time.perf_counter() - started
     result = await context.prepare("Where is the backoff delay of a connection computed?", plan_budget(32_768))
-    whole = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     assert any("connection_backoff" in name for name in result.included), result.line
-    return {"listed": listed, "chosen": whole - listed, "whole": whole, "first progress": seen[0] if seen else whole,
-            "line": result.line, "notes": "; ".join(result.notes)}
+    return seconds
 
 
-def bench_files(scale: float) -> None:
+def measure_files(count: int) -> dict[str, float | str]:
     root = tempfile.mkdtemp(prefix="context-bench-")
     try:
-        count = int(FILES * scale)
         make_files(root, count)
         timed_listing(root)
-        name, baseline = min((timed_listing(root) for _ in range(3)), key=lambda pair: pair[1])
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        found = asyncio.run(first_prompt(root))
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{count:,} files: {name} {baseline:.2f} s; " + ", ".join(
-            f"{key} {value:.2f} s" for key, value in found.items() if isinstance(value, float)))
-        print(f"memory {before:.0f} -> {after:.0f} MB\n{found['line']}\n{found['notes']}")
+        name, listing = min((timed_listing(root) for _ in range(ROUNDS)), key=lambda pair: pair[1])
+        seconds = sorted(asyncio.run(first_prompt(root)) for _ in range(ROUNDS))[ROUNDS // 2]
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"seconds": seconds, "memory": memory, "baseline": listing, "name": name}
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
 def make_sessions(path: str, count: int) -> None:
-    import json
-
     from db import SqliteStore, open_store
     store = open_store(path)
     assert isinstance(store, SqliteStore)
@@ -118,40 +113,29 @@ def make_sessions(path: str, count: int) -> None:
     store.close()
 
 
-async def timed_search(path: str, wanted: str) -> tuple[float, str]:
+async def timed_search(path: str, wanted: str) -> float:
     from db import open_store
     store = open_store(path)
     context = ContextSet(store=store)
     started = time.perf_counter()
     await context.add(f'db:"{wanted}"')
     seconds = time.perf_counter() - started
-    line = f"{len(context.items)} sessions"
+    assert context.items
     store.close()
-    return seconds, line
+    return seconds
 
 
-def bench_sessions(scale: float) -> None:
+def measure_sessions(count: int) -> dict[str, float]:
+    """Seconds of a search for words that are rare, in every message, and three at once."""
     root = tempfile.mkdtemp(prefix="context-bench-")
     try:
         path = os.path.join(root, "sessions.db")
-        make_sessions(path, int(SESSIONS * scale))
-        for wanted in ("zebra crossing", "server", "the pool retry"):
-            times = sorted(asyncio.run(timed_search(path, wanted)) for _ in range(5))
-            print(f'db:"{wanted}": {times[2][0] * 1000:.0f} ms (first {times[-1][0] * 1000:.0f} ms), {times[2][1]}')
+        make_sessions(path, count)
+        wanted = {"rare": "zebra crossing", "common": "server", "several": "the pool retry"}
+        return {name: max(asyncio.run(timed_search(path, words)) for _ in range(ROUNDS)) for name, words in wanted.items()}
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("files", "sessions", "all"), default="all")
-    parser.add_argument("--scale", type=float, default=1.0)
-    given = parser.parse_args()
-    if given.what in ("files", "all"):
-        bench_files(given.scale)
-    if given.what in ("sessions", "all"):
-        bench_sessions(given.scale)
-
-
 if __name__ == "__main__":
-    main()
+    print(json.dumps((measure_files if sys.argv[1] == "files" else measure_sessions)(int(sys.argv[2]))))

@@ -1,7 +1,4 @@
-"""How long read_json_file takes for a large file, how much memory, and how that compares with the streaming parser alone.
-
-    python bench/json_bench.py [MEGABYTES]      (1,000 MB each of an array and of NDJSON, in a temporary directory)
-"""
+"""How long read_json_file takes for a large file, how much memory, and how that compares with the streaming parser alone."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = """
@@ -20,21 +18,13 @@ from core.tools import ToolContext
 from core.tools.json_file import read_json_file
 answer = read_json_file(ToolContext(roots=(directory,)), name, filter=path, max_entries=10_000, return_summary=summary)
 """
-PARSER = """
-import ijson
-count = 0
-with open(directory + "/" + name, "rb") as file:
-    for _ in ijson.get_backend("yajl2_c").items(file, "item" if name == "array.json" else "", multiple_values=name != "array.json"):
-        count += 1
-answer = f"{count:,} values"
-"""
 EVENTS = """
 import collections, ijson
 with open(directory + "/" + name, "rb") as file:
     collections.deque(ijson.get_backend("yajl2_c").basic_parse(file, multiple_values=name != "array.json"), 0)
 answer = ""
 """
-SILENT = """
+ENTRIES = """
 import ijson
 with open(directory + "/" + name, "rb") as file:
     parser = ijson.get_backend("yajl2_c")
@@ -48,7 +38,6 @@ directory, name, path, summary = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv
 start = time.perf_counter()
 {}
 print(f"{{time.perf_counter() - start:.2f}} {{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}}")
-print(answer.splitlines()[0][:80] if answer else "", "...", answer.splitlines()[-1][:100] if answer else "", file=sys.stderr)
 """
 
 
@@ -70,29 +59,29 @@ def write_files(directory: str, size: int) -> None:
         array.write(entries[0] + "]")
 
 
-def measure(label: str, code: str, directory: str, name: str, path: str = "", *, summary: bool = False) -> None:
+def measured(code: str, directory: str, name: str, path: str, *, summary: bool) -> tuple[float, float]:
+    """Seconds and megabytes of a process of its own."""
     done = subprocess.run([sys.executable, "-c", REPORT.format(code), directory, name, path, str(int(summary))], cwd=ROOT,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
-    seconds, megabytes = done.stdout.split()
-    print(f"{name:13} {label:44} {seconds:>7} s {megabytes:>5} MB   {done.stderr.strip()}", flush=True)
+    seconds, megabytes = map(float, done.stdout.split())
+    return seconds, megabytes
 
 
-def main() -> None:
-    size = int(sys.argv[1] if len(sys.argv) > 1 else 1_000) * 1_000_000
+class Case(NamedTuple):
+    """What one call of the tool took, beside the parser alone doing the same."""
+
+    what: str
+    seconds: float
+    parser_seconds: float
+    megabytes: float
+
+
+def measure_json(size: int) -> Iterator[Case]:
+    """An array and a file of lines, of `size` bytes each: a summary of all, and a path that is in every entry."""
     with tempfile.TemporaryDirectory() as directory:
-        started = time.perf_counter()
         write_files(directory, size)
-        print(f"written in {time.perf_counter() - started:.0f} s: {size:,} bytes each")
-        for name in ("array.json", "lines.ndjson"):
-            prefix = "[*]." if name == "array.json" else ""
-            measure("parser alone: every event", EVENTS, directory, name)
-            measure("parser alone: every entry", PARSER, directory, name)
-            measure("summary", TOOL, directory, name, summary=True)
-            measure("parser alone: a path that is not there", SILENT, directory, name, prefix + "nothing[*].here")
-            measure("a path that is not there", TOOL, directory, name, prefix + "nothing[*].here")
-            measure("parser alone: a path that is everywhere", SILENT, directory, name, prefix + "messages[*].content")
-            measure("a path that is everywhere, counted", TOOL, directory, name, prefix + "messages[*].content", summary=True)
-
-
-if __name__ == "__main__":
-    main()
+        for name, prefix in (("array.json", "[*]."), ("lines.ndjson", "")):
+            for what, parser, path in (("summary", EVENTS, ""), ("a path", ENTRIES, prefix + "messages[*].content")):
+                alone, _ = measured(parser, directory, name, path, summary=False)
+                seconds, megabytes = measured(TOOL, directory, name, path, summary=True)
+                yield Case(f"{name}: {what}", seconds, alone, megabytes)

@@ -1,6 +1,6 @@
 """Measures everything that docs/performance.md promises and writes the figures into it.
 
-    python -m bench.run             the whole measurement, about three minutes
+    python -m bench.run             the whole measurement, about ten minutes
     python -m bench.run --quick     a fast look: fewer runs, smaller answers, nothing written
     python -m bench.run --only start,reply --kinds mixed,code --runs 5
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import compileall
 import datetime
+import json
 import math
 import os
 import platform
@@ -21,13 +22,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
 from bench.driver import Run, Step, environment, run
+from bench.json_bench import measure_json
 from bench.server import FIRST, KINDS, LAST
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,9 +54,13 @@ class Plan:
     kinds: tuple[str, ...] = KINDS
     sessions: int = 10_000
     frames: int = 2_000
+    files: int = 50_000                                # of 10,000 bytes, as context
+    chats: int = 100_000                               # of ten messages, to search in
+    json_bytes: int = 1_000_000_000                    # of each file that read_json_file reads
 
 
-QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500)
+QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500, files=2_000, chats=1_000,
+             json_bytes=10_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,6 @@ class Bench:
         return environment(str(place))
 
     def fetch(self, path: str, model: str = "") -> Any:
-        import json
         from urllib.request import ProxyHandler, Request, build_opener
         body = json.dumps({"model": model}).encode() if model else None
         with build_opener(ProxyHandler({})).open(Request(self.base + path, body), timeout=60) as answer:
@@ -345,6 +350,33 @@ def measure_store(bench: Bench) -> list[Figure]:
             Figure("Commit of a frame, synced to the disk", commits("durable", bench.plan.frames // 10) * 1e6, "us")]
 
 
+def measure_context(bench: Bench) -> list[Figure]:
+    """Files and earlier chats, as what a request is made of."""
+    def told(what: str, count: int) -> dict[str, Any]:
+        made = subprocess.run([sys.executable, "-m", "bench.context_bench", what, str(count)], env=bench.home("context"), cwd=ROOT,
+                              capture_output=True, text=True, check=True)
+        found: dict[str, Any] = json.loads(made.stdout)
+        return found
+
+    files, chats = told("files", bench.plan.files), told("sessions", bench.plan.chats)
+    where = f"{bench.plan.chats * 10:,} messages"
+    return [Figure(f"{bench.plan.files:,} files: first request ready", files["seconds"] * 1000, "ms"),
+            Figure(f"{bench.plan.files:,} files: {files['name']}, only listing them", files["baseline"] * 1000, "ms"),
+            Figure(f"{bench.plan.files:,} files: peak memory", files["memory"], "MB", 150),
+            *(Figure(f"{name} words in {where}", chats[key] * 1000, "ms", 200)
+              for key, name in (("rare", "Rare"), ("common", "Common"), ("several", "Several")))]
+
+
+def measure_json_tool(bench: Bench) -> list[Figure]:
+    """read_json_file beside the streaming parser alone."""
+    figures = []
+    for case in measure_json(bench.plan.json_bytes):
+        size = f"{bench.plan.json_bytes / 1e9:g} GB {case.what}"
+        figures += [Figure(size, case.seconds / case.parser_seconds, "x the parser alone", 1.5, f"{case.seconds:.1f} s"),
+                    Figure(f"{size}: peak memory", case.megabytes, "MB", 100)]
+    return figures
+
+
 # ---- putting it together
 
 MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
@@ -354,6 +386,8 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "store":  ("Saving", measure_store),
     "pace":   ("An answer at a model's pace", measure_pace),
     "reply":  ("Long answers", measure_reply),
+    "context": ("Context", measure_context),
+    "json":   ("Large JSON files", measure_json_tool),
 }
 
 
@@ -433,8 +467,7 @@ def write_page(page: Path, text: str) -> None:
 
 def chosen_plan(options: argparse.Namespace) -> Plan:
     plan = QUICK if options.quick else Plan()
-    return Plan(options.runs or plan.runs, plan.long_runs, plan.sizes,
-                tuple(options.kinds.split(",")) if options.kinds else plan.kinds, plan.sessions, plan.frames)
+    return replace(plan, runs=options.runs or plan.runs, kinds=tuple(options.kinds.split(",")) if options.kinds else plan.kinds)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -16,7 +16,11 @@ from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, Con
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
 from core.providers import CanCheck, CanPull, CanShow, Endpoint, ModelInfo, Options, PullProgress, Request, ToolSpec
-from core.providers.ollama import Ollama, ReplyReader, ThinkTags, chat_body, chat_options, error_from, ollama_base_url
+from core.providers.ollama import Ollama, ollama_base_url
+from core.providers.ollama_errors import error_from
+from core.providers.ollama_reply import ReplyReader
+from core.providers.ollama_request import chat_body, chat_options
+from core.providers.thinking import InlineThinking
 from core.providers.transport import join_deltas
 from tests.fake_server import (Answer, Cut, FakeOllama, FakeServer, Pause, chat_line, done_line, fake_words, json_answer,
                                json_line, lines_answer, pieces)
@@ -195,7 +199,7 @@ def test_the_cut_of_the_bytes_does_not_matter(size: int) -> None:
 # ---- <think> in the content
 
 TAGGED = [
-    ("<think>\nso\n</think>\n\nyes", "so\n", "yes"), ("  \n<think>so</think>yes", "so", "yes"), ("<think></think>yes", "", "yes"),
+    ("<think>\nso\n</think>\n\nyes", "so", "yes"), ("  \n<think>so</think>yes", "so", "yes"), ("<think></think>yes", "", "yes"),
     ("<think>\n\n</think>\n\nyes", "", "yes"), ("so</think>yes", "", "so</think>yes"),
     ("yes <think>no</think>", "", "yes <think>no</think>"),
     ("<think>never closed </thi", "never closed </thi", ""), ("<thi", "", "<thi"), ("<thinking>x", "", "<thinking>x"), ("", "", ""),
@@ -206,16 +210,16 @@ TAGGED = [
 @pytest.mark.parametrize(("content", "thought", "text"), TAGGED)
 @given(st.lists(st.integers(0, 40), max_size=10))
 def test_think_tags_in_any_cut(content: str, thought: str, text: str, cuts: list[int]) -> None:
-    tags = ThinkTags()
+    tags = InlineThinking()
     edges = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
-    deltas = [delta for start, end in zip(edges, edges[1:]) for delta in tags.feed(content[start:end])] + tags.close()
+    deltas = [delta for start, end in zip(edges, edges[1:]) for delta in tags.feed(content[start:end])] + tags.flush()
     assert "".join(delta.text for delta in deltas if isinstance(delta, ThinkingDelta)) == thought
     assert words(deltas) == text
 
 
 def test_inline_thinking_over_the_wire() -> None:
     deltas = reply("inline-think")
-    assert deltas[:2] == [ThinkingDelta("so be it\n"), TextDelta(fake_words(5))]
+    assert deltas[:2] == [ThinkingDelta("so be it"), TextDelta(fake_words(5))]
 
 
 def test_a_tag_after_real_thinking_is_text() -> None:

@@ -1,0 +1,116 @@
+"""Ollama's /api/chat: what is answered, as deltas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from core.errors import ProviderError, StreamBroken
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Finish, Usage
+from core.providers import Request
+from core.providers.ollama_errors import error_from
+from core.providers.ollama_models import not_ollama
+from core.providers.thinking import InlineThinking
+from core.providers.transport import plausible_count
+
+
+def is_content(value: Any) -> bool:
+    """False for a line that only shows that the server lives."""
+    message = value.get("message") if isinstance(value, dict) else None
+    if not isinstance(message, dict) or value.get("done"):
+        return bool(value)
+    return bool(message.get("content") or message.get("thinking") or message.get("tool_calls"))
+
+
+class ReplyReader:
+    """The objects of one reply -> deltas. `done` is set by the last line; `rest()` gives what was held back for a tag."""
+
+    def __init__(self, request: Request) -> None:
+        self.done = False
+        self._begun = False
+        self._model = request.model
+        self._used = {call.id for message in request.messages for call in message.tool_calls}
+        self._calls = 0
+        self._split: InlineThinking | None = InlineThinking()
+
+    def read(self, objects: Iterable[Any]) -> Iterator[Delta]:
+        for value in objects:
+            if self.done:
+                return
+            if not isinstance(value, dict):
+                raise not_ollama("The server")
+            if "error" in value:
+                yield from self.rest()
+                raise self._broken(value)
+            try:
+                yield from self._line(value)
+            except (AttributeError, TypeError, ValueError) as problem:
+                raise not_ollama("The server") from problem
+
+    def rest(self) -> Sequence[Delta]:
+        held = self._split.flush() if self._split else []
+        self._split = None
+        return held
+
+    def _line(self, value: Mapping[str, Any]) -> Iterator[Delta]:
+        message = value.get("message") or {}
+        thinking = _string(message.get("thinking"))
+        if thinking:
+            self._split, self._begun = None, True
+            yield ThinkingDelta(thinking)
+        content = _string(message.get("content"))
+        if content:
+            self._begun = True
+            yield from self._split.feed(content) if self._split else (TextDelta(content),)
+        for call in message.get("tool_calls") or ():
+            yield from self.rest()
+            self._begun = True
+            yield self._call(call)
+        if value.get("done"):
+            self.done = True
+            yield from self.rest()
+            yield usage_of(value)
+            yield Finished(*_finish(value, calls=self._calls))
+
+    def _call(self, call: Any) -> ToolCallDelta:
+        function = call.get("function") or {}
+        arguments = function.get("arguments")
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments is not None else ""
+        index, self._calls = self._calls, self._calls + 1
+        return ToolCallDelta(index, _string(call.get("id")) or self._new_id(), _string(function.get("name")), text)
+
+    def _new_id(self) -> str:
+        """Servers of 2025 give none; ours is new in the conversation."""
+        number = len(self._used)
+        while f"call_{number}" in self._used:
+            number += 1
+        self._used.add(f"call_{number}")
+        return f"call_{number}"
+
+    def _broken(self, value: Mapping[str, Any]) -> ProviderError:
+        error = error_from(200, {}, json.dumps(value).encode(), model=self._model)
+        return StreamBroken(error.message, error.hint, cause=error) if self._begun else error
+
+
+def _string(value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"a text is {type(value).__name__}")
+    return value or ""
+
+
+def usage_of(value: Mapping[str, Any]) -> Usage:
+    """The done line's counts. A missing prompt_eval_count (a cached prompt) is unknown, not 0. Durations are nanoseconds."""
+    details = {name: count for name, count in value.items()
+               if name.endswith("_duration") and plausible_count(count) is not None}
+    came, went, cached = (plausible_count(value.get(name))
+                          for name in ("prompt_eval_count", "eval_count", "prompt_eval_cached_count"))
+    return Usage(came, went, cached, details or None)
+
+
+def _finish(value: Mapping[str, Any], *, calls: int) -> tuple[Finish, str]:
+    reason = str(value.get("done_reason") or "")
+    if reason == "length":
+        return "length", reason
+    return ("tool_calls" if calls else "stop"), reason

@@ -1,0 +1,84 @@
+"""Ollama's /api/chat: what is asked, in its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from core.messages import Image, Message, ToolCall
+from core.providers import Options, Request
+
+TOP_LEVEL = frozenset({"think", "format", "keep_alive", "truncate", "shift", "logprobs", "top_logprobs"})
+
+
+def chat_body(request: Request) -> dict[str, Any]:
+    """The body of POST /api/chat. `truncate: false` makes newer servers refuse a prompt that is too long instead of cutting it."""
+    messages = [wire for message in request.messages for wire in chat_messages(message)]
+    if request.system:
+        messages.insert(0, {"role": "system", "content": request.system})
+    body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True, "truncate": False}
+    if request.tools:
+        body["tools"] = [{"type": "function", "function": {"name": tool.name, "description": tool.description,
+                                                           "parameters": dict(tool.parameters)}} for tool in request.tools]
+    return body | chat_options(request.options)
+
+
+def chat_messages(message: Message) -> list[dict[str, Any]]:
+    """One of our messages as Ollama's: tool results become a message each."""
+    if message.role == "tool":
+        return [{"role": "tool", "content": result.content, "tool_name": result.name, "tool_call_id": result.id}
+                for result in message.tool_results]
+    wire: dict[str, Any] = {"role": message.role, "content": message.text}
+    images = [part.data for part in message.parts if isinstance(part, Image)]
+    if images:
+        wire["images"] = images
+    if message.role == "assistant":
+        if message.thinking:
+            wire["thinking"] = message.thinking
+        if message.tool_calls:
+            wire["tool_calls"] = [_wire_call(call) for call in message.tool_calls]
+    return [wire]
+
+
+def _wire_call(call: ToolCall) -> dict[str, Any]:
+    """A string as arguments would be refused, so a call that was no JSON object goes back without any."""
+    return {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
+
+
+def chat_options(options: Options) -> dict[str, Any]:
+    """Sampling goes under `options`; what concerns the answer as a whole stands beside it. `raw` wins."""
+    sampling = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed,
+                "num_predict": options.max_tokens, "num_ctx": options.num_ctx, "stop": list(options.stop) or None}
+    whole = {"think": _think(options.think), "keep_alive": _keep_alive(options.keep_alive),
+             "format": _format(options.response_format)}
+    raw = dict(options.raw)
+    nested = raw.pop("options", None)
+    raw.pop("stream", None)
+    whole |= {name: raw.pop(name) for name in list(raw) if name in TOP_LEVEL}
+    sampling |= dict(nested) if isinstance(nested, Mapping) else {}
+    sampling |= raw
+    body = {name: value for name, value in whole.items() if value is not None}
+    kept = {name: value for name, value in sampling.items() if value is not None}
+    return body | ({"options": kept} if kept else {})
+
+
+def _think(value: bool | str | None) -> bool | str | None:
+    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+
+
+def _keep_alive(value: str | None) -> str | int | None:
+    """A bare number is seconds, which Ollama takes only as a number ("-1" would lack a unit)."""
+    return int(value) if value is not None and re.fullmatch(r"-?\d{1,12}", value) else value
+
+
+def _format(value: Any) -> Any:
+    """"json", a JSON Schema, or OpenAI's response_format around either."""
+    match value:
+        case {"type": "json_object"}:
+            return "json"
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return schema
+        case {"type": "text"} | "text":
+            return None
+    return value

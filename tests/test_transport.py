@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, RateLimited, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.providers import Endpoint, transport
-from core.providers.transport import EventDecoder, ServerEvent, join_deltas, read_events, read_json_lines, read_lines
+from core.providers.decoder import EventDecoder, ServerEvent, join_deltas
+from core.providers.transport import read_events, read_json_lines, read_lines
 from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at, json_answer, lines_answer, pieces,
                                sse_answer, text_answer)
 

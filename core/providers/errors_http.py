@@ -15,7 +15,8 @@ from typing import Any
 from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, ModelNotFound, Overloaded, ProviderError,
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint
-from core.providers.transport import plausible_count, retry_after
+from core.providers.decoder import plausible_count
+from core.providers.transport import retry_after
 
 LONGEST_MESSAGE = 400   # characters of a provider's own words that are shown
 

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, cast
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta
 from core.providers import Endpoint, ModelInfo, PullProgress, Request, dialect
+from core.providers.decoder import join_deltas
 from core.providers.embedding import checked_vectors
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import entries_of, model_info, not_ollama, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
 from core.providers.ollama_request import chat_body
-from core.providers.transport import ErrorMapper, exchange, fetch_json, is_loopback, join_deltas, open_client, read_json_lines
+from core.providers.transport import ErrorMapper, exchange, fetch_json, is_loopback, open_client, read_json_lines
 
 if TYPE_CHECKING:
     import httpx2

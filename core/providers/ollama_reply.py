@@ -10,10 +10,10 @@ from core.errors import ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Usage
 from core.providers import Request
+from core.providers.decoder import plausible_count
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import not_ollama
 from core.providers.thinking import InlineThinking
-from core.providers.transport import plausible_count
 
 
 def is_content(value: Any) -> bool:

@@ -13,8 +13,9 @@ from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint
-from core.providers.transport import (LINE_COST, MAX_LINE, MOST_TOKENS, ContentClock, EventDecoder, ServerEvent, join_deltas,
-                                      not_the_protocol, parse_json, plausible_count, read_lines)
+from core.providers.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
+                                    plausible_count)
+from core.providers.transport import MAX_LINE, ContentClock, read_lines
 
 if TYPE_CHECKING:
     import httpx2

@@ -1,7 +1,6 @@
-"""The wire under every HTTP dialect: one connection pool, one decoder, errors with their cause; it knows no dialect.
+"""The wire under every HTTP dialect: one connection pool, answers read in frames under two clocks, errors with their cause.
 
-Facts behind it: bytes are split on line ends and decoded whole, so the result never depends on how the network cut them;
-redirects are refused because they would carry the key to another origin; proxies are bypassed for loopback.
+Redirects are refused because they would carry the key to another origin; proxies are bypassed for loopback.
 """
 
 from __future__ import annotations
@@ -12,16 +11,15 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
-from core.events import Delta, TextDelta, ThinkingDelta
 from core.providers import Endpoint
+from core.providers.decoder import EventDecoder, LineDecoder, ServerEvent, not_the_protocol, parse_json
 
 FRAME = 1 / 60            # seconds: what comes within this time after a read is taken as one
 BUSY = 16_384             # bytes: after a read this large there is no waiting
@@ -29,18 +27,8 @@ MAX_HELD = 1 << 20        # bytes that are read ahead of a reader who does not k
 MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
 ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
 MAX_LINE = 64 << 20       # bytes of one line or event; more is no chat protocol
-LINE_COST = 64            # bytes that a held line costs beside its own
-MOST_TOKENS = 1 << 53     # what every reader of JSON can still count
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
-    """One server-sent event: its name ("message" when it had none) and its data lines joined."""
-
-    name: str
-    data: str
 
 
 def is_loopback(url: str) -> bool:
@@ -213,8 +201,6 @@ def _reason(problem: BaseException) -> str:
     return (text or type(problem).__name__).rstrip(".")
 
 
-# ---- reading: bytes -> lists of what one read held
-
 class _Body:
     """Reads a response ahead in a task of its own, so that its reader can take a frame's worth at once.
 
@@ -328,34 +314,10 @@ async def _take(body: _Body, clock: ContentClock | None) -> bytes:
         raise clock.broken() from problem
 
 
-class _Lines:
-    """Bytes in any cut -> lines without their LF."""
-
-    def __init__(self) -> None:
-        self._held: list[bytes] = []
-        self.size = 0
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        if b"\n" not in chunk:
-            self._held.append(chunk)
-            self.size += len(chunk)
-            return []
-        lines = b"".join((*self._held, chunk)).split(b"\n")
-        self._held = [lines.pop()]
-        self.size = len(self._held[0])
-        return lines
-
-    def close(self) -> bytes:
-        """The last line, which has no end."""
-        rest = b"".join(self._held)
-        self._held, self.size = [], 0
-        return rest
-
-
 async def read_lines(response: httpx2.Response, endpoint: Endpoint,
                      clock: ContentClock | None = None) -> AsyncGenerator[list[bytes], None]:
     """Lines without their ends, a list per read. A last line without an end still counts."""
-    lines = _Lines()
+    lines = LineDecoder()
     async with contextlib.aclosing(_reads(response, endpoint, clock)) as reads:
         async for chunk in reads:
             whole = lines.feed(chunk)
@@ -420,108 +382,6 @@ async def read_events(response: httpx2.Response, endpoint: Endpoint, *,
     if last:
         yield last
 
-
-class EventDecoder:
-    """Bytes in any cut -> server-sent events (WHATWG HTML, section 9.2). Line ends may be LF, CRLF or CR."""
-
-    def __init__(self) -> None:
-        self._lines = _Lines()
-        self._started = False
-        self._after_cr = False
-        self._name = ""
-        self._data: list[str] = []
-        self._size = 0
-
-    @property
-    def held(self) -> int:
-        """About how much waits for the end of its event."""
-        return self._lines.size + self._size
-
-    def feed(self, chunk: bytes) -> list[ServerEvent]:
-        if self._after_cr and chunk:
-            chunk = chunk.removeprefix(b"\n")   # the second half of a CRLF that was cut
-            self._after_cr = False
-        if b"\r" in chunk:
-            self._after_cr = chunk.endswith(b"\r")
-            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return [event for line in self._lines.feed(chunk) if (event := self._take(line)) is not None]
-
-    def close(self) -> list[ServerEvent]:
-        """What is left at the end of the body."""
-        events = (self._take(self._lines.close()), self._take(b""))
-        return [event for event in events if event is not None]
-
-    def _take(self, line: bytes) -> ServerEvent | None:
-        if not line:
-            event = ServerEvent(self._name or "message", "\n".join(self._data)) if self._data else None
-            self._name, self._data, self._size = "", [], 0
-            return event
-        if not self._started:
-            self._started, line = True, line.removeprefix(b"\xef\xbb\xbf")
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
-            self._size += len(value) + LINE_COST
-        elif name == b"event":
-            self._name = value.removeprefix(b" ").decode("utf-8", "replace")
-        return None
-
-
-def parse_json(text: bytes | str, endpoint: Endpoint) -> Any:
-    """One JSON value of a stream; raises BadResponse. Bytes that are not UTF-8 become U+FFFD rather than an end."""
-    try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as problem:
-        raise not_the_protocol(endpoint, text) from problem
-
-
-def not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
-    start = content[:400]
-    shown = (start.decode("utf-8", "replace") if isinstance(start, bytes) else start).strip()[:80]
-    return BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {shown!r}",
-                       "Check --base-url and --provider.")
-
-
-def plausible_count(value: Any) -> int | None:
-    """A number of tokens. One that is no number, or that no store can keep, is one that was not given."""
-    return value if type(value) is int and 0 <= value < MOST_TOKENS else None
-
-
-# ---- joining: one delta per part and read
-
-def join_deltas(deltas: Iterable[Delta]) -> Iterator[Delta]:
-    """Join neighbours of the same part, so that what one read brought is stored and painted once.
-
-    When `deltas` raises, what came before is yielded first.
-    """
-    held: TextDelta | ThinkingDelta | None = None
-    pieces: list[str] = []
-    failure: ProviderError | None = None
-    try:
-        for delta in deltas:
-            if held is not None and type(delta) is type(held) and delta.extra is None and delta.part == held.part:
-                pieces.append(delta.text)
-                continue
-            if held is not None:
-                yield _joined(held, pieces)
-                held = None
-            if isinstance(delta, (TextDelta, ThinkingDelta)) and delta.extra is None:
-                held, pieces = delta, [delta.text]
-            else:
-                yield delta
-    except ProviderError as problem:
-        failure = problem
-    if held is not None:
-        yield _joined(held, pieces)
-    if failure is not None:
-        raise failure
-
-
-def _joined(first: TextDelta | ThinkingDelta, pieces: list[str]) -> TextDelta | ThinkingDelta:
-    return first if len(pieces) == 1 else type(first)("".join(pieces), first.part)
-
-
-# ---- delays that servers ask for
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds from retry-after-ms, or Retry-After as seconds or an HTTP date. None when absent or unreadable."""

@@ -1,0 +1,148 @@
+"""The one decoder of streams: bytes, cut anywhere, to lines, JSON values and server-sent events, and deltas joined to frames.
+
+Bytes are split on line ends and decoded whole, so the result never depends on how the network cut them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import BadResponse, ProviderError
+from core.events import Delta, TextDelta, ThinkingDelta
+from core.providers import Endpoint
+
+LINE_COST = 64            # bytes that a held line costs beside its own
+MOST_TOKENS = 1 << 53     # what every reader of JSON can still count
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One server-sent event: its name ("message" when it had none) and its data lines joined."""
+
+    name: str
+    data: str
+
+
+class LineDecoder:
+    """Bytes in any cut -> lines without their LF."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self.size = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        if b"\n" not in chunk:
+            self._held.append(chunk)
+            self.size += len(chunk)
+            return []
+        lines = b"".join((*self._held, chunk)).split(b"\n")
+        self._held = [lines.pop()]
+        self.size = len(self._held[0])
+        return lines
+
+    def close(self) -> bytes:
+        """The last line, which has no end."""
+        rest = b"".join(self._held)
+        self._held, self.size = [], 0
+        return rest
+
+
+class EventDecoder:
+    """Bytes in any cut -> server-sent events (WHATWG HTML, section 9.2). Line ends may be LF, CRLF or CR."""
+
+    def __init__(self) -> None:
+        self._lines = LineDecoder()
+        self._started = False
+        self._after_cr = False
+        self._name = ""
+        self._data: list[str] = []
+        self._size = 0
+
+    @property
+    def held(self) -> int:
+        """About how much waits for the end of its event."""
+        return self._lines.size + self._size
+
+    def feed(self, chunk: bytes) -> list[ServerEvent]:
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")   # the second half of a CRLF that was cut
+            self._after_cr = False
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return [event for line in self._lines.feed(chunk) if (event := self._take(line)) is not None]
+
+    def close(self) -> list[ServerEvent]:
+        """What is left at the end of the body."""
+        events = (self._take(self._lines.close()), self._take(b""))
+        return [event for event in events if event is not None]
+
+    def _take(self, line: bytes) -> ServerEvent | None:
+        if not line:
+            event = ServerEvent(self._name or "message", "\n".join(self._data)) if self._data else None
+            self._name, self._data, self._size = "", [], 0
+            return event
+        if not self._started:
+            self._started, line = True, line.removeprefix(b"\xef\xbb\xbf")
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" ").decode("utf-8", "replace"))
+            self._size += len(value) + LINE_COST
+        elif name == b"event":
+            self._name = value.removeprefix(b" ").decode("utf-8", "replace")
+        return None
+
+
+def parse_json(text: bytes | str, endpoint: Endpoint) -> Any:
+    """One JSON value of a stream; raises BadResponse. Bytes that are not UTF-8 become U+FFFD rather than an end."""
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as problem:
+        raise not_the_protocol(endpoint, text) from problem
+
+
+def not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
+    start = content[:400]
+    shown = (start.decode("utf-8", "replace") if isinstance(start, bytes) else start).strip()[:80]
+    return BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {shown!r}",
+                       "Check --base-url and --provider.")
+
+
+def plausible_count(value: Any) -> int | None:
+    """A number of tokens. One that is no number, or that no store can keep, is one that was not given."""
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else None
+
+
+def join_deltas(deltas: Iterable[Delta]) -> Iterator[Delta]:
+    """Join neighbours of the same part, so that what one read brought is stored and painted once.
+
+    When `deltas` raises, what came before is yielded first.
+    """
+    held: TextDelta | ThinkingDelta | None = None
+    pieces: list[str] = []
+    failure: ProviderError | None = None
+    try:
+        for delta in deltas:
+            if held is not None and type(delta) is type(held) and delta.extra is None and delta.part == held.part:
+                pieces.append(delta.text)
+                continue
+            if held is not None:
+                yield _joined(held, pieces)
+                held = None
+            if isinstance(delta, (TextDelta, ThinkingDelta)) and delta.extra is None:
+                held, pieces = delta, [delta.text]
+            else:
+                yield delta
+    except ProviderError as problem:
+        failure = problem
+    if held is not None:
+        yield _joined(held, pieces)
+    if failure is not None:
+        raise failure
+
+
+def _joined(first: TextDelta | ThinkingDelta, pieces: list[str]) -> TextDelta | ThinkingDelta:
+    return first if len(pieces) == 1 else type(first)("".join(pieces), first.part)

@@ -117,9 +117,12 @@ class Chain:
         raise last_error or UsageError(why or "No model can answer this.", "Name one that can with /model or --model-fallbacks.")
 
     def _asked_again(self, failed: Mapping[Target, ProviderError]) -> list[Target]:
-        """Those whose failure may pass soon, as many as there are retries left."""
-        return [target for target, error in failed.items()
-                if error.retryable and (error.retry_after or 0) <= self._config.max_delay and self._budget.take()]
+        """Those whose failure may pass soon, as many as there are retries left.
+
+        A server that refuses connections is not waited for while it is the only one; among several that all fail within a
+        moment, it may be one that is being started again."""
+        return [target for target, error in failed.items() if (error.retryable or isinstance(error, ConnectFailed))
+                and (error.retry_after or 0) <= self._config.max_delay and self._budget.take()]
 
     async def _why_not(self, target: Target, request: Request) -> str:
         """What may not be asked is never asked. What the person chose is asked whatever it lacks; others must be able to do it."""

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections import namedtuple
 
-from core.errors import (SessionNotFound, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreGone, StoreTooNew,
+from core.errors import (SessionGone, SessionNotFound, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreGone, StoreTooNew,
                          UsageError)
 
 TYPE_CHECKING = False
@@ -118,7 +118,8 @@ class Store(Protocol):
         """Add a frame to a message that is streaming. `seq` counts from 0."""
 
     def finish_message(self, message_id: int, message: Message, state: State) -> None:
-        """Replace what a message holds; its chunks are folded away unless it is still streaming."""
+        """Replace what a message holds; its chunks are folded away unless it is still streaming. Raises SessionGone when it
+        is not there (any more)."""
 
     def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
         """Take messages out of the conversation and keep them stored."""
@@ -238,8 +239,12 @@ class _SqlStore:
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         raise NotImplementedError
 
-    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True) -> None:
+    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True, changes: bool = False) -> None:
+        """All statements or none. `changes`: the first one has to find its row. Raises StoreError."""
         raise NotImplementedError
+
+    def _gone(self) -> SessionGone:
+        return SessionGone(f"This session was deleted from {self.place} by another program.")
 
     def _owner(self) -> str:
         raise NotImplementedError
@@ -285,7 +290,7 @@ class _SqlStore:
         self._write(("UPDATE messages SET state = ?, model = ?, finish = ?, usage = ?, parts = ?, text = ? WHERE id = ?",
                      (state, *_columns(message), message_id)), *fold,
                     ("UPDATE sessions SET updated = ? WHERE id = (SELECT session_id FROM messages WHERE id = ?)",
-                     (time.time(), message_id)))
+                     (time.time(), message_id)), changes=True)
 
     def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
         self._write(*(("UPDATE messages SET active = 0 WHERE id = ?", (identity,)) for identity in message_ids),
@@ -295,7 +300,8 @@ class _SqlStore:
         marks = ", ".join("?" * len(hidden))
         self._write(
             *(("INSERT INTO messages (id, session_id, position, role, state, created, model, finish, usage, parts, text) "
-               f"VALUES (?, ?, (SELECT max(position) FROM messages WHERE id IN ({marks})), ?, 'complete', ?, ?, ?, ?, ?, ?) "
+               f"VALUES (?, ?, (SELECT coalesce(max(position), 1) FROM messages WHERE id IN ({marks})), ?, 'complete', "
+               "?, ?, ?, ?, ?, ?) "
                "ON CONFLICT (id) DO NOTHING",
                (identity, session_id, *hidden, message.role, time.time(), *_columns(message))) for identity, message in added),
             *(("UPDATE messages SET active = 0 WHERE id = ?", (identity,)) for identity in hidden), *_touch(session_id))
@@ -515,7 +521,7 @@ class SqliteStore(_SqlStore):
         except sqlite3.Error as problem:
             raise _sqlite_error(problem, self.place) from problem
 
-    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True) -> None:
+    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True, changes: bool = False) -> None:
         if self.unwritable:
             readable, self._connection = self._connection, self._connect()
             readable.close()
@@ -528,11 +534,14 @@ class SqliteStore(_SqlStore):
                 run("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
                 self._synced = durable
             run("BEGIN IMMEDIATE")
-            for sql, values in statements:
-                run(sql, values)
+            for number, (sql, values) in enumerate(statements):
+                if run(sql, values).rowcount == 0 and changes and number == 0:
+                    raise self._gone()
             run("COMMIT")
         except BaseException as problem:
             self._roll_back()
+            if getattr(problem, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+                raise self._gone() from problem
             if isinstance(problem, sqlite3.Error):
                 raise _sqlite_error(problem, self.place) from problem
             raise
@@ -730,14 +739,17 @@ class PostgresStore(_SqlStore):
         except self._psycopg.Error as problem:
             raise self._error(problem) from problem
 
-    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True) -> None:
+    def _write(self, *statements: tuple[str, Sequence[Any]], durable: bool = True, changes: bool = False) -> None:
         try:
             self._reconnect()
             with self._connection.transaction():
                 if not durable:
                     self._connection.execute("SET LOCAL synchronous_commit TO off")
-                for sql, values in statements:
-                    self._connection.execute(sql.replace("?", "%s").encode(), values)
+                for number, (sql, values) in enumerate(statements):
+                    if self._connection.execute(sql.replace("?", "%s").encode(), values).rowcount == 0 and changes and number == 0:
+                        raise self._gone()
+        except self._psycopg.errors.ForeignKeyViolation as problem:
+            raise self._gone() from problem
         except self._psycopg.Error as problem:
             raise self._error(problem) from problem
 

@@ -22,6 +22,7 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── StoreFull               no room on the disk, or not allowed to write
 │   ├── StoreDamaged            not a database, or a broken one
 │   ├── StoreGone               deleted or moved away while it was in use
+│   │   └── SessionGone         the database is there, the session or message that is written to is not
 │   └── StoreTooNew             made by a newer version of this program
 └── ToolError                   a tool failed; becomes the model's error result
 """
@@ -158,6 +159,10 @@ class StoreDamaged(StoreError):
 
 class StoreGone(StoreError):
     kind = "store_gone"
+
+
+class SessionGone(StoreGone):
+    kind = "session_gone"
 
 
 class StoreTooNew(StoreError):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import SessionNotFound
+from core.errors import SessionGone, SessionNotFound
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
 from db import CallRow, Chunk, SqliteStore, Store, from_database, new_message_id, open_store, to_database
 from tests import postgres
@@ -178,6 +178,25 @@ def test_sessions_change_and_go(store: Store) -> None:
     assert store.sessions()[0][:3] == ("s1", "new \ud800", "n")
     store.delete_session("s1")
     assert store.sessions() == [] and store.load_messages("s1") == []
+
+
+def test_a_write_to_what_was_deleted_is_refused(open_one: Open) -> None:
+    """Nobody would find what is written there, so nothing of it may count as saved."""
+    store, other = open_one(), open_one()
+    store.create_session("s1", "t", "m", 1.0)
+    identity = add(store, "s1", Message("assistant", (), "m"), "streaming")
+    store.append_chunk(identity, 0, Chunk("text", 0, "a"))
+    other.delete_session("s1")
+    for write in (lambda: store.append_chunk(identity, 1, Chunk("text", 0, "b")),
+                  lambda: store.finish_message(identity, user_message("whole"), "complete"),
+                  lambda: store.add_message("s1", 5, user_message("next"), "complete"),
+                  lambda: store.replace_messages("s1", [identity], [(6, user_message("summary"))])):
+        with pytest.raises(SessionGone):
+            write()
+    store.create_session("s1", "t", "m", 1.0, (identity, user_message("again")))
+    for _ in range(2):      # a spool may repeat it when it is folded already
+        store.finish_message(identity, user_message("whole"), "complete")
+    assert [entry.message.text for entry in store.load_messages("s1")] == ["whole"]
 
 
 def test_a_long_text_is_stored_and_found(store: Store) -> None:

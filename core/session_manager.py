@@ -16,7 +16,7 @@ from core.message_json import dump, message_to_dict
 from core.messages import Finish, Message, ToolResult, tool_message
 from core.safe_text import safe_line
 from core.session_list import format_session_lines, list_sessions, select_session
-from core.spool import Journal, Places, Write, drain_spool, message_write
+from core.spool import Journal, Places, Write, chunk_write, drain_spool, message_write
 from core.turn import Reply, missing_results
 from db import Chunk, SessionRow, Store, Unfinished, new_message_id, new_session_id
 
@@ -37,7 +37,12 @@ class _Open:
     model: str
     reply: Reply = field(default_factory=Reply)
     results: list[ToolResult] = field(default_factory=list)
-    frames: int = 0
+    frames: list[Chunk] = field(default_factory=list)   # what the store was given of the reply
+
+    def writes(self, session: str) -> list[Write]:
+        begun = tool_message(tuple(self.results)) if self.results else Message("assistant", (), self.model)
+        return [message_write("add", begun, session=session, id=self.id, state="streaming"),
+                *(chunk_write(self.id, seq, chunk) for seq, chunk in enumerate(self.frames))]
 
 
 class Session:
@@ -111,7 +116,7 @@ class Session:
 
     def _append(self, message: Message) -> None:
         """Add a whole message, in place of the open one if there is one."""
-        opened, self._open = self._open, None
+        opened = self._open
         identity = opened.id if opened else new_message_id()
         if self._journal is not None and not self._stored:
             self._stored = True
@@ -121,6 +126,7 @@ class Session:
             state = _STATES.get(message.finish, "complete")
             do = "finish" if opened else "add"
             self._journal.write(message_write(do, message, session=self.id, id=identity, state=state))
+        self._open = None
         self.messages.append(message)
         self._ids.append(identity)
 
@@ -163,15 +169,15 @@ class Session:
         if self._open is None:
             self._open = self._begin(Message("assistant", (), model))
         opened = self._open
-        opened.reply.add(delta)
         if self._journal is not None:
             kind = "text" if isinstance(delta, TextDelta) else "thinking"
             chunk = Chunk(kind, delta.part, delta.text, dump(delta.extra) if delta.extra else None)
             now = time.monotonic()
             durable = now - self._synced >= SYNC_SECONDS
             self._synced = now if durable else self._synced
-            self._journal.chunk(opened.id, opened.frames, chunk, durable=durable)
-        opened.frames += 1
+            self._journal.chunk(opened.id, len(opened.frames), chunk, durable=durable)
+            opened.frames.append(chunk)
+        opened.reply.add(delta)
 
     def _keep_result(self, result: ToolResult) -> None:
         """A finished tool may have changed the world, so its result is saved before the others are in."""
@@ -183,13 +189,30 @@ class Session:
             self._journal.write(message_write("finish", message, id=self._open.id, state="streaming"))
 
     def _all_writes(self) -> list[Write]:
-        """The whole conversation as writes: a store that was deleted under us has none of it any more."""
-        writes = [message_write("add", message, session=self.id, id=identity, state=_STATES.get(message.finish, "complete"))
-                  for identity, message in zip(self._ids, self.messages)]
-        if self._open is not None:
-            begun = Message("assistant", (), self._open.model)
-            writes.append(message_write("add", begun, session=self.id, id=self._open.id, state="streaming"))
-        return writes
+        """The whole conversation as writes: a store where it was deleted under us has none of it any more."""
+        known = self._known()
+        summarised = [identity for identity in known if identity not in set(self._ids)]
+        writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title, "model": self.model}]
+        writes += [message_write("add", message, session=self.id, id=identity, state=_STATES.get(message.finish, "complete"))
+                   for identity, message in known.items()]
+        if summarised:
+            writes.append({"do": "hide", "session": self.id, "ids": summarised})
+        return writes + (self._open.writes(self.id) if self._open is not None else [])
+
+    def _known(self) -> dict[int, Message]:
+        """All messages by ID, each summary at the place of what it stands for."""
+        if not self._before:
+            return dict(zip(self._ids, self.messages))
+        order: list[int] = []
+        known: dict[int, Message] = {}
+        for messages, identities in (*self._before, (self.messages, self._ids)):
+            place = 0
+            for identity, message in zip(identities, messages):
+                place = order.index(identity) if identity in known else place
+                order[place:place] = [] if identity in known else [identity]
+                known[identity] = message
+                place += 1
+        return {identity: known[identity] for identity in order}
 
     def _begin(self, message: Message) -> _Open:
         opened = _Open(new_message_id(), message.model or "")

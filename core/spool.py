@@ -109,15 +109,14 @@ class Journal:
                 return
             except StoreError as error:
                 self._refused(error)
-        self._keep({"do": "chunk", "id": identity, "seq": seq, "chunk": [chunk.kind, chunk.part, chunk.text, chunk.extra]})
+        self._keep(chunk_write(identity, seq, chunk))
 
     def drain(self) -> bool:
         """Try again to save what waits; True when nothing waits any more."""
         if self.saved:
             return True
         try:
-            for write in self._waiting:
-                apply_write(self.store, write)
+            self._apply_waiting()
         except StoreError:
             if self._file is None:
                 self._spool()
@@ -126,6 +125,16 @@ class Journal:
         self._drop_file()
         self.news.append("Saved again: the session database took what it had refused.")
         return True
+
+    def _apply_waiting(self) -> None:
+        try:
+            for write in self._waiting:
+                apply_write(self.store, write)
+        except StoreGone:
+            self._waiting = [self._head, *self.everything()]
+            self._give_up()     # what its file holds would not do alone any more
+            for write in self._waiting:
+                apply_write(self.store, write)
 
     def remind(self) -> None:
         """Say again that something waits, unless it is about to be said anyway."""
@@ -282,6 +291,10 @@ def _writes(data: bytes) -> Iterator[Write]:
             continue
         if isinstance(write, dict):
             yield write
+
+
+def chunk_write(identity: int, seq: int, chunk: Chunk) -> Write:
+    return {"do": "chunk", "id": identity, "seq": seq, "chunk": [chunk.kind, chunk.part, chunk.text, chunk.extra]}
 
 
 def message_write(do: str, message: Any, **fields: Any) -> Write:

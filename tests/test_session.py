@@ -438,3 +438,72 @@ def test_a_database_deleted_in_the_middle_of_a_chat(tmp_path: Path) -> None:
     texts = [entry.message.text for entry in fresh.load_messages(session.id)]
     assert texts == ["first", "second", "third"]
     fresh.close()
+
+
+@pytest.mark.parametrize("tools", [False, True])
+@pytest.mark.parametrize("point", range(7))
+def test_a_session_deleted_by_another_program_comes_back_whole(database: str, spool: str, point: int, tools: bool) -> None:
+    """Deleted before the `point`-th step of the second turn. Only what nobody goes on with stays away."""
+    store, other = open_store(database), open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("first"))
+    run(session, [TextDelta("answer"), Finished("stop")])
+    session.set_title("renamed")
+    results = (ToolResult("1", "quick", "done"), ToolResult("2", "quick", "done"))
+    calls = tuple(ToolCall(result.id, "quick", {}) for result in results)
+    steps: list[Event] = [ThinkingDelta("hm", 1, {"a": 1}), TextDelta("one"), TextDelta(" two"), TextDelta(" three")]
+    whole = reply(Thinking("hm", {"a": 1}), Text("one two three"))
+    if tools:
+        steps = [TextDelta("look"), MessageAdded(reply(Text("look"), *calls, finish="tool_calls")),
+                 *(ToolFinished(result, 0.1) for result in results)]
+        whole = tool_message(results)
+
+    async def turn() -> AsyncGenerator[Event, None]:
+        for number, step in enumerate([*steps, MessageAdded(whole)], 1):
+            if number == point:
+                other.delete_session(session.id)
+            yield step
+
+    async def consume() -> list[str]:
+        return [event.text async for event in session.record(turn()) if isinstance(event, Notice)]
+    if point == 0:
+        other.delete_session(session.id)
+    session.add_user(user_message("second"))
+    notices = asyncio.run(consume())
+    if point == 6:
+        other.delete_session(session.id)
+    assert len(notices) == (point < 6) and all("NOT SAVED" in notice and "deleted" in notice for notice in notices)
+    session.add_user(user_message("third"))
+    session.add_user(user_message("fourth"))
+    assert session.saved and other.find_session(session.id).title == "renamed" and session.messages[-3] == whole
+    assert [message for message, _ in stored(other, session)] == session.messages
+    session.close()
+    store.close()
+    assert recover(other, spool) == [] and os.listdir(spool) == []
+    other.close()
+
+
+def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits then stands on messages that are not there any more."""
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("first"))
+
+    async def turn() -> AsyncGenerator[Event, None]:
+        yield TextDelta("one")
+        other.execute("BEGIN IMMEDIATE")
+        yield TextDelta(" two")
+        yield MessageAdded(reply(Text("one two")))
+
+    async def consume() -> None:
+        async for _ in session.record(turn()):
+            pass
+    asyncio.run(consume())
+    other.execute("PRAGMA foreign_keys = ON")
+    other.execute("DELETE FROM sessions")
+    other.execute("COMMIT")
+    session.close()
+    assert session.saved and [message for message, _ in stored(store, session)] == session.messages and os.listdir(spool) == []
+    store.close()
+    other.close()

@@ -102,6 +102,28 @@ def test_a_store_that_refuses_gets_it_later(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_deleted_session_comes_back_with_what_is_summarised(tmp_path: Path) -> None:
+    """Deleted by another program before the second summary, which is then the first to find out."""
+    store, other = (open_store(str(tmp_path / "s.db")) for _ in range(2))
+    session = Session(store, str(tmp_path / "spool"), model="demo/m")
+    talk(session, 5)
+    session.pin(2)
+    session.compact(plan(session), said("in short"))
+    talk(session, 2, 5)
+    other.delete_session(session.id)
+    session.compact(plan(session), said("shorter"))
+    talk(session, 1, 7)
+    session.close()
+    assert session.saved and session.take_news()[0].startswith("NOT SAVED")
+    again = open_session(other, name=session.id)
+    assert words(again) == words(session) and again.pinned and "shorter" in words(again)
+    while any(message.text in ("in short", "shorter") for message in again.messages):
+        again.uncompact()
+    assert words(again) == whole(8)
+    store.close()
+    other.close()
+
+
 def test_pins_are_saved_and_stay(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "s.db"))
     session = Session(store, model="demo/m")

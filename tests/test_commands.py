@@ -44,6 +44,22 @@ def test_beginnings_and_mistakes(chat: Chat) -> None:
         assert words in raised.value.hint
 
 
+def test_words_after_a_command_that_takes_none_are_refused(chat: Chat) -> None:
+    for line in ("/retry now", "/drop 5", "/new nonsense", "/compact all"):
+        with pytest.raises(UsageError, match="takes nothing after it") as raised:
+            run(chat, line)
+        assert f"{line.split()[0]} alone: " in raised.value.hint
+
+
+def test_an_unknown_provider_or_format_is_told(chat: Chat) -> None:
+    with pytest.raises(UsageError, match="There is no provider named 'nope'"):
+        run(chat, "/models nope")
+    for line, words in (("/export pdf x.pdf", "no format 'pdf'; there are json, csv"), ("/export json", "and a file"),
+                        ("/export", "a format")):
+        with pytest.raises(UsageError, match=words):
+            run(chat, line)
+
+
 def test_the_system_prompt(chat: Chat) -> None:
     run(chat, "/system be brief")
     assert chat.system == "be brief" and chat.request().system == "be brief"
@@ -53,7 +69,7 @@ def test_the_system_prompt(chat: Chat) -> None:
 
 
 def test_a_new_command_is_one_function(chat: Chat) -> None:
-    @command("wave")
+    @command("wave", usage="NAME")
     async def greet_all(chat: Chat, argument: str) -> Outcome:
         """Greet."""
         return f"hello {argument}"

@@ -73,7 +73,7 @@ def test_sessions_are_listed_searched_exported_and_deleted(
         chat.ask("/export json out.json", "Exported to out.json")
         assert json.loads((tmp_path / "out.json").read_text())["title"] == "pears"
         chat.ask("/export json out.json", "exists already")
-        chat.ask("/export nope x", "A format and a file are needed")
+        chat.ask("/export nope x", "There is no format 'nope'")
         apples = next(line for line in listed(program, environment) if "apples" in line).split()[0]
         chat.say(f"/delete {apples}")
         chat.wait(r"for ever\? \[y/N\]")

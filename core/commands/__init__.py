@@ -171,7 +171,7 @@ def find_command(word: str) -> Command | None:
 
 
 async def run_command(chat: Chat, line: str) -> Outcome:
-    """Run `/name argument`. Raises UsageError for an unknown name."""
+    """Run `/name argument`. Raises UsageError for an unknown name, and for words after a command that takes none."""
     word, _, argument = line.removeprefix("/").partition(" ")
     found = find_command(word.lower())
     if found is None:
@@ -181,4 +181,6 @@ async def run_command(chat: Chat, line: str) -> Outcome:
                 return outcome
         close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
         raise UsageError(f"There is no command /{word}.", f"Did you mean /{close[0]}?" if close else "/help lists them.")
+    if argument.strip() and not found.usage:
+        raise UsageError(f"/{found.name} takes nothing after it.", f"/{found.name} alone: {found.help.splitlines()[0]}")
     return await found.run(chat, argument.strip())

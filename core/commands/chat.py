@@ -33,8 +33,6 @@ async def help(chat: Chat, argument: str) -> Outcome:
 @command()
 async def new(chat: Chat, argument: str) -> Outcome:
     """Start a new session; the old one stays saved."""
-    if argument:
-        raise UsageError("/new takes nothing after it.", "/new, then say it; /session ID goes on with another session.")
     old = chat.session
     chat.session = chat.open_session(None)
     return f"A new session. The old one is {old.id}." if old.saved and old.messages else "A new session."

@@ -76,8 +76,10 @@ async def export(chat: Chat, argument: str) -> Outcome:
     from core.exporters import export_session
     format, _, name = argument.partition(" ")
     path = os.path.expanduser(name.strip())
-    if format not in FORMATS or not path:
-        raise UsageError("A format and a file are needed.", f"/export markdown chat.md; formats are {', '.join(FORMATS)}.")
+    if argument and format not in FORMATS:
+        raise UsageError(f"There is no format {format!r}; there are {', '.join(FORMATS)}.", "Example: /export markdown chat.md")
+    if not path:
+        raise UsageError(f"/export needs a format ({', '.join(FORMATS)}) and a file.", "Example: /export markdown chat.md")
     if os.path.lexists(path):
         raise UsageError(f"{path} exists already.", "Name another file.")
     if not chat.session.messages:

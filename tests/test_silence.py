@@ -15,7 +15,7 @@ import pyte
 import pytest
 
 from core.rendering import MarkdownStream, PlainStream, ThinkingStream
-from core.rendering.plain import last_row
+from core.rendering.widths import last_row
 from tests.fake_server import Answer, FakeServer, Pause, Received, Stall, Step, chat_line, done_line, json_answer, json_line
 from tests.terminal import Terminal
 
@@ -160,6 +160,18 @@ def test_no_status_changes_what_is_shown(kind: str) -> None:
             text = text[size:]
         told = [chance.random() < 0.4 for _ in pieces]
         assert shown(make, pieces, told, width, height) == shown(make, pieces, [False] * len(pieces), width, height)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (20, 4)])
+@pytest.mark.parametrize("before", ["```\n", "- ```\n  ", "> ```\n> ", "```json\n\t{\t"], ids=["alone", "item", "quote", "tabs"])
+def test_a_code_line_of_many_rows_can_fall_silent(before: str, width: int, height: int) -> None:
+    """Wherever it stops in the row, also at its very end, and with characters that do not fit there."""
+    def make(write: Callable[[str], None]) -> Stream:
+        return MarkdownStream(write, lambda: width, lambda: height)
+    for size in (7 * width - 7, *range(8 * width - 4, 8 * width + 1), 830):
+        for letters in ("x" * size, "x" + "漢" * (size // 2), "x" * size + "e\u0301" * 99):
+            pieces = [before + letters, "yyy", "\n```\nend"]
+            assert shown(make, pieces, [True, True, False], width, height) == shown(make, pieces, [False] * 3, width, height)
 
 
 def test_without_a_width_nothing_is_said() -> None:

@@ -56,6 +56,11 @@ class Layout:
             self.style = style
         self.out.append(text)
 
+    def raw(self, text: str) -> None:
+        """Write a piece of a row that the terminal breaks."""
+        self.emit("", text)
+        self.col += text_width(text)
+
     def begin(self, first: list[Run], indent: list[Run]) -> None:
         """Start a block on a fresh row."""
         for style, text in first:

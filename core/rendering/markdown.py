@@ -269,7 +269,7 @@ class MarkdownStream:
 
     def _flow(self, text: str) -> None:
         if self._inline is None:
-            self._layout.emit("", text)
+            self._layout.raw(text)
             return
         if self._leaf == "heading":
             text = self._hashes + text
@@ -327,7 +327,7 @@ class MarkdownStream:
             return False
         if len(code) > self._reach:
             self._layout.begin(*self._margins())
-            self._layout.emit("", code)
+            self._layout.raw(code)
             self._head = ""
             self._flowing = True
             if whole:

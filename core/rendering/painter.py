@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from core.rendering.layout import RESET
-from core.rendering.widths import is_exact, visual_end
+from core.rendering.widths import is_exact, last_row, visual_end
 
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
 _PARTS = re.compile(r"\x1b\[[0-9;]*m|[^\x1b]")
@@ -20,7 +20,8 @@ class Painter:
         self._write = write
         self._base = ""             # the style in force where the tail begins
         self._col = 0               # the column where it begins
-        self._row = ""              # what is finished on that row
+        self._row = ""              # what is finished on that row of the screen
+        self._broken = False        # the terminal broke that row, or it is full
         self._tail = ""             # the tail as it stands on the screen
         self._tail_style = ""       # the style in force at its end
 
@@ -35,26 +36,30 @@ class Painter:
         style = _last_style(tail, base)
         if output:
             self._write(output + RESET if style else output)
-        self._row = _row_after(self._row, done)
+        if done:
+            self._finish_row(done, width)
         self._base, self._col, self._tail, self._tail_style = base, col, tail, style
 
     def _continue(self, text: str) -> str:
         return f"\x1b[{self._tail_style}m{text}" if text and self._tail_style else text
 
     def _erase(self, width: int) -> str:
-        col = self._col % width
+        col = self._col and (self._col - 1) % width + 1      # a row that is full is not left yet
         up = visual_end(_SGR.sub("", self._tail), col, width)
         start = f"\x1b[{up}A\r" if up else "\r"
-        if col and not is_exact(_SGR.sub("", self._row)):
+        if self._broken or col and not is_exact(_SGR.sub("", self._row)):
             return f"{start}\x1b[J{self._row}"
         move = f"\x1b[{col}C" if col else ""
         return f"{start}{move}\x1b[J" + (f"\x1b[{self._base}m" if self._base else "")
 
-
-def _row_after(row: str, done: str) -> str:
-    cut = done.rfind("\n")
-    row = row + done if cut < 0 else done[cut + 1:]
-    return row if len(row) <= _LONGEST_ROW else ""
+    def _finish_row(self, done: str, width: int) -> None:
+        """Only code is longer than a row, and has no style where the terminal has broken it."""
+        cut = done.rfind("\n")
+        row = self._row + done if cut < 0 else done[cut + 1:]
+        bare = _SGR.sub("", row)
+        self._broken = (self._broken and cut < 0) or visual_end(f"{bare}x", 0, width) > 0
+        row = last_row(bare, width) if self._broken else row
+        self._row = row if len(row) <= _LONGEST_ROW else ""
 
 
 def _last_style(text: str, style: str) -> str:

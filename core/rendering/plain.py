@@ -6,10 +6,8 @@ import time
 from collections.abc import Callable
 
 from core.rendering.layout import RESET
-from core.rendering.widths import char_width, clip
+from core.rendering.widths import clip, last_row
 from core.safe_text import safe_text
-
-TAB = 8
 
 
 class PlainStream:
@@ -114,17 +112,3 @@ class ThinkingStream(PlainStream):
 
     def _put(self, text: str) -> None:
         self._write(self._dim(text))
-
-
-def last_row(line: str, width: int) -> str:
-    """The end of a line that stands on its last row, where the terminal breaks it at `width`."""
-    start = column = 0
-    for number, char in enumerate(line):
-        if char == "\t":
-            column = min(column // TAB * TAB + TAB, width - 1)
-            continue
-        cells = char_width(char)
-        if column + cells > width:
-            start, column = number, 0
-        column += cells
-    return line[start:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+TAB = 8
 _EMOJI_STYLE = "\ufe0f"
 _COMMON = "•◦▪☐☑│─┼…–—‘’“”→"           # our own signs and what models write most: known without loading the tables
 _cells: dict[str, int] = {_EMOJI_STYLE: 1} | dict.fromkeys(_COMMON, 1)
@@ -48,6 +49,22 @@ def is_exact(text: str) -> bool:
         char != _EMOJI_STYLE and char_width(char) > 0 and not "\U0001F1E6" <= char <= "\U0001F1FF" for char in text)
 
 
+def last_row(line: str, width: int) -> str:
+    """The end of a line that stands on its last row, where the terminal breaks it at `width`."""
+    if line.isascii() and "\t" not in line:
+        return line[max(len(line) - 1, 0) // width * width:]
+    start = column = 0
+    for number, char in enumerate(line):
+        if char == "\t":
+            column = min(column // TAB * TAB + TAB, width - 1)
+            continue
+        cells = char_width(char)
+        if column + cells > width:
+            start, column = number, 0
+        column += cells
+    return line[start:]
+
+
 def visual_end(text: str, column: int, width: int) -> int:
     """Rows that the cursor moves down when `text` is written from `column` on a terminal that wraps at `width`."""
     rows = 0
@@ -63,7 +80,7 @@ def _line_cells(line: str, column: int, width: int) -> int:
     for char in line:
         if char == "\t":
             row, inside = divmod(column, width)
-            column = row * width + min((inside // 8 + 1) * 8, width - 1) if inside < width - 1 else column
+            column = row * width + min((inside // TAB + 1) * TAB, width - 1) if inside < width - 1 else column
             continue
         cells = char_width(char)
         if cells == 2 and column % width == width - 1:

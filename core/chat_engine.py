@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from core.tool_executor import Toolbox
 
 EXIT_INTERRUPTED = 130
+NAMES_A_MODEL = frozenset({"model", "provider", "base_url"})    # flags; without, a session goes on with the model that it had
 NOT_EVERYWHERE = frozenset({"num_ctx", "keep_alive", "seed", "stop", "api_version"})    # flags that some providers have no use for
 
 
@@ -133,17 +134,18 @@ def talk(settings: Settings, prompt: str) -> int:
 def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *, one_answer: bool) -> Chat:
     """Session, model and tools, put together."""
     from core.conversation import Chat
-    from core.model_manager import Providers, chosen, parse_target
+    from core.model_manager import Providers, parse_target
     from core.terminal.first_run import first_target
     session = opened.session(settings)
     providers = Providers(settings)
     if settings.modelfile:
         from core.provider_actions import make_model
         target, notice = interrupts.run(make_model(settings, providers)), ""
-    elif session.model and not chosen(settings):
+    elif session.model and not settings.flags & NAMES_A_MODEL:
         target, notice = parse_target(session.model, known=settings.providers), ""
     else:
         target, notice = first_target(settings, providers, interrupts, ask=not one_answer)
+        providers.host(target.provider)    # refused now, and not when the question is saved already
     if notice:
         opened.news.append(notice)
     if settings.flags & NOT_EVERYWHERE:
@@ -197,8 +199,12 @@ async def _agrees(command: str) -> bool:
     from core.terminal.typeahead import echoed
     drop_typed(sys.stdin)
     print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
-    with echoed(sys.stdin.fileno()):
-        return (await read_line(sys.stdin)).strip().lower() in ("y", "yes")
+    try:
+        with echoed(sys.stdin.fileno()):
+            return (await read_line(sys.stdin)).strip().lower() in ("y", "yes")
+    except BaseException:
+        print(file=sys.stderr)      # what comes next starts on a line of its own
+        raise
 
 
 def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) -> int:

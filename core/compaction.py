@@ -146,8 +146,7 @@ class Plan:
     def request(self, base: Request) -> Request:
         """What the model is asked for the summary: the old turns and the order, without tools."""
         order = Message("user", (Text(ORDER),))
-        longest = min(base.options.max_tokens or SUMMARY_TOKENS, SUMMARY_TOKENS)
-        options = replace(base.options, max_tokens=longest, response_format=None)
+        options = replace(base.options, max_tokens=SUMMARY_TOKENS, response_format=None, stop=())
         return replace(base, messages=(*self.messages, order), tools=(), options=options)
 
 
@@ -188,8 +187,9 @@ def summary_messages(plan: Plan, reply: Message, ids: Sequence[int]) -> tuple[Me
 
     Raises UsageError when the reply is no whole summary: then nothing may be hidden.
     """
-    if reply.finish not in ("stop", "length") or not reply.text.strip():
-        raise UsageError("The model gave no summary; the conversation stays as it is.", "Try /compact again, or another model.")
+    if reply.finish != "stop" or not reply.text.strip():
+        what = "The summary was cut off at its length limit" if reply.finish == "length" else "The model gave no summary"
+        raise UsageError(f"{what}; the conversation stays as it is.", "Try /compact again, or another model.")
     note = Text(ASKED.format(count=len(plan.hidden)), {OWN: {"compacted": list(ids)}})
     return Message("user", (note,)), Message("assistant", (Text(reply.text.strip()),), reply.model, reply.usage, "stop")
 

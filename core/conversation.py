@@ -218,17 +218,18 @@ class Chat:
                 yield event
 
     async def _summarise(self, plan: Plan) -> AsyncGenerator[Event, None]:
-        before, target, reply = self.request(), self.target, Reply()
+        before, target, reply, model = self.request(), self.target, Reply(), str(self.target)
         yield Notice(f"Summarising the oldest {len(plan.hidden)} of {len(before.messages)} messages ...")
         async with aclosing(self.chain.respond(plan.request(before))) as stream:
             async for item in stream:
                 if isinstance(item, (Waiting, Retrying, ModelChanged, Notice)):
+                    model = item.new if isinstance(item, ModelChanged) else model
                     yield item
                     continue
                 reply.add(item)
                 if isinstance(item, (TextDelta, ThinkingDelta)):
                     yield item
-        self.session.compact(plan, reply.message(str(target)))
+        self.session.compact(plan, reply.message(model))
         yield Notice(self.fitter.compacted(plan, before, self.request(), target))
 
     def _run_turn(self, asking: Asking, continued: Message | None) -> AsyncGenerator[Event, None]:

@@ -71,6 +71,8 @@ def test_a_new_question(ollama: FakeOllama, store: SqliteStore, saved: bool) -> 
         found = await compared(chat, "words-3 echo  why is that?")
         assert [side.text for side in found.sides] == [fake_words(3), "why is that?"]
         assert texts(chat) == ["first", fake_words(5)], "nothing is in the conversation before it is kept"
+        with pytest.raises(UsageError, match="cannot keep '3'"):
+            await compare(chat, "keep 3")
         await compare(chat, "keep 2")
         assert texts(chat) == ["first", fake_words(5), "why is that?", "why is that?"]
         await compare(chat, "keep 1")

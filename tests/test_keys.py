@@ -85,6 +85,17 @@ def test_the_keyring_is_asked_last_and_only_then(tmp_path: Path, monkeypatch: py
     sys.modules.pop("keyring", None)
 
 
+@pytest.mark.parametrize("answer", ["time.sleep(60)", "sys.exit(3)", "return b'sk-bytes'", "raise KeyboardInterrupt"])
+def test_a_keyring_that_misbehaves_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    (tmp_path / "keyring.py").write_text(f"import sys, time\ndef get_password(*asked):\n    {answer}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("core.config.keys.PATIENCE", 0.2)
+    sys.modules.pop("keyring", None)
+    with pytest.raises(AuthFailed):
+        Providers(settings_at(tmp_path, {"provider": "groq"})).open("groq")
+    sys.modules.pop("keyring", None)
+
+
 def test_a_stored_key_goes_only_where_its_owner_says(tmp_path: Path) -> None:
     store_key({"HOME": str(tmp_path)}, "openai", KEY, "https://api.openai.com/v1")
     elsewhere = "http://127.0.0.1:9/v1"

@@ -97,11 +97,21 @@ def test_an_id_that_is_not_there_or_not_one(ollama: FakeOllama, program: list[st
 
 
 def test_the_model_of_a_session_answers_on(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    del environment["OLLAMA_MODEL"]
-    del environment["OLLAMA_HOST"]
+    """Also where the environment names another for new ones; a flag changes it."""
     run(program, environment, "-p", "demo", "--demo-delay", "0", "alpha")
     done = run(program, environment, "--continue", "--demo-delay", "0", "echo beta")
-    assert (done.returncode, done.stdout) == (0, "beta\n")
+    assert (done.returncode, done.stdout) == (0, "beta\n") and not ollama.requests
+    done = run(program, environment, "--continue", "-m", "ollama/echo", "gamma")
+    assert (done.returncode, done.stdout) == (0, "gamma\n")
+
+
+def test_nothing_is_saved_for_a_provider_that_is_none(program: list[str], environment: Environment) -> None:
+    for flags in (["-p", "nope"], ["-p", "nope", "-m", "m"], ["-m", "m", "--config", "c.json"]):
+        Path(environment["HOME"], "c.json").write_text('{"provider": "nope"}')
+        done = subprocess.run([*program, *flags, "hi"], env=environment, cwd=environment["HOME"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and "There is no provider named 'nope'" in done.stderr, done.stderr
+    assert ids(program, environment) == []
 
 
 def test_choosing_by_number_without_a_terminal(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
@@ -150,7 +160,7 @@ def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environmen
         chat.send(ENTER + BACKSPACE)
         chat.wait("1 of 1")
         chat.send(ESCAPE)
-        assert chat.exit_status() == 2 and "No session was chosen" in chat.text()
+        assert chat.exit_status() == 130 and "error" not in chat.text()
         chat.check_restored()
 
 

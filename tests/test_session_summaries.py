@@ -63,6 +63,8 @@ def test_nothing_is_hidden_for_a_summary_that_is_none(tmp_path: Path) -> None:
     for reply in (said(" "), Message("assistant", (Text("cut"),), "demo/m", None, "interrupted")):
         with pytest.raises(UsageError, match="no summary"):
             session.compact(plan(session), reply)
+    with pytest.raises(UsageError, match="cut off at its length limit"):
+        session.compact(plan(session), Message("assistant", (Text("The key fact is"),), "demo/m", None, "length"))
     assert words(session) == whole(5) == words(open_session(store, name=session.id))
     store.close()
 

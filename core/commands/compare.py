@@ -24,7 +24,9 @@ async def compare(chat: Chat, argument: str) -> Outcome:
     words = argument.split(maxsplit=2)
     if len(words) < 2:
         raise UsageError("Two models are needed.", "/compare MODEL MODEL [QUESTION], then /compare keep 1 or keep 2.")
-    if words[0] == "keep" and words[1] in ("1", "2"):
+    if words[0] == "keep":
+        if words[1] not in ("1", "2"):
+            raise UsageError(f"/compare cannot keep {words[1]!r}.", "/compare keep 1 or /compare keep 2")
         return _keep(chat, int(words[1]))
     question, new = _question(chat, words[2] if len(words) > 2 else "")
     targets = [(await find_model(word, chat.target, chat.providers))[0] for word in words[:2]]

@@ -12,9 +12,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from core.config import config_directory
@@ -23,8 +24,10 @@ from core.errors import ConfigError, UsageError
 FILE = "keys.json"
 SERVICE = "stream-chat"       # the name under which the system's keyring holds them
 SECURE = 1                    # the priority from which keyring's backends count as recommended; none and null are below it
+PATIENCE = 20.0               # seconds in which a keyring has to answer; a person may have to unlock it
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 PORTS = {"http": 80, "https": 443}
+T = TypeVar("T")
 # As a line of HTTP, and as the pairs of names and values in which libraries log it.
 _COOKIE = re.compile(
     r"""(\b(?:set-)?cookie2?(?:['"]\s*[,:]\s*b?|:\s*))("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)""", re.IGNORECASE)
@@ -126,33 +129,44 @@ def _write_entry(environment: Mapping[str, str], name: str, key: str, origin: st
     return path
 
 
-# ---- the system's keyring: an optional package, whose backends may raise anything
+# ---- the system's keyring: an optional package, whose backends may raise anything, and may wait for a person
 
 def _put_into_keyring(name: str, key: str) -> str:
     """The keyring's name, if it has the key now; "" where there is none that keeps secrets (priority below 1) and works."""
-    if find_spec("keyring") is None:
-        return ""
-    try:
+    def put() -> str:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
         ring = keyring.get_keyring()
         if ring.priority < SECURE:
             return ""
         keyring.set_password(SERVICE, name, key)
         return f"the system's keyring ({ring.name})" if keyring.get_password(SERVICE, name) == key else ""
-    except Exception:  # it does not take the key: the file does
-        return ""
+    return _asked(put) or ""
 
 
 def _keyring_key(name: str) -> str | None:
     """What the keyring holds for us, if there is one that works (headless systems have none)."""
+    def get() -> object:
+        import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
+        return keyring.get_password(SERVICE, name)
+    found = _asked(get)
+    return found.strip() or None if isinstance(found, str) else None
+
+
+def _asked(question: Callable[[], T]) -> T | None:
+    """The keyring's answer; None where there is no keyring, and from one that fails or does not answer in time."""
     if find_spec("keyring") is None:
         return None
-    try:
-        import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
-        found = keyring.get_password(SERVICE, name)
-    except Exception:  # without it there is simply no key here
-        return None
-    return str(found).strip() or None if found else None
+    answers: list[T] = []
+
+    def ask() -> None:
+        try:
+            answers.append(question())
+        except BaseException:  # without it there is simply no key here; an exit that it asks for is not the chat's
+            return
+    thread = threading.Thread(target=ask, name="keyring", daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return answers[0] if answers else None
 
 
 def known_secrets(environment: Mapping[str, str], providers: Mapping[str, Any]) -> list[str]:

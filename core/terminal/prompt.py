@@ -44,6 +44,7 @@ class PromptReader(Reader):
         keys.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
         keys.add("c-j")(lambda event: event.current_buffer.insert_text("\n"))
         keys.add("enter")(lambda event: event.current_buffer.validate_and_handle())
+        keys.add("c-z")(lambda event: event.app.suspend_to_background())
 
         @keys.add("c-c")
         def _(event: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from core.errors import SessionNotFound, UsageError
+from core.errors import SessionNotFound
 from core.session_list import format_session_lines
 from db import SessionRow, Store
 
@@ -17,12 +17,14 @@ ROWS = 12    # sessions on the screen at once
 
 
 def pick(store: Store, ask: Callable[[str], str], write: Callable[[str], None]) -> SessionRow:
-    """The session that the person takes. Same contract as core.session_list.select_session, whose place it takes in a terminal."""
+    """The session that the person takes; in a terminal this stands in for core.session_list.select_session.
+
+    Raises KeyboardInterrupt when the person leaves it."""
     if not store.sessions(1):
         raise SessionNotFound("There are no saved sessions.", "Start a chat; it is saved by default.")
     chosen = _Picker(store).run()
     if chosen is None:
-        raise UsageError("No session was chosen.", "--session ID opens one directly.")
+        raise KeyboardInterrupt
     return chosen
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from core.config import SETTINGS, Setting, Settings, parse_value, rows_by_group
 from core.config.sources import load_settings
 from core.errors import UsageError
@@ -43,6 +46,14 @@ def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Sett
     return load_settings(flags, environment, prompt=prompt)
 
 
+def started_as() -> str:
+    """The words that start this program here, for a message that tells what to try."""
+    if os.path.basename(sys.argv[0]) != "stream_chat.py":
+        return "stream-chat"
+    return " ".join(os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
+                    for path in (sys.executable, os.path.abspath(sys.argv[0])))
+
+
 def _only_switches(words: list[str]) -> dict[str, Any] | None:
     """`--list-sessions` and its like need no parser (argparse and its 80 options take 12 ms); None for anything else."""
     names = {flag: row.name for row in SETTINGS if row.kind is bool for flag in row.flags}
@@ -69,8 +80,21 @@ def _fill_bare_flags(words: list[str]) -> list[str]:
     filled = []
     for word, following in zip(words, [*words[1:], ""]):
         row = bare.get(word)
-        filled.append(f"{word}={row.value_if_bare}" if row and following not in row.choices else word)
+        if row and following not in row.choices:
+            _refuse_misspelt(word, following, row)
+            word = f"{word}={row.value_if_bare}"
+        filled.append(word)
     return filled
+
+
+def _refuse_misspelt(flag: str, word: str, row: Setting) -> None:
+    """A word that is nearly a value of the flag was hardly meant as the question. Those of two letters are near to too much."""
+    if 3 <= len(word) <= 1 + max(map(len, row.choices)):
+        from difflib import get_close_matches
+        close = get_close_matches(word.lower(), [choice for choice in row.choices if len(choice) > 2], n=1, cutoff=0.7)
+        if close:
+            raise UsageError(f"{flag} cannot be {word!r}. Did you mean {flag} {close[0]}?",
+                             f"As the question it is: {flag}={row.value_if_bare} {word}")
 
 
 def _parser() -> argparse.ArgumentParser:

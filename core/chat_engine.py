@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from core.argument_parser import help_text, parse_arguments
+from core.argument_parser import help_text, parse_arguments, started_as
 from core.config import Settings, data_directory
 from core.errors import ChatError, UsageError, describe, unexpected
 from core.safe_text import safe_text
@@ -118,7 +118,7 @@ def talk(settings: Settings, prompt: str) -> int:
             if not prompt:
                 return converse(settings, chat, interrupts, opened)
             for line in opened.news:
-                print(safe_text(line), file=sys.stderr)
+                print(_fitted(safe_text(line)), file=sys.stderr)
             return answer(settings, chat, interrupts, prompt)
         except Interrupted:
             return EXIT_INTERRUPTED
@@ -197,10 +197,10 @@ async def _agrees(command: str) -> bool:
     """Ask whether a command may run. Anything but a clear yes is a no."""
     from core.terminal.line_input import drop_typed, read_line
     from core.terminal.typeahead import echoed
-    drop_typed(sys.stdin)
-    print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
     try:
         with echoed(sys.stdin.fileno()):
+            drop_typed(sys.stdin)
+            print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
             return (await read_line(sys.stdin)).strip().lower() in ("y", "yes")
     except BaseException:
         print(file=sys.stderr)      # what comes next starts on a line of its own
@@ -250,11 +250,16 @@ def _tell(error: ChatError, *, as_json: bool) -> None:
         from core.events import Failed, to_dict
         print(json.dumps(to_dict(Failed(error))))
     else:
-        text = describe(error)
-        if sys.stderr.isatty():
-            from core.rendering.listing import fitted
-            text = fitted(text, sys.stderr)
-        print(text, file=sys.stderr)
+        text = describe(error).replace("stream-chat -", f"{started_as()} -").replace('stream-chat "', f'{started_as()} "')
+        print(_fitted(text), file=sys.stderr)
+
+
+def _fitted(text: str) -> str:
+    """Broken between words where it goes to a terminal."""
+    if not sys.stderr.isatty():
+        return text
+    from core.rendering.listing import fitted
+    return fitted(text, sys.stderr)
 
 
 def _log_to(settings: Settings) -> None:

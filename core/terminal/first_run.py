@@ -65,7 +65,7 @@ def choose(settings: Settings, providers: Providers, interrupts: Interrupts, err
     """One screen, one key. The answer is remembered."""
     from core.engine.models import DEFAULT
     offer = f"{DEFAULT.name}, {DEFAULT.size / 1e9:.1f} GB, {DEFAULT.licence}"
-    print(f"No model is set up yet: {safe_line(error.message, 120)}\n\n"
+    _tell(f"No model is set up yet: {safe_line(error.message, 120)}\n\n"
           f"  1  download a small model and run it here ({offer})\n"
           "  2  use a server or a key: how to set one up\n"
           "  3  look round with the demo: scripted replies, no model\n")
@@ -77,8 +77,11 @@ def choose(settings: Settings, providers: Providers, interrupts: Interrupts, err
                 remember(settings, local)
                 return local, ""
         elif key == "2":
-            print("A server: start Ollama (`ollama serve`), or name its address with OLLAMA_HOST or --base-url; then start again.\n"
-                  "A key: set e.g. OPENAI_API_KEY or ANTHROPIC_API_KEY, or store one with --set-key; --list-providers names all.")
+            from core.argument_parser import started_as
+            _tell("A server: start Ollama (`ollama serve`), or name its address with OLLAMA_HOST or --base-url; then start again.\n"
+                  "A key: set e.g. OPENAI_API_KEY or ANTHROPIC_API_KEY, or store one:\n"
+                  f"  {started_as()} --set-key openai\n"
+                  f"  {started_as()} --list-providers     names all")
             raise SystemExit(0)
         elif key == "3":
             remember(settings, DEMO)
@@ -86,7 +89,7 @@ def choose(settings: Settings, providers: Providers, interrupts: Interrupts, err
         elif key in ("q", "\x03", "\x04"):
             raise KeyboardInterrupt
         else:
-            print("Press 1, 2 or 3; q or Ctrl-C leaves.")
+            _tell("Press 1, 2 or 3; q or Ctrl-C leaves.")
 
 
 def fetch_default(providers: Providers, interrupts: Interrupts) -> Target | None:
@@ -144,6 +147,12 @@ def read_key(prompt: str) -> str:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
     _say(f"{safe_line(key.strip())}\n")
     return key.strip() if key not in ("\x03", "\x04") else key
+
+
+def _tell(text: str) -> None:
+    """In lines that are broken between words."""
+    from core.rendering.listing import fitted
+    _say(f"{fitted(text, sys.stdout)}\n")
 
 
 def _say(text: str) -> None:

@@ -59,9 +59,9 @@ class OpenedStore:
             self.news.append(describe(error))
 
     def _recover(self) -> None:
-        """Save what a killed run left behind."""
+        """Save what a killed run left behind, and say what still is not."""
         from core.session_manager import recover
-        for entry in recover(self.store, self.spool) if self.store else ():
+        for entry in recover(self.store, self.spool, self.news) if self.store else ():
             self.recovered.append(entry.session_id)
 
     def offers(self, current: str) -> list[str]:
@@ -77,8 +77,10 @@ class OpenedStore:
 
     def session(self, settings: Settings) -> Session:
         """The session that was asked for, or a new one."""
+        from core.session_list import is_newest
         from core.session_manager import open_session
-        name: str | None = settings.session
+        last = is_newest(settings.session or "")
+        name: str | None = None if last else settings.session
         if settings.select_session:
             from core.session_list import select_session
             from core.terminal.line_input import ask
@@ -88,7 +90,7 @@ class OpenedStore:
             able = sys.stdin.isatty() and sys.stdout.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
             chooser = pick if able else select_session
             name = chooser(self.store, ask, lambda line: print(line, file=sys.stderr)).id
-        return open_session(self.store, self.spool, name=name, newest=settings.continue_)
+        return open_session(self.store, self.spool, name=name, newest=settings.continue_ or last)
 
     def close(self) -> None:
         if self.store is not None:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.errors import SessionNotFound, UsageError
+from core.errors import SessionGone, SessionNotFound, UsageError
 from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolFinished
 from core.message_json import dump, message_to_dict
 from core.messages import Finish, Message, ToolResult, tool_message
@@ -373,9 +373,12 @@ class Recovered:
     message: Message
 
 
-def recover(store: Store, spool: str | Places = "") -> list[Recovered]:
-    """Save what earlier runs could not, and close what they left half-written. Replies of programs that run are not touched."""
-    left = drain_spool(store, spool) if spool else []
+def recover(store: Store, spool: str | Places = "", news: list[str] | None = None) -> list[Recovered]:
+    """Save what earlier runs could not, and close what they left half-written. Replies of programs that run are not touched.
+
+    `news` gets a line for each file that still holds something afterwards.
+    """
+    left = drain_spool(store, spool, news) if spool else []
     found = (unfinished for unfinished in store.unfinished() if not any(f"{unfinished.session_id}-" in path for path in left))
     return [recovered for unfinished in found for recovered in _fold(store, unfinished)]
 
@@ -387,7 +390,10 @@ def _fold(store: Store, unfinished: Unfinished) -> Iterator[Recovered]:
         message = answer_calls(before, stored.message.tool_results) or stored.message
     else:
         message = _reply_of(unfinished.chunks).broken(stored.message.model or "", "interrupted")
-    store.finish_message(stored.id, message, "interrupted")
+    try:
+        store.finish_message(stored.id, message, "interrupted")
+    except SessionGone:
+        return      # deleted by another program in this moment
     if message.role == "assistant" and not message.parts:
         store.hide_messages(unfinished.session_id, [stored.id])
         return

@@ -9,36 +9,56 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from core.errors import StoreError, StoreGone
+from core.errors import SessionGone, StoreError, StoreGone
 from core.message_json import dump, message_from_dict, message_to_dict
 from core.messages import Message
 from db import Chunk, Store, try_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from db import State
+
+STATES: tuple[State, ...] = ("streaming", "complete", "interrupted", "truncated", "failed")
+ROLES = ("system", "user", "assistant", "tool")
 
 # One write: the store's method and its arguments as JSON values. Every write may be repeated without effect.
 Write = dict[str, Any]
 
 
 def apply_write(store: Store, write: Write) -> None:
-    """Do one write. Raises StoreError."""
+    """Do one write. Raises StoreError, and ValueError or the like for one that no store could do."""
     match write:
-        case {"do": "create", "session": session, "title": title, "model": model, "created": created, "first": [identity, message]}:
-            store.create_session(session, title, model, created, (identity, message_from_dict(message)))
-        case {"do": "create", "session": session, "title": title, "model": model, "created": created}:
-            store.create_session(session, title, model, created)
-        case {"do": "update", "session": session, "title": title, "model": model}:
+        case {"do": "create", "session": str(session), "title": str(title), "model": str(model), "created": created}:
+            first = write.get("first")
+            store.create_session(session, title, model, float(created), (int(first[0]), _message(first[1])) if first else None)
+        case {"do": "update", "session": str(session), "title": str() | None as title, "model": str() | None as model}:
             store.update_session(session, title=title, model=model)
-        case {"do": "add", "session": session, "id": identity, "message": message, "state": state}:
-            store.add_message(session, identity, message_from_dict(message), state)
-        case {"do": "chunk", "id": identity, "seq": seq, "chunk": [kind, part, text, extra]}:
-            store.append_chunk(identity, seq, Chunk(kind, part, text, extra), durable=False)
-        case {"do": "finish", "id": identity, "message": message, "state": state}:
-            store.finish_message(identity, message_from_dict(message), state)
-        case {"do": "hide", "session": session, "ids": ids}:
-            store.hide_messages(session, ids)
-        case {"do": "replace", "session": session, "hidden": hidden, "added": added}:
-            store.replace_messages(session, hidden, [(identity, message_from_dict(message)) for identity, message in added])
-        case {"do": "restore", "session": session, "shown": shown, "hidden": hidden}:
-            store.restore_messages(session, shown, hidden)
+        case {"do": "add", "session": str(session), "id": int(identity), "message": message, "state": str(state)}:
+            store.add_message(session, identity, _message(message), _state(state))
+        case {"do": "chunk", "id": int(identity), "seq": int(seq), "chunk": [str(kind), int(part), str(text), extra]}:
+            store.append_chunk(identity, seq, Chunk(kind, part, text, None if extra is None else dump(json.loads(extra))))
+        case {"do": "finish", "id": int(identity), "message": message, "state": str(state)}:
+            store.finish_message(identity, _message(message), _state(state))
+        case {"do": "hide", "session": str(session), "ids": ids}:
+            store.hide_messages(session, [int(identity) for identity in ids])
+        case {"do": "replace", "session": str(session), "hidden": hidden, "added": added}:
+            messages = [(int(identity), _message(message)) for identity, message in added]
+            store.replace_messages(session, [int(identity) for identity in hidden], messages)
+        case {"do": "restore", "session": str(session), "shown": shown, "hidden": hidden}:
+            store.restore_messages(session, [int(identity) for identity in shown], [int(identity) for identity in hidden])
+        case _:
+            raise ValueError("no write that this program knows")
+
+
+def _state(state: str) -> State:
+    return STATES[STATES.index(state)]
+
+
+def _message(row: Any) -> Message:
+    message = message_from_dict(row)
+    if message.role not in ROLES or not all(text is None or isinstance(text, str) for text in (message.model, message.finish)):
+        raise ValueError("no message")
+    return message
 
 
 class Places(NamedTuple):
@@ -244,12 +264,16 @@ def spool_files(spool: str | Places) -> list[str]:
     return found
 
 
-def drain_spool(store: Store, spool: str | Places) -> list[str]:
-    """Save what earlier runs could not. Returns the files that still could not be saved; raises nothing."""
-    return [path for path in spool_files(spool) if not _drain_file(store, path)]
+def drain_spool(store: Store, spool: str | Places, news: list[str] | None = None) -> list[str]:
+    """Save what earlier runs could not. Returns the files that still could not be saved; raises nothing.
+
+    `news` gets a line for each file that stays, or that is kept aside for what is in it and no store takes.
+    """
+    told = [] if news is None else news
+    return [path for path in spool_files(spool) if not _drain_file(store, path, told)]
 
 
-def _drain_file(store: Store, path: str) -> bool:
+def _drain_file(store: Store, path: str, news: list[str]) -> bool:
     """True when nothing of this file waits any more, another program that runs is writing it, or it is not ours."""
     try:
         descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -261,18 +285,24 @@ def _drain_file(store: Store, path: str) -> bool:
         if not _is_ours(os.fstat(descriptor)) or not try_lock(descriptor):
             return True
         try:
-            whole = all([_apply(store, write) for write in _writes(file.read())])
-            os.replace(path, f"{path}.unreadable") if not whole else os.unlink(path)
-        except (StoreError, OSError):
+            if all([_apply(store, write) for write in _writes(file.read())]):
+                os.unlink(path)
+            else:
+                os.replace(path, f"{path}.unreadable")
+                news.append(f"NOT SAVED: a part of what an earlier run kept makes no sense here; it is in {path}.unreadable.")
+        except (StoreError, OSError) as error:
+            reason = error.message if isinstance(error, StoreError) else f"{error.strerror}."
+            news.append(f"NOT SAVED still: what an earlier run kept in {path}. {reason}")
             return False
     return True
 
 
 def _apply(store: Store, write: Write) -> bool:
-    """False for an entry that makes no sense (a damaged file): the others are saved all the same, and the file is kept."""
+    """False for an entry that makes no sense (a damaged file, or it belongs to what is deleted): the others are saved all
+    the same, and the file is kept."""
     try:
         apply_write(store, write)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SessionGone):
         return False
     return True
 
@@ -283,14 +313,19 @@ def _is_ours(status: os.stat_result) -> bool:
 
 
 def _writes(data: bytes) -> Iterator[Write]:
-    """The whole lines; a line that a killed program did not finish is left out."""
-    for line in data.split(b"\n"):
-        try:
-            write = json.loads(line.decode("utf-8", "surrogatepass"))
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(write, dict):
-            yield write
+    """One for each line, empty for one that cannot be read; a last line that a killed program did not finish is left out."""
+    *whole, last = data.split(b"\n")
+    yield from (_write_of(line) for line in whole if line)
+    if write := _write_of(last):
+        yield write
+
+
+def _write_of(line: bytes) -> Write:
+    try:
+        write = json.loads(line.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return {}
+    return write if isinstance(write, dict) else {}
 
 
 def chunk_write(identity: int, seq: int, chunk: Chunk) -> Write:

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from core.config import Settings, data_directory
 from core.errors import SessionNotFound, StreamBroken, UsageError
 from core.events import Event, Finished, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished
 from core.message_json import message_to_dict
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_message, user_message
+from core.opened_store import OpenedStore
 from core.providers import Request
 from core.session_list import format_session_lines, list_sessions, select_session, session_lines
 from core.session_manager import Session, answer_calls, open_session, recover, title_of
@@ -418,6 +420,59 @@ def test_a_damaged_spool_never_stops_a_start(tmp_path: Path) -> None:
     finally:
         store.close()
     assert [path.name for path in spool.iterdir()] == ["s1-aa.jsonl.unreadable"]
+
+
+def line(do: str, **fields: Any) -> bytes:
+    return json.dumps({"do": do, "session": "s1", **fields}).encode() + b"\n"
+
+
+def spooled(number: int, text: str) -> bytes:
+    return line("add", id=number, state="complete", message=message_to_dict(user_message(text)))
+
+
+@pytest.mark.parametrize("content", [
+    line("note", id=7, text="PRECIOUS"),                                             # of a newer version
+    line("add", id=7, state="complete", msg={"role": "user", "text": "PRECIOUS"}),
+    line("add", id=7, state="new", message=message_to_dict(user_message("PRECIOUS"))),
+    line("add", id=7, state="complete", message={"role": None, "parts": [{"type": "text", "text": "PRECIOUS"}]}),
+    line("chunk", id=7, seq={}, chunk=["text", 0, "PRECIOUS", None]),
+    line("chunk", id=7, seq=0, chunk=["text", 0, "PRECIOUS", None]),                # of a message that is not there
+    line("finish", id=7, state="complete", message=message_to_dict(user_message("PRECIOUS"))),
+    line("add", id=7, state="complete", message=message_to_dict(user_message("PRECIOUS"))).replace(b"s1", b"deleted"),
+    spooled(7, "PRECIOUS")[:-9] + b"\n",
+    spooled(7, "PRECIOUS")[:-9] + spooled(8, "glued to it"),
+    b"\0" * 512 + b"PRECIOUS\n",
+    b'"PRECIOUS"\n',
+])
+def test_what_cannot_be_read_in_a_spool_file_is_kept_and_told(tmp_path: Path, content: bytes) -> None:
+    """And stops nothing that stands behind it."""
+    whole = line("create", title="t", model="m", created=1.0) + spooled(1, "a") + content + spooled(9, "z")
+    (tmp_path / "s1-aa.jsonl").write_bytes(whole + b'{"do": "add", "cut by a k')
+    store = SqliteStore(str(tmp_path / "sessions.db"))
+    news: list[str] = []
+    assert recover(store, str(tmp_path), news) == []
+    assert [entry.message.text for entry in store.load_messages("s1")] == ["a", "z"]
+    kept = tmp_path / "s1-aa.jsonl.unreadable"
+    assert kept.read_bytes().startswith(whole) and not (tmp_path / "s1-aa.jsonl").exists()
+    assert len(news) == 1 and str(kept) in news[0] and "\n" not in news[0]
+    assert recover(store, str(tmp_path), news) == [] and len(news) == 1
+    store.close()
+
+
+def test_a_spool_file_that_stays_is_told(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    environment = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "TMPDIR": str(tmp_path)}
+    path = Path(data_directory(environment), "spool", "s1-aa.jsonl")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(line("create", title="t", model="m", created=1.0) + spooled(1, "a"))
+    SqliteStore(database).close()
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opened = OpenedStore(Settings({"database_url": database}, environment=environment))
+    (news,) = opened.news
+    assert news.startswith("NOT SAVED still: ") and str(path) in news and "Another program holds" in news and path.exists()
+    opened.close()
+    other.close()
 
 
 def test_a_database_deleted_in_the_middle_of_a_chat(tmp_path: Path) -> None:

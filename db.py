@@ -11,8 +11,8 @@ import sqlite3
 import time
 from collections import namedtuple
 
-from core.errors import (SessionGone, SessionNotFound, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreGone, StoreTooNew,
-                         UsageError)
+from core.errors import (SessionAmbiguous, SessionGone, SessionNotFound, StoreBusy, StoreDamaged, StoreError, StoreFull, StoreGone,
+                         StoreTooNew, UsageError)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -343,10 +343,10 @@ class _SqlStore:
         if len(found) == 1:
             return _sessions(found)[0]
         if not found:
-            raise SessionNotFound(f"There is no session {name!r}.", "--list-sessions shows those there are.")
+            raise SessionNotFound(f"There is no session {name!r}.", "/sessions, or --list-sessions, shows those there are.")
         listed = ", ".join(f"{row[0]} ({_short(from_database(row[1]), 25)})" for row in found)
-        raise SessionNotFound(f"{name!r} could be several sessions: {listed}" + (" ..." if len(found) == 9 else "."),
-                              "Type more of the ID.")
+        raise SessionAmbiguous(f"{name!r} could be several sessions: {listed}" + (" ..." if len(found) == 9 else "."),
+                               "Type more of the ID.")
 
     def unfinished(self) -> list[Unfinished]:
         rows = self._read(f"SELECT {_MESSAGE}, session_id, owner FROM messages WHERE state = 'streaming' "

@@ -380,7 +380,7 @@ def nothing_loaded(text: str, faults: Sequence[Fault], results: Sequence[tuple[S
     if not reasons:
         left = ", ".join(f"{count} {reason}" for reason, count in sorted(aside.items()))
         reasons = [f"{text}: no file is left" + (f" ({left})" if left else ": it is empty")]
-    return ContextError(f"No context could be loaded: {'; '.join(reasons).rstrip('.')}.", "Check --context and --context-grep.")
+    return ContextError(f"No context could be loaded: {'; '.join(reasons).rstrip('.')}.", "Check its name, and --context-grep.")
 
 
 # ---- the plan's names, for one call without a set

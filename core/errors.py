@@ -59,6 +59,10 @@ class SessionNotFound(UsageError):
     kind = "session_not_found"
 
 
+class SessionAmbiguous(SessionNotFound):
+    """A part of an ID that several sessions have."""
+
+
 class ProviderError(ChatError):
     """A provider did not answer. `retry_after` is the delay in seconds that the provider itself asked for."""
 

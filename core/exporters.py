@@ -13,6 +13,7 @@ from core.errors import StoreFull, UsageError, describe
 from core.message_json import dump, message_to_dict
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.safe_text import safe_line
+from core.session_list import find_session
 from db import SessionRow, Store, StoredMessage, to_database
 
 Exporter = Callable[[SessionRow, Sequence[StoredMessage]], Iterator[str]]
@@ -208,7 +209,7 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
     Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
     """
     pieces_of = export_raw_csv if format == "csv" and raw_csv else find_exporter(format)
-    session = _session(store, name)
+    session = find_session(store, name)
     pieces = pieces_of(session, store.load_messages(session.id))
     if output is not None:
         write_whole(output, pieces)
@@ -216,11 +217,6 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
         for piece in pieces:
             (write or sys.stdout.write)(piece)
     return session.id
-
-
-def _session(store: Store, name: str) -> SessionRow:
-    newest = store.sessions(1) if name.strip().lower() == "last" else []
-    return newest[0] if newest else store.find_session(name)
 
 
 def find_exporter(format: str) -> Exporter:

@@ -92,8 +92,12 @@ def facts_table(target: Target, facts: ModelFacts, info: ModelInfo | None) -> Ta
     return Table(("what", "value"), tuple(rows))
 
 
+def _sentences(parts: list[str]) -> str:
+    return " ".join(f"{part}." if part[-1:].isalnum() and place < len(parts) - 1 else part for place, part in enumerate(parts))
+
+
 async def health_table(providers: Providers) -> tuple[Table, list[Health]]:
     found = await check_all(providers, set_up(providers))
     rows = tuple((health.provider, "ok" if health.ok else "no", f"{health.seconds * 1000:,.0f} ms",
-                  " ".join([health.said, *health.advice])) for health in found)
+                  _sentences([health.said, *health.advice])) for health in found)
     return Table(("provider", "answers", "after", "what it says"), rows), found

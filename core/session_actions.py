@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from core.config import Settings
 from core.errors import StoreError, UsageError
 from core.opened_store import open_saved
 from core.safe_text import safe_text
+
+ENDINGS = {".json": "json", ".csv": "csv", ".sql": "sql", ".md": "markdown", ".markdown": "markdown", ".txt": "text"}
 
 
 def act_on_sessions(settings: Settings) -> int:
@@ -20,9 +23,14 @@ def act_on_sessions(settings: Settings) -> int:
 
 
 def show_sessions(settings: Settings) -> int:
-    from core.session_list import session_lines
+    """The list, a line each; with --json, as one array."""
+    from core.session_list import session_lines, session_objects
     store = open_saved(settings)
     try:
+        if settings.json:
+            import json
+            print(json.dumps(session_objects(store, settings.limit, settings.prompt), indent=1))
+            return 0
         lines = session_lines(store, settings.limit, settings.prompt)
     finally:
         store.close()
@@ -68,7 +76,7 @@ def export(settings: Settings) -> int:
             recover(store)
         except StoreError:
             pass   # what is whole can be read all the same
-        export_session(store, settings.export_session, settings.format, settings.output, raw_csv=settings.csv_raw,
+        export_session(store, settings.export_session, export_format(settings), settings.output, raw_csv=settings.csv_raw,
                        write=_write_safely if sys.stdout.isatty() else None)
     finally:
         store.close()
@@ -77,12 +85,19 @@ def export(settings: Settings) -> int:
     return 0
 
 
+def export_format(settings: Settings) -> str:
+    """What --format says, else what the ending of the file says."""
+    ending = os.path.splitext(settings.output or "")[1].lower()
+    return str(settings.format if "format" in settings.flags else ENDINGS.get(ending, settings.format))
+
+
 def delete(settings: Settings) -> int:
     """Delete a session for ever, after a question where somebody can be asked, else only with --yes."""
     from core.safe_text import safe_line
+    from core.session_list import find_session
     store = open_saved(settings)
     try:
-        row = store.find_session(settings.delete_session)
+        row = find_session(store, settings.delete_session)
         if not settings.yes and not (sys.stdin is not None and sys.stdin.isatty()):
             raise UsageError("Nobody can be asked whether to delete it: standard input is not a terminal.",
                              "--yes deletes it unasked.")

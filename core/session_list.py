@@ -31,6 +31,22 @@ def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
         yield f"{identity:<18}  {show('%Y-%m-%d %H:%M', local(updated))}  {count:>4}  {model:<{width}}  {title}"
 
 
+def session_objects(store: Store, limit: int = 0, words: str = "") -> list[dict[str, object]]:
+    """list_sessions() for programs; times are seconds since 1970."""
+    return [{"id": row.id, "title": row.title, "model": row.model, "created": row.created, "updated": row.updated,
+             "messages": row.message_count} for row in list_sessions(store, limit, words)]
+
+
+def find_session(store: Store, name: str) -> SessionRow:
+    """The session of this ID, or of a part of it that only one has; `last` is the newest. Raises SessionNotFound."""
+    newest = store.sessions(1) if is_newest(name) else []
+    return newest[0] if newest else store.find_session(name)
+
+
+def is_newest(name: str) -> bool:
+    return name.strip().lower() == "last"
+
+
 def session_lines(store: Store, limit: int = 0, words: str = "") -> list[str]:
     """The lines of format_session_lines() for list_sessions(); faster where the store can make them."""
     made = getattr(store, "session_lines", None)

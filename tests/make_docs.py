@@ -29,7 +29,7 @@ def settings_page() -> str:
 
 
 def _settings_row(row: Setting) -> str:
-    value = "" if row.kind is bool else f" {row.metavar}"
+    value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
     flags = ", ".join(f"`{flag}{value}`" for flag in row.flags)
     if row.kind is bool and row.in_file:
         flags += f", `--no-{row.flags[-1].removeprefix('--')}`"

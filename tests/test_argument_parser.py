@@ -111,3 +111,15 @@ def test_switches_can_be_turned_off() -> None:
 def test_words_that_the_locale_could_not_read() -> None:
     assert parse_arguments(["caf\udcc3\udca9"], HOME).prompt == "caf\u00e9"
     assert parse_arguments(["caf\udce9"], HOME).prompt == "caf\ufffd"
+
+
+@pytest.mark.parametrize(("word", "meant"), [("hihg", "high"), ("meduim", "medium"), ("offf", "off"), ("HIGH", "high")])
+def test_a_misspelt_effort_is_not_taken_for_the_question(word: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"Did you mean --think {meant}"):
+        parse_arguments(["--think", word, "why?"], HOME)
+
+
+@pytest.mark.parametrize("question", ["why?", "hi", "one", "of", "who is it", "how", "highlight this", ""])
+def test_a_question_after_a_bare_flag_is_the_question(question: str) -> None:
+    settings = parse_arguments(["--think", question], HOME)
+    assert (settings.think, settings.prompt) == ("on", question)

@@ -159,6 +159,7 @@ def test_all_earlier_chats(store: Store, tmp_path: Path) -> None:
 def test_one_by_its_id(store: Store, tmp_path: Path) -> None:
     assert load(tmp_path, "db:20261112", store=store).included == ("session 20261112-0900-abc2",)
     assert load(tmp_path, "db:abc3", store=store).included == ("session 20261113-0900-abc3",)
+    store.add_message("20261110-0900-abc0", new_message_id(), user_message("words with 2026 in them"), "complete")
     assert "could be several sessions" in refused(tmp_path, "db:2026", store=store)
     assert "There is no session" in refused(tmp_path, "db:zzz", store=store)
 

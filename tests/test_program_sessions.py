@@ -202,13 +202,27 @@ def test_an_export_to_a_file(session: str, program: list[str], environment: Envi
     assert unknown.returncode == 2 and "markdown" in unknown.stderr
 
 
-def test_the_newest_is_called_last_and_an_ambiguous_name_lists_titles(program: list[str], environment: dict[str, str]) -> None:
+def test_the_newest_is_called_last_and_an_ambiguous_name_lists_titles(
+        program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*program, "-p", "demo", *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=60)
     assert run("echo older").returncode == run("echo newer").returncode == 0
     exported = json.loads(run("--export-session", "last", "--format", "json").stdout)
     assert exported["title"] == "echo newer" and exported["created_at"].endswith("Z") and "created_at" in exported["messages"][0]
+    output = tmp_path / "chat.json"
+    assert run("--export-session", "last", "--output", str(output)).returncode == 0
+    assert json.loads(output.read_text())["title"] == "echo newer"
+    assert run("--export-session", "last", "--output", str(output), "--format", "text").returncode == 0
+    assert output.read_text().startswith("echo newer\n")
+    listed = json.loads(run("--list-sessions", "--json").stdout)
+    assert [row["title"] for row in listed] == ["echo newer", "echo older"]
+    assert set(listed[0]) == {"id", "title", "model", "created", "updated", "messages"} and listed[0]["messages"] == 2
+    assert json.loads(run("--list-sessions", "--json", "older").stdout) == listed[1:]
+    assert run("--session", "last", "echo more").returncode == 0
+    assert [row["messages"] for row in json.loads(run("--list-sessions", "--json").stdout)] == [4, 2]
+    assert f"{listed[0]['id']} is deleted" in run("--delete-session", "last", "--yes").stderr
+    assert run("echo newer").returncode == 0
     unclear = run("--export-session", "2")
     assert unclear.returncode == 2 and "(echo older)" in unclear.stderr and "(echo newer)" in unclear.stderr
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from core.context.items import Fault, Found, Item
 from core.context.sources import Source
-from core.errors import SessionNotFound, StoreError
+from core.errors import SessionAmbiguous, SessionNotFound, StoreError
 from db import SessionRow, Store, StoredMessage
 
 MOST_SESSIONS = 100       # of `db` alone, the newest
@@ -46,6 +46,8 @@ def _one(source: Source, store: Store, current: str) -> Iterator[Found]:
     """By ID; what is no ID is searched for, because a shell takes the quotes of db:"words" away."""
     try:
         row = store.find_session(source.target)
+    except SessionAmbiguous:
+        raise
     except SessionNotFound as problem:
         found = list(_with_words(source, store, current))
         yield from found if any(isinstance(entry, Item) for entry in found) else [Fault(source.name, problem.message)]

@@ -27,7 +27,8 @@ VERSION = 1               # of what keeper and chats agree on; engines of anothe
 SLOTS = 4                 # requests computed at once; more wait
 PAUSE = 0.01              # seconds between looks at a lock
 LOG_TAIL = 4096           # bytes of the log that are looked at for a reason
-INSTALL = "Install it with: pip install -r requirements-local.txt (or put a llama-server on the PATH)."
+WHEEL = "xllamacpp==2026.10.11549"    # as in requirements-local.txt, which an installed program does not have
+INSTALL = f"Install it with: pip install {WHEEL} (or put a llama-server on the PATH)."
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,5 +210,5 @@ async def _model_advice(provider: Provider, chosen: Target, names: list[str], pr
     loaded = providers.settings.num_ctx or info.details.get("num_ctx") or COMMON_WINDOW
     if info.context_window and loaded < info.context_window:
         return [f"{chosen.model} can take {info.context_window:,} tokens and may be loaded with {loaded:,}: "
-                "--num-ctx asks for more (and takes more memory)."]
+                "/ctx, or --num-ctx, asks for more (and takes more memory)."]
     return []

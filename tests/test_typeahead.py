@@ -103,7 +103,76 @@ def test_ctrl_c_just_after_a_reply_is_asked_about(ollama: FakeOllama, program: l
 
 
 def test_keys_that_are_no_characters_are_left_out() -> None:
-    assert readable("a\x1b[A\x1b[12;40Rb\x1bOP\r\x00c\x7f\td\n") == "ab\nc\td\n"
+    assert readable("a\x1b[A\x1b[12;40Rb\x1bOP\r\x00c\td\n") == "ab\nc\td\n"
+
+
+@pytest.mark.parametrize(("before", "typed", "left"), [
+    ("", "abc\x7f\x08d", "ad"),
+    ("x\nab", "c\x7f\x7f\x7f\x7f\x7fd", "x\nd"), ("", "\x7f", ""), ("a\n", "\x7fb\n", "a\nb\n"),
+    ("one\ntwo ", "three\x15four\nfive\x15", "one\nfour\n"), ("one two", " \x17three", "one three"), ("a\n", "b\x17\x17c", "a\nc"),
+    ("", "é漢\x7f!", "é!")])
+def test_what_is_typed_ahead_can_be_taken_back(before: str, typed: str, left: str) -> None:
+    """The terminal does not do it while a reply runs: it would cut a line after 4,095 bytes."""
+    assert readable(typed, before) == left
+
+
+@pytest.mark.parametrize(("typed", "kept"), [("my next thought", "my next thought"), ("second\n", "second"), ("a\x7fb\nc", "b\n  c")])
+def test_what_was_typed_is_there_after_ctrl_c(
+        typed: str, kept: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    """It is not collected yet when Ctrl-C comes, which would make the terminal forget it."""
+    with Terminal([*program, "-m", "words-60@20"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        chat.send(typed)
+        chat.interrupt()
+        chat.wait("Stopped")
+        chat.wait(f"^> {kept}$")
+        assert asked(ollama) == ["go"]
+
+
+@pytest.mark.parametrize("ended", ["in the reply", "at the prompt"])
+def test_a_long_line_is_whole(ended: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    text = "x" * 6000 + "é" * 3000 + "END"
+    with Terminal([*program, "-m", "words-60@20"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        chat.send(text + (ENTER if ended == "in the reply" else ""))
+        if ended == "at the prompt":
+            chat.wait("éEND$")
+            chat.send(ENTER)
+        chat.wait("w59", 2)
+    assert asked(ollama) == ["go", text]
+
+
+def test_ctrl_c_is_heard_behind_a_long_text(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "slow"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0")
+        chat.send("y" * 12_000 + CTRL_C)
+        chat.wait("Stopped")
+        chat.wait("yyyy$")
+        chat.send(CTRL_C + CTRL_D)
+        assert chat.exit_status() == 0
+        chat.check_restored()
+
+
+def test_bytes_that_are_no_text_are_kept_and_a_cut_is_said(
+        ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-60@20"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        chat.send(b"caf\xe9\n")
+        chat.wait("w59", 2)
+        assert asked(ollama) == ["go", "caf\udce9"]
+    with Terminal([*program, "-m", "words-5"], environment | {"TERM": "dumb"}) as chat:
+        for typed, heard in ((b"caf\xe9\n", "caf\udce9"), (b"z" * 4094 + b"\n", "z" * 4094), (b"y" * 6000 + b"\n", "y" * 4095)):
+            count = chat.text().count("w4")
+            chat.wait("^>$", 1)
+            chat.send(typed)
+            chat.wait("w4", count + 1)
+            chat.wait_until(lambda: chat.text().endswith("\n>"), "a prompt")
+            assert asked(ollama)[-1] == heard
+            assert ("4,095 bytes" in chat.text()) == (len(heard) == 4095)
 
 
 def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str], environment: Environment) -> None:
@@ -131,6 +200,7 @@ def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str],
             chat.wait("Run it")
             time.sleep(0.2)
             assert len(asked) == 1 and echoes(chat)
+            assert not chat.modes()[3] & termios.NOFLSH
             chat.send("n" + ENTER)
             chat.wait("well, then")
             chat.wait("^> yes$")

@@ -30,16 +30,16 @@ class TerminalApproval:
         self._source = source or sys.stdin
 
     async def __call__(self, request: ApprovalRequest) -> Decision:
-        if self._screen.typed is not None:
-            self._screen.typed.collect()
-        else:
-            drop_typed(self._source)
         for line in question_lines(request, self._screen.height()):
             self._screen.line(line)
         self._screen.question = QUESTION
         try:
-            self._screen.write(QUESTION)
             with echoed(self._source.fileno()):
+                if self._screen.typed is not None:
+                    self._screen.typed.collect()
+                else:
+                    drop_typed(self._source)
+                self._screen.write(QUESTION)
                 answer = await read_line(self._source)
         except BaseException:
             self._screen.write("\n")

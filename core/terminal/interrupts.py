@@ -10,9 +10,13 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any, TypeVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.terminal.typeahead import Typeahead
 
 T = TypeVar("T")
 AGAIN = 1.0   # seconds after which a further Ctrl-C cancels once more, should the first have been swallowed
@@ -31,6 +35,7 @@ class Interrupts:
     """Runs coroutines on one loop, one after the other, so that a signal ends the running one and not the program."""
 
     def __init__(self) -> None:
+        self.typed: Typeahead | None = None   # what is typed while a coroutine runs; None where that is not looked after
         self._runner = asyncio.Runner()
         self._task: asyncio.Task[Any] | None = None
         self._cancelled_at = -AGAIN
@@ -58,7 +63,7 @@ class Interrupts:
     async def _watched(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self._cancelled_at = -AGAIN
         self._task = asyncio.current_task()
-        with _woken_by_signals():
+        with _woken_by_signals(), self.typed.collecting() if self.typed else nullcontext():
             return await coroutine
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

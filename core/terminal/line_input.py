@@ -74,7 +74,7 @@ def _read(descriptor: int) -> str | None:
     Ctrl-C makes the kernel drop a line that could be read a moment before: a read that waits would then wait for ever.
     """
     try:
-        return os.read(descriptor, LONGEST_ANSWER).decode("utf-8", "replace")
+        return os.read(descriptor, LONGEST_ANSWER).decode("utf-8", "surrogateescape")
     except BlockingIOError:
         return None
     except OSError:

@@ -28,7 +28,7 @@ GRACE = 2.0         # seconds after a reply in which Ctrl-C may still have been 
 
 def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader) -> None:
     """Read, answer, repeat, until the person leaves. No failure of a turn ends the chat."""
-    screen.typed = reader.typed
+    screen.typed = interrupts.typed = reader.typed
     leaving = Leaving(interrupts)
     with reader.typed.quiet() if reader.typed else nullcontext():
         while True:

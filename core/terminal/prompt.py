@@ -11,7 +11,7 @@ from core.config import Settings, data_directory
 from core.conversation import Chat
 from core.safe_text import safe_text
 from core.terminal.interrupts import Terminated
-from core.terminal.line_input import wait_for_line
+from core.terminal.line_input import LONGEST_ANSWER, wait_for_line
 from core.terminal.screen import Screen
 
 TYPE_CHECKING = False
@@ -29,7 +29,11 @@ class Reader:
     def read(self, chat: Chat) -> str:
         sys.stdout.write("> ")
         sys.stdout.flush()
-        return wait_for_line(sys.stdin)
+        line = wait_for_line(sys.stdin)
+        if sys.stdin.isatty() and len(os.fsencode(line)) == LONGEST_ANSWER - 1:
+            sys.stdout.write(f"{LONGEST_ANSWER - 1:,} bytes are a terminal's limit of a line: what was typed after them is lost. "
+                             "A longer text can come from a file (/context add).\n")
+        return line
 
 
 class PromptReader(Reader):

@@ -38,10 +38,10 @@ class Screen:
     def agrees(self, question: str) -> bool:
         """Ask, while nothing runs. Anything but a clear yes is a no; what was typed before is no answer."""
         from core.terminal.typeahead import echoed
-        if self.typed is not None:
-            self.typed.collect()
         try:
             with echoed(sys.stdin.fileno()):
+                if self.typed is not None:
+                    self.typed.collect()
                 self.write(question)
                 return wait_for_line(sys.stdin).strip().lower() in ("y", "yes")
         except (EOFError, KeyboardInterrupt):

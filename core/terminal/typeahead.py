@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -9,12 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 if sys.platform != "win32":
+    import fcntl
     import termios
 
 END = "\x04"                # Ctrl-D
 _LOCAL, _CONTROL = 3, 6     # places in what tcgetattr gives
 _KEYS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b.?")    # arrows and the like, and a terminal's answers (ECMA-48)
-_SIGNS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SIGNS = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x14\x16\x18-\x1f]")
+_EDITS = re.compile(r"([\x08\x7f]+|\x15|\x17)")     # Backspace, Ctrl-U, Ctrl-W
+GLANCE = 0.1                # seconds between two looks at how much has been typed
+MUCH = 1024                 # bytes; a terminal keeps 4096, and hears no Ctrl-C behind them
 
 
 class Typeahead:
@@ -22,21 +27,45 @@ class Typeahead:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._came = bytearray()
         self._typed = ""
         self._held = False
         self._ended = False
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """What is typed is not echoed. However it ends, the terminal is as it was."""
+        """What is typed is not echoed, may be longer than a terminal's line, and outlasts a Ctrl-C.
+
+        However it ends, the terminal is as it was.
+        """
         with _echo(self._descriptor, on=False):
             yield
 
     def collect(self) -> None:
         """Take what was typed so far."""
-        typed = _pending(self._descriptor).decode("utf-8", "replace")
+        self._came += _pending(self._descriptor)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """While an event loop runs: take what is typed before there is too much of it for the terminal."""
+        watch = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(GLANCE)
+            if _waiting(self._descriptor) >= MUCH:
+                self.collect()
+
+    def _read(self) -> None:
+        """Only when it is used: a character or a key may have come in two pieces."""
+        typed = self._came.decode("utf-8", "surrogateescape")
+        self._came.clear()
         self._ended = self._ended or END in typed
-        self._typed += readable(typed)
+        self._typed = readable(typed, self._typed)
 
     def hold(self) -> None:
         """Send nothing of it: who stops a reply does not want the next question asked. It waits at the prompt as one text."""
@@ -44,6 +73,7 @@ class Typeahead:
 
     def next_line(self) -> str | None:
         """The oldest line that was ended with Enter."""
+        self._read()
         line, end, rest = self._typed.partition("\n")
         if not end or self._held:
             return None
@@ -52,6 +82,7 @@ class Typeahead:
 
     def rest(self) -> str:
         """What stands at the prompt from the start: the line that was not ended. Raises EOFError for Ctrl-D on an empty line."""
+        self._read()
         ended, self._ended = self._ended, False
         if ended and not self._typed.strip():
             raise EOFError
@@ -59,14 +90,28 @@ class Typeahead:
         return text.rstrip("\n")
 
 
-def readable(typed: str) -> str:
-    """Without the keys that are no characters; each Enter is a newline."""
-    return _SIGNS.sub("", _KEYS.sub("", typed.replace("\r", "\n")))
+def readable(typed: str, before: str = "") -> str:
+    """What stands there after `before`, with what was taken back again and without the keys that are no characters.
+
+    Each Enter is a newline; a line that has been ended is not changed any more.
+    """
+    head, end, line = before.rpartition("\n")
+    pieces = [head + end]
+    for piece in _EDITS.split(_SIGNS.sub("", _KEYS.sub("", typed.replace("\r", "\n")))):
+        if not _EDITS.match(piece):
+            ended, end, rest = piece.rpartition("\n")
+            pieces += [line, ended, end] if end else []
+            line = rest if end else line + rest
+        elif piece == "\x15":
+            line = ""
+        else:
+            line = line.rstrip().removesuffix((line.split() or [""])[-1]) if piece == "\x17" else line[:-len(piece)]
+    return "".join([*pieces, line])
 
 
 @contextmanager
 def echoed(descriptor: int) -> Iterator[None]:
-    """For a question in the middle of a turn: its answer is seen while it is typed."""
+    """For a question in the middle of a turn: its answer is seen while it is typed, and dropped by Ctrl-C."""
     with _echo(descriptor, on=True):
         yield
 
@@ -78,8 +123,12 @@ def _echo(descriptor: int, *, on: bool) -> Iterator[None]:
     except (termios.error, OSError, NameError):   # no terminal, or Windows
         yield
         return
-    wanted = list(before)
-    wanted[_LOCAL] = wanted[_LOCAL] | termios.ECHO if on else wanted[_LOCAL] & ~termios.ECHO
+    wanted = [*before[:_CONTROL], list(before[_CONTROL])]
+    if on:
+        wanted[_LOCAL] = wanted[_LOCAL] & ~termios.NOFLSH | termios.ECHO | termios.ICANON
+    else:
+        wanted[_LOCAL] = wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
+        wanted[_CONTROL][termios.VMIN], wanted[_CONTROL][termios.VTIME] = 1, 0
     try:
         _set(descriptor, wanted)
         yield
@@ -105,6 +154,16 @@ def _pending(descriptor: int) -> bytes:
     finally:
         _set(descriptor, before)
     return b"".join(pieces)
+
+
+def _waiting(descriptor: int) -> int:
+    """Bytes that can be read; none while a question waits for its line."""
+    try:
+        if termios.tcgetattr(descriptor)[_LOCAL] & termios.ICANON:
+            return 0
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except (termios.error, OSError, NameError):
+        return 0
 
 
 def _set(descriptor: int, modes: list[object]) -> None:

@@ -8,7 +8,7 @@ import math
 import re
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from core.context.form import Piece
 from core.context.nearness import NOT_NEAR, Nearness
 from core.context.ranking import fused
 from core.conversation import Chat
-from core.errors import StoreFull
+from core.errors import StoreBusy, StoreFull
 from core.events import Event, MessageAdded, Notice
 from core.messages import user_message
 from core.model_manager import Providers, build_model_list
@@ -347,6 +347,34 @@ def test_a_store_that_refuses_does_no_harm(tmp_path: Path) -> None:
         assert len(asyncio.run(embedder.similarities("q", ["a", "b"]))) == 2
     assert embed.asked == ["q", "a", "b"] and not embedder.take_news()
     store.close()
+
+
+def test_a_locked_database_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each batch: nothing else goes on in that second."""
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    refused: list[int] = []
+
+    class Counted(SqliteStore):
+        def add_vectors(self, model: str, vectors: Mapping[str, bytes], most: int) -> None:
+            try:
+                super().add_vectors(model, vectors, most)
+            except StoreBusy:
+                refused.append(len(vectors))
+                raise
+    store = Counted(str(tmp_path / "s.db"))
+    other = sqlite3.connect(store.place, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    embedder = Embedder("p/m", Counting(), store)
+    texts = [f"text {number}" for number in range(200)]
+    assert len(asyncio.run(embedder.similarities("q", texts))) == 200 and refused == [32]
+    other.execute("ROLLBACK")
+    asyncio.run(embedder.similarities("q", ["soon after"]))
+    embedder._kept_from = 0.0
+    asyncio.run(embedder.similarities("q", ["after the rest"]))
+    soon, later = digest_of("soon after"), digest_of("after the rest")
+    assert list(store.vectors("p/m", [soon, later])) == [later]
+    store.close()
+    other.close()
 
 
 def test_progress_is_told_while_the_model_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:

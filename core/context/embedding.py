@@ -21,7 +21,7 @@ MOST_HELD = 4_000         # the same in memory
 BATCH = 32                # texts in one request
 MOST_CHARACTERS = 8_000   # of one text
 PATIENCE = 60.0           # seconds for one request: a model may have to be loaded
-REST = 60.0               # seconds after a failure in which nothing is asked
+REST = 60.0               # seconds after a failure in which nothing is asked, or nothing is written
 STEP = 0.2                # seconds between two steps of the progress that is shown
 SLICE = 0.02              # seconds of work between two looks at the event loop
 Embed = Callable[[Sequence[str]], Coroutine[None, None, list[list[float]]]]
@@ -41,6 +41,7 @@ class Embedder:
         self._embed = embed
         self._held: dict[str, Vector[float]] = {}
         self._rests_until = 0.0
+        self._kept_from = 0.0       # when the store is tried again
         self._told = False
         self._news = ""
 
@@ -119,12 +120,13 @@ class Embedder:
 
     def _keep(self, new: Mapping[str, Vector[float]]) -> None:
         self._hold(new)
-        if self.store is None:
+        if self.store is None or time.monotonic() < self._kept_from:
             return
         try:
             self.store.add_vectors(self.model, {digest: packed(vector) for digest, vector in new.items()}, MOST_KEPT)
         except StoreError as error:
             log.info("embeddings are not kept: %s", error.message)
+            self._kept_from = time.monotonic() + REST   # waiting for a locked database stops everything else
 
     def _hold(self, new: Mapping[str, Vector[float]]) -> None:
         for digest, vector in new.items():

@@ -114,8 +114,8 @@ class Chat:
         """Attach the files and folders that a typed prompt names as @path; returns what the person should know."""
         if "@" not in text:
             return []
-        from core.context.sources import find_mentions
-        notes: list[str] = []
+        from core.context.sources import find_mentions, missing_mentions
+        notes = [f"Not attached: {path}: there is no such file" for path in missing_mentions(text)]
         for mention in find_mentions(text):
             try:
                 notes += await self.attach(f'"{mention.path}"' if "," in mention.path else mention.path)

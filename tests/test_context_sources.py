@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.context.sources import (ContextError, Mention, Source, complete_mention, find_mentions, hide_password, parse_context_arg)
+from core.context.sources import (ContextError, Mention, Source, complete_mention, find_mentions, hide_password, missing_mentions,
+                                  parse_context_arg)
 
 
 @pytest.mark.parametrize(("text", "expected"), (
@@ -70,6 +71,13 @@ def test_mentions(tmp_path: Path) -> None:
     assert [mention.path for mention in found] == ["notes.md", "src/", "my file.txt"]
     assert [text[mention.start:mention.end] for mention in found] == ["@notes.md", "@src/", '@"my file.txt"']
     assert find_mentions("@notes.md", str(tmp_path)) == [Mention(0, 9, "notes.md")]
+
+
+def test_mentions_of_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("x")
+    text = """See @notes.md, @gone.md, (@src/gone.py)! @./gone @~/gone.d/x @/gone/x @"my gone.txt" and @gone.md again, but not
+    me@notes.md, @types/node, @property, @app.route("/x"), @functools.wraps(f), @someone, @1.2, @user@example.org or @."""
+    assert missing_mentions(text, str(tmp_path)) == ["gone.md", "src/gone.py", "./gone", "~/gone.d/x", "/gone/x", "my gone.txt"]
 
 
 def test_completion(tmp_path: Path) -> None:

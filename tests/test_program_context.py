@@ -178,6 +178,9 @@ def test_a_file_named_in_the_question(reader: Reader, program: list[str], enviro
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[0]["event"] == "notice" and lines[0]["text"].startswith("context: 1 of 1 files")
     assert lines[-1]["text"] == "notes.md:3"
+    gone = run(program, ["see @gone.md and @types/node"], environment, folder)
+    assert gone.returncode == 0 and "Not attached: gone.md: there is no such file" in gone.stderr and "types" not in gone.stderr
+    reader.requests.clear()
     run(program, [], environment, folder, stdin="where is High? look at @notes.md")     # piped in: nothing of it is followed
     assert len(sent(reader)) == 1 and "High water" not in sent(reader)[0]
 

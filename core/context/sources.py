@@ -16,6 +16,9 @@ MOST_COMPLETIONS = 200
 TAKES_THE_REST = re.compile(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
 # `@` at the start or after a space or a bracket: an address such as me@example.org is none.
 MENTION = re.compile(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]+)\"|([^\s\"'`]+))")
+CLOSING = ".,;:!?)]}"    # ends a sentence rather than a name
+# A name with an ending of letters, or one that begins as a path does; @types/node and @property are neither.
+LIKE_A_PATH = re.compile(r"^(?:\.{1,2}|~)?/.|^[^@]*[^@/]\.[A-Za-z]{1,5}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +163,18 @@ def find_mentions(text: str, root: str = ".") -> list[Mention]:
     return found
 
 
+def missing_mentions(text: str, root: str = ".") -> list[str]:
+    """The @path words that look like a file or folder and name nothing that exists."""
+    words = (match[1] or match[2] for match in MENTION.finditer(text) if not _existing(match[1] or match[2], root))
+    return list(dict.fromkeys(path for path in (word.rstrip(CLOSING) for word in words) if LIKE_A_PATH.search(path)))
+
+
 def _existing(word: str, root: str) -> str:
     """The word as it is, or without the punctuation of the sentence behind it."""
     while word:
         if os.path.lexists(os.path.join(root, os.path.expanduser(word))):
             return word
-        shorter = word.rstrip(".,;:!?)]}")
+        shorter = word.rstrip(CLOSING)
         word = shorter if shorter != word else ""
     return ""
 

@@ -116,7 +116,8 @@ def test_what_is_typed_ahead_can_be_taken_back(before: str, typed: str, left: st
     assert readable(typed, before) == left
 
 
-@pytest.mark.parametrize(("typed", "kept"), [("my next thought", "my next thought"), ("second\n", "second"), ("a\x7fb\nc", "b\n  c")])
+@pytest.mark.parametrize(("typed", "kept"), [("my next thought", "my next thought"), ("second\n", "second"),
+                                             ("a\x7fb\nc", "b\n  c")])
 def test_what_was_typed_is_there_after_ctrl_c(
         typed: str, kept: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     """It is not collected yet when Ctrl-C comes, which would make the terminal forget it."""

@@ -3,7 +3,8 @@
 Facts (Ollama 0.3 to 0.33, recorded): one JSON object a line, the last has `done: true`; tool calls come whole, also in
 the done line, with an object as arguments and often without an id; `done_reason` is `stop` for them too; an error is
 `{"error": text}`, also inside a 200 stream, and the text may itself be JSON. Chat is spoken directly; the ollama package
-shows, pulls and deletes models. It is not used for the list: it drops the context length and the capabilities.
+shows, creates and deletes models. It is not used for the list: it drops the context length and the capabilities; nor for
+pulling: it reads a line of any length.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from core.providers import Endpoint, ModelInfo, PullProgress, Request, dialect
 from core.providers.decoder import join_deltas
 from core.providers.embedding import checked_vectors
 from core.providers.ollama_errors import error_from
-from core.providers.ollama_models import entries_of, model_info, not_ollama, shown_info
+from core.providers.ollama_models import entries_of, model_info, not_ollama, pull_step, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
 from core.providers.ollama_request import chat_body
 from core.providers.transport import ErrorMapper, exchange, fetch_json, is_loopback, open_client, read_json_lines
@@ -111,16 +112,20 @@ class Ollama:
     async def pull(self, model: str) -> AsyncGenerator[PullProgress, None]:
         """Fetch a model. An error inside the stream raises; so does an end without `success`."""
         status = ""
+        refused = functools.partial(error_from, model=model)
         try:
-            async with self._package(model) as package:
-                lines = cast("AsyncGenerator[ollama_package.ProgressResponse, None]", await package.pull(model, stream=True))
-                async with contextlib.aclosing(lines):
-                    async for line in lines:
-                        status = line.status or ""
-                        yield PullProgress(status, line.completed or 0, line.total or 0, line.digest or "")
-        except ConnectFailed as problem:
+            async with (
+                exchange(self._open(), self.endpoint, "/api/pull", {"model": model, "stream": True}, refused) as response,
+                contextlib.aclosing(read_json_lines(response, self.endpoint)) as batches,
+            ):
+                async for objects in batches:
+                    for line in objects:
+                        step = pull_step(line, self.endpoint.base_url, refused)
+                        status = step.status
+                        yield step
+        except (ConnectFailed, StreamBroken) as problem:
             if not status:
-                raise
+                raise _with_hint(problem, self.endpoint)
             raise _unfinished(model) from problem
         if status != "success":
             raise _unfinished(model)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.errors import BadResponse
-from core.providers import ModelInfo
+from core.errors import BadResponse, ProviderError
+from core.providers import ModelInfo, PullProgress
+
+MOST_BYTES = 1 << 53    # more than any model has; a JSON number of any length is shown as this one
 
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
@@ -37,6 +40,19 @@ def shown_info(model: str, answer: Mapping[str, Any]) -> ModelInfo:
         capabilities=None if capabilities is None else frozenset(capabilities),
         details=details,
     )
+
+
+def pull_step(line: Any, where: str, refused: Callable[[int, Mapping[str, str], bytes], ProviderError]) -> PullProgress:
+    """One line of /api/pull. Raises what the server says went wrong."""
+    if not isinstance(line, dict):
+        raise not_ollama(where)
+    if line.get("error"):
+        raise refused(200, {}, json.dumps(line).encode())
+    status, layer = line.get("status") or "", line.get("digest") or ""
+    done, total = line.get("completed") or 0, line.get("total") or 0
+    if not (isinstance(status, str) and isinstance(layer, str) and type(done) is type(total) is int):
+        raise not_ollama(where)
+    return PullProgress(status, max(0, min(done, MOST_BYTES)), max(0, min(total, MOST_BYTES)), layer)
 
 
 def entries_of(answer: Any, name: str) -> Sequence[Mapping[str, Any]]:

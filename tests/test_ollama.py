@@ -418,6 +418,28 @@ def test_pull_of_what_does_not_exist() -> None:
     assert got == [PullProgress("pulling manifest")]
 
 
+def test_a_pull_of_an_endless_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up when it is longer than any line of the protocol."""
+    monkeypatch.setattr("core.providers.transport.MAX_LINE", 1 << 20)
+    endless: list[Any] = [b"x" * 65_536] * 400
+    with FakeServer(lambda request: Answer(endless)) as server, pytest.raises(BadResponse):
+        asyncio.run(pulled(server.url, "m", []))
+
+
+@pytest.mark.parametrize("line", [{"status": "p", "digest": ["a"]}, {"status": 1}, {"status": "p", "total": 1.5}, [1, 2], "text"])
+def test_a_pull_that_is_answered_with_something_else(line: Any) -> None:
+    with FakeServer(lines_answer([line, {"status": "success"}])) as server, pytest.raises(BadResponse):
+        asyncio.run(pulled(server.url, "m", []))
+
+
+def test_sizes_of_a_pull_are_sizes() -> None:
+    got: list[PullProgress] = []
+    lines = [{"status": "p", "digest": "a", "completed": -7, "total": int("9" * 400)}, {"status": "success"}]
+    with FakeServer(lines_answer(lines)) as server:
+        asyncio.run(pulled(server.url, "m", got))
+    assert got == [PullProgress("p", 0, 1 << 53, "a"), PullProgress("success")]
+
+
 @pytest.mark.parametrize("end", [[], [Pause(0.02), Cut()]])
 def test_a_pull_that_breaks_off_is_not_done(end: list[Any]) -> None:
     with FakeServer(lines_answer([{"status": "pulling manifest"}], *end)) as server, pytest.raises(StreamBroken):

@@ -128,7 +128,49 @@ def test_an_end_in_the_middle_keeps_what_is_known(program: list[str], environmen
         assert re.match(r"aaaaaaaaaaaa [━╸╺]+ +50% 1.0/2.0 GB.*\n.*max retries exceeded", person.text()), person.text()
 
 
+def test_hundreds_of_layers_leave_room_for_ctrl_c(program: list[str], environment: dict[str, str]) -> None:
+    """They have no bar each, but each that is whole is told."""
+    many = [f"{number:064x}"[::-1] for number in range(2000)]
+    steps: list[Step] = [b"".join(status(digest, 5, GB) for digest in many), status(many[-1], GB, GB), Stall()]
+    with puller(steps) as server, Terminal(command(program, server), environment) as person:
+        person.wait("GB")
+        person.wait(f"^{many[-1][:12]}  done  1.0 GB")
+        assert len([row for row in person.text().splitlines() if "%" in row]) <= 30
+        person.interrupt()
+        assert person.exit_status() == 130
+        person.check_restored()
+
+
+def test_numbers_of_any_length_are_no_failure(program: list[str], environment: dict[str, str]) -> None:
+    number = int("9" * 400)
+    with puller([status(WEIGHTS, number // 10, number), Pause(0.3), status(WEIGHTS, number, number), *END]) as server:
+        with Terminal(command(program, server), environment) as person:
+            assert person.exit_status() == 0
+            assert person.text() == "aaaaaaaaaaaa  done  9.0 PB\nollama/new is here."
+
+
+def test_a_bar_is_one_row_of_a_narrow_terminal(program: list[str], environment: dict[str, str]) -> None:
+    steps: list[Step] = []
+    for number in range(200, 212):
+        steps += [status(WEIGHTS, number * 1_000_000, 777_700_000), Pause(0.1)]
+    with puller([*steps, Stall()]) as server, Terminal(command(program, server), environment, columns=40, lines=10) as person:
+        person.wait(r"^aaaaaaaaaaaa [━╸╺]+ +27% 211\.0/777\.7 MB$")
+        assert len(person.text().splitlines()) == 1
+        person.interrupt()
+        assert person.exit_status() == 130
+
+
 # ---- by itself
+
+def test_bars_of_many_layers_are_few_and_begin_as_others_end() -> None:
+    with LayerBars(io.StringIO(), live=True) as bars:
+        for done in (1, 10):
+            for number in range(100):
+                bars.update(PullProgress("pulling", done, 10, f"sha256:{number:064}"))
+                assert len(bars._running) <= 30
+        assert not bars._running and len(bars._finished) == 100
+        bars.update(PullProgress("pulling", 10**399, 10**400, "x"))
+
 
 def test_what_comes_in_one_piece_has_one_bar() -> None:
     out = io.StringIO()

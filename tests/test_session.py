@@ -542,6 +542,7 @@ def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str, 
     """What waits then stands on messages that are not there any more."""
     monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
     store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    other.execute("PRAGMA foreign_keys = ON")
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("first"))
 
@@ -555,7 +556,6 @@ def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str, 
         async for _ in session.record(turn()):
             pass
     asyncio.run(consume())
-    other.execute("PRAGMA foreign_keys = ON")
     other.execute("DELETE FROM sessions")
     other.execute("COMMIT")
     session.close()

@@ -422,8 +422,10 @@ def test_a_pull_of_an_endless_line_ends(monkeypatch: pytest.MonkeyPatch) -> None
     """It is given up when it is longer than any line of the protocol."""
     monkeypatch.setattr("core.providers.transport.MAX_LINE", 1 << 20)
     endless: list[Any] = [b"x" * 65_536] * 400
-    with FakeServer(lambda request: Answer(endless)) as server, pytest.raises(BadResponse):
-        asyncio.run(pulled(server.url, "m", []))
+    with FakeServer(lambda request: Answer(endless)) as server:
+        with pytest.raises(BadResponse):
+            asyncio.run(pulled(server.url, "m", []))
+        assert server.wait_for(1).done.wait(10) and server.requests[0].outcome == "client_left"
 
 
 @pytest.mark.parametrize("line", [{"status": "p", "digest": ["a"]}, {"status": 1}, {"status": "p", "total": 1.5}, [1, 2], "text"])

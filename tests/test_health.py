@@ -13,6 +13,7 @@ import pytest
 from core.config import Settings
 from core.model_manager import Providers
 from core.models.health import Health, check_all, list_models, missing_for, proxy_advice, set_up
+from core.provider_tables import health_table
 from tests.fake_server import FakeOllama, FakeServer, Pause, Received, Answer, json_answer
 
 
@@ -102,6 +103,9 @@ def test_ollama_lacks_the_model() -> None:
 def test_ollama_loads_less_than_the_model_can_take() -> None:
     with FakeOllama() as server:
         assert "32,768 tokens and may be loaded with 8,192" in advice(opened(ollama_host=server.url, model="echo"))
+        assert "/ctx, or --num-ctx, asks for more" in advice(opened(ollama_host=server.url, model="echo"))
+        table = asyncio.run(health_table(opened(ollama_host=server.url, model="echo")))[0]
+        assert ". echo can take 32,768 tokens" in next(row[3] for row in table.rows if row[0] == "ollama")
         assert "" == advice(opened(ollama_host=server.url, model="echo", num_ctx=32768))
 
 

@@ -281,6 +281,20 @@ def test_yes_no_session(chat: Terminal, folder: Path) -> None:
     chat.wait(r"\[N\]o:", 4)
 
 
+def test_an_answer_that_is_none_is_explained_and_asked_again(chat: Terminal, folder: Path) -> None:
+    chat.say('note {"text": "one"}')
+    chat.wait(r"\[N\]o:$")
+    chat.send("?\n")
+    chat.wait("y: run it, this once")
+    chat.wait(r"\[N\]o:", 2)
+    chat.send("yes please\ny\n")   # the rest of what was pasted is no answer to the next question
+    chat.wait(r"\[N\]o:", 3)
+    assert notes(folder) == []
+    chat.send("n\n")
+    chat.wait("answer: Not run: the user said no")
+    assert notes(folder) == []
+
+
 def test_always_holds_in_the_next_run_for_calls_of_this_shape(
         caller: Caller, program: list[str], environment: Environment, folder: Path) -> None:
     command = [*program, "-m", "caller", "--tools-file", "own.py"]

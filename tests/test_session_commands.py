@@ -90,6 +90,7 @@ def test_sessions_are_listed_searched_exported_and_deleted(
         chat.send("y" + ENTER)
         chat.wait("This is a new one")
         assert listed(program, environment) == []
+        chat.ask("/session zzz", "/sessions, or --list-sessions, shows")
         chat.ask("/clear", r"Did you mean /new\?")
         chat.ask("/new nonsense", "/new takes nothing")
         chat.ask("/usage nonsense", "/usage does not know")

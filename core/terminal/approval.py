@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 QUESTION = "Run it? [y]es once, [s]ession, [a]lways, [N]o: "
 ANSWERS: dict[str, Decision] = {"y": "once", "yes": "once", "once": "once", "s": "session", "session": "session",
-                                "a": "always", "always": "always"}
+                                "a": "always", "always": "always", "n": "no", "no": "no", "": "no"}
+EXPLAINED = ("y: run it, this once", "s: run it, and calls like it until this session ends",
+             "a: run it, and calls like it always (/tools forget takes that back)",
+             "n, or Enter alone: do not run it; the model is told so")
 
 
 class TerminalApproval:
-    """Shows the whole call and reads one line. Anything but a clear yes is a no; Ctrl-C is a no that also ends the turn."""
+    """Shows the whole call and reads one line. Nothing but a clear yes is one; Ctrl-C is a no that also ends the turn."""
 
     def __init__(self, screen: Screen, source: TextIO | None = None) -> None:
         self._screen = screen
@@ -32,6 +35,15 @@ class TerminalApproval:
     async def __call__(self, request: ApprovalRequest) -> Decision:
         for line in question_lines(request, self._screen.height()):
             self._screen.line(line)
+        decision = await self._ask()
+        while decision is None:
+            for line in EXPLAINED:
+                self._screen.line(line)
+            decision = await self._ask()
+        return decision
+
+    async def _ask(self) -> Decision | None:
+        """The answer to the question; None for one that is none of the four."""
         self._screen.question = QUESTION
         try:
             with echoed(self._source.fileno()):
@@ -48,7 +60,8 @@ class TerminalApproval:
             self._screen.question = ""
         if not answer.endswith("\n"):
             self._screen.write("\n")
-        return ANSWERS.get(answer.strip().lower(), "no")
+        said = answer.strip().lower()
+        return ANSWERS.get(said) if said.isprintable() else "no"
 
 
 def question_lines(request: ApprovalRequest, height: int) -> list[str]:

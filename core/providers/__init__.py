@@ -170,7 +170,7 @@ def load_dialect(name: str) -> Dialect:
                 raise
             _load_entry_point(name)
     if name not in _DIALECTS:
-        raise UsageError(f"There is no provider named {name!r}.", "--list-providers shows those there are.")
+        raise UsageError(f"There is no provider named {name!r}.", "/providers, or --list-providers, shows those there are.")
     return _DIALECTS[name]
 
 

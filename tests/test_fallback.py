@@ -67,6 +67,34 @@ def test_it_stays_on_the_model_that_answered_and_comes_back_when_told() -> None:
         asyncio.run(main())
 
 
+def test_several_servers_that_all_start_again_are_asked_once_more() -> None:
+    with FakeOllama() as server:
+        port = server.port
+
+    async def main() -> None:
+        providers = providers_at(f"http://127.0.0.1:{port}", {"away": {"base_url": f"http://127.0.0.1:{port}/v1"}},
+                                 retry_initial_delay=0.5, retry_max_delay=1.0)
+        alone = chain_of(providers.settings, providers, Target("ollama", "words-2"), [])
+        came, error = await collect(alone)
+        assert error is not None and not any(isinstance(item, Retrying) for item in came), "one alone is told at once"
+        candidates = chain_of(providers.settings, providers, Target("away", "m"), [Target("ollama", "words-2")])
+        async with aclosing(candidates.respond(ASKED)) as items:
+            came = []
+            async for item in items:
+                came.append(item)
+                if isinstance(item, Retrying) and not again:
+                    again.append(FakeOllama(port=port))
+                    again[0].start()
+        assert text_of(came) == "w0 w1"
+        await providers.close()
+    again: list[FakeOllama] = []
+    try:
+        asyncio.run(main())
+    finally:
+        for started in again:
+            started.close()
+
+
 def test_a_refused_key_is_told_every_time() -> None:
     with FakeOllama() as server:
         async def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import termios
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.terminal.typeahead import readable
+from core.terminal.typeahead import Typeahead, echoed, readable
 from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer,
                                lines_answer)
 from tests.terminal import CTRL_C, CTRL_D, ENTER, Terminal
@@ -174,6 +175,21 @@ def test_bytes_that_are_no_text_are_kept_and_a_cut_is_said(
             chat.wait_until(lambda: chat.text().endswith("\n>"), "a prompt")
             assert asked(ollama)[-1] == heard
             assert ("4,095 bytes" in chat.text()) == (len(heard) == 4095)
+
+
+def test_an_enter_that_comes_just_before_the_prompt_is_one() -> None:
+    """What is not collected is read by the prompt, for which a line feed is a new line in the text and no Enter."""
+    master, slave = os.openpty()
+    try:
+        with Typeahead(slave).quiet():
+            os.write(master, b"q1\r")
+            assert os.read(slave, 100) == b"q1\r"
+            with echoed(slave):
+                os.write(master, b"y\r")
+                assert os.read(slave, 100) == b"y\n"
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str], environment: Environment) -> None:

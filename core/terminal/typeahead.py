@@ -14,7 +14,7 @@ if sys.platform != "win32":
     import termios
 
 END = "\x04"                # Ctrl-D
-_LOCAL, _CONTROL = 3, 6     # places in what tcgetattr gives
+_INPUT, _LOCAL, _CONTROL = 0, 3, 6     # places in what tcgetattr gives
 _KEYS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b.?")    # arrows and the like, and a terminal's answers (ECMA-48)
 _SIGNS = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x14\x16\x18-\x1f]")
 _EDITS = re.compile(r"([\x08\x7f]+|\x15|\x17)")     # Backspace, Ctrl-U, Ctrl-W
@@ -125,8 +125,10 @@ def _echo(descriptor: int, *, on: bool) -> Iterator[None]:
         return
     wanted = [*before[:_CONTROL], list(before[_CONTROL])]
     if on:
+        wanted[_INPUT] |= termios.ICRNL
         wanted[_LOCAL] = wanted[_LOCAL] & ~termios.NOFLSH | termios.ECHO | termios.ICANON
     else:
+        wanted[_INPUT] &= ~termios.ICRNL     # an Enter stays one, also for a prompt that opens before it is collected
         wanted[_LOCAL] = wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
         wanted[_CONTROL][termios.VMIN], wanted[_CONTROL][termios.VTIME] = 1, 0
     try:

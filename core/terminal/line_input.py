@@ -23,7 +23,11 @@ def drop_typed(source: TextIO) -> None:
 def ask(question: str) -> str:
     """The answer to a question that is put on standard error: standard output is for answers. Raises EOFError."""
     print(question, end="", file=sys.stderr, flush=True)
-    return wait_for_line(sys.stdin)
+    try:
+        return wait_for_line(sys.stdin)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)      # what comes next starts on a line of its own
+        raise
 
 
 def wait_for_line(source: TextIO) -> str:

@@ -5,6 +5,7 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── ConfigError          2  the configuration cannot be used; says the file and line
 │   ├── ContextError         2  nothing could be loaded that was to be attached, or it is written wrongly
 │   └── SessionNotFound      2
+│       └── SessionAmbiguous 2  a part of an ID that several sessions have
 ├── ProviderError            1  a provider did not answer; retryable, retry_after
 │   ├── ConnectFailed           no connection, or it ended before the answer began; retryable
 │   ├── AuthFailed              no key, or a wrong one
@@ -60,7 +61,7 @@ class SessionNotFound(UsageError):
 
 
 class SessionAmbiguous(SessionNotFound):
-    """A part of an ID that several sessions have."""
+    kind = "session_ambiguous"
 
 
 class ProviderError(ChatError):

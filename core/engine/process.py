@@ -13,11 +13,14 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.engine import machine
 from core.errors import ProviderError
@@ -26,6 +29,7 @@ KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper.py")
 VERSION = 1               # of what keeper and chats agree on; engines of another version are not shared
 SLOTS = 4                 # requests computed at once; more wait
 PAUSE = 0.01              # seconds between looks at a lock
+ENDING = 2.0              # seconds that an engine may take to end once it answers no more
 LOG_TAIL = 4096           # bytes of the log that are looked at for a reason
 WHEEL = "xllamacpp==2026.10.11549"    # as in requirements-local.txt, which an installed program does not have
 INSTALL = f"Install it with: pip install {WHEEL} (or put a llama-server on the PATH)."
@@ -123,7 +127,7 @@ async def open_engine(order: EngineOrder) -> Engine:
         try:
             await _lock(lease, exclusive=False)
             os.utime(lease)
-            found = _read_registration(base + ".json")
+            found = await _running(base)
             return _attached(base, lease, found) if found else await _start_alone(order, base, lease)
         except BaseException:
             os.close(lease)
@@ -138,13 +142,32 @@ async def _start_alone(order: EngineOrder, base: str, lease: int) -> Engine:
     starting = os.open(base + ".start", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         await _lock(starting, exclusive=True)
-        found = _read_registration(base + ".json")
+        found = await _running(base)
         if found:
             return _attached(base, lease, found)
         child = await _start(order, base, starting)
         return _attached(base, lease, _read_registration(base + ".json"), child)
     finally:
         os.close(starting)
+
+
+async def _running(base: str) -> dict[str, Any] | None:
+    """The registration of an engine that takes connections. One that is just ending holds its lock a moment longer."""
+    limit = time.monotonic() + ENDING
+    while True:
+        found = _read_registration(base + ".json")
+        if found is None or _listens(found["address"]) or time.monotonic() > limit:
+            return found
+        await asyncio.sleep(PAUSE)
+
+
+def _listens(address: str) -> bool:
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _attached(base: str, lease: int, record: dict[str, Any] | None, child: subprocess.Popen[bytes] | None = None) -> Engine:

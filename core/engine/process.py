@@ -156,9 +156,18 @@ async def _running(base: str) -> dict[str, Any] | None:
     limit = time.monotonic() + ENDING
     while True:
         found = _read_registration(base + ".json")
-        if found is None or _listens(found["address"]) or time.monotonic() > limit:
+        if found is None or not _ends(found["pid"]) and _listens(found["address"]) or time.monotonic() > limit:
             return found
         await asyncio.sleep(PAUSE)
+
+
+def _ends(pid: int) -> bool:
+    """On Linux, whether a process is dead already: one that was killed holds its locks until its last thread has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except (OSError, IndexError):
+        return False
 
 
 def _listens(address: str) -> bool:

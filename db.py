@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-SCHEMA_VERSION = 4        # the number of migrations in core/store_schema.py
+SCHEMA_VERSION = 4        # the number of migrations in core/store/schema.py
 MOST_MARKS = 500          # values in one query
 BUSY_SECONDS = 1.0        # how long a write waits for another program before it counts as locked
 _ESCAPE = "\x1a"          # stands before the four hexadecimal digits of a character that a database cannot hold
@@ -419,7 +419,7 @@ def _sessions(rows: list[Any]) -> list[SessionRow]:
 def _stored_message(row: Any) -> StoredMessage:
     import json
 
-    from core.message_json import message_from_dict
+    from core.store.message_json import message_from_dict
     identity, role, state, active, created, model, finish, usage, parts = row
     message = message_from_dict({"role": role, "model": None if model is None else from_database(model), "finish": finish,
                                  "usage": None if usage is None else json.loads(from_database(usage)),
@@ -429,7 +429,7 @@ def _stored_message(row: Any) -> StoredMessage:
 
 def _columns(message: Message) -> tuple[str | None, ...]:
     """model, finish, usage, parts, text"""
-    from core.message_json import dump, part_to_dict, usage_to_dict
+    from core.store.message_json import dump, part_to_dict, usage_to_dict
     usage = usage_to_dict(message.usage)
     return (None if message.model is None else to_database(message.model), message.finish,
             None if usage is None else to_database(dump(usage)),
@@ -508,7 +508,7 @@ class SqliteStore(_SqlStore):
                               "Update the program, or name another file with --database-url.")
         if version < SCHEMA_VERSION:
             run("PRAGMA journal_mode = WAL")
-            from core.store_schema import migrate_sqlite
+            from core.store.schema import migrate_sqlite
             migrate_sqlite(connection, SCHEMA_VERSION)
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA foreign_keys = ON")
@@ -561,7 +561,7 @@ class SqliteStore(_SqlStore):
             pass   # the first problem is the one to tell of; closing the connection rolls back too
 
     def session_lines(self, limit: int = 0) -> list[tuple[str]]:
-        """What core/session_list.py makes of sessions(limit), made by SQLite itself in half the time; not yet safe to show."""
+        """What core/sessions/listing.py makes of sessions(limit), made by SQLite itself in half the time; not yet safe to show."""
         end = f"LIMIT {int(limit)}" if limit else ""
         return self._read(
             "SELECT printf('%-18s  %s  %4d  %-!*s  %s', id, substr(datetime(updated, 'unixepoch', 'localtime'), 1, 16), "
@@ -720,7 +720,7 @@ class PostgresStore(_SqlStore):
             if applied > SCHEMA_VERSION:
                 raise StoreTooNew(f"The session database {self.place} was made by a newer version of this program.",
                                   "Update the program, or name another database with --database-url.")
-            from core.store_schema import migrate_postgres
+            from core.store.schema import migrate_postgres
             migrate_postgres(lambda sql: run(sql.encode()), applied)
             run("INSERT INTO meta (key, value) VALUES ('schema_version', %s) "
                 "ON CONFLICT (key) DO UPDATE SET value = excluded.value", (str(SCHEMA_VERSION),))

@@ -9,15 +9,15 @@ from core.argument_parser import help_text, parse_arguments, started_as
 from core.config import Settings, data_directory
 from core.errors import ChatError, UsageError, describe, unexpected
 from core.safe_text import safe_text
-from core.standard_streams import OUTPUT_LOST, flush, lose_output, prepare_streams, read_stdin
+from core.setup.standard_streams import OUTPUT_LOST, flush, lose_output, prepare_streams, read_stdin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from core.conversation import Chat
-    from core.opened_store import OpenedStore
+    from core.chat.conversation import Chat
     from core.session_manager import Session
+    from core.setup.store import OpenedStore
     from core.terminal.interrupts import Interrupts
     from core.terminal.screen import Screen
     from core.tool_executor import Toolbox
@@ -67,10 +67,10 @@ def dispatch(settings: Settings) -> int:
     for notice in settings.notices:
         print(notice, file=sys.stderr)
     if settings.list_providers or settings.list_models or settings.check or settings.set_key or settings.pull:
-        from core.provider_actions import act_on_providers
+        from core.command_line.providers import act_on_providers
         return act_on_providers(settings)
     if settings.list_sessions or settings.stats or settings.export_session or settings.delete_session:
-        from core.session_actions import act_on_sessions
+        from core.command_line.sessions import act_on_sessions
         return act_on_sessions(settings)
     prompt = read_prompt(settings)
     return talk(settings, prompt)
@@ -107,7 +107,7 @@ def talk(settings: Settings, prompt: str) -> int:
                              'Try: stream-chat --continue "and then?"')
         raise UsageError("There is nothing to ask: no prompt, and the output is not a terminal.",
                          'Try: stream-chat "why is the sky blue?"')
-    from core.opened_store import OpenedStore, tell_unsaved
+    from core.setup.store import OpenedStore, tell_unsaved
     from core.terminal.interrupts import Interrupted, Interrupts
     interrupts = Interrupts()
     opened = OpenedStore(settings)
@@ -133,13 +133,13 @@ def talk(settings: Settings, prompt: str) -> int:
 
 def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *, one_answer: bool) -> Chat:
     """Session, model and tools, put together."""
-    from core.conversation import Chat
+    from core.chat.conversation import Chat
     from core.model_manager import Providers, parse_target
     from core.terminal.first_run import first_target
     session = opened.session(settings)
     providers = Providers(settings)
     if settings.modelfile:
-        from core.provider_actions import make_model
+        from core.command_line.providers import make_model
         target, notice = interrupts.run(make_model(settings, providers)), ""
     elif session.model and not settings.flags & NAMES_A_MODEL:
         target, notice = parse_target(session.model, known=settings.providers), ""
@@ -149,7 +149,7 @@ def open_chat(settings: Settings, interrupts: Interrupts, opened: OpenedStore, *
     if notice:
         opened.news.append(notice)
     if settings.flags & NOT_EVERYWHERE:
-        from core.parameters import check_flags
+        from core.providers.parameters import check_flags
         check_flags(settings, target.provider, providers.host(target.provider).dialect)
     toolbox = open_toolbox(settings, session, opened) if wants_tools(settings) else None
     return Chat(settings, session, providers, target, open_session=opened.open_session, toolbox=toolbox,
@@ -164,9 +164,9 @@ def wants_tools(settings: Settings) -> bool:
 
 def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox:
     """The tools that this run offers to the model."""
-    from core.opened_store import store_place
+    from core.setup.store import store_place
+    from core.setup.tools import make_toolbox
     from core.terminal.approval import SavedGrants
-    from core.tool_setup import make_toolbox
     grants = SavedGrants(os.path.join(data_directory(settings.environment), "grants.json")) if settings.save else None
     return make_toolbox(settings, opened.store, session.id, place=store_place(settings), grants=grants)
 
@@ -209,8 +209,8 @@ async def _agrees(command: str) -> bool:
 
 def answer(settings: Settings, chat: Chat, interrupts: Interrupts, prompt: str) -> int:
     """One answer to where standard output leads."""
+    from core.command_line.one_answer import answer_as_json, answer_as_text, answer_in_terminal
     from core.messages import user_message
-    from core.pipe import answer_as_json, answer_as_text, answer_in_terminal
     message = user_message(prompt)
     if settings.json:
         return answer_as_json(chat, message, interrupts, sys.stdout)

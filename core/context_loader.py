@@ -11,8 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
-from core.compaction import fixed_messages, shorten_results, trim_history
-from core.context.budget import Budget, budget_bar, plan_budget
 from core.context.choosing import Choice, Chooser
 from core.context.embedding import Embedder
 from core.context.files import kind_of, load_files
@@ -23,7 +21,9 @@ from core.context.sources import Mention, Source, complete_mention, find_mention
 from core.errors import ContextError
 from core.messages import Image, Message
 from core.providers import Request
-from core.token_estimate import IMAGE_TOKENS, TokenEstimator, tool_features
+from core.window.budget import Budget, budget_bar, plan_budget
+from core.window.compaction import fixed_messages, shorten_results, trim_history
+from core.window.tokens import IMAGE_TOKENS, TokenEstimator, tool_features
 from db import Store
 
 T = TypeVar("T")

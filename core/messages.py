@@ -108,7 +108,7 @@ class Message:
         return tuple(part for part in self.parts if isinstance(part, ToolResult))
 
 
-# How the request begins that asks a model to go on with its unfinished answer (core/joining.py).
+# How the request begins that asks a model to go on with its unfinished answer (core/chat/joining.py).
 GO_ON = "Your last answer was cut off by a technical fault."
 
 

@@ -97,7 +97,7 @@ def _response_format(wanted: str | None) -> Any:
         return None
     if wanted in ("json", "json_object"):
         return {"type": "json_object"}
-    from core.parameters import read_schema
+    from core.providers.parameters import read_schema
     return read_schema(str(wanted))
 
 
@@ -297,7 +297,7 @@ class Providers:
         provider = self.open(target.provider)
         entry = self.entry(target.provider)
         if entry or target in self.lacks or request.options != Options():
-            from core.parameters import fitted
+            from core.providers.parameters import fitted
             request = fitted(request, entry, self.settings, self.host(target.provider).dialect, self.lacks.get(target, ()))
         begun = False
         try:
@@ -313,7 +313,7 @@ class Providers:
         except ProviderError as error:
             _hide_key(error, provider.endpoint.key)
             raise
-        from core.parameters import stream_without
+        from core.providers.parameters import stream_without
         async with aclosing(stream_without(provider.stream, request, refused, self.lacks.setdefault(target, set()))) as items:
             async for item in items:
                 yield item

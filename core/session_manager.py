@@ -12,17 +12,17 @@ from typing import Literal
 
 from core.errors import SessionGone, SessionNotFound, UsageError
 from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolFinished
-from core.message_json import dump, message_to_dict
 from core.messages import Finish, Message, ToolResult, tool_message
 from core.safe_text import safe_line
-from core.session_list import format_session_lines, list_sessions, select_session
-from core.spool import Journal, Places, Write, chunk_write, drain_spool, message_write
-from core.turn import Reply, missing_results
+from core.sessions.listing import format_session_lines, list_sessions, select_session
+from core.sessions.reply import Reply, missing_results
+from core.sessions.spool import Journal, Places, Write, chunk_write, drain_spool, message_write
+from core.store.message_json import dump, message_to_dict
 from db import Chunk, SessionRow, Store, Unfinished, new_message_id, new_session_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.compaction import Plan
+    from core.window.compaction import Plan
 
 State = Literal["streaming", "complete", "interrupted", "truncated", "failed"]
 _STATES: dict[str | None, State] = {"interrupted": "interrupted", "truncated": "truncated", "error": "failed"}
@@ -244,12 +244,12 @@ class Session:
     @property
     def pinned(self) -> tuple[int, ...]:
         """The places of the messages that are neither summarised nor left out."""
-        from core.compaction import is_pinned
+        from core.window.compaction import is_pinned
         return tuple(place for place, message in enumerate(self.messages) if is_pinned(message))
 
     def pin(self, place: int, *, on: bool = True) -> None:
         """Pin a message, or no more; kept with the session."""
-        from core.compaction import pin
+        from core.window.compaction import pin
         message = pin(self.messages[place], on=on)
         self.messages[place] = message
         if self._journal is not None:
@@ -258,7 +258,7 @@ class Session:
 
     def compact(self, plan: Plan, reply: Message) -> None:
         """Put a summary in the place of the messages that the plan names. Raises UsageError when the reply is none."""
-        from core.compaction import replace_places, summary_messages
+        from core.window.compaction import replace_places, summary_messages
         hidden = [self._ids[place] for place in plan.hidden]
         pair = summary_messages(plan, reply, hidden)
         first = new_message_id()
@@ -271,7 +271,7 @@ class Session:
 
     def uncompact(self) -> int:
         """Bring back what the newest summary stands for; returns how many messages. Raises UsageError and StoreError."""
-        from core.compaction import compacted_ids, find_summary
+        from core.window.compaction import compacted_ids, find_summary
         place = find_summary(self.messages)
         if place is None:
             raise UsageError("Nothing is summarised in this conversation.")

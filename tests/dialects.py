@@ -12,7 +12,7 @@ from core.errors import ProviderError
 from core.events import Delta
 from core.messages import Message
 from core.providers import Endpoint, Provider, Request, load_dialect
-from core.turn import Reply
+from core.sessions.reply import Reply
 from tests.fake_server import Answer, FakeServer, Received, Step, pieces
 
 T = TypeVar("T")

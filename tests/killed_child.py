@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from core.events import Event, MessageAdded, TextDelta, ThinkingDelta, ToolFinished, ToolRequested
 from core.messages import Message, Text, ToolCall, ToolResult, tool_message, user_message
 from core.session_manager import Session, recover
-from core.turn import Reply
+from core.sessions.reply import Reply
 from db import open_store
 
 PIECES = ("word ", "\n", "e\u0301", "\u4e2d\u6587", "\U0001f600", "\\ ' \"", "x" * 300)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.config import Setting, rows_by_group
-from core.parameters import LACKS
 from core.providers.hosts import Host, hosts
+from core.providers.parameters import LACKS
 from core.tools.reference import tools_markdown
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -15,17 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("stream_chat",),
     ("core.chat_engine",),
-    ("core.terminal", "core.pipe", "core.argument_parser", "core.provider_actions", "core.session_actions", "core.opened_store",
-     "core.standard_streams"),
-    ("core.commands", "core.provider_tables", "core.rendering", "core.exporters"),
-    ("core.conversation", "core.asking", "core.fitting", "core.comparison"),
-    ("core.session_manager", "core.session_list", "core.context_loader", "core.context",
-     "core.tool_setup", "core.compaction", "core.transcript"),
-    ("core.turn", "core.joining", "core.model_manager", "core.models", "core.stats", "core.token_estimate", "core.spool"),
-    ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.parameters",
-     "core.late_store", "db", "core.store_schema"),
-    ("core.events",),
-    ("core.messages", "core.message_json", "core.errors", "core.config", "core.modelfile", "core.safe_text"),
+    ("core.terminal", "core.command_line", "core.argument_parser", "core.setup"),
+    ("core.commands",),
+    ("core.chat",),
+    ("core.session_manager", "core.sessions", "core.context_loader", "core.context"),
+    ("core.model_manager", "core.models", "core.stats", "core.window"),
+    ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "db", "core.store"),
+    ("core.events", "core.rendering"),
+    ("core.messages", "core.errors", "core.config", "core.safe_text"),
 )
 
 

@@ -9,32 +9,19 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
-from core.conversation import Chat
+from core.chat.conversation import Chat
 from core.errors import UsageError
 from core.messages import Message
 from core.model_manager import Target
+from core.rendering.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.comparison import Comparison
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows for people; a front end draws it. `note` stands under it, and `headings` above the rows of those numbers.
-
-    Where there is little room, the `optional` columns are left out, the first one first.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    optional: tuple[str, ...] = ()
-    headings: Mapping[int, str] = field(default_factory=dict)
+    from core.chat.comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True)

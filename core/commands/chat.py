@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from core.commands import Again, History, Leave, Outcome, Table, all_commands, command, find_command
-from core.conversation import Chat
+from core.chat.conversation import Chat
+from core.commands import Again, History, Leave, Outcome, all_commands, command, find_command
 from core.errors import UsageError
 from core.messages import Message
 from core.model_manager import parse_target
+from core.rendering.table import Table
 from core.safe_text import safe_line
 
 GROUP = "The conversation"

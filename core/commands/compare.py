@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.chat.comparison import Comparison
+from core.chat.conversation import Chat
 from core.commands import Compare, Outcome, command
-from core.comparison import Comparison
-from core.conversation import Chat
 from core.errors import UsageError
 from core.messages import Message, user_message
 from core.models.switch import find_model

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.commands import Compact, Outcome, Table, command
-from core.conversation import Chat
+from core.chat.conversation import Chat
+from core.commands import Compact, Outcome, command
 from core.errors import ContextError, UsageError
 from core.messages import Message
+from core.rendering.table import Table
 from core.safe_text import safe_line
 
 BAR = 60              # cells

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.chat.conversation import Chat
 from core.commands import Fetch, Outcome, command
-from core.conversation import Chat
 from core.errors import UsageError
 from core.model_manager import Target, delete_model, find_target, provider_name, resolve_target
 from core.providers import CanShow
@@ -39,7 +39,7 @@ async def _switch(chat: Chat, target: Target, remark: str) -> str:
     """Change the model and say what that changes."""
     from core.models.facts import changes, learn
     from core.models.switch import left_out
-    from core.parameters import left_out as left_out_parameters
+    from core.providers.parameters import left_out as left_out_parameters
     before, after = await learn(chat.target, chat.providers), await learn(target, chat.providers)
     chat.target = target
     chat.session.set_model(str(target))
@@ -61,7 +61,7 @@ async def _management(chat: Chat) -> Sequence[str]:
 @command(usage="[pull NAME | rm NAME | show NAME | PROVIDER]", complete=_management)
 async def models(chat: Chat, argument: str) -> Outcome:
     """List the models of all providers (or of one), or fetch, delete or explain a model."""
-    from core.provider_tables import model_table
+    from core.models.tables import model_table
     word, _, name = argument.partition(" ")
     if word not in ("pull", "rm", "show"):
         if word:
@@ -82,7 +82,7 @@ async def models(chat: Chat, argument: str) -> Outcome:
 
 async def _explain(chat: Chat, target: Target) -> Outcome:
     from core.models.facts import known_facts
-    from core.provider_tables import facts_table
+    from core.models.tables import facts_table
     provider = chat.providers.open(target.provider)
     info = await chat.providers.ask(target.provider, provider.show(target.model)) if isinstance(provider, CanShow) else None
     return facts_table(target, known_facts(target, chat.providers, info), info)
@@ -91,14 +91,14 @@ async def _explain(chat: Chat, target: Target) -> Outcome:
 @command()
 async def providers(chat: Chat, argument: str) -> Outcome:
     """List the providers and what is missing to use each."""
-    from core.provider_tables import provider_table
+    from core.models.tables import provider_table
     return provider_table(chat.providers)
 
 
 @command("doctor")
 async def check(chat: Chat, argument: str) -> Outcome:
     """Ask every provider that is set up whether it answers, whether the key works, and how fast."""
-    from core.provider_tables import health_table
+    from core.models.tables import health_table
     return (await health_table(chat.providers))[0]
 
 

@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Sequence
 
-from core.commands import Confirm, History, Outcome, Table, command
+from core.chat.conversation import Chat
+from core.commands import Confirm, History, Outcome, command
 from core.config import FORMATS
-from core.conversation import Chat
 from core.errors import UsageError
+from core.rendering.table import Table
 from db import Store
 
 GROUP = "Sessions"
@@ -73,7 +74,7 @@ async def _formats(chat: Chat) -> Sequence[str]:
 @command(usage="FORMAT FILE", complete=_formats)
 async def export(chat: Chat, argument: str) -> Outcome:
     """Write this session into a new file; FORMAT is json, csv, text, markdown or sql."""
-    from core.exporters import export_session
+    from core.sessions.export import export_session
     format, _, name = argument.partition(" ")
     path = os.path.expanduser(name.strip())
     if argument and format not in FORMATS:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from core.commands import Outcome, Table, command
-from core.conversation import Chat
+from core.chat.conversation import Chat
+from core.commands import Outcome, command
 from core.errors import UsageError
+from core.rendering.table import Table
 from core.stats.report import COLUMNS, ModelStats, day_of, read_since, summarise, table_rows, total_line
 
 GROUP = "Models"

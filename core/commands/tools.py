@@ -6,9 +6,10 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from core.commands import MoreCommands, Outcome, Say, Table, command, more_commands
-from core.conversation import Chat
+from core.chat.conversation import Chat
+from core.commands import MoreCommands, Outcome, Say, command, more_commands
 from core.errors import UsageError
+from core.rendering.table import Table
 from core.tool_executor import Toolbox
 from core.tools import Tool, all_tools, get_tools, load_entry_points
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from core.chat.conversation import Chat
 from core.commands import Outcome, command
-from core.conversation import Chat
 from core.errors import ChatError, UsageError
-from core.parameters import LACKS
 from core.providers import CanShow
+from core.providers.parameters import LACKS
 
 GROUP = "Models"
 LEAST = 256

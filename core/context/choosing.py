@@ -17,7 +17,7 @@ from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_wo
                                   words_of)
 from core.errors import ContextError
 from core.messages import Image
-from core.token_estimate import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
+from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 
 SCAN_BYTES = 32 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
 SCAN_FILES = 4_000

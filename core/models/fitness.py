@@ -38,14 +38,14 @@ async def unfit(target: Target, request: Request, providers: Providers) -> str:
         facts = known_facts(target, providers)
     except ChatError:
         return ""      # asking it will say what is wrong
-    from core.parameters import count_images
+    from core.providers.parameters import count_images
     if request.tools and facts.tools is False:
         return "it cannot call tools"
     if facts.vision is False and count_images(request.messages):
         return "it does not see images"
     if facts.context_window is None:
         return ""
-    from core.token_estimate import TokenEstimator
+    from core.window.tokens import TokenEstimator
     needed = TokenEstimator().request(request, str(target))
     if needed > facts.context_window:
         return (f"the conversation (about {short_count(needed)} tokens) does not fit its window of "

@@ -12,7 +12,7 @@ async def doing(target: Target, request: Request, providers: Providers) -> str:
     """In words: "loading qwen3:14b (9.3 GB)", "reading an 18k-token prompt", "queued"; "" where nothing is known.
 
     Asks an Ollama server which models it has in memory; every other server is only known to be silent."""
-    from core.token_estimate import TokenEstimator
+    from core.window.tokens import TokenEstimator
     tokens = TokenEstimator().request(request, target.model)
     reading = f"reading {_article(tokens)} {_short(tokens)}-token prompt" if tokens >= LONG_PROMPT else ""
     provider = providers.open(target.provider)

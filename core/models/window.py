@@ -19,7 +19,7 @@ from core.providers import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.token_estimate import TokenEstimator
+    from core.window.tokens import TokenEstimator
 
 SMALLEST = 1_024         # tokens; below it no server has a window that anybody chats with
 DOUBT = 0.35             # how far an estimate may be above the truth, as a part of it
@@ -174,7 +174,7 @@ class WindowWatch:
 
     def _tokens(self, request: Request, target: Target) -> int:
         if self._estimator is None:
-            from core.token_estimate import TokenEstimator
+            from core.window.tokens import TokenEstimator
             self._estimator = TokenEstimator()
         return self._estimator.request(request, str(target))
 

@@ -9,8 +9,8 @@ from core.rendering.grammar import Container, Item, Line, NeedMore, Quote, parse
 from core.rendering.highlight import Highlighter
 from core.rendering.inline import Inline
 from core.rendering.layout import Layout, Run
+from core.rendering.markdown_table import Table, is_delimiter_row
 from core.rendering.painter import Painter
-from core.rendering.tables import Table, is_delimiter_row
 from core.rendering.widths import clip, text_width
 from core.safe_text import safe_text
 

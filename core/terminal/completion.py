@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Iterable
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
+from core.chat.conversation import Chat
 from core.commands import find_command, names_to_complete
-from core.conversation import Chat
 from core.errors import ChatError
 from core.safe_text import safe_line
 

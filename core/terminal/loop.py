@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import nullcontext
 
-from core.conversation import Chat
+from core.chat.conversation import Chat
 from core.errors import ChatError, ModelNotFound, StreamBroken, describe, unexpected
 from core.events import Event
 from core.messages import user_message
@@ -19,8 +19,9 @@ from core.terminal.screen import CLEAR_LINE, Screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.commands import History, Outcome, Table
-    from core.comparison import Comparison
+    from core.chat.comparison import Comparison
+    from core.commands import History, Outcome
+    from core.rendering.table import Table
 
 SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
 GRACE = 2.0         # seconds after a reply in which Ctrl-C may still have been meant for it
@@ -105,7 +106,8 @@ def hold_typed(screen: Screen) -> None:
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Compact, Compare, Confirm, Fetch, History, Say, Table
+    from core.commands import Again, Compact, Compare, Confirm, Fetch, History, Say
+    from core.rendering.table import Table
     match outcome:
         case str(text):
             screen.line(text)

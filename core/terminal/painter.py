@@ -7,10 +7,10 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
-from core.conversation import Chat
+from core.chat.conversation import Chat
+from core.chat.joining import BROKEN, open_fence
 from core.events import (Event, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
                          ToolRequested, Waiting)
-from core.joining import BROKEN, open_fence
 from core.messages import Message
 from core.model_manager import Providers
 from core.safe_text import safe_line, safe_text

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from core.chat.conversation import Chat
 from core.config import Settings, data_directory
-from core.conversation import Chat
 from core.safe_text import safe_text
 from core.terminal.interrupts import Terminated
 from core.terminal.line_input import LONGEST_ANSWER, wait_for_line

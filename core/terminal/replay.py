@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.chat.joining import BROKEN, open_fence
 from core.events import ToolRequested
-from core.joining import BROKEN, open_fence
 from core.messages import Message
 from core.rendering.widths import text_width
 from core.safe_text import safe_line, safe_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from core.errors import SessionNotFound
-from core.session_list import format_session_lines
+from core.sessions.listing import format_session_lines
 from db import SessionRow, Store
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ ROWS = 12    # sessions on the screen at once
 
 
 def pick(store: Store, ask: Callable[[str], str], write: Callable[[str], None]) -> SessionRow:
-    """The session that the person takes; in a terminal this stands in for core.session_list.select_session.
+    """The session that the person takes; in a terminal this stands in for core.sessions.listing.select_session.
 
     Raises KeyboardInterrupt when the person leaves it."""
     if not store.sessions(1):

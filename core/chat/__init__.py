@@ -1,0 +1,1 @@
+"""One conversation: the turn, the reply, joining, fitting, comparing."""

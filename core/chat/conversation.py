@@ -1,0 +1,328 @@
+"""A chat as a front end drives it: settings, session, models and tools together, one method for one turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from core.chat.asking import Asking
+from core.chat.joining import BROKEN
+from core.chat.turn import Respond, run_chat_turn
+from core.config import Settings
+from core.errors import ChatError, ProviderError, StoreError, UsageError
+from core.events import Event, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, Waiting
+from core.messages import Image, Message, ToolResult
+from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
+from core.models.fallback import Chain, chain_of
+from core.providers import Options, Request
+from core.session_manager import Session
+from core.sessions.reply import Reply
+from core.sessions.transcript import Transcript
+from core.stats.turn_numbers import TurnNumbers, measured
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.chat.fitting import Fitter
+    from core.context.items import ShownProgress
+    from core.context_loader import ContextSet
+    from core.models.window import WindowWatch
+    from core.stats.usage import TurnMeter
+    from core.tool_executor import Approve, Toolbox
+    from core.window.compaction import Plan
+
+FITS = 2_000  # characters that fit the smallest window that servers choose by themselves, with room for the answer
+RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
+
+
+class Chat:
+    """Mutable on purpose: this is what /model, /system and /new change between turns."""
+
+    def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
+                 open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None,
+                 make_toolbox: Callable[[], Toolbox] | None = None) -> None:
+        self.settings = settings
+        self.session = session
+        self.providers = providers
+        self.chain = chain_of(settings, providers, target, fallbacks_of(target, settings))
+        self.system: str | None = settings.system
+        self.options: Options = options_from_args(settings)
+        self.open_session = open_session   # by ID; None for a new one
+        self.toolbox = toolbox
+        self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
+        self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
+        self.piped = ""    # what came on standard input to be attached
+        self.agrees: Callable[[str], Awaitable[bool]] | None = None    # whether a command may run whose output is to be attached
+        self.progress: ShownProgress | None = None    # shows what is done while something is attached
+        self.news: list[str] = []    # told before the next answer
+        self._fitter: Fitter | None = None
+        self._window: WindowWatch | None = None
+        self._asking: Asking | None = None    # the requests of the turn that is going on, or was the last
+        self.compared: object = None      # what /compare asked last
+        self.show_usage: bool = settings.usage and not settings.json
+        self._transcript = Transcript(settings.dest) if settings.dest else None
+
+    @property
+    def target(self) -> Target:
+        """The model that is asked first: the one that was chosen, or that took over."""
+        return self.chain.first
+
+    @target.setter
+    def target(self, target: Target) -> None:
+        self.chain.choose(target, fallbacks_of(target, self.settings))
+
+    @property
+    def window(self) -> WindowWatch:
+        """What knows the model's window; loaded when the first answer is there."""
+        if self._window is None:
+            from core.models.window import WindowWatch
+            self._window = WindowWatch(self.providers)
+        return self._window
+
+    @property
+    def fitter(self) -> Fitter:
+        """What keeps requests within the window; loaded with the first thing attached, or when the conversation grows."""
+        if self._fitter is None:
+            from core.chat.fitting import Fitter
+            self._fitter = Fitter(self.settings, self.providers, self.window)
+        return self._fitter
+
+    @property
+    def context(self) -> ContextSet:
+        """What is attached."""
+        return self.fitter.open_context(self.session, ask=self.agrees, stdin=self.piped, progress=self.progress)
+
+    async def attach(self, source: str) -> list[str]:
+        """Attach what one --context argument names; returns what could not be loaded of it. Raises ContextError."""
+        try:
+            faults = await self.context.add(source)
+        finally:
+            if self.progress is not None:
+                self.progress.clear()
+        if self.toolbox:
+            from core.tools import real_roots
+            known = self.toolbox.context
+            given = [item.path for item in self.context.items if item.path]
+            folders = [entry.target for entry in self.context.sources if entry.kind == "directory"]
+            roots = dict.fromkeys((*known.roots, *real_roots([*folders, *(given if len(given) < 1000 else ())])))
+            self.toolbox.context = replace(known, roots=tuple(roots))
+            self.toolbox.private = True
+        return [f"Not attached: {fault}" for fault in faults]
+
+    async def attach_mentions(self, text: str) -> list[str]:
+        """Attach the files and folders that a typed prompt names as @path; returns what the person should know."""
+        if "@" not in text:
+            return []
+        from core.context.sources import find_mentions, missing_mentions
+        notes = [f"Not attached: {path}: there is no such file" for path in missing_mentions(text)]
+        for mention in find_mentions(text):
+            try:
+                notes += await self.attach(f'"{mention.path}"' if "," in mention.path else mention.path)
+            except UsageError as error:
+                notes.append(error.message)
+        return notes
+
+    def request(self) -> Request:
+        """The whole conversation. What is sent of it, and with what, is decided by fitting."""
+        return Request(self.target.model, tuple(self.session.messages), self.system,
+                       self.toolbox.specs if self.toolbox else (), self.options)
+
+    async def turn(self, message: Message) -> AsyncGenerator[Event, None]:
+        """Save the person's message, then yield what happens; each event is saved before it is yielded."""
+        if not self.target.model:
+            await self._resolve()
+        self.session.set_model(str(self.target))
+        self.session.add_user(message)
+        for notice in self.write_down(message):
+            yield notice
+        async with aclosing(self.answer()) as events:
+            async for event in events:
+                yield event
+
+    async def _resolve(self) -> None:
+        """Find the model where only the provider was named. One that does not answer is left to its fallbacks, if it has any."""
+        try:
+            self.target = await resolve_target(self.target, self.providers)
+        except ProviderError:
+            if len(self.chain.targets) == 1:
+                raise
+
+    async def go_on(self) -> AsyncGenerator[Event, None]:
+        """Let the model finish its last reply, which is not whole. Raises UsageError when there is none."""
+        last = self.session.messages[-1] if self.session.messages else None
+        if last is None or last.role != "assistant" or last.finish not in BROKEN:
+            raise UsageError("There is no unfinished reply to go on with.")
+        async with aclosing(self.answer(last)) as events:
+            async for event in events:
+                yield event
+
+    async def answer(self, continued: Message | None = None) -> AsyncGenerator[Event, None]:
+        """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
+        for notice in [*self._take_news(), *await self._learn()]:
+            yield notice
+        if self.settings.auto_compact and continued is None and self.may_not_fit(self.request()):
+            async with aclosing(self._compact_if_due()) as events:
+                async for event in events:
+                    yield event
+        meter = self._meter()
+        self._asking = self.asking(self.chain)
+        turn = self._run_turn(self._asking, continued)
+        numbers = TurnNumbers(self.target, self.chain, self.providers, prepared=True)
+        self._asking.note_sent = numbers.note_sent
+        recorded = measured(self.session.record(turn), numbers, self.session)
+        async with aclosing(recorded) as events:
+            async for event in events:
+                yield event
+                if meter is not None:
+                    meter.note(event)
+                if isinstance(event, MessageAdded):
+                    for notice in [*self.write_down(event.message), *await self._look_at_window(event.message)]:
+                        yield notice
+        if meter is not None and meter.line():
+            yield Notice(meter.line())
+
+    def _take_news(self) -> list[Notice]:
+        news, self.news = self.news, []
+        return [Notice(text) for text in news]
+
+    def asking(self, chain: Chain) -> Asking:
+        """What one turn asks: the chain, with requests that fit."""
+        return Asking(chain, self.may_not_fit, lambda: self.fitter, self.progress)
+
+    def may_not_fit(self, request: Request) -> bool:
+        """Whether anything has to be looked at before this is sent; a short conversation without context costs nothing."""
+        if self._fitter is not None:
+            return True
+        return _characters(request) > min(FITS, (self.options.num_ctx or FITS) // 2)
+
+    async def _compact_if_due(self) -> AsyncGenerator[Event, None]:
+        """Summarise the oldest turns when they take too much room. Without a summary, the oldest are left out."""
+        try:
+            plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=True)
+            if plan is not None:
+                async with aclosing(self._summarise(plan)) as events:
+                    async for event in events:
+                        if not isinstance(event, (TextDelta, ThinkingDelta)):
+                            yield event
+        except ChatError as error:
+            yield Notice(f"The conversation could not be summarised: {error.message}")
+
+    async def compact(self) -> AsyncGenerator[Event, None]:
+        """Let the model summarise the oldest turns; the summary takes their place. Stopped, it changes nothing."""
+        plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=False)
+        if plan is None:
+            raise UsageError("There is nothing to summarise yet: the last exchange and what is pinned always stay.")
+        async with aclosing(self._summarise(plan)) as events:
+            async for event in events:
+                yield event
+
+    async def _summarise(self, plan: Plan) -> AsyncGenerator[Event, None]:
+        before, target, reply, model = self.request(), self.target, Reply(), str(self.target)
+        yield Notice(f"Summarising the oldest {len(plan.hidden)} of {len(before.messages)} messages ...")
+        async with aclosing(self.chain.respond(plan.request(before))) as stream:
+            async for item in stream:
+                if isinstance(item, (Waiting, Retrying, ModelChanged, Notice)):
+                    model = item.new if isinstance(item, ModelChanged) else model
+                    yield item
+                    continue
+                reply.add(item)
+                if isinstance(item, (TextDelta, ThinkingDelta)):
+                    yield item
+        self.session.compact(plan, reply.message(model))
+        yield Notice(self.fitter.compacted(plan, before, self.request(), target))
+
+    def _run_turn(self, asking: Asking, continued: Message | None) -> AsyncGenerator[Event, None]:
+        request = self.request()
+        rounds, resumes = self.settings.tool_rounds, RESUMES if self.settings.resume else 0
+        if not self.toolbox:
+            return run_chat_turn(asking.respond, request, None, model=str(self.target), rounds=rounds, resumes=resumes,
+                                 continued=continued)
+        self.toolbox.approve = self.approve
+        if self.toolbox.context.session != self.session.id:
+            self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
+        attached = self._fitter.context if self._fitter is not None else None
+        self.toolbox.private = self.toolbox.private or attached is not None and bool(attached.sources)
+        return chat_with_tools(asking.respond, request, self.toolbox, model=str(self.target), rounds=rounds,
+                               resumes=resumes, continued=continued)
+
+    def _meter(self) -> TurnMeter | None:
+        """What counts tokens and prices, if the person wants to see them: it reads a table of prices."""
+        if not self.show_usage:
+            return None
+        from core.stats.usage import TurnMeter
+        return TurnMeter(self.providers)
+
+    async def _learn(self) -> list[Notice]:
+        """Before images are sent, know whether the model sees them: some servers drop them without a word."""
+        images = sum(isinstance(part, Image) for message in self.session.messages for part in message.parts)
+        if not images or self.target in self.providers.learned:
+            return []
+        from core.models.facts import learn
+        from core.providers.parameters import told
+        facts = await learn(self.target, self.providers)
+        return [Notice(told(self.request(), "vision"))] if facts.vision is False else []
+
+    async def _look_at_window(self, message: Message) -> list[Notice]:
+        """Whether the model saw all that this reply answers."""
+        if message.role != "assistant":
+            return []
+        request = self.request()
+        request = replace(request, messages=request.messages[:-1])
+        if self._fitter is not None and self._asking is not None and self._asking.sent is not None:
+            request = self._asking.sent
+        cut = await self.window.check(request, message)
+        if self._fitter is not None and not cut:
+            self._fitter.learn(request, message.usage, message.model or "")
+        return [Notice(cut)] if cut else []
+
+    def write_down(self, message: Message) -> list[Notice]:
+        """Add to the transcript. A transcript that fails is told once and given up: the session has everything."""
+        try:
+            if self._transcript:
+                self._transcript.add(message)
+        except StoreError as error:
+            self._transcript = None
+            return [Notice(error.message)]
+        return []
+
+    def set_options(self, **changes: object) -> None:
+        self.options = replace(self.options, **changes)  # type: ignore[arg-type]  # checked by the dataclass's own fields
+
+    async def close(self) -> None:
+        if self.toolbox:
+            await self.toolbox.close()
+        await self.providers.close()
+
+
+def _characters(request: Request) -> int:
+    total = len(request.system or "")
+    for message in request.messages:
+        for part in message.parts:
+            text = part.content if isinstance(part, ToolResult) else str(getattr(part, "text", ""))
+            total += len(text) if text.isascii() else 3 * len(text)
+    return total
+
+
+async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str, rounds: int = 16, resumes: int = 0,
+                          continued: Message | None = None) -> AsyncGenerator[Event, None]:
+    """A turn in which the model may call what is in the toolbox; the rest is as in run_chat_turn."""
+    from core.context.form import OPENING
+    toolbox.begin_turn()
+    toolbox.note_messages(request.messages)
+    toolbox.private = toolbox.private or any(OPENING in message.text for message in request.messages)
+    preparing = asyncio.ensure_future(toolbox.prepare())
+    try:
+        started = time.monotonic()
+        while not (await asyncio.wait({preparing}, timeout=1.0))[0]:
+            yield Waiting(time.monotonic() - started, "waiting for the MCP servers")
+        for text in preparing.result():
+            yield Notice(text)
+    finally:
+        preparing.cancel()
+    request = replace(request, tools=toolbox.specs)
+    async with aclosing(run_chat_turn(respond, request, toolbox.execute_tool_call, model=model, rounds=rounds, resumes=resumes,
+                                      continued=continued)) as events:
+        async for event in events:
+            yield event

@@ -1,0 +1,209 @@
+"""Keeps the requests of a chat within its model's window: what is attached, what is left out, what is summarised."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+
+from core.config import Settings, cache_directory
+from core.context.embedding import Embedder
+from core.context.items import Progress
+from core.context_loader import Budget, ContextSet, Count, Fitted, fit_request, plan_budget
+from core.errors import ChatError, ContextTooLong, UsageError
+from core.messages import Message, Usage
+from core.model_manager import Providers, Target, find_target
+from core.models.facts import known_facts, learn
+from core.models.fitness import forbidden
+from core.models.window import WindowWatch
+from core.providers import CanCount, Request
+from core.session_manager import Session
+from core.window.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, plan_compaction
+from core.window.tokens import LearnedFile, TokenEstimator, tool_features
+
+SMALL = 1_400       # tokens that fit the smallest window that servers choose by themselves, with room for the answer
+SHORTER = 0.7       # of the last try: what is tried next with a model that refuses a request as too long
+SHORTER_AT_ALL = 0.98
+COUNT_FROM = 0.6    # of the window: a provider that can count is asked only where the answer matters
+
+
+class Fitter:
+    """One for each chat, made when something is attached or the conversation grows. `doing` says what takes so long just now."""
+
+    def __init__(self, settings: Settings, providers: Providers, watch: WindowWatch) -> None:
+        learned = LearnedFile(os.path.join(cache_directory(settings.environment), "tokens.json")) if settings.save else None
+        self.settings = settings
+        self.estimator = TokenEstimator(learned)
+        self.context: ContextSet | None = None
+        self.doing = ""
+        self._providers = providers
+        self._watch = watch
+        self._limits: dict[tuple[str, int | None], int] = {}    # windows of models that refused what seemed to fit
+        self._one_by_one = asyncio.Lock()     # the context belongs to one request at a time
+
+    def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None, stdin: str,
+                     progress: Progress | None) -> ContextSet:
+        """The set of what is attached; the same one each time, for the session that is going on now."""
+        if self.context is None:
+            from core.config.places import protected_places
+            self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin, estimator=self.estimator,
+                                      protected=protected_places(self.settings, str(self.settings.database_url or "")))
+        self.context.store, self.context.session = session.store, session.id
+        self.context.ask, self.context.progress = ask, progress
+        if self.settings.embedding_model:
+            self.context.embedder = self.context.embedder or self._embedder(str(self.settings.embedding_model))
+            self.context.embedder.store = session.store if self.settings.save else None
+        return self.context
+
+    def _embedder(self, name: str) -> Embedder:
+        target = find_target(name, self.settings)
+
+        async def embed(texts: Sequence[str]) -> list[list[float]]:
+            if not target.model:
+                raise UsageError(f"{name} names no model.")
+            no = forbidden(target, self._providers)
+            if no:
+                raise UsageError(f"{no}.")
+            return await self._providers.embed(target, texts)
+        return Embedder(str(target), embed)
+
+    async def fit(self, request: Request, target: Target, pinned: tuple[int, ...] = ()) -> Fitted:
+        """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit."""
+        async with self._one_by_one:
+            return await self._fit(request, target, pinned)
+
+    async def _fit(self, request: Request, target: Target, pinned: tuple[int, ...]) -> Fitted:
+        window = await self.window(request, target)
+        self.doing = ""    # what the context does is shown by its own progress
+        sees = not (self._has_images() and self._may_ask(target)) or (await learn(target, self._providers)).vision is not False
+        return await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
+                                 pinned=pinned, count=self._counter(request, target, window))
+
+    async def fit_smaller(self, request: Request, sent: Request, target: Target, error: ContextTooLong,
+                          pinned: tuple[int, ...] = ()) -> Fitted | None:
+        """The same after the target has refused `sent` as too long; None when nothing more can be left out."""
+        if not self._can_shrink(request, pinned):
+            return None
+        key = (str(target), request.options.num_ctx)
+        tokens, before = self.estimator.request(sent, str(target)), self._limits.get(key)
+        self._limits[key] = self._smaller(error, tokens, before)
+        try:
+            fitted = await self.fit(request, target, pinned)
+        except UsageError:
+            fitted = None
+        if fitted is not None and self.estimator.request(fitted.request, str(target)) < tokens * SHORTER_AT_ALL:
+            return fitted
+        if not error.limit:    # a guess that has not helped
+            self._limits.pop(key)
+        return None
+
+    def _can_shrink(self, request: Request, pinned: tuple[int, ...]) -> bool:
+        attached = self.context is not None and bool(self.context.sources)
+        return attached or len(fixed_messages(request.messages, pinned)) < len(request.messages) or any(
+            message.tool_results for message in request.messages)
+
+    def _smaller(self, error: ContextTooLong, tokens: int, before: int | None) -> int:
+        """The window to fit into now, in our own tokens: the server may count more of them in the same text."""
+        limit = error.limit or tokens
+        if error.limit and error.needed:
+            limit = int(limit * min(1.0, tokens / error.needed))
+        return limit if before is None or limit < before else int(before * SHORTER)
+
+    def fits(self, request: Request, budget: Budget, target: Target) -> bool:
+        """Whether this request, which has grown, is still within the window that the budget was made for."""
+        return self.estimator.request(request, str(target)) + budget.reserve + budget.margin <= budget.window
+
+    def _has_images(self) -> bool:
+        return self.context is not None and any(item.kind == "image" for item in self.context.items)
+
+    def _counter(self, request: Request, target: Target, window: int | None) -> Count | None:
+        """The provider's own count, where it has one and the request is near the window. A count that fails is none."""
+        if window is None or not self._may_ask(target):
+            return None
+        try:
+            provider = self._providers.open(target.provider)
+        except ChatError:
+            return None
+        if not isinstance(provider, CanCount):
+            return None
+
+        async def count(fitted: Request) -> int:
+            estimated = self.estimator.request(fitted, str(target))
+            if estimated < COUNT_FROM * window:
+                return estimated
+            try:
+                return await provider.count(fitted)
+            except ChatError:
+                return estimated
+        return count
+
+    def _may_ask(self, target: Target) -> bool:
+        """With --local-only, a provider elsewhere is told nothing, not even to count or to list."""
+        return bool(target.model) and not forbidden(target, self._providers)
+
+    async def window(self, request: Request, target: Target) -> int | None:
+        """The window that the server gives this model; None where nobody knows."""
+        known = await self._window(request, target)
+        limit = self._limits.get((str(target), request.options.num_ctx))
+        return min(limit, known or limit) if limit else known
+
+    async def _window(self, request: Request, target: Target) -> int | None:
+        if not self._may_ask(target):
+            return None
+        asked = request.options.num_ctx
+        host = self._providers.host(target.provider)
+        if host.dialect != "ollama" or host.kind == "cloud":
+            facts = known_facts(target, self._providers)
+            return facts.context_window or (await learn(target, self._providers)).context_window
+        found = self._watch.known(target, asked) or asked
+        if found is None and self.context is None and self.estimator.request(request, str(target)) < SMALL:
+            return None
+        found = found or await self._watch.window(target, asked)
+        return found or await self._loaded_window(request, target)
+
+    async def _loaded_window(self, request: Request, target: Target) -> int | None:
+        """How large the window is shows only once the model is loaded, so have it loaded: it is about to be used."""
+        self.doing = f"loading {target.model}, to see how large its window is"
+        try:
+            async with aclosing(self._providers.stream(target, Request(target.model, (), options=request.options))) as stream:
+                async for _ in stream:
+                    pass
+        except ChatError:
+            return None    # told when the request itself fails
+        return await self._watch.window(target, request.options.num_ctx, again=True)
+
+    def learn(self, request: Request, usage: Usage | None, target: str) -> None:
+        """Take in how many tokens the server counted."""
+        if usage is not None and not usage.cached_tokens:
+            self.estimator.learn(request, usage.input_tokens, target)
+
+    # ---- summaries
+
+    def budget(self, request: Request, target: Target, window: int | None) -> Budget:
+        """The shares of the window as the conversation stands, without what is attached."""
+        name = str(target)
+        return plan_budget(window, max_tokens=request.options.max_tokens, system=self.estimator.text(request.system or "", name),
+                           tools=self.estimator.tokens(tool_features(request.tools), name), history=self.history(request, target))
+
+    def history(self, request: Request, target: Target) -> int:
+        return self.estimator.messages(request.messages, str(target))
+
+    async def plan(self, request: Request, target: Target, pinned: tuple[int, ...], *, only_if_due: bool) -> Plan | None:
+        """What a summary would replace; None when there is nothing to summarise, or no need to."""
+        budget = self.budget(request, target, await self.window(request, target))
+        room = budget.for_history
+        if only_if_due and budget.history <= room * COMPACT_AT:
+            return None
+
+        def count(messages: Sequence[Message]) -> int:
+            return self.estimator.messages(messages, str(target))
+        share = room if only_if_due else min(room, budget.history)
+        return plan_compaction(request.messages, share, count, pinned=pinned, most=room)
+
+    def compacted(self, plan: Plan, before: Request, after: Request, target: Target) -> str:
+        """The line that tells what a summary has brought."""
+        return compaction_line(plan, self.history(before, target), self.history(after, target))
+
+
+__all__ = ["Fitter"]

@@ -1,0 +1,176 @@
+"""One answer and no conversation: to a pipe as plain text, to a program as JSON events, to a terminal as formatted text."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TextIO
+
+from core.chat.conversation import Chat
+from core.errors import ChatError, describe
+from core.events import Event, Failed, MessageAdded, Notice, Resuming, TextDelta, ToolRequested, message_dict, to_dict
+from core.messages import Message
+from core.terminal.interrupts import Interrupted, Interrupts, Terminated
+from core.terminal.painter import Painter, describe_event, finish_note
+from core.terminal.screen import Screen
+
+INCOMPLETE = ("length", "content_filter", "truncated", "error", "interrupted")
+EXIT_INCOMPLETE = 3
+EXIT_INTERRUPTED = 130
+
+
+def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO) -> int:
+    """NDJSON events on `out`; the last line is a message or an error. Returns the exit code."""
+    writer = _JsonWriter(out)
+
+    async def run() -> int:
+        code = 0
+        try:
+            async with aclosing(chat.turn(message)) as events:
+                async for event in events:
+                    writer.add(event)
+                    code = _code_after(event, code)
+        finally:
+            writer.flush()
+        return code
+    try:
+        return interrupts.run(run())
+    except (Interrupted, Terminated) as end:
+        kept = _interrupted_reply(chat)
+        nothing = to_dict(Failed(ChatError("Interrupted before an answer came.")))
+        _emit(out, message_dict(kept) if kept else nothing)
+        if isinstance(end, Terminated):
+            raise
+        return EXIT_INTERRUPTED
+    except ChatError as error:
+        _emit(out, to_dict(Failed(error)))
+        return error.exit_code
+
+
+def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO, err: TextIO) -> int:
+    """The answer's own characters on `out` as they come, everything else on `err`. Returns the exit code.
+
+    A pipe gets exactly what the model wrote: making it safe is for terminals. Only where both are the same file, a line
+    of the answer is ended before something else is written.
+    """
+    together = same_file(out, err)
+
+    async def run() -> int:
+        code, last = 0, "\n"
+        try:
+            async with aclosing(chat.turn(message)) as events:
+                async for event in events:
+                    if isinstance(event, TextDelta):
+                        out.write(event.text)
+                        out.flush()
+                        last = event.text or last
+                        continue
+                    notes = _notes(event)
+                    if notes and together and not last.endswith("\n"):
+                        last = "\n"
+                        out.write(last)
+                        out.flush()
+                    err.write("".join(f"{line}\n" for line in notes))
+                    code = _code_after(event, code)
+        finally:
+            if not last.endswith("\n"):
+                out.write("\n")
+                out.flush()
+        return code
+    try:
+        return interrupts.run(run())
+    except Interrupted:
+        err.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    except ChatError as error:
+        err.write(describe(error) + "\n")
+        return error.exit_code
+
+
+def answer_in_terminal(chat: Chat, message: Message, interrupts: Interrupts, screen: Screen, err: TextIO) -> int:
+    """Formatted as in a chat. Returns the exit code."""
+    events: AsyncGenerator[Event, None] = chat.turn(message)
+    try:
+        last = interrupts.run(Painter(screen, chat).paint(events))
+    except Interrupted:
+        screen.note("Stopped.")
+        return EXIT_INTERRUPTED
+    except ChatError as error:
+        from core.rendering.listing import fitted
+        err.write(fitted(describe(error), err) + "\n")
+        return error.exit_code
+    return _code_of(last) if last is not None else 0
+
+
+def same_file(one: TextIO, other: TextIO) -> bool:
+    """Whether both lead to the same place, as after 2>&1."""
+    try:
+        return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
+    except (OSError, ValueError):   # closed, or no file at all
+        return False
+
+
+def _notes(event: Event) -> list[str]:
+    notes = describe_event(event)
+    if isinstance(event, MessageAdded) and event.message.role == "assistant" and finish_note(event.message):
+        notes.append(finish_note(event.message))
+    return notes
+
+
+def _code_after(event: Event, code: int) -> int:
+    if isinstance(event, MessageAdded) and event.message.role == "assistant":
+        return _code_of(event.message)
+    return code
+
+
+def _code_of(message: Message) -> int:
+    """Success is a whole answer with something in it."""
+    if message.finish in INCOMPLETE:
+        return EXIT_INCOMPLETE
+    return 0 if message.text.strip() or message.tool_calls else 1
+
+
+def _interrupted_reply(chat: Chat) -> Message | None:
+    last = chat.session.messages[-1] if chat.session.messages else None
+    return last if last is not None and last.role == "assistant" and last.finish == "interrupted" else None
+
+
+class _JsonWriter:
+    """Events as lines. A message is held until it is known to be whole: one that broke off and was finished is one message."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._held: Message | None = None
+        self._before = ""
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, ToolRequested):   # told with the message that it stands in
+            return
+        if isinstance(event, Resuming) and self._held is not None:
+            self._before += self._held.text
+            self._held = None
+        if isinstance(event, Notice) and self._held is not None:    # the last line is the message
+            _emit(self._out, to_dict(event))
+            return
+        self.flush()
+        if isinstance(event, MessageAdded) and event.message.role == "assistant":
+            self._held = event.message
+            return
+        _emit(self._out, to_dict(event))
+
+    def flush(self) -> None:
+        """A reply's calls stand before the reply, so that a message is the last line also when none is run."""
+        message, self._held = self._held, None
+        if message is not None:
+            for call in message.tool_calls:
+                _emit(self._out, to_dict(ToolRequested(call)))
+            _emit(self._out, message_dict(message) | {"text": self._before + message.text})
+            self._before = ""
+
+
+def _emit(out: TextIO, record: dict[str, object] | None) -> None:
+    if record is not None:
+        out.write(json.dumps(record) + "\n")
+        out.flush()

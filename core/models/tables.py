@@ -1,0 +1,103 @@
+"""Tables of providers, models and their health, for slash commands and for the options of the command line."""
+
+from __future__ import annotations
+
+from core.errors import ChatError
+from core.model_manager import Providers, Target, provider_name
+from core.models.facts import ModelFacts, known_facts, short_count, yes_no
+from core.models.health import Health, Listed, check_all, list_models, missing_for, set_up
+from core.providers import ModelInfo
+from core.providers.hosts import hosts
+from core.rendering.table import Table
+
+
+def provider_table(providers: Providers) -> Table:
+    """Every provider there is. Asks nobody."""
+    names = list(dict.fromkeys([*(host.name for host in hosts()), *(provider_name(name) for name in providers.settings.providers)]))
+    return Table(("provider", "dialect", "kind", "address", "default model", "missing"),
+                 tuple(_provider_row(name, providers) for name in names),
+                 "docs/providers.md says more; the configuration file can add others (docs/configuration.md).",
+                 optional=("dialect", "address"))
+
+
+def _provider_row(name: str, providers: Providers) -> tuple[str, ...]:
+    try:
+        host = providers.host(name)
+        address = providers.base_url(name, host) if host.base_url else ""
+    except ChatError as error:
+        return (name, "", "", "", "", error.message)
+    return (name, host.dialect, host.kind, address or "-", host.default_model or "-", missing_for(name, providers) or "-")
+
+
+async def model_table(providers: Providers, only: str = "") -> Table:
+    """The models of all providers that are set up, asked at the same time; those that could not be asked say why."""
+    names = [only] if only else set_up(providers)
+    found = await list_models(providers, names)
+    loaded = await _loaded(found, providers)
+    rows = [row for listed in found for row in _model_rows(listed, loaded, providers)]
+    return Table(("model", "context", "tools", "vision", "thinking", "in/out $ per M", "size", "note"), tuple(rows),
+                 "? is not known. Prices are estimates out of a shipped table, never a bill.",
+                 optional=("size", "thinking", "vision", "tools"))
+
+
+async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
+    """What a server holds in memory, where it says."""
+    loaded: set[Target] = set()
+    for listed in found:
+        running = getattr(providers.open(listed.provider), "running", None) if listed.error is None else None
+        try:
+            loaded |= {Target(listed.provider, info.name) for info in (await running() if running else ())}
+        except ChatError:
+            continue
+    return loaded
+
+
+def _model_rows(listed: Listed, loaded: set[Target], providers: Providers) -> list[tuple[str, ...]]:
+    if listed.error is not None:
+        missing = missing_for(listed.provider, providers)
+        return [(f"{listed.provider}/", "", "", "", "", "", "", f"needs {missing}" if missing else listed.error.message)]
+    if not listed.models:
+        return [(f"{listed.provider}/", "", "", "", "", "", "", "has no model yet")]
+    return [_model_row(Target(listed.provider, info.name), info, loaded, providers) for info in listed.models]
+
+
+def _model_row(target: Target, info: ModelInfo, loaded: set[Target], providers: Providers) -> tuple[str, ...]:
+    facts = known_facts(target, providers, info)
+    return (str(target), short_count(facts.context_window), yes_no(facts.tools), yes_no(facts.vision), yes_no(facts.thinking),
+            _prices(facts), _size(info.size), "loaded" if target in loaded else "")
+
+
+def _prices(facts: ModelFacts) -> str:
+    if facts.kind == "local" or facts.input_price is None or facts.output_price is None:
+        return "-"
+    return f"{facts.input_price:g}/{facts.output_price:g}"
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "-"
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def facts_table(target: Target, facts: ModelFacts, info: ModelInfo | None) -> Table:
+    """One model, a fact a line."""
+    rows = [("model", str(target)), ("context window", f"{facts.context_window:,}" if facts.context_window else "?"),
+            ("longest answer", f"{facts.output_limit:,}" if facts.output_limit else "?"), ("tools", yes_no(facts.tools)),
+            ("vision", yes_no(facts.vision)), ("thinking", yes_no(facts.thinking)), ("temperature", yes_no(facts.temperature)),
+            ("$ per M, in/out", _prices(facts)), ("runs", facts.kind), ("needs a key", yes_no(facts.needs_key))]
+    if info is not None:
+        rows.append(("size", _size(info.size)))
+        rows += [(name.replace("_", " "), str(value)) for name, value in info.details.items()
+                 if not isinstance(value, (dict, list))]
+    return Table(("what", "value"), tuple(rows))
+
+
+def _sentences(parts: list[str]) -> str:
+    return " ".join(f"{part}." if part[-1:].isalnum() and place < len(parts) - 1 else part for place, part in enumerate(parts))
+
+
+async def health_table(providers: Providers) -> tuple[Table, list[Health]]:
+    found = await check_all(providers, set_up(providers))
+    rows = tuple((health.provider, "ok" if health.ok else "no", f"{health.seconds * 1000:,.0f} ms",
+                  _sentences([health.said, *health.advice])) for health in found)
+    return Table(("provider", "answers", "after", "what it says"), rows), found

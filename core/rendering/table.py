@@ -1,0 +1,20 @@
+"""A table as a value: commands and lists return it, a front end draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows for people; a front end draws it. `note` stands under it, and `headings` above the rows of those numbers.
+
+    Where there is little room, the `optional` columns are left out, the first one first.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    optional: tuple[str, ...] = ()
+    headings: Mapping[int, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What was said: listing, export, the spool, transcripts."""

@@ -1,0 +1,276 @@
+"""Sessions in other forms; an export format is one function under @exporter."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from core.errors import StoreFull, UsageError, describe
+from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.safe_text import safe_line
+from core.sessions.listing import find_session
+from core.store.message_json import dump, message_to_dict
+from db import SessionRow, Store, StoredMessage, to_database
+
+Exporter = Callable[[SessionRow, Sequence[StoredMessage]], Iterator[str]]
+EXPORTERS: dict[str, Exporter] = {}
+
+
+def exporter(name: str) -> Callable[[Exporter], Exporter]:
+    """Register a function that writes a session and its messages as pieces of text; its docstring is its help."""
+    def register(write: Exporter) -> Exporter:
+        EXPORTERS[name] = write
+        return write
+    return register
+
+
+@exporter("json")
+def export_json(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+    """Everything that is stored, without loss."""
+    head = {"format": "stream-chat-session", "version": 1, "id": session.id, "title": session.title, "model": session.model,
+            "created": session.created, "updated": session.updated,
+            "created_at": _iso(session.created), "updated_at": _iso(session.updated)}
+    yield json.dumps(head, indent=1)[:-2] + ',\n "messages": ['
+    for number, stored in enumerate(messages):
+        row = {"state": stored.state, "created": stored.created, "created_at": _iso(stored.created),
+               **message_to_dict(stored.message)}
+        yield (",\n  " if number else "\n  ") + _json_text(row)
+    yield "\n ]\n}\n"
+
+
+def _json_text(row: Any) -> str:
+    """JSON that keeps its letters readable, except where no encoding could hold them."""
+    text = dump(row)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else c for c in text)
+    return text
+
+
+@exporter("csv")
+def export_csv(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+    """One row a part, for spreadsheets; a cell that a spreadsheet would run gets an apostrophe in front."""
+    return _csv_rows(session, messages, raw=False)
+
+
+def export_raw_csv(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+    """The same with the cells as they are: a spreadsheet may run what is in them."""
+    return _csv_rows(session, messages, raw=True)
+
+
+def _csv_rows(session: SessionRow, messages: Sequence[StoredMessage], *, raw: bool) -> Iterator[str]:
+    yield _csv_line(("session", "number", "time", "role", "model", "state", "kind", "name", "content"), raw=raw)
+    for number, stored in enumerate(messages, 1):
+        message = stored.message
+        for part in message.parts:
+            kind, name, content = _flat(part)
+            yield _csv_line((session.id, str(number), _time(stored.created), message.role, message.model or "", stored.state,
+                             kind, name, content), raw=raw)
+
+
+def _csv_line(cells: Iterable[str], *, raw: bool) -> str:
+    """RFC 4180, every cell quoted."""
+    made = (cell if raw else harmless_cell(cell) for cell in cells)
+    return ",".join('"' + _writable(cell).replace('"', '""') + '"' for cell in made) + "\r\n"
+
+
+def harmless_cell(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula (OWASP, "CSV Injection"), also with blanks in front."""
+    start = cell.lstrip(" \u00a0\u3000\ufeff\0")[:1]
+    return "'" + cell if start and start in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20|%" else cell
+
+
+@exporter("text")
+def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+    """The conversation as plain text."""
+    yield f"{_writable(session.title)}\n{session.id}  {_time(session.created)}\n"
+    for stored in messages:
+        yield f"\n[{_speaker(stored.message)}]{_remark(stored)}\n"
+        for part in stored.message.parts:
+            kind, name, content = _flat(part)
+            label = "" if kind == "text" else f"({kind.replace('_', ' ')}{' ' + name if name else ''}) "
+            yield _writable(f"{label}{'' if kind == 'image' else content}\n")
+
+
+@exporter("markdown")
+def export_markdown(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+    """The conversation as Markdown; answers stay as the model wrote them."""
+    yield f"# {_writable(session.title)}\n\n*{session.id}, {_time(session.created)}*\n"
+    for stored in messages:
+        yield f"\n## {_speaker(stored.message)}{_remark(stored)}\n"
+        for part in stored.message.parts:
+            yield "\n" + _writable(_markdown_part(part)) + "\n"
+
+
+def _markdown_part(part: Part) -> str:
+    kind, name, content = _flat(part)
+    match part:
+        case Text():
+            return content
+        case Thinking():
+            return "\n".join(f"> {line}" for line in content.split("\n"))
+        case Image():
+            return f"*(image {name})*"
+    label = f"{kind.replace('_', ' ').capitalize()} `{name.replace('`', '')}`"
+    return f"{label}\n\n{fenced(content)}"
+
+
+def fenced(text: str) -> str:
+    """A code block with a fence that is longer than any run of backticks in `text`."""
+    longest, run = 2, 0
+    for character in text:
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
+    fence = "`" * (longest + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+@exporter("sql")
+def export_sql(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+    """Statements that load into SQLite and PostgreSQL; loading twice changes nothing."""
+    yield ("-- NUL, U+001A and lone surrogates are written as U+001A and four hexadecimal digits.\nBEGIN;\n"
+           "CREATE TABLE IF NOT EXISTS sessions (id text PRIMARY KEY, title text NOT NULL, model text NOT NULL,\n"
+           "  created double precision NOT NULL, updated double precision NOT NULL);\n"
+           "CREATE TABLE IF NOT EXISTS messages (id bigint PRIMARY KEY, session_id text NOT NULL, position integer NOT NULL,\n"
+           "  role text NOT NULL, state text NOT NULL, model text, created double precision NOT NULL, finish text,\n"
+           "  usage text, parts text NOT NULL, text text NOT NULL);\n")
+    yield _insert("sessions", "id, title, model, created, updated",
+                  (session.id, session.title, session.model, session.created, session.updated))
+    for position, stored in enumerate(messages, 1):
+        row = message_to_dict(stored.message)
+        usage = dump(row["usage"]) if "usage" in row else None
+        yield _insert("messages", "id, session_id, position, role, state, model, created, finish, usage, parts, text",
+                      (stored.id, session.id, position, row["role"], stored.state, row.get("model"), stored.created,
+                       row.get("finish"), usage, dump(row["parts"]), stored.message.text))
+    yield "COMMIT;\n"
+
+
+def _insert(table: str, columns: str, values: Iterable[str | float | None]) -> str:
+    return f"INSERT INTO {table} ({columns}) VALUES ({', '.join(map(_literal, values))}) ON CONFLICT (id) DO NOTHING;\n"
+
+
+def _literal(value: str | float | None) -> str:
+    """Standard SQL: only the quote is doubled, a backslash is itself (PostgreSQL since 9.1, SQLite always)."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return "'" + to_database(value).replace("'", "''") + "'"
+    return repr(value)
+
+
+def _flat(part: Part) -> tuple[str, str, str]:
+    """kind, name, content"""
+    match part:
+        case Text(text):
+            return "text", "", text
+        case Thinking(text):
+            return "thinking", "", text
+        case ToolCall(name=name, arguments=arguments, invalid=invalid):
+            return "tool_call", name, dump(arguments) if invalid is None else invalid
+        case ToolResult(name=name, content=content, is_error=is_error):
+            return "tool_error" if is_error else "tool_result", name, content
+        case Image(media_type, data, name):
+            return "image", name or media_type, data
+
+
+def _speaker(message: Message) -> str:
+    names = {"user": "You", "system": "System", "tool": "Tools"}
+    return names.get(message.role) or f"Assistant{' (' + _writable(message.model) + ')' if message.model else ''}"
+
+
+def _remark(stored: StoredMessage) -> str:
+    return "" if stored.state == "complete" else f" - {stored.state}"
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _iso(seconds: float) -> str:
+    """For people and programs, in universal time."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _writable(text: str) -> str:
+    """Lone surrogates as U+FFFD: no file in UTF-8 can hold them."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def export_session(store: Store, name: str, format: str, output: str | None = None, *, raw_csv: bool = False,
+                   write: Callable[[str], object] | None = None) -> str:
+    """Write out the session called `name`, or the newest for "last": into the file `output`, whole or not at all, else
+    through `write` or to standard output.
+
+    Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
+    """
+    pieces_of = export_raw_csv if format == "csv" and raw_csv else find_exporter(format)
+    session = find_session(store, name)
+    pieces = pieces_of(session, store.load_messages(session.id))
+    if output is not None:
+        write_whole(output, pieces)
+    else:
+        for piece in pieces:
+            (write or sys.stdout.write)(piece)
+    return session.id
+
+
+def find_exporter(format: str) -> Exporter:
+    if format not in EXPORTERS:
+        raise UsageError(f"There is no export format {format!r}.", f"Formats: {', '.join(EXPORTERS)}.")
+    return EXPORTERS[format]
+
+
+def write_whole(path: str, pieces: Iterable[str]) -> None:
+    """Write a file so that it is the old one or the whole new one, never a part."""
+    target = os.path.realpath(path)
+    if os.path.isdir(target):
+        raise UsageError(f"{path} is a directory.", "Name a file in it.")
+    special = os.path.exists(target) and not os.path.isfile(target)
+    beside = target if special else f"{target}.{os.getpid()}.part"
+    try:
+        with open(beside, "w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
+            file.flush()
+            if not special:
+                os.fsync(file.fileno())
+        if not special:
+            os.replace(beside, target)
+    except OSError as problem:
+        raise _output_error(path, problem) from problem
+    finally:
+        if not special and os.path.exists(beside):
+            os.unlink(beside)
+
+
+def rescue(identity: str, title: str, model: str, messages: Sequence[Message], ask: Callable[[str], str],
+           tell: Callable[[str], object]) -> None:
+    """Write a conversation that nothing took to a file that the person names; the ending (.json, .csv, .txt) says the form."""
+    now = time.time()
+    session = SessionRow(identity, title, model, now, now, len(messages))
+    stored = [StoredMessage(number, message, "complete", True, now) for number, message in enumerate(messages)]
+    forms = {".json": "json", ".csv": "csv", ".txt": "text"}
+    while True:
+        try:
+            path = os.path.expanduser(ask("Write it to which file? (Enter alone: to none) ").strip())
+        except (EOFError, KeyboardInterrupt):
+            return
+        if not path:
+            return
+        try:
+            write_whole(path, find_exporter(forms.get(os.path.splitext(path)[1].lower(), "markdown"))(session, stored))
+        except (UsageError, StoreFull) as error:
+            tell(describe(error))
+            continue
+        tell(f"The conversation is in {safe_line(path)}.")
+        return
+
+
+def _output_error(path: str, problem: OSError) -> UsageError | StoreFull:
+    if isinstance(problem, FileNotFoundError):
+        return UsageError(f"{path} cannot be written: its directory does not exist.", "Make the directory, or name another file.")
+    return StoreFull(f"{path} cannot be written: {problem.strerror}.", "Name another file with --output.")

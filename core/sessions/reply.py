@@ -1,0 +1,166 @@
+"""A reply while it is put together from deltas, and the results that its tool calls lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from core.errors import BadResponse
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Extra, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Usage, tool_message
+
+
+def in_call_order(calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> tuple[ToolResult, ...]:
+    """One result per call in the order of the calls, however they finished; ids may repeat."""
+    waiting = list(results)
+    ordered = []
+    for call in calls:
+        found = next(result for result in waiting if result.id == call.id)
+        waiting.remove(found)
+        ordered.append(found)
+    return tuple(ordered)
+
+
+def missing_results(messages: Sequence[Message]) -> Message | None:
+    """Results for calls at the end of a conversation that were never answered (the turn was interrupted), or None."""
+    for message in reversed(messages):
+        if message.role == "assistant":
+            calls = message.tool_calls
+            answered = [result for later in messages[messages.index(message) + 1:] for result in later.tool_results]
+            left = [call for call in calls if call.id not in {result.id for result in answered}]
+            results = tuple(ToolResult(call.id, call.name, "Interrupted before it finished.", True) for call in left)
+            return tool_message(results) if results else None
+        if message.role == "user":
+            return None
+    return None
+
+
+@dataclass(slots=True)
+class _OpenPart:
+    kind: type[Text] | type[Thinking]
+    number: int
+    pieces: list[str]
+    extra: dict[str, object]
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    id: str = ""
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+    extra: Extra | None = None
+
+
+class Reply:
+    """Collects deltas into one message."""
+
+    def __init__(self) -> None:
+        self._parts: list[_OpenPart | _OpenCall] = []
+        self._calls: dict[int, _OpenCall] = {}
+        self.usage: Usage | None = None
+        self.finish: Finish | None = None
+
+    @property
+    def begun(self) -> bool:
+        """True once there is something to keep."""
+        return bool(self._parts)
+
+    def add(self, delta: Delta) -> None:
+        match delta:
+            case TextDelta(text, part, extra):
+                self._add_words(Text, text, part, extra)
+            case ThinkingDelta(text, part, extra):
+                self._add_words(Thinking, text, part, extra)
+            case ToolCallDelta():
+                self._add_call(delta)
+            case Usage():
+                self.usage = delta
+            case Finished(reason):
+                self.finish = reason
+
+    def _add_words(self, kind: type[Text] | type[Thinking], text: str, number: int, extra: Extra | None) -> None:
+        last = self._parts[-1] if self._parts else None
+        if not (isinstance(last, _OpenPart) and last.kind is kind and last.number == number):
+            last = next((part for part in self._parts
+                         if number and isinstance(part, _OpenPart) and part.kind is kind and part.number == number), None)
+        if last is None:
+            if not text and not extra:
+                return
+            last = _OpenPart(kind, number, [], {})
+            self._parts.append(last)
+        last.pieces.append(text)
+        merge_extra(last.extra, extra)
+
+    def _add_call(self, delta: ToolCallDelta) -> None:
+        call = self._calls.get(delta.index)
+        if call is None:
+            call = self._calls[delta.index] = _OpenCall()
+            self._parts.append(call)
+        call.id = call.id or delta.id
+        call.name = call.name or delta.name
+        call.pieces.append(delta.arguments)
+        if delta.extra:
+            call.extra = {**(call.extra or {}), **delta.extra}
+
+    def message(self, model: str) -> Message:
+        """The whole reply. Tool calls decide the finish: several providers say `stop`, some even `length`, although all calls came.
+
+        Calls whose arguments were cut are not JSON; then `length` stays and nothing is run.
+        """
+        if not any(call.name for call in self._calls.values()) and self._calls:
+            raise BadResponse("The model called a tool without naming it.")
+        parts = self._closed(with_calls=True)
+        finish = self.finish
+        calls = [part for part in parts if isinstance(part, ToolCall)]
+        if finish == "stop" and calls or finish == "length" and calls and all(call.invalid is None for call in calls):
+            finish = "tool_calls"
+        if finish == "tool_calls" and not self._calls:
+            finish = "stop"
+        if finish != "tool_calls":
+            parts = tuple(part for part in parts if not isinstance(part, ToolCall))
+        return Message("assistant", parts, model, self.usage, finish)
+
+    def broken(self, model: str, finish: Finish) -> Message:
+        """What came of a reply that was cut. Its tool calls are left out: they may not be whole."""
+        return Message("assistant", self._closed(with_calls=False), model, self.usage, finish)
+
+    def _closed(self, *, with_calls: bool) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        for number, part in enumerate(self._parts):
+            if isinstance(part, _OpenPart):
+                parts.append(part.kind("".join(part.pieces), part.extra or None))
+            elif with_calls and part.name:
+                parts.append(_close_call(part, number))
+        return tuple(parts)
+
+
+def merge_extra(into: dict[str, object], extra: Extra | None) -> None:
+    """Add provider-only data to a part: entries of the same dialect are joined key by key, the newest value wins."""
+    for name, value in (extra or {}).items():
+        held = into.get(name)
+        into[name] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+
+
+def _close_call(call: _OpenCall, number: int) -> ToolCall:
+    """Parse the arguments. Nothing at all and JSON null mean a call without arguments (Anthropic, Groq).
+
+    A name that stands there twice makes the call invalid: what was meant is not known, and readers differ in which one counts.
+    """
+    identity, written = call.id or f"call_{number}", "".join(call.pieces)
+    try:
+        arguments = json.loads(written, object_pairs_hook=_unique) if written.strip() else {}
+    except (ValueError, RecursionError):
+        return ToolCall(identity, call.name, {}, written, call.extra)
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict):
+        return ToolCall(identity, call.name, {}, written, call.extra)
+    return ToolCall(identity, call.name, arguments, None, call.extra)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found

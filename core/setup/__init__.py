@@ -1,0 +1,1 @@
+"""Puts a chat together from Settings."""

@@ -1,0 +1,113 @@
+"""The store of this run: opened, recovered and watched over, or what stands in for it when it cannot be opened."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from core.config import Settings, data_directory, temporary_directory
+from core.errors import StoreError, UsageError, describe
+from core.safe_text import safe_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.session_manager import Session
+    from db import Store
+
+
+def store_place(settings: Settings) -> str:
+    return str(settings.database_url or "") or os.path.join(data_directory(settings.environment), "sessions.db")
+
+
+def open_saved(settings: Settings) -> Store:
+    from db import open_store
+    return open_store(store_place(settings))
+
+
+def unwritable(store: Store) -> str:
+    """Why a store can only be read; empty when it can be written, as far as is known."""
+    return str(getattr(store, "unwritable", ""))
+
+
+class OpenedStore:
+    """The store of this run, or what stands in for it: none with --no-save, one that is tried again when it cannot be opened."""
+
+    def __init__(self, settings: Settings) -> None:
+        from core.sessions.spool import Places
+        self.spool = Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
+        self.store: Store | None = None
+        self.news: list[str] = []         # what the person should know before they go on
+        self.recovered: list[str] = []    # sessions whose last reply was cut off
+        if not settings.save:
+            return
+        try:
+            self.store = open_saved(settings)
+        except StoreError as error:
+            if settings.session or settings.continue_ or settings.select_session:
+                raise
+            from core.setup.late_store import late_store
+            self.store = late_store(store_place(settings))
+            self.news.append(describe(error))
+            return
+        why = unwritable(self.store)
+        if why:
+            self.news.append(f"warning: saved sessions can be read, but nothing can be saved: {why}")
+            return
+        try:
+            self._recover()
+        except StoreError as error:
+            self.news.append(describe(error))
+
+    def _recover(self) -> None:
+        """Save what a killed run left behind, and say what still is not."""
+        from core.session_manager import recover
+        for entry in recover(self.store, self.spool, self.news) if self.store else ():
+            self.recovered.append(entry.session_id)
+
+    def offers(self, current: str) -> list[str]:
+        """How to go on with what a killed run left behind, from the session `current`."""
+        kept = "A reply that was cut off is kept as far as it came."
+        return [f"{kept} /continue goes on with it; /drop takes it out." if identity == current
+                else f"{kept} /session {identity} goes back to it; /continue and /drop work there." for identity in self.recovered]
+
+    def open_session(self, name: str | None) -> Session:
+        """The session of that ID, or a new one."""
+        from core.session_manager import open_session
+        return open_session(self.store, self.spool, name=name)
+
+    def session(self, settings: Settings) -> Session:
+        """The session that was asked for, or a new one."""
+        from core.session_manager import open_session
+        from core.sessions.listing import is_newest
+        last = is_newest(settings.session or "")
+        name: str | None = None if last else settings.session
+        if settings.select_session:
+            from core.sessions.listing import select_session
+            from core.terminal.line_input import ask
+            from core.terminal.session_picker import pick
+            if self.store is None:
+                raise UsageError("--select-session and --no-save do not go together.")
+            able = sys.stdin.isatty() and sys.stdout.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
+            chooser = pick if able else select_session
+            name = chooser(self.store, ask, lambda line: print(line, file=sys.stderr)).id
+        return open_session(self.store, self.spool, name=name, newest=settings.continue_ or last)
+
+    def close(self) -> None:
+        if self.store is not None:
+            self.store.close()
+
+
+def tell_unsaved(session: Session, *, again: bool) -> None:
+    """Say at the end what is not saved, and, where there is a person, offer to write what would be lost to a place they name.
+
+    `again`: also what has been said and lies safely in a file.
+    """
+    words = session.last_words
+    if not words or not session.lost and not again:
+        return
+    red, plain = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}{safe_text(words)}{plain}", file=sys.stderr)
+    if session.lost and sys.stdin is not None and sys.stdin.isatty():
+        from core.sessions.export import rescue
+        from core.terminal.line_input import ask
+        rescue(session.id, session.title, session.model, session.messages, ask, lambda line: print(line, file=sys.stderr))

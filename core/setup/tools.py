@@ -1,0 +1,108 @@
+"""The tools of a run, put together from its settings: which are offered, what they may touch, what runs without asking."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shlex
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from core.config import Settings
+from core.config.places import protected_places
+from core.errors import ConfigError, UsageError
+from core.tool_executor import Servers, Toolbox
+from core.tools import Tool, ToolContext, get_tools, load_tools_file, real_roots
+
+KINDS = ("read", "network", "write", "run")
+
+
+def make_toolbox(settings: Settings, store: Any = None, session: str | None = None, *, place: str = "",
+                 grants: MutableMapping[str, str] | None = None) -> Toolbox:
+    """The toolbox of a chat. `place` is where sessions are kept. Raises UsageError and ConfigError."""
+    context = make_context(settings, store, session, place)
+    return Toolbox(offered_tools(settings), context, allow=allowed(settings), grants=grants, private=bool(settings.context),
+                   servers=make_servers(settings))
+
+
+def offered_tools(settings: Settings) -> list[Tool]:
+    """What --experimental, --experimental-websearch, --tools and --tools-file ask for."""
+    own = [made for path in settings.tools_file for made in load_tools_file(os.path.expanduser(path))]
+    names = list(settings.tools) + (["web_search"] if settings.experimental_websearch else [])
+    safe = get_tools(None) if settings.experimental else ()
+    named = get_tools(names) if names else ()
+    return list({made.name: made for made in (*safe, *named, *own)}.values())
+
+
+def make_context(settings: Settings, store: Any, session: str | None, place: str) -> ToolContext:
+    """What tools may touch: the working directory and what the person gave, but nothing of the program's own."""
+    from core.context.sources import parse_context_arg
+    sources = [source for text in settings.context for source in parse_context_arg(text)]
+    given = [source.target for source in sources if source.kind in ("file", "directory")]
+    given += [path for source in sources if source.kind == "glob" for path in glob.glob(source.target, recursive=True)]
+    return ToolContext(
+        roots=real_roots([os.getcwd(), *given]), protected=real_roots(protected_places(settings, place)), store=store,
+        session=session, databases={name: str(url) for name, url in settings.databases.items()},
+        search_engines=tuple(settings.search_engines), searxng_url=settings.searxng_url,
+        local_hosts=frozenset(map(str.lower, settings.local_hosts)))
+
+
+def allowed(settings: Settings) -> set[str]:
+    """Kinds, tools and hosts that need no asking. Raises UsageError for a word that is neither."""
+    free = {"read", *(["web_search"] if settings.experimental or settings.experimental_websearch else [])}
+    for word in settings.allow:
+        is_name = "." in word or ":" in word or word == "localhost" or "__" in word   # a host, or a tool of an MCP server
+        if word not in KINDS and not is_name:
+            _check_tool_name(word, settings)
+    return free | {word.lower() if "." in word else word for word in settings.allow}
+
+
+def _check_tool_name(word: str, settings: Settings) -> None:
+    try:
+        get_tools([word])
+    except UsageError as problem:
+        raise UsageError(f"--allow: {word} is no tool and no kind of tool.",
+                         f"Kinds are {', '.join(KINDS)}; a host is written with a dot or a port.") from problem
+
+
+# ---- MCP servers
+
+def make_servers(settings: Settings) -> Servers | None:
+    """The MCP servers that are set up, not started; None when there are none. Raises ConfigError."""
+    if not settings.mcp or not (settings.mcp_servers or settings.mcp_config):
+        return None
+    from core.tools.mcp import CONNECT_SECONDS, ServerGroup, parse_servers
+    rows = {str(name): _server_row(row) for name, row in settings.mcp_servers.items()}
+    found = parse_servers({"mcpServers": _read_rows(settings.mcp_config) | rows})
+    patience = {"patience": CONNECT_SECONDS} if settings.prompt else {}   # one answer: there is no later
+    return ServerGroup(found, **patience) if found else None
+
+
+def _server_row(row: Any) -> Any:
+    """`name=address` and `name=command words` of the command line; a mapping stays as it is."""
+    if not isinstance(row, str):
+        return row
+    if row.startswith(("http://", "https://")):
+        return {"url": row}
+    try:
+        command, *arguments = shlex.split(row) or [""]
+    except ValueError as problem:
+        raise ConfigError(f"--mcp-server: {row!r} cannot be read: {problem}.") from problem
+    return {"command": command, "args": arguments}
+
+
+def _read_rows(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+            document = json.load(file)
+    except OSError as problem:
+        raise ConfigError(f"{path} cannot be read: {problem.strerror}.") from problem
+    except ValueError as problem:
+        raise ConfigError(f"{path} is no JSON: {problem}.") from problem
+    rows = document.get("mcpServers") if isinstance(document, Mapping) else None
+    if not isinstance(rows, Mapping):
+        raise ConfigError(f"{path} holds no mcpServers.", 'It looks like {"mcpServers": {"name": {"command": ...}}}.')
+    return dict(rows)

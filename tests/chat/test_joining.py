@@ -1,0 +1,202 @@
+"""The joint between the pieces of an answer: what a model repeats is dropped, what is new is kept, however it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncGenerator, Sequence
+
+import pytest
+
+from core.chat.joining import Joint, joined, repeated
+from core.chat.turn import Respond, run_chat_turn, to_finish
+from core.errors import BadResponse, ChatError, ConnectFailed, ModelNotFound, Overloaded, QuotaExhausted, StreamBroken
+from core.events import Delta, Event, Finished, MessageAdded, Resuming, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Message, Text, Thinking, Usage, user_message
+from core.providers import Request
+
+SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
+BROKE = StreamBroken("It broke.")
+PROSE = ("The quick brown fox jumps over the lazy dog, and the dog does not mind.\n\n"
+         "- one thing\n- another thing\n\n```python\nfor number in range(10):\n    print(number)\n```\n"
+         "That is all there is to say. 日本語も。\n")
+
+
+@pytest.mark.parametrize(("before", "after", "dropped"), [
+    ("The quick bro", "wn fox", ""),                                          # exactly where it stopped
+    ("The quick bro", "brown fox", "bro"),                                    # the word that was cut, again
+    ("The quick brown", " fox", ""),
+    ("Hello", "Hello there", "Hello"),                                        # from the beginning, after very little
+    ("It is blue because", "It is blue because of", "It is blue because"),    # from the beginning
+    ("Said once. It is blue because", "It is blue because of", "It is blue because"),   # the last sentence
+    ("It is blue because", "\n\nis blue because of", "\n\nis blue because"),  # a line end before it
+    ("ha ha ha ha ha ", "ha ha ha ha!", ""),                                  # the same over and over says nothing
+    ("| --- | ----------", "---------- |", ""),
+    ("x = 1\n        ", "        y = 2", ""),
+    ("n1 n2 n3", "n3", ""),                                                   # too short to tell
+    ("page 100", "100 lines", ""),                                            # a number may go on with its own digits
+    ("Th", "The fox", "Th"),
+])
+def test_what_is_repeated(before: str, after: str, dropped: str) -> None:
+    assert after[:repeated(before, after)] == dropped
+
+
+def fitted(before: str, deltas: Sequence[Delta]) -> list[Delta]:
+    joint = Joint(before)
+    return [*(fit for delta in deltas for fit in joint.fit(delta)), *joint.rest()]
+
+
+def test_only_the_repetition_is_held_back() -> None:
+    joint = Joint("It is blue because")
+    assert list(joint.fit(TextDelta("It is "))) == []
+    assert list(joint.fit(TextDelta("blue because of"))) == [TextDelta(" of")]
+    assert list(joint.fit(TextDelta("It is "))) == [TextDelta("It is ")]      # decided once
+
+
+def test_thinking_and_counts_do_not_decide() -> None:
+    came: list[Delta] = [ThinkingDelta("hm"), TextDelta("It is blue"), Usage(1, 2), TextDelta(" and"), Finished("stop")]
+    assert fitted("It is blue", came) == [ThinkingDelta("hm"), Usage(1, 2), TextDelta(" and"), Finished("stop")]
+
+
+def test_what_is_held_comes_before_what_follows_it() -> None:
+    call = ToolCallDelta(0, "c", "look", "{}")
+    assert fitted("It is blue", [TextDelta("It"), call]) == [TextDelta("It"), call]
+
+
+def test_part_and_extra_stay() -> None:
+    assert fitted("It is blue", [TextDelta("It is ", 2, {"x": 1}), TextDelta("blue!", 2)]) == [
+        TextDelta("", 2, {"x": 1}), TextDelta("!", 2)]
+
+
+# ---- through a turn
+
+def model(text: str, chance: random.Random, breaks: int) -> Respond:
+    """Says `text`, breaks off `breaks` times, and then goes on in one of the ways in which models do."""
+    left = [breaks]
+
+    async def respond(request: Request) -> AsyncGenerator[Delta, None]:
+        said = next((message.text for message in reversed(request.messages) if message.role == "assistant"), "")
+        assert text.startswith(said)
+        back = chance.choice([0, 0, len(said), min(len(said), chance.randrange(40, 300))]) if said else 0
+        if chance.random() < 0.3:
+            yield ThinkingDelta("let me see ")
+        rest = text[len(said) - back:]
+        end = chance.randrange(0, len(rest) + 1) if left[0] else len(rest)
+        at = 0
+        while at < end:
+            size = min(chance.choice([1, 2, 3, 5, 30, 500]), end - at)
+            yield TextDelta(rest[at:at + size])
+            at += size
+        if left[0]:
+            left[0] -= 1
+            raise StreamBroken("It broke.", cause=chance.choice([None, Overloaded("busy"), BadResponse("what?")]))
+        yield Finished("stop")
+    return respond
+
+
+def run(respond: Respond, resumes: int = 9, messages: Sequence[Message] = (user_message("q"),),
+        continued: Message | None = None) -> tuple[list[Event], ChatError | None]:
+    async def collect() -> tuple[list[Event], ChatError | None]:
+        events: list[Event] = []
+        try:
+            request = Request("m", tuple(messages))
+            async for event in run_chat_turn(respond, request, model="p/m", resumes=resumes, continued=continued):
+                events.append(event)
+        except ChatError as error:
+            return events, error
+        return events, None
+    return asyncio.run(collect())
+
+
+def scripted(*replies: Sequence[Delta | Exception], seen: list[Request] | None = None) -> Respond:
+    left = iter(replies)
+
+    async def respond(request: Request) -> AsyncGenerator[Delta, None]:
+        if seen is not None:
+            seen.append(request)
+        for item in next(left):
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    return respond
+
+
+def shown(events: Sequence[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def kept(events: Sequence[Event]) -> list[str]:
+    return [message.text for message in joined([event.message for event in events if isinstance(event, MessageAdded)])]
+
+
+def test_any_break_and_any_way_to_go_on_gives_the_text() -> None:
+    """However often it breaks and wherever: continued exactly, from the beginning, or from some way back."""
+    chance = random.Random(SEED)
+    numbered = " ".join(f"word{number}" for number in range(60))
+    for number in range(400):
+        text = chance.choice([PROSE, numbered])
+        # A break before there is anything has no continuation, so the model says nothing twice there.
+        events, error = run(model(text, chance, chance.randrange(0, 5)), resumes=12)
+        if isinstance(error, StreamBroken) and not shown(events):
+            continue
+        assert error is None and shown(events) == text and kept(events) == [text], f"seed {SEED}, round {number}"
+
+
+def test_a_second_break_in_what_is_held_back() -> None:
+    again: list[Delta | Exception] = [TextDelta("It is blue bec"), BROKE]
+    last: list[Delta] = [TextDelta("It is blue because of it."), Finished("stop")]
+    events, error = run(scripted([TextDelta("It is blue because"), BROKE], again, again, last))
+    assert error is None and shown(events) == "It is blue because of it." and kept(events) == [shown(events)]
+    assert sum(isinstance(event, Resuming) for event in events) == 1, "the same is not told again when nothing new came"
+
+
+def test_the_third_piece_knows_the_first() -> None:
+    seen: list[Request] = []
+    events, error = run(scripted([TextDelta("One, two, three, "), BROKE], [TextDelta("four, "), BROKE],
+                                 [TextDelta("One, two, three, four, five."), Finished("stop")], seen=seen))
+    assert error is None and kept(events) == ["One, two, three, four, five."]
+    assert [message.role for message in seen[2].messages] == ["user", "assistant", "user"]
+    assert seen[2].messages[1].text == "One, two, three, four, " and seen[2].messages[2].text.endswith("One, two, three, four, ")
+
+
+def test_a_break_while_thinking_asks_anew() -> None:
+    seen: list[Request] = []
+    events, error = run(scripted([ThinkingDelta("hm"), BROKE], [TextDelta("yes"), Finished("stop")], seen=seen))
+    assert error is None and kept(events) == ["yes"] and seen[0] == seen[1]
+    assert [event.message for event in events if isinstance(event, MessageAdded)][0] == Message(
+        "assistant", (Thinking("hm"),), "p/m", None, "truncated")
+
+
+def test_a_break_in_a_call_alone_adds_no_empty_message() -> None:
+    events, error = run(scripted([ToolCallDelta(0, "c", "look", '{"a"'), BROKE], [TextDelta("yes"), Finished("stop")]))
+    assert error is None and [type(event) for event in events] == [Resuming, TextDelta, MessageAdded]
+
+
+def test_a_model_that_has_nothing_to_add() -> None:
+    events, error = run(scripted([TextDelta("That is all."), BROKE], [Finished("stop")]))
+    assert error is None and kept(events) == ["That is all."]
+    assert joined([event.message for event in events if isinstance(event, MessageAdded)])[0].finish == "stop"
+
+
+@pytest.mark.parametrize(("cause", "goes_on"), [
+    (None, True), (Overloaded("busy"), True), (QuotaExhausted("empty"), True), (ModelNotFound("gone"), False)])
+def test_what_is_worth_going_on_after(cause: Overloaded | None, goes_on: bool) -> None:
+    events, error = run(scripted([TextDelta("half "), StreamBroken("broke", cause=cause)], [TextDelta("done"), Finished("stop")]))
+    assert (error is None) == goes_on and kept(events) == ["half done" if goes_on else "half "]
+
+
+def test_nobody_can_go_on() -> None:
+    events, error = run(scripted([TextDelta("half"), BROKE], *[[ConnectFailed("away")]] * 9), resumes=3)
+    assert isinstance(error, StreamBroken) and isinstance(error.cause, ConnectFailed) and kept(events) == ["half"]
+
+
+def test_going_on_later_with_pieces_that_hold_no_text() -> None:
+    question, half = user_message("q"), Message("assistant", (Text("It is blue because"),), "p/m", None, "interrupted")
+    thought = Message("assistant", (Thinking("hm"),), "p/m", None, "interrupted")
+    assert to_finish([question, half, thought]) == ((question, half), True)
+    assert to_finish([question, thought]) == ((question,), False)
+    seen: list[Request] = []
+    events, error = run(scripted([TextDelta(" of it."), Finished("stop")], seen=seen), messages=[question, half, thought],
+                        continued=thought)
+    assert error is None and shown(events) == " of it." and seen[0].messages[1] == half

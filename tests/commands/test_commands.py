@@ -1,0 +1,81 @@
+"""Slash commands: one function each, found by name, alias or beginning, and a new one needs no other file."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.chat.conversation import Chat
+from core.commands import Leave, Outcome, all_commands, command, find_command, run_command
+from core.config import Settings
+from core.errors import UsageError
+from core.model_manager import Providers, Target
+from core.rendering.table import Table
+from core.session_manager import Session
+
+
+@pytest.fixture
+def chat() -> Chat:
+    settings = Settings({"provider": "demo"}, environment={"HOME": "/nowhere"})
+    return Chat(settings, Session(None), Providers(settings), Target("demo", "demo"), open_session=lambda name: Session(None))
+
+
+def run(chat: Chat, line: str) -> Outcome:
+    return asyncio.run(run_command(chat, line))
+
+
+def test_every_command_says_what_it_does(chat: Chat) -> None:
+    names = all_commands()
+    assert {"help", "model", "new", "retry", "session", "drop", "system", "exit"} <= set(names)
+    shown = run(chat, "/help")
+    assert isinstance(shown, Table) and len(shown.rows) == len(names)
+    for name, entry in names.items():
+        assert entry.help.strip() and entry.help[0].isupper(), name
+        assert find_command(name) is entry and all(find_command(alias) is entry for alias in entry.aliases)
+        explained = run(chat, f"/help {name}")
+        assert isinstance(explained, str) and f"/{name}" in explained
+
+
+def test_beginnings_and_mistakes(chat: Chat) -> None:
+    assert isinstance(run(chat, "/ex"), Leave) and isinstance(run(chat, "/EXIT"), Leave)
+    for line, words in (("/exti", "Did you mean /exit"), ("/zzz", "/help lists"), ("/", "/help lists")):
+        with pytest.raises(UsageError) as raised:
+            run(chat, line)
+        assert words in raised.value.hint
+
+
+def test_words_after_a_command_that_takes_none_are_refused(chat: Chat) -> None:
+    for line in ("/retry now", "/drop 5", "/new nonsense", "/compact all"):
+        with pytest.raises(UsageError, match="takes nothing after it") as raised:
+            run(chat, line)
+        assert f"{line.split()[0]} alone: " in raised.value.hint
+
+
+def test_an_unknown_provider_or_format_is_told(chat: Chat) -> None:
+    with pytest.raises(UsageError, match="There is no provider named 'nope'") as raised:
+        run(chat, "/models nope")
+    assert raised.value.hint.startswith("/providers, or --list-providers")
+    for line, words in (("/export pdf x.pdf", "no format 'pdf'; there are json, csv"), ("/export json", "and a file"),
+                        ("/export", "a format")):
+        with pytest.raises(UsageError, match=words):
+            run(chat, line)
+
+
+def test_the_system_prompt(chat: Chat) -> None:
+    run(chat, "/system be brief")
+    assert chat.system == "be brief" and chat.request().system == "be brief"
+    assert run(chat, "/system") == "System prompt: be brief"
+    run(chat, "/system off")
+    assert chat.system is None
+
+
+def test_a_new_command_is_one_function(chat: Chat) -> None:
+    @command("wave", usage="NAME")
+    async def greet_all(chat: Chat, argument: str) -> Outcome:
+        """Greet."""
+        return f"hello {argument}"
+    try:
+        assert run(chat, "/greet-all you") == run(chat, "/wave you") == "hello you"
+    finally:
+        del all_commands()["greet-all"]

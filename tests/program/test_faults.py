@@ -1,0 +1,243 @@
+"""Every fault, in every phase of an answer, in every dialect: the whole answer in the end, to the character, and no tool run twice.
+
+In process, against real sockets (tests/faulty_proxy.py). The first answer is faulty, what comes after it is sound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from core.chat.joining import joined
+from core.chat.turn import run_chat_turn
+from core.config import Settings
+from core.errors import AuthFailed, BadRequest, ChatError, ContextTooLong, ModelNotFound, ProviderError
+from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ToolRequested
+from core.messages import Message, ToolCall, ToolResult, user_message
+from core.model_manager import Providers, Target, retry_config_from_args
+from core.models.fallback import Chain
+from core.providers import Options, Request, ToolSpec
+from tests.fake_server import Answer, Cut, FakeServer, Pause, Received, Reset, Step
+from tests.faulty_proxy import (ARGUMENTS, BREAKS, DIALECTS, NO_ANSWERS, ODDITIES, TEXT, TOOL, broken_answer, content_type,
+                                has_result, no_answer, odd_answer, refused, said_already, whole_answer, wire)
+
+SETTINGS = {"retry_initial_delay": 0.01, "retry_max_delay": 0.02, "connect_timeout": 2.0, "idle_timeout": 0.35}
+LOOK = ToolSpec(TOOL, "looks", {"type": "object", "properties": {"where": {"type": "string"}}})
+SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
+Faulty = Callable[[Received, int], Answer | None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a turn came to."""
+
+    events: list[Event] = field(default_factory=list)
+    error: ChatError | None = None
+    ran: list[ToolCall] = field(default_factory=list)
+    loop_errors: list[Any] = field(default_factory=list)
+    asked: int = 0
+    spare_asked: int = 0
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return joined([event.message for event in self.events if isinstance(event, MessageAdded)])
+
+    @property
+    def shown(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, TextDelta))
+
+    def count(self, kind: type[Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+
+class Model:
+    """A server that says TEXT in a dialect, or a faulty answer where `faulty` gives one for request number n (from 1)."""
+
+    def __init__(self, dialect: str, faulty: Faulty, *, call: bool = False) -> None:
+        self.dialect, self.faulty, self.call, self.chats = dialect, faulty, call, 0
+
+    def __call__(self, request: Received) -> Answer:
+        self.chats += 1
+        return self.faulty(request, self.chats) or self.sound(request)
+
+    def sound(self, request: Received) -> Answer:
+        if has_result(request):
+            return whole_answer(self.dialect, wire(self.dialect, "seen."))
+        return whole_answer(self.dialect, wire(self.dialect, TEXT[said_already(request):], call=self.call))
+
+
+async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tools: bool, settings: dict[str, Any]) -> None:
+    given = Settings({**SETTINGS, **settings}, providers={
+        dialect: {"base_url": url}, "spare": {"base_url": spare_url, "dialect": "openai"}})
+    providers = Providers(given)
+    targets = [Target(dialect, "m"), Target("spare", "m")]
+    chain = Chain(targets, providers, retry_config_from_args(given), fallback_on_auth=given.fallback_on_auth)
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: outcome.loop_errors.append(context))
+
+    async def run_tool(call: ToolCall) -> ToolResult:
+        outcome.ran.append(call)
+        return ToolResult(call.id, call.name, "RESULT")
+    request = Request("m", (user_message("Go."),), tools=(LOOK,) if tools else (), options=Options(max_tokens=9_999))
+    try:
+        async with asyncio.timeout(30), aclosing(run_chat_turn(
+                chain.respond, request, run_tool, model=str(targets[0]), resumes=3 if given.resume else 0)) as events:
+            async for event in events:
+                outcome.events.append(event)
+    except ChatError as error:
+        outcome.error = error
+    finally:
+        await providers.close()
+    assert len(asyncio.all_tasks()) == 1, "a task is left over"
+
+
+def outcome_of(dialect: str, faulty: Faulty, *, call: bool = False, **settings: Any) -> Outcome:
+    outcome = Outcome()
+    model, spare = Model(dialect, faulty, call=call), Model("openai", lambda request, number: None, call=call)
+    with FakeServer(model) as server, FakeServer(spare) as other:
+        asyncio.run(turn(dialect, server.url, other.url, outcome, tools=call, settings=settings))
+    outcome.asked, outcome.spare_asked = model.chats, spare.chats
+    assert not outcome.loop_errors
+    return outcome
+
+
+def check_whole(outcome: Outcome) -> None:
+    """All of the text, once, as it was shown and as it is kept."""
+    assert outcome.error is None, outcome.error
+    assert outcome.shown == TEXT
+    assert [message.text for message in outcome.messages] == [TEXT] and outcome.messages[0].finish == "stop"
+
+
+def once(answer: Callable[[Received], Answer]) -> Faulty:
+    return lambda request, number: answer(request) if number == 1 else None
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("phase", ["before", "middle", "end"])
+@pytest.mark.parametrize("fault", BREAKS)
+def test_a_break_is_mended(dialect: str, phase: str, fault: str) -> None:
+    outcome = outcome_of(dialect, once(lambda request: broken_answer(dialect, wire(dialect, TEXT), phase, fault)))
+    check_whole(outcome)
+    assert outcome.asked == 2 and outcome.spare_asked == 0
+    assert outcome.count(Resuming) == (0 if phase == "before" else 1) and outcome.count(Retrying) == (phase == "before")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("fault", ["fin", "rst", "no-marker", "silence", "error"])
+@pytest.mark.parametrize("phase", ["call", "end"])
+def test_a_tool_of_a_cut_message_does_not_run(dialect: str, phase: str, fault: str) -> None:
+    """Its whole arguments may have come; it runs once, from the message that came whole."""
+    cut = broken_answer(dialect, wire(dialect, TEXT, call=True), phase, fault)
+    outcome = outcome_of(dialect, once(lambda request: cut), call=True)
+    assert outcome.error is None and outcome.shown == TEXT + "seen."
+    assert [dict(call.arguments) for call in outcome.ran] == [ARGUMENTS]
+    assert outcome.count(ToolRequested) == 1 and outcome.messages[-1].text == "seen."
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_an_odd_form_does_not_matter(dialect: str, oddity: str) -> None:
+    """`rare tokens` and `slow bytes` take longer than the idle timeout as a whole: there is no limit on that."""
+    outcome = outcome_of(dialect, once(lambda request: odd_answer(dialect, wire(dialect, TEXT), oddity)), idle_timeout=0.6)
+    check_whole(outcome)
+    assert outcome.asked == 1
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+def test_no_answer_is_asked_for_again(dialect: str, kind: str) -> None:
+    outcome = outcome_of(dialect, once(lambda request: no_answer(kind)))
+    check_whole(outcome)
+    assert outcome.asked == 2 and outcome.count(Retrying) == 1
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("kind", [*NO_ANSWERS, "refused"])
+def test_no_answer_at_all_is_another_model_s_turn(dialect: str, kind: str) -> None:
+    if kind == "refused":
+        outcome = Outcome()
+        with FakeServer(Model("openai", lambda request, number: None)) as other:
+            asyncio.run(turn(dialect, "http://127.0.0.1:1", other.url, outcome, tools=False, settings={"retry_max_attempts": 2}))
+    else:
+        outcome = outcome_of(dialect, lambda request, number: no_answer(kind), retry_max_attempts=2, idle_timeout=0.2)
+    check_whole(outcome)
+    assert outcome.count(ModelChanged) == 1 and outcome.messages[0].model == "spare/m"
+
+
+HEALS, PASSED_ON, TOLD = (408, 409, 425, 429, 500, 502, 503, 504, 520, 529), (402, 404, 413), (400, 401, 403, 405, 422)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("status", [*HEALS, *PASSED_ON, *TOLD])
+def test_every_status(dialect: str, status: int) -> None:
+    outcome = outcome_of(dialect, once(lambda request: refused(status)))
+    if status in HEALS:
+        check_whole(outcome)
+        assert (outcome.asked, outcome.spare_asked) == (2, 0)
+    elif outcome.error is None:
+        check_whole(outcome)
+        assert (outcome.asked, outcome.spare_asked, outcome.count(ModelChanged)) == (1, 1, 1)
+        assert status in PASSED_ON
+    else:
+        assert outcome.asked == 1 and outcome.spare_asked == 0 and outcome.events == []
+        assert isinstance(outcome.error, (BadRequest, AuthFailed, ModelNotFound, ContextTooLong))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("form", ["seconds", "date", "milliseconds", "body"])
+def test_every_form_of_retry_after(dialect: str, status: int, form: str) -> None:
+    outcome = outcome_of(dialect, once(lambda request: refused(status, form)), retry_initial_delay=7.0, retry_max_delay=7.0)
+    check_whole(outcome)
+    delays = [event.delay for event in outcome.events if isinstance(event, Retrying)]
+    assert len(delays) == 1 and delays[0] <= 1.1, "the server's own delay counts, not ours"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_cut_at_any_byte(dialect: str) -> None:
+    chance = random.Random(f"{SEED}/{dialect}")
+    body = b"".join(wire(dialect, TEXT).events)
+    ends: list[list[Step]] = [[Cut()], [Pause(0.03), Reset()], []]
+    for _ in range(12):
+        at, end = chance.randrange(1, len(body)), chance.choice(ends)
+        answer = Answer([body[:at], *end], content_type=content_type(dialect))
+
+        def faulty(request: Received, number: int, answer: Answer = answer) -> Answer | None:
+            return answer if number == 1 else None
+        outcome = outcome_of(dialect, faulty)
+        assert (outcome.shown, outcome.error, outcome.spare_asked) == (TEXT, None, 0), f"seed {SEED}: cut at {at} by {end}"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_break_after_break(dialect: str) -> None:
+    """Three in a row, each somewhere else; the third time another model goes on."""
+    chance = random.Random(f"{SEED}/{dialect}/again")
+
+    def faulty(request: Received, number: int) -> Answer:
+        made = wire(dialect, TEXT[said_already(request):])
+        body = b"".join(made.events)
+        return Answer([body[:chance.randrange(len(body) // 4, len(body) // 2)], Cut()], content_type=content_type(dialect))
+    outcome = outcome_of(dialect, faulty, retry_max_attempts=2)
+    assert (outcome.shown, outcome.error) == (TEXT, None), f"seed {SEED}"
+    assert outcome.messages[0].model == "spare/m" and outcome.count(ModelChanged) == 1
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("fault", BREAKS)
+def test_without_resuming_the_part_is_kept(dialect: str, fault: str) -> None:
+    outcome = outcome_of(dialect, once(lambda request: broken_answer(dialect, wire(dialect, TEXT), "middle", fault)), resume=False)
+    assert isinstance(outcome.error, ProviderError) and outcome.error.exit_code == 3 and outcome.asked == 1
+    assert outcome.shown == outcome.messages[0].text != "" and TEXT.startswith(outcome.shown)
+    assert outcome.messages[0].finish in ("truncated", "error")
+
+
+def test_a_refused_key_is_told_unless_set_otherwise() -> None:
+    told = outcome_of("openai", lambda request, number: refused(401))
+    assert isinstance(told.error, AuthFailed) and told.spare_asked == 0
+    check_whole(outcome_of("openai", lambda request, number: refused(401), fallback_on_auth=True))

@@ -1,0 +1,127 @@
+"""What each command may load: start-up is imports, so nothing heavy before it is needed, and importing does nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.fake_server import FakeOllama
+
+Environment = dict[str, str]
+HEAVY = {"rich", "prompt_toolkit", "sqlite_utils", "ollama", "requests", "yaml", "pygments", "pydantic", "click", "ddgs", "httpx",
+         "wcwidth", "lxml", "ijson", "jmespath", "psycopg"}
+# Tells, on leaving, what was loaded; `first` looks at the moment of the first word instead.
+WRAPPER = """
+import atexit, os, sys
+before = set(sys.modules)
+at_first = []
+write = sys.stdout.write
+def first(text):
+    if not at_first:
+        at_first.extend(set(sys.modules) - before)
+    return write(text)
+def tell(*_):
+    sys.stdout.flush()
+    open(place + ".all", "w").write(" ".join(set(sys.modules) - before))
+    open(place + ".first", "w").write(" ".join(at_first))
+leave = os._exit
+os._exit = lambda code: (tell(), leave(code))
+atexit.register(tell)
+sys.stdout.write = first
+program, place = sys.argv.pop(1), sys.argv.pop(1)
+sys.path.insert(0, os.path.dirname(program))
+exec(compile(open(program).read(), program, "exec"), {"__name__": "__main__"})
+"""
+
+
+@pytest.fixture
+def ollama(environment: Environment) -> Iterator[FakeOllama]:
+    with FakeOllama() as server:
+        environment["OLLAMA_HOST"] = server.url
+        yield server
+
+
+def loaded(arguments: list[str], environment: Environment, tmp_path: Path, when: str = "all") -> set[str]:
+    """The modules that a run of the program loaded, beyond what the interpreter brings."""
+    place = tmp_path / "loaded"
+    done = subprocess.run([sys.executable, "-c", WRAPPER, str(ROOT / "stream_chat.py"), str(place), *arguments],
+                          env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(Path(f"{place}.{when}").read_text().split())
+
+
+def heavy(modules: set[str]) -> set[str]:
+    return {name for name in HEAVY if name in modules}
+
+
+def test_the_version_loads_nothing(environment: Environment, tmp_path: Path) -> None:
+    modules = loaded(["--version"], environment, tmp_path)
+    assert {name for name in modules if name.startswith("core")} == {"core"}
+    assert "db" not in modules and not modules & {"asyncio", "argparse", "sqlite3", "json", "re"}
+
+
+def test_help_loads_little(environment: Environment, tmp_path: Path) -> None:
+    modules = loaded(["--help"], environment, tmp_path)
+    assert not modules & {"argparse", "sqlite3", "asyncio", "json", "dataclasses", "typing", "db"}
+    assert not heavy(modules)
+
+
+def test_a_list_of_sessions_loads_a_database_and_nothing_that_talks(
+        ollama: FakeOllama, environment: Environment, tmp_path: Path) -> None:
+    loaded(["-m", "words-5", "q"], environment, tmp_path)
+    modules = loaded(["--list-sessions"], environment, tmp_path)
+    assert "sqlite3" in modules
+    assert not modules & {"asyncio", "httpx2", "ssl", "core.chat.turn", "core.session_manager", "core.sessions.export",
+                          "core.store.schema"}
+    assert not heavy(modules)
+
+
+@pytest.mark.parametrize("flags", [["q"], ["--json", "q"]])
+def test_one_answer_loads_what_it_needs(ollama: FakeOllama, environment: Environment, tmp_path: Path, flags: list[str]) -> None:
+    loaded(["-m", "words-5", "q"], environment, tmp_path)
+    modules = loaded(["-m", "words-50@100", *flags], environment, tmp_path, "first")
+    assert "httpx2" in modules and "asyncio" in modules and "sqlite3" in modules
+    assert not heavy(modules) - {"wcwidth"}
+    assert not modules & {"core.store.schema", "core.sessions.export", "core.web", "core.tools.web_search"}
+    dialects = {name for name in modules if name.startswith("core.providers.")}
+    assert not dialects & {f"core.providers.{name}" for name in ("anthropic", "cohere", "demo", "gemini", "local", "openai")}
+
+
+def test_the_demo_loads_no_http(environment: Environment, tmp_path: Path) -> None:
+    modules = loaded(["-p", "demo", "--demo-delay", "0", "--no-save", "q"], environment, tmp_path)
+    assert "httpx2" not in modules and not heavy(modules)
+
+
+def test_importing_does_nothing(environment: Environment, tmp_path: Path) -> None:
+    """Every module of the program, in a place where nothing may be touched: no file, no connection, no variable."""
+    files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "core").rglob("*.py")]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in files]
+    code = """
+import builtins, importlib, os, socket, sys
+names = sys.argv[1:]
+opened = []
+def hook(event, args):
+    if event == "open" and isinstance(args[0], str) and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR) and ".pyc" not in args[0]:
+        opened.append(args[0])
+    if event in ("socket.connect", "subprocess.Popen", "os.mkdir"):
+        opened.append(event)
+importlib.invalidate_caches()
+sys.addaudithook(hook)
+for name in names:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        if problem.name.startswith(("core", "db")):
+            raise
+own = [each for each in opened if "__pycache__" not in each and each != "os.mkdir" and each != "/dev/null"]
+print(own)
+"""
+    done = subprocess.run([sys.executable, "-c", code, *sorted(names)], env=environment, cwd=tmp_path, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]" and not list(Path(environment["HOME"]).rglob("*"))

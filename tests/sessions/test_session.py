@@ -1,0 +1,564 @@
+"""Sessions: what was sent or seen is stored first, an interrupted turn stays valid, and a store in trouble costs no text."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sqlite3
+import stat
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.chat.turn import run_chat_turn
+from core.config import Settings, data_directory
+from core.errors import SessionNotFound, StreamBroken, UsageError
+from core.events import Event, Finished, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished
+from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_message, user_message
+from core.providers import Request
+from core.session_manager import Session, answer_calls, open_session, recover, title_of
+from core.sessions.listing import format_session_lines, list_sessions, select_session, session_lines
+from core.sessions.spool import drain_spool
+from core.setup.store import OpenedStore
+from core.store.message_json import message_to_dict
+from db import SqliteStore, Store, open_store
+
+Script = Sequence[Any]     # deltas; a float sleeps, an exception is raised
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    return str(tmp_path / "data" / "s.db")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> str:
+    return str(tmp_path / "data" / "spool")
+
+
+def responder(*scripts: Script) -> Any:
+    left = list(scripts)
+
+    async def respond(request: Request) -> AsyncGenerator[Any, None]:
+        for item in left.pop(0):
+            match item:
+                case float():
+                    await asyncio.sleep(item)
+                case Exception():
+                    raise item
+                case _:
+                    yield item
+    return respond
+
+
+async def slow_tool(call: ToolCall) -> ToolResult:
+    await asyncio.sleep(0 if call.name == "quick" else 60)
+    return ToolResult(call.id, call.name, "done")
+
+
+def run(session: Session, *scripts: Script, stop_after: int | None = None, cancel: bool = False) -> list[Event]:
+    """One turn through record(); stopped after that many events, by cancelling the task or by closing the generator."""
+    seen: list[Event] = []
+
+    async def consume() -> None:
+        request = Request("x", tuple(session.messages))
+        events = session.record(run_chat_turn(responder(*scripts), request, slow_tool, model="demo/x"))
+        try:
+            async for event in events:
+                seen.append(event)
+                if len(seen) == stop_after and not cancel:
+                    break
+        finally:
+            await events.aclose()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(consume())
+        while cancel and not task.done() and len(seen) < (stop_after or 0):
+            await asyncio.sleep(0.001)
+        if cancel:
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+    asyncio.run(main())
+    return seen
+
+
+def stored(store: Store, session: Session) -> list[tuple[Message, str]]:
+    return [(entry.message, entry.state) for entry in store.load_messages(session.id)]
+
+
+def reply(*parts: Any, finish: Any = "stop") -> Message:
+    return Message("assistant", parts, "demo/x", None, finish)
+
+
+def test_a_turn_is_stored(database: str, spool: str) -> None:
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    assert store.sessions() == [], "an empty chat leaves nothing"
+    session.add_user(user_message("\n  why?\nmore"))
+    run(session, [ThinkingDelta("hm"), TextDelta("be"), TextDelta("cause"), Finished("stop")])
+    expected = [(user_message("\n  why?\nmore"), "complete"), (reply(Thinking("hm"), Text("because")), "complete")]
+    assert stored(store, session) == expected and session.saved
+    assert session.messages == [message for message, _ in expected]
+    assert (store.sessions()[0].title, store.sessions()[0].message_count) == ("why?", 2)
+    assert not os.path.exists(spool)
+
+
+def test_every_frame_is_stored_before_it_is_yielded(database: str, spool: str) -> None:
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+
+    async def consume() -> None:
+        painted = ""
+        events = run_chat_turn(responder([TextDelta("a"), TextDelta("b\0"), TextDelta("\ud800"), Finished("stop")]),
+                               Request("x", ()), model="demo/x")
+        async for event in session.record(events):
+            if isinstance(event, TextDelta):
+                painted += event.text
+                other = open_store(database)
+                (row,) = sqlite3.connect(database).execute("SELECT id FROM messages WHERE state = 'streaming'").fetchall()
+                assert isinstance(other, SqliteStore)
+                assert "".join(chunk.text for chunk in other._chunks(row[0])) == painted
+                other.close()
+    asyncio.run(consume())
+    assert stored(store, session)[1] == (reply(Text("ab\0\ud800")), "complete")
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_an_interrupted_reply_is_kept(database: str, spool: str, cancel: bool) -> None:
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+    run(session, [TextDelta("half"), 60.0], stop_after=1, cancel=cancel)
+    assert session.messages[-1] == reply(Text("half"), finish="interrupted")
+    assert stored(store, session)[-1] == (session.messages[-1], "interrupted")
+    run(session, [ThinkingDelta(""), 0.05, 60.0], stop_after=0, cancel=True)
+    assert len(session.messages) == 2, "nothing came, nothing is added"
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_interrupted_tools_leave_a_valid_conversation(database: str, spool: str, cancel: bool) -> None:
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+    calls = [ToolCallDelta(0, "1", "slow", "{}"), ToolCallDelta(1, "2", "quick", "{}")]
+    seen = run(session, [*calls, Finished("tool_calls")], stop_after=4, cancel=cancel)
+    assert isinstance(seen[-1], ToolFinished)
+    results = tool_message((ToolResult("1", "slow", "Interrupted before it finished.", True), ToolResult("2", "quick", "done")))
+    assert session.messages[-1] == results
+    assert stored(store, session)[-1] == (results, "complete")
+
+
+def test_broken_replies(database: str, spool: str) -> None:
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    for script, finish in (([TextDelta("a")], "truncated"), ([TextDelta("b"), RuntimeError("bug")], "error")):
+        session.add_user(user_message("q"))
+        with pytest.raises((StreamBroken, RuntimeError)):
+            run(session, script)
+        assert session.messages[-1].finish == finish
+    assert [state for _, state in stored(store, session)] == ["complete", "truncated", "complete", "failed"]
+
+
+def test_calls_that_are_only_reported_are_answered_before_the_next_question(database: str, spool: str) -> None:
+    session = Session(open_store(database), spool, model="demo/x")
+    session.add_user(user_message("q"))
+    call = reply(ToolCall("1", "look", {}), finish="tool_calls")
+
+    async def turn() -> AsyncGenerator[Event, None]:
+        yield MessageAdded(call)
+
+    async def consume() -> None:
+        assert [event async for event in session.record(turn())] == [MessageAdded(call)]
+    asyncio.run(consume())
+    session.add_user(user_message("and?"))
+    assert [message.role for message in session.messages] == ["user", "assistant", "tool", "user"]
+
+
+def test_results_with_the_same_id() -> None:
+    calls = reply(ToolCall("1", "a", {}), ToolCall("1", "a", {}), finish="tool_calls")
+    answered = answer_calls([calls], [ToolResult("1", "a", "x")])
+    assert answered is not None and [result.is_error for result in answered.tool_results] == [False, True]
+
+
+def test_the_model_that_answered_signs_the_reply(database: str, spool: str) -> None:
+    session = Session(open_store(database), spool, model="demo/x")
+    session.add_user(user_message("q"))
+    run(session, [ModelChanged("demo/x", "demo/y", "overloaded"), TextDelta("a"), 60.0], stop_after=2, cancel=True)
+    assert session.messages[-1].model == "demo/y" and session.model == "demo/x"
+
+
+def test_retry_hides_the_old_reply(database: str, spool: str) -> None:
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    assert session.retry() is None
+    session.add_user(user_message("q"))
+    run(session, [TextDelta("one"), Finished("stop")])
+    assert session.retry() == user_message("q") and session.messages == [user_message("q")]
+    run(session, [TextDelta("two"), Finished("stop")])
+    again = open_session(store, spool, newest=True)
+    assert [message.text for message in again.messages] == ["q", "two"] == [message.text for message in session.messages]
+    assert [entry.message.text for entry in store.load_messages(session.id, hidden=True)] == ["q", "one", "two"]
+
+
+def test_without_saving_nothing_is_written(tmp_path: Path) -> None:
+    session = Session(None, str(tmp_path / "spool"), model="demo/x")
+    session.add_user(user_message("q"))
+    run(session, [TextDelta("half"), 60.0], stop_after=1, cancel=True)
+    session.set_model("demo/y")
+    session.retry()
+    session.close()
+    assert session.messages == [user_message("q")] and not session.saved
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sessions_are_opened_by_name(database: str, spool: str) -> None:
+    store = open_store(database)
+    with pytest.raises(SessionNotFound):
+        open_session(store, spool, newest=True)
+    first = open_session(store, spool, model="demo/x")
+    first.add_user(user_message("q"))
+    first.set_title("better")
+    second = open_session(store, spool, name=first.id[-3:])
+    assert (second.id, second.title, second.model, second.messages) == (first.id, "better", "demo/x", first.messages)
+    second.add_user(user_message("r"))
+    assert len(store.sessions()) == 1 and store.sessions()[0].message_count == 2
+    with pytest.raises(SessionNotFound):
+        open_session(None, newest=True)
+
+
+# ---- a store in trouble
+
+@pytest.mark.parametrize("point", range(6))
+def test_a_locked_database_costs_nothing(database: str, spool: str, point: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locked from the `point`-th step on, for one turn; the next turn saves it all, once."""
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    session = Session(store, spool, model="demo/x")
+    notices: list[str] = []
+
+    async def turn() -> AsyncGenerator[Event, None]:
+        for number in range(1, 5):
+            if number == point:
+                other.execute("BEGIN IMMEDIATE")
+            yield TextDelta(f"{number}\0\ud800 ")
+        if point == 5:
+            other.execute("BEGIN IMMEDIATE")
+        yield MessageAdded(reply(Text("".join(f"{number}\0\ud800 " for number in range(1, 5)))))
+
+    async def consume() -> None:
+        async for event in session.record(turn()):
+            notices.extend([event.text] if isinstance(event, Notice) else [])
+    if point == 0:
+        other.execute("BEGIN IMMEDIATE")
+    session.add_user(user_message("q\ud800"))
+    asyncio.run(consume())
+    assert len(notices) == 1 and notices[0].startswith("NOT SAVED: ") and spool in notices[0] and not session.saved
+    (path,) = Path(spool).iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert drain_spool(store, spool) == [], "another start leaves it to us"
+    other.execute("ROLLBACK")
+    session.add_user(user_message("r"))
+    assert session.saved and session.take_news() == ["Saved again: the session database took what it had refused."]
+    assert [message for message, _ in stored(store, session)] == session.messages and len(session.messages) == 3
+    assert list(Path(spool).iterdir()) == []
+
+
+def test_the_next_start_saves_what_was_left(database: str, spool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+    other.execute("BEGIN IMMEDIATE")
+    run(session, [TextDelta("one"), TextDelta(" two"), Finished("stop")])
+    session.close()
+    store.close()
+    (path,) = Path(spool).iterdir()
+    path.write_bytes(path.read_bytes() + b'{"do": "chu')
+    store = open_store(database)
+    assert recover(store, spool) == [] and path.exists(), "still locked"
+    other.execute("ROLLBACK")
+    recover(store, spool)
+    assert stored(store, session) == [(user_message("q"), "complete"), (reply(Text("one two")), "complete")]
+    assert not path.exists() and recover(store, spool) == []
+
+
+def test_no_spool_either(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    (tmp_path / "file").write_text("")
+    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    session = Session(store, str(tmp_path / "file" / "spool"), model="demo/x")
+    session.add_user(user_message("q"))
+    assert "memory only" in session.take_news()[0] and session.lost and "neither" in session.last_words
+    other.execute("ROLLBACK")
+    session.add_user(user_message("r"))
+    assert session.saved and [message for message, _ in stored(store, session)] == session.messages
+
+
+def test_a_full_disk(database: str, spool: str) -> None:
+    """Neither the database nor the spool can grow; once there is room again, everything is saved."""
+    import resource
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        session.add_user(user_message("x" * 400_000))
+        run(session, [TextDelta("still here"), Finished("stop")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not session.saved and session.messages[-1].text == "still here"
+    session.add_user(user_message("r"))
+    assert session.saved and [message for message, _ in stored(store, session)] == session.messages
+    assert list(Path(spool).iterdir()) == [] and sqlite3.connect(database).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+# ---- recovery
+
+def test_recovery_folds_what_a_gone_program_left(database: str, spool: str) -> None:
+    store, other = open_store(database), open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+    calls = reply(ToolCall("1", "a", {}), ToolCall("2", "b", {}), finish="tool_calls")
+    session._keep(MessageAdded(calls), "demo/x")
+    session._keep(ToolFinished(ToolResult("2", "b", "done"), 0.1), "demo/x")
+    session2 = Session(store, spool, model="demo/x")
+    session2.add_user(user_message("q"))
+    session2._keep(ThinkingDelta("hm", 0, {"anthropic": {"signature": "s"}}), "demo/x")
+    session2._keep(TextDelta("half"), "demo/x")
+    assert recover(other, spool) == [], "its program runs"
+    store.close()
+    found = {one.session_id: one.message for one in recover(other, spool)}
+    thinking = Thinking("hm", {"anthropic": {"signature": "s"}})
+    assert found == {
+        session.id: tool_message((ToolResult("1", "a", "Interrupted before it finished.", True), ToolResult("2", "b", "done"))),
+        session2.id: reply(thinking, Text("half"), finish="interrupted")}
+    assert stored(other, session2)[-1] == (found[session2.id], "interrupted")
+    assert recover(other, spool) == []
+
+
+# ---- lists
+
+def test_lists_are_safe_and_the_same_from_both_makers(database: str) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    store = open_store(database)
+    for number in range(40):
+        letters = "abc \u00e9\u4e2d\0\x1a\x1b\n\t\u202e\ud800"
+        title = "".join(chance.choices(letters, k=chance.choice((5, 79, 80, 81, 200))))
+        model = chance.choice(("m", "x" * 40))
+        store.create_session(f"20260101-1000-{number:04}", title if number else "plain", model, number * 1e6)
+    lines = list(session_lines(store))
+    assert all(line.isprintable() for line in lines)
+    assert set(lines) & set(format_session_lines(list_sessions(store))), "those without strange letters are the same"
+    assert lines[-1] == list(format_session_lines(list_sessions(store)))[-1] and lines[-1].endswith("plain")
+    assert len(list(session_lines(store, 3))) == 3 == len(list_sessions(store, 3))
+    assert [line[:18] for line in lines] == [row.id for row in list_sessions(store)]
+
+
+def test_the_picker(database: str) -> None:
+    store = open_store(database)
+    answers: list[str] = []
+
+    def choose(*given: str) -> str:
+        answers[:] = given
+        return select_session(store, lambda prompt: answers.pop(0), lambda line: None).id
+    with pytest.raises(SessionNotFound):
+        choose("1")
+    for number, words in enumerate(("red apples", "green pears")):
+        session = Session(store, "", model="m")
+        session.id = f"20260101-100{number}-aaa{number}"
+        session.add_user(user_message(words))
+    assert choose("2") == choose("apples", "1") == choose("9", "nonsense", "aaa0") == "20260101-1000-aaa0"
+    for leave in (("",), ("zzz", "")):
+        with pytest.raises(UsageError):
+            choose(*leave)
+
+
+def test_titles() -> None:
+    assert title_of(user_message("\n\n  a\x1b[31m \nb")) == "a\u241b[31m"
+    assert len(title_of(user_message("x" * 500))) == 80 and title_of(user_message(" \n")) == "(no text)"
+
+
+def test_spooled_lines_are_json(database: str, spool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+    session.close()
+    (path,) = Path(spool).iterdir()
+    writes = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [write["do"] for write in writes] == ["create", "create"]
+    assert writes[-1]["first"][1]["parts"] == [{"type": "text", "text": "q"}]
+
+
+def test_a_damaged_spool_never_stops_a_start(tmp_path: Path) -> None:
+    """A disk that filled up cut the last line in the middle of a character; other lines make no sense."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    good = [{"do": "create", "session": "s1", "title": "t", "model": "m", "created": 1.0},
+            {"do": "add", "session": "s1", "id": 7, "state": "complete", "message": message_to_dict(user_message("kept"))}]
+    bad = ['{"do": "add", "session": "s1", "id": 8, "state": "complete", "message": {"role": "user"}}', "[" * 100_000,
+           '{"do": "create", "session": ["x"], "title": 3}', '{"do": "nonsense"}']
+    text = "\n".join([*map(json.dumps, good), *bad]) + "\n"
+    (spool / "s1-aa.jsonl").write_bytes(text.encode() + '{"do": "add", "text": "\u00e9'.encode()[:-1])
+    store = SqliteStore(str(tmp_path / "sessions.db"))
+    try:
+        drain_spool(store, str(spool))
+        assert [entry.message.text for entry in store.load_messages("s1")] == ["kept"]
+    finally:
+        store.close()
+    assert [path.name for path in spool.iterdir()] == ["s1-aa.jsonl.unreadable"]
+
+
+def line(do: str, **fields: Any) -> bytes:
+    return json.dumps({"do": do, "session": "s1", **fields}).encode() + b"\n"
+
+
+def spooled(number: int, text: str) -> bytes:
+    return line("add", id=number, state="complete", message=message_to_dict(user_message(text)))
+
+
+@pytest.mark.parametrize("content", [
+    line("note", id=7, text="PRECIOUS"),                                             # of a newer version
+    line("add", id=7, state="complete", msg={"role": "user", "text": "PRECIOUS"}),
+    line("add", id=7, state="new", message=message_to_dict(user_message("PRECIOUS"))),
+    line("add", id=7, state="complete", message={"role": None, "parts": [{"type": "text", "text": "PRECIOUS"}]}),
+    line("chunk", id=7, seq={}, chunk=["text", 0, "PRECIOUS", None]),
+    line("chunk", id=7, seq=0, chunk=["text", 0, "PRECIOUS", None]),                # of a message that is not there
+    line("finish", id=7, state="complete", message=message_to_dict(user_message("PRECIOUS"))),
+    line("add", id=7, state="complete", message=message_to_dict(user_message("PRECIOUS"))).replace(b"s1", b"deleted"),
+    spooled(7, "PRECIOUS")[:-9] + b"\n",
+    spooled(7, "PRECIOUS")[:-9] + spooled(8, "glued to it"),
+    b"\0" * 512 + b"PRECIOUS\n",
+    b'"PRECIOUS"\n',
+])
+def test_what_cannot_be_read_in_a_spool_file_is_kept_and_told(tmp_path: Path, content: bytes) -> None:
+    """And stops nothing that stands behind it."""
+    whole = line("create", title="t", model="m", created=1.0) + spooled(1, "a") + content + spooled(9, "z")
+    (tmp_path / "s1-aa.jsonl").write_bytes(whole + b'{"do": "add", "cut by a k')
+    store = SqliteStore(str(tmp_path / "sessions.db"))
+    news: list[str] = []
+    assert recover(store, str(tmp_path), news) == []
+    assert [entry.message.text for entry in store.load_messages("s1")] == ["a", "z"]
+    kept = tmp_path / "s1-aa.jsonl.unreadable"
+    assert kept.read_bytes().startswith(whole) and not (tmp_path / "s1-aa.jsonl").exists()
+    assert len(news) == 1 and str(kept) in news[0] and "\n" not in news[0]
+    assert recover(store, str(tmp_path), news) == [] and len(news) == 1
+    store.close()
+
+
+def test_a_spool_file_that_stays_is_told(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    environment = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "TMPDIR": str(tmp_path)}
+    path = Path(data_directory(environment), "spool", "s1-aa.jsonl")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(line("create", title="t", model="m", created=1.0) + spooled(1, "a"))
+    SqliteStore(database).close()
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    opened = OpenedStore(Settings({"database_url": database}, environment=environment))
+    (news,) = opened.news
+    assert news.startswith("NOT SAVED still: ") and str(path) in news and "Another program holds" in news and path.exists()
+    opened.close()
+    other.close()
+
+
+def test_a_database_deleted_in_the_middle_of_a_chat(tmp_path: Path) -> None:
+    """SQLite would write on into the deleted file. It is said, and the whole conversation is in the new one."""
+    path = tmp_path / "sessions.db"
+    store = SqliteStore(str(path))
+    session = Session(store, str(tmp_path / "spool"), model="m")
+    session.add_user(user_message("first"))
+    for file in tmp_path.glob("sessions.db*"):
+        file.unlink()
+    session.add_user(user_message("second"))
+    assert any("NOT SAVED" in news and "deleted" in news for news in session.take_news())
+    session.add_user(user_message("third"))
+    assert session.saved
+    session.close()
+    store.close()
+    fresh = SqliteStore(str(path))
+    texts = [entry.message.text for entry in fresh.load_messages(session.id)]
+    assert texts == ["first", "second", "third"]
+    fresh.close()
+
+
+@pytest.mark.parametrize("tools", [False, True])
+@pytest.mark.parametrize("point", range(7))
+def test_a_session_deleted_by_another_program_comes_back_whole(database: str, spool: str, point: int, tools: bool) -> None:
+    """Deleted before the `point`-th step of the second turn. Only what nobody goes on with stays away."""
+    store, other = open_store(database), open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("first"))
+    run(session, [TextDelta("answer"), Finished("stop")])
+    session.set_title("renamed")
+    results = (ToolResult("1", "quick", "done"), ToolResult("2", "quick", "done"))
+    calls = tuple(ToolCall(result.id, "quick", {}) for result in results)
+    steps: list[Event] = [ThinkingDelta("hm", 1, {"a": 1}), TextDelta("one"), TextDelta(" two"), TextDelta(" three")]
+    whole = reply(Thinking("hm", {"a": 1}), Text("one two three"))
+    if tools:
+        steps = [TextDelta("look"), MessageAdded(reply(Text("look"), *calls, finish="tool_calls")),
+                 *(ToolFinished(result, 0.1) for result in results)]
+        whole = tool_message(results)
+
+    async def turn() -> AsyncGenerator[Event, None]:
+        for number, step in enumerate([*steps, MessageAdded(whole)], 1):
+            if number == point:
+                other.delete_session(session.id)
+            yield step
+
+    async def consume() -> list[str]:
+        return [event.text async for event in session.record(turn()) if isinstance(event, Notice)]
+    if point == 0:
+        other.delete_session(session.id)
+    session.add_user(user_message("second"))
+    notices = asyncio.run(consume())
+    if point == 6:
+        other.delete_session(session.id)
+    assert len(notices) == (point < 6) and all("NOT SAVED" in notice and "deleted" in notice for notice in notices)
+    session.add_user(user_message("third"))
+    session.add_user(user_message("fourth"))
+    assert session.saved and other.find_session(session.id).title == "renamed" and session.messages[-3] == whole
+    assert [message for message, _ in stored(other, session)] == session.messages
+    session.close()
+    store.close()
+    assert recover(other, spool) == [] and os.listdir(spool) == []
+    other.close()
+
+
+def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits then stands on messages that are not there any more."""
+    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    other.execute("PRAGMA foreign_keys = ON")
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("first"))
+
+    async def turn() -> AsyncGenerator[Event, None]:
+        yield TextDelta("one")
+        other.execute("BEGIN IMMEDIATE")
+        yield TextDelta(" two")
+        yield MessageAdded(reply(Text("one two")))
+
+    async def consume() -> None:
+        async for _ in session.record(turn()):
+            pass
+    asyncio.run(consume())
+    other.execute("DELETE FROM sessions")
+    other.execute("COMMIT")
+    session.close()
+    assert session.saved and [message for message, _ in stored(store, session)] == session.messages and os.listdir(spool) == []
+    store.close()
+    other.close()

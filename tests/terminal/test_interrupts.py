@@ -1,0 +1,239 @@
+"""Signals in a chat: Ctrl-C stops a reply and nothing else, any number of times; what ends the program ends it in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.terminal.interrupts import Interrupted, Interrupts, Terminated
+from tests.fake_server import MODELS, FakeOllama, Received, fake_word, fake_words
+from tests.pseudo_terminal import CTRL_C, CTRL_D, Terminal
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def ollama(environment: Environment) -> Iterator[FakeOllama]:
+    with FakeOllama(models=("words-5", *MODELS)) as server:
+        environment["OLLAMA_HOST"] = server.url
+        yield server
+
+
+def chats(server: FakeOllama) -> list[Received]:
+    return [request for request in server.requests if request.path == "/api/chat"]
+
+
+def stored(environment: Environment) -> list[tuple[str, str]]:
+    path = Path(environment["HOME"], ".local/share/stream-chat/sessions.db")
+    return sqlite3.connect(path).execute("SELECT role, state FROM messages ORDER BY id").fetchall()
+
+
+def test_ctrl_c_keeps_what_came_and_the_next_turn_builds_on_it(
+        ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-500@50"], environment) as chat:
+        chat.say("go")
+        chat.wait(r"^w0 w1 w2 w3")
+        chat.interrupt()
+        pressed = time.monotonic()
+        chat.wait("Stopped")
+        assert time.monotonic() - pressed < 5
+        chat.wait_prompt()
+        request = chats(ollama)[-1]
+        assert request.done.wait(10) and request.outcome == "client_left", "the server must not go on computing"
+        chat.ask("/model words-5", "now ollama/words-5")
+        chat.ask("and now", "^w0 w1 w2 w3 w4$")
+        sent = chats(ollama)[-1].json["messages"]
+        assert [message["role"] for message in sent] == ["user", "assistant", "user"]
+        shown = chat.text().split("> go\n")[1].split("^C")[0].split("\nStopped")[0].split()
+        assert sent[1]["content"].split()[:len(shown)] == shown
+        assert fake_words(500).startswith(sent[1]["content"])
+    assert stored(environment) == [("user", "complete"), ("assistant", "interrupted"),
+                                   ("user", "complete"), ("assistant", "complete")]
+
+
+def test_twenty_interrupts_in_a_row(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "slow"], environment, lines=60) as chat:
+        for number in range(1, 21):
+            chat.say(f"turn {number}")
+            chat.wait(r"^w0", number)
+            chat.interrupt()
+            chat.wait("Stopped", number)
+        chat.wait_prompt()
+        assert all(request.done.wait(10) and request.outcome == "client_left" for request in chats(ollama))
+        assert len(chats(ollama)) == 20 and len(chats(ollama)[-1].json["messages"]) == 39
+        chat.send(CTRL_D)
+        assert chat.exit_status() == 0
+        chat.check_restored()
+    assert stored(environment) == [("user", "complete"), ("assistant", "interrupted")] * 20
+
+
+def test_ctrl_c_before_the_first_word(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "stall-0"], environment) as chat:
+        chat.say("go")
+        request = ollama.wait_for()
+        time.sleep(0.1)
+        chat.interrupt()
+        chat.wait("Stopped")
+        chat.wait_prompt()
+        assert request.done.wait(10) and request.outcome == "client_left"
+        chat.ask("/model words-5", "now ollama/words-5")
+        chat.ask("again", "^w0 w1 w2 w3 w4$")
+
+
+def test_ctrl_c_in_a_wait_between_attempts(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "busy", "--retry-initial-delay", "60", "--retry-max-delay", "60"], environment) as chat:
+        chat.say("go")
+        chat.wait("Attempt 2 in")
+        chat.interrupt()
+        chat.wait("Stopped")
+        chat.wait_prompt()
+
+
+def test_a_double_ctrl_c_stops_once(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    """The second one comes while the first is being dealt with, or when the prompt is just back. It is not meant for the chat."""
+    for gap in (0.0, 0.002, 0.005, 0.01, 0.02, 0.2):
+        with Terminal([*program, "-m", "slow"], environment) as chat:
+            chat.say("go")
+            chat.wait("^w0")
+            chat.interrupt()
+            time.sleep(gap)
+            chat.interrupt()
+            chat.wait("Stopped")
+            time.sleep(0.2)
+            while chat.read(0):
+                pass
+            chat.send("/model words-5\r")
+            chat.wait("now ollama/words-5")
+            assert "Traceback" not in chat.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("place", ["in a reply", "at the prompt", "before the first word"])
+def test_a_signal_that_ends(ollama: FakeOllama, program: list[str], environment: Environment, number: int, place: str) -> None:
+    with Terminal([*program, "-m", "stall-0" if place == "before the first word" else "slow"], environment) as chat:
+        chat.wait_prompt()
+        if place != "at the prompt":
+            chat.say("go")
+            ollama.wait_for()
+        if place == "in a reply":
+            chat.wait("^w0")
+        chat.child.send_signal(number)
+        assert chat.exit_status() == 128 + number
+        chat.check_restored()
+        assert "Traceback" not in chat.text()
+    if place == "in a reply":
+        assert stored(environment) == [("user", "complete"), ("assistant", "interrupted")]
+        request = ollama.wait_for()
+        assert request.done.wait(10) and request.outcome == "client_left"
+
+
+@pytest.mark.parametrize("place", ["in a reply", "at the prompt"])
+def test_a_window_that_is_closed(ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path,
+                                 place: str) -> None:
+    told = tmp_path / "told"
+    with told.open("wb") as stderr, Terminal([*program, "-m", "slow"], environment, stderr=stderr) as chat:
+        chat.wait_prompt()
+        if place == "in a reply":
+            chat.say("go")
+            chat.wait("^w0")
+        chat.hang_up()
+        assert chat.child.wait(20) in (0, 1, 129)
+    if place == "in a reply":
+        assert b"Traceback" not in told.read_bytes()
+    if place == "in a reply":
+        assert stored(environment) == [("user", "complete"), ("assistant", "interrupted")]
+
+
+def test_ctrl_c_while_a_model_is_fetched(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "no-such"], environment) as chat:
+        chat.say("go")
+        chat.wait(r"\[y/N\]")
+        chat.interrupt()
+        chat.wait_prompt()
+        chat.ask("/model words-5", "now ollama/words-5")
+
+
+def test_words_shown_after_an_interrupt_are_those_that_are_kept(
+        ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-500@200"], environment) as chat:
+        chat.say("go")
+        chat.wait(r"w9\b")
+        chat.interrupt()
+        chat.wait("Stopped")
+        chat.send(CTRL_D)
+        chat.exit_status()
+        shown = chat.text().split("> go\n")[1].replace(CTRL_C, "").split("Stopped")[0].replace("^C", " ").split()
+    path = Path(environment["HOME"], ".local/share/stream-chat/sessions.db")
+    (text,) = sqlite3.connect(path).execute("SELECT group_concat(text, '') FROM messages WHERE role = 'assistant'").fetchone()
+    assert text.split()[:len(shown)] == shown and shown[0] == fake_word(0)
+
+
+# ---- the unit
+
+def test_results_and_errors_pass_through() -> None:
+    async def answer() -> int:
+        return 7
+
+    async def fail() -> None:
+        raise LookupError("own")
+    interrupts = Interrupts()
+    try:
+        assert interrupts.run(answer()) == 7
+        with pytest.raises(LookupError):
+            interrupts.run(fail())
+    finally:
+        interrupts.close()
+
+
+@pytest.mark.parametrize("number, expected", [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
+def test_a_signal_cancels_what_runs_and_its_cleanup_is_done(number: signal.Signals, expected: type[BaseException]) -> None:
+    cleaned = []
+
+    async def wait() -> None:
+        try:
+            asyncio.get_running_loop().call_later(0.01, signal.raise_signal, number)
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(True)
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    interrupts = Interrupts()
+    try:
+        with pytest.raises(expected) as raised:
+            interrupts.run(wait())
+    finally:
+        interrupts.close()
+    assert cleaned == [True]
+    assert before == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    if isinstance(raised.value, Terminated):
+        assert raised.value.code == 143
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that sends a signal")
+def test_a_signal_ends_a_program_whose_terminal_nobody_reads(
+        ollama: FakeOllama, program: list[str], environment: Environment, number: signal.Signals) -> None:
+    with Terminal([*program, "-m", "words-200000"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2 w3")
+        await_full(chat)
+        chat.child.send_signal(number)
+        assert chat.child.wait(20) == 128 + number
+        assert chat.modes() == chat.modes_before
+    assert stored(environment)[0] == ("user", "complete") and stored(environment)[1][0] == "assistant"
+
+
+def await_full(chat: Terminal) -> None:
+    """Until the terminal has taken no more for a while."""
+    limit, full = time.monotonic() + 20, 0
+    while full < 10:
+        assert time.monotonic() < limit, "the terminal takes everything"
+        full = 0 if select.select([], [chat.slave], [], 0)[1] else full + 1
+        time.sleep(0.05)

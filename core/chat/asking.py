@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from core.errors import ContextTooLong
-from core.events import ModelChanged, Notice, Waiting
+from core.events import ModelChanged, Notice, ShownProgress, Waiting
 from core.messages import GO_ON, Message
 from core.model_manager import Target
 from core.models.fallback import Chain, Item
@@ -18,7 +18,6 @@ from core.providers import Request
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.fitting import Fitter
-    from core.context.items import ShownProgress
     from core.context_loader import Fitted
 
 

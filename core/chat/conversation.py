@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 from core.chat.asking import Asking
+from core.chat.front import Front
 from core.chat.joining import BROKEN
 from core.chat.turn import Respond, run_chat_turn
 from core.config import Settings
@@ -26,11 +27,10 @@ from core.stats.turn_numbers import TurnNumbers, measured
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.fitting import Fitter
-    from core.context.items import ShownProgress
     from core.context_loader import ContextSet
     from core.models.window import WindowWatch
     from core.stats.usage import TurnMeter
-    from core.tool_executor import Approve, Toolbox
+    from core.tool_executor import Toolbox
     from core.window.compaction import Plan
 
 FITS = 2_000  # characters that fit the smallest window that servers choose by themselves, with room for the answer
@@ -42,7 +42,7 @@ class Chat:
 
     def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
                  open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None,
-                 make_toolbox: Callable[[], Toolbox] | None = None) -> None:
+                 make_toolbox: Callable[[], Toolbox] | None = None, front: Front | None = None) -> None:
         self.settings = settings
         self.session = session
         self.providers = providers
@@ -52,10 +52,7 @@ class Chat:
         self.open_session = open_session   # by ID; None for a new one
         self.toolbox = toolbox
         self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
-        self.approve: Approve | None = None   # how a front end asks whether a tool may run; None: nobody can be asked
-        self.piped = ""    # what came on standard input to be attached
-        self.agrees: Callable[[str], Awaitable[bool]] | None = None    # whether a command may run whose output is to be attached
-        self.progress: ShownProgress | None = None    # shows what is done while something is attached
+        self.front = front or Front()
         self.news: list[str] = []    # told before the next answer
         self._fitter: Fitter | None = None
         self._window: WindowWatch | None = None
@@ -92,15 +89,16 @@ class Chat:
     @property
     def context(self) -> ContextSet:
         """What is attached."""
-        return self.fitter.open_context(self.session, ask=self.agrees, stdin=self.piped, progress=self.progress)
+        return self.fitter.open_context(self.session, ask=self.front.agree, stdin=self.front.piped,
+                                        progress=self.front.progress)
 
     async def attach(self, source: str) -> list[str]:
         """Attach what one --context argument names; returns what could not be loaded of it. Raises ContextError."""
         try:
             faults = await self.context.add(source)
         finally:
-            if self.progress is not None:
-                self.progress.clear()
+            if self.front.progress is not None:
+                self.front.progress.clear()
         if self.toolbox:
             from core.tools import real_roots
             known = self.toolbox.context
@@ -160,7 +158,7 @@ class Chat:
 
     async def answer(self, continued: Message | None = None) -> AsyncGenerator[Event, None]:
         """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
-        for notice in [*self._take_news(), *await self._learn()]:
+        for notice in [*map(Notice, self.take_news()), *await self._learn()]:
             yield notice
         if self.settings.auto_compact and continued is None and self.may_not_fit(self.request()):
             async with aclosing(self._compact_if_due()) as events:
@@ -183,13 +181,14 @@ class Chat:
         if meter is not None and meter.line():
             yield Notice(meter.line())
 
-    def _take_news(self) -> list[Notice]:
+    def take_news(self) -> list[str]:
+        """What the user should know and was not shown yet."""
         news, self.news = self.news, []
-        return [Notice(text) for text in news]
+        return news
 
     def asking(self, chain: Chain) -> Asking:
         """What one turn asks: the chain, with requests that fit."""
-        return Asking(chain, self.may_not_fit, lambda: self.fitter, self.progress)
+        return Asking(chain, self.may_not_fit, lambda: self.fitter, self.front.progress)
 
     def may_not_fit(self, request: Request) -> bool:
         """Whether anything has to be looked at before this is sent; a short conversation without context costs nothing."""
@@ -239,7 +238,7 @@ class Chat:
         if not self.toolbox:
             return run_chat_turn(asking.respond, request, None, model=str(self.target), rounds=rounds, resumes=resumes,
                                  continued=continued)
-        self.toolbox.approve = self.approve
+        self.toolbox.approve = self.front.approve
         if self.toolbox.context.session != self.session.id:
             self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
         attached = self._fitter.context if self._fitter is not None else None

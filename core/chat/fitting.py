@@ -9,9 +9,9 @@ from contextlib import aclosing
 
 from core.config import Settings, cache_directory
 from core.context.embedding import Embedder
-from core.context.items import Progress
 from core.context_loader import Budget, ContextSet, Count, Fitted, fit_request, plan_budget
 from core.errors import ChatError, ContextTooLong, UsageError
+from core.events import Progress
 from core.messages import Message, Usage
 from core.model_manager import Providers, Target, find_target
 from core.models.facts import known_facts, learn

@@ -1,24 +1,54 @@
-"""One answer and no conversation: to a pipe as plain text, to a program as JSON events, to a terminal as formatted text."""
+"""One answer and no conversation: to a pipe as plain text, to a program as JSON events."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncGenerator
+import sys
 from contextlib import aclosing
 from typing import TextIO
 
 from core.chat.conversation import Chat
-from core.errors import ChatError, describe
+from core.chat.front import Front
+from core.config import Settings
+from core.console.exit_codes import EXIT_INTERRUPTED, exit_code
+from core.console.interrupts import Interrupted, Interrupts, Terminated
+from core.console.one_chat import choose_from_list, print_news, with_chat
+from core.console.progress_line import ProgressLine
+from core.console.question import piped_context, read_question
+from core.console.questions import agree, somebody_types
+from core.errors import ChatError, UsageError, describe
 from core.events import Event, Failed, MessageAdded, Notice, Resuming, TextDelta, ToolRequested, message_dict, to_dict
-from core.messages import Message
-from core.terminal.interrupts import Interrupted, Interrupts, Terminated
-from core.terminal.painter import Painter, describe_event, finish_note
-from core.terminal.screen import Screen
+from core.messages import Message, user_message
+from core.rendering.event_words import describe_event, finish_note
+from core.setup.store import OpenedStore
 
-INCOMPLETE = ("length", "content_filter", "truncated", "error", "interrupted")
-EXIT_INCOMPLETE = 3
-EXIT_INTERRUPTED = 130
+
+def run(settings: Settings) -> int:
+    """Ask, and print the answer on standard output. Returns the exit code."""
+    question = read_question(settings)
+    if not question:
+        raise _nothing_to_ask(settings)
+    able = sys.stderr.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
+    front = Front(agree=agree if somebody_types() else None, progress=ProgressLine(sys.stderr, able=able),
+                  piped=piped_context(settings))
+    interrupts = Interrupts()
+
+    def answer(chat: Chat, opened: OpenedStore) -> int:
+        print_news(opened.news)
+        if settings.json:
+            return answer_as_json(chat, user_message(question), interrupts, sys.stdout)
+        return answer_as_text(chat, user_message(question), interrupts, sys.stdout, sys.stderr)
+    return with_chat(settings, front, interrupts, answer, choose_session=choose_from_list)
+
+
+def _nothing_to_ask(settings: Settings) -> UsageError:
+    flag = next((flag for flag in ("select_session", "session", "continue_") if getattr(settings, flag)), "")
+    hint = 'Try: stream-chat --continue "and then?"'
+    if flag:
+        return UsageError(f"--{flag.rstrip('_').replace('_', '-')} needs a terminal to chat in, or a question.", hint)
+    return UsageError("There is nothing to ask: no prompt, and the output is not a terminal.",
+                      'Try: stream-chat "why is the sky blue?"')
 
 
 def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO) -> int:
@@ -89,21 +119,6 @@ def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: Te
         return error.exit_code
 
 
-def answer_in_terminal(chat: Chat, message: Message, interrupts: Interrupts, screen: Screen, err: TextIO) -> int:
-    """Formatted as in a chat. Returns the exit code."""
-    events: AsyncGenerator[Event, None] = chat.turn(message)
-    try:
-        last = interrupts.run(Painter(screen, chat).paint(events))
-    except Interrupted:
-        screen.note("Stopped.")
-        return EXIT_INTERRUPTED
-    except ChatError as error:
-        from core.rendering.listing import fitted
-        err.write(fitted(describe(error), err) + "\n")
-        return error.exit_code
-    return _code_of(last) if last is not None else 0
-
-
 def same_file(one: TextIO, other: TextIO) -> bool:
     """Whether both lead to the same place, as after 2>&1."""
     try:
@@ -121,15 +136,8 @@ def _notes(event: Event) -> list[str]:
 
 def _code_after(event: Event, code: int) -> int:
     if isinstance(event, MessageAdded) and event.message.role == "assistant":
-        return _code_of(event.message)
+        return exit_code(event.message)
     return code
-
-
-def _code_of(message: Message) -> int:
-    """Success is a whole answer with something in it."""
-    if message.finish in INCOMPLETE:
-        return EXIT_INCOMPLETE
-    return 0 if message.text.strip() or message.tool_calls else 1
 
 
 def _interrupted_reply(chat: Chat) -> Message | None:

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from operator import mul
 
-from core.context.items import Progress
 from core.errors import BadResponse, ChatError, StoreError
+from core.events import Progress
 from db import Store
 
 MOST_KEPT = 20_000        # embeddings in the database; at 768 numbers 3 KB each

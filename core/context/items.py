@@ -5,24 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from core.messages import Image
 
 ItemKind = Literal["file", "document", "image", "page", "session", "table", "command", "stdin", "resource"]
 Included = Literal["", "whole", "pieces"]
-
-
-class Progress(Protocol):
-    """Told of what takes long: what is done, and how many so far."""
-
-    def __call__(self, what: str, count: int, /) -> None: ...
-
-
-class ShownProgress(Progress, Protocol):
-    """One that a person sees, until it is over."""
-
-    def clear(self) -> None: ...
 
 
 @dataclass(slots=True)

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from core.errors import StoreFull, UsageError, describe
+from core.errors import StoreFull, UsageError
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
-from core.safe_text import safe_line
 from core.sessions.listing import find_session
 from core.store.message_json import dump, message_to_dict
 from db import SessionRow, Store, StoredMessage, to_database
@@ -245,29 +244,6 @@ def write_whole(path: str, pieces: Iterable[str]) -> None:
     finally:
         if not special and os.path.exists(beside):
             os.unlink(beside)
-
-
-def rescue(identity: str, title: str, model: str, messages: Sequence[Message], ask: Callable[[str], str],
-           tell: Callable[[str], object]) -> None:
-    """Write a conversation that nothing took to a file that the person names; the ending (.json, .csv, .txt) says the form."""
-    now = time.time()
-    session = SessionRow(identity, title, model, now, now, len(messages))
-    stored = [StoredMessage(number, message, "complete", True, now) for number, message in enumerate(messages)]
-    forms = {".json": "json", ".csv": "csv", ".txt": "text"}
-    while True:
-        try:
-            path = os.path.expanduser(ask("Write it to which file? (Enter alone: to none) ").strip())
-        except (EOFError, KeyboardInterrupt):
-            return
-        if not path:
-            return
-        try:
-            write_whole(path, find_exporter(forms.get(os.path.splitext(path)[1].lower(), "markdown"))(session, stored))
-        except (UsageError, StoreFull) as error:
-            tell(describe(error))
-            continue
-        tell(f"The conversation is in {safe_line(path)}.")
-        return
 
 
 def _output_error(path: str, problem: OSError) -> UsageError | StoreFull:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from core.config import Settings, data_directory, temporary_directory
-from core.errors import StoreError, UsageError, describe
-from core.safe_text import safe_text
+from core.errors import StoreError, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,39 +73,14 @@ class OpenedStore:
         from core.session_manager import open_session
         return open_session(self.store, self.spool, name=name)
 
-    def session(self, settings: Settings) -> Session:
-        """The session that was asked for, or a new one."""
+    def session(self, settings: Settings, chosen: str | None = None) -> Session:
+        """The session `chosen`, or the one that the settings ask for, or a new one."""
         from core.session_manager import open_session
         from core.sessions.listing import is_newest
         last = is_newest(settings.session or "")
-        name: str | None = None if last else settings.session
-        if settings.select_session:
-            from core.sessions.listing import select_session
-            from core.terminal.line_input import ask
-            from core.terminal.session_picker import pick
-            if self.store is None:
-                raise UsageError("--select-session and --no-save do not go together.")
-            able = sys.stdin.isatty() and sys.stdout.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
-            chooser = pick if able else select_session
-            name = chooser(self.store, ask, lambda line: print(line, file=sys.stderr)).id
-        return open_session(self.store, self.spool, name=name, newest=settings.continue_ or last)
+        name = chosen or (None if last else settings.session)
+        return open_session(self.store, self.spool, name=name, newest=not chosen and (settings.continue_ or last))
 
     def close(self) -> None:
         if self.store is not None:
             self.store.close()
-
-
-def tell_unsaved(session: Session, *, again: bool) -> None:
-    """Say at the end what is not saved, and, where there is a person, offer to write what would be lost to a place they name.
-
-    `again`: also what has been said and lies safely in a file.
-    """
-    words = session.last_words
-    if not words or not session.lost and not again:
-        return
-    red, plain = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{red}{safe_text(words)}{plain}", file=sys.stderr)
-    if session.lost and sys.stdin is not None and sys.stdin.isatty():
-        from core.sessions.export import rescue
-        from core.terminal.line_input import ask
-        rescue(session.id, session.title, session.model, session.messages, ask, lambda line: print(line, file=sys.stderr))

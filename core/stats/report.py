@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import UsageError
+from core.rendering.table import Table
 from db import CallRow
 
 BARS = "▁▂▃▅▇"
@@ -178,3 +179,11 @@ def short(count: int) -> str:
     if count < 10_000:
         return f"{count:,}"
     return f"{count / 1000:.1f}k" if count < 1_000_000 else f"{count / 1_000_000:.1f}M"
+
+
+def stats_table(entries: Sequence[ModelStats], since: float, now: float) -> Table | str:
+    """What /stats and --stats show."""
+    if not entries:
+        return "No model was called in that time." if since else "No model was called yet."
+    return Table(COLUMNS, table_rows(entries, day_of(now)), total_line(entries, since),
+                 optional=("per day", "tok/s", "cost", "first content"))

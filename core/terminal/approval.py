@@ -1,20 +1,17 @@
-"""Asking the person in a terminal whether a tool may run, and remembering what they allowed for always."""
+"""Asks the user in a terminal whether a tool may run."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Iterator, MutableMapping
 from typing import TextIO
 
+from core.console.line_input import drop_typed, read_line
+from core.console.typeahead import echoed
 from core.safe_text import safe_line
-from core.terminal.line_input import drop_typed, read_line
-from core.terminal.typeahead import echoed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.terminal.screen import Screen
+    from core.console.screen import Screen
     from core.tool_executor import ApprovalRequest, Decision
 
 QUESTION = "Run it? [y]es once, [s]ession, [a]lways, [N]o: "
@@ -75,48 +72,3 @@ def question_lines(request: ApprovalRequest, height: int) -> list[str]:
     if sum(1 + len(line) // 80 for line in request.text.split("\n")) > height - 4:
         told.append(f"(This is long, {len(request.text):,} characters: scroll up to see it from its start.)")
     return told
-
-
-class SavedGrants(MutableMapping[str, str]):
-    """What was allowed for always, in a file of its owner's alone. A file that cannot be read or written allows nothing more."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._unsaved: dict[str, str] = {}
-
-    def _load(self) -> dict[str, str]:
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                found = json.load(file)
-        except (OSError, ValueError, RecursionError):
-            return dict(self._unsaved)
-        return {key: str(value) for key, value in found.items()} | self._unsaved if isinstance(found, dict) else dict(self._unsaved)
-
-    def _save(self, grants: dict[str, str]) -> None:
-        try:
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-            beside = f"{self._path}.{os.getpid()}"
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(grants, file, indent=1)
-            os.replace(beside, self._path)
-        except OSError:
-            self._unsaved = grants   # then it holds as long as the program runs
-
-    def __getitem__(self, key: str) -> str:
-        return self._load()[key]
-
-    def __setitem__(self, key: str, value: str) -> None:
-        self._save(self._load() | {key: value})
-
-    def __delitem__(self, key: str) -> None:
-        left = self._load()
-        del left[key]
-        self._unsaved.pop(key, None)
-        self._save(left)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._load())
-
-    def __len__(self) -> int:
-        return len(self._load())

@@ -7,21 +7,21 @@ from collections.abc import AsyncGenerator
 from contextlib import nullcontext
 
 from core.chat.conversation import Chat
+from core.console.interrupts import Interrupted, Interrupts
+from core.console.screen import CLEAR_LINE, Screen
+from core.console.tables import show_table
 from core.errors import ChatError, ModelNotFound, StreamBroken, describe, unexpected
 from core.events import Event
 from core.messages import user_message
 from core.model_manager import Target, can_fetch
 from core.safe_text import safe_line
-from core.terminal.interrupts import Interrupted, Interrupts
 from core.terminal.painter import Painter
 from core.terminal.prompt import Reader
-from core.terminal.screen import CLEAR_LINE, Screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.comparison import Comparison
     from core.commands import History, Outcome
-    from core.rendering.table import Table
 
 SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
 GRACE = 2.0         # seconds after a reply in which Ctrl-C may still have been meant for it
@@ -211,7 +211,7 @@ def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
 
 def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Target) -> bool:
     """Fetch it with its progress shown; True when it is there. Ctrl-C keeps what came, and the next time goes on from there."""
-    from core.terminal.pull_progress import STOPPED, show_progress
+    from core.console.pull_progress import STOPPED, show_progress
     try:
         interrupts.run(show_progress(screen.out, target, chat.providers, color=screen.color))
     except Interrupted:
@@ -222,16 +222,6 @@ def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Targ
         return False
     screen.note(f"{target} is here.")
     return True
-
-
-def show_table(screen: Screen, table: Table) -> None:
-    """As wide as it needs, and no wider than the screen."""
-    from core.rendering.listing import table_lines
-    rows = [[safe_line(cell) for cell in row] for row in table.rows]
-    for line, heading in table_lines(table.columns, rows, screen.width() - 1, optional=table.optional, headings=table.headings):
-        screen.line(line, "1" if heading else "")
-    if table.note:
-        screen.note(table.note)
 
 
 def greet(chat: Chat, screen: Screen, news: list[str]) -> None:

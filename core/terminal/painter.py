@@ -9,23 +9,16 @@ from contextlib import aclosing, suppress
 
 from core.chat.conversation import Chat
 from core.chat.joining import BROKEN, open_fence
-from core.events import (Event, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
-                         ToolRequested, Waiting)
+from core.console.screen import Screen
+from core.events import Event, MessageAdded, ModelChanged, Resuming, TextDelta, ThinkingDelta, Waiting
 from core.messages import Message
 from core.model_manager import Providers
-from core.safe_text import safe_line, safe_text
-from core.terminal.screen import Screen
+from core.rendering.event_words import describe_event, finish_note, sentence
+from core.safe_text import safe_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
-
-MOST_SHOWN = 500   # characters of a call's arguments in one line; a question about it and /last show all
-FINISH_NOTES = {
-    "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask it to go on.",
-    "content_filter": "The provider's filter stopped the answer.",
-    "refusal": "The model refused to answer.",
-}
 
 
 class Painter:
@@ -128,41 +121,6 @@ class Painter:
         if self._text is not None:
             stream, self._text = self._text, None
             stream.finish()
-
-
-def sentence(reason: str) -> str:
-    """A reason, made safe, with a full stop."""
-    text = safe_line(reason, 200)
-    return text if text.endswith((".", "!", "?", "\u2026")) else f"{text}."
-
-
-def finish_note(message: Message) -> str:
-    """What to say under a reply that is not simply whole, or nothing."""
-    if message.finish == "stop" and not message.text.strip() and not message.tool_calls:
-        return "The model sent an empty answer."
-    return FINISH_NOTES.get(message.finish or "", "")
-
-
-def describe_event(event: Event) -> list[str]:
-    """What happened beside the answer, in lines for a person; foreign text in them is made safe."""
-    match event:
-        case Retrying(attempt, delay, reason):
-            return [f"{sentence(reason)} Attempt {attempt} in {delay:.1f} s."]
-        case ModelChanged(old, new, reason):
-            return [f"{sentence(reason)} {safe_line(new)} answers instead of {safe_line(old)}."]
-        case Resuming(reason):
-            return [f"{sentence(reason)} The answer goes on from there."]
-        case Notice(text):
-            return [safe_text(text)]
-        case ToolRequested(call):
-            import json
-            arguments = json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None else call.invalid
-            return [f"\u2192 {safe_line(call.name, 100)} {safe_line(arguments, MOST_SHOWN)}"]
-        case ToolFinished(result, seconds):
-            size = f"{len(result.content):,} characters"
-            what = f"failed: {safe_line(result.content, 200).rstrip('.')}" if result.is_error else size
-            return [f"\u2190 {safe_line(result.name)} {what}, {seconds:.1f} s"]
-    return []
 
 
 def idle_limit(provider: str, providers: Providers) -> float:

@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 
 from core.chat.conversation import Chat
 from core.config import Settings, data_directory
+from core.console.interrupts import Terminated
+from core.console.line_input import LONGEST_ANSWER, wait_for_line
+from core.console.screen import Screen
 from core.safe_text import safe_text
-from core.terminal.interrupts import Terminated
-from core.terminal.line_input import LONGEST_ANSWER, wait_for_line
-from core.terminal.screen import Screen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.terminal.typeahead import Typeahead
+    from core.console.typeahead import Typeahead
 
 RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"   # no bracketed paste; cursor, line wrap and plain style are back
 
@@ -64,7 +64,7 @@ class PromptReader(Reader):
             history=InputHistory(path) if path else InMemoryHistory(), multiline=True, key_bindings=keys,
             complete_while_typing=False, enable_open_in_editor=True)
         self._color = color
-        from core.terminal.typeahead import Typeahead
+        from core.console.typeahead import Typeahead
         self.typed: Typeahead = Typeahead(sys.stdin.fileno())
 
     def read(self, chat: Chat) -> str:

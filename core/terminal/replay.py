@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.joining import BROKEN, open_fence
+from core.console.screen import Screen
 from core.events import ToolRequested
 from core.messages import Message
+from core.rendering.event_words import describe_event
 from core.rendering.widths import text_width
 from core.safe_text import safe_line, safe_text
-from core.terminal.painter import describe_event
-from core.terminal.screen import Screen
 
 QUESTION_ROWS = 5    # of a question in a shortened exchange
 AROUND = 8           # rows that are left for everything but the answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from core.errors import SessionNotFound
 from core.sessions.listing import format_session_lines
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 ROWS = 12    # sessions on the screen at once
 
 
-def pick(store: Store, ask: Callable[[str], str], write: Callable[[str], None]) -> SessionRow:
-    """The session that the person takes; in a terminal this stands in for core.sessions.listing.select_session.
-
-    Raises KeyboardInterrupt when the person leaves it."""
+def pick(store: Store) -> SessionRow:
+    """The session that the user takes. Raises KeyboardInterrupt when the user leaves without one."""
     if not store.sessions(1):
         raise SessionNotFound("There are no saved sessions.", "Start a chat; it is saved by default.")
     chosen = _Picker(store).run()

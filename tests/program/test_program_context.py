@@ -392,7 +392,7 @@ def test_progress_of_a_large_folder(reader: Reader, program: list[str], environm
     """With no patience, the line shows at once; it is gone when the answer comes."""
     for number in range(3_000):
         (folder / f"f{number}.txt").write_text("some words\n", encoding="utf-8")
-    impatient = ["-c", "import sys; import core.terminal.progress_line as line; line.PATIENCE = line.STEP = 0.0; "
+    impatient = ["-c", "import sys; import core.console.progress_line as line; line.PATIENCE = line.STEP = 0.0; "
                        "from core.chat_engine import main; sys.exit(main())"]
     with Terminal([program[0], *impatient, "--context", ".", "where is def delay?"], environment, cwd=folder) as terminal:
         assert terminal.exit_status() == 0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.terminal.approval import SavedGrants, question_lines
+from core.setup.grants import SavedGrants
+from core.terminal.approval import question_lines
 from core.tool_executor import ApprovalRequest, call_text
 from core.tools import make_tool
 

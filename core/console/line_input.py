@@ -42,19 +42,23 @@ async def read_line(source: TextIO) -> str:
     """One line from a terminal while the event loop runs on, with its end. Empty at the terminal's end."""
     if sys.platform == "win32":
         return await _read_key()
-    import asyncio
-    loop = asyncio.get_running_loop()
     with _reopened(source.fileno()) as descriptor:
         while True:
-            ready = asyncio.Event()
-            loop.add_reader(descriptor, ready.set)
-            try:
-                await ready.wait()
-            finally:
-                loop.remove_reader(descriptor)
+            await wait_readable(descriptor)
             line = _read(descriptor)
             if line is not None:
                 return line
+
+
+async def wait_readable(descriptor: int) -> None:
+    """Until something can be read from a terminal, while the event loop runs on."""
+    import asyncio
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def wait_until_typed(descriptor: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.terminal.typeahead import Typeahead
+    from core.console.typeahead import Typeahead
 
 T = TypeVar("T")
 AGAIN = 1.0   # seconds after which a further Ctrl-C cancels once more, should the first have been swallowed
@@ -59,6 +59,19 @@ class Interrupts:
             raise Interrupted from None
         finally:
             self._task = None
+
+    async def stoppable(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Part of what runs; Ctrl-C stops only that part, and raises Interrupted in the rest."""
+        outer = self._task
+        self._task = part = asyncio.ensure_future(coroutine)
+        try:
+            return await part
+        except asyncio.CancelledError:
+            if self._ended_by is None and outer is not None and not outer.cancelling():
+                raise Interrupted from None
+            raise
+        finally:
+            self._task = outer
 
     async def _watched(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self._cancelled_at = -AGAIN

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from core.config import Settings
+from core.console.line_input import wait_for_line
 from core.errors import ChatError, describe
 from core.safe_text import safe_text
-from core.terminal.line_input import wait_for_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
-    from core.terminal.typeahead import Typeahead
+    from core.console.typeahead import Typeahead
 
 CLEAR_LINE = "\x1b[K"
 
@@ -37,7 +37,7 @@ class Screen:
 
     def agrees(self, question: str) -> bool:
         """Ask, while nothing runs. Anything but a clear yes is a no; what was typed before is no answer."""
-        from core.terminal.typeahead import echoed
+        from core.console.typeahead import echoed
         try:
             with echoed(sys.stdin.fileno()):
                 if self.typed is not None:

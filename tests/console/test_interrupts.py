@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.terminal.interrupts import Interrupted, Interrupts, Terminated
+from core.console.interrupts import Interrupted, Interrupts, Terminated
 from tests.fake_server import MODELS, FakeOllama, Received, fake_word, fake_words
 from tests.pseudo_terminal import CTRL_C, CTRL_D, Terminal
 
@@ -237,3 +237,39 @@ def await_full(chat: Terminal) -> None:
         assert time.monotonic() < limit, "the terminal takes everything"
         full = 0 if select.select([], [chat.slave], [], 0)[1] else full + 1
         time.sleep(0.05)
+
+
+def test_ctrl_c_stops_only_the_part_that_is_stoppable() -> None:
+    interrupts = Interrupts()
+
+    async def part() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+
+    async def rest() -> str:
+        try:
+            await interrupts.stoppable(part())
+        except Interrupted:
+            pass
+        await asyncio.sleep(0)
+        return "continued"
+
+    try:
+        assert interrupts.run(rest()) == "continued"
+    finally:
+        interrupts.close()
+
+
+def test_a_signal_that_ends_the_program_is_not_stopped_at_a_part() -> None:
+    interrupts = Interrupts()
+
+    async def part() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    try:
+        with pytest.raises(Terminated):
+            interrupts.run(interrupts.stoppable(part()))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        interrupts.close()

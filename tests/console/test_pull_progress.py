@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.providers import PullProgress
-from core.terminal.pull_progress import STOPPED, LayerBars
+from core.console.pull_progress import STOPPED, LayerBars
 from tests.fake_server import Answer, FakeServer, Pause, Received, Stall, Step, json_answer, json_line
 from tests.pseudo_terminal import Terminal
 
@@ -201,5 +201,5 @@ def test_any_numbers_and_names_of_a_server_are_shown_in_one_row() -> None:
 
 
 def test_nothing_of_it_is_loaded_before_a_model_is_fetched() -> None:
-    code = "import sys, core.terminal.pull_progress; sys.exit('rich' in sys.modules)"
+    code = "import sys, core.console.pull_progress; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), timeout=60).returncode == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.terminal.typeahead import Typeahead, echoed, readable
+from core.console.typeahead import Typeahead, echoed, readable
 from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer,
                                lines_answer)
 from tests.pseudo_terminal import CTRL_C, CTRL_D, ENTER, Terminal

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from core.terminal import progress_line
-from core.terminal.progress_line import ProgressLine
+from core.console.progress_line import ProgressLine
 
 
 def test_nothing_is_shown_of_what_is_quick() -> None:

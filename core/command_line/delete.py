@@ -1,0 +1,31 @@
+"""--delete-session: deletes a session permanently."""
+
+from __future__ import annotations
+
+import sys
+
+from core.config import Settings
+from core.console.questions import says_yes, somebody_types
+from core.errors import UsageError
+from core.safe_text import safe_line
+from core.sessions.listing import find_session
+from core.setup.store import open_saved
+
+
+def run(settings: Settings) -> int:
+    """After a question where a user can be asked, else only with --yes. Returns the exit code."""
+    store = open_saved(settings)
+    try:
+        row = find_session(store, settings.delete_session)
+        if not settings.yes and not somebody_types():
+            raise UsageError("Nobody can be asked whether to delete it: standard input is not a terminal.",
+                             "--yes deletes it unasked.")
+        told = f"Delete session {row.id} ({safe_line(row.title, 60)}; {row.message_count} messages) for ever? [y/N] "
+        if not settings.yes and not says_yes(told):
+            print("Nothing is changed.", file=sys.stderr)
+            return 1
+        store.delete_session(row.id)
+    finally:
+        store.close()
+    print(f"Session {row.id} is deleted.", file=sys.stderr)
+    return 0

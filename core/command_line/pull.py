@@ -1,0 +1,30 @@
+"""--pull: fetches a model; the progress is on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from core.config import Settings
+from core.console.pull_progress import STOPPED, show_progress
+from core.console.screen import Screen
+from core.model_manager import Providers, build_model_list, find_target
+
+
+def run(settings: Settings) -> int:
+    """Returns the exit code."""
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    providers = Providers(settings)
+    target = find_target(settings.pull, settings, build_model_list(settings)[0].provider)
+    try:
+        await show_progress(sys.stderr, target, providers, color=Screen(sys.stderr, settings).color)
+    except asyncio.CancelledError:
+        print(STOPPED, file=sys.stderr)
+        raise
+    finally:
+        await providers.close()
+    print(f"{target} is here.", file=sys.stderr)
+    return 0

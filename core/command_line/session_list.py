@@ -1,0 +1,26 @@
+"""--list-sessions: the saved sessions, a line each, or one array with --json."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from core.config import Settings
+from core.sessions.listing import session_lines, session_objects
+from core.setup.store import open_saved
+
+
+def run(settings: Settings) -> int:
+    """Returns the exit code."""
+    store = open_saved(settings)
+    try:
+        if settings.json:
+            print(json.dumps(session_objects(store, settings.limit, settings.prompt), indent=1))
+            return 0
+        lines = session_lines(store, settings.limit, settings.prompt)
+    finally:
+        store.close()
+    if not lines:
+        print("No saved session holds these words." if settings.prompt else "There are no saved sessions yet.", file=sys.stderr)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0

@@ -1,0 +1,31 @@
+"""The log of --debug, in which no key stands, whoever wrote it there."""
+
+from __future__ import annotations
+
+import logging
+
+from core.config import Settings
+from core.config.keys import hide, known_secrets
+from core.errors import UsageError
+
+
+class Scrubbed(logging.Formatter):
+    """Hides secrets in each line."""
+
+    def __init__(self, form: str, secrets: list[str]) -> None:
+        super().__init__(form)
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide(super().format(record), self._secrets)
+
+
+def start_log(settings: Settings) -> None:
+    """Append to the file of --debug from now on. Raises UsageError when it cannot be written."""
+    try:
+        handler = logging.FileHandler(settings.debug, encoding="utf-8")
+    except OSError as problem:
+        raise UsageError(f"The log {settings.debug} cannot be written: {problem.strerror}.") from problem
+    secrets = known_secrets(settings.environment, settings.providers)
+    handler.setFormatter(Scrubbed("%(asctime)s %(name)s %(levelname)s %(message)s", secrets))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG)

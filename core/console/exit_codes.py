@@ -1,0 +1,16 @@
+"""The exit codes of one answer."""
+
+from __future__ import annotations
+
+from core.messages import Message
+
+EXIT_INCOMPLETE = 3
+EXIT_INTERRUPTED = 130
+INCOMPLETE = ("length", "content_filter", "truncated", "error", "interrupted")
+
+
+def exit_code(message: Message) -> int:
+    """Success is a complete answer with something in it."""
+    if message.finish in INCOMPLETE:
+        return EXIT_INCOMPLETE
+    return 0 if message.text.strip() or message.tool_calls else 1

@@ -1,0 +1,65 @@
+"""Opens one chat for this process, hands it to a door and closes everything in good order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+
+from core.chat.conversation import Chat
+from core.chat.front import Front
+from core.config import Settings
+from core.console.exit_codes import EXIT_INTERRUPTED
+from core.console.interrupts import Interrupted, Interrupts
+from core.console.line_input import ask
+from core.errors import UsageError
+from core.rendering.listing import fitted
+from core.safe_text import safe_text
+from core.sessions.listing import select_session
+from core.setup.chat import attach, open_chat
+from core.setup.store import OpenedStore
+from db import SessionRow, Store
+
+
+def with_chat(settings: Settings, front: Front, interrupts: Interrupts, use: Callable[[Chat, OpenedStore], int], *,
+              choose_session: Callable[[Store], SessionRow], again: bool = False) -> int:
+    """What `use` returns, the exit code. `again`: say at the end also what was said before and is not saved."""
+    opened = OpenedStore(settings)
+    try:
+        session = opened.session(settings, _chosen_session(settings, opened, choose_session))
+        chat = interrupts.run(open_chat(settings, opened, session, front))
+        try:
+            interrupts.run(attach(settings, chat))
+            return use(chat, opened)
+        except Interrupted:
+            return EXIT_INTERRUPTED
+        finally:
+            interrupts.run(chat.close())
+            chat.session.close()
+            if chat.session.last_words:
+                from core.console.unsaved import warn_unsaved
+                warn_unsaved(chat.session, again=again)
+    except Interrupted:
+        return EXIT_INTERRUPTED
+    finally:
+        opened.close()
+        interrupts.close()
+
+
+def _chosen_session(settings: Settings, opened: OpenedStore, choose: Callable[[Store], SessionRow]) -> str | None:
+    if not settings.select_session:
+        return None
+    if opened.store is None:
+        raise UsageError("--select-session and --no-save do not go together.")
+    return choose(opened.store).id
+
+
+def choose_from_list(store: Store) -> SessionRow:
+    """The session that the user names after a numbered list on standard error."""
+    return select_session(store, ask, lambda line: print(line, file=sys.stderr))
+
+
+def print_news(lines: Iterable[str]) -> None:
+    """What the user should know before the answer, on standard error."""
+    for line in lines:
+        text = safe_text(line)
+        print(fitted(text, sys.stderr) if sys.stderr.isatty() else text, file=sys.stderr)

@@ -1,0 +1,45 @@
+"""What is asked in this run: the words on the command line, then the text on standard input."""
+
+from __future__ import annotations
+
+import sys
+
+from core.config import Settings
+from core.console.standard_streams import read_stdin
+from core.errors import UsageError
+
+
+def read_question(settings: Settings) -> str:
+    """Empty when a chat is to be opened instead. Raises UsageError when there is nothing to ask."""
+    if not something_is_piped(settings):
+        return str(settings.prompt)
+    if pipes_context(settings):
+        if not settings.prompt:
+            raise UsageError("There is nothing to ask: standard input is context, and there is no prompt.",
+                             'Try: cat notes.md | stream-chat --context - "what is open?"')
+        return str(settings.prompt)
+    text = read_stdin()
+    question = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else settings.prompt or text
+    if not question.strip():
+        if settings.session or settings.continue_:
+            raise UsageError("Going on with a session needs a terminal to chat in, or a question.",
+                             'Try: stream-chat --continue "and then?"')
+        raise UsageError("There is nothing to ask: no prompt, and standard input is empty.",
+                         'Try: stream-chat "why is the sky blue?", or start it in a terminal to chat.')
+    return question
+
+
+def something_is_piped(settings: Settings) -> bool:
+    """Whether text is on standard input; with --select-session the choice is read there."""
+    closed = sys.stdin is None or sys.stdin.closed
+    return not (closed or sys.stdin.isatty() or settings.select_session)
+
+
+def pipes_context(settings: Settings) -> bool:
+    """Whether what is piped in is context, and not the question."""
+    return any(part.strip() == "-" for value in settings.context for part in value.split(","))
+
+
+def piped_context(settings: Settings) -> str:
+    """The text of the context source `-`."""
+    return read_stdin() if pipes_context(settings) else ""

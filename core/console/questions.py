@@ -1,0 +1,36 @@
+"""Yes-or-no questions on standard error, for doors without a screen."""
+
+from __future__ import annotations
+
+import sys
+
+from core.console.line_input import ask, drop_typed, read_line
+from core.console.typeahead import echoed
+from core.safe_text import safe_text
+
+YES = ("y", "yes")
+
+
+def somebody_types() -> bool:
+    """Whether a user can be asked on standard input."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+def says_yes(question: str) -> bool:
+    """Ask. Anything but a clear yes is a no."""
+    try:
+        return ask(question).strip().lower() in YES
+    except EOFError:
+        return False
+
+
+async def agree(command: str) -> bool:
+    """Ask whether a command may run whose output is to be attached. Anything but a clear yes is a no."""
+    try:
+        with echoed(sys.stdin.fileno()):
+            drop_typed(sys.stdin)
+            print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
+            return (await read_line(sys.stdin)).strip().lower() in YES
+    except BaseException:
+        print(file=sys.stderr)      # the next line starts at the left
+        raise

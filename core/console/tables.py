@@ -1,0 +1,40 @@
+"""Shows tables: drawn in a terminal, aligned in a pipe, as JSON for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from core.config import Settings
+from core.console.screen import Screen
+from core.rendering.listing import table_lines
+from core.rendering.table import Table
+from core.safe_text import safe_line
+
+
+def show(settings: Settings, table: Table) -> None:
+    """On standard output, in the form that fits where it leads."""
+    if settings.json:
+        records = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        print(json.dumps(records, ensure_ascii=False, indent=1))
+    elif sys.stdout.isatty():
+        show_table(Screen(sys.stdout, settings), table)
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in aligned(table)))
+
+
+def show_table(screen: Screen, table: Table) -> None:
+    """As wide as it needs, and no wider than the screen."""
+    rows = [[safe_line(cell) for cell in row] for row in table.rows]
+    for line, heading in table_lines(table.columns, rows, screen.width() - 1, optional=table.optional,
+                                     headings=table.headings):
+        screen.line(line, "1" if heading else "")
+    if table.note:
+        screen.note(table.note)
+
+
+def aligned(table: Table) -> list[str]:
+    """Columns as wide as they need, two spaces apart; a cell is one line, so that a line is a row."""
+    rows = [table.columns, *(tuple(safe_line(" ".join(cell.split())) for cell in row) for row in table.rows)]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(table.columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,52 @@
+"""Says at the end what is not saved, and offers to write what would be lost to a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from core.console.line_input import ask
+from core.errors import StoreFull, UsageError, describe
+from core.safe_text import safe_line, safe_text
+from core.session_manager import Session
+from core.sessions.export import find_exporter, write_whole
+from db import SessionRow, StoredMessage
+
+FORMS = {".json": "json", ".csv": "csv", ".txt": "text"}
+
+
+def warn_unsaved(session: Session, *, again: bool) -> None:
+    """Say what is not saved and, where a user can be asked, offer to write what would be lost.
+
+    `again`: also what has been said before and is safe in a file.
+    """
+    words = session.last_words
+    if not words or not session.lost and not again:
+        return
+    red, plain = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}{safe_text(words)}{plain}", file=sys.stderr)
+    if session.lost and sys.stdin is not None and sys.stdin.isatty():
+        rescue(session)
+
+
+def rescue(session: Session) -> None:
+    """Write a conversation that no store took to a file that the user names; its ending decides the format."""
+    now = time.time()
+    row = SessionRow(session.id, session.title, session.model, now, now, len(session.messages))
+    stored = [StoredMessage(number, message, "complete", True, now) for number, message in enumerate(session.messages)]
+    while True:
+        try:
+            path = os.path.expanduser(ask("Write it to which file? (Enter alone: to none) ").strip())
+        except (EOFError, KeyboardInterrupt):
+            return
+        if not path:
+            return
+        try:
+            format = FORMS.get(os.path.splitext(path)[1].lower(), "markdown")
+            write_whole(path, find_exporter(format)(row, stored))
+        except (UsageError, StoreFull) as error:
+            print(describe(error), file=sys.stderr)
+            continue
+        print(f"The conversation is in {safe_line(path)}.", file=sys.stderr)
+        return

@@ -1,0 +1,30 @@
+"""Makes the model that a Modelfile describes."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from core.config import Settings
+from core.errors import UsageError
+from core.events import ShownProgress
+from core.model_manager import Providers, Target, build_model_list
+from core.providers.modelfile import model_name, read_modelfile
+
+
+async def make_model(settings: Settings, providers: Providers, progress: ShownProgress | None) -> Target:
+    """Make the model of --modelfile on its server and name it: after --model, else after the file."""
+    made = read_modelfile(settings.modelfile)
+    chosen = build_model_list(settings)[0]
+    target = Target(chosen.provider, chosen.model if "model" in settings.flags else model_name(settings.modelfile))
+    create = getattr(providers.open(target.provider), "create", None)
+    if create is None:
+        raise UsageError(f"{target.provider} makes no models of Modelfiles.", "Ollama does: --provider ollama.")
+    try:
+        async with aclosing(create(target.model, made.base, made.files, made.adapters, made.create)) as steps:
+            async for step in steps:
+                if progress is not None:
+                    progress(step.status, step.completed)
+    finally:
+        if progress is not None:
+            progress.clear()
+    return target

@@ -1,0 +1,81 @@
+"""Opens a chat for any front end: session, model, tools and what is attached."""
+
+from __future__ import annotations
+
+import os
+
+from core.chat.conversation import Chat
+from core.chat.front import Front
+from core.config import Settings, data_directory
+from core.model_manager import Providers, Target, parse_target
+from core.session_manager import Session
+from core.setup.model import first_target
+from core.setup.store import OpenedStore, store_place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.tool_executor import Toolbox
+
+NAMES_A_MODEL = frozenset({"model", "provider", "base_url"})    # without these flags a session keeps its model
+NOT_EVERYWHERE = frozenset({"num_ctx", "keep_alive", "seed", "stop", "api_version"})    # some providers lack these
+
+
+async def open_chat(settings: Settings, opened: OpenedStore, session: Session, front: Front) -> Chat:
+    """A chat that continues `session`. What its user should know is in `news` of the chat.
+
+    Raises ChatError when the settings cannot be used as they are.
+    """
+    providers = Providers(settings)
+    target, notices = await choose_target(settings, session, providers, front)
+    if settings.flags & NOT_EVERYWHERE:
+        from core.providers.parameters import check_flags
+        check_flags(settings, target.provider, providers.host(target.provider).dialect)
+
+    def make_toolbox() -> Toolbox:
+        return open_toolbox(settings, chat.session, opened)
+
+    chat = Chat(settings, session, providers, target, open_session=opened.open_session, front=front,
+                make_toolbox=make_toolbox)
+    if wants_tools(settings):
+        chat.toolbox = make_toolbox()
+    chat.news.extend(notices)
+    return chat
+
+
+async def choose_target(settings: Settings, session: Session, providers: Providers,
+                        front: Front) -> tuple[Target, list[str]]:
+    """The model that answers first, and what to say about it."""
+    if settings.modelfile:
+        from core.models.making import make_model
+        target = await make_model(settings, providers, front.progress)
+        return target, [f"{target} is made of {settings.modelfile}."]
+    if session.model and not settings.flags & NAMES_A_MODEL:
+        return parse_target(session.model, known=settings.providers), []
+    target, notice = await first_target(settings, providers, front.choose_model)
+    providers.host(target.provider)    # refused now, and not when the question is saved already
+    return target, [notice] if notice else []
+
+
+def wants_tools(settings: Settings) -> bool:
+    """Whether anything asks for tools: without, nothing of them is loaded."""
+    servers = settings.mcp and (settings.mcp_servers or settings.mcp_config)
+    return bool(settings.experimental or settings.experimental_websearch or settings.tools or settings.tools_file
+                or servers)
+
+
+def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> Toolbox:
+    """The tools that this run offers to the model."""
+    from core.setup.grants import SavedGrants
+    from core.setup.tools import make_toolbox
+    grants = SavedGrants(os.path.join(data_directory(settings.environment), "grants.json")) if settings.save else None
+    return make_toolbox(settings, opened.store, session.id, place=store_place(settings), grants=grants)
+
+
+async def attach(settings: Settings, chat: Chat) -> None:
+    """Attach what --context names, and the files that the words on the command line name as @path.
+
+    What could not be attached is added to the chat's news. Raises ContextError when something gave nothing at all.
+    """
+    for value in settings.context:
+        chat.news.extend(await chat.attach(value))
+    chat.news.extend(await chat.attach_mentions(settings.prompt))

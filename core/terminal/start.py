@@ -1,0 +1,84 @@
+"""The door of the terminal: a chat, or one formatted answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from core.chat.conversation import Chat
+from core.chat.front import Front
+from core.config import Settings
+from core.console.exit_codes import EXIT_INTERRUPTED, exit_code
+from core.console.interrupts import Interrupted, Interrupts
+from core.console.one_chat import choose_from_list, print_news, with_chat
+from core.console.progress_line import ProgressLine
+from core.console.question import piped_context, read_question
+from core.console.questions import agree, somebody_types
+from core.console.screen import Screen
+from core.errors import ChatError, ProviderError, describe
+from core.messages import user_message
+from core.model_manager import Providers, Target
+from core.rendering.listing import fitted
+from core.setup.store import OpenedStore
+from core.terminal.painter import Painter
+from db import SessionRow, Store
+
+
+def run(settings: Settings) -> int:
+    """One answer to the question of the command line, or a chat when there is none. Returns the exit code."""
+    question = read_question(settings)
+    interrupts = Interrupts()
+    screen = Screen(sys.stdout, settings)
+
+    def use(chat: Chat, opened: OpenedStore) -> int:
+        if question:
+            return answer(chat, opened, screen, interrupts, question)
+        return converse(settings, chat, opened, screen, interrupts)
+    front = front_of(settings, screen, None if question else interrupts)
+    return with_chat(settings, front, interrupts, use, choose_session=choose_session(screen), again=not question)
+
+
+def front_of(settings: Settings, screen: Screen, interrupts: Interrupts | None) -> Front:
+    """How the user of this terminal is asked. With `interrupts` also for a model, when none is set up."""
+    async def choose_model(error: ProviderError, providers: Providers) -> Target:
+        from core.terminal.first_run import choose
+        assert interrupts is not None
+        return await choose(error, providers, interrupts)
+
+    progress = ProgressLine(sys.stderr, able=sys.stderr.isatty() and not screen.dumb)
+    choose = choose_model if interrupts is not None else None
+    if not somebody_types():
+        return Front(choose_model=choose, progress=progress, piped=piped_context(settings))
+    from core.terminal.approval import TerminalApproval
+    return Front(TerminalApproval(screen), agree, choose, progress, piped_context(settings))
+
+
+def choose_session(screen: Screen) -> Callable[[Store], SessionRow]:
+    """How --select-session asks here."""
+    if screen.dumb or not somebody_types():
+        return choose_from_list
+    from core.terminal.session_picker import pick
+    return pick
+
+
+def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts, question: str) -> int:
+    """One answer, formatted as in a chat. Returns the exit code."""
+    print_news(opened.news)
+    try:
+        last = interrupts.run(Painter(screen, chat).paint(chat.turn(user_message(question))))
+    except Interrupted:
+        screen.note("Stopped.")
+        return EXIT_INTERRUPTED
+    except ChatError as error:
+        sys.stderr.write(fitted(describe(error), sys.stderr) + "\n")
+        return error.exit_code
+    return exit_code(last) if last is not None else 0
+
+
+def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts) -> int:
+    """The chat, until the user leaves it."""
+    from core.terminal.loop import greet, run_chat
+    from core.terminal.prompt import open_reader
+    greet(chat, screen, [*opened.news, *chat.take_news(), *opened.offers(chat.session.id)])
+    run_chat(chat, screen, interrupts, open_reader(settings, screen))
+    return 0

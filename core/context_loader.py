@@ -16,7 +16,7 @@ from core.context.embedding import Embedder
 from core.context.files import kind_of, load_files
 from core.context.form import Piece, attach, write_block
 from core.context.items import Aside, Fault, Found, Item, Loaded
-from core.context.opening import Guard
+from core.context.opening import SECRET, Guard
 from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source, unique
 from core.errors import ContextError
 from core.events import Progress
@@ -30,7 +30,7 @@ from db import Store
 T = TypeVar("T")
 SLICE = 0.02               # seconds of work between two looks at the event loop
 MOST_FAULTS = 3            # that an error names
-Ask = Callable[[str], Awaitable[bool]]            # asks the person whether a command may run
+Ask = Callable[[str], Awaitable[bool]]            # asks the user this question; True for yes
 Count = Callable[[Request], Awaitable[int]]       # asks the provider how many tokens a request has
 
 
@@ -62,7 +62,8 @@ class ContextSet:
     """The sources of one conversation and what they gave. All of it belongs to one thread.
 
     `root` is where relative names start; `store` holds earlier sessions, of which `session` is the one that is going on.
-    `ask` is asked before a command runs; without it none does. `stdin` is what was piped in, for the source "-".
+    `ask` asks the user before a command runs or a secret file is read; without it neither
+    happens. `stdin` is what was piped in, for the source "-".
     `protected` are files and directories of which nothing is ever loaded. `embedder` tells how near texts are in meaning.
     """
 
@@ -142,8 +143,11 @@ class ContextSet:
         if source.kind == "resource":
             return self.loaded[source.name]      # who put it here can read it again
         loaded = Loaded()
-        if source.kind == "command" and not await self._may_run(source):
+        if source.kind == "command" and not await self._agrees(f"Run this, and attach what it prints?\n  {source.target}"):
             loaded.faults.append(Fault(source.name, "was not run: it needs your consent"))
+            return loaded
+        if source.kind in ("file", "directory") and not await self._may_show(source):
+            loaded.faults.append(Fault(source.name, f"{SECRET}; {self._way_out(source)}"))
             return loaded
         if source.kind in ("page", "command", "sql") or source.kind == "file" and kind_of(source.target) == "document":
             await _in_thread(source, loaded, self.root, self._guard)
@@ -151,8 +155,21 @@ class ContextSet:
         await self._slices(self._find(source, loaded), f"reading {source.name}")
         return loaded
 
-    async def _may_run(self, source: Source) -> bool:
-        return self.ask is not None and await self.ask(source.target)
+    async def _agrees(self, question: str) -> bool:
+        return self.ask is not None and await self.ask(question)
+
+    async def _may_show(self, source: Source) -> bool:
+        """Whether a source may go to the model: what holds keys or passwords only when the user agrees."""
+        path = os.path.join(self.root, source.target)
+        if not self._guard.needs_consent(path):
+            return True
+        if not await self._agrees(f"{source.name} {SECRET}. Send it to the model?"):
+            return False
+        self._guard.agree(path)
+        return True
+
+    def _way_out(self, source: Source) -> str:
+        return "you declined" if self.ask else f"nobody can be asked here. Use --context - < {source.name} to send it anyway"
 
     def _find(self, source: Source, loaded: Loaded) -> Iterator[int]:
         """Load a source that is quick or can be interrupted between its items."""

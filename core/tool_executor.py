@@ -18,6 +18,7 @@ from core.safe_text import safe_text
 from core.tools import REGISTERED, Kind, Tool, ToolContext, canonical, fingerprint, first_line, get_tools
 from core.tools.running import MAX_RESULT, ToolLoop, as_text, call_function, shorten
 from core.tools.schema import check_arguments
+from core.tools.secret_files import secret_arguments
 
 Decision = Literal["once", "session", "always", "no"]
 
@@ -170,9 +171,13 @@ class Toolbox:
 
     async def _get_approval(self, made: Tool, arguments: Mapping[str, Any]) -> frozenset[str] | None:
         """Return when the call may run, with the hosts it is bound to (None: any); raise ToolError when it may not."""
+        hosts = [host.lower() for host in made.hosts(arguments, self.context)] if made.hosts else []
+        secrets = [] if made.source == "built in" else secret_arguments(arguments)
+        if secrets:
+            await self._ask_for_secrets(made, arguments, hosts, secrets)
+            return frozenset(hosts)
         if self.is_free(made):
             return None
-        hosts = [host.lower() for host in made.hosts(arguments, self.context)] if made.hosts else []
         for host in hosts or [""]:
             if self._is_granted(made, arguments, host):
                 continue
@@ -183,6 +188,20 @@ class Toolbox:
                 if not self._is_granted(made, arguments, host):
                     await self._ask(made, arguments, host)
         return frozenset(hosts)
+
+    async def _ask_for_secrets(self, made: Tool, arguments: Mapping[str, Any], hosts: Sequence[str],
+                               paths: Sequence[str]) -> None:
+        """A tool from elsewhere is asked about each time it names a file of keys, whatever is allowed."""
+        named = ", ".join(path[:200] for path in paths[:3])
+        if self.approve is None:
+            raise ToolError(f"Not run: {named} looks like a file of keys or passwords, and nobody can be asked here.",
+                            "Tell the user; do not try again.")
+        self._asking = self._asking or asyncio.Lock()
+        async with self._asking:
+            request = ApprovalRequest(made, made.kind, dict(arguments), call_text(made.name, arguments),
+                                      ", ".join(hosts), f"{safe_text(named)} looks like a file of keys or passwords")
+            if await self.approve(request) not in ("once", "session", "always"):
+                raise ToolError("Not run: the user said no.", "Do not try again unless the user asks for it.")
 
     def is_free(self, made: Tool) -> bool:
         """Whether it runs without asking, as things stand."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -110,17 +110,30 @@ class Chat:
         return [f"Not attached: {fault}" for fault in faults]
 
     async def attach_mentions(self, text: str) -> list[str]:
-        """Attach the files and folders that a typed prompt names as @path; returns what the person should know."""
+        """Attach the files and folders that a prompt names as @path; returns what the user should know.
+
+        Raises ContextError when one cannot be attached and the user does not want to send the prompt without it.
+        """
         if "@" not in text:
             return []
-        from core.context.sources import find_mentions, missing_mentions
-        notes = [f"Not attached: {path}: there is no such file" for path in missing_mentions(text)]
+        from core.context.sources import find_mentions, is_surely_path, missing_mentions
+        missing = missing_mentions(text)
+        notes = [f"Not attached: {path}: there is no such file" for path in missing if not is_surely_path(path)]
+        failed = [f"{path}: there is no such file" for path in missing if is_surely_path(path)]
         for mention in find_mentions(text):
             try:
                 notes += await self.attach(f'"{mention.path}"' if "," in mention.path else mention.path)
             except UsageError as error:
-                notes.append(error.message)
+                failed.append(error.message.removeprefix("No context could be loaded: ").removesuffix("."))
+        if failed:
+            await self._send_without(failed)
         return notes
+
+    async def _send_without(self, failed: Sequence[str]) -> None:
+        said = f"Not attached: {'; '.join(failed)}."
+        if self.front.agree is None or not await self.front.agree(f"{said}\nSend the message without it?"):
+            from core.errors import ContextError
+            raise ContextError(f"Not sent. {said}", "Correct the name after @, or put a space behind the @.")
 
     def request(self) -> Request:
         """The whole conversation. What is sent of it, and with what, is decided by fitting."""

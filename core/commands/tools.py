@@ -156,11 +156,21 @@ async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:
     from core.context.items import Item
     for entry in servers.connections:
         if address in [uri for uri, _ in await entry.resources()]:
+            await _check_secret(chat, address)
             text = await entry.resource(address)
             _toolbox(chat).private = True
             chat.context.put(Item(address, "resource", address, len(text), text=text, named=True))
             return f"Attached {address}: {len(text):,} characters. It goes along with your next question; /context shows it."
     raise UsageError(f"No MCP server offers {address}.", "/mcp lists what there is.")
+
+
+async def _check_secret(chat: Chat, address: str) -> None:
+    """Raise UsageError for a resource that looks like a file of keys, unless the user agrees."""
+    from core.tools.secret_files import secret_arguments
+    if secret_arguments({"address": address}):
+        question = f"{address} looks like a file of keys or passwords. Send it to the model?"
+        if chat.front.agree is None or not await chat.front.agree(question):
+            raise UsageError(f"Not attached: {address} looks like a file of keys or passwords.")
 
 
 def prompt_names(chat: Chat) -> list[tuple[str, str]]:

@@ -24,12 +24,12 @@ def says_yes(question: str) -> bool:
         return False
 
 
-async def agree(command: str) -> bool:
-    """Ask whether a command may run whose output is to be attached. Anything but a clear yes is a no."""
+async def agree(question: str) -> bool:
+    """Ask a question about what is to be attached. Anything but a clear yes is a no."""
     try:
         with echoed(sys.stdin.fileno()):
             drop_typed(sys.stdin)
-            print(f"Run this, and attach what it prints?\n  {safe_text(command)}\n[y/N] ", end="", file=sys.stderr, flush=True)
+            print(f"{safe_text(question)} [y/N] ", end="", file=sys.stderr, flush=True)
             return (await read_line(sys.stdin)).strip().lower() in YES
     except BaseException:
         print(file=sys.stderr)      # the next line starts at the left

@@ -16,7 +16,7 @@ from core.context.opening import OURS, Guard, open_item
 from core.context.sources import Source
 from core.errors import ContextError
 from core.messages import Image
-from core.tools.guards_files import SECRET
+from core.tools.secret_files import is_secret_name
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -33,7 +33,7 @@ BINARY = frozenset(
     ".sqlite .sqlite3 .tar .tgz .tif .tiff .ttf .wasm .wav .webm .whl .woff .woff2 .xls .xz .zip .zst".split())
 GENERATED = (r"package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum"
              r"|.*(?:\.lock|\.map|\.min\.js|\.min\.css|_pb2\.pyi?|_pb2_grpc\.pyi?|\.pb\.go)")
-LEFT_NAMES = re.compile(f"(?P<generated>{GENERATED})|(?P<secret>{re.sub(r'[(](?![?])', '(?:', SECRET.pattern)})", re.IGNORECASE)
+LEFT_NAMES = re.compile(GENERATED, re.IGNORECASE)
 GENERATED_FOLDERS = frozenset({"node_modules", "__pycache__", "site-packages", "bower_components"})
 
 
@@ -178,14 +178,13 @@ def _left_aside(entry: os.DirEntry[str], rules: tuple[Rules, ...]) -> str:
         return "hidden"
     folder = entry.is_dir(follow_symlinks=False)
     if folder:
-        reason = "generated" if name in GENERATED_FOLDERS else ""
+        reason = "generated" if name in GENERATED_FOLDERS else "secret" if is_secret_name(name) else ""
     elif not entry.is_file(follow_symlinks=False):
         reason = "links" if entry.is_symlink() else "special"
     elif _ending(name) in BINARY:
         reason = "binary"
     else:
-        found = LEFT_NAMES.fullmatch(name)
-        reason = found.lastgroup or "" if found else ""
+        reason = "generated" if LEFT_NAMES.fullmatch(name) else "secret" if is_secret_name(name) else ""
     if reason or not rules:
         return reason
     return "ignored" if _is_ignored(entry.path, folder, rules) else ""

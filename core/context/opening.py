@@ -1,4 +1,4 @@
-"""Opens the files of the context, and none in which the program keeps keys, settings or chats, whatever their name."""
+"""Opens the files of the context; none of the program's own, and those of keys and passwords only with consent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from core.context.items import Item
 from core.errors import ContextError
 from core.tools import ToolContext, real_roots
 from core.tools.guards_files import DATABASE_PARTS, protected_ids
+from core.tools.secret_files import holds_secret, is_secret_path, read_head
 
 OURS = "holds Stream Chat's own data"
+SECRET = "looks like a file of keys or passwords"
+FLAGS = (os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+         | getattr(os, "O_NOCTTY", 0))
 FRESH = 1.0      # seconds that the identities of our own files are known for
 
 
 class Guard:
-    """What is never given to a model. `protected` are files and directories; nothing below those is given either."""
+    """What is not given to a model: the program's own files (`protected`) never, files of keys only with the user's consent."""
 
     def __init__(self, protected: Sequence[str] = ()) -> None:
         self.protected = real_roots(protected)
@@ -26,6 +30,39 @@ class Guard:
         self._folders = tuple(place.rstrip(os.sep) + os.sep for place in self.protected)
         self._ids: frozenset[tuple[int, int]] = frozenset()
         self._looked = -FRESH
+        self._agreed: tuple[str, ...] = ()      # real paths that the user agreed to show
+
+    def agree(self, path: str) -> None:
+        """The user wants this file, or what is below this folder, to be shown although it looks secret."""
+        self._agreed = (*self._agreed, os.path.realpath(path))
+
+    def is_secret_place(self, path: str) -> bool:
+        """Whether a real path names keys or passwords that the user has not agreed to show."""
+        for place in self._agreed:
+            if path == place or path.startswith(place.rstrip(os.sep) + os.sep):
+                return is_secret_path(path[len(place):])
+        return is_secret_path(path)
+
+    def is_secret(self, path: str, descriptor: int) -> bool:
+        """The same of an open file, by its name and by how it begins."""
+        real = _real_path(path, descriptor)
+        return self.is_secret_place(real) or real not in self._agreed and holds_secret(read_head(descriptor))
+
+    def needs_consent(self, path: str) -> bool:
+        """Whether this file or folder is one that the user has to agree to. What cannot be opened is not."""
+        real = os.path.realpath(path)
+        if self.holds(real):
+            return False            # refused, without a question
+        if self.is_secret_place(real) or self.is_secret_place(os.path.abspath(path)):
+            return real not in self._agreed
+        try:
+            descriptor = os.open(real, FLAGS)
+        except OSError:
+            return False
+        try:
+            return stat.S_ISREG(os.fstat(descriptor).st_mode) and self.is_secret(real, descriptor)
+        finally:
+            os.close(descriptor)
 
     def holds(self, path: str) -> bool:
         """Whether a real path is one of ours."""
@@ -57,13 +94,14 @@ def open_item(item: Item, guard: Guard) -> FileIO:
 
     Raises ContextError for what is no file or is ours, and OSError.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(item.path, flags if item.named else flags | getattr(os, "O_NOFOLLOW", 0))
+    descriptor = os.open(item.path, FLAGS if item.named else FLAGS | getattr(os, "O_NOFOLLOW", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ContextError(f"{item.name}: is not a file any more")
         if guard.is_ours(item.path, descriptor):
             raise ContextError(f"{item.name}: {OURS}")
+        if guard.is_secret(item.path, descriptor):
+            raise ContextError(f"{item.name}: {SECRET}")
         return os.fdopen(descriptor, "rb", buffering=0)
     except BaseException:
         os.close(descriptor)

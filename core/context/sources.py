@@ -16,6 +16,8 @@ MOST_COMPLETIONS = 200
 TAKES_THE_REST = re.compile(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
 # `@` at the start or after a space or a bracket: an address such as me@example.org is none.
 MENTION = re.compile(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]+)\"|([^\s\"'`]+))")
+ENDINGS = frozenset(".c .cc .cfg .conf .cpp .go .hpp .ini .ipynb .java .jsonl .jsx .kt .lock .log .lua .php .rb .rs .sql .swift "
+                    ".toml .ts .tsx .vue .yaml .yml".split())     # beside those with a MIME type
 CLOSING = ".,;:!?)]}"    # ends a sentence rather than a name
 # A name with an ending of letters, or one that begins as a path does; @types/node and @property are neither.
 LIKE_A_PATH = re.compile(r"^(?:\.{1,2}|~)?/.|^[^@]*[^@/]\.[A-Za-z]{1,5}$")
@@ -161,6 +163,13 @@ def find_mentions(text: str, root: str = ".") -> list[Mention]:
         if path and os.path.exists(os.path.join(root, os.path.expanduser(path))):
             found.append(Mention(match.start(), match.start() + 1 + len(path) + 2 * bool(match[1]), path))
     return found
+
+
+def is_surely_path(word: str) -> bool:
+    """Whether a missing @word can only be a file: it is written as a path, or ends as files do (@app.route does not)."""
+    import mimetypes
+    ending = os.path.splitext(word)[1].lower()
+    return "/" in word or word.startswith("~") or ending in ENDINGS or mimetypes.guess_type("x" + ending)[0] is not None
 
 
 def missing_mentions(text: str, root: str = ".") -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -19,17 +18,13 @@ from typing import BinaryIO
 from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools import ToolContext
+from core.tools.secret_files import holds_secret, is_secret_path, read_head
 
 MOST_LINKS = 20
 MOST_PROTECTED = 2_000   # files below protected directories that are known by identity too
 LONGEST = 4_096
 SPECIAL = ("/proc", "/sys", "/dev")
 DATABASE_PARTS = ("-wal", "-shm", "-journal")
-# Names that hold keys and passwords wherever they lie.
-SECRET = re.compile(
-    r"\.ssh|\.gnupg|\.aws|\.azure|\.kube|\.docker|\.netrc|_netrc|\.pgpass|\.npmrc|\.pypirc|\.git-credentials|\.htpasswd"
-    r"|\.env(\.(?!example$|sample$|template$|dist$).*)?|id_(rsa|dsa|ecdsa|ed25519)(\..*)?|.*\.(pem|key|p12|pfx|jks|keystore|kdbx)"
-    r"|credentials(\.json)?|shadow|gshadow", re.IGNORECASE)
 
 
 def _flags(*names: str) -> int:
@@ -62,6 +57,9 @@ class _Link:
 def open_file(context: ToolContext, path: str) -> BinaryIO:
     """Open a regular file for reading. Raises ToolError for everything that may not be read."""
     descriptor, _ = _open_somewhere(context, path, directory=False)
+    if holds_secret(read_head(descriptor)):
+        os.close(descriptor)
+        raise _refused(path)
     return os.fdopen(descriptor, "rb")
 
 
@@ -130,7 +128,7 @@ def check_path(context: ToolContext, target: str, path: str) -> None:
     if not _inside(context, target):
         raise _outside(context, path)
     under = [place for place in SPECIAL if target == place or target.startswith(place + "/")]
-    secret = any(SECRET.fullmatch(part) for part in target.split(os.sep))
+    secret = is_secret_path(target)
     ours = any(target == place or target.startswith(place.rstrip("/") + "/")
                or target in [place + part for part in DATABASE_PARTS] for place in context.protected)
     if under or secret or ours:

@@ -178,11 +178,33 @@ def test_a_file_named_in_the_question(reader: Reader, program: list[str], enviro
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[0]["event"] == "notice" and lines[0]["text"].startswith("context: 1 of 1 files")
     assert lines[-1]["text"] == "notes.md:3"
+    reader.requests.clear()
     gone = run(program, ["see @gone.md and @types/node"], environment, folder)
-    assert gone.returncode == 0 and "Not attached: gone.md: there is no such file" in gone.stderr and "types" not in gone.stderr
+    assert gone.returncode == 2 and "Not sent. Not attached: gone.md: there is no such file." in gone.stderr
+    assert "types" not in gone.stderr and not reader.requests
+    decorator = run(program, ["what does @app.route do?"], environment, folder)     # only looks a little like a file
+    assert decorator.returncode == 0 and len(sent(reader)) == 1
     reader.requests.clear()
     run(program, [], environment, folder, stdin="where is High? look at @notes.md")     # piped in: nothing of it is followed
     assert len(sent(reader)) == 1 and "High water" not in sent(reader)[0]
+
+
+@pytest.mark.parametrize("name", [".envrc", "prod.env", "id_ed25519_sk", "deep/kubeconfig.old"])
+def test_a_file_of_keys_is_not_sent_unasked(reader: Reader, program: list[str], environment: Environment, folder: Path,
+                                            name: str) -> None:
+    (folder / "deep").mkdir()
+    (folder / name).write_text("planted words")
+    for arguments in ([f"see @{name}"], ["--context", name, "q"]):
+        done = run(program, arguments, environment, folder)
+        assert done.returncode == 2 and "looks like a file of keys or passwords; nobody can be asked here" in done.stderr
+    assert not reader.requests
+    with Terminal([*program, f"see @{name}"], environment, cwd=folder) as terminal:
+        terminal.wait(r"Send it to the model\? \[y/N\]")
+        terminal.send("n\r")
+        terminal.wait(r"Send the message without it\? \[y/N\]")
+        terminal.send("y\r")
+        assert terminal.exit_status() == 0
+    assert len(sent(reader)) == 1 and "planted" not in sent(reader)[0]
 
 
 def test_a_command_needs_somebody_who_agrees(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:

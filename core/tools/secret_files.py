@@ -1,0 +1,154 @@
+"""Which files hold keys and passwords: one list for every door through which a file could reach a model."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+HEAD = 8_192             # bytes of a file that are looked at
+LONGEST = 4_096          # characters of an argument that can be a path
+_DATA = r"\.(json5?|jsonc|ya?ml|toml|ini|cfg|conf|config|env|xml|txt|csv|properties|plist|enc|sops|pickle|php|tf|sh)"
+_FOLDERS = (r"\.(ssh|gnupg|aws|azure|kube|docker|oci|chef|bluemix|ibmcloud|terraform\.d|password-store|"
+            r"vault-tokens?|certs|secrets?)"
+            r"|gcloud|keyrings|keychains|private[-_]?keys?")
+_FILES = "|".join((
+    # environments
+    r"\.env([._-].*)?", r"\.?envrc([._-].*)?", r".*\.envs?", r"\.(flask|dev|prod|test|local)env",
+    r"\.dev\.vars.*", r"env\.(prod|live|stag).*",
+    # private keys and stores of keys
+    r"id_(rsa|dsa|ecdsa|ed25519|ed448|xmss)([._-].*)?", r".*[._-](rsa|dsa|ecdsa|ed25519)(_sk)?",
+    r"identity", r"ssh_host_.*_key",
+    r".*\.(pem|key|p12|pfx|p8|pk8|ppk|jks|jceks|bks|keystore|truststore|kdbx?|keytab|agekey|ovpn|keychain(-db)?|opvault)",
+    r"(private|signing|deploy|ssh|host)[-_]?key", r"keys?\.txt", r"krb5cc_.*", r"wallet\.dat",
+    r"wg\d+\.conf", r"secring.*",
+    # services
+    r".*service[-_ ]?accounts?([-_. ].*)?\.json", r".*adminsdk.*\.json",
+    r".*(key[-_]?file|[-_]keys?)\.json",
+    r".*client[-_]?secrets?.*", rf".*credentials?({_DATA})*",
+    r"credentials\.(db|rb|lock)|.*credentials[._-](prod|live|stag|dev|default|backup).*",
+    r"\.?(.*[._-])?kube[-_]?config([._-].*)?",
+    r".*\.tfstate([._].*)?", r".*\.tfvars(\.json)?", r"\.?terraform\.?rc", r".*\.tfrc(\.json)?",
+    r"\.dockercfg", r"\.dockerconfigjson",
+    # passwords and tokens
+    rf"\.?(.*[._-])?(secrets|passwords?|passwd|tokens?|api[-_]?keys?)({_DATA})+",
+    r"\.?(.*[._-])?secret\.(json5?|ya?ml|toml|ini|env|xml|properties|enc)",
+    r"\.(secrets?|passwords?|passwd|passphrase|tokens?)",
+    r"\.?(.*[._-])?(passwords?|passphrase|vault[-_]?pass(word)?)",
+    r"\.?(.*[._-])?(auth|access|refresh|api|vault|bearer)[-_]token",
+    r"\.?vault[-_]?(pass|token).*", r"\.netrc|_netrc|\.authinfo(\.gpg)?",
+    r"\.pgpass|pgpass\.conf|\.pg_service\.conf",
+    r"\.my\.cnf|\.mylogin\.cnf", r"\.npmrc|\.yarnrc(\.yml)?|\.pypirc", r"\.git-?credentials",
+    r"\.ht(passwd|digest)", r"\.?auth\.json",
+    r"\.s3cfg|\.boto|\.?rclone\.conf|\.databrickscfg|\.snowsql|\.snowflake",
+    r"\.(msmtp|fetchmail|offlineimap)rc", r"\.smbcredentials",
+    r"wp-config\.php", r"\.erlang\.cookie", r"\.renviron", r"(g?shadow|master\.passwd)-?",
+    # what was typed, and what lets a browser in
+    r"\.\w*_?history", r"login data.*|logins\.json|key[34]\.db|cookies(\.sqlite|\.txt)?",
+))
+_SECRET = re.compile(f"(?:{_FOLDERS}|{_FILES})")
+# Most names have none of this, and are done with after one look.
+_MAYBE = re.compile(r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|"
+                    r"adminsdk|config|\.tf|rc\b|"
+                    r"\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf|cnf|cfg|db)\b|hist|log|cookie|"
+                    r"wallet|shadow|gcloud|krb|secring")
+# Copies that editors, tools and people make: they hold what the original does.
+_COPY = re.compile(r"^(#(?P<auto>.+)#|\.?(?P<swap>.+)\.sw[a-p]|(?P<copy>.+?)"
+                   r"(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev|rej|new|disabled|gz|bz2|xz|zst|zip|\d+)"
+                   r"| ?\(\d+\)| - copy|[-_.](19|20)\d\d[-_.\d]*)(?P<ending>\.\w+)?)$")
+_PLACEHOLDER = re.compile(r"(^|[._-])(example|sample|template|dist|tmpl|tpl|schema)s?([._-]|$)")
+_STRICT = re.compile(r"id_|ssh_host_")       # a real key however it is called
+_PUBLIC = re.compile(r".*\.pub")
+_PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1")
+_SERVICE_ACCOUNT = (re.compile(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
+                    re.compile(rb'"(?:private_key|refresh_token|credential_source)"\s*:'))
+_KUBECONFIG = (re.compile(rb"""["']?kind["']?\s*:\s*["']?Config\b"""),
+               re.compile(rb"client-key-data|client-certificate-data|\btoken\b|\bexec\b|\bpassword\b|auth-provider|\busers\b"))
+_GITHUB = (re.compile(rb"^\s*oauth_token\s*:", re.M), re.compile(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
+_TERRAFORM = (re.compile(rb'"terraform_version"\s*:'), re.compile(rb'"(?:serial|lineage)"\s*:'))
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a file or folder of this name holds keys or passwords wherever it lies. Case does not matter."""
+    name = unicodedata.normalize("NFKC", name) if not name.isascii() else name
+    plain = name.casefold().partition(":$")[0].rstrip(". ")      # Windows opens the same file under these
+    if not _MAYBE.search(plain):
+        return False
+    return any(_is_listed(form) for form in _forms(plain))
+
+
+def _is_listed(name: str) -> bool:
+    if _SECRET.fullmatch(name) is None:
+        return False
+    if _PUBLIC.fullmatch(name):
+        return False
+    return bool(_STRICT.match(name)) or not _PLACEHOLDER.search(name)
+
+
+def _forms(name: str) -> Iterator[str]:
+    """The name, and the names of which it can be a copy."""
+    for _ in range(4):
+        yield name
+        copy = _COPY.match(name)
+        if copy is None:
+            return
+        name = copy["auto"] or copy["swap"] or copy["copy"] + (copy["ending"] or "")
+
+
+def is_secret_path(path: str) -> bool:
+    """Whether a part of the path has such a name."""
+    return any(is_secret_name(part) for part in re.split(r"[/\\]", path) if part)
+
+
+def holds_secret(head: bytes) -> bool:
+    """Whether a file that begins like this is a private key or a known file of credentials, whatever its name."""
+    text = head.replace(b"\0", b"") if b"\0" in head[:64] else head        # UTF-16 too
+    key = _PRIVATE_KEY.search(text)
+    if key is not None and not text[:key.start()].strip(b"\xef\xbb\xbf\xff\xfe \t\r\n"):
+        return True
+    return any(all(mark.search(text) for mark in marks) for marks in (_SERVICE_ACCOUNT, _KUBECONFIG, _TERRAFORM, _GITHUB))
+
+
+def secret_arguments(arguments: Mapping[str, Any]) -> list[str]:
+    """The paths of secret files that a call's arguments name, alone or as words of a command."""
+    return list(dict.fromkeys(word for text in _texts(arguments) for word in _words(text) if is_secret_path(word)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    stack = [value]
+    while stack:
+        match stack.pop():
+            case str(text):
+                yield text[:LONGEST]
+            case Mapping() as inner:
+                stack += [*inner.values()]
+            case list() as inner:
+                stack += inner
+
+
+def _words(text: str) -> list[str]:
+    """The text as a path, and each of its words as one."""
+    address = re.match(r"[a-z][\w+.-]*://", text, re.I)
+    plain = unquote(text) if address else text
+    words = [] if len(plain.splitlines()) > 1 else [plain]
+    return words + [word.strip("@,;.!?") for word in re.split(r"[\s\"'`=<>|&;(){}\[\],]+", plain) if re.search(r"[./_]", word)]
+
+
+def is_secret_file(path: str, descriptor: int) -> bool:
+    """Whether the open file is one, by the name that led to it or by how it begins."""
+    return is_secret_path(path) or holds_secret(read_head(descriptor))
+
+
+def read_head(descriptor: int) -> bytes:
+    """The first bytes of an open file; its position stays where it is."""
+    try:
+        if hasattr(os, "pread"):
+            return os.pread(descriptor, HEAD, 0)
+        head = os.read(descriptor, HEAD)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return head
+    except OSError:
+        return b""

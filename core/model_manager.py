@@ -43,7 +43,13 @@ def parse_target(text: str, default: str = DEFAULT_PROVIDER, known: Mapping[str,
 
 
 def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) -> Target:
-    """Read what a person calls a model: one of their own names for it (`alias`), or what parse_target reads."""
+    """Read what a person calls a model: one of their own names for it (`alias`), or what parse_target reads.
+
+    The path or the address of a model file is one of this computer, whatever the default.
+    """
+    if default == DEFAULT_PROVIDER and text.endswith(".gguf") and text not in settings.alias:
+        if "://" in text or os.path.isfile(os.path.expanduser(text)):
+            return Target("local", text)
     return parse_target(str(settings.alias.get(text, text)), default, settings.providers)
 
 

@@ -51,7 +51,7 @@ async def choose_target(settings: Settings, session: Session, providers: Provide
         return target, [f"{target} is made of {settings.modelfile}."]
     if session.model and not settings.flags & NAMES_A_MODEL:
         return parse_target(session.model, known=settings.providers), []
-    target, notice = await first_target(settings, providers, front.choose_model)
+    target, notice = await first_target(settings, providers, front.choose_model, front.progress)
     providers.host(target.provider)    # refused now, and not when the question is saved already
     return target, [notice] if notice else []
 

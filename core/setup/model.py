@@ -1,64 +1,156 @@
-"""Which model a chat starts with when nobody named one: what was chosen before, what responds, or the user's choice."""
+"""Which model a chat starts with when nobody named one: a server, a key, what was chosen before, or the user's choice."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 
 from core.config import Settings, data_directory
-from core.errors import ConnectFailed, ModelNotFound, ProviderError
-from core.model_manager import Providers, Target, build_model_list, chosen, parse_target, resolve_target
+from core.errors import ConfigError, ConnectFailed, ModelNotFound, ProviderError
+from core.events import ShownProgress
+from core.model_manager import (
+    Providers, Target, build_model_list, chosen, ensure_model_available, parse_target, resolve_target)
 
 REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
 DEMO = Target("demo", "demo")
+Choose = Callable[[ProviderError, Providers], Awaitable[Target]]
 
 
-async def first_target(settings: Settings, providers: Providers,
-                       choose: Callable[[ProviderError, Providers], Awaitable[Target]] | None) -> tuple[Target, str]:
+async def first_target(settings: Settings, providers: Providers, choose: Choose | None,
+                       progress: ShownProgress | None = None) -> tuple[Target, str]:
     """The model to start with, and a notice when it is not what the user would expect.
 
-    What `choose` returns is remembered. Without it nobody can be asked: raises an error that names the ways out.
+    What `choose` returns is remembered. Without it nobody can be asked: raises an error that names the
+    ways out. A demo or the smallest model that was chosen before gives way to a server or a key.
     """
     target = build_model_list(settings)[0]
+    if choose is not None and target.provider == "local" and target.model:
+        await _fetch_named(target, providers, progress)
     if target.model or chosen(settings):
         return await resolve_target(target, providers), ""
-    remembered = read_remembered(settings)
-    if remembered is not None and (choose is not None or remembered != DEMO):
-        notice = _remembered_notice(settings, remembered) if choose is not None else ""
-        return remembered, _demo_notice() if remembered == DEMO else notice
+    remembered = _still_here(read_remembered(settings), providers)
+    if remembered is not None and not gives_way(remembered):
+        return remembered, _remembered_notice(settings, remembered) if choose is not None else ""
     try:
-        return await resolve_target(target, providers), ""
+        found, notice = await resolve_target(target, providers), ""
     except (ConnectFailed, ModelNotFound) as error:
         with_key = first_with_key(settings, providers)
-        if with_key is not None:
-            found, variable = with_key
-            return found, (f"{found} answers, because {variable} is set and no Ollama server has a model. "
-                           "/model chooses another.")
-        if choose is None:
-            raise no_model(error) from error
-        picked = await choose(error, providers)
-        remember(settings, picked)
-        return picked, _demo_notice() if picked == DEMO else ""
+        if with_key is None:
+            return await _without_server(settings, providers, choose, remembered, error)
+        found, reason = with_key
+        notice = f"{found} answers, because {reason} and no Ollama server has a model. /model chooses another."
+    if remembered is not None:
+        notice = f"{found} answers now, instead of {remembered}. /model or --provider chooses another."
+    return found, notice
+
+
+async def _fetch_named(target: Target, providers: Providers, progress: ShownProgress | None) -> None:
+    """Fetch the model that was asked for by name or address, if it can be had and is not here yet."""
+    from core.engine.models import find_model, find_source
+    if find_model(target.model, _model_directory(providers)) is not None:
+        return
+    find_source(target.model)
+    try:
+        async with aclosing(ensure_model_available(target, providers)) as steps:
+            async for step in steps:
+                if progress is not None:
+                    progress(f"{step.status}, MB of {step.total / 1e6:,.0f}", step.completed // 1_000_000)
+    finally:
+        if progress is not None:
+            progress.clear()
+
+
+async def _without_server(settings: Settings, providers: Providers, choose: Choose | None, remembered: Target | None,
+                          error: ProviderError) -> tuple[Target, str]:
+    """What answers without a server and a key: what was chosen, a model on this computer, or a choice."""
+    ask = choose is not None
+    if remembered is not None and remembered != DEMO:
+        return remembered, _remembered_notice(settings, remembered) if ask else ""
+    local = newest_local(providers)
+    if local is not None:
+        return local, f"{local} answers: it is on this computer, and no server or key is set up." if ask else ""
+    if choose is None:
+        raise no_model(error) from error
+    if remembered is not None:
+        return remembered, _demo_notice()
+    picked = await choose(error, providers)
+    remember(settings, picked)
+    return picked, _demo_notice() if picked == DEMO else _small_notice(picked)
+
+
+def _small_notice(target: Target) -> str:
+    if not gives_way(target):
+        return ""
+    return (f"{target} is a very small model: it chats, but it invents facts. It gives way to a server or a key as soon "
+            "as there is one; /model and /models show others.")
+
+
+def _still_here(target: Target | None, providers: Providers) -> Target | None:
+    """A model whose file was deleted is not chosen any more."""
+    if target is None or target.provider != "local":
+        return target
+    from core.engine.models import find_model
+    return target if find_model(target.model, _model_directory(providers)) else None
+
+
+def _model_directory(providers: Providers) -> str:
+    return str(providers.open("local").endpoint.quirks["model_directory"])
+
+
+def gives_way(target: Target) -> bool:
+    """The demo and the smallest model are for want of something better."""
+    from core.engine.models import SMALLEST
+    return target in (DEMO, Target("local", SMALLEST.name))
 
 
 def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, str] | None:
-    """The first provider whose key is in the environment, and the variable that holds it."""
+    """The first provider that a key is known for, and why, in words."""
     from core.providers.hosts import hosts
-    for host in hosts():
+    usable = [host for host in hosts() if host.kind == "cloud" and host.default_model]
+    for host in usable:
         for variable in host.key_variables:
-            if host.kind == "cloud" and host.default_model and settings.environment.get(variable, "").strip():
-                return Target(host.name, host.default_model), variable
+            if settings.environment.get(variable, "").strip():
+                return Target(host.name, host.default_model), f"{variable} is set"
+    stored = set(_stored(settings))
+    found = next((host for host in usable if host.name in stored), None)
+    return (Target(found.name, found.default_model), f"its key is stored ({found.name})") if found else None
+
+
+def _stored(settings: Settings) -> Iterator[str]:
+    """The providers whose key is kept; none where the file cannot be used, which the provider itself reports."""
+    from core.config.keys import read_key_file
+    try:
+        yield from read_key_file(settings.environment)
+    except ConfigError:
+        return
+
+
+def newest_local(providers: Providers) -> Target | None:
+    """The model file that was fetched last."""
+    from core.engine.models import installed_models
+    from core.engine.process import find_binary
+    models = installed_models(_model_directory(providers))
+    try:
+        if models:
+            find_binary(providers.open("local").endpoint.quirks.get("engine"))
+            return Target("local", max(models, key=lambda model: os.path.getmtime(model.path)).name)
+    except (ProviderError, OSError):
+        pass
     return None
 
 
 def no_model(error: ProviderError) -> ProviderError:
-    """The three ways out as three lines, for a pipe."""
-    from core.engine.models import DEFAULT
+    """The ways out as three lines, for a pipe."""
+    from core.engine.models import SMALLEST
     return ProviderError(
-        f"{error.message.rstrip('.')}. Start Ollama (`ollama serve`), or set a key and name its --provider,",
-        f"or run a small model here: --provider local --model {DEFAULT.name} (fetches {DEFAULT.size / 1e9:.1f} GB once),\n"
-        "or look round without a model: stream-chat --provider demo")
+        f"{error.message.rstrip('.')}. Start Ollama (`ollama serve`), or set a key, e.g. OPENAI_API_KEY,",
+        f"or fetch a small model, {SMALLEST.download_size / 1e6:.0f} MB, once: "
+        f"stream-chat --provider local --pull {SMALLEST.name}\n"
+        "or look around without a model: stream-chat --provider demo")
 
+
+# ---- what was chosen before
 
 def _remembered_notice(settings: Settings, target: Target) -> str:
     path = os.path.join(data_directory(settings.environment), REMEMBERED)
@@ -66,11 +158,9 @@ def _remembered_notice(settings: Settings, target: Target) -> str:
 
 
 def _demo_notice() -> str:
-    return ("This is the built-in demo: scripted replies, no model. To talk to a model, start Ollama (`ollama serve`) "
-            "or name a --provider.")
+    return ("This is the built-in demo: scripted replies, no model. To talk to a model, start Ollama (`ollama serve`), "
+            "set a key, or name a --provider; the demo then gives way.")
 
-
-# ---- what was chosen before
 
 def read_remembered(settings: Settings) -> Target | None:
     try:

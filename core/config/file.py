@@ -21,12 +21,14 @@ Keys = tuple[str, ...]
 ENTRY_KINDS: Mapping[str, type] = {
     "base_url": str, "base_urls": list, "dialect": str, "kind": str, "api_key": str, "key_variable": list, "model": str,
     "fallback": bool, "api_version": str, "headers": dict, "options": dict, "quirks": dict, "models": dict,
+    "requires_key": bool,
 }
 ENTRY_SETTINGS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "response_format",
                   "option", "connect_timeout", "first_byte_timeout", "idle_timeout")
 OLDER_NAMES: Mapping[str, str] = {
     "default_model": "model", "api_key_env": "key_variable", "key_variables": "key_variable", "endpoint": "base_url",
     "provider_options": "option", "context": "context_window", "timeout": "idle_timeout",
+    "requires_api_key": "requires_key", "needs_key": "requires_key",
 }
 MODEL_KINDS: Mapping[str, type] = {
     "tools": bool, "vision": bool, "thinking": bool, "system": bool, "temperature": bool, "streaming": bool,
@@ -60,17 +62,17 @@ def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values,
         if row is None or not row.in_file:
             raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.", _did_you_mean(key, _setting_names()))
         values[row.name] = _check(row, _expand(value, environment, document.place(key)), document.place(key))
-    _add_legacy_keys(legacy, values, providers, document, environment)
+    _add_legacy_keys(legacy, providers, document, environment)
     _follow_order(values, providers, plan="llm" in document.mapping)
     return values, providers, notices
 
 
-def _add_legacy_keys(legacy: Values, values: Values, providers: Values, document: _Document,
+def _add_legacy_keys(legacy: Values, providers: Values, document: _Document,
                      environment: Mapping[str, str]) -> None:
-    """`api_key` and `claude_api_key` at the top of the older single-provider files."""
+    """`api_key` and `claude_api_key` at the top of the older files: each is its owner's, whoever is chosen."""
+    from core.config.migration import OLD_KEYS
     for key, value in legacy.items():
-        chosen = str(values.get("provider") or "openai")
-        name = key.removesuffix("_api_key") if key != "api_key" else "openai" if f"{chosen}_api_key" in legacy else chosen
+        name = OLD_KEYS.get(key) or key.removesuffix("_api_key")
         _fill_entry(providers.setdefault(name, {}), "api_key", _typed(str, value, document.place(key), key), environment,
                     document.place(key))
 

@@ -1,9 +1,7 @@
-"""Keys of providers: where they are found, how they are stored, and to which address each may be sent.
+"""Keys of providers: where they are found and how they are stored.
 
 A key comes from the environment, the configuration file, the system's keyring or, where there is none, the user's 0600
-file, which also says which keys are in the keyring and for what. One that was stored goes to the origin that it was
-stored for, or to one that the user names for this provider himself; what only the environment says (a directory's own
-settings can set it) does not count as that.
+file, which also says which keys are in the keyring and for what. core/providers/access.py decides where each may go.
 """
 
 from __future__ import annotations
@@ -104,10 +102,22 @@ def store_key(environment: Mapping[str, str], name: str, key: str, origin: str) 
     return _write_entry(environment, name, _checked(key), origin)
 
 
+def clean_key(text: str) -> str:
+    """A key as it is meant: without the quotes and the "Bearer " that were copied with it."""
+    before, text = "", text.strip()
+    while text != before:
+        before = text
+        text = re.sub(r"^(?:authorization:\s*)?bearer\s+", "", text, flags=re.IGNORECASE).strip()
+        for mark in ("\"\"", "''", "``", "\u201c\u201d", "\u2018\u2019"):
+            if len(text) > 1 and text[0] == mark[0] and text[-1] == mark[1]:
+                text = text[1:-1].strip()
+    return text
+
+
 def _checked(key: str) -> str:
-    key = key.strip()
+    key = clean_key(key)
     if not key or any(character.isspace() or not character.isprintable() for character in key):
-        raise UsageError("That is no key: it is empty, or has spaces or control characters in it.")
+        raise UsageError("Not a valid key: it is empty or contains spaces or control characters.")
     return key
 
 

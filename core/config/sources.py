@@ -22,9 +22,11 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, p
     if path:
         from core.config.file import read_config_file
         values, providers, notices = read_config_file(path, environment)
+    file = dict(values)
     values.update(from_environment(environment))
     values.update(flags)
-    return Settings(values, prompt=prompt, environment=environment, providers=providers, flags=frozenset(flags), notices=notices)
+    return Settings(values, prompt=prompt, environment=environment, providers=providers, flags=frozenset(flags), notices=notices,
+                    file=file)
 
 
 def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:

@@ -63,8 +63,7 @@ def _stored_names(environment: Mapping[str, str]) -> set[str]:
 def missing_for(name: str, providers: Providers) -> str:
     """What has to be there before this provider can be used; empty when nothing is. Asks nobody."""
     try:
-        host = providers.host(name)
-        if not host.base_url and host.dialect in ("openai", "openai-responses") and not providers.settings.base_url:
+        if providers.lacks_address(name):
             return "an address: --base-url or base_url in the configuration"
         providers.open(name)
     except ConfigError as error:

@@ -40,14 +40,19 @@ class Host:
     default_model: str = ""
     aliases: tuple[str, ...] = ()
     quirks: Mapping[str, Any] = field(default_factory=dict)
+    server: bool = True                    # False: it runs inside this program and needs no address and no key
+    key_origins: tuple[str, ...] = ()      # further addresses that its key is for
+    address_setting: str = ""              # the setting that says where it is when nothing else does
+    v1_dialect: str = ""                   # the dialect it speaks at an address that ends with /v1
 
 
 _HOSTS: tuple[Host, ...] = (
     #    name                dialect             kind      base_url
-    Host("ollama",           "ollama",           "hybrid", "http://127.0.0.1:11434",   ("OLLAMA_API_KEY",)),
-    Host("demo",             "demo",             "local",  "",                         (), "demo"),
+    Host("ollama",           "ollama",           "hybrid", "http://127.0.0.1:11434",   ("OLLAMA_API_KEY",),
+         key_origins=("https://ollama.com",), address_setting="ollama_host", v1_dialect="openai"),
+    Host("demo",             "demo",             "local",  "",                         (), "demo", server=False),
     Host("local",            "local",            "local",  "",                         (), "", (),
-         {"close": True, "arguments": "json"}),
+         {"close": True, "arguments": "json"}, server=False),
     Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-5-mini",
          ("chatgpt",), {"max_tokens": "max_completion_tokens"}),
     Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-5-mini",
@@ -95,6 +100,11 @@ _BY_NAME: Mapping[str, Host] = {name: host for host in _HOSTS for name in (host.
 def find_host(name: str) -> Host | None:
     """The row of that name or alias, or None."""
     return _BY_NAME.get(name.strip().lower())
+
+
+def row_of_dialect(dialect: str) -> Host | None:
+    """The row that a dialect is named after, if there is one."""
+    return next((host for host in _HOSTS if host.name == host.dialect == dialect), None)
 
 
 def hosts() -> tuple[Host, ...]:

@@ -45,6 +45,11 @@ class Ollama:
         self.endpoint = endpoint
         self._client: httpx2.AsyncClient | None = None
 
+    @staticmethod
+    def read_address(text: str) -> str:
+        """The base URL of an address in any of the forms that Ollama's own programs take."""
+        return ollama_base_url(text)
+
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         reader = ReplyReader(request)
         refused = functools.partial(error_from, model=request.model)

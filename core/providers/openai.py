@@ -38,6 +38,9 @@ class OpenCall(NamedTuple):
 
 @dialect(NAME)
 class OpenAI:
+    """A host that speaks it; there is no usual address."""
+
+    needs_address = True
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint

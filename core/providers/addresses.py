@@ -1,0 +1,147 @@
+"""Where each provider is in this run: its row, the configuration file over it, and the address that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.config import Settings
+from core.errors import UsageError
+from core.providers import load_dialect
+from core.providers.hosts import Host, find_host, row_of_dialect
+
+COMPATIBLE = "openai"    # the dialect of a host that says nothing else
+ADDRESS_MARKS = {"@": "a user name or a password", "?": "a query", "#": "a fragment"}
+ADDRESS_VARIABLE = "STREAM_CHAT_BASE_URL"
+
+
+def provider_name(name: str) -> str:
+    """The one name of a provider that has several (claude is anthropic)."""
+    host = find_host(name)
+    return host.name if host else name
+
+
+class Addresses:
+    """Rows and addresses by provider name.
+
+    `primary` is the provider chosen for this run, which a given address is for; `file_owner` is
+    the one that the configuration file alone chooses, which an address at its top is for.
+    """
+
+    def __init__(self, settings: Settings, primary: str, file_owner: str) -> None:
+        self.settings = settings
+        self._primary = primary
+        self._file_owner = file_owner
+        self._entries: dict[str, Mapping[str, Any]] = {}
+        for name, entry in settings.providers.items():      # one provider may be written under two names
+            self._entries[provider_name(name)] = {**self._entries.get(provider_name(name), {}), **entry}
+
+    def entry(self, name: str) -> Mapping[str, Any]:
+        """What the configuration file says about a provider."""
+        return self._entries.get(name, {})
+
+    def host(self, name: str) -> Host:
+        """The provider's row; one that only the configuration knows is OpenAI-compatible by default."""
+        entry = self.entry(name)
+        row = find_host(name)
+        if row is None:
+            addressed = entry.get("base_url") or entry.get("base_urls")
+            dialect = str(entry.get("dialect") or (COMPATIBLE if addressed else name))
+            load_dialect(dialect)
+            row = Host(name, dialect, "hybrid", "")
+        return _configured(row, entry) if entry else row
+
+    def given(self, name: str) -> str:
+        """The address given for this provider by a flag, a variable or at the top of the file, or ""."""
+        return next((url for url, _ in self._given(name)), "")
+
+    def _given(self, name: str) -> Iterator[tuple[str, bool]]:
+        """(address, whether the user named it) in order of precedence."""
+        url, settings = str(self.settings.base_url or ""), self.settings
+        if url and name == self._primary and "base_url" in settings.flags:
+            yield url, True
+        elif url and name == self._primary and settings.environment.get(ADDRESS_VARIABLE):
+            yield url, False
+        if settings.file.get("base_url") and name == self._file_owner:
+            yield str(settings.file["base_url"]), True
+
+    def base_url(self, name: str, host: Host) -> str:
+        """Where the provider is. Raises UsageError for what is not an address."""
+        given, setting = self.given(name), self._setting_of(host)
+        for address in (given, host.base_url, setting):
+            check_address(name, address)
+        read = getattr(load_dialect(host.dialect), "read_address", None)
+        if read is not None:
+            typed = given or own_url(host, name) or setting
+            flag = f"--{host.address_setting.replace('_', '-')}" if host.address_setting else "base_url"
+            return _checked(read(typed), typed, "--base-url" if given else flag)
+        url = given or host.base_url
+        if not url and self.needs_address(host):
+            raise UsageError(f"The provider {name} has no address.", "Give it with --base-url.")
+        if url and "://" not in url:
+            url = f"http://{url}"
+        return url.rstrip("/")
+
+    def needs_address(self, host: Host) -> bool:
+        """Whether the user has to say where this provider is."""
+        needed: bool = getattr(load_dialect(host.dialect), "needs_address", False)
+        return needed and not host.base_url
+
+    def _setting_of(self, host: Host) -> str:
+        """The address in the variable that the provider's own programs read, such as OLLAMA_HOST."""
+        row = row_of_dialect(host.dialect)
+        setting = host.address_setting or (row.address_setting if row else "")
+        return str(getattr(self.settings, setting) or "") if setting else ""
+
+    def named(self, name: str) -> list[str]:
+        """The addresses that belong to this provider, or that the user named for it himself.
+
+        What only the environment names (a project's own settings can set it) is not among them.
+        """
+        entry, row = self.entry(name), find_host(name)
+        own = (row.base_url, *row.key_origins) if row else ()
+        configured = (entry.get("base_url"), *entry.get("base_urls", ()))
+        typed = [url for url, by_user in self._given(name) if by_user]
+        host = self.host(name)
+        setting = self._setting_of(host)
+        if setting and host.address_setting in self.settings.flags:
+            typed.append(setting)
+        read = getattr(load_dialect(host.dialect), "read_address", str)
+        return [read(str(url)) for url in (*own, *configured, *typed) if url]
+
+
+def own_url(host: Host, name: str) -> str:
+    """The address that was configured, else the row's; "" where the row only has the usual default."""
+    row = find_host(name)
+    return "" if row is not None and row.address_setting and host.base_url == row.base_url else host.base_url
+
+
+def check_address(name: str, url: str) -> None:
+    """Refuse secrets in an address, since it is shown and logged, and queries, since paths are appended."""
+    what = next((words for mark, words in ADDRESS_MARKS.items() if mark in url), "")
+    if what:
+        raise UsageError(
+            f"The address of {name} holds {what}; it is only scheme, host, port and path.",
+            f"A key is stored with --set-key {name}; others go under `headers:`, a version into `api_version:`.")
+
+
+def _configured(row: Host, entry: Mapping[str, Any]) -> Host:
+    """The row with what the configuration file says. A server given as .../v1 speaks the dialect it has there."""
+    url = str(entry.get("base_url") or next(iter(entry.get("base_urls", ())), "") or row.base_url)
+    spoken = row.v1_dialect if row.v1_dialect and url.rstrip("/").endswith("/v1") else row.dialect
+    return replace(row, dialect=str(entry.get("dialect") or spoken), base_url=url, kind=entry.get("kind") or row.kind,
+                   key_variables=tuple(entry.get("key_variable") or row.key_variables),
+                   default_model=str(entry.get("model") or row.default_model))
+
+
+def _checked(url: str, typed: str, option: str) -> str:
+    """The address, if it is one."""
+    from urllib.parse import urlsplit
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and (parts.port is None or parts.port):
+            return url
+    except ValueError:
+        pass
+    raise UsageError(f"{typed!r} is not an address of a server.", f"Check {option}; it looks like 127.0.0.1:11434.")

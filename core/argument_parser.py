@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn
 
+STANDARD_INPUT = "-"    # among the words: the text on standard input
 USAGE = """\
 usage: stream-chat [options] [prompt ...]
 
 With a prompt (or text on standard input) it prints one answer and exits; otherwise it opens a chat.
+Among the words, - is the text on standard input.
 """
 EXAMPLES = """\
 examples:
@@ -39,11 +41,13 @@ def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Sett
         return Settings({"help": True}, environment=environment)
     switches = _only_switches(options)
     if switches is not None:
-        return load_settings(switches, environment, prompt=" ".join(literal))
+        return load_settings(switches, environment, prompt=" ".join(literal) if literal else None)
     parsed = vars(_parser().parse_intermixed_args(_fill_bare_flags(options)))
-    prompt = _as_text(" ".join([*parsed.pop("prompt"), *literal]))
+    words = parsed.pop("prompt")
+    prompt = _as_text(" ".join([*(word for word in words if word != STANDARD_INPUT), *literal]))
     flags = {name: _joined(value) for name, value in parsed.items()}
-    return load_settings(flags, environment, prompt=prompt)
+    return load_settings(flags, environment, prompt=prompt if words or literal else None,
+                         reads_stdin=STANDARD_INPUT in words)
 
 
 def started_as() -> str:

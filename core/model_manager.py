@@ -90,7 +90,7 @@ def retry_config_from_args(settings: Settings) -> RetryConfig:
 def options_from_args(settings: Settings) -> Options:
     """What the person asked of the model, in the form that every adapter translates."""
     think: bool | str | None = {"on": True, "off": False, None: None}.get(settings.think, settings.think)
-    return Options(settings.temperature, settings.top_p, settings.seed, settings.max_tokens, tuple(settings.stop), think,
+    return Options(settings.temperature, settings.top_p, settings.seed, settings.max_tokens, settings.stop, think,
                    settings.num_ctx, settings.keep_alive, _response_format(settings.response_format), settings.option)
 
 

@@ -1,4 +1,4 @@
-"""The pages of docs/ that are made from the code: `make docs` writes them, tests/test_docs.py compares them."""
+"""The pages of docs/ and the types that are made from the code: `make docs` writes them, tests/test_docs.py compares them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from core.config import Setting, rows_by_group
+from core.config import SETTINGS, Setting, rows_by_group
 from core.providers.hosts import Host, hosts
 from core.providers.parameters import LACKS
 from core.tools.reference import tools_markdown
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 
 
 def settings_page() -> str:
@@ -72,12 +73,48 @@ def _provider_row(host: Host) -> str:
     return re.sub(r"\|\s+(?=\|)", "| ", f"| {' | '.join(cells)} |")
 
 
+def settings_types() -> str:
+    """The attributes of Settings, so that a misspelled one fails the type check."""
+    lines = ['"""The type of every setting. Made from `core/config/__init__.py` by `make docs`."""', "",
+             "from __future__ import annotations", "", "from collections.abc import Mapping, Sequence",
+             "from typing import Any, Literal", "", "", "class SettingTypes:",
+             '    """What Settings holds; the rows of SETTINGS say what each is for."""', "",
+             "    prompt: str", "    reads_stdin: bool",
+             "    environment: Mapping[str, str]", "    providers: Mapping[str, Any]",
+             "    given: frozenset[str]", "    flags: frozenset[str]",
+             "    notices: Sequence[str]", "    file: Mapping[str, Any]", ""]
+    for row in SETTINGS:
+        lines += _attribute(row)
+    return "\n".join([*lines, ""])
+
+
+def _attribute(row: Setting) -> list[str]:
+    kind = {list: "tuple[str, ...]", dict: "Mapping[str, object]"}.get(row.kind, row.kind.__name__)
+    if row.choices:
+        kind = f"Literal[{', '.join(map(_quoted, row.choices))}]"
+    line = f"    {row.name}: {kind}{' | None' if row.default is None else ''}"
+    if len(line) > 100:
+        kind = kind.replace("Literal[", "Literal[\n        ")
+        line = f"    {row.name}: {kind}{' | None' if row.default is None else ''}"
+    return [line]
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
 PAGES: dict[str, Callable[[], str]] = {"providers.md": providers_page, "settings.md": settings_page, "tools.md": tools_markdown}
 
 
+MODULES: dict[str, Callable[[], str]] = {"core/config/types.py": settings_types}
+
+
 def main() -> None:
+    """Write all of them."""
     for name, make in PAGES.items():
         (DOCS / name).write_text(make(), encoding="utf-8")
+    for name, make in MODULES.items():
+        (ROOT / name).write_text(make(), encoding="utf-8")
 
 
 if __name__ == "__main__":

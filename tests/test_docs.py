@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.config import SETTINGS
-from tests.make_docs import DOCS, PAGES
+from tests.make_docs import DOCS, MODULES, PAGES
 from tests.test_layers import LAYERS
 
 ROOT = DOCS.parent
@@ -19,6 +19,11 @@ PAGES_FOR_PEOPLE = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_made_pages_are_up_to_date(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_made_modules_are_up_to_date(name: str) -> None:
+    assert (ROOT / name).read_text(encoding="utf-8") == MODULES[name](), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES_FOR_PEOPLE, ids=lambda page: page.name)

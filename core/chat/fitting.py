@@ -48,11 +48,11 @@ class Fitter:
         if self.context is None:
             from core.config.places import protected_places
             self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin, estimator=self.estimator,
-                                      protected=protected_places(self.settings, str(self.settings.database_url or "")))
+                                      protected=protected_places(self.settings, self.settings.database_url or ""))
         self.context.store, self.context.session = session.store, session.id
         self.context.ask, self.context.progress = ask, progress
         if self.settings.embedding_model:
-            self.context.embedder = self.context.embedder or self._embedder(str(self.settings.embedding_model))
+            self.context.embedder = self.context.embedder or self._embedder(self.settings.embedding_model)
             self.context.embedder.store = session.store if self.settings.save else None
         return self.context
 

@@ -14,9 +14,11 @@ from core.setup.store import open_saved
 
 def run(settings: Settings) -> int:
     """After a question where a user can be asked, else only with --yes. Returns the exit code."""
+    name = settings.delete_session
+    assert name is not None    # the table of doors leads here only with it
     store = open_saved(settings)
     try:
-        row = find_session(store, settings.delete_session)
+        row = find_session(store, name)
         if not settings.yes and not somebody_types():
             raise UsageError("Nobody can be asked whether to delete it: standard input is not a terminal.",
                              "--yes deletes it unasked.")

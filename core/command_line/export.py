@@ -18,11 +18,13 @@ ENDINGS = {".json": "json", ".csv": "csv", ".sql": "sql", ".md": "markdown", ".m
 
 def run(settings: Settings) -> int:
     """Returns the exit code."""
+    name = settings.export_session
+    assert name is not None    # the table of doors leads here only with it
     store = open_saved(settings)
     try:
         with suppress(StoreError):    # what is saved completely can be read all the same
             recover(store)
-        export_session(store, settings.export_session, export_format(settings), settings.output, raw_csv=settings.csv_raw,
+        export_session(store, name, export_format(settings), settings.output, raw_csv=settings.csv_raw,
                        write=_write_safely if sys.stdout.isatty() else None)
     finally:
         store.close()
@@ -34,7 +36,7 @@ def run(settings: Settings) -> int:
 def export_format(settings: Settings) -> str:
     """What --format says, else what the ending of the file says."""
     ending = os.path.splitext(settings.output or "")[1].lower()
-    return str(settings.format if "format" in settings.flags else ENDINGS.get(ending, settings.format))
+    return settings.format if "format" in settings.flags else ENDINGS.get(ending, settings.format)
 
 
 def _write_safely(text: str) -> None:

@@ -13,6 +13,7 @@ from core.model_manager import Providers, provider_name
 
 def run(settings: Settings) -> int:
     """Store it; returns the exit code. A key never stands on a command line: others can read those."""
+    assert settings.set_key is not None    # the table of doors leads here only with it
     name = provider_name(settings.set_key)
     if settings.prompt:
         raise UsageError("A key does not belong on the command line: others can see it there, and shells keep it.",

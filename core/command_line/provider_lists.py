@@ -27,7 +27,7 @@ async def _list(settings: Settings, providers: Providers) -> int:
     if settings.list_providers:
         show(settings, provider_table(providers))
     if settings.list_models:
-        only = provider_name(settings.provider) if "provider" in settings.flags else ""
+        only = provider_name(settings.provider) if settings.provider and "provider" in settings.flags else ""
         show(settings, await model_table(providers, only))
     return 0
 

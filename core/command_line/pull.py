@@ -17,6 +17,7 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
+    assert settings.pull is not None    # the table of doors leads here only with it
     providers = Providers(settings)
     target = find_target(settings.pull, settings, build_model_list(settings)[0].provider)
     try:

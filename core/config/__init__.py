@@ -16,26 +16,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    from core.config.types import SettingTypes
+else:
+    SettingTypes = object    # made from the rows below; only the type check reads it
+
 
 class Setting:
     """One row: how a setting is named in each place, what it takes and what it is for.
 
     `kind` is str, int, float, bool, list (repeatable; comma-separated unless `split` is off) or dict (key=value,
     repeatable; a mapping in the file). `group` heads the rows in --help. `value_if_bare` is what the flag means alone.
+    `blank` says which blank texts are values: none of them (""), "spaces", or "empty" for the empty text as well.
     """
 
     __slots__ = ("name", "flags", "kind", "default", "help", "group", "metavar", "env", "choices", "low", "high", "value_if_bare",
-                 "in_file", "split")
+                 "in_file", "split", "blank")
 
     def __init__(self, group: str, name: str, kind: type, default: Any, help: str, *, flags: str = "", env: str = "",
                  metavar: str = "", choices: Sequence[str] = (), low: float | None = None, high: float | None = None,
-                 value_if_bare: Any = None, in_file: bool = True, split: bool = True) -> None:
+                 value_if_bare: Any = None, in_file: bool = True, split: bool = True, blank: str = "") -> None:
         self.group, self.name, self.kind, self.default, self.help = group, name, kind, default, help
         self.flags = tuple(flags.split()) if flags else ("--" + name.replace("_", "-"),)
         self.env = tuple(env.split())
         self.metavar = metavar or {int: "N", float: "X", list: "A,B", dict: "KEY=VALUE"}.get(kind, "TEXT")
         self.choices, self.low, self.high, self.value_if_bare = tuple(choices), low, high, value_if_bare
-        self.in_file, self.split = in_file, split
+        self.in_file, self.split, self.blank = in_file, split, blank
 
 
 FORMATS = ("json", "csv", "text", "sql", "markdown")
@@ -49,17 +54,19 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Model", "base_url", str, None, "address of the provider's server", metavar="URL", env="STREAM_CHAT_BASE_URL"),
     Setting("Model", "ollama_host", str, None, "address of the Ollama server, in any form that Ollama accepts",
             env="OLLAMA_HOST", metavar="HOST"),
-    Setting("Model", "system", str, None, "system prompt", flags="-s --system", env="STREAM_CHAT_SYSTEM"),
+    Setting("Model", "system", str, None, 'system prompt ("": none, whatever the configuration says)', flags="-s --system",
+            env="STREAM_CHAT_SYSTEM", blank="empty"),
     Setting("Model", "temperature", float, None, "sampling temperature", low=0, high=2),
     Setting("Model", "top_p", float, None, "nucleus sampling", low=0, high=1),
     Setting("Model", "seed", int, None, "seed, where the provider has one"),
     Setting("Model", "max_tokens", int, None, "longest answer, in tokens", low=1),
-    Setting("Model", "stop", list, (), "text at which the answer ends; repeatable", metavar="TEXT", split=False),
+    Setting("Model", "stop", list, (), "text at which the answer ends; repeatable", metavar="TEXT", split=False,
+            blank="spaces"),
     Setting("Model", "think", str, None, "thinking: on, off, or an effort", choices=("on", "off", "low", "medium", "high", "max"),
             metavar="HOW", value_if_bare="on"),
     Setting("Model", "num_ctx", int, None, "context window to ask the server for, in tokens (Ollama)", low=1),
     Setting("Model", "keep_alive", str, None, "how long the server keeps the model loaded, e.g. 10m (Ollama)", metavar="TIME"),
-    Setting("Model", "option", dict, {}, "any other option of the provider, passed on as it is; repeatable"),
+    Setting("Model", "option", dict, {}, "any other option of the provider, passed on as it is; repeatable", blank="empty"),
     Setting("Model", "response_format", str, None, "form of the answer: text, json, or a file that holds a JSON schema",
             metavar="FORMAT"),
     Setting("Model", "modelfile", str, None, "make a model of this Modelfile first, and talk to it (Ollama)", metavar="FILE",
@@ -175,19 +182,18 @@ SETTINGS: tuple[Setting, ...] = (
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
 
-class Settings:
+class Settings(SettingTypes):
     """The values of one run, frozen. `given` names those that somebody set; the others are defaults.
 
-    `prompt` is the text on the command line; `environment` the variables of this run, for keys and the like;
+    `prompt` is the text on the command line, and `given` names it when there was any, also an empty one; `reads_stdin`
+    says that `-` stood there. `environment` holds the variables of this run, for keys and the like;
     `providers` the configuration file's own hosts and options, by provider name. `flags` names what stood on the
     command line, `file` holds what the configuration file alone says;
     `notices` is what the user should know about where the settings came from.
     """
 
-    if TYPE_CHECKING:
-        def __getattr__(self, name: str) -> Any: ...
-
-    def __init__(self, values: Mapping[str, Any], *, prompt: str = "", environment: Mapping[str, str] | None = None,
+    def __init__(self, values: Mapping[str, Any], *, prompt: str | None = None, reads_stdin: bool = False,
+                 environment: Mapping[str, str] | None = None,
                  providers: Mapping[str, Any] | None = None, given: frozenset[str] = frozenset(),
                  flags: frozenset[str] = frozenset(), notices: Sequence[str] = (),
                  file: Mapping[str, Any] | None = None) -> None:
@@ -195,8 +201,10 @@ class Settings:
         if unknown:
             raise UsageError(f"There is no setting named {', '.join(sorted(unknown))}.")
         state = {row.name: values.get(row.name, row.default) for row in SETTINGS}
-        state.update(prompt=prompt, environment=dict(environment or {}), providers=dict(providers or {}),
-                     given=given | set(values), flags=flags, notices=tuple(notices), file=dict(file or {}))
+        given = given | set(values) | ({"prompt"} if prompt is not None else set())
+        state.update(prompt=prompt or "", reads_stdin=reads_stdin, environment=dict(environment or {}),
+                     providers=dict(providers or {}), given=given, flags=flags, notices=tuple(notices),
+                     file=dict(file or {}))
         self.__dict__.update(state)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -205,26 +213,37 @@ class Settings:
     def replace(self, **changes: Any) -> Settings:
         """The same settings with some values changed."""
         values = {name: self.__dict__[name] for name in BY_NAME if name in self.given} | changes
-        return Settings(values, prompt=self.prompt, environment=self.environment, providers=self.providers, flags=self.flags,
-                        notices=self.notices, file=self.file)
+        prompt = self.prompt if "prompt" in self.given else None
+        return Settings(values, prompt=prompt, reads_stdin=self.reads_stdin, environment=self.environment,
+                        providers=self.providers, flags=self.flags, notices=self.notices, file=self.file)
 
 
 def parse_value(row: Setting, text: str, where: str) -> Any:
     """Turn text into the setting's type. Raises UsageError naming `where` it stood."""
+    if row.kind is not dict:
+        _refuse_blank(row, text, where)
     if row.kind is bool:
         return _parse_bool(text, where)
     if row.kind is list and not row.split:
         return (text,)
     if row.kind is list:
+        _refuse_blank(row, text.replace(",", " "), where)
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if row.kind is dict:
         key, equals, value = text.partition("=")
         if not (equals and key.strip()):
             raise UsageError(f"{where} takes KEY=VALUE, not {text!r}.")
+        _refuse_blank(row, value, f"{where} {key.strip()}=")
         return {key.strip(): _parse_scalar(value)}
     if row.kind in (int, float):
         return _parse_number(row, text, where)
     return check_value(row, text, where)
+
+
+def _refuse_blank(row: Setting, text: str, where: str) -> None:
+    """An empty value is not the same as none given: it is refused where it means nothing."""
+    if not (text.strip() or row.blank == "empty" or row.blank == "spaces" and text):
+        raise UsageError(f"{where} needs a value, and this one is empty.", "Is a variable in your command empty?")
 
 
 def check_value(row: Setting, value: Any, where: str) -> Any:

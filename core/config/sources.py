@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, prompt: str = "") -> Settings:
-    """Put the sources together. `flags` holds what stood on the command line, already of the right type."""
+def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, prompt: str | None = None,
+                  reads_stdin: bool = False) -> Settings:
+    """Put the sources together. `flags` holds what stood on the command line, already of the right type.
+
+    `prompt` is None when there were no words, which is not the same as empty ones.
+    """
     values: dict[str, Any] = {}
     providers: Mapping[str, Any] = {}
     notices: Sequence[str] = ()
@@ -25,8 +29,8 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, p
     file = dict(values)
     values.update(from_environment(environment))
     values.update(flags)
-    return Settings(values, prompt=prompt, environment=environment, providers=providers, flags=frozenset(flags), notices=notices,
-                    file=file)
+    return Settings(values, prompt=prompt, reads_stdin=reads_stdin, environment=environment, providers=providers,
+                    flags=frozenset(flags), notices=notices, file=file)
 
 
 def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:

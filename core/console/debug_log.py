@@ -22,6 +22,7 @@ class Scrubbed(logging.Formatter):
 
 def start_log(settings: Settings) -> None:
     """Append to the file of --debug from now on. Raises UsageError when it cannot be written."""
+    assert settings.debug is not None    # the log is started only with it
     try:
         handler = logging.FileHandler(settings.debug, encoding="utf-8")
     except OSError as problem:

@@ -11,13 +11,15 @@ from core.errors import UsageError
 
 def read_question(settings: Settings) -> str:
     """Empty when a chat is to be opened instead. Raises UsageError when there is nothing to ask."""
+    if "prompt" in settings.given and not settings.prompt.strip() and not settings.reads_stdin:
+        raise UsageError("There is nothing to ask: the question is empty.", "Is a variable in your command empty?")
     if not something_is_piped(settings):
-        return str(settings.prompt)
+        return settings.prompt
     if pipes_context(settings):
         if not settings.prompt:
             raise UsageError("There is nothing to ask: standard input is context, and there is no prompt.",
                              'Try: cat notes.md | stream-chat --context - "what is open?"')
-        return str(settings.prompt)
+        return settings.prompt
     text = read_stdin()
     question = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else settings.prompt or text
     if not question.strip():
@@ -30,7 +32,9 @@ def read_question(settings: Settings) -> str:
 
 
 def something_is_piped(settings: Settings) -> bool:
-    """Whether text is on standard input; with --select-session the choice is read there."""
+    """Whether the question, or a part of it, is on standard input; with --select-session the choice is read there."""
+    if settings.reads_stdin:
+        return True
     closed = sys.stdin is None or sys.stdin.closed
     return not (closed or sys.stdin.isatty() or settings.select_session)
 

@@ -131,7 +131,7 @@ async def _advice(name: str, address: str, error: ChatError, providers: Provider
     if proxy:
         found.append(proxy)
     if providers.host(name).dialect == "ollama":
-        found = [*await _ollama_down(address, str(providers.settings.ollama_host or "")), *found[1:]]
+        found = [*await _ollama_down(address, providers.settings.ollama_host or ""), *found[1:]]
     return found
 
 

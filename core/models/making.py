@@ -11,11 +11,12 @@ from core.model_manager import Providers, Target, build_model_list
 from core.providers.modelfile import model_name, read_modelfile
 
 
-async def make_model(settings: Settings, providers: Providers, progress: ShownProgress | None) -> Target:
-    """Make the model of --modelfile on its server and name it: after --model, else after the file."""
-    made = read_modelfile(settings.modelfile)
+async def make_model(path: str, settings: Settings, providers: Providers,
+                     progress: ShownProgress | None) -> Target:
+    """Make the model of the file at `path` on its server and name it: after --model, else after the file."""
+    made = read_modelfile(path)
     chosen = build_model_list(settings)[0]
-    target = Target(chosen.provider, chosen.model if "model" in settings.flags else model_name(settings.modelfile))
+    target = Target(chosen.provider, chosen.model if "model" in settings.flags else model_name(path))
     create = getattr(providers.open(target.provider), "create", None)
     if create is None:
         raise UsageError(f"{target.provider} makes no models of Modelfiles.", "Ollama does: --provider ollama.")

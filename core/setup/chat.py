@@ -45,9 +45,9 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
 async def choose_target(settings: Settings, session: Session, providers: Providers,
                         front: Front) -> tuple[Target, list[str]]:
     """The model that answers first, and what to say about it."""
-    if settings.modelfile:
+    if settings.modelfile is not None:
         from core.models.making import make_model
-        target = await make_model(settings, providers, front.progress)
+        target = await make_model(settings.modelfile, settings, providers, front.progress)
         return target, [f"{target} is made of {settings.modelfile}."]
     if session.model and not settings.flags & NAMES_A_MODEL:
         return parse_target(session.model, known=settings.providers), []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def store_place(settings: Settings) -> str:
-    return str(settings.database_url or "") or os.path.join(data_directory(settings.environment), "sessions.db")
+    return settings.database_url or os.path.join(data_directory(settings.environment), "sessions.db")
 
 
 def open_saved(settings: Settings) -> Store:

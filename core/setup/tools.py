@@ -44,7 +44,7 @@ def make_context(settings: Settings, store: Any, session: str | None, place: str
     return ToolContext(
         roots=real_roots([os.getcwd(), *given]), protected=real_roots(protected_places(settings, place)), store=store,
         session=session, databases={name: str(url) for name, url in settings.databases.items()},
-        search_engines=tuple(settings.search_engines), searxng_url=settings.searxng_url,
+        search_engines=settings.search_engines, searxng_url=settings.searxng_url,
         local_hosts=frozenset(map(str.lower, settings.local_hosts)))
 
 

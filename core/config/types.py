@@ -1,0 +1,106 @@
+"""The type of every setting. Made from `core/config/__init__.py` by `make docs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+
+class SettingTypes:
+    """What Settings holds; the rows of SETTINGS say what each is for."""
+
+    prompt: str
+    reads_stdin: bool
+    environment: Mapping[str, str]
+    providers: Mapping[str, Any]
+    given: frozenset[str]
+    flags: frozenset[str]
+    notices: Sequence[str]
+    file: Mapping[str, Any]
+
+    model: str | None
+    provider: str | None
+    base_url: str | None
+    ollama_host: str | None
+    system: str | None
+    temperature: float | None
+    top_p: float | None
+    seed: int | None
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    think: Literal["on", "off", "low", "medium", "high", "max"] | None
+    num_ctx: int | None
+    keep_alive: str | None
+    option: Mapping[str, object]
+    response_format: str | None
+    modelfile: str | None
+    list_providers: bool
+    list_models: bool
+    check: bool
+    pull: str | None
+    set_key: str | None
+    alias: Mapping[str, object]
+    api_version: str | None
+    json: bool
+    show_thinking: bool
+    markdown: bool
+    color: Literal["auto", "always", "never"]
+    silence_notice: float
+    usage: bool
+    dest: str | None
+    input_history: bool
+    continue_: bool
+    session: str | None
+    select_session: bool
+    list_sessions: bool
+    limit: int
+    stats: bool
+    since: str | None
+    export_session: str | None
+    format: Literal["json", "csv", "text", "sql", "markdown"]
+    output: str | None
+    csv_raw: bool
+    delete_session: str | None
+    yes: bool
+    save: bool
+    persist_to_db: bool
+    database_url: str | None
+    experimental: bool
+    experimental_websearch: bool
+    tools: tuple[str, ...]
+    tools_file: tuple[str, ...]
+    allow: tuple[str, ...]
+    searxng_url: str | None
+    search_engines: tuple[str, ...]
+    databases: Mapping[str, object]
+    local_hosts: tuple[str, ...]
+    mcp: bool
+    mcp_servers: Mapping[str, object]
+    mcp_config: str | None
+    tool_rounds: int
+    context: tuple[str, ...]
+    context_grep: tuple[str, ...]
+    embedding_model: str | None
+    auto_compact: bool
+    model_fallbacks: tuple[str, ...]
+    fallbacks: Mapping[str, object]
+    fallback_on_auth: bool
+    local_only: bool
+    resume: bool
+    retry_max_attempts: int
+    retry_initial_delay: float
+    retry_max_delay: float
+    retry_multiplier: float
+    retry_jitter: float
+    connect_timeout: float
+    first_byte_timeout: float | None
+    idle_timeout: float
+    engine: str | None
+    engine_threads: int | None
+    engine_idle: float
+    self_test: bool
+    demo_delay: float | None
+    config: str | None
+    debug: str | None
+    help: bool
+    version: bool

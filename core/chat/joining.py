@@ -127,15 +127,3 @@ def _run_together(parts: Sequence[Part]) -> tuple[Part, ...]:
         else:
             merged.append(part)
     return tuple(merged)
-
-
-def open_fence(text: str) -> str:
-    """The opening line of a code fence that `text` leaves open, or nothing: what goes on after it is still code."""
-    opened = ""
-    for line in text.split("\n"):
-        bare = line.lstrip()
-        if opened and bare.startswith(opened[:3]) and not bare.strip("`~ "):
-            opened = ""
-        elif not opened and bare.startswith(("```", "~~~")):
-            opened = bare
-    return opened

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
     from core.console.typeahead import Typeahead
+    from core.rendering.code_blocks import CodeBlock
 
 CLEAR_LINE = "\x1b[K"
 
@@ -33,6 +34,7 @@ class Screen:
         self.show_thinking = settings.show_thinking
         self.silence_notice = 0.0 if self.dumb else settings.silence_notice
         self.question = ""   # stands at the end of the screen and waits for its answer
+        self.codes: list[CodeBlock] = []     # the blocks of code on the screen, by their numbers from 1
         self.typed: Typeahead | None = None   # what was typed while something ran; None where that is not looked after
 
     def agrees(self, question: str) -> bool:
@@ -74,11 +76,12 @@ class Screen:
     def error(self, error: ChatError) -> None:
         self.line(describe(error), "31")
 
-    def reply_stream(self) -> MarkdownStream | PlainStream:
+    def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream:
+        """For a reply, or for what continues one after the text `before`, which is on the screen already."""
         from core.rendering import MarkdownStream, PlainStream
         if not self.markdown:
             return PlainStream(self.write, None if self.dumb else self.width, color=self.color)
-        return MarkdownStream(self.write, self.width, self.height, color=self.color)
+        return MarkdownStream(self.write, self.width, self.height, color=self.color, before=before, codes=self.codes)
 
     def thinking_stream(self) -> ThinkingStream:
         from core.rendering import ThinkingStream

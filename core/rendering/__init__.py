@@ -18,5 +18,6 @@ from __future__ import annotations
 
 from core.rendering.markdown import MarkdownStream
 from core.rendering.plain import PlainStream, ThinkingStream
+from core.rendering.theme import MONO, NO_STYLE, UNKNOWN, Theme, theme_of
 
-__all__ = ["MarkdownStream", "PlainStream", "ThinkingStream"]
+__all__ = ["MONO", "NO_STYLE", "UNKNOWN", "MarkdownStream", "PlainStream", "Theme", "ThinkingStream", "theme_of"]

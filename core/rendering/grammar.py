@@ -6,23 +6,34 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-Leaf = Literal["blank", "text", "heading", "rule", "fence", "code", "row"]
+Leaf = Literal["blank", "text", "heading", "underline", "rule", "fence", "code", "row", "math", "definition"]
 
+FIRST_CELL = 64         # characters of a paragraph that may still become a table's header: it has a | by then
+DEEPEST = 24
+_INDENTED = 4
 _RULE_SO_FAR = re.compile(r"([-*_])[ \t]*(?:\1[ \t]*)*")
 _RULE = re.compile(r"([-*_])[ \t]*(?:\1[ \t]*){2,}")
-_MARKER = re.compile(r"(?:[-*+]|(?P<number>\d{1,9})[.)])(?=[ \t]|$)")
+_UNDERLINE = re.compile(r"(?:=+|-+)[ \t]*")
+_MARKER = re.compile(r"(?P<sign>[-*+])(?=[ \t]|$)|(?P<number>\d{1,9})(?P<end>[.)])(?=[ \t]|$)")
 _MARKER_SO_FAR = re.compile(r"[-*+]|\d{1,9}[.)]?")
 _BOX = re.compile(r"\[([ xX])\][ \t]")
 _BOX_SO_FAR = re.compile(r"\[(?:[ xX]\]?)?")
-_HEADING = re.compile(r"(#{1,6})[ \t]+(?=\S)")
+_HEADING = re.compile(r"(#{1,6})(?:[ \t]+|$)")
 _HEADING_SO_FAR = re.compile(r"#{1,6}[ \t]*")
-_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([^`]*)")
+_FENCE = re.compile(r"(`{3,})([^`]*)|(~{3,})(.*)")
 _FENCE_SO_FAR = re.compile(r"`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*")
-_DEEPEST = 24
+_DEFINITION_SO_FAR = re.compile(r"\[(?:[^\[\]\\]|\\.)*\\?(?:\](?::.*)?)?")
+_DEFINITION = re.compile(r"\[((?:[^\[\]\\]|\\.)*[^\s\[\]\\](?:[^\[\]\\]|\\.)*)\]:[ \t]*(<[^<>]*>|[^\s<]\S*)"
+                         r"(?:[ \t]+(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\((?:[^()\\]|\\.)*\)))?[ \t]*")
+_PIPE = re.compile(r"(?<!\\)\|")
 
 
 class NeedMore(Exception):
-    """The line so far can still become different things."""
+    """The line so far can still become different things; `line` says that only its end can tell."""
+
+    def __init__(self, *, line: bool = False) -> None:
+        super().__init__()
+        self.line = line
 
 
 @dataclass(slots=True)
@@ -32,12 +43,13 @@ class Quote:
 
 @dataclass(slots=True)
 class Item:
-    """`marker` and `content` are columns in the source; `label` is what is shown, while `fresh`, before its first row."""
+    """`width`: the columns that its lines are indented by; `kind`: the sign that makes items one list; `empty` so far."""
 
-    marker: int
-    content: int
-    label: str
-    fresh: bool = True
+    width: int
+    kind: str
+    number: str = ""
+    box: str = ""
+    empty: bool = False
 
 
 Container = Quote | Item
@@ -45,8 +57,10 @@ Container = Quote | Item
 
 @dataclass(slots=True)
 class Line:
-    """`kept` containers go on, `opened` ones begin, then comes `leaf` with `text`. `detail`: a heading's level, a fence's
-    own characters; `indent`: the column of the leaf."""
+    """`kept` containers continue, `opened` ones begin, then comes `leaf` with `text`.
+
+    `detail`: a heading's level, a fence's marks, the address of a definition; `indent`: spaces before the leaf.
+    """
 
     kept: int
     opened: list[Container] = field(default_factory=list)
@@ -56,157 +70,215 @@ class Line:
     indent: int = 0
 
 
-def parse_line(line: str, containers: list[Container], *, whole: bool, in_paragraph: bool) -> Line:
-    """Raises NeedMore unless every continuation of `line` would give the same."""
-    if line[:1] in " \t" and "\t" in line:
-        body = line.lstrip(" \t")
-        line = line[:len(line) - len(body)].expandtabs(4) + body
-    return _LineParser(line, containers, whole, in_paragraph).parse()
+def continued(line: str, containers: list[Container], *, whole: bool) -> tuple[int, str, int]:
+    """How many of the containers the line continues, the line with the tabs before that as spaces, and where its own text begins.
+
+    Raises NeedMore.
+    """
+    pos = kept = 0
+    for container in containers:
+        blank = not line[pos:].strip(" \t")
+        if blank and not whole:
+            raise NeedMore
+        line, start = _past_spaces(line, pos, _INDENTED if isinstance(container, Quote) else container.width)
+        if isinstance(container, Quote):
+            if not line.startswith(">", start):
+                break
+            line, start = _past_quote(line, start, whole=whole)
+        elif blank:
+            if container.empty:
+                break
+        elif start - pos < container.width:
+            break
+        pos = start
+        kept += 1
+    return kept, line, pos
+
+
+def _past_quote(line: str, start: int, *, whole: bool) -> tuple[str, int]:
+    if start + 1 == len(line) and not whole:
+        raise NeedMore
+    return _past_spaces(line, start + 1, 1)
+
+
+def _past_spaces(line: str, pos: int, most: int) -> tuple[str, int]:
+    """At most that many columns of white space; a tab on the way is spaces up to its stop."""
+    end = pos + most
+    while pos < end:
+        if line.startswith("\t", pos):
+            line = line[:pos] + " " * (4 - pos % 4) + line[pos + 1:]
+        elif not line.startswith(" ", pos):
+            break
+        pos += 1
+    return line, pos
+
+
+def parse_line(line: str, containers: list[Container], *, whole: bool, leaf: str) -> Line:
+    """Raises NeedMore unless every continuation of `line` would give the same. `leaf`: the open "paragraph" or "table"."""
+    return _LineParser(line, containers, whole, leaf).parse()
 
 
 class _LineParser:
-    def __init__(self, line: str, containers: list[Container], whole: bool, in_paragraph: bool) -> None:
-        self.line = line
-        self.containers = containers
+    __slots__ = ("line", "whole", "paragraph", "table", "pos", "result", "all_kept")
+
+    def __init__(self, line: str, containers: list[Container], whole: bool, leaf: str) -> None:
         self.whole = whole
-        self.in_paragraph = in_paragraph
-        self.start = 0              # where the innermost quote's content begins
-        self.pos = 0
-        self.result = Line(0)
+        self.paragraph = leaf == "paragraph"
+        self.table = leaf == "table"
+        kept, self.line, self.pos = continued(line, containers, whole=whole)
+        self.all_kept = kept == len(containers)
+        self.result = Line(kept)
 
     def parse(self) -> Line:
-        self._continue()
-        while self._skip_spaces() and len(self.result.opened) < _DEEPEST and (self._quote() or self._item()):
-            pass
-        self._leaf()
+        result = self.result
+        while True:
+            self.line, start = _past_spaces(self.line, self.pos, len(self.line) * 4)
+            if start >= len(self.line):
+                self._wait_for_text()
+                result.text = self.line[self.pos + _INDENTED:]
+                return result
+            indent, rest = start - self.pos, self.line[start:]
+            if indent >= _INDENTED:
+                return self._indented(rest)
+            deep = len(result.opened) >= DEEPEST
+            if not deep and (self._quote(start) if rest[0] == ">" else self._item(start, indent, rest)):
+                continue
+            result.indent, result.text = indent, rest
+            self._leaf(rest)
+            return result
+
+    def _wait_for_text(self) -> None:
+        if not self.whole:
+            raise NeedMore
+        opened = self.result.opened
+        if opened and isinstance(opened[-1], Item):
+            opened[-1].empty = not opened[-1].box
+
+    def _indented(self, rest: str) -> Line:
+        if self.paragraph and not self.result.opened:
+            self.result.leaf, self.result.text = "text", rest
+        else:
+            if not self.whole:
+                raise NeedMore(line=True)
+            self.result.leaf, self.result.text = "code", self.line[self.pos + _INDENTED:]
         return self.result
 
-    def _skip_spaces(self) -> bool:
-        while self.pos < len(self.line) and self.line[self.pos] in " \t":
-            self.pos += 1
-        return self._more(self.pos)
-
-    def _more(self, pos: int) -> bool:
-        if pos >= len(self.line) and not self.whole:
-            raise NeedMore
-        return pos < len(self.line)
-
-    @property
-    def column(self) -> int:
-        return self.pos - self.start
-
-    @property
-    def rest(self) -> str:
-        return self.line[self.pos:]
-
-    def _continue(self) -> None:
-        for container in self.containers:
-            filled = self._skip_spaces()
-            if isinstance(container, Quote):
-                if not self._enter_quote():
-                    return
-            elif filled and self.column < container.marker + 2:
-                return
-            self.result.kept += 1
-
-    def _enter_quote(self) -> bool:
-        if not self.rest.startswith(">"):
-            return False
-        self.pos += 1
-        if self._more(self.pos) and self.line[self.pos] == " ":
-            self.pos += 1
-        self.start = self.pos
-        return True
-
-    def _quote(self) -> bool:
-        if self._is_code() or not self._enter_quote():
-            return False
+    def _quote(self, start: int) -> bool:
+        self.line, self.pos = _past_quote(self.line, start, whole=self.whole)
         self.result.opened.append(Quote())
         return True
 
-    def _item(self) -> bool:
-        rest = self.rest
-        if self._is_code() or self._is_rule(rest):
+    def _continues_paragraph(self) -> bool:
+        return self.paragraph and self.all_kept and not self.result.opened
+
+    def _item(self, start: int, indent: int, rest: str) -> bool:
+        if not (rest[0] in "-*+" or rest[0].isdigit()) or self._is_rule(rest):
             return False
         if not self.whole and _MARKER_SO_FAR.fullmatch(rest):
             raise NeedMore
         marker = _MARKER.match(rest)
         if marker is None:
             return False
-        content = rest[marker.end():].lstrip(" \t")
+        size = marker.end()
+        self.line, place = _past_spaces(self.line, start + size, len(rest) * 4)
+        content = self.line[place:]
         if not content and not self.whole:
             raise NeedMore
-        if self._inside_paragraph() and not self._interrupts(marker["number"], content):
+        if self._continues_paragraph() and (not content or marker["number"] and int(marker["number"]) != 1):
             return False
-        gap = len(rest) - marker.end() - len(content)
-        self._open_item(marker.group(), content, gap if content and gap <= 4 else 1)
+        gap = place - start - size
+        gap = gap if content and gap <= _INDENTED else 1
+        item = Item(indent + size + gap, marker["sign"] or marker["end"], marker["number"] or "")
+        self.pos = start + size + gap
+        self._box(item, content)
+        self.result.opened.append(item)
         return True
 
-    def _open_item(self, marker: str, content: str, gap: int) -> None:
-        column = self.column
-        self.pos += len(marker) + gap
-        label = f"{marker} " if marker[0].isdigit() else _bullet(self._depth())
+    def _box(self, item: Item, content: str) -> None:
         if not self.whole and _BOX_SO_FAR.fullmatch(content):
             raise NeedMore
         box = _BOX.match(content + " ")
         if box:
-            tick = "☐ " if box[1] == " " else "☑ "
-            label = label + tick if marker[0].isdigit() else tick
+            item.box = "_" if box[1] == " " else "x"
             self.pos = len(self.line) - len(content) + 3
-        self.result.opened.append(Item(column, column + len(marker) + gap, label))
-
-    def _depth(self) -> int:
-        return sum(isinstance(container, Item) for container in self._current())
-
-    def _current(self) -> list[Container]:
-        return [*self.containers[:self.result.kept], *self.result.opened]
-
-    def _inside_paragraph(self) -> bool:
-        return self.in_paragraph and not self.result.opened
-
-    def _interrupts(self, number: str | None, content: str) -> bool:
-        in_list = any(isinstance(container, Item) for container in self.containers)
-        return bool(content) and (number is None or in_list or int(number) == 1)
 
     def _is_rule(self, rest: str) -> bool:
-        if not _RULE_SO_FAR.fullmatch(rest):
+        if rest[0] not in "-*_" or not _RULE_SO_FAR.fullmatch(rest):
             return False
         if not self.whole:
             raise NeedMore
+        if self._continues_paragraph() and _UNDERLINE.fullmatch(rest):
+            return True
         return _RULE.fullmatch(rest) is not None
 
-    def _is_code(self) -> bool:
-        """Indented code: only outside of lists and paragraphs, where indentation can mean nothing else."""
-        in_list = any(isinstance(container, Item) for container in self._current())
-        return self.column >= 4 and not in_list and not self._inside_paragraph()
-
-    def _leaf(self) -> None:
-        result, rest = self.result, self.rest
-        result.text, result.indent = rest, self.column
-        if not rest:
-            result.leaf = "blank" if not result.opened else "text"
-        elif self._is_code():
-            self._more(len(self.line))
-            result.leaf, result.text = "code", self.line[self.start + 4:]
-        elif rest[0] in "-*_" and self._is_rule(rest):
+    def _leaf(self, rest: str) -> None:
+        result, first = self.result, rest[0]
+        if self._continues_paragraph() and first in "=-" and self._underline(rest):
+            return
+        if first in "-*_" and self._is_rule(rest):
             result.leaf = "rule"
+        elif first in "#`~":
+            self._marked(rest)
+        elif first in "$\\" and self._is_math(rest):
+            result.leaf = "math"
+        elif first == "[" and not (self.paragraph and not result.opened) and self._definition(rest):
+            return
         else:
-            self._marked_leaf(rest)
+            self._text(rest)
 
-    def _marked_leaf(self, rest: str) -> None:
+    def _underline(self, rest: str) -> bool:
+        if _UNDERLINE.fullmatch(rest) is None:
+            return False
+        if not self.whole:
+            raise NeedMore
+        self.result.leaf, self.result.detail = "underline", "1" if rest[0] == "=" else "2"
+        return True
+
+    def _marked(self, rest: str) -> None:
+        result = self.result
+        if not self.whole and (_HEADING_SO_FAR.fullmatch(rest) or _FENCE_SO_FAR.fullmatch(rest)):
+            raise NeedMore
+        heading, fence = _HEADING.match(rest), _FENCE.fullmatch(rest)
+        if heading:
+            result.leaf, result.text, result.detail = "heading", rest[heading.end():], str(len(heading[1]))
+        elif fence:
+            result.leaf, result.text = "fence", (fence[2] or fence[4] or "").strip(" \t")
+            result.detail = fence[1] or fence[3]
+        else:
+            self._text(rest)
+
+    def _is_math(self, rest: str) -> bool:
+        """A formula on lines of its own: what follows its end would make it part of a sentence."""
+        if len(rest) == 1 and not self.whole:
+            raise NeedMore
+        end = {"$$": "$$", "\\[": "\\]"}.get(rest[:2])
+        if end is None:
+            return False
+        if not self.whole:
+            raise NeedMore(line=True)
+        close = rest.find(end, 2)
+        return not rest[close + 2:].strip() if close >= 0 else end == "$$" or "]" not in rest
+
+    def _definition(self, rest: str) -> bool:
+        if not self.whole and _DEFINITION_SO_FAR.fullmatch(rest):
+            raise NeedMore
+        match = _DEFINITION.fullmatch(rest) if self.whole else None
+        if match is None or match[1].startswith("^"):
+            return False
+        self.result.leaf, self.result.text, self.result.detail = "definition", match[1], match[2].strip("<>")
+        return True
+
+    def _text(self, rest: str) -> None:
+        """A line that may be a table's is held until its end."""
         result = self.result
         result.leaf = "text"
-        if not self.whole and (_HEADING_SO_FAR.fullmatch(rest) or _FENCE_SO_FAR.fullmatch(rest) or rest[0] == "|"):
-            raise NeedMore
-        heading = _HEADING.match(rest)
-        fence = _FENCE.fullmatch(rest) or (re.fullmatch(r"(~{3,})[ \t]*(.*)", rest) if rest[0] == "~" else None)
-        if heading:
-            result.leaf, result.text, result.detail = "heading", rest[heading.end():], heading[1]
-        elif fence:
-            result.leaf, result.text, result.detail = "fence", fence[2].strip(), fence[1]
-        elif rest[0] == "|" and self.whole:
+        if self.table and self.all_kept and not result.opened:
             result.leaf = "row"
-
-
-def _bullet(depth: int) -> str:
-    return ("• ", "◦ ")[depth] if depth < 2 else "▪ "
+        elif rest[0] == "|":
+            result.leaf = "row"
+        elif not self.paragraph and not result.opened and _PIPE.search(rest, 0, FIRST_CELL):
+            result.leaf = "row"
+        elif not self.whole and not self.paragraph and not result.opened and len(rest) < FIRST_CELL:
+            raise NeedMore
+        if result.leaf == "row" and not self.whole:
+            raise NeedMore(line=True)

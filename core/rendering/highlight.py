@@ -1,4 +1,4 @@
-"""Colours for code, one line at a time: the lexer's state is carried from line to line."""
+"""Roles for the pieces of code, one line at a time: the lexer's state is carried from line to line."""
 
 from __future__ import annotations
 
@@ -7,27 +7,19 @@ from typing import Any
 
 from core.rendering.layout import Run
 
-_STYLES = {
-    ("Keyword",): "35",
-    ("Keyword", "Constant"): "36",
-    ("Keyword", "Type"): "33",
-    ("Literal", "String"): "32",
-    ("Literal", "String", "Escape"): "36",
-    ("Literal", "String", "Interpol"): "36",
-    ("Literal", "Number"): "36",
-    ("Comment",): "90",
-    ("Comment", "Preproc"): "33",
-    ("Name", "Function"): "34",
-    ("Name", "Class"): "33",
-    ("Name", "Decorator"): "33",
-    ("Name", "Tag"): "34",
-    ("Name", "Attribute"): "33",
-    ("Operator", "Word"): "35",
-    ("Generic", "Deleted"): "31",
-    ("Generic", "Inserted"): "32",
-    ("Generic", "Heading"): "1",
-    ("Generic", "Subheading"): "1",
-    ("Generic", "Prompt"): "90",
+_STYLES: dict[tuple[str, ...], str] = {        # strings and numbers stand out, what is defined is bold, comments are dim
+    ("Literal", "String"): "accent",
+    ("Literal", "Number"): "accent",
+    ("Comment",): "dim",
+    ("Comment", "Preproc"): "",
+    ("Name", "Function"): "bold",
+    ("Name", "Class"): "bold",
+    ("Name", "Tag"): "bold",
+    ("Generic", "Deleted"): "dim",
+    ("Generic", "Inserted"): "accent",
+    ("Generic", "Heading"): "bold",
+    ("Generic", "Subheading"): "bold",
+    ("Generic", "Prompt"): "dim",
 }
 _LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer", "BashSessionLexer",
                  "PythonConsoleLexer", "PowerShellSessionLexer")
@@ -35,7 +27,7 @@ _COMMENT = _STYLES["Comment",]
 
 
 class Highlighter:
-    """Gives each line of one code block its styled runs. An unknown language stays plain."""
+    """Gives each line of one code block its runs, each with a role of the theme. An unknown language stays plain."""
 
     __slots__ = ("_lexer", "_stack", "_carries", "_in_comment")
 

@@ -1,158 +1,124 @@
-"""Inline Markdown of one paragraph, resolved while it comes: emphasis, code, links, escapes."""
+"""Inline Markdown of one paragraph, resolved while it streams: emphasis, code, links, formulas, escapes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 
-from core.rendering.layout import Layout
-from core.rendering.widths import char_width
+from core.rendering.emphasis import DELIMITERS, Delimiters, close_run, find_run, has_closer
+from core.rendering.operations import CODE, END, IMAGE, MATH, Span
+from core.rendering.targets import LINK_TARGET, LINK_TARGET_SO_FAR, find_address, find_html, normal_label, unescaped
+from core.safe_text import safe_text
 
-BOLD, ITALIC, STRIKE, CODE, LINK, FAINT = 1, 2, 4, 8, 16, 32
-_SGR = {BOLD: "1", ITALIC: "3", STRIKE: "9", CODE: "36", LINK: "4", FAINT: "2"}
-
-_PLAIN = re.compile(r"[^\\`*_~\[!]+")
+REACH = 1000            # characters within which a construct must end; otherwise its beginning is literal
+_SPECIAL = re.compile(r"[\\`*_~\[!&<$]|[ \t]*\n[ \t]*|(?<![A-Za-z0-9])(?:https?://|ftp://|www\.)(?=.)", re.DOTALL)
+_OPEN_END = re.compile(r"[ \t]+\Z|(?<![A-Za-z0-9])(?:h|ht|htt|https?(?::/{0,2})?|f|ft|ftp(?::/{0,2})?|w|ww|www\.?)\Z")
 _TICKS = re.compile(r"`+")
-_BRACKETS = re.compile(r"[\\\[\]`]")
-_TARGET = re.compile(
-    r"\(\s*(?:<(?P<angle>[^<>\n]*)>|(?P<url>[^\s()]*(?:\([^\s()]*\)[^\s()]*)*))(?:\s+(?:\"[^\"]*\"|'[^']*'))?\s*\)")
-_CLOSER = {char: re.compile(rf"(?<![\s{char}]){re.escape(char)}") for char in "*_~"}      # what closes follows no white space
+_BRACKETS = re.compile(r"[\\\[\]`<]")
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_ENTITY_SO_FAR = re.compile(r"&(?:#[0-9]{0,7}|#[xX][0-9a-fA-F]{0,6}|[A-Za-z][A-Za-z0-9]{0,31})?")
+_DOLLARS = re.compile(r"(?<![\s\\$])\$(?![\w$])")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
-# A backslash disappears only before these. CommonMark lets it vanish before all punctuation, which would eat LaTeX: \( \[ \{ \\.
-_ESCAPABLE = frozenset("*_`~#<>|.+-")
-
-Pieces = list[tuple[int, str]]
+Put = Callable[[Span], None]
 
 
 class Wait(Exception):
     """More text is needed to decide; only one that contains `char` can help ("" stands for any text)."""
 
-    def __init__(self, char: str) -> None:
+    def __init__(self, char: str = "") -> None:
         super().__init__(char)
         self.char = char
 
 
-@lru_cache(maxsize=256)
-def style_of(base: str, flags: int) -> str:
-    return ";".join([*([base] if base else []), *(code for flag, code in _SGR.items() if flags & flag)])
-
-
-def plain_pieces(text: str) -> Pieces:
-    """All of `text`, which is complete, as styled pieces."""
-    pieces: Pieces = []
-    _resolve(text, " ", len(text) + 1, 1, True, lambda flags, piece: pieces.append((flags, piece)))
-    return pieces
+def spans_of(text: str, references: Mapping[str, str]) -> list[Span]:
+    """All of `text`, which is complete."""
+    spans: list[Span] = []
+    _resolve(" " + text, references, True, spans.append)
+    return spans
 
 
 class Inline:
-    """Feeds a layout with one paragraph. What cannot be decided yet is in `rest`; a construct whose end is not found
-    within `reach` cells of its beginning is literal text, wherever the stream was cut."""
+    """Resolves one paragraph. What cannot be decided yet is in `rest`, wherever the stream was cut."""
 
-    __slots__ = ("rest", "base", "_layout", "_before", "_reach", "_line", "_budget", "_char")
+    __slots__ = ("rest", "_put", "_references", "_before", "_budget", "_char")
 
-    def __init__(self, layout: Layout, base: str, reach: int, line: int) -> None:
+    def __init__(self, put: Put, references: Mapping[str, str]) -> None:
         self.rest = ""
-        self.base = base
-        self._layout = layout
+        self._put = put
+        self._references = references
         self._before = " "
-        self._reach = reach
-        self._line = line
         self._budget = 0
         self._char = ""
 
     def feed(self, text: str, *, final: bool = False) -> None:
         waiting = bool(self.rest)
         self.rest += text
-        if waiting and not final and self._char and self._char not in text and text.isascii() and "\n" not in text:
+        if waiting and not final and self._char and self._char not in text:
             self._budget -= len(text)
             if self._budget > 0:
                 return
-        consumed, self._char, used = _resolve(self.rest, self._before, self._reach, self._line, final, self._put)
-        if consumed:
-            self._before = self.rest[consumed - 1]
-        self.rest = self.rest[consumed:]
-        self._budget = self._reach - used
-
-    def _put(self, flags: int, text: str) -> None:
-        self._layout.text(text, style_of(self.base, flags) if flags else self.base)
-
-    def show(self, layout: Layout) -> None:
-        """Write the undecided rest to `layout` as it is."""
-        if self.rest:
-            layout.text(self.rest, self.base)
+        text = self._before + self.rest
+        consumed, self._char = _resolve(text, self._references, final, self._put)
+        self._before, self.rest = text[consumed - 1], text[consumed:]
+        self._budget = REACH - len(self.rest)
 
 
-def _resolve(text: str, before: str, reach: int, line: int, final: bool,
-             put: Callable[[int, str], None]) -> tuple[int, str, int]:
-    """Put what is decided; return its length, and for what the rest waits: the character and its cells so far."""
-    pos, size = 0, len(text)
+def _resolve(text: str, references: Mapping[str, str], final: bool, put: Put) -> tuple[int, str]:
+    """Put what is decided of `text` after its first character, which is only context.
+
+    Return where the rest begins, and the character for which it waits.
+    """
+    pos, size = 1, len(text)
     while pos < size:
-        plain = _PLAIN.match(text, pos)
-        if plain:
-            put(0, plain.group())
-            pos = plain.end()
-            continue
-        end, cells, full = _window(text, pos, reach, line)
+        special = _SPECIAL.search(text, pos)
+        stop = special.start() if special else size if final else _decided_end(text, pos)
+        if stop > pos:
+            put(Span(text[pos:stop]))
+            pos = stop
+        if special is None:
+            return pos, ""
+        full = pos + REACH < size
         try:
-            pieces, after = _Segment(text, end, final or full).special(pos, text[pos - 1] if pos else before)
+            spans, after = _Segment(text, min(size, pos + REACH), final or full, references).special(pos)
         except Wait as wait:
-            return pos, wait.char, cells
-        for flags, piece in pieces:
-            put(flags, piece)
+            return pos, wait.char
+        for span in spans:
+            put(span)
         pos = after
-    return pos, "", 0
+    return pos, ""
 
 
-def _window(text: str, pos: int, reach: int, line: int) -> tuple[int, int, bool]:
-    """Where the search for an end must stop, the cells up to there, and whether text follows."""
-    part = text[pos:pos + reach]
-    if part.isascii() and "\n" not in part:
-        return pos + len(part), len(part), pos + reach < len(text)
-    cells = 0
-    for number, char in enumerate(part):
-        cells += line if char == "\n" else char_width(char)
-        if cells > reach:
-            return pos + number, cells, True
-    return pos + len(part), cells, pos + len(part) < len(text)
-
-
-@dataclass(slots=True)
-class _Delimiters:
-    """A run of `*`, `_` or `~`."""
-
-    char: str
-    size: int
-    opens: bool
-    closes: bool
-    count: int
-    index: int = 0
+def _decided_end(text: str, pos: int) -> int:
+    end = _OPEN_END.search(text, max(pos, len(text) - 300))
+    return max(end.start(), pos) if end else len(text)
 
 
 class _Segment:
     """The text up to `end`; `complete` says that no more of it will come."""
 
-    __slots__ = ("text", "end", "complete")
+    __slots__ = ("text", "end", "complete", "references")
 
-    def __init__(self, text: str, end: int, complete: bool) -> None:
+    def __init__(self, text: str, end: int, complete: bool, references: Mapping[str, str]) -> None:
         self.text = text
         self.end = end
         self.complete = complete
+        self.references = references
 
-    def special(self, pos: int, before: str) -> tuple[Pieces, int]:
-        if self.text[pos] not in "*_~":
+    def special(self, pos: int) -> tuple[list[Span], int]:
+        if self.text[pos] not in DELIMITERS:
             return self.atom(pos)
-        run = self._run(pos, before)
+        run = find_run(self.text, pos, self.end)
+        self.need(pos + run.size)
+        literal = [Span(run.char * run.size)], pos + run.size
         if not run.opens:
-            return [(0, run.char * run.size)], pos + run.size
-        if _CLOSER[run.char].search(self.text, pos + run.size, self.end) is None:
-            self._need(self.end, run.char)
-            return [(0, run.char * run.size)], pos + run.size
-        return self._emphasis(pos, before)
+            return literal
+        if not has_closer(run.char, self.text, pos + run.size, self.end):
+            self.need(self.end, run.char)
+            return literal
+        return self._emphasis(pos)
 
-    def atom(self, pos: int) -> tuple[Pieces, int]:
+    def atom(self, pos: int) -> tuple[list[Span], int]:
         match self.text[pos]:
             case "\\":
                 return self._escape(pos)
@@ -160,80 +126,186 @@ class _Segment:
                 return self._code(pos)
             case "!":
                 return self._image(pos)
-            case _:
+            case "[":
                 return self._link(pos)
+            case "&":
+                return self._entity(pos)
+            case "<":
+                return self._angle(pos)
+            case "$":
+                return self._dollars(pos)
+            case " " | "\t" | "\n":
+                return self._line_end(pos)
+        return self._address(pos)
 
-    def _need(self, pos: int, char: str = "") -> None:
+    def need(self, pos: int, char: str = "") -> None:
         if pos >= self.end and not self.complete:
             raise Wait(char)
 
-    def _escape(self, pos: int) -> tuple[Pieces, int]:
-        self._need(pos + 1)
-        following = self.text[pos + 1:pos + 2]
-        if following and following in _ESCAPABLE:
-            return [(0, following)], pos + 2
-        if following == "\\":
-            return [(0, "\\\\")], pos + 2
-        return [(0, "" if following == "\n" else "\\")], pos + 1
+    def _line_end(self, pos: int) -> tuple[list[Span], int]:
+        after = self.text.index("\n", pos) + 1
+        while after < self.end and self.text[after] in " \t":
+            after += 1
+        return [Span("\n")], after
 
-    def _code(self, pos: int) -> tuple[Pieces, int]:
+    def _escape(self, pos: int) -> tuple[list[Span], int]:
+        self.need(pos + 1)
+        following = self.text[pos + 1:pos + 2]
+        if following in ("(", "["):
+            return self._formula(pos, "\\)" if following == "(" else "\\]")
+        if following == "\n":
+            return [], pos + 1
+        if following and following in _PUNCTUATION:
+            return [Span(following)], pos + 2
+        return [Span("\\")], pos + 1
+
+    # Formulas
+
+    def _formula(self, pos: int, end: str) -> tuple[list[Span], int]:
+        close = self.text.find(end, pos + 2, self.end)
+        if close < 0:
+            self.need(self.end)
+            return [Span(self.text[pos + 1])], pos + 2
+        if not self.text[pos + 2:close].strip():
+            return [Span(self.text[pos:close + 2])], close + 2
+        return [formula(self.text[pos:close + 2])], close + 2
+
+    def _dollars(self, pos: int) -> tuple[list[Span], int]:
+        self.need(pos + 1)
+        if self.text.startswith("$$", pos):
+            close = self.text.find("$$", pos + 2, self.end)
+            if close < 0:
+                self.need(self.end)
+            if close > pos + 2 and self.text[pos + 2:close].strip():
+                return [formula(self.text[pos:close + 2])], close + 2
+            return [Span("$$")], pos + 2
+        before, following = self.text[pos - 1], self.text[pos + 1:pos + 2]
+        if not following or following.isspace() or before.isalnum() or before in "\\$":
+            return [Span("$")], pos + 1
+        return self._tight(pos)
+
+    def _tight(self, pos: int) -> tuple[list[Span], int]:
+        """What stands between single dollars is a formula if nothing but its signs touches them from inside."""
+        stop = self.text.find("\n", pos, self.end)
+        end = self.end if stop < 0 else stop
+        close = self.text.find("$", pos + 1, end)
+        while close > 0:
+            self.need(close + 1)
+            if _DOLLARS.match(self.text, close):
+                return [formula(self.text[pos:close + 1])], close + 1
+            if self.text[close - 1] != "\\":
+                return [Span("$")], pos + 1
+            close = self.text.find("$", close + 1, end)
+        if stop < 0:
+            self.need(self.end)
+        return [Span("$")], pos + 1
+
+    # Code, entities, addresses
+
+    def _code(self, pos: int) -> tuple[list[Span], int]:
         start, close, after = self._code_span(pos)
         if close < 0:
-            return [(0, self.text[pos:start])], start
+            return [Span(self.text[pos:start])], start
         content = self.text[start:close].replace("\n", " ")
-        if len(content) > 2 and content[0] == content[-1] == " " and content.strip():
+        if len(content) > 2 and content[0] == content[-1] == " " and content.strip(" "):
             content = content[1:-1]
-        return [(CODE, content)], after
+        return [Span(content, CODE)], after
 
     def _code_span(self, pos: int) -> tuple[int, int, int]:
-        """Where the content begins, where it ends (-1: it does not), and where the text goes on."""
+        """Where the content begins, where it ends (-1: it does not), and where the text continues."""
         opener = _TICKS.match(self.text, pos, self.end)
         start = opener.end() if opener else pos + 1
-        self._need(start)
+        self.need(start)
         for run in _TICKS.finditer(self.text, start, self.end):
             if run.end() - run.start() == start - pos:
-                self._need(run.end())
+                self.need(run.end())
                 return start, run.start(), run.end()
-        self._need(self.end, "`")
+        self.need(self.end, "`")
         return start, -1, start
 
-    def _image(self, pos: int) -> tuple[Pieces, int]:
-        self._need(pos + 1)
+    def _entity(self, pos: int) -> tuple[list[Span], int]:
+        match = _ENTITY.match(self.text, pos, self.end)
+        if match:
+            return [Span(safe_text(unescaped(match.group())))], match.end()
+        so_far = _ENTITY_SO_FAR.match(self.text, pos, self.end)
+        self.need(so_far.end() if so_far else pos + 1)
+        return [Span("&")], pos + 1
+
+    def _angle(self, pos: int) -> tuple[list[Span], int]:
+        found = find_html(self.text, pos, self.end)
+        if found is not None:
+            return [found[0]] if found[0].text else [], found[1]
+        self.need(pos + 1)
+        following = self.text[pos + 1:pos + 2]
+        if (following.isalpha() or following in "/!?") and self.text.find(">", pos, self.end) < 0:
+            self.need(self.end, ">")
+        return [Span("<")], pos + 1
+
+    def _address(self, pos: int) -> tuple[list[Span], int]:
+        """An address in the middle of the text, whole, whatever characters it has."""
+        address, after = find_address(self.text, pos, self.end)
+        self.need(after)
+        href = address if "://" in address else f"http://{address}"
+        if not address:
+            return [Span(self.text[pos])], pos + 1
+        return [Span(address, END, href)], pos + len(address)
+
+    # Links
+
+    def _image(self, pos: int) -> tuple[list[Span], int]:
+        self.need(pos + 1)
         if self.text[pos + 1:pos + 2] != "[":
-            return [(0, "!")], pos + 1
+            return [Span("!")], pos + 1
         found = self._find_link(pos + 1)
         if found is None:
-            return [(0, "!")], pos + 1
-        alt, url, after = found
-        return [(0, f"[image: {alt}] "), (FAINT, f"({url})")], after
+            return [Span("!")], pos + 1
+        label, href, after = found
+        alt = "".join(span.text for span in spans_of(label, self.references))
+        return [Span(f"[image: {alt}]" if alt else "[image]", IMAGE | END, href or "#")], after
 
-    def _link(self, pos: int) -> tuple[Pieces, int]:
+    def _link(self, pos: int) -> tuple[list[Span], int]:
         found = self._find_link(pos)
         if found is None:
-            return [(0, "[")], pos + 1
-        label, url, after = found
-        pieces = [(flags | LINK, text) for flags, text in plain_pieces(label)]
-        if url and url != label:
-            pieces += [(0, " "), (FAINT, f"({url})")] if pieces else [(FAINT, f"({url})")]
-        return pieces, after
+            return [Span("[")], pos + 1
+        label, href, after = found
+        spans = spans_of(label, self.references)
+        if any(span.href and not span.marks & IMAGE and not span.href.endswith(span.text) for span in spans):
+            return [Span("[")], pos + 1
+        if not href:
+            return spans, after
+        linked = [span._replace(href=href, marks=span.marks & ~END) for span in spans] or [Span(href, 0, href)]
+        linked[-1] = linked[-1]._replace(marks=linked[-1].marks | END)
+        return linked, after
 
     def _find_link(self, pos: int) -> tuple[str, str, int] | None:
-        """Label, target and end of the link at `pos`."""
-        if self.text.find("](", pos, self.end) < 0:
-            self._need(self.end)
-            return None
+        """Label, target and end of the link whose bracket opens at `pos`."""
         close = self._closing_bracket(pos + 1)
         if close < 0:
-            self._need(self.end, "]")
+            self.need(self.end, "]")
             return None
-        self._need(close + 1)
-        if self.text[close + 1:close + 2] != "(":
-            return None
-        target = _TARGET.match(self.text, close + 1, self.end)
-        if target is None:
-            self._need(self.end, ")")
-            return None
-        return self.text[pos + 1:close], target["angle"] or target["url"] or "", target.end()
+        self.need(close + 1)
+        label = self.text[pos + 1:close]
+        if self.text.startswith("(", close + 1):
+            target = LINK_TARGET.match(self.text, close + 1, self.end)
+            if target is not None:
+                return label, unescaped(target["angle"] or target["url"] or ""), target.end()
+            if LINK_TARGET_SO_FAR.fullmatch(self.text, close + 1, self.end):
+                self.need(self.end, ")")
+        return self._find_reference(label, close + 1)
+
+    def _find_reference(self, label: str, pos: int) -> tuple[str, str, int] | None:
+        """A reference to a definition that the text before has."""
+        name, after = label, pos
+        if self.text.startswith("[", pos):
+            close = self._closing_bracket(pos + 1)
+            if close < 0:
+                self.need(self.end, "]")
+            elif close == pos + 1:
+                after = close + 1
+            else:
+                name, after = self.text[pos + 1:close], close + 1
+        href = self.references.get(normal_label(name)) if self.references else None
+        return None if href is None else (label, href, after)
 
     def _closing_bracket(self, pos: int) -> int:
         depth = 0
@@ -243,6 +315,9 @@ class _Segment:
                 pos += 1
             elif char == "`":
                 pos = self._code_span(found.start())[2]
+            elif char == "<":
+                html = find_html(self.text, found.start(), self.end)
+                pos = html[1] if html else pos
             elif char == "[":
                 depth += 1
             elif depth == 0:
@@ -251,83 +326,42 @@ class _Segment:
                 depth -= 1
         return -1
 
-    def _run(self, pos: int, before: str) -> _Delimiters:
-        char, stop = self.text[pos], pos
-        while stop < self.end and self.text[stop] == char:
-            stop += 1
-        self._need(stop)
-        after = self.text[stop:stop + 1] or " "
-        size = stop - pos
-        left, right = _flanks(before, after), _flanks(after, before)
-        if char == "_":
-            opens, closes = left and (not right or _is_punctuation(before)), right and (not left or _is_punctuation(after))
-        else:
-            opens, closes = left, right
-        if char == "~" and size != 2:
-            opens = closes = False
-        return _Delimiters(char, size, opens, closes, size)
+    # Emphasis
 
-    def _emphasis(self, start: int, before: str) -> tuple[Pieces, int]:
+    def _emphasis(self, start: int) -> tuple[list[Span], int]:
         """The emphasis that begins at `start`; as plain delimiters if it has no end."""
-        pieces: list[tuple[int, str]] = []
-        openers: list[_Delimiters] = []
-        first: _Delimiters | None = None
+        spans: list[Span] = []
+        openers: list[Delimiters] = []
+        first: Delimiters | None = None
         pos = start
         while pos < self.end:
-            plain = _PLAIN.match(self.text, pos, self.end)
-            if plain:
-                pieces.append((0, plain.group()))
-                pos = plain.end()
-            elif self.text[pos] not in "*_~":
+            special = _SPECIAL.search(self.text, pos, self.end)
+            stop = special.start() if special else self.end
+            if stop > pos:
+                spans.append(Span(self.text[pos:stop]))
+                pos = stop
+            elif self.text[pos] not in DELIMITERS:
                 found, pos = self.atom(pos)
-                pieces += found
+                spans += found
             else:
-                run = self._run(pos, self.text[pos - 1] if pos > start else before)
+                run = find_run(self.text, pos, self.end)
                 pos += run.size
+                self.need(pos)
                 if run.closes:
-                    _close(run, openers, pieces)
+                    close_run(run, openers, spans)
                 if first is not None and not first.count:
-                    return pieces, pos - run.count
-                run.index = len(pieces)
-                pieces.append((0, run.char * run.count))
+                    return [span for span in spans if span.text], pos - run.count
+                run.index = len(spans)
+                spans.append(Span(run.char * run.count))
                 if run.opens and run.count:
                     openers.append(run)
                 first = first or run
-        self._need(self.end, self.text[start])
+        self.need(self.end, self.text[start])
         count = first.count if first else 1
-        return [(0, self.text[start] * count)], start + count
+        return [Span(self.text[start] * count)], start + count
 
 
-def _close(run: _Delimiters, openers: list[_Delimiters], pieces: Pieces) -> None:
-    """Match a closing run with the openers before it, the nearest first."""
-    while run.count:
-        found = next((n for n in range(len(openers) - 1, -1, -1) if _belong(openers[n], run)), -1)
-        if found < 0:
-            return
-        opener = openers[found]
-        used = 2 if opener.count > 1 and run.count > 1 else 1
-        flag = STRIKE if run.char == "~" else BOLD if used == 2 else ITALIC
-        for n in range(opener.index + 1, len(pieces)):
-            pieces[n] = (pieces[n][0] | flag, pieces[n][1])
-        opener.count -= used
-        run.count -= used
-        pieces[opener.index] = (pieces[opener.index][0], opener.char * opener.count)
-        del openers[found + (opener.count > 0):]
-
-
-def _belong(opener: _Delimiters, closer: _Delimiters) -> bool:
-    if opener.char != closer.char:
-        return False
-    both = (opener.closes or closer.opens) and opener.char != "~"
-    return not both or (opener.size + closer.size) % 3 != 0 or (opener.size % 3 == 0 and closer.size % 3 == 0)
-
-
-def _flanks(outer: str, inner: str) -> bool:
-    """Whether a run between `outer` and `inner` leans on `inner`. Ideographs stand without spaces around emphasis."""
-    if inner.isspace():
-        return False
-    return not _is_punctuation(inner) or outer.isspace() or _is_punctuation(outer) or outer > "\u2e80"
-
-
-def _is_punctuation(char: str) -> bool:
-    return not char.isalnum() and not char.isspace()
+def formula(source: str) -> Span:
+    """A formula with its delimiters, shown as Unicode where that is exact."""
+    from core.rendering.formulas import shown
+    return Span(shown(source), MATH, "", source)

@@ -19,12 +19,11 @@ class Layout:
     `indent` begins every row after the first of a block; the caller writes the first row's own beginning.
     """
 
-    __slots__ = ("out", "color", "style", "col", "limit", "indent", "indent_width", "word", "word_width", "wide",
+    __slots__ = ("out", "style", "col", "limit", "indent", "indent_width", "word", "word_width", "wide",
                  "space", "space_style")
 
-    def __init__(self, limit: int, *, color: bool) -> None:
+    def __init__(self, limit: int) -> None:
         self.out: list[str] = []
-        self.color = color
         self.style = ""
         self.col = 0
         self.limit = limit
@@ -38,7 +37,7 @@ class Layout:
 
     def fork(self) -> Layout:
         """A copy that can be written to without changing this one; its `out` begins empty."""
-        copy = Layout(self.limit, color=self.color)
+        copy = Layout(self.limit)
         copy.style, copy.col, copy.indent, copy.indent_width = self.style, self.col, self.indent, self.indent_width
         copy.word, copy.word_width, copy.wide = list(self.word), self.word_width, self.wide
         copy.space, copy.space_style = self.space, self.space_style
@@ -51,7 +50,7 @@ class Layout:
 
     def emit(self, style: str, text: str) -> None:
         """Write `text` as it is, without wrapping."""
-        if style != self.style and self.color:
+        if style != self.style:
             self.out.append(f"\x1b[0;{style}m" if style and self.style else f"\x1b[{style}m")
             self.style = style
         self.out.append(text)
@@ -88,6 +87,30 @@ class Layout:
                     self._break_word()
             else:
                 self._text_by_characters(piece, style)
+
+    def together(self, text: str, style: str) -> None:
+        """Words that stay on one row if they fit on one."""
+        if text_width(text) > self.limit - self.indent_width or "\n" in text:
+            self.text(text, style)
+            return
+        self.word.append((style, text))
+        self.word_width += text_width(text)
+        if self.word_width > self.limit - self.indent_width:
+            self._break_word()
+
+    def unbroken(self, text: str, style: str) -> None:
+        """An address: on a row of its own if it does not fit beside the words before it, and never broken by us."""
+        width = text_width(text)
+        if self.word_width + width <= self.limit - self.indent_width:
+            self.word.append((style, text))
+            self.word_width += width
+            return
+        self.flush()
+        if self.col > self.indent_width:
+            self.newline()
+        self.space = ""
+        self.emit("" if self.col + width > self.limit else style, text)
+        self.col += width
 
     def _text_by_characters(self, piece: str, style: str) -> None:
         for char in piece:

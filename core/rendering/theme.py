@@ -1,0 +1,66 @@
+"""Colours by role: what a terminal's background and depth make of accent, warning, error and dim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Background = Literal["dark", "light", "mono", "unknown"]
+Depth = Literal[16, 256, "true"]
+Role = Literal["", "accent", "warn", "error", "dim", "bold"]
+
+_ROLES: dict[str, dict[str, tuple[str, int, str]]] = {      # true colour, its nearest of 256, of 16 (SGR)
+    "dark": {"accent": ("#7cc7c0", 116, "36"), "warn": ("#e3b566", 179, "33"), "error": ("#f2938c", 210, "91"),
+             "dim": ("#9ba2ac", 247, "2")},
+    "light": {"accent": ("#0b6b68", 23, "34"), "warn": ("#855300", 94, "35"), "error": ("#b3261e", 124, "31"),
+              "dim": ("#5c626b", 240, "2")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """SGR parameters of each role, "" for none. `styled`: bold, italic and underline may be used.
+
+    `marked`: what colour would show is shown by signs as well, such as backticks around code.
+    """
+
+    accent: str = ""
+    warn: str = ""
+    error: str = ""
+    dim: str = ""
+    styled: bool = True
+    marked: bool = False
+
+    def role(self, name: str) -> str:
+        """The parameters of a role, of "bold", "italic", "underline", "strike" or of several with spaces between them."""
+        return ";".join(filter(None, map(self._one, name.split())))
+
+    def _one(self, name: str) -> str:
+        style = _STYLES.get(name)
+        if style is not None:
+            return style if self.styled else ""
+        return {"accent": self.accent, "warn": self.warn, "error": self.error, "dim": self.dim}[name]
+
+
+_STYLES = {"bold": "1", "italic": "3", "underline": "4", "strike": "9"}
+NO_STYLE = Theme(styled=False, marked=True)
+MONO = Theme(warn="1", error="1", dim="2", marked=True)
+UNKNOWN = Theme("35", "1", "31", "2")       # magenta and red: the two of the sixteen that can be read on black and on white
+
+
+def theme_of(background: Background, depth: Depth) -> Theme:
+    """The theme for a terminal whose background and number of colours are known, as far as they are."""
+    if background == "mono":
+        return MONO
+    if background == "unknown":
+        return UNKNOWN
+    roles = {role: _parameters(*ways, depth) for role, ways in _ROLES[background].items()}
+    return Theme(roles["accent"], roles["warn"], roles["error"], roles["dim"])
+
+
+def _parameters(color: str, of_256: int, of_16: str, depth: Depth) -> str:
+    if depth == 16:
+        return of_16
+    if depth == 256:
+        return f"38;5;{of_256}"
+    return "38;2;" + ";".join(str(int(color[place:place + 2], 16)) for place in (1, 3, 5))

@@ -17,6 +17,8 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── BadRequest              the provider refused the request
 │   │   └── Unsupported         the model has no such ability; `feature` names it
 │   ├── BadResponse             what came was not the provider's protocol
+│   ├── EmptyReply              the model ended its reply without a word
+│   ├── Paused                  the model put its reply aside; sent back, it continues
 │   └── StreamBroken         3  the reply broke off after it had begun; the text so far is kept
 ├── StoreError               1  sessions cannot be read or written
 │   ├── StoreBusy               another program holds the database
@@ -131,6 +133,19 @@ class Unsupported(BadRequest):
 
 class BadResponse(ProviderError):
     kind = "bad_response"
+    retryable = True
+
+
+class EmptyReply(ProviderError):
+    """The model ended its reply without a word, as if that were an answer."""
+
+    kind = "empty"
+
+
+class Paused(ProviderError):
+    """The model put its reply aside and continues when it is sent back (Anthropic's pause_turn)."""
+
+    kind = "paused"
     retryable = True
 
 

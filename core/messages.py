@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-# Why a reply ended. The first five come from the model; the last three say that the reply is not whole:
-# the person stopped it, the connection ended without an end marker, the provider reported an error.
-Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "interrupted", "truncated", "error"]
+# Why a reply ended. The first five come from the model; the others say that the reply is not complete: the provider ended
+# it for a reason that is not one of these, the user stopped it, the connection ended without an end marker, the provider
+# reported an error.
+Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "incomplete", "interrupted", "truncated", "error"]
 FINISHES: tuple[str, ...] = get_args(Finish)
 
 # Provider-only data that must be sent back unchanged (signatures, ids, reasoning items), by dialect name:

@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 
 from core.config import Settings, cache_directory
 from core.errors import AuthFailed, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
-from core.events import Delta, Notice
 from core.providers import CanEmbed, CanPull, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, load_dialect
 from core.providers.access import KeyRing
 from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
 from core.providers.hosts import Host, find_host
-from core.retry_handler import RetryConfig
+from core.retry_handler import RetryConfig, retry_call
 
 DEFAULT_PROVIDER = "ollama"
 FIRST_BYTE = 600.0         # seconds until an answer must begin, where a model may have to be loaded first
@@ -207,12 +206,13 @@ class Providers:
         try:
             return await answer
         except ProviderError as error:
-            self._explain(name, error)
+            self.explain(name, error)
             raise
 
-    def _explain(self, name: str, error: ProviderError) -> None:
-        """Hide the key in an error, and say why one that exists was not sent."""
-        _hide_key(error, self.open(name).endpoint.key)
+    def explain(self, name: str, error: ProviderError) -> None:
+        """Hide the key in an error, since a server may quote it, and say why one that exists was not sent."""
+        if name in self._open:
+            _hide_key(error, self._open[name].endpoint.key)
         if isinstance(error, AuthFailed) and self._notes.get(name):
             error.hint = self._notes[name]
 
@@ -222,7 +222,9 @@ class Providers:
         if not isinstance(provider, CanEmbed):
             raise Unsupported(f"{target.provider} gives no embeddings.", "Name another model with --embedding-model.",
                               feature="embeddings")
-        return await self.ask(target.provider, provider.embed(target.model, texts))
+        able = provider
+        return await retry_call(lambda: self.ask(target.provider, able.embed(target.model, texts)),
+                                retry_config_from_args(self.settings))
 
     async def default_model(self, name: str) -> str:
         """The model to use when none was named: the row's own, else the first that the server has."""
@@ -238,34 +240,22 @@ class Providers:
                                 "Fetch one, e.g. `ollama pull llama3.2`, or try --provider demo.")
         return models[0].name
 
-    async def stream(self, target: Target, request: Request) -> AsyncGenerator[Delta | Notice, None]:
-        """One reply, asked for with the provider's own settings and without what the model is known to lack.
-
-        A model that says that it lacks something (tools, images, a parameter) is asked once more without it.
-        """
-        provider = self.open(target.provider)
+    def prepared(self, target: Target, request: Request) -> Request:
+        """The request with the provider's own settings and without what the model is known to lack."""
         entry = self.entry(target.provider)
-        if entry or target in self.lacks or request.options != Options():
-            from core.providers.parameters import fitted
-            request = fitted(request, entry, self.settings, self.host(target.provider).dialect, self.lacks.get(target, ()))
-        begun = False
-        try:
-            async with aclosing(provider.stream(request)) as deltas:
-                async for delta in deltas:
-                    begun = True
-                    yield delta
-            return
-        except Unsupported as error:
-            if begun:
-                raise
-            refused = error
-        except ProviderError as error:
-            self._explain(target.provider, error)
-            raise
-        from core.providers.parameters import stream_without
-        async with aclosing(stream_without(provider.stream, request, refused, self.lacks.setdefault(target, set()))) as items:
-            async for item in items:
-                yield item
+        if not entry and target not in self.lacks and request.options == Options():
+            return request
+        from core.providers.parameters import fitted
+        return fitted(request, entry, self.settings, self.host(target.provider).dialect, self.lacks.get(target, ()))
+
+    def without(self, target: Target, request: Request, feature: str) -> str:
+        """Leave a feature or parameter out of all further requests to the model; "" when this request does not have it."""
+        from core.providers.parameters import told, without
+        request = replace(self.prepared(target, request), model=target.model)
+        if without(request, feature) is request:
+            return ""
+        self.lacks.setdefault(target, set()).add(feature)
+        return told(request, feature)
 
     async def close(self) -> None:
         for provider in self._open.values():

@@ -1,52 +1,22 @@
-"""Asks again when a provider fails before it has said anything. It never repeats what has begun to arrive."""
+"""Asks for a reply until it is complete, as the policy says: again, shorter, without, elsewhere, onward."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
-from core.errors import ProviderError
-from core.events import Delta, Notice, Retrying, is_content
+from core.errors import ChatError, ContextTooLong, EmptyReply, ProviderError, StreamBroken, UsageError, unexpected
+from core.events import Delta, Finished, ModelChanged, Notice, Retrying, Waiting, is_content
 from core.providers import Request
+from core.retry.policy import (REQUESTS, SHORTER, Again, Candidate, Continue, Failure, GiveUp, Next, RetryConfig, Shorter, State,
+                               Step, Without, backoff_delay, moved, next_step)
+from core.retry.silence import Silence, pausing
 
-Stream = Callable[[Request], AsyncGenerator[Delta | Notice, None]]
-Sleep = Callable[[float], Awaitable[None]]
+__all__ = ["RetryConfig", "backoff_delay", "retry_call", "stream_chat_with_retry"]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RetryConfig:
-    """Delays are seconds. `jitter` is the part of a delay that is random, 0 to 1. `longest_wait` bounds what a
-    provider may ask for with Retry-After: beyond it, waiting is left to the person."""
-
-    max_attempts: int = 3
-    initial_delay: float = 1.0
-    max_delay: float = 30.0
-    multiplier: float = 2.0
-    jitter: float = 0.5
-    longest_wait: float = 120.0
-
-
-def backoff_delay(config: RetryConfig, attempt: int, chance: Callable[[], float] = random.random) -> float:
-    """Seconds to wait after the failed attempt number `attempt` (from 1)."""
-    try:
-        whole = min(config.max_delay, config.initial_delay * config.multiplier ** (attempt - 1))
-    except OverflowError:
-        whole = config.max_delay
-    return whole * (1 - config.jitter * chance())
-
-
-def next_delay(config: RetryConfig, attempt: int, error: ProviderError) -> float | None:
-    """Seconds until the next attempt, or None when there is to be none. A server's own delay wins over ours."""
-    if not error.retryable or attempt >= config.max_attempts:
-        return None
-    if error.retry_after is None:
-        return backoff_delay(config, attempt)
-    return error.retry_after if error.retry_after <= config.longest_wait else None
 
 
 class RetryBudget:
@@ -56,52 +26,305 @@ class RetryBudget:
     """
 
     def __init__(self, reserve: float = 9.0, share: float = 0.15) -> None:
-        self._left = self._most = reserve
+        self.left = self._most = reserve
         self._share = share
 
     def note_request(self) -> None:
-        self._left = min(self._most, self._left + self._share)
-
-    def take(self) -> bool:
-        """True when one more retry may be made; it is then spent."""
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+        self.left = min(self._most, self.left + self._share)
 
 
-async def stream_chat_with_retry(stream: Stream, request: Request, config: RetryConfig, sleep: Sleep = asyncio.sleep, *,
-                                 budget: RetryBudget | None = None) -> AsyncGenerator[Delta | Notice | Retrying, None]:
-    """Yield the deltas of the first attempt that begins to answer; every wait is announced before it starts."""
-    attempt = 1
-    if budget is not None:
-        budget.note_request()
-    while True:
+@dataclass(slots=True)
+class TurnLimits:
+    """What all requests of one turn share: how many more may be made, and who may not be asked again."""
+
+    requests: int = REQUESTS
+    refused: frozenset[Candidate] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class BrokeOff:
+    """The reply broke off; what follows continues it."""
+
+    error: ProviderError
+
+
+Item = Delta | Waiting | Retrying | ModelChanged | Notice | BrokeOff
+
+
+class Pieces(Protocol):
+    """The reply as far as it has arrived, kept by whoever consumes the loop. `resumes` is how often it may be continued."""
+
+    limits: TurnLimits
+    resumes: int
+
+    @property
+    def text(self) -> str: ...
+
+    def onward(self) -> Request:
+        """The conversation with the reply so far, as a request to continue it."""
+        ...
+
+    def fault(self) -> ProviderError | None:
+        """What is wrong with the reply that has ended, if anything."""
+        ...
+
+
+class Line(Protocol):
+    """Who can be asked, and how (core/models/fallback.py)."""
+
+    config: RetryConfig
+    budget: RetryBudget
+    pauses: tuple[float, float]     # seconds of silence before the first report of a wait, and between two
+
+    def begin(self, refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
+        """Who may be asked for a new reply, best first, and the change of the model that this means."""
+        ...
+
+    async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta, None]:
+        """The stream of this candidate. Raises a ProviderError when it cannot be asked at all."""
+        ...
+
+    async def why_not(self, candidate: Candidate, request: Request) -> str: ...
+    async def describe(self, candidate: Candidate, request: Request) -> str: ...
+    def change(self, candidate: Candidate, why: str) -> ModelChanged | None: ...
+
+    def without(self, candidate: Candidate, request: Request, feature: str) -> str:
+        """Leave this out of all further requests to the candidate; returns what to report, "" when it was not in there."""
+        ...
+
+    def note_answer(self, candidate: Candidate) -> None: ...
+    def note_failure(self, candidate: Candidate, failure: Failure) -> None: ...
+
+
+class Shaping(Protocol):
+    """Makes requests fit the window of a model (core/chat/asking.py)."""
+
+    async def shorten(self, candidate: Candidate, error: ContextTooLong) -> tuple[Request, Sequence[str]] | None: ...
+
+    def fit(self, request: Request) -> AsyncGenerator[Waiting | Notice, None]:
+        """Find out what to send instead of this request: `sent` afterwards."""
+        ...
+
+    sent: Request | None     # the last request as it was sent
+
+
+async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | None = None,
+                                 shaping: Shaping | None = None) -> AsyncGenerator[Item, None]:
+    """Yield one reply, from whoever gives it, in as many pieces as it takes. Raises the last error when nobody does.
+
+    Every wait, change and omission is an item of its own before it happens.
+    """
+    asked = _Asking(line, request, pieces, shaping)
+    async with aclosing(asked.begin()) as news:
+        async for item in news:
+            yield item
+    while asked.state is not None:
+        failure: Failure | None = None
         begun = False
         try:
-            async with aclosing(stream(request)) as deltas:
-                async for delta in deltas:
-                    begun = begun or is_content(delta)
+            async with aclosing(await asked.open()) as stream:
+                finished = False
+                while not begun and not finished:
+                    first = asyncio.ensure_future(anext(stream, None))
+                    async with aclosing(asked.silence.during(first)) as waits:
+                        async for wait in waits:
+                            yield wait
+                    delta = first.result()
+                    if delta is None:
+                        break
+                    begun, finished = is_content(delta), isinstance(delta, Finished)
+                    asked.check(delta)
                     yield delta
+                if begun:
+                    async for delta in stream:
+                        finished = isinstance(delta, Finished)
+                        yield delta
+            asked.end(finished=finished)
             return
         except ProviderError as error:
-            delay = None if begun else next_delay(config, attempt, error)
-            if delay is None or budget is not None and not budget.take():
-                raise
-            attempt += 1
-            yield Retrying(attempt, delay, error.message)
-            await sleep(delay)
+            failure = Failure(error, begun)
+        except ChatError:
+            raise
+        except Exception as problem:     # a fault of ours in one dialect is not the end of the conversation
+            failure = Failure(ProviderError(unexpected(problem).message), begun)
+        async with aclosing(asked.after(failure)) as news:
+            async for item in news:
+                yield item
 
 
-async def retry_call(call: Callable[[], Awaitable[T]], config: RetryConfig, sleep: Sleep = asyncio.sleep) -> T:
-    """The same for a call with one answer (a model list, a token count)."""
-    attempt = 1
+class _Asking:
+    """What is asked next. `state` is None once the reply has come to its end."""
+
+    def __init__(self, line: Line, request: Request, pieces: Pieces | None, shaping: Shaping | None) -> None:
+        self._line, self._pieces, self._shaping = line, pieces, shaping
+        self._limits = pieces.limits if pieces is not None else TurnLimits()
+        self._whole = self._fitted = self._sent = request      # as the turn has it, made to fit, and as this model takes it
+        self._why = ""                          # why the model before could not answer
+        self._last: ProviderError | None = None
+        self.state: State | None = None
+        self.silence = self._silence()
+
+    @property
+    def _now(self) -> State:
+        assert self.state is not None
+        return self.state
+
+    async def begin(self) -> AsyncGenerator[Item, None]:
+        """Find who is asked first. Raises UsageError when nobody may be asked."""
+        async with aclosing(self._fit()) as told:
+            async for notice in told:
+                yield notice
+        candidates, change = self._line.begin(self._limits.refused)
+        pieces = self._pieces
+        self.state = State(candidates[0], tuple(candidates[1:]), refused=self._limits.refused, config=self._line.config,
+                           requests=self._limits.requests, resumes=pieces.resumes if pieces is not None else 0)
+        if change is not None:
+            yield change
+        async with aclosing(self._choose()) as chosen:
+            async for item in chosen:
+                yield item
+
+    async def open(self) -> AsyncGenerator[Delta, None]:
+        self.silence = self._silence()
+        if self._now.attempts == 1:
+            self._line.budget.note_request()
+        return await self._line.open(self._now.candidate, self._sent)
+
+    def check(self, delta: Delta) -> None:
+        """Raise EmptyReply when this is the end of a reply of which nothing has arrived."""
+        if isinstance(delta, Finished) and delta.reason in ("stop", "tool_calls") and not self._text:
+            raise EmptyReply(f"{self._now.candidate} gave an empty answer.")
+
+    def end(self, *, finished: bool) -> None:
+        """The stream has ended: raise what is wrong with the reply, or be done."""
+        if not finished:
+            raise StreamBroken("The answer ended without its end marker.")
+        fault = self._pieces.fault() if self._pieces is not None else None
+        if fault is not None:
+            raise fault
+        self._line.note_answer(self._now.candidate)
+        self.state = None
+
+    async def after(self, failure: Failure) -> AsyncGenerator[Item, None]:
+        """Prepare the next request, saying what is done. Raises the error when there is none."""
+        self._line.note_failure(self._now.candidate, failure)
+        self._last, self._why = failure.error, failure.error.message
+        step, told = await self._decide(failure)
+        if isinstance(step, GiveUp):
+            if isinstance(failure.error, EmptyReply):
+                self.state = None
+                yield Finished("stop")
+                return
+            raise failure.error
+        self._move(step, failure)
+        if failure.begun:
+            yield BrokeOff(failure.error)
+        if self._pieces is not None and failure.begun:
+            self._whole = self._pieces.onward()
+            self.state = replace(self._now, text=self._pieces.text)
+        for text in told:
+            yield Notice(text)
+        async with aclosing(self._prepare(step, failure)) as news:
+            async for item in news:
+                yield item
+
+    async def _prepare(self, step: Step, failure: Failure) -> AsyncGenerator[Item, None]:
+        """Wait, where the step says so; then make the request that is sent."""
+        delay = step.delay if isinstance(step, (Again, Next, Continue)) else 0.0
+        if delay or isinstance(step, Again):
+            yield Retrying(max(self._now.attempts, self._now.walks, self._now.breaks), delay, failure.error.message)
+            async with aclosing(pausing(delay, self._line.pauses)) as waits:
+                async for wait in waits:
+                    yield wait
+        if failure.begun:
+            async with aclosing(self._fit()) as told:
+                async for notice in told:
+                    yield notice
+        elif isinstance(step, Next):
+            self._restore()
+        if isinstance(step, Next):
+            async with aclosing(self._choose()) as chosen:
+                async for item in chosen:
+                    yield item
+
+    async def _decide(self, failure: Failure) -> tuple[Step, Sequence[str]]:
+        """The next step that can be done: there may be nothing to leave out. Also what is to be reported about it."""
+        state, line = replace(self._now, spare=self._line.budget.left), self._line
+        while True:
+            step = next_step(failure, state)
+            match step, failure.error:
+                case Shorter(), ContextTooLong() as error:
+                    shorter = await self._shaping.shorten(state.candidate, error) if self._shaping is not None else None
+                    if shorter is not None:
+                        self._sent, told = shorter
+                        return step, told
+                    state = replace(state, shorter=SHORTER)
+                case Without(feature), _:
+                    notice = line.without(state.candidate, self._sent, feature)
+                    if notice:
+                        return step, (notice,)
+                    state = replace(state, without=state.without | {feature})
+                case _:
+                    return step, ()
+
+    def _move(self, step: Step, failure: Failure) -> None:
+        before = replace(self._now, spare=self._line.budget.left)
+        self.state = after = moved(before, step, failure)
+        self._line.budget.left = after.spare
+        self._limits.requests, self._limits.refused = after.requests, self._limits.refused | after.refused
+        if self._pieces is not None:
+            self._pieces.resumes = after.resumes
+
+    async def _fit(self) -> AsyncGenerator[Waiting | Notice, None]:
+        """Start from the whole request, made to fit."""
+        self._fitted = self._sent = self._whole
+        if self._shaping is not None:
+            async with aclosing(self._shaping.fit(self._whole)) as news:
+                async for item in news:
+                    yield item
+            self._fitted = self._sent = self._shaping.sent or self._whole
+
+    def _restore(self) -> None:
+        """What was left out for one model is no loss for the next."""
+        self._sent = self._fitted
+        if self._shaping is not None:
+            self._shaping.sent = self._fitted
+
+    async def _choose(self) -> AsyncGenerator[Item, None]:
+        """Skip models that cannot answer this request. Raises the last error when none is left."""
+        while no := await self._line.why_not(self._now.candidate, self._sent):
+            yield Notice(f"{self._now.candidate} is skipped: {no}.")
+            self._why = f"{self._now.candidate} cannot be asked: {no}."
+            failure = Failure(ProviderError(self._why))
+            step = next_step(failure, self._now)
+            if not isinstance(step, Next):
+                raise self._last or UsageError(self._why, "Name one that can with /model or --model-fallbacks.")
+            self._move(step, failure)
+        change = self._line.change(self._now.candidate, self._why)
+        if change is not None:
+            yield change
+
+    @property
+    def _text(self) -> str:
+        return self._pieces.text if self._pieces is not None else ""
+
+    def _silence(self) -> Silence:
+        async def what() -> str:
+            return await self._line.describe(self._now.candidate, self._sent)
+        return Silence(what, self._line.pauses)
+
+
+async def retry_call(call: Callable[[], Awaitable[T]], config: RetryConfig,
+                     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> T:
+    """The same policy for a call with one answer (a model list, the name of the default model)."""
+    state = State(Candidate("", ""), config=config)
     while True:
         try:
             return await call()
         except ProviderError as error:
-            delay = next_delay(config, attempt, error)
-            if delay is None:
+            failure = Failure(error)
+            step = next_step(failure, state)
+            if not isinstance(step, Again):
                 raise
-            attempt += 1
-            await sleep(delay)
+        await sleep(step.delay)
+        state = moved(state, step, failure)

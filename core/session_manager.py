@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from core.window.compaction import Plan
 
 State = Literal["streaming", "complete", "interrupted", "truncated", "failed"]
-_STATES: dict[str | None, State] = {"interrupted": "interrupted", "truncated": "truncated", "error": "failed"}
+_STATES: dict[str | None, State] = {"interrupted": "interrupted", "truncated": "truncated", "incomplete": "truncated",
+                                    "error": "failed"}
 SYNC_SECONDS = 0.25      # the most of a streaming reply that a power cut can take
 
 
@@ -130,13 +131,13 @@ class Session:
         self.messages.append(message)
         self._ids.append(identity)
 
-    async def record(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        """Pass a turn's events on, each saved before it is yielded.
+    async def record(self, events: AsyncGenerator[Event, None], model: str = "") -> AsyncGenerator[Event, None]:
+        """Pass a turn's events on, each saved before it is yielded. `model` answers first, where another stands in for ours.
 
         However the turn ends, what came is kept: an interrupted reply becomes a message, and calls that got no result
         get one. That happens at once, without waiting for anything.
         """
-        model = self.model
+        model = model or self.model
         async with aclosing(events) as stream:
             try:
                 for text in self.take_news():

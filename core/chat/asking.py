@@ -9,11 +9,13 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from core.errors import ContextTooLong
-from core.events import ModelChanged, Notice, ShownProgress, Waiting
+from core.events import Notice, ShownProgress, Waiting
 from core.messages import GO_ON, Message
 from core.model_manager import Target
-from core.models.fallback import Chain, Item
+from core.models.fallback import Chain, respond_with_fallbacks, target_of
 from core.providers import Request
+from core.retry.policy import Candidate
+from core.retry_handler import Item, Pieces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,19 +39,18 @@ class Asking:
         self._fitted: tuple[Target, Request, Fitted] | None = None     # the last one that was fitted, and what came of it
         self._told: object = None
 
-    async def respond(self, request: Request) -> AsyncGenerator[Item, None]:
+    def respond(self, request: Request, pieces: Pieces | None = None) -> AsyncGenerator[Item, None]:
+        """One reply; each request for it is made to fit before it is sent."""
+        return respond_with_fallbacks(self._chain, request, pieces, self)
+
+    async def fit(self, request: Request) -> AsyncGenerator[Waiting | Notice, None]:
+        """Find out what can be sent instead of this request, and report what goes in and what does not."""
         self._whole = self.sent = request
         if self._may_not_fit(request):
             async with aclosing(self._fit(request)) as news:
-                async for told in news:
-                    yield told
-        first = self.sent
+                async for item in news:
+                    yield item
         self.note_sent()
-        async with aclosing(self._chain.respond(first, self._shorten)) as stream:
-            async for item in stream:
-                if isinstance(item, ModelChanged):
-                    self.sent = first
-                yield item
 
     async def _fit(self, request: Request) -> AsyncGenerator[Waiting | Notice, None]:
         """Find out what can be sent; say what goes in and what does not."""
@@ -82,9 +83,10 @@ class Asking:
         grown = replace(request, messages=(*fitted.request.messages, *request.messages[size:]))
         return grown if self._fitter().fits(grown, fitted.budget, target) else None
 
-    async def _shorten(self, target: Target, error: ContextTooLong) -> tuple[Request, Sequence[str]] | None:
+    async def shorten(self, candidate: Candidate, error: ContextTooLong) -> tuple[Request, Sequence[str]] | None:
         """What can be sent instead of a request that was refused as too long, and what is left out now."""
         assert self._whole is not None and self.sent is not None
+        target = target_of(candidate)
         conversation, tail = _parted(self._whole)
         try:
             fitted = await self._fitter().fit_smaller(conversation, self.sent, target, error, _pinned(self._whole.messages))
@@ -95,7 +97,6 @@ class Asking:
         size = f" of {error.limit:,} tokens" if error.limit else ""
         why = f"{target} refused this as too long for its window{size}; it is asked again with less."
         told = self._take(target, self._whole, fitted, tail)
-        assert self.sent is not None
         self.note_sent()
         return self.sent, (why, *told)
 

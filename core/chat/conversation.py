@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from core.chat.asking import Asking
 from core.chat.front import Front
@@ -14,13 +15,12 @@ from core.chat.joining import BROKEN
 from core.chat.turn import Respond, run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError, StoreError, UsageError
-from core.events import Event, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, Waiting
+from core.events import Event, MessageAdded, Notice, TextDelta, ThinkingDelta, Waiting
 from core.messages import Image, Message, ToolResult
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
-from core.models.fallback import Chain, chain_of
+from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.providers import Options, Request
 from core.session_manager import Session
-from core.sessions.reply import Reply
 from core.sessions.transcript import Transcript
 from core.stats.turn_numbers import TurnNumbers, measured
 
@@ -63,7 +63,7 @@ class Chat:
 
     @property
     def target(self) -> Target:
-        """The model that is asked first: the one that was chosen, or that took over."""
+        """The model that is asked next: the chosen one, or the one that stands in for it."""
         return self.chain.first
 
     @target.setter
@@ -140,17 +140,16 @@ class Chat:
         return Request(self.target.model, tuple(self.session.messages), self.system,
                        self.toolbox.specs if self.toolbox else (), self.options)
 
-    async def turn(self, message: Message) -> AsyncGenerator[Event, None]:
-        """Save the person's message, then yield what happens; each event is saved before it is yielded."""
+    def turn(self, message: Message) -> AsyncGenerator[Event, None]:
+        """Save the user's message, then yield what happens; each event is saved before it is yielded."""
+        return self.answer(asked=message)
+
+    async def _add(self, message: Message) -> list[Notice]:
         if not self.target.model:
             await self._resolve()
-        self.session.set_model(str(self.target))
+        self.session.set_model(str(self.chain.chosen))
         self.session.add_user(message)
-        for notice in self.write_down(message):
-            yield notice
-        async with aclosing(self.answer()) as events:
-            async for event in events:
-                yield event
+        return self.write_down(message)
 
     async def _resolve(self) -> None:
         """Find the model where only the provider was named. One that does not answer is left to its fallbacks, if it has any."""
@@ -169,9 +168,10 @@ class Chat:
             async for event in events:
                 yield event
 
-    async def answer(self, continued: Message | None = None) -> AsyncGenerator[Event, None]:
-        """Let the model answer the conversation as it stands, or finish the reply `continued` at its end."""
-        for notice in [*map(Notice, self.take_news()), *await self._learn()]:
+    async def answer(self, continued: Message | None = None, asked: Message | None = None) -> AsyncGenerator[Event, None]:
+        """Let the model answer `asked`, or the conversation as it stands, or finish the reply `continued` at its end."""
+        saved = await self._add(asked) if asked is not None else ()
+        for notice in [*saved, *map(Notice, self.take_news()), *await self._learn()]:
             yield notice
         if self.settings.auto_compact and continued is None and self.may_not_fit(self.request()):
             async with aclosing(self._compact_if_due()) as events:
@@ -182,7 +182,7 @@ class Chat:
         turn = self._run_turn(self._asking, continued)
         numbers = TurnNumbers(self.target, self.chain, self.providers, prepared=True)
         self._asking.note_sent = numbers.note_sent
-        recorded = measured(self.session.record(turn), numbers, self.session)
+        recorded = measured(self.session.record(turn, str(self.target)), numbers, self.session)
         async with aclosing(recorded) as events:
             async for event in events:
                 yield event
@@ -231,18 +231,17 @@ class Chat:
                 yield event
 
     async def _summarise(self, plan: Plan) -> AsyncGenerator[Event, None]:
-        before, target, reply, model = self.request(), self.target, Reply(), str(self.target)
+        before, target, summary = self.request(), self.target, None
         yield Notice(f"Summarising the oldest {len(plan.hidden)} of {len(before.messages)} messages ...")
-        async with aclosing(self.chain.respond(plan.request(before))) as stream:
-            async for item in stream:
-                if isinstance(item, (Waiting, Retrying, ModelChanged, Notice)):
-                    model = item.new if isinstance(item, ModelChanged) else model
-                    yield item
-                    continue
-                reply.add(item)
-                if isinstance(item, (TextDelta, ThinkingDelta)):
-                    yield item
-        self.session.compact(plan, reply.message(model))
+        respond = partial(respond_with_fallbacks, self.chain)
+        async with aclosing(run_chat_turn(respond, plan.request(before), model=str(target), rounds=0)) as events:
+            async for event in events:
+                if isinstance(event, MessageAdded):
+                    summary = event.message
+                else:
+                    yield event
+        assert summary is not None, "a turn without an error ends with a message"
+        self.session.compact(plan, summary)
         yield Notice(self.fitter.compacted(plan, before, self.request(), target))
 
     def _run_turn(self, asking: Asking, continued: Message | None) -> AsyncGenerator[Event, None]:
@@ -305,6 +304,7 @@ class Chat:
     async def close(self) -> None:
         if self.toolbox:
             await self.toolbox.close()
+        await self.chain.close()
         await self.providers.close()
 
 

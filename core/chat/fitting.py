@@ -166,7 +166,8 @@ class Fitter:
         """How large the window is shows only once the model is loaded, so have it loaded: it is about to be used."""
         self.doing = f"loading {target.model}, to see how large its window is"
         try:
-            async with aclosing(self._providers.stream(target, Request(target.model, (), options=request.options))) as stream:
+            empty = self._providers.prepared(target, Request(target.model, (), options=request.options))
+            async with aclosing(self._providers.open(target.provider).stream(empty)) as stream:
                 async for _ in stream:
                     pass
         except ChatError:

@@ -12,7 +12,7 @@ from core.messages import GO_ON, Message, Part, Text, Usage, user_message
 SHOWN = 200         # characters of the broken text that the instruction repeats
 OVERLAP = 4000      # characters at the joint that are compared
 LEAST = 8           # a shorter match is chance, unless it is the word that was cut
-BROKEN = ("truncated", "error", "interrupted", "length")
+BROKEN = ("truncated", "error", "interrupted", "length", "incomplete")
 
 _CUT_WORD = re.compile(r"\w{3,}\Z")
 

@@ -8,63 +8,66 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from core.chat.joining import BROKEN, Joint, continuation, joined
-from core.errors import ProviderError, QuotaExhausted, StreamBroken
+from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
-    Delta, Event, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished, ToolRequested,
-    Waiting, is_content)
+    Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
+    ToolRequested, Waiting)
 from core.messages import Finish, Message, ToolCall, ToolResult, tool_message
 from core.providers import Request
+from core.retry_handler import BrokeOff, Item, Pieces, TurnLimits
 from core.sessions.reply import Reply, in_call_order
 
-# What answers a request: one provider, or retries and fallbacks around several. It may say what it is doing.
-Response = Delta | Waiting | Retrying | ModelChanged | Notice
-Respond = Callable[[Request], AsyncGenerator[Response, None]]
+# What answers a request: the loop of core/retry_handler.py, which looks into the reply's pieces to continue it.
+Respond = Callable[[Request, Pieces], AsyncGenerator[Item, None]]
 RunTool = Callable[[ToolCall], Awaitable[ToolResult]]
+PAUSES = ("pause_turn",)      # words with which a provider puts a reply aside that is to be sent back
 
 
 async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | None = None, *, model: str, rounds: int = 16,
                         resumes: int = 0, continued: Message | None = None) -> AsyncGenerator[Event, None]:
-    """Yield what happens, ending with a MessageAdded. Raises a ChatError when no answer, or only a part of one, came.
+    """Yield what happens, ending with a MessageAdded. Raises a ChatError when no answer, or only a part of one, arrived.
 
     `model` is how the reply is signed (provider/model). `rounds` bounds how often tools are run; with 0, calls are
-    reported and the turn ends with them. A reply that breaks off is asked to go on up to `resumes` times. `continued`
+    reported and the turn ends with them. A reply that breaks off is continued up to `resumes` times. `continued`
     is a broken reply at the end of the conversation that this turn is to finish.
     """
     messages, goes_on = to_finish(request.messages) if continued is not None else (request.messages, False)
-    request = replace(request, messages=messages)
+    request, limits = replace(request, messages=messages), TurnLimits()
     for round_number in range(rounds + 1):
-        reply: Message | None = None
-        async with aclosing(_answer(respond, request, model, resumes, goes_on=goes_on)) as events:
-            async for event in events:
+        reply = _Pieces(request, model, resumes, limits, goes_on=goes_on)
+        try:
+            async with aclosing(respond(reply.asked(), reply)) as stream:
+                async for item in stream:
+                    for event in reply.take(item):
+                        yield event
+        except ProviderError as error:
+            for event in reply.broken(error):
                 yield event
-                match event:
-                    case ModelChanged(new=new):
-                        model = new
-                    case MessageAdded(message):
-                        reply = message
-                        request = replace(request, messages=(*request.messages, message))
-        goes_on = False
-        if reply is None or reply.finish != "tool_calls":
+            raise reply.error(error) from error
+        for event in reply.close():
+            yield event
+        request, model, message, goes_on = replace(request, messages=reply.messages), reply.model, reply.messages[-1], False
+        if message.finish != "tool_calls":
             return
-        for call in reply.tool_calls:
+        for call in message.tool_calls:
             yield ToolRequested(call)
         if run_tool is None or rounds == 0:
             return
         if round_number == rounds:
-            yield MessageAdded(_not_run(reply.tool_calls))
+            yield MessageAdded(_not_run(message.tool_calls))
             yield Notice(f"The model has called tools {rounds} times in this turn; it was stopped (--tool-rounds sets the limit).")
             return
         results: tuple[ToolResult, ...] = ()
-        async with aclosing(_run_tools(reply.tool_calls, run_tool)) as finished:
+        async with aclosing(_run_tools(message.tool_calls, run_tool)) as finished:
             async for done in finished:
                 yield done
                 results += (done.result,)
-        answered = tool_message(in_call_order(reply.tool_calls, results))
+        answered = tool_message(in_call_order(message.tool_calls, results))
         yield MessageAdded(answered)
         request = replace(request, messages=(*request.messages, answered))
 
@@ -74,42 +77,124 @@ def _not_run(calls: Sequence[ToolCall]) -> Message:
     return tool_message(tuple(ToolResult(call.id, call.name, reason, True) for call in calls))
 
 
-class _BrokeOff(Exception):
-    """An answer ended early after it had begun; `error` is how that is told."""
+class _Pieces:
+    """One reply, in as many pieces as it takes. Each piece that holds anything is a message of its own.
 
-    def __init__(self, error: ProviderError) -> None:
-        super().__init__(error.message)
-        self.error = error
+    `goes_on` says that the conversation ends with a broken reply, which is to be finished.
+    """
 
+    def __init__(self, request: Request, model: str, resumes: int, limits: TurnLimits, *, goes_on: bool) -> None:
+        self.model, self.resumes, self.limits = model, resumes, limits
+        self.messages = request.messages
+        self._request, self._goes_on = request, goes_on
+        self._pieces = 0              # messages of this reply
+        self._reason = ""             # the last break that was reported
+        self._word = ""               # the provider's own word for the end
+        self._begin()
 
-async def _answer(respond: Respond, request: Request, model: str, resumes: int, *, goes_on: bool) -> AsyncGenerator[Event, None]:
-    """One reply, in as many pieces as it takes. Where none of its text has come yet, it is asked for anew."""
-    reason = ""
-    for resume in range(resumes + 1):
-        part: Message | None = None
+    def _begin(self) -> None:
+        self._reply = Reply()
+        self._joint = Joint(joined(self.messages)[-1].text if self._goes_on else "")
+
+    @property
+    def text(self) -> str:
+        """The text so far, of all pieces; what is being finished counts."""
+        before = joined(self.messages)[-1].text if self._goes_on else ""
+        return before + self._reply.text
+
+    def asked(self) -> Request:
+        """The conversation as it is sent; a broken reply at its end is to be continued."""
+        messages = joined(self.messages)
+        return replace(self._request, messages=(*messages, continuation(messages[-1])) if self._goes_on else messages)
+
+    onward = asked
+
+    def fault(self) -> ProviderError | None:
+        """Why the reply that has ended is not one: a call without a name, or a pause."""
+        if self._word in PAUSES:
+            return Paused("The model paused.")
         try:
-            async with aclosing(_ask(respond, request, model, goes_on=goes_on)) as events:
-                async for event in events:
-                    model = event.new if isinstance(event, ModelChanged) else model
-                    part = event.message if isinstance(event, MessageAdded) else part
-                    yield event
-            return
-        except _BrokeOff as broke:
-            if resume == resumes or not can_resume(broke.error):
-                raise broke.error from broke.__cause__
-            told = reason == broke.error.message and part is None    # an attempt that brought nothing new needs no new notice
-            reason = broke.error.message
-        except ProviderError as error:
-            if resume == 0:
-                raise
-            if not error.retryable or resume == resumes:    # a part of the answer did come
-                raise StreamBroken(error.message, error.hint, cause=error) from error
-            continue
-        if part is not None and part.text:
-            request = replace(request, messages=(*request.messages, part))
-            goes_on = True
-        if not told:
-            yield Resuming(reason)
+            self._reply.message(self.model)
+        except BadResponse as error:
+            return error
+        return None
+
+    def take(self, item: Item) -> Iterator[Event]:
+        match item:
+            case BrokeOff(error):
+                yield from self._resume(error)
+            case Waiting() | Retrying() | Notice():
+                yield item
+            case ModelChanged(new=new):
+                self.model = new
+                yield item
+            case _:
+                yield from self._add(item)
+
+    def _add(self, item: Delta) -> Iterator[Event]:
+        if isinstance(item, Finished):
+            self._word = item.detail
+        for delta in self._joint.fit(item):
+            self._reply.add(delta)
+            if isinstance(delta, (TextDelta, ThinkingDelta)):
+                yield delta
+
+    def _resume(self, error: ProviderError) -> Iterator[Event]:
+        """Close the piece. Where none of its text has arrived yet, the reply is asked for anew."""
+        added = False
+        if isinstance(error, Paused):
+            yield from self._rest()
+        for event in self.broken(error):
+            added = True
+            yield event
+        piece = self.messages[-1]
+        paused = isinstance(error, Paused)
+        if added and (piece.text or paused):
+            self._goes_on = not paused
+        elif added:
+            self.messages = self.messages[:-1]
+        if error.message != self._reason or added:      # an attempt that brought nothing new needs no new notice
+            yield Resuming(error.message)
+        self._reason, self._word = error.message, ""
+        self._begin()
+
+    def broken(self, error: ProviderError) -> Iterator[Event]:
+        """What arrived of the piece, as a message."""
+        message = self._reply.broken(self.model, finish_of(error))
+        if message.parts:
+            self._pieces += 1
+            self.messages = (*self.messages, message)
+            yield MessageAdded(message)
+
+    def error(self, error: ProviderError) -> ProviderError:
+        """How the failure is reported: a reply of which something arrived has broken off."""
+        if not self._pieces or isinstance(error, StreamBroken):
+            return error
+        return StreamBroken(error.message, error.hint, cause=error)
+
+    def _rest(self) -> Iterator[TextDelta]:
+        for delta in self._joint.rest():
+            self._reply.add(delta)
+            yield delta
+
+    def close(self) -> Iterator[Event]:
+        """The reply is complete, or as complete as the provider made it."""
+        yield from self._rest()
+        message = self._reply.message(self.model)
+        self.messages = (*self.messages, message)
+        if message.usage is not None:
+            yield message.usage
+        for text in self._remarks(message):
+            yield Notice(text)
+        yield MessageAdded(message)
+
+    def _remarks(self, message: Message) -> Iterator[str]:
+        """What the finish reason alone does not say."""
+        if message.finish == "incomplete":
+            dropped = " The tools that it called were not run." if self._reply.calls else ""
+            yield f"{self.model} ended its answer with {self._word!r}: it may be incomplete.{dropped}"
+        elif message.finish == "stop" and not message.text.strip() and not self._goes_on:
+            yield f"{self.model} gave an empty answer."
 
 
 def to_finish(messages: Sequence[Message]) -> tuple[tuple[Message, ...], bool]:
@@ -120,55 +205,10 @@ def to_finish(messages: Sequence[Message]) -> tuple[tuple[Message, ...], bool]:
     return tuple(kept), bool(kept) and kept[-1].role == "assistant"
 
 
-def can_resume(error: ProviderError) -> bool:
-    """Going on makes sense after a lost connection or a passing fault, not after a refusal. A quota that ran out in the
-    middle is the next model's business."""
-    cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
-    return cause.retryable or isinstance(cause, QuotaExhausted)
-
-
-async def _ask(respond: Respond, request: Request, model: str, *, goes_on: bool) -> AsyncGenerator[Event, None]:
-    """One call of the model: its events, then MessageAdded. Raises _BrokeOff when the reply ended early after it had begun;
-    it is added as far as it came. `goes_on` says that the conversation ends with a broken reply, which is to be finished."""
-    reply = Reply()
-    messages = joined(request.messages)
-    joint = Joint(messages[-1].text if goes_on else "")
-    asked = replace(request, messages=(*messages, continuation(messages[-1])) if goes_on else messages)
-    begun = False
-    try:
-        async with aclosing(respond(asked)) as stream:
-            async for item in stream:
-                if isinstance(item, (Waiting, Retrying, ModelChanged, Notice)):
-                    model = item.new if isinstance(item, ModelChanged) else model
-                    yield item
-                    continue
-                begun = begun or is_content(item)
-                for delta in joint.fit(item):
-                    reply.add(delta)
-                    if isinstance(delta, (TextDelta, ThinkingDelta)):
-                        yield delta
-        if reply.finish is None:
-            raise StreamBroken("The answer ended without its end marker.")
-        for delta in joint.rest():
-            reply.add(delta)
-            yield delta
-        message = reply.message(model)
-    except ProviderError as error:
-        broken = reply.broken(model, finish_of(error))
-        if broken.parts:
-            yield MessageAdded(broken)
-        if not begun:
-            raise
-        if broken.parts and not isinstance(error, StreamBroken):
-            raise _BrokeOff(StreamBroken(error.message, error.hint, cause=error)) from error
-        raise _BrokeOff(error) from error
-    if message.usage is not None:
-        yield message.usage
-    yield MessageAdded(message)
-
-
 def finish_of(error: ProviderError) -> Finish:
     """How a reply ended that this error cut: the provider said so itself, or the connection just stopped."""
+    if isinstance(error, Paused):
+        return "incomplete"
     return "truncated" if isinstance(error, StreamBroken) and error.cause is None else "error"
 
 

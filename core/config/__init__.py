@@ -151,7 +151,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Failures", "model_fallbacks", list, (), "models to ask when the first cannot answer", env="OLLAMA_MODEL_FALLBACKS",
             metavar="NAME,..."),
     Setting("Failures", "fallbacks", dict, {}, "the same for one model: ollama/llama3=a,b; repeatable", metavar="MODEL=NAME,..."),
-    Setting("Failures", "fallback_on_auth", bool, False, "ask the next model also when a key is refused"),
+    Setting("Failures", "fallback_on_auth", bool, True, "without effect: a refused key is always passed on to a named fallback"),
     Setting("Failures", "local_only", bool, False, "ask only models that run on this machine"),
     Setting("Failures", "resume", bool, True, "go on by itself with an answer that broke off"),
     Setting("Failures", "retry_max_attempts", int, 3, "how often one model is asked before giving up", env="RETRY_MAX_ATTEMPTS",

@@ -6,7 +6,7 @@ from core.messages import Message
 
 EXIT_INCOMPLETE = 3
 EXIT_INTERRUPTED = 130
-INCOMPLETE = ("length", "content_filter", "truncated", "error", "interrupted")
+INCOMPLETE = ("length", "content_filter", "incomplete", "truncated", "error", "interrupted")
 
 
 def exit_code(message: Message) -> int:

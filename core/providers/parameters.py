@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextlib import aclosing
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from core.config import Settings
-from core.errors import Unsupported, UsageError
-from core.events import Delta, Notice
+from core.errors import UsageError
 from core.messages import Image, Message, Text
 from core.providers import Options, Request
 
 FIELDS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "response_format")
-MOST_REFUSALS = 6        # things that one request is asked again without
 
 # What a dialect has no parameter for. The adapters leave it out without a word; here is who tells it.
 LACKS: Mapping[str, frozenset[str]] = {
@@ -150,34 +147,3 @@ def told(request: Request, feature: str) -> str:
         case "thinking":
             return f"{request.model} does not think, so it was not asked to."
     return f"{request.model} does not take {feature}, so it was left out."
-
-
-async def stream_without(stream: Callable[[Request], AsyncGenerator[Delta, None]], request: Request, refused: Unsupported,
-                         lacks: set[str]) -> AsyncGenerator[Delta | Notice, None]:
-    """Ask again without what was refused, as often as something new is; tell it once the answer begins.
-
-    What the model lacks is added to `lacks`. Raises the refusal when there is nothing to leave out.
-    """
-    notices: list[str] = []
-    for _ in range(MOST_REFUSALS):
-        smaller = without(request, refused.feature)
-        if smaller is request:
-            raise refused
-        notices.append(told(request, refused.feature))
-        lacks.add(refused.feature)
-        request = smaller
-        begun = False
-        try:
-            async with aclosing(stream(request)) as deltas:
-                async for delta in deltas:
-                    if not begun:
-                        for notice in notices:
-                            yield Notice(notice)
-                    begun = True
-                    yield delta
-            return
-        except Unsupported as error:
-            if begun:
-                raise
-            refused = error
-    raise refused

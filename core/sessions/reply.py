@@ -66,6 +66,15 @@ class Reply:
         """True once there is something to keep."""
         return bool(self._parts)
 
+    @property
+    def text(self) -> str:
+        return "".join("".join(part.pieces) for part in self._parts if isinstance(part, _OpenPart) and part.kind is Text)
+
+    @property
+    def calls(self) -> bool:
+        """Whether a tool was called, in part or in full."""
+        return bool(self._calls)
+
     def add(self, delta: Delta) -> None:
         match delta:
             case TextDelta(text, part, extra):

@@ -6,15 +6,19 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 
 import pytest
 
 from core.chat.joining import Joint, joined, repeated
 from core.chat.turn import Respond, run_chat_turn, to_finish
-from core.errors import BadResponse, ChatError, ConnectFailed, ModelNotFound, Overloaded, QuotaExhausted, StreamBroken
+from core.errors import (AuthFailed, BadRequest, BadResponse, ChatError, ConnectFailed, ModelNotFound, Overloaded, ProviderError,
+                         QuotaExhausted, StreamBroken)
 from core.events import Delta, Event, Finished, MessageAdded, Resuming, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Message, Text, Thinking, Usage, user_message
 from core.providers import Request
+from core.retry_handler import stream_chat_with_retry
+from tests.one_model import Answer, Models, one_model
 
 SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
 BROKE = StreamBroken("It broke.")
@@ -92,7 +96,7 @@ def model(text: str, chance: random.Random, breaks: int) -> Respond:
             left[0] -= 1
             raise StreamBroken("It broke.", cause=chance.choice([None, Overloaded("busy"), BadResponse("what?")]))
         yield Finished("stop")
-    return respond
+    return one_model(respond)
 
 
 def run(respond: Respond, resumes: int = 9, messages: Sequence[Message] = (user_message("q"),),
@@ -110,6 +114,10 @@ def run(respond: Respond, resumes: int = 9, messages: Sequence[Message] = (user_
 
 
 def scripted(*replies: Sequence[Delta | Exception], seen: list[Request] | None = None) -> Respond:
+    return one_model(scripts(*replies, seen=seen))
+
+
+def scripts(*replies: Sequence[Delta | Exception], seen: list[Request] | None = None) -> Answer:
     left = iter(replies)
 
     async def respond(request: Request) -> AsyncGenerator[Delta, None]:
@@ -179,11 +187,25 @@ def test_a_model_that_has_nothing_to_add() -> None:
     assert joined([event.message for event in events if isinstance(event, MessageAdded)])[0].finish == "stop"
 
 
-@pytest.mark.parametrize(("cause", "goes_on"), [
-    (None, True), (Overloaded("busy"), True), (QuotaExhausted("empty"), True), (ModelNotFound("gone"), False)])
-def test_what_is_worth_going_on_after(cause: Overloaded | None, goes_on: bool) -> None:
+CAUSES = (None, Overloaded("busy"), QuotaExhausted("empty"), ModelNotFound("gone"), ProviderError("out of memory"),
+          BadRequest("in words that nobody knows"), AuthFailed("withdrawn"))
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_next_model_continues_after_any_break(cause: ProviderError | None) -> None:
+    """One that the same model is worth asking about is its own to continue."""
+    first = scripts([TextDelta("half "), StreamBroken("broke", cause=cause)], [TextDelta("done"), Finished("stop")])
+    models = Models({"p/m": first, "p/n": scripts([TextDelta("done"), Finished("stop")])})
+    events, error = run(partial(stream_chat_with_retry, models))
+    assert error is None and kept(events) == ["half done"]
+    assert models.asked == ["p/m", "p/m" if cause is None or cause.retryable else "p/n"]
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_one_model_alone_continues_what_may_pass(cause: ProviderError | None) -> None:
     events, error = run(scripted([TextDelta("half "), StreamBroken("broke", cause=cause)], [TextDelta("done"), Finished("stop")]))
-    assert (error is None) == goes_on and kept(events) == ["half done" if goes_on else "half "]
+    passes = cause is None or cause.retryable
+    assert (error is None) == passes and kept(events) == ["half done" if passes else "half "]
 
 
 def test_nobody_can_go_on() -> None:

@@ -8,29 +8,31 @@ from contextlib import aclosing
 
 import pytest
 
-from core.chat.turn import Respond, Response, run_chat_turn
+from core.chat.turn import Respond, run_chat_turn
 from core.errors import BadResponse, ChatError, Overloaded, StreamBroken
 from core.events import (Event, Finished, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, ToolCallDelta,
                          ToolFinished, ToolRequested)
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
 from core.providers import Request
 from core.sessions.reply import Reply, in_call_order, missing_results
+from tests.one_model import one_model
+from core.retry_handler import Item
 
 ASKED = Request("m", (user_message("question"),))
 
 
-def scripted(*replies: Sequence[Response | Exception], seen: list[Request] | None = None) -> Respond:
+def scripted(*replies: Sequence[Item | Exception], seen: list[Request] | None = None) -> Respond:
     """A model that gives these replies, one a call; an exception in a reply is raised at its place."""
     left = iter(replies)
 
-    async def respond(request: Request) -> AsyncGenerator[Response, None]:
+    async def respond(request: Request) -> AsyncGenerator[Item, None]:
         if seen is not None:
             seen.append(request)
         for item in next(left):
             if isinstance(item, Exception):
                 raise item
             yield item
-    return respond
+    return one_model(respond)
 
 
 def run(respond: Respond, run_tool: object = None, rounds: int = 16) -> tuple[list[Event], ChatError | None]:
@@ -81,7 +83,7 @@ def test_an_error_that_the_provider_reported_is_kept_as_such() -> None:
 
 
 @pytest.mark.parametrize("end", [[], [StreamBroken("cut")], [Finished("length")], [Finished("content_filter")]])
-def test_a_cut_message_runs_no_tool(end: list[Response | Exception]) -> None:
+def test_a_cut_message_runs_no_tool(end: list[Item | Exception]) -> None:
     """Its arguments may be half of what the model wanted."""
     ran: list[ToolCall] = []
 

@@ -26,6 +26,7 @@ from core.providers import Endpoint, Options, Provider, Request, ToolSpec, load_
 from core.providers.local import Local
 from core.retry_handler import RetryConfig, stream_chat_with_retry
 from tests.engine_support import engines_in, order_for, tiny, wait_until
+from tests.one_model import Models, one_model
 
 __all__ = ["tiny"]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -162,7 +163,7 @@ def test_several_turns_with_tools(tiny: Path, tmp_path: Path) -> None:
             said = (*said, user_message(question))
             events: list[Event] = []
             asking = request(tiny, *said, tools=(WEATHER,))
-            async with aclosing(run_chat_turn(chat.stream, asking, run_tool, model="local/tiny")) as turn:
+            async with aclosing(run_chat_turn(one_model(chat.stream), asking, run_tool, model="local/tiny")) as turn:
                 async for event in turn:
                     events.append(event)
             added = [event.message for event in events if isinstance(event, MessageAdded)]
@@ -240,7 +241,7 @@ def test_an_engine_killed_in_mid_answer_keeps_what_came_and_the_chat_goes_on(
         endless = request(tiny, max_tokens=100_000, raw={"ignore_eos": True})
         events: list[Event] = []
         with pytest.raises(StreamBroken, match="engine ended") as caught:
-            async with aclosing(run_chat_turn(chat.stream, endless, model="local/tiny")) as turn:
+            async with aclosing(run_chat_turn(one_model(chat.stream), endless, model="local/tiny")) as turn:
                 async for event in turn:
                     if not events:
                         os.kill(victim(engines_in(tmp_path / ".engines")), signal.SIGKILL)
@@ -260,7 +261,8 @@ def test_an_engine_that_died_between_two_questions_is_not_noticed(tiny: Path, tm
         engine = chat._engine
         os.kill(engine.pid, signal.SIGKILL)
         assert wait_until(lambda: not engine.alive())
-        answered = [item async for item in stream_chat_with_retry(chat.stream, request(tiny), RetryConfig(initial_delay=0.01))]
+        answered = [item async for item in stream_chat_with_retry(
+            Models({"local/tiny": chat.stream}, RetryConfig(initial_delay=0.01)), request(tiny))]
         assert text_of([item for item in answered if not isinstance(item, Retrying)])
     with_local(tiny, tmp_path, body)
 

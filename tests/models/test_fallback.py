@@ -16,7 +16,7 @@ from core.errors import AuthFailed, ChatError, UsageError
 from core.events import ModelChanged, Notice, Retrying, TextDelta, Waiting
 from core.messages import Image, Message, Text, user_message
 from core.model_manager import Providers, Target, build_model_list, fallbacks_of, retry_config_from_args
-from core.models.fallback import Chain, Item, chain_of
+from core.models.fallback import Chain, Item, chain_of, respond_with_fallbacks
 from core.models.waiting import doing
 from core.providers import Request, ToolSpec
 from tests.fake_server import Answer, FakeOllama, FakeServer, Pause, Received, Stall, Step
@@ -34,7 +34,7 @@ def providers_at(url: str, more: Mapping[str, object] | None = None, **settings:
 async def collect(chain: Chain, request: Request = ASKED) -> tuple[list[Item], ChatError | None]:
     came: list[Item] = []
     try:
-        async with aclosing(chain.respond(request)) as items:
+        async with aclosing(respond_with_fallbacks(chain, request)) as items:
             async for item in items:
                 came.append(item)
     except ChatError as error:
@@ -42,9 +42,11 @@ async def collect(chain: Chain, request: Request = ASKED) -> tuple[list[Item], C
     return came, None
 
 
-def chain(providers: Providers, *models: str) -> Chain:
+def chain(providers: Providers, *models: str, pauses: tuple[float, float] = (1.5, 1.0)) -> Chain:
     targets = [Target("ollama", model) for model in models]
-    return chain_of(providers.settings, providers, targets[0], targets[1:])
+    made = chain_of(providers.settings, providers, targets[0], targets[1:])
+    made.pauses = pauses
+    return made
 
 
 def text_of(came: Sequence[Item]) -> str:
@@ -78,7 +80,7 @@ def test_several_servers_that_all_start_again_are_asked_once_more() -> None:
         came, error = await collect(alone)
         assert error is not None and not any(isinstance(item, Retrying) for item in came), "one alone is told at once"
         candidates = chain_of(providers.settings, providers, Target("away", "m"), [Target("ollama", "words-2")])
-        async with aclosing(candidates.respond(ASKED)) as items:
+        async with aclosing(respond_with_fallbacks(candidates, ASKED)) as items:
             came = []
             async for item in items:
                 came.append(item)
@@ -95,16 +97,44 @@ def test_several_servers_that_all_start_again_are_asked_once_more() -> None:
             started.close()
 
 
-def test_a_refused_key_is_told_every_time() -> None:
+def test_a_refused_key_is_reported_each_time_and_the_fallback_answers() -> None:
     with FakeOllama() as server:
         async def main() -> None:
             providers = providers_at(server.url)
+            assert isinstance((await collect(chain(providers, "locked")))[1], AuthFailed)
             candidates = chain(providers, "locked", "words-2")
             for _ in range(2):
-                assert isinstance((await collect(candidates))[1], AuthFailed)
+                came, error = await collect(candidates)
+                (change,) = [item for item in came if isinstance(item, ModelChanged)]
+                assert error is None and text_of(came) == "w0 w1"
+                assert (change.old, change.new) == ("ollama/locked", "ollama/words-2") and "refused" in change.reason
+                assert str(candidates.first) == "ollama/locked"
             await providers.close()
-            providers = providers_at(server.url, fallback_on_auth=True)
-            assert text_of((await collect(chain(providers, "locked", "words-2")))[0]) == "w0 w1"
+        asyncio.run(main())
+
+
+def test_the_chosen_model_answers_again_after_its_rest() -> None:
+    """It is looked at beside a request, so the first request after the rest still goes to the one that stands in."""
+    with FakeOllama(models=["busy", "words-2"]) as server:
+        now = [0.0]
+
+        async def main() -> None:
+            providers = providers_at(server.url)
+            targets = [Target("ollama", "busy"), Target("ollama", "words-2")]
+            candidates = Chain(targets, providers, retry_config_from_args(providers.settings), clock=lambda: now[0])
+            came, _ = await collect(candidates)
+            assert [item.new for item in came if isinstance(item, ModelChanged)] == ["ollama/words-2"]
+            now[0] = 61.0
+            came, _ = await collect(candidates)
+            assert not [item for item in came if isinstance(item, ModelChanged)] and text_of(came) == "w0 w1"
+            async with asyncio.timeout(20):
+                while candidates.first != targets[0]:
+                    await asyncio.sleep(0.01)
+            came, _ = await collect(candidates)
+            back, away = [item for item in came if isinstance(item, ModelChanged)]
+            assert (back.old, back.new, back.reason) == ("ollama/words-2", "ollama/busy", "ollama/busy answers again.")
+            assert (away.old, away.new) == ("ollama/busy", "ollama/words-2")
+            await candidates.close()
             await providers.close()
         asyncio.run(main())
 
@@ -121,7 +151,7 @@ def test_a_stand_in_that_cannot_is_passed_over(request_: Request, why: str) -> N
             providers = providers_at(server.url, {"ollama": {"models": known}})
             came, error = await collect(chain(providers, "busy", "words-2", "words-3"), request_)
             assert error is None and text_of(came) == "w0 w1 w2"
-            assert any(isinstance(item, Notice) and "words-2 is passed over" in item.text and why in item.text for item in came)
+            assert any(isinstance(item, Notice) and "words-2 is skipped" in item.text and why in item.text for item in came)
             await providers.close()
         asyncio.run(main())
 
@@ -169,10 +199,8 @@ def slow_retry(request: Received) -> Answer:
 
 
 @pytest.mark.parametrize("script", [silent, slow_retry])
-def test_a_wait_is_told_and_stopping_it_leaves_nothing(script: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_is_told_and_stopping_it_leaves_nothing(script: object) -> None:
     """Stopped while it waits for the first byte, for the next attempt, or for the description of the wait."""
-    monkeypatch.setattr("core.models.fallback.FIRST_WAIT", 0.05)
-    monkeypatch.setattr("core.models.fallback.WAIT_STEP", 0.05)
     complaints: list[object] = []
 
     async def main(url: str) -> None:
@@ -184,7 +212,7 @@ def test_a_wait_is_told_and_stopping_it_leaves_nothing(script: object, monkeypat
 
             async def ask(providers: Providers = providers, said: list[Waiting] = said, enough: asyncio.Event = enough,
                           after: int = after) -> None:
-                async with aclosing(chain(providers, "m").respond(ASKED)) as items:
+                async with aclosing(respond_with_fallbacks(chain(providers, "m", pauses=(0.05, 0.05)), ASKED)) as items:
                     async for item in items:
                         if isinstance(item, Waiting):
                             said.append(item)

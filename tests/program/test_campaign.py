@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import aclosing, suppress
+from functools import partial
 
 import pytest
 
@@ -23,7 +24,7 @@ from core.errors import ChatError, ProviderError
 from core.events import MessageAdded, ModelChanged, Resuming, Retrying, TextDelta
 from core.messages import user_message
 from core.model_manager import Providers, Target, retry_config_from_args
-from core.models.fallback import Chain
+from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Request
 from tests.fake_server import Answer, FakeServer, Pause, Received, Step
 from tests.faulty_proxy import TEXT, content_type, refused, said_already, wire
@@ -96,8 +97,8 @@ async def converse(providers: Providers, order: list[Target], settings: Settings
     chain = Chain(order, providers, retry_config_from_args(settings))
     shown, messages = "", []
     try:
-        async with aclosing(run_chat_turn(chain.respond, Request("m", (user_message("Go."),)), model=str(order[0]),
-                                          resumes=RESUMES)) as events:
+        async with aclosing(run_chat_turn(partial(respond_with_fallbacks, chain), Request("m", (user_message("Go."),)),
+                                          model=str(order[0]), resumes=RESUMES)) as events:
             async for event in events:
                 seen[type(event).__name__] += 1
                 if isinstance(event, TextDelta):
@@ -157,7 +158,7 @@ def test_a_full_outage_is_not_made_worse(turns: int) -> None:
             for _ in range(turns):
                 requests += len(targets)
                 with pytest.raises(ProviderError):
-                    async with aclosing(chain.respond(Request("m", (user_message("Go."),)))) as items:
+                    async with aclosing(respond_with_fallbacks(chain, Request("m", (user_message("Go."),)))) as items:
                         async for _item in items:
                             pass
             await providers.close()

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,11 +19,11 @@ import pytest
 from core.chat.joining import joined
 from core.chat.turn import run_chat_turn
 from core.config import Settings
-from core.errors import AuthFailed, BadRequest, ChatError, ContextTooLong, ModelNotFound, ProviderError
+from core.errors import ChatError, ProviderError
 from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ToolRequested
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.model_manager import Providers, Target, retry_config_from_args
-from core.models.fallback import Chain
+from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Options, Request, ToolSpec
 from tests.fake_server import Answer, Cut, FakeServer, Pause, Received, Reset, Step
 from tests.faulty_proxy import (ARGUMENTS, BREAKS, DIALECTS, NO_ANSWERS, ODDITIES, TEXT, TOOL, broken_answer, content_type,
@@ -73,12 +74,13 @@ class Model:
         return whole_answer(self.dialect, wire(self.dialect, TEXT[said_already(request):], call=self.call))
 
 
-async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tools: bool, settings: dict[str, Any]) -> None:
+async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tools: bool, settings: dict[str, Any],
+               alone: bool = False) -> None:
     given = Settings({**SETTINGS, **settings}, providers={
         dialect: {"base_url": url}, "spare": {"base_url": spare_url, "dialect": "openai"}})
     providers = Providers(given)
-    targets = [Target(dialect, "m"), Target("spare", "m")]
-    chain = Chain(targets, providers, retry_config_from_args(given), fallback_on_auth=given.fallback_on_auth)
+    targets = [Target(dialect, "m"), *([] if alone else [Target("spare", "m")])]
+    chain = Chain(targets, providers, retry_config_from_args(given))
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: outcome.loop_errors.append(context))
 
     async def run_tool(call: ToolCall) -> ToolResult:
@@ -87,7 +89,8 @@ async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tool
     request = Request("m", (user_message("Go."),), tools=(LOOK,) if tools else (), options=Options(max_tokens=9_999))
     try:
         async with asyncio.timeout(30), aclosing(run_chat_turn(
-                chain.respond, request, run_tool, model=str(targets[0]), resumes=3 if given.resume else 0)) as events:
+                partial(respond_with_fallbacks, chain), request, run_tool, model=str(targets[0]),
+                resumes=3 if given.resume else 0)) as events:
             async for event in events:
                 outcome.events.append(event)
     except ChatError as error:
@@ -97,11 +100,11 @@ async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tool
     assert len(asyncio.all_tasks()) == 1, "a task is left over"
 
 
-def outcome_of(dialect: str, faulty: Faulty, *, call: bool = False, **settings: Any) -> Outcome:
+def outcome_of(dialect: str, faulty: Faulty, *, call: bool = False, alone: bool = False, **settings: Any) -> Outcome:
     outcome = Outcome()
     model, spare = Model(dialect, faulty, call=call), Model("openai", lambda request, number: None, call=call)
     with FakeServer(model) as server, FakeServer(spare) as other:
-        asyncio.run(turn(dialect, server.url, other.url, outcome, tools=call, settings=settings))
+        asyncio.run(turn(dialect, server.url, other.url, outcome, tools=call, settings=settings, alone=alone))
     outcome.asked, outcome.spare_asked = model.chats, spare.chats
     assert not outcome.loop_errors
     return outcome
@@ -170,23 +173,33 @@ def test_no_answer_at_all_is_another_model_s_turn(dialect: str, kind: str) -> No
     assert outcome.count(ModelChanged) == 1 and outcome.messages[0].model == "spare/m"
 
 
-HEALS, PASSED_ON, TOLD = (408, 409, 425, 429, 500, 502, 503, 504, 520, 529), (402, 404, 413), (400, 401, 403, 405, 422)
+HEALS = (408, 409, 425, 429, 500, 502, 503, 504, 520, 529)
+REFUSED = (400, 401, 402, 403, 404, 405, 406, 410, 411, 413, 414, 415, 418, 422, 426, 428, 431, 451, 499)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("status", [*HEALS, *PASSED_ON, *TOLD])
-def test_every_status(dialect: str, status: int) -> None:
+@pytest.mark.parametrize("status", HEALS)
+def test_every_status_that_passes_is_asked_again(dialect: str, status: int) -> None:
     outcome = outcome_of(dialect, once(lambda request: refused(status)))
-    if status in HEALS:
-        check_whole(outcome)
-        assert (outcome.asked, outcome.spare_asked) == (2, 0)
-    elif outcome.error is None:
-        check_whole(outcome)
-        assert (outcome.asked, outcome.spare_asked, outcome.count(ModelChanged)) == (1, 1, 1)
-        assert status in PASSED_ON
-    else:
-        assert outcome.asked == 1 and outcome.spare_asked == 0 and outcome.events == []
-        assert isinstance(outcome.error, (BadRequest, AuthFailed, ModelNotFound, ContextTooLong))
+    check_whole(outcome)
+    assert (outcome.asked, outcome.spare_asked) == (2, 0)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("status", REFUSED)
+def test_every_other_status_is_the_next_model_s_turn(dialect: str, status: int) -> None:
+    """Whatever the words: it is asked once, the fallback answers, and the reason is reported."""
+    outcome = outcome_of(dialect, once(lambda request: refused(status)))
+    check_whole(outcome)
+    assert (outcome.asked, outcome.spare_asked, outcome.count(ModelChanged)) == (1, 1, 1)
+    assert outcome.messages[0].model == "spare/m"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("status", REFUSED)
+def test_a_refusal_by_the_only_model_is_reported(dialect: str, status: int) -> None:
+    outcome = outcome_of(dialect, lambda request, number: refused(status), alone=True)
+    assert outcome.asked == 1 and outcome.events == [] and isinstance(outcome.error, ProviderError)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -235,9 +248,3 @@ def test_without_resuming_the_part_is_kept(dialect: str, fault: str) -> None:
     assert isinstance(outcome.error, ProviderError) and outcome.error.exit_code == 3 and outcome.asked == 1
     assert outcome.shown == outcome.messages[0].text != "" and TEXT.startswith(outcome.shown)
     assert outcome.messages[0].finish in ("truncated", "error")
-
-
-def test_a_refused_key_is_told_unless_set_otherwise() -> None:
-    told = outcome_of("openai", lambda request, number: refused(401))
-    assert isinstance(told.error, AuthFailed) and told.spare_asked == 0
-    check_whole(outcome_of("openai", lambda request, number: refused(401), fallback_on_auth=True))

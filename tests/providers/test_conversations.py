@@ -26,6 +26,7 @@ from core.providers.hosts import hosts
 from tests.dialects import ask, provider_at, reply_of
 from tests.fake_server import FakeServer
 from tests.scripted_answers import SCRIPTED, Call, Script
+from tests.one_model import one_model
 
 EXPECTED = Path(__file__).parent / "expected"
 DIALECTS = sorted(SCRIPTED)
@@ -133,7 +134,7 @@ async def events_of(dialect: str, url: str) -> list[dict[str, Any]]:
     provider = provider_at(dialect, url)
     try:
         request = Request(model_of(dialect), (QUESTION,), tools=TOOLS)
-        async with aclosing(run_chat_turn(provider.stream, request, model="test/model", rounds=0)) as events:
+        async with aclosing(run_chat_turn(one_model(provider.stream), request, model="test/model", rounds=0)) as events:
             return [shown for event in [event async for event in events] if (shown := to_dict(event)) is not None]
     finally:
         await provider.close()

@@ -26,6 +26,7 @@ from core.sessions.spool import drain_spool
 from core.setup.store import OpenedStore
 from core.store.message_json import message_to_dict
 from db import SqliteStore, Store, open_store
+from tests.one_model import one_model
 
 Script = Sequence[Any]     # deltas; a float sleeps, an exception is raised
 
@@ -52,7 +53,7 @@ def responder(*scripts: Script) -> Any:
                     raise item
                 case _:
                     yield item
-    return respond
+    return one_model(respond)
 
 
 async def slow_tool(call: ToolCall) -> ToolResult:

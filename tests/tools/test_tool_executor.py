@@ -23,6 +23,7 @@ from core.sessions.reply import Reply
 from core.tool_executor import ApprovalRequest, Decision, Toolbox, execute_tool_call, grant_key
 from core.tools import Tool, ToolContext, all_tools, get_tools, load_tools_file, make_tool
 from core.tools.schema import check_arguments
+from tests.one_model import one_model
 
 
 class Place(TypedDict):
@@ -558,7 +559,7 @@ def test_chat_with_tools_is_a_turn_with_a_toolbox() -> None:
 
     async def scenario() -> list[Any]:
         box = Toolbox((), servers=Late())
-        turn = chat_with_tools(respond, Request("m", (user_message("q"),)), box, model="demo/m")
+        turn = chat_with_tools(one_model(respond), Request("m", (user_message("q"),)), box, model="demo/m")
         return [event async for event in turn]
     events = asyncio.run(scenario())
     assert offered == [["twice"], ["twice"]] and events[0] == Notice("one server is slow")

@@ -1,0 +1,76 @@
+"""Says what is waited for while a stream has not begun to say anything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from core.errors import ChatError
+from core.events import Waiting
+
+T = TypeVar("T")
+FIRST_WAIT = 1.5      # seconds of silence before the first report
+WAIT_STEP = 1.0       # seconds between two reports, and the longest time that a description may take
+
+
+class Silence:
+    """One for each request. `what` describes what the server is doing; `pauses` are seconds before the first and each
+    further report."""
+
+    def __init__(self, what: Callable[[], Awaitable[str]], pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP)) -> None:
+        self._what = what
+        self._first, self._step = pauses
+        self._since = time.monotonic()
+
+    async def during(self, step: asyncio.Future[T]) -> AsyncGenerator[Waiting, None]:
+        """Report until `step` is done. Closing this cancels it.
+
+        A step that ends is not held up by the description, which may itself have to be waited for.
+        """
+        tasks: set[asyncio.Future[Any]] = {step}
+        pause = self._first
+        try:
+            while not (await asyncio.wait({step}, timeout=pause))[0]:
+                said = asyncio.ensure_future(_safely(self._what))
+                tasks.add(said)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if step.done():
+                    return
+                tasks.discard(said)
+                yield Waiting(time.monotonic() - self._since, said.result())
+                pause = self._step
+        finally:
+            await _end(tasks)
+
+
+async def pausing(seconds: float, pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP)) -> AsyncGenerator[Waiting, None]:
+    """Wait, and report how much is left."""
+    started, (pause, step) = time.monotonic(), pauses
+    while (left := started + seconds - time.monotonic()) > 0:
+        await asyncio.sleep(min(left, pause))
+        pause = step
+        left = started + seconds - time.monotonic()
+        if left > 0:
+            yield Waiting(time.monotonic() - started, f"waiting to ask again ({left:.0f} s left)")
+
+
+async def _end(tasks: set[asyncio.Future[Any]]) -> None:
+    """Cancel what still runs, and wait until it has ended."""
+    left = {task for task in tasks if not task.done()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
+    for task in left:
+        if not task.cancelled():
+            task.exception()   # looked at, so that nobody complains that it was not
+
+
+async def _safely(what: Callable[[], Awaitable[str]]) -> str:
+    """A description is a courtesy: one that cannot be had is empty."""
+    try:
+        return await asyncio.wait_for(what(), WAIT_STEP)
+    except (ChatError, TimeoutError, OSError):
+        return ""

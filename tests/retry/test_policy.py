@@ -1,0 +1,214 @@
+"""The policy as a table, and what must hold for any failures in any order: no network, no event loop."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+
+import pytest
+
+from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, ContextTooLong, EmptyReply, ModelNotFound, Overloaded,
+                         Paused, ProviderError, QuotaExhausted, RateLimited, StreamBroken, Unsupported)
+from core.retry.policy import (Again, Candidate, Continue, Failure, GiveUp, Next, RetryConfig, Shorter, State, Step, Without,
+                               backoff_delay, moved, next_step)
+
+CONFIG = RetryConfig(max_attempts=4, initial_delay=1.0, max_delay=3.0, multiplier=2.0, jitter=0.0)
+A, A2, B, C = Candidate("p", "a"), Candidate("p", "a", 1), Candidate("p", "b"), Candidate("q", "c")
+ALONE, FIRST = State(A, config=CONFIG), State(A, (B, C), config=CONFIG)
+UNDERWAY = State(A, (B,), config=CONFIG, resumes=6, text="half ")
+REFUSALS: tuple[ProviderError, ...] = (
+    AuthFailed("no such key"), BadRequest("decommissioned", status=400), BadRequest("in words that nobody knows", status=418),
+    ModelNotFound("gone"), QuotaExhausted("used up"), ProviderError("CUDA error: out of memory"), EmptyReply("nothing"))
+PASSING: tuple[ProviderError, ...] = (Overloaded("busy"), RateLimited("slow down"), BadResponse("what?"), ConnectFailed("away"),
+                                      StreamBroken("cut"))
+
+
+def step(error: ProviderError, state: State, *, begun: bool = False) -> Step:
+    return next_step(Failure(error, begun), state)
+
+
+@pytest.mark.parametrize("error", PASSING)
+def test_what_may_pass_is_asked_again_with_growing_pauses(error: ProviderError) -> None:
+    state, delays = ALONE, []
+    while isinstance(found := step(error, state), Again):
+        delays.append(found.delay)
+        state = moved(state, found, Failure(error))
+    assert delays == [1.0, 2.0, 3.0] and isinstance(found, GiveUp)
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+def test_what_does_not_pass_is_the_next_model_s_turn(error: ProviderError) -> None:
+    assert step(error, FIRST) == Next(B)
+    assert isinstance(step(error, ALONE), GiveUp)
+    after = moved(FIRST, Next(B), Failure(error))
+    assert after.candidate == B and after.others == (C,) and after.refused == {A} and after.again == ()
+
+
+@pytest.mark.parametrize("error", PASSING)
+def test_the_next_model_comes_after_the_attempts(error: ProviderError) -> None:
+    spent = State(A, (B,), config=CONFIG, attempts=4)
+    assert step(error, spent) == Next(B)
+    assert moved(spent, Next(B), Failure(error)).again == (A,)
+
+
+def test_the_delay_of_the_provider_wins_unless_it_is_too_long() -> None:
+    assert step(RateLimited("x", retry_after=7.5), ALONE) == Again(7.5)
+    assert step(RateLimited("x", retry_after=7200), FIRST) == Next(B)
+    assert isinstance(step(RateLimited("x", retry_after=7200), ALONE), GiveUp)
+
+
+def test_a_request_is_made_smaller_before_anybody_else_is_asked() -> None:
+    long, tools = ContextTooLong("too long"), Unsupported("no", feature="tools")
+    assert step(long, FIRST) == Shorter() and step(long, State(A, (B,), shorter=2)) == Next(B)
+    assert step(tools, FIRST) == Without("tools") and step(tools, State(A, (B,), without=frozenset({"tools"}))) == Next(B)
+    assert step(Unsupported("no", feature=""), FIRST) == Next(B)
+    assert moved(moved(FIRST, Shorter(), Failure(long)), Next(B), Failure(long)).shorter == 0, "the next one gets all of it"
+
+
+def test_another_host_of_the_same_model_comes_first() -> None:
+    state = State(A, (B, A2), config=CONFIG)
+    for error in (*PASSING, ModelNotFound("not on this one")):
+        assert step(error, state) == Next(A2)
+    assert step(BadRequest("wrong everywhere"), state) == Next(B)
+    assert step(StreamBroken("cut"), State(A, (B, A2), config=CONFIG, resumes=6), begun=True) == Next(A2)
+
+
+def test_a_break_is_resumed_by_the_same_model_once_and_then_by_the_next() -> None:
+    assert step(StreamBroken("cut"), UNDERWAY, begun=True) == Continue("half ")
+    after = moved(UNDERWAY, Continue("half "), Failure(StreamBroken("cut"), True))
+    assert (after.breaks, after.resumes) == (1, 5)
+    assert step(StreamBroken("cut"), after, begun=True) == Next(B)
+    assert step(ConnectFailed("refused"), after) == Next(B)
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+def test_a_break_that_does_not_pass_is_the_next_model_s_to_resume(error: ProviderError) -> None:
+    assert step(StreamBroken("x", cause=error), UNDERWAY, begun=True) == Next(B)
+    assert isinstance(step(StreamBroken("x", cause=error), State(A, resumes=6), begun=True), GiveUp)
+
+
+def test_a_stream_that_always_breaks_is_resumed_with_growing_pauses() -> None:
+    state, delays, cut = State(A, config=CONFIG, resumes=6), [], Failure(StreamBroken("cut"), True)
+    while isinstance(found := next_step(cut, state), Continue):
+        delays.append(found.delay)
+        state = moved(state, found, cut)
+    assert delays == [0.0, 1.0, 2.0, 3.0, 3.0, 3.0] and isinstance(found, GiveUp)
+
+
+def test_a_server_that_is_killed_in_mid_answer_has_time_to_come_back() -> None:
+    refused = ConnectFailed("refused")
+    refused.retryable = False       # before the first word, one that does not run is reported at once
+    assert isinstance(step(refused, ALONE), GiveUp)
+    cut = Failure(StreamBroken("cut"), True)
+    state, waited = replace(moved(State(A, config=CONFIG, resumes=6), Continue(""), cut), text="half"), 0.0
+    while isinstance(found := step(refused, state), Continue):
+        waited += found.delay
+        state = moved(state, found, Failure(refused))
+    assert 5.0 < waited < 20.0
+    once = replace(state, config=RetryConfig(max_attempts=1), attempts=1)
+    assert isinstance(step(refused, once), GiveUp), "one attempt is one attempt"
+
+
+def test_without_resuming_a_partial_reply_ends_the_turn() -> None:
+    assert isinstance(step(StreamBroken("cut"), State(A, (B,), resumes=0), begun=True), GiveUp)
+    assert isinstance(step(Overloaded("busy"), State(A, (B,), resumes=0, text="half")), GiveUp)
+
+
+def test_a_pause_is_sent_back_at_once_and_costs_no_resume() -> None:
+    state = State(A, (B,), resumes=0, text="so far")
+    assert step(Paused("pause_turn"), state, begun=True) == Continue("so far")
+    assert moved(state, Continue("so far"), Failure(Paused("x"), True)).resumes == 0
+
+
+def test_when_all_have_failed_those_that_may_be_well_again_are_asked_once_more() -> None:
+    state = State(B, (), (A,), config=CONFIG, attempts=4)
+    assert step(ConnectFailed("away"), state) == Next(A, 1.0)
+    after = moved(state, Next(A, 1.0), Failure(ConnectFailed("away")))
+    assert after.candidate == A and after.others == (B,) and after.walks == 2 and after.spare < state.spare
+    assert step(Overloaded("busy"), after) == Next(B), "one attempt each from the second walk on"
+    assert isinstance(step(AuthFailed("key"), State(B, (), (), frozenset({A}), config=CONFIG)), GiveUp)
+
+
+def test_an_outage_is_not_made_worse() -> None:
+    assert isinstance(step(Overloaded("busy"), State(A, config=CONFIG, spare=0.5)), GiveUp)
+    assert step(Overloaded("busy"), State(A, (B,), config=CONFIG, spare=0.5)) == Next(B)
+
+
+def test_delays_grow_up_to_their_limit_and_jitter_only_shortens() -> None:
+    config = RetryConfig(initial_delay=0.5, max_delay=8, multiplier=2, jitter=0.5)
+    assert [backoff_delay(config, attempt, lambda: 0.0) for attempt in range(1, 7)] == [0.5, 1, 2, 4, 8, 8]
+    assert backoff_delay(config, 3, lambda: 1.0) == 1.0
+    assert backoff_delay(RetryConfig(multiplier=1e300), 100, lambda: 0.0) == 30.0
+
+
+# ---- any failures in any order
+
+CANDIDATES = (A, A2, B, C)
+
+
+SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
+
+
+def any_failure(chance: random.Random) -> Failure:
+    words = "".join(chance.choices("abc def 0123 \u65e5", k=chance.randrange(12)))
+    status = chance.choice([None, chance.randrange(100, 1000)])
+    after = chance.choice([None, chance.random() * 10 ** chance.randrange(6)])
+    error = chance.choice((
+        ProviderError(words, status=status), AuthFailed(words, status=status), BadRequest(words, status=status),
+        ContextTooLong(words), Unsupported(words, feature=words), ModelNotFound(words), QuotaExhausted(words), EmptyReply(words),
+        Overloaded(words, retry_after=after), RateLimited(words, retry_after=after), BadResponse(words), ConnectFailed(words),
+        Paused(words), StreamBroken(words)))
+    begun = chance.random() < 0.5
+    return Failure(StreamBroken(words, cause=error) if begun and chance.random() < 0.5 else error, begun)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_any_failures_in_any_order(part: int) -> None:
+    """It ends within the budget, keeps the text, asks nobody again who said no, and asks every named fallback before it ends."""
+    print("seed", SEED)
+    chance = random.Random(f"{SEED}/{part}")
+    for _ in range(600):
+        walk(chance, [any_failure(chance) for _ in range(80)], chance.sample(CANDIDATES, chance.randrange(1, 5)))
+
+
+def walk(chance: random.Random, script: list[Failure], order: list[Candidate]) -> None:
+    resumes, attempts, text = chance.randrange(9), chance.randrange(1, 6), chance.choice(["", "text that was shown before"])
+    models = len(order)
+    state = State(order[0], tuple(order[1:models]), config=RetryConfig(max_attempts=attempts), resumes=resumes, text=text)
+    budget, asked, said_no = state.requests, {state.candidate}, set[Candidate]()
+    for number, failure in enumerate(script):
+        found = next_step(failure, state)
+        if isinstance(found, GiveUp):
+            unable = (failure.begun or text) and state.resumes < 1 or state.requests < 1
+            assert unable or asked == set(order[:models]), "a fallback that was named is asked before the end"
+            break
+        assert not isinstance(found, Continue) or found.text == state.text
+        assert not (isinstance(found, (Again, Shorter, Without)) and failure.begun), "what has begun is not asked anew"
+        before, state = state, moved(state, found, failure)
+        assert state.text == before.text and state.requests == before.requests - 1
+        if isinstance(found, Next):
+            assert state.candidate == found.candidate != before.candidate or models == 1 or found.delay > 0
+            if not (failure.cause.retryable or isinstance(failure.cause, ConnectFailed)):
+                said_no.add(before.candidate)
+            asked.add(state.candidate)
+        assert state.candidate not in said_no
+        assert 0 <= getattr(found, "delay", 0.0) <= max(30.0, failure.cause.retry_after or 0)
+        assert number < budget, "it ends within the budget"
+        text = state.text
+    else:
+        raise AssertionError("it did not end")
+
+
+def test_the_budget_bounds_all_of_it() -> None:
+    """Each request breaks off after new text, for as long as anybody is asked."""
+    chance = random.Random(SEED)
+    print("seed", SEED)
+    state, requests = State(A, (B, C), config=CONFIG, resumes=1_000), 0
+    while True:
+        failure = Failure(StreamBroken("cut", cause=chance.choice([None, *PASSING])), chance.random() < 0.9)
+        found = next_step(failure, state)
+        if isinstance(found, GiveUp):
+            break
+        state, requests = moved(state, found, failure), requests + 1
+    assert requests <= 24 and "24" in found.reason

@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from core.errors import ToolError
 from core.messages import Message, ToolCall, ToolResult
@@ -20,6 +20,7 @@ from core.tools.running import MAX_RESULT, ToolLoop, as_text, call_function, sho
 from core.tools.schema import check_arguments
 from core.tools.secret_files import secret_arguments
 
+KINDS: tuple[str, ...] = get_args(Kind)
 Decision = Literal["once", "session", "always", "no"]
 
 CALLS_PER_TURN = 64       # calls of all tools together
@@ -42,6 +43,34 @@ class ApprovalRequest:
 Approve = Callable[[ApprovalRequest], Awaitable[Decision]]
 
 
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What runs without asking: kinds of tools, tools by name, and hosts. A word of one says nothing about the others."""
+
+    kinds: frozenset[str]
+    tools: frozenset[str]
+    hosts: frozenset[str]
+
+    @classmethod
+    def of(cls, words: Iterable[str]) -> Allowed:
+        """Sort the words of --allow: `kind:`, `tool:` and `host:` before a word say what it is."""
+        found: dict[str, set[str]] = {"kind": set(), "tool": set(), "host": set()}
+        for word in words:
+            space, name = namespace(word)
+            found[space].add(name)
+        return cls(*(frozenset(found[space]) for space in ("kind", "tool", "host")))
+
+
+def namespace(word: str) -> tuple[str, str]:
+    """(kind, tool or host, name): what a word of --allow is. A host without a dot needs `host:` before it."""
+    before, colon, name = word.partition(":")
+    if colon and before in ("kind", "tool", "host") and name and not name.isdecimal():
+        return before, name.lower() if before == "host" else name
+    if word in KINDS:
+        return "kind", word
+    return ("host", word.lower()) if "." in word or colon or word == "localhost" else ("tool", word)
+
+
 class Servers(Protocol):
     """Programs that bring tools of their own (core/tools/mcp.py). They are started when tools are first offered."""
 
@@ -59,8 +88,8 @@ class Toolbox:
     """The tools of one conversation: what was granted, what was run in this turn, and whether private data is in it.
 
     `allow` holds kinds and tool names that run without asking, and hosts that may be talked to whatever is in the
-    conversation. `grants` keeps "always" decisions (fingerprint -> what it allows); give a mapping that lasts. Without
-    `approve`, what is not allowed is denied. True when there is something to offer.
+    conversation (see Allowed). `grants` keeps "always" decisions (fingerprint -> what it allows); give a
+    mapping that lasts. Without `approve`, what is not allowed is denied. True when there is something to offer.
     """
 
     def __init__(self, tools: Iterable[Tool], context: ToolContext | None = None, approve: Approve | None = None, *,
@@ -70,7 +99,7 @@ class Toolbox:
         self.tools: dict[str, Tool] = {made.name: made for made in tools}
         self.context = context or ToolContext()
         self.private = private
-        self.allow = frozenset(allow)
+        self.allow = Allowed.of(allow)
         self.grants: MutableMapping[str, str] = {} if grants is None else grants
         self.approve = approve
         self.servers = servers
@@ -206,10 +235,10 @@ class Toolbox:
     def is_free(self, made: Tool) -> bool:
         """Whether it runs without asking, as things stand."""
         asks_for_host = made.kind == "network" and self.private
-        return not asks_for_host and (made.kind in self.allow or made.name in self.allow)
+        return not asks_for_host and (made.kind in self.allow.kinds or made.name in self.allow.tools)
 
     def _is_granted(self, made: Tool, arguments: Mapping[str, Any], host: str) -> bool:
-        if made.kind == "network" and host and host in self.allow:
+        if made.kind == "network" and host and host in self.allow.hosts:
             return True
         key = grant_key(made, arguments, host)
         return key in self._session_grants or key in self.grants

@@ -54,6 +54,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def reader_url(url: str) -> str:
+    """The same database for a new role that may only read."""
+    import psycopg
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
+    return url.replace("//chat@", "//reader@")
+
+
 @contextmanager
 def running_server() -> Iterator[str]:
     """Yield the URL of a new, empty server."""

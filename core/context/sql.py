@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
@@ -15,7 +14,9 @@ from core.context.opening import Guard, open_item
 from core.context.sources import Source, hide_password
 from core.errors import ContextError, ToolError
 from core.tools import ToolContext
-from core.tools.database import ACTING, MOST_SECONDS, READING, as_csv, open_sqlite
+from core.tools.csv_rows import as_csv
+from core.tools.database import MOST_SECONDS, open_sqlite
+from core.tools.postgres_reading import check_reading, read_postgres
 
 MOST_ROWS = 5_000
 NAMED_TABLES = 20      # that a fault lists
@@ -83,34 +84,11 @@ def _check_table(table: str, tables: Sequence[str]) -> None:
 # ---- PostgreSQL
 
 def _postgres(source: Source, root: str, stop: threading.Event) -> str:
-    try:
-        import psycopg
-    except ImportError:
-        raise ToolError("PostgreSQL needs the package psycopg (pip install 'psycopg[binary]')") from None
     query = source.query or f"SELECT * FROM {_quoted(source.table)}"
-    if not READING.match(query) or source.query and ACTING.search(query):
-        raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, without functions that act.")
-    url = "postgresql://" + source.target.partition("://")[2]
-    options = f"-c default_transaction_read_only=on -c statement_timeout={int(MOST_SECONDS * 1_000)}"
-    try:
-        with psycopg.connect(url, connect_timeout=10, options=options) as connection:
-            connection.read_only = True
-            threading.Thread(target=_cancel_at, args=(stop, connection), daemon=True).start()
-            with connection.cursor() as cursor:
-                rows = cursor.stream(query.encode())   # one statement only, and a row at a time
-                first = next(rows, None)
-                names = [column.name for column in cursor.description or ()]
-                return as_csv(names, _checked(first, rows, stop), MOST_ROWS)
-    except psycopg.Error as problem:
-        raise ToolError(_reason(problem)) from None
+    return read_postgres("postgresql://" + source.target.partition("://")[2], query, MOST_ROWS, stop)
 
 
-def _cancel_at(stop: threading.Event, connection: Any) -> None:
-    """End a query that nobody waits for any more; after a query that has ended this does nothing."""
-    stop.wait(MOST_SECONDS * 2)
-    with contextlib.suppress(Exception):   # the connection is closed by then
-        connection.cancel()
-
+# ---- any other, through SQLAlchemy
 
 def _checked(first: Sequence[Any] | None, rows: Iterator[Sequence[Any]], stop: threading.Event) -> Iterator[Sequence[Any]]:
     if first is None:
@@ -127,8 +105,6 @@ def _reason(problem: Exception) -> str:
     return f"The database says: {hide_password(text)}"
 
 
-# ---- any other, through SQLAlchemy
-
 def _any_database(source: Source, root: str, stop: threading.Event) -> str:
     scheme = source.target.partition("://")[0]
     try:
@@ -136,8 +112,8 @@ def _any_database(source: Source, root: str, stop: threading.Event) -> str:
     except ImportError:
         raise ToolError(f"{scheme}:// needs the package sqlalchemy and the database's driver (pip install sqlalchemy)") from None
     query = source.query
-    if query and (not READING.match(query) or ACTING.search(query)):
-        raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, without functions that act.")
+    if query:
+        check_reading(query)
     try:
         engine = sqlalchemy.create_engine(source.target)
         with engine.connect() as connection:

@@ -12,10 +12,8 @@ from typing import Any
 from core.config import Settings
 from core.config.places import protected_places
 from core.errors import ConfigError, UsageError
-from core.tool_executor import Servers, Toolbox
+from core.tool_executor import KINDS, Servers, Toolbox, namespace
 from core.tools import Tool, ToolContext, get_tools, load_tools_file, real_roots
-
-KINDS = ("read", "network", "write", "run")
 
 
 def make_toolbox(settings: Settings, store: Any = None, session: str | None = None, *, place: str = "",
@@ -52,18 +50,18 @@ def allowed(settings: Settings) -> set[str]:
     """Kinds, tools and hosts that need no asking. Raises UsageError for a word that is neither."""
     free = {"read", *(["web_search"] if settings.experimental or settings.experimental_websearch else [])}
     for word in settings.allow:
-        is_name = "." in word or ":" in word or word == "localhost" or "__" in word   # a host, or a tool of an MCP server
-        if word not in KINDS and not is_name:
-            _check_tool_name(word, settings)
-    return free | {word.lower() if "." in word else word for word in settings.allow}
+        space, name = namespace(word)
+        if space == "kind" and name not in KINDS or space == "tool" and "__" not in name:   # __: a tool of an MCP server
+            _check_tool_name(name, settings)
+    return free | set(settings.allow)
 
 
 def _check_tool_name(word: str, settings: Settings) -> None:
     try:
         get_tools([word])
     except UsageError as problem:
-        raise UsageError(f"--allow: {word} is no tool and no kind of tool.",
-                         f"Kinds are {', '.join(KINDS)}; a host is written with a dot or a port.") from problem
+        raise UsageError(f"--allow: {word} is neither a tool nor a kind of tool.",
+                         f"Kinds are {', '.join(KINDS)}; a host without a dot is written as host:{word}.") from problem
 
 
 # ---- MCP servers

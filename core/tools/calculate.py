@@ -58,6 +58,8 @@ def _value(node: ast.AST) -> Any:
             return _bounded(OPERATORS[type(op)](_value(left), _value(right)))
         case ast.Call(func=ast.Name(id="factorial"), args=[argument], keywords=[]):
             return _factorial(_value(argument))
+        case ast.Call(func=ast.Name(id="round"), args=[number, digits], keywords=[]):
+            return _rounded(_value(number), _value(digits))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
             return _bounded(FUNCTIONS[name](*map(_value, arguments)))
     raise ToolError(f"{type(node).__name__} is not arithmetic.", "Numbers, operators, parentheses and known functions only.")
@@ -70,6 +72,16 @@ def _power(base: Any, exponent: Any) -> Any:
     if isinstance(result, complex):
         raise ToolError("The result is no real number.")
     return _bounded(result)
+
+
+def _rounded(number: Any, digits: Any) -> Any:
+    """round() of a whole number works out 10 to the power of the places, however many: this does not."""
+    if isinstance(number, int) and isinstance(digits, int):
+        if digits >= 0:
+            return number
+        if -digits > MOST_BITS:
+            return 0
+    return _bounded(round(number, digits))
 
 
 def _factorial(number: Any) -> int:

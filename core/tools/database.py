@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
-import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools import ToolContext, tool
+from core.tools.csv_rows import as_csv
 from core.tools.guards_files import find_file, open_file
 
 MOST_SECONDS = 20.0
-MOST_CELL = 1_000           # characters of a cell
 MOST_VALUE = 16 << 20       # bytes of one value inside SQLite: zeroblob() and group_concat() would take all memory
 ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info foreign_key_list".split())
 REFUSED = frozenset("load_extension readfile writefile edit fts3_tokenizer".split())
-# PostgreSQL: a read-only transaction does not stop what acts outside of the database.
-READING = re.compile(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(select|with|values|table|show|explain)\b", re.I | re.S)
-ACTING = re.compile(r"\b(pg_(?:read|ls|write|stat_file|terminate|cancel|reload|rotate|switch|logical|create|drop|export|sleep)\w*"
-                    r"|lo_\w+|dblink\w*|copy|set_config|query_to_xml\w*|nextval|setval)\b", re.I)
 
 
 @tool(private=True, safe=True, timeout=30)
@@ -42,7 +35,8 @@ def query_database(
     """Run one read-only SQL query. Rows come as CSV with a header."""
     url = context.databases.get(database, "")
     if url.startswith(("postgresql:", "postgres:")):
-        return _query_postgres(url, sql, max_rows)
+        from core.tools.postgres_reading import read_postgres
+        return read_postgres(url, sql, max_rows, context.stop)
     if url:   # a file of the user's, wherever it lies
         database = os.path.realpath(os.path.expanduser(url.removeprefix("sqlite:///")))
         context = replace(context, roots=(*context.roots, database))
@@ -121,60 +115,6 @@ def _query_sqlite(connection: sqlite3.Connection, sql: str, most: int) -> str:
 def _schema(connection: sqlite3.Connection) -> str:
     rows = connection.execute("SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL ORDER BY name")
     return "\n".join(row[0] for row in islice(rows, 300)) or "(no tables)"
-
-
-# ---- PostgreSQL
-
-def _query_postgres(url: str, sql: str, most: int) -> str:
-    try:
-        import psycopg
-    except ImportError:
-        raise ToolError("PostgreSQL needs the package psycopg.", "pip install 'psycopg[binary]'") from None
-    sql = sql.strip() or ("SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
-                          "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, ordinal_position")
-    if not READING.match(sql) or ACTING.search(sql):
-        raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, without functions that act.")
-    options = f"-c default_transaction_read_only=on -c statement_timeout={int(MOST_SECONDS * 1_000)}"
-    try:
-        with psycopg.connect(url, connect_timeout=10, options=options) as connection:
-            connection.read_only = True
-            with connection.cursor() as cursor:
-                rows = cursor.stream(sql.encode())   # one statement only, and a row at a time
-                first = next(rows, None)
-                names = [column.name for column in cursor.description or ()]
-                return as_csv(names, _chain(first, rows), most)
-    except psycopg.Error as problem:
-        raise ToolError(_reason(problem)) from None
-
-
-def _chain(first: Sequence[Any] | None, rows: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-    if first is not None:
-        yield first
-        yield from rows
-
-
-# ---- rows as text
-
-def as_csv(names: Sequence[str], rows: Iterator[Sequence[Any]], most: int) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    count = 0
-    for row in islice(rows, most):
-        writer.writerow([_cell(value) for value in row])
-        count += 1
-    more = next(iter(rows), None) is not None
-    out.write(f"[{count} rows{', there are more' if more else ''}]")
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return "NULL"
-    if isinstance(value, (bytes, memoryview)):
-        return f"<{len(value)} bytes>"
-    text = str(value)
-    return text if len(text) <= MOST_CELL else f"{text[:MOST_CELL]} [\u2026 {len(text) - MOST_CELL:,} more characters]"
 
 
 def _reason(problem: Exception) -> str:

@@ -100,10 +100,18 @@ def server() -> Iterator[str]:
             connection.execute("CREATE SCHEMA sales")
             connection.execute("CREATE TABLE sales.orders (id int, customer text)")
             connection.execute("INSERT INTO sales.orders SELECT n, 'customer ' || n FROM generate_series(1, 20) n")
+        postgres.reader_url(url)
         yield url
 
 
-def test_a_postgresql_table(server: str, tmp_path: Path) -> None:
+@pytest.fixture
+def read_only(server: str) -> str:
+    """The address of a role that may only read."""
+    return server.replace("//chat@", "//reader@")
+
+
+def test_a_postgresql_table(read_only: str, tmp_path: Path) -> None:
+    server = read_only
     result = load(tmp_path, f"{server}?table=sales.orders", "who is customer 7?")
     assert "id,customer\n1,customer 1\n" in result.block and "[20 rows]" in result.block
     assert "count\n20\n" in load(tmp_path, f"{server}?query=SELECT count(*) FROM sales.orders").block
@@ -111,13 +119,26 @@ def test_a_postgresql_table(server: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("query", ("DELETE FROM sales.orders", "WITH d AS (DELETE FROM sales.orders RETURNING 1) SELECT * FROM d",
                                    "SELECT 1; DROP TABLE sales.orders", "SELECT pg_read_file('/etc/passwd')", "SELECT nothing"))
-def test_postgresql_is_only_read(server: str, tmp_path: Path, query: str) -> None:
+def test_postgresql_is_only_read(read_only: str, tmp_path: Path, query: str) -> None:
+    server = read_only
     assert refused(tmp_path, f"{server}?query={query}")
     assert "[20 rows]" in load(tmp_path, f"{server}?table=sales.orders").block
 
 
+@pytest.mark.parametrize("rows", (4_999, 5_000, 5_001, 2_000_000))
+def test_more_rows_than_are_taken_end(read_only: str, tmp_path: Path, rows: int) -> None:
+    result = load(tmp_path, f"{read_only}?query=SELECT i FROM generate_series(1, {rows}) i", "4999")
+    assert any("there are more rows than these" in note for note in result.notes) is (rows > 5_000)
+
+
+def test_a_superuser_is_refused_unless_you_insist(server: str, tmp_path: Path) -> None:
+    assert "so it can do more than read" in refused(tmp_path, f"{server}?table=sales.orders")
+    assert "[20 rows]" in load(tmp_path, f"{server}?allow_superuser=yes&table=sales.orders").block
+
+
 def test_no_server_and_no_table(server: str, tmp_path: Path) -> None:
-    assert 'relation "gone" does not exist' in refused(tmp_path, f"{server}?table=gone")
+    reader = server.replace("//chat@", "//reader@")
+    assert 'relation "gone" does not exist' in refused(tmp_path, f"{reader}?table=gone")
     message = refused(tmp_path, f"postgresql://me:secret@127.0.0.1:{postgres.free_port()}/x?table=t")
     assert "secret" not in message
 

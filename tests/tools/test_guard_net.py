@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -176,3 +177,42 @@ def test_addresses_are_read_once_and_written_in_one_way() -> None:
     assert str(parse_url("https://b\u00fccher.example:8443")) == "https://xn--bcher-kva.example:8443/"
     assert normal_host("1.2.3.4") == "1.2.3.4"
     assert parse_url("http://[2606:4700:0::1111]/").authority == "[2606:4700::1111]"
+
+
+# The IANA special-purpose registries for IPv4 and IPv6 as of 2026, written down a second time: what is not "globally reachable".
+SPECIAL = """0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
+192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 255.255.255.255/32 168.63.129.16/32
+::1/128 ::/128 ::/96 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/32 2001:2::/48 2001:10::/28 2001:20::/28 2001:db8::/32
+2002::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8""".split()
+BESIDE = "9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 172.15.255.255 172.32.0.0 198.17.255.255 " \
+         "198.20.0.0 223.255.255.255 2001:200:: 2003:: 2606:4700::1111"
+
+
+def members(network: str, chance: random.Random) -> list[str]:
+    """First, last and some addresses of a range; an IPv4 one also in the forms that IPv6 has for it."""
+    inside = ipaddress.ip_network(network)
+    last = inside.num_addresses - 1
+    found = [inside[0], inside[last], *(inside[chance.randint(0, last)] for _ in range(20))]
+    if inside.version == 6:
+        return [str(address) for address in found]
+    return [form.format(address) for address in found for form in ("{}", "::ffff:{}", "64:ff9b::{}")]
+
+
+@pytest.mark.parametrize("network", SPECIAL)
+def test_special_ranges_are_not_public(network: str) -> None:
+    seed = random.randrange(10 ** 6)
+    print("seed", seed)
+    for text in members(network, random.Random(seed)):
+        address = ipaddress.ip_address(text)
+        assert not is_public(address), text
+        host = f"[{text}]" if address.version == 6 else text
+        with pytest.raises(ToolError, match="not on the public internet"):
+            fetch_url(ToolContext(resolve=lambda host, port, text=text: [text]), f"http://{host}/")  # type: ignore[misc]
+        with pytest.raises(ToolError, match="not on the public internet"):
+            both = ["1.1.1.1", text]
+            fetch_url(ToolContext(resolve=lambda host, port, both=both: both), "http://two.example/")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("address", BESIDE.split())
+def test_what_lies_beside_them_is(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))

@@ -14,10 +14,10 @@ from core.errors import ToolError
 from core.messages import ToolCall, user_message
 from core.tool_executor import Toolbox
 from core.tools import ToolContext, get_tools
-from core.tools import database
+from core.tools import database, postgres_reading
 from core.tools.database import query_database
 from db import SqliteStore
-from tests.postgres import running_server, why_not
+from tests.postgres import reader_url, running_server, why_not
 
 
 @pytest.fixture
@@ -81,9 +81,10 @@ def test_a_query_that_nobody_waits_for_is_stopped(context: ToolContext) -> None:
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "a server can be started")
 def test_postgresql_is_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import psycopg
-    monkeypatch.setattr(database, "MOST_SECONDS", 2.0)
-    with running_server() as url:
-        with psycopg.connect(url) as connection:
+    monkeypatch.setattr(postgres_reading, "MOST_SECONDS", 2.0)
+    with running_server() as owner:
+        url = reader_url(owner)
+        with psycopg.connect(owner) as connection:
             connection.execute("CREATE TABLE items (id int, name text)")
             connection.execute("INSERT INTO items VALUES (1, 'tea'), (2, NULL)")
         context = ToolContext(databases={"shop": url})
@@ -101,8 +102,35 @@ def test_postgresql_is_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest
             with pytest.raises(ToolError):
                 query_database(context, "shop", sql)
         assert query_database(context, "shop", "SELECT count(*) FROM items") == "count\n2\n[1 rows]"
+        check_roles(owner)
     with pytest.raises(ToolError, match="The database says"):
         query_database(context, "shop", "SELECT 1")
+
+
+READS_A_FILE = (r"""select U&"pg\005fread_file"('/etc/passwd',0,40)""", "select pg_catalog.pg_read_file('/etc/passwd')")
+
+
+def check_roles(owner: str) -> None:
+    """Every role of the system but those that only read, and every strong attribute, own or inherited, is refused."""
+    import psycopg
+    with psycopg.connect(owner, autocommit=True) as connection:
+        named = [row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\\_%'")]
+        strong = [name for name in named if name not in postgres_reading.HARMLESS]
+        assert {"pg_read_server_files", "pg_write_server_files", "pg_execute_server_program"} <= set(strong)
+        makers = {f"r{number}": f"IN ROLE {name}" for number, name in enumerate(strong)} | {
+            "s1": "SUPERUSER", "s2": "REPLICATION", "s3": "CREATEROLE", "s4": "IN ROLE s1 NOINHERIT", "s5": "IN ROLE r0"}
+        for role, how in makers.items():
+            connection.execute(f"CREATE ROLE {role} LOGIN {how}")
+        for role, how in makers.items():
+            context = ToolContext(databases={"shop": owner.replace("//chat@", f"//{role}@")})
+            for sql in (*READS_A_FILE, "SELECT 1"):
+                with pytest.raises(ToolError, match="can do more than read|Only reading is allowed"):
+                    query_database(context, "shop", sql)
+        insisting = ToolContext(databases={"shop": owner + "?allow_superuser=yes"})
+        assert query_database(insisting, "shop", "SELECT 1 AS n") == "n\n1\n[1 rows]"
+        for sql in (*READS_A_FILE, "select pg_stat_reset()", "select pg_notify('a', 'b')", "DELETE FROM items"):
+            with pytest.raises(ToolError):
+                query_database(insisting, "shop", sql)
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"garbage" * 500])

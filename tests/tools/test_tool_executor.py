@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -20,8 +21,9 @@ from core.events import Finished, Notice, TextDelta, ToolCallDelta
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.providers import Request
 from core.sessions.reply import Reply
-from core.tool_executor import ApprovalRequest, Decision, Toolbox, execute_tool_call, grant_key
+from core.tool_executor import KINDS, ApprovalRequest, Decision, Toolbox, execute_tool_call, grant_key, namespace
 from core.tools import Tool, ToolContext, all_tools, get_tools, load_tools_file, make_tool
+from core.tools.calculate import FUNCTIONS, calculate
 from core.tools.schema import check_arguments
 from tests.one_model import one_model
 
@@ -565,3 +567,49 @@ def test_chat_with_tools_is_a_turn_with_a_toolbox() -> None:
     assert offered == [["twice"], ["twice"]] and events[0] == Notice("one server is slow")
     assert events[-1].message.text == "it is 42"
     assert [type(event).__name__ for event in events[1:5]] == ["MessageAdded", "ToolRequested", "ToolFinished", "MessageAdded"]
+
+
+# ---- words of --allow
+
+@pytest.mark.parametrize("word", (*KINDS, "calculate", "fetch_url", "a__b", "tool:read", "kind:read", "example.org"))
+def test_a_word_of_one_kind_allows_nothing_of_another(word: str) -> None:
+    """A host may be called like a kind or a tool; what is allowed under that name is not the host."""
+    space, name = namespace(word)
+    host = make_tool(lambda: "sent", name="send", kind="network", hosts=lambda arguments, context: [name])
+    box = Toolbox([host], allow=[word], private=True)
+    result = asyncio.run(box.execute_tool_call(ToolCall("1", "send", {})))
+    assert result.is_error is (space != "host"), result
+    named = Toolbox([make_tool(lambda: "ran", name="read", kind="run")], allow=[word])
+    assert asyncio.run(named.execute_tool_call(ToolCall("1", "read", {}))).is_error is (word not in ("tool:read", "run"))
+
+
+@pytest.mark.parametrize("word, expected", [("host:intranet", ("host", "intranet")), ("Example.ORG", ("host", "example.org")),
+                                            ("host:8080", ("host", "host:8080")), ("::1", ("host", "::1")),
+                                            ("localhost", ("host", "localhost")), ("files__read", ("tool", "files__read"))])
+def test_what_a_word_is(word: str, expected: tuple[str, str]) -> None:
+    assert namespace(word) == expected
+
+
+# ---- arithmetic that would not end
+
+def test_no_expression_takes_long() -> None:
+    seed = random.randrange(10 ** 6)
+    print("seed", seed)
+    chance = random.Random(seed)
+    numbers = ["7", "-1", "0", "0.5", "10**9", "-10**9", "10**5000", "-(10**5999)", "1e308", "1e-308", "2**19999",
+               "factorial(1400)", "pi"]
+    names = [*FUNCTIONS, "factorial"]
+
+    def made(depth: int) -> str:
+        if depth == 0 or chance.random() < 0.2:
+            return chance.choice(numbers)
+        if chance.random() < 0.4:
+            operator = chance.choice(["+", "-", "*", "/", "//", "%", "**"])
+            return f"({made(depth - 1)}){operator}({made(depth - 1)})"
+        return f"{chance.choice(names)}({','.join(made(depth - 1) for _ in range(chance.randint(1, 3)))})"
+    expressions = ["round(7,-10**9)", "round(10**5999,-10**5999)", "round(-7, -(10**6))", *(made(3)[:1_000] for _ in range(3_000))]
+    code = ("import sys\nfrom core.errors import ToolError\nfrom core.tools.calculate import calculate\n"
+            "for line in sys.stdin:\n    try: calculate(line)\n    except ToolError: pass\nprint('done')")
+    done = subprocess.run([sys.executable, "-c", code], input="\n".join(expressions), capture_output=True, text=True, timeout=120)
+    assert done.stdout == "done\n", done.stderr
+    assert calculate("round(1234, -2)") == "1200" and calculate("round(7,-10**9)") == "0" and calculate("round(7, 3)") == "7"

@@ -1,0 +1,112 @@
+"""One query on a PostgreSQL database by a role that can only read."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from core.errors import ToolError
+from core.safe_text import safe_line
+from core.tools.csv_rows import as_csv
+
+MOST_SECONDS = 20.0
+INSIST = "allow_superuser"      # a parameter of the address: the user knows what the role can do
+TABLES = ("SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
+          "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, ordinal_position")
+READING = re.compile(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(select|with|values|table|show|explain)\b", re.I | re.S)
+# A second fence, for roles that the user insists on and functions of extensions. The first one is the role.
+ACTING = re.compile(r"\b(pg_(?:read|ls|write|stat_file|stat_reset|terminate|cancel|reload|rotate|switch|logical|create|drop|export|"
+                    r"sleep|notify|advisory|promote|backup|replication)\w*"
+                    r"|lo_\w+|dblink\w*|copy|set_config|query_to_xml\w*|nextval|setval)\b|\bU&\"", re.I)
+# What only reads tables and statistics. Any other role of the system may do more than that, now or in a later version.
+HARMLESS = ("pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables", "pg_monitor",
+            "pg_database_owner")
+ROLE = """
+SELECT current_setting('is_superuser') = 'on'
+       OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE (r.rolsuper OR r.rolreplication OR r.rolcreaterole)
+                  AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')),
+       ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.rolname LIKE 'pg\\_%%' AND r.rolname <> ALL(%s)
+             AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') ORDER BY 1)"""
+
+
+def read_postgres(url: str, sql: str, most: int, stop: threading.Event | None = None) -> str:
+    """The rows as CSV, `most` at most. Raises ToolError, also for a role that can do more than read."""
+    try:
+        import psycopg
+    except ImportError:
+        raise ToolError("PostgreSQL needs the package psycopg.", "pip install 'psycopg[binary]'") from None
+    sql = sql.strip() or TABLES
+    check_reading(sql)
+    url, insists = _insists(url)
+    options = f"-c default_transaction_read_only=on -c statement_timeout={int(MOST_SECONDS * 1_000)}"
+    try:
+        connection = psycopg.connect(url, connect_timeout=10, options=options)
+    except psycopg.Error as problem:
+        raise ToolError(reason(problem)) from None
+    stopped, done = stop or threading.Event(), threading.Event()
+    try:
+        connection.read_only = True
+        threading.Thread(target=_cancel_at, args=(stopped, done, connection), daemon=True).start()
+        if not insists:
+            _check_role(connection)
+        cursor: Any = connection.cursor()
+        with contextlib.closing(cursor.stream(sql.encode())) as rows:   # one statement only, and a row at a time
+            first = next(rows, None)
+            names = [column.name for column in cursor.description or ()]
+            return as_csv(names, _until(stopped, rows if first is None else chain([first], rows)), most)
+    except psycopg.Error as problem:
+        raise ToolError(reason(problem)) from None
+    finally:
+        done.set()
+        connection.close()      # without a commit: whatever the query did is undone
+
+
+def check_reading(sql: str) -> None:
+    """Refuse early, in words, what the database would refuse anyway, and functions that act outside of it."""
+    if not READING.match(sql) or ACTING.search(sql):
+        raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, without functions that act.")
+
+
+def _insists(url: str) -> tuple[str, bool]:
+    """The address without our own parameter, and whether it was given."""
+    base, _, parameters = url.partition("?")
+    given = parse_qsl(parameters, keep_blank_values=True)
+    left = urlencode([(name, value) for name, value in given if name != INSIST])
+    insists = any(name == INSIST and value.lower() in ("yes", "true", "1") for name, value in given)
+    return base + (f"?{left}" if left else ""), insists
+
+
+def _check_role(connection: Any) -> None:
+    strong, roles = connection.execute(ROLE, (list(HARMLESS),)).fetchone()
+    if strong or roles:
+        what = f"a member of {', '.join(roles)}" if not strong else "a superuser, or may become one"
+        raise ToolError(f"Not queried: the role {safe_line(connection.info.user, 80)} is {what}, so it can do more than read.",
+                        f"Use a role that only reads, or add {INSIST}=yes to the database's address.")
+
+
+def _cancel_at(stop: threading.Event, done: threading.Event, connection: Any) -> None:
+    """End a query that nobody waits for any more, or that takes too long in spite of the server's own limit."""
+    end = time.monotonic() + MOST_SECONDS * 2
+    while not stop.is_set() and time.monotonic() < end:
+        if done.wait(0.05):
+            return
+    with contextlib.suppress(Exception):   # the connection is closed by then
+        connection.cancel()
+
+
+def _until(stop: threading.Event, rows: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    for row in rows:
+        if stop.is_set():
+            raise ToolError("The query was stopped.")
+        yield row
+
+
+def reason(problem: Exception) -> str:
+    text = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+    return f"The database says: {safe_line(re.sub(r'(://[^/@:]*):[^/]*@', r'***@', text), 300)}."

@@ -1,48 +1,60 @@
 # make chat   a chat, from nothing          make test    all tests
 # make check  style and strict types        make bench   measurements, written into docs/performance.md
-# make docs   the pages that are made from the code
+# make docs   the pages that are made from the code      make lock   the newest versions that requirements*.txt allow
 
-PYTHON := $(shell for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
-            command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV   := .venv
 PY     := $(VENV)/bin/python
-PIP    := $(PY) -m pip install --quiet --disable-pip-version-check
 ARGS   ?=
 TESTS  ?= tests
+UV     := uv==0.13.9
+# A Python from 3.11 on: the one that PYTHON names, else the first that is found.
+NAMED  := $(PYTHON)
+RECENT := 'import sys; sys.exit(sys.version_info < (3, 11))'
+FOUND  := $(shell for p in $(if $(NAMED),"$(NAMED)",$(PY) python3 python3.14 python3.13 python3.12 python3.11 python); do \
+            command -v "$$p" >/dev/null 2>&1 && "$$p" -c $(RECENT) 2>/dev/null && echo "$$p" && break; done)
+FOUND_OR_WHY = @test -n "$(FOUND)" || { \
+	if [ -n "$(NAMED)" ] && ! command -v "$(NAMED)" >/dev/null 2>&1; then echo "error: PYTHON=$(NAMED): there is no such program."; \
+	elif [ -n "$(NAMED)" ]; then echo "error: PYTHON=$(NAMED) is $$("$(NAMED)" -V 2>&1 | head -n 1); Stream Chat needs Python 3.11 or newer."; \
+	elif command -v python3 >/dev/null 2>&1; then echo "error: Stream Chat needs Python 3.11 or newer; python3 is $$(python3 -V 2>&1)."; \
+	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
+	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2
 
-.PHONY: chat test check bench docs clean
+.PHONY: chat test check bench docs lock clean chat-environment test-environment
 
-chat: $(VENV)/chat.ok
+chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
 
-test: $(VENV)/dev.ok
-	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal $(TESTS)
+test: test-environment
+	$(PY) -m pytest -q -rs -n $${JOBS:-2} --dist worksteal $(TESTS)
 
-check: $(VENV)/dev.ok
-	$(PY) -m flake8 core db.py stream_chat.py tests bench
+check: test-environment
+	$(PY) -m flake8 core db.py stream_chat.py tests bench install
 	$(PY) -m mypy
 
-bench: $(VENV)/dev.ok
+bench: test-environment
 	$(PY) -m compileall -q core db.py stream_chat.py
 	$(PY) -m bench.run
 
-docs: $(VENV)/dev.ok
+docs: test-environment
 	$(PY) -m tests.make_docs
 
-$(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "Stream Chat needs Python 3.11 or newer; none was found. Install one, or name it: make chat PYTHON=/path/to/python"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is not complete here. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+chat-environment:
+	$(FOUND_OR_WHY)
+	@"$(FOUND)" -I install/environment.py chat $(if $(NAMED),named)
 
-$(VENV)/chat.ok: requirements.txt requirements-local.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV) (once) ..."
-	@$(PIP) -r requirements.txt
-	@$(PIP) -r requirements-local.txt || echo "The embedded engine cannot be installed here; everything else works."
-	@$(PY) -m compileall -q core db.py stream_chat.py
-	@touch $@
+test-environment:
+	$(FOUND_OR_WHY)
+	@"$(FOUND)" -I install/environment.py test $(if $(NAMED),named)
 
-$(VENV)/dev.ok: requirements-dev.txt $(VENV)/chat.ok
-	@$(PIP) -r requirements-dev.txt
-	@touch $@
+# One lock file for each set; --universal: for every system and every Python from 3.11 on.
+COMPILE = $(VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate --upgrade
+lock: test-environment
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
+	$(COMPILE) requirements.txt -o requirements.lock
+	$(COMPILE) requirements-local.txt -c requirements.lock -o requirements-local.lock
+	$(COMPILE) requirements.txt requirements-local.txt requirements-dev.txt \
+		-c requirements.lock -c requirements-local.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache

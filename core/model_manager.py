@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from core.config import Settings, cache_directory
-from core.errors import AuthFailed, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
+from core.errors import AuthFailed, BadResponse, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
 from core.providers import CanEmbed, CanPull, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, load_dialect
 from core.providers.access import KeyRing
 from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
+from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import Host, find_host
 from core.retry_handler import RetryConfig, retry_call
 
@@ -208,6 +209,9 @@ class Providers:
         except ProviderError as error:
             self.explain(name, error)
             raise
+        except ODD_SHAPES as problem:
+            raise BadResponse(f"{name} did not answer as such a server does: {problem!r:.80}",
+                              "Check --base-url and --provider.") from problem
 
     def explain(self, name: str, error: ProviderError) -> None:
         """Hide the key in an error, since a server may quote it, and say why one that exists was not sent."""

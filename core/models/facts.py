@@ -72,11 +72,12 @@ async def facts_of(target: Target, providers: Providers) -> ModelFacts:
     """Everything known of a model. A server that does not answer leaves what the table says; it is no error here."""
     shown: ModelInfo | None = None
     try:
-        provider = providers.open(target.provider)
+        provider, ask = providers.open(target.provider), providers.ask
         if isinstance(provider, CanShow):
-            shown = await provider.show(target.model)
+            shown = await ask(target.provider, provider.show(target.model))
         else:
-            shown = next((info for info in await provider.models() if info.name == target.model), None)
+            listed = await ask(target.provider, provider.models())
+            shown = next((info for info in listed if info.name == target.model), None)
     except ProviderError:
         pass
     return known_facts(target, providers, shown)
@@ -110,10 +111,9 @@ def known_facts(target: Target, providers: Providers, shown: ModelInfo | None = 
 def _with_shown(facts: ModelFacts, shown: ModelInfo) -> ModelFacts:
     facts = replace(facts, context_window=shown.context_window or facts.context_window,
                     output_limit=shown.output_limit or facts.output_limit)
-    if shown.capabilities is None:
-        return facts
-    return replace(facts, tools="tools" in shown.capabilities, vision="vision" in shown.capabilities,
-                   thinking="thinking" in shown.capabilities)
+    able = shown.capabilities or frozenset()
+    said: dict[str, Any] = {name: name in able for name in ("tools", "vision", "thinking") if name in able or name in shown.lacking}
+    return replace(facts, **said)
 
 
 def _table_facts(target: Target) -> ModelFacts:

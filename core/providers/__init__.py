@@ -75,6 +75,7 @@ class ModelInfo:
     size: int | None = None
     capabilities: frozenset[str] | None = None   # of: tools, vision, thinking, completion, embedding, ...
     details: Mapping[str, Any] = field(default_factory=dict)
+    lacking: frozenset[str] = frozenset()        # capabilities that it certainly does not have; others are unknown
 
 
 class Provider(Protocol):

@@ -13,7 +13,8 @@ from core.messages import Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.anthropic_request import NAME, request_body
 from core.providers.errors_http import classify_payload
-from core.providers.listing import Fetching, fetch_entries
+from core.providers.foreign import object_of, read_each, size_of
+from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
@@ -44,7 +45,7 @@ class Anthropic(Fetching):
         entries = await fetch_entries(
             self._client, self.endpoint, "/v1/models?limit=1000", self._error, under="data", name="id", parameter="after_id",
             following=lambda page: page.get("has_more") and page.get("last_id"))
-        return [model_info(entry) for entry in entries]
+        return list(read_each(entries, model_info))
 
     async def show(self, model: str) -> ModelInfo:
         return model_info(await self._get(f"/v1/models/{quote(model, safe='')}", needs="id"))
@@ -52,7 +53,7 @@ class Anthropic(Fetching):
     async def count(self, request: Request) -> int:
         body = request_body(request, self.endpoint.quirks)
         known = {name: body[name] for name in ("model", "messages", "system", "tools", "thinking") if name in body}
-        return int((await self._get("/v1/messages/count_tokens", body=known, needs="input_tokens"))["input_tokens"])
+        return counted(await self._get("/v1/messages/count_tokens", body=known, needs="input_tokens"), "input_tokens")
 
     async def check(self) -> str:
         await self._get("/v1/models?limit=1", needs="data")
@@ -62,13 +63,13 @@ class Anthropic(Fetching):
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
     """Newer lists say what a model can do; every Claude answers in text and calls tools."""
     listed = entry.get("capabilities")
-    capabilities = None
-    if isinstance(listed, dict):
-        able = {ours for ours, theirs in (("vision", "image_input"), ("thinking", "thinking"))
-                if (listed.get(theirs) or {}).get("supported")}
-        capabilities = frozenset({"completion", "tools"} | able)
+    said = {ours: object_of(object_of(listed).get(theirs)).get("supported")
+            for ours, theirs in (("vision", "image_input"), ("thinking", "thinking"))}
+    able = frozenset({"completion", "tools"} | {name for name, value in said.items() if value is True})
     details = {name: entry[name] for name in ("display_name", "created_at") if name in entry}
-    return ModelInfo(entry["id"], entry.get("max_input_tokens"), entry.get("max_tokens"), None, capabilities, details)
+    return ModelInfo(entry["id"], size_of(entry.get("max_input_tokens")), size_of(entry.get("max_tokens")), None,
+                     able if isinstance(listed, dict) else None, details,
+                     frozenset(name for name, value in said.items() if value is False))
 
 
 class MessageTranslation(Translation):

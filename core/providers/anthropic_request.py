@@ -9,6 +9,7 @@ from typing import Any
 
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.providers import Options, Request
+from core.providers.tool_schema import closed_form, tool_parameters
 
 NAME = "anthropic"
 MAX_TOKENS = 8192           # the API wants a limit; the oldest models allow no more than 4096
@@ -28,13 +29,13 @@ def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
     if any(system):
         body["system"] = "\n\n".join(text for text in system if text)
     if request.tools:
-        body["tools"] = [{"name": tool.name, "description": tool.description, "input_schema": dict(tool.parameters)}
+        body["tools"] = [{"name": tool.name, "description": tool.description, "input_schema": tool_parameters(tool.parameters)}
                          for tool in request.tools]
     body |= thinking_fields(request, quirks, limit, begun_without=_tool_turn_without_thinking(messages))
     body |= _sampling(options, thinking=body.get("thinking", {}).get("type") in ("enabled", "adaptive"))
     schema = _schema(options.response_format)
     if schema is not None:
-        body["output_config"] = body.get("output_config", {}) | {"format": {"type": "json_schema", "schema": schema}}
+        body["output_config"] = body.get("output_config", {}) | {"format": {"type": "json_schema", "schema": closed_form(schema)}}
     return body | dict(options.raw)
 
 

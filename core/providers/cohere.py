@@ -13,7 +13,9 @@ from core.messages import Finish, Image, Message, Text, Thinking, ToolCall, Tool
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
+from core.providers.foreign import objects_of, read_each, size_of, words_of
 from core.providers.listing import Fetching, fetch_entries
+from core.providers.tool_schema import function_tool
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
@@ -48,7 +50,7 @@ class Cohere(Fetching):
         entries = await fetch_entries(
             self._client, self.endpoint, "/v1/models?endpoint=chat&page_size=1000", self._error, under="models", name="name",
             parameter="page_token", following=lambda page: page.get("next_page_token"))
-        return [model_info(entry) for entry in entries]
+        return list(read_each(entries, model_info))
 
     async def show(self, model: str) -> ModelInfo:
         path = f"/v1/models/{quote(model, safe='')}"
@@ -68,14 +70,13 @@ class Cohere(Fetching):
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
     """Older answers list neither features nor vision: then nothing is known of them."""
-    features = entry.get("features")
-    capabilities = None
-    if features is not None or "supports_vision" in entry:
-        able = {FEATURES[name] for name in features or () if name in FEATURES}
-        able |= {ENDPOINTS[name] for name in entry.get("endpoints") or () if name in ENDPOINTS}
-        capabilities = frozenset(able | ({"vision"} if entry.get("supports_vision") else set()))
-    window = entry.get("context_length")
-    return ModelInfo(entry["name"], int(window) if window else None, None, None, capabilities)
+    features, sees = entry.get("features"), entry.get("supports_vision")
+    able = {FEATURES[name] for name in words_of(features) if name in FEATURES} | ({"vision"} if sees is True else set())
+    complete = {"tools", "vision", "thinking"} if isinstance(features, list) else {"vision"} if sees is False else set()
+    endpoints = {ENDPOINTS[name] for name in words_of(entry.get("endpoints")) if name in ENDPOINTS}
+    said = isinstance(features, list) or isinstance(sees, bool)
+    return ModelInfo(entry["name"], size_of(entry.get("context_length")), None, None,
+                     frozenset(able | endpoints) if said else None, lacking=frozenset(complete - able))
 
 
 # ---- ours -> theirs
@@ -85,8 +86,7 @@ def request_body(request: Request) -> dict[str, Any]:
     system = [{"role": "system", "content": request.system}] if request.system else []
     body: dict[str, Any] = {"model": request.model, "stream": True, "messages": [*system, *message_entries(request.messages)]}
     if request.tools:
-        body["tools"] = [{"type": "function", "function": {"name": tool.name, "description": tool.description,
-                                                           "parameters": dict(tool.parameters)}} for tool in request.tools]
+        body["tools"] = [function_tool(tool) for tool in request.tools]
     fields = {"temperature": options.temperature, "p": options.top_p, "seed": options.seed, "max_tokens": options.max_tokens,
               "stop_sequences": list(options.stop) or None, "thinking": _thinking(options.think),
               "response_format": _response_format(options.response_format)}
@@ -175,7 +175,9 @@ class ChatTranslation(Translation):
             case "tool-plan-delta":
                 yield from self._plan(message.get("tool_plan"))
             case "tool-call-start" | "tool-call-delta":
-                yield _call_delta(index, message.get("tool_calls") or {})
+                calls = message.get("tool_calls")
+                for call in [calls] if isinstance(calls, dict) else objects_of(calls)[:1]:
+                    yield _call_delta(index, call)
             case "message-end":
                 self._end(delta)
             case None if "message" in payload and "finish_reason" in payload:

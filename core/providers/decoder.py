@@ -6,6 +6,7 @@ Bytes are split on line ends and decoded whole, so the result never depends on h
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -99,16 +100,26 @@ class EventDecoder:
 def parse_json(text: bytes | str, endpoint: Endpoint) -> Any:
     """One JSON value of a stream; raises BadResponse. Bytes that are not UTF-8 become U+FFFD rather than an end."""
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+        return json.loads((text if isinstance(text, str) else text.decode("utf-8", "replace")).removeprefix("\ufeff"))
     except (ValueError, RecursionError) as problem:
         raise not_the_protocol(endpoint, text) from problem
 
 
 def not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
-    start = content[:400]
-    shown = (start.decode("utf-8", "replace") if isinstance(start, bytes) else start).strip()[:80]
+    start = content[:4000]
+    shown = readable(start.decode("utf-8", "replace") if isinstance(start, bytes) else start)[:80]
     return BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {shown!r}",
                        "Check --base-url and --provider.")
+
+
+def readable(text: str) -> str:
+    """What a page says: its title, or its words without tags. Other text is unchanged."""
+    text = text.strip()
+    if not re.match(r"(<!doctype|<html|<head|<body|<title|<center|<h1)", text, re.IGNORECASE):
+        return text
+    title = re.search(r"<title[^>]*>\s*(.*?)\s*</title", text, re.IGNORECASE | re.DOTALL)
+    words = title[1] if title and title[1] else re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.I | re.S)
+    return " ".join(words.split())
 
 
 def plausible_count(value: Any) -> int | None:

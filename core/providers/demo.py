@@ -82,7 +82,8 @@ class Demo:
         yield Finished(finish_of(request))
 
     async def models(self) -> list[ModelInfo]:
-        return [ModelInfo("demo", context_window=32_768, capabilities=frozenset({"completion", "tools", "thinking"}))]
+        return [ModelInfo("demo", context_window=32_768, capabilities=frozenset({"completion", "tools", "thinking"}),
+                          lacking=frozenset({"vision"}))]
 
     async def check(self) -> str:
         return "the built-in demo: scripted replies, no model"

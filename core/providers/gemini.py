@@ -15,8 +15,9 @@ from core.messages import Extra, Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
+from core.providers.foreign import objects_of, read_each, size_of, words_of
 from core.providers.gemini_request import NAME, request_body
-from core.providers.listing import Fetching, fetch_entries
+from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
@@ -50,20 +51,20 @@ class Gemini(Fetching):
         entries = await fetch_entries(
             self._client, self.endpoint, "/models?pageSize=1000", self._error, under="models", name="name",
             parameter="pageToken", following=lambda page: page.get("nextPageToken"))
-        return [model_info(entry) for entry in entries]
+        return list(read_each(entries, model_info))
 
     async def show(self, model: str) -> ModelInfo:
         return model_info(await self._get(f"/{model_path(model)}", needs="name"))
 
     async def count(self, request: Request) -> int:
         body = {"generateContentRequest": {"model": model_path(request.model), **request_body(request)}}
-        return int((await self._get(f"/{model_path(request.model)}:countTokens", body=body, needs="totalTokens"))["totalTokens"])
+        return counted(await self._get(f"/{model_path(request.model)}:countTokens", body=body, needs="totalTokens"), "totalTokens")
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         path = model_path(model)
         body = {"requests": [{"model": path, "content": {"parts": [{"text": text}]}} for text in texts]}
         found = (await self._get(f"/{path}:batchEmbedContents", body=body, needs="embeddings"))["embeddings"]
-        values = [entry.get("values") for entry in found] if all(isinstance(entry, dict) for entry in found) else None
+        values = [entry.get("values") for entry in objects_of(found)]
         return checked_vectors(values, len(texts), model)
 
     async def check(self) -> str:
@@ -78,11 +79,12 @@ def model_path(model: str) -> str:
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
     """The list says little of abilities: the methods, and whether the model thinks."""
-    methods = entry.get("supportedGenerationMethods")
-    able = {METHODS[name] for name in methods or () if name in METHODS} | ({"thinking"} if entry.get("thinking") else set())
+    methods, thinks = entry.get("supportedGenerationMethods"), entry.get("thinking")
+    able = {METHODS[name] for name in words_of(methods) if name in METHODS} | ({"thinking"} if thinks is True else set())
     details = {name: entry[name] for name in ("displayName", "version") if name in entry}
-    return ModelInfo(entry["name"].removeprefix("models/"), entry.get("inputTokenLimit"), entry.get("outputTokenLimit"), None,
-                     None if methods is None else frozenset(able), details)
+    return ModelInfo(entry["name"].removeprefix("models/"), size_of(entry.get("inputTokenLimit")),
+                     size_of(entry.get("outputTokenLimit")), None, frozenset(able) if isinstance(methods, list) else None, details,
+                     frozenset({"thinking"} if thinks is False else ()))
 
 
 class ContentTranslation(Translation):

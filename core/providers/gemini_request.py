@@ -8,6 +8,8 @@ from typing import Any
 
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.providers import Options, Request, ToolSpec
+from core.providers.foreign import list_of, object_of, objects_of, words_of
+from core.providers.tool_schema import DEEPEST, resolved, tool_parameters
 
 NAME = "gemini"
 # For calls that another model made: Gemini 3 refuses a tool turn without any signature
@@ -17,7 +19,7 @@ BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 16384, "max":
 LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}   # from 3 on
 AUTOMATIC = -1
 TOP_LEVEL = frozenset(("safetySettings", "toolConfig", "cachedContent", "tools", "labels"))   # other options are of the generation
-DEEPEST = 12   # levels of a schema; one that holds itself would never end
+ANYTHING: Mapping[str, Any] = {"type": "string"}   # what stands for a value of any type: each needs one
 _BEFORE_3 = re.compile(r"(models/)?(gemini-[12]([.-]|$)|gemini-pro(-vision)?$|gemma|learnlm)")
 _WITHOUT_THINKING = re.compile(r"(models/)?(gemini-1|gemini-2\.0|gemma)")
 _KNOWN = frozenset((
@@ -79,49 +81,64 @@ def _answer_format(wanted: Any) -> dict[str, Any]:
 def _declaration(tool: ToolSpec) -> dict[str, Any]:
     """Parameters without any property are refused, so they are left out."""
     said = {"name": tool.name, "description": tool.description}
-    return {**said, "parameters": schema_subset(tool.parameters)} if tool.parameters.get("properties") else said
+    parameters = tool_parameters(tool.parameters)
+    return {**said, "parameters": schema_subset(parameters)} if parameters["properties"] else said
 
 
 def schema_subset(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The part of JSON Schema that the API knows: it refuses every other key. References are put in place."""
-    return _subset(schema, schema.get("$defs") or schema.get("definitions") or {}, 0)
+    return _subset(schema, schema, 0)
 
 
-def _subset(schema: Any, named: Mapping[str, Any], depth: int) -> dict[str, Any]:
+def _subset(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """`root` is the whole schema, for references."""
     if not isinstance(schema, Mapping) or depth > DEEPEST:
-        return {}
-    if "$ref" in schema:
-        schema = {**named.get(str(schema["$ref"]).rsplit("/", 1)[-1], {}), **{k: v for k, v in schema.items() if k != "$ref"}}
-    for part in schema.get("allOf") or ():
-        schema = {**_subset(part, named, depth + 1), **schema}
+        return dict(ANYTHING)
+    if isinstance(schema.get("$ref"), str):
+        rest = {name: value for name, value in schema.items() if name != "$ref"}
+        return _subset({**resolved(schema["$ref"], root), **rest}, root, depth + 1)
+    for part in objects_of(schema.get("allOf")):
+        schema = {**_subset(part, root, depth + 1), **schema}
     kept = {name: value for name, value in schema.items() if name in _KNOWN and not isinstance(value, bool)}
     kept |= _type(schema)
     if isinstance(schema.get("nullable"), bool):
         kept["nullable"] = schema["nullable"]
     if schema.get("format") in _FORMATS:
         kept["format"] = schema["format"]
-    choices = [schema["const"]] if "const" in schema else schema.get("enum")
+    choices = [schema["const"]] if "const" in schema else list_of(schema.get("enum"))
     if choices and all(isinstance(choice, str) for choice in choices):
-        kept |= {"type": "string", "enum": list(choices)}
-    if isinstance(schema.get("properties"), Mapping):
-        kept["properties"] = {name: _subset(value, named, depth + 1) for name, value in schema["properties"].items()}
-    if "items" in schema:
-        kept["items"] = _subset(schema["items"], named, depth + 1)
-    return kept | _alternatives(schema, named, depth)
+        choices = [choice for choice in choices if choice]     # an empty choice is refused
+        kept |= {"type": "string", **({"enum": choices} if choices else {})}
+    kept |= _members(schema, kept, root, depth) | _alternatives(schema, root, depth)
+    return kept if "type" in kept or "anyOf" in kept else kept | dict(ANYTHING)
+
+
+def _members(schema: Mapping[str, Any], kept: dict[str, Any], root: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """Properties and items; what is required must be among the properties, and an array must say of what it is."""
+    properties = {str(name): _subset(value, root, depth + 1) for name, value in object_of(schema.get("properties")).items()}
+    required = [name for name in words_of(kept.pop("required", None)) if name in properties]
+    found: dict[str, Any] = {"properties": properties} if properties else {}
+    if required:
+        found["required"] = required
+    if properties and "type" not in kept:
+        found["type"] = "object"
+    if "items" in schema or kept.get("type") == "array":
+        found["items"] = _subset(schema.get("items"), root, depth + 1)
+    return found
 
 
 def _type(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A list of types becomes its first, and nullable when null is among them."""
     kind = schema.get("type")
     if not isinstance(kind, list):
-        return {"type": kind} if kind else {}
+        return {"type": kind} if isinstance(kind, str) and kind else {}
     real = [name for name in kind if name != "null"]
     return {"type": real[0] if real else "string", **({"nullable": True} if "null" in kind else {})}
 
 
-def _alternatives(schema: Mapping[str, Any], named: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    options = schema.get("anyOf") or schema.get("oneOf") or ()
-    real = [_subset(option, named, depth + 1) for option in options if option != {"type": "null"}]
+def _alternatives(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    options = objects_of(schema.get("anyOf")) or objects_of(schema.get("oneOf"))
+    real = [_subset(option, root, depth + 1) for option in options if option != {"type": "null"}]
     nullable = {"nullable": True} if len(real) < len(options) else {}
     if len(real) == 1:
         return real[0] | nullable

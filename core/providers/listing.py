@@ -9,6 +9,7 @@ from urllib.parse import quote
 from core.errors import BadResponse, ProviderError
 from core.providers import Endpoint
 from core.providers.errors_http import classify
+from core.providers.foreign import objects_of, size_of, text_of
 from core.providers.transport import ErrorMapper, fetch_json
 
 if TYPE_CHECKING:
@@ -38,11 +39,27 @@ async def fetch_entries(client: httpx2.AsyncClient, endpoint: Endpoint, path: st
     page_path = path
     for _ in range(MOST_PAGES):
         page = await fetch_object(client, endpoint, page_path, error_from)
-        found += [entry for entry in page.get(under) or () if isinstance(entry, dict) and isinstance(entry.get(name), str)]
+        listed = page.get(under)
+        if listed is not None and not isinstance(listed, list) and not found:
+            raise not_a_list(endpoint, page)
+        found += [entry for entry in objects_of(listed) if text_of(entry.get(name))]
         token = following(page)
-        if not token:
+        if not isinstance(token, (str, int)) or not token:
             break
         page_path = f"{path}{'&' if '?' in path else '?'}{parameter}={quote(str(token), safe='')}"
+    return found
+
+
+def not_a_list(endpoint: Endpoint, answer: Any) -> BadResponse:
+    shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
+    return BadResponse(f"{endpoint.base_url} did not answer with a list of models: {shown:.80}", "Check --base-url and --provider.")
+
+
+def counted(answer: dict[str, Any], name: str) -> int:
+    """A number of tokens in an answer. Raises BadResponse for anything else."""
+    found = size_of(answer[name])
+    if found is None:
+        raise BadResponse(f"The server did not answer with a number of tokens: {answer!r:.80}")
     return found
 
 

@@ -22,6 +22,7 @@ from core.events import Delta
 from core.providers import Endpoint, ModelInfo, PullProgress, Request, dialect
 from core.providers.decoder import join_deltas
 from core.providers.embedding import checked_vectors
+from core.providers.foreign import read_each
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import entries_of, model_info, not_ollama, pull_step, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
@@ -71,7 +72,7 @@ class Ollama:
 
     async def models(self) -> list[ModelInfo]:
         answer = await self._fetch("/api/tags")
-        return [model_info(entry) for entry in entries_of(answer, "models")]
+        return list(read_each(entries_of(answer, "models"), model_info))
 
     async def check(self) -> str:
         answer = await self._fetch("/api/version")
@@ -86,7 +87,7 @@ class Ollama:
     async def running(self) -> list[ModelInfo]:
         """The loaded models; their context window is the one they were loaded with."""
         answer = await self._fetch("/api/ps")
-        return [model_info(entry) for entry in entries_of(answer, "models")]
+        return list(read_each(entries_of(answer, "models"), model_info))
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         """What is longer than the model's window is cut by the server (`truncate`)."""

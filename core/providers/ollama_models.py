@@ -9,36 +9,46 @@ from typing import Any
 
 from core.errors import BadResponse, ProviderError
 from core.providers import ModelInfo, PullProgress
+from core.providers.foreign import first_size, object_of, objects_of, size_of, text_of, words_of
 
+OFFERED = frozenset({"tools", "vision", "thinking"})    # what Ollama's list of capabilities would name
 MOST_BYTES = 1 << 53    # more than any model has; a JSON number of any length is shown as this one
 
 
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
     """One model of /api/tags or /api/ps."""
-    details = entry.get("details") or {}
-    capabilities = entry.get("capabilities")
+    details = object_of(entry.get("details"))
+    capabilities, lacking = abilities(entry.get("capabilities"))
     return ModelInfo(
-        name=entry.get("name") or entry.get("model") or "",
-        context_window=entry.get("context_length") or details.get("context_length"),
-        size=entry.get("size"),
-        capabilities=None if capabilities is None else frozenset(capabilities),
+        name=text_of(entry.get("name")) or text_of(entry.get("model")),
+        context_window=first_size((entry.get("context_length"), details.get("context_length"))),
+        size=size_of(entry.get("size")),
+        capabilities=capabilities,
         details={name: value for name, value in details.items() if value},
+        lacking=lacking,
     )
+
+
+def abilities(said: Any) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """(what the model can do, what it cannot). Ollama's own list is complete; older servers have none."""
+    able = frozenset(words_of(said))
+    return (able, OFFERED - able) if isinstance(said, list) and able else (able or None, frozenset())
 
 
 def shown_info(model: str, answer: Mapping[str, Any]) -> ModelInfo:
     """/api/show: the window is <architecture>.context_length; num_ctx in the Modelfile's parameters is what gets loaded."""
-    facts = answer.get("modelinfo") or answer.get("model_info") or {}
-    capabilities = answer.get("capabilities")
-    details = {name: value for name, value in (answer.get("details") or {}).items() if value}
-    loaded = re.search(r"^num_ctx\s+(\d{1,12})\s*$", answer.get("parameters") or "", re.MULTILINE)
+    facts = object_of(answer.get("modelinfo")) or object_of(answer.get("model_info"))
+    capabilities, lacking = abilities(answer.get("capabilities"))
+    details = {name: value for name, value in object_of(answer.get("details")).items() if value}
+    loaded = re.search(r"^num_ctx\s+(\d{1,12})\s*$", text_of(answer.get("parameters")), re.MULTILINE)
     if loaded:
         details["num_ctx"] = int(loaded[1])
     return ModelInfo(
         name=model,
-        context_window=facts.get(f"{facts.get('general.architecture')}.context_length"),
-        capabilities=None if capabilities is None else frozenset(capabilities),
+        context_window=size_of(facts.get(f"{facts.get('general.architecture')}.context_length")),
+        capabilities=capabilities,
         details=details,
+        lacking=lacking,
     )
 
 
@@ -59,7 +69,7 @@ def entries_of(answer: Any, name: str) -> Sequence[Mapping[str, Any]]:
     entries = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(entries, list):
         raise not_ollama("The server")
-    return [entry for entry in entries if isinstance(entry, dict)]
+    return [entry for entry in objects_of(entries) if text_of(entry.get("name")) or text_of(entry.get("model"))]
 
 
 def not_ollama(who: str) -> BadResponse:

@@ -41,7 +41,7 @@ class ReplyReader:
                 return
             if not isinstance(value, dict):
                 raise not_ollama("The server")
-            if "error" in value:
+            if value.get("error"):
                 yield from self.rest()
                 raise self._broken(value)
             try:
@@ -64,11 +64,12 @@ class ReplyReader:
         if content:
             self._begun = True
             yield from self._split.feed(content) if self._split else (TextDelta(content),)
-        for call in message.get("tool_calls") or ():
+        calls = message.get("tool_calls")
+        for call in [calls] if isinstance(calls, dict) else calls or ():
             yield from self.rest()
             self._begun = True
             yield self._call(call)
-        if value.get("done"):
+        if value.get("done") or value.get("done_reason") and isinstance(value["done_reason"], str):
             self.done = True
             yield from self.rest()
             yield usage_of(value)

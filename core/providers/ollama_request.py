@@ -8,6 +8,7 @@ from typing import Any
 
 from core.messages import Image, Message, ToolCall
 from core.providers import Options, Request
+from core.providers.tool_schema import function_tool
 
 TOP_LEVEL = frozenset({"think", "format", "keep_alive", "truncate", "shift", "logprobs", "top_logprobs"})
 
@@ -19,8 +20,7 @@ def chat_body(request: Request) -> dict[str, Any]:
         messages.insert(0, {"role": "system", "content": request.system})
     body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True, "truncate": False}
     if request.tools:
-        body["tools"] = [{"type": "function", "function": {"name": tool.name, "description": tool.description,
-                                                           "parameters": dict(tool.parameters)}} for tool in request.tools]
+        body["tools"] = [function_tool(tool) for tool in request.tools]
     return body | chat_options(request.options)
 
 

@@ -8,12 +8,14 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from core.errors import BadResponse, ModelNotFound, ProviderError
+from core.errors import ModelNotFound, ProviderError
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Finish, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import by_index, checked_vectors
 from core.providers.errors_http import classify, classify_payload
+from core.providers.foreign import objects_of, read_each, size_of
+from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
 from core.providers.openai_request import NAME, origin_of, request_body
 from core.providers.thinking import InlineThinking
@@ -30,10 +32,12 @@ REFUSAL = 2    # a refusal is a part of its own, beside the words that came befo
 
 
 class OpenCall(NamedTuple):
-    """A call that has begun: the server's index and id of it, as far as they were given."""
+    """A call that has begun: the server's index and id of it as far as given, its name and its arguments so far."""
 
     index: Any
     id: str
+    name: str
+    text: str
 
 
 @dialect(NAME)
@@ -90,10 +94,10 @@ class OpenAI:
 
     async def _listed(self, path: str) -> list[ModelInfo]:
         answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error)
-        if not isinstance(answer, list) and not (isinstance(answer, dict) and isinstance(answer.get("data"), list)):
-            raise BadResponse(f"{self.endpoint.base_url} did not answer with a list of models: {answer!r:.80}",
-                              "Check --base-url and --provider.")
-        return [model_info(entry) for entry in model_entries(answer)]
+        listed = answer.get("data", answer.get("models", "")) if isinstance(answer, dict) else answer
+        if listed is not None and not isinstance(listed, list):
+            raise not_a_list(self.endpoint, answer)
+        return list(read_each(model_entries(listed), model_info))
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -132,11 +136,11 @@ class ChatTranslation(Translation):
         self._details: dict[Any, dict[str, Any]] = {}
         self._refusal: list[str] = []
         self._thought = False
+        self._followed: int | None = None      # index of the choice that is read
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
         groq = payload.get("x_groq") or {}
-        choices = payload.get("choices") or ()
-        choice = choices[0] if choices else {}
+        choice = self._choice_in(payload.get("choices"))
         told = _error_in(payload, groq, choice)
         if told is not None:
             raise classify_payload(self.endpoint, told)
@@ -149,6 +153,14 @@ class ChatTranslation(Translation):
         reason = choice.get("finish_reason")
         if reason or choice.get("message") and "delta" not in choice:
             yield from self._end(str(reason or "stop"))
+
+    def _choice_in(self, choices: Any) -> dict[str, Any]:
+        """The choice that is followed: the first one that comes, or number 0 of several. Others are alternatives to it."""
+        by_index = {size_of(choice.get("index")) or 0: choice for choice in reversed(objects_of(choices))}
+        if by_index and self._followed is None:
+            self._followed = 0 if 0 in by_index else next(reversed(by_index))
+        found: dict[str, Any] = by_index.get(self._followed or 0, {})
+        return found
 
     def end_marker(self) -> Iterator[Delta]:
         """`[DONE]`: some servers never send a finish reason, so this has to do."""
@@ -177,7 +189,7 @@ class ChatTranslation(Translation):
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             self._refusal.append(delta["refusal"])
         legacy = delta.get("function_call")
-        for call in delta.get("tool_calls") or ([{"index": 0, "function": legacy}] if legacy else ()):
+        for call in calls_in(delta.get("tool_calls")) or ([{"index": 0, "function": legacy}] if legacy else ()):
             yield self._call(call)
 
     def pieces(self, content: list[Any]) -> Iterator[Delta]:
@@ -191,23 +203,22 @@ class ChatTranslation(Translation):
     def _call(self, call: dict[str, Any]) -> ToolCallDelta:
         function = call.get("function") or {}
         identity, name = call.get("id") or "", function.get("name") or ""
-        number = self._number(call.get("index"), identity, name)
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
+        number = self._number(OpenCall(call.get("index"), identity, name, text))
         more = call.get("extra_content")   # Gemini's signature
         return ToolCallDelta(number, identity, name, text, {NAME: {"from": self._origin, "extra_content": more}} if more else None)
 
-    def _number(self, index: Any, identity: str, name: str) -> int:
-        """Our number of the call that a piece belongs to. A name with another id begins another call, whatever the index says."""
+    def _number(self, piece: OpenCall) -> int:
+        """Our number of the call that a piece belongs to: the newest with its index, unless it begins another."""
         for number in reversed(range(len(self._calls))):
             held = self._calls[number]
-            if index is not None and index != held.index:
+            if piece.index is not None and piece.index != held.index:
                 continue
-            another = name and (identity != held.id if identity and held.id else index is None and not identity)
-            if not another:
-                self._calls[number] = OpenCall(index, held.id or identity)
+            if not _begins_another(piece, held):
+                self._calls[number] = OpenCall(piece.index, held.id or piece.id, held.name or piece.name, held.text + piece.text)
                 return number
-        self._calls.append(OpenCall(index, identity))
+        self._calls.append(piece)
         return len(self._calls) - 1
 
     def _end(self, reason: str) -> Iterator[Delta]:
@@ -219,6 +230,36 @@ class ChatTranslation(Translation):
         if finish == "error":
             raise classify_payload(self.endpoint, {"error": {"message": f"the answer ended with {reason}"}})
         self.finish = Finished(finish, reason)
+
+
+def calls_in(value: Any) -> list[dict[str, Any]]:
+    """The calls of a delta: a list, a single one, or an object of them by number."""
+    if isinstance(value, dict):
+        return [value] if "function" in value else objects_of(list(value.values()))
+    return objects_of(value)
+
+
+def _begins_another(piece: OpenCall, held: OpenCall) -> bool:
+    """A name with another id begins another call, whatever the index says.
+
+    Without ids another name does, and the same name once the arguments before it are complete:
+    some servers repeat the name of a call in each of its pieces, others give all calls index 0.
+    """
+    if not piece.name:
+        return False
+    if piece.id and held.id:
+        return piece.id != held.id
+    if piece.id:
+        return False
+    another = piece.index is None or bool(held.name) and piece.name != held.name
+    return another or not held.id and bool(piece.text) and _is_complete(held.text)
+
+
+def _is_complete(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _error_in(payload: dict[str, Any], groq: dict[str, Any], choice: dict[str, Any]) -> Any:

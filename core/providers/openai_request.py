@@ -12,6 +12,7 @@ from typing import Any
 from core.errors import Unsupported
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.providers import Endpoint, Request
+from core.providers.tool_schema import function_tool, strict_form
 
 NAME = "openai"
 _FITTING = re.compile(r".{1,40}", re.DOTALL)   # OpenAI refuses longer tool call ids
@@ -25,8 +26,7 @@ def request_body(request: Request, endpoint: Endpoint, ids: CallIds | None = Non
     if quirks.get("stream_options", True):
         body["stream_options"] = {"include_usage": True}
     if request.tools:
-        body["tools"] = [{"type": "function", "function": {"name": tool.name, "description": tool.description,
-                                                           "parameters": dict(tool.parameters)}} for tool in request.tools]
+        body["tools"] = [function_tool(tool) for tool in request.tools]
     fields = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed, "stop": list(options.stop) or None,
               str(quirks.get("max_tokens", "max_tokens")): options.max_tokens,
               "response_format": response_format(options.response_format)}
@@ -64,7 +64,13 @@ def response_format(wanted: Any) -> Any:
         return {"type": "json_object"} if wanted == "json" else None
     if wanted.get("type") in ("json_object", "json_schema", "text"):
         return wanted
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted, "strict": True}}
+    return {"type": "json_schema", "json_schema": {"name": "answer", **answer_schema(wanted)}}
+
+
+def answer_schema(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Strict where the schema can be closed without changing it: an open schema is refused as a strict one."""
+    closed = strict_form(wanted)
+    return {"schema": dict(wanted), "strict": False} if closed is None else {"schema": closed, "strict": True}
 
 
 class CallIds:

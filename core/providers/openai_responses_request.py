@@ -10,6 +10,8 @@ from typing import Any
 
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall
 from core.providers import Endpoint, Options, Request
+from core.providers.openai_request import answer_schema
+from core.providers.tool_schema import tool_parameters
 
 NAME = "openai-responses"
 LONGEST_ID = 64   # characters of a call_id
@@ -27,7 +29,7 @@ def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         body["include"] = ["reasoning.encrypted_content"]
     if request.tools:
         body["tools"] = [{"type": "function", "name": tool.name, "description": tool.description,
-                          "parameters": dict(tool.parameters), "strict": False} for tool in request.tools]
+                          "parameters": tool_parameters(tool.parameters), "strict": False} for tool in request.tools]
     return body | option_fields(options) | dict(options.raw)
 
 
@@ -64,7 +66,7 @@ def text_format(wanted: Any) -> dict[str, Any] | None:
         case {"type": "text"} | None | "" | "text":
             return None
         case dict():
-            return {"type": "json_schema", "name": "answer", "schema": wanted, "strict": True}
+            return {"type": "json_schema", "name": "answer", **answer_schema(wanted)}
     return None
 
 

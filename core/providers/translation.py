@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 LINGER = 2.0      # seconds that a finished answer may take for the rest of its events: some servers leave the connection open
 DONE = object()   # stands for the event whose data is [DONE], which is no JSON
+SIGNS_OF_LIFE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})     # names of events
 _FIELD = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
+
+
+class Words(str):
+    """The data of an event that is not JSON."""
 
 
 class Translation:
@@ -37,6 +42,7 @@ class Translation:
         self.finish: Finished | None = None
         self.done = False
         self.failure: ProviderError | None = None
+        self.words: Words | None = None      # an event that was not JSON, which matters only if nothing else comes
         self._begun = False
         self._reported: Usage | None = None
 
@@ -72,6 +78,8 @@ class Translation:
     def _one(self, payload: Any) -> Iterator[Delta]:
         if payload is DONE:
             return self.end_marker()
+        if isinstance(payload, Words):
+            self.words = self.words or payload
         return self.take(payload) if isinstance(payload, dict) else iter(())
 
     def _fail(self, error: ProviderError) -> None:
@@ -116,6 +124,8 @@ async def read_reply(response: httpx2.Response, translation: Translation) -> Asy
         yield delta
     if translation.failure is not None:
         raise translation.failure
+    if translation.finish is None and translation.words and broken is None:
+        raise not_the_protocol(translation.endpoint, translation.words)
     if translation.finish is None:
         raise broken or StreamBroken("The answer ended without its end marker.")
     yield Finished(translation.finish.reason, str(translation.finish.detail))
@@ -140,7 +150,7 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
         async for lines in reads:
             foreign = [line for line in lines if not _FIELD.match(line)]
             events = decoder.feed(b"".join(line + b"\n" for line in lines))
-            if foreign or any(event.name != "ping" for event in events):
+            if foreign or any(map(_is_content, events)):
                 clock.reset()
             other += foreign
             held += sum(map(len, foreign)) + len(foreign) * LINE_COST
@@ -152,8 +162,26 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
     yield _document(b"\n".join(other), endpoint, alone=not seen)
 
 
+def _is_content(event: ServerEvent) -> bool:
+    """Whether it can say anything: an event without data, or with a bare word, is a sign of life."""
+    return event.name not in SIGNS_OF_LIFE and _is_json(event)
+
+
+def _is_json(event: ServerEvent) -> bool:
+    return event.data.lstrip()[:1] in ("{", "[")
+
+
 def _events(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
-    return (DONE if event.data.strip() == "[DONE]" else parse_json(event.data, endpoint) for event in events)
+    for event in events:
+        data = event.data.strip()
+        if data == "[DONE]":
+            yield DONE
+        elif _is_json(event):
+            yield parse_json(data, endpoint)
+        elif event.name == "error":
+            yield {"error": {"message": data or "an error without words"}}
+        elif data and event.name not in SIGNS_OF_LIFE:
+            yield Words(data)
 
 
 def _document(text: bytes, endpoint: Endpoint, *, alone: bool) -> Iterator[Any]:

@@ -120,7 +120,7 @@ async def fetch_json(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, 
         with _named_failures(endpoint):
             content = await _read_whole(response, endpoint)
     try:
-        return json.loads(content)
+        return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as problem:
         raise not_the_protocol(endpoint, content) from problem
 

@@ -63,7 +63,7 @@ def test_the_server_is_asked_and_the_user_wins() -> None:
 def test_what_a_server_says_goes_over_the_table() -> None:
     target = Target("anthropic", "claude-haiku-4-5")
     assert known_facts(target, providers()).context_window == 200_000
-    said = ModelInfo("claude-haiku-4-5", 7, 5, capabilities=frozenset({"vision"}))
+    said = ModelInfo("claude-haiku-4-5", 7, 5, capabilities=frozenset({"vision"}), lacking=frozenset({"tools"}))
     facts = known_facts(target, providers(), said)
     assert (facts.context_window, facts.output_limit, facts.tools, facts.vision) == (7, 5, False, True)
     assert (facts.kind, facts.needs_key) == ("cloud", True)

@@ -205,7 +205,7 @@ def test_everything_that_can_be_asked_for() -> None:
     assert request_body(request, {}) == {
         "model": "claude-test", "max_tokens": 100, "stream": True, "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["END"],
         "top_k": 5, "system": "You are kind.\n\nBe brief.",
-        "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+        "output_config": {"format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": False}}},
         "tools": [{"name": "weather", "description": "The weather somewhere", "input_schema": dict(WEATHER.parameters)}],
         "messages": [
             {"role": "user", "content": [

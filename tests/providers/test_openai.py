@@ -336,7 +336,7 @@ def asked(options: Options, **quirks: Any) -> dict[str, Any]:
     (Options(response_format="json"), {}, {"response_format": {"type": "json_object"}}),
     (Options(response_format={"type": "json_object"}), {}, {"response_format": {"type": "json_object"}}),
     (Options(response_format={"type": "object"}), {}, {"response_format": {"type": "json_schema", "json_schema": {
-        "name": "answer", "schema": {"type": "object"}, "strict": True}}}),
+        "name": "answer", "schema": {"type": "object", "additionalProperties": False}, "strict": True}}}),
     (Options(think=True), {}, {"reasoning_effort": "medium"}),
     (Options(think=False), {}, {"reasoning_effort": "none"}),
     (Options(think="max"), {}, {"reasoning_effort": "high"}),
@@ -424,7 +424,7 @@ LISTS: list[tuple[Any, list[ModelInfo]]] = [
      [ModelInfo("a", 200000, 64, None, frozenset({"completion", "tools", "thinking", "vision"}))]),
     ({"data": [{"id": "/m/a.gguf", "meta": {"n_ctx_train": 40960, "size": 9}}]}, [ModelInfo("/m/a.gguf", 40960, None, 9)]),
     ({"data": [{"id": "a", "max_context_length": 32768, "capabilities": {"function_calling": True, "vision": False}}]},
-     [ModelInfo("a", 32768, None, None, frozenset({"tools"}))]),
+     [ModelInfo("a", 32768, None, None, frozenset({"tools"}), lacking=frozenset({"vision"}))]),
     ({"data": [{"id": "a", "providers": [{"context_length": 8}, {"context_length": 16, "supports_tools": True}]}]},
      [ModelInfo("a", 16, None, None, frozenset({"tools"}))]),
     ([{"id": "a", "type": "chat", "context_length": 4096}, {"id": None}, "odd"],

@@ -1,0 +1,63 @@
+"""Values out of foreign JSON, each read as what it should be; what cannot be read is unknown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+MOST = 1 << 53          # what every reader of JSON can still count
+_DIGITS = re.compile(r"\d{1,15}")
+T = TypeVar("T")
+# What reading a value of an unexpected shape raises.
+ODD_SHAPES = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, RecursionError)
+
+
+def object_of(value: Any) -> Mapping[str, Any]:
+    """The object, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: Any) -> list[Any]:
+    """The list, or an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def objects_of(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; other values in it are skipped."""
+    return [entry for entry in list_of(value) if isinstance(entry, dict)]
+
+
+def text_of(value: Any) -> str:
+    """The text, or "" for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def words_of(value: Any) -> list[str]:
+    """The texts in a list, or the names that are true in an object; other values are skipped."""
+    if isinstance(value, dict):
+        return [name for name, able in value.items() if isinstance(name, str) and able is True]
+    return [word for word in list_of(value) if isinstance(word, str)]
+
+
+def size_of(value: Any) -> int | None:
+    """A positive whole number, also in digits (JSON of protocol buffers writes large ones as text)."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 < value < MOST else None
+
+
+def first_size(values: Iterable[Any]) -> int | None:
+    """The first of these that is a size."""
+    return next(filter(None, map(size_of, values)), None)
+
+
+def read_each(entries: Iterable[Any], read: Callable[[Any], T]) -> Iterator[T]:
+    """What `read` makes of each entry, without those that it cannot read: one odd entry costs only itself."""
+    for entry in entries:
+        try:
+            yield read(entry)
+        except ODD_SHAPES:
+            continue

@@ -149,7 +149,7 @@ def _help_lines(row: Setting, width: int) -> list[str]:
     flags = [f"--[no-]{flag[2:]}" if row.kind is bool and row.in_file and row.default is True else flag for flag in row.flags]
     value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
     left = "  " + ", ".join(flags) + value
-    text = row.help + (f" ({', '.join(row.choices)})" if row.choices and len(row.choices) < 6 else "") + _default_note(row)
+    text = row.help + (f" ({', '.join(row.choices)})" if row.choices and len(row.choices) < 9 else "") + _default_note(row)
     lines = _wrapped(text, width - 34)
     if len(left) > 32:
         return [left, *(" " * 34 + line for line in lines)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from core.config import SETTINGS, Setting, rows_by_group
 from core.providers.hosts import Host, hosts
 from core.providers.parameters import LACKS
+from core.sessions.export import ENDINGS, EXPORTERS
 from core.tools.reference import tools_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,15 +109,30 @@ def _quoted(text: str) -> str:
 PAGES: dict[str, Callable[[], str]] = {"providers.md": providers_page, "settings.md": settings_page, "tools.md": tools_markdown}
 
 
-MODULES: dict[str, Callable[[], str]] = {"core/config/types.py": settings_types}
+def formats_module() -> str:
+    """The export formats for --help, which loads no exporter."""
+    lines = ['"""The export formats and the endings of their files. Made from `core/sessions/export.py` by `make docs`."""',
+             "", "FORMATS: dict[str, tuple[str, ...]] = {"]
+    for name in EXPORTERS:
+        endings = ", ".join(_quoted(ending) for ending, format in ENDINGS.items() if format == name)
+        lines.append(f'    "{name}": ({endings}{"," if endings and ", " not in endings else ""}),')
+    return "\n".join([*lines, "}", ""])
+
+
+MODULES: dict[str, Callable[[], str]] = {"core/config/formats.py": formats_module,
+                                         "core/config/types.py": settings_types}
 
 
 def main() -> None:
-    """Write all of them."""
-    for name, make in PAGES.items():
-        (DOCS / name).write_text(make(), encoding="utf-8")
+    """Write all of them. The pages are made from the modules, so a changed module is loaded anew first."""
+    before = [(ROOT / name).read_text(encoding="utf-8") for name in MODULES]
     for name, make in MODULES.items():
         (ROOT / name).write_text(make(), encoding="utf-8")
+    if before != [(ROOT / name).read_text(encoding="utf-8") for name in MODULES]:
+        subprocess.run([sys.executable, "-m", "tests.make_docs"], cwd=ROOT, check=True)
+        return
+    for name, make in PAGES.items():
+        (DOCS / name).write_text(make(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import suppress
 
@@ -10,10 +9,8 @@ from core.config import Settings
 from core.errors import StoreError
 from core.safe_text import safe_line, safe_text
 from core.session_manager import recover
-from core.sessions.export import export_session
+from core.sessions.export import STANDARD_OUTPUT, export_session, format_of
 from core.setup.store import open_saved
-
-ENDINGS = {".json": "json", ".csv": "csv", ".sql": "sql", ".md": "markdown", ".markdown": "markdown", ".txt": "text"}
 
 
 def run(settings: Settings) -> int:
@@ -25,18 +22,19 @@ def run(settings: Settings) -> int:
         with suppress(StoreError):    # what is saved completely can be read all the same
             recover(store)
         export_session(store, name, export_format(settings), settings.output, raw_csv=settings.csv_raw,
-                       write=_write_safely if sys.stdout.isatty() else None)
+                       write=_write_safely if sys.stdout.isatty() else None, force=settings.force)
     finally:
         store.close()
-    if settings.output:
+    if settings.output and settings.output not in STANDARD_OUTPUT:
         print(f"Exported to {safe_line(settings.output)}", file=sys.stderr)
     return 0
 
 
 def export_format(settings: Settings) -> str:
     """What --format says, else what the ending of the file says."""
-    ending = os.path.splitext(settings.output or "")[1].lower()
-    return settings.format if "format" in settings.flags else ENDINGS.get(ending, settings.format)
+    if settings.output is None or "format" in settings.flags:
+        return settings.format
+    return format_of(settings.output, settings.format)
 
 
 def _write_safely(text: str) -> None:

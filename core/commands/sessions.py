@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
 from core.commands import Confirm, History, Outcome, command
-from core.config import FORMATS
 from core.errors import UsageError
 from core.rendering.table import Table
+from core.sessions.export import EXPORTERS, export_session, find_exporter, format_of
 from db import Store
 
 GROUP = "Sessions"
@@ -68,22 +69,31 @@ async def delete(chat: Chat, argument: str) -> Outcome:
 
 
 async def _formats(chat: Chat) -> Sequence[str]:
-    return [f"{name} " for name in FORMATS]
+    return [f"{name} " for name in EXPORTERS]
 
 
-@command(usage="FORMAT FILE", complete=_formats)
+@command(usage="[FORMAT] FILE [--force]", complete=_formats)
 async def export(chat: Chat, argument: str) -> Outcome:
-    """Write this session into a new file; FORMAT is json, csv, text, markdown or sql."""
-    from core.sessions.export import export_session
-    format, _, name = argument.partition(" ")
-    path = os.path.expanduser(name.strip())
-    if argument and format not in FORMATS:
-        raise UsageError(f"There is no format {format!r}; there are {', '.join(FORMATS)}.", "Example: /export markdown chat.md")
+    """Write this session into a file, in FORMAT or the one that its ending stands for; --force replaces a file that exists."""
+    words = _shell_words(argument)
+    force = "--force" in words[1:]
+    words = [word for word in words if word != "--force"] if force else words
+    format = words.pop(0) if words and (words[0] in EXPORTERS or len(words) > 1) else ""
+    path = os.path.expanduser(" ".join(words))
+    if format:
+        find_exporter(format)
     if not path:
-        raise UsageError(f"/export needs a format ({', '.join(FORMATS)}) and a file.", "Example: /export markdown chat.md")
-    if os.path.lexists(path):
-        raise UsageError(f"{path} exists already.", "Name another file.")
+        raise UsageError(f"/export needs a format ({', '.join(EXPORTERS)}) and a file; its ending may name the format.",
+                         "Example: /export chat.md")
     if not chat.session.messages:
         raise UsageError("Nothing was said in this session yet.")
-    export_session(_store(chat), chat.session.id, format, path)
+    export_session(_store(chat), chat.session.id, format or format_of(path), path, force=force)
     return f"Exported to {path}"
+
+
+def _shell_words(text: str) -> list[str]:
+    """Quotes as in a shell; an apostrophe without its second is itself."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()

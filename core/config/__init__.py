@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from core.config.formats import FORMATS
 from core.errors import UsageError
 
 TYPE_CHECKING = False
@@ -27,23 +28,23 @@ class Setting:
     `kind` is str, int, float, bool, list (repeatable; comma-separated unless `split` is off) or dict (key=value,
     repeatable; a mapping in the file). `group` heads the rows in --help. `value_if_bare` is what the flag means alone.
     `blank` says which blank texts are values: none of them (""), "spaces", or "empty" for the empty text as well.
+    `near` names choices by other words for them, to suggest the choice.
     """
 
     __slots__ = ("name", "flags", "kind", "default", "help", "group", "metavar", "env", "choices", "low", "high", "value_if_bare",
-                 "in_file", "split", "blank")
+                 "in_file", "split", "blank", "near")
 
     def __init__(self, group: str, name: str, kind: type, default: Any, help: str, *, flags: str = "", env: str = "",
                  metavar: str = "", choices: Sequence[str] = (), low: float | None = None, high: float | None = None,
-                 value_if_bare: Any = None, in_file: bool = True, split: bool = True, blank: str = "") -> None:
+                 value_if_bare: Any = None, in_file: bool = True, split: bool = True, blank: str = "",
+                 near: Mapping[str, str] | None = None) -> None:
         self.group, self.name, self.kind, self.default, self.help = group, name, kind, default, help
         self.flags = tuple(flags.split()) if flags else ("--" + name.replace("_", "-"),)
         self.env = tuple(env.split())
         self.metavar = metavar or {int: "N", float: "X", list: "A,B", dict: "KEY=VALUE"}.get(kind, "TEXT")
         self.choices, self.low, self.high, self.value_if_bare = tuple(choices), low, high, value_if_bare
-        self.in_file, self.split, self.blank = in_file, split, blank
+        self.in_file, self.split, self.blank, self.near = in_file, split, blank, near or {}
 
-
-FORMATS = ("json", "csv", "text", "sql", "markdown")
 
 SETTINGS: tuple[Setting, ...] = (
     # ---- which model answers
@@ -106,9 +107,11 @@ SETTINGS: tuple[Setting, ...] = (
             in_file=False),
     Setting("Sessions", "export_session", str, None, "write out a session, `last` for the newest", metavar="ID", in_file=False),
     Setting("Sessions", "format", str, "markdown", "format of the export; without it the ending of --output decides",
-            choices=FORMATS, metavar="FORMAT", flags="-f --format"),
-    Setting("Sessions", "output", str, None, "file for the export (otherwise it is printed)", flags="-o --output", metavar="FILE",
-            in_file=False),
+            choices=tuple(FORMATS), metavar="FORMAT", flags="-f --format",
+            near={ending[1:]: name for name, endings in FORMATS.items() for ending in endings}),
+    Setting("Sessions", "output", str, None, "file for the export, - for standard output (as without it)",
+            flags="-o --output", metavar="FILE", in_file=False),
+    Setting("Sessions", "force", bool, False, "with --output: replace a file that exists", in_file=False),
     Setting("Sessions", "csv_raw", bool, False, "export CSV cells as they are, also those that a spreadsheet would run"),
     Setting("Sessions", "delete_session", str, None, "delete a session (or `last`) for ever, after a question", metavar="ID",
             in_file=False),
@@ -249,7 +252,9 @@ def _refuse_blank(row: Setting, text: str, where: str) -> None:
 def check_value(row: Setting, value: Any, where: str) -> Any:
     """Refuse a value outside the setting's choices or bounds."""
     if row.choices and value not in row.choices:
-        raise UsageError(f"{where} cannot be {value!r}.", f"It is one of: {', '.join(row.choices)}.")
+        meant = row.near.get(str(value).lower())
+        raise UsageError(f"{where} cannot be {value!r}.{f' Did you mean {meant}?' if meant else ''}",
+                         f"It is one of: {', '.join(row.choices)}.")
     if row.kind in (int, float) and value is not None:
         if value != value or value in (float("inf"), float("-inf")):
             raise UsageError(f"{where} takes a finite number, not {value}.")

@@ -57,8 +57,9 @@ class SettingTypes:
     stats: bool
     since: str | None
     export_session: str | None
-    format: Literal["json", "csv", "text", "sql", "markdown"]
+    format: Literal["json", "csv", "text", "markdown", "sql"]
     output: str | None
+    force: bool
     csv_raw: bool
     delete_session: str | None
     yes: bool

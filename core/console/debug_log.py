@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from core.config import Settings
 from core.config.keys import hide, known_secrets
@@ -24,6 +25,7 @@ def start_log(settings: Settings) -> None:
     """Append to the file of --debug from now on. Raises UsageError when it cannot be written."""
     assert settings.debug is not None    # the log is started only with it
     try:
+        os.close(os.open(settings.debug, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))    # it may hold a conversation
         handler = logging.FileHandler(settings.debug, encoding="utf-8")
     except OSError as problem:
         raise UsageError(f"The log {settings.debug} cannot be written: {problem.strerror}.") from problem

@@ -10,10 +10,8 @@ from core.console.line_input import ask
 from core.errors import StoreFull, UsageError, describe
 from core.safe_text import safe_line, safe_text
 from core.session_manager import Session
-from core.sessions.export import find_exporter, write_whole
+from core.sessions.export import find_exporter, format_of, refuse_existing, write_whole
 from db import SessionRow, StoredMessage
-
-FORMS = {".json": "json", ".csv": "csv", ".txt": "text"}
 
 
 def warn_unsaved(session: Session, *, again: bool) -> None:
@@ -43,8 +41,8 @@ def rescue(session: Session) -> None:
         if not path:
             return
         try:
-            format = FORMS.get(os.path.splitext(path)[1].lower(), "markdown")
-            write_whole(path, find_exporter(format)(row, stored))
+            refuse_existing(path)
+            write_whole(path, find_exporter(format_of(path))(row, stored), force=False)
         except (UsageError, StoreFull) as error:
             print(describe(error), file=sys.stderr)
             continue

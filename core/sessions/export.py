@@ -7,6 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any
 
 from core.errors import StoreFull, UsageError
@@ -16,18 +18,24 @@ from core.store.message_json import dump, message_to_dict
 from db import SessionRow, Store, StoredMessage, to_database
 
 Exporter = Callable[[SessionRow, Sequence[StoredMessage]], Iterator[str]]
+STANDARD_OUTPUT = ("-", "/dev/stdout")
 EXPORTERS: dict[str, Exporter] = {}
+ENDINGS: dict[str, str] = {}    # of files, and the format that each stands for
 
 
-def exporter(name: str) -> Callable[[Exporter], Exporter]:
-    """Register a function that writes a session and its messages as pieces of text; its docstring is its help."""
+def exporter(name: str, endings: Sequence[str] = ()) -> Callable[[Exporter], Exporter]:
+    """Register a function that writes a session and its messages as pieces of text; its docstring is its help.
+
+    Flag, completion, help and the endings of --output follow from here (after `make docs`).
+    """
     def register(write: Exporter) -> Exporter:
         EXPORTERS[name] = write
+        ENDINGS.update(dict.fromkeys(endings, name))
         return write
     return register
 
 
-@exporter("json")
+@exporter("json", endings=(".json",))
 def export_json(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """Everything that is stored, without loss."""
     head = {"format": "stream-chat-session", "version": 1, "id": session.id, "title": session.title, "model": session.model,
@@ -51,7 +59,7 @@ def _json_text(row: Any) -> str:
     return text
 
 
-@exporter("csv")
+@exporter("csv", endings=(".csv",))
 def export_csv(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """One row a part, for spreadsheets; a cell that a spreadsheet would run gets an apostrophe in front."""
     return _csv_rows(session, messages, raw=False)
@@ -84,7 +92,7 @@ def harmless_cell(cell: str) -> str:
     return "'" + cell if start and start in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20|%" else cell
 
 
-@exporter("text")
+@exporter("text", endings=(".txt", ".text"))
 def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """The conversation as plain text."""
     yield f"{_writable(session.title)}\n{session.id}  {_time(session.created)}\n"
@@ -96,7 +104,7 @@ def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Itera
             yield _writable(f"{label}{'' if kind == 'image' else content}\n")
 
 
-@exporter("markdown")
+@exporter("markdown", endings=(".md", ".markdown"))
 def export_markdown(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """The conversation as Markdown; answers stay as the model wrote them."""
     yield f"# {_writable(session.title)}\n\n*{session.id}, {_time(session.created)}*\n"
@@ -136,7 +144,7 @@ def fenced(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-@exporter("sql")
+@exporter("sql", endings=(".sql",))
 def export_sql(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """Statements that load into SQLite and PostgreSQL; loading twice changes nothing."""
     yield ("-- NUL, U+001A and lone surrogates are written as U+001A and four hexadecimal digits.\nBEGIN;\n"
@@ -208,35 +216,59 @@ def _writable(text: str) -> str:
 
 
 def export_session(store: Store, name: str, format: str, output: str | None = None, *, raw_csv: bool = False,
-                   write: Callable[[str], object] | None = None) -> str:
-    """Write out the session called `name`, or the newest for "last": into the file `output`, whole or not at all, else
-    through `write` or to standard output.
+                   write: Callable[[str], object] | None = None, force: bool = True) -> str:
+    """Write out the session called `name`, or the newest for "last": into the file `output`, completely or not at all, else
+    through `write` or to standard output, which `-` names as well. Without `force`, a file that exists is refused.
 
     Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
     """
     pieces_of = export_raw_csv if format == "csv" and raw_csv else find_exporter(format)
+    to_file = output is not None and output not in STANDARD_OUTPUT
+    if output is not None and to_file and not force:
+        refuse_existing(output)
     session = find_session(store, name)
     pieces = pieces_of(session, store.load_messages(session.id))
-    if output is not None:
-        write_whole(output, pieces)
+    if output is not None and to_file:
+        write_whole(output, pieces, force=force)
     else:
         for piece in pieces:
             (write or sys.stdout.write)(piece)
     return session.id
 
 
+def format_of(path: str, default: str = "markdown") -> str:
+    """The format that the ending of a file stands for; `default` for a file without one. Raises UsageError."""
+    ending = os.path.splitext(path)[1].lower()
+    if not ending or path in STANDARD_OUTPUT:
+        return default
+    if ending not in ENDINGS:
+        raise UsageError(f"No export format is known for files that end in {ending}.",
+                         f"Known: {', '.join(ENDINGS)}. --format {default} writes that format into any file.")
+    return ENDINGS[ending]
+
+
+def refuse_existing(path: str) -> None:
+    """Raises UsageError for a file that is there already, or a link to one; devices are written to."""
+    if os.path.lexists(path) and (os.path.isfile(path) or not os.path.exists(path)) and not path.startswith("/dev/"):
+        raise UsageError(f"{path} exists already.", "Name another file, or replace it with --force.")
+
+
 def find_exporter(format: str) -> Exporter:
+    """Raises UsageError, with what is meant when that can be guessed."""
     if format not in EXPORTERS:
-        raise UsageError(f"There is no export format {format!r}.", f"Formats: {', '.join(EXPORTERS)}.")
+        close = ENDINGS.get(f".{format.lower()}") or next(iter(get_close_matches(format.lower(), EXPORTERS, n=1)), "")
+        meant = f"Did you mean {close}? " if close else ""
+        names = ", ".join(EXPORTERS)
+        raise UsageError(f"There is no format {format!r}; there are {names}.", f"{meant}Formats: {names}.")
     return EXPORTERS[format]
 
 
-def write_whole(path: str, pieces: Iterable[str]) -> None:
-    """Write a file so that it is the old one or the whole new one, never a part."""
-    target = os.path.realpath(path)
-    if os.path.isdir(target):
+def write_whole(path: str, pieces: Iterable[str], *, force: bool = True) -> None:
+    """Write a file so that it is the old one or the complete new one, never a part. Without `force`, only a new one."""
+    if os.path.isdir(path):
         raise UsageError(f"{path} is a directory.", "Name a file in it.")
-    special = os.path.exists(target) and not os.path.isfile(target)
+    special = path.startswith("/dev/") or os.path.exists(path) and not os.path.isfile(path)
+    target = path if special else os.path.realpath(path)
     beside = target if special else f"{target}.{os.getpid()}.part"
     try:
         with open(beside, "w", encoding="utf-8", newline="") as file:
@@ -245,12 +277,24 @@ def write_whole(path: str, pieces: Iterable[str]) -> None:
             if not special:
                 os.fsync(file.fileno())
         if not special:
-            os.replace(beside, target)
+            _put_in_place(beside, target, path, force=force)
     except OSError as problem:
         raise _output_error(path, problem) from problem
     finally:
         if not special and os.path.exists(beside):
             os.unlink(beside)
+
+
+def _put_in_place(beside: str, target: str, path: str, *, force: bool) -> None:
+    """Give the finished file its name. Where it is to be a new one, a file that came meanwhile is kept."""
+    if not force:
+        with suppress(OSError):    # a file system without links: what was checked before has to do
+            try:
+                os.link(beside, target)
+                return
+            except FileExistsError:
+                refuse_existing(path)
+    os.replace(beside, target)
 
 
 def _output_error(path: str, problem: OSError) -> UsageError | StoreFull:

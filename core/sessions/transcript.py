@@ -8,6 +8,11 @@ from core.errors import StoreError
 from core.messages import Message
 
 
+def private(path: str, flags: int) -> int:
+    """Opens a file that, when it is new, only its owner can read: it may hold a conversation."""
+    return os.open(path, flags, 0o600)
+
+
 class Transcript:
     """Appends whole messages. Raises StoreError when the file cannot be written; the conversation itself is not touched."""
 
@@ -19,7 +24,7 @@ class Transcript:
             return
         who = "You" if message.role == "user" else message.model or message.role
         try:
-            with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace", opener=private) as file:
                 file.write(f"{who}: {message.text}\n\n")
         except OSError as problem:
             raise StoreError(f"The transcript {self.path} cannot be written: {problem.strerror}.") from problem

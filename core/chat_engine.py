@@ -36,6 +36,7 @@ DOORS = {
 ONE_ANSWER = "core.command_line.one_answer"
 TERMINAL = "core.terminal.start"
 LOG = "core.console.debug_log"
+SILENCE = "core.console.silence"
 REPORT = "core.console.report"
 
 
@@ -63,11 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def act(settings: Settings) -> int:
     """Do what was asked for; returns the exit code."""
+    door = door_of(settings)
+    if door != DOORS["version"]:
+        _load(SILENCE).silence()
     if settings.debug:
         _load(LOG).start_log(settings)
     for notice in settings.notices:
         print(notice, file=sys.stderr)
-    code: int = _load(door_of(settings)).run(settings)
+    code: int = _load(door).run(settings)
     return code
 
 

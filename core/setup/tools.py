@@ -70,11 +70,10 @@ def make_servers(settings: Settings) -> Servers | None:
     """The MCP servers that are set up, not started; None when there are none. Raises ConfigError."""
     if not settings.mcp or not (settings.mcp_servers or settings.mcp_config):
         return None
-    from core.tools.mcp import CONNECT_SECONDS, ServerGroup, parse_servers
+    from core.tools.mcp import ServerGroup, parse_servers
     rows = {str(name): _server_row(row) for name, row in settings.mcp_servers.items()}
     found = parse_servers({"mcpServers": _read_rows(settings.mcp_config) | rows})
-    patience = {"patience": CONNECT_SECONDS} if settings.prompt else {}   # one answer: there is no later
-    return ServerGroup(found, **patience) if found else None
+    return ServerGroup(found) if found else None
 
 
 def _server_row(row: Any) -> Any:

@@ -23,8 +23,10 @@ from urllib.parse import urlsplit
 from core.errors import ConfigError, ToolError
 from core.safe_text import safe_line
 from core.tools import Tool, ToolContext, canonical, fingerprint
+from core.tools.mcp_log import ServerLog
 from core.tools.running import MAX_RESULT, run_in_thread, shorten
 
+MOST_PAGES = 50               # of a list: an empty one may be followed by more
 MOST_TOOLS = 200              # of one server
 LARGEST_DEFINITION = 50_000   # characters of one tool's description and schema
 CONNECT_SECONDS = 60.0        # npx and uvx may have to fetch the server first
@@ -88,6 +90,19 @@ class Connection:
         self._client: Any = None
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
+        self._was_ready = False
+        self._log = ServerLog() if server.command else None
+
+    @property
+    def died(self) -> bool:
+        """Whether it was connected once and its program, or our task for it, has ended."""
+        return self._was_ready and not self._leave.is_set() and (
+            self._task is None or self._task.done() or self._log is not None and self._log.ended())
+
+    def last_words(self) -> str:
+        """What its program wrote to standard error last, for a message about its end; empty when there is nothing."""
+        said = self._log.last_lines() if self._log is not None else ""
+        return f" (it said: {said})" if said else ""
 
     @property
     def ready(self) -> bool:
@@ -107,9 +122,9 @@ class Connection:
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
         try:
-            async with _open_client(self.server) as client:
+            async with _open_client(self.server, self._log) as client:
                 self.tools = await self._list_tools(client)
-                self._client = client
+                self._client, self._was_ready = client, True
                 ready.set_result(None)
                 await self._leave.wait()
         except asyncio.CancelledError:
@@ -121,12 +136,13 @@ class Connection:
 
     async def _list_tools(self, client: Any) -> tuple[Tool, ...]:
         found: list[Tool] = []
-        cursor = None
+        cursor, pages = None, 0
         while len(found) < MOST_TOOLS:
             page = await client.list_tools(cursor=cursor)
             found += [made for told in page.tools if (made := self._make_tool(told)) is not None]
             cursor = page.next_cursor
-            if not cursor or not page.tools:
+            pages += 1
+            if not cursor or pages >= MOST_PAGES:
                 break
         return tuple({made.name: made for made in found[:MOST_TOOLS]}.values())
 
@@ -147,6 +163,8 @@ class Connection:
         async with self._answering() as client:
             result = await client.call_tool(name, dict(arguments), read_timeout_seconds=CALL_SECONDS)
         text = "\n".join(map(_block_text, result.content))
+        if not text.strip() and result.structured_content is not None:
+            text = canonical(result.structured_content)
         if result.is_error:
             raise ToolError(text or f"{name} failed without a reason.")
         return text
@@ -231,11 +249,24 @@ class ServerGroup:
             except ConfigError as problem:
                 return self._tell_once("", f"{problem.message} {problem.hint}")
             self.connections = [Connection(server) for server in self.servers]
+            self._restarted: set[str] = set()
             self._starting = {entry.server.name: asyncio.create_task(entry.start()) for entry in self.connections}
+        news = [line for place in range(len(self.connections)) for line in self._revive(place)]
         waiting = [task for task in self._starting.values() if not task.done()]
         if waiting:
-            await asyncio.wait(waiting, timeout=self.patience if first else 0)
-        return [line for entry in self.connections for line in self._news(entry)]
+            await asyncio.wait(waiting, timeout=self.patience if first or news else 0)
+        return news + [line for entry in self.connections for line in self._news(entry)]
+
+    def _revive(self, place: int) -> list[str]:
+        """Start a server that has died again, once by itself."""
+        dead = self.connections[place]
+        name = dead.server.name
+        if not dead.died or name in self._restarted:
+            return []
+        self._restarted.add(name)
+        self.connections[place] = Connection(dead.server)
+        self._starting[name] = asyncio.create_task(self.connections[place].start())
+        return [f"The MCP server {name} ended{dead.last_words()} and was started again."]
 
     async def restart(self, name: str) -> Connection:
         """End one server and start it again. Raises ConfigError for an unknown name."""
@@ -252,10 +283,14 @@ class ServerGroup:
     def _news(self, entry: Connection) -> list[str]:
         name = entry.server.name
         if entry.problem:
-            return self._tell_once(name, f"The MCP server {name} cannot be used: {entry.problem}.")
+            return self._tell_once(name, f"The MCP server {name} cannot be used: {entry.problem}{entry.last_words()}.")
+        if entry.died:
+            return self._tell_once(name, f"The MCP server {name} ended again{entry.last_words()}. "
+                                         f"/mcp restart {name} starts it.")
         task = self._starting.get(name)
         if task is not None and not task.done():
-            return self._tell_once(name, f"The MCP server {name} is not ready yet; its tools come when it is.")
+            return self._tell_once(name, f"The MCP server {name} is not ready after {self.patience:g} s; "
+                                         "its tools are offered when it is.")
         return []
 
     def _tell_once(self, name: str, text: str) -> list[str]:
@@ -283,11 +318,12 @@ async def close_all(connections: Iterable[Connection]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _open_client(server: Server) -> Any:
+async def _open_client(server: Server, log: ServerLog | None) -> Any:
     client = _load("mcp.client").Client
-    if server.command:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:   # a server's log does not belong on the chat's screen
-            async with client(_load("mcp.client.stdio").stdio_client(_program(server), errlog=nowhere)) as opened:
+    if log is not None:
+        with log.writer() as errors:     # a server's log does not belong on the chat's screen
+            async with client(_load("mcp.client.stdio").stdio_client(_program(server), errlog=errors)) as opened:
+                errors.close()       # only the program has it now
                 yield opened
         return
     import httpx2
@@ -357,6 +393,10 @@ def _block_text(block: Any) -> str:
     inner = getattr(getattr(block, "resource", None), "text", None)
     if isinstance(inner, str):
         return inner
+    address = getattr(block, "uri", None) or getattr(getattr(block, "resource", None), "uri", None)
+    if address is not None:
+        named = getattr(block, "title", None) or getattr(block, "name", None)
+        return f"(resource: {address}{f', {named}' if named else ''})"
     return f"({getattr(block, 'type', 'something')}: {getattr(block, 'mime_type', None) or 'not text'})"
 
 

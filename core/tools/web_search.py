@@ -107,7 +107,7 @@ def search_ddgs(engine: str, query: str, most: int) -> list[Result]:
         if "No results" in str(problem):   # ddgs says the same for every refusal (202, 403, 429)
             raise ToolError("nothing came back; it may be limiting how often it is asked") from problem
         raise ToolError(safe_line(str(problem), 160)) from problem
-    return [Result(str(row.get("title", "")), str(row.get("href", "")), str(row.get("body", ""))) for row in found]
+    return [Result(_text(row.get("title")), _text(row.get("href")), _text(row.get("body"))) for row in found]
 
 
 def search_searxng(context: ToolContext, base: str, query: str, most: int) -> list[Result]:
@@ -116,12 +116,18 @@ def search_searxng(context: ToolContext, base: str, query: str, most: int) -> li
     _, _, body, _ = download(context, url, local=frozenset({url.place}))
     try:
         rows = json.loads(body)["results"]
-        found = [Result(str(row.get("title", "")), str(row["url"]), str(row.get("content") or "")) for row in rows[:most]]
+        found = [Result(_text(row.get("title")), row["url"], _text(row.get("content")))
+                 for row in rows if isinstance(row, dict) and isinstance(row.get("url"), str)][:most]
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise ToolError("it did not answer with search results as JSON; its settings may not allow that format") from problem
     if not found:
         raise ToolError("nothing came back; the engines behind it may be limiting how often they are asked")
     return found
+
+
+def _text(value: Any) -> str:
+    """What cannot be read as text is left out."""
+    return value if isinstance(value, str) else ""
 
 
 def _report(query: str, engine: str, results: Sequence[Result], problems: Sequence[str]) -> str:

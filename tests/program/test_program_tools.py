@@ -472,7 +472,7 @@ def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Enviro
         chat.wait_prompt()
         assert not (tmp_path / "pids").exists()   # not before they are used
         chat.say('good__add {"a": 2, "b": 3}')
-        chat.wait("The MCP server mute is not ready yet")
+        chat.wait("The MCP server mute is not ready after 3 s")
         chat.wait(r"wants to run good__add \(write; MCP server good")
         chat.wait(r"\[N\]o:$")
         chat.send("y\n")

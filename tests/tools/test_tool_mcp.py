@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -337,3 +338,86 @@ def test_bad_servers_over_http() -> None:
         servers = [stack.enter_context(FakeServer(answer)) for answer in HTTP_BAD.values()]
         connections = asyncio.run(asyncio.wait_for(scenario([f"{server.url}/mcp" for server in servers]), 60))
     assert [name for name, connection in zip(HTTP_BAD, connections) if not connection.problem or connection.tools] == []
+
+
+# ---- dying, and unusual lists and results
+
+DIES = f"""{ANSWER}
+sys.stderr.write("first words\\n\\x1b]0;owned\\x07last words\\n"); sys.stderr.flush()
+serve(at('tools/call', lambda: os._exit(3)))"""
+
+
+def test_a_server_that_dies_is_started_again_once(tmp_path: Path) -> None:
+    pytest.importorskip("mcp")
+    server, _ = server_of(tmp_path, "weak", START + DIES)
+
+    async def scenario() -> list[list[str]]:
+        group = ours.ServerGroup([server], patience=60.0)
+        box = Toolbox([], allow=["write"], servers=group)
+        said = [await box.prepare()]
+        for _ in range(3):
+            if "weak__t" in box.tools:
+                assert (await box.execute_tool_call(ToolCall("1", "weak__t", {}))).is_error
+            for _ in range(200):
+                if group.connections[0].died or group.connections[0].problem:
+                    break
+                await asyncio.sleep(0.05)
+            said.append(await box.prepare())
+        await box.close()
+        return said
+    said = asyncio.run(scenario())
+    assert said[0] == [] and said[1][0].startswith("The MCP server weak ended (it said: first words / ")
+    assert said[1][0].endswith("last words) and was started again.") and "\x1b" not in said[1][0]
+    assert said[2][0].startswith("The MCP server weak ended again") and "/mcp restart weak" in said[2][0]
+    assert said[3] == []
+
+
+def test_why_a_server_does_not_start_is_said_in_its_own_words(tmp_path: Path) -> None:
+    pytest.importorskip("mcp")
+    server, _ = server_of(tmp_path, "broken", START + "sys.exit('there is no such folder: /x')")
+
+    async def scenario() -> list[str]:
+        group = ours.ServerGroup([server], patience=60.0)
+        said = await group.start()
+        await group.close()
+        return said
+    said, = asyncio.run(scenario())
+    assert "cannot be used" in said and "(it said: there is no such folder: /x)" in said
+
+
+RESULTS = [({"content": [], "structuredContent": {"n": 42}}, '{"n":42}'),
+           ({"content": [{"type": "resource_link", "uri": "file:///a/b", "name": "b"}]}, "(resource: file:///a/b, b)"),
+           ({"content": [{"type": "image", "data": "aGk=", "mimeType": "image/png"}]}, "(image: image/png)"),
+           ({"content": [{"type": "text", "text": "words"}], "structuredContent": {"n": 42}}, "words")]
+
+
+@pytest.mark.parametrize("result, expected", RESULTS)
+def test_results_without_text(tmp_path: Path, result: dict[str, Any], expected: str) -> None:
+    pytest.importorskip("mcp")
+    server, _ = server_of(tmp_path, "odd", f"{START}{ANSWER}serve(at('tools/call', {{'result': {result!r}}}))")
+
+    async def scenario() -> str:
+        connection, = await connect([server])
+        text = await connection.call("t", {})
+        await close_all([connection])
+        return text
+    assert asyncio.run(scenario()) == expected
+
+
+def test_an_empty_page_does_not_end_the_list(tmp_path: Path) -> None:
+    pytest.importorskip("mcp")
+    pages = """
+count = 0
+def page():
+    global count
+    count += 1
+    return {"result": {"tools": [], "nextCursor": "x"}} if count < 3 else "pass"
+"""
+    server, _ = server_of(tmp_path, "pages", f"{START}{ANSWER}{pages}serve(at('tools/list', page))")
+
+    async def scenario() -> list[str]:
+        connection, = await connect([server])
+        names = [made.name for made in connection.tools]
+        await close_all([connection])
+        return names
+    assert asyncio.run(scenario()) == ["pages__t"]

@@ -67,6 +67,17 @@ def prepare(*, tests: bool, named: bool) -> None:
         return
     install(ENGINE, "engine.ok", running)
     install(TESTS, "dev.ok", running)
+    fetch_test_model()
+
+
+def fetch_test_model() -> None:
+    """A real language model for the tests, into the user's cache. Without it they say why they skip."""
+    code = ("import os, sys; from core.config import cache_directory; from core.engine.models import SMALLEST; "
+            "print(os.path.exists(os.path.join(cache_directory(os.environ), 'models', SMALLEST.file)), SMALLEST.name)")
+    found = subprocess.run([python(), "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    if found[:1] == ["False"]:
+        print("Fetching a small language model for the tests, once (93 MB) ...", file=sys.stderr)
+        subprocess.run([python(), "stream_chat.py", "--provider", "local", "--pull", found[1]], cwd=ROOT)
 
 
 def describe() -> str | None:

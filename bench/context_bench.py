@@ -91,7 +91,8 @@ def measure_files(count: int) -> dict[str, float | str]:
 
 
 def make_sessions(path: str, count: int) -> None:
-    from db import SqliteStore, open_store
+    from core.store.sqlite import SqliteStore
+    from db import open_store
     store = open_store(path)
     assert isinstance(store, SqliteStore)
     run = store._connection

@@ -324,7 +324,9 @@ def stop_one_answer(bench: Bench) -> float:
 _COMMITS = """
 import sys, time
 from core.messages import Message
-from db import Chunk, new_message_id, open_store
+from core.store.identity import new_message_id
+from core.store.rows import Chunk
+from db import open_store
 store = open_store(sys.argv[1])
 store.create_session("bench", "bench", "ollama/m", 1.0)
 message = new_message_id()

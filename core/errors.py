@@ -26,6 +26,8 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── StoreDamaged            not a database, or a broken one
 │   ├── StoreGone               deleted or moved away while it was in use
 │   │   └── SessionGone         the database is there, the session or message that is written to is not
+│   ├── StoreConflict           different data has the same identity there
+│   ├── StoreForeign            the database of another program
 │   └── StoreTooNew             made by a newer version of this program
 └── ToolError                   a tool failed; becomes the model's error result
 """
@@ -183,6 +185,14 @@ class StoreGone(StoreError):
 
 class SessionGone(StoreGone):
     kind = "session_gone"
+
+
+class StoreConflict(StoreError):
+    kind = "store_conflict"
+
+
+class StoreForeign(StoreError):
+    kind = "store_foreign"
 
 
 class StoreTooNew(StoreError):

@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
-from core.errors import SessionGone, SessionNotFound, UsageError
+from core.errors import SessionNotFound, UsageError
 from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolFinished
 from core.messages import Finish, Message, ToolResult, tool_message
 from core.safe_text import safe_line
+from core.sessions.journal import Journal, NoJournal
 from core.sessions.listing import format_session_lines, list_sessions, select_session
-from core.sessions.reply import Reply, missing_results
-from core.sessions.spool import Journal, Places, Write, chunk_write, drain_spool, message_write
+from core.sessions.open_message import OpenMessage
+from core.sessions.opening import answer_calls, open_conversation
+from core.sessions.recovery import Recovered, recover, recover_session
+from core.sessions.reply import missing_results
+from core.sessions.spool import Places
+from core.sessions.summaries import Summaries
+from core.sessions.writes import Write, message_write
+from core.store.identity import new_message_id, new_message_ids, new_session_id, new_session_name
 from core.store.message_json import dump, message_to_dict
-from db import Chunk, SessionRow, Store, Unfinished, new_message_id, new_session_id
+from core.store.rows import Chunk, SessionRow
+from db import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.store.rows import State
     from core.window.compaction import Plan
 
-State = Literal["streaming", "complete", "interrupted", "truncated", "failed"]
 _STATES: dict[str | None, State] = {"interrupted": "interrupted", "truncated": "truncated", "incomplete": "truncated",
                                     "error": "failed"}
 SYNC_SECONDS = 0.25      # the most of a streaming reply that a power cut can take
-
-
-@dataclass(slots=True)
-class _Open:
-    """A message that is in the store but not whole: the reply that streams, or the results of tools that run."""
-
-    id: int
-    model: str
-    reply: Reply = field(default_factory=Reply)
-    results: list[ToolResult] = field(default_factory=list)
-    frames: list[Chunk] = field(default_factory=list)   # what the store was given of the reply
-
-    def writes(self, session: str) -> list[Write]:
-        begun = tool_message(tuple(self.results)) if self.results else Message("assistant", (), self.model)
-        return [message_write("add", begun, session=session, id=self.id, state="streaming"),
-                *(chunk_write(self.id, seq, chunk) for seq, chunk in enumerate(self.frames))]
+LOOK_SECONDS = 0.1       # how often another program's turn is looked at while it is waited for
 
 
 class Session:
@@ -54,79 +44,163 @@ class Session:
     """
 
     def __init__(self, store: Store | None, spool: str | Places = "", *, model: str = "") -> None:
-        self.id = new_session_id(time.time())
+        self.id, self.name = new_session_id(), new_session_name(time.time())
         self.title = ""
         self.model = model
         self.messages: list[Message] = []
         self._ids: list[int] = []
-        self._journal = Journal(store, spool) if store is not None else None
-        if self._journal is not None:
-            self._journal.everything = self._all_writes
-        self._before: list[tuple[list[Message], list[int]]] = []    # the conversation before each summary
+        self._journal = NoJournal() if store is None else Journal(store, spool, self._all_writes)
+        self._summaries = Summaries()
+        self._unreadable: frozenset[int] = frozenset()
+        self._news: list[str] = []
         self._stored = False
-        self._open: _Open | None = None
+        self._open: OpenMessage | None = None
         self._synced = 0.0
+        self._seen = 0.0     # when the stored session had changed last, as far as this program knows
 
     @property
     def saved(self) -> bool:
         """Whether everything so far is in the store. False with --no-save."""
-        return self._journal is not None and self._journal.saved
+        return self._journal.saved
 
     @property
     def store(self) -> Store | None:
         """Where it is kept, while everything so far is there."""
-        return self._journal.store if self._journal is not None and self._journal.saved else None
+        return self._journal.store
+
+    @property
+    def last_words(self) -> str:
+        """What to say at the end about what is not saved; empty when all is, or nothing is to be."""
+        return self._journal.last_words
+
+    @property
+    def lost(self) -> bool:
+        """Whether something that should be saved is in memory only."""
+        return self._journal.lost
 
     def take_news(self) -> list[str]:
-        """What the person should be told about saving (NOT SAVED ..., Saved again ...), once each."""
-        if self._journal is None:
-            return []
-        news, self._journal.news = self._journal.news, []
+        """What the user should know about saving (NOT SAVED ..., Saved again ...), once each."""
+        news, self._news = self._news + self._journal.take_news(), []
         return news
+
+    def close(self) -> None:
+        self.end_turn()
+        self._journal.close()
+
+    # ---- opening and branching
 
     def resume(self, row: SessionRow, store: Store) -> None:
         """Become the saved session `row`."""
-        self.id, self.title, self.model = row.id, row.title, row.model or self.model
-        stored = [entry for entry in store.load_messages(row.id) if entry.state != "streaming"]
-        self.messages, self._ids = [entry.message for entry in stored], [entry.id for entry in stored]
-        self._stored = True
-        if self._journal is not None:
-            self._journal.known(row.id, row.title, row.model, row.created)
+        self.id, self.name, self.title, self.model = row.id, row.name, row.title, row.model or self.model
+        self._stored, self._seen = True, row.updated
+        self._load(store)
+        self._journal.known(row.id, row.name, row.title, row.model, row.created)
+
+    def _load(self, store: Store) -> None:
+        opened = open_conversation(store.load_messages(self.id))
+        if opened.note and opened.unreadable != self._unreadable:
+            self._news.append(opened.note)
+        if opened.ids != self._ids:
+            self._summaries.clear()
+        if opened.streams:
+            self._seen = 0.0     # to be loaded again when it is our turn
+        self.messages, self._ids, self._unreadable = opened.messages, opened.ids, opened.unreadable
+
+    def branch(self, title: str, model: str, beginning: int) -> Session:
+        """A new session that starts with this one's first messages, kept as its child. Raises StoreError."""
+        child = Session(None, model=model)
+        child.title, child.messages = title, self.messages[:beginning]
+        child._ids = new_message_ids(len(child.messages))
+        child._write_to(self._journal.another())
+        child._journal.branch(self.id, child.id, child.name, title, model, list(zip(child._ids, child.messages)))
+        child._stored = child._journal.saved
+        return child
+
+    def keep(self) -> None:
+        """Become a new session with this conversation, after its session was deleted. Raises UsageError and StoreError."""
+        if not self._journal.deleted:
+            raise UsageError("This session is saved already." if self.saved else "This session was not deleted.")
+        copy = self.branch(self.title, self.model, len(self.messages))
+        self.id, self.name, self._ids = copy.id, copy.name, copy._ids
+        self._summaries.clear()
+        self._write_to(copy._journal)
+
+    def _write_to(self, journal: NoJournal) -> None:
+        if isinstance(journal, Journal):
+            journal.everything = self._all_writes
+        self._journal = journal
+
+    # ---- whose turn it is
+
+    async def begin_turn(self) -> AsyncGenerator[Notice, None]:
+        """Wait while another program's turn runs in this session, then own the next one and take in what others added."""
+        waiting = False
+        while self._stored and not self._journal.begin_turn(self.id):
+            if not waiting:
+                yield Notice("Another program is answering in this session; your message waits until it has finished.")
+            waiting = True
+            await asyncio.sleep(LOOK_SECONDS)
+        self._take_in()
+
+    def _take_in(self) -> None:
+        """Load the conversation again if another program changed it."""
+        store = self._journal.store
+        if store is None or not self._stored or self._journal.changed(self.id) == self._seen:
+            return
+        before = self._ids
+        recover_session(store, self.id)
+        self._load(store)
+        if self._ids[:len(before)] != before:
+            self._news.append("Another program changed this conversation; it is loaded again.")
+        elif len(self._ids) > len(before):
+            self._news.append(f"Another program added {len(self._ids) - len(before)} messages to this conversation.")
+
+    def end_turn(self) -> None:
+        """Let others have the next turn."""
+        if self._stored:
+            self._seen = self._journal.end_turn(self.id)
+
+    @contextmanager
+    def _between_turns(self) -> Iterator[None]:
+        """Change the conversation while no program's turn runs in it. Raises UsageError."""
+        if self._stored and not self._journal.begin_turn(self.id):
+            raise UsageError("Another program is answering in this session.", "Try again when it has finished.")
+        try:
+            yield
+        finally:
+            self.end_turn()
+
+    # ---- what is said
 
     def set_model(self, model: str) -> None:
         self.model = model
-        self._update(model=model)
-
-    def set_title(self, title: str) -> None:
-        self.title = title
-        self._update(title=title)
-
-    def _update(self, *, title: str | None = None, model: str | None = None) -> None:
-        if self._journal is not None and self._stored:
-            self._journal.write({"do": "update", "session": self.id, "title": title, "model": model})
+        if self._stored:
+            self._journal.write({"do": "update", "session": self.id, "title": None, "model": model})
 
     def add_user(self, message: Message) -> None:
-        """Add what the person says, saved before anything is sent. Also the moment to try a store that failed again."""
-        if self._journal is not None:
-            if not self._journal.drain():
-                self._journal.remind()
+        """Add what the user says, saved before anything is sent. Also the moment to try a store that failed again."""
+        self._journal.retry()
         unanswered = missing_results(self.messages)
         if unanswered is not None:
             self._append(unanswered)
         self._append(message)
 
+    def add_reply(self, message: Message) -> None:
+        """Take in a reply that was made elsewhere (in a branch)."""
+        self._append(message)
+
     def _append(self, message: Message) -> None:
-        """Add a whole message, in place of the open one if there is one."""
+        """Add a complete message, in place of the open one if there is one."""
         opened = self._open
         identity = opened.id if opened else new_message_id()
-        if self._journal is not None and not self._stored:
-            self._stored = True
+        if not self._stored:
             self.title = self.title or title_of(message)
-            self._journal.create(self.id, self.title, self.model, time.time(), identity, message)
-        elif self._journal is not None:
-            state = _STATES.get(message.finish, "complete")
+            self._journal.begin(self.id, self.name, self.title, self.model, identity, message)
+            self._stored = True
+            self._journal.begin_turn(self.id)
+        else:
             do = "finish" if opened else "add"
-            self._journal.write(message_write(do, message, session=self.id, id=identity, state=state))
+            self._journal.write(message_write(do, message, session=self.id, id=identity, state=_state(message)))
         self._open = None
         self.messages.append(message)
         self._ids.append(identity)
@@ -134,8 +208,8 @@ class Session:
     async def record(self, events: AsyncGenerator[Event, None], model: str = "") -> AsyncGenerator[Event, None]:
         """Pass a turn's events on, each saved before it is yielded. `model` answers first, where another stands in for ours.
 
-        However the turn ends, what came is kept: an interrupted reply becomes a message, and calls that got no result
-        get one. That happens at once, without waiting for anything.
+        However the turn ends, what was received is kept: an interrupted reply becomes a message, and calls that got no
+        result get one. That happens at once, without waiting for anything.
         """
         model = model or self.model
         async with aclosing(events) as stream:
@@ -154,6 +228,8 @@ class Session:
             except BaseException:
                 self._settle("error")
                 raise
+            finally:
+                self.end_turn()
 
     def _keep(self, event: Event, model: str) -> None:
         match event:
@@ -170,14 +246,13 @@ class Session:
         if self._open is None:
             self._open = self._begin(Message("assistant", (), model))
         opened = self._open
-        if self._journal is not None:
-            kind = "text" if isinstance(delta, TextDelta) else "thinking"
-            chunk = Chunk(kind, delta.part, delta.text, dump(delta.extra) if delta.extra else None)
-            now = time.monotonic()
-            durable = now - self._synced >= SYNC_SECONDS
-            self._synced = now if durable else self._synced
-            self._journal.chunk(opened.id, len(opened.frames), chunk, durable=durable)
-            opened.frames.append(chunk)
+        kind = "text" if isinstance(delta, TextDelta) else "thinking"
+        chunk = Chunk(kind, delta.part, delta.text, dump(delta.extra) if delta.extra else None)
+        now = time.monotonic()
+        durable = now - self._synced >= SYNC_SECONDS
+        self._synced = now if durable else self._synced
+        self._journal.chunk(opened.id, len(opened.frames), chunk, durable=durable)
+        opened.frames.append(chunk)
         opened.reply.add(delta)
 
     def _keep_result(self, result: ToolResult) -> None:
@@ -185,40 +260,12 @@ class Session:
         if self._open is None:
             self._open = self._begin(tool_message(()))
         self._open.results.append(result)
-        if self._journal is not None:
-            message = tool_message(tuple(self._open.results))
-            self._journal.write(message_write("finish", message, id=self._open.id, state="streaming"))
+        message = tool_message(tuple(self._open.results))
+        self._journal.write(message_write("finish", message, id=self._open.id, state="streaming"))
 
-    def _all_writes(self) -> list[Write]:
-        """The whole conversation as writes: a store where it was deleted under us has none of it any more."""
-        known = self._known()
-        summarised = [identity for identity in known if identity not in set(self._ids)]
-        writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title, "model": self.model}]
-        writes += [message_write("add", message, session=self.id, id=identity, state=_STATES.get(message.finish, "complete"))
-                   for identity, message in known.items()]
-        if summarised:
-            writes.append({"do": "hide", "session": self.id, "ids": summarised})
-        return writes + (self._open.writes(self.id) if self._open is not None else [])
-
-    def _known(self) -> dict[int, Message]:
-        """All messages by ID, each summary at the place of what it stands for."""
-        if not self._before:
-            return dict(zip(self._ids, self.messages))
-        order: list[int] = []
-        known: dict[int, Message] = {}
-        for messages, identities in (*self._before, (self.messages, self._ids)):
-            place = 0
-            for identity, message in zip(identities, messages):
-                place = order.index(identity) if identity in known else place
-                order[place:place] = [] if identity in known else [identity]
-                known[identity] = message
-                place += 1
-        return {identity: known[identity] for identity in order}
-
-    def _begin(self, message: Message) -> _Open:
-        opened = _Open(new_message_id(), message.model or "")
-        if self._journal is not None:
-            self._journal.write(message_write("add", message, session=self.id, id=opened.id, state="streaming"))
+    def _begin(self, message: Message) -> OpenMessage:
+        opened = OpenMessage(new_message_id(), message.model or "")
+        self._journal.write(message_write("add", message, session=self.id, id=opened.id, state="streaming"))
         return opened
 
     def _settle(self, finish: Finish) -> None:
@@ -231,15 +278,29 @@ class Session:
         if answered is not None:
             self._append(answered)
 
+    def _all_writes(self) -> list[Write]:
+        """The whole conversation as writes, for a store that has none of it any more."""
+        known = self._summaries.everything(self.messages, self._ids)
+        summarised = [identity for identity in known if identity not in set(self._ids)]
+        writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title, "model": self.model}]
+        writes += [message_write("add", message, session=self.id, id=identity, state=_state(message))
+                   for identity, message in known.items()]
+        if summarised:
+            writes.append({"do": "hide", "session": self.id, "ids": summarised})
+        return writes + (self._open.writes(self.id) if self._open is not None else [])
+
+    # ---- what is taken back, pinned or summarised
+
     def retry(self) -> Message | None:
-        """Take back all that followed the last message of the person, and return that message; None if there is none."""
+        """Take back all that followed the last message of the user, and return that message; None if there is none."""
         last = max((place for place, message in enumerate(self.messages) if message.role == "user"), default=None)
         if last is None:
             return None
         dropped = self._ids[last + 1:]
+        if dropped:
+            with self._between_turns():
+                self._journal.write({"do": "hide", "session": self.id, "ids": dropped})
         del self.messages[last + 1:], self._ids[last + 1:]
-        if dropped and self._journal is not None:
-            self._journal.write({"do": "hide", "session": self.id, "ids": dropped})
         return self.messages[last]
 
     @property
@@ -249,26 +310,26 @@ class Session:
         return tuple(place for place, message in enumerate(self.messages) if is_pinned(message))
 
     def pin(self, place: int, *, on: bool = True) -> None:
-        """Pin a message, or no more; kept with the session."""
+        """Pin a message, or undo that; kept with the session."""
         from core.window.compaction import pin
+        if self._ids[place] in self._unreadable:
+            raise UsageError("A message that cannot be read in full cannot be pinned.")
         message = pin(self.messages[place], on=on)
+        with self._between_turns():
+            self._journal.write(message_write("finish", message, id=self._ids[place], state=_state(message)))
         self.messages[place] = message
-        if self._journal is not None:
-            state = _STATES.get(message.finish, "complete")
-            self._journal.write(message_write("finish", message, id=self._ids[place], state=state))
 
     def compact(self, plan: Plan, reply: Message) -> None:
         """Put a summary in the place of the messages that the plan names. Raises UsageError when the reply is none."""
         from core.window.compaction import replace_places, summary_messages
         hidden = [self._ids[place] for place in plan.hidden]
         pair = summary_messages(plan, reply, hidden)
-        first = new_message_id()
-        self._before.append((list(self.messages), list(self._ids)))
+        first, second = new_message_ids(2)
+        self._summaries.note(self.messages, self._ids)
         self.messages = replace_places(self.messages, plan.hidden, pair)
-        self._ids = replace_places(self._ids, plan.hidden, (first, first + 1))
-        if self._journal is not None:
-            self._journal.write({"do": "replace", "session": self.id, "hidden": hidden,
-                                 "added": [[first, message_to_dict(pair[0])], [first + 1, message_to_dict(pair[1])]]})
+        self._ids = replace_places(self._ids, plan.hidden, (first, second))
+        self._journal.write({"do": "replace", "session": self.id, "hidden": hidden,
+                             "added": [[first, message_to_dict(pair[0])], [second, message_to_dict(pair[1])]]})
 
     def uncompact(self) -> int:
         """Bring back what the newest summary stands for; returns how many messages. Raises UsageError and StoreError."""
@@ -277,72 +338,27 @@ class Session:
         if place is None:
             raise UsageError("Nothing is summarised in this conversation.")
         shown, summary = compacted_ids(self.messages[place]), self._ids[place:place + 2]
-        whole = self._whole(shown)
-        if self._journal is not None:
+        earlier = self._summaries.with_these(shown) or self._stored_with(shown)
+        with self._between_turns():
             self._journal.write({"do": "restore", "session": self.id, "shown": list(shown), "hidden": summary})
-        later = [entry for entry in zip(self.messages, self._ids) if entry[1] not in whole and entry[1] not in summary]
+        later = [entry for entry in zip(self.messages, self._ids) if entry[1] not in earlier and entry[1] not in summary]
         now = dict(zip(self._ids, self.messages))
-        kept = [(now.get(identity, message), identity) for identity, message in whole.items()
+        kept = [(now.get(identity, message), identity) for identity, message in earlier.items()
                 if identity in shown or identity in now and identity not in summary]
         self.messages, self._ids = [entry[0] for entry in (*kept, *later)], [entry[1] for entry in (*kept, *later)]
         return len(shown)
 
-    def _whole(self, shown: Sequence[int]) -> dict[int, Message]:
-        """The conversation, by ID, as it was when these messages were in it."""
-        for messages, identities in reversed(self._before):
-            if set(shown) <= set(identities):
-                return dict(zip(identities, messages))
+    def _stored_with(self, shown: tuple[int, ...]) -> dict[int, Message]:
+        """The stored conversation, by ID, that has all of these messages."""
         stored = self.store.load_messages(self.id, hidden=True) if self.store is not None else []
         found = {entry.id: entry.message for entry in stored}
         if not set(shown) <= set(found):
             raise UsageError("What was summarised is not in this session.", "It is in the one that this was branched from.")
         return found
 
-    def add_reply(self, message: Message) -> None:
-        """Take in a reply that was made elsewhere (in a branch)."""
-        self._append(message)
 
-    def branch(self, title: str, model: str, beginning: int) -> Session:
-        """A new session that starts with this one's first messages, kept as its child. Raises StoreError."""
-        kept = self._journal
-        child = Session(kept.store if kept else None, kept.places if kept else "", model=model)
-        child.title, child.messages = title, self.messages[:beginning]
-        first = new_message_id()
-        child._ids = list(range(first, first + len(child.messages)))
-        if child._journal is not None:
-            created = time.time()
-            child._journal.store.create_branch(self.id, child.id, title, model, created, list(zip(child._ids, child.messages)))
-            child._journal.known(child.id, title, model, created)
-            child._stored = True
-        return child
-
-    def close(self) -> None:
-        if self._journal is not None:
-            self._journal.close()
-
-    @property
-    def last_words(self) -> str:
-        """What to say at the end about what is not saved; empty when all is, or nothing is to be."""
-        return self._journal.last_words() if self._journal is not None else ""
-
-    @property
-    def lost(self) -> bool:
-        """Whether something that should be saved is in memory only."""
-        return self._journal is not None and not self._journal.saved and not self._journal.kept_in
-
-
-def answer_calls(messages: Sequence[Message], results: Sequence[ToolResult]) -> Message | None:
-    """Results for all calls of the last reply: those that came, in the order of the calls, and a stand-in for the others."""
-    if not messages or not messages[-1].tool_calls:
-        return None
-    waiting = list(results)
-    answers = []
-    for call in messages[-1].tool_calls:
-        found = next((result for result in waiting if result.id == call.id), None)
-        if found is not None:
-            waiting.remove(found)
-        answers.append(found or ToolResult(call.id, call.name, "Interrupted before it finished.", True))
-    return tool_message(tuple(answers))
+def _state(message: Message) -> State:
+    return _STATES.get(message.finish, "complete")
 
 
 def title_of(message: Message) -> str:
@@ -352,7 +368,7 @@ def title_of(message: Message) -> str:
 
 def open_session(store: Store | None, spool: str | Places = "", *, name: str | None = None, newest: bool = False,
                  model: str = "") -> Session:
-    """A new session, the one called `name`, or the newest. Raises SessionNotFound."""
+    """A new session, the one called `name`, or the last used. Raises SessionNotFound."""
     session = Session(store, spool, model=model)
     if name is None and not newest:
         return session
@@ -363,50 +379,6 @@ def open_session(store: Store | None, spool: str | Places = "", *, name: str | N
         raise SessionNotFound("There are no saved sessions to go on with.", "Start a chat; it is saved by default.")
     session.resume(rows[0], store)
     return session
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """A reply that a program which was killed left behind, saved now as far as it came."""
-
-    session_id: str
-    message_id: int
-    message: Message
-
-
-def recover(store: Store, spool: str | Places = "", news: list[str] | None = None) -> list[Recovered]:
-    """Save what earlier runs could not, and close what they left half-written. Replies of programs that run are not touched.
-
-    `news` gets a line for each file that still holds something afterwards.
-    """
-    left = drain_spool(store, spool, news) if spool else []
-    found = (unfinished for unfinished in store.unfinished() if not any(f"{unfinished.session_id}-" in path for path in left))
-    return [recovered for unfinished in found for recovered in _fold(store, unfinished)]
-
-
-def _fold(store: Store, unfinished: Unfinished) -> Iterator[Recovered]:
-    stored = unfinished.stored
-    if stored.message.role == "tool":
-        before = [entry.message for entry in store.load_messages(unfinished.session_id) if entry.id != stored.id]
-        message = answer_calls(before, stored.message.tool_results) or stored.message
-    else:
-        message = _reply_of(unfinished.chunks).broken(stored.message.model or "", "interrupted")
-    try:
-        store.finish_message(stored.id, message, "interrupted")
-    except SessionGone:
-        return      # deleted by another program in this moment
-    if message.role == "assistant" and not message.parts:
-        store.hide_messages(unfinished.session_id, [stored.id])
-        return
-    yield Recovered(unfinished.session_id, stored.id, message)
-
-
-def _reply_of(chunks: Sequence[Chunk]) -> Reply:
-    reply = Reply()
-    for chunk in chunks:
-        kind = TextDelta if chunk.kind == "text" else ThinkingDelta
-        reply.add(kind(chunk.text, chunk.part, json.loads(chunk.extra) if chunk.extra else None))
-    return reply
 
 
 __all__ = ["Recovered", "Session", "answer_calls", "format_session_lines", "list_sessions", "open_session", "recover",

@@ -170,29 +170,35 @@ class Chat:
 
     async def answer(self, continued: Message | None = None, asked: Message | None = None) -> AsyncGenerator[Event, None]:
         """Let the model answer `asked`, or the conversation as it stands, or finish the reply `continued` at its end."""
-        saved = await self._add(asked) if asked is not None else ()
-        for notice in [*saved, *map(Notice, self.take_news()), *await self._learn()]:
-            yield notice
-        if self.settings.auto_compact and continued is None and self.may_not_fit(self.request()):
-            async with aclosing(self._compact_if_due()) as events:
+        async with aclosing(self.session.begin_turn()) as notices:
+            async for notice in notices:
+                yield notice
+        try:
+            saved = await self._add(asked) if asked is not None else ()
+            for notice in [*saved, *map(Notice, self.take_news()), *await self._learn()]:
+                yield notice
+            if self.settings.auto_compact and continued is None and self.may_not_fit(self.request()):
+                async with aclosing(self._compact_if_due()) as events:
+                    async for event in events:
+                        yield event
+            meter = self._meter()
+            self._asking = self.asking(self.chain)
+            turn = self._run_turn(self._asking, continued)
+            numbers = TurnNumbers(self.target, self.chain, self.providers, prepared=True)
+            self._asking.note_sent = numbers.note_sent
+            recorded = measured(self.session.record(turn, str(self.target)), numbers, self.session)
+            async with aclosing(recorded) as events:
                 async for event in events:
                     yield event
-        meter = self._meter()
-        self._asking = self.asking(self.chain)
-        turn = self._run_turn(self._asking, continued)
-        numbers = TurnNumbers(self.target, self.chain, self.providers, prepared=True)
-        self._asking.note_sent = numbers.note_sent
-        recorded = measured(self.session.record(turn, str(self.target)), numbers, self.session)
-        async with aclosing(recorded) as events:
-            async for event in events:
-                yield event
-                if meter is not None:
-                    meter.note(event)
-                if isinstance(event, MessageAdded):
-                    for notice in [*self.write_down(event.message), *await self._look_at_window(event.message)]:
-                        yield notice
-        if meter is not None and meter.line():
-            yield Notice(meter.line())
+                    if meter is not None:
+                        meter.note(event)
+                    if isinstance(event, MessageAdded):
+                        for notice in [*self.write_down(event.message), *await self._look_at_window(event.message)]:
+                            yield notice
+            if meter is not None and meter.line():
+                yield Notice(meter.line())
+        finally:
+            self.session.end_turn()
 
     def take_news(self) -> list[str]:
         """What the user should know and was not shown yet."""

@@ -22,12 +22,12 @@ def run(settings: Settings) -> int:
         if not settings.yes and not somebody_types():
             raise UsageError("Nobody can be asked whether to delete it: standard input is not a terminal.",
                              "--yes deletes it unasked.")
-        told = f"Delete session {row.id} ({safe_line(row.title, 60)}; {row.message_count} messages) for ever? [y/N] "
+        told = f"Delete session {row.name} ({safe_line(row.title, 60)}; {row.message_count} messages) for ever? [y/N] "
         if not settings.yes and not says_yes(told):
             print("Nothing is changed.", file=sys.stderr)
             return 1
         store.delete_session(row.id)
     finally:
         store.close()
-    print(f"Session {row.id} is deleted.", file=sys.stderr)
+    print(f"Session {row.name} is deleted.", file=sys.stderr)
     return 0

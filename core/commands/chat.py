@@ -56,12 +56,12 @@ def _beginning(message: Message) -> str:
 async def session(chat: Chat, argument: str) -> Outcome:
     """Show this session's ID, or go on with another one (the start of its ID will do)."""
     if not argument:
-        return f"This is session {chat.session.id}" + (f": {chat.session.title}" if chat.session.title else ".")
+        return f"This is session {chat.session.name}" + (f": {chat.session.title}" if chat.session.title else ".")
     opened = chat.open_session(argument)
     chat.session = opened
     if opened.model:
         chat.target = parse_target(opened.model, known=chat.settings.providers)
-    told = f"Session {opened.id}: {opened.title} ({len(opened.messages)} messages, {chat.target})."
+    told = f"Session {opened.name}: {opened.title} ({len(opened.messages)} messages, {chat.target})."
     return History(tuple(opened.messages), told, last=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
@@ -12,6 +11,7 @@ from core.commands import Confirm, History, Outcome, command
 from core.errors import UsageError
 from core.rendering.table import Table
 from core.sessions.export import EXPORTERS, export_session, find_exporter, format_of
+from core.sessions.listing import COLUMNS
 from db import Store
 
 GROUP = "Sessions"
@@ -26,7 +26,7 @@ def _store(chat: Chat) -> Store:
 
 
 async def _recent(chat: Chat) -> Sequence[str]:
-    return [row.id for row in _store(chat).sessions(MOST_LISTED)]
+    return [row.name for row in _store(chat).sessions(MOST_LISTED)]
 
 
 @command(usage="[WORDS]")
@@ -35,11 +35,10 @@ async def sessions(chat: Chat, argument: str) -> Outcome:
     rows = _store(chat).sessions(MOST_LISTED + 1, argument)
     if not rows:
         return f"No saved session holds {argument!r}." if argument else "There are no saved sessions yet."
-    cells = tuple((row.id, time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated)), f"{row.message_count}", row.model,
-                   row.title) for row in rows[:MOST_LISTED])
     more = f"These are the newest {MOST_LISTED}; /sessions WORDS looks in all. " if len(rows) > MOST_LISTED else ""
-    return Table(("session", "last used", "messages", "model", "title"), cells, f"{more}/session ID goes on with one.",
-                 optional=("messages", "model"))
+    cells = tuple(zip(*(column.cells(rows[:MOST_LISTED]) for column in COLUMNS)))
+    return Table(tuple(column.heading for column in COLUMNS), cells, f"{more}/session ID goes on with one.",
+                 optional=tuple(column.heading for column in COLUMNS if column.optional))
 
 
 @command(usage="[N]")
@@ -62,10 +61,17 @@ async def delete(chat: Chat, argument: str) -> Outcome:
     def act() -> str:
         store.delete_session(row.id)
         if row.id != chat.session.id:
-            return f"Session {row.id} is deleted."
+            return f"Session {row.name} is deleted."
         chat.session = chat.open_session(None)
-        return f"Session {row.id} is deleted. This is a new one."
-    return Confirm(f"Delete session {row.id} ({row.title}; {row.message_count} messages) for ever?", act)
+        return f"Session {row.name} is deleted. This is a new one."
+    return Confirm(f"Delete session {row.name} ({row.title}; {row.message_count} messages) for ever?", act)
+
+
+@command()
+async def keep(chat: Chat, argument: str) -> Outcome:
+    """Save this conversation as a new session, after another program deleted its session."""
+    chat.session.keep()
+    return f"The conversation is saved as session {chat.session.name}."
 
 
 async def _formats(chat: Chat) -> Sequence[str]:

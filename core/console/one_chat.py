@@ -17,7 +17,8 @@ from core.safe_text import safe_text
 from core.sessions.listing import select_session
 from core.setup.chat import attach, open_chat
 from core.setup.store import OpenedStore
-from db import SessionRow, Store
+from core.store.rows import SessionRow
+from db import Store
 
 
 def with_chat(settings: Settings, front: Front, interrupts: Interrupts, use: Callable[[Chat, OpenedStore], int], *,

@@ -11,7 +11,7 @@ from core.errors import StoreFull, UsageError, describe
 from core.safe_text import safe_line, safe_text
 from core.session_manager import Session
 from core.sessions.export import find_exporter, format_of, refuse_existing, write_whole
-from db import SessionRow, StoredMessage
+from core.store.rows import SessionRow, StoredMessage
 
 
 def warn_unsaved(session: Session, *, again: bool) -> None:
@@ -31,7 +31,7 @@ def warn_unsaved(session: Session, *, again: bool) -> None:
 def rescue(session: Session) -> None:
     """Write a conversation that no store took to a file that the user names; its ending decides the format."""
     now = time.time()
-    row = SessionRow(session.id, session.title, session.model, now, now, len(session.messages))
+    row = SessionRow(session.id, session.name, session.title, session.model, now, now, len(session.messages))
     stored = [StoredMessage(number, message, "complete", True, now) for number, message in enumerate(session.messages)]
     while True:
         try:

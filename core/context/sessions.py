@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from core.context.items import Fault, Found, Item
 from core.context.sources import Source
 from core.errors import SessionAmbiguous, SessionNotFound, StoreError
-from db import SessionRow, Store, StoredMessage
+from core.store.rows import SessionRow, StoredMessage
+from db import Store
 
 MOST_SESSIONS = 100       # of `db` alone, the newest
 MOST_FOUND = 60           # messages that a search takes, the newest
@@ -58,7 +59,7 @@ def _one(source: Source, store: Store, current: str) -> Iterator[Found]:
 def _session_item(source: Source, row: SessionRow, stored: Sequence[StoredMessage], *, named: bool) -> Iterator[Found]:
     text = "\n\n".join(filter(None, map(_written, stored)))
     if text:
-        yield _item(source, row.id, row.title, row.updated, text, named=named)
+        yield _item(source, row.name, row.title, row.updated, text, named=named)
     elif named:
         yield Fault(source.name, "has no messages")
 
@@ -88,7 +89,7 @@ def _with_words(source: Source, store: Store, current: str) -> Iterator[Found]:
     for session, messages in found.items():
         row = store.find_session(session)
         parts = _around(store.load_messages(session), set(messages))
-        yield _item(source, row.id, row.title, row.updated, "\n\n".join(parts), named=True)
+        yield _item(source, row.name, row.title, row.updated, "\n\n".join(parts), named=True)
 
 
 def _around(stored: Sequence[StoredMessage], wanted: set[int]) -> Iterator[str]:

@@ -15,7 +15,9 @@ from core.errors import StoreFull, UsageError
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.sessions.listing import find_session
 from core.store.message_json import dump, message_to_dict
-from db import SessionRow, Store, StoredMessage, to_database
+from core.store.rows import SessionRow, StoredMessage
+from core.store.text import to_database
+from db import Store
 
 Exporter = Callable[[SessionRow, Sequence[StoredMessage]], Iterator[str]]
 STANDARD_OUTPUT = ("-", "/dev/stdout")
@@ -38,7 +40,8 @@ def exporter(name: str, endings: Sequence[str] = ()) -> Callable[[Exporter], Exp
 @exporter("json", endings=(".json",))
 def export_json(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """Everything that is stored, without loss."""
-    head = {"format": "stream-chat-session", "version": 1, "id": session.id, "title": session.title, "model": session.model,
+    head = {"format": "stream-chat-session", "version": 1, "id": session.id, "name": session.name,
+            "title": session.title, "model": session.model,
             "created": session.created, "updated": session.updated,
             "created_at": _iso(session.created), "updated_at": _iso(session.updated)}
     yield json.dumps(head, indent=1)[:-2] + ',\n "messages": ['
@@ -76,7 +79,7 @@ def _csv_rows(session: SessionRow, messages: Sequence[StoredMessage], *, raw: bo
         message = stored.message
         for part in message.parts:
             kind, name, content = _flat(part)
-            yield _csv_line((session.id, str(number), _time(stored.created), message.role, message.model or "", stored.state,
+            yield _csv_line((session.name, str(number), _time(stored.created), message.role, message.model or "", stored.state,
                              kind, name, content), raw=raw)
 
 
@@ -95,7 +98,7 @@ def harmless_cell(cell: str) -> str:
 @exporter("text", endings=(".txt", ".text"))
 def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """The conversation as plain text."""
-    yield f"{_writable(session.title)}\n{session.id}  {_time(session.created)}\n"
+    yield f"{_writable(session.title)}\n{session.name}  {_time(session.created)}\n"
     for stored in messages:
         yield f"\n[{_speaker(stored.message)}]{_remark(stored)}\n"
         for part in stored.message.parts:
@@ -107,7 +110,7 @@ def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Itera
 @exporter("markdown", endings=(".md", ".markdown"))
 def export_markdown(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """The conversation as Markdown; answers stay as the model wrote them."""
-    yield f"# {_writable(session.title)}\n\n*{session.id}, {_time(session.created)}*\n"
+    yield f"# {_writable(session.title)}\n\n*{session.name}, {_time(session.created)}*\n"
     broken = ""
     for stored in messages:
         message = stored.message
@@ -150,7 +153,7 @@ def export_sql(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterat
     yield ("-- NUL, U+001A and lone surrogates are written as U+001A and four hexadecimal digits.\nBEGIN;\n"
            "CREATE TABLE IF NOT EXISTS sessions (id text PRIMARY KEY, title text NOT NULL, model text NOT NULL,\n"
            "  created double precision NOT NULL, updated double precision NOT NULL);\n"
-           "CREATE TABLE IF NOT EXISTS messages (id bigint PRIMARY KEY, session_id text NOT NULL, position integer NOT NULL,\n"
+           "CREATE TABLE IF NOT EXISTS messages (id text PRIMARY KEY, session_id text NOT NULL, position integer NOT NULL,\n"
            "  role text NOT NULL, state text NOT NULL, model text, created double precision NOT NULL, finish text,\n"
            "  usage text, parts text NOT NULL, text text NOT NULL);\n")
     yield _insert("sessions", "id, title, model, created, updated",
@@ -159,7 +162,7 @@ def export_sql(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterat
         row = message_to_dict(stored.message)
         usage = dump(row["usage"]) if "usage" in row else None
         yield _insert("messages", "id, session_id, position, role, state, model, created, finish, usage, parts, text",
-                      (stored.id, session.id, position, row["role"], stored.state, row.get("model"), stored.created,
+                      (f"{stored.id:032x}", session.id, position, row["role"], stored.state, row.get("model"), stored.created,
                        row.get("finish"), usage, dump(row["parts"]), stored.message.text))
     yield "COMMIT;\n"
 
@@ -217,8 +220,8 @@ def _writable(text: str) -> str:
 
 def export_session(store: Store, name: str, format: str, output: str | None = None, *, raw_csv: bool = False,
                    write: Callable[[str], object] | None = None, force: bool = True) -> str:
-    """Write out the session called `name`, or the newest for "last": into the file `output`, completely or not at all, else
-    through `write` or to standard output, which `-` names as well. Without `force`, a file that exists is refused.
+    """Write out the session called `name`, or the last used one for "last": into the file `output`, completely or not at all,
+    else through `write` or to standard output, which `-` names as well. Without `force`, a file that exists is refused.
 
     Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
     """

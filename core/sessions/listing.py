@@ -6,39 +6,96 @@ import time
 
 from core.errors import SessionNotFound, UsageError
 from core.safe_text import safe_line
-from db import from_database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from db import SessionRow, Store
+    from core.store.rows import SessionRow
+    from db import Store
+
+DAY = 86_400
+
+
+class Column:
+    """A column of the list: `cells` makes the text of all rows at once, as it is stored; `most` is the widest that is shown."""
+
+    __slots__ = ("heading", "cells", "most", "right", "optional")
+
+    def __init__(self, heading: str, cells: Callable[[Sequence[SessionRow]], list[str]], most: int = 0, *, right: bool = False,
+                 optional: bool = False) -> None:
+        self.heading, self.cells, self.most, self.right, self.optional = heading, cells, most, right, optional
+
+    def shown(self, rows: Sequence[SessionRow]) -> list[str]:
+        """The cells, safe on a line and not wider than `most`."""
+        most = self.most
+        return [cell if cell.isprintable() and (not most or len(cell) <= most) else safe_line(cell, most or len(cell) + 1)
+                for cell in self.cells(rows)]
+
+
+# What a list of sessions shows, in this order; --list-sessions, /sessions and the choosers all read it from here.
+COLUMNS = (
+    Column("session", lambda rows: [row.name for row in rows], 40),
+    Column("last used", lambda rows: local_minutes(row.updated for row in rows)),
+    Column("messages", lambda rows: [str(row.message_count) for row in rows], right=True, optional=True),
+    Column("model", lambda rows: [row.model for row in rows], 28, optional=True),
+    Column("title", lambda rows: [row.title for row in rows], 80),
+)
 
 
 def list_sessions(store: Store, limit: int = 0, words: str = "") -> list[SessionRow]:
-    """Newest first; with `words`, those whose title or messages hold them all. 0 means no limit."""
+    """The last used first; with `words`, those whose title or messages hold them all. 0 means no limit."""
     return store.sessions(limit, words)
 
 
 def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
-    """One line a session: ID, when it was last used, messages, model, title. Safe to show."""
-    width = min(max((len(row.model) for row in rows), default=0), 28)
-    show, local = time.strftime, time.localtime
-    for identity, title, model, _, updated, count in rows:
-        # What is printable throughout is safe on one line; asking that here saves 10,000 calls.
-        if not (len(title) <= 80 and len(model) <= 28 and title.isprintable() and model.isprintable() and identity.isprintable()):
-            identity, title, model = safe_line(identity), safe_line(title, 80), safe_line(model, 28)
-        yield f"{identity:<18}  {show('%Y-%m-%d %H:%M', local(updated))}  {count:>4}  {model:<{width}}  {title}"
+    """One line a session. Safe to show."""
+    made = []
+    for column in COLUMNS:
+        cells = column.shown(rows)
+        width = max(map(len, cells), default=0) if column is not COLUMNS[-1] else 0
+        made.append([cell.rjust(width) for cell in cells] if column.right else [cell.ljust(width) for cell in cells])
+    return map("  ".join, zip(*made))
+
+
+def session_lines(store: Store, limit: int = 0, words: str = "") -> list[str]:
+    """The lines of format_session_lines() for list_sessions()."""
+    return list(format_session_lines(store.sessions(limit, words)))
+
+
+def local_minutes(times: Iterable[float]) -> list[str]:
+    """Local times as 2026-11-29 16:05. The zone's offset is asked once a day, which makes 10,000 of them quick."""
+    offsets: dict[int, int | None] = {}
+    dates: dict[int, str] = {}
+    made = []
+    for moment in times:
+        second = int(moment // 1)
+        day = second // DAY
+        if day not in offsets:
+            first, last = (time.localtime(edge).tm_gmtoff for edge in (day * DAY, day * DAY + DAY - 1))
+            offsets[day] = first if first == last else None     # None: the clocks change on that day
+        offset = offsets[day]
+        if offset is None:
+            made.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(second)))
+            continue
+        date, rest = divmod(second + offset, DAY)
+        if date not in dates:
+            dates[date] = time.strftime("%Y-%m-%d", time.gmtime(date * DAY))
+        made.append(f"{dates[date]} {rest // 3600:02}:{rest % 3600 // 60:02}")
+    return made
 
 
 def session_objects(store: Store, limit: int = 0, words: str = "") -> list[dict[str, object]]:
     """list_sessions() for programs; times are seconds since 1970."""
-    return [{"id": row.id, "title": row.title, "model": row.model, "created": row.created, "updated": row.updated,
-             "messages": row.message_count} for row in list_sessions(store, limit, words)]
+    return [{"id": row.id, "name": row.name, "title": row.title, "model": row.model, "created": row.created,
+             "updated": row.updated, "messages": row.message_count, "parent": row.parent}
+            for row in list_sessions(store, limit, words)]
 
 
 def find_session(store: Store, name: str) -> SessionRow:
-    """The session of this ID, or of a part of it that only one has; `last` is the newest. Raises SessionNotFound."""
+    """The session of this name or ID, or of a part of it that only one has; `last` is the one used last.
+
+    Raises SessionNotFound."""
     newest = store.sessions(1) if is_newest(name) else []
     return newest[0] if newest else store.find_session(name)
 
@@ -47,16 +104,8 @@ def is_newest(name: str) -> bool:
     return name.strip().lower() == "last"
 
 
-def session_lines(store: Store, limit: int = 0, words: str = "") -> list[str]:
-    """The lines of format_session_lines() for list_sessions(); faster where the store can make them."""
-    made = getattr(store, "session_lines", None)
-    if made is None or words.strip():
-        return list(format_session_lines(store.sessions(limit, words)))
-    return [line if line.isprintable() else safe_line(from_database(line)) for (line,) in made(limit)]
-
-
 def select_session(store: Store, ask: Callable[[str], str], write: Callable[[str], None], page: int = 20) -> SessionRow:
-    """Let the person choose with a number, an ID, or words to look for. Raises UsageError when nothing is chosen."""
+    """Let the user choose with a number, a name, or words to search for. Raises UsageError when nothing is chosen."""
     rows = store.sessions(page)
     if not rows:
         raise SessionNotFound("There are no saved sessions.", "Start a chat; it is saved by default.")

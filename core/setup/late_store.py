@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from core.store.address import parse_address
 from db import Store, open_store
 
 
 class _LateStore:
     def __init__(self, place: str) -> None:
-        self.place = place
+        self.url, self.place = place, parse_address(place).place
         self._opened: Store | None = None
 
     def close(self) -> None:
@@ -19,7 +20,7 @@ class _LateStore:
     def __getattr__(self, name: str) -> Any:
         """Any method of Store; raises the StoreError of opening it."""
         if self._opened is None:
-            self._opened = open_store(self.place)
+            self._opened = open_store(self.url)
         return getattr(self._opened, name)
 
 

@@ -35,7 +35,7 @@ class OpenedStore:
         self.spool = Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
         self.store: Store | None = None
         self.news: list[str] = []         # what the person should know before they go on
-        self.recovered: list[str] = []    # sessions whose last reply was cut off
+        self.recovered: list[tuple[str, str]] = []    # ID and name of sessions whose last reply was cut off
         if not settings.save:
             return
         try:
@@ -60,13 +60,14 @@ class OpenedStore:
         """Save what a killed run left behind, and say what still is not."""
         from core.session_manager import recover
         for entry in recover(self.store, self.spool, self.news) if self.store else ():
-            self.recovered.append(entry.session_id)
+            self.recovered.append((entry.session_id, entry.session_name))
 
     def offers(self, current: str) -> list[str]:
         """How to go on with what a killed run left behind, from the session `current`."""
         kept = "A reply that was cut off is kept as far as it came."
         return [f"{kept} /continue goes on with it; /drop takes it out." if identity == current
-                else f"{kept} /session {identity} goes back to it; /continue and /drop work there." for identity in self.recovered]
+                else f"{kept} /session {name} goes back to it; /continue and /drop work there."
+                for identity, name in self.recovered]
 
     def open_session(self, name: str | None) -> Session:
         """The session of that ID, or a new one."""

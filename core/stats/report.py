@@ -11,7 +11,7 @@ from typing import Any
 
 from core.errors import UsageError
 from core.rendering.table import Table
-from db import CallRow
+from core.store.rows import CallRow
 
 BARS = "▁▂▃▅▇"
 MOST_BARS = 14           # of a sparkline; with more days, one bar is several days

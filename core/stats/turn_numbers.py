@@ -13,7 +13,9 @@ from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, T
 from core.messages import Message, Usage
 from core.model_manager import Providers, Target, parse_target
 from core.models.fallback import Chain
-from db import CallRow, Store, new_message_id
+from core.store.identity import new_message_ids
+from core.store.rows import CallRow
+from db import Store
 
 LEAST_SECONDS = 0.02    # below it a speed says nothing
 
@@ -173,8 +175,8 @@ class TurnNumbers:
         if store is None or not self._calls:
             return
         try:
-            first = new_message_id()
-            store.add_calls(list(enumerate(self.rows(session), first)))
+            rows = self.rows(session)
+            store.add_calls(list(zip(new_message_ids(len(rows)), rows)))
         except (ChatError, ArithmeticError, ValueError, TypeError):
             pass
 

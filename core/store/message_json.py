@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult, Usage
+from core.messages import Finish, Image, Message, Part, Role, Text, Thinking, ToolCall, ToolResult, Usage
 
 
 def dump(value: Any) -> str:
@@ -27,6 +27,39 @@ def message_from_dict(row: Mapping[str, Any]) -> Message:
     return Message(row["role"], parts, row.get("model"), usage_from_dict(row.get("usage")), row.get("finish"))
 
 
+ROLES = ("system", "user", "assistant", "tool")
+
+
+def read_message(role: str, model: str | None, finish: str | None, usage: str | None, parts: str) -> tuple[Message, str]:
+    """The message of a row, its lists as JSON, and why not all of it can be read; empty when all can.
+
+    What can be read is in the message: a row may be damaged, or of a newer version."""
+    try:
+        counted = usage_from_dict(json.loads(usage)) if usage else None
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        counted = None
+
+    def made(*parts: Part) -> Message:
+        return Message(cast("Role", role if role in ROLES else "assistant"), parts, model, counted, cast("Finish | None", finish))
+
+    if role not in ROLES:
+        return made(), f"the role {role!r} is unknown"
+    try:
+        rows = json.loads(parts)
+    except (ValueError, RecursionError):
+        return made(), "its text is damaged"
+    if not isinstance(rows, list):
+        return made(), "its parts are not a list"
+    read: list[Part] = []
+    problem = ""
+    for row in rows:
+        try:
+            read.append(part_from_dict(row))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            problem = problem or f"a part cannot be read ({type(error).__name__}: {error})"
+    return made(*read), problem
+
+
 def part_to_dict(part: Part) -> dict[str, Any]:
     match part:
         case Text(text, extra):
@@ -43,18 +76,36 @@ def part_to_dict(part: Part) -> dict[str, Any]:
 
 
 def part_from_dict(row: Mapping[str, Any]) -> Part:
+    """Raises ValueError, TypeError or KeyError for what is not a part of ours."""
     match row["type"]:
         case "text":
-            return Text(row["text"], row.get("extra"))
+            return Text(_checked(row["text"], str), _extra(row))
         case "thinking":
-            return Thinking(row["text"], row.get("extra"))
+            return Thinking(_checked(row["text"], str), _extra(row))
         case "tool_call":
-            return ToolCall(row["id"], row["name"], row["arguments"], row.get("invalid"), row.get("extra"))
+            invalid = row.get("invalid")
+            return ToolCall(_checked(row["id"], str), _checked(row["name"], str), _checked(row["arguments"], dict),
+                            invalid if invalid is None else _checked(invalid, str), _extra(row))
         case "tool_result":
-            return ToolResult(row["id"], row["name"], row["content"], row["is_error"])
+            return ToolResult(_checked(row["id"], str), _checked(row["name"], str), _checked(row["content"], str),
+                              _checked(row["is_error"], bool))
         case "image":
-            return Image(row["media_type"], row["data"], row["name"])
+            return Image(_checked(row["media_type"], str), _checked(row["data"], str), _checked(row["name"], str))
     raise ValueError(f"unknown part type {row['type']!r}")
+
+
+Value = TypeVar("Value")
+
+
+def _checked(value: Any, kind: type[Value]) -> Value:
+    if not isinstance(value, kind):
+        raise TypeError(f"{kind.__name__} expected, not {type(value).__name__}")
+    return value
+
+
+def _extra(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    extra = row.get("extra")
+    return extra if extra is None else _checked(extra, dict)
 
 
 def usage_to_dict(usage: Usage | None) -> dict[str, Any] | None:

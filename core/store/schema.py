@@ -9,8 +9,9 @@ from typing import Any
 # One row per migration, in order, never changed once released: name, statements for both databases. {key} is the type of
 # a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number, PostgreSQL's integer has 32 bits. {listed} is
 # what a list of sessions is sorted by and, in SQLite, all that it shows, so that it is read from the index alone.
-SQLITE = {"key": "integer", "bytes": "blob", "listed": "updated, id, title, model, message_count"}
-POSTGRES = {"key": "bigint", "bytes": "bytea", "listed": "updated"}
+SQLITE = {"key": "integer", "bytes": "blob", "listed": "updated, id, title, model, message_count",
+          "listed_by_use": "used, id, name, title, model, created, updated, message_count, parent"}
+POSTGRES = {"key": "bigint", "bytes": "bytea", "listed": "updated", "listed_by_use": "used"}
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sessions_and_messages", (
         """CREATE TABLE sessions (
@@ -43,19 +44,91 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TABLE embeddings (
             id {key} PRIMARY KEY, model text NOT NULL, hash text NOT NULL, vector {bytes} NOT NULL, UNIQUE (model, hash))""",
     )),
+    # Messages had 63-bit IDs, made of milliseconds and chance: two of one millisecond could meet. An old ID stays what it
+    # is, as a 128-bit number that is smaller than all new ones. Sessions keep their text IDs, which become their names too.
+    ("identity", ()),
+)
+
+# The two databases differ too much here. SQLite's full-text index refers to rows by number, so each message keeps one;
+# the old ID becomes that number, and the index stays as it is.
+IDENTITY_SQLITE = (
+    """CREATE TABLE new_messages (
+        number integer PRIMARY KEY, id text NOT NULL UNIQUE,
+        session_id text NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        position integer NOT NULL, role text NOT NULL, state text NOT NULL, active integer NOT NULL DEFAULT 1,
+        created double precision NOT NULL, owner text, digest integer, model text, finish text, usage text,
+        parts text NOT NULL, text text NOT NULL)""",
+    """INSERT INTO new_messages (number, id, session_id, position, role, state, active, created, owner, model, finish, usage,
+                                 parts, text)
+        SELECT id, printf('%032x', id), session_id, position, role, state, active, created, owner, model, finish, usage, parts, text
+        FROM messages ORDER BY id""",
+    """CREATE TABLE new_chunks (
+        message_id text NOT NULL REFERENCES messages (id) ON DELETE CASCADE, seq integer NOT NULL,
+        kind text NOT NULL, part integer NOT NULL, text text NOT NULL, extra text, PRIMARY KEY (message_id, seq))""",
+    "INSERT INTO new_chunks SELECT printf('%032x', message_id), seq, kind, part, text, extra FROM chunks",
+    "DROP TABLE chunks",
+    "DROP TABLE messages",
+    "ALTER TABLE new_messages RENAME TO messages",
+    "ALTER TABLE new_chunks RENAME TO chunks",
+    "CREATE INDEX messages_session ON messages (session_id, position)",
+    "CREATE INDEX messages_streaming ON messages (state) WHERE state = 'streaming'",
+    """CREATE TRIGGER messages_ai AFTER INSERT ON messages BEGIN
+        INSERT INTO messages_fts (rowid, text) VALUES (new.number, new.text); END""",
+    """CREATE TRIGGER messages_ad AFTER DELETE ON messages BEGIN
+        INSERT INTO messages_fts (messages_fts, rowid, text) VALUES ('delete', old.number, old.text); END""",
+    """CREATE TRIGGER messages_au AFTER UPDATE OF text ON messages BEGIN
+        INSERT INTO messages_fts (messages_fts, rowid, text) VALUES ('delete', old.number, old.text);
+        INSERT INTO messages_fts (rowid, text) VALUES (new.number, new.text); END""",
+    "ALTER TABLE model_calls RENAME TO old_calls",
+    """CREATE TABLE model_calls (
+        id text PRIMARY KEY NOT NULL, created double precision NOT NULL, session_id text NOT NULL, provider text NOT NULL,
+        model text NOT NULL, host text NOT NULL, first_seconds double precision, seconds double precision NOT NULL,
+        input_tokens integer, output_tokens integer, cached_tokens integer, speed double precision, cost double precision,
+        retries integer NOT NULL, fallbacks integer NOT NULL, finish text, error text)""",
+    """INSERT INTO model_calls SELECT printf('%032x', id), created, session_id, provider, model, host, first_seconds, seconds,
+        input_tokens, output_tokens, cached_tokens, speed, cost, retries, fallbacks, finish, error FROM old_calls""",
+    "DROP TABLE old_calls",
+    "CREATE INDEX model_calls_created ON model_calls (created)",
+    "ALTER TABLE embeddings RENAME TO old_embeddings",
+    """CREATE TABLE embeddings (
+        id text PRIMARY KEY NOT NULL, model text NOT NULL, hash text NOT NULL, vector blob NOT NULL, UNIQUE (model, hash))""",
+    "INSERT INTO embeddings SELECT printf('%032x', id), model, hash, vector FROM old_embeddings",
+    "DROP TABLE old_embeddings",
+)
+IDENTITY_POSTGRES = (
+    "ALTER TABLE chunks DROP CONSTRAINT chunks_message_id_fkey",
+    *(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE uuid USING lpad(to_hex({column}), 32, '0')::uuid" for table, column in (
+        ("messages", "id"), ("chunks", "message_id"), ("model_calls", "id"), ("embeddings", "id"))),
+    "ALTER TABLE chunks ADD CONSTRAINT chunks_message_id_fkey FOREIGN KEY (message_id) REFERENCES messages (id) ON DELETE CASCADE",
+    "ALTER TABLE messages ADD COLUMN digest bigint",
+)
+# What both have. `used` is the order of use: a clock may go back. `turn` names the program whose turn runs. A deleted
+# session is remembered by its identity, so that what another program still holds of it does not bring it back.
+SESSIONS_OF_BOTH = (
+    "ALTER TABLE sessions ADD COLUMN name text NOT NULL DEFAULT ''",
+    "ALTER TABLE sessions ADD COLUMN used bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE sessions ADD COLUMN turn text",
+    "DROP INDEX sessions_listed",
+    """UPDATE sessions SET name = id, used = ranked.place
+        FROM (SELECT id AS ranked_id, row_number() OVER (ORDER BY updated, id) AS place FROM sessions) AS ranked
+        WHERE ranked_id = id""",
+    "CREATE INDEX sessions_listed ON sessions ({listed_by_use})",
+    "CREATE INDEX sessions_named ON sessions (name)",
+    "CREATE TABLE deleted_sessions (id text PRIMARY KEY)",
 )
 
 # tsvector ends at 1 MB, and a longer text would refuse the row; the head of such a text is enough to find it by.
 POSTGRES_TEXT = "to_tsvector('simple', left(text, 200000))"
 
 
-def migrate_sqlite(connection: sqlite3.Connection, version: int) -> None:
+def migrate_sqlite(connection: sqlite3.Connection, version: int, application: int) -> None:
     """Bring the schema up to date in one transaction, also when two programs start at once."""
     import sqlite_utils
     connection.execute("BEGIN IMMEDIATE")
     try:
         if connection.execute("PRAGMA user_version").fetchone()[0] < version:
             _sqlite_migrations().apply(sqlite_utils.Database(connection))
+            connection.execute(f"PRAGMA application_id = {application}")
             connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("COMMIT")
     except BaseException:
@@ -75,6 +148,9 @@ def _sqlite_migrations() -> Any:
                 database.execute(statement.format_map(SQLITE))
             if name == "full_text_index":
                 database["messages"].enable_fts(["text"], tokenize="unicode61 remove_diacritics 2", create_triggers=True)
+            if name == "identity":
+                for statement in (*IDENTITY_SQLITE, *SESSIONS_OF_BOTH):
+                    database.execute(statement.format_map(SQLITE))
 
     for name, statements in MIGRATIONS:
         register(name, statements)
@@ -88,3 +164,6 @@ def migrate_postgres(execute: Callable[[str], Any], applied: int) -> None:
             execute(statement.format_map(POSTGRES))
         if name == "full_text_index":
             execute(f"CREATE INDEX messages_text ON messages USING gin ({POSTGRES_TEXT})")
+        if name == "identity":
+            for statement in (*IDENTITY_POSTGRES, *SESSIONS_OF_BOTH):
+                execute(statement.format_map(POSTGRES))

@@ -181,7 +181,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
             screen.note(text if str(side.target) in text else f"{side.target}: {text}")
         if side.error is not None:
             screen.line(f"{side.target}: {describe(side.error)}", "31")
-    screen.note(f"/compare keep 1 or keep 2 takes one into the conversation. As sessions: {one.session.id}, {two.session.id}.")
+    screen.note(f"/compare keep 1 or keep 2 takes one into the conversation. As sessions: {one.session.name}, {two.session.name}.")
 
 
 def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncGenerator[Event, None]) -> None:
@@ -227,7 +227,7 @@ def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Targ
 def greet(chat: Chat, screen: Screen, news: list[str]) -> None:
     """Which model this is, how to get help, and what the person should know before they type."""
     resumed = f", {len(chat.session.messages)} messages so far" if chat.session.messages else ""
-    screen.note(f"{chat.target} in session {chat.session.id}{resumed}. /help lists the commands." if chat.session.saved
+    screen.note(f"{chat.target} in session {chat.session.name}{resumed}. /help lists the commands." if chat.session.saved
                 else f"{chat.target}, not saved{resumed}. /help lists the commands.")
     if chat.session.messages:
         from core.terminal.replay import show_last_exchange

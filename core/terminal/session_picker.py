@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from core.errors import SessionNotFound
 from core.sessions.listing import format_session_lines
-from db import SessionRow, Store
+from core.store.rows import SessionRow
+from db import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

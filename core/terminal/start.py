@@ -21,7 +21,8 @@ from core.model_manager import Providers, Target
 from core.rendering.listing import fitted
 from core.setup.store import OpenedStore
 from core.terminal.painter import Painter
-from db import SessionRow, Store
+from core.store.rows import SessionRow
+from db import Store
 
 
 def run(settings: Settings) -> int:

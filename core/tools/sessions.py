@@ -7,7 +7,8 @@ from typing import Annotated
 
 from core.errors import StoreError, ToolError
 from core.tools import ToolContext, tool
-from db import SessionRow, Store, open_store
+from core.store.rows import SessionRow
+from db import Store, open_store
 
 AROUND = 160   # characters shown on each side of a find
 
@@ -31,7 +32,7 @@ def search_sessions(context: ToolContext, words: Annotated[str, "words that all 
 
 
 def _described(store: Store, row: SessionRow, words: list[str]) -> str:
-    lines = [f"{row.id}  {datetime.fromtimestamp(row.updated):%Y-%m-%d %H:%M}  {row.title}"]
+    lines = [f"{row.name}  {datetime.fromtimestamp(row.updated):%Y-%m-%d %H:%M}  {row.title}"]
     for stored in store.load_messages(row.id):
         text = " ".join(stored.message.text.split())
         places = [place for word in words if (place := text.lower().find(word.lower())) >= 0]

@@ -24,7 +24,7 @@ from core.tools import make_tool
 from core.window.budget import plan_budget
 from core.window.compaction import fixed_messages, shorten_results, trim_history
 from core.window.tokens import TokenEstimator
-from db import SqliteStore
+from core.store.sqlite import SqliteStore
 from tests.fake_server import Answer, FakeOllama, Received, chat_line, done_line, json_answer, lines_answer
 
 WORDS = "several ordinary words stand here so that something is said about it all "

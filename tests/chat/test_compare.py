@@ -20,7 +20,7 @@ from core.model_manager import Providers, parse_target
 from core.rendering.columns import side_by_side
 from core.rendering.widths import text_width
 from core.session_manager import Session
-from db import SqliteStore
+from core.store.sqlite import SqliteStore
 from tests.fake_server import FakeOllama, fake_words
 from tests.pseudo_terminal import Terminal
 
@@ -98,7 +98,7 @@ def test_the_last_question_again_and_its_branches(ollama: FakeOllama, store: Sql
             assert branch == ["before", fake_words(5), "question", text]
         listed = {row.id: row.title for row in store.sessions()}
         assert [listed[side.session.id] for side in found.sides] == ["\u21b3 question"] * 2
-        parents = dict(store._read("SELECT id, parent FROM sessions"))
+        parents = {row.id: row.parent for row in store.sessions()}
         assert parents == {chat.session.id: None} | {side.session.id: chat.session.id for side in found.sides}
         await compare(chat, "keep 1")
         assert texts(chat) == ["before", fake_words(5), "question", "question"]

@@ -17,7 +17,8 @@ import pytest
 
 from core.context_loader import ContextError, ContextSet, Prepared, load_context_from_database, plan_budget
 from core.messages import Message, Text, user_message
-from db import Store, new_message_id, open_store
+from core.store.identity import new_message_id
+from db import Store, open_store
 from tests import postgres
 
 
@@ -202,7 +203,7 @@ def test_no_chats(tmp_path: Path) -> None:
 
 
 def test_words_in_chats_kept_in_postgresql(server: str, tmp_path: Path) -> None:
-    opened = open_store(server)
+    opened = open_store(server, share=True)
     opened.create_session("20261101-1000-zzzz", "t", "demo/m", 1.0)
     opened.add_message("20261101-1000-zzzz", new_message_id(), user_message("the zebra's crossing"), "complete")
     assert "the zebra's crossing" in load(tmp_path, 'db:"zebra cross"', store=opened).block

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from core.messages import Message, Text, user_message
-from db import Store, new_message_id, open_store
+from core.store.identity import new_message_id
+from db import Store, open_store
 from tests import postgres
 from tests.conftest import ROOT
 from tests.fake_server import Answer, Received, json_answer

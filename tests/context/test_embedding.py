@@ -27,7 +27,8 @@ from core.events import Event, MessageAdded, Notice
 from core.messages import user_message
 from core.model_manager import Providers, build_model_list
 from core.session_manager import Session
-from db import SqliteStore, Store
+from core.store.sqlite import SqliteStore
+from db import Store
 from tests.fake_server import Answer, Pause, Received, Stall, json_answer, text_answer
 from tests.meanings import FILES, QUESTION, Meanings, make_files
 from tests.pseudo_terminal import CTRL_C, Terminal

@@ -55,7 +55,8 @@ def stored_words(database: str, session: str) -> str:
     try:
         for entry in store.load_messages(session):
             if entry.message.role == "assistant":
-                rows = sqlite3.connect(database).execute("SELECT text FROM chunks WHERE message_id = ? ORDER BY seq", (entry.id,))
+                rows = sqlite3.connect(database).execute("SELECT text FROM chunks WHERE message_id = ? ORDER BY seq",
+                                                         (f"{entry.id:032x}",))
                 words += "".join(part.text for part in entry.message.parts if isinstance(part, (Text, Thinking)))
                 words += "".join(row[0] for row in rows)
     finally:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from core.messages import Message, Text, user_message
-from db import new_message_id, open_store
+from core.store.identity import new_message_id
+from db import open_store
 from tests import postgres
 from tests.conftest import ROOT
 from tests.fake_server import Answer, FakeOllama, Received, chat_line, done_line, json_answer, lines_answer

@@ -19,7 +19,10 @@ from core.errors import SessionNotFound, StoreFull, UsageError
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
 from core.sessions.export import EXPORTERS, export_session, exporter, fenced, harmless_cell
 from core.store.message_json import message_from_dict
-from db import SessionRow, Store, StoredMessage, from_database, new_message_id, open_store
+from core.store.identity import new_message_id
+from core.store.rows import SessionRow, StoredMessage
+from core.store.text import from_database
+from db import Store, open_store
 from tests import postgres
 
 NASTY = "it's \\ 'q' \"d\" ;\n-- x\n\\! \\i :name $$ \0 \ud800 \x1a0000 \u4e2d \U0001f600 ```` \r\n<script>"

@@ -9,6 +9,7 @@ import random
 import sqlite3
 import stat
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_me
 from core.providers import Request
 from core.session_manager import Session, answer_calls, open_session, recover, title_of
 from core.sessions.listing import format_session_lines, list_sessions, select_session, session_lines
+from core.sessions.opening import INTERRUPTED
 from core.sessions.spool import drain_spool
 from core.setup.store import OpenedStore
 from core.store.message_json import message_to_dict
-from db import SqliteStore, Store, open_store
+from core.store.sqlite import SqliteStore
+from core.store.text import from_database
+from db import Store, open_store
 from tests.one_model import one_model
 
 Script = Sequence[Any]     # deltas; a float sleeps, an exception is raised
@@ -125,8 +129,8 @@ def test_every_frame_is_stored_before_it_is_yielded(database: str, spool: str) -
                 painted += event.text
                 other = open_store(database)
                 (row,) = sqlite3.connect(database).execute("SELECT id FROM messages WHERE state = 'streaming'").fetchall()
-                assert isinstance(other, SqliteStore)
-                assert "".join(chunk.text for chunk in other._chunks(row[0])) == painted
+                chunks = sqlite3.connect(database).execute("SELECT text FROM chunks WHERE message_id = ? ORDER BY seq", row)
+                assert "".join(from_database(text) for (text,) in chunks) == painted
                 other.close()
     asyncio.run(consume())
     assert stored(store, session)[1] == (reply(Text("ab\0\ud800")), "complete")
@@ -226,8 +230,8 @@ def test_sessions_are_opened_by_name(database: str, spool: str) -> None:
         open_session(store, spool, newest=True)
     first = open_session(store, spool, model="demo/x")
     first.add_user(user_message("q"))
-    first.set_title("better")
-    second = open_session(store, spool, name=first.id[-3:])
+    store.update_session(first.id, title="better")
+    second = open_session(store, spool, name=first.name[-3:])
     assert (second.id, second.title, second.model, second.messages) == (first.id, "better", "demo/x", first.messages)
     second.add_user(user_message("r"))
     assert len(store.sessions()) == 1 and store.sessions()[0].message_count == 2
@@ -238,10 +242,9 @@ def test_sessions_are_opened_by_name(database: str, spool: str) -> None:
 # ---- a store in trouble
 
 @pytest.mark.parametrize("point", range(6))
-def test_a_locked_database_costs_nothing(database: str, spool: str, point: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_costs_nothing(database: str, spool: str, point: int) -> None:
     """Locked from the `point`-th step on, for one turn; the next turn saves it all, once."""
-    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
-    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
     session = Session(store, spool, model="demo/x")
     notices: list[str] = []
 
@@ -272,9 +275,8 @@ def test_a_locked_database_costs_nothing(database: str, spool: str, point: int, 
     assert list(Path(spool).iterdir()) == []
 
 
-def test_the_next_start_saves_what_was_left(database: str, spool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
-    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+def test_the_next_start_saves_what_was_left(database: str, spool: str) -> None:
+    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("q"))
     other.execute("BEGIN IMMEDIATE")
@@ -291,10 +293,9 @@ def test_the_next_start_saves_what_was_left(database: str, spool: str, monkeypat
     assert not path.exists() and recover(store, spool) == []
 
 
-def test_no_spool_either(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+def test_no_spool_either(database: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     session = Session(store, str(tmp_path / "file" / "spool"), model="demo/x")
     session.add_user(user_message("q"))
@@ -364,7 +365,7 @@ def test_lists_are_safe_and_the_same_from_both_makers(database: str) -> None:
     assert set(lines) & set(format_session_lines(list_sessions(store))), "those without strange letters are the same"
     assert lines[-1] == list(format_session_lines(list_sessions(store)))[-1] and lines[-1].endswith("plain")
     assert len(list(session_lines(store, 3))) == 3 == len(list_sessions(store, 3))
-    assert [line[:18] for line in lines] == [row.id for row in list_sessions(store)]
+    assert [line[:18] for line in lines] == [row.name for row in list_sessions(store)]
 
 
 def test_the_picker(database: str) -> None:
@@ -373,12 +374,12 @@ def test_the_picker(database: str) -> None:
 
     def choose(*given: str) -> str:
         answers[:] = given
-        return select_session(store, lambda prompt: answers.pop(0), lambda line: None).id
+        return select_session(store, lambda prompt: answers.pop(0), lambda line: None).name
     with pytest.raises(SessionNotFound):
         choose("1")
     for number, words in enumerate(("red apples", "green pears")):
         session = Session(store, "", model="m")
-        session.id = f"20260101-100{number}-aaa{number}"
+        session.name = f"20260101-100{number}-aaa{number}"
         session.add_user(user_message(words))
     assert choose("2") == choose("apples", "1") == choose("9", "nonsense", "aaa0") == "20260101-1000-aaa0"
     for leave in (("",), ("zzz", "")):
@@ -391,16 +392,15 @@ def test_titles() -> None:
     assert len(title_of(user_message("x" * 500))) == 80 and title_of(user_message(" \n")) == "(no text)"
 
 
-def test_spooled_lines_are_json(database: str, spool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
-    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
+def test_spooled_lines_are_json(database: str, spool: str) -> None:
+    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("q"))
     session.close()
     (path,) = Path(spool).iterdir()
     writes = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [write["do"] for write in writes] == ["create", "create"]
+    assert [write["do"] for write in writes] == ["for", "create", "create"] and writes[0]["place"] == database
     assert writes[-1]["first"][1]["parts"] == [{"type": "text", "text": "q"}]
 
 
@@ -447,7 +447,8 @@ def spooled(number: int, text: str) -> bytes:
 ])
 def test_what_cannot_be_read_in_a_spool_file_is_kept_and_told(tmp_path: Path, content: bytes) -> None:
     """And stops nothing that stands behind it."""
-    whole = line("create", title="t", model="m", created=1.0) + spooled(1, "a") + content + spooled(9, "z")
+    place = line("for", place=str(tmp_path / "sessions.db"))
+    whole = place + line("create", title="t", model="m", created=1.0) + spooled(1, "a") + content + spooled(9, "z")
     (tmp_path / "s1-aa.jsonl").write_bytes(whole + b'{"do": "add", "cut by a k')
     store = SqliteStore(str(tmp_path / "sessions.db"))
     news: list[str] = []
@@ -460,12 +461,11 @@ def test_what_cannot_be_read_in_a_spool_file_is_kept_and_told(tmp_path: Path, co
     store.close()
 
 
-def test_a_spool_file_that_stays_is_told(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
+def test_a_spool_file_that_stays_is_told(database: str, tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "TMPDIR": str(tmp_path)}
     path = Path(data_directory(environment), "spool", "s1-aa.jsonl")
     path.parent.mkdir(parents=True)
-    path.write_bytes(line("create", title="t", model="m", created=1.0) + spooled(1, "a"))
+    path.write_bytes(line("for", place=database) + line("create", title="t", model="m", created=1.0) + spooled(1, "a"))
     SqliteStore(database).close()
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -498,52 +498,57 @@ def test_a_database_deleted_in_the_middle_of_a_chat(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tools", [False, True])
 @pytest.mark.parametrize("point", range(7))
-def test_a_session_deleted_by_another_program_comes_back_whole(database: str, spool: str, point: int, tools: bool) -> None:
-    """Deleted before the `point`-th step of the second turn. Only what nobody goes on with stays away."""
+def test_a_session_deleted_by_another_program_stays_deleted(database: str, spool: str, point: int, tools: bool) -> None:
+    """Deleted before the `point`-th step of the second turn. The chat says so and continues unsaved; /keep saves it anew."""
     store, other = open_store(database), open_store(database)
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("first"))
     run(session, [TextDelta("answer"), Finished("stop")])
-    session.set_title("renamed")
+    old = session.id
     results = (ToolResult("1", "quick", "done"), ToolResult("2", "quick", "done"))
     calls = tuple(ToolCall(result.id, "quick", {}) for result in results)
     steps: list[Event] = [ThinkingDelta("hm", 1, {"a": 1}), TextDelta("one"), TextDelta(" two"), TextDelta(" three")]
-    whole = reply(Thinking("hm", {"a": 1}), Text("one two three"))
+    last = reply(Thinking("hm", {"a": 1}), Text("one two three"))
     if tools:
         steps = [TextDelta("look"), MessageAdded(reply(Text("look"), *calls, finish="tool_calls")),
                  *(ToolFinished(result, 0.1) for result in results)]
-        whole = tool_message(results)
+        last = tool_message(results)
 
     async def turn() -> AsyncGenerator[Event, None]:
-        for number, step in enumerate([*steps, MessageAdded(whole)], 1):
+        for number, step in enumerate([*steps, MessageAdded(last)], 1):
             if number == point:
-                other.delete_session(session.id)
+                other.delete_session(old)
             yield step
 
     async def consume() -> list[str]:
         return [event.text async for event in session.record(turn()) if isinstance(event, Notice)]
     if point == 0:
-        other.delete_session(session.id)
+        other.delete_session(old)
     session.add_user(user_message("second"))
     notices = asyncio.run(consume())
     if point == 6:
-        other.delete_session(session.id)
-    assert len(notices) == (point < 6) and all("NOT SAVED" in notice and "deleted" in notice for notice in notices)
+        other.delete_session(old)
     session.add_user(user_message("third"))
+    notices += session.take_news()
+    assert len(notices) == 1 and "deleted" in notices[0] and "/keep" in notices[0]
+    assert not session.saved and not session.lost and session.last_words == ""
+    assert other.sessions() == [] == other.load_messages(old) and session.messages[-2] == last
+    session.keep()
     session.add_user(user_message("fourth"))
-    assert session.saved and other.find_session(session.id).title == "renamed" and session.messages[-3] == whole
+    assert session.saved and session.id != old
     assert [message for message, _ in stored(other, session)] == session.messages
+    with pytest.raises(UsageError):
+        session.keep()
     session.close()
     store.close()
-    assert recover(other, spool) == [] and os.listdir(spool) == []
+    assert recover(other, spool) == [] and not os.path.exists(spool) and [row.id for row in other.sessions()] == [session.id]
     other.close()
 
 
-def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits then stands on messages that are not there any more."""
-    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
-    store, other = open_store(database), sqlite3.connect(database, isolation_level=None)
-    other.execute("PRAGMA foreign_keys = ON")
+def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str) -> None:
+    """What waits in the spool is deleted with it."""
+    store = SqliteStore(database, busy_seconds=0.01)
+    deleter, other = open_store(database), sqlite3.connect(database, isolation_level=None)
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("first"))
 
@@ -557,9 +562,156 @@ def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str, 
         async for _ in session.record(turn()):
             pass
     asyncio.run(consume())
-    other.execute("DELETE FROM sessions")
     other.execute("COMMIT")
+    assert len(os.listdir(spool)) == 1
+    deleter.delete_session(session.id)
     session.close()
-    assert session.saved and [message for message, _ in stored(store, session)] == session.messages and os.listdir(spool) == []
+    assert not session.saved and store.sessions() == [] and os.listdir(spool) == []
+    for opened in (store, deleter, other):
+        opened.close()
+
+
+# ---- where a spool file is drained
+
+def spool_a_question(database: str, spool: str, text: str) -> Session:
+    """A question that the locked database refused."""
+    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message(text))
+    session.close()
     store.close()
     other.close()
+    return session
+
+
+def test_a_spool_file_is_drained_only_where_it_belongs(tmp_path: Path, spool: str) -> None:
+    mine, shared = str(tmp_path / "mine.db"), str(tmp_path / "shared.db")
+    SqliteStore(mine).close()
+    session = spool_a_question(mine, spool, "private")
+    news: list[str] = []
+    with closing(SqliteStore(shared)) as store:
+        assert drain_spool(store, spool, news) == [] == news and store.sessions() == []
+    assert len(os.listdir(spool)) == 1
+    with closing(SqliteStore(mine)) as store:
+        assert drain_spool(store, spool, news) == [] == news
+        assert [entry.message.text for entry in store.load_messages(session.id)] == ["private"]
+    assert os.listdir(spool) == []
+
+
+def test_a_spool_file_of_an_earlier_version_goes_to_its_session_or_the_usual_store(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    content = line("create", title="t", model="m", created=1.0) + spooled(1, "a")
+    (spool / "s1-aa.jsonl").write_bytes(content)
+    with closing(SqliteStore(str(tmp_path / "other.db"))) as store:
+        drain_spool(store, str(spool))
+        assert store.sessions() == []
+        store.create_session("s1", "t", "m", 1.0)
+        drain_spool(store, str(spool))
+        assert len(store.load_messages("s1")) == 1 and os.listdir(spool) == []
+    (spool / "s1-aa.jsonl").write_bytes(content)
+    with closing(SqliteStore(str(tmp_path / "sessions.db"))) as store:
+        drain_spool(store, str(spool))
+        assert len(store.load_messages("s1")) == 1 and os.listdir(spool) == []
+
+
+# ---- one turn at a time
+
+def test_a_second_program_waits_for_the_turn_of_the_first(database: str, spool: str) -> None:
+    """An answer stands after its question, and the second one sees the first exchange."""
+    store, other = open_store(database), open_store(database)
+    first = Session(store, spool, model="demo/x")
+    first.add_user(user_message("one"))
+    second = open_session(other, spool, newest=True)
+    notices: list[str] = []
+
+    async def ask() -> None:
+        async for notice in second.begin_turn():
+            notices.append(notice.text)
+            assert [row.message_count for row in other.sessions()] == [1]
+            async for _ in first.record(answer("one's answer")):
+                pass
+        second.add_user(user_message("two"))
+        async for event in second.record(answer("two's answer")):
+            notices.extend([event.text] if isinstance(event, Notice) else [])
+    asyncio.run(ask())
+    texts = ["one", "one's answer", "two", "two's answer"]
+    assert [message.text for message, _ in stored(store, first)] == texts == [message.text for message in second.messages]
+    assert len(notices) == 2 and "waits" in notices[0] and "added 1 message" in notices[1]
+
+    async def go_on() -> None:
+        assert [notice async for notice in first.begin_turn()] == []
+    asyncio.run(go_on())
+    assert [message.text for message in first.messages] == texts
+    first.close()
+    store.close()
+    other.close()
+
+
+async def answer(text: str) -> AsyncGenerator[Event, None]:
+    yield TextDelta(text)
+    yield MessageAdded(reply(Text(text)))
+
+
+def test_live_calls_are_not_answered_by_another_program(database: str, spool: str) -> None:
+    """Three tools run in the first program, one has finished; the second one comes when the first dies."""
+    store, other = open_store(database), open_store(database)
+    first = Session(store, spool, model="demo/x")
+    first.add_user(user_message("q"))
+    calls = reply(*(ToolCall(name, "slow", {}) for name in "abc"), finish="tool_calls")
+
+    async def turn() -> AsyncGenerator[Event, None]:
+        yield MessageAdded(calls)
+        yield ToolFinished(ToolResult("b", "slow", "done"), 0.1)
+        await asyncio.sleep(3600)
+
+    async def work() -> None:
+        events = first.record(turn())
+        await anext(events)
+        await anext(events)
+        assert recover(other, spool) == []
+        second = open_session(other, spool, newest=True)
+        with pytest.raises(UsageError):
+            second.retry()
+        begun = second.begin_turn()
+        assert "waits" in (await anext(begun)).text
+        store.close()       # as when its program is killed: the lock is gone, and nothing is closed in the session
+        assert [notice async for notice in begun] == []
+        second.add_user(user_message("next"))
+        results = [(result.id, result.content) for message in second.messages for result in message.tool_results]
+        assert results == [("a", INTERRUPTED), ("b", "done"), ("c", INTERRUPTED)]
+        assert [message for message, _ in stored(other, second)] == second.messages
+    asyncio.run(work())
+    other.close()
+
+
+# ---- rows that cannot be read
+
+@pytest.mark.parametrize("parts", [
+    "{not json", "null", "[1]", "7", '"text"', "{}", '[{"type":"text"}]', '[{"type":"text","text":7}]',
+    '[{"type":"hologram","x":1}]',
+    '[{"type":"tool_call","id":"1","name":"a","arguments":[]}]', "[" * 100_000, ""])
+@pytest.mark.parametrize("role", ["user", "assistant", "tool", "oracle"])
+def test_the_rest_of_a_session_opens_when_a_row_cannot_be_read(database: str, spool: str, parts: str, role: str) -> None:
+    store = open_store(database)
+    session = Session(store, spool, model="demo/x")
+    session.add_user(user_message("q"))
+    run(session, [ToolCallDelta(0, "1", "quick", "{}"), Finished("tool_calls")], [TextDelta("so"), Finished("stop")])
+    session.add_user(user_message("more"))
+    session.close()
+    with closing(sqlite3.connect(database)) as connection:
+        known = role if role != "oracle" else "assistant"
+        (row,) = connection.execute("SELECT max(number) FROM messages WHERE role = ?", (known,)).fetchone(),
+        connection.execute("UPDATE messages SET parts = ?, role = ? WHERE number = ?", (parts, role, row[0]))
+        connection.commit()
+    opened = open_session(store, spool, newest=True)
+    (note,) = opened.take_news()
+    assert note.startswith("1 message of this session cannot be read") and "kept" in note
+    called = [call.id for message in opened.messages for call in message.tool_calls]
+    assert called == [result.id for message in opened.messages for result in message.tool_results] == ["1"]
+    opened.add_user(user_message("again"))
+    assert opened.messages[-1].text == "again" and opened.take_news() == []
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT parts FROM messages WHERE number = ?", (row[0],)).fetchone() == (parts,)
+    store.close()

@@ -104,19 +104,21 @@ def test_a_store_that_refuses_gets_it_later(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_deleted_session_comes_back_with_what_is_summarised(tmp_path: Path) -> None:
-    """Deleted by another program before the second summary, which is then the first to find out."""
-    store, other = (open_store(str(tmp_path / "s.db")) for _ in range(2))
+def test_a_deleted_database_comes_back_with_what_is_summarised(tmp_path: Path) -> None:
+    """Deleted before the second summary, which is then the first to find out."""
+    store = open_store(str(tmp_path / "s.db"))
     session = Session(store, str(tmp_path / "spool"), model="demo/m")
     talk(session, 5)
     session.pin(2)
     session.compact(plan(session), said("in short"))
     talk(session, 2, 5)
-    other.delete_session(session.id)
+    for file in tmp_path.glob("s.db*"):
+        file.unlink()
     session.compact(plan(session), said("shorter"))
     talk(session, 1, 7)
     session.close()
     assert session.saved and session.take_news()[0].startswith("NOT SAVED")
+    other = open_store(str(tmp_path / "s.db"))
     again = open_session(other, name=session.id)
     assert words(again) == words(session) and again.pinned and "shorter" in words(again)
     while any(message.text in ("in short", "shorter") for message in again.messages):

@@ -22,7 +22,9 @@ from core.retry_handler import RetryConfig
 from core.session_manager import Session
 from core.stats.report import days_between, quantile, read_since, short, sparkline, summarise, table_rows, total_line, trouble
 from core.stats.turn_numbers import TurnNumbers, measured, origin
-from db import CallRow, SqliteStore, open_store
+from core.store.rows import CallRow
+from core.store.sqlite import SqliteStore
+from db import open_store
 from tests.fake_server import FakeOllama
 from tests.pseudo_terminal import Terminal
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import random
 import string
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.errors import SessionGone, SessionNotFound
+from core.errors import SessionAmbiguous, SessionGone, SessionNotFound, StoreConflict
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
-from db import CallRow, Chunk, SqliteStore, Store, from_database, new_message_id, open_store, to_database
+from core.store.identity import new_message_id, new_message_ids, new_session_id
+from core.store.rows import CallRow, Chunk
+from core.store.text import from_database, to_database
+from db import Store, open_store
 from tests import postgres
 
 NUMBER = itertools.count()
@@ -175,7 +177,7 @@ def test_sessions_change_and_go(store: Store) -> None:
     store.update_session("s1", title="new \ud800")
     store.update_session("s1", model="n")
     add(store, "s1", user_message("a"))
-    assert store.sessions()[0][:3] == ("s1", "new \ud800", "n")
+    assert store.sessions()[0][:4] == ("s1", "s1", "new \ud800", "n")
     store.delete_session("s1")
     assert store.sessions() == [] and store.load_messages("s1") == []
 
@@ -193,10 +195,10 @@ def test_a_write_to_what_was_deleted_is_refused(open_one: Open) -> None:
                   lambda: store.replace_messages("s1", [identity], [(6, user_message("summary"))])):
         with pytest.raises(SessionGone):
             write()
-    store.create_session("s1", "t", "m", 1.0, (identity, user_message("again")))
-    for _ in range(2):      # a spool may repeat it when it is folded already
-        store.finish_message(identity, user_message("whole"), "complete")
-    assert [entry.message.text for entry in store.load_messages("s1")] == ["whole"]
+    for late in (store, other):
+        with pytest.raises(SessionGone):
+            late.create_session("s1", "t", "m", 1.0, (identity, user_message("again")))
+    assert store.sessions() == []
 
 
 def test_a_long_text_is_stored_and_found(store: Store) -> None:
@@ -222,9 +224,9 @@ def test_a_branch_begins_with_messages_of_its_parent(store: Store) -> None:
     store.create_session("s1", "t", "m", 1.0)
     for message in WHOLE:
         add(store, "s1", message)
-    first = new_message_id()
+    added = list(zip(new_message_ids(2), WHOLE))
     for _ in range(2):
-        store.create_branch("s1", "s2", "\u21b3 t", "m", 2.0, list(enumerate(WHOLE[:2], first)))
+        store.create_branch("s1", "s2", "\u21b3 t", "m", 2.0, added)
     add(store, "s2", user_message("more"))
     assert [entry.message for entry in store.load_messages("s2")] == [*WHOLE[:2], user_message("more")]
     assert len(store.load_messages("s1")) == 4
@@ -247,24 +249,94 @@ def test_the_oldest_embeddings_go(store: Store) -> None:
     names = [f"h{number}" for number in range(1_200)]
     for start in range(0, 1_200, 100):
         store.add_vectors("p/m", {name: name.encode() for name in names[start:start + 100]}, 1_000)
-        time.sleep(0.002)    # IDs are in order of time, by milliseconds
     found = store.vectors("p/m", names)
     assert len(found) == 1_000 and names[0] not in found and names[-1] in found and found["h900"] == b"h900"
     store.add_vectors("p/m", {"h250": b"again"}, 10)
     assert len(store.vectors("p/m", names)) == 10 and store.vectors("p/m", ["h250"]) == {"h250": b"again"}
 
 
-def test_the_tables_of_the_version_before_are_brought_up_to_date(open_one: Open) -> None:
-    store = open_one()
+# ---- identity
+
+def test_a_different_row_under_the_same_identity_is_an_error(store: Store) -> None:
+    """And nothing is overwritten; the same row again changes nothing."""
+    call = CallRow(10.0, "s1", "p", "m", "h", None, 1.5, *(None,) * 5, 0, 0, None, None)
+    for _ in range(2):
+        store.create_session("s1", "t", "m", 1.0, (7, user_message("a")), name="n")
+        store.add_message("s1", 8, user_message("b"), "complete")
+        store.add_calls([(9, call)])
+    store.create_session("s2", "t", "m", 1.0)
+    different: tuple[Callable[[], None], ...] = (
+        lambda: store.create_session("s1", "t", "m", 2.0),
+        lambda: store.create_session("s1", "t", "m", 1.0, name="another"),
+        lambda: store.create_session("s3", "t", "m", 1.0, (7, user_message("a"))),
+        lambda: store.add_message("s1", 8, user_message("c"), "complete"),
+        lambda: store.add_message("s2", 8, user_message("b"), "complete"),
+        lambda: store.add_message("s1", 8, Message("assistant", (Text("b"),)), "complete"),
+        lambda: store.replace_messages("s1", [7], [(8, user_message("summary"))]),
+        lambda: store.create_branch("s1", "s4", "t", "m", 1.0, [(8, user_message("b"))]),
+        lambda: store.add_calls([(9, call._replace(session="s2"))]))
+    for write in different:
+        with pytest.raises(StoreConflict):
+            write()
+    assert [entry.message.text for entry in store.load_messages("s1")] == ["a", "b"] and store.load_messages("s2") == []
+    assert {row.id for row in store.sessions()} == {"s1", "s2"} and store.calls() == [call]
+
+
+def test_a_row_that_has_changed_since_is_still_the_same(store: Store) -> None:
+    """What was spooled may be done again from its beginning."""
+    for _ in range(3):
+        store.create_session("s1", "t", "m", 1.0, (7, user_message("a")))
+        store.update_session("s1", title="later", model="other")
+        store.add_message("s1", 8, Message("assistant", (), "m"), "streaming")
+        store.finish_message(8, Message("assistant", (Text("whole"),), "m", None, "stop"), "complete")
+        store.finish_message(7, user_message("pinned"), "complete")
+    assert [entry.message.text for entry in store.load_messages("s1")] == ["pinned", "whole"]
+
+
+def test_identities_of_all_sizes_come_back_and_sort(store: Store) -> None:
+    """Those of versions before 128 bits stay what they are, before all new ones."""
     store.create_session("s1", "t", "m", 1.0)
-    run: Any = store._connection.execute  # type: ignore[attr-defined]  # what both have
-    run("DROP TABLE embeddings")
-    if isinstance(store, SqliteStore):
-        run("DELETE FROM _sqlite_migrations WHERE name = 'embeddings'")
-        run("PRAGMA user_version = 3")
-    else:
-        run("UPDATE meta SET value = '3' WHERE key = 'schema_version'")
-    store.close()
-    store = open_one()
-    store.add_vectors("p/m", {"a": b"1234"}, 10)
-    assert store.vectors("p/m", ["a"]) == {"a": b"1234"} and [row.id for row in store.sessions()] == ["s1"]
+    identities = [0, 1, 77, (1 << 63) - 1, *new_message_ids(3), (1 << 128) - 1]
+    for identity in identities:
+        store.add_message("s1", identity, user_message(f"n {identity}"), "complete")
+    assert [entry.id for entry in store.load_messages("s1")] == identities
+    assert {identity for _, identity in store.find_messages("n", 20)} == set(identities)
+
+
+def test_sessions_of_the_same_name_are_told_apart_by_their_identity(store: Store) -> None:
+    first, second = new_session_id(), new_session_id()
+    for identity in (first, second):
+        store.create_session(identity, identity[-3:], "m", 1.0, name="20260101-1000-aaaa")
+    store.create_session(new_session_id(), "t", "m", 1.0, name="20260101-1000-bbbb")
+    for name in ("20260101-1000-aaaa", "aaaa", "202601"):
+        with pytest.raises(SessionAmbiguous) as caught:
+            store.find_session(name)
+        assert first[-8:] in caught.value.message and second[-8:] in caught.value.message
+    assert store.find_session(second).id == second == store.find_session(second[-8:].upper()).id
+    assert store.find_session("bbb").name == "20260101-1000-bbbb"
+    with pytest.raises(SessionNotFound):
+        store.find_session(second[-3:])
+
+
+def test_last_is_the_last_used_whatever_the_clock_says(store: Store) -> None:
+    for number, name in enumerate(("a", "b", "c")):
+        store.create_session(name, "t", "m", 1e9 - number)
+    assert [row.id for row in store.sessions()] == ["c", "b", "a"]
+    add(store, "a", user_message("x"))
+    assert [row.id for row in store.sessions()] == ["a", "c", "b"]
+
+
+# ---- turns
+
+def test_one_program_at_a_time_runs_a_turn(open_one: Open) -> None:
+    first, second = open_one(), open_one()
+    first.create_session("s1", "t", "m", 1.0)
+    assert first.begin_turn("s1") and first.begin_turn("s1") and not second.begin_turn("s1")
+    first.end_turn("s1")
+    assert second.begin_turn("s1") and not first.begin_turn("s1")
+    first.end_turn("s1")
+    assert not first.begin_turn("s1"), "only its owner ends a turn"
+    second.close()
+    assert first.begin_turn("s1"), "its owner is gone"
+    with pytest.raises(SessionGone):
+        first.begin_turn("nothing")

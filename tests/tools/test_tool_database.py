@@ -16,7 +16,7 @@ from core.tool_executor import Toolbox
 from core.tools import ToolContext, get_tools
 from core.tools import database, postgres_reading
 from core.tools.database import query_database
-from db import SqliteStore
+from core.store.sqlite import SqliteStore
 from tests.postgres import reader_url, running_server, why_not
 
 

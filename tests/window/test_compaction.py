@@ -14,7 +14,8 @@ from core.messages import Message, Text, ToolCall, ToolResult, tool_message, use
 from core.providers import Options, Request
 from core.window.compaction import (Plan, compacted_ids, find_summary, is_due, plan_compaction, replace_places, split_turns,
                                     summary_messages, trim_history)
-from db import Store, new_message_id, open_store
+from core.store.identity import new_message_id
+from db import Store, open_store
 from tests import postgres
 
 
@@ -137,7 +138,7 @@ def test_due() -> None:
 
 def fill(store: Store, messages: Sequence[Message]) -> list[int]:
     store.create_session("s", "t", "demo/m", 1.0)
-    ids = [new_message_id() + number for number in range(len(messages))]
+    ids = [new_message_id() for _ in messages]
     for identity, message in zip(ids, messages, strict=True):
         store.add_message("s", identity, message, "complete")
     return ids

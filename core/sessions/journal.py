@@ -1,0 +1,290 @@
+"""The way of one session's writes: into the store, into the spool while the store fails, or nowhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from core.errors import SessionGone, SessionNotFound, StoreError, StoreGone
+from core.messages import Message
+from core.sessions.spool import Places, SpoolFile, places_of, remove
+from core.sessions.writes import Write, apply_write, chunk_write
+from core.store.message_json import message_to_dict
+from core.store.rows import Chunk
+from db import Store
+
+
+class NoJournal:
+    """Keeps nothing: the journal of a chat that is not saved, and what both journals have."""
+
+    deleted = False      # whether the session was deleted while it was open
+
+    @property
+    def store(self) -> Store | None:
+        """Where everything written so far is."""
+        return None
+
+    @property
+    def saved(self) -> bool:
+        """Whether everything written so far is in the store."""
+        return False
+
+    @property
+    def lost(self) -> bool:
+        """Whether something that should be saved is in memory only."""
+        return False
+
+    @property
+    def last_words(self) -> str:
+        """What the user should know when the program ends."""
+        return ""
+
+    def take_news(self) -> list[str]:
+        """What the user should know about saving, once each."""
+        return []
+
+    def begin(self, session: str, name: str, title: str, model: str, identity: int, message: Message) -> None:
+        """A new session, with its first message."""
+
+    def known(self, session: str, name: str, title: str, model: str, created: float) -> None:
+        """The session is in the store already."""
+
+    def branch(self, parent: str, session: str, name: str, title: str, model: str,
+               messages: Sequence[tuple[int, Message]]) -> None:
+        """A session that begins with messages of its parent. Raises StoreError."""
+
+    def begin_turn(self, session: str) -> bool:
+        """Whether this program may run a turn in the session now; then no other one may."""
+        return True
+
+    def end_turn(self, session: str) -> float:
+        """Let others have a turn; returns what changed() says then."""
+        return 0.0
+
+    def changed(self, session: str) -> float:
+        """When the stored session was changed last."""
+        return 0.0
+
+    def write(self, write: Write) -> None:
+        """Any write; messages in it are JSON values."""
+
+    def chunk(self, identity: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
+        """The write that happens for every frame; nothing is put together that the store does not need."""
+
+    def retry(self) -> None:
+        """Try to save what waits; say again that something waits when that fails."""
+
+    def another(self) -> NoJournal:
+        """A journal for another session in the same place."""
+        return NoJournal()
+
+    def close(self) -> None:
+        """Try one last time; what still waits stays in its file for the next start."""
+
+
+class Journal(NoJournal):
+    """Writes to a store. Once a write was refused, those after it are spooled too, so that their order stays.
+
+    When the session is deleted by another program, nothing of it is written any more.
+    """
+
+    def __init__(self, store: Store, spool: str | Places, everything: Callable[[], list[Write]] = list) -> None:
+        self._store = store
+        self._news: list[str] = []
+        self._places = places_of(spool)
+        self.everything = everything    # all that the session holds, for a store that lost it
+        self._head: list[Write] = []    # what a spool file starts with, so that it can stand alone
+        self._waiting: list[Write] = []
+        self._file: SpoolFile | None = None     # holds all that waits
+        self._broken: list[str] = []    # spool files that took only a part of it
+        self.deleted = False
+
+    @property
+    def store(self) -> Store | None:
+        return self._store if self.saved else None
+
+    @property
+    def saved(self) -> bool:
+        return not self._waiting and not self.deleted
+
+    @property
+    def lost(self) -> bool:
+        return bool(self._waiting) and self._file is None
+
+    @property
+    def last_words(self) -> str:
+        if self.deleted or not self._waiting:
+            return ""
+        if self._file is not None:
+            return (f"NOT SAVED: what the session database refused is in {self._file.path}; the next start saves it. "
+                    "Do not delete it.")
+        return "NOT SAVED: neither the session database nor any other file took this conversation. It ends with this program."
+
+    def take_news(self) -> list[str]:
+        news, self._news = self._news, []
+        return news
+
+    def begin(self, session: str, name: str, title: str, model: str, identity: int, message: Message) -> None:
+        self.known(session, name, title, model, time.time())
+        self.write({**self._head[-1], "first": [identity, message_to_dict(message)]})
+
+    def known(self, session: str, name: str, title: str, model: str, created: float) -> None:
+        self._head = [{"do": "for", "place": self._store.place},
+                      {"do": "create", "session": session, "name": name, "title": title, "model": model, "created": created}]
+
+    def branch(self, parent: str, session: str, name: str, title: str, model: str,
+               messages: Sequence[tuple[int, Message]]) -> None:
+        created = time.time()
+        self._store.create_branch(parent, session, title, model, created, messages, name=name)
+        self.known(session, name, title, model, created)
+
+    def write(self, write: Write) -> None:
+        if self.saved:
+            try:
+                apply_write(self._store, write)
+                return
+            except StoreError as error:
+                self._refused(error)
+        self._keep(write)
+
+    def chunk(self, identity: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
+        if self.saved:
+            try:
+                self._store.append_chunk(identity, seq, chunk, durable=durable)
+                return
+            except StoreError as error:
+                self._refused(error)
+        self._keep(chunk_write(identity, seq, chunk))
+
+    def begin_turn(self, session: str) -> bool:
+        """A store in trouble keeps nobody from going on: what is said is spooled."""
+        try:
+            return not self.saved or self._store.begin_turn(session)
+        except SessionGone:
+            self._session_deleted()
+        except StoreError:
+            pass
+        return True
+
+    def end_turn(self, session: str) -> float:
+        if not self.saved:
+            return 0.0
+        try:
+            changed = self.changed(session)
+            self._store.end_turn(session)
+        except StoreError:
+            return 0.0     # the turn ends with the program, or when this one begins another
+        return changed
+
+    def changed(self, session: str) -> float:
+        if not self.saved:
+            return 0.0
+        try:
+            return self._store.find_session(session).updated
+        except (StoreError, SessionNotFound):
+            return 0.0
+
+    def retry(self) -> None:
+        if not self._drain() and not self._news:
+            self._news.append(f"NOT SAVED still: {self._where()}.")
+
+    def another(self) -> NoJournal:
+        return Journal(self._store, self._places)
+
+    def close(self) -> None:
+        if not self._drain() and self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _drain(self) -> bool:
+        """True when nothing waits any more."""
+        if not self._waiting:
+            return True
+        try:
+            self._apply_waiting()
+        except SessionGone:
+            self._session_deleted()
+            return True
+        except StoreError:
+            if self._file is None:
+                self._spool()
+            return False
+        self._waiting.clear()
+        self._drop_file()
+        self._news.append("Saved again: the session database took what it had refused.")
+        return True
+
+    def _apply_waiting(self) -> None:
+        try:
+            for write in self._waiting:
+                apply_write(self._store, write)
+        except SessionGone:
+            raise
+        except StoreGone:
+            self._waiting = [*self._head, *self.everything()]
+            self._give_up()     # what its file holds would not do alone any more
+            for write in self._waiting:
+                apply_write(self._store, write)
+
+    def _refused(self, error: StoreError) -> None:
+        if isinstance(error, SessionGone):
+            self._session_deleted()
+            return
+        self._waiting.extend(self._head)
+        if isinstance(error, StoreGone):
+            self._waiting.extend(self.everything())
+        self._spool()
+        self._news.append(f"NOT SAVED: {error.message.rstrip('.')}; {self._where()}.")
+
+    def _session_deleted(self) -> None:
+        """Deleted is deleted: what waits goes as well, also from its file."""
+        self.deleted = True
+        self._waiting.clear()
+        self._drop_file()
+        self._news.append("NOT SAVED from here on: this session was deleted by another program. "
+                          "/keep saves the conversation as a new session.")
+
+    def _keep(self, write: Write) -> None:
+        if self.deleted:
+            return
+        self._waiting.append(write)
+        if self._file is not None and not self._file.append([write]):
+            path = self._file.path
+            self._give_up()
+            self._spool()
+            self._news.append(f"NOT SAVED: {path} cannot be written either; {self._where()}.")
+
+    def _where(self) -> str:
+        return f"kept in {self._file.path}" if self._file else "kept in memory only, until this program ends"
+
+    def _spool(self) -> None:
+        """Write all that waits into a file in the first place that takes it."""
+        for prefix in self._places.prefixes():
+            try:
+                self._file = SpoolFile(prefix, str(self._head[-1]["session"]), self._places.directory)
+            except OSError:
+                continue
+            if self._file.append(self._waiting):
+                self._remove_broken()   # all that they hold is in the new one
+                return
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """This file takes no more. What is in it stays until another holds it too: better a part than nothing."""
+        opened, self._file = self._file, None
+        if opened is not None:
+            self._broken.append(opened.path)
+            opened.close()
+
+    def _drop_file(self) -> None:
+        """What is in the files is saved, or not to be."""
+        opened, self._file = self._file, None
+        if opened is not None:
+            remove(opened.path)
+            opened.close()
+        self._remove_broken()
+
+    def _remove_broken(self) -> None:
+        for path in self._broken:
+            remove(path)
+        self._broken.clear()

@@ -1,0 +1,81 @@
+"""What the queries need of a database: run statements, name this program's run, search."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from core.errors import SessionGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NamedTuple
+
+    Run = Callable[[str, Sequence[object]], list[Any]]
+
+    class Statement(NamedTuple):
+        """A statement of a transaction; `?` stands for a value.
+
+        `unchanged` is called when it changed no row, with a function that reads in the same transaction. It returns
+        when that is right and raises a StoreError otherwise, which undoes the transaction.
+        """
+
+        sql: str
+        values: Sequence[object] = ()
+        unchanged: Callable[[Run], None] | None = None
+else:
+    Statement = namedtuple("Statement", "sql values unchanged", defaults=((), None))
+
+SCHEMA_VERSION = 5        # the number of migrations in core/store/schema.py, which is loaded only when it is needed
+BUSY_SECONDS = 1.0        # how long a write waits for another program before the database counts as locked
+MIGRATION_SECONDS = 60    # how long a start waits for another one that makes the tables
+WAY_OUT = "Use --database-url FILE for another place, or --no-save to chat without saving."
+
+
+class Database:
+    """One connection. `place` is for people; `url` opens another connection to the same place and may hold a password."""
+
+    place = url = ""
+    words_match = ""         # which sessions hold all words
+    messages_match = ""      # which messages do, the newest first
+
+    def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        raise NotImplementedError
+
+    def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
+        """All statements or none. `durable`: a power cut does not take them back. Raises StoreError."""
+        raise NotImplementedError
+
+    def key(self, identity: int) -> str:
+        """A 128-bit identity as both databases take it: 32 hexadecimal digits, which sort like the numbers.
+
+        In SQLite that costs 18 bytes a row more than a blob and is as quick; it can be read, and written in portable SQL."""
+        return f"{identity:032x}"
+
+    def identity(self, key: Any) -> int:
+        """The reverse of key()."""
+        raise NotImplementedError
+
+    def owner(self) -> str:
+        """A name for this program's run, locked until it ends."""
+        raise NotImplementedError
+
+    def is_gone(self, owner: str) -> bool:
+        """Whether the program with that name has ended."""
+        raise NotImplementedError
+
+    def sweep(self) -> None:
+        """Remove the names of programs that have ended."""
+
+    def scrub(self) -> None:
+        """Remove what deleted rows leave behind in indexes and logs, as far as the database can."""
+
+    def search_words(self, words: Sequence[str], *, beginnings: bool = True) -> str:
+        """A search for all words; with `beginnings` also for longer words that begin so."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def session_gone(self) -> SessionGone:
+        return SessionGone(f"This session was deleted from {self.place} by another program.")

@@ -1,0 +1,69 @@
+"""Identity for messages and sessions: 128-bit numbers that no two programs share and that sort in the order of making."""
+
+from __future__ import annotations
+
+import os
+import time
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OLDEST_NEW = 1 << 63      # identities below this one were made by versions before 128 bits; they stay valid as they are
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"          # Crockford's base 32: sorts like the numbers, holds no i, l, o, u
+_NAME_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+_VERSION, _VARIANT = 0x7 << 76, 0b10 << 62
+
+
+class Identities:
+    """Makes numbers in the layout of UUID version 7: 48 bits of milliseconds, 12 bits of a counter, 62 random bits.
+
+    Each is greater than the one before, also within a millisecond and when the clock goes back: the counter runs on,
+    and its overflow moves the milliseconds. Safe in threads and after a fork.
+    """
+
+    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
+        self._clock = clock
+        self._last = 0             # milliseconds and counter, 60 bits
+        self._lock = allocate_lock()
+        self._process = os.getpid()
+
+    def __call__(self) -> int:
+        if self._process != os.getpid():      # a thread that the fork did not copy may have held the lock
+            self._process, self._lock = os.getpid(), allocate_lock()
+        with self._lock:
+            self._last = max(self._clock() // 1_000_000 << 12, self._last + 1)
+            tick = self._last
+        chance = int.from_bytes(os.urandom(8), "big") >> 2
+        return tick >> 12 << 80 | _VERSION | (tick & 0xFFF) << 64 | _VARIANT | chance
+
+
+_identities = Identities()
+
+
+def new_message_id() -> int:
+    """Known before the row is stored, so that storing it can be repeated."""
+    return _identities()
+
+
+def new_message_ids(count: int) -> list[int]:
+    """As many, in order."""
+    return [_identities() for _ in range(count)]
+
+
+def new_session_id() -> str:
+    """The same 128 bits as text of 26 digits and letters that sorts like the numbers. Users see a session's name instead."""
+    number = _identities()
+    return "".join([_DIGITS[number >> shift & 31] for shift in range(125, -1, -5)])
+
+
+def new_session_name(now: float) -> str:
+    """What users see and type: 20261121-0412-k3f9. Two sessions may have the same one; then more has to be typed."""
+    letters = "".join(_NAME_LETTERS[byte % 32] for byte in os.urandom(4))
+    return time.strftime("%Y%m%d-%H%M-", time.localtime(now)) + letters
+
+
+def made_at(identity: int) -> float:
+    """When an identity was made, in seconds since 1970; now for one of an earlier version, which holds it less exactly."""
+    return (identity >> 80) / 1000 if identity >= OLDEST_NEW else time.time()

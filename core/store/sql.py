@@ -1,0 +1,282 @@
+"""The queries, written once for both databases: sessions, their messages, the numbers of calls, and embeddings."""
+
+from __future__ import annotations
+
+import time
+
+from core.errors import SessionAmbiguous, SessionNotFound, StoreConflict
+from core.store.database import Database, Statement
+from core.store.identity import made_at, new_message_ids
+from core.store.rows import CallRow, Chunk, SessionRow, StoredMessage, Unfinished
+from core.store.text import ESCAPE, from_database, like_pattern, to_database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from core.messages import Message
+    from core.store.database import Run
+    from core.store.rows import State
+
+MOST_MARKS = 500          # values in one query
+MOST_AMBIGUOUS = 9        # sessions that are listed when a name could mean several
+LEAST_IDENTITY = 6        # characters of an identity that are taken for a part of it
+_SESSION = ", ".join(SessionRow._fields)
+_MESSAGE = "id, role, state, active, created, model, finish, usage, parts"
+_CALL = ("created, session_id, provider, model, host, first_seconds, seconds, input_tokens, output_tokens, cached_tokens, speed, "
+         "cost, retries, fallbacks, finish, error")
+_ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, owner, digest, model, finish, usage, parts, text) "
+        "VALUES (?, ?, {position}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
+_AT_THE_END = "(SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = ?)"
+
+
+class Sessions:
+    """Sessions: made, changed, listed, found, deleted; and which program's turn runs in one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def inserted(self, session_id: str, name: str, title: str, model: str, created: float, parent: str | None,
+                 count: int = 0) -> Statement:
+        """A new row, unless the session was deleted. Repeated, it changes nothing."""
+        def unchanged(run: Run) -> None:
+            if run("SELECT 1 FROM deleted_sessions WHERE id = ?", (session_id,)):
+                raise self._database.session_gone()
+            if not run("SELECT 1 FROM sessions WHERE id = ? AND created = ? AND name = ?", (session_id, created, name)):
+                raise _conflict("session", session_id)
+        return Statement(
+            "INSERT INTO sessions (id, name, title, model, created, updated, message_count, parent, used) "
+            "SELECT ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
+            "WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?) ON CONFLICT (id) DO NOTHING",
+            (session_id, name, to_database(title), to_database(model), created, created, count, parent, session_id), unchanged)
+
+    def touched(self, session_id: str) -> Statement:
+        """It was used last. The order is a sequence: a clock may go back."""
+        return Statement(
+            "UPDATE sessions SET updated = ?, used = (SELECT coalesce(max(used), 0) + 1 FROM sessions), message_count = "
+            "(SELECT count(*) FROM messages WHERE session_id = ? AND active = 1) WHERE id = ?",
+            (time.time(), session_id, session_id))
+
+    def used_by(self, message_key: object) -> Statement:
+        """The same for the session of a message that changed."""
+        return Statement(
+            "UPDATE sessions SET updated = ?, used = (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
+            "WHERE id = (SELECT session_id FROM messages WHERE id = ?)", (time.time(), message_key))
+
+    def update(self, session_id: str, changes: Mapping[str, str | None]) -> None:
+        self._database.write([Statement(f"UPDATE sessions SET {column} = ? WHERE id = ?", (to_database(value), session_id))
+                              for column, value in changes.items() if value is not None])
+
+    def rows(self, limit: int, words: str) -> list[SessionRow]:
+        wanted = words.split()
+        where = f"WHERE {self._database.words_match} OR lower(title) LIKE ? ESCAPE '!'" if wanted else ""
+        title = f"%{like_pattern(to_database(words.strip().lower()))}%"
+        values = (self._database.search_words(wanted), title) if wanted else ()
+        end = f"LIMIT {int(limit)}" if limit else ""
+        return _sessions(self._database.read(f"SELECT {_SESSION} FROM sessions {where} ORDER BY used DESC, id DESC {end}", values))
+
+    def find(self, name: str) -> SessionRow:
+        """By identity, by name, or by a part of either. Raises SessionNotFound and SessionAmbiguous."""
+        wanted = to_database(name.strip().lower())
+        found = self._where("id = ?", wanted) or self._where("name = ?", wanted)
+        if wanted and not found:
+            pattern = like_pattern(wanted)
+            ends = (pattern + "%", "%" + pattern)
+            columns = ("name", "id") if len(wanted) >= LEAST_IDENTITY else ("name",)
+            where = " OR ".join(f"{column} LIKE ? ESCAPE '!' OR {column} LIKE ? ESCAPE '!'" for column in columns)
+            found = self._where(where, *ends * len(columns))
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise SessionNotFound(f"There is no session {name!r}.", "/sessions, or --list-sessions, shows those there are.")
+        raise _ambiguous(name, found)
+
+    def _where(self, condition: str, *values: str) -> list[SessionRow]:
+        return _sessions(self._database.read(
+            f"SELECT {_SESSION} FROM sessions WHERE {condition} ORDER BY used DESC LIMIT {MOST_AMBIGUOUS}", values))
+
+    def delete(self, session_id: str) -> None:
+        """For good: what another program still holds of it cannot bring it back."""
+        self._database.write([
+            Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? ON CONFLICT (id) DO NOTHING",
+                      (session_id,)),
+            Statement("DELETE FROM sessions WHERE id = ?", (session_id,))])
+        self._database.scrub()
+
+
+class Messages:
+    """The messages of sessions, and the frames of those that stream."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def inserted(self, session_id: str, identity: int, message: Message, state: State, owner: str | None = None,
+                 position: str = _AT_THE_END, values: Sequence[object] | None = None) -> Statement:
+        """A new row. The same one again changes nothing, a different one under its identity is an error."""
+        key, columns = self._database.key(identity), _columns(message)
+        digest = _digest(session_id, message.role, *columns)
+
+        def unchanged(run: Run) -> None:
+            if not run("SELECT 1 FROM messages WHERE id = ? AND session_id = ? AND role = ? AND coalesce(digest, ?) = ?",
+                       (key, session_id, message.role, digest, digest)):
+                raise _conflict("message", f"{identity:x}")
+        return Statement(_ADD.format(position=position),
+                         (key, session_id, *((session_id,) if values is None else values), message.role, state,
+                          made_at(identity), owner, digest, *columns), unchanged)
+
+    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
+        extra = None if chunk.extra is None else to_database(chunk.extra)
+        self._database.write([Statement(
+            "INSERT INTO chunks (message_id, seq, kind, part, text, extra) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (message_id, seq) DO NOTHING",
+            (self._database.key(message_id), seq, chunk.kind, chunk.part, to_database(chunk.text), extra))], durable=durable)
+
+    def finished(self, message_id: int, message: Message, state: State) -> list[Statement]:
+        key = self._database.key(message_id)
+
+        def unchanged(run: Run) -> None:
+            raise self._database.session_gone()
+        fold = [] if state == "streaming" else [Statement("DELETE FROM chunks WHERE message_id = ?", (key,))]
+        return [Statement("UPDATE messages SET state = ?, model = ?, finish = ?, usage = ?, parts = ?, text = ? WHERE id = ?",
+                          (state, *_columns(message), key), unchanged), *fold]
+
+    def shown(self, message_ids: Sequence[int], *, active: bool) -> list[Statement]:
+        """Put messages into the conversation, or take them out of it."""
+        return [Statement("UPDATE messages SET active = ? WHERE id = ?", (int(active), self._database.key(identity)))
+                for identity in message_ids]
+
+    def placed(self, session_id: str, hidden: Sequence[int], added: Sequence[tuple[int, Message]]) -> list[Statement]:
+        """New messages at the place of the last hidden one."""
+        marks = ", ".join("?" * len(hidden))
+        position = f"(SELECT coalesce(max(position), 1) FROM messages WHERE id IN ({marks}))"
+        keys = [self._database.key(identity) for identity in hidden]
+        return [self.inserted(session_id, identity, message, "complete", None, position, keys) for identity, message in added]
+
+    def find(self, words: str, limit: int) -> list[tuple[str, int]]:
+        wanted = words.split()
+        if not wanted:
+            return []
+        search = self._database.search_words
+        # Beginnings of words are searched only when whole words are not enough: for a common one that takes 100 times longer.
+        found = self._database.read(self._database.messages_match, (search(wanted, beginnings=False), limit))
+        if len(found) < limit:
+            found = self._database.read(self._database.messages_match, (search(wanted), limit))
+        return [(row[0], self._database.identity(row[1])) for row in found]
+
+    def load(self, session_id: str, *, hidden: bool) -> list[StoredMessage]:
+        rows = self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND active >= ? ORDER BY position, id",
+                                   (session_id, 0 if hidden else 1))
+        return [self._stored(row) for row in rows]
+
+    def unfinished(self) -> list[Unfinished]:
+        columns = ", ".join(f"messages.{column}" for column in _MESSAGE.split(", "))
+        rows = self._database.read(
+            f"SELECT {columns}, session_id, name, owner FROM messages JOIN sessions ON sessions.id = session_id "
+            "WHERE state = 'streaming' ORDER BY session_id, position")
+        self._database.sweep()
+        return [Unfinished(row[-3], row[-2], self._stored(row[:-3]), self._chunks(row[0]))
+                for row in rows if self._database.is_gone(row[-1] or "")]
+
+    def _stored(self, row: Any) -> StoredMessage:
+        from core.store.message_json import read_message
+        identity, role, state, active, created, model, finish, usage, parts = row
+        message, unreadable = read_message(role, None if model is None else from_database(model), finish,
+                                           None if usage is None else from_database(usage), from_database(parts))
+        return StoredMessage(self._database.identity(identity), message, state, bool(active), created, unreadable)
+
+    def _chunks(self, key: object) -> list[Chunk]:
+        rows = self._database.read("SELECT kind, part, text, extra FROM chunks WHERE message_id = ? ORDER BY seq", (key,))
+        return [Chunk(kind, part, from_database(text), None if extra is None else from_database(extra))
+                for kind, part, text, extra in rows]
+
+
+class Calls:
+    """The numbers of model calls."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, calls: Sequence[tuple[int, CallRow]]) -> None:
+        self._database.write([self._inserted(identity, call) for identity, call in calls], durable=False)
+
+    def _inserted(self, identity: int, call: CallRow) -> Statement:
+        key = self._database.key(identity)
+
+        def unchanged(run: Run) -> None:
+            if not run("SELECT 1 FROM model_calls WHERE id = ? AND created = ? AND session_id = ?",
+                       (key, call.created, call.session)):
+                raise _conflict("model call", f"{identity:x}")
+        marks = ", ".join("?" * (len(CallRow._fields) + 1))
+        return Statement(f"INSERT INTO model_calls (id, {_CALL}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING",
+                         (key, *(to_database(value) if isinstance(value, str) else value for value in call)), unchanged)
+
+    def since(self, since: float) -> list[CallRow]:
+        rows = self._database.read(f"SELECT {_CALL} FROM model_calls WHERE created >= ? ORDER BY created, id", (since,))
+        return [CallRow._make(from_database(value) if isinstance(value, str) else value for value in row) for row in rows]
+
+
+class Vectors:
+    """Embeddings by model and hash of their text."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, model: str, vectors: Mapping[str, bytes], most: int) -> None:
+        name = to_database(model)
+        self._database.write([
+            *(Statement("INSERT INTO embeddings (id, model, hash, vector) VALUES (?, ?, ?, ?) "
+                        "ON CONFLICT (model, hash) DO UPDATE SET id = excluded.id, vector = excluded.vector",
+                        (self._database.key(identity), name, digest, vector))
+              for identity, (digest, vector) in zip(new_message_ids(len(vectors)), vectors.items())),
+            Statement("DELETE FROM embeddings WHERE id <= (SELECT id FROM embeddings ORDER BY id DESC LIMIT 1 OFFSET ?)", (most,)),
+        ], durable=False)
+
+    def find(self, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for start in range(0, len(hashes), MOST_MARKS):
+            some = hashes[start:start + MOST_MARKS]
+            marks = ", ".join("?" * len(some))
+            rows = self._database.read(f"SELECT hash, vector FROM embeddings WHERE model = ? AND hash IN ({marks})",
+                                       (to_database(model), *some))
+            found.update((digest, bytes(vector)) for digest, vector in rows)
+        return found
+
+
+def _conflict(what: str, identity: str) -> StoreConflict:
+    return StoreConflict(f"Another {what} has the identity {identity} already; nothing was overwritten.",
+                         "The data was copied or damaged; please report it.")
+
+
+def _ambiguous(name: str, found: Sequence[SessionRow]) -> SessionAmbiguous:
+    """Where several have the same name, the end of the identity tells them apart."""
+    names = [row.name for row in found]
+    listed = ", ".join(f"{row.name if names.count(row.name) == 1 else row.id[-8:]} ({_short(row.title, 25)})" for row in found)
+    return SessionAmbiguous(f"{name!r} could be several sessions: {listed}" + (" ..." if len(found) == MOST_AMBIGUOUS else "."),
+                            "Type more of the name, or what stands before the title.")
+
+
+def _sessions(rows: list[Any]) -> list[SessionRow]:
+    """Rows of the columns in _SESSION; only the few that need it are taken apart."""
+    return [row if ESCAPE not in row.title and ESCAPE not in row.model
+            else row._replace(title=from_database(row.title), model=from_database(row.model))
+            for row in map(SessionRow._make, rows)]
+
+
+def _columns(message: Message) -> tuple[str | None, ...]:
+    """model, finish, usage, parts, text"""
+    from core.store.message_json import dump, part_to_dict, usage_to_dict
+    usage = usage_to_dict(message.usage)
+    return (None if message.model is None else to_database(message.model), message.finish,
+            None if usage is None else to_database(dump(usage)),
+            to_database(dump([part_to_dict(part) for part in message.parts])), to_database(message.text))
+
+
+def _digest(*columns: str | None) -> int:
+    """Tells whether a row that is met is the one that is written."""
+    from zlib import crc32
+    return crc32("\0".join(column or "" for column in columns).encode())
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most - 1] + "\u2026"

@@ -1,0 +1,135 @@
+"""A Store in any database that runs our queries: each method is one transaction made of them."""
+
+from __future__ import annotations
+
+from core.errors import StoreBusy
+from core.store.database import Database, Statement
+from core.store.sql import Calls, Messages, Sessions, Vectors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from core.messages import Message
+    from core.store.database import Run
+    from core.store.rows import CallRow, Chunk, SessionRow, State, StoredMessage, Unfinished
+
+
+class SqlStore:
+    """Implements db.Store, which describes the methods."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._sessions, self._messages = Sessions(database), Messages(database)
+        self._calls, self._vectors = Calls(database), Vectors(database)
+
+    @property
+    def place(self) -> str:
+        return self._database.place
+
+    @property
+    def url(self) -> str:
+        return self._database.url
+
+    def close(self) -> None:
+        self._database.close()
+
+    # ---- sessions
+
+    def create_session(self, session_id: str, title: str, model: str, created: float,
+                       first: tuple[int, Message] | None = None, *, name: str = "") -> None:
+        statements = [self._sessions.inserted(session_id, name or session_id, title, model, created, None)]
+        if first is not None:
+            statements += [self._messages.inserted(session_id, *first, "complete"), self._sessions.touched(session_id)]
+        self._database.write(statements)
+
+    def create_branch(self, parent: str, session_id: str, title: str, model: str, created: float,
+                      messages: Sequence[tuple[int, Message]], *, name: str = "") -> None:
+        self._database.write([
+            self._sessions.inserted(session_id, name or session_id, title, model, created, parent, len(messages)),
+            *(self._messages.inserted(session_id, identity, message, "complete", None, "?", (position,))
+              for position, (identity, message) in enumerate(messages, 1))])
+
+    def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None) -> None:
+        self._sessions.update(session_id, {"title": title, "model": model})
+
+    def sessions(self, limit: int = 0, words: str = "") -> list[SessionRow]:
+        return self._sessions.rows(limit, words)
+
+    def find_session(self, name: str) -> SessionRow:
+        return self._sessions.find(name)
+
+    def delete_session(self, session_id: str) -> None:
+        self._sessions.delete(session_id)
+
+    def begin_turn(self, session_id: str) -> bool:
+        owner = self._database.owner()
+        rows = self._database.read("SELECT turn FROM sessions WHERE id = ?", (session_id,))
+        if not rows:
+            raise self._database.session_gone()
+        before = rows[0][0] or ""
+        if before == owner:
+            return True
+        if before and not self._database.is_gone(before):
+            return False
+
+        def unchanged(run: Run) -> None:
+            raise StoreBusy("Another program began a turn in this session at the same moment.")
+        try:
+            self._database.write([Statement("UPDATE sessions SET turn = ? WHERE id = ? AND coalesce(turn, '') = ?",
+                                            (owner, session_id, before), unchanged)], durable=False)
+        except StoreBusy:
+            return False
+        return True
+
+    def end_turn(self, session_id: str) -> None:
+        self._database.write([Statement("UPDATE sessions SET turn = NULL WHERE id = ? AND turn = ?",
+                                        (session_id, self._database.owner()))], durable=False)
+
+    # ---- messages
+
+    def add_message(self, session_id: str, message_id: int, message: Message, state: State) -> None:
+        owner = self._database.owner() if state == "streaming" else None
+        self._database.write([self._messages.inserted(session_id, message_id, message, state, owner),
+                              self._sessions.touched(session_id)])
+
+    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool = False) -> None:
+        self._messages.append_chunk(message_id, seq, chunk, durable=durable)
+
+    def finish_message(self, message_id: int, message: Message, state: State) -> None:
+        self._database.write([*self._messages.finished(message_id, message, state),
+                              self._sessions.used_by(self._database.key(message_id))])
+
+    def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
+        self._database.write([*self._messages.shown(message_ids, active=False), self._sessions.touched(session_id)])
+
+    def replace_messages(self, session_id: str, hidden: Sequence[int], added: Sequence[tuple[int, Message]]) -> None:
+        self._database.write([*self._messages.placed(session_id, hidden, added), *self._messages.shown(hidden, active=False),
+                              self._sessions.touched(session_id)])
+
+    def restore_messages(self, session_id: str, shown: Sequence[int], hidden: Sequence[int]) -> None:
+        self._database.write([*self._messages.shown(shown, active=True), *self._messages.shown(hidden, active=False),
+                              self._sessions.touched(session_id)])
+
+    def find_messages(self, words: str, limit: int) -> list[tuple[str, int]]:
+        return self._messages.find(words, limit)
+
+    def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]:
+        return self._messages.load(session_id, hidden=hidden)
+
+    def unfinished(self) -> list[Unfinished]:
+        return self._messages.unfinished()
+
+    # ---- numbers and embeddings
+
+    def add_calls(self, calls: Sequence[tuple[int, CallRow]]) -> None:
+        self._calls.add(calls)
+
+    def calls(self, since: float = 0.0) -> list[CallRow]:
+        return self._calls.since(since)
+
+    def add_vectors(self, model: str, vectors: Mapping[str, bytes], most: int) -> None:
+        self._vectors.add(model, vectors, most)
+
+    def vectors(self, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
+        return self._vectors.find(model, hashes)

@@ -1,0 +1,32 @@
+"""The one reversible form for text that a database cannot hold: NUL and lone surrogates."""
+
+from __future__ import annotations
+
+ESCAPE = "\x1a"          # stands before the four hexadecimal digits of such a character, and of itself
+_SURROGATES = range(0xD800, 0xE000)
+
+
+def to_database(text: str) -> str:
+    """Write NUL and lone surrogates in a form that both databases hold; other text stays as it is."""
+    if "\0" not in text and ESCAPE not in text:
+        if text.isascii():
+            return text
+        try:
+            text.encode()
+            return text
+        except UnicodeEncodeError:
+            pass
+    return "".join(f"{ESCAPE}{ord(c):04X}" if c in ("\0", ESCAPE) or ord(c) in _SURROGATES else c for c in text)
+
+
+def from_database(text: str) -> str:
+    """The reverse of to_database()."""
+    if ESCAPE not in text:
+        return text
+    import re
+    return re.sub(ESCAPE + "([0-9A-F]{4})", lambda match: chr(int(match[1], 16)), text)
+
+
+def like_pattern(text: str) -> str:
+    """Text that LIKE ... ESCAPE '!' finds literally."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

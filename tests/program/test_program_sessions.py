@@ -213,7 +213,7 @@ def test_the_newest_is_called_last_and_an_ambiguous_name_lists_titles(
     output = tmp_path / "chat.json"
     assert run("--export-session", "last", "--output", str(output)).returncode == 0
     assert json.loads(output.read_text())["title"] == "echo newer"
-    assert run("--export-session", "last", "--output", str(output), "--format", "text").returncode == 0
+    assert run("--export-session", "last", "--output", str(output), "--format", "text", "--force").returncode == 0
     assert output.read_text().startswith("echo newer\n")
     listed = json.loads(run("--list-sessions", "--json").stdout)
     assert [row["title"] for row in listed] == ["echo newer", "echo older"]

@@ -49,6 +49,8 @@ def find_address(text: str, pos: int, end: int) -> tuple[str, int]:
     address = run
     while address:
         last = address[-1]
+        if address.endswith("/*") and text[pos - 1:pos] != "*":
+            break
         if last in "?!.,:*_~'\"":
             address = address[:-1]
         elif last == ")" and address.count(")") > address.count("("):

@@ -71,7 +71,6 @@ class Parser:
         self._return = ""           # a carriage return that may be half of a line end
         self._inline: Inline | None = None
         self._aligns: list[Alignment] = []
-        self.rows: list[str] = []   # the open table as it was written
         self._header = ""           # a line that is a table's header if a delimiter row follows
         self._formula: list[str] = []
         self._hashes = ""           # the end of a heading that is decoration if nothing follows
@@ -308,7 +307,6 @@ class Parser:
         if self._leaf:
             self._emit(Close(self._leaf_tag))
         self.fence = None
-        self.rows = []
         self._leaf = ""
         self._flowing = False
         self._blank_code = []
@@ -456,7 +454,6 @@ class Parser:
                 self._aligns, self._leaf = aligns, "table"
                 self._open("table")
                 self._row(header, "th")
-                self.rows.append(text)
                 return True
         self._header_is_text()
         return False
@@ -470,7 +467,6 @@ class Parser:
         self._flowing = False
 
     def _row(self, text: str, tag: str) -> None:
-        self.rows.append(text)
         self._emit(Open("tr"))
         for cell, align in zip(cells_of(text, len(self._aligns)), self._aligns):
             self._emit(Open(tag, align))

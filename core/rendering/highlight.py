@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +25,7 @@ _STYLES: dict[tuple[str, ...], str] = {        # strings and numbers stand out, 
 }
 _LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer", "BashSessionLexer",
                  "PythonConsoleLexer", "PowerShellSessionLexer")
+_OWN_FLAGS = re.compile(r"\\[1-9]|\(\?[aiLmsux(]")       # these cannot stand in an alternation of several rules
 _COMMENT = _STYLES["Comment",]
 
 
@@ -69,21 +72,20 @@ class Highlighter:
 
     def _carry(self, text: str) -> list[tuple[Any, str]]:
         """What RegexLexer.get_tokens_unprocessed does, but its stack of states outlives the line."""
-        states = self._lexer._tokens
         found: list[tuple[Any, str]] = []
         pos, idle = 0, 0
         while pos < len(text):
-            for match_at, action, change in states[self._stack[-1]]:
-                matched = match_at(text, pos)
-                if not matched:
-                    continue
+            first_match = _rules(self._lexer, self._stack[-1])
+            rule = first_match(text, pos)
+            if rule is None:
+                idle = 1000
+            else:
+                matched, action, change = rule
                 self._act(action, matched, found)
                 idle = idle + 1 if matched.end() == pos else 0
                 pos = matched.end()
-                self._move(change)
-                break
-            else:
-                idle = 1000
+                if change is not None:
+                    self._move(change)
             if idle > 100:
                 found.append((None, text[pos]))
                 if text[pos] == "\n":
@@ -112,6 +114,39 @@ class Highlighter:
 
     def _pop(self, count: int) -> None:
         del self._stack[max(len(self._stack) - count, 1):]
+
+
+@lru_cache(maxsize=1024)
+def _rules(lexer: Any, state: str) -> Callable[[str, int], tuple[Any, Any, Any] | None]:
+    """What finds the first rule of a lexer's state that matches at a place: its match, action and change of state."""
+    rules = lexer._tokens[state]
+    patterns = [rule[0].__self__ for rule in rules]
+    joined = "|".join(f"({pattern.pattern})" for pattern in patterns)
+    alone = not patterns or any(pattern.flags != patterns[0].flags or pattern.groupindex or _OWN_FLAGS.search(pattern.pattern)
+                                for pattern in patterns)
+    if alone:
+        return lambda text, pos: _first(rules, text, pos)
+    places, number = {}, 1
+    for rule, pattern in zip(rules, patterns):
+        places[number] = rule
+        number += pattern.groups + 1
+    match_any = re.compile(joined, patterns[0].flags & ~re.DEBUG).match
+
+    def find(text: str, pos: int) -> tuple[Any, Any, Any] | None:
+        matched = match_any(text, pos)
+        if matched is None:
+            return None
+        match_at, action, change = places[matched.lastindex or 0]
+        return (matched if isinstance(action, tuple) else match_at(text, pos)), action, change
+    return find
+
+
+def _first(rules: Any, text: str, pos: int) -> tuple[Any, Any, Any] | None:
+    for match_at, action, change in rules:
+        matched = match_at(text, pos)
+        if matched:
+            return matched, action, change
+    return None
 
 
 def _runs(tokens: list[tuple[Any, str]], text: str) -> list[Run]:

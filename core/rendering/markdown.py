@@ -10,6 +10,7 @@ from core.rendering.layout import Layout
 from core.rendering.operations import Span
 from core.rendering.painter import Painter
 from core.rendering.rows import HELD_ROWS, Rows
+from core.rendering.table_rows import TableRows
 from core.rendering.theme import NO_STYLE, UNKNOWN, Theme
 from core.rendering.widths import clip, text_width
 from core.safe_text import safe_text
@@ -89,9 +90,11 @@ class MarkdownStream:
         layout = rows.layout.fork()
         if tail.text:
             rows.words(Span(tail.text), layout)
-        lines = [*(self._parser.rows if rows.holds_table else ()), *tail.lines]
+        lines = list(tail.lines)
         head = tail.head if tail.code or tail.head.strip(_ONLY_MARKS) else ""
-        if tail.code:
+        if rows.table is not None:
+            self._table_tail(layout, rows.table)
+        elif tail.code:
             self._code_tail(layout, head)
         elif lines:
             self._held_tail(layout, [*lines, head] if head else lines)
@@ -105,6 +108,12 @@ class MarkdownStream:
         layout.begin(indent, [])
         room = self._columns - 1 - sum(text_width(text) for _, text in indent)
         layout.emit("", code if code.isascii() else clip(code, room))   # terminals differ in where a wide character wraps
+
+    def _table_tail(self, layout: Layout, table: TableRows) -> None:
+        """A row is shown when it is complete; until the columns are measured, the rows are only counted."""
+        if not table.fixed:
+            count = len(table.held) - 1
+            layout.emit(self._theme.dim, f"\u25b8 Table, {count} {'row' if count == 1 else 'rows'}"[:self._columns - 1])
 
     def _held_tail(self, layout: Layout, lines: list[str]) -> None:
         if layout.col:

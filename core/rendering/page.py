@@ -195,4 +195,3 @@ def _inline(text: object, marks: object = (), href: object = "", source: object 
 
 def _lines(text: str) -> str:
     return escape(text).replace("\n", "<br>")
-

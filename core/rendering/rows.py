@@ -42,7 +42,7 @@ class Rows:
         self._in_line = False               # of code, which is written in pieces
         self._info = ""
         self._source: list[str] = []        # of the open block of code
-        self._table: TableRows | None = None
+        self.table: TableRows | None = None     # the open one
         self._row: list[list[Run]] = []
 
     def resize(self, limit: int) -> None:
@@ -101,8 +101,8 @@ class Rows:
             self.layout.end_row()
             if self._in_line:
                 self.layout.begin(*self.margins())
-        elif self._table is not None:
-            del self._table.held[1:]
+        elif self.table is not None:
+            del self.table.held[1:]
         else:
             self._resumed = bool(self._leaf)
 
@@ -123,7 +123,7 @@ class Rows:
             case "code":
                 self._start_code(block.detail)
             case "table":
-                self._table = TableRows(self._theme.dim, self._theme.role("bold"))
+                self.table = TableRows(self._theme.dim, self._theme.role("bold"))
             case "tr":
                 self._row = []
             case "th" | "td":
@@ -218,7 +218,7 @@ class Rows:
     def _span(self, span: Span) -> None:
         if self._leaf == "code":
             self._code(span.text)
-        elif self._table is not None:
+        elif self.table is not None:
             self._row[-1] += self._runs(span)
         else:
             self.words(span)
@@ -308,11 +308,11 @@ class Rows:
     def _cell(self, cell: Open) -> None:
         self._leaf, self._base = "table", ""
         self._row.append([])
-        if cell.tag == "th" and self._table is not None:
-            self._table.aligns.append(cell.detail)      # type: ignore[arg-type]
+        if cell.tag == "th" and self.table is not None:
+            self.table.aligns.append(cell.detail)      # type: ignore[arg-type]
 
     def _end_row(self) -> None:
-        table = self._table
+        table = self.table
         if table is None:
             return
         self.layout.limit = self._limit
@@ -324,15 +324,10 @@ class Rows:
             table.fix(self.layout, *self.margins(), complete=False)
 
     def _end_table(self) -> None:
-        if self._table is not None and not self._table.fixed:
+        if self.table is not None and not self.table.fixed:
             self.layout.limit = self._limit
-            self._table.fix(self.layout, *self.margins(), complete=True)
-        self._table, self._leaf = None, ""
-
-    @property
-    def holds_table(self) -> bool:
-        """Whether a table is open whose columns are not measured yet."""
-        return self._table is not None and not self._table.fixed
+            self.table.fix(self.layout, *self.margins(), complete=True)
+        self.table, self._leaf = None, ""
 
     def begin_block(self, layout: Layout, *, gap: bool) -> None:
         """In `layout`, a copy, the beginning of a block of words that may not come to be."""

@@ -31,7 +31,8 @@ class TableRows:
     def fix(self, layout: Layout, first: list[Run], indent: list[Run], *, complete: bool) -> None:
         """Choose the widths and write what was held. `first` begins the first row, `indent` the others.
 
-        If the table is not `complete`, the width that is left is shared out, for longer cells to come.
+        If the table is not `complete`, the width that is left is shared out, for longer cells to come: most of it
+        goes to the last column, which has no edge.
         """
         available = layout.limit - sum(text_width(text) for _, text in indent)
         natural = [max(map(_cells, column)) for column in zip(*self.held)]
@@ -111,17 +112,11 @@ def _fit(natural: Sequence[int], available: int, growing: Sequence[int], *, comp
         widths[-1] += spare
         return widths if widths[-1] >= LAST else []
     if not complete:
-        for place, more in zip(growing, _shares(spare, len(growing), last=len(widths) - 1 in growing)):
+        for place in growing:
+            more = min(spare, widths[place] // 2 + 4) if place < len(widths) - 1 else spare
             widths[place] += more
+            spare -= more
     return widths
-
-
-def _shares(spare: int, count: int, *, last: bool) -> list[int]:
-    """What each column that may grow gets of the free width; the last one of the table gets most, since it has no edge."""
-    weights = [1] * count
-    if last:
-        weights[-1] = count + 1
-    return [spare * weight // sum(weights) for weight in weights]
 
 
 def _wrap(cell: Cell, width: int) -> list[tuple[str, int]]:

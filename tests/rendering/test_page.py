@@ -14,12 +14,16 @@ from core.rendering.page import HtmlBuilder, PageStream, to_html
 from tests.rendering.test_meaning import MORE
 from tests.rendering.test_rendering import FRAGMENTS, cuts, show
 
-ELEMENTS = set("p h1 h2 h3 h4 h5 h6 ul ol li blockquote figure figcaption pre code div table tr th td hr em strong del a span br".split())
+ELEMENTS = set("p h1 h2 h3 h4 h5 h6 ul ol li blockquote figure figcaption pre code div table tr th td hr em strong del a span "
+               "br".split())
 ATTRIBUTES = {"class", "href", "rel", "title", "value"}
 ATTACKS = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))", "<javascript:alert(1)>",
-           "[x](data:text/html,x)", "![x](javascript:y)", "[a]: vbscript:x\n\n[a]", "\"onmouseover=alert(1) x=\"", "`</code><script>`",
-           "```\"><script>\n</pre><script>\n```\n", "| <script> |\n|---|\n| </td><script> |\n", "$</span><script>x$", "[x](http://a\"onclick=b)",
-           "&lt;script&gt;", "&#60;script&#62;", "http://a.b/\"><script>", "[<b>](http://x)", "[x](JaVaScRiPt:alert(1))", "<svg/onload=x>",
+           "[x](data:text/html,x)", "![x](javascript:y)", "[a]: vbscript:x\n\n[a]",
+           "\"onmouseover=alert(1) x=\"", "`</code><script>`",
+           "```\"><script>\n</pre><script>\n```\n", "| <script> |\n|---|\n| </td><script> |\n",
+           "$</span><script>x$", "[x](http://a\"onclick=b)",
+           "&lt;script&gt;", "&#60;script&#62;", "http://a.b/\"><script>", "[<b>](http://x)",
+           "[x](JaVaScRiPt:alert(1))", "<svg/onload=x>",
            "[x](java&#10;script:alert(1))", "[x](\\javascript:alert(1))", "\x00<b\x00>", "\ud800", "\u202e"]
 
 
@@ -95,7 +99,8 @@ def test_nothing_of_a_reply_becomes_part_of_the_page(attack: str) -> None:
 
 def test_builders_refuse_what_is_not_of_the_set() -> None:
     builder = HtmlBuilder()
-    hostile: list[Json] = [["open", "script"], ["text", "<b>", ["onclick", "script"], "javascript:x"], ["close", "p"], ["retag", "h1"],
+    hostile: list[Json] = [["open", "script"],
+                           ["text", "<b>", ["onclick", "script"], "javascript:x"], ["close", "p"], ["retag", "h1"],
                            ["open", "td", "\" onclick=x"], ["unknown", "x"], ["tail", "<i>"]]
     for operation in hostile:
         builder.apply(operation)
@@ -107,10 +112,14 @@ def test_the_json_form() -> None:
     stream = PageStream()
     found = [*stream.feed("1. a **b**\n\n```py\nx = 1\n```\n[w](http://h) \\(x^2\\)\n\nT\n="), *stream.finish()]
     assert found == [
-        ["open", "ol"], ["open", "li", "1."], ["open", "p"], ["text", "a "], ["text", "b", ["strong"]], ["close", "p"], ["close", "li"],
-        ["close", "ol"], ["open", "code", "py", True], ["text", "x = "], ["text", "1", ["accent"]], ["text", "\n"], ["close", "code"],
-        ["open", "p", "", True], ["text", "w", ["end"], "http://h"], ["text", " "], ["text", "x²", ["math"], "", "\\(x^2\\)"],
-        ["close", "p"], ["open", "p", "", True], ["text", "T"], ["tail", "="], ["retag", "h1"], ["close", "h1"], ["tail", ""]]
+        ["open", "ol"], ["open", "li", "1."], ["open", "p"], ["text", "a "],
+        ["text", "b", ["strong"]], ["close", "p"], ["close", "li"],
+        ["close", "ol"], ["open", "code", "py", True], ["text", "x = "],
+        ["text", "1", ["accent"]], ["text", "\n"], ["close", "code"],
+        ["open", "p", "", True], ["text", "w", ["end"], "http://h"], ["text", " "],
+        ["text", "x²", ["math"], "", "\\(x^2\\)"],
+        ["close", "p"], ["open", "p", "", True], ["text", "T"], ["tail", "="], ["retag", "h1"],
+        ["close", "h1"], ["tail", ""]]
 
 
 def test_links_that_are_defined_later_are_known_where_the_reply_is_whole() -> None:

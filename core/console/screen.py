@@ -85,4 +85,5 @@ class Screen:
 
     def thinking_stream(self) -> ThinkingStream:
         from core.rendering import ThinkingStream
-        return ThinkingStream(self.write, self.width, color=self.color, folded=not self.show_thinking)
+        return ThinkingStream(self.write, self.width, color=self.color, folded=not self.show_thinking,
+                              live=not self.dumb)

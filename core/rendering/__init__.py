@@ -1,7 +1,7 @@
 """What a reply looks like in a terminal, while it streams.
 
 MarkdownStream(write, width, height, *, color=True)             Markdown
-ThinkingStream(write, width, *, folded, color=True)             a model's thinking: dim text, or one line that counts
+ThinkingStream(write, width, *, folded, color=True)             a model's thinking: set apart, or one line that counts
 PlainStream(write, width=None, *, color=False)                  the text as it is, made safe
 
 `write` takes a string for the terminal; `width` and `height` are asked at every frame. Each has the same three methods:
@@ -17,7 +17,8 @@ what is shown, with no style in force. The result never depends on how the text 
 from __future__ import annotations
 
 from core.rendering.markdown import MarkdownStream
-from core.rendering.plain import PlainStream, ThinkingStream
+from core.rendering.plain import PlainStream
 from core.rendering.theme import MONO, NO_STYLE, UNKNOWN, Theme, theme_of
+from core.rendering.thinking import ThinkingStream
 
 __all__ = ["MONO", "NO_STYLE", "UNKNOWN", "MarkdownStream", "PlainStream", "Theme", "ThinkingStream", "theme_of"]

@@ -1,8 +1,7 @@
-"""Streams without Markdown: text as it is, and a model's thinking."""
+"""The text of a stream as it is, made safe."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from core.rendering.layout import RESET
@@ -60,55 +59,3 @@ class PlainStream:
 
     def _dim(self, text: str) -> str:
         return f"\x1b[2m{text}{RESET}" if self._color else text
-
-
-class ThinkingStream(PlainStream):
-    """A model's thinking: dim text or, folded, one line that says how long and how much, repainted in place."""
-
-    def __init__(self, write: Callable[[str], None], width: Callable[[], int], *, folded: bool, color: bool = True,
-                 clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(write, width, color=color)
-        self._columns = width
-        self._folded = folded
-        self._clock = clock
-        self._since: float | None = None
-        self._words = 0
-        self._in_word = False
-
-    def feed(self, text: str) -> None:
-        if self._since is None:
-            self._since = self._clock()
-        if not self._folded:
-            super().feed(text)
-            return
-        self._count(text)
-        self._tell("thinking …")
-
-    def status(self, text: str) -> None:
-        if self._folded:
-            self._tell("thinking …", after=f"; {safe_text(text)}")
-        else:
-            super().status(text)
-
-    def finish(self) -> None:
-        if self._folded and self._since is not None:
-            self._tell("thought for", end="\n")
-        super().finish()
-        self._since, self._words, self._in_word = None, 0, False
-
-    def _count(self, text: str) -> None:
-        words = text.split()
-        if not words:
-            self._in_word = self._in_word and not text
-            return
-        self._words += len(words) - (self._in_word and not text[0].isspace())
-        self._in_word = not text[-1].isspace()
-
-    def _tell(self, what: str, after: str = "", end: str = "") -> None:
-        seconds = self._clock() - (self._since or 0.0)
-        words = "1 word" if self._words == 1 else f"{self._words} words"
-        line = clip(f"{what} {seconds:.1f} s, {words}{after}", max(self._columns() - 1, 1))
-        self._write("\r\x1b[K" + self._dim(line) + end)
-
-    def _put(self, text: str) -> None:
-        self._write(self._dim(text))

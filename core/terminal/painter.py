@@ -78,7 +78,9 @@ class Painter:
             case Resuming(reason):
                 self._screen.note(f"\u2014 {sentence(reason)} The answer goes on from there. \u2014")
             case TextDelta(text=text):
-                self._end_thinking()
+                if self._thinking is not None:
+                    self._end_thinking()
+                    self._screen.write("\n")
                 if self._text is None:
                     self._text = self._screen.reply_stream(self._broken)
                 self._text.feed(text)

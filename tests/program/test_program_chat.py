@@ -56,7 +56,7 @@ def test_thinking_is_dim_and_can_be_folded(ollama: FakeOllama, program: list[str
         assert "so be it" in chat.text() and b"\x1b[2mso " in chat.raw
     with Terminal([*program, "-m", "think", "--no-show-thinking"], environment) as chat:
         chat.ask("q", "w0 w1 w2 w3 w4")
-        assert "so be it" not in chat.text() and re.search(r"thought for [\d.]+ s, 3 words", chat.text())
+        assert "so be it" not in chat.text() and re.search(r"Thought for [\d.]+ s, 3 words", chat.text())
 
 
 @pytest.mark.parametrize("keys", [ALT_ENTER, "\n"])

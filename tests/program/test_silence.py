@@ -151,7 +151,7 @@ def test_no_status_changes_what_is_shown(kind: str) -> None:
                 return MarkdownStream(write, lambda: width, lambda: height, color="out" not in kind)
             if kind == "plain":
                 return PlainStream(write, lambda: width, color=True)
-            return ThinkingStream(write, lambda: width, folded=False)
+            return ThinkingStream(write, lambda: width, folded=False, clock=lambda: 0.0)
         text = chance.choice([MARKDOWN, "word " * 60, "x" * 150 + "\tdone\n", "wide 漢字 " * 12, "a\n\nb\n" * 20])
         pieces = []
         while text:

@@ -285,21 +285,38 @@ def test_plain_stream_is_safe_and_ends_with_one_newline() -> None:
     assert "".join(written) == "**a**\n\n␛[2Jb\n"
 
 
-def test_thinking_shown_dim() -> None:
+def thinking(chunks: list[str], *, folded: bool, live: bool = True, width: int = 40, color: bool = True) -> list[str]:
     written: list[str] = []
-    stream = ThinkingStream(written.append, lambda: 80, folded=False)
-    stream.feed("hm\x1b\n")
+    times = iter([0.0, 1.0, 2.5, 3.2, 3.2, 3.2])
+    stream = ThinkingStream(written.append, lambda: width, folded=folded, color=color, live=live, clock=lambda: next(times, 3.2))
+    for chunk in chunks:
+        stream.feed(chunk)
     stream.finish()
-    assert "".join(written) == "\x1b[2mhm␛\x1b[m\n"
+    return written
+
+
+def test_thinking_is_set_apart_without_colour_and_wrapped_by_words() -> None:
+    text = "\nwell, let me see\x1b what words there are here\n\n"
+    for live in (True, False):
+        for chunks in ([text], list(text)):
+            screen = pyte.Screen(30, 10)
+            output = "".join(thinking(chunks, folded=False, live=live, width=30, color=False))
+            pyte.Stream(screen).feed(output.replace("\n", "\r\n"))
+            shown = [row.rstrip() for row in screen.display]
+            assert shown[:3] == ["~ Thinking", "  well, let me see␛ what", "  words there are here"]
+            assert re.fullmatch(r"~ Thought for \d\.\d s, 9 words", shown[3]) and not any(shown[4:])
+
+
+def test_thinking_is_dim() -> None:
+    assert "\x1b[2mhm" in "".join(thinking(["hm\n"], folded=False))
+
+
+def test_where_nothing_can_be_taken_back_thinking_is_written_once() -> None:
+    for folded in (True, False):
+        assert "\x1b" not in "".join(thinking(["one tw", "o three "], folded=folded, live=False, color=False))
+    assert thinking(["one tw", "o three "], folded=True, live=False, color=False)[-1].startswith("~ Thought for ")
 
 
 def test_thinking_folded_is_one_line_that_counts() -> None:
-    written: list[str] = []
-    times = iter([0.0, 1.0, 2.5, 3.2])
-    stream = ThinkingStream(written.append, lambda: 80, folded=True, color=False, clock=lambda: next(times))
-    stream.feed("one tw")
-    stream.feed("o three ")
-    stream.finish()
-    assert written == ["\r\x1b[Kthinking … 1.0 s, 2 words",
-                       "\r\x1b[Kthinking … 2.5 s, 3 words",
-                       "\r\x1b[Kthought for 3.2 s, 3 words\n"]
+    assert thinking(["one tw", "o three "], folded=True, color=False) == [
+        "~ Thinking, 1.0 s, 2 words", "\r\x1b[J~ Thinking, 2.5 s, 3 words", "\r\x1b[J~ Thought for 3.2 s, 3 words\n"]

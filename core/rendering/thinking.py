@@ -1,0 +1,121 @@
+"""A model's thinking, set apart by marks and an indent, or folded to one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from core.rendering.layout import Layout
+from core.rendering.painter import Painter
+from core.rendering.rows import PROSE
+from core.rendering.theme import NO_STYLE, UNKNOWN, Theme
+from core.rendering.widths import clip
+from core.safe_text import safe_text
+
+_MARK = "~ "
+_INDENT = [("", "  ")]
+
+
+class ThinkingStream:
+    """Shown between two marked lines, wrapped by words; folded, one line that counts.
+
+    `live`: the terminal can take back what it shows; otherwise everything is written once.
+    """
+
+    def __init__(self, write: Callable[[str], None], width: Callable[[], int], *, folded: bool, color: bool = True,
+                 theme: Theme | None = None, live: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self._theme = (theme or UNKNOWN) if color else NO_STYLE
+        self._painter = Painter(write)
+        self._width = width
+        self._columns = 1
+        self._layout = Layout(1)
+        self._folded = folded
+        self._live = live
+        self._clock = clock
+        self._since: float | None = None
+        self._status = ""
+        self._words = 0
+        self._in_word = False
+        self._blank = ""                # line ends that count only if words follow
+
+    def feed(self, text: str) -> None:
+        """One frame of raw text; at most one write."""
+        self._measure()
+        self._status = ""
+        if self._since is None:
+            self._since = self._clock()
+            if not self._folded:
+                self._own_line(f"{_MARK}Thinking")
+                self._layout.begin(_INDENT, _INDENT)
+        self._count(text)
+        if not self._folded:
+            self._flow(safe_text(text))
+        self._paint()
+
+    def status(self, text: str) -> None:
+        """A line of ours below what is shown, until the next frame or the end takes it away."""
+        self._measure()
+        self._status = safe_text(text)
+        self._paint()
+
+    def finish(self) -> None:
+        """The thinking has ended: how long it was is said, and the cursor is at the start of a line."""
+        if self._since is None:
+            return
+        self._measure()
+        self._status = ""
+        if not self._folded:
+            self._layout.end_row()
+        self._own_line(self._summary("Thought for "))
+        self._since, self._words, self._in_word, self._blank = None, 0, False, ""
+        self._paint()
+
+    def _measure(self) -> None:
+        self._columns = max(self._width(), 2)
+        self._layout.limit = min(self._columns - 1, PROSE)
+
+    def _flow(self, text: str) -> None:
+        """At most one empty line between the words, and none before or after them."""
+        text = self._blank + text
+        if not self._layout.word and self._layout.col <= len(_INDENT[0][1]):
+            text = text.lstrip()
+        body = text.rstrip()
+        self._blank = text[len(body):] if body or self._blank else ""
+        while "\n\n\n" in body:
+            body = body.replace("\n\n\n", "\n\n")
+        self._layout.text(body, self._theme.dim)
+
+    def _own_line(self, text: str) -> None:
+        self._layout.emit(self._theme.dim, clip(text, self._columns - 1))
+        self._layout.end_row()
+
+    def _summary(self, verb: str) -> str:
+        seconds = self._clock() - (self._since or 0.0)
+        words = "1 word" if self._words == 1 else f"{self._words} words"
+        return f"{_MARK}{verb}{seconds:.1f} s, {words}"
+
+    def _count(self, text: str) -> None:
+        words = text.split()
+        if not words:
+            self._in_word = self._in_word and not text
+            return
+        self._words += len(words) - (self._in_word and not text[0].isspace())
+        self._in_word = not text[-1].isspace()
+
+    def _paint(self) -> None:
+        layout = self._layout
+        done, tail = layout.take(), self._tail() if self._live else ""
+        self._painter.paint(done, layout.style, layout.col, tail, width=self._columns, rows=8)
+
+    def _tail(self) -> str:
+        copy, dim = self._layout.fork(), self._theme.dim
+        if self._folded and self._since is not None:
+            line = self._summary("Thinking, ") + (f"; {self._status}" if self._status else "")
+            copy.emit(dim, clip(line, self._columns - 1))
+            return copy.take()
+        copy.flush()
+        if self._status:
+            if copy.col:
+                copy.emit("", "\n")
+            copy.emit(dim, clip(self._status, self._columns - 1))
+        return copy.take()

@@ -36,7 +36,8 @@ class ThinkingStream:
         self._status = ""
         self._words = 0
         self._in_word = False
-        self._blank = ""                # line ends that count only if words follow
+        self._blank = ""                # white space that counts only if words follow
+        self._spoken = False            # words are shown
 
     def feed(self, text: str) -> None:
         """One frame of raw text; at most one write."""
@@ -67,7 +68,8 @@ class ThinkingStream:
         if not self._folded:
             self._layout.end_row()
         self._own_line(self._summary("Thought for "))
-        self._since, self._words, self._in_word, self._blank = None, 0, False, ""
+        self._since, self._words, self._in_word = None, 0, False
+        self._blank, self._spoken = "", False
         self._paint()
 
     def _measure(self) -> None:
@@ -77,10 +79,10 @@ class ThinkingStream:
     def _flow(self, text: str) -> None:
         """At most one empty line between the words, and none before or after them."""
         text = self._blank + text
-        if not self._layout.word and self._layout.col <= len(_INDENT[0][1]):
-            text = text.lstrip()
+        text = text if self._spoken else text.lstrip()
         body = text.rstrip()
-        self._blank = text[len(body):] if body or self._blank else ""
+        self._blank = text[len(body):]
+        self._spoken = self._spoken or bool(body)
         while "\n\n\n" in body:
             body = body.replace("\n\n\n", "\n\n")
         self._layout.text(body, self._theme.dim)

@@ -1,6 +1,7 @@
 # make chat   a chat, from nothing          make test    all tests
 # make check  style and strict types        make bench   measurements, written into docs/performance.md
 # make docs   the pages that are made from the code      make lock   the newest versions that requirements*.txt allow
+# make facts  which default models and API versions are past or near their end (run it before a release)
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -19,7 +20,7 @@ FOUND_OR_WHY = @test -n "$(FOUND)" || { \
 	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
 	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2
 
-.PHONY: chat test check bench docs lock clean chat-environment test-environment
+.PHONY: chat test check bench docs facts lock clean chat-environment test-environment
 
 chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
@@ -34,6 +35,9 @@ check: test-environment
 bench: test-environment
 	$(PY) -m compileall -q core db.py stream_chat.py
 	$(PY) -m bench.run
+
+facts: test-environment
+	$(PY) -m tests.check_facts
 
 docs: test-environment
 	$(PY) -m tests.make_docs

@@ -16,6 +16,7 @@ from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import Host, find_host
+from core.providers.sealed import has_sealed, without_sealed
 from core.retry_handler import RetryConfig, retry_call
 
 DEFAULT_PROVIDER = "ollama"
@@ -111,6 +112,7 @@ class Providers:
         self.settings = settings
         self.lacks: dict[Target, set[str]] = {}      # what models turned out not to have, so that it is asked for once
         self.learned: dict[Target, Any] = {}         # what is known of models (core/models/facts.py), once it was asked for
+        self.successors: dict[Target, Target] = {}   # what took the place of defaults that are gone
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
         self._open: dict[str, Provider] = {}
@@ -246,11 +248,27 @@ class Providers:
 
     def prepared(self, target: Target, request: Request) -> Request:
         """The request with the provider's own settings and without what the model is known to lack."""
+        request = self._with_own_data(target, request)
         entry = self.entry(target.provider)
         if not entry and target not in self.lacks and request.options == Options():
             return request
         from core.providers.parameters import fitted
         return fitted(request, entry, self.settings, self.host(target.provider).dialect, self.lacks.get(target, ()))
+
+    def _with_own_data(self, target: Target, request: Request) -> Request:
+        """The request without signatures and other sealed data that another origin made: it would refuse them."""
+        others = {message.model for message in request.messages
+                  if message.model and not message.model.startswith(f"{target.provider}/") and has_sealed(message)}
+        foreign = {model for model in others if self._origin(model.partition("/")[0]) != self._origin(target.provider)}
+        return without_sealed(request, foreign) if foreign else request
+
+    def _origin(self, name: str) -> str:
+        """Scheme, host and port of a provider; its name where it has none."""
+        from core.config.keys import origin_of
+        try:
+            return origin_of(self.base_url(name, self.host(name))) or name
+        except UsageError:
+            return name
 
     def without(self, target: Target, request: Request, feature: str) -> str:
         """Leave a feature or parameter out of all further requests to the model; "" when this request does not have it."""

@@ -80,7 +80,7 @@ class Line(Protocol):
         """Who may be asked for a new reply, best first, and the change of the model that this means."""
         ...
 
-    async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta, None]:
+    async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta | Notice, None]:
         """The stream of this candidate. Raises a ProviderError when it cannot be asked at all."""
         ...
 
@@ -184,13 +184,13 @@ class _Asking:
             async for item in chosen:
                 yield item
 
-    async def open(self) -> AsyncGenerator[Delta, None]:
+    async def open(self) -> AsyncGenerator[Delta | Notice, None]:
         self.silence = self._silence()
         if self._now.attempts == 1:
             self._line.budget.note_request()
         return await self._line.open(self._now.candidate, self._sent)
 
-    def check(self, delta: Delta) -> None:
+    def check(self, delta: Delta | Notice) -> None:
         """Raise EmptyReply when this is the end of a reply of which nothing has arrived."""
         if isinstance(delta, Finished) and delta.reason in ("stop", "tool_calls") and not self._text:
             raise EmptyReply(f"{self._now.candidate} gave an empty answer.")

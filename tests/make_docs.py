@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.config import SETTINGS, Setting, rows_by_group
 from core.providers.hosts import Host, hosts
-from core.providers.parameters import LACKS
+from core.providers.parameters import lacks_of
 from core.sessions.export import ENDINGS, EXPORTERS
 from core.tools.reference import tools_markdown
 
@@ -55,12 +55,19 @@ def providers_page() -> str:
              "",
              "| provider | also called | dialect | runs | address | key | default model |", "|---|---|---|---|---|---|---|"]
     lines += [_provider_row(host) for host in hosts()]
-    lines += ["", "A model is written `provider/model`. Where no default model stands, it is the first that the server lists.", "",
+    lines += ["", "A model is written `provider/model`. Where no default model stands, it is the first that the server lists.",
+              "A default that its provider no longer has gives way to one that it lists, with a notice; a model that you",
+              "named is never replaced. `make facts` shows which defaults are past or near their end",
+              "(sources: `core/providers/dated.py`).", "",
               "## What a dialect has no parameter for", "",
               "Given on the command line these are refused; from the configuration file, or after `/model`, they are left out.", "",
               "| dialect | has no |", "|---|---|"]
-    lines += [f"| {name} | {', '.join(f'`{field}`' for field in sorted(fields))} |" for name, fields in LACKS.items()]
-    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without; a notice tells it.", "",
+    dialects = dict.fromkeys(host.dialect for host in hosts())
+    lines += [f"| {name} | {', '.join(f'`{field}`' for field in sorted(lacks_of(name)))} |" for name in dialects if lacks_of(name)]
+    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without; a notice tells it.",
+              "A stand-in that has no such parameter says so once. Signed or encrypted reasoning goes back only to the origin",
+              "that made it.",
+              "",
               "## Adding a dialect", "",
               "A package of its own names a class under the entry point `stream_chat.providers`; it is made with an `Endpoint` and",
               "has the methods of `core.providers.Provider`: `stream`, `models`, `close`. Then `--provider NAME` finds it.",

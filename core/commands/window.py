@@ -6,7 +6,7 @@ from core.chat.conversation import Chat
 from core.commands import Outcome, command
 from core.errors import ChatError, UsageError
 from core.providers import CanShow
-from core.providers.parameters import LACKS
+from core.providers.parameters import lacks_of
 
 GROUP = "Models"
 LEAST = 256
@@ -16,7 +16,7 @@ LEAST = 256
 async def ctx(chat: Chat, argument: str) -> Outcome:
     """Show the model's window, or ask the server for another one: /ctx 32k. auto leaves it to the server again."""
     dialect = chat.providers.host(chat.target.provider).dialect
-    if dialect in LACKS and "num_ctx" in LACKS[dialect]:
+    if "num_ctx" in lacks_of(dialect):
         raise UsageError(f"{chat.target.provider} decides about the window itself.", "/ctx is for models on Ollama and local ones.")
     if not argument:
         return await _shown(chat)

@@ -52,7 +52,7 @@ _FAMILIES: tuple[tuple[re.Pattern[str], bool, bool, bool, bool], ...] = tuple(
         (r"gpt-(4|3\.5)",                                             True,  False, False, True),
         (r"gemini-(2\.5|[3-9])",                                      True,  True,  True,  True),
         (r"gemini-",                                                  True,  True,  False, True),
-        (r"deepseek-(reasoner|r1)",                                   True,  False, True,  True),
+        (r"deepseek-(reasoner|r1|flash|v[4-9])",                      True,  False, True,  True),
         (r"deepseek",                                                 True,  False, False, True),
         (r"magistral",                                                True,  True,  True,  True),
         (r"pixtral|mistral-(small|medium|large)-latest",              True,  True,  False, True),

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from core.config import Settings
 from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, ContextTooLong, EmptyReply, ModelNotFound, Paused,
                          ProviderError, QuotaExhausted, UsageError)
-from core.events import Delta, ModelChanged
+from core.events import Delta, ModelChanged, Notice
 from core.model_manager import Providers, Target, resolve_target, retry_config_from_args
+from core.models.successor import is_default, stream_or_successor
 from core.providers import Request
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry.silence import FIRST_WAIT, WAIT_STEP
@@ -61,6 +62,7 @@ class Chain:
         self._describe = describe
         self._clock = clock
         self._records: dict[Target, _Record] = {}
+        self._missed: set[Target] = set()       # stand-ins for which what they lack was reported
         self._back: set[Target] = set()         # those that answer again after their rest, which is to be reported
         self._speaking = self.targets[0]        # who answers, as far as it was reported
 
@@ -121,10 +123,22 @@ class Chain:
             return None
         return ModelChanged(str(before), str(target), why or self._resting(before))
 
-    async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta, None]:
+    async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta | Notice, None]:
         """The stream of one request, with the provider's own settings and without what the model is known to lack."""
         target = await self._resolved(candidate)
+        missed = self._not_reported(target, request)
+        if missed or is_default(target, self._providers) or target in self._providers.successors:
+            return stream_or_successor(target, request, self._providers, missed)
         return self._providers.open(target.provider).stream(self._providers.prepared(target, replace(request, model=target.model)))
+
+    def _not_reported(self, target: Target, request: Request) -> str:
+        """What a stand-in has no parameter for, to be reported once; the chosen model's flags were checked before."""
+        if target == self.chosen or target in self._missed:
+            return ""
+        from core.providers.parameters import left_out
+        names = left_out(request.options, self._providers.host(target.provider).dialect)
+        self._missed.add(target)
+        return f"{target} has no such parameter, so it is left out: {', '.join(names)}." if names else ""
 
     async def _resolved(self, candidate: Candidate) -> Target:
         try:

@@ -59,12 +59,13 @@ class Addresses:
     def _given(self, name: str) -> Iterator[tuple[str, bool]]:
         """(address, whether the user named it) in order of precedence."""
         url, settings = str(self.settings.base_url or ""), self.settings
-        if url and name == self._primary and "base_url" in settings.flags:
-            yield url, True
-        elif url and name == self._primary and settings.environment.get(ADDRESS_VARIABLE):
-            yield url, False
-        if settings.file.get("base_url") and name == self._file_owner:
-            yield str(settings.file["base_url"]), True
+        in_file = str(settings.file.get("base_url") or "")
+        by_flag = "base_url" in settings.flags
+        by_variable = bool(settings.environment.get(ADDRESS_VARIABLE)) and not by_flag
+        if url and name == self._primary and (by_flag or by_variable or not in_file):
+            yield url, not by_variable
+        if in_file and name == self._file_owner:
+            yield in_file, True
 
     def base_url(self, name: str, host: Host) -> str:
         """Where the provider is. Raises UsageError for what is not an address."""

@@ -29,6 +29,8 @@ FINISHES: Mapping[str, Finish] = {
 class Anthropic(Fetching):
     """Quirks: `max_tokens` is the default limit of an answer, `thinking` is budget or adaptive."""
 
+    lacks = frozenset({"num_ctx", "keep_alive", "seed"})
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         headers = {"anthropic-version": VERSION, **({"x-api-key": endpoint.key} if endpoint.key else {})}

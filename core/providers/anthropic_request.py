@@ -13,6 +13,7 @@ from core.providers.tool_schema import closed_form, tool_parameters
 
 NAME = "anthropic"
 MAX_TOKENS = 8192           # the API wants a limit; the oldest models allow no more than 4096
+ANY_JSON = "Answer with one JSON object and no other text."     # the API has a mode for a schema only
 SMALLEST_BUDGET = 1024      # tokens of thinking, by the API's rule
 BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 32000}
 _VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -25,7 +26,8 @@ def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
     messages = list(merged(message_entries(request.messages)))
     limit = options.max_tokens or quirks.get("max_tokens") or (4096 if _SHORT_MODELS.match(request.model) else MAX_TOKENS)
     body: dict[str, Any] = {"model": request.model, "max_tokens": limit, "messages": messages, "stream": True}
-    system = [request.system or "", *(message.text for message in request.messages if message.role == "system")]
+    system = [request.system or "", *(message.text for message in request.messages if message.role == "system"),
+              ANY_JSON if options.response_format == {"type": "json_object"} else ""]
     if any(system):
         body["system"] = "\n\n".join(text for text in system if text)
     if request.tools:
@@ -80,7 +82,7 @@ def _sampling(options: Options, *, thinking: bool) -> dict[str, Any]:
 
 
 def _schema(wanted: Any) -> Mapping[str, Any] | None:
-    """A JSON Schema, or OpenAI's wrapping of one. There is no mode for JSON without a schema."""
+    """A JSON Schema, or OpenAI's wrapping of one."""
     match wanted:
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
             return dict(schema)

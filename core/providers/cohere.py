@@ -36,6 +36,8 @@ ENDPOINTS: Mapping[str, str] = {"chat": "completion", "embed": "embedding"}
 @dialect(NAME)
 class Cohere(Fetching):
 
+    lacks = frozenset({"num_ctx", "keep_alive"})
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._client = open_client(endpoint, {"authorization": f"Bearer {endpoint.key}"} if endpoint.key else {})

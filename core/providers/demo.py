@@ -58,6 +58,9 @@ TOOL_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 @dialect("demo")
 class Demo:
+
+    lacks: frozenset[str] = frozenset()     # it takes everything and uses little
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
 

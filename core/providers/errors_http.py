@@ -49,6 +49,10 @@ _WRONG_CALL = re.compile(r"tool_use_failed|invalid_tool_generation|failed to cal
 _REFUSED_PARAMETER = re.compile(r"unsupported_(parameter|value)|unsupported (parameter|value)|not supported with this model"
                                 r"|unrecognized request argument|unknown (parameter|name|field)|extra inputs are not permitted")
 _FEATURES = (
+    ("signature", re.compile(r"(invalid|missing|corrupt\w*|mismatch\w*|expired|unknown)\b[^.]{0,40}\bsignature"
+                             r"|signature\b[^.]{0,60}\b(invalid|not valid|does not match|mismatch|cannot be|could not be|missing)"
+                             r"|thought_?signature|encrypted_content|encrypted content|required following item"
+                             r"|thinking\W{0,3} blocks?\b[^.]{0,90}\bcannot be modified")),
     ("tools", re.compile(r"(not|n't) support[a-z]* (tool|function)|tools? param requires|cannot use tools|support tool use"
                          r"|(tool|function)[ -]?(use|call\w*|choice)? (is|are) not (supported|enabled|available)"
                          r"|enable-auto-tool-choice|tool calling is not")),

@@ -36,6 +36,8 @@ LONGEST_ID = 28     # characters of the response's id in the ids that we give to
 @dialect(NAME)
 class Gemini(Fetching):
 
+    lacks = frozenset({"num_ctx", "keep_alive"})
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._client = open_client(endpoint, {"x-goog-api-key": endpoint.key} if endpoint.key else {})

@@ -11,6 +11,8 @@ Quirks are what an OpenAI-compatible host does differently; core/providers/opena
     thinking_back    field in which reasoning goes back: in this turn and those with calls   [none]
     thinking_needed  that field must stand in every reply that called tools                  [False]
     think            how thinking is asked for: effort, reasoning, template, type, none      [effort]
+    tools_effort     effort that newer GPT models need in this dialect to call tools         [none is sent]
+    lowest_effort    effort for --think off where gpt-oss cannot be kept from thinking       [none]
     arguments        json: arguments of a call that are no JSON go back wrapped as JSON      [as they came]
     models_path      a list of models that says more, where the server is new enough         [none]
     check_path       a path that needs a valid key, when the model list is public            [/models]
@@ -53,14 +55,14 @@ _HOSTS: tuple[Host, ...] = (
     Host("demo",             "demo",             "local",  "",                         (), "demo", server=False),
     Host("local",            "local",            "local",  "",                         (), "", (),
          {"close": True, "arguments": "json"}, server=False),
-    Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-5-mini",
-         ("chatgpt",), {"max_tokens": "max_completion_tokens"}),
-    Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-5-mini",
+    Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-6-luna",
+         ("chatgpt",), {"max_tokens": "max_completion_tokens", "tools_effort": "none"}),
+    Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-6-luna",
          ("responses",)),
     Host("anthropic",        "anthropic",        "cloud",  "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "claude-haiku-4-5",
          ("claude",)),
     Host("gemini",           "gemini",           "cloud",  "https://generativelanguage.googleapis.com/v1beta",
-         ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-2.5-flash", ("google",)),
+         ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-3.5-flash-lite", ("google",)),
     Host("cohere",           "cohere",           "cloud",  "https://api.cohere.com",   ("COHERE_API_KEY", "CO_API_KEY"),
          "command-a-03-2025"),
     Host("mistral",          "mistral",          "cloud",  "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",),
@@ -68,14 +70,14 @@ _HOSTS: tuple[Host, ...] = (
     Host("cborg",            "openai",           "cloud",  "https://api.cborg.lbl.gov", ("CBORG_API_KEY",),
          "lbl/cborg-coder:latest"),
     Host("groq",             "openai",           "cloud",  "https://api.groq.com/openai/v1", ("GROQ_API_KEY",),
-         "llama-3.3-70b-versatile", (), {"arguments": "json"}),
-    Host("deepseek",         "openai",           "cloud",  "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek-chat",
+         "openai/gpt-oss-120b", (), {"arguments": "json", "lowest_effort": "low"}),
+    Host("deepseek",         "openai",           "cloud",  "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek-flash",
          (), {"think": "type", "thinking_back": "reasoning_content", "thinking_needed": True}),
     Host("huggingface",      "openai",           "cloud",  "https://router.huggingface.co/v1",
          ("HF_TOKEN", "HUGGINGFACE_API_KEY"), "openai/gpt-oss-20b", ("hf",), {"arguments": "json"}),
     Host("openrouter",       "openai",           "cloud",  "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",),
          "openrouter/auto", (), {"think": "reasoning", "check_path": "/key"}),
-    Host("xai",              "openai",           "cloud",  "https://api.x.ai/v1",      ("XAI_API_KEY",), "grok-4", ("grok",)),
+    Host("xai",              "openai",           "cloud",  "https://api.x.ai/v1",      ("XAI_API_KEY",), "grok-4.3", ("grok",)),
     Host("together",         "openai",           "cloud",  "https://api.together.xyz/v1", ("TOGETHER_API_KEY",),
          "meta-llama/Llama-3.3-70B-Instruct-Turbo", (), {"arguments": "json"}),
     Host("azure",            "openai",           "cloud",  "",                         ("AZURE_OPENAI_API_KEY",), "",

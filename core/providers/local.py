@@ -31,6 +31,8 @@ WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_c
 class Local:
     """`request.model` is a name, the path of a GGUF file, or the address that one was fetched from."""
 
+    lacks = frozenset({"keep_alive"})
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._engine: Engine | None = None

@@ -22,6 +22,8 @@ OWN = {NAME: {"thinking": True}}      # marks the reasoning that goes back as a 
 @dialect(NAME)
 class Mistral(OpenAI):
 
+    lacks = frozenset({"num_ctx", "keep_alive"})
+
     def body(self, request: Request) -> dict[str, Any]:
         think = request.options.think
         asked = replace(request, options=replace(request.options, think=None))

@@ -42,6 +42,8 @@ AWAY_HINT = "Check the address (OLLAMA_HOST or --base-url), or try --provider de
 class Ollama:
     """A server that speaks Ollama's API; `endpoint.base_url` is its root, without /api."""
 
+    lacks: frozenset[str] = frozenset()
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._client: httpx2.AsyncClient | None = None

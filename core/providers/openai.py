@@ -44,6 +44,7 @@ class OpenCall(NamedTuple):
 class OpenAI:
     """A host that speaks it; there is no usual address."""
 
+    lacks = frozenset({"num_ctx", "keep_alive"})
     needs_address = True
 
     def __init__(self, endpoint: Endpoint) -> None:

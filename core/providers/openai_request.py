@@ -15,6 +15,7 @@ from core.providers import Endpoint, Request
 from core.providers.tool_schema import function_tool, strict_form
 
 NAME = "openai"
+_THINKS_BEFORE_TOOLS = re.compile(r"gpt-(5\.[6-9]|[6-9])")
 _FITTING = re.compile(r".{1,40}", re.DOTALL)   # OpenAI refuses longer tool call ids
 
 
@@ -31,7 +32,7 @@ def request_body(request: Request, endpoint: Endpoint, ids: CallIds | None = Non
               str(quirks.get("max_tokens", "max_tokens")): options.max_tokens,
               "response_format": response_format(options.response_format)}
     body |= {name: value for name, value in fields.items() if value is not None}
-    return body | thinking_fields(options.think, endpoint) | dict(options.raw)
+    return body | thinking_fields(options.think, endpoint, request.model) | _tools_effort(request, quirks) | dict(options.raw)
 
 
 def origin_of(endpoint: Endpoint, model: str) -> str:
@@ -39,7 +40,14 @@ def origin_of(endpoint: Endpoint, model: str) -> str:
     return f"{endpoint.host}/{model}"
 
 
-def thinking_fields(think: bool | str | None, endpoint: Endpoint) -> dict[str, Any]:
+def _tools_effort(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
+    """Newer models think by default, and call tools in this dialect only without thinking (Responses has no such limit)."""
+    effort = quirks.get("tools_effort")
+    wanted = effort and request.tools and request.options.think is None and _THINKS_BEFORE_TOOLS.match(request.model)
+    return {"reasoning_effort": effort} if wanted else {}
+
+
+def thinking_fields(think: bool | str | None, endpoint: Endpoint, model: str = "") -> dict[str, Any]:
     """Every host asks for thinking in its own way."""
     if think is None:
         return {}
@@ -55,7 +63,14 @@ def thinking_fields(think: bool | str | None, endpoint: Endpoint) -> dict[str, A
             return {"thinking": {"type": "enabled" if on else "disabled"}, **({"reasoning_effort": think} if level else {})}
         case "none":
             raise Unsupported(f"{endpoint.host} has no switch for thinking.", "Leave out --think.", feature="think")
+    if not on and always_thinks(endpoint, model):
+        return {"reasoning_effort": endpoint.quirks["lowest_effort"]}
     return {"reasoning_effort": effort}
+
+
+def always_thinks(endpoint: Endpoint, model: str) -> bool:
+    """Whether the model cannot be kept from thinking here, so that the lowest effort is asked for instead."""
+    return bool(endpoint.quirks.get("lowest_effort")) and "gpt-oss" in model.lower()
 
 
 def response_format(wanted: Any) -> Any:

@@ -21,6 +21,8 @@ CUT_BY: Mapping[str, Finish] = {"max_output_tokens": "length", "max_tokens": "le
 @dialect(NAME)
 class OpenAIResponses(OpenAI):
 
+    lacks = frozenset({"num_ctx", "keep_alive", "seed", "stop"})
+
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         translation = ResponseTranslation(self.endpoint, origin_of(self.endpoint, request.model))
         path = self._versioned("/responses")

@@ -9,20 +9,11 @@ from typing import Any
 from core.config import Settings
 from core.errors import UsageError
 from core.messages import Image, Message, Text
-from core.providers import Options, Request
+from core.providers import Options, Request, load_dialect
+from core.providers.sealed import without_sealed
 
 FIELDS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "response_format")
 
-# What a dialect has no parameter for. The adapters leave it out without a word; here is who tells it.
-LACKS: Mapping[str, frozenset[str]] = {
-    "openai":           frozenset({"num_ctx", "keep_alive"}),
-    "openai-responses": frozenset({"num_ctx", "keep_alive", "seed", "stop"}),
-    "mistral":          frozenset({"num_ctx", "keep_alive"}),
-    "anthropic":        frozenset({"num_ctx", "keep_alive", "seed"}),
-    "gemini":           frozenset({"num_ctx", "keep_alive"}),
-    "cohere":           frozenset({"num_ctx", "keep_alive"}),
-    "local":            frozenset({"keep_alive"}),
-}
 # The names under which providers refuse a parameter -> ours.
 THEIR_NAMES: Mapping[str, str] = {
     "p": "top_p", "topp": "top_p", "random_seed": "seed", "max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens",
@@ -32,6 +23,12 @@ THEIR_NAMES: Mapping[str, str] = {
     "chat_template_kwargs": "think", "format": "response_format", "output_config": "response_format",
     "text.format": "response_format", "json": "response_format", "responseschema": "response_format",
 }
+
+
+def lacks_of(dialect: str) -> frozenset[str]:
+    """What a dialect has no parameter for, as its class declares it. The adapters leave it out; here it is reported."""
+    found: frozenset[str] = getattr(load_dialect(dialect), "lacks", frozenset())
+    return found
 
 
 def read_schema(path: str) -> dict[str, Any]:
@@ -56,7 +53,7 @@ def set_fields(options: Options) -> list[str]:
 
 def check_flags(settings: Settings, provider: str, dialect: str) -> None:
     """Refuse what was asked for on the command line and the chosen provider does not have at all."""
-    wanted = [name for name in FIELDS if name in settings.flags and name in LACKS.get(dialect, ())]
+    wanted = [name for name in FIELDS if name in settings.flags and name in lacks_of(dialect)]
     if wanted:
         raise UsageError(f"{provider} has no such parameter: {', '.join(wanted)}.",
                          f"Leave out --{wanted[0].replace('_', '-')}, or use a provider that has it (docs/providers.md).")
@@ -66,7 +63,7 @@ def check_flags(settings: Settings, provider: str, dialect: str) -> None:
 
 def left_out(options: Options, dialect: str) -> list[str]:
     """What is set and this dialect has no parameter for."""
-    return [name for name in set_fields(options) if name in LACKS.get(dialect, ())]
+    return [name for name in set_fields(options) if name in lacks_of(dialect)]
 
 
 def fitted(request: Request, entry: Mapping[str, Any], settings: Settings, dialect: str, lacks: Collection[str]) -> Request:
@@ -105,6 +102,8 @@ def without(request: Request, feature: str) -> Request:
             return replace(request, tools=()) if request.tools else request
         case "vision":
             return without_images(request)
+        case "signature":
+            return without_sealed(request)
         case "thinking":
             return request if request.options.think is None else replace(request, options=replace(request.options, think=None))
     name = THEIR_NAMES.get(feature.lower(), feature)
@@ -146,4 +145,6 @@ def told(request: Request, feature: str) -> str:
             return f"{request.model} does not see images, so {number} {'image was' if number == 1 else 'images were'} left out."
         case "thinking":
             return f"{request.model} does not think, so it was not asked to."
+        case "signature":
+            return f"{request.model} refused signed reasoning of earlier answers, so it was left out."
     return f"{request.model} does not take {feature}, so it was left out."

@@ -1,0 +1,85 @@
+"""A default model that its provider no longer has gives way to one that it lists, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from difflib import get_close_matches
+
+from core.errors import ChatError, ModelNotFound
+from core.events import Delta, Notice
+from core.model_manager import Providers, Target, build_model_list
+from core.providers import ModelInfo, Request
+from core.providers.dated import successor_named
+from core.providers.hosts import find_host
+
+# Words in the names of models that do not chat.
+_OTHERS = ("embed", "rerank", "whisper", "tts", "audio", "image", "moderation", "guard", "transcribe", "realtime", "dall-e",
+           "video", "ocr", "speech", "vision-preview")
+
+
+async def stream_or_successor(target: Target, request: Request, providers: Providers,
+                              notice: str = "") -> AsyncGenerator[Delta | Notice, None]:
+    """The reply of this model, or of what took the place of a default that is gone.
+
+    `notice` comes first. A model that the user named is never replaced. Raises what the provider raises.
+    """
+    target = providers.successors.get(target, target)
+    if notice:
+        yield Notice(notice)
+    begun = False
+    try:
+        async with aclosing(_stream(target, request, providers)) as deltas:
+            async for delta in deltas:
+                begun = True
+                yield delta
+        return
+    except ModelNotFound as error:
+        found = None if begun or not is_default(target, providers) else await _successor(target, providers)
+        if found is None:
+            raise
+        missing = error
+    providers.successors[target] = found
+    yield Notice(f"{target.provider} no longer has {target.model}, the default here, so {found.model} answers. "
+                 "--model names another.")
+    try:
+        async with aclosing(_stream(found, request, providers)) as deltas:
+            async for delta in deltas:
+                begun = True
+                yield delta
+    except ModelNotFound:
+        del providers.successors[target]
+        raise missing from None
+
+
+def _stream(target: Target, request: Request, providers: Providers) -> AsyncGenerator[Delta, None]:
+    asked = providers.prepared(target, replace(request, model=target.model))
+    return providers.open(target.provider).stream(asked)
+
+
+def is_default(target: Target, providers: Providers) -> bool:
+    """Whether this is the model of the provider's row, and nobody named it."""
+    row = find_host(target.provider)
+    named = target in build_model_list(providers.settings) or providers.entry(target.provider).get("model")
+    return row is not None and bool(row.default_model) and target.model == row.default_model and not named
+
+
+async def _successor(target: Target, providers: Providers) -> Target | None:
+    """The model that its maker names, else the one with the most similar name; None where the list has the default itself."""
+    try:
+        listed = await providers.ask(target.provider, providers.open(target.provider).models())
+    except ChatError:
+        return None
+    names = [info.name for info in listed if _chats(info)]
+    if not names or target.model in (info.name for info in listed):
+        return None
+    named = successor_named(target.provider, target.model)
+    close = get_close_matches(target.model, names, n=1, cutoff=0.0)
+    return Target(target.provider, named if named in names else close[0])
+
+
+def _chats(info: ModelInfo) -> bool:
+    if info.capabilities and "embedding" in info.capabilities and "completion" not in info.capabilities:
+        return False
+    return not any(word in info.name.lower() for word in _OTHERS)

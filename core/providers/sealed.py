@@ -1,0 +1,34 @@
+"""Data that only its maker can read (signatures, encrypted reasoning, ids): where a conversation has it, and taking it out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from core.messages import Message, Part, Text, Thinking, ToolCall
+from core.providers import Request
+
+
+def has_sealed(message: Message) -> bool:
+    return any(isinstance(part, (Text, Thinking, ToolCall)) and part.extra for part in message.parts)
+
+
+def without_sealed(request: Request, models: Collection[str] | None = None) -> Request:
+    """The request without the sealed data of these models' replies, or of all; the same one where there is none."""
+    taken = [message for message in request.messages
+             if has_sealed(message) and (models is None or message.model in models)]
+    if not taken:
+        return request
+    return replace(request, messages=tuple(_opened(message) if message in taken else message for message in request.messages))
+
+
+def _opened(message: Message) -> Message:
+    """Its words and calls alone; a part that was only there for its sealed data is left out."""
+    parts: list[Part] = []
+    for part in message.parts:
+        if isinstance(part, (Text, Thinking, ToolCall)) and part.extra:
+            part = replace(part, extra=None)
+            if not isinstance(part, ToolCall) and not part.text:
+                continue
+        parts.append(part)
+    return replace(message, parts=tuple(parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -275,6 +276,9 @@ def _failed(call: ToolCall, text: str) -> ToolResult:
 
 def what_is_wrong(text: str) -> str:
     """Why text is no JSON object, in few words."""
+    cut = re.search(r"\[cut here: the arguments have ([\d,]+) characters\]$", text[-100:])
+    if cut:
+        return f"they are too long, {cut[1]} characters"
     try:
         value = json.loads(text)
     except json.JSONDecodeError as problem:

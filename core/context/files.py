@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from core.context.items import Aside, Fault, Found, Item, ItemKind
 from core.context.opening import OURS, Guard, open_item
@@ -24,9 +24,15 @@ if TYPE_CHECKING:
 MOST_BYTES = 16 << 20      # of one file; the rest is left out and that is said
 MOST_IMAGE = 20 << 20      # bytes of one picture
 HEAD = 8_192               # bytes that tell text from other things
+SHORT = 200                # bytes above ASCII: fewer say too little for a guess by statistics
+# Letters and punctuation that Western texts have in cp1252 (of which Latin-1 is a part).
+WESTERN = frozenset(b"\x80\x82\x84\x85\x8a\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x99\x9a\x9c\x9e\x9f\xa0\xa1\xa3\xa7\xa9\xaa\xab"
+                    b"\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbc\xbd\xbe\xbf" + bytes(range(0xC0, 0x100)))
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
 DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
+LOG_NAME = re.compile(r"\.(?:log|out|err|trace)(?:\.[\d-]+)?$|[/._-]log$", re.IGNORECASE)
+SQLITE = b"SQLite format 3\0"
 BINARY = frozenset(
     ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz .heic .ico .iso .jar .lib .m4a "
     ".mkv .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet .pkl .ppt .pt .pth .pyc .pyd .pyo .rar .safetensors .so "
@@ -262,16 +268,36 @@ def read_text(item: Item, guard: Guard = UNGUARDED) -> str:
     """The text of a file now. Raises ContextError for one that is no text or cannot be read; notes what was cut."""
     try:
         with BufferedReader(open_item(item, guard)) as file:
-            data = file.read(MOST_BYTES + 1)
             status = os.fstat(file.fileno())
+            log = LOG_NAME.search(item.path) is not None and status.st_size > MOST_BYTES
+            ends = _both_ends(file, status.st_size) if log else b""
+            data = ends or file.read(MOST_BYTES + 1)
     except OSError as problem:
         raise ContextError(f"{item.name}: {why(problem)}") from problem
     item.stamp, item.size = status.st_mtime_ns, status.st_size
     item.note = f"only its first {MOST_BYTES >> 20} MB were read" if len(data) > MOST_BYTES else ""
+    if ends:
+        item.note = f"only its first and last {MOST_BYTES >> 21} MB were read; line numbers after the gap are too low"
     if item.kind == "document":
         from core.context.documents import document_text
         return document_text(item, data)
-    return decode(data[:MOST_BYTES], item.name)
+    text, encoding = decode(data[:MOST_BYTES], item.name, cut=len(data) > MOST_BYTES)
+    if encoding:
+        item.note = "; ".join(filter(None, (item.note, f"not UTF-8, read as {encoding}")))
+    return text
+
+
+def _both_ends(file: IO[bytes], size: int) -> bytes:
+    """The beginning and the end of a log, in whole lines: the newest lines are at its end. Empty when that is not text."""
+    half = MOST_BYTES // 2 - 200
+    head = file.read(half)
+    file.seek(size - half)
+    head, tail = head[:head.rfind(b"\n") + 1], file.read(half)
+    tail = tail[tail.find(b"\n") + 1:]
+    if b"\0" in tail[:HEAD]:
+        file.seek(0)
+        return b""
+    return head + f"[{size - len(head) - len(tail):,} bytes are left out here]\n".encode() + tail
 
 
 def read_image(item: Item, guard: Guard = UNGUARDED) -> Image:
@@ -295,23 +321,37 @@ def check_text(item: Item, guard: Guard = UNGUARDED) -> None:
     with BufferedReader(open_item(item, guard)) as file:
         data = file.read(HEAD)
     if item.kind == "file":
+        if data.startswith(SQLITE):
+            raise ContextError(f"{item.name}: is an SQLite database; name what to read: sqlite:///{item.name}?table=NAME")
         if b"\0" in data and not data.startswith(UTF16):
             raise ContextError(f"{item.name}: holds binary data, not text")
 
 
-def decode(data: bytes, name: str) -> str:
-    """Bytes as text: by byte order mark, as UTF-8, else by what charset-normalizer finds. Raises ContextError for binary data."""
+def decode(data: bytes, name: str, *, cut: bool = False) -> tuple[str, str]:
+    """Bytes as text, and the encoding where it had to be guessed. Raises ContextError for binary data.
+
+    `cut` says that more bytes follow: the last character may be incomplete.
+    """
     if data.startswith(UTF16):
-        return data.decode("utf-16", "replace")
+        return data.decode("utf-16", "replace"), ""
     if b"\0" in data[:HEAD]:
         raise ContextError(f"{name}: holds binary data, not text")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), ""
     except UnicodeDecodeError as problem:
-        if problem.start > len(data) - 4:   # cut in the middle of a character
-            return data.decode("utf-8-sig", "ignore")
+        if cut and problem.start > len(data) - 4:
+            return data.decode("utf-8-sig", "ignore"), ""
+    encoding = _guess(data[:65_536])
+    if not encoding:
+        raise ContextError(f"{name}: is not text in any known encoding")
+    return data.decode(encoding, "replace"), encoding
+
+
+def _guess(data: bytes) -> str:
+    """The encoding of text that is not UTF-8; empty for none. Statistics fail on short Western texts, so those come first."""
+    high = [byte for byte in data if byte > 127]
+    if len(high) < SHORT and sum(byte >= 0xC0 for byte in high) <= 0.3 * len(data) and all(byte in WESTERN for byte in high):
+        return "cp1252"
     from charset_normalizer import from_bytes
-    best = from_bytes(data[:65_536]).best()
-    if best is None:
-        raise ContextError(f"{name}: is no text in any encoding that is known")
-    return data.decode(best.encoding, "replace")
+    best = from_bytes(data).best()
+    return best.encoding if best is not None else ""

@@ -11,6 +11,11 @@ from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Extra, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Usage, tool_message
 
 
+MOST_ARGUMENTS = 1 << 20     # characters of one call's arguments; a call with more is not run
+SHOWN = 1_000                # of such arguments are kept
+TOO_LONG = "[cut here: the arguments have {:,} characters]"
+
+
 def in_call_order(calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> tuple[ToolResult, ...]:
     """One result per call in the order of the calls, however they finished; ids may repeat."""
     waiting = list(results)
@@ -49,7 +54,15 @@ class _OpenCall:
     id: str = ""
     name: str = ""
     pieces: list[str] = field(default_factory=list)
+    size: int = 0
     extra: Extra | None = None
+
+    def add(self, text: str) -> None:
+        """Keep the arguments as long as they can be those of a call: a stream without end must not fill the memory."""
+        room = MOST_ARGUMENTS - self.size
+        if text and room > 0:
+            self.pieces.append(text if len(text) <= room else text[:room])
+        self.size += len(text)
 
 
 class Reply:
@@ -108,7 +121,7 @@ class Reply:
             self._parts.append(call)
         call.id = call.id or delta.id
         call.name = call.name or delta.name
-        call.pieces.append(delta.arguments)
+        call.add(delta.arguments)
         if delta.extra:
             call.extra = {**(call.extra or {}), **delta.extra}
 
@@ -157,6 +170,8 @@ def _close_call(call: _OpenCall, number: int) -> ToolCall:
     A name that stands there twice makes the call invalid: what was meant is not known, and readers differ in which one counts.
     """
     identity, written = call.id or f"call_{number}", "".join(call.pieces)
+    if call.size > MOST_ARGUMENTS:
+        return ToolCall(identity, call.name, {}, f"{written[:SHOWN]}\u2026 {TOO_LONG.format(call.size)}", call.extra)
     try:
         arguments = json.loads(written, object_pairs_hook=_unique) if written.strip() else {}
     except (ValueError, RecursionError):

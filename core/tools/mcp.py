@@ -35,7 +35,7 @@ CALL_SECONDS = 120.0
 ASK_SECONDS = 15.0            # for a list, a prompt or a resource
 CLOSE_SECONDS = 5.0
 FIRST_SECONDS = 3.0
-LARGEST_ANSWER = 64 << 20     # bytes of one HTTP response
+LARGEST_ANSWER = 8 << 20      # bytes of one HTTP response
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mcp_keeper.py")
 
 

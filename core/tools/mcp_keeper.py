@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 
-LONGEST_LINE = 16 << 20   # bytes
+LONGEST_LINE = 8 << 20    # bytes
 LOOK = 0.5                # seconds between looks at whether the chat still lives
 GRACE = 2.0               # seconds that a server gets to end after it closed its output
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.context.files import read_text
 from core.context_loader import ContextError, ContextSet, Prepared, load_context_files, plan_budget
 from core.messages import Message, Text, user_message
 
@@ -297,3 +298,41 @@ def test_loading_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.
         assert context.items == []
     asyncio.run(go())
     assert len(seen) == 1 and seen[0][0] == "reading ." and 0 < seen[0][1] < 300
+
+
+# ---- encodings, logs and databases
+
+WESTERN = ["Le café est très bon, déjà vu.", "“quoted” – €5", "naïve", "abcé", "Über allen Gipfeln",
+           "São Paulo, mañana", "10 °C, ½ cup, © 1999", "straße\nzwölf\n"]
+
+
+@pytest.mark.parametrize("text", WESTERN)
+def test_short_western_text_is_read_and_the_encoding_reported(tmp_path: Path, text: str) -> None:
+    (tmp_path / "old.txt").write_bytes(text.encode("cp1252"))
+    item = load_context_files(["old.txt"], root=str(tmp_path)).items[0]
+    assert read_text(item) == text and item.note == "not UTF-8, read as cp1252"
+
+
+def test_other_scripts_are_not_taken_for_western(tmp_path: Path) -> None:
+    russian = "Все счастливые семьи похожи друг на друга. " * 5
+    (tmp_path / "ru.txt").write_bytes(russian.encode("cp1251"))
+    assert read_text(load_context_files(["ru.txt"], root=str(tmp_path)).items[0]) == russian
+
+
+def test_a_long_log_is_read_from_both_ends(tmp_path: Path) -> None:
+    with open(tmp_path / "server.log", "w") as file:
+        file.write("first line\n")
+        file.writelines(f"line {number} {'x' * 1_000}\n" for number in range(20_000))
+        file.write("the newest line\n")
+    item = load_context_files(["server.log"], root=str(tmp_path)).items[0]
+    text = read_text(item)
+    assert text.startswith("first line\nline 0 x") and "bytes are left out here]\nline " in text
+    assert text.endswith("\nthe newest line\n")
+    assert len(text) <= 16 << 20 and item.note.startswith("only its first and last 8 MB were read")
+
+
+def test_a_database_named_as_a_file_shows_how_to_name_it(tmp_path: Path) -> None:
+    import sqlite3
+    sqlite3.connect(tmp_path / "ctx.db").execute("CREATE TABLE t (x)").connection.close()
+    with pytest.raises(ContextError, match=r"is an SQLite database; name what to read: sqlite:///ctx\.db\?table=NAME"):
+        asyncio.run(ContextSet(root=str(tmp_path)).add("ctx.db"))

@@ -613,3 +613,15 @@ def test_no_expression_takes_long() -> None:
     done = subprocess.run([sys.executable, "-c", code], input="\n".join(expressions), capture_output=True, text=True, timeout=120)
     assert done.stdout == "done\n", done.stderr
     assert calculate("round(1234, -2)") == "1200" and calculate("round(7,-10**9)") == "0" and calculate("round(7, 3)") == "7"
+
+
+@pytest.mark.parametrize("pieces", (1, 60))
+def test_arguments_without_end_are_neither_kept_nor_parsed(pieces: int) -> None:
+    reply = Reply()
+    for number in range(pieces):
+        reply.add(ToolCallDelta(0, "1", "calculate", ("[" * (60_000_000 // pieces))))
+    reply.add(Finished("tool_calls"))
+    call, = reply.message("m").tool_calls
+    assert call.invalid is not None and len(call.invalid) < 2_000
+    result = asyncio.run(Toolbox(get_tools(["calculate"])).execute_tool_call(call))
+    assert result.is_error and "they are too long, 60,000,000 characters" in result.content

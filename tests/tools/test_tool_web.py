@@ -85,7 +85,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(b"<html>", "text/html")
         rows = [{"title": f"About {words}", "url": f"https://example.org/{n}", "content": f"text\n{n}"} for n in range(9)]
         rows = [] if words == "nothing" else rows
-        self.answer(json.dumps({"query": words, "results": rows}).encode(), "application/json")
+        odd: list[object] = ["a string", None, 5, [], {"url": 5}, {}, {"title": "no address"}]
+        odd += rows if words != "odd" else [{"url": "https://example.org/x", "title": None, "content": {"a": 1}}]
+        self.answer(json.dumps({"query": words, "results": odd if rows else []}).encode(), "application/json")
 
     def answer(self, body: bytes, kind: str, *headers: tuple[str, str]) -> None:
         self.send_response(200)
@@ -181,6 +183,11 @@ def test_html_that_is_broken_or_very_deep() -> None:
     assert html_text(b"<p>a<p>b<b>c")[1] == "a\n\nb c".replace(" c", "c")
     assert "x" in html_text(b"<div>" * 50_000 + b"x")[1] or html_text(b"<div>" * 50_000 + b"x")[1] == ""
     assert html_text(bytes(range(256)) * 100) is not None
+
+
+def test_one_odd_result_costs_only_itself(server: ThreadingHTTPServer) -> None:
+    context = granted(server, searxng_url=f"http://127.0.0.1:{server.server_port}/")
+    assert web_search(context, "odd").split("\n")[1:] == ["1. ", "   https://example.org/x", "   "]
 
 
 def test_searxng(server: ThreadingHTTPServer) -> None:

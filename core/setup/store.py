@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from core.config import Settings, data_directory, temporary_directory
-from core.errors import StoreError, describe
+from core.errors import StoreError, StoreForeign, UsageError, describe
+from core.safe_text import safe_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.sessions.spool import Places
     from core.session_manager import Session
     from db import Store
 
@@ -17,9 +20,45 @@ def store_place(settings: Settings) -> str:
     return settings.database_url or os.path.join(data_directory(settings.environment), "sessions.db")
 
 
+def spool_places(settings: Settings) -> Places:
+    from core.sessions.spool import Places
+    return Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
+
+
 def open_saved(settings: Settings) -> Store:
+    """The store with everything in it: what an earlier run could not save is saved first, or reported on standard error."""
+    store = _open(settings)
+    if _something_waits(settings) and not unwritable(store):
+        from core.sessions.spool import drain_spool
+        news: list[str] = []
+        drain_spool(store, spool_places(settings), news)
+        for line in news:
+            print(safe_text(line), file=sys.stderr)
+    return store
+
+
+def _open(settings: Settings) -> Store:
+    """Another program's database is used only when it was named for this program; DATABASE_URL may be meant for others."""
     from db import open_store
-    return open_store(store_place(settings))
+    general = settings.environment.get("DATABASE_URL", "")
+    from_general = bool(general) and settings.database_url == general and "database_url" not in settings.flags
+    try:
+        return open_store(store_place(settings), share=not from_general)
+    except (StoreForeign, UsageError) as error:
+        if from_general:
+            error.message = f"DATABASE_URL: {error.message}"
+        raise
+
+
+def _something_waits(settings: Settings) -> bool:
+    """Whether there may be spool files; asked without loading what reads them."""
+    for directory in (os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment)):
+        try:
+            if any(name.endswith(".jsonl") for name in os.listdir(directory)):
+                return True
+        except OSError:
+            pass
+    return False
 
 
 def unwritable(store: Store) -> str:
@@ -31,15 +70,14 @@ class OpenedStore:
     """The store of this run, or what stands in for it: none with --no-save, one that is tried again when it cannot be opened."""
 
     def __init__(self, settings: Settings) -> None:
-        from core.sessions.spool import Places
-        self.spool = Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
+        self.spool = spool_places(settings)
         self.store: Store | None = None
         self.news: list[str] = []         # what the person should know before they go on
         self.recovered: list[tuple[str, str]] = []    # ID and name of sessions whose last reply was cut off
         if not settings.save:
             return
         try:
-            self.store = open_saved(settings)
+            self.store = _open(settings)
         except StoreError as error:
             if settings.session or settings.continue_ or settings.select_session:
                 raise

@@ -42,7 +42,12 @@ class Store(Protocol):
         `session_id` comes from new_session_id(), `name` is what people see (the ID if empty). Raises SessionGone for a
         session that was deleted."""
 
-    def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None) -> None: ...
+    def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None,
+                       settings: str | None = None) -> None: ...
+
+    def session_settings(self, session_id: str) -> str:
+        """What belongs to the session beside its messages (core/chat/kept.py); empty when nothing does."""
+        ...
 
     def add_message(self, session_id: str, message_id: int, message: Message, state: State) -> None:
         """Append a message; `message_id` comes from new_message_id(). Raises StoreConflict when another one has that ID."""

@@ -47,6 +47,7 @@ class Session:
         self.id, self.name = new_session_id(), new_session_name(time.time())
         self.title = ""
         self.model = model
+        self.settings = ""     # what belongs to it beside its messages, as it is stored
         self.messages: list[Message] = []
         self._ids: list[int] = []
         self._journal = NoJournal() if store is None else Journal(store, spool, self._all_writes)
@@ -92,6 +93,7 @@ class Session:
     def resume(self, row: SessionRow, store: Store) -> None:
         """Become the saved session `row`."""
         self.id, self.name, self.title, self.model = row.id, row.name, row.title, row.model or self.model
+        self.settings = store.session_settings(row.id)
         self._stored, self._seen = True, row.updated
         self._load(store)
         self._journal.known(row.id, row.name, row.title, row.model, row.created)
@@ -114,6 +116,7 @@ class Session:
         child._write_to(self._journal.another())
         child._journal.branch(self.id, child.id, child.name, title, model, list(zip(child._ids, child.messages)))
         child._stored = child._journal.saved
+        child.keep_settings(self.settings)
         return child
 
     def keep(self) -> None:
@@ -176,6 +179,12 @@ class Session:
         self.model = model
         if self._stored:
             self._journal.write({"do": "update", "session": self.id, "title": None, "model": model})
+
+    def keep_settings(self, text: str) -> None:
+        """Store what belongs to the session beside its messages (core/chat/kept.py)."""
+        if text != self.settings and self._stored:
+            self.settings = text
+            self._journal.write({"do": "update", "session": self.id, "title": None, "model": None, "settings": text})
 
     def add_user(self, message: Message) -> None:
         """Add what the user says, saved before anything is sent. Also the moment to try a store that failed again."""
@@ -282,7 +291,8 @@ class Session:
         """The whole conversation as writes, for a store that has none of it any more."""
         known = self._summaries.everything(self.messages, self._ids)
         summarised = [identity for identity in known if identity not in set(self._ids)]
-        writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title, "model": self.model}]
+        writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title, "model": self.model,
+                                "settings": self.settings}]
         writes += [message_write("add", message, session=self.id, id=identity, state=_state(message))
                    for identity, message in known.items()]
         if summarised:

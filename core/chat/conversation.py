@@ -12,6 +12,7 @@ from functools import partial
 from core.chat.asking import Asking
 from core.chat.front import Front
 from core.chat.joining import BROKEN
+from core.chat.kept import kept_settings, with_kept
 from core.chat.turn import Respond, run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError, StoreError, UsageError
@@ -42,8 +43,10 @@ class Chat:
 
     def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
                  open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None,
-                 make_toolbox: Callable[[], Toolbox] | None = None, front: Front | None = None) -> None:
-        self.settings = settings
+                 make_toolbox: Callable[[], Toolbox] | None = None, front: Front | None = None,
+                 started: Settings | None = None) -> None:
+        self.settings = settings    # with what belongs to the session
+        self._started = started or settings    # without
         self.session = session
         self.providers = providers
         self.chain = chain_of(settings, providers, target, fallbacks_of(target, settings))
@@ -149,6 +152,7 @@ class Chat:
             await self._resolve()
         self.session.set_model(str(self.chain.chosen))
         self.session.add_user(message)
+        self.session.keep_settings(kept_settings(self.settings))
         return self.write_down(message)
 
     async def _resolve(self) -> None:
@@ -304,7 +308,21 @@ class Chat:
             return [Notice(error.message)]
         return []
 
+    def set_system(self, text: str | None) -> None:
+        """From the next answer on, and kept with the session."""
+        self.system = text
+        self.settings = self.settings.replace(system=text or "")
+
+    def enter(self, session: Session) -> list[str]:
+        """Continue another session, with the system prompt and options that it had. Returns what to say of them."""
+        self.session = session
+        self.settings, said = with_kept(self._started, session.settings)
+        self.system, self.options = self.settings.system, options_from_args(self.settings)
+        return said
+
     def set_options(self, **changes: object) -> None:
+        """From the next answer on, and kept with the session."""
+        self.settings = self.settings.replace(**changes)
         self.options = replace(self.options, **changes)  # type: ignore[arg-type]  # checked by the dataclass's own fields
 
     async def close(self) -> None:

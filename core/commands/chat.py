@@ -58,10 +58,10 @@ async def session(chat: Chat, argument: str) -> Outcome:
     if not argument:
         return f"This is session {chat.session.name}" + (f": {chat.session.title}" if chat.session.title else ".")
     opened = chat.open_session(argument)
-    chat.session = opened
+    said = chat.enter(opened)
     if opened.model:
         chat.target = parse_target(opened.model, known=chat.settings.providers)
-    told = f"Session {opened.name}: {opened.title} ({len(opened.messages)} messages, {chat.target})."
+    told = " ".join([f"Session {opened.name}: {opened.title} ({len(opened.messages)} messages, {chat.target}).", *said])
     return History(tuple(opened.messages), told, last=True)
 
 
@@ -84,7 +84,7 @@ async def system(chat: Chat, argument: str) -> Outcome:
     """Show, set or (off) remove the system prompt."""
     if not argument:
         return f"System prompt: {chat.system}" if chat.system else "There is no system prompt."
-    chat.system = None if argument == "off" else argument
+    chat.set_system(None if argument == "off" else argument)
     return "The system prompt is off." if argument == "off" else "The system prompt is set; it holds from the next answer on."
 
 

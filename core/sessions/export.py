@@ -231,12 +231,24 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
         refuse_existing(output)
     session = find_session(store, name)
     pieces = pieces_of(session, store.load_messages(session.id))
+    if format == "json":
+        pieces = with_settings(pieces, store.session_settings(session.id))
     if output is not None and to_file:
         write_whole(output, pieces, force=force)
     else:
         for piece in pieces:
             (write or sys.stdout.write)(piece)
     return session.id
+
+
+def with_settings(pieces: Iterable[str], text: str) -> Iterator[str]:
+    """The JSON export with what belongs to the session beside its messages; its first piece is the head."""
+    try:
+        settings = json.dumps(json.loads(text or "{}"), ensure_ascii=False)
+    except ValueError:
+        settings = json.dumps(text)
+    for number, piece in enumerate(pieces):
+        yield piece.replace(',\n "messages": [', f',\n "settings": {settings},\n "messages": [') if number == 0 else piece
 
 
 def format_of(path: str, default: str = "markdown") -> str:

@@ -28,7 +28,8 @@ def apply_write(store: Store, write: Write) -> None:
             store.create_session(session, title, model, float(created), (int(first[0]), _message(first[1])) if first else None,
                                  name=str(write.get("name") or ""))
         case {"do": "update", "session": str(session), "title": str() | None as title, "model": str() | None as model}:
-            store.update_session(session, title=title, model=model)
+            settings = write.get("settings")
+            store.update_session(session, title=title, model=model, settings=None if settings is None else str(settings))
         case {"do": "add", "session": str(session), "id": int(identity), "message": message, "state": str(state)}:
             store.add_message(session, identity, _message(message), _state(state))
         case {"do": "chunk", "id": int(identity), "seq": int(seq), "chunk": [str(kind), int(part), str(text), extra]}:

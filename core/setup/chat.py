@@ -6,6 +6,7 @@ import os
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
+from core.chat.kept import with_kept
 from core.config import Settings, data_directory
 from core.model_manager import Providers, Target, parse_target
 from core.session_manager import Session
@@ -25,6 +26,8 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
 
     Raises ChatError when the settings cannot be used as they are.
     """
+    started = settings
+    settings, said = with_kept(started, session.settings)
     providers = Providers(settings)
     target, notices = await choose_target(settings, session, providers, front)
     if settings.flags & NOT_EVERYWHERE:
@@ -35,10 +38,10 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
         return open_toolbox(settings, chat.session, opened)
 
     chat = Chat(settings, session, providers, target, open_session=opened.open_session, front=front,
-                make_toolbox=make_toolbox)
+                make_toolbox=make_toolbox, started=started)
     if wants_tools(settings):
         chat.toolbox = make_toolbox()
-    chat.news.extend(notices)
+    chat.news.extend([*notices, *said])
     return chat
 
 

@@ -68,6 +68,12 @@ class Sessions:
         self._database.write([Statement(f"UPDATE sessions SET {column} = ? WHERE id = ?", (to_database(value), session_id))
                               for column, value in changes.items() if value is not None])
 
+    def settings(self, session_id: str) -> str:
+        """Empty for the value that a new row has."""
+        rows = self._database.read("SELECT settings FROM sessions WHERE id = ?", (session_id,))
+        text = from_database(rows[0][0] or "") if rows else ""
+        return "" if text == "{}" else text
+
     def rows(self, limit: int, words: str) -> list[SessionRow]:
         wanted = words.split()
         where = f"WHERE {self._database.words_match} OR lower(title) LIKE ? ESCAPE '!'" if wanted else ""

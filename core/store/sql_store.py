@@ -50,8 +50,12 @@ class SqlStore:
             *(self._messages.inserted(session_id, identity, message, "complete", None, "?", (position,))
               for position, (identity, message) in enumerate(messages, 1))])
 
-    def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None) -> None:
-        self._sessions.update(session_id, {"title": title, "model": model})
+    def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None,
+                       settings: str | None = None) -> None:
+        self._sessions.update(session_id, {"title": title, "model": model, "settings": settings})
+
+    def session_settings(self, session_id: str) -> str:
+        return self._sessions.settings(session_id)
 
     def sessions(self, limit: int = 0, words: str = "") -> list[SessionRow]:
         return self._sessions.rows(limit, words)

@@ -176,6 +176,9 @@ def test_sessions_change_and_go(store: Store) -> None:
     store.create_session("s1", "old", "m", 1.0)
     store.update_session("s1", title="new \ud800")
     store.update_session("s1", model="n")
+    assert store.session_settings("s1") == "" == store.session_settings("nowhere")
+    store.update_session("s1", settings='{"system": "\ud800"}')
+    assert store.session_settings("s1") == '{"system": "\ud800"}'
     add(store, "s1", user_message("a"))
     assert store.sessions()[0][:4] == ("s1", "s1", "new \ud800", "n")
     store.delete_session("s1")

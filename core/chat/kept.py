@@ -1,0 +1,52 @@
+"""What belongs to a session beside its messages: the system prompt, options and tools with which its model is asked."""
+
+from __future__ import annotations
+
+import json
+
+from core.config import BY_NAME, Settings
+from core.safe_text import safe_line
+
+KEPT = ("system", "temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "option",
+        "response_format", "experimental", "experimental_websearch", "tools")
+MOST_SHOWN = 100    # characters of one value
+
+
+def kept_settings(settings: Settings) -> str:
+    """As JSON: those that are not at their defaults. Empty when all are."""
+    found = {name: getattr(settings, name) for name in KEPT if getattr(settings, name) != BY_NAME[name].default}
+    return json.dumps(found, ensure_ascii=False, sort_keys=True) if found else ""
+
+
+def read_kept(text: str) -> dict[str, object]:
+    """By name. What this program does not know, or would not take as a setting, is left out."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return {name: tuple(map(str, value)) if isinstance(value, list) else value
+            for name, value in found.items() if name in KEPT and _fits(name, value)} if isinstance(found, dict) else {}
+
+
+def _fits(name: str, value: object) -> bool:
+    kind = {float: (int, float), list: (list,)}.get(BY_NAME[name].kind, (BY_NAME[name].kind,))
+    return isinstance(value, kind) and (isinstance(value, bool) == (BY_NAME[name].kind is bool))
+
+
+def with_kept(settings: Settings, text: str) -> tuple[Settings, list[str]]:
+    """The settings of a session that is continued: its own, except where a flag says otherwise. And what to say of both."""
+    kept = read_kept(text)
+    restored = {name: value for name, value in kept.items() if name not in settings.flags}
+    said = [f"{shown(name, value)} (as this session had it)" for name, value in restored.items()]
+    said += [f"{shown(name, getattr(settings, name))} from now on; this session had {shown(name, value)}"
+             for name, value in kept.items() if name in settings.flags and getattr(settings, name) != value]
+    return settings.replace(**restored), ["; ".join(said) + "."] if said else []
+
+
+def shown(name: str, value: object) -> str:
+    """One setting in words."""
+    words = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    label = {"system": "system prompt", "num_ctx": "window"}.get(name, name.replace("_", " "))
+    if isinstance(value, bool):
+        return f"{label} {'on' if value else 'off'}"
+    return f"{label} {safe_line(words, MOST_SHOWN) or 'none'}"

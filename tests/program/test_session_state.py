@@ -1,0 +1,111 @@
+"""What a conversation had comes back with it: system prompt, options and tools belong to the session."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from core.chat.kept import KEPT, kept_settings, read_kept, with_kept
+from core.config import BY_NAME, Settings
+from tests.fake_server import FakeOllama
+from tests.pseudo_terminal import CTRL_D, Terminal
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def ollama(environment: Environment) -> Iterator[FakeOllama]:
+    with FakeOllama() as server:
+        environment["OLLAMA_HOST"] = server.url
+        yield server
+
+
+def ask(program: list[str], environment: Environment, *words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*program, "-m", "words-5", *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def last_request(server: FakeOllama) -> Mapping[str, Any]:
+    return [request for request in server.requests if request.path == "/api/chat"][-1].json
+
+
+def system_of(request: Mapping[str, Any]) -> str:
+    return "".join(message["content"] for message in request["messages"] if message["role"] == "system")
+
+
+def test_a_session_keeps_its_system_prompt_options_and_tools(
+        ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    ask(program, environment, "--system", "You are a pirate", "--temperature", "0.1", "--experimental", "one")
+    first = last_request(ollama)
+    done = ask(program, environment, "-c", "two")
+    second = last_request(ollama)
+    assert system_of(second) == "You are a pirate" and second["options"] == first["options"] and second["tools"] == first["tools"]
+    assert "You are a pirate" in done.stderr and "temperature 0.1" in done.stderr
+    fresh = ask(program, environment, "three")
+    assert system_of(last_request(ollama)) == "" and "tools" not in last_request(ollama) and fresh.stderr == ""
+
+
+def test_a_flag_changes_it_and_that_is_said(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    ask(program, environment, "--system", "You are a pirate", "one")
+    done = ask(program, environment, "-c", "--system", "You are a monk", "two")
+    assert system_of(last_request(ollama)) == "You are a monk"
+    assert "You are a monk" in done.stderr and "You are a pirate" in done.stderr
+    ask(program, environment, "-c", "three")
+    assert system_of(last_request(ollama)) == "You are a monk"
+    ask(program, environment, "-c", "--system", "", "four")
+    ask(program, environment, "-c", "five")
+    assert system_of(last_request(ollama)) == ""
+
+
+def test_what_a_command_sets_is_kept_too(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-5"], environment) as chat:
+        chat.ask("/system You are a pirate", "The system prompt is set")
+        chat.ask("one", "w4")
+        chat.send(CTRL_D)
+        assert chat.exit_status() == 0
+    with Terminal([*program, "-c"], environment, columns=120) as chat:
+        chat.wait_prompt()
+        assert "system prompt You are a pirate" in chat.text()
+    ask(program, environment, "-c", "two")
+    assert system_of(last_request(ollama)) == "You are a pirate"
+
+
+def test_it_is_in_the_json_export(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    ask(program, environment, "--system", "You are a pirate", "--seed", "7", "one")
+    done = subprocess.run([*program, "--export-session", "last", "-f", "json"], env=environment, capture_output=True, text=True,
+                          timeout=60)
+    assert json.loads(done.stdout)["settings"] == {"system": "You are a pirate", "seed": 7}
+
+
+# ---- the values
+
+SOME: dict[type, object] = {str: "text, with \ud83d\ude00 and \"quotes\"", int: 7, float: 0.25, bool: True, list: ("a", "b,c"),
+                            dict: {"a": 1, "b": [True, None]}}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_every_kept_setting_comes_back(name: str) -> None:
+    row = BY_NAME[name]
+    value = row.choices[0] if row.choices else SOME[row.kind]
+    text = kept_settings(Settings({name: value}))
+    restored, said = with_kept(Settings({}), text)
+    assert getattr(restored, name) == value and len(said) == 1 and "\n" not in said[0]
+    same, _ = with_kept(Settings({name: row.default}, flags=frozenset({name})), text)
+    assert getattr(same, name) == row.default
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"nonsense": 1}', '{"temperature": "hot"}', '{"seed": true}',
+                                  '{"experimental": 1}', '{"stop": "x"}', '{"tools_file": ["/evil.py"]}', '{"allow": ["run"]}'])
+def test_what_is_not_a_kept_setting_is_left_out(text: str) -> None:
+    settings, said = with_kept(Settings({}), text)
+    assert read_kept(text) == {} and said == [] and settings.tools_file == () and settings.allow == ()
+
+
+def test_defaults_need_no_room() -> None:
+    assert kept_settings(Settings({"model": "m"})) == ""

@@ -1,6 +1,7 @@
-# make chat   a chat, from nothing          make test    all tests
-# make check  style and strict types        make bench   measurements, written into docs/performance.md
-# make docs   the pages that are made from the code      make lock   the newest versions that requirements*.txt allow
+# make chat   a chat, from nothing          make bench     measurements, written into docs/performance.md
+# make check  style and strict types        make docs      the pages that are made from the code
+# make quick  tests that start no process   make coverage  all tests, and how much of the code they reach
+# make test   all tests                     make lock      the newest versions that requirements*.txt allow
 # make facts  which default models and API versions are past or near their end (run it before a release)
 
 VENV   := .venv
@@ -20,13 +21,19 @@ FOUND_OR_WHY = @test -n "$(FOUND)" || { \
 	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
 	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2
 
-.PHONY: chat test check bench docs facts lock clean chat-environment test-environment
+.PHONY: chat quick test coverage check bench docs facts lock clean chat-environment test-environment
 
 chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
 
 test: test-environment
-	$(PY) -m pytest -q -rs -n $${JOBS:-2} --dist worksteal $(TESTS)
+	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal $(TESTS)
+
+quick: test-environment
+	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal -m "not processes" $(TESTS)
+
+coverage: test-environment
+	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90 $(TESTS)
 
 check: test-environment
 	$(PY) -m flake8 core db.py stream_chat.py tests bench install

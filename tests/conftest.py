@@ -5,12 +5,74 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import postgres
+
 ROOT = Path(__file__).resolve().parent.parent
+NOTHING_LISTENS = "http://127.0.0.1:1"   # no user may listen there, so a connection is refused on every machine
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "CI", "PYTEST_XDIST_WORKER")
+
+
+def _first_own_port() -> int:
+    """The lowest port that the system gives to whoever asks for any; services of the machine are below it."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError):
+        return 32_768
+
+
+FIRST_OWN_PORT = _first_own_port()
+
+
+class _Processes:
+    """Notices in which test a process is started: `make quick` runs the tests that start none."""
+
+    EVENTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"})
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        sys.addaudithook(self.hook)   # cannot be removed again
+
+    def hook(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event in self.EVENTS and not _finds_a_library():
+            self.started.append(f"{event}: {arguments[0]}")
+
+
+def _finds_a_library() -> bool:
+    """Whether a package that is being imported asks ldconfig or a compiler for a library."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") != "ctypes.util":
+        frame = frame.f_back  # type: ignore[assignment]  # None at the bottom
+    return frame is not None
+
+
+PROCESSES = _Processes()
+STARTERS = {"program", "environment", "tiny", "real_model", "postgres_url"}   # fixtures that start processes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test with a fixture that starts processes starts processes."""
+    for item in items:
+        if not STARTERS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("processes")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    PROCESSES.started.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that starts a process without the mark."""
+    result = yield
+    if PROCESSES.started and item.get_closest_marker("processes") is None:
+        pytest.fail(f"mark the test with @pytest.mark.processes: it starts {PROCESSES.started[0]}", pytrace=False)
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -25,27 +87,41 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection to anywhere but this machine fails the test."""
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A connection to anywhere but the test's own servers fails the test, also where the program answers for the error."""
     connect = socket.socket.connect
+    strangers: list[object] = []
 
     def guarded(self: socket.socket, address: object) -> None:
         if isinstance(address, tuple) and self.family in (socket.AF_INET, socket.AF_INET6):
-            host = str(address[0])
-            if not (host.startswith("127.") or host in ("::1", "localhost", "0.0.0.0")):
-                raise AssertionError(f"a test tried to reach {address}")
+            host, port = str(address[0]), int(address[1])
+            if not (host.startswith("127.") or host in ("::1", "localhost", "0.0.0.0")) or 1 < port < FIRST_OWN_PORT:
+                strangers.append(address)
+                raise ConnectionRefusedError(f"a test tried to reach {address}")
         connect(self, address)  # type: ignore[arg-type]
     monkeypatch.setattr(socket.socket, "connect", guarded)
+    yield
+    assert not strangers, f"the test tried to reach {strangers}, which may be a service of this machine"
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """For a child process: an empty home, the same interpreter."""
+    """For a child process: an empty home, the same interpreter, and no Ollama of this machine."""
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if name.startswith("COV")}   # so that children are covered too
     return kept | {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color",
-                   "PYTHONPATH": str(ROOT)}
+                   "PYTHONPATH": str(ROOT), "OLLAMA_HOST": NOTHING_LISTENS}
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of our own, for all tests of this worker; `postgres.new_database` makes a place in it."""
+    reason = postgres.why_not()
+    if reason:
+        pytest.skip(f"no PostgreSQL: {reason}")
+    with postgres.running_server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -34,8 +34,9 @@ def stream_answer(body: bytes, *after: Step, cut: int = 1 << 20) -> Answer:
     return Answer([*pieces(body, cut), *after], content_type="text/event-stream; charset=utf-8")
 
 
-def provider_at(dialect: str, url: str, *, idle_timeout: float = 10.0, quirks: Mapping[str, Any] | None = None) -> Provider:
-    return load_dialect(dialect)(Endpoint(url, "test-key", dialect, idle_timeout=idle_timeout, quirks=quirks or {}))
+def provider_at(dialect: str, url: str, *, idle_timeout: float = 10.0, **more: Any) -> Provider:
+    """`more` are other fields of the endpoint."""
+    return load_dialect(dialect)(Endpoint(url, "test-key", dialect, idle_timeout=idle_timeout, **more))
 
 
 def run(dialect: str, url: str, use: Callable[[Any], Coroutine[Any, Any, T]], **settings: Any) -> T:

@@ -7,8 +7,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,13 +86,3 @@ def engines_in(directory: Path) -> list[int]:
             if log.startswith(f"{directory}/") and state != "Z":
                 found.append(int(entry.name))
     return found
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """A generous limit: what is tested is that it happens, not how fast."""
-    limit = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.01)
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import pwd
 import shutil
@@ -60,6 +61,18 @@ def reader_url(url: str) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
     return url.replace("//chat@", "//reader@")
+
+
+_NUMBER = itertools.count()
+
+
+def new_database(url: str) -> str:
+    """The URL of a new, empty database in this server."""
+    import psycopg
+    name = f"test_{next(_NUMBER)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return url.removesuffix("postgres") + name
 
 
 @contextmanager

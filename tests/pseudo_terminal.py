@@ -16,7 +16,7 @@ from typing import Any
 
 import pyte
 
-PATIENCE = 20.0                      # seconds; a slow machine is not a failure
+PATIENCE = 60.0                      # seconds; a slow machine is not a failure
 PROMPT_BEGINS = b"\x1b[?2004h"       # prompt_toolkit asks for bracketed paste once a prompt
 CTRL_C, CTRL_D, ENTER, ESCAPE, UP, DOWN = "\x03", "\x04", "\r", "\x1b", "\x1b[A", "\x1b[B"
 ALT_ENTER = "\x1b\r"

@@ -41,6 +41,7 @@ def test_options_that_are_named_exist(page: Path) -> None:
             assert option in known, f"{page.name} names {option}"
 
 
+@pytest.mark.processes
 def test_nothing_speaks_of_a_machine() -> None:
     """No path of the machine on which the program was written."""
     names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)

@@ -130,6 +130,7 @@ def test_functions_are_short() -> None:
     assert lengths[-1][0] <= 60, lengths[-5:]
 
 
+@pytest.mark.processes
 def test_importing_does_nothing(tmp_path: Path) -> None:
     """Every module can be imported in an empty home without touching file or network."""
     names = [name for name in modules() if name != "core.tools.mcp"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from core.safe_text import safe_line
@@ -14,15 +15,16 @@ STEP = 0.1
 class ProgressLine:
     """Call it with what is done and how many so far; clear() when it is over. Shows nothing where lines cannot be written over."""
 
-    def __init__(self, out: TextIO, *, able: bool = True) -> None:
+    def __init__(self, out: TextIO, *, able: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
+        self._clock = clock
         self._able = able
         self._began: float | None = None
         self._shown = 0.0
 
     def __call__(self, what: str, count: int) -> None:
-        now = time.monotonic()
-        self._began = self._began or now
+        now = self._clock()
+        self._began = now if self._began is None else self._began
         if self._able and now - self._began >= PATIENCE and now - self._shown >= STEP:
             self._shown = now
             self._out.write(f"\r\x1b[K{safe_line(what, 50)}: {count:,}, {now - self._began:.0f} s")

@@ -96,12 +96,16 @@ async def _list(providers: Providers, name: str, timeout: float) -> Listed:
 
 # ---- health
 
-async def check_all(providers: Providers, names: list[str], timeout: float = TIMEOUT) -> list[Health]:
-    return list(await asyncio.gather(*(check(providers, name, timeout) for name in names)))
+async def check_all(providers: Providers, names: list[str], timeout: float = TIMEOUT,
+                    usual_ollama: str = OLLAMA) -> list[Health]:
+    return list(await asyncio.gather(*(check(providers, name, timeout, usual_ollama) for name in names)))
 
 
-async def check(providers: Providers, name: str, timeout: float = TIMEOUT) -> Health:
-    """One provider, with advice. Never raises: that something is wrong is the answer."""
+async def check(providers: Providers, name: str, timeout: float = TIMEOUT, usual_ollama: str = OLLAMA) -> Health:
+    """Check one provider and add advice. Never raises: what is wrong is part of the result.
+
+    `usual_ollama` is asked as well where an Ollama with another address does not answer.
+    """
     started = time.monotonic()
     address = ""
     try:
@@ -116,14 +120,14 @@ async def check(providers: Providers, name: str, timeout: float = TIMEOUT) -> He
     except ChatError as problem:
         error = problem
     seconds = time.monotonic() - started
-    return Health(name, address, False, seconds, error.message, tuple(await _advice(name, address, error, providers)))
+    return Health(name, address, False, seconds, error.message, tuple(await _advice(name, address, error, providers, usual_ollama)))
 
 
 async def _describe(provider: Provider) -> str:
     return await provider.check() if isinstance(provider, CanCheck) else f"{len(await provider.models())} models"
 
 
-async def _advice(name: str, address: str, error: ChatError, providers: Providers) -> list[str]:
+async def _advice(name: str, address: str, error: ChatError, providers: Providers, usual_ollama: str) -> list[str]:
     found = [error.hint] if error.hint else []
     if not isinstance(error, ConnectFailed) or not address:
         return found
@@ -131,7 +135,8 @@ async def _advice(name: str, address: str, error: ChatError, providers: Provider
     if proxy:
         found.append(proxy)
     if providers.host(name).dialect == "ollama":
-        found = [*await _ollama_down(address, providers.settings.ollama_host or ""), *found[1:]]
+        wanted = providers.settings.ollama_host or ""
+        found = [*await _ollama_down(address, wanted, usual_ollama), *found[1:]]
     return found
 
 
@@ -150,12 +155,12 @@ def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
     return f"{variable} is set, so {host} is asked through that proxy. If it is on your own network: NO_PROXY={host}"
 
 
-async def _ollama_down(address: str, wanted: str) -> list[str]:
+async def _ollama_down(address: str, wanted: str, usual: str) -> list[str]:
     """Nothing answers where the Ollama should be."""
     from core.providers.transport import is_loopback
     found = []
-    if address != OLLAMA and await _answers(OLLAMA):
-        found.append(f"An Ollama answers at {OLLAMA}, and OLLAMA_HOST or --base-url names {address}.")
+    if address != usual and await _answers(usual):
+        found.append(f"An Ollama answers at {usual}, and OLLAMA_HOST or --base-url names {address}.")
     elif is_loopback(address):
         found.append("Start it: `ollama serve`, or the Ollama application. If it runs elsewhere, name it with OLLAMA_HOST.")
     else:

@@ -15,12 +15,11 @@ from core.messages import Usage
 from core.providers import Endpoint
 from core.providers.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
                                     plausible_count)
-from core.providers.transport import MAX_LINE, ContentClock, read_lines
+from core.providers.transport import ContentClock, read_lines
 
 if TYPE_CHECKING:
     import httpx2
 
-LINGER = 2.0      # seconds that a finished answer may take for the rest of its events: some servers leave the connection open
 DONE = object()   # stands for the event whose data is [DONE], which is no JSON
 SIGNS_OF_LIFE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})     # names of events
 _FIELD = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
@@ -117,7 +116,7 @@ async def read_reply(response: httpx2.Response, translation: Translation) -> Asy
                 if translation.failure is not None or translation.done:
                     break
                 if translation.finish is not None and until is None:
-                    until = time.monotonic() + LINGER
+                    until = time.monotonic() + translation.endpoint.linger
     except StreamBroken as problem:
         broken = problem
     for delta in join_deltas(translation.rest()):
@@ -156,7 +155,7 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
             held += sum(map(len, foreign)) + len(foreign) * LINE_COST
             seen = seen or bool(events)
             yield _events(events, endpoint)
-            if held + decoder.held > MAX_LINE:
+            if held + decoder.held > endpoint.longest:
                 raise not_the_protocol(endpoint, lines[0])
     yield _events(decoder.close(), endpoint)
     yield _document(b"\n".join(other), endpoint, alone=not seen)

@@ -26,7 +26,6 @@ BUSY = 16_384             # bytes: after a read this large there is no waiting
 MAX_HELD = 1 << 20        # bytes that are read ahead of a reader who does not keep up
 MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
 ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
-MAX_LINE = 64 << 20       # bytes of one line or event; more is no chat protocol
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
 
@@ -132,7 +131,7 @@ async def _read_whole(response: httpx2.Response, endpoint: Endpoint) -> bytes:
         async for chunk in chunks:
             pieces.append(chunk)
             size += len(chunk)
-            if size > MAX_LINE:
+            if size > endpoint.longest:
                 raise not_the_protocol(endpoint, pieces[0])
     return b"".join(pieces)
 
@@ -323,7 +322,7 @@ async def read_lines(response: httpx2.Response, endpoint: Endpoint,
             whole = lines.feed(chunk)
             if whole:
                 yield whole
-            if lines.size > MAX_LINE:
+            if lines.size > endpoint.longest:
                 raise not_the_protocol(endpoint, lines.close())
     if lines.size:
         yield [lines.close()]
@@ -376,7 +375,7 @@ async def read_events(response: httpx2.Response, endpoint: Endpoint, *,
                 clock.reset()
             if events:
                 yield events
-            if decoder.held > MAX_LINE:
+            if decoder.held > endpoint.longest:
                 raise not_the_protocol(endpoint, chunk)
     last = decoder.close()
     if last:

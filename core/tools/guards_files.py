@@ -23,7 +23,8 @@ from core.tools.secret_files import holds_secret, is_secret_path, read_head
 MOST_LINKS = 20
 MOST_PROTECTED = 2_000   # files below protected directories that are known by identity too
 LONGEST = 4_096
-SPECIAL = ("/proc", "/sys", "/dev")
+SPECIAL = ("/proc", "/sys", "/dev")      # devices, and what the kernel shows of itself
+ORDINARY = ("/dev/shm",)                # a file system in memory: files like any others
 DATABASE_PARTS = ("-wal", "-shm", "-journal")
 
 
@@ -127,12 +128,16 @@ def check_path(context: ToolContext, target: str, path: str) -> None:
     """Refuse an absolute, normal path that lies outside of the roots or names something secret."""
     if not _inside(context, target):
         raise _outside(context, path)
-    under = [place for place in SPECIAL if target == place or target.startswith(place + "/")]
+    special = _below(target, SPECIAL) and not _below(target, ORDINARY)
     secret = is_secret_path(target)
     ours = any(target == place or target.startswith(place.rstrip("/") + "/")
                or target in [place + part for part in DATABASE_PARTS] for place in context.protected)
-    if under or secret or ours:
+    if special or secret or ours:
         raise _refused(path)
+
+
+def _below(target: str, places: tuple[str, ...]) -> bool:
+    return any(target == place or target.startswith(place + "/") for place in places)
 
 
 def _inside(context: ToolContext, target: str) -> bool:

@@ -50,6 +50,7 @@ class Server:
     cwd: str | None = None
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    call_seconds: float = CALL_SECONDS    # how long one call of a tool may take
 
     @property
     def source(self) -> str:
@@ -156,12 +157,12 @@ class Connection:
         host = urlsplit(self.server.url).hostname or ""
         hosts: Callable[[Mapping[str, Any], ToolContext], list[str]] | None = (lambda arguments, context: [host]) if host else None
         return Tool(tool_name(self.server.name, told.name), told.description or told.name, schema, call, kind="write",
-                    timeout=CALL_SECONDS, private=True, hosts=hosts, source=self.server.source, in_loop=True)
+                    timeout=self.server.call_seconds, private=True, hosts=hosts, source=self.server.source, in_loop=True)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Run one tool. Raises ToolError."""
         async with self._answering() as client:
-            result = await client.call_tool(name, dict(arguments), read_timeout_seconds=CALL_SECONDS)
+            result = await client.call_tool(name, dict(arguments), read_timeout_seconds=self.server.call_seconds)
         text = "\n".join(map(_block_text, result.content))
         if not text.strip() and result.structured_content is not None:
             text = canonical(result.structured_content)
@@ -328,7 +329,7 @@ async def _open_client(server: Server, log: ServerLog | None) -> Any:
         return
     import httpx2
     http = _load("mcp.client.streamable_http")
-    timeout = httpx2.Timeout(30.0, read=CALL_SECONDS)
+    timeout = httpx2.Timeout(30.0, read=server.call_seconds)
     hooks = {"response": [_limit]}
     async with httpx2.AsyncClient(headers=dict(server.headers), timeout=timeout, follow_redirects=False,
                                   event_hooks=hooks) as transport:

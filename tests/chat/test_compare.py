@@ -167,7 +167,7 @@ def test_side_by_side_in_a_wide_terminal(ollama: FakeOllama, program: list[str],
         assert re.search(r"^w0 w1 w2 +\u2502 hello you$", shown, re.M)
         chat.ask("/compare keep 2", "The answer of ollama/echo is in the conversation now")
         chat.ask("go", "w0 w1 w2 w3 w4")
-    sent = [request.json for request in ollama.requests if request.path == "/api/chat"][-1]
+    sent = [request.json for request in ollama.chats][-1]
     assert [message["content"] for message in sent["messages"]] == ["hello you", "hello you", "go"]
 
 

@@ -70,7 +70,7 @@ def test_own_hosts_and_aliases(tmp_path: Path) -> None:
 aliases: {fast: workshop/small}
 providers:
   workshop:
-    base_url: http://127.0.0.1:9/v1
+    base_url: http://127.0.0.1:1/v1
     key_variable: WORK_KEY
     headers: {x-team: blue}
     quirks: {think: template}
@@ -80,7 +80,7 @@ providers:
     providers = Providers(settings)
     endpoint = providers.open("workshop").endpoint
     assert (endpoint.key, endpoint.base_url, endpoint.quirks["headers"], endpoint.quirks["think"]) == (
-        "w", "http://127.0.0.1:9/v1", {"x-team": "blue"}, "template")
+        "w", "http://127.0.0.1:1/v1", {"x-team": "blue"}, "template")
     assert providers.host("anthropic").default_model == "haiku"
 
 

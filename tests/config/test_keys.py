@@ -98,7 +98,7 @@ def test_a_keyring_that_misbehaves_is_none(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_stored_key_goes_only_where_its_owner_says(tmp_path: Path) -> None:
     store_key({"HOME": str(tmp_path)}, "openai", KEY, "https://api.openai.com/v1")
-    elsewhere = "http://127.0.0.1:9/v1"
+    elsewhere = "http://127.0.0.1:1/v1"
     by_flag = Providers(settings_at(tmp_path, {"provider": "openai", "base_url": elsewhere}))
     assert by_flag.open("openai").endpoint.key == KEY
     by_environment = Providers(settings_at(tmp_path, {"provider": "openai"}, STREAM_CHAT_BASE_URL=elsewhere))
@@ -107,7 +107,7 @@ def test_a_stored_key_goes_only_where_its_owner_says(tmp_path: Path) -> None:
 
 
 def test_the_given_address_is_for_the_chosen_provider_only(tmp_path: Path) -> None:
-    providers = Providers(settings_at(tmp_path, {"provider": "openai", "base_url": "http://127.0.0.1:9/v1"},
+    providers = Providers(settings_at(tmp_path, {"provider": "openai", "base_url": "http://127.0.0.1:1/v1"},
                                       OPENAI_API_KEY="k1", ANTHROPIC_API_KEY="k2"))
     assert providers.open("anthropic").endpoint.base_url == "https://api.anthropic.com"
 
@@ -198,7 +198,7 @@ def test_a_key_is_stored_in_the_keyring_where_there_is_one(program: list[str], e
         asked = len(server.requests)
         locked = run(program, environment | {"RING_LOCKED": "1"}, *at, "-m", "m", "hi")
         assert locked.returncode and "keyring, which does not give it" in locked.stderr and "--set-key litellm" in locked.stderr
-        elsewhere = run(program, environment | {"STREAM_CHAT_BASE_URL": "http://127.0.0.1:9/v1"}, "-p", "litellm", "-m", "m", "hi")
+        elsewhere = run(program, environment | {"STREAM_CHAT_BASE_URL": "http://127.0.0.1:1/v1"}, "-p", "litellm", "-m", "m", "hi")
         assert "another address" in elsewhere.stderr and len(server.requests) == asked
 
 
@@ -217,7 +217,7 @@ FAILURES = {
     "plain": json_answer({"error": {"message": f"bad request, you sent {KEY}"}}, 400),
     "limit": json_answer({"error": {"message": f"rate limit for {KEY}", "type": "rate_limit_error"}}, 429),
     "broken": json_answer({"what": KEY}),
-    "moved": json_answer({}, 307, {"Location": f"http://127.0.0.1:9/?key={KEY}"}),
+    "moved": json_answer({}, 307, {"Location": f"http://127.0.0.1:1/?key={KEY}"}),
 }
 
 

@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 @pytest.mark.parametrize("line, problem", [("settings.modle", "has no attribute"), ("len(settings.limit)", "incompatible type"),
                                            ("settings.system.strip()", "has no attribute"), ("settings.model", "")])
+@pytest.mark.processes
 def test_the_type_check_knows_each_setting(tmp_path: Path, line: str, problem: str) -> None:
     (tmp_path / "use.py").write_text(f"from core.config import Settings\nsettings = Settings({{}})\n{line}\n")
     done = subprocess.run([sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache"),

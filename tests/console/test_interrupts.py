@@ -27,7 +27,7 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 def chats(server: FakeOllama) -> list[Received]:
-    return [request for request in server.requests if request.path == "/api/chat"]
+    return server.chats
 
 
 def stored(environment: Environment) -> list[tuple[str, str]]:

@@ -200,6 +200,7 @@ def test_any_numbers_and_names_of_a_server_are_shown_in_one_row() -> None:
         assert all(len(row) <= 80 for row in shown.replace("\r", "\n").split("\n"))
 
 
+@pytest.mark.processes
 def test_nothing_of_it_is_loaded_before_a_model_is_fetched() -> None:
     code = "import sys, core.console.pull_progress; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), timeout=60).returncode == 0

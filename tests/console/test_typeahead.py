@@ -28,7 +28,7 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 def asked(server: FakeOllama) -> list[str]:
     """What the person said in the last request."""
-    chats = [request for request in server.requests if request.path == "/api/chat"]
+    chats = server.chats
     return [message["content"] for message in chats[-1].json["messages"] if message["role"] == "user"]
 
 

@@ -91,18 +91,15 @@ def test_rows_are_bounded(shop: Path) -> None:
 # ---- PostgreSQL
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    reason = postgres.why_not()
-    if reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
-    with postgres.running_server() as url:
-        import psycopg
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("CREATE SCHEMA sales")
-            connection.execute("CREATE TABLE sales.orders (id int, customer text)")
-            connection.execute("INSERT INTO sales.orders SELECT n, 'customer ' || n FROM generate_series(1, 20) n")
-        postgres.reader_url(url)
-        yield url
+def server(postgres_url: str) -> str:
+    import psycopg
+    url = postgres.new_database(postgres_url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA sales")
+        connection.execute("CREATE TABLE sales.orders (id int, customer text)")
+        connection.execute("INSERT INTO sales.orders SELECT n, 'customer ' || n FROM generate_series(1, 20) n")
+    postgres.reader_url(url)
+    return url
 
 
 @pytest.fixture
@@ -212,6 +209,7 @@ def test_words_in_chats_kept_in_postgresql(server: str, tmp_path: Path) -> None:
 
 # ---- commands
 
+@pytest.mark.processes
 def test_a_command_is_asked_for_first(tmp_path: Path) -> None:
     assert "needs your consent" in refused(tmp_path, "!touch made")
     assert "needs your consent" in refused(tmp_path, "!touch made", ask=refuse)
@@ -220,12 +218,14 @@ def test_a_command_is_asked_for_first(tmp_path: Path) -> None:
     assert ">\nmade\n<" in load(tmp_path, "!ls", ask=agree).block
 
 
+@pytest.mark.processes
 def test_commands_that_fail(tmp_path: Path) -> None:
     assert "printed nothing and ended with 3" in refused(tmp_path, "!exit 3", ask=agree)
     assert "ended with 127" in load(tmp_path, "!no-such-command-here", ask=agree).block
     assert "only the first 4 MB" in load(tmp_path, "!yes", "y", ask=agree).notes[0]
 
 
+@pytest.mark.processes
 def test_a_command_can_be_stopped(tmp_path: Path) -> None:
     async def go() -> None:
         context = ContextSet(root=str(tmp_path), ask=agree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -97,7 +98,7 @@ class Wide(Meanings):
 
 def run(command: str, root: Path, places: dict[str, str], environment: dict[str, str]) -> str:
     """The first line that the program says beside its answer, in the sample folder."""
-    line = command.replace("python stream_chat.py", f"{sys.executable} {ROOT / 'stream_chat.py'}")
+    line = command.replace("python stream_chat.py", shlex.join([sys.executable, str(ROOT / "stream_chat.py")]))
     for shown, real in places.items():
         line = line.replace(shown, real)
     if "'!" in command:

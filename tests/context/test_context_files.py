@@ -57,6 +57,7 @@ def test_rules_above_the_folder_count_inside_a_repository(tmp_path: Path) -> Non
     assert names(tmp_path / "src", ".") == ["a.py"]
 
 
+@pytest.mark.processes
 def test_the_same_as_git(tmp_path: Path) -> None:
     """Random ignore files, compared with what git itself lists."""
     import random

@@ -21,7 +21,8 @@ from core.engine import machine, process
 from core.engine.process import Engine, find_binary, open_engine
 from core.engine.tiny import tiny_model
 from core.errors import ProviderError
-from tests.engine_support import engines_in, order_for, tiny, wait_until
+from tests.engine_support import engines_in, order_for, tiny
+from tests.waiting import wait_until
 
 __all__ = ["tiny"]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -54,6 +55,7 @@ def is_listening(address: str) -> bool:
         return probe.connect_ex(("127.0.0.1", urlsplit(address).port or 0)) == 0
 
 
+@pytest.mark.processes
 def test_the_toy_model_is_the_same_every_time() -> None:
     code = "import sys, hashlib; from core.engine.tiny import tiny_model; print(hashlib.sha256(tiny_model()).hexdigest())"
     runs = {subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, cwd=CLIENT.parent.parent,

@@ -25,8 +25,9 @@ from core.messages import Message, ToolCall, ToolResult, Usage, user_message
 from core.providers import Endpoint, Options, Provider, Request, ToolSpec, load_dialect
 from core.providers.local import Local
 from core.retry_handler import RetryConfig, stream_chat_with_retry
-from tests.engine_support import engines_in, order_for, tiny, wait_until
+from tests.engine_support import engines_in, order_for, tiny
 from tests.one_model import Models, one_model
+from tests.waiting import wait_until
 
 __all__ = ["tiny"]
 ROOT = Path(__file__).resolve().parent.parent.parent

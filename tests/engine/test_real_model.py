@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from core.engine.models import SMALLEST
-from tests.engine_support import engines_in, real_model, wait_until
+from tests.engine_support import engines_in, real_model
 from tests.pseudo_terminal import CTRL_D, Terminal
+from tests.waiting import wait_until
 
 __all__ = ["real_model"]
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -74,7 +74,7 @@ def test_several_servers_that_all_start_again_are_asked_once_more() -> None:
         port = server.port
 
     async def main() -> None:
-        providers = providers_at(f"http://127.0.0.1:{port}", {"away": {"base_url": "http://127.0.0.1:9/v1"}},
+        providers = providers_at(f"http://127.0.0.1:{port}", {"away": {"base_url": "http://127.0.0.1:1/v1"}},
                                  retry_initial_delay=0.5, retry_max_delay=1.0)
         alone = chain_of(providers.settings, providers, Target("ollama", "words-2"), [])
         came, error = await collect(alone)

@@ -14,6 +14,7 @@ from core.config import Settings
 from core.model_manager import Providers
 from core.models.health import Health, check_all, list_models, missing_for, proxy_advice, set_up
 from core.models.tables import health_table
+from tests.conftest import NOTHING_LISTENS
 from tests.fake_server import FakeOllama, FakeServer, Pause, Received, Answer, json_answer
 
 
@@ -21,10 +22,10 @@ def opened(environment: dict[str, str] | None = None, entries: dict[str, Any] | 
     return Providers(Settings(values, environment=environment or {"HOME": "/nonexistent"}, providers=entries or {}))
 
 
-def check(providers: Providers, *names: str, timeout: float = 5) -> list[Health]:
+def check(providers: Providers, *names: str, timeout: float = 5, usual: str = NOTHING_LISTENS) -> list[Health]:
     async def run() -> list[Health]:
         try:
-            return await check_all(providers, list(names), timeout)
+            return await check_all(providers, list(names), timeout, usual)
         finally:
             await providers.close()
     return asyncio.run(run())
@@ -77,16 +78,22 @@ def ollama_with(**answers: Any) -> FakeServer:
     return FakeServer(script)
 
 
-def advice(providers: Providers) -> str:
-    return " | ".join(check(providers, "ollama")[0].advice)
+def advice(providers: Providers, usual: str = NOTHING_LISTENS) -> str:
+    return " | ".join(check(providers, "ollama", usual=usual)[0].advice)
 
 
 def test_ollama_does_not_run() -> None:
-    assert "ollama serve" in advice(opened(ollama_host="127.0.0.1:9", connect_timeout=1))
+    assert "ollama serve" in advice(opened(ollama_host="127.0.0.1:1", connect_timeout=1))
+
+
+def test_ollama_runs_where_it_usually_does_and_another_address_was_named() -> None:
+    with FakeOllama() as server:
+        said = advice(opened(ollama_host=NOTHING_LISTENS, connect_timeout=1), usual=server.url)
+    assert f"An Ollama answers at {server.url}, and OLLAMA_HOST or --base-url names {NOTHING_LISTENS}" in said
 
 
 def test_ollama_at_all_addresses() -> None:
-    assert "0.0.0.0 in OLLAMA_HOST is where a server listens" in advice(opened(ollama_host="0.0.0.0:9", connect_timeout=1))
+    assert "0.0.0.0 in OLLAMA_HOST is where a server listens" in advice(opened(ollama_host="0.0.0.0:1", connect_timeout=1))
 
 
 def test_ollama_is_old_and_empty() -> None:

@@ -70,7 +70,7 @@ def test_what_a_server_says_goes_over_the_table() -> None:
 
 
 def test_a_server_that_is_away_is_no_error() -> None:
-    facts = asyncio.run(facts_of(Target("ollama", "x"), providers(ollama_host="127.0.0.1:9", connect_timeout=0.5)))
+    facts = asyncio.run(facts_of(Target("ollama", "x"), providers(ollama_host="127.0.0.1:1", connect_timeout=0.5)))
     assert facts.context_window is None
 
 
@@ -81,7 +81,7 @@ def test_costs() -> None:
     assert cost_of(Usage(10, 10), Target("ollama", "llama3")) is None
     assert cost_of(Usage(10, 10, details={"cost": 0.5}), Target("openrouter", "any")) == 0.5
     prices = {"m": {"input_price": 1, "output_price": 3}}
-    own = providers(providers={"workshop": {"base_url": "http://127.0.0.1:9", "models": prices}})
+    own = providers(providers={"workshop": {"base_url": "http://127.0.0.1:1", "models": prices}})
     assert cost_of(Usage(1_000_000, 1_000_000), Target("workshop", "m"), own) == pytest.approx(4)
 
 

@@ -174,7 +174,7 @@ def test_a_schema_reaches_the_server(tmp_path: Path, program: list[str], environ
         words = ("-m", "echo", "--response-format", str(schema), "--temperature", "0", "--num-ctx", "512", "--seed", "3", "hi")
         done = subprocess.run([*program, *words], env=environment | {"OLLAMA_HOST": server.url}, capture_output=True, text=True,
                               timeout=60)
-        body = next(request.json for request in server.requests if request.path == "/api/chat")
+        body = server.chats[0].json
     assert done.returncode == 0 and body["format"] == {"type": "object"}
     assert body["options"] == {"temperature": 0.0, "seed": 3, "num_ctx": 512}
 

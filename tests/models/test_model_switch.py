@@ -104,7 +104,7 @@ def test_images_are_words_for_a_model_without_eyes() -> None:
         notices, _ = await say(chat, PICTURE)
         assert PICTURE in chat.session.messages[0].parts, "what is stored keeps the image"
         again, _ = await say(chat)
-        return [*notices, "then", *again], server.requests[-1].json["messages"]
+        return [*notices, "then", *again], server.chats[-1].json["messages"]
     with FakeOllama() as server:
         notices, sent = chatting(use, server)
     assert notices == ["words-50 does not see images, so 1 image was left out.", "then"]

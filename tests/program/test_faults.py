@@ -20,7 +20,7 @@ from core.chat.joining import joined
 from core.chat.turn import run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError
-from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ToolRequested
+from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ToolRequested, Waiting
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.model_manager import Providers, Target, retry_config_from_args
 from core.models.fallback import Chain, respond_with_fallbacks
@@ -199,7 +199,8 @@ def test_every_other_status_is_the_next_model_s_turn(dialect: str, status: int) 
 @pytest.mark.parametrize("status", REFUSED)
 def test_a_refusal_by_the_only_model_is_reported(dialect: str, status: int) -> None:
     outcome = outcome_of(dialect, lambda request, number: refused(status), alone=True)
-    assert outcome.asked == 1 and outcome.events == [] and isinstance(outcome.error, ProviderError)
+    assert outcome.asked == 1 and isinstance(outcome.error, ProviderError)
+    assert all(isinstance(event, Waiting) for event in outcome.events), "on a slow machine the wait is reported, nothing else"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

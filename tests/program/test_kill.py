@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from core.messages import Text, Thinking
 from core.session_manager import recover
 from db import open_store
@@ -111,6 +113,7 @@ def check_recovery(database: str, spool: str, seen: dict[str, str]) -> None:
     assert not [name for name in os.listdir(os.path.dirname(database)) if f"{os.path.basename(database)}-live-" in name]
 
 
+@pytest.mark.processes
 def test_nothing_painted_is_lost(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     print("seed", seed)

@@ -23,7 +23,7 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 def sent(server: FakeServer) -> list[tuple[str, str]]:
     """The conversation of the last request."""
-    chats = [request for request in server.requests if request.path == "/api/chat"]
+    chats = server.chats
     return [(message["role"], message["content"]) for message in chats[-1].json["messages"]]
 
 

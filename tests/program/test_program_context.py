@@ -95,12 +95,12 @@ def run(program: list[str], arguments: list[str], environment: Environment, cwd:
 
 def sent(server: FakeOllama) -> list[str]:
     """The texts of the last request."""
-    chats = [request.json["messages"] for request in server.requests if request.path == "/api/chat"]
+    chats = [request.json["messages"] for request in server.chats]
     return [message["content"] for message in chats[-1]]
 
 
 def images(server: FakeOllama) -> list[Any]:
-    chats = [request.json["messages"] for request in server.requests if request.path == "/api/chat"]
+    chats = [request.json["messages"] for request in server.chats]
     return [message.get("images") for message in chats[-1] if message.get("images")]
 
 
@@ -130,15 +130,13 @@ def test_a_folder_by_the_rules_of_gitignore(reader: Reader, program: list[str], 
     assert "delay(old)" not in sent(reader)[0]
 
 
-def test_rows_of_postgresql(reader: Reader, program: list[str], environment: Environment) -> None:
-    if postgres.why_not():
-        pytest.skip(postgres.why_not())
+def test_rows_of_postgresql(reader: Reader, program: list[str], environment: Environment, postgres_url: str) -> None:
     import psycopg
-    with postgres.running_server() as url:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("CREATE TABLE orders (customer text, total int)")
-            connection.execute("INSERT INTO orders VALUES ('Ada', 12), ('Bo', 7)")
-        done = run(program, ["--context", f"{url}?query=SELECT customer, total FROM orders ORDER BY 2", "who?"], environment)
+    url = postgres.new_database(postgres_url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders (customer text, total int)")
+        connection.execute("INSERT INTO orders VALUES ('Ada', 12), ('Bo', 7)")
+    done = run(program, ["--context", f"{url}?query=SELECT customer, total FROM orders ORDER BY 2", "who?"], environment)
     assert done.returncode == 0 and done.stderr.startswith("context: 1 of 1 sources"), done.stderr
     assert re.search(r"Bo.*7\s.*Ada.*12", sent(reader)[0], re.S)
 
@@ -436,6 +434,6 @@ def test_a_model_that_has_to_be_loaded_first(program: list[str], environment: En
             return original(body)
         server._chat = load  # type: ignore[method-assign]  # the stand-in for a server, taught to load
         done = run(program, ["--context", "notes.md", "when is high water?"], environment, folder)
-    asked = [request for request in server.requests if request.path == "/api/chat"]
+    asked = server.chats
     assert done.returncode == 0 and " of 2,048 tokens" in done.stderr and "did not see" not in done.stderr, done.stderr
     assert [bool(request.json["messages"]) for request in asked] == [False, True]

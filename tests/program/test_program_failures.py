@@ -88,7 +88,7 @@ def test_a_directory_that_cannot_be_made(ollama: FakeOllama, program: list[str],
         chat.ask("one", "w4")
         chat.ask("two", "w4", 2)
         assert chat.text().count("NOT SAVED") == 2 and "Traceback" not in chat.text(), "said again while it lasts"
-        assert len(ollama.requests[-1].json["messages"]) == 3
+        assert len(ollama.chats[-1].json["messages"]) == 3
 
 
 def test_a_database_that_is_a_directory(ollama: FakeOllama, program: list[str], environment: Environment, data: Path) -> None:

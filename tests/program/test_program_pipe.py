@@ -49,7 +49,7 @@ def stored(environment: Environment) -> list[tuple[str, str]]:
 def test_a_question_as_argument(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     done = run([*program, "-m", "words-50", "why is", "the sky blue?"], environment, b"")
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, fake_words(50) + "\n", b"")
-    assert ollama.requests[-1].json["messages"] == [{"role": "user", "content": "why is the sky blue?"}]
+    assert ollama.chats[-1].json["messages"] == [{"role": "user", "content": "why is the sky blue?"}]
     assert stored(environment) == [("user", "complete"), ("assistant", "complete")]
 
 
@@ -60,7 +60,7 @@ def test_a_question_on_standard_input(ollama: FakeOllama, program: list[str], en
 
 def test_both_are_one_question(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     run([*program, "-m", "echo", "what failed?"], environment, b"line 1\nline 2\n")
-    assert ollama.requests[-1].json["messages"][-1]["content"] == "what failed?\n\nline 1\nline 2\n"
+    assert ollama.chats[-1].json["messages"][-1]["content"] == "what failed?\n\nline 1\nline 2\n"
 
 
 def test_standard_input_that_is_not_text(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
@@ -286,7 +286,7 @@ def test_a_signal_in_an_answer(ollama: FakeOllama, program: list[str], environme
     rest, told = child.communicate(timeout=20)
     assert child.returncode == code and time.monotonic() - sent < 5
     assert b"Traceback" not in told and told.count(b"\n") <= 3
-    request = ollama.wait_for()
+    request, = ollama.chats
     assert request.done.wait(10) and request.outcome == "client_left"
     assert stored(environment) == [("user", "complete"), ("assistant", "interrupted")]
     if flags:

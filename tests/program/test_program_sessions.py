@@ -43,7 +43,7 @@ def ids(program: list[str], environment: Environment) -> list[str]:
 
 
 def sent(server: FakeOllama) -> list[str]:
-    return [message["content"] for message in server.requests[-1].json["messages"]]
+    return [message["content"] for message in server.chats[-1].json["messages"]]
 
 
 def test_nothing_is_saved_yet(program: list[str], environment: Environment) -> None:

@@ -46,9 +46,15 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
         yield server
 
 
+def without_coverage(environment: Environment) -> Environment:
+    """Measuring coverage loads modules in children; here they are counted."""
+    return {name: value for name, value in environment.items() if not name.startswith("COV")}
+
+
 def loaded(arguments: list[str], environment: Environment, tmp_path: Path, when: str = "all") -> set[str]:
     """The modules that a run of the program loaded, beyond what the interpreter brings."""
     place = tmp_path / "loaded"
+    environment = without_coverage(environment)
     done = subprocess.run([sys.executable, "-c", WRAPPER, str(ROOT / "stream_chat.py"), str(place), *arguments],
                           env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -121,7 +127,7 @@ for name in names:
 own = [each for each in opened if "__pycache__" not in each and each != "os.mkdir" and each != "/dev/null"]
 print(own)
 """
-    done = subprocess.run([sys.executable, "-c", code, *sorted(names)], env=environment, cwd=tmp_path, capture_output=True,
-                          text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, *sorted(names)], env=without_coverage(environment), cwd=tmp_path,
+                          capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]" and not list(Path(environment["HOME"]).rglob("*"))

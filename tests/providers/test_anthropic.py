@@ -280,7 +280,7 @@ def test_count_show_and_check() -> None:
     with FakeServer(json_answer({"id": "claude-test", "data": []})) as server:
         assert run("anthropic", server.url, lambda provider: provider.show("claude-test")) == ModelInfo("claude-test")
         assert "Anthropic" in run("anthropic", server.url, lambda provider: provider.check())
-    provider = provider_at("anthropic", "http://127.0.0.1:9")
+    provider = provider_at("anthropic", "http://127.0.0.1:1")
     assert isinstance(provider, CanCheck) and isinstance(provider, CanCount) and isinstance(provider, CanShow)
 
 

@@ -191,5 +191,5 @@ def test_show_and_check() -> None:
         assert run("cohere", server.url, lambda provider: provider.show("command-r")) == ModelInfo("command-r", 128000)
         assert server.requests[0].path == "/v1/models/command-r"
         assert "Cohere" in run("cohere", server.url, lambda provider: provider.check())
-    provider = provider_at("cohere", "http://127.0.0.1:9")
+    provider = provider_at("cohere", "http://127.0.0.1:1")
     assert isinstance(provider, CanCheck) and isinstance(provider, CanShow)

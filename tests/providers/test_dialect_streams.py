@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage, user_message
-from core.providers import Request, translation, transport
+from core.providers import Request
 from core.providers.decoder import join_deltas
 from tests.dialects import ask, reply_of
 from tests.fake_server import Answer, FakeServer, Pause, Stall, Step
@@ -70,23 +70,21 @@ def test_an_answer_cut_anywhere_is_a_beginning_of_the_whole_and_never_called_who
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(dialect: str) -> None:
     """The idle timeout is 10 s, and after it there would be no error either; so what is looked at is that the client left."""
-    monkeypatch.setattr(translation, "LINGER", 0.05)
     body, content_type = body_of(dialect)
     body = body.replace(b"data: [DONE]\n\n", b"")
     with FakeServer(Answer([body, Stall()], content_type=content_type)) as server:
-        deltas, error = ask(dialect, server.url, HELLO, idle_timeout=60.0)
+        deltas, error = ask(dialect, server.url, HELLO, idle_timeout=60.0, linger=0.05)
         assert error is None and isinstance(deltas[-1], Finished)
         assert server.requests[0].done.wait(5) and server.requests[0].outcome == "client_left"
 
 
-def test_signs_of_life_do_not_keep_a_finished_answer_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translation, "LINGER", 0.05)
+def test_signs_of_life_do_not_keep_a_finished_answer_open() -> None:
     body, content_type = body_of("openai")
     alive: list[Step] = [Pause(0.02), b": still here\n\n"]
     with FakeServer(Answer([body.replace(b"data: [DONE]\n\n", b""), *alive * 500], content_type=content_type)) as server:
-        deltas, error = ask("openai", server.url, HELLO)
+        deltas, error = ask("openai", server.url, HELLO, linger=0.05)
         assert error is None and isinstance(deltas[-1], Finished)
         assert server.requests[0].done.wait(5) and server.requests[0].outcome == "client_left"
 
@@ -164,12 +162,10 @@ def test_events_of_any_shape_raise_nothing_but_a_provider_error(dialect: str, se
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("line", [b"data: " + b"x" * 1000, b"data:", b"zzzz " + b"x" * 1000, b"z", b"z" * 60_000 + b"\r"])
-def test_an_answer_without_an_end_is_no_answer(dialect: str, line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_without_an_end_is_no_answer(dialect: str, line: bytes) -> None:
     """The server would send 3 GB; what is held of it stays within the limit, lines of few bytes included."""
-    monkeypatch.setattr(transport, "MAX_LINE", 1 << 20)
-    monkeypatch.setattr(translation, "MAX_LINE", 1 << 20)
     chunk = (line + b"\n") * max(1, 60_000 // len(line))
     with FakeServer(Answer([chunk] * 50_000, content_type="text/event-stream")) as server:
-        _, error = ask(dialect, server.url, HELLO)
+        _, error = ask(dialect, server.url, HELLO, longest=1 << 20)
         assert server.requests[0].done.wait(10) and server.requests[0].outcome == "client_left"
     assert isinstance(error, BadResponse) and len(error.message) < 400

@@ -254,5 +254,5 @@ def test_count_show_and_check() -> None:
         assert run("gemini", server.url, lambda provider: provider.show("models/gemini-test")) == ModelInfo("gemini-test")
         assert server.requests[0].path == "/models/gemini-test"
         assert "Gemini" in run("gemini", server.url, lambda provider: provider.check())
-    provider = provider_at("gemini", "http://127.0.0.1:9")
+    provider = provider_at("gemini", "http://127.0.0.1:1")
     assert isinstance(provider, CanCheck) and isinstance(provider, CanCount) and isinstance(provider, CanShow)

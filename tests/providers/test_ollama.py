@@ -395,8 +395,8 @@ def test_what_is_no_ollama_server(answer: Answer) -> None:
                 asyncio.run(call())
 
 
-async def pulled(url: str, model: str, got: list[PullProgress]) -> None:
-    async with contextlib.aclosing(Ollama(Endpoint(url)).pull(model)) as progress:
+async def pulled(url: str, model: str, got: list[PullProgress], **more: Any) -> None:
+    async with contextlib.aclosing(Ollama(Endpoint(url, **more)).pull(model)) as progress:
         async for step in progress:
             got.append(step)
 
@@ -418,13 +418,12 @@ def test_pull_of_what_does_not_exist() -> None:
     assert got == [PullProgress("pulling manifest")]
 
 
-def test_a_pull_of_an_endless_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pull_of_an_endless_line_ends() -> None:
     """It is given up when it is longer than any line of the protocol."""
-    monkeypatch.setattr("core.providers.transport.MAX_LINE", 1 << 20)
     endless: list[Any] = [b"x" * 65_536] * 400
     with FakeServer(lambda request: Answer(endless)) as server:
         with pytest.raises(BadResponse):
-            asyncio.run(pulled(server.url, "m", []))
+            asyncio.run(pulled(server.url, "m", [], longest=1 << 20))
         assert server.wait_for(1).done.wait(10) and server.requests[0].outcome == "client_left"
 
 

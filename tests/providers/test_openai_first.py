@@ -23,7 +23,7 @@ llm:
     fallback: true
 retry_max_attempts: 1
 """
-NOBODY = "http://127.0.0.1:9"
+NOBODY = "http://127.0.0.1:1"
 
 
 def answering(name: str) -> FakeServer:

@@ -20,7 +20,7 @@ HELLO = Request("gpt-5-test", (user_message("Hello"),))
 COUNTS = {"input_tokens": 50, "input_tokens_details": {"cached_tokens": 16}, "output_tokens": 4,
           "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 54}
 USAGE = Usage(50, 4, 16, {"reasoning_tokens": 3})
-HERE = Endpoint("http://127.0.0.1:9", host=NAME)
+HERE = Endpoint("http://127.0.0.1:1", host=NAME)
 
 
 def event(kind: str, index: int | None = None, **fields: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def test_reasoning_without_the_item_that_followed_it_stays_away() -> None:
 def test_what_another_model_or_host_sealed_does_not_go_back(model: str, host: str) -> None:
     answer = Message("assistant", (Thinking("One.", own(item=reasoning("One."))), Text("Yes.", own(id="msg_1")),
                                    ToolCall("call_1", "weather", {}, None, own(id="fc_1"))))
-    assert request_body(Request(model, (answer,)), Endpoint("http://127.0.0.1:9", host=host))["input"] == [
+    assert request_body(Request(model, (answer,)), Endpoint("http://127.0.0.1:1", host=host))["input"] == [
         {"role": "assistant", "content": "Yes."},
         {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"}]
 

@@ -265,6 +265,7 @@ def test_tiny_terminals(width: int, height: int) -> None:
         stream.finish()
 
 
+@pytest.mark.processes
 def test_plain_words_and_lists_load_no_tables_and_no_lexers() -> None:
     program = ("import sys; from core.rendering import MarkdownStream; m = MarkdownStream(lambda _: None, lambda: 80, lambda: 24)\n"
                "m.feed('# A\\n\\n- **b**\\n\\n> c\\n\\n```\\nx\\n```\\n'); m.finish()\n"

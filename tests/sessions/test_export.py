@@ -125,19 +125,16 @@ def test_sql_loads_into_our_own_database(store: Store, tmp_path: Path) -> None:
     other.close()
 
 
-def test_sql_loads_into_postgresql(store: Store, tmp_path: Path) -> None:
-    reason = postgres.why_not()
-    if reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
+def test_sql_loads_into_postgresql(store: Store, postgres_url: str) -> None:
     import psycopg
-    with postgres.running_server() as url:
-        psql = os.path.join(postgres.binaries() or "", "psql")
-        for _ in range(2):
-            done = subprocess.run([psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", url], input=exported(store, "sql"), text=True,
-                                  encoding="utf-8", capture_output=True, timeout=60)
-            assert (done.returncode, [line for line in done.stderr.splitlines() if "NOTICE" not in line]) == (0, [])
-        with psycopg.connect(url) as connection:
-            rows = connection.execute("SELECT role, text FROM messages ORDER BY position").fetchall()
+    url = postgres.new_database(postgres_url)
+    psql = os.path.join(postgres.binaries() or "", "psql")
+    for _ in range(2):
+        done = subprocess.run([psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", url], input=exported(store, "sql"), text=True,
+                              encoding="utf-8", capture_output=True, timeout=60)
+        assert (done.returncode, [line for line in done.stderr.splitlines() if "NOTICE" not in line]) == (0, [])
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT role, text FROM messages ORDER BY position").fetchall()
         assert [(role, from_database(text)) for role, text in rows] == expected_rows()
 
 

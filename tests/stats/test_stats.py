@@ -108,7 +108,7 @@ def test_a_stopped_answer_counts(store: SqliteStore, ollama: FakeOllama) -> None
 
 
 def test_the_host_is_the_one_that_answered(store: SqliteStore, ollama: FakeOllama) -> None:
-    made = Settings({"model": "ollama/words-5"}, providers={"ollama": {"base_urls": ["http://127.0.0.1:9", ollama.url]}})
+    made = Settings({"model": "ollama/words-5"}, providers={"ollama": {"base_urls": ["http://127.0.0.1:1", ollama.url]}})
 
     async def run() -> None:
         chat = Chat(made, Session(store), Providers(made), parse_target(made.model), open_session=lambda name: Session(store))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import string
 from collections.abc import Callable, Iterator
@@ -19,32 +18,17 @@ from core.store.text import from_database, to_database
 from db import Store, open_store
 from tests import postgres
 
-NUMBER = itertools.count()
 Open = Callable[[], Store]
 
 
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    reason = postgres.why_not()
-    if reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
-    with postgres.running_server() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
 def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the same, at first empty, database each time."""
     opened: list[Store] = []
     if request.param == "sqlite":
         url = str(tmp_path / "data" / "sessions.db")
     else:
-        import psycopg
-        server = request.getfixturevalue("postgres_url")
-        name = f"test_{next(NUMBER)}"
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        url = server.removesuffix("postgres") + name
+        url = postgres.new_database(request.getfixturevalue("postgres_url"))
 
     def open_it() -> Store:
         opened.append(open_store(url))

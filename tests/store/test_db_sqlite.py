@@ -145,6 +145,7 @@ def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("messages",)]
 
 
+@pytest.mark.processes
 def test_opening_loads_little(tmp_path: Path) -> None:
     """An up-to-date database is opened and listed without sqlite_utils, dataclasses, typing, json or asyncio."""
     open_store(str(tmp_path / "s.db")).close()

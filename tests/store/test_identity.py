@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ def test_threads() -> None:
     assert len({identity for some in made for identity in some}) == 160_000
 
 
+@pytest.mark.processes
 def test_a_fork_makes_others() -> None:
     new_message_id()
     reading, writing = os.pipe()

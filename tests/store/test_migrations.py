@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from core.store.database import SCHEMA_VERSION
 from core.store.identity import new_message_id
 from core.store.schema import MIGRATIONS
 from db import Store, open_store
-from tests import postgres
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OLD_IDS = (1, 77, 909_000_000_000_000_000, 909_000_000_000_000_001)
@@ -112,15 +110,6 @@ def check_new(store: Store) -> None:
     assert {identity for _, identity in store.find_messages("needle", 9)} == {77}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    reason = postgres.why_not()
-    if reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
-    with postgres.running_server() as url:
-        yield url
-
-
 def new_database(server: str, name: str) -> str:
     import psycopg
     with psycopg.connect(server, autocommit=True) as connection:
@@ -139,8 +128,8 @@ def test_an_old_sqlite_database(tmp_path: Path) -> None:
         connection.execute("INSERT INTO messages_fts (messages_fts) VALUES ('integrity-check')")
 
 
-def test_an_old_postgresql_database(server: str) -> None:
-    url = new_database(server, "old")
+def test_an_old_postgresql_database(postgres_url: str) -> None:
+    url = new_database(postgres_url, "old")
     make_old_postgres(url)
     with closing(open_store(url)) as store:
         check_new(store)
@@ -178,6 +167,7 @@ def tables_of(path: Path) -> list[Any]:
                 *(connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in ("sessions", "messages", "chunks"))]
 
 
+@pytest.mark.processes
 def test_killed_at_each_statement_of_the_migration_on_sqlite(tmp_path: Path) -> None:
     """Either nothing has happened, or all of it."""
     first = tmp_path / "whole.db"
@@ -252,8 +242,8 @@ def snapshot(url: str) -> str:
     return json.dumps(rows)
 
 
-def test_cut_off_at_each_statement_of_the_migration_on_postgresql(server: str) -> None:
-    url = new_database(server, "cut")
+def test_cut_off_at_each_statement_of_the_migration_on_postgresql(postgres_url: str) -> None:
+    url = new_database(postgres_url, "cut")
     make_old_postgres(url)
     before = snapshot(url)
     proxy = KillingProxy(url)
@@ -281,9 +271,10 @@ def test_cut_off_at_each_statement_of_the_migration_on_postgresql(server: str) -
 START = "import sys; from db import open_store; open_store(sys.argv[1]).close()"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_twenty_first_starts_at_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    url = str(tmp_path / "s.db") if kind == "sqlite" else new_database(request.getfixturevalue("server"), "twenty")
+    url = str(tmp_path / "s.db") if kind == "sqlite" else new_database(request.getfixturevalue("postgres_url"), "twenty")
     command = [sys.executable, "-c", START, url]
     children = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(20)]
     errors = [child.communicate(timeout=300)[1] for child in children]
@@ -303,9 +294,9 @@ def test_another_programs_sqlite_database_is_not_touched(tmp_path: Path) -> None
         assert path.read_bytes() == content and [file.name for file in tmp_path.iterdir()] == ["s.db"]
 
 
-def test_another_programs_postgresql_database_gets_a_schema_only_when_asked_for(server: str) -> None:
+def test_another_programs_postgresql_database_gets_a_schema_only_when_asked_for(postgres_url: str) -> None:
     import psycopg
-    url = new_database(server, "foreign_one")
+    url = new_database(postgres_url, "foreign_one")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE sessions (id integer, mine text)")
     before = snapshot(url)

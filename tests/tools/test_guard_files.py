@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,21 @@ def test_no_path_leads_outside(world: World) -> None:
 def test_what_is_inside_is_read(world: World) -> None:
     for path in ("plain.txt", "./sub/../plain.txt", str(world.root / "plain.txt"), "sub//inner.txt", "good"):
         assert outcome(read_file, world.context, path).endswith(" words")
+
+
+def test_memory_is_a_place_for_files_and_devices_are_not() -> None:
+    """A root in /dev/shm, as where TMPDIR lies there, is like any other."""
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("this system has no /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as root:
+        (Path(root) / "plain.txt").write_text("plain words")
+        os.symlink("/dev/null", Path(root) / "device")
+        context = ToolContext(roots=(root,))
+        assert outcome(read_file, context, "plain.txt").endswith("plain words")
+        assert "plain.txt" in list_files(context, ".", "*", 9)
+        assert outcome(read_file, context, "device").startswith("refused")
+    for path in ("/dev/null", "/dev/zero", "/dev/stdin", "/dev/fd/0", "/dev/shmoo", "/dev"):
+        assert outcome(read_file, ToolContext(roots=("/",)), path).startswith("refused"), path
 
 
 def test_listing_and_searching_stay_inside(world: World) -> None:

@@ -79,6 +79,7 @@ def test_a_query_that_nobody_waits_for_is_stopped(context: ToolContext) -> None:
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "a server can be started")
+@pytest.mark.processes
 def test_postgresql_is_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import psycopg
     monkeypatch.setattr(postgres_reading, "MOST_SECONDS", 2.0)

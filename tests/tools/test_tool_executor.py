@@ -592,6 +592,7 @@ def test_what_a_word_is(word: str, expected: tuple[str, str]) -> None:
 
 # ---- arithmetic that would not end
 
+@pytest.mark.processes
 def test_no_expression_takes_long() -> None:
     seed = random.randrange(10 ** 6)
     print("seed", seed)

@@ -156,6 +156,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
+@pytest.mark.processes
 def test_memory_stays_bounded(tmp_path: Path, name: str) -> None:
     """Each in a process of its own, which may not use more than 100 MB beyond an empty interpreter's."""
     (tmp_path / "write.py").write_text(f"import sys; sys.stdout.write({HOSTILE[name]})")

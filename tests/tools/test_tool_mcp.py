@@ -144,7 +144,7 @@ def test_names_that_every_provider_takes() -> None:
 def pid_is_gone(file: Path) -> bool:
     if not file.exists():
         return True
-    for _ in range(100):
+    for _ in range(600):
         status = Path(f"/proc/{file.read_text()}/stat")
         if not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z":
             return True
@@ -152,46 +152,48 @@ def pid_is_gone(file: Path) -> bool:
     return False
 
 
-def server_of(tmp_path: Path, name: str, code: str) -> tuple[Server, Path]:
+def server_of(tmp_path: Path, name: str, code: str, call_seconds: float = 60.0) -> tuple[Server, Path]:
     (tmp_path / f"{name}.py").write_text(code)
     pid = tmp_path / f"{name}.pid"
-    return Server(name, sys.executable, (str(tmp_path / f"{name}.py"), str(pid))), pid
+    return Server(name, sys.executable, (str(tmp_path / f"{name}.py"), str(pid)), call_seconds=call_seconds), pid
 
 
-def test_a_good_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.processes
+def test_a_good_server(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     server, pid = server_of(tmp_path, "good", GOOD)
+    hasty, _ = server_of(tmp_path, "hasty", GOOD, 1.0)     # the same, and no call of it may take long
 
     async def scenario() -> list[ToolResult]:
-        connection, = await connect([server])
+        connection, impatient = await connect([server, hasty])
         assert connection.problem == "" and {made.kind for made in connection.tools} == {"write"}
-        box = Toolbox(connection.tools, allow=["write"])
-        calls = [("add", {"a": "2", "b": 3}), ("add", {"a": 2}), ("fail", {}), ("hang", {}), ("add", {"a": 4, "b": 4}),
-                 ("die", {}), ("add", {"a": 1, "b": 1})]
+        box = Toolbox([*connection.tools, *impatient.tools], allow=["write"])
+        calls = [("good__add", {"a": "2", "b": 3}), ("good__add", {"a": 2}), ("good__fail", {}), ("hasty__hang", {}),
+                 ("good__add", {"a": 4, "b": 4}), ("good__die", {}), ("good__add", {"a": 1, "b": 1})]
         assert await connection.prompts() == [("greet", "Greets.", ("name",))]
         assert await connection.prompt("greet", {"name": "Ann"}) == "Say hello to Ann."
         assert [uri for uri, _ in await connection.resources()] == ["note://one"]
         assert await connection.resource("note://one") == "a note"
-        results = [await box.execute_tool_call(ToolCall("1", f"good__{name}", given)) for name, given in calls]
-        await close_all([connection])
+        results = [await box.execute_tool_call(ToolCall("1", name, given)) for name, given in calls]
+        await close_all([connection, impatient])
         return results
-    monkeypatch.setattr(ours, "CALL_SECONDS", 1.0)
     results = asyncio.run(scenario())
     assert [result.is_error for result in results] == [False, True, True, True, False, True, True], results
     assert results[0].content == "5" and "Missing: b" in results[1].content and "fail" in results[2].content
     assert pid_is_gone(pid)
 
 
-def made_of(tmp_path: Path, bad: dict[str, str]) -> list[tuple[Server, Path]]:
-    return [server_of(tmp_path, f"bad{number}", START + code) for number, code in enumerate(bad.values())]
+def made_of(tmp_path: Path, bad: dict[str, str], call_seconds: float = 60.0) -> list[tuple[Server, Path]]:
+    return [server_of(tmp_path, f"bad{number}", START + code, call_seconds) for number, code in enumerate(bad.values())]
 
 
+@pytest.mark.processes
 def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
     """All at once, beside a good one that answers meanwhile."""
     pytest.importorskip("mcp")
     made = made_of(tmp_path, BAD)
     good, _ = server_of(tmp_path, "good", GOOD)
-    servers = [server for server, _ in made] + [Server("missing", "/no/such/program"), Server("away", url="http://127.0.0.1:9/mcp")]
+    servers = [server for server, _ in made] + [Server("missing", "/no/such/program"), Server("away", url="http://127.0.0.1:1/mcp")]
     assert len(servers) >= 40
 
     async def scenario() -> tuple[list[Connection], ToolResult]:
@@ -211,9 +213,10 @@ def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
     assert [name for name, (_, pid) in zip(BAD, made) if not pid_is_gone(pid)] == []
 
 
-def test_bad_calls_stop_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.processes
+def test_bad_calls_stop_only_themselves(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
-    made = made_of(tmp_path, BAD_CALLS)
+    made = made_of(tmp_path, BAD_CALLS, call_seconds=6.0)
     good, _ = server_of(tmp_path, "good", GOOD)
 
     async def scenario() -> tuple[list[ToolResult], ToolResult]:
@@ -225,7 +228,6 @@ def test_bad_calls_stop_only_themselves(tmp_path: Path, monkeypatch: pytest.Monk
         again = await box.execute_tool_call(ToolCall("1", "good__add", {"a": answer.content, "b": 2}))
         await close_all(connections)
         return results, again
-    monkeypatch.setattr(ours, "CALL_SECONDS", 6.0)
     results, again = asyncio.run(asyncio.wait_for(scenario(), 100))
     assert again.content == "5"
     assert [(name, result.content) for name, result in zip(BAD_CALLS, results) if not result.is_error] == []
@@ -233,6 +235,7 @@ def test_bad_calls_stop_only_themselves(tmp_path: Path, monkeypatch: pytest.Monk
     assert [name for name, (_, pid) in zip(BAD_CALLS, made) if not pid_is_gone(pid)] == []
 
 
+@pytest.mark.processes
 def test_a_server_dies_with_a_chat_that_is_killed(tmp_path: Path) -> None:
     """Also one that ignores being asked, and what it started."""
     code = ("import signal, subprocess\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -252,7 +255,7 @@ def test_a_server_dies_with_a_chat_that_is_killed(tmp_path: Path) -> None:
 
 
 def wait_for(file: Path) -> None:
-    for _ in range(400):
+    for _ in range(2_000):
         if file.exists() and file.read_text():
             return
         time.sleep(0.025)
@@ -278,6 +281,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.mark.processes
 def test_a_server_over_http(tmp_path: Path) -> None:
     pytest.importorskip("mcp.server")
     pytest.importorskip("uvicorn")
@@ -314,7 +318,7 @@ def wait_until_it_listens(port: int) -> None:
 
 
 HTTP_BAD = {
-    "redirects": Answer((), 307, {"Location": "http://127.0.0.1:9/elsewhere"}, framing="length"),
+    "redirects": Answer((), 307, {"Location": "http://127.0.0.1:1/elsewhere"}, framing="length"),
     "refuses": Answer((b"no",), 403, framing="length"), "fails": Answer((b"oh",), 500, framing="length"),
     "answers HTML": Answer((b"<html>",), content_type="text/html"), "answers nothing": Answer((), framing="length"),
     "answers wrong JSON": Answer((b"[1, 2",), content_type="application/json"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -144,15 +143,13 @@ def fill(store: Store, messages: Sequence[Message]) -> list[int]:
     return ids
 
 
-@pytest.fixture(params=("sqlite", "postgresql"))
+@pytest.fixture(params=("sqlite", pytest.param("postgresql", marks=pytest.mark.processes)))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    reason = postgres.why_not()
-    if request.param == "postgresql" and reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
-    with postgres.running_server() if request.param == "postgresql" else nullcontext(str(tmp_path / "s.db")) as url:
-        opened = open_store(url)
-        yield opened
-        opened.close()
+    in_postgres = request.param == "postgresql"
+    url = postgres.new_database(request.getfixturevalue("postgres_url")) if in_postgres else str(tmp_path / "s.db")
+    opened = open_store(url)
+    yield opened
+    opened.close()
 
 
 def test_compacting_and_taking_it_back_in_the_store(store: Store) -> None:

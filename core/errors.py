@@ -120,7 +120,14 @@ class ContextTooLong(ProviderError):
 
 
 class BadRequest(ProviderError):
+    """`feature` is a parameter that the refusal names, where it names one: without it, the request may be accepted."""
+
     kind = "bad_request"
+
+    def __init__(self, message: str, hint: str = "", *, feature: str = "", status: int | None = None,
+                 retry_after: float | None = None) -> None:
+        super().__init__(message, hint, status=status, retry_after=retry_after)
+        self.feature = feature
 
 
 class Unsupported(BadRequest):
@@ -129,8 +136,7 @@ class Unsupported(BadRequest):
     kind = "unsupported"
 
     def __init__(self, message: str, hint: str = "", *, feature: str, status: int | None = None) -> None:
-        super().__init__(message, hint, status=status)
-        self.feature = feature
+        super().__init__(message, hint, feature=feature, status=status)
 
 
 class BadResponse(ProviderError):

@@ -50,6 +50,7 @@ class Request:
     system: str | None = None
     tools: tuple[ToolSpec, ...] = ()
     options: Options = Options()
+    without: frozenset[str] = frozenset()      # fields that an adapter adds by itself and the server has refused
 
 
 @dataclass(frozen=True, slots=True)

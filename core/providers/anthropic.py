@@ -9,20 +9,17 @@ from typing import Any
 from urllib.parse import quote
 
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import Finish, Usage
+from core.messages import Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.anthropic_request import NAME, request_body
 from core.providers.errors_http import classify_payload
+from core.providers.finish import finish_of
 from core.providers.foreign import object_of, read_each, size_of
 from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
 VERSION = "2023-06-01"
-FINISHES: Mapping[str, Finish] = {
-    "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "tool_use": "tool_calls", "max_tokens": "length",
-    "model_context_window_exceeded": "length", "refusal": "refusal",
-}
 
 
 @dialect(NAME)
@@ -113,7 +110,7 @@ class MessageTranslation(Translation):
     def _end(self, holder: Mapping[str, Any], reason: str | None) -> None:
         self._count(holder.get("usage"))
         if reason:
-            self.finish = Finished(FINISHES.get(reason, "stop"), reason)
+            self.finish = finish_of(str(reason))
 
     def _start(self, index: int, block: dict[str, Any]) -> Iterator[Delta]:
         self._block, self._input = dict(block), []

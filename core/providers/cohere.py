@@ -8,11 +8,12 @@ from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
-from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import Finish, Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
+from core.events import Delta, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
+from core.providers.finish import finish_of
 from core.providers.foreign import objects_of, read_each, size_of, words_of
 from core.providers.listing import Fetching, fetch_entries
 from core.providers.tool_schema import function_tool
@@ -22,10 +23,6 @@ from core.providers.transport import exchange, open_client
 NAME = "cohere"
 PLAN = {NAME: {"tool_plan": True}}   # marks the thinking that goes back as tool_plan
 BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 31000}   # tokens of thinking
-FINISHES: Mapping[str, Finish] = {
-    "COMPLETE": "stop", "STOP_SEQUENCE": "stop", "TOOL_CALL": "tool_calls", "MAX_TOKENS": "length",
-    "ERROR_LIMIT": "length", "ERROR_TOXIC": "content_filter", "USER_CANCEL": "interrupted",
-}
 FEATURES: Mapping[str, str] = {
     "tools": "tools", "tool_choice": "tools", "strict_tools": "tools", "vision": "vision", "reasoning": "thinking",
     "thinking": "thinking",
@@ -207,7 +204,7 @@ class ChatTranslation(Translation):
         if reason in ("ERROR", "TIMEOUT") or delta.get("error"):
             words = delta.get("error") or f"the answer ended with {reason}"
             raise classify_payload(self.endpoint, {"message": words, "error_type": delta.get("error_type")})
-        self.finish = Finished(FINISHES.get(reason, "stop"), reason)
+        self.finish = finish_of(str(reason))
         self.done = True
 
     def _count(self, usage: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, Mo
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint
 from core.providers.decoder import plausible_count
+from core.providers.parameters import is_parameter
 from core.providers.transport import retry_after
 
 LONGEST_MESSAGE = 400   # characters of a provider's own words that are shown
@@ -26,7 +27,18 @@ _TOO_LONG = re.compile(
     r"|context (window|size|length) exceed"
     r"|exceeds the context|input token count.{0,40}exceeds|exceeds the maximum number of tokens|string_above_max_length"
     r"|too large for model|request too large|reduce the length of (the|your) messages|prompt contains \d+ tokens"
-    r"|input is too long|larger than the context")
+    r"|input is too long|larger than the context"
+    r"|context (length|window|size)( of \S+)?( is|:)? (only|limited|just|at most)"
+    r"|(longer|larger|more) than (the |this |its |your )?(model'?s? |maximum |max )*(context|model length|input length|sequence)"
+    r"|max(imum)? (prompt|input|sequence|model|context) (length|size|tokens)|range of input length"
+    r"|(prompt|inputs?|conversation|messages?|sequence)[`'\"]?( \w+){0,3}? (is|are|was|were)? ?too (long|large|big|many)"
+    r"|(prompt|inputs?|conversation|messages|sequence|history)\b.{0,60}\b(do|does|will|can)( ?n[o']t|not) fit"
+    r"|(exceed\w*|over|beyond|above|surpass\w*|more than)\b.{0,40}\b(context|token limit"
+    r"|max(imum)?( \w+)? (length|tokens|sequence))"
+    r"|(context|token limit|input tokens?|prompt tokens?)\b.{0,60}\b(exceed|overflow|surpass|too (long|large|small|many))"
+    r"|inputs?[`'\"]? tokens \+ [`'\"]?max_new_tokens|must have (less|fewer) than \d+ tokens")
+# A limit of the answer or of a minute, said with some of the same words.
+_OTHER_LIMIT = re.compile(r"tokens per (minute|day)|completion tokens|output tokens|^[`'\" ]*max_(completion_|output_)?tokens")
 _BAD_KEY = re.compile(
     r"api_key_invalid|invalid_api_key|no_db_connection|authentication_error"
     r"|unauthenticated|(incorrect|invalid|missing|no|expired) (x-)?api[ -]?key"
@@ -111,7 +123,7 @@ def _error(endpoint: Endpoint, status: int, said: Said, header_delay: float | No
     detail = _shown(said.message, endpoint)
     words = said.words
     feature = _unsupported_feature(status, said)
-    if status != 429 and _TOO_LONG.search(words) or status == 413 or "request too large" in words:
+    if status != 429 and overflows(words) or status == 413 or "request too large" in words:
         return _too_long(who, detail, said, status)
     if _BAD_KEY.search(words) and status != 429 or status == 401:
         return AuthFailed(f"{who} did not accept the key{detail}", _key_hint(endpoint), status=status)
@@ -147,7 +159,34 @@ def _other(endpoint: Endpoint, status: int, said: Said, header_delay: float | No
         failed = ProviderError(f"{who} failed ({status}){detail}", retry_after=delay, status=status)
         failed.retryable = True
         return failed
-    return BadRequest(f"{who} refused the request ({status}){detail}", status=status)
+    return BadRequest(f"{who} refused the request ({status}){detail}", status=status, feature=named_parameter(said))
+
+
+def overflows(words: str) -> bool:
+    """Whether these words (in small letters) say that the conversation is too long for the model."""
+    found = _TOO_LONG.search(words)
+    return found is not None and not (_OTHER_LIMIT.search(words) and "context" not in words and "prompt" not in words)
+
+
+def named_parameter(said: Said) -> str:
+    """The parameter that an error names, in whatever words: leaving it out may be all that is needed. "" when none is."""
+    if said.param:
+        return said.param
+    quoted = [name for name in re.findall(r"['\"`\[]([a-z][a-z0-9_.]*)['\"`\]]", said.words) if is_parameter(name)]
+    if quoted:
+        return str(quoted[0])
+    if "developer instruction" in said.words or "system instruction" in said.words or "system role" in said.words:
+        return "system"
+    plain = [name for name in re.findall(r"[a-z][a-z0-9_.]*[a-z0-9]", said.words) if is_parameter(name) and name not in _COMMON]
+    common = _AS_A_NAME.search(said.words)
+    return str(plain[0]) if plain else str(next(filter(None, common.groups()))) if common else ""
+
+
+# Words of every day are names only where they stand like one.
+_COMMON = ("stop", "think", "format", "seed", "include", "store", "json", "stream", "thinking", "reasoning", "p", "tools")
+_AS_A_NAME = re.compile(
+    r"\b({0})\b (?:parameter|field|argument|option)|(?:parameter|field|argument|option):? ({0})\b"
+    r"|^\W*({0})\b:? (?:must|is|should|may|can)".format("|".join(_COMMON)))
 
 
 def _too_long(who: str, detail: str, said: Said, status: int) -> ContextTooLong:

@@ -11,22 +11,17 @@ from urllib.parse import quote
 
 from core.errors import BadResponse
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import Extra, Finish, Usage
+from core.messages import Extra, Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
+from core.providers.finish import finish_of
 from core.providers.foreign import objects_of, read_each, size_of, words_of
 from core.providers.gemini_request import NAME, request_body
 from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
-FINISHES: Mapping[str, Finish] = {
-    "STOP": "stop", "MAX_TOKENS": "length", "UNEXPECTED_TOOL_CALL": "tool_calls", "SAFETY": "content_filter",
-    "RECITATION": "content_filter", "MODEL_ARMOR": "content_filter", "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter", "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter", "IMAGE_RECITATION": "content_filter",
-}
 WRONG_CALLS = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE",
                          "MISSING_THOUGHT_SIGNATURE"))
 METHODS: Mapping[str, str] = {"generateContent": "completion", "embedContent": "embedding"}
@@ -146,7 +141,7 @@ class ContentTranslation(Translation):
             raise BadResponse(f"{self.endpoint.host or 'Gemini'} says that the model called a tool wrongly: {message or reason}",
                               "Asking again often helps.")
         if reason != "FINISH_REASON_UNSPECIFIED":
-            self.finish = Finished(FINISHES.get(reason, "error"), reason)
+            self.finish = finish_of(str(reason))
 
     def _count(self, usage: Mapping[str, Any] | None) -> None:
         """Counts are totals so far. As the provider has it, tokens of thoughts stand beside those of the answer."""

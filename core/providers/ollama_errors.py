@@ -9,6 +9,7 @@ from typing import Any
 
 from core.errors import (AuthFailed, BadRequest, ContextTooLong, ModelNotFound, Overloaded, ProviderError, QuotaExhausted,
                          RateLimited, Unsupported)
+from core.providers.errors_http import Said, named_parameter, overflows, spoken_delay
 from core.providers.transport import retry_after
 
 
@@ -35,12 +36,11 @@ def error_from(status: int, headers: Mapping[str, str], content: bytes, *, model
             return Overloaded(failed, "Its log (`ollama serve`) has the reason.", retry_after=wait, status=status)
         case 404:
             return ProviderError(f"{said}", "Is it an Ollama server? Check OLLAMA_HOST or --base-url.", status=status)
-    return BadRequest(said, status=status)
+    return BadRequest(said, status=status, feature=named_parameter(Said(text, words=text.lower())))
 
 
 def _delay(headers: Mapping[str, str], text: str) -> float | None:
     """Seconds until the next attempt, from the header or from the words."""
-    from core.providers.errors_http import spoken_delay
     given = retry_after(headers)
     return spoken_delay(text) if given is None else given
 
@@ -65,7 +65,7 @@ def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:
 
 def _known_error(text: str, facts: Mapping[str, Any], status: int, model: str) -> ProviderError | None:
     """Errors that are known by their words: the status does not tell them apart."""
-    if "n_ctx" in facts or re.search(r"exceed\w* (the|the available|max|maximum) context|prompt too long", text):
+    if "n_ctx" in facts or overflows(text.lower()):
         return ContextTooLong(f"The prompt is too long for {model or 'the model'}: {text}",
                               "/ctx 32k (or --num-ctx 32768) widens the window, /compact summarises what is older.",
                               limit=facts.get("n_ctx"), needed=facts.get("n_prompt_tokens"), status=status)
@@ -93,4 +93,4 @@ def _unsupported(text: str) -> str:
         return "vision"
     if "think value" in text:
         return "thinking"
-    return word
+    return "" if word.startswith("parameter") else word

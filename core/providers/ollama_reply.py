@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from core.errors import ProviderError, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import Finish, Usage
+from core.messages import Usage
 from core.providers import Request
 from core.providers.decoder import plausible_count
+from core.providers.finish import finish_of
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import not_ollama
 from core.providers.thinking import InlineThinking
@@ -73,7 +75,7 @@ class ReplyReader:
             self.done = True
             yield from self.rest()
             yield usage_of(value)
-            yield Finished(*_finish(value, calls=self._calls))
+            yield _finish(value, calls=self._calls)
 
     def _call(self, call: Any) -> ToolCallDelta:
         function = call.get("function") or {}
@@ -110,8 +112,7 @@ def usage_of(value: Mapping[str, Any]) -> Usage:
     return Usage(came, went, cached, details or None)
 
 
-def _finish(value: Mapping[str, Any], *, calls: int) -> tuple[Finish, str]:
-    reason = str(value.get("done_reason") or "")
-    if reason == "length":
-        return "length", reason
-    return ("tool_calls" if calls else "stop"), reason
+def _finish(value: Mapping[str, Any], *, calls: int) -> Finished:
+    """`stop` is also said when tools were called."""
+    end = finish_of(str(value.get("done_reason") or ""))
+    return replace(end, reason="tool_calls") if end.reason == "stop" and calls else end

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from core.errors import ModelNotFound, ProviderError
-from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import Finish, Usage
+from core.events import Delta, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import by_index, checked_vectors
 from core.providers.errors_http import classify, classify_payload
+from core.providers.finish import finish_of
 from core.providers.foreign import objects_of, read_each, size_of
 from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
@@ -22,11 +23,7 @@ from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, fetch_json, open_client
 
-FINISHES: Mapping[str, Finish] = {
-    "stop": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop", "length": "length", "max_tokens": "length",
-    "model_length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls", "tool_use": "tool_calls",
-    "content_filter": "content_filter", "refusal": "refusal", "error": "error", "insufficient_system_resource": "error",
-}
+BROKE = ("error", "insufficient_system_resource")     # finish reasons that are errors, and worth asking again about
 THINKING = 1   # the part number of reasoning, so that data which comes at its end still finds it
 REFUSAL = 2    # a refusal is a part of its own, beside the words that came before it
 
@@ -58,7 +55,7 @@ class OpenAI:
         self._client = open_client(endpoint, headers)
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        body, translation = self.body(request), self.translation(request)
+        body, translation = trimmed(self.body(request), request.without), self.translation(request)
         path = self._versioned(self._path(request.model))
         async with exchange(self._client, self.endpoint, path, body, self._error) as response:
             async with aclosing(read_reply(response, translation)) as deltas:
@@ -122,6 +119,15 @@ class OpenAI:
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return classify(self.endpoint, status, headers, body)
+
+
+def trimmed(body: dict[str, Any], refused: frozenset[str]) -> dict[str, Any]:
+    """The body without fields that the server refused. Without `stream`, the answer comes as one document."""
+    left = {name: value for name, value in body.items() if name not in refused}
+    if "stream" in refused:
+        left["stream"] = False
+        left.pop("stream_options", None)
+    return left
 
 
 # ---- theirs -> ours
@@ -227,10 +233,9 @@ class ChatTranslation(Translation):
         if self._details or self._thought and self.endpoint.quirks.get("thinking_back"):
             details = {"reasoning_details": list(self._details.values())} if self._details else {}
             yield ThinkingDelta("", THINKING, {NAME: {"from": self._origin, **details}})
-        finish = FINISHES.get(reason, "stop")
-        if finish == "error":
+        if reason in BROKE:
             raise classify_payload(self.endpoint, {"error": {"message": f"the answer ended with {reason}"}})
-        self.finish = Finished(finish, reason)
+        self.finish = finish_of(reason)
 
 
 def calls_in(value: Any) -> list[dict[str, Any]]:

@@ -7,15 +7,14 @@ from contextlib import aclosing
 from typing import Any
 
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import Finish, Usage
+from core.messages import Usage
 from core.providers import Endpoint, Request, dialect
 from core.providers.errors_http import classify_payload
-from core.providers.openai import OpenAI
+from core.providers.finish import finish_of
+from core.providers.openai import OpenAI, trimmed
 from core.providers.openai_responses_request import NAME, origin_of, request_body
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange
-
-CUT_BY: Mapping[str, Finish] = {"max_output_tokens": "length", "max_tokens": "length", "content_filter": "content_filter"}
 
 
 @dialect(NAME)
@@ -25,8 +24,8 @@ class OpenAIResponses(OpenAI):
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         translation = ResponseTranslation(self.endpoint, origin_of(self.endpoint, request.model))
-        path = self._versioned("/responses")
-        async with exchange(self._client, self.endpoint, path, self.body(request), self._error) as response:
+        path, body = self._versioned("/responses"), trimmed(self.body(request), request.without)
+        async with exchange(self._client, self.endpoint, path, body, self._error) as response:
             async with aclosing(read_reply(response, translation)) as deltas:
                 async for delta in deltas:
                     yield delta
@@ -151,8 +150,10 @@ class ResponseTranslation(Translation):
         yield from self.rest()
         reason = str((response.get("incomplete_details") or {}).get("reason") or status)
         called = any("call" in kinds for kinds in self._written.values())
-        whole: Finish = "tool_calls" if called else "stop"
-        self.finish = Finished(CUT_BY.get(reason, "length") if status == "incomplete" else whole, reason)
+        end = finish_of(reason)
+        if status == "completed":
+            end = Finished("tool_calls" if called else "stop", reason)
+        self.finish = end
         self.done = True
 
 

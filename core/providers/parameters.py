@@ -23,6 +23,13 @@ THEIR_NAMES: Mapping[str, str] = {
     "chat_template_kwargs": "think", "format": "response_format", "output_config": "response_format",
     "text.format": "response_format", "json": "response_format", "responseschema": "response_format",
 }
+# What the adapters send by themselves, and a server may refuse.
+ADDED = frozenset({"stream", "stream_options", "include", "chat_template_kwargs", "store", "parallel_tool_calls"})
+
+
+def is_parameter(name: str) -> bool:
+    """Whether an error may mean something by this name that a request can do without."""
+    return name in THEIR_NAMES or name in FIELDS or name in ADDED or name in ("tools", "tool_choice")
 
 
 def lacks_of(dialect: str) -> frozenset[str]:
@@ -98,15 +105,19 @@ def _entry_value(name: str, value: Any) -> Any:
 def without(request: Request, feature: str) -> Request:
     """The request without tools, images, thinking, or a parameter; the same one when there is nothing to leave out."""
     match feature:
-        case "tools":
+        case "tools" | "tool_choice":
             return replace(request, tools=()) if request.tools else request
         case "vision":
             return without_images(request)
         case "signature":
             return without_sealed(request)
-        case "thinking":
+        case "system":
+            return _system_as_words(request)
+        case "thinking" | "thinkinglevel" | "thinking_level":
             return request if request.options.think is None else replace(request, options=replace(request.options, think=None))
     name = THEIR_NAMES.get(feature.lower(), feature)
+    if name in ADDED and name not in request.options.raw:
+        return request if name in request.without else replace(request, without=request.without | {name})
     if name in request.options.raw:
         raw = {key: value for key, value in request.options.raw.items() if key != name}
         return replace(request, options=replace(request.options, raw=raw))
@@ -114,6 +125,15 @@ def without(request: Request, feature: str) -> Request:
         return request
     changes: dict[str, Any] = {name: () if name == "stop" else None}
     return replace(request, options=replace(request.options, **changes))
+
+
+def _system_as_words(request: Request) -> Request:
+    """The system prompt at the beginning of the first message, for models that have no other place for it."""
+    if not request.system or not request.messages or request.messages[0].role != "user":
+        return request
+    first, *rest = request.messages
+    words = Text(f"{request.system}\n\n")
+    return replace(request, system=None, messages=(replace(first, parts=(words, *first.parts)), *rest))
 
 
 def without_images(request: Request) -> Request:
@@ -138,8 +158,12 @@ def count_images(messages: Collection[Message]) -> int:
 def told(request: Request, feature: str) -> str:
     """The notice about what was left out of this request."""
     match feature:
-        case "tools":
+        case "tools" | "tool_choice":
             return f"{request.model} cannot call tools, so none are offered to it."
+        case "system":
+            return f"{request.model} takes no system prompt, so it was sent as part of the first message."
+        case "stream":
+            return f"{request.model} may not be streamed, so its answer arrives in one piece."
         case "vision":
             number = count_images(request.messages)
             return f"{request.model} does not see images, so {number} {'image was' if number == 1 else 'images were'} left out."

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from core.errors import ConnectFailed, ContextTooLong, ModelNotFound, Paused, ProviderError, StreamBroken, Unsupported
+from core.errors import BadRequest, ConnectFailed, ContextTooLong, ModelNotFound, Paused, ProviderError, StreamBroken
 
 REQUESTS = 24      # requests beyond the first of each reply that one turn may make, whatever they are for
 SHORTER = 2        # how often a request is made shorter for one model
@@ -158,7 +158,7 @@ def _adapted(failure: Failure, state: State) -> Step | None:
     match failure:
         case Failure(ContextTooLong(), False) if state.shorter < SHORTER:
             return Shorter()
-        case Failure(Unsupported(feature=feature), False) if (
+        case Failure(BadRequest(feature=feature), False) if (
                 feature and feature not in state.without and len(state.without) < FEATURES):
             return Without(feature)
     return None

@@ -104,7 +104,7 @@ def test_blocks_that_are_not_ours_go_back_in_their_place() -> None:
               start(3, {"type": "text", "text": ""}), more(3, "text_delta", text="."), stop(3), *ending("pause_turn")]
     deltas, _ = exchange("anthropic", stream_answer(server_events(events)), HELLO)
     reply = reply_of(deltas)
-    assert (reply.text, reply.finish, deltas[-1]) == ("It is 4.0.6.", "stop", Finished("stop", "pause_turn"))
+    assert (reply.text, reply.finish, deltas[-1]) == ("It is 4.0.6.", "incomplete", Finished("incomplete", "pause_turn"))
     assert request_body(Request("claude-test", (user_message("Hello"), reply)), {})["messages"][1]["content"] == [
         search | {"input": {"query": "ruby"}}, found, {"type": "text", "text": "It is 4.0.6", "citations": [citation]},
         {"type": "text", "text": "."}]
@@ -119,7 +119,7 @@ def test_counts_are_overwritten_and_the_cache_belongs_to_the_prompt() -> None:
 
 @pytest.mark.parametrize(("reason", "finish"), [
     ("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"), ("refusal", "refusal"),
-    ("model_context_window_exceeded", "length"), ("a_new_one", "stop")])
+    ("model_context_window_exceeded", "length"), ("a_new_one", "incomplete")])
 def test_an_answer_may_be_empty_whatever_ended_it(reason: str, finish: str) -> None:
     deltas, _ = exchange("anthropic", stream_answer(server_events([opening(), *ending(reason)])), HELLO)
     assert deltas == [Usage(5, 3), Finished(finish, reason)]   # type: ignore[arg-type]  # finish is one of Finish

@@ -104,7 +104,7 @@ def test_signed_and_unknown_parts_go_back_as_they_came() -> None:
 
 @pytest.mark.parametrize(("reason", "finish"), [
     ("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "content_filter"),
-    ("MODEL_ARMOR", "content_filter"), ("LANGUAGE", "error")])
+    ("MODEL_ARMOR", "content_filter"), ("LANGUAGE", "incomplete")])
 def test_how_an_answer_without_content_ended(reason: str, finish: str) -> None:
     deltas, _ = exchange("gemini", stream_answer(server_events([chunk(finish=reason)])), HELLO)
     assert deltas == [Finished(finish, reason)]   # type: ignore[arg-type]  # finish is one of Finish

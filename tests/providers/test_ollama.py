@@ -169,7 +169,7 @@ def test_tool_calls_in_the_done_line_keep_their_ids() -> None:
 
 @pytest.mark.parametrize(("more", "finished"), [
     ({"done_reason": "length"}, Finished("length", "length")), ({"done_reason": "load"}, Finished("stop", "load")),
-    ({"done_reason": None}, Finished("stop", "")), ({"done_reason": "new word"}, Finished("stop", "new word"))])
+    ({"done_reason": None}, Finished("stop", "")), ({"done_reason": "new word"}, Finished("incomplete", "new word"))])
 def test_why_it_ended(more: dict[str, Any], finished: Finished) -> None:
     assert answered(lines_answer([chat_line("m", "x"), {**done_line("m"), **more}]))[-1] == finished
 
@@ -314,7 +314,7 @@ def test_the_limit_that_a_prompt_exceeds() -> None:
     (400, "prompt too long; exceeded max context length by 7 tokens", ContextTooLong, None),
     (500, "model requires more system memory (9 GiB) than is available (1 GiB)", ProviderError, None),
     (500, "llama runner process has terminated: exit status 2", Overloaded, None),
-    (400, "invalid options: foo", BadRequest, None), (404, "", ProviderError, None),
+    (400, "invalid options: foo", BadRequest, ""), (404, "", ProviderError, None),
     (429, "you have reached your weekly usage limit, please upgrade to continue", QuotaExhausted, None),
     (503, "server busy, please try again.  maximum pending requests exceeded", Overloaded, None),
 ])

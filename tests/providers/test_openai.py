@@ -59,7 +59,7 @@ def test_text(cut: int) -> None:
 
 @pytest.mark.parametrize(("reason", "finish"), [
     ("stop", "stop"), ("eos", "stop"), ("length", "length"), ("max_tokens", "length"), ("content_filter", "content_filter"),
-    ("function_call", "stop"), ("something new", "stop")])
+    ("function_call", "stop"), ("something new", "incomplete")])
 def test_how_an_answer_ends(reason: str, finish: str) -> None:
     assert reply([chunk(content="x"), chunk(reason), DONE]).finish == finish
 

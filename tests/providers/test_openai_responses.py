@@ -204,7 +204,7 @@ def test_a_refusal_that_broke_off_is_not_lost() -> None:
 
 
 @pytest.mark.parametrize(("reason", "finish"), [
-    ("max_output_tokens", "length"), ("content_filter", "content_filter"), ("new", "length")])
+    ("max_output_tokens", "length"), ("content_filter", "content_filter"), ("new", "incomplete")])
 def test_an_incomplete_answer(reason: str, finish: str) -> None:
     answer = reply(*text_events("Half"), end(message("Half"), status="incomplete", incomplete_details={"reason": reason}))
     assert (answer.text, answer.finish, answer.usage) == ("Half", finish, USAGE)

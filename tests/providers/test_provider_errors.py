@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import string
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, Mo
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint
 from core.providers.errors_http import classify, classify_payload
+from core.providers.ollama_errors import error_from
+from core.retry.policy import Candidate, Failure, Next, State, moved, next_step
 
 ENDPOINT = Endpoint("https://api.example.org/v1", "secret-key-123", "openai")
 
@@ -201,3 +206,70 @@ def test_numbers_of_many_digits_in_an_error(words: str, digits: int) -> None:
     for status in (400, 413, 429):
         error = classified(status, told(words.replace("{}", number), code=number))
         assert getattr(error, "limit", None) is getattr(error, "needed", None) is None
+
+
+PARAMETERS = ("temperature", "top_p", "seed", "max_tokens", "reasoning_effort", "response_format", "stream_options",
+              "chat_template_kwargs", "tool_choice")
+PHRASES = (
+    "`{}` is deprecated for this model", "`{}` and `messages` cannot both be specified for this model.",
+    "{} must be one of low, high", "x does not support parameters: ['{}'], for model=m", "\"{}\" is no longer accepted here",
+    "Nobody may send '{}' to this one", "the parameter {} is not enabled for your organization", "Extra field `{}`: refused",
+    "[{}] ist nicht erlaubt", "Setting the {} parameter has no place here.", "argument {}: expected something else")
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("phrase", PHRASES)
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_refused_parameter_is_found_in_any_words(name: str, phrase: str, status: int) -> None:
+    error = classified(status, told(phrase.format(name)))
+    assert isinstance(error, BadRequest) and error.feature == name
+    error = error_from(status, {}, json.dumps({"error": phrase.format(name)}).encode(), model="m")
+    assert isinstance(error, BadRequest) and error.feature == name
+
+
+def test_where_a_validation_error_points_to() -> None:
+    located = {"detail": [{"type": "any", "loc": ["body", "reasoning_effort"], "msg": "Input should be 'low'"}]}
+    error = classified(422, located)
+    assert isinstance(error, BadRequest) and error.feature == "reasoning_effort"
+    error = classified(400, told("Developer instruction is not enabled for models/gemma-3"))
+    assert isinstance(error, BadRequest) and error.feature == "system"
+    error = classified(400, told("Your organization must be verified to stream this model.", param="stream",
+                                 code="unsupported_value"))
+    assert isinstance(error, BadRequest) and error.feature == "stream"
+
+
+@pytest.mark.parametrize("words", [
+    "This model's maximum context length is only 8192 tokens", "context length is only 8192",
+    "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
+    "This model's maximum prompt length is 8192 but the request contains 9001 tokens.",
+    "`inputs` tokens + `max_new_tokens` must be <= 8192. Given: 9000 `inputs` tokens and 100 `max_new_tokens`",
+    "`inputs` must have less than 4096 tokens. Given: 5000", "Range of input length should be [1, 8192]",
+    "the input length exceeds the context length", "Your input exceeds the context window of this model",
+    "Input is too large for this model", "The messages are too long", "The conversation does not fit into 8192 tokens",
+    "tokens in your prompt surpass the maximum sequence length", "Prompt tokens exceed what is allowed: 9000"])
+def test_overflow_in_any_words(words: str) -> None:
+    assert isinstance(classified(400, told(words)), ContextTooLong)
+    assert isinstance(error_from(400, {}, json.dumps({"error": words}).encode(), model="m"), ContextTooLong)
+
+
+@pytest.mark.parametrize("words", [
+    "max_tokens is too large: 100000. This model supports at most 16384 completion tokens", "temperature must be at most 2",
+    "messages must not be empty", "The image is too large", "invalid prompt id"])
+def test_what_only_sounds_like_overflow(words: str) -> None:
+    assert not isinstance(classified(400, told(words)), ContextTooLong)
+
+
+def test_any_status_and_any_words_are_an_error_that_a_fallback_answers() -> None:
+    seed = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
+    print("seed", seed)
+    chance = random.Random(seed)
+    here, there = Candidate("p", "a"), Candidate("p", "b")
+    for _ in range(300):
+        words = " ".join("".join(chance.choices(string.ascii_lowercase, k=chance.randrange(1, 9)))
+                         for _ in range(chance.randrange(9)))
+        error = classified(chance.randrange(400, 600), told(words, code=chance.choice([None, "x_y", 17, words])))
+        state, found = State(here, (there,), attempts=9, shorter=9), None
+        for _ in range(3):
+            found = next_step(Failure(error), state)
+            state = moved(state, found, Failure(error))
+        assert state.candidate == there or isinstance(found, Next), words

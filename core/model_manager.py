@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from core.config import Settings, cache_directory
-from core.errors import AuthFailed, BadResponse, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
-from core.providers import CanEmbed, CanPull, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, load_dialect
+from core.errors import AuthFailed, BadResponse, ChatError, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
+from core.providers import (CanDelete, CanEmbed, CanListRunning, CanPull, Endpoint, HasMembers, ModelInfo, Options, Provider,
+                            PullProgress, Request, load_dialect)
 from core.providers.access import KeyRing
 from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
@@ -143,8 +144,18 @@ class Providers:
     def asked(self, name: str) -> Provider:
         """The adapter that was asked last: where a provider has several hosts, that of the one that answered."""
         provider = self.open(name)
-        found: Provider = getattr(provider, "asked", provider)
-        return found
+        return provider.asked if isinstance(provider, HasMembers) else provider
+
+    def trait(self, name: str, trait: str) -> bool:
+        """Whether the class of the provider's dialect declares this of itself."""
+        return bool(getattr(load_dialect(self.host(name).dialect), trait, False))
+
+    def lists_running(self, name: str) -> bool:
+        """Whether the provider says which models are in memory; False for one that cannot be asked."""
+        try:
+            return isinstance(self.open(name), CanListRunning)
+        except ChatError:
+            return False
 
     def entry(self, name: str) -> Mapping[str, Any]:
         """What the configuration file says about a provider."""
@@ -313,10 +324,10 @@ async def ensure_model_available(target: Target, providers: Providers) -> AsyncG
 
 async def delete_model(target: Target, providers: Providers) -> None:
     """Delete a model from its server. Raises UsageError where that cannot be done."""
-    delete = getattr(providers.open(target.provider), "delete", None)
-    if delete is None:
+    provider = providers.open(target.provider)
+    if not isinstance(provider, CanDelete):
         raise UsageError(f"{target.provider} cannot delete models.")
-    await providers.ask(target.provider, delete(target.model))
+    await providers.ask(target.provider, provider.delete(target.model))
 
 
 def chosen(settings: Settings) -> bool:

@@ -153,7 +153,7 @@ class Fitter:
             return None
         asked = request.options.num_ctx
         host = self._providers.host(target.provider)
-        if host.dialect != "ollama" or host.kind == "cloud":
+        if not self._providers.lists_running(target.provider) or host.kind == "cloud":
             facts = known_facts(target, self._providers)
             return facts.context_window or (await learn(target, self._providers)).context_window
         found = self._watch.known(target, asked) or asked

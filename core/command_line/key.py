@@ -21,7 +21,7 @@ def run(settings: Settings) -> int:
     providers = Providers(settings.replace(provider=name))
     host = providers.host(name)
     base_url = providers.base_url(name, host)
-    if host.dialect in ("demo", "local"):
+    if not host.server:
         raise UsageError(f"{name} needs no key.")
     place = keep_key(settings.environment, name, _read_key(name), base_url)
     print(f"The key of {name} is stored in {place}. It is sent to {origin_of(base_url)} and nowhere else.", file=sys.stderr)

@@ -14,7 +14,7 @@ from core.errors import ProviderError
 from core.messages import Usage
 from core.model_manager import Providers, Target
 from core.providers import CanShow, ModelInfo
-from core.providers.hosts import Kind, find_host
+from core.providers.hosts import Kind, find_host, hosts
 
 TABLE = Path(__file__).resolve().parent / "models.json"
 
@@ -100,7 +100,7 @@ def known_facts(target: Target, providers: Providers, shown: ModelInfo | None = 
     host = providers.host(target.provider)
     row = find_host(target.provider)
     facts = replace(_table_facts(target), kind=host.kind, needs_key=host.kind == "cloud" and bool(host.key_variables),
-                    custom_endpoint=row is None or host.dialect != "demo")
+                    custom_endpoint=row is None or host.server)
     if shown is not None:
         facts = _with_shown(facts, shown)
     known = {field.name for field in fields(ModelFacts)}
@@ -120,8 +120,9 @@ def _table_facts(target: Target) -> ModelFacts:
     row = find_row(target)
     window, price_in, price_out, cached = (*row, None, None, None, None)[:4]
     facts = ModelFacts(context_window=window, input_price=price_in, output_price=price_out, cached_price=cached)
+    known = find_host(target.provider)
     for pattern, tools, vision, thinking, temperature in _FAMILIES:
-        if target.provider not in ("ollama", "local", "demo") and pattern.search(target.model.lower()):
+        if (known is None or known.family_names) and pattern.search(target.model.lower()):
             return replace(facts, tools=tools, vision=vision, thinking=thinking, temperature=temperature)
     return facts
 
@@ -140,7 +141,8 @@ def table_date() -> str:
 
 def find_row(target: Target) -> list[Any]:
     """[context window, input, output and cached price], as far as known. Dates and -latest at the end do not count."""
-    provider = "openai" if target.provider == "openai-responses" else target.provider
+    known = find_host(target.provider)
+    provider = known.priced_as if known is not None and known.priced_as else target.provider
     rows: Mapping[str, list[Any]] = _table()["models"].get(provider, {})
     name = target.model.removeprefix("models/")
     for candidate in (name, f"{name}-latest", re.sub(r"(-latest|[-@:](20\d{6}|20\d\d-\d\d-\d\d|latest))$", "", name)):
@@ -151,7 +153,7 @@ def find_row(target: Target) -> list[Any]:
 
 def provider_of(model: str) -> str:
     """The cloud provider whose model this is, by its name; empty when none is known."""
-    providers = ("anthropic", "openai", "gemini", "mistral", "cohere")
+    providers = [host.name for host in hosts() if host.maker]
     return next((provider for provider in providers if find_row(Target(provider, model))), "")
 
 

@@ -9,7 +9,6 @@ from core.model_manager import Providers, Target
 from core.providers import Request
 
 LOOK_SECONDS = 3.0     # what is not known by then is not held against a model
-CLOUD_NAMES = ("-cloud", ":cloud")
 
 
 def forbidden(target: Target, providers: Providers) -> str:
@@ -17,13 +16,13 @@ def forbidden(target: Target, providers: Providers) -> str:
     if not providers.settings.local_only:
         return ""
     host = providers.host(target.provider)
-    if host.dialect in ("demo", "local"):
+    if not host.server:
         return ""
     from core.providers.transport import is_loopback
     urls = [str(url) for url in providers.entry(target.provider).get("base_urls", ())]
     local = all(is_loopback(url if "://" in url else f"http://{url}")
                 for url in urls or [providers.base_url(target.provider, host)])
-    if not local or host.dialect == "ollama" and target.model.endswith(CLOUD_NAMES):
+    if not local or target.model.endswith(host.cloud_names):
         return "it does not run on this machine (--local-only)"
     return ""
 

@@ -49,7 +49,7 @@ def set_up(providers: Providers) -> list[str]:
     for host in hosts():
         if any(settings.environment.get(variable) for variable in host.key_variables) or host.name in stored:
             names.append(host.name)
-    return list(dict.fromkeys([*names, "ollama"]))
+    return list(dict.fromkeys([*names, *(host.name for host in hosts() if host.looked_for)]))
 
 
 def _stored_names(environment: Mapping[str, str]) -> set[str]:

@@ -8,6 +8,7 @@ from core.config import Settings
 from core.errors import UsageError
 from core.events import ShownProgress
 from core.model_manager import Providers, Target, build_model_list
+from core.providers import CanCreate
 from core.providers.modelfile import model_name, read_modelfile
 
 
@@ -17,11 +18,11 @@ async def make_model(path: str, settings: Settings, providers: Providers,
     made = read_modelfile(path)
     chosen = build_model_list(settings)[0]
     target = Target(chosen.provider, chosen.model if "model" in settings.flags else model_name(path))
-    create = getattr(providers.open(target.provider), "create", None)
-    if create is None:
+    provider = providers.open(target.provider)
+    if not isinstance(provider, CanCreate):
         raise UsageError(f"{target.provider} makes no models of Modelfiles.", "Ollama does: --provider ollama.")
     try:
-        async with aclosing(create(target.model, made.base, made.files, made.adapters, made.create)) as steps:
+        async with aclosing(provider.create(target.model, made.base, made.files, made.adapters, made.create)) as steps:
             async for step in steps:
                 if progress is not None:
                     progress(step.status, step.completed)

@@ -14,7 +14,6 @@ from core.models.health import list_models, set_up
 
 TIMEOUT = 3.0    # seconds that a list of names may take while somebody waits for it
 MOST_SHOWN = 8   # names in a message
-COMPLETE = frozenset({"demo", "local"})    # dialects whose lists name all that there is
 
 
 async def model_names(settings: Settings, names: Sequence[str], known: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -50,7 +49,7 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
         elsewhere = await _elsewhere(target, providers)
         if elsewhere is not None:
             return elsewhere, ""
-    if providers.host(target.provider).dialect in COMPLETE:
+    if providers.trait(target.provider, "lists_all"):
         raise UsageError(f"{target.provider} has no model {target.model}. {_unlisted(target, names)}".strip(),
                          f"It has {_some(names)}." if names else f"/models pull {target} fetches one.")
     return target, _unlisted(target, names)
@@ -110,7 +109,7 @@ def left_out(messages: Sequence[Message], target: Target, facts: ModelFacts, pro
 
 def _takes_thoughts(message: Message, target: Target, providers: Providers) -> bool:
     dialect = providers.host(target.provider).dialect
-    if dialect == "ollama" or not message.model:
+    if providers.trait(target.provider, "takes_any_thoughts") or not message.model:
         return True
     try:
         return providers.host(provider_name(message.model.partition("/")[0])).dialect == dialect

@@ -6,7 +6,7 @@ from core.errors import ChatError
 from core.model_manager import Providers, Target, provider_name
 from core.models.facts import ModelFacts, known_facts, short_count, yes_no
 from core.models.health import Health, Listed, check_all, list_models, missing_for, set_up
-from core.providers import ModelInfo
+from core.providers import CanListRunning, ModelInfo
 from core.providers.hosts import hosts
 from core.rendering.table import Table
 
@@ -44,9 +44,13 @@ async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
     """What a server holds in memory, where it says."""
     loaded: set[Target] = set()
     for listed in found:
-        running = getattr(providers.open(listed.provider), "running", None) if listed.error is None else None
+        if listed.error is not None or not providers.lists_running(listed.provider):
+            continue
+        provider = providers.open(listed.provider)
+        assert isinstance(provider, CanListRunning)
         try:
-            loaded |= {Target(listed.provider, info.name) for info in (await running() if running else ())}
+            running = await providers.ask(listed.provider, provider.running())
+            loaded |= {Target(listed.provider, info.name) for info in running}
         except ChatError:
             continue
     return loaded

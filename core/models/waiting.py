@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.model_manager import Providers, Target
-from core.providers import ModelInfo, Request
+from core.providers import CanListRunning, ModelInfo, Request
 
 LONG_PROMPT = 1_000      # tokens; reading a shorter one is not worth a word
 
@@ -16,10 +16,9 @@ async def doing(target: Target, request: Request, providers: Providers) -> str:
     tokens = TokenEstimator().request(request, target.model)
     reading = f"reading {_article(tokens)} {_short(tokens)}-token prompt" if tokens >= LONG_PROMPT else ""
     provider = providers.open(target.provider)
-    running = getattr(provider, "running", None)
-    if running is None or not target.model:
+    if not isinstance(provider, CanListRunning) or not target.model:
         return reading or f"waiting for {target}"
-    loaded = {_full(info.name) for info in await running()}
+    loaded = {_full(info.name) for info in await providers.ask(target.provider, provider.running())}
     if _full(target.model) not in loaded:
         return f"loading {target.model}{await _size(target, providers)}"
     return reading or "queued"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from core.errors import ChatError
 from core.messages import Image, Message, Thinking, ToolCall, ToolResult, Usage
 from core.model_manager import Providers, Target, parse_target
-from core.providers import Request
+from core.providers import CanListRunning, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class WindowWatch:
     def _ollama_target(self, reply: Message) -> Target | None:
         try:
             target = parse_target(reply.model or "", known=self._providers.settings.providers)
-            return target if self._providers.host(target.provider).dialect == "ollama" else None
+            return target if self._providers.lists_running(target.provider) else None
         except ChatError:
             return None
 
@@ -147,9 +147,9 @@ class WindowWatch:
         return self._windows[key]
 
     async def _read_window(self, target: Target) -> int | None:
-        running = getattr(self._providers.asked(target.provider), "running", None)
+        provider = self._providers.asked(target.provider)
         try:
-            models = await asyncio.wait_for(running(), ASK_SECONDS) if running else []
+            models = await asyncio.wait_for(provider.running(), ASK_SECONDS) if isinstance(provider, CanListRunning) else []
         except (ChatError, TimeoutError):
             return None
         names = (target.model, f"{target.model}:latest")

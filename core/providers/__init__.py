@@ -118,6 +118,35 @@ class CanPull(Protocol):
 
 
 @runtime_checkable
+class CanListRunning(Protocol):
+    """Can say which models its server holds in memory, each with the window it was loaded with."""
+
+    async def running(self) -> list[ModelInfo]: ...
+
+
+@runtime_checkable
+class CanDelete(Protocol):
+    """Can delete a model from its server."""
+
+    async def delete(self, model: str) -> None: ...
+
+
+@runtime_checkable
+class CanCreate(Protocol):
+    """Can make a model out of another one, or of weights and adapters in files."""
+
+    def create(self, model: str, base: str, files: Sequence[str], adapters: Sequence[str],
+               fields: Mapping[str, Any]) -> AsyncGenerator[PullProgress, None]: ...
+
+
+@runtime_checkable
+class HasMembers(Protocol):
+    """Is made of several providers; `asked` is the one that was asked last."""
+
+    asked: Provider
+
+
+@runtime_checkable
 class CanCount(Protocol):
     """Can count the tokens of a request before it is sent."""
 

@@ -60,6 +60,7 @@ TOOL_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 class Demo:
 
     lacks: frozenset[str] = frozenset()     # it takes everything and uses little
+    lists_all = True      # its list names every model there is
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint

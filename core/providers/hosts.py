@@ -45,28 +45,35 @@ class Host:
     server: bool = True                    # False: it runs inside this program and needs no address and no key
     key_origins: tuple[str, ...] = ()      # further addresses that its key is for
     address_setting: str = ""              # the setting that says where it is when nothing else does
+    cloud_names: tuple[str, ...] = ()      # endings of its models that run on its maker's servers, not on this one
+    family_names: bool = True              # what a model can do follows from its name where nothing else says it
+    priced_as: str = ""                    # the provider whose prices it has
+    maker: bool = False                    # it serves its own models, so that a model's name gives it away
+    looked_for: bool = False               # asked for its models and its health although nobody set it up
     v1_dialect: str = ""                   # the dialect it speaks at an address that ends with /v1
 
 
 _HOSTS: tuple[Host, ...] = (
     #    name                dialect             kind      base_url
     Host("ollama",           "ollama",           "hybrid", "http://127.0.0.1:11434",   ("OLLAMA_API_KEY",),
-         key_origins=("https://ollama.com",), address_setting="ollama_host", v1_dialect="openai"),
-    Host("demo",             "demo",             "local",  "",                         (), "demo", server=False),
+         key_origins=("https://ollama.com",), address_setting="ollama_host", v1_dialect="openai",
+         cloud_names=("-cloud", ":cloud"), family_names=False, looked_for=True),
+    Host("demo",             "demo",             "local",  "",                         (), "demo", server=False,
+         family_names=False),
     Host("local",            "local",            "local",  "",                         (), "", (),
-         {"close": True, "arguments": "json"}, server=False),
+         {"close": True, "arguments": "json"}, server=False, family_names=False),
     Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-6-luna",
-         ("chatgpt",), {"max_tokens": "max_completion_tokens", "tools_effort": "none"}),
+         ("chatgpt",), {"max_tokens": "max_completion_tokens", "tools_effort": "none"}, maker=True),
     Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-6-luna",
-         ("responses",)),
+         ("responses",), priced_as="openai"),
     Host("anthropic",        "anthropic",        "cloud",  "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "claude-haiku-4-5",
-         ("claude",)),
+         ("claude",), maker=True),
     Host("gemini",           "gemini",           "cloud",  "https://generativelanguage.googleapis.com/v1beta",
-         ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-3.5-flash-lite", ("google",)),
+         ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-3.5-flash-lite", ("google",), maker=True),
     Host("cohere",           "cohere",           "cloud",  "https://api.cohere.com",   ("COHERE_API_KEY", "CO_API_KEY"),
-         "command-a-03-2025"),
+         "command-a-03-2025", maker=True),
     Host("mistral",          "mistral",          "cloud",  "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",),
-         "mistral-small-latest"),
+         "mistral-small-latest", maker=True),
     Host("cborg",            "openai",           "cloud",  "https://api.cborg.lbl.gov", ("CBORG_API_KEY",),
          "lbl/cborg-coder:latest"),
     Host("groq",             "openai",           "cloud",  "https://api.groq.com/openai/v1", ("GROQ_API_KEY",),

@@ -32,6 +32,7 @@ class Local:
     """`request.model` is a name, the path of a GGUF file, or the address that one was fetched from."""
 
     lacks = frozenset({"keep_alive"})
+    lists_all = True      # its list names every model there is
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint

@@ -43,6 +43,7 @@ class Ollama:
     """A server that speaks Ollama's API; `endpoint.base_url` is its root, without /api."""
 
     lacks: frozenset[str] = frozenset()
+    takes_any_thoughts = True      # reasoning is plain text here, whoever wrote it
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint

@@ -125,5 +125,5 @@ class Painter:
 
 def idle_limit(provider: str, providers: Providers) -> float:
     """Seconds of silence after which an answer of this provider is cut off; 0 where nobody listens for it."""
-    watched = providers.host(provider).dialect not in ("demo", "local")
+    watched = providers.host(provider).server
     return providers.asked(provider).endpoint.idle_timeout if watched else 0.0

@@ -8,6 +8,9 @@ def main() -> None:
 
     Everything is saved, closed and flushed by then; what the interpreter would still do takes 10 to 30 ms.
     """
+    if sys.version_info < (3, 11):
+        sys.exit("error: Stream Chat needs Python 3.11 or newer; this is %d.%d (%s)." % (*sys.version_info[:2], sys.executable))
+    prefer_own_modules()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from core import __version__
         print(f"stream-chat {__version__}")
@@ -18,6 +21,21 @@ def main() -> None:
     gc.set_threshold(20_000, 20, 50)   # most of what is made at the start stays: looking for garbage there takes 8 ms
     from core.chat_engine import main as chat_main
     os._exit(chat_main())
+
+
+def prefer_own_modules() -> None:
+    """Find `core` and `db` beside this file, whatever a PYTHONPATH or the current directory holds under these names."""
+    import os
+    here = os.path.dirname(os.path.abspath(__file__))
+    if sys.path[:1] == [here]:
+        return
+    from importlib.machinery import PathFinder
+
+    class OwnModules:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> object:
+            return PathFinder.find_spec(name, [here]) if name in ("core", "db") else None
+    sys.meta_path.insert(0, OwnModules)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -213,8 +213,23 @@ def unexpected(problem: Exception) -> ChatError:
     """A bug, as an error that ends one turn and not the conversation. Its traceback goes to the --debug log."""
     import logging
     logging.getLogger(__name__).error("unexpected", exc_info=problem)
+    if isinstance(problem, ModuleNotFoundError) and not (problem.name or "core").startswith(("core", "db")):
+        return missing_package(str(problem.name))
     return ChatError(f"Something went wrong that should not: {type(problem).__name__}: {problem}",
                      "This is a fault of Stream Chat. What came is kept; --debug FILE writes down the details.")
+
+
+def missing_package(name: str) -> ChatError:
+    """The program was started with a Python that lacks what it needs."""
+    import os
+    import sys
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    own = os.path.join(root, ".venv", "bin", "python")
+    ways = "Install what is needed: " + (f"`make chat` in {root}" if os.path.exists(os.path.join(root, "Makefile"))
+                                         else "install Stream Chat again")
+    if os.path.exists(own) and os.path.realpath(sys.prefix) != os.path.realpath(os.path.dirname(os.path.dirname(own))):
+        ways = f"Start it with its own Python: {os.path.relpath(own)} {os.path.relpath(os.path.join(root, 'stream_chat.py'))}"
+    return ChatError(f"The Python package {name.partition('.')[0]} is missing in {sys.executable}.", ways)
 
 
 def describe(error: ChatError) -> str:

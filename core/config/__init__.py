@@ -171,7 +171,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Embedded engine", "engine", str, None, "llama-server program to use instead of the built-in one", metavar="PATH"),
     Setting("Embedded engine", "engine_threads", int, None, "processor threads for the engine", low=1),
     Setting("Embedded engine", "engine_idle", float, 0.0, "seconds that an engine without chats stays ready", low=0),
-    Setting("Embedded engine", "self_test", bool, False, "check that everything works here, with a toy model and no network",
+    Setting("Embedded engine", "self_test", bool, False, "check that everything works here, without a network",
             in_file=False),
     # ---- the demo provider
     Setting("Demo provider", "demo_delay", float, None, "seconds between its words", low=0),

@@ -32,7 +32,6 @@ PAUSE = 0.01              # seconds between looks at a lock
 ENDING = 2.0              # seconds that an engine may take to end once it answers no more
 LOG_TAIL = 4096           # bytes of the log that are looked at for a reason
 WHEEL = "xllamacpp==2026.10.11549"    # as in requirements-local.txt, which an installed program does not have
-INSTALL = f"Install it with: pip install {WHEEL} (or put a llama-server on the PATH)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,17 @@ def find_binary(chosen: str | None) -> str | None:
     if machine.is_musl():
         raise ProviderError("There is no ready-made engine for this system's C library (musl).",
                             "Install llama.cpp's llama-server from the system's packages; it is found on the PATH.")
-    raise ProviderError("The embedded engine is not installed.", INSTALL)
+    raise ProviderError("The embedded engine is not installed.", install_hint())
+
+
+def install_hint() -> str:
+    """The command that adds the engine to this installation, however it was made."""
+    command = f"{sys.executable} -m pip install {WHEEL}"
+    if os.path.exists(os.path.join(sys.prefix, "pipx_metadata.json")):
+        command = f"pipx inject stream-chat {WHEEL}"
+    elif os.path.exists(os.path.join(sys.prefix, "uv-receipt.toml")):
+        command = f"uv pip install --python {sys.executable} {WHEEL}"
+    return f"Install it with: {command} (or put a llama-server on the PATH)."
 
 
 def find_running(model: str, directory: str, context: int | None, binary: str | None) -> EngineOrder | None:
@@ -259,7 +268,7 @@ def _failed(answer: dict[str, str], log: str) -> ProviderError:
         return ProviderError("The embedded engine needs the system library libgomp1, which is not installed.",
                              "Install it: apt install libgomp1 (Debian, Ubuntu), dnf install libgomp (Fedora).")
     if kind == "import":
-        return ProviderError(f"The embedded engine cannot be loaded: {_one_line(detail)}.", INSTALL)
+        return ProviderError(f"The embedded engine cannot be loaded: {_one_line(detail)}.", install_hint())
     if kind == "load":
         return ProviderError(f"The engine cannot load this model: {_reason(log) or _one_line(detail)}.",
                              "The file may be damaged or too new for this engine. " + look)

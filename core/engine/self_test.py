@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from core.config import cache_directory
 from core.engine import machine
+from core.engine.models import SMALLEST, installed_models
 from core.engine.process import EngineOrder, find_binary, open_engine
 from core.engine.tiny import write_tiny_model
 from core.errors import ChatError, ProviderError
@@ -23,7 +25,8 @@ from core.errors import ChatError, ProviderError
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "stream_chat.py")
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")    # variables that the program's runs are given
 PATIENCE = 60             # seconds for one run of the program
-TOY = "The answers are nonsense on purpose: this is a toy model of one megabyte. What is tested is everything around it."
+TOY = "The toy model's answers are nonsense on purpose: it has one megabyte. What is tested is everything around it."
+NO_MODEL = f"No language model is on this computer yet; with one (--provider local --pull {SMALLEST.name}) it is tested too."
 
 Write = Callable[[str], object]
 Step = tuple[str, Callable[[], str]]
@@ -37,7 +40,8 @@ def run_self_test(write: Write, environment: Mapping[str, str] | None = None, pr
     """
     with tempfile.TemporaryDirectory(prefix="stream-chat-self-test-", ignore_cleanup_errors=True) as home:
         trial = Trial(home, environment or {}, program or (sys.executable, PROGRAM), engine)
-        write("Self-test: a real engine, a toy model, no network.\n")
+        real = f"{trial.real.name} and a toy model" if trial.real else "a toy model"
+        write(f"Self-test: a real engine, {real}, no network.\n")
         for name, step in trial.steps():
             began = time.monotonic()
             try:
@@ -46,7 +50,7 @@ def run_self_test(write: Write, environment: Mapping[str, str] | None = None, pr
                 write(f"  FAILED  {name}\n{error.message}\n{error.hint}\n")
                 return 1
             write(f"  passed  {name}: {detail} ({(time.monotonic() - began) * 1000:.0f} ms)\n")
-    write(f"Everything passed. {TOY}\n")
+        write(f"Everything passed. {TOY}\n" + ("" if trial.real else f"{NO_MODEL}\n"))
     return 0
 
 
@@ -58,6 +62,8 @@ class Trial:
         self.model = os.path.join(home, "toy.gguf")
         self.program = tuple(program)
         self.chosen = engine
+        fetched = installed_models(os.path.join(cache_directory(environment), "models"))
+        self.real = fetched[0] if fetched else None
         places = {f"XDG_{kind}_HOME": os.path.join(home, kind.lower()) for kind in ("DATA", "CONFIG", "CACHE")}
         self.environment = {name: environment[name] for name in KEPT if name in environment} | {"HOME": home, **places}
 
@@ -68,6 +74,8 @@ class Trial:
         yield "the model thinks when asked to", self.think
         yield "the model calls a tool and answers with its result", self.call_tool
         yield "the session is taken up again", self.resume
+        if self.real is not None:
+            yield f"{self.real.name} answers", self.answer_for_real
 
     def compute(self) -> str:
         write_tiny_model(self.model)
@@ -90,6 +98,14 @@ class Trial:
         expect(bool(pieces) and events[-1].get("finish") == "stop", "no whole answer came", events)
         return f"{len(pieces)} pieces"
 
+    def answer_for_real(self) -> str:
+        """The smallest language model that is on this computer."""
+        assert self.real is not None
+        events = self.ask("--seed", "1", "--max-tokens", "40", "What is the capital of France?", model=self.real.path)
+        pieces = of_kind(events, "text")
+        expect(bool(pieces) and events[-1].get("finish") in ("stop", "length"), "no answer came", events)
+        return f"{len(pieces)} pieces"
+
     def think(self) -> str:
         events = self.ask("--seed", "1", "--think", "on", "Think first.")
         expect({"thinking", "text"} <= {event["event"] for event in events}, "thinking and answer did not come apart", events)
@@ -108,9 +124,9 @@ class Trial:
         expect(prompt_size(events) > self.prompt_size, "the model was not told what had been said before", events)
         return f"{prompt_size(events)} tokens remembered"
 
-    def ask(self, *words: str) -> list[dict[str, Any]]:
+    def ask(self, *words: str, model: str = "") -> list[dict[str, Any]]:
         """One run of the program; its events."""
-        command = [*self.program, "--provider", "local", "--model", self.model, "--json", *words]
+        command = [*self.program, "--provider", "local", "--model", model or self.model, "--json", *words]
         try:
             done = subprocess.run(command, env=self.environment, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True,
                                   text=True, timeout=PATIENCE)

@@ -296,11 +296,18 @@ def test_a_file_that_is_no_model_is_told_without_starting_anything(tiny: Path, t
     with_local(tiny, tmp_path, body)
 
 
-def test_the_self_test_passes_and_says_that_the_model_is_a_toy(tiny: Path) -> None:
+@pytest.mark.parametrize("fetched", [False, True])
+def test_the_self_test_passes_and_says_which_models_it_used(tiny: Path, tmp_path: Path, fetched: bool) -> None:
+    if fetched:
+        (tmp_path / "stream-chat" / "models").mkdir(parents=True)
+        (tmp_path / "stream-chat" / "models" / "small.gguf").symlink_to(tiny)
     code = "import sys, os; from core.engine.self_test import run_self_test; sys.exit(run_self_test(sys.stdout.write, os.environ))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)})
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("  passed  ") == 6 and "toy model" in done.stdout.splitlines()[-1]
+    assert done.stdout.count("  passed  ") == 6 + fetched and "toy model" in done.stdout.splitlines()[0]
+    assert ("small and a toy model" in done.stdout) == ("small answers" in done.stdout) == fetched
+    assert ("--pull smollm2-135m" in done.stdout) != fetched
 
 
 def test_the_self_test_tells_what_fails(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

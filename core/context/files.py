@@ -282,8 +282,11 @@ def read_text(item: Item, guard: Guard = UNGUARDED) -> str:
         from core.context.documents import document_text
         return document_text(item, data)
     text, encoding = decode(data[:MOST_BYTES], item.name, cut=len(data) > MOST_BYTES)
-    if encoding:
-        item.note = "; ".join(filter(None, (item.note, f"not UTF-8, read as {encoding}")))
+    left = ""
+    if item.path.lower().endswith(".ipynb"):
+        from core.context.notebook import notebook_text
+        text, left = notebook_text(text)
+    item.note = "; ".join(filter(None, (item.note, encoding and f"not UTF-8, read as {encoding}", left)))
     return text
 
 

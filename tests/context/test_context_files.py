@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
 
@@ -337,3 +338,25 @@ def test_a_database_named_as_a_file_shows_how_to_name_it(tmp_path: Path) -> None
     sqlite3.connect(tmp_path / "ctx.db").execute("CREATE TABLE t (x)").connection.close()
     with pytest.raises(ContextError, match=r"is an SQLite database; name what to read: sqlite:///ctx\.db\?table=NAME"):
         asyncio.run(ContextSet(root=str(tmp_path)).add("ctx.db"))
+
+
+def test_a_notebook_is_its_cells(tmp_path: Path) -> None:
+    picture = {"output_type": "display_data", "data": {"image/png": "iVBOR" * 1_000, "text/plain": ["<Figure>"]}}
+    cells = [{"cell_type": "markdown", "source": ["# Title\n", "words"]}, "odd", None, {"cell_type": 5}, {"outputs": [7, {}]},
+             {"cell_type": "code", "source": "1 + 1", "outputs": [
+                 picture, {"output_type": "stream", "text": ["printed\n"]},
+                 {"output_type": "execute_result", "data": {"text/plain": "2"}},
+                 {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["\x1b[31m"]}]}]
+    (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    item = load_context_files(["n.ipynb"], root=str(tmp_path)).items[0]
+    text = read_text(item)
+    assert text.startswith("[cell 1, markdown]\n# Title\nwords\n") and "iVBOR" not in text
+    assert text.endswith("[cell 6, code]\n1 + 1\n[output of cell 6]\nprinted\n[output of cell 6]\n2\n"
+                         "[output of cell 6]\nValueError: no\n")
+    assert item.note == "3 pictures or other outputs that are not text were left out"
+
+
+@pytest.mark.parametrize("content", ["", "no JSON", "[]", "{}", '{"cells": 5}', "[" * 100_000])
+def test_what_is_not_a_notebook_stays_as_it_is(tmp_path: Path, content: str) -> None:
+    (tmp_path / "n.ipynb").write_text(content)
+    assert read_text(load_context_files(["n.ipynb"], root=str(tmp_path)).items[0]) == content

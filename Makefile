@@ -64,8 +64,9 @@ lock: test-environment
 	@$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
 	$(COMPILE) requirements.txt -o requirements.lock
 	$(COMPILE) requirements-local.txt -c requirements.lock -o requirements-local.lock
-	$(COMPILE) requirements.txt requirements-local.txt requirements-dev.txt \
-		-c requirements.lock -c requirements-local.lock -o requirements-dev.lock
+	$(COMPILE) requirements-web.txt -c requirements.lock -o requirements-web.lock
+	$(COMPILE) requirements.txt requirements-local.txt requirements-web.txt requirements-dev.txt \
+		-c requirements.lock -c requirements-local.lock -c requirements-web.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache

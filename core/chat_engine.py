@@ -32,6 +32,7 @@ DOORS = {
     "stats": "core.command_line.stats",
     "export_session": "core.command_line.export",
     "delete_session": "core.command_line.delete",
+    "web": "core.web.start",
 }
 ONE_ANSWER = "core.command_line.one_answer"
 TERMINAL = "core.terminal.start"

@@ -186,6 +186,12 @@ class Session:
             self.settings = text
             self._journal.write({"do": "update", "session": self.id, "title": None, "model": None, "settings": text})
 
+    def set_title(self, title: str) -> None:
+        """Name the session otherwise. Without a message yet, the title comes with the first."""
+        self.title = title
+        if self._stored:
+            self._journal.write({"do": "update", "session": self.id, "title": title, "model": None})
+
     def add_user(self, message: Message) -> None:
         """Add what the user says, saved before anything is sent. Also the moment to try a store that failed again."""
         self._journal.retry()

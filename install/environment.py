@@ -28,6 +28,7 @@ PARTS = {"bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", 
 # What is installed, from which lock files, and how much that is to download and on the disk (measured, Linux).
 CHAT = ("the program", ("requirements.lock",), "23 MB, 105 MB on the disk")
 ENGINE = ("the embedded engine", ("requirements-local.lock",), "34 MB, 102 MB on the disk")
+PAGE = ("the web page", ("requirements-web.lock",), "1 MB, 3 MB on the disk")
 TESTS = ("the tests", ("requirements-dev.lock",), "32 MB, 140 MB on the disk")
 RUNNING = "import sys, platform; print(sys.prefix, platform.python_version(), platform.machine(), sys.version_info >= (3, 11))"
 LOST = re.compile(r"Read-only file system|Permission denied")
@@ -56,6 +57,7 @@ def prepare(*, tests: bool, named: bool) -> None:
     if running is None or named and platform.python_version() not in running.split():
         running = make()
     install(CHAT, "chat.ok", running)
+    install(PAGE, "page.ok", running)
     if not tests:
         try:
             install(ENGINE, "engine.ok", running)
@@ -121,7 +123,7 @@ def remove() -> None:
         VENV.unlink()
         return
     names = {entry.name for entry in VENV.iterdir()}
-    if "pyvenv.cfg" not in names and names - PARTS - {"engine.ok"}:
+    if "pyvenv.cfg" not in names and names - PARTS - {"engine.ok", "page.ok"}:
         raise Failed(f"{VENV} is not a virtual environment.\nMove it away, then start again.")
     print(f"The environment in {VENV.name} cannot be used (half made, or of another Python); it is made anew.",
           file=sys.stderr)

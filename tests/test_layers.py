@@ -15,13 +15,13 @@ from core.config import BY_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DOORS = ("core.terminal", "core.command_line")
+DOORS = ("core.terminal", "core.web", "core.command_line")
 
 # From top to bottom. A module may import from the rows below its own, and from its own row.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("stream_chat",),
     ("core.chat_engine",),
-    ("core.terminal", "core.command_line"),
+    ("core.terminal", "core.web", "core.command_line"),
     ("core.console",),
     ("core.commands", "core.argument_parser"),
     ("core.setup",),

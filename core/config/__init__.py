@@ -150,6 +150,10 @@ SETTINGS: tuple[Setting, ...] = (
             "model whose embeddings help to choose from the context when it does not fit: provider/model",
             env="STREAM_CHAT_EMBEDDING_MODEL", metavar="NAME"),
     Setting("Tools and context", "auto_compact", bool, False, "summarise the oldest turns when a chat outgrows the model's window"),
+    # ---- the page in a browser
+    Setting("Web page", "web", bool, False, "open the chats as a page in a browser, on this computer", in_file=False),
+    Setting("Web page", "port", int, 8421, "port of the page", low=1, high=65535),
+    Setting("Web page", "open", bool, False, "with --web: open the page in the browser", in_file=False),
     # ---- when things go wrong
     Setting("Failures", "model_fallbacks", list, (), "models to ask when the first cannot answer", env="OLLAMA_MODEL_FALLBACKS",
             metavar="NAME,..."),

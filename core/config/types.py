@@ -83,6 +83,9 @@ class SettingTypes:
     context_grep: tuple[str, ...]
     embedding_model: str | None
     auto_compact: bool
+    web: bool
+    port: int
+    open: bool
     model_fallbacks: tuple[str, ...]
     fallbacks: Mapping[str, object]
     fallback_on_auth: bool

@@ -44,7 +44,7 @@ def clone(tmp_path: Path) -> Path:
     wheel = toy_wheel()
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / FILE).write_bytes(wheel)
-    for name in ("requirements.lock", "requirements-local.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-local.lock", "requirements-web.lock", "requirements-dev.lock"):
         (made / name).write_text(f"toy==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel).hexdigest()}\n")
     return made
 

@@ -11,6 +11,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCKS = {"requirements.txt": "requirements.lock", "requirements-local.txt": "requirements-local.lock",
+         "requirements-web.txt": "requirements-web.lock",
          "requirements-dev.txt": "requirements-dev.lock"}
 ENTRY = re.compile(r"(?m)^([\w.-]+)==(\S+)(?: ; ([^\\\n]+?))? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")
 
@@ -49,5 +50,5 @@ def test_a_lock_holds_entries_with_hashes_and_nothing_else(lock: str) -> None:
 
 def test_what_stands_in_two_locks_is_the_same() -> None:
     everything = locked("requirements-dev.lock")
-    for lock in ("requirements.lock", "requirements-local.lock"):
+    for lock in ("requirements.lock", "requirements-local.lock", "requirements-web.lock"):
         assert locked(lock).items() <= everything.items()

@@ -1,0 +1,1 @@
+"""The page: the same chats in a browser, their API, and the OpenAI-compatible API."""

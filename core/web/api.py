@@ -1,0 +1,215 @@
+"""What the page asks of the server: sessions, turns, commands, providers and numbers, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from core.errors import ChatError, SessionNotFound, StoreError, UsageError
+from core.sessions.export import find_exporter
+from core.sessions.listing import list_sessions
+from core.store.rows import SessionRow
+from core.web.desk import Queued
+from core.web.hub import Hub
+from core.web.live import Live
+from core.web.outcomes import act
+from db import Store
+
+Handler = Callable[[Request], Awaitable[Response]]
+MOST_TEXT = 4_000_000   # characters of one message
+
+
+class Api:
+    """The routes under /api. `store` is None when nothing is saved."""
+
+    def __init__(self, hub: Hub, store: Store | None) -> None:
+        self._hub = hub
+        self._store = store
+
+    def routes(self) -> list[Route]:
+        one = "/api/sessions/{session}"
+        rows: list[tuple[str, str, Handler]] = [
+            ("GET", "/api/sessions", self.list), ("POST", "/api/sessions", self.new),
+            ("GET", one, self.show), ("DELETE", one, self.delete), ("PATCH", one, self.change),
+            ("GET", f"{one}/events", self.events),
+            ("POST", f"{one}/messages", self.post), ("POST", f"{one}/stop", self.stop),
+            ("POST", f"{one}/retry", self.retry), ("POST", f"{one}/continue", self.go_on),
+            ("POST", f"{one}/answers", self.decide), ("PUT", f"{one}/queue", self.queue),
+            ("POST", f"{one}/commands", self.command), ("GET", f"{one}/export", self.export),
+        ]
+        return [Route(path, guarded(handler), methods=[method]) for method, path, handler in rows]
+
+    # ---- sessions
+
+    async def list(self, request: Request) -> Response:
+        words = request.query_params.get("words", "")
+        rows = list_sessions(self._store, 200, words) if self._store is not None else []
+        return JSONResponse({"sessions": [self._row(row) for row in rows]})
+
+    def _row(self, row: SessionRow) -> dict[str, Any]:
+        return {"id": row.id, "title": row.title, "model": row.model, "updated": row.updated,
+                "messages": row.message_count, "running": self._hub.is_running(row.id)}
+
+    async def new(self, request: Request) -> Response:
+        return JSONResponse(_about(await self._hub.new()), 201)
+
+    async def show(self, request: Request) -> Response:
+        live = await self._live(request)
+        before = request.query_params.get("before", "")
+        found = live.snapshot(int(before) if before.isascii() and before.isdigit() else None)
+        return JSONResponse({**_about(live), "events": found.events, "place": found.place,
+                             "first": found.first})
+
+    async def delete(self, request: Request) -> Response:
+        session = str(request.path_params["session"])
+        await self._hub.drop(session)
+        if self._store is not None:
+            self._store.delete_session(self._store.find_session(session).id)
+        return Response(status_code=204)
+
+    async def change(self, request: Request) -> Response:
+        body, live = await body_of(request), await self._live(request)
+        title = text_of(body, "title").strip()
+        if not title:
+            raise UsageError("A title needs at least one character.")
+        live.chat.session.set_title(title)
+        live.publish({"type": "session", "title": title, "model": live.chat.session.model})
+        return JSONResponse(_about(live))
+
+    async def export(self, request: Request) -> Response:
+        if self._store is None:
+            raise UsageError("This session is not saved.")
+        name = request.query_params.get("format", "markdown")
+        row = self._store.find_session(str(request.path_params["session"]))
+        pieces = find_exporter(name)(row, self._store.load_messages(row.id))
+        ending = {"markdown": "md", "text": "txt"}.get(name, name)
+        disposition = f'attachment; filename="{row.id}.{ending}"'
+        return Response("".join(pieces), media_type="text/plain; charset=utf-8",
+                        headers={"content-disposition": disposition})
+
+    # ---- events
+
+    async def events(self, request: Request) -> Response:
+        after = request.headers.get("last-event-id") or request.query_params.get("after", "")
+        return StreamingResponse(_stream(await self._live(request), after), media_type="text/event-stream",
+                                 headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+
+    # ---- turns
+
+    async def post(self, request: Request) -> Response:
+        body, live = await body_of(request), await self._live(request)
+        text = text_of(body, "text")
+        images = tuple((str(image["media"]), str(image["data"]), str(image.get("name", "")))
+                       for image in rows_of(body, "images"))
+        if not text.strip() and not images:
+            raise UsageError("There is nothing to send.")
+        if len(text) > MOST_TEXT:
+            raise UsageError(f"A message has at most {MOST_TEXT:,} characters.", "Attach it as a file.")
+        message = Queued(text_of(body, "key") or "-", text, images, tuple(map(str, body.get("files") or ())))
+        return JSONResponse({"accepted": live.post(message), **_about(live)}, 202)
+
+    async def stop(self, request: Request) -> Response:
+        live = await self._live(request)
+        await live.stop()
+        return JSONResponse(_about(live))
+
+    async def retry(self, request: Request) -> Response:
+        body, live = await body_of(request), await self._live(request)
+        model = text_of(body, "model")
+        if model:
+            await act(live, f"/model {model}")
+        live.answer_again()
+        return JSONResponse(_about(live), 202)
+
+    async def go_on(self, request: Request) -> Response:
+        live = await self._live(request)
+        live.go_on()
+        return JSONResponse(_about(live), 202)
+
+    async def decide(self, request: Request) -> Response:
+        body, live = await body_of(request), await self._live(request)
+        decided = live.questions.decide(text_of(body, "ask"), text_of(body, "choice"))
+        return JSONResponse({"decided": decided}, 200 if decided else 409)
+
+    async def queue(self, request: Request) -> Response:
+        body, live = await body_of(request), await self._live(request)
+        live.change_queue([str(key) for key in body.get("keys") or ()])
+        if body.get("send"):
+            live.send_queued()
+        return JSONResponse(_about(live))
+
+    async def command(self, request: Request) -> Response:
+        body, live = await body_of(request), await self._live(request)
+        return JSONResponse(await act(live, text_of(body, "line")))
+
+    async def _live(self, request: Request) -> Live:
+        return await self._hub.get(str(request.path_params["session"]))
+
+
+async def _stream(live: Live, after: str) -> AsyncIterator[bytes]:
+    """Server-sent events: one for each batch, with the place of its last event as its ID."""
+    yield b": connected\n\n"
+    async for batch in live.events(after):
+        if not batch:
+            yield b": alive\n\n"
+            continue
+        number = batch[-1][0]
+        data = json.dumps([event for _, event in batch], separators=(",", ":"))
+        yield f"id: {live.epoch}:{number}\ndata: {data}\n\n".encode()
+    yield b"event: reset\ndata: {}\n\n"
+
+
+def _about(live: Live) -> dict[str, Any]:
+    session = live.chat.session
+    return {"id": session.id, "title": session.title, "model": str(live.chat.target),
+            "running": live.running, "saved": session.saved}
+
+
+# ---- requests
+
+def guarded(handler: Handler) -> Handler:
+    """Errors of ours as JSON with a status that fits: what, why and what to do."""
+    async def answering(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except ChatError as error:
+            return error_response(error)
+    return answering
+
+
+def error_response(error: ChatError) -> Response:
+    status = (404 if isinstance(error, SessionNotFound) else 400 if isinstance(error, UsageError)
+              else 503 if isinstance(error, StoreError) else 502)
+    return JSONResponse({"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}, status)
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The request's JSON object. Raises UsageError."""
+    try:
+        found = json.loads(await request.body() or b"{}")
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"The request is not JSON: {problem}.") from problem
+    if not isinstance(found, dict):
+        raise UsageError("The request is not a JSON object.")
+    return found
+
+
+def text_of(body: dict[str, Any], name: str) -> str:
+    """A text field; "" where it is missing. Raises UsageError for another type."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{name} must be text.")
+    return value or ""
+
+
+def rows_of(body: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """A list of objects; empty where it is missing. Raises UsageError for another type."""
+    value = body.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise UsageError(f"{name} must be a list of objects.")
+    return value

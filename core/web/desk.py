@@ -1,0 +1,111 @@
+"""Remembers on disk what the store does not hold of a session on the page: its running turn and what waits to be sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from core.errors import StoreError
+
+MOST_KEYS = 64      # of accepted messages; a page repeats a request for seconds, not for days
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A message that waits until the running reply ends. `key` is the page's own name for it."""
+
+    key: str
+    text: str
+    images: tuple[tuple[str, str, str], ...] = ()     # media type, base64, file name
+    files: tuple[str, ...] = ()                       # uploaded files that are attached with it
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What is kept beside a session. `running`: a turn was begun and has not ended."""
+
+    running: bool = False
+    queue: tuple[Queued, ...] = ()
+    keys: tuple[str, ...] = ()
+    held: bool = False      # the queue waits for the user, since the last reply did not end well
+
+    def accept(self, key: str) -> Desk:
+        return replace(self, keys=(*self.keys, key)[-MOST_KEYS:])
+
+
+@dataclass(slots=True)
+class Desks:
+    """The desks of all sessions, one file each in `folder`; `folder` "" keeps them in memory."""
+
+    folder: str
+    _kept: dict[str, Desk] = field(default_factory=dict)
+
+    def read(self, session: str) -> Desk:
+        """The desk of a session, an empty one where there is none or where it cannot be read."""
+        if session not in self._kept:
+            self._kept[session] = self._load(session)
+        return self._kept[session]
+
+    def write(self, session: str, desk: Desk) -> None:
+        """Replace a desk, on disk before this returns. Raises StoreError."""
+        if self.folder and _NAME.fullmatch(session):
+            self._save(session, desk)
+        self._kept[session] = desk
+
+    def forget(self, session: str) -> None:
+        """Drop the desk of a session that was deleted."""
+        self._kept.pop(session, None)
+        if self.folder and _NAME.fullmatch(session):
+            try:
+                os.unlink(self._path(session))
+            except OSError:
+                pass        # it was never written
+
+    def interrupted(self) -> Iterator[str]:
+        """The sessions whose turn was running when the server ended."""
+        try:
+            names = sorted(os.listdir(self.folder)) if self.folder else []
+        except OSError:
+            return
+        for name in names:
+            session, ending = os.path.splitext(name)
+            if ending == ".json" and _NAME.fullmatch(session) and self.read(session).running:
+                yield session
+
+    def _path(self, session: str) -> str:
+        return os.path.join(self.folder, f"{session}.json")
+
+    def _load(self, session: str) -> Desk:
+        if not self.folder or not _NAME.fullmatch(session):
+            return Desk()
+        try:
+            with open(self._path(session), encoding="utf-8") as file:
+                return _desk(json.load(file))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return Desk()
+
+    def _save(self, session: str, desk: Desk) -> None:
+        beside = f"{self._path(session)}.{os.getpid()}"
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(asdict(desk), file)
+            os.replace(beside, self._path(session))
+        except OSError as problem:
+            raise StoreError(f"The page's queue cannot be saved: {problem.strerror}.") from problem
+
+
+def _desk(found: Any) -> Desk:
+    """What a file holds; what makes no sense in it is left out."""
+    queue = tuple(Queued(str(row["key"]), str(row["text"]),
+                         tuple((str(kind), str(data), str(name)) for kind, data, name in row["images"]),
+                         tuple(map(str, row["files"])))
+                  for row in found.get("queue", ()))
+    return Desk(bool(found.get("running")), queue, tuple(map(str, found.get("keys", ()))),
+                bool(found.get("held")))

@@ -1,0 +1,100 @@
+"""Holds the conversations that are open in the server, opens others from the store, and finishes what a dead server left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from core.chat.conversation import Chat
+from core.chat.front import Front
+from core.errors import ChatError, SessionNotFound
+from core.web.desk import Desks
+from core.web.live import Live
+from core.web.questions import Questions
+
+IDLE_SECONDS = 600.0        # after which a conversation that nobody looks at is closed
+MOST_OPEN = 500
+log = logging.getLogger(__name__)
+OpenChat = Callable[[str | None, Front], Awaitable[Chat]]
+
+
+class Hub:
+    """One Live for each session, however many pages look at it.
+
+    `open_chat` gives the chat of a stored session, or a new one for None; it may raise a ChatError.
+    """
+
+    def __init__(self, open_chat: OpenChat, desks: Desks) -> None:
+        self._open_chat = open_chat
+        self.desks = desks
+        self._lives: dict[str, Live] = {}
+        self._opening = asyncio.Lock()
+
+    async def new(self) -> Live:
+        """A conversation that is saved with its first message."""
+        return await self._open(None)
+
+    async def get(self, session: str) -> Live:
+        """The conversation of this ID. Raises SessionNotFound and StoreError."""
+        live = self._lives.get(session)
+        if live is None:
+            async with self._opening:       # two requests at once get the same conversation
+                live = self._lives.get(session) or await self._open(session)
+        live.used = time.monotonic()
+        return live
+
+    def is_running(self, session: str) -> bool:
+        live = self._lives.get(session)
+        return live is not None and live.running
+
+    async def _open(self, session: str | None) -> Live:
+        questions = Questions()
+        chat = await self._open_chat(session, questions.front())
+        live = self._lives[chat.session.id] = Live(chat, questions, self.desks)
+        live.used = time.monotonic()
+        return live
+
+    async def resume(self) -> list[str]:
+        """Go on with every turn that ran when the last server ended; returns the sessions."""
+        resumed: list[str] = []
+        for session in list(self.desks.interrupted()):
+            try:
+                live = await self.get(session)
+                if not live.running:
+                    live.resume()
+                resumed.append(session)
+            except SessionNotFound:
+                self.desks.forget(session)
+            except ChatError as error:
+                log.info("session %s is not resumed: %s", session, error.message)
+                self.desks.write(session, replace(self.desks.read(session), running=False))
+        return resumed
+
+    async def drop(self, session: str) -> None:
+        """Close a conversation that is deleted, and forget what waited in it."""
+        live = self._lives.pop(session, None)
+        if live is not None:
+            await live.stop()
+            live.publish({"type": "deleted"})
+            await live.close()
+        self.desks.forget(session)
+
+    async def tend(self) -> None:
+        """Close what nobody uses, for as long as the server runs."""
+        while True:
+            await asyncio.sleep(30)
+            late = time.monotonic() - IDLE_SECONDS
+            idle = [(live.used, session) for session, live in self._lives.items()
+                    if not live.running and not live.listened]
+            surplus = len(self._lives) - MOST_OPEN
+            for place, (used, session) in enumerate(sorted(idle)):
+                if used < late or place < surplus:
+                    await self._lives.pop(session).close()
+
+    async def close(self) -> None:
+        """Close all; turns that run stay marked as running, so that the next server finishes them."""
+        lives, self._lives = list(self._lives.values()), {}
+        await asyncio.gather(*(live.close() for live in lives), return_exceptions=True)

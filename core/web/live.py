@@ -1,0 +1,301 @@
+"""One conversation that runs in the server: its turn, its numbered events, and what waits to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from core.chat.conversation import Chat
+from core.chat.joining import BROKEN
+from core.errors import ChatError, UsageError, unexpected
+from core.events import Event, Notice
+from core.messages import Image, Message, user_message
+from core.web.desk import Desk, Desks, Queued
+from core.web.page_events import PageEvent, TurnEvents, error_event, stored_events, user_event
+from core.web.questions import Questions
+
+Accepted = Literal["started", "queued", "known"]
+Numbered = tuple[int, PageEvent]
+ALIVE_SECONDS = 15.0     # after which a listener hears that nothing happened
+KEPT = 1000             # events of earlier turns that are kept for pages that are behind
+SHOWN = 40      # messages that a page gets at first; earlier ones when it asks for them
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a page draws at once, and the place from which it listens on."""
+
+    events: list[PageEvent]
+    place: str              # "epoch:number" of the last event that is in it
+    first: int              # the place of the first message that is in it; 0: nothing is left out
+
+
+class Live:
+    """A chat with its listeners. Everything that happens in it is an event with a number.
+
+    The turn runs in a task of the server, whoever listens. `epoch` tells the numbers of this object from
+    those of the one that held the session before a restart.
+    """
+
+    def __init__(self, chat: Chat, questions: Questions, desks: Desks) -> None:
+        self.chat = chat
+        self.epoch = secrets.token_hex(4)
+        self.used = 0.0
+        self._desks = desks
+        self._number = 0
+        self._log: list[Numbered] = []      # the newest events, at least those since `_turn_first`
+        self._turn_first = 1                # the number of the first event of the newest turn
+        self._before: list[Message] = list(chat.session.messages)   # the conversation before it
+        self._saying = ""                   # the key of the queued message that is being asked
+        self._listeners: set[asyncio.Event] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.questions = questions
+        questions.publish = self.publish
+
+    # ---- what a page sees
+
+    @property
+    def running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def listened(self) -> bool:
+        return bool(self._listeners)
+
+    @property
+    def place(self) -> str:
+        return f"{self.epoch}:{self._number}"
+
+    def snapshot(self, before: int | None = None) -> Snapshot:
+        """The newest messages and the turn that runs; with `before`, the messages in front of that place."""
+        end = len(self._before) if before is None else max(0, min(before, len(self._before)))
+        first = _turn_start(self._before, max(0, end - SHOWN))
+        events = list(stored_events(self._before[first:end], first))
+        if before is None:
+            events += [event for number, event in self._log if number >= self._turn_first]
+            events.append(self._queue_event())
+        return Snapshot(events, self.place, first)
+
+    async def events(self, after: str) -> AsyncIterator[list[Numbered]]:
+        """What happens after that place, in batches; an empty one now and then, while nothing happens.
+
+        The iterator ends when the place is not of this object, or when its events are no longer kept:
+        the page then draws a new snapshot.
+        """
+        epoch, _, written = after.partition(":")
+        seen = int(written) if written.isascii() and written.isdigit() else -1
+        woken = asyncio.Event()
+        self._listeners.add(woken)
+        try:
+            while epoch == self.epoch and self._first_kept() <= seen + 1 <= self._number + 1:
+                woken.clear()
+                batch = self._log[seen + 1 - self._first_kept():] if seen < self._number else []
+                if batch:
+                    seen = batch[-1][0]
+                    yield batch
+                else:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(woken.wait(), ALIVE_SECONDS)
+                    if not woken.is_set():
+                        yield []
+        finally:
+            self._listeners.discard(woken)
+
+    def _first_kept(self) -> int:
+        return self._log[0][0] if self._log else self._number + 1
+
+    def publish(self, event: PageEvent) -> None:
+        self._number += 1
+        self._log.append((self._number, event))
+        for listener in self._listeners:
+            listener.set()
+
+    # ---- what a page does
+
+    def post(self, message: Queued) -> Accepted:
+        """Ask, or queue while a reply runs. The same key twice is the same message. Raises StoreError."""
+        desk = self._desk()
+        if message.key in desk.keys:
+            return "known"
+        self._set_desk(replace(desk.accept(message.key), queue=(*desk.queue, message), held=False))
+        if not self.running and len(desk.queue) == 0:
+            self._next()
+            return "started"
+        self.publish(self._queue_event())
+        return "queued"
+
+    def change_queue(self, keys: Sequence[str]) -> None:
+        """Keep the queued messages of these keys, in this order."""
+        queued = {entry.key: entry for entry in self._desk().queue}
+        kept = tuple(queued[key] for key in keys if key in queued)
+        saying = tuple(entry for entry in self._desk().queue if entry.key == self._saying)
+        self._set_desk(replace(self._desk(), queue=(*saying, *(each for each in kept if each not in saying))))
+        self.publish(self._queue_event())
+
+    def send_queued(self) -> None:
+        """Send the first queued message now, after a reply that did not end well."""
+        self._set_desk(replace(self._desk(), held=False))
+        if not self.running:
+            self._next()
+
+    async def stop(self) -> None:
+        """Stop the reply and keep its text. Returns when it has stopped."""
+        if self._task is not None and not self._task.done():
+            self._stopping = True
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=10)
+
+    def answer_again(self) -> None:
+        """Let the model answer the last message again. Raises UsageError when nothing can be answered."""
+        self._refuse_if_running()
+        if self.chat.session.retry() is None:
+            raise UsageError("There is no message to answer yet.")
+        self._start(self.chat.answer)
+
+    def go_on(self) -> None:
+        """Finish what broke off: the reply where it stopped, or the turn that never got one."""
+        self._refuse_if_running()
+        messages = self.chat.session.messages
+        last = messages[-1] if messages else None
+        if last is None or last.role == "assistant" and last.finish not in BROKEN:
+            raise UsageError("There is no unfinished reply.")
+        self._start(self.chat.go_on if last.role == "assistant" else self.chat.answer)
+
+    def resume(self) -> None:
+        """Go on where the last server ended. Raises UsageError when nothing is open."""
+        desk, messages = self._desk(), self.chat.session.messages
+        asked = [message.text for message in messages if message.role == "user"]
+        if desk.queue and asked[-1:] == [desk.queue[0].text]:
+            self._set_desk(replace(desk, queue=desk.queue[1:]))     # it was saved before the end
+        elif desk.queue:
+            self._next()
+            return
+        self.go_on()
+
+    def run(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        """Run a turn that a command asks for. Raises UsageError while another runs."""
+        self._refuse_if_running()
+        self._start(events)
+
+    async def close(self) -> None:
+        """Stop without calling the turn ended: the next server finishes it."""
+        task = self._task
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=10)
+        await self.chat.close()
+        self.chat.session.close()
+
+    # ---- the turn
+
+    def _refuse_if_running(self) -> None:
+        if self.running:
+            raise UsageError("A reply is running in this session.", "Stop it first, or wait for its end.")
+
+    def _start(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        self._set_desk(replace(self._desk(), running=True))
+        self._begin(events)
+
+    def _begin(self, events: Callable[[], AsyncGenerator[Event, None]], said: PageEvent | None = None) -> None:
+        self._before = list(self.chat.session.messages)
+        self._log = self._log[-KEPT:]       # so that a page that is a little behind need not draw anew
+        self._turn_first = self._number + 1
+        self._stopping = False
+        self.publish({"type": "turn_start", "model": str(self.chat.target)})
+        if said is not None:
+            self.publish(said)
+        self.publish({"type": "reply", "place": len(self._before) + 1})
+        self._task = asyncio.create_task(self._turn(events))
+
+    def _next(self) -> None:
+        """Ask the first message of the queue. It leaves the queue when the session has it."""
+        desk = self._desk()
+        if self.running or not desk.queue:
+            return
+        self._set_desk(replace(desk, running=True, held=False))
+        first = desk.queue[0]
+        self._saying = first.key
+        images = tuple(Image(media, data, name) for media, data, name in first.images)
+        said = user_message(first.text, images)
+        self._begin(lambda: self._say(first, said), user_event(said, len(self.chat.session.messages), first.key))
+
+    async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
+        for file in queued.files:
+            for note in await self.chat.attach(file):
+                yield Notice(note)
+        async with aclosing(self.chat.turn(said)) as events:
+            try:
+                async for event in events:
+                    self._said(queued)
+                    yield event
+            finally:
+                if said in self.chat.session.messages:
+                    self._said(queued)
+
+    def _said(self, queued: Queued) -> None:
+        desk = self._desk()
+        if queued in desk.queue:
+            self._set_desk(replace(desk, queue=tuple(each for each in desk.queue if each is not queued)))
+        self._saying = ""
+
+    async def _turn(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
+        shown = TurnEvents()
+        end: PageEvent = {"type": "turn_end", "state": "complete"}
+        try:
+            async with aclosing(events()) as stream:
+                async for event in stream:
+                    for made in shown.show(event):
+                        self.publish(made)
+        except asyncio.CancelledError:
+            end["state"] = "stopped"
+        except ChatError as error:
+            end |= {"state": "failed", "error": error_event(error)}
+        except Exception as problem:
+            end |= {"state": "failed", "error": error_event(unexpected(problem))}
+        for made in shown.end():
+            self.publish(made)
+        self._finish(end)
+
+    def _finish(self, end: PageEvent) -> None:
+        """Say how the turn ended, and send what waits if it ended well."""
+        closing = end["state"] == "stopped" and not self._stopping
+        session = self.chat.session
+        self.publish({**end, "title": session.title, "saved": session.saved, "model": session.model})
+        if closing:
+            return      # the server ends; the turn stays marked as running
+        well = end["state"] == "complete"
+        desk = self._desk()
+        try:
+            self._set_desk(replace(desk, running=False, held=bool(desk.queue) and not well))
+        except ChatError as error:
+            self.publish({"type": "notice", "level": "bad", "text": error.message})
+        if well and desk.queue:
+            asyncio.get_running_loop().call_soon(self._next)
+        elif desk.queue:
+            self.publish(self._queue_event())
+
+    # ---- the desk
+
+    def _desk(self) -> Desk:
+        return self._desks.read(self.chat.session.id)
+
+    def _set_desk(self, desk: Desk) -> None:
+        self._desks.write(self.chat.session.id, desk)
+
+    def _queue_event(self) -> PageEvent:
+        desk = self._desk()
+        return {"type": "queue", "held": desk.held,
+                "items": [{"key": entry.key, "text": entry.text, "files": list(entry.files)}
+                          for entry in desk.queue if entry.key != self._saying]}
+
+
+def _turn_start(messages: Sequence[Message], place: int) -> int:
+    """The place at or before `place` where a turn begins: a reply is never drawn without its question."""
+    while place > 0 and messages[place].role != "user":
+        place -= 1
+    return place

@@ -1,0 +1,144 @@
+"""Serves the page: binds the address, prints the link, and runs until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from core.config import Settings, data_directory
+from core.errors import UsageError
+from core.web.api import Api
+from core.web.assets import Assets
+from core.web.guard import App, Guard
+from core.web.hub import Hub
+from core.web.provider_api import ProviderApi
+from db import Store
+
+HOST = "127.0.0.1"
+FOREVER = "public, max-age=31536000, immutable"
+SIGNED_IN = ('<!doctype html><html lang="en"><meta charset="utf-8"><title>Stream Chat</title>'
+             '<meta http-equiv="refresh" content="0;url=/"><p><a href="/">Stream Chat</a></p></html>')
+USED = "This link was used already. Start the program again for a new one."
+
+
+@dataclass(slots=True)
+class Door:
+    """The one-time link. `secret` is the value of the cookie that it gives."""
+
+    cookie: str
+    secret: str
+    link: str
+
+    def take(self, given: str) -> bool:
+        """Whether this is the link's token; it is worth nothing afterwards."""
+        known = bool(self.link) and secrets.compare_digest(given.encode(), self.link.encode())
+        if known:
+            self.link = ""
+        return known
+
+
+def make_app(hub: Hub, store: Store | None, providers: ProviderApi, door: Door, *, port: int,
+             token: str) -> App:
+    """The whole application, guarded."""
+    assets, api = Assets(), Api(hub, store)
+
+    async def page(request: Request) -> Response:
+        return HTMLResponse(assets.page)
+
+    async def file(request: Request) -> Response:
+        asset = assets.files.get(str(request.path_params["name"]))
+        if asset is None:
+            return PlainTextResponse("There is no such file.\n", 404)
+        packed = "gzip" in request.headers.get("accept-encoding", "")
+        headers = {"cache-control": FOREVER, "vary": "accept-encoding"}
+        if packed:
+            headers["content-encoding"] = "gzip"
+        return Response(asset.packed if packed else asset.body, headers=headers, media_type=asset.media_type)
+
+    async def enter(request: Request) -> Response:
+        if not door.take(request.query_params.get("token", "")):
+            return PlainTextResponse(USED + "\n", 403)
+        response = HTMLResponse(SIGNED_IN)
+        response.set_cookie(door.cookie, door.secret, max_age=365 * 86_400, httponly=True, samesite="strict")
+        return response
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        tending = asyncio.create_task(hub.tend())
+        await hub.resume()
+        yield
+        tending.cancel()
+        await hub.close()
+        await providers.close()
+
+    pages = [Route(path, page) for path in ("/", "/s/{session}", "/providers", "/numbers")]
+    routes = [*pages, Route("/static/{name}", file), Route("/open", enter), Route("/healthz", health), *api.routes(),
+              *providers.routes()]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
+    return Guard(app, hosts=hosts, cookie=door.cookie, secret=door.secret, token=token)
+
+
+def bind(port: int) -> socket.socket:
+    """The listening socket. Raises UsageError when the port is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(256)        # whoever follows the link at once waits instead of being refused
+    except OSError as problem:
+        listener.close()
+        raise UsageError(f"Port {port} of {HOST} cannot be used: {problem.strerror}.",
+                         "Is the page running already? --port N takes another one.") from problem
+    return listener
+
+
+def kept_secret(folder: str) -> str:
+    """The cookie's value, the same after a restart; a new one where it cannot be kept."""
+    path = os.path.join(folder, "secret")
+    try:
+        with open(path, encoding="ascii") as file:
+            found = file.read().strip()
+        if len(found) >= 32:
+            return found
+    except (OSError, ValueError):
+        pass
+    made = secrets.token_urlsafe(32)
+    with contextlib.suppress(OSError):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(made)
+    return made
+
+
+def serve(app: App, listener: socket.socket) -> None:
+    """Run until SIGINT or SIGTERM."""
+    config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on", server_header=False,
+                            timeout_graceful_shutdown=2, http="h11", ws="none")
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+def web_folder(settings: Settings) -> str:
+    return os.path.join(data_directory(settings.environment), "web")
+
+
+def announce(port: int, link: str) -> None:
+    print(f"Stream Chat is at http://{HOST}:{port}/open?token={link}", file=sys.stderr, flush=True)

@@ -1,0 +1,20 @@
+"""The door to the page: it needs packages that a chat in the terminal does without."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from core.config import Settings
+from core.errors import UsageError
+
+NEEDED = ("starlette", "uvicorn")
+
+
+def run(settings: Settings) -> int:
+    """Serve the page until it is told to end; returns the exit code. Raises UsageError and StoreError."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"The page needs packages that are not installed: {', '.join(missing)}.",
+                         f"Install them: pip install {' '.join(missing)}, or make chat in a clone.")
+    from core.web.running import serve_page
+    return serve_page(settings)

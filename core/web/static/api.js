@@ -1,0 +1,94 @@
+// Talks to the server: requests with JSON, and the stream of a session's events.
+
+export class ApiError extends Error {
+  /** @param {number} status @param {{kind?: string, message?: string, hint?: string}} error */
+  constructor(status, error) {
+    super(error.message || `The server answered ${status}.`);
+    this.status = status;
+    this.hint = error.hint || "";
+    this.kind = error.kind || "";
+  }
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @returns {Promise<any>}
+ */
+export async function request(method, path, body) {
+  const answer = await fetch(path, {
+    method,
+    headers: { "content-type": "application/json", "x-stream-chat": "page" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+    cache: "no-store",
+  });
+  const written = await answer.text();
+  let found = {};
+  try {
+    found = written ? JSON.parse(written) : {};
+  } catch {
+    found = { error: { message: written.trim().slice(0, 300) } };
+  }
+  if (!answer.ok) throw new ApiError(answer.status, found.error ?? {});
+  return found;
+}
+
+/** Repeat a request until the server has answered it: a message with a key counts once, however often it is sent.
+ * @param {string} method @param {string} path @param {unknown} body @param {(lost: boolean) => void} onLost */
+export async function insist(method, path, body, onLost) {
+  for (let wait = 500; ; wait = Math.min(wait * 2, 8000)) {
+    try {
+      const found = await request(method, path, body);
+      onLost(false);
+      return found;
+    } catch (problem) {
+      if (problem instanceof ApiError && problem.status < 502) throw problem;
+      onLost(true);
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}
+
+/**
+ * Listen to a session after a place. Reconnects by itself; the server sends what was missed.
+ * @param {string} session
+ * @param {string} after
+ * @param {{events: (events: any[]) => void, reset: () => void, state: (connected: boolean) => void}} handlers
+ * @returns {() => void} ends it
+ */
+export function listen(session, after, handlers) {
+  let place = after;
+  let ended = false;
+  let wait = 500;
+  /** @type {EventSource|undefined} */
+  let source;
+  const open = () => {
+    if (ended) return;
+    source = new EventSource(`/api/sessions/${encodeURIComponent(session)}/events?after=${encodeURIComponent(place)}`);
+    source.onopen = () => {
+      wait = 500;
+      handlers.state(true);
+    };
+    source.onmessage = (message) => {
+      place = message.lastEventId || place;
+      handlers.events(JSON.parse(message.data));
+    };
+    source.addEventListener("reset", () => {
+      source?.close();
+      if (!ended) handlers.reset();
+    });
+    source.onerror = () => {
+      source?.close();
+      if (ended) return;
+      handlers.state(false);
+      setTimeout(open, wait);
+      wait = Math.min(wait * 2, 5000);
+    };
+  };
+  open();
+  return () => {
+    ended = true;
+    source?.close();
+  };
+}

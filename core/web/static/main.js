@@ -1,0 +1,448 @@
+// Puts the page together: which session is shown, what the keys do, and where each event goes.
+
+import { ApiError, insist, listen, request } from "./api.js";
+import { Composer, readDraft, writeDraft } from "./composer.js";
+import { button, h, icon, iconButton } from "./dom.js";
+import { keySheet } from "./keys.js";
+import { Models } from "./models.js";
+import { showNumbers } from "./numbers.js";
+import { showProviders } from "./providers.js";
+import { notice } from "./reply.js";
+import { Sidebar } from "./sidebar.js";
+import { Slash } from "./slash.js";
+import { table } from "./table.js";
+import { text } from "./text.js";
+import { Thread } from "./thread.js";
+
+const root = document.documentElement;
+const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+
+class Page {
+  constructor() {
+    this.session = "";
+    this.title = "";
+    this.model = "";
+    this.running = false;
+    this.saved = true;
+    this.connected = true;
+    /** @type {() => void} */ this.unlisten = () => {};
+    this.scroller = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Conversation" });
+    this.jump = h("button", { class: "jump", type: "button", "aria-label": text.jump, title: `${text.jump} (End)` }, icon("latest"));
+    this.heading = h("h1", { class: "bar-title", dir: "auto" });
+    this.state = h("span", { class: "saved", role: "status" });
+    this.thread = new Thread(this.scroller, this.jump, {
+      onContinue: () => this.post("continue"),
+      onRetry: () => this.post("retry"),
+      onDecide: (ask, choice) => this.post("answers", { ask, choice }),
+      onChooseModel: () => this.models.open(),
+      onEdit: (place, said) => this.edit(place, said),
+      onEarlier: (first) => this.earlier(first),
+    });
+    this.composer = new Composer({
+      send: (said, images) => this.send(said, images),
+      command: (line) => this.command(line),
+      stop: () => this.post("stop"),
+      models: () => this.models.open(),
+      queue: (keys, send) => this.act(() => request("PUT", `${this.path()}/queue`, { keys, send })),
+      editLast: () => this.editLast(),
+      say: (line) => this.slash.typed(line),
+    });
+    this.slash = new Slash(this.composer);
+    this.models = new Models((model) => this.command(`/model ${model}`), () => this.model);
+    this.sidebar = new Sidebar({
+      open: (id) => this.go(`/s/${id}`),
+      fresh: () => this.go("/"),
+      search: (words) => this.list(words),
+      more: (id, title, at) => this.menu(id, title, at),
+      go: (path) => this.go(path),
+      theme: () => setTheme(theme() === "dark" ? "light" : "dark"),
+    });
+    this.dock = h("div", { class: "dock" }, this.slash.element, this.jump, this.composer.element);
+    this.page = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Page", hidden: true });
+    this.bar = h("header", { class: "bar" },
+      iconButton("sidebar", "Show sessions", () => setDrawer(true), { class: "button icon-only quiet only-narrow", "data-open": "sidebar" }),
+      this.heading, h("span", { class: "spacer" }), this.state,
+      iconButton("more", `${text.more} for this session`, (event) => this.menu(this.session, this.title, /** @type {HTMLElement} */ (event.currentTarget))));
+    const scrim = h("button", { class: "scrim", type: "button", tabindex: "-1", "aria-hidden": "true", onclick: () => setDrawer(false) });
+    this.main = h("main", { class: "main" }, this.bar, this.scroller, this.dock, this.page);
+    app.replaceChildren(this.sidebar.element, scrim, this.main, this.models.element, keySheet());
+    document.addEventListener("keydown", (event) => this.key(event));
+    addEventListener("popstate", () => this.route());
+  }
+
+  path() {
+    return `/api/sessions/${encodeURIComponent(this.session)}`;
+  }
+
+  // ---- where we are
+
+  /** @param {string} path */
+  go(path) {
+    setDrawer(false);
+    if (path !== location.pathname) history.pushState(null, "", path);
+    this.route();
+  }
+
+  route() {
+    const session = /^\/s\/([^/]+)$/.exec(location.pathname);
+    const other = { "/providers": showProviders, "/numbers": showNumbers }[location.pathname];
+    this.page.hidden = !other;
+    this.scroller.hidden = this.dock.hidden = this.bar.hidden = Boolean(other);
+    if (other) {
+      this.unlisten();
+      this.session = "";
+      other(this.page).catch((problem) => this.page.replaceChildren(notice("bad", [problem.message])));
+    } else if (session) this.open(decodeURIComponent(session[1]));
+    else this.fresh();
+    this.list(this.sidebar.find.value.trim());
+  }
+
+  /** An empty page; the session is made with its first message. */
+  fresh() {
+    this.unlisten();
+    this.session = "";
+    this.setTitle("");
+    this.thread.clear();
+    this.thread.element.append(h("div", { class: "start" }, h("h2", { class: "start-title" }, text.emptyTitle), h("p", {}, text.emptyHint)));
+    this.composer.open("");
+    this.composer.showQueue({ items: [], held: false });
+    this.setRunning(false);
+    request("GET", "/api/start").then((found) => this.setModel(found.model, found.local), () => {});
+    this.composer.box.focus();
+  }
+
+  /** @param {string} id */
+  async open(id) {
+    this.unlisten();
+    this.session = id;
+    this.composer.open(id);
+    try {
+      const found = await insist("GET", this.path(), undefined, (lost) => this.setConnected(!lost));
+      if (this.session !== id) return;
+      this.about(found);
+      this.thread.draw(found.events.filter((event) => !this.isOurs(event)), found.first);
+      this.unlisten = listen(id, found.place, {
+        events: (events) => this.take(events),
+        reset: () => this.open(id),
+        state: (connected) => this.setConnected(connected),
+      });
+      this.composer.box.focus();
+    } catch (problem) {
+      this.thread.clear();
+      this.say(problem);
+    }
+  }
+
+  /** @param {number} first */
+  async earlier(first) {
+    const found = await request("GET", `${this.path()}?before=${first}`);
+    this.thread.prepend(found.events, found.first);
+  }
+
+  // ---- what happens
+
+  /** @param {any[]} events */
+  take(events) {
+    this.thread.add(events.filter((event) => !this.isOurs(event)));
+  }
+
+  /** Handle what concerns the page and not the thread. @param {any} event */
+  isOurs(event) {
+    switch (event.type) {
+      case "queue":
+        this.composer.showQueue(event);
+        return true;
+      case "session":
+        this.setTitle(event.title);
+        this.setModel(event.model, this.isLocal(event.model));
+        return true;
+      case "deleted":
+        this.say(new Error(text.deleted));
+        return true;
+      case "turn_start":
+        this.setRunning(true);
+        return false;
+      case "turn_end":
+        this.setRunning(false);
+        this.setTitle(event.title);
+        this.saved = event.saved;
+        this.showState();
+        this.list(this.sidebar.find.value.trim());
+        return false;
+      default:
+        return false;
+    }
+  }
+
+  /** @param {any} found */
+  about(found) {
+    this.setTitle(found.title);
+    this.setModel(found.model, this.isLocal(found.model));
+    this.setRunning(found.running);
+    this.saved = found.saved;
+    this.showState();
+  }
+
+  /** @param {string} model */
+  isLocal(model) {
+    return /^(ollama|local|demo|llamacpp|lmstudio|vllm)\//.test(model);
+  }
+
+  // ---- what the user does
+
+  /** @param {string} said @param {any[]} images */
+  async send(said, images) {
+    const key = crypto.randomUUID();
+    await this.act(async () => {
+      if (!this.session) await this.begin();
+      if (!this.running) this.thread.addUnsent(key, said);
+      await insist("POST", `${this.path()}/messages`, { key, text: said, images }, (lost) => this.setConnected(!lost));
+    }, said);
+  }
+
+  async begin() {
+    const found = await insist("POST", "/api/sessions", { model: this.model }, (lost) => this.setConnected(!lost));
+    this.thread.clear();
+    writeDraft("", "");
+    history.pushState(null, "", `/s/${found.id}`);
+    await this.open(found.id);
+  }
+
+  /** @param {string} line */
+  async command(line) {
+    await this.act(async () => {
+      if (!this.session) await this.begin();
+      const found = await request("POST", `${this.path()}/commands`, { line });
+      if (found.session) this.go(`/s/${found.session}`);
+      else if (found.reload) await this.open(this.session);
+      this.showOutcome(line, found);
+      if (found.model) this.setModel(found.model, this.isLocal(found.model));
+    }, line);
+  }
+
+  /** @param {string} line @param {any} found */
+  showOutcome(line, found) {
+    if (found.show === "text" && found.text) this.thread.element.append(outcome(line, h("pre", { tabindex: "0" }, found.text)));
+    if (found.show === "table") this.thread.element.append(outcome(line, table(found)));
+    this.thread.toEnd();
+  }
+
+  /** @param {string} what @param {object} [body] */
+  post(what, body = {}) {
+    return this.act(() => request("POST", `${this.path()}/${what}`, body));
+  }
+
+  /** Do something on the server; what fails is said, and typed text comes back. @param {() => Promise<unknown>} does @param {string} [said] */
+  async act(does, said = "") {
+    try {
+      await does();
+    } catch (problem) {
+      if (said && !this.composer.box.value) this.composer.fill(said);
+      this.say(problem);
+    }
+  }
+
+  /** @param {number} place @param {string} said */
+  edit(place, said) {
+    this.act(async () => {
+      await request("POST", `${this.path()}/edits`, { place });
+      await this.open(this.session);
+      this.composer.fill(said);
+    });
+  }
+
+  editLast() {
+    const last = [...this.thread.element.querySelectorAll(".from-user")].pop();
+    const place = last?.getAttribute("data-place");
+    const said = last?.querySelector(".bubble")?.textContent ?? "";
+    if (place && !this.running) this.edit(Number(place), said);
+  }
+
+  /** @param {unknown} problem */
+  say(problem) {
+    const lines = problem instanceof ApiError ? [problem.message, problem.hint].filter(Boolean) : [String(/** @type {Error} */ (problem).message ?? problem)];
+    this.thread.element.append(notice("bad", lines));
+    this.thread.toEnd();
+  }
+
+  // ---- the list
+
+  /** @param {string} [words] */
+  async list(words = "") {
+    try {
+      const found = await request("GET", `/api/sessions?words=${encodeURIComponent(words)}`);
+      this.sidebar.show(found.sessions, this.session, (id) => Boolean(readDraft(id)));
+      this.setConnected(true);
+    } catch (problem) {
+      if (problem instanceof ApiError && problem.status === 401) app.replaceChildren(h("p", { class: "signed-out" }, text.signIn));
+    }
+  }
+
+  /** @param {string} id @param {string} title @param {HTMLElement} at */
+  menu(id, title, at) {
+    if (!id) return;
+    const close = () => menu.remove();
+    const entry = (mark, label, act) => h("button", { type: "button", role: "menuitem", onclick: () => { close(); act(); } }, icon(mark), label);
+    const menu = h("div", { class: "popover menu", popover: "auto", role: "menu", "aria-label": "Session" },
+      entry("edit", text.rename, () => this.rename(id, title)),
+      entry("out", text.export, () => location.assign(`/api/sessions/${encodeURIComponent(id)}/export?format=markdown`)),
+      h("hr"),
+      entry("trash", text.remove, () => this.remove(id, title)));
+    document.body.append(menu);
+    const box = at.getBoundingClientRect();
+    menu.style.position = "fixed";
+    menu.style.inset = "auto";
+    menu.style.top = `${Math.min(box.bottom + 4, innerHeight - 180)}px`;
+    menu.style.left = `${Math.max(8, Math.min(box.left, innerWidth - 220))}px`;
+    menu.showPopover();
+    menu.addEventListener("toggle", (event) => { if (/** @type {ToggleEvent} */ (event).newState === "closed") close(); });
+  }
+
+  rename(id, title) {
+    const field = /** @type {HTMLInputElement} */ (h("input", { class: "input", type: "text", value: title, "aria-label": text.newTitle }));
+    ask(text.rename, field, text.rename, () => this.act(async () => {
+      const found = await request("PATCH", `/api/sessions/${encodeURIComponent(id)}`, { title: field.value });
+      if (id === this.session) this.setTitle(found.title);
+      await this.list(this.sidebar.find.value.trim());
+    }));
+  }
+
+  remove(id, title) {
+    ask(text.deleteQuestion(title || text.untitled), null, text.remove, () => this.act(async () => {
+      await request("DELETE", `/api/sessions/${encodeURIComponent(id)}`);
+      writeDraft(id, "");
+      if (id === this.session) this.go("/");
+      else await this.list(this.sidebar.find.value.trim());
+    }));
+  }
+
+  // ---- what the bar says
+
+  /** @param {string} title */
+  setTitle(title) {
+    this.title = title || text.untitled;
+    this.heading.textContent = this.title;
+    document.title = title ? `${title} · ${text.name}` : text.name;
+  }
+
+  /** @param {string} model @param {boolean} local */
+  setModel(model, local) {
+    this.model = model;
+    this.composer.setModel(model, local);
+  }
+
+  /** @param {boolean} running */
+  setRunning(running) {
+    this.running = running;
+    this.composer.setRunning(running);
+  }
+
+  /** @param {boolean} connected */
+  setConnected(connected) {
+    if (this.connected !== connected) {
+      this.connected = connected;
+      this.showState();
+    }
+  }
+
+  showState() {
+    const said = !this.connected ? text.connectionLost : !this.session ? "" : this.saved ? text.saved : text.notSaved;
+    this.state.replaceChildren(...(said ? [icon(this.connected && this.saved ? "check" : "warn"), h("span", {}, said)] : []));
+    this.state.title = this.connected ? "" : text.serverGone;
+    this.state.dataset.state = this.connected ? "" : "warn";
+  }
+
+  // ---- keys
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const typing = /** @type {HTMLElement} */ (event.target).matches?.("input, textarea, select");
+    const control = event.ctrlKey || event.metaKey;
+    if (event.key === "Escape") this.escape();
+    else if (control && event.key === "k") this.sidebar.find.focus();
+    else if (control && event.key === "u") this.composer.picker.click();
+    else if (event.altKey && event.code === "KeyN") this.go("/");
+    else if (event.altKey && event.code === "KeyM") this.models.open();
+    else if (event.altKey && event.code === "KeyS") setDrawer(root.dataset.sidebar !== "open");
+    else if (typing || control || event.altKey) return;
+    else if (!this.letter(event)) return;
+    event.preventDefault();
+  }
+
+  escape() {
+    if (root.dataset.sidebar === "open") setDrawer(false);
+    else if (this.slash.close()) return;
+    else if (this.running && !document.querySelector(":popover-open")) this.post("stop");
+  }
+
+  /** @param {KeyboardEvent} event */
+  letter(event) {
+    const question = document.querySelector(".approval-actions");
+    const choose = { y: "once", n: "no" }[event.key.toLowerCase()];
+    if (question && choose) /** @type {HTMLElement|null} */ (question.querySelector(`[data-choice=${choose}]`))?.click();
+    else if (event.key === "?") document.getElementById("keys")?.togglePopover();
+    else if (event.key === "/") this.composer.fill("/");
+    else if (event.key === "End") this.thread.toEnd();
+    else if (event.key.toLowerCase() === "r" && !this.running) this.post("retry");
+    else if (event.key.toLowerCase() === "c") /** @type {HTMLElement|null} */ ([...document.querySelectorAll(".from-model [data-key=copy]")].pop())?.click();
+    else if (event.key.toLowerCase() === "j" || event.key.toLowerCase() === "k") this.step(event.key.toLowerCase() === "j" ? 1 : -1);
+    else return false;
+    return true;
+  }
+
+  /** @param {number} by */
+  step(by) {
+    const messages = /** @type {HTMLElement[]} */ ([...this.thread.element.querySelectorAll(".message")]);
+    const top = this.scroller.getBoundingClientRect().top + 8;
+    const now = messages.findIndex((message) => message.getBoundingClientRect().bottom > top);
+    const next = messages[Math.max(0, Math.min(messages.length - 1, now + by))];
+    this.thread.following = false;
+    next?.scrollIntoView({ block: "start" });
+  }
+}
+
+/** A question with one answer that acts. @param {string} question @param {HTMLInputElement|null} field @param {string} yes @param {() => void} act */
+function ask(question, field, yes, act) {
+  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "dialog", "aria-label": question },
+    h("form", { method: "dialog", onsubmit: () => act() },
+      h("p", {}, question), field,
+      h("div", { class: "dialog-actions" },
+        h("button", { class: "button primary", type: "submit" }, yes),
+        button(text.cancel, () => dialog.close(), "quiet")))));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  field?.select();
+}
+
+/** @param {string} line @param {Node} shown */
+function outcome(line, shown) {
+  return h("section", { class: "outcome", "aria-label": line }, h("p", { class: "outcome-line" }, h("code", {}, line)), shown);
+}
+
+/** @param {boolean} open */
+function setDrawer(open) {
+  root.dataset.sidebar = open ? "open" : "closed";
+}
+
+function theme() {
+  return root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+}
+
+/** @param {string} name */
+function setTheme(name) {
+  root.dataset.theme = name;
+  try {
+    localStorage.setItem("theme", name);
+  } catch {
+    // a private window: the choice lasts for this page
+  }
+}
+
+try {
+  const kept = localStorage.getItem("theme");
+  if (kept) root.dataset.theme = kept;
+} catch {
+  // no storage: the system's theme
+}
+new Page().route();

@@ -1,0 +1,146 @@
+// The list of models: local and cloud, how each provider is, and pulling a model.
+
+import { ApiError, request } from "./api.js";
+import { h, icon } from "./dom.js";
+import { text } from "./text.js";
+
+export class Models {
+  /** @param {(model: string) => void} choose @param {() => string} current */
+  constructor(choose, current) {
+    this.choose = choose;
+    this.current = current;
+    /** @type {any[]} */ this.providers = [];
+    this.find = /** @type {HTMLInputElement} */ (h("input", { type: "search", placeholder: text.findModel, autocomplete: "off", oninput: () => this.draw() }));
+    this.list = h("div", { class: "models-list", tabindex: "0", role: "region", "aria-label": "Models" });
+    this.pullName = /** @type {HTMLInputElement} */ (h("input", { class: "input", id: "pull-name", type: "text", placeholder: "Pull a model, such as llama3.2:3b", autocomplete: "off" }));
+    this.jobs = h("div", { class: "pull-jobs" });
+    this.element = h("div", { class: "popover models", id: "models", popover: "auto", role: "dialog", "aria-label": text.chooseModel },
+      h("div", { class: "models-find" }, h("label", { class: "field-search" }, icon("search"), h("span", { class: "sr" }, text.findModel), this.find)),
+      this.list,
+      h("form", { class: "pull", "aria-label": text.pull, onsubmit: (event) => { event.preventDefault(); this.pull(); } },
+        h("div", { class: "pull-row" }, h("label", { class: "sr", for: "pull-name" }, "Model to pull"), this.pullName,
+          h("button", { class: "button", type: "submit" }, icon("pull"), text.pull)),
+        this.jobs));
+    this.element.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  async open() {
+    this.element.showPopover();
+    this.find.focus();
+    this.draw();
+    await Promise.all([this.load(), this.watchPulls()]);
+  }
+
+  async load() {
+    try {
+      this.providers = (await request("GET", "/api/models")).providers;
+    } catch (problem) {
+      this.list.replaceChildren(h("p", { class: "provider-why" }, /** @type {Error} */ (problem).message));
+      return;
+    }
+    this.draw();
+  }
+
+  draw() {
+    const words = this.find.value.trim().toLowerCase();
+    const groups = ["local", "cloud"].map((kind) => this.group(kind, words)).filter(Boolean);
+    this.list.replaceChildren(...(groups.length > 0 ? groups : [h("p", { class: "provider-why" }, this.providers.length > 0 ? text.noModels : `${text.testing} …`)]));
+  }
+
+  /** @param {string} kind @param {string} words */
+  group(kind, words) {
+    const parts = [];
+    for (const provider of this.providers.filter((each) => each.kind === kind)) {
+      const models = provider.models.filter((model) => `${provider.name}/${model.name}`.toLowerCase().includes(words));
+      if (models.length === 0 && words) continue;
+      parts.push(providerLine(provider, () => this.test(provider)));
+      if (provider.why) parts.push(h("p", { class: "provider-why" }, provider.why));
+      parts.push(h("ul", { role: "listbox", "aria-label": `Models of ${provider.name}` }, ...models.map((model) => this.row(provider, model))));
+    }
+    if (parts.length === 0) return null;
+    return h("section", { class: "models-group" },
+      h("h3", { class: "models-kind" }, icon(kind === "local" ? "local" : "cloud"), kind === "local" ? text.local : text.cloud), ...parts);
+  }
+
+  row(provider, model) {
+    const name = `${provider.name}/${model.name}`;
+    const badges = ["tools", "vision", "thinking"].filter((able) => model[able]).map((able) => h("span", { class: "badge" }, able === "vision" ? "images" : able));
+    const price = provider.kind === "local" ? text.free : model.input_price === null ? "" : `$${model.input_price} / $${model.output_price}`;
+    return h("li", { class: "model", role: "option", tabindex: "0", "aria-selected": String(name === this.current()), "data-model": name, onclick: () => this.take(name) },
+      icon("check", "model-check"), h("span", { class: "model-name", title: name }, model.name),
+      h("span", { class: "badges" }, ...badges), h("span", { class: "model-figure" }, model.window ? `${Math.round(model.window / 1000)}k` : ""),
+      h("span", { class: "model-figure price" }, price));
+  }
+
+  /** @param {string} name */
+  take(name) {
+    this.element.hidePopover();
+    this.choose(name);
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    const rows = /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll(".model")]);
+    const at = rows.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+    if (event.key === "ArrowDown") rows[Math.min(rows.length - 1, at + 1)]?.focus();
+    else if (event.key === "ArrowUp") (at > 0 ? rows[at - 1] : this.find).focus();
+    else if (event.key === "Enter" && at >= 0) this.take(rows[at].dataset.model ?? "");
+    else if (event.key === "Enter" && document.activeElement === this.find && rows[0]) this.take(rows[0].dataset.model ?? "");
+    else return;
+    event.preventDefault();
+  }
+
+  async test(provider) {
+    provider.state = "testing";
+    this.draw();
+    Object.assign(provider, await request("POST", `/api/providers/${encodeURIComponent(provider.name)}/test`).catch((problem) => ({ state: "bad", why: problem.message })));
+    this.draw();
+  }
+
+  // ---- pulling
+
+  async pull() {
+    const model = this.pullName.value.trim();
+    if (!model) return;
+    try {
+      await request("POST", "/api/pulls", { model });
+      this.pullName.value = "";
+    } catch (problem) {
+      const said = problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem);
+      this.jobs.replaceChildren(h("p", { class: "provider-why" }, said));
+      return;
+    }
+    await this.watchPulls();
+  }
+
+  /** Show what is being pulled, until nothing is or the list is closed. A reload finds it again. */
+  async watchPulls() {
+    for (let before = -1; this.element.matches(":popover-open"); ) {
+      const { pulls } = await request("GET", "/api/pulls");
+      this.jobs.replaceChildren(...pulls.map((job) => this.job(job)));
+      const running = pulls.filter((job) => job.state === "running").length;
+      if (before > running) await this.load();
+      before = running;
+      if (running === 0) return;
+      await new Promise((resolve) => setTimeout(resolve, 700));
+    }
+  }
+
+  job(job) {
+    const stop = h("button", { class: "link-button", type: "button", onclick: () => request("DELETE", `/api/pulls/${encodeURIComponent(job.model)}`).then(() => this.watchPulls()) }, "Stop");
+    return h("div", { class: "pull-job" }, h("span", { class: "pull-name" }, job.model), h("span", { class: "pull-figure" }, job.said),
+      job.state === "running" && h("progress", { max: "100", value: job.percent ?? undefined, "aria-label": text.pulling(job.model) }),
+      job.state === "running" && stop);
+  }
+}
+
+/** @param {any} provider @param {() => void} test */
+export function providerLine(provider, test) {
+  const said = { ok: text.connected, warn: text.noKey, bad: text.unreachable, testing: text.testing, unknown: text.notTested }[provider.state] ?? provider.state;
+  const mark = { ok: "ok", warn: "key", bad: "fail", testing: "clock", unknown: "plug" }[provider.state] ?? "plug";
+  const act = provider.state === "warn"
+    ? h("a", { class: "link-button", href: "/providers" }, text.addKey)
+    : h("button", { class: "link-button", type: "button", onclick: test }, text.testConnection);
+  return h("div", { class: "provider-line" }, h("span", { class: "provider-name" }, provider.name),
+    h("span", { class: "state", "data-state": provider.state }, icon(mark), said), h("span", { class: "when" }, provider.when ?? ""), act);
+}

@@ -1,0 +1,100 @@
+// The page of providers: kind and state of each, its address, models and key, and a test of the connection.
+
+import { ApiError, request } from "./api.js";
+import { button, h, icon } from "./dom.js";
+import { text } from "./text.js";
+
+const STATES = { ok: text.connected, warn: text.noKey, bad: text.unreachable, testing: text.testing, unknown: text.notTested };
+const MARKS = { ok: "ok", warn: "key", bad: "fail", testing: "clock", unknown: "pause" };
+
+/** @param {HTMLElement} place */
+export async function showProviders(place) {
+  const sheet = h("div", { class: "sheet-page" });
+  place.replaceChildren(sheet);
+  const { providers } = await request("GET", "/api/providers");
+  /** @type {Row[]} */ const rows = providers.map((provider) => new Row(provider));
+  const testAll = () => rows.filter((row) => row.provider.state !== "warn").forEach((row) => row.test());
+  sheet.append(
+    h("div", { class: "page-head" }, h("h1", {}, "Providers"), h("span", { class: "spacer" }), button("Test all", testAll, "", "plug")),
+    h("p", { class: "page-lead" }, "Keys are stored on this computer and are never shown again. A state is what the last test found."),
+    ...group(rows, "local", text.local, "Nothing leaves this computer"),
+    ...group(rows, "cloud", text.cloud, "Messages are sent to the provider"));
+}
+
+/** @param {Row[]} rows @param {string} kind @param {string} title @param {string} note */
+function group(rows, kind, title, note) {
+  return [
+    h("h2", { class: "group-head" }, icon(kind), title, " ", h("small", {}, note)),
+    h("ul", { class: "list" }, ...rows.filter((row) => row.provider.kind === kind).map((row) => row.element)),
+  ];
+}
+
+class Row {
+  /** @param {any} provider */
+  constructor(provider) {
+    this.provider = provider;
+    this.open = false;
+    this.element = h("li", { class: "row", id: provider.name });
+    this.draw();
+  }
+
+  draw() {
+    const { provider } = this;
+    const toggle = h("button", { class: "button icon-only quiet", type: "button", "aria-expanded": String(this.open), "aria-label": `Settings of ${provider.name}`,
+      onclick: () => { this.open = !this.open; this.draw(); this.element.querySelector("[aria-expanded]")?.focus(); } },
+      icon("down", this.open ? "turned" : ""));
+    const act = provider.state === "warn" && provider.takes_key
+      ? h("button", { class: "button test", type: "button", onclick: () => { this.open = true; this.draw(); this.element.querySelector("input")?.focus(); } }, text.addKey)
+      : h("button", { class: "button test", type: "button", onclick: () => this.test() }, text.testConnection);
+    this.element.replaceChildren(
+      h("div", { class: "row-head" }, h("h3", { class: "row-name" }, provider.name),
+        h("span", { class: "row-where", title: provider.address }, (provider.address || "").replace(/^https:\/\//, "")),
+        h("span", { class: "row-state" },
+          h("span", { class: "state", "data-state": provider.state, role: "status" }, icon(MARKS[provider.state] ?? "plug"), STATES[provider.state] ?? provider.state),
+          h("span", { class: "when" }, (provider.when ?? "").replace("checked ", ""))),
+        act, toggle));
+    if (provider.why) this.element.append(h("p", { class: "row-why" }, provider.why));
+    if (this.open) this.element.append(this.body());
+  }
+
+  body() {
+    const { provider } = this;
+    const facts = [["Address", provider.address || "set in the configuration file"], ["Default model", provider.default_model], ["Dialect", provider.dialect]];
+    const body = h("div", { class: "row-body" },
+      h("div", { class: "fields" }, ...facts.filter(([, value]) => value).map(([name, value]) =>
+        h("div", { class: "field" }, h("span", { class: "field-label" }, name), h("span", {}, value)))));
+    if (provider.takes_key) body.append(this.keyForm());
+    return body;
+  }
+
+  keyForm() {
+    const { provider } = this;
+    const id = `key-${provider.name}`;
+    const field = /** @type {HTMLInputElement} */ (h("input", { class: "input", id, type: "password", autocomplete: "off", placeholder: provider.has_key ? "Enter a key to replace the stored one" : "" }));
+    const error = h("p", { class: "field-error", role: "alert", hidden: true });
+    const store = async () => {
+      try {
+        await request("PUT", `/api/providers/${encodeURIComponent(provider.name)}/key`, { key: field.value });
+        await this.test();
+      } catch (problem) {
+        field.setAttribute("aria-invalid", "true");
+        error.hidden = false;
+        error.replaceChildren(icon("warn"), problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem));
+      }
+    };
+    return h("form", { class: "field span", onsubmit: (event) => { event.preventDefault(); store(); } },
+      h("label", { for: id }, "Key"),
+      h("div", { class: "field-line" }, field,
+        provider.has_key && h("span", { class: "key-saved" }, icon("lock"), "Stored"),
+        h("button", { class: "button primary", type: "submit" }, "Save key")), error);
+  }
+
+  async test() {
+    this.provider.state = "testing";
+    this.draw();
+    const found = await request("POST", `/api/providers/${encodeURIComponent(this.provider.name)}/test`)
+      .catch((problem) => ({ state: "bad", why: problem.message }));
+    this.provider = { ...this.provider, ...found };
+    this.draw();
+  }
+}

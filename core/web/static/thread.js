@@ -1,0 +1,168 @@
+// The conversation: draws events as messages, and follows the end while the reader is there.
+
+import { button, copy, h, icon, iconButton } from "./dom.js";
+import { Reply, notice } from "./reply.js";
+import { text } from "./text.js";
+
+const LONG = 1200; // characters from which a message of the user is folded
+
+/** @typedef {import("./reply.js").ReplyActions & { onEdit: (place: number, text: string) => void, onEarlier: (first: number) => void }} Actions */
+
+export class Thread {
+  /** @param {HTMLElement} scroller @param {HTMLElement} jump @param {Actions} actions */
+  constructor(scroller, jump, actions) {
+    this.scroller = scroller;
+    this.actions = actions;
+    this.element = h("div", { class: "thread" });
+    this.end = h("div", { class: "thread-end" });
+    this.status = h("p", { class: "sr", role: "status" });
+    scroller.replaceChildren(this.element, this.end, this.status);
+    /** @type {Reply|null} */ this.reply = null;
+    this.following = true;
+    /** @type {any[]} */ this.waiting = [];
+    this.frame = 0;
+    new IntersectionObserver(([entry]) => jump.toggleAttribute("data-shown", !entry.isIntersecting), {
+      root: scroller,
+      rootMargin: "80px",
+    }).observe(this.end);
+    new IntersectionObserver(([entry]) => { if (entry.isIntersecting) this.following = true; }, { root: scroller }).observe(this.end);
+    const letGo = () => { this.following = false; };
+    scroller.addEventListener("wheel", (event) => { if (event.deltaY < 0) letGo(); }, { passive: true });
+    scroller.addEventListener("touchmove", letGo, { passive: true });
+    scroller.addEventListener("keydown", (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) letGo(); });
+    jump.addEventListener("click", () => this.toEnd());
+  }
+
+  clear() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    this.waiting = [];
+    this.reply = null;
+    this.element.replaceChildren();
+  }
+
+  /** Draw a stored conversation at once. @param {any[]} events @param {number} first */
+  draw(events, first) {
+    this.clear();
+    if (first > 0) this.element.append(button(text.earlier, () => this.actions.onEarlier(first), "quiet", "latest"));
+    for (const event of events) this.show(event);
+    this.settle();
+    this.toEnd();
+  }
+
+  /** Put earlier messages in front, without moving what is read. @param {any[]} events @param {number} first */
+  prepend(events, first) {
+    const kept = [...this.element.childNodes].slice(1);
+    const reply = this.reply;
+    const height = this.scroller.scrollHeight;
+    this.element.replaceChildren();
+    if (first > 0) this.element.append(button(text.earlier, () => this.actions.onEarlier(first), "quiet", "latest"));
+    this.reply = null;
+    for (const event of events) this.show(event);
+    this.element.append(...kept);
+    this.reply = reply;
+    this.scroller.scrollTop += this.scroller.scrollHeight - height;
+  }
+
+  /** Draw what just happened, once a frame. @param {any[]} events */
+  add(events) {
+    this.waiting.push(...events);
+    if (document.hidden) this.flush();
+    else if (!this.frame) this.frame = requestAnimationFrame(() => this.flush());
+  }
+
+  flush() {
+    this.frame = 0;
+    const events = this.waiting;
+    this.waiting = [];
+    for (const event of events) this.show(event);
+    if (this.following) this.scroller.scrollTop = 1e9;
+  }
+
+  /** @param {any} event */
+  show(event) {
+    if (event.type === "user") this.addUser(event);
+    else if (event.type === "turn_start") this.begin(event);
+    else if (event.type === "reply") this.addReply();
+    else if (event.type === "turn_end") this.finish(event);
+    else if (this.reply) this.reply.add(event);
+    else if (event.type === "notice") this.element.append(notice(event.level, [event.text]));
+  }
+
+  begin(event) {
+    this.model = event.model;
+    this.status.textContent = text.replying;
+    this.pending = true;
+  }
+
+  addReply() {
+    this.reply?.markBroken();
+    const reply = new Reply(this.actions);
+    this.reply = reply;
+    this.element.append(reply.element);
+    if (this.pending) {
+      this.pending = false;
+      reply.model = this.model;
+      reply.live(true);
+      reply.showFacts();
+    }
+  }
+
+  finish(event) {
+    this.reply?.add(event);
+    this.status.textContent = text.replyComplete(this.reply?.words() ?? 0);
+  }
+
+  /** After a stored conversation is drawn: an unfinished last reply offers to continue. */
+  settle() {
+    if (this.reply && !this.reply.state.dataset.state && !this.reply.element.querySelector(".notice-actions")) this.reply.markBroken();
+  }
+
+  addUser(event) {
+    const known = event.key && this.element.querySelector(`[data-message="${CSS.escape(event.key)}"]`);
+    if (known) known.remove();
+    const bubble = h("div", { class: "bubble prose", dir: "auto", "data-long": event.text.length > LONG }, h("p", { class: "plain" }, event.text));
+    const images = (event.images ?? []).map((image) =>
+      h("img", { src: `data:${image.media};base64,${image.data}`, alt: image.name || "Image", width: "176", height: "112", class: "attachment-image" }));
+    const meta = h(
+      "footer",
+      { class: "meta meta-user" },
+      h(
+        "span",
+        { class: "meta-actions" },
+        iconButton("copy", text.copyMessage, (click) => copy(/** @type {HTMLElement} */ (click.currentTarget), event.text, text.copied)),
+        iconButton("edit", text.edit, () => this.actions.onEdit(event.place, event.text)),
+      ),
+    );
+    const article = h(
+      "article",
+      { class: "message from-user", "data-message": event.key, "data-place": event.place },
+      h("h2", { class: "sr" }, text.you),
+      images.length > 0 && h("div", { class: "attachments" }, ...images),
+      bubble,
+      meta,
+    );
+    if (event.text.length > LONG) {
+      const open = button("", () => { bubble.toggleAttribute("data-open"); label(); }, "small quiet");
+      const label = () => { open.textContent = bubble.hasAttribute("data-open") ? "Show less" : `Show all, ${text.words(event.text.split(/\s+/).length)}`; };
+      label();
+      meta.prepend(open);
+    }
+    this.reply?.markBroken();
+    this.element.append(article);
+    this.toEnd();
+  }
+
+  /** Show a message before the server has it. @param {string} key @param {string} said */
+  addUnsent(key, said) {
+    this.element.append(h("article", { class: "message from-user", "data-message": key, "data-state": "sending" },
+      h("h2", { class: "sr" }, text.you), h("div", { class: "bubble prose", dir: "auto" }, h("p", { class: "plain" }, said)),
+      h("footer", { class: "meta meta-user" }, h("span", { class: "state" }, icon("clock"), text.saving))));
+    this.toEnd();
+  }
+
+  toEnd() {
+    this.following = true;
+    this.scroller.scrollTop = 1e9;
+  }
+}

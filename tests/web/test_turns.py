@@ -1,0 +1,105 @@
+"""A turn runs in the server: pages come and go, the server is killed, and the answer is complete in the end."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.fake_server import FakeOllama, fake_words
+from tests.web.page_server import PageServer, text_of
+
+Environment = dict[str, str]
+
+
+@pytest.fixture
+def ollama() -> Iterator[FakeOllama]:
+    with FakeOllama() as server:
+        yield server
+
+
+@pytest.fixture
+def page(ollama: FakeOllama, environment: Environment) -> Iterator[PageServer]:
+    with PageServer(environment | {"OLLAMA_HOST": ollama.url}, "-m", "words-40") as server:
+        yield server
+
+
+def test_an_answer_streams_to_a_page_that_listens(page: PageServer) -> None:
+    session = page.new_session()
+    place = page.snapshot(session)["place"]
+    heard: list[dict[str, Any]] = []
+
+    def listen() -> None:
+        for _, event in page.listen(session, place):
+            heard.append(event)
+            if event["type"] == "turn_end":
+                return
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert page.ask(session, "hello")["accepted"] == "started"
+    listener.join(60)
+    kinds = [event["type"] for event in heard]
+    assert kinds[:3] == ["turn_start", "user", "reply"] and kinds[-1] == "turn_end"
+    assert text_of(heard) == fake_words(40)
+    assert heard[-1]["state"] == "complete" and heard[-1]["saved"]
+
+
+def test_a_reload_shows_the_same_and_a_stranger_place_is_reset(page: PageServer) -> None:
+    session = page.new_session()
+    page.ask(session, "hello")
+    found = page.wait_until_done(session)
+    assert text_of(found["events"]) == fake_words(40)
+    assert [event["text"] for event in found["events"] if event["type"] == "user"] == ["hello"]
+    for place in ("", "0:0", "nonsense", f"{found['place'].split(':')[0]}:999999", "\u00b2:\u00b2"):
+        assert [event["type"] for _, event in page.listen(session, place)] == ["reset"], place
+
+
+def test_the_same_key_is_one_message(page: PageServer) -> None:
+    session = page.new_session()
+    assert page.ask(session, "once", key="k")["accepted"] == "started"
+    assert page.ask(session, "once", key="k")["accepted"] == "known"
+    found = page.wait_until_done(session)
+    assert [event["type"] for event in found["events"]].count("user") == 1
+
+
+def test_messages_that_wait_are_asked_in_their_order(page: PageServer) -> None:
+    session = page.new_session()
+    page.post(f"/api/sessions/{session}/commands", {"line": "/model words-40@100"})
+    assert page.ask(session, "one")["accepted"] == "started"
+    assert page.ask(session, "two")["accepted"] == "queued"
+    assert page.ask(session, "three")["accepted"] == "queued"
+    queue = [event for event in page.snapshot(session)["events"] if event["type"] == "queue"][-1]
+    assert [item["text"] for item in queue["items"]] == ["two", "three"]
+    page.client.put(f"{page.url}/api/sessions/{session}/queue", json={"keys": ["three"]}, timeout=60)
+    seen: list[str] = []
+    while seen != ["one", "three"]:
+        found = page.wait_until_done(session)
+        seen = [event["text"] for event in found["events"] if event["type"] == "user"]
+        assert "two" not in seen
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_server_that_is_killed_finishes_the_answer_when_it_is_back(page: PageServer, seed: int) -> None:
+    """The stand-in server writes the same words for the same model, and finishes what it is asked to go on with."""
+    luck = random.Random(seed)
+    session = page.new_session()
+    page.post(f"/api/sessions/{session}/commands", {"line": "/model words-60@60"})
+    before = page.snapshot(session)["place"]
+    page.ask(session, "count")
+    shown = ""
+    wanted = luck.randrange(1, 200)
+    print("seed", seed, "killed after", wanted, "characters")
+    for _, event in page.listen(session, before):
+        shown += event.get("raw", "")
+        if len(shown) >= wanted:
+            break
+    page.kill()
+    page.start()
+    found = page.wait_until_done(session)
+    said = text_of(found["events"])
+    assert said.startswith(shown), "what was shown is kept"
+    assert len(said) >= len(shown)
+    assert not any(event.get("finish") in ("interrupted", "truncated", "error") for event in found["events"][-3:])

@@ -113,13 +113,13 @@ def not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
 
 
 def readable(text: str) -> str:
-    """What a page says: its title, or its words without tags. Other text is unchanged."""
+    """What a page says: its title, or its words without tags. Text that is no page, or a page without words, is unchanged."""
     text = text.strip()
     if not re.match(r"(<!doctype|<html|<head|<body|<title|<center|<h1)", text, re.IGNORECASE):
         return text
     title = re.search(r"<title[^>]*>\s*(.*?)\s*</title", text, re.IGNORECASE | re.DOTALL)
     words = title[1] if title and title[1] else re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.I | re.S)
-    return " ".join(words.split())
+    return " ".join(words.split()) or text
 
 
 def plausible_count(value: Any) -> int | None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -18,7 +19,7 @@ from core.events import Delta, Event, Finished, MessageAdded, Resuming, TextDelt
 from core.messages import Message, Text, Thinking, Usage, user_message
 from core.providers import Request
 from core.retry_handler import stream_chat_with_retry
-from tests.one_model import Answer, Models, one_model
+from tests.one_model import AT_ONCE, Answer, Models, one_model
 
 SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
 BROKE = StreamBroken("It broke.")
@@ -96,7 +97,7 @@ def model(text: str, chance: random.Random, breaks: int) -> Respond:
             left[0] -= 1
             raise StreamBroken("It broke.", cause=chance.choice([None, Overloaded("busy"), BadResponse("what?")]))
         yield Finished("stop")
-    return one_model(respond)
+    return one_model(respond, replace(AT_ONCE, max_attempts=12))     # one break may follow another at once
 
 
 def run(respond: Respond, resumes: int = 9, messages: Sequence[Message] = (user_message("q"),),

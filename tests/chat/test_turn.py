@@ -208,10 +208,10 @@ def test_calls_that_were_interrupted_get_results() -> None:
 
 
 def test_arguments_in_very_many_pieces() -> None:
-    """Two hundred thousand: were each added to a longer text, this would take minutes."""
+    """A hundred thousand: were each added to a longer text, this would take minutes."""
     reply = Reply()
-    for piece in ['{"a": "', *("0123456789" for _ in range(200_000)), '"}']:
+    for piece in ['{"a": "', *("0123456789" for _ in range(100_000)), '"}']:
         reply.add(call(0, arguments=piece))
     reply.add(Finished("tool_calls"))
     (asked,) = reply.message("p/m").tool_calls
-    assert asked.arguments == {"a": "0123456789" * 200_000} and asked.invalid is None
+    assert asked.arguments == {"a": "0123456789" * 100_000} and asked.invalid is None

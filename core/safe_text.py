@@ -14,6 +14,8 @@ def _visible() -> dict[int, str]:
     hidden = [
         *range(0x80, 0xA0),        # C1 controls: 8-bit CSI, OSC, DCS ...
         0x61C, 0x200E, 0x200F,     # Arabic letter mark, left-to-right and right-to-left marks
+        0x180E,                    # a separator without width
+        *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B),     # formats of shorthand and music
         0x2028, 0x2029,            # line and paragraph separator
         *range(0x202A, 0x202F),    # bidirectional embeddings and overrides
         *range(0x2060, 0x2065),    # word joiner, invisible operators

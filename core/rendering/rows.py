@@ -327,6 +327,8 @@ class Rows:
         if self.table is not None and not self.table.fixed:
             self.layout.limit = self._limit
             self.table.fix(self.layout, *self.margins(), complete=True)
+        if self.table is not None:
+            self.table.close(self.layout, self.margins_now())
         self.table, self._leaf = None, ""
 
     def begin_block(self, layout: Layout, *, gap: bool) -> None:

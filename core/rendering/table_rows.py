@@ -26,6 +26,8 @@ class TableRows:
         self.aligns: list[Alignment] = []
         self._widths: list[int] = []
         self._shown = 0
+        self._head: list[str] = []
+        self._first: list[Run] = []     # what begins the first row
         self.fixed = False
 
     def fix(self, layout: Layout, first: list[Run], indent: list[Run], *, complete: bool) -> None:
@@ -45,7 +47,7 @@ class TableRows:
     def write(self, row: list[Cell], layout: Layout, first: list[Run], indent: list[Run]) -> None:
         number, self._shown = self._shown, self._shown + 1
         if number == 0:
-            self._head = [" ".join(text for _, text in cell) for cell in row]
+            self._head = ["".join(text for _, text in cell) for cell in row]
         if not self._widths:
             self._listed(row, number, layout, first, indent)
             return
@@ -71,24 +73,31 @@ class TableRows:
             layout.end_row()
 
     def _listed(self, row: list[Cell], number: int, layout: Layout, first: list[Run], indent: list[Run]) -> None:
-        """The first cell as a title, the others as `heading: value` under it. The table's head is shown in each."""
-        if number == 0 and len(row) > 1:
+        """A line `heading: value` for each cell, those after the first under it."""
+        if number == 0:
             self._first = first
             return
-        if number > 1 and len(row) > 1:
+        if number > 1:
             layout.begin(indent, indent)
             layout.end_row()
-        start = getattr(self, "_first", first) if number == 1 else first
-        self._text([(_both(self._bold, style), text) for style, text in row[0]] or [("", self._head[0])], layout, start, indent)
+        title = [(_both(self._bold, style), text) for style, text in row[0]]
+        self._text([*self._label(self._head[0]), *title], layout, self._first if number == 1 else indent, indent)
         for head, cell in zip(self._head[1:], row[1:]):
-            if cell:
-                label: Cell = [(self._dim, f"{head}:"), ("", " ")] if head else []
-                self._text([*label, *cell], layout, [*indent, ("", "  ")], [*indent, ("", "    ")])
+            if cell or number == 1:
+                self._text([*self._label(head), *cell], layout, [*indent, ("", "  ")], [*indent, ("", "    ")])
+
+    def _label(self, heading: str) -> Cell:
+        return [(self._dim, f"{heading}:"), ("", " ")] if heading else []
+
+    def close(self, layout: Layout, indent: list[Run]) -> None:
+        """The end of the table; a list without a row still shows its headings."""
+        if self._shown == 1 and not self._widths:
+            self._text([("", " \u00b7 ".join(self._head))], layout, self._first, indent)
 
     @staticmethod
     def _text(runs: Cell, layout: Layout, first: list[Run], indent: list[Run]) -> None:
         layout.begin(first, indent)
-        layout.indent_width = layout.col
+        layout.indent_width = sum(text_width(text) for _, text in indent)
         for style, text in runs:
             layout.text(text, style)
         layout.end_row()

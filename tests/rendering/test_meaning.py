@@ -102,8 +102,8 @@ def test_a_long_cell_after_many_short_rows_has_the_free_width() -> None:
 def test_a_table_that_is_too_wide_is_a_list() -> None:
     text = ("| Item | Price of one | Weight | Origin |\n|---|---|---|---|\n| Screw | 12.50 | 3.75 kg | Stuttgart |\n"
             "| Nail | 1.25 |  | Bremen |\n")
-    assert rows(text, width=30) == ["Screw", "  Price of one: 12.50", "  Weight: 3.75 kg", "  Origin: Stuttgart", "",
-                                    "Nail", "  Price of one: 1.25", "  Origin: Bremen"]
+    assert rows(text, width=30) == ["Item: Screw", "  Price of one: 12.50", "  Weight: 3.75 kg", "  Origin: Stuttgart", "",
+                                    "Item: Nail", "  Price of one: 1.25", "  Origin: Bremen"]
 
 
 def test_only_the_last_column_wraps() -> None:

@@ -233,12 +233,18 @@ class Chat:
 
     async def compact(self) -> AsyncGenerator[Event, None]:
         """Let the model summarise the oldest turns; the summary takes their place. Stopped, it changes nothing."""
-        plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=False)
-        if plan is None:
-            raise UsageError("There is nothing to summarise yet: the last exchange and what is pinned always stay.")
-        async with aclosing(self._summarise(plan)) as events:
-            async for event in events:
-                yield event
+        async with aclosing(self.session.begin_turn()) as notices:
+            async for notice in notices:
+                yield notice
+        try:
+            plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=False)
+            if plan is None:
+                raise UsageError("There is nothing to summarise yet: the last exchange and what is pinned always stay.")
+            async with aclosing(self._summarise(plan)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self.session.end_turn()
 
     async def _summarise(self, plan: Plan) -> AsyncGenerator[Event, None]:
         before, target, summary = self.request(), self.target, None

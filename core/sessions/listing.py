@@ -28,9 +28,10 @@ class Column:
 
     def shown(self, rows: Sequence[SessionRow]) -> list[str]:
         """The cells, safe on a line and not wider than `most`."""
-        most = self.most
-        return [cell if cell.isprintable() and (not most or len(cell) <= most) else safe_line(cell, most or len(cell) + 1)
-                for cell in self.cells(rows)]
+        cells, most = self.cells(rows), self.most
+        if not "".join(cells).isprintable():     # one look at all: most lists hold nothing that has to be made safe
+            cells = [cell if cell.isprintable() else safe_line(cell) for cell in cells]
+        return [cell if len(cell) <= most else safe_line(cell, most) for cell in cells] if most else cells
 
 
 # What a list of sessions shows, in this order; --list-sessions, /sessions and the choosers all read it from here.
@@ -53,8 +54,11 @@ def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
     made = []
     for column in COLUMNS:
         cells = column.shown(rows)
-        width = max(map(len, cells), default=0) if column is not COLUMNS[-1] else 0
-        made.append([cell.rjust(width) for cell in cells] if column.right else [cell.ljust(width) for cell in cells])
+        if column is not COLUMNS[-1]:
+            width = max(map(len, cells), default=0)
+            pad = f"%{'' if column.right else '-'}{width}s"
+            cells = cells if min(map(len, cells), default=0) == width else [pad % cell for cell in cells]
+        made.append(cells)
     return map("  ".join, zip(*made))
 
 
@@ -67,6 +71,7 @@ def local_minutes(times: Iterable[float]) -> list[str]:
     """Local times as 2026-11-29 16:05. The zone's offset is asked once a day, which makes 10,000 of them quick."""
     offsets: dict[int, int | None] = {}
     dates: dict[int, str] = {}
+    minutes: dict[int, str] = {}
     made = []
     for moment in times:
         second = int(moment // 1)
@@ -80,8 +85,11 @@ def local_minutes(times: Iterable[float]) -> list[str]:
             continue
         date, rest = divmod(second + offset, DAY)
         if date not in dates:
-            dates[date] = time.strftime("%Y-%m-%d", time.gmtime(date * DAY))
-        made.append(f"{dates[date]} {rest // 3600:02}:{rest % 3600 // 60:02}")
+            dates[date] = time.strftime("%Y-%m-%d ", time.gmtime(date * DAY))
+        minute = rest // 60
+        if minute not in minutes:
+            minutes[minute] = f"{minute // 60:02}:{minute % 60:02}"
+        made.append(dates[date] + minutes[minute])
     return made
 
 

@@ -100,6 +100,7 @@ def make() -> str:
     """A new environment in place of what is there."""
     if os.path.lexists(VENV):
         remove()
+    print(f"Making {VENV.name} for Python {platform.python_version()} ...", file=sys.stderr)
     try:
         VENV.mkdir()
     except OSError as problem:

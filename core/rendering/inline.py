@@ -279,7 +279,7 @@ class _Segment:
 
     def _find_link(self, pos: int) -> tuple[str, str, int] | None:
         """Label, target and end of the link whose bracket opens at `pos`."""
-        close = self._closing_bracket(pos + 1)
+        close = self._closing_bracket(pos + 1) if self.text.find("]", pos, self.end) >= 0 else -1
         if close < 0:
             self.need(self.end, "]")
             return None

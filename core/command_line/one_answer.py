@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from contextlib import aclosing
@@ -22,6 +23,8 @@ from core.events import Event, Failed, MessageAdded, Notice, Resuming, TextDelta
 from core.messages import Message, user_message
 from core.rendering.event_words import describe_event, finish_note
 from core.setup.store import OpenedStore
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
@@ -75,6 +78,7 @@ def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: Te
             raise
         return EXIT_INTERRUPTED
     except ChatError as error:
+        log.error("%s", describe(error))
         _emit(out, to_dict(Failed(error)))
         return error.exit_code
 
@@ -115,6 +119,7 @@ def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: Te
         err.write("interrupted\n")
         return EXIT_INTERRUPTED
     except ChatError as error:
+        log.error("%s", describe(error))
         err.write(describe(error) + "\n")
         return error.exit_code
 

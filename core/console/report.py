@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 
 from core.argument_parser import started_as
@@ -13,6 +14,7 @@ from core.rendering.listing import fitted
 
 def report(error: ChatError, *, as_json: bool) -> None:
     """As the last event on standard output, or in words that name the program as it was started."""
+    logging.getLogger(__name__).error("%s", describe(error))
     if as_json:
         print(json.dumps(to_dict(Failed(error))))
         return

@@ -39,7 +39,7 @@ class _Processes:
 
     def hook(self, event: str, arguments: tuple[object, ...]) -> None:
         if event in self.EVENTS and not _finds_a_library():
-            self.started.append(f"{event}: {arguments[0]}")
+            self.started.append(": ".join([event, *map(str, arguments[:1])]))
 
 
 def _finds_a_library() -> bool:

@@ -126,10 +126,13 @@ def cut_at(data: bytes, at: int, end: Step) -> list[Step]:
 class FakeServer:
     """Serve on a free loopback port while the `with` block lasts.
 
-    `script` is one Answer for every request, a sequence of them (the last repeats), or a function of the request.
+    `script` is one Answer for every request, a sequence of them (the last repeats), or a function of the request. `skip` lets
+    time pass in which the server says nothing (tests/virtual_time.py); without it the server waits.
     """
 
-    def __init__(self, script: Script | Answer | Sequence[Answer], port: int = 0) -> None:
+    def __init__(self, script: Script | Answer | Sequence[Answer], port: int = 0, *,
+                 skip: Callable[[float], None] | None = None) -> None:
+        self._skip = skip
         self.requests: list[Received] = []
         self.connections = 0
         self._script = script
@@ -205,7 +208,7 @@ class FakeServer:
                 request.connection = number
                 with self._lock:
                     self.requests.append(request)
-                if not _send_answer(connection, self.answer(request), request):
+                if not _send_answer(connection, self.answer(request), request, self._skip):
                     return
         except (OSError, ValueError):   # the client has gone, or what it sent is no HTTP
             return
@@ -266,17 +269,17 @@ def _receive(connection: socket.socket, held: bytearray) -> bool:
     return bool(data)
 
 
-def _send_answer(connection: socket.socket, answer: Answer, request: Received) -> bool:
+def _send_answer(connection: socket.socket, answer: Answer, request: Received, skip: Callable[[float], None] | None) -> bool:
     """Send it all; True when the connection can be used again."""
     request.outcome = "client_left"
     try:
-        request.outcome = _send_steps(connection, answer)
+        request.outcome = _send_steps(connection, answer, skip)
         return request.outcome == "sent" and answer.framing in ("chunked", "length")
     finally:
         request.done.set()
 
 
-def _send_steps(connection: socket.socket, answer: Answer) -> str:
+def _send_steps(connection: socket.socket, answer: Answer, skip: Callable[[float], None] | None) -> str:
     steps = answer.steps
     if answer.framing != "raw":
         connection.sendall(_head(answer, steps))
@@ -286,10 +289,10 @@ def _send_steps(connection: socket.socket, answer: Answer) -> str:
                 chunked = answer.framing == "chunked" and step
                 connection.sendall(b"%x\r\n%b\r\n" % (len(step), step) if chunked else step)
             case Pause(seconds):
-                if _client_left(connection, seconds):
+                if _client_left(connection, seconds, skip):
                     return "client_left"
             case Stall():
-                while not _client_left(connection, 60):
+                while not _client_left(connection, 1.0 if skip else 60.0, skip):
                     pass
                 return "client_left"
             case Cut():
@@ -316,8 +319,11 @@ def _head(answer: Answer, steps: Sequence[Step]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _client_left(connection: socket.socket, seconds: float) -> bool:
-    """Wait; True as soon as the other side has closed."""
+def _client_left(connection: socket.socket, seconds: float, skip: Callable[[float], None] | None) -> bool:
+    """Wait, or let the time pass; True as soon as the other side has closed."""
+    if skip is not None:
+        skip(seconds)
+        seconds = 0.0
     limit = time.monotonic() + seconds
     while True:
         left = limit - time.monotonic()

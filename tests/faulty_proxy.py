@@ -18,6 +18,7 @@ from tests.fake_server import Answer, Cut, Pause, Received, Reset, Stall, Step, 
 
 TEXT = "".join(f"n{number}:wörd-{number * 7919 % 997}→{'é日😀'[number % 3]}{chr(10) if number % 6 == 5 else ' '}"
                for number in range(30))
+IDLE = 30.0           # seconds of silence that are too many; a server that skips its pauses makes them pass at once
 PIECE = 40            # characters of a delta
 TOOL = "look"
 ARGUMENTS = {"where": "in the drawer", "times": 3}
@@ -205,7 +206,7 @@ BREAKS: dict[str, Break] = {
     "rst": lambda made: [Pause(0.03), Reset()],
     "no-marker": lambda made: [],
     "silence": lambda made: [Stall()],
-    "keep-alive": lambda made: [*[step for _ in range(200) for step in (b"\n" + made.ping, Pause(0.02))], Stall()],
+    "keep-alive": lambda made: [*[step for _ in range(200) for step in (b"\n" + made.ping, Pause(IDLE / 20))], Stall()],
     "error": lambda made: [b"\n" * 2 + made.error],
     "garbage": lambda made: [b"\n\ndata: {\"not json\n\n{\"not json\n", Stall()],
 }
@@ -233,9 +234,10 @@ def odd_answer(dialect: str, made: Wire, oddity: str) -> Answer:
             steps: list[Step] = [bytes([byte]) for byte in short] or [body[at:at + 7] for at in range(0, len(body), 7)]
             return Answer(steps, content_type=kind)
         case "slow bytes":
-            return Answer([*(step for byte in body[:12] for step in (bytes([byte]), Pause(0.04))), body[12:]], content_type=kind)
+            slow: list[Step] = [step for byte in body[:12] for step in (bytes([byte]), Pause(IDLE / 4))]
+            return Answer([*slow, body[12:]], content_type=kind)
         case "rare tokens":
-            return Answer([step for event in made.events for step in (event, Pause(0.05))], content_type=kind)
+            return Answer([step for event in made.events for step in (event, Pause(IDLE / 4))], content_type=kind)
         case "marker, then linger":
             return Answer([body, Stall()], content_type=kind)
         case "bad utf-8":

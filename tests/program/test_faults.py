@@ -25,11 +25,12 @@ from core.messages import Message, ToolCall, ToolResult, user_message
 from core.model_manager import Providers, Target, retry_config_from_args
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Options, Request, ToolSpec
-from tests.fake_server import Answer, Cut, FakeServer, Pause, Received, Reset, Step
-from tests.faulty_proxy import (ARGUMENTS, BREAKS, DIALECTS, NO_ANSWERS, ODDITIES, TEXT, TOOL, broken_answer, content_type,
+from tests.fake_server import Answer, Cut, FakeServer, Pause, Received, Reset, Step, json_answer
+from tests.faulty_proxy import (ARGUMENTS, BREAKS, DIALECTS, IDLE, NO_ANSWERS, ODDITIES, TEXT, TOOL, broken_answer, content_type,
                                 has_result, no_answer, odd_answer, refused, said_already, whole_answer, wire)
+from tests.virtual_time import SkippingLoop, run_skipping
 
-SETTINGS = {"retry_initial_delay": 0.01, "retry_max_delay": 0.02, "connect_timeout": 2.0, "idle_timeout": 0.35}
+SETTINGS = {"retry_initial_delay": 0.01, "retry_max_delay": 0.02, "connect_timeout": 60.0, "idle_timeout": IDLE}
 LOOK = ToolSpec(TOOL, "looks", {"type": "object", "properties": {"where": {"type": "string"}}})
 SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
 Faulty = Callable[[Received, int], Answer | None]
@@ -65,6 +66,8 @@ class Model:
         self.dialect, self.faulty, self.call, self.chats = dialect, faulty, call, 0
 
     def __call__(self, request: Received) -> Answer:
+        if request.method == "GET":
+            return json_answer({"models": []})      # what is loaded is asked during a silence
         self.chats += 1
         return self.faulty(request, self.chats) or self.sound(request)
 
@@ -88,7 +91,7 @@ async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tool
         return ToolResult(call.id, call.name, "RESULT")
     request = Request("m", (user_message("Go."),), tools=(LOOK,) if tools else (), options=Options(max_tokens=9_999))
     try:
-        async with asyncio.timeout(30), aclosing(run_chat_turn(
+        async with asyncio.timeout(3_000), aclosing(run_chat_turn(
                 partial(respond_with_fallbacks, chain), request, run_tool, model=str(targets[0]),
                 resumes=3 if given.resume else 0)) as events:
             async for event in events:
@@ -103,8 +106,9 @@ async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tool
 def outcome_of(dialect: str, faulty: Faulty, *, call: bool = False, alone: bool = False, **settings: Any) -> Outcome:
     outcome = Outcome()
     model, spare = Model(dialect, faulty, call=call), Model("openai", lambda request, number: None, call=call)
-    with FakeServer(model) as server, FakeServer(spare) as other:
-        asyncio.run(turn(dialect, server.url, other.url, outcome, tools=call, settings=settings, alone=alone))
+    loop = SkippingLoop()
+    with FakeServer(model, skip=loop.skip) as server, FakeServer(spare, skip=loop.skip) as other:
+        run_skipping(turn(dialect, server.url, other.url, outcome, tools=call, settings=settings, alone=alone), loop)
     outcome.asked, outcome.spare_asked = model.chats, spare.chats
     assert not outcome.loop_errors
     return outcome
@@ -147,7 +151,7 @@ def test_a_tool_of_a_cut_message_does_not_run(dialect: str, phase: str, fault: s
 @pytest.mark.parametrize("oddity", ODDITIES)
 def test_an_odd_form_does_not_matter(dialect: str, oddity: str) -> None:
     """`rare tokens` and `slow bytes` take longer than the idle timeout as a whole: there is no limit on that."""
-    outcome = outcome_of(dialect, once(lambda request: odd_answer(dialect, wire(dialect, TEXT), oddity)), idle_timeout=0.6)
+    outcome = outcome_of(dialect, once(lambda request: odd_answer(dialect, wire(dialect, TEXT), oddity)))
     check_whole(outcome)
     assert outcome.asked == 1
 
@@ -168,7 +172,7 @@ def test_no_answer_at_all_is_another_model_s_turn(dialect: str, kind: str) -> No
         with FakeServer(Model("openai", lambda request, number: None)) as other:
             asyncio.run(turn(dialect, "http://127.0.0.1:1", other.url, outcome, tools=False, settings={"retry_max_attempts": 2}))
     else:
-        outcome = outcome_of(dialect, lambda request, number: no_answer(kind), retry_max_attempts=2, idle_timeout=0.2)
+        outcome = outcome_of(dialect, lambda request, number: no_answer(kind), retry_max_attempts=2)
     check_whole(outcome)
     assert outcome.count(ModelChanged) == 1 and outcome.messages[0].model == "spare/m"
 

@@ -1,0 +1,46 @@
+"""Time that a test turns: silence of an hour passes at once, and a slow machine is not an hour slow.
+
+An event loop whose clock is real time and what was skipped. A `FakeServer` that is given `loop.skip` as its `wait` skips its
+pauses instead of waiting, so the limits in the test can be far above what any machine takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+ROUNDS = 40     # of the loop, in which what has arrived already is dealt with before time passes
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """Start it with run_skipping()."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self._skipped
+
+    def skip(self, seconds: float) -> None:
+        """Let this time pass; called by another thread. Returns when it has passed, or when the loop has ended."""
+        passed = threading.Event()
+
+        def step(left: int) -> None:
+            if left:
+                self.call_soon(step, left - 1)
+            else:
+                self._skipped += seconds
+                passed.set()
+        with contextlib.suppress(RuntimeError):     # the loop is closed
+            self.call_soon_threadsafe(step, ROUNDS)
+            passed.wait(5)
+
+
+def run_skipping(main: Coroutine[Any, Any, T], loop: SkippingLoop) -> T:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main)

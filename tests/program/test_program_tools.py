@@ -172,7 +172,7 @@ def test_without_a_terminal_what_is_not_allowed_is_denied(
         assert run(program, environment, folder, "--allow", allowed, *call).stdout == "answer: noted\n"
     assert (folder / "notes.txt").read_text() == "hello\nhello\n"
     wrong = run(program, environment, folder, "--allow", "nonsense", *call)
-    assert wrong.returncode == 2 and "nonsense is no tool" in wrong.stderr
+    assert wrong.returncode == 2 and "--allow: nonsense is neither a tool nor a kind of tool" in wrong.stderr
 
 
 def test_after_private_data_the_network_asks(

@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -91,27 +92,25 @@ def measure_files(count: int) -> dict[str, float | str]:
 
 
 def make_sessions(path: str, count: int) -> None:
-    from core.store.sqlite import SqliteStore
     from db import open_store
-    store = open_store(path)
-    assert isinstance(store, SqliteStore)
-    run = store._connection
+    open_store(path).close()
+    run = sqlite3.connect(path, isolation_level=None)
     dice = random.Random(2)
     run.execute("PRAGMA synchronous = OFF")
     run.execute("BEGIN")
     for number in range(count):
         session = f"20260101-0000-{number:08d}"
-        run.execute("INSERT INTO sessions (id, title, model, created, updated, message_count) VALUES (?, ?, 'm', ?, ?, ?)",
-                    (session, f"chat {number}", number, number, MESSAGES))
+        run.execute("INSERT INTO sessions (id, name, title, model, created, updated, used, message_count) "
+                    "VALUES (?, ?, ?, 'm', ?, ?, ?, ?)", (session, session, f"chat {number}", number, number, number, MESSAGES))
         rows = []
         for position in range(MESSAGES):
             text = " ".join(dice.choices(WORDS, k=25)) + (" zebra crossing" if number % 9_973 == 5 and position == 3 else "")
-            rows.append((number * MESSAGES + position + 1, session, position, "assistant" if position % 2 else "user", number,
-                         json.dumps([{"type": "text", "text": text}]), text))
+            identity, role = f"{number * MESSAGES + position + 1:032x}", "assistant" if position % 2 else "user"
+            rows.append((identity, session, position, role, number, json.dumps([{"type": "text", "text": text}]), text))
         run.executemany("INSERT INTO messages (id, session_id, position, role, state, created, parts, text) "
                         "VALUES (?, ?, ?, ?, 'complete', ?, ?, ?)", rows)
     run.execute("COMMIT")
-    store.close()
+    run.close()
 
 
 async def timed_search(path: str, wanted: str) -> float:

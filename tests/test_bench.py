@@ -14,7 +14,8 @@ from bench.driver import Step, environment, run
 from bench.run import BEGIN, END, Bench, Figure, Plan, growth, report, running_server, table, write_page
 from bench.server import FIRST, KINDS, LAST, document, frames
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the harness reads /proc and uses pidfd")
+pytestmark = [pytest.mark.processes,
+              pytest.mark.skipif(sys.platform != "linux", reason="the harness reads /proc and uses pidfd")]
 
 TINY = Plan(runs=1, long_runs=1, sizes=(600, 700), kinds=("mixed",), sessions=20, frames=20, files=300, chats=20,
             json_bytes=100_000)

@@ -134,7 +134,7 @@ def test_words_for_a_python_that_does_not_do(clone: Path, offline: Environment, 
 
 def test_words_when_there_is_no_network(clone: Path, offline: Environment, ready_environment: Path) -> None:
     shutil.copytree(ready_environment, clone / ".venv", symlinks=True)
-    offline |= {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
+    offline |= {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "1"}
     done = make(clone, offline, "chat")
     assert done.returncode and "No connection to the Python package index: connection refused" in done.stderr
     assert "Traceback" not in done.stderr

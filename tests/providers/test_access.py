@@ -79,7 +79,7 @@ def test_no_key_travels_in_the_clear(tmp_path: Path, name: str, url: str) -> Non
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "openai"])
 def test_the_key_at_the_top_of_a_file_is_its_owners(tmp_path: Path, name: str) -> None:
     """`api_key` is OpenAI's, whichever provider the same file chooses and wherever that is."""
-    file: dict[str, Any] = {"provider": name, "model": "m", "base_url": "http://127.0.0.1:9/v1", "api_key": KEY}
+    file: dict[str, Any] = {"provider": name, "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key": KEY}
     found = open_at(tmp_path, name, file=file)
     assert KEY not in (found.key, json.dumps(dict(found.quirks)))
     with_own = open_at(tmp_path, name, file=file, **{row(name).key_variables[0]: "own-key-of-it"})
@@ -88,7 +88,7 @@ def test_the_key_at_the_top_of_a_file_is_its_owners(tmp_path: Path, name: str) -
 
 def test_an_address_at_the_top_of_a_file_is_for_the_provider_of_that_file(tmp_path: Path) -> None:
     """--provider on the command line does not send another's key there."""
-    file = {"provider": "ollama", "base_url": "http://127.0.0.1:9", "api_key": KEY}
+    file = {"provider": "ollama", "base_url": "http://127.0.0.1:1", "api_key": KEY}
     found = open_at(tmp_path, "openai", file=file, flags={"model": "openai/gpt"})
     assert (found.key, found.base_url) == (KEY, "https://api.openai.com/v1")
 

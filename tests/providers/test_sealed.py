@@ -101,7 +101,7 @@ REPLY = stream_answer(server_events([{"choices": [{"index": 0, "delta": {"conten
 
 def test_what_a_stand_in_has_no_parameter_for_is_reported_once() -> None:
     async def use(url: str) -> list[Any]:
-        entries = {"away": {"base_url": "http://127.0.0.1:9/v1"}, "here": {"base_url": f"{url}/v1"}}
+        entries = {"away": {"base_url": "http://127.0.0.1:1/v1"}, "here": {"base_url": f"{url}/v1"}}
         providers = Providers(Settings({}, providers=entries))
         request = Request("m", (Message("user", (Text("hi"),)),), options=Options(num_ctx=4096, seed=1))
         targets = [Target("away", "m"), Target("here", "m")]

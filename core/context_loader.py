@@ -76,8 +76,8 @@ class ContextSet:
         self.estimator = estimator or TokenEstimator()
         self.sources: list[Source] = []
         self.loaded: dict[str, Loaded] = {}
-        self._guard = Guard(protected)
-        self._chooser = Chooser(self.estimator, guard=self._guard)
+        self.guard = Guard(protected)
+        self._chooser = Chooser(self.estimator, guard=self.guard)
         self.embedder: Embedder | None = None
         self.last = NOTHING
 
@@ -150,7 +150,7 @@ class ContextSet:
             loaded.faults.append(Fault(source.name, f"{SECRET}; {self._way_out(source)}"))
             return loaded
         if source.kind in ("page", "command", "sql") or source.kind == "file" and kind_of(source.target) == "document":
-            await _in_thread(source, loaded, self.root, self._guard)
+            await _in_thread(source, loaded, self.root, self.guard)
             return loaded
         await self._slices(self._find(source, loaded), f"reading {source.name}")
         return loaded
@@ -161,11 +161,11 @@ class ContextSet:
     async def _may_show(self, source: Source) -> bool:
         """Whether a source may go to the model: what holds keys or passwords only when the user agrees."""
         path = os.path.join(self.root, source.target)
-        if not self._guard.needs_consent(path):
+        if not self.guard.needs_consent(path):
             return True
         if not await self._agrees(f"{source.name} {SECRET}. Send it to the model?"):
             return False
-        self._guard.agree(path)
+        self.guard.agree(path)
         return True
 
     def _way_out(self, source: Source) -> str:
@@ -186,7 +186,7 @@ class ContextSet:
                 from core.context.sessions import load_sessions
                 return load_sessions(source, self.store, self.session)
             case _:
-                return load_files(source, self.grep, self.root, self._guard)
+                return load_files(source, self.grep, self.root, self.guard)
 
     async def _slices(self, steps: Iterator[int], what: str) -> None:
         """Run through the steps, giving way to the event loop now and then: so that Ctrl-C and progress work."""

@@ -126,6 +126,16 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotesChecked:
+    """What the answer quotes from attached files was looked up: `found` of `count` references hold."""
+
+    count: int
+    found: int
+    problems: tuple[str, ...]
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class MessageAdded:
     """The conversation grew by this message; what was streamed before it is in it."""
 
@@ -139,7 +149,7 @@ class Failed:
 
 Event = (
     TextDelta | ThinkingDelta | Usage | ToolRequested | ToolFinished | Waiting | Retrying | ModelChanged | Resuming | Notice
-    | MessageAdded | Failed
+    | QuotesChecked | MessageAdded | Failed
 )
 
 
@@ -170,6 +180,8 @@ def to_dict(event: Event) -> dict[str, Any] | None:
             return None
         case Notice(text):
             return {"event": "notice", "text": text}
+        case QuotesChecked(count, found, problems):
+            return {"event": "quotes", "checked": count, "found": found, "problems": list(problems)}
         case MessageAdded(message):
             return message_dict(message) if message.role == "assistant" else None
         case Failed(error):

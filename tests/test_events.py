@@ -9,8 +9,8 @@ import pytest
 
 from core import errors, events
 from core.errors import ChatError, ConnectFailed, UsageError, describe
-from core.events import (Event, Failed, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,
-                         ToolFinished, ToolRequested, Waiting, to_dict)
+from core.events import (Event, Failed, MessageAdded, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, TextDelta,
+                         ThinkingDelta, ToolFinished, ToolRequested, Waiting, to_dict)
 from core.messages import Message, Text, ToolCall, ToolResult, Usage, tool_message, user_message
 
 CASES: list[tuple[Event, dict[str, object] | None]] = [
@@ -29,6 +29,7 @@ CASES: list[tuple[Event, dict[str, object] | None]] = [
     (Waiting(1.5, "busy"), to_dict(Waiting(1.5, "busy"))),
     (Resuming("cut"), to_dict(Resuming("cut"))),
     (Notice("note"), {"event": "notice", "text": "note"}),
+    (QuotesChecked(2, 1, ("why",), "a line"), {"event": "quotes", "checked": 2, "found": 1, "problems": ["why"]}),
     (MessageAdded(Message("assistant", (Text("t"),), "p/m", None, "stop")),
      {"event": "message", "role": "assistant", "text": "t", "model": "p/m", "finish": "stop"}),
     (MessageAdded(user_message("q")), None),

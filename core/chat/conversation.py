@@ -16,7 +16,7 @@ from core.chat.kept import kept_settings, with_kept
 from core.chat.turn import Respond, run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError, StoreError, UsageError
-from core.events import Event, MessageAdded, Notice, TextDelta, ThinkingDelta, Waiting
+from core.events import Event, MessageAdded, Notice, QuotesChecked, TextDelta, ThinkingDelta, Waiting
 from core.messages import Image, Message, ToolResult
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
@@ -199,6 +199,9 @@ class Chat:
                     if isinstance(event, MessageAdded):
                         for notice in [*self.write_down(event.message), *await self._look_at_window(event.message)]:
                             yield notice
+                        checked = await self._check_quotes(event.message)
+                        if checked is not None:
+                            yield checked
             if meter is not None and meter.line():
                 yield Notice(meter.line())
         finally:
@@ -303,6 +306,14 @@ class Chat:
         if self._fitter is not None and not cut:
             self._fitter.learn(request, message.usage, message.model or "")
         return [Notice(cut)] if cut else []
+
+    async def _check_quotes(self, message: Message) -> QuotesChecked | None:
+        """What came of the quotations of this answer, where something is attached and the user wants it."""
+        attached = self._fitter.context if self._fitter is not None else None
+        if attached is None or not attached.sources or not self.settings.check_quotes:
+            return None
+        from core.chat.quoting import check_quotes
+        return await check_quotes(attached, message)
 
     def write_down(self, message: Message) -> list[Notice]:
         """Add to the transcript. A transcript that fails is told once and given up: the session has everything."""

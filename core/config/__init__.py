@@ -146,6 +146,8 @@ SETTINGS: tuple[Setting, ...] = (
             env="CONTEXT_PATH", metavar="SOURCE,...", split=False),
     Setting("Tools and context", "context_grep", list, (), "only files with these endings or patterns", env="CONTEXT_GREP",
             metavar="GLOB,..."),
+    Setting("Tools and context", "check_quotes", bool, True,
+            "look up what an answer quotes from the attached files, and say what is not there"),
     Setting("Tools and context", "embedding_model", str, None,
             "model whose embeddings help to choose from the context when it does not fit: provider/model",
             env="STREAM_CHAT_EMBEDDING_MODEL", metavar="NAME"),

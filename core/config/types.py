@@ -81,6 +81,7 @@ class SettingTypes:
     tool_rounds: int
     context: tuple[str, ...]
     context_grep: tuple[str, ...]
+    check_quotes: bool
     embedding_model: str | None
     auto_compact: bool
     web: bool

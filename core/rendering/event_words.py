@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from core.events import Event, ModelChanged, Notice, Resuming, Retrying, ToolFinished, ToolRequested
+from core.events import Event, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, ToolFinished, ToolRequested
 from core.messages import Message
 from core.safe_text import safe_line, safe_text
 
@@ -40,6 +40,8 @@ def describe_event(event: Event) -> list[str]:
             return [f"{sentence(reason)} The answer goes on from there."]
         case Notice(text):
             return [safe_text(text)]
+        case QuotesChecked(line=line):
+            return [safe_line(line, 2000)]
         case ToolRequested(call):
             arguments = json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None else call.invalid
             return [f"\u2192 {safe_line(call.name, 100)} {safe_line(arguments, MOST_SHOWN)}"]

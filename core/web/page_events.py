@@ -9,7 +9,7 @@ from typing import Any
 from core.chat.joining import BROKEN
 from core.errors import ChatError
 from core.events import (
-    Event, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,
+    Event, MessageAdded, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, TextDelta, ThinkingDelta,
     ToolFinished, ToolRequested, Waiting, is_refusal, usage_dict)
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
 from core.rendering.page import PageStream
@@ -67,6 +67,8 @@ class TurnEvents:
                 yield {"type": "seam", "text": reason}
             case Notice(text):
                 yield {"type": "notice", "level": "info", "text": text}
+            case QuotesChecked(count, found, line=line):
+                yield {"type": "notice", "level": "info" if found == count else "warn", "text": line}
             case MessageAdded(message):
                 if message.role == "assistant":
                     yield from message_end(message)

@@ -46,7 +46,14 @@ class Reset:
     """Reset the connection (RST)."""
 
 
-Step = bytes | Pause | Stall | Cut | Reset
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Send nothing more until the test says so, or the client leaves."""
+
+    until: threading.Event
+
+
+Step = bytes | Pause | Stall | Cut | Reset | Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +302,10 @@ def _send_steps(connection: socket.socket, answer: Answer, skip: Callable[[float
                 while not _client_left(connection, 1.0 if skip else 60.0, skip):
                     pass
                 return "client_left"
+            case Hold(until):
+                while not until.is_set():
+                    if _client_left(connection, 0.01, None):
+                        return "client_left"
             case Cut():
                 return "cut"
             case Reset():

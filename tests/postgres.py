@@ -56,10 +56,11 @@ def free_port() -> int:
 
 
 def reader_url(url: str) -> str:
-    """The same database for a new role that may only read."""
+    """The same database for a role that may only read."""
     import psycopg
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
+        if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'reader'").fetchone() is None:
+            connection.execute("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
     return url.replace("//chat@", "//reader@")
 
 

@@ -8,13 +8,14 @@ import random
 import re
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
 
 from core.providers import PullProgress
 from core.console.pull_progress import STOPPED, LayerBars
-from tests.fake_server import Answer, FakeServer, Pause, Received, Stall, Step, json_answer, json_line
+from tests.fake_server import Answer, FakeServer, Hold, Pause, Received, Stall, Step, json_answer, json_line
 from tests.pseudo_terminal import Terminal
 
 WEIGHTS, TEMPLATE, LICENCE = (letter * 64 for letter in "abc")
@@ -50,11 +51,13 @@ def test_layers_that_come_at_once_have_a_bar_each(program: list[str], environmen
     steps: list[Step] = [plain("pulling manifest"), status(WEIGHTS, None, 4 * GB), status(LICENCE, 5000, 5000)]
     for number in range(1, 9):
         steps += [status(WEIGHTS, number * GB // 8, 4 * GB), status(TEMPLATE, number * 1_000_000, 10_000_000), Pause(0.15)]
-    held = [*steps, Pause(2.0), status(TEMPLATE, 10_000_000, 10_000_000), status(WEIGHTS, 4 * GB, 4 * GB), *END]
+    seen = threading.Event()
+    held = [*steps, Hold(seen), status(TEMPLATE, 10_000_000, 10_000_000), status(WEIGHTS, 4 * GB, 4 * GB), *END]
     with puller(held) as server, Terminal(command(program, server), environment) as person:
         person.wait(r"^aaaaaaaaaaaa [━╸╺]+ +25% 1.0/4.0 GB .* [MG]B/s")
         person.wait(r"^bbbbbbbbbbbb [━╸╺]+ +80% 8.0/10.0 MB .*B/s")
         assert person.text().splitlines()[0] == "cccccccccccc  done  5.0 kB"
+        seen.set()
         assert person.exit_status() == 0
         assert person.text().splitlines() == ["cccccccccccc  done  5.0 kB", "bbbbbbbbbbbb  done  10.0 MB",
                                               "aaaaaaaaaaaa  done  4.0 GB", "ollama/new is here."]
@@ -64,24 +67,29 @@ def test_layers_that_come_at_once_have_a_bar_each(program: list[str], environmen
 def test_a_narrow_terminal_and_one_that_changes(program: list[str], environment: dict[str, str]) -> None:
     """Nothing is wider than the screen, so that nothing is left behind when it is painted again."""
     steps: list[Step] = []
+    narrow, wide = threading.Event(), threading.Event()
     for number in range(60):
         steps += [status(WEIGHTS, number * GB // 60, GB), status(TEMPLATE, number * GB // 61, GB), Pause(0.05)]
+        steps += [Hold(narrow)] if number == 12 else [Hold(wide)] if number == 30 else []
     steps += [status(TEMPLATE, GB, GB), status(WEIGHTS, GB, GB), *END]
     with puller(steps) as server, Terminal(command(program, server), environment, columns=40, lines=10) as person:
         person.wait(r"^a.* 0\.2/1\.0")
         assert len([row for row in person.text().splitlines() if row.startswith(("a", "b"))]) == 2
         person.resize(90, 20)
+        narrow.set()
         person.wait(r"^aaaaaaaaaaaa [━╸╺]+ +[4-6]\d%")
         assert len([row for row in person.text().splitlines() if row.startswith(("a", "b"))]) == 2
+        wide.set()
         assert person.exit_status() == 0
         last = person.text().splitlines()[-3:]
         assert last == ["bbbbbbbbbbbb  done  1.0 GB", "aaaaaaaaaaaa  done  1.0 GB", "ollama/new is here."]
 
 
 def test_ctrl_c_says_that_it_goes_on_and_the_next_time_does(program: list[str], environment: dict[str, str]) -> None:
+    seen = threading.Event()
     first: list[Step] = [plain("pulling manifest"), status(LICENCE, 5000, 5000), status(WEIGHTS, GB, 2 * GB), Stall()]
-    second: list[Step] = [plain("pulling manifest"), status(LICENCE, 5000, 5000), status(WEIGHTS, GB, 2 * GB), Pause(0.3),
-                          status(WEIGHTS, 2 * GB, 2 * GB), *END]
+    second: list[Step] = [plain("pulling manifest"), status(LICENCE, 5000, 5000), status(WEIGHTS, GB, 2 * GB),
+                          Hold(seen), status(WEIGHTS, 2 * GB, 2 * GB), *END]
     with puller(first, second) as server:
         with Terminal(command(program, server), environment) as person:
             person.wait(r"^aaaaaaaaaaaa [━╸╺]+ +50%")
@@ -93,6 +101,7 @@ def test_ctrl_c_says_that_it_goes_on_and_the_next_time_does(program: list[str], 
         assert server.wait_for(1).done.wait(10) and server.requests[0].outcome == "client_left"
         with Terminal(command(program, server), environment) as person:
             person.wait(r"^aaaaaaaaaaaa [━╸╺]+ +50%")
+            seen.set()
             assert person.exit_status() == 0 and person.text().splitlines()[0] == "cccccccccccc  done  5.0 kB"
 
 

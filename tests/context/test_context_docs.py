@@ -79,7 +79,7 @@ def places() -> Iterator[dict[str, str]]:
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("CREATE TABLE orders (customer text, total float8)")
                 connection.cursor().executemany("INSERT INTO orders VALUES (%s, %s)", ORDERS)
-            yield found | {"postgresql://chat@localhost/shop": url}
+            yield found | {"postgresql://chat@localhost/shop": postgres.reader_url(url)}
     finally:
         pages.shutdown()
         pages.server_close()

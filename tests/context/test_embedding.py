@@ -350,9 +350,8 @@ def test_a_store_that_refuses_does_no_harm(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_locked_database_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_waited_for_once(tmp_path: Path) -> None:
     """Not for each batch: nothing else goes on in that second."""
-    monkeypatch.setattr("db.BUSY_SECONDS", 0.01)
     refused: list[int] = []
 
     class Counted(SqliteStore):
@@ -362,7 +361,7 @@ def test_a_locked_database_is_waited_for_once(tmp_path: Path, monkeypatch: pytes
             except StoreBusy:
                 refused.append(len(vectors))
                 raise
-    store = Counted(str(tmp_path / "s.db"))
+    store = Counted(str(tmp_path / "s.db"), busy_seconds=0.01)
     other = sqlite3.connect(store.place, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     embedder = Embedder("p/m", Counting(), store)

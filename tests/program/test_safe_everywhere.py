@@ -13,7 +13,7 @@ import pytest
 
 from tests.fake_server import (Answer, FakeServer, Received, chat_line, done_line, json_answer, json_line, lines_answer, pieces,
                                text_answer)
-from tests.pseudo_terminal import CTRL_D, ESCAPE, Terminal
+from tests.pseudo_terminal import CTRL_D, ENTER, ESCAPE, Terminal
 
 Environment = dict[str, str]
 # What the program itself may send: styles, erasing, moving the cursor, and what prompt_toolkit asks for at a prompt.
@@ -64,8 +64,10 @@ def hostile(environment: Environment) -> Iterator[FakeServer]:
 
 
 def shown(command: list[str], environment: Environment, **more: Any) -> bytes:
-    """All that a run in a terminal of 200 columns puts there."""
+    """All that a run in a terminal of 200 columns puts there. What could not be saved is written to no file."""
     with Terminal(command, environment, columns=200, **more) as terminal:
+        terminal.wait_until(lambda: terminal.child.poll() is not None or b"to which file?" in terminal.raw, "the end")
+        terminal.send(ENTER)
         terminal.exit_status()
         return terminal.raw
 

@@ -199,8 +199,10 @@ class ContextSet:
                 due = time.monotonic() + SLICE
 
     async def _beside(self, steps: Iterator[int], what: str) -> None:
-        """The same in a thread, for steps that take long by themselves. When it is cancelled, the thread ends after its step."""
+        """The same in a thread, for steps that convert documents. When it is cancelled, so is the step."""
+        from core.tools.limited_process import LimitedProcess
         stop, loop = threading.Event(), asyncio.get_running_loop()
+        self._chooser.documents = documents = LimitedProcess()
 
         def work() -> None:
             for number in steps:
@@ -212,6 +214,7 @@ class ContextSet:
             await _in_own_thread(work)
         finally:
             stop.set()
+            documents.close()
 
     async def prepare(self, question: str, budget: Budget, *, model: str = "", vision: bool = True,
                       has_tools: bool = False) -> Prepared:

@@ -17,6 +17,7 @@ from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_wo
                                   words_of)
 from core.errors import ContextError
 from core.messages import Image
+from core.tools.limited_process import LimitedProcess
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 
 SCAN_BYTES = 32 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
@@ -56,6 +57,7 @@ class Chooser:
         self.estimator = estimator
         self.guard = guard
         self.model = model
+        self.documents: LimitedProcess | None = None      # reads those of folders
         self._texts: dict[str, tuple[int, str]] = {}
         self._converting = 0.0
         self._scores: dict[str, float] = {}
@@ -185,7 +187,7 @@ class Chooser:
         if kept is not None and kept[0] == stamp:
             return kept[1]
         started = time.monotonic()
-        text = read_text(item, self.guard)
+        text = read_text(item, self.guard, self.documents)
         if item.kind == "document":
             self._converting += time.monotonic() - started
             item.text = text   # converting takes long, so it is done once, until the next refresh

@@ -1,4 +1,4 @@
-"""PDF and Office documents as text, through pypdf, python-docx and lxml; bounded, for such files can be hostile."""
+"""PDF and Office documents as text, read in a child process with limits, for such files can be hostile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from core.context.items import Item
-from core.errors import ContextError
+from core.errors import ContextError, ToolError
+from core.tools.limited_process import Job, LimitedProcess, run_limited
 
 MOST_PAGES = 2_000
 MOST_CHARACTERS = 8 << 20
@@ -25,29 +26,44 @@ SPACES = {"w": "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
           "s": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
 
 
-def document_text(item: Item, data: bytes) -> str:
-    """The words of a document. Raises ContextError when its reader is not installed or it cannot be read."""
-    ending = item.path.rsplit(".", 1)[-1].lower()
+def document_text(item: Item, data: bytes, process: LimitedProcess | None = None) -> str:
+    """The words of a document, in this child or one of its own. Notes what was left out.
+
+    Raises ContextError when its reader is not installed or it cannot be read.
+    """
+    call = process.call if process is not None else run_limited
+    arguments = {"path": item.path, "name": item.name}
+    try:
+        text, item.note = call("core.context.documents:read_document", arguments, data, seconds=MOST_SECONDS)
+    except ToolError as problem:
+        raise ContextError(f"{item.name}: {problem.message[:1].lower()}{problem.message[1:]}") from problem
+    return str(text)
+
+
+def read_document(job: Job, path: str, name: str) -> tuple[str, str]:
+    """The words of a document, and what was left out."""
+    ending = path.rsplit(".", 1)[-1].lower()
     readers: dict[str, Callable[[bytes], Iterator[str]]] = {
         "pdf": _pdf, "docx": _docx, "pptx": _slides, "xlsx": _sheets, "odt": _open_document}
     try:
-        return _bounded(readers[ending](data), item)
+        return _bounded(readers[ending](job.data), name)
     except ImportError as problem:
         package = {"pypdf": "pypdf", "docx": "python-docx"}.get(problem.name or "", problem.name)
-        raise ContextError(f"{item.name}: needs the package {package}, which is not installed ({HINT})", HINT) from problem
-    except ContextError:
+        raise ContextError(f"{name}: needs the package {package}, which is not installed ({HINT})", HINT) from problem
+    except (ContextError, MemoryError):
         raise
     except RecursionError as problem:
-        raise ContextError(f"{item.name}: is nested too deeply") from problem
+        raise ContextError(f"{name}: is nested too deeply") from problem
     except Exception as problem:   # the readers raise almost anything for a broken file
-        raise ContextError(f"{item.name}: is broken or protected ({type(problem).__name__})") from problem
+        raise ContextError(f"{name}: is broken or protected ({type(problem).__name__})") from problem
 
 
-def _bounded(parts: Iterator[str], item: Item) -> str:
+def _bounded(parts: Iterator[str], name: str) -> tuple[str, str]:
     """Join the parts until there is enough of them, and note what was left out."""
     end = time.monotonic() + MOST_SECONDS
     kept: list[str] = []
     size = 0
+    note = ""
     try:
         for part in parts:
             kept.append(part)
@@ -55,11 +71,11 @@ def _bounded(parts: Iterator[str], item: Item) -> str:
             if size > MOST_CHARACTERS or time.monotonic() > end:
                 raise _Enough
     except _Enough:
-        item.note = f"only its first {size:,} characters were read"
+        note = f"only its first {size:,} characters were read"
     text = "\n".join(kept).strip()
     if not text:
-        raise ContextError(f"{item.name}: {'is too large when unpacked' if item.note else 'holds no text (a scan?)'}")
-    return text
+        raise ContextError(f"{name}: {'is too large when unpacked' if note else 'holds no text (a scan?)'}")
+    return text, note
 
 
 def _pdf(data: bytes) -> Iterator[str]:

@@ -21,6 +21,8 @@ from core.tools.secret_files import is_secret_name
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
+    from core.tools.limited_process import LimitedProcess
+
 MOST_BYTES = 16 << 20      # of one file; the rest is left out and that is said
 MOST_IMAGE = 20 << 20      # bytes of one picture
 HEAD = 8_192               # bytes that tell text from other things
@@ -264,8 +266,11 @@ def _outer_rules(top: str) -> tuple[Rules, ...]:
 
 # ---- reading
 
-def read_text(item: Item, guard: Guard = UNGUARDED) -> str:
-    """The text of a file now. Raises ContextError for one that is no text or cannot be read; notes what was cut."""
+def read_text(item: Item, guard: Guard = UNGUARDED, process: LimitedProcess | None = None) -> str:
+    """The text of a file now; a document is read in this child process. Notes what was cut.
+
+    Raises ContextError for one that is not text or cannot be read.
+    """
     try:
         with BufferedReader(open_item(item, guard)) as file:
             status = os.fstat(file.fileno())
@@ -280,7 +285,7 @@ def read_text(item: Item, guard: Guard = UNGUARDED) -> str:
         item.note = f"only its first and last {MOST_BYTES >> 21} MB were read; line numbers after the gap are too low"
     if item.kind == "document":
         from core.context.documents import document_text
-        return document_text(item, data)
+        return document_text(item, data, process)
     text, encoding = decode(data[:MOST_BYTES], item.name, cut=len(data) > MOST_BYTES)
     left = ""
     if item.path.lower().endswith(".ipynb"):

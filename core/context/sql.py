@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,11 @@ from core.context.sources import Source, hide_password
 from core.errors import ContextError, ToolError
 from core.tools import ToolContext
 from core.tools.csv_rows import as_csv
-from core.tools.database import MOST_SECONDS, open_sqlite
-from core.tools.postgres_reading import check_reading, read_postgres
+from core.tools.database import open_sqlite, query_sqlite
+from core.tools.limited_process import Job, run_limited
+from core.tools.postgres_reading import check_reading
 
+MOST_SECONDS = 20.0
 MOST_ROWS = 5_000
 NAMED_TABLES = 20      # that a fault lists
 Reader = Callable[[Source, str, threading.Event], str]
@@ -37,6 +39,10 @@ def load_sql(source: Source, root: str, stop: threading.Event, guard: Guard | No
                note="there are more rows than these" if text.endswith("there are more]") else "")
 
 
+def _limited(reader: str, stop: threading.Event, **arguments: Any) -> str:
+    return str(run_limited(reader, arguments, seconds=MOST_SECONDS, stop=stop))
+
+
 def _quoted(table: str, mark: str = '"') -> str:
     """A name, or schema.name, in quotes."""
     return ".".join(mark + part.replace(mark, mark * 2) + mark for part in table.split("."))
@@ -52,18 +58,19 @@ def _sqlite(source: Source, root: str, stop: threading.Event, guard: Guard) -> s
     if not os.path.exists(path):
         raise ToolError("there is no such file")
     _check_owner(source, path, guard)
-    with open_sqlite(ToolContext(roots=(path,), protected=guard.protected, stop=stop), path) as connection:
-        connection.text_factory = lambda value: value.decode("utf-8", "replace")
-        if source.table:
-            _check_table(source.table, [row[0] for row in connection.execute(
+    return _limited("core.context.sql:read_sqlite", stop, path=path, protected=guard.protected,
+                    table=source.table, query=source.query)
+
+
+def read_sqlite(job: Job, path: str, protected: Sequence[str], table: str, query: str) -> str:
+    """The rows of a table or query as CSV. Runs in the child process."""
+    context = ToolContext(roots=(path,), protected=tuple(protected), seconds=MOST_SECONDS, stop=job.stop)
+    with open_sqlite(context, path) as connection:
+        if table:
+            connection.text_factory = lambda value: value.decode("utf-8", "replace")
+            _check_table(table, [row[0] for row in connection.execute(
                 "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name")])
-        try:
-            cursor = connection.execute(source.query or f"SELECT * FROM {_quoted(source.table)}")
-            if cursor.description is None:
-                raise ToolError("Only reading is allowed.")
-            return as_csv([column[0] for column in cursor.description], cursor, MOST_ROWS)
-        except sqlite3.Warning as problem:   # two statements
-            raise ToolError(f"The database says: {problem}") from problem
+        return query_sqlite(connection, query or f"SELECT * FROM {_quoted(table)}", MOST_ROWS)
 
 
 def _check_owner(source: Source, path: str, guard: Guard) -> None:
@@ -85,15 +92,13 @@ def _check_table(table: str, tables: Sequence[str]) -> None:
 
 def _postgres(source: Source, root: str, stop: threading.Event) -> str:
     query = source.query or f"SELECT * FROM {_quoted(source.table)}"
-    return read_postgres("postgresql://" + source.target.partition("://")[2], query, MOST_ROWS, stop)
+    return _limited("core.tools.postgres_reading:read_postgres", stop, sql=query, most=MOST_ROWS, seconds=MOST_SECONDS,
+                    url="postgresql://" + source.target.partition("://")[2])
 
 
 # ---- any other, through SQLAlchemy
 
-def _checked(first: Sequence[Any] | None, rows: Iterator[Sequence[Any]], stop: threading.Event) -> Iterator[Sequence[Any]]:
-    if first is None:
-        return
-    yield first
+def _until(stop: threading.Event, rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
     for row in rows:
         if stop.is_set():
             raise ToolError("The query was stopped.")
@@ -106,26 +111,29 @@ def _reason(problem: Exception) -> str:
 
 
 def _any_database(source: Source, root: str, stop: threading.Event) -> str:
-    scheme = source.target.partition("://")[0]
+    return _limited("core.context.sql:read_any", stop, target=source.target, table=source.table, query=source.query)
+
+
+def read_any(job: Job, target: str, table: str, query: str) -> str:
+    """The rows of a table or query of any database as CSV. Runs in the child process."""
+    scheme = target.partition("://")[0]
     try:
         import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # an optional extra
     except ImportError:
         raise ToolError(f"{scheme}:// needs the package sqlalchemy and the database's driver (pip install sqlalchemy)") from None
-    query = source.query
     if query:
         check_reading(query)
     try:
-        engine = sqlalchemy.create_engine(source.target)
+        engine = sqlalchemy.create_engine(target)
         with engine.connect() as connection:
             _make_read_only(connection, engine.dialect.name)
             mark = "`" if engine.dialect.name in ("mysql", "mariadb") else '"'
             result = connection.execution_options(stream_results=True).execute(
-                sqlalchemy.text(query or f"SELECT * FROM {_quoted(source.table, mark)}"))
+                sqlalchemy.text(query or f"SELECT * FROM {_quoted(table, mark)}"))
             if not result.returns_rows:
                 raise ToolError("Only reading is allowed.")
-            text = as_csv(list(result.keys()), _checked(next(iter(result), None), iter(result), stop), MOST_ROWS)
-            connection.rollback()
-            return text
+            with contextlib.closing(result):      # before the end of the transaction, which waits for its rows
+                return as_csv(list(result.keys()), _until(job.stop, result), MOST_ROWS)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as problem:
         raise ToolError(_reason(getattr(problem, "orig", None) or problem)) from None
 

@@ -29,7 +29,8 @@ class ToolContext:
     `roots` are the files and directories that may be read, `protected` those that never are, even inside a root.
     `local_hosts` are host:port pairs with non-public addresses that the user allowed. `databases` are connection URLs
     by name. `hosts` are those that were approved for this call (None: any public one). `resolve` turns (host, port) into
-    addresses, if not the system does. `stop` is set when nobody waits for the call any more.
+    addresses, if not the system does. `seconds` is how long a query may take. `stop` is set when nobody waits for
+    the call any more.
     """
 
     roots: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class ToolContext:
     cache: MutableMapping[str, Any] = field(default_factory=dict)
     hosts: frozenset[str] | None = None
     resolve: Callable[[str, int], list[str]] | None = None
+    seconds: float = 20.0
     stop: threading.Event = field(default_factory=threading.Event)
 
     def check_stop(self) -> None:

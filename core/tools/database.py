@@ -6,8 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated
 from urllib.parse import quote
@@ -17,8 +16,8 @@ from core.safe_text import safe_line
 from core.tools import ToolContext, tool
 from core.tools.csv_rows import as_csv
 from core.tools.guards_files import find_file, open_file
+from core.tools.limited_process import Job, run_limited
 
-MOST_SECONDS = 20.0
 MOST_VALUE = 16 << 20       # bytes of one value inside SQLite: zeroblob() and group_concat() would take all memory
 ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info foreign_key_list".split())
@@ -34,20 +33,28 @@ def query_database(
 ) -> str:
     """Run one read-only SQL query. Rows come as CSV with a header."""
     url = context.databases.get(database, "")
+    arguments = {"sql": sql, "most": max_rows, "seconds": context.seconds}
     if url.startswith(("postgresql:", "postgres:")):
-        from core.tools.postgres_reading import read_postgres
-        return read_postgres(url, sql, max_rows, context.stop)
-    if url:   # a file of the user's, wherever it lies
-        database = os.path.realpath(os.path.expanduser(url.removeprefix("sqlite:///")))
-        context = replace(context, roots=(*context.roots, database))
-    with open_sqlite(context, database) as connection:
-        try:
-            return _schema(connection) if not sql.strip() else _query_sqlite(connection, sql, max_rows)
-        except sqlite3.Error as problem:
-            raise ToolError(_reason(problem)) from None
+        reader = "core.tools.postgres_reading:read_postgres"
+        arguments["url"] = url
+    else:
+        reader = "core.tools.database:read_sqlite"
+        roots = context.roots
+        if url:   # a file of the user's, wherever it lies
+            database = os.path.realpath(os.path.expanduser(url.removeprefix("sqlite:///")))
+            roots = (*roots, database)
+        arguments |= {"path": database, "roots": roots, "protected": context.protected}
+    return str(run_limited(reader, arguments, seconds=context.seconds, stop=context.stop))
 
 
-# ---- SQLite
+# ---- SQLite, in the child process
+
+def read_sqlite(job: Job, path: str, roots: Sequence[str], protected: Sequence[str], sql: str, most: int, seconds: float) -> str:
+    """The rows of one query as CSV; without one, the tables."""
+    context = ToolContext(roots=tuple(roots), protected=tuple(protected), seconds=seconds, stop=job.stop)
+    with open_sqlite(context, path) as connection:
+        return _schema(connection) if not sql.strip() else query_sqlite(connection, sql, most)
+
 
 @contextlib.contextmanager
 def open_sqlite(context: ToolContext, path: str) -> Iterator[sqlite3.Connection]:
@@ -64,13 +71,15 @@ def open_sqlite(context: ToolContext, path: str) -> Iterator[sqlite3.Connection]
             _check_opened(held.fileno(), target, path)
             yield connection
         except sqlite3.Error as problem:
-            raise ToolError(_reason(problem)) from None
+            raise ToolError(_reason(problem, context.seconds)) from None
+        except sqlite3.Warning as problem:   # two statements
+            raise ToolError(f"The database says: {problem}") from None
         finally:
             connection.close()
 
 
 def _limit(connection: sqlite3.Connection, context: ToolContext) -> None:
-    end = time.monotonic() + MOST_SECONDS
+    end = time.monotonic() + context.seconds
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_VALUE)
@@ -104,7 +113,7 @@ def _check_opened(descriptor: int, target: str, path: str) -> None:
         raise ToolError(f"{safe_line(path, 200)!r} changed while it was opened.")
 
 
-def _query_sqlite(connection: sqlite3.Connection, sql: str, most: int) -> str:
+def query_sqlite(connection: sqlite3.Connection, sql: str, most: int) -> str:
     connection.text_factory = lambda value: value.decode("utf-8", "replace")
     cursor = connection.execute(sql)
     if cursor.description is None:
@@ -117,10 +126,10 @@ def _schema(connection: sqlite3.Connection) -> str:
     return "\n".join(row[0] for row in islice(rows, 300)) or "(no tables)"
 
 
-def _reason(problem: Exception) -> str:
+def _reason(problem: Exception, seconds: float) -> str:
     text = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
     if text == "not authorized" or "prohibited" in text:
         return "Only reading this one database is allowed."
     if text == "interrupted":
-        return f"The query was stopped: it took longer than {MOST_SECONDS:g} s."
+        return f"The query was stopped: it took longer than {seconds:g} s."
     return f"The database says: {safe_line(text, 300)}."

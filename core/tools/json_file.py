@@ -15,7 +15,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
@@ -23,8 +23,11 @@ from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools import ToolContext, tool
 from core.tools.guards_files import open_file
+from core.tools.limited_process import Job, run_limited
 
 CHUNK = 1 << 16
+HARMLESS = 1 << 16            # bytes of a document that is read without a child process
+MOST_SECONDS = 300
 SLICE = 1 << 10
 LONGEST_STRING = 16 << 20
 MOST_SHOWN = 40_000           # characters of an answer
@@ -50,7 +53,7 @@ class Damage(Exception):
     reason: str
 
 
-@tool(private=True, safe=True, timeout=300)
+@tool(private=True, safe=True, timeout=MOST_SECONDS)
 def read_json_file(
     context: ToolContext,
     path: Annotated[str, "path of a JSON or NDJSON file"],
@@ -62,15 +65,27 @@ def read_json_file(
 
     Start with return_summary to learn the structure of a file you do not know.
     """
+    steps = parse_path(filter) if filter else ()
+    with open_file(context, path) as file:
+        _start_of(file, path)
+        harmless = steps is not None and os.fstat(file.fileno()).st_size <= HARMLESS
+    arguments: dict[str, Any] = {"path": path, "filter": filter, "most": max_entries, "summary": return_summary,
+                                 "roots": context.roots, "protected": context.protected}
+    if harmless:
+        return read_json(Job(stop=context.stop), **arguments)
+    return str(run_limited("core.tools.json_file:read_json", arguments, seconds=MOST_SECONDS, stop=context.stop))
+
+
+def read_json(job: Job, path: str, filter: str, most: int, summary: bool, roots: Sequence[str], protected: Sequence[str]) -> str:
+    """The same; runs in a child process unless the file is small and the filter a plain path."""
+    context = ToolContext(roots=tuple(roots), protected=tuple(protected), stop=job.stop)
     with open_file(context, path) as file:
         start = _start_of(file, path)
         steps = parse_path(filter) if filter else ()
         if steps is None:
-            return _by_jmespath(file, filter, max_entries)
+            return _by_jmespath(file, filter, most)
         document = Document(context, file, start)
-        if return_summary:
-            return summarize(document, steps)
-        return _values(document, steps, max_entries)
+        return summarize(document, steps) if summary else _values(document, steps, most)
 
 
 def parse_path(text: str) -> tuple[Step, ...] | None:

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlencode
 from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools.csv_rows import as_csv
+from core.tools.limited_process import Job
 
-MOST_SECONDS = 20.0
 INSIST = "allow_superuser"      # a parameter of the address: the user knows what the role can do
 TABLES = ("SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
           "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, ordinal_position")
@@ -35,8 +35,11 @@ SELECT current_setting('is_superuser') = 'on'
              AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') ORDER BY 1)"""
 
 
-def read_postgres(url: str, sql: str, most: int, stop: threading.Event | None = None) -> str:
-    """The rows as CSV, `most` at most. Raises ToolError, also for a role that can do more than read."""
+def read_postgres(job: Job, url: str, sql: str, most: int, seconds: float) -> str:
+    """The rows as CSV, `most` at most. Raises ToolError, also for a role that can do more than read.
+
+    Runs in a child process (core/tools/limited_process.py): a row can be larger than memory.
+    """
     try:
         import psycopg
     except ImportError:
@@ -44,22 +47,22 @@ def read_postgres(url: str, sql: str, most: int, stop: threading.Event | None = 
     sql = sql.strip() or TABLES
     check_reading(sql)
     url, insists = _insists(url)
-    options = f"-c default_transaction_read_only=on -c statement_timeout={int(MOST_SECONDS * 1_000)}"
+    options = f"-c default_transaction_read_only=on -c statement_timeout={int(seconds * 1_000)}"
     try:
         connection = psycopg.connect(url, connect_timeout=10, options=options)
     except psycopg.Error as problem:
         raise ToolError(reason(problem)) from None
-    stopped, done = stop or threading.Event(), threading.Event()
+    done = threading.Event()
     try:
         connection.read_only = True
-        threading.Thread(target=_cancel_at, args=(stopped, done, connection), daemon=True).start()
+        threading.Thread(target=_cancel_at, args=(job.stop, done, connection, seconds * 2), daemon=True).start()
         if not insists:
             _check_role(connection)
         cursor: Any = connection.cursor()
         with contextlib.closing(cursor.stream(sql.encode())) as rows:   # one statement only, and a row at a time
             first = next(rows, None)
             names = [column.name for column in cursor.description or ()]
-            return as_csv(names, _until(stopped, rows if first is None else chain([first], rows)), most)
+            return as_csv(names, _until(job.stop, rows if first is None else chain([first], rows)), most)
     except psycopg.Error as problem:
         raise ToolError(reason(problem)) from None
     finally:
@@ -90,9 +93,9 @@ def _check_role(connection: Any) -> None:
                         f"Use a role that only reads, or add {INSIST}=yes to the database's address.")
 
 
-def _cancel_at(stop: threading.Event, done: threading.Event, connection: Any) -> None:
+def _cancel_at(stop: threading.Event, done: threading.Event, connection: Any, seconds: float) -> None:
     """End a query that nobody waits for any more, or that takes too long in spite of the server's own limit."""
-    end = time.monotonic() + MOST_SECONDS * 2
+    end = time.monotonic() + seconds
     while not stop.is_set() and time.monotonic() < end:
         if done.wait(0.05):
             return

@@ -58,6 +58,7 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.processes
 def test_a_table_and_a_query(shop: Path) -> None:
     block = load(shop, "sqlite:///shop.db?table=orders").block
     assert 'id,customer,total\n1,Ada,12.5\n2,"Bo, Jr.",7.0\n3,Cy,NULL\n[3 rows]' in block
@@ -75,6 +76,7 @@ def test_a_table_and_a_query(shop: Path) -> None:
     ("sqlite:///shop.db?query=ATTACH 'x.db' AS x", "Only reading"),
     ("sqlite:///shop.db?query=SELECT absent FROM orders", "no such column"),
 ))
+@pytest.mark.processes
 def test_queries_that_fail(shop: Path, source: str, reason: str) -> None:
     (shop / "note.txt").write_text("no database")
     assert reason in refused(shop, source)
@@ -82,6 +84,7 @@ def test_queries_that_fail(shop: Path, source: str, reason: str) -> None:
     assert not (shop / "x.db").exists()
 
 
+@pytest.mark.processes
 def test_rows_are_bounded(shop: Path) -> None:
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
     result = load(shop, f"sqlite:///shop.db?query={endless}", "4999")
@@ -141,6 +144,7 @@ def test_no_server_and_no_table(server: str, tmp_path: Path) -> None:
     assert "secret" not in message
 
 
+@pytest.mark.processes
 def test_any_other_database_needs_its_package(tmp_path: Path) -> None:
     try:
         import sqlalchemy  # noqa: F401
@@ -308,11 +312,13 @@ T = 'xmlns:t="urn:oasis:names:tc:opendocument:xmlns:text:1.0"'
      "[sheet 1]\nname | 4.5"),
     ("letter.odt", {"content.xml": f"<o {T}><t:h>Dear</t:h><t:p>all of <t:span>you</t:span></t:p></o>"}, "Dear\nall of you"),
 ))
+@pytest.mark.processes
 def test_office_documents(tmp_path: Path, name: str, parts: dict[str, str], shown: str) -> None:
     (tmp_path / name).write_bytes(office(parts))
     assert shown in load(tmp_path, name).block
 
 
+@pytest.mark.processes
 def test_documents_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bomb.pptx").write_bytes(_bomb())
     (tmp_path / "broken.xlsx").write_bytes(b"no zip")
@@ -341,10 +347,9 @@ def _deflated(name: str, text: str) -> bytes:
     ("a.pptx", "ppt/slides/slide1.xml", f"<s {A}><a:p><a:t>one</a:t></a:p><a:p>", "<a:x/>", "</a:p></s>"),
     ("a.odt", "content.xml", f"<o {T}><t:p>one</t:p>", "<t:x/>", "</o>"),
 ))
+@pytest.mark.processes
 def test_documents_of_millions_of_elements_take_little_memory(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, part: str, begin: str, unit: str, end: str) -> None:
-    monkeypatch.setattr("core.context.documents.MOST_ELEMENTS", 100_000)
-    monkeypatch.setattr("core.context.documents.MOST_WITHIN", 10_000)
+        tmp_path: Path, name: str, part: str, begin: str, unit: str, end: str) -> None:
     (tmp_path / name).write_bytes(_deflated(part, begin + unit * 3_000_000 + end))
     tracked = _peak_growth(lambda: load(tmp_path, name))
     found = load(tmp_path, name)
@@ -359,6 +364,7 @@ def _peak_growth(work: Callable[[], object]) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 
 
+@pytest.mark.processes
 def test_one_long_text_in_very_many_cells(tmp_path: Path) -> None:
     cells = '<c t="s"><v>0</v></c>' * 20_000
     (tmp_path / "a.xlsx").write_bytes(office({
@@ -367,6 +373,7 @@ def test_one_long_text_in_very_many_cells(tmp_path: Path) -> None:
     assert any("only its first" in note for note in load(tmp_path, "a.xlsx").notes)
 
 
+@pytest.mark.processes
 def test_pdf_and_word_need_their_packages(tmp_path: Path) -> None:
     for name, package in (("a.pdf", "pypdf"), ("a.docx", "docx")):
         (tmp_path / name).write_bytes(b"%PDF-1.4")

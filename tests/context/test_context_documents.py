@@ -19,6 +19,7 @@ from tests.fake_server import FakeOllama
 
 docx = pytest.importorskip("docx")
 pypdf = pytest.importorskip("pypdf")
+pytestmark = pytest.mark.processes      # documents are read in a child process
 
 
 def pdf_of(*pages: str) -> bytes:

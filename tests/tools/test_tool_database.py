@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from core.errors import ToolError
 from core.messages import ToolCall, user_message
 from core.tool_executor import Toolbox
 from core.tools import ToolContext, get_tools
-from core.tools import database, postgres_reading
+from core.tools import postgres_reading
 from core.tools.database import query_database
+from core.tools.limited_process import Job
 from core.store.sqlite import SqliteStore
 from tests.postgres import reader_url, running_server, why_not
+
+pytestmark = pytest.mark.processes      # queries run in a child process
 
 
 @pytest.fixture
@@ -64,10 +68,9 @@ def test_everything_else_is_refused_and_changes_nothing(context: ToolContext, tm
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
     "SELECT count(*) FROM " + ", ".join(f"items {letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
 ])
-def test_a_query_without_end_is_stopped(context: ToolContext, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
-    monkeypatch.setattr(database, "MOST_SECONDS", 0.1)
+def test_a_query_without_end_is_stopped(context: ToolContext, sql: str) -> None:
     with pytest.raises(ToolError, match="took longer than 0.1 s"):
-        query_database(context, "shop.db", sql)
+        query_database(replace(context, seconds=0.1), "shop.db", sql)
 
 
 def test_a_query_that_nobody_waits_for_is_stopped(context: ToolContext) -> None:
@@ -79,16 +82,14 @@ def test_a_query_that_nobody_waits_for_is_stopped(context: ToolContext) -> None:
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "a server can be started")
-@pytest.mark.processes
-def test_postgresql_is_read_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_postgresql_is_read_and_nothing_else(tmp_path: Path) -> None:
     import psycopg
-    monkeypatch.setattr(postgres_reading, "MOST_SECONDS", 2.0)
     with running_server() as owner:
         url = reader_url(owner)
         with psycopg.connect(owner) as connection:
             connection.execute("CREATE TABLE items (id int, name text)")
             connection.execute("INSERT INTO items VALUES (1, 'tea'), (2, NULL)")
-        context = ToolContext(databases={"shop": url})
+        context = ToolContext(databases={"shop": url}, seconds=2.0)
         assert query_database(context, "shop", "SELECT * FROM items ORDER BY id") == "id,name\n1,tea\n2,NULL\n[2 rows]"
         assert "public,items,name,text" in query_database(context, "shop")
         assert query_database(context, "shop", "-- why\nWITH x AS (SELECT 1 AS n) TABLE x", 1) == "n\n1\n[1 rows]"
@@ -123,10 +124,9 @@ def check_roles(owner: str) -> None:
         for role, how in makers.items():
             connection.execute(f"CREATE ROLE {role} LOGIN {how}")
         for role, how in makers.items():
-            context = ToolContext(databases={"shop": owner.replace("//chat@", f"//{role}@")})
             for sql in (*READS_A_FILE, "SELECT 1"):
                 with pytest.raises(ToolError, match="can do more than read|Only reading is allowed"):
-                    query_database(context, "shop", sql)
+                    postgres_reading.read_postgres(Job(), owner.replace("//chat@", f"//{role}@"), sql, 10, 20.0)
         insisting = ToolContext(databases={"shop": owner + "?allow_superuser=yes"})
         assert query_database(insisting, "shop", "SELECT 1 AS n") == "n\n1\n[1 rows]"
         for sql in (*READS_A_FILE, "select pg_stat_reset()", "select pg_notify('a', 'b')", "DELETE FROM items"):

@@ -76,6 +76,7 @@ def test_an_array_is_read_by_the_element(tmp_path: Path) -> None:
     assert read(tmp_path, '"one"') == ['"one"', "[1 values]"]
 
 
+@pytest.mark.processes
 def test_a_jmespath_expression(tmp_path: Path) -> None:
     content = json.dumps(DOCUMENT)
     assert read(tmp_path, content, "conversations[?id==`2`].messages[].content") == [
@@ -111,6 +112,7 @@ def test_a_damaged_file_gives_what_was_readable_and_the_byte(tmp_path: Path, con
     assert f"damaged at byte {byte}" in summary[-1] and " 2 " in summary[0]
 
 
+@pytest.mark.processes
 def test_damage_far_behind_is_found_to_the_byte(tmp_path: Path) -> None:
     content = bytearray(json.dumps([{"n": n, "text": "word " * 20} for n in range(4_000)]).encode())
     place = content.index(b'{"n": 3500,') + 6

@@ -1,0 +1,165 @@
+"""How often the line that answers a question is in the context, at three windows, by several methods (`make eval`).
+
+    python -m bench.context_eval                     every method, the half of the questions that is kept apart
+    python -m bench.context_eval --half tuning       the other half, which the weights were chosen on
+    python -m bench.context_eval --write             puts the table into docs/context.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bench.corpora import KINDS, Corpus, Question, make_corpus
+from core.context.files import read_text
+from core.context.form import OPENING, Piece, write_block, write_piece
+from core.context.items import Item
+from core.context.ranking import B, K1, split_pieces
+from core.context_loader import ContextSet, plan_budget
+from core.errors import ContextError
+from core.window.tokens import TokenEstimator
+
+WINDOWS = (4_096, 8_192, 32_768)
+DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "context.md")
+BEGIN, END = "<!-- made by make eval -->", "<!-- end of what make eval made -->"
+FENCED = re.compile(r'<(source-\w{6}) \w+="([^"]*)"[^>]*>\n(.*?)\n</\1>', re.DOTALL)
+
+
+def is_hit(block: str, question: Question) -> bool:
+    """Whether the block holds the line that answers, from the right file."""
+    return any(name == question.file and question.answer in body for _, name, body in FENCED.findall(block))
+
+
+class Shipped:
+    """What the program does."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.context = ContextSet(root=corpus.root)
+        asyncio.run(self.context.add("."))
+
+    def block(self, question: str, window: int) -> str:
+        for item in self.context.items:
+            item.included = ""      # each question is the first of its conversation
+        return asyncio.run(self.context.prepare(question, plan_budget(window))).block
+
+
+class Plain:
+    """BM25 over all pieces, words as they are written, best first until the room is full."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.estimator = TokenEstimator()
+        self.pieces = list(all_pieces(corpus))
+        self.counted = [Counter(plain_words(piece.text)) for piece in self.pieces]
+        self.found: Counter[str] = Counter(word for counts in self.counted for word in counts)
+        self.average = sum(counts.total() for counts in self.counted) / len(self.counted)
+
+    def scores(self, question: str) -> Iterator[float]:
+        from math import log
+        words = [(word, log(1 + (len(self.pieces) - self.found[word] + 0.5) / (self.found[word] + 0.5)))
+                 for word in set(plain_words(question)) if word in self.found]
+        for counts in self.counted:
+            norm = K1 * (1 - B + B * counts.total() / self.average)
+            yield sum(weight * counts[word] * (K1 + 1) / (counts[word] + norm) for word, weight in words)
+
+    def block(self, question: str, window: int) -> str:
+        room = plan_budget(window).for_context - self.estimator.text(OPENING) - 40
+        taken: list[Piece] = []
+        for score, piece in sorted(zip(self.scores(question), self.pieces, strict=True), key=lambda pair: -pair[0]):
+            cost = self.estimator.text(write_piece(piece)) + 1
+            if score <= 0 or room < 60:
+                break
+            if cost <= room:
+                taken.append(piece)
+                room -= cost
+        return write_block(taken, ())
+
+
+def plain_words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def all_pieces(corpus: Corpus) -> Iterator[Piece]:
+    for folder, _, names in sorted(os.walk(corpus.root)):
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            try:
+                text = read_text(Item(os.path.relpath(path, corpus.root), "file", ".", -1, path))
+            except ContextError:
+                continue
+            yield from split_pieces(os.path.relpath(path, corpus.root), "file", text)
+
+
+METHODS: dict[str, Callable[[Corpus], Shipped | Plain]] = {"plain BM25": Plain, "Stream Chat": Shipped}
+
+
+@dataclass(slots=True)
+class Result:
+    """Hits by method, corpus and window, and how many questions each corpus has."""
+
+    hits: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    missed: list[tuple[str, int, Question]] = field(default_factory=list)
+
+
+def measure(corpus: Corpus, methods: Sequence[str], half: str, result: Result) -> None:
+    questions = [question for question in corpus.questions if half == "all" or question.apart == (half == "final")]
+    result.asked[corpus.name] = len(questions)
+    for method in methods:
+        chosen = METHODS[method](corpus)
+        for question in questions:
+            for window in WINDOWS:
+                if is_hit(chosen.block(question.text, window), question):
+                    result.hits[method, corpus.name, window] += 1
+                else:
+                    result.missed.append((method, window, question))
+
+
+def table(result: Result, methods: Sequence[str]) -> str:
+    """A row for each method and corpus."""
+    lines = ["| corpus (questions) | method | " + " | ".join(f"{window // 1024}k" for window in WINDOWS) + " |", "|---" * 5 + "|"]
+    for name, count in result.asked.items():
+        lines += [f"| {name} ({count}) | {method} | {_cells(result, method, [name])} |" for method in methods]
+    everything = list(result.asked)
+    lines += [f"| **all ({result.asked.total()})** | {method} | {_cells(result, method, everything)} |" for method in methods]
+    return "\n".join(lines)
+
+
+def _cells(result: Result, method: str, names: Sequence[str]) -> str:
+    return " | ".join(str(sum(result.hits[method, name, window] for name in names)) for window in WINDOWS)
+
+
+def write_docs(text: str) -> None:
+    with open(DOCS, encoding="utf-8") as file:
+        before, _, rest = file.read().partition(BEGIN)
+    with open(DOCS, "w", encoding="utf-8") as file:
+        file.write(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--half", choices=("tuning", "final", "all"), default="final")
+    parser.add_argument("--corpus", choices=tuple(KINDS), action="append")
+    parser.add_argument("--method", choices=tuple(METHODS), action="append")
+    parser.add_argument("--missed", action="store_true", help="list what was missed")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/context.md")
+    given = parser.parse_args()
+    methods, result = given.method or tuple(METHODS), Result()
+    with tempfile.TemporaryDirectory(prefix="context-eval-") as root:
+        for name in given.corpus or KINDS:
+            measure(make_corpus(name, root), methods, given.half, result)
+    print(table(result, methods))
+    if given.missed:
+        for method, window, question in result.missed:
+            print(f"{method} {window}: {question.text} ({question.file}: {question.answer})")
+    if given.write:
+        write_docs(table(result, methods))
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,10 @@ from core.retry_handler import RetryConfig, retry_call
 DEFAULT_PROVIDER = "ollama"
 FIRST_BYTE = 600.0         # seconds until an answer must begin, where a model may have to be loaded first
 FIRST_BYTE_CLOUD = 300.0   # the same where none has to; reasoning models are silent for minutes
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.providers.masking import Mask
+
 T = TypeVar("T")
 
 
@@ -116,6 +120,7 @@ class Providers:
         self.successors: dict[Target, Target] = {}   # what took the place of defaults that are gone
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
+        self.mask: Mask | None = None                # what was hidden from providers elsewhere, with --mask
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
         file_owner = _first_target(Settings(settings.file, providers=settings.providers)).provider
@@ -127,8 +132,21 @@ class Providers:
         """Raises UsageError for an unknown provider, AuthFailed for one that needs a key and has none."""
         if name not in self._open:
             host = self.host(name)
-            self._open[name] = self._balanced(name, host) or load_dialect(host.dialect)(self._endpoint(name, host))
+            opened = self._balanced(name, host) or load_dialect(host.dialect)(self._endpoint(name, host))
+            self._open[name] = self._masked(opened, host) if self.settings.mask else opened
         return self._open[name]
+
+    def _masked(self, provider: Provider, host: Host) -> Provider:
+        """With --mask, a provider elsewhere sees stand-ins only, whoever asks it for whatever."""
+        from core.providers.transport import is_loopback
+        if host.kind != "cloud" and (not provider.endpoint.base_url or is_loopback(provider.endpoint.base_url)):
+            return provider
+        from core.config.keys import known_secrets
+        from core.providers.masking import Mask, Masked
+        if self.mask is None:
+            secrets = known_secrets(self.settings.environment, self.settings.providers)
+            self.mask = Mask(self.settings.mask_names, secrets)
+        return Masked(provider, self.mask)
 
     def _balanced(self, name: str, host: Host) -> Provider | None:
         """One provider over all of `base_urls`, unless --base-url names a single address."""

@@ -202,6 +202,8 @@ class Chat:
                         checked = await self._check_quotes(event.message)
                         if checked is not None:
                             yield checked
+            if self.providers.mask is not None and (hidden := self.providers.mask.news()):
+                yield Notice(hidden)
             if meter is not None and meter.line():
                 yield Notice(meter.line())
         finally:

@@ -84,6 +84,10 @@ SETTINGS: tuple[Setting, ...] = (
             metavar="NAME=MODEL", flags="--alias"),
     Setting("Providers", "api_version", str, None, "version of the provider's API, where it takes one (Azure, CBORG)",
             metavar="VERSION"),
+    Setting("Providers", "mask", bool, False,
+            "send stand-ins for keys, card and account numbers, e-mail addresses and phone numbers to models elsewhere"),
+    Setting("Providers", "mask_names", list, (), "with --mask: words of yours to hide too; repeatable", flags="--mask-name",
+            metavar="NAME,..."),
     # ---- one answer or a chat
     Setting("Chat", "json", bool, False, "print events, one JSON object a line (--list-sessions, --stats: one document)",
             in_file=False),

@@ -41,6 +41,8 @@ class SettingTypes:
     set_key: str | None
     alias: Mapping[str, object]
     api_version: str | None
+    mask: bool
+    mask_names: tuple[str, ...]
     json: bool
     show_thinking: bool
     markdown: bool

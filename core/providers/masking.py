@@ -1,0 +1,295 @@
+"""Private words leave as stand-ins and come back as themselves: what `--mask` does to every request to a cloud model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import fields, replace
+from typing import Any
+
+from core.events import Delta, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Message, Text, Thinking, ToolCall, ToolResult
+from core.providers import Endpoint, ModelInfo, Provider, Request, ToolSpec
+
+# What may be asked of a masked provider beside its own three methods: none of these carries a conversation.
+HARMLESS_POWERS = ("check", "show", "running", "pull", "delete", "create", "asked", "lists_all")
+
+_SECRET = r"[^\s\"'`,;<>()\[\]{}]{8,}"
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    ("KEY", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
+    ("KEY", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+    ("KEY", r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bxox[abeoprs]-[\w-]{10,}"
+            r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bglpat-[\w-]{16,}|\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}"
+            r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|\bSG\.[\w-]{16,}\.[\w-]{16,}"),
+    ("KEY", rf"(?i)(?<=bearer )(?:{_SECRET})"),
+    ("KEY", r"(?i)(?:\b|_)(?:api[_-]?key|secret(?:[_-]?key)?|access[_-]?token|auth[_-]?token|passw(?:or)?d|pwd)"
+            rf"[\"']?\s*[:=]\s*[\"']?(?P<value>{_SECRET})"),
+    ("KEY", r"(?<=://)[^\s:/@]+:(?P<password>[^\s/@]+)(?=@)"),
+    ("EMAIL", r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"),
+    ("IBAN", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b"),
+    ("CARD", r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)"),
+    ("ACCOUNT", r"(?i)\b(?:account|acct|konto|routing|sort code)[^\d\n]{0,16}(?P<account>\d(?:[ -]?\d){5,16})(?!\d)"),
+    ("PHONE", r"(?<![\w.+/-])(?:\+\d{1,3}[ .-]?)(?:\(\d{1,4}\)[ .-]?)?\d(?:[ ./-]?\d){5,12}(?![\w-]|\.\d)"),
+    ("PHONE", r"(?<![\w.+/-])(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-]|\.\d)"),
+    ("PHONE", r"(?<![\w.+/-])\(?0\d{2,4}\)?[ /-]\d{3,4}(?:[ -]?\d{2,4}){1,3}(?![\w-]|\.\d)"),
+)
+_COMPILED = tuple((kind, re.compile(pattern)) for kind, pattern in _PATTERNS)
+_STAND_IN = re.compile(r"\[\[[A-Z]+_\d+\]\]")
+_CHECKS: Mapping[str, Callable[[str], bool]] = {"CARD": lambda text: _is_card(text), "IBAN": lambda text: _is_iban(text)}
+
+
+class Mask:
+    """What was hidden in this run, and behind which stand-in: the same words get the same one.
+
+    `names` are words of the user's own to hide, in any case; `secrets` are exact values (the keys of this run).
+    """
+
+    def __init__(self, names: Sequence[str] = (), secrets: Sequence[str] = ()) -> None:
+        self._stand_ins: dict[str, str] = {}
+        self._words: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
+        own = [re.escape(name.strip()) for name in sorted(names, key=len, reverse=True) if name.strip()]
+        self._names = re.compile(rf"(?i)(?<!\w)(?:{'|'.join(own)})(?!\w)") if own else None
+        exact = [re.escape(value) for value in sorted(secrets, key=len, reverse=True) if len(value) > 5]
+        self._secrets = re.compile("|".join(exact)) if exact else None
+
+    def hide(self, text: str) -> str:
+        """The text with a stand-in for each private part."""
+        parts: list[str] = []
+        done = 0
+        for start, end, kind in self._found(text):
+            parts += [text[done:start], self._stand_in(kind, text[start:end])]
+            done = end
+        return "".join([*parts, text[done:]]) if parts else text
+
+    def show(self, text: str, write: Callable[[str], str] = str) -> str:
+        """The text with the words back in place of their stand-ins, each written by `write`."""
+        return _STAND_IN.sub(lambda match: write(self._words[match[0]]) if match[0] in self._words else match[0], text)
+
+    def hide_value(self, value: Any) -> Any:
+        """The same for every text in a JSON value, names of fields included."""
+        match value:
+            case str():
+                return self.hide(value)
+            case Mapping():
+                return {self.hide(str(key)): self.hide_value(each) for key, each in value.items()}
+            case list() | tuple():
+                return [self.hide_value(each) for each in value]
+        return value
+
+    def news(self) -> str:
+        """What was hidden since the last call, in a sentence; "" when nothing was."""
+        new = self._counts - self._reported
+        self._reported = Counter(self._counts)
+        names = {"KEY": "key", "EMAIL": "e-mail address", "IBAN": "account number", "ACCOUNT": "account number",
+                 "CARD": "card number", "PHONE": "phone number", "NAME": "name", "TEXT": "stand-in of your own"}
+        merged: Counter[str] = Counter()
+        for kind, count in new.items():
+            merged[names[kind]] += count
+        said = ", ".join(f"{count} {name}{_plural(name) if count > 1 else ''}" for name, count in merged.items())
+        return f"Masked before it is sent: {said}." if said else ""
+
+    def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Where something private stands, in order and apart from each other; of two that overlap, the longer."""
+        spans: list[tuple[int, int, str]] = [(*match.span(), "TEXT") for match in _STAND_IN.finditer(text)]
+        if self._secrets is not None:
+            spans += [(*match.span(), "KEY") for match in self._secrets.finditer(text)]
+        if self._names is not None:
+            spans += [(*match.span(), "NAME") for match in self._names.finditer(text)]
+        for kind, pattern in _COMPILED:
+            for match in pattern.finditer(text):
+                start, end = match.span(match.lastgroup) if match.lastgroup else match.span()
+                check = _CHECKS.get(kind)
+                if check is None or check(text[start:end]):
+                    spans.append((start, end, kind))
+        done = 0
+        for start, end, kind in _joined(spans):
+            if start >= done:
+                yield start, end, kind
+                done = end
+
+    def _stand_in(self, kind: str, words: str) -> str:
+        if words not in self._stand_ins:
+            self._counts[kind] += 1
+            made = f"[[{kind}_{self._counts[kind]}]]"
+            self._stand_ins[words], self._words[made] = made, words
+        return self._stand_ins[words]
+
+
+def _joined(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Overlapping spans as one, under the kind of the longest: nothing of either is left open."""
+    found: list[tuple[int, int, str]] = []
+    longest = 0
+    for start, end, kind in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if found and start < found[-1][1]:
+            first, last, known = found[-1]
+            bigger = end - start > longest
+            longest = max(longest, end - start)
+            found[-1] = (first, max(last, end), kind if bigger else known)
+        else:
+            found.append((start, end, kind))
+            longest = end - start
+    return found
+
+
+class Restorer:
+    """Puts words back in a stream, however it is cut: the beginning of a stand-in waits for its end."""
+
+    def __init__(self, mask: Mask, write: Callable[[str], str] = str) -> None:
+        self._mask, self._write, self._held = mask, write, ""
+
+    def feed(self, text: str) -> str:
+        text = self._held + text
+        cut = _open_stand_in(text)
+        self._held = text[cut:]
+        return self._mask.show(text[:cut], self._write)
+
+    def finish(self) -> str:
+        held, self._held = self._held, ""
+        return held
+
+
+_BEGUN = re.compile(r"\[(?:\[(?:[A-Z]+(?:_\d*\]?)?)?)?\Z")
+MOST_HELD = 40      # characters that may be the beginning of a stand-in
+
+
+def _open_stand_in(text: str) -> int:
+    """Where a stand-in begins that may not be complete yet; the text's length if there is none."""
+    match = _BEGUN.search(text, max(0, len(text) - MOST_HELD))
+    return match.start() if match else len(text)
+
+
+class Masked:
+    """A provider that sees stand-ins only. What carries no conversation is passed on as it is."""
+
+    def __init__(self, provider: Provider, mask: Mask) -> None:
+        self._provider, self.mask = provider, mask
+        for power in HARMLESS_POWERS:
+            if hasattr(provider, power):
+                setattr(self, power, getattr(provider, power))
+        for power, made in (("count", self._count), ("embed", self._embed)):
+            if hasattr(provider, power):
+                setattr(self, power, made)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._provider.endpoint
+
+    async def models(self) -> list[ModelInfo]:
+        return await self._provider.models()
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Ask with stand-ins, and yield the answer with the words back."""
+        words = _Words(self.mask)
+        async with aclosing(self._provider.stream(masked(request, self.mask))) as deltas:
+            async for delta in deltas:
+                for made in words.show(delta):
+                    yield made
+        for made in words.finish():
+            yield made
+
+    async def _count(self, request: Request) -> int:
+        count: int = await self._provider.count(masked(request, self.mask))  # type: ignore[attr-defined]
+        return count
+
+    async def _embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        hidden = [self.mask.hide(text) for text in texts]
+        found: list[list[float]] = await self._provider.embed(model, hidden)  # type: ignore[attr-defined]
+        return found
+
+
+class _Words:
+    """One restorer for each part of a reply."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+        self._parts: dict[tuple[type[Delta], int], Restorer] = {}
+
+    def show(self, delta: Delta) -> Iterator[Delta]:
+        match delta:
+            case TextDelta(text, part) | ThinkingDelta(text, part):
+                yield from self.finish(but=(type(delta), part))
+                yield replace(delta, text=self._restorer(type(delta), part, str).feed(text))
+            case ToolCallDelta(index=index, arguments=arguments):
+                yield replace(delta, arguments=self._restorer(ToolCallDelta, index, _in_json).feed(arguments))
+            case _:
+                yield from self.finish()
+                yield delta
+
+    def finish(self, but: tuple[type[Delta], int] | None = None) -> Iterator[Delta]:
+        """What is still held of all parts `but` one: the beginning of something that was not a stand-in."""
+        parts = {key: restorer for key, restorer in self._parts.items() if key != but}
+        self._parts = {key: restorer for key, restorer in self._parts.items() if key == but}
+        for (kind, number), restorer in parts.items():
+            held = restorer.finish()
+            if held and kind is ToolCallDelta:
+                yield ToolCallDelta(number, arguments=held)
+            elif held and kind in (TextDelta, ThinkingDelta):
+                yield TextDelta(held, number) if kind is TextDelta else ThinkingDelta(held, number)
+
+    def _restorer(self, kind: type[Delta], number: int, write: Callable[[str], str]) -> Restorer:
+        return self._parts.setdefault((kind, number), Restorer(self._mask, write))
+
+
+def _in_json(words: str) -> str:
+    return json.dumps(words)[1:-1]
+
+
+# ---- requests
+
+def masked(request: Request, mask: Mask) -> Request:
+    """The request as it is sent: every text in it without its private parts, in the order of the conversation."""
+    system = mask.hide(request.system) if request.system is not None else None
+    messages = tuple(_message(message, mask) for message in request.messages)
+    tools = tuple(ToolSpec(tool.name, mask.hide(tool.description), mask.hide_value(tool.parameters)) for tool in request.tools)
+    changed = {entry.name: _kept_type(getattr(request.options, entry.name), mask) for entry in fields(request.options)}
+    return replace(request, system=system, messages=messages, tools=tools, options=replace(request.options, **changed))
+
+
+def _kept_type(value: Any, mask: Mask) -> Any:
+    hidden = mask.hide_value(value)
+    return tuple(hidden) if isinstance(value, tuple) else hidden
+
+
+def _message(message: Message, mask: Mask) -> Message:
+    return replace(message, parts=tuple(_part(part, mask) for part in message.parts))
+
+
+def _part(part: Any, mask: Mask) -> Any:
+    match part:
+        case Text(text) | Thinking(text):
+            return replace(part, text=mask.hide(text))
+        case ToolCall(arguments=arguments, invalid=invalid):
+            return replace(part, arguments=mask.hide_value(arguments),
+                           invalid=mask.hide(invalid) if invalid is not None else None)
+        case ToolResult(content=content):
+            return replace(part, content=mask.hide(content))
+    return part
+
+
+# ---- numbers that prove themselves
+
+def _is_card(text: str) -> bool:
+    """Luhn's check, and a first digit that cards have."""
+    digits = [int(char) for char in text if char.isdigit()]
+    doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(reversed(digits))]
+    return 13 <= len(digits) <= 19 and digits[0] in (2, 3, 4, 5, 6) and len(set(digits)) > 2 and sum(doubled) % 10 == 0
+
+
+def _is_iban(text: str) -> bool:
+    """The remainder by 97 (ISO 13616)."""
+    packed = text.replace(" ", "")
+    if not 15 <= len(packed) <= 34:
+        return False
+    return int("".join(str(int(char, 36)) for char in packed[4:] + packed[:4])) % 97 == 1
+
+
+def _plural(name: str) -> str:
+    return "es" if name.endswith("s") else "s"

@@ -2,7 +2,7 @@
 
 A provider's stream yields deltas, in the order in which they arrived:
 
-    (TextDelta | ThinkingDelta | ToolCallDelta)*  Usage*  Finish
+    [Answering]  (TextDelta | ThinkingDelta | ToolCallDelta)*  Usage*  Finish
 
 `Finish` is the last delta of a reply that is known to be whole, and a stream without it was cut off. A `Usage`
 replaces the one before it. One network read gives at most one delta per part (adjacent pieces are joined), so
@@ -64,7 +64,14 @@ class Finished:
     detail: str = ""
 
 
-Delta = TextDelta | ThinkingDelta | ToolCallDelta | Usage | Finished
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The reply comes from another model than the one that was asked for, as the server itself names it."""
+
+    model: str
+
+
+Delta = Answering | TextDelta | ThinkingDelta | ToolCallDelta | Usage | Finished
 
 
 def is_content(item: object) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from core.errors import ChatError, ContextTooLong, EmptyReply, ProviderError, StreamBroken, UsageError, unexpected
-from core.events import Delta, Finished, ModelChanged, Notice, Retrying, Waiting, is_content
+from core.events import Answering, Delta, Finished, ModelChanged, Notice, Retrying, Waiting, is_content
 from core.providers import Request
 from core.retry.policy import (REQUESTS, SHORTER, Again, Candidate, Continue, Failure, GiveUp, Next, RetryConfig, Shorter, State,
                                Step, Without, backoff_delay, moved, next_step)
@@ -92,6 +92,10 @@ class Line(Protocol):
         """Leave this out of all further requests to the candidate; returns what to report, "" when it was not in there."""
         ...
 
+    def note_name(self, candidate: Candidate, name: str) -> str:
+        """Another model of this name responds; returns what to report, "" when it was reported before."""
+        ...
+
     def note_answer(self, candidate: Candidate) -> None: ...
     def note_failure(self, candidate: Candidate, failure: Failure) -> None: ...
 
@@ -134,7 +138,8 @@ async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | 
                         break
                     begun, finished = is_content(delta), isinstance(delta, Finished)
                     asked.check(delta)
-                    yield delta
+                    for item in asked.named(delta):
+                        yield item
                 if begun:
                     async for delta in stream:
                         finished = isinstance(delta, Finished)
@@ -194,6 +199,16 @@ class _Asking:
         """Raise EmptyReply when this is the end of a reply of which nothing has arrived."""
         if isinstance(delta, Finished) and delta.reason in ("stop", "tool_calls") and not self._text:
             raise EmptyReply(f"{self._now.candidate} gave an empty answer.")
+
+    def named(self, delta: Delta | Notice) -> Iterator[Item]:
+        """The delta; with the provider's name, and a notice where the user has not seen it, when it says who responds."""
+        if not isinstance(delta, Answering):
+            yield delta
+            return
+        notice = self._line.note_name(self._now.candidate, delta.model)
+        yield Answering(f"{self._now.candidate.provider}/{delta.model}")
+        if notice:
+            yield Notice(notice)
 
     def end(self, *, finished: bool) -> None:
         """The stream has ended: raise what is wrong with the reply, or be done."""

@@ -48,6 +48,9 @@ class Models:
         known.add(feature)
         return f"{candidate} does not take {feature}."
 
+    def note_name(self, candidate: Candidate, name: str) -> str:
+        return ""
+
     def note_answer(self, candidate: Candidate) -> None:
         pass
 

@@ -306,7 +306,7 @@ class Chat:
             request = self._asking.sent
         cut = await self.window.check(request, message)
         if self._fitter is not None and not cut:
-            self._fitter.learn(request, message.usage, message.model or "")
+            self._fitter.learn(request, message.usage, str(self.target))
         return [Notice(cut)] if cut else []
 
     async def _check_quotes(self, message: Message) -> QuotesChecked | None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from core.chat.joining import BROKEN, Joint, continuation, joined
 from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
-    Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
+    Answering, Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
     ToolRequested, Waiting)
 from core.messages import Finish, Message, ToolCall, ToolResult, tool_message
 from core.providers import Request
@@ -87,6 +87,7 @@ class _Pieces:
         self.model, self.resumes, self.limits = model, resumes, limits
         self.messages = request.messages
         self._request, self._goes_on = request, goes_on
+        self._named = ""              # the model that answers, where the server names another than the one asked for
         self._pieces = 0              # messages of this reply
         self._reason = ""             # the last break that was reported
         self._word = ""               # the provider's own word for the end
@@ -114,7 +115,7 @@ class _Pieces:
         if self._word in PAUSES:
             return Paused("The model paused.")
         try:
-            self._reply.message(self.model)
+            self._reply.message(self._named or self.model)
         except BadResponse as error:
             return error
         return None
@@ -126,8 +127,10 @@ class _Pieces:
             case Waiting() | Retrying() | Notice():
                 yield item
             case ModelChanged(new=new):
-                self.model = new
+                self.model, self._named = new, ""
                 yield item
+            case Answering(name):
+                self._named = name
             case _:
                 yield from self._add(item)
 
@@ -160,7 +163,7 @@ class _Pieces:
 
     def broken(self, error: ProviderError) -> Iterator[Event]:
         """What arrived of the piece, as a message."""
-        message = self._reply.broken(self.model, finish_of(error))
+        message = self._reply.broken(self._named or self.model, finish_of(error))
         if message.parts:
             self._pieces += 1
             self.messages = (*self.messages, message)
@@ -180,7 +183,7 @@ class _Pieces:
     def close(self) -> Iterator[Event]:
         """The reply is complete, or as complete as the provider made it."""
         yield from self._rest()
-        message = self._reply.message(self.model)
+        message = self._reply.message(self._named or self.model)
         self.messages = (*self.messages, message)
         if message.usage is not None:
             yield message.usage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from core.config import Settings
@@ -13,7 +13,7 @@ from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, Conte
 from core.events import Delta, ModelChanged, Notice
 from core.model_manager import Providers, Target, resolve_target, retry_config_from_args
 from core.models.successor import is_default, stream_or_successor
-from core.providers import Request
+from core.providers import Adapts, Options, Request
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry.silence import FIRST_WAIT, WAIT_STEP
 from core.retry_handler import Item, Pieces, RetryBudget, Shaping, stream_chat_with_retry
@@ -62,7 +62,8 @@ class Chain:
         self._describe = describe
         self._clock = clock
         self._records: dict[Target, _Record] = {}
-        self._missed: set[Target] = set()       # stand-ins for which what they lack was reported
+        self._names: set[tuple[Candidate, str]] = set()     # other names that servers answered with, which were reported
+        self._missed: set[str] = set()       # what was reported about options that do not reach a model as they were set
         self._back: set[Target] = set()         # those that answer again after their rest, which is to be reported
         self._speaking = self.targets[0]        # who answers, as far as it was reported
 
@@ -132,13 +133,16 @@ class Chain:
         return self._providers.open(target.provider).stream(self._providers.prepared(target, replace(request, model=target.model)))
 
     def _not_reported(self, target: Target, request: Request) -> str:
-        """What a stand-in has no parameter for, to be reported once; the chosen model's flags were checked before."""
-        if target == self.chosen or target in self._missed:
+        """What of the options does not reach this model as it was set, where that was not reported yet.
+
+        Flags that the chosen model has no parameter for were refused before.
+        """
+        if request.options == Options() and not self._providers.entry(target.provider):
             return ""
-        from core.providers.parameters import left_out
-        names = left_out(request.options, self._providers.host(target.provider).dialect)
-        self._missed.add(target)
-        return f"{target} has no such parameter, so it is left out: {', '.join(names)}." if names else ""
+        asked = self._providers.prepared(target, replace(request, model=target.model))
+        said = [text for text in _not_as_set(target, asked, self._providers) if text not in self._missed]
+        self._missed.update(said)
+        return " ".join(said)
 
     async def _resolved(self, candidate: Candidate) -> Target:
         try:
@@ -153,6 +157,12 @@ class Chain:
 
     async def describe(self, candidate: Candidate, request: Request) -> str:
         return await self._describe(target_of(candidate), request) if self._describe else ""
+
+    def note_name(self, candidate: Candidate, name: str) -> str:
+        if (candidate, name) in self._names:
+            return ""
+        self._names.add((candidate, name))
+        return f"{candidate} was asked for, and the server answers with {name}."
 
     def note_answer(self, candidate: Candidate) -> None:
         self._forget(target_of(candidate))
@@ -210,6 +220,19 @@ class Chain:
         record = self._records.get(target)
         if record is not None:
             record.rests_until = self._clock() + self._cool_down
+
+
+def _not_as_set(target: Target, request: Request, providers: Providers) -> Iterator[str]:
+    """Sentences about options of this request that are left out or sent in another way than they were set."""
+    if request.options == Options():
+        return
+    from core.providers.parameters import left_out
+    names = left_out(request.options, providers.host(target.provider).dialect)
+    if names:
+        yield f"{target} has no such parameter, so it is left out: {', '.join(names)}."
+    provider = providers.open(target.provider)
+    for text in provider.adapted(request) if isinstance(provider, Adapts) else ():
+        yield f"{target}: {text}."
 
 
 def target_of(candidate: Candidate) -> Target:

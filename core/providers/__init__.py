@@ -154,6 +154,15 @@ class CanCount(Protocol):
 
 
 @runtime_checkable
+class Adapts(Protocol):
+    """Asks for some things in another way than they were set, since the model or the API takes no other."""
+
+    def adapted(self, request: Request) -> Sequence[str]:
+        """What is asked for instead, each as a part of a sentence; nothing where all is sent as it was set."""
+        ...
+
+
+@runtime_checkable
 class CanEmbed(Protocol):
     """Can turn texts into vectors whose directions say how near they are in meaning."""
 

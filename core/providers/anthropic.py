@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
-from core.providers.anthropic_request import NAME, request_body
+from core.providers.anthropic_request import NAME, adapted, request_body
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
 from core.providers.foreign import object_of, read_each, size_of
@@ -36,7 +36,7 @@ class Anthropic(Fetching):
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         body = request_body(request, self.endpoint.quirks)
         async with exchange(self._client, self.endpoint, "/v1/messages", body, self._error) as response:
-            async with aclosing(read_reply(response, MessageTranslation(self.endpoint))) as deltas:
+            async with aclosing(read_reply(response, MessageTranslation(self.endpoint), request.model)) as deltas:
                 async for delta in deltas:
                     yield delta
 
@@ -53,6 +53,9 @@ class Anthropic(Fetching):
         body = request_body(request, self.endpoint.quirks)
         known = {name: body[name] for name in ("model", "messages", "system", "tools", "thinking") if name in body}
         return counted(await self._get("/v1/messages/count_tokens", body=known, needs="input_tokens"), "input_tokens")
+
+    def adapted(self, request: Request) -> Sequence[str]:
+        return adapted(request, self.endpoint.quirks)
 
     async def check(self) -> str:
         await self._get("/v1/models?limit=1", needs="data")

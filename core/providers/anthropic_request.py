@@ -81,6 +81,19 @@ def _sampling(options: Options, *, thinking: bool) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def adapted(request: Request, quirks: Mapping[str, Any]) -> list[str]:
+    """What thinking changes beside it."""
+    thinking = thinking_fields(request, quirks, request.options.max_tokens or MAX_TOKENS, begun_without=False)
+    said = []
+    if thinking.get("thinking", {}).get("type") in ("enabled", "adaptive"):
+        unused = [name for name in ("temperature", "top_p") if getattr(request.options, name) is not None]
+        said += [f"while it thinks it takes no {' and no '.join(unused)}"] if unused else []
+    limit, least = request.options.max_tokens, thinking.get("max_tokens", 0)
+    if limit and least > limit:
+        said.append(f"thinking needs a limit of at least {least} tokens, so that is asked for instead of {limit}")
+    return said
+
+
 def _schema(wanted: Any) -> Mapping[str, Any] | None:
     """A JSON Schema, or OpenAI's wrapping of one."""
     match wanted:

@@ -22,7 +22,7 @@ PROBE_AFTER = 10.0        # seconds between a failure and the next look at the h
 PROBE_TIMEOUT = 1.2
 LOOK_AFTER = 0.75         # seconds of silence after which a host is asked whether it is there at all
 FORGET = 60.0             # seconds after which half of what was measured is forgotten
-POWERS = ("check", "count", "show", "running", "pull", "delete", "embed")
+POWERS = ("check", "count", "show", "running", "pull", "delete", "embed", "adapted")
 
 
 @dataclass(slots=True, eq=False)

@@ -41,7 +41,7 @@ class Cohere(Fetching):
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         async with exchange(self._client, self.endpoint, "/v2/chat", request_body(request), self._error) as response:
-            async with aclosing(read_reply(response, ChatTranslation(self.endpoint))) as deltas:
+            async with aclosing(read_reply(response, ChatTranslation(self.endpoint), request.model)) as deltas:
                 async for delta in deltas:
                     yield delta
 

@@ -10,15 +10,18 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import unescape
 from typing import Any
 
 from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, ModelNotFound, Overloaded, ProviderError,
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint
-from core.providers.decoder import plausible_count
+from core.providers.decoder import plausible_count, readable
 from core.providers.parameters import is_parameter
 from core.providers.transport import retry_after
 
+LONG_WAIT = 60.0        # seconds; a provider that asks for more is quoted to the user
+VERY_LONG = 30 * 86400.0
 LONGEST_MESSAGE = 400   # characters of a provider's own words that are shown
 
 _TOO_LONG = re.compile(
@@ -49,6 +52,9 @@ _BAD_MODEL = re.compile(
     r"|no such model|not a valid model|model not exist|not found for api version|no endpoints found (for|matching)|^\s*model: \S+\s"
     r"|models?\b[^.]{0,150}?\b(not found|does not exist|doesn't exist|not exist|is not supported by any|not supported by provider)"
     r"|deployment\b.{0,60}does not exist")
+_MODEL_NOT_ALLOWED = re.compile(      # the key is good, and not for this model
+    r"(access|permission|allow\w*|entitle\w*|authori[sz]ed|subscribe\w*|enabled|tier|plan|team|project)\b.{0,80}\bmodels?\b"
+    r"|\bmodels?\b.{0,80}\b(access|permission|allow\w*|entitle\w*|authori[sz]ed|restricted|gated|enabled|not available)")
 _NO_CREDIT = re.compile(
     r"insufficient_quota|insufficient[ _]balance|credit balance|insufficient[ _](credits|funds)|billing_hard_limit|out of credits"
     r"|requires more credits|exceeded your (monthly|current) (included credits|quota)|billing_not_active|perday|payment required")
@@ -101,7 +107,7 @@ class Said:
 
 def classify(endpoint: Endpoint, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """The error that an answer with a status of 400 or more stands for."""
-    text = body.decode("utf-8", "replace").strip()
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip()
     try:
         said = read_error(json.loads(text))
     except (ValueError, RecursionError):
@@ -119,12 +125,30 @@ def classify_payload(endpoint: Endpoint, payload: Any, status: int = 200) -> Pro
 
 
 def _error(endpoint: Endpoint, status: int, said: Said, header_delay: float | None) -> ProviderError:
+    error = _kind(endpoint, status, said, header_delay)
+    if error.retry_after and error.retry_after >= LONG_WAIT and not error.hint:
+        error.hint = f"It asks to be left alone for {_duration(error.retry_after)}; another model may answer meanwhile."
+    return error
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= VERY_LONG:
+        return "a very long time"
+    minutes = -(-int(seconds) // 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{minutes} min" if not hours else f"{hours} h" + (f" {rest} min" if rest else "")
+
+
+def _kind(endpoint: Endpoint, status: int, said: Said, header_delay: float | None) -> ProviderError:
     who = endpoint.host or endpoint.base_url
     detail = _shown(said.message, endpoint)
     words = said.words
     feature = _unsupported_feature(status, said)
     if status != 429 and overflows(words) or status == 413 or "request too large" in words:
         return _too_long(who, detail, said, status)
+    if status in (401, 403) and _MODEL_NOT_ALLOWED.search(words) and not _BAD_MODEL.search(words):
+        return AuthFailed(f"{who} does not let this key use the model{detail}",
+                          "--list-models shows the models it may use; /model or --model names another.", status=status)
     if _BAD_KEY.search(words) and status != 429 or status == 401:
         return AuthFailed(f"{who} did not accept the key{detail}", _key_hint(endpoint), status=status)
     if feature:
@@ -292,9 +316,7 @@ def _with_upstream(message: str, metadata: Any) -> str:
 
 def _read_plain(text: str) -> Said:
     """Plain text or a page of HTML: its title, or its first words."""
-    if "<" in text[:200] and re.search(r"<(html|head|title|!doctype)", text[:2000], re.IGNORECASE):
-        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-        text = title.group(1).strip() if title else "a web page"
+    text = unescape(readable(text)) if text.lstrip()[:1] == "<" else text
     return Said(text, words=text.lower(), delay=spoken_delay(text))
 
 

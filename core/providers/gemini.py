@@ -17,7 +17,7 @@ from core.providers.embedding import checked_vectors
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
 from core.providers.foreign import objects_of, read_each, size_of, words_of
-from core.providers.gemini_request import NAME, request_body
+from core.providers.gemini_request import NAME, adapted, request_body
 from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
@@ -40,7 +40,7 @@ class Gemini(Fetching):
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         path = f"/{model_path(request.model)}:streamGenerateContent?alt=sse"
         async with exchange(self._client, self.endpoint, path, request_body(request), self._error) as response:
-            async with aclosing(read_reply(response, ContentTranslation(self.endpoint))) as deltas:
+            async with aclosing(read_reply(response, ContentTranslation(self.endpoint), request.model)) as deltas:
                 async for delta in deltas:
                     yield delta
 
@@ -56,6 +56,9 @@ class Gemini(Fetching):
     async def count(self, request: Request) -> int:
         body = {"generateContentRequest": {"model": model_path(request.model), **request_body(request)}}
         return counted(await self._get(f"/{model_path(request.model)}:countTokens", body=body, needs="totalTokens"), "totalTokens")
+
+    def adapted(self, request: Request) -> Sequence[str]:
+        return adapted(request)
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         path = model_path(model)

@@ -64,6 +64,20 @@ def thinking_config(model: str, think: bool | str | None) -> dict[str, Any] | No
     return {"includeThoughts": True, **({"thinkingLevel": LEVELS[effort]} if effort else {})}
 
 
+def adapted(request: Request) -> list[str]:
+    """What of the thinking and of the form is asked for in another way than it was set."""
+    model, think = request.model, request.options.think
+    off = think is False or think == "off"
+    said = []
+    if think is not None and not off and _WITHOUT_THINKING.match(model):
+        said.append("it does not think")
+    elif off and not _WITHOUT_THINKING.match(model) and ("pro" in model or not _BEFORE_3.match(model)):
+        said.append("it cannot be kept from thinking, so the least of it is asked for")
+    elif think == "max" and not _BEFORE_3.match(model):
+        said.append("the highest effort here is high")
+    return said
+
+
 def _answer_format(wanted: Any) -> dict[str, Any]:
     """Take "json", a JSON Schema, or OpenAI's wrapping of one."""
     match wanted:

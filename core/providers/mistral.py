@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,11 @@ class Mistral(OpenAI):
             body.setdefault("reasoning_effort", "none" if think in (False, "off") else "high")
         body["messages"] = list(_fitted(body["messages"], request.messages))
         return body
+
+    def adapted(self, request: Request) -> Sequence[str]:
+        level = request.options.think
+        graded = isinstance(level, str) and level not in ("on", "off", "high")
+        return [f"thinking has one effort here, high, which stands for {level}"] if graded else []
 
     def translation(self, request: Request) -> Translation:
         return MistralTranslation(self.endpoint, origin_of(self.endpoint, request.model))

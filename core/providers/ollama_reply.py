@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from core.errors import ProviderError, StreamBroken
-from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import Answering, Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Request
+from core.providers.answering import is_another, name_in
 from core.providers.decoder import plausible_count
 from core.providers.finish import finish_of
 from core.providers.ollama_errors import error_from
@@ -31,7 +32,7 @@ class ReplyReader:
 
     def __init__(self, request: Request) -> None:
         self.done = False
-        self._begun = False
+        self._begun = self._name_read = False
         self._model = request.model
         self._used = {call.id for message in request.messages for call in message.tool_calls}
         self._calls = 0
@@ -57,6 +58,7 @@ class ReplyReader:
         return held
 
     def _line(self, value: Mapping[str, Any]) -> Iterator[Delta]:
+        yield from self._named(value)
         message = value.get("message") or {}
         thinking = _string(message.get("thinking"))
         if thinking:
@@ -76,6 +78,15 @@ class ReplyReader:
             yield from self.rest()
             yield usage_of(value)
             yield _finish(value, calls=self._calls)
+
+    def _named(self, value: Mapping[str, Any]) -> Iterator[Answering]:
+        """A proxy may answer with another model."""
+        if self._name_read:
+            return
+        name = name_in(value)
+        self._name_read = bool(name)
+        if not self._begun and is_another(self._model, name):
+            yield Answering(name)
 
     def _call(self, call: Any) -> ToolCallDelta:
         function = call.get("function") or {}

@@ -18,7 +18,7 @@ from core.providers.finish import finish_of
 from core.providers.foreign import objects_of, read_each, size_of
 from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
-from core.providers.openai_request import NAME, origin_of, request_body
+from core.providers.openai_request import NAME, adapted, origin_of, request_body
 from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, fetch_json, open_client
@@ -58,12 +58,15 @@ class OpenAI:
         body, translation = trimmed(self.body(request), request.without), self.translation(request)
         path = self._versioned(self._path(request.model))
         async with exchange(self._client, self.endpoint, path, body, self._error) as response:
-            async with aclosing(read_reply(response, translation)) as deltas:
+            async with aclosing(read_reply(response, translation, request.model)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(request, self.endpoint)
+
+    def adapted(self, request: Request) -> Sequence[str]:
+        return adapted(request, self.endpoint)
 
     def translation(self, request: Request) -> Translation:
         return ChatTranslation(self.endpoint, origin_of(self.endpoint, request.model))

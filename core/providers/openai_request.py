@@ -73,6 +73,15 @@ def always_thinks(endpoint: Endpoint, model: str) -> bool:
     return bool(endpoint.quirks.get("lowest_effort")) and "gpt-oss" in model.lower()
 
 
+def adapted(request: Request, endpoint: Endpoint) -> list[str]:
+    """What of the thinking is asked for in another way than it was set."""
+    think, how = request.options.think, endpoint.quirks.get("think", "effort")
+    off = think is False or think == "off"
+    if how == "effort" and off and always_thinks(endpoint, request.model):
+        return [f"it cannot be kept from thinking, so the lowest effort ({endpoint.quirks['lowest_effort']}) is asked for"]
+    return ["the highest effort here is high"] if think == "max" and how != "type" else []
+
+
 def response_format(wanted: Any) -> Any:
     """Take "json", a JSON Schema, or what the dialect itself writes."""
     if not isinstance(wanted, dict):

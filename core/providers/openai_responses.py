@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,7 +12,7 @@ from core.providers import Endpoint, Request, dialect
 from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
 from core.providers.openai import OpenAI, trimmed
-from core.providers.openai_responses_request import NAME, origin_of, request_body
+from core.providers.openai_responses_request import NAME, adapted, origin_of, request_body
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange
 
@@ -26,12 +26,15 @@ class OpenAIResponses(OpenAI):
         translation = ResponseTranslation(self.endpoint, origin_of(self.endpoint, request.model))
         path, body = self._versioned("/responses"), trimmed(self.body(request), request.without)
         async with exchange(self._client, self.endpoint, path, body, self._error) as response:
-            async with aclosing(read_reply(response, translation)) as deltas:
+            async with aclosing(read_reply(response, translation, request.model)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(request, self.endpoint)
+
+    def adapted(self, request: Request) -> Sequence[str]:
+        return adapted(request.options)
 
 
 class ResponseTranslation(Translation):

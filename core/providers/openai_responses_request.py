@@ -56,6 +56,10 @@ def reasoning_fields(think: bool | str | None) -> dict[str, Any] | None:
     return {"effort": effort, "summary": "auto"}
 
 
+def adapted(options: Options) -> list[str]:
+    return ["the highest effort here is high"] if options.think == "max" else []
+
+
 def text_format(wanted: Any) -> dict[str, Any] | None:
     """Take "json", a JSON Schema, or the chat dialect's wrapping of one."""
     match wanted:

@@ -10,9 +10,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadResponse, ProviderError, StreamBroken
-from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import Answering, Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint
+from core.providers.answering import is_another, name_in
 from core.providers.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
                                     plausible_count)
 from core.providers.transport import ContentClock, read_lines
@@ -42,6 +43,7 @@ class Translation:
         self.done = False
         self.failure: ProviderError | None = None
         self.words: Words | None = None      # an event that was not JSON, which matters only if nothing else comes
+        self.asked = ""                      # the model that was asked for; "" while nobody wants to know who responds
         self._begun = False
         self._reported: Usage | None = None
 
@@ -61,6 +63,7 @@ class Translation:
         """Translate what one read brought. An error ends it and is kept in `failure`, so that what came before is not lost."""
         try:
             for payload in payloads:
+                yield from self._named(payload)
                 for delta in self._one(payload):
                     _check(delta)
                     self._begun = True
@@ -73,6 +76,15 @@ class Translation:
         if self.usage is not None and self.usage != self._reported:
             self._reported = self.usage
             yield _counted(self.usage)
+
+    def _named(self, payload: Any) -> Iterator[Answering]:
+        """Report once, before the content, that another model responds than was asked for."""
+        name = name_in(payload) if self.asked and isinstance(payload, dict) else ""
+        if not name:
+            return
+        if not self._begun and is_another(self.asked, name):
+            yield Answering(name)
+        self.asked = ""
 
     def _one(self, payload: Any) -> Iterator[Delta]:
         if payload is DONE:
@@ -100,12 +112,13 @@ def _counted(usage: Usage) -> Usage:
     return Usage(given, came, cached, details or None)
 
 
-async def read_reply(response: httpx2.Response, translation: Translation) -> AsyncGenerator[Delta, None]:
+async def read_reply(response: httpx2.Response, translation: Translation, asked: str = "") -> AsyncGenerator[Delta, None]:
     """Yield the deltas of an answer: server-sent events, one JSON document, or an array of events.
 
     An answer with a finish reason is whole, also when the connection breaks, or nothing more comes, before the rest of
-    its events.
+    its events. `asked` is the model that the request names: that another one responds is the first delta.
     """
+    translation.asked = asked
     broken: StreamBroken | None = None
     until: float | None = None
     try:

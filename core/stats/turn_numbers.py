@@ -121,6 +121,9 @@ class TurnNumbers:
     def _end(self, message: Message) -> None:
         opened = self._open or _Call(self._target, self._clock())
         opened.usage, opened.finish = message.usage, message.finish
+        named = parse_target(message.model or "", known=self._providers.settings.providers)
+        if named.provider == opened.target.provider and named.model:
+            opened.target = named      # a server may answer with another model than it was asked for
         self._close(opened)
 
     def _close(self, call: _Call) -> None:

@@ -99,7 +99,7 @@ def test_a_dialect_of_another_package_may_say_nothing() -> None:
 REPLY = stream_answer(server_events([{"choices": [{"index": 0, "delta": {"content": "Hi."}, "finish_reason": "stop"}]}], end="\n"))
 
 
-def test_what_a_stand_in_has_no_parameter_for_is_reported_once() -> None:
+def test_what_a_model_has_no_parameter_for_is_reported_once() -> None:
     async def use(url: str) -> list[Any]:
         entries = {"away": {"base_url": "http://127.0.0.1:1/v1"}, "here": {"base_url": f"{url}/v1"}}
         providers = Providers(Settings({}, providers=entries))
@@ -115,7 +115,7 @@ def test_what_a_stand_in_has_no_parameter_for_is_reported_once() -> None:
         assert server.requests[-1].json["seed"] == 1 and "num_ctx" not in json.dumps(server.requests[-1].json)
     assert [item.text for item in items if isinstance(item, TextDelta)] == ["Hi."]
     assert [item.text for item in items if isinstance(item, Notice) and "num_ctx" in item.text] == [
-        "here/m has no such parameter, so it is left out: num_ctx."]
+        f"{name}/m has no such parameter, so it is left out: num_ctx." for name in ("away", "here")]
 
 
 def test_json_without_a_schema_is_asked_for_in_words_where_there_is_no_mode() -> None:

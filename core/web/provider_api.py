@@ -62,7 +62,7 @@ class ProviderApi:
 
     async def start(self, request: Request) -> Response:
         target = build_model_list(self._settings)[0]
-        return JSONResponse({"model": str(target), "local": self._kind(target.provider) == "local"})
+        return JSONResponse({"model": str(target), "local": self._runs_here(target.provider)})
 
     async def commands(self, request: Request) -> Response:
         rows = [{"name": entry.name, "usage": entry.usage, "help": entry.help.splitlines()[0]}
@@ -117,6 +117,12 @@ class ProviderApi:
         except ChatError:
             return "cloud"
 
+    def _runs_here(self, name: str) -> bool:
+        try:
+            return self._providers.host(name).kind == "local"
+        except ChatError:
+            return False
+
     def _note(self, name: str, error: ChatError | None) -> None:
         self._checked[name] = _Checked("bad" if error else "ok", error.message if error else "", time.monotonic())
 
@@ -149,7 +155,7 @@ class ProviderApi:
         model = text_of(await body_of(request), "model").strip()
         if not model:
             raise UsageError("The model has no name.", "For example llama3.2:3b.")
-        self._pulls.start(find_target(model, self._settings, "ollama"))
+        self._pulls.start(find_target(model, self._settings))
         return JSONResponse({"pulls": self._pulls.rows()}, 202)
 
     async def stop_pull(self, request: Request) -> Response:
@@ -171,13 +177,12 @@ class ProviderApi:
 
     def _days(self, calls: Sequence[CallRow]) -> list[dict[str, Any]]:
         """Tokens of each day, also of days without any, on this computer and elsewhere."""
-        tokens: Counter[tuple[str, str]] = Counter()
+        tokens: Counter[tuple[str, bool]] = Counter()
         for call in calls:
-            kind = "local" if self._kind(call.provider) == "local" else "cloud"
-            tokens[day_of(call.created), kind] += (call.input_tokens or 0) + (call.output_tokens or 0)
+            tokens[day_of(call.created), self._runs_here(call.provider)] += (call.input_tokens or 0) + (call.output_tokens or 0)
         seen = [day for day, _ in tokens]
         shown = days_between(min(seen), max(seen)) if seen else []
-        return [{"day": day, "local": tokens[day, "local"], "cloud": tokens[day, "cloud"]} for day in shown]
+        return [dict(day=day, local=tokens[day, True], cloud=tokens[day, False]) for day in shown]
 
 
 def _figures(found: Sequence[ModelStats]) -> list[dict[str, str]]:

@@ -12,7 +12,8 @@ NAMES = {name for host in hosts() for name in (host.name, host.dialect, *host.al
 KINDS = ("kind", "Kind")
 # What may name one: files of the older format, the embedded engine's own test, the choice at the first start, and
 # patterns of model names, one of which is also a provider's.
-ALLOWED = {"config/migration.py", "engine/self_test.py", "setup/model.py", "terminal/first_run.py", "models/facts.py"}
+ALLOWED = {"config/migration.py", "engine/self_test.py", "setup/model.py", "terminal/first_run.py", "web/questions.py",
+           "models/facts.py"}
 # Still to be moved into rows: their number may only fall.
 LEFT = {"model_manager.py": 5, "models/health.py": 3, "models/fallback.py": 1, "context/form.py": 1}
 

@@ -62,7 +62,7 @@ class ProviderApi:
 
     async def start(self, request: Request) -> Response:
         target = build_model_list(self._settings)[0]
-        return JSONResponse({"model": str(target), "local": self._runs_here(target.provider)})
+        return JSONResponse(dict(model=str(target), local=self._runs_here(target.provider)))
 
     async def commands(self, request: Request) -> Response:
         rows = [{"name": entry.name, "usage": entry.usage, "help": entry.help.splitlines()[0]}

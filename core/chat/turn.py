@@ -15,8 +15,8 @@ from dataclasses import replace
 from core.chat.joining import BROKEN, Joint, continuation, joined
 from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
-    Answering, Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished,
-    ToolRequested, Waiting)
+    Answering, Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,
+    ToolFinished, ToolRequested, Waiting)
 from core.messages import Finish, Message, ToolCall, ToolResult, tool_message
 from core.providers import Request
 from core.retry_handler import BrokeOff, Item, Pieces, TurnLimits

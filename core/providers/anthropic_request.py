@@ -14,6 +14,7 @@ from core.providers.tool_schema import closed_form, tool_parameters
 NAME = "anthropic"
 MAX_TOKENS = 8192           # the API wants a limit; the oldest models allow no more than 4096
 ANY_JSON = "Answer with one JSON object and no other text."     # the API has a mode for a schema only
+CACHE: Mapping[str, str] = {"type": "ephemeral"}    # kept for five minutes after each use
 SMALLEST_BUDGET = 1024      # tokens of thinking, by the API's rule
 BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 32000}
 _VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -38,7 +39,21 @@ def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
     schema = _schema(options.response_format)
     if schema is not None:
         body["output_config"] = body.get("output_config", {}) | {"format": {"type": "json_schema", "schema": closed_form(schema)}}
+    if "cache_control" not in request.without:
+        mark_for_cache(messages)
     return body | dict(options.raw)
+
+
+def mark_for_cache(messages: Sequence[dict[str, Any]]) -> None:
+    """Mark the last two of the user's messages, so that the server keeps what stands before each for the next request.
+
+    A single question is not marked: writing the cache costs more than reading, and nothing may follow. The second mark
+    lets a long round of tools, whose blocks are more than the server looks back, find what the request before it left.
+    """
+    asked = [message for message in messages if message["role"] == "user"]
+    if len(asked) < len(messages):
+        for message in asked[-2:]:
+            message["content"][-1] = {**message["content"][-1], "cache_control": CACHE}
 
 
 def thinking_fields(request: Request, quirks: Mapping[str, Any], limit: int, *, begun_without: bool) -> dict[str, Any]:

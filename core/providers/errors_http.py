@@ -17,7 +17,7 @@ from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, Mo
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint
 from core.providers.decoder import plausible_count, readable
-from core.providers.parameters import is_parameter
+from core.providers.parameters import is_parameter, last_name
 from core.providers.transport import retry_after
 
 LONG_WAIT = 60.0        # seconds; a provider that asks for more is quoted to the user
@@ -201,7 +201,8 @@ def named_parameter(said: Said) -> str:
         return str(quoted[0])
     if "developer instruction" in said.words or "system instruction" in said.words or "system role" in said.words:
         return "system"
-    plain = [name for name in re.findall(r"[a-z][a-z0-9_.]*[a-z0-9]", said.words) if is_parameter(name) and name not in _COMMON]
+    words = map(last_name, re.findall(r"[a-z][a-z0-9_.]*[a-z0-9]", said.words))
+    plain = [name for name in words if is_parameter(name) and name not in _COMMON]
     common = _AS_A_NAME.search(said.words)
     return str(plain[0]) if plain else str(next(filter(None, common.groups()))) if common else ""
 

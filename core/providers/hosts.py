@@ -15,6 +15,7 @@ Quirks are what an OpenAI-compatible host does differently; core/providers/opena
     lowest_effort    effort for --think off where gpt-oss cannot be kept from thinking       [none]
     arguments        json: arguments of a call that are no JSON go back wrapped as JSON      [as they came]
     models_path      a list of models that says more, where the server is new enough         [none]
+    cache_models     beginning of models whose prompt cache is asked for, from the second turn on [none]
     check_path       a path that needs a valid key, when the model list is public            [/models]
 """
 
@@ -83,7 +84,7 @@ _HOSTS: tuple[Host, ...] = (
     Host("huggingface",      "openai",           "cloud",  "https://router.huggingface.co/v1",
          ("HF_TOKEN", "HUGGINGFACE_API_KEY"), "openai/gpt-oss-20b", ("hf",), {"arguments": "json"}),
     Host("openrouter",       "openai",           "cloud",  "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",),
-         "openrouter/auto", (), {"think": "reasoning", "check_path": "/key"}),
+         "openrouter/auto", (), {"think": "reasoning", "check_path": "/key", "cache_models": "anthropic/"}),
     Host("xai",              "openai",           "cloud",  "https://api.x.ai/v1",      ("XAI_API_KEY",), "grok-4.3", ("grok",)),
     Host("together",         "openai",           "cloud",  "https://api.together.xyz/v1", ("TOGETHER_API_KEY",),
          "meta-llama/Llama-3.3-70B-Instruct-Turbo", (), {"arguments": "json"}),

@@ -32,6 +32,9 @@ def request_body(request: Request, endpoint: Endpoint, ids: CallIds | None = Non
               str(quirks.get("max_tokens", "max_tokens")): options.max_tokens,
               "response_format": response_format(options.response_format)}
     body |= {name: value for name, value in fields.items() if value is not None}
+    cached = quirks.get("cache_models")
+    if cached and request.model.startswith(cached) and any(message.role == "assistant" for message in request.messages):
+        body["cache_control"] = {"type": "ephemeral"}
     return body | thinking_fields(options.think, endpoint, request.model) | _tools_effort(request, quirks) | dict(options.raw)
 
 

@@ -27,6 +27,12 @@ THEIR_NAMES: Mapping[str, str] = {
 ADDED = frozenset({"stream", "stream_options", "include", "chat_template_kwargs", "store", "parallel_tool_calls", "cache_control"})
 
 
+def last_name(name: str) -> str:
+    """The parameter in a path to it, as in messages.2.content.0.cache_control."""
+    tail = name.rpartition(".")[2]
+    return tail if name.lower() not in THEIR_NAMES and (tail in ADDED or tail in FIELDS) else name
+
+
 def is_parameter(name: str) -> bool:
     """Whether an error may mean something by this name that a request can do without."""
     return name in THEIR_NAMES or name in FIELDS or name in ADDED or name in ("tools", "tool_choice")
@@ -115,7 +121,7 @@ def without(request: Request, feature: str) -> Request:
             return _system_as_words(request)
         case "thinking" | "thinkinglevel" | "thinking_level":
             return request if request.options.think is None else replace(request, options=replace(request.options, think=None))
-    name = THEIR_NAMES.get(feature.lower(), feature)
+    name = THEIR_NAMES.get(feature.lower(), last_name(feature))
     if name in ADDED and name not in request.options.raw:
         return request if name in request.without else replace(request, without=request.without | {name})
     if name in request.options.raw:

@@ -132,10 +132,16 @@ def sparkline(values: Sequence[int]) -> str:
 COLUMNS = ("model", "calls", "tokens in", "out", "cost", "first content", "tok/s", "per day", "trouble")
 
 
+def _given(entry: ModelStats) -> str:
+    """What was sent, and how much of it the server had in its cache."""
+    share = f" ({entry.cached_tokens / entry.input_tokens:.0%} cached)" if entry.cached_tokens and entry.input_tokens else ""
+    return short(entry.input_tokens) + share
+
+
 def table_rows(entries: Sequence[ModelStats], today: str) -> tuple[tuple[str, ...], ...]:
     """The cells of COLUMNS for each model; all sparklines have the same days."""
     days = days_between(min((day for entry in entries for day in entry.days), default=today), today)
-    return tuple((f"{entry.provider}/{entry.model}", f"{entry.calls:,}", short(entry.input_tokens), short(entry.output_tokens),
+    return tuple((f"{entry.provider}/{entry.model}", f"{entry.calls:,}", _given(entry), short(entry.output_tokens),
                   money(entry.cost), _firsts(entry), _number(quantile(entry.speeds, 0.5)),
                   sparkline([entry.days[day] for day in days]), trouble(entry)) for entry in entries)
 

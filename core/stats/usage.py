@@ -47,7 +47,8 @@ def usage_line(replies: Iterable[Message], providers: Providers, seconds: float 
     came = sum(reply.usage.output_tokens or 0 for reply in counted if reply.usage)
     if not given and not came:
         return ""
-    parts = [f"{given:,} in", f"{came:,} out"]
+    cached = sum(reply.usage.cached_tokens or 0 for reply in counted if reply.usage)
+    parts = [f"{given:,} in" + (f" ({cached:,} from the cache)" if cached else ""), f"{came:,} out"]
     if seconds > 0.05 and came > 1:
         parts.append(f"{came / seconds:,.0f} tok/s")
     price = price_of(counted, providers)

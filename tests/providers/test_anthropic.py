@@ -56,6 +56,8 @@ THINKING_AND_CALLS = [
     start(5, {"type": "tool_use", "id": "toolu_2", "name": "now", "input": {}}), more(5, "input_json_delta", partial_json=""),
     stop(5), *ending("tool_use")]
 
+KEPT = {"type": "ephemeral"}     # the mark of what the server is asked to keep in its cache
+
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_text(cut: int) -> None:
@@ -91,7 +93,7 @@ def test_thinking_and_calls_come_whole_and_go_back_unchanged(cut: int) -> None:
         {"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "toolu_1", "content": "rain"},
             {"type": "tool_result", "tool_use_id": "toolu_2", "content": "not allowed", "is_error": True},
-            {"type": "text", "text": "And?"}]}]
+            {"type": "text", "text": "And?", "cache_control": KEPT}]}]
 
 
 def test_blocks_that_are_not_ours_go_back_in_their_place() -> None:
@@ -210,9 +212,10 @@ def test_everything_that_can_be_asked_for() -> None:
         "messages": [
             {"role": "user", "content": [
                 {"type": "text", "text": "What is this?"},
-                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aWNvbg=="}}]},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aWNvbg=="},
+                 "cache_control": KEPT}]},
             {"role": "assistant", "content": [{"type": "text", "text": "A cat."}]},
-            {"role": "user", "content": [{"type": "text", "text": "Sure?"}]},
+            {"role": "user", "content": [{"type": "text", "text": "Sure?", "cache_control": KEPT}]},
             {"role": "assistant", "content": [{"type": "text", "text": "Well,"}]}]}
 
 

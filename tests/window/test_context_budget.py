@@ -15,7 +15,6 @@ from core.providers import Options, Request, ToolSpec
 from core.window.tokens import TokenEstimator, message_text
 
 
-
 def test_shares_add_up_to_the_window() -> None:
     budget = plan_budget(32_768, system=300, tools=900, history=4_000).with_context(8_000)
     assert budget == Budget(32_768, 8_192, 300, 900, 4_000, 8_000, 1_638)

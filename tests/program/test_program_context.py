@@ -136,6 +136,7 @@ def test_rows_of_postgresql(reader: Reader, program: list[str], environment: Env
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE orders (customer text, total int)")
         connection.execute("INSERT INTO orders VALUES ('Ada', 12), ('Bo', 7)")
+    url = postgres.reader_url(url)
     done = run(program, ["--context", f"{url}?query=SELECT customer, total FROM orders ORDER BY 2", "who?"], environment)
     assert done.returncode == 0 and done.stderr.startswith("context: 1 of 1 sources"), done.stderr
     assert re.search(r"Bo.*7\s.*Ada.*12", sent(reader)[0], re.S)

@@ -20,6 +20,8 @@ from core.tools import mcp as ours
 from core.tools.mcp import Connection, Server, close_all, connect, parse_servers, tool_name
 from tests.fake_server import Answer, FakeServer, Reset, Stall
 
+pytestmark = pytest.mark.processes
+
 GOOD = """
 import os, sys, time
 from mcp.server import MCPServer
@@ -158,7 +160,6 @@ def server_of(tmp_path: Path, name: str, code: str, call_seconds: float = 60.0) 
     return Server(name, sys.executable, (str(tmp_path / f"{name}.py"), str(pid)), call_seconds=call_seconds), pid
 
 
-@pytest.mark.processes
 def test_a_good_server(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     server, pid = server_of(tmp_path, "good", GOOD)
@@ -187,7 +188,6 @@ def made_of(tmp_path: Path, bad: dict[str, str], call_seconds: float = 60.0) -> 
     return [server_of(tmp_path, f"bad{number}", START + code, call_seconds) for number, code in enumerate(bad.values())]
 
 
-@pytest.mark.processes
 def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
     """All at once, beside a good one that answers meanwhile."""
     pytest.importorskip("mcp")
@@ -213,7 +213,6 @@ def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
     assert [name for name, (_, pid) in zip(BAD, made) if not pid_is_gone(pid)] == []
 
 
-@pytest.mark.processes
 def test_bad_calls_stop_only_themselves(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     made = made_of(tmp_path, BAD_CALLS, call_seconds=6.0)
@@ -235,7 +234,6 @@ def test_bad_calls_stop_only_themselves(tmp_path: Path) -> None:
     assert [name for name, (_, pid) in zip(BAD_CALLS, made) if not pid_is_gone(pid)] == []
 
 
-@pytest.mark.processes
 def test_a_server_dies_with_a_chat_that_is_killed(tmp_path: Path) -> None:
     """Also one that ignores being asked, and what it started."""
     code = ("import signal, subprocess\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -281,7 +279,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.mark.processes
 def test_a_server_over_http(tmp_path: Path) -> None:
     pytest.importorskip("mcp.server")
     pytest.importorskip("uvicorn")

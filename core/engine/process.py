@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from core.config.installed import install_command
 from core.engine import machine
 from core.errors import ProviderError
 
@@ -103,12 +104,7 @@ def find_binary(chosen: str | None) -> str | None:
 
 def install_hint() -> str:
     """The command that adds the engine to this installation, however it was made."""
-    command = f"{sys.executable} -m pip install {WHEEL}"
-    if os.path.exists(os.path.join(sys.prefix, "pipx_metadata.json")):
-        command = f"pipx inject stream-chat {WHEEL}"
-    elif os.path.exists(os.path.join(sys.prefix, "uv-receipt.toml")):
-        command = f"uv pip install --python {sys.executable} {WHEEL}"
-    return f"Install it with: {command} (or put a llama-server on the PATH)."
+    return f"Install it with: {install_command(WHEEL)} (or put a llama-server on the PATH)."
 
 
 def find_running(model: str, directory: str, context: int | None, binary: str | None) -> EngineOrder | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from core.config import Settings
+from core.config.installed import install_command
 from core.errors import UsageError
 
 NEEDED = ("starlette", "uvicorn")
@@ -15,6 +16,6 @@ def run(settings: Settings) -> int:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"The page needs packages that are not installed: {', '.join(missing)}.",
-                         f"Install them: pip install {' '.join(missing)}, or make chat in a clone.")
+                         f"Install them: {install_command(' '.join(missing))}")
     from core.web.running import serve_page
     return serve_page(settings)

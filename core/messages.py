@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from core.safe_text import without_surrogates
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 # Why a reply ended. The first five come from the model; the others say that the reply is not complete: the provider ended
@@ -114,7 +116,7 @@ GO_ON = "Your last answer was cut off by a technical fault."
 
 
 def user_message(text: str, images: tuple[Image, ...] = ()) -> Message:
-    return Message("user", (Text(text), *images))
+    return Message("user", (Text(without_surrogates(text)), *images))
 
 
 def tool_message(results: tuple[ToolResult, ...]) -> Message:

@@ -45,6 +45,13 @@ def safe_text(text: str) -> str:
     return text.translate(_TABLE)
 
 
+def without_surrogates(text: str) -> str:
+    """Text that UTF-8 can hold: the two halves of a character are joined, a lone one becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def safe_line(text: str, limit: int = 0) -> str:
     """The same for a place that has one line: line ends are shown too. `limit` > 0 shortens, with an ellipsis."""
     line = safe_text(text).replace("\n", "\u2424").replace("\t", " ")

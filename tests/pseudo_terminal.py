@@ -17,7 +17,7 @@ from typing import Any
 import pyte
 
 PATIENCE = 60.0                      # seconds; a slow machine is not a failure
-PROMPT_BEGINS = b"\x1b[?2004h"       # prompt_toolkit asks for bracketed paste once a prompt
+PROMPT_BEGINS = re.compile(rb"(?<!\x1b\[\?25h)\x1b\[\?2004h")    # once a prompt; the chat itself shows the cursor before it
 CTRL_C, CTRL_D, ENTER, ESCAPE, UP, DOWN = "\x03", "\x04", "\r", "\x1b", "\x1b[A", "\x1b[B"
 ALT_ENTER = "\x1b\r"
 
@@ -107,7 +107,7 @@ class Terminal:
 
     def at_prompt(self) -> bool:
         row = self.screen.display[self.screen.cursor.y]
-        return row.rstrip() == ">" and self.screen.cursor.x == 2 and self.raw.count(PROMPT_BEGINS) > self._prompts
+        return row.rstrip() == ">" and self.screen.cursor.x == 2 and len(PROMPT_BEGINS.findall(self.raw)) > self._prompts
 
     def wait_prompt(self) -> None:
         """Until the program waits for the next line."""

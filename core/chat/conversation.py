@@ -112,20 +112,23 @@ class Chat:
             self.toolbox.private = True
         return [f"Not attached: {fault}" for fault in faults]
 
-    async def attach_mentions(self, text: str) -> list[str]:
+    async def attach_mentions(self, text: str, pasted: Sequence[str] = ()) -> list[str]:
         """Attach the files and folders that a prompt names as @path; returns what the user should know.
 
-        Raises ContextError when one cannot be attached and the user does not want to send the prompt without it.
+        What stands in pasted text is not attached: its author is somebody else. Raises ContextError when one cannot be
+        attached and the user does not want to send the prompt without it.
         """
         if "@" not in text:
             return []
-        from core.context.sources import find_mentions, is_surely_path, missing_mentions
-        missing = missing_mentions(text)
-        notes = [f"Not attached: {path}: there is no such file" for path in missing if not is_surely_path(path)]
+        from core.context.sources import is_surely_path, missing_mentions, typed_mentions
+        mentions, others = typed_mentions(text, pasted)
+        missing = [path for path in missing_mentions(text) if not any(path in piece for piece in pasted)]
+        notes = [f"Not attached: {path}: it stands in pasted text. /context add {path} attaches it" for path in others]
+        notes += [f"Not attached: {path}: there is no such file" for path in missing if not is_surely_path(path)]
         failed = [f"{path}: there is no such file" for path in missing if is_surely_path(path)]
-        for mention in find_mentions(text):
+        for path in mentions:
             try:
-                notes += await self.attach(f'"{mention.path}"' if "," in mention.path else mention.path)
+                notes += await self.attach(f'"{path}"' if "," in path else path)
             except UsageError as error:
                 failed.append(error.message.removeprefix("No context could be loaded: ").removesuffix("."))
         if failed:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing
 from dataclasses import replace
 
+from core.chat.characters import WholeCharacters
 from core.chat.joining import BROKEN, Joint, continuation, joined
 from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
@@ -95,6 +96,7 @@ class _Pieces:
 
     def _begin(self) -> None:
         self._reply = Reply()
+        self._characters = WholeCharacters()
         self._joint = Joint(joined(self.messages)[-1].text if self._goes_on else "")
 
     @property
@@ -137,10 +139,11 @@ class _Pieces:
     def _add(self, item: Delta) -> Iterator[Event]:
         if isinstance(item, Finished):
             self._word = item.detail
-        for delta in self._joint.fit(item):
-            self._reply.add(delta)
-            if isinstance(delta, (TextDelta, ThinkingDelta)):
-                yield delta
+        for whole in self._characters.feed(item):
+            for delta in self._joint.fit(whole):
+                self._reply.add(delta)
+                if isinstance(delta, (TextDelta, ThinkingDelta)):
+                    yield delta
 
     def _resume(self, error: ProviderError) -> Iterator[Event]:
         """Close the piece. Where none of its text has arrived yet, the reply is asked for anew."""
@@ -175,7 +178,8 @@ class _Pieces:
             return error
         return StreamBroken(error.message, error.hint, cause=error)
 
-    def _rest(self) -> Iterator[TextDelta]:
+    def _rest(self) -> Iterator[Event]:
+        yield from (delta for half in self._characters.rest() for delta in self._add(half))
         for delta in self._joint.rest():
             self._reply.add(delta)
             yield delta

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -157,9 +158,23 @@ def find_command(word: str) -> Command | None:
     return found[0] if word and len(found) == 1 else None
 
 
+_SHAPE = re.compile(r"/(\?|[A-Za-z][\w:.-]*)(\s|$)")
+
+
+def command_in(line: str) -> str | None:
+    """The command that a line gives, without space around it; None for a message, such as "/etc/hosts is what?"."""
+    stripped = line.strip()
+    return stripped if _SHAPE.match(stripped) else None
+
+
+def message_in(line: str) -> str:
+    """The message that a line gives: a first // stands for a slash that is not a command's."""
+    return line.removeprefix("/") if line.startswith("//") and command_in(line[1:]) is not None else line
+
+
 async def run_command(chat: Chat, line: str) -> Outcome:
     """Run `/name argument`. Raises UsageError for an unknown name, and for words after a command that takes none."""
-    word, _, argument = line.removeprefix("/").partition(" ")
+    word, _, argument = re.sub(r"^(\S+)\s+", r"\1 ", line.strip()).removeprefix("/").partition(" ")
     found = find_command(word.lower())
     if found is None:
         for more in _MORE:
@@ -167,7 +182,8 @@ async def run_command(chat: Chat, line: str) -> Outcome:
             if outcome is not None:
                 return outcome
         close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
-        raise UsageError(f"There is no command /{word}.", f"Did you mean /{close[0]}?" if close else "/help lists them.")
+        meant = f"Did you mean /{close[0]}?" if close else "/help lists all commands."
+        raise UsageError(f"There is no command /{word}.", f"{meant} Begin with // to send it as a message.")
     if argument.strip() and not found.usage:
         raise UsageError(f"/{found.name} takes nothing after it.", f"/{found.name} alone: {found.help.splitlines()[0]}")
     return await found.run(chat, argument.strip())

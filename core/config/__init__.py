@@ -98,6 +98,7 @@ SETTINGS: tuple[Setting, ...] = (
             low=0),
     Setting("Chat", "usage", bool, False, "tell tokens, speed and price after each turn", env="STREAM_CHAT_USAGE"),
     Setting("Chat", "dest", str, None, "also append the conversation to this plain text file", env="CHAT_LOG_DEST", metavar="FILE"),
+    Setting("Chat", "editing_mode", str, "emacs", "keys of the prompt", choices=("emacs", "vi"), metavar="KEYS"),
     Setting("Chat", "input_history", bool, True, "remember what was typed at the prompt"),
     # ---- sessions
     Setting("Sessions", "continue_", bool, False, "go on with the newest session", flags="-c --continue", in_file=False),

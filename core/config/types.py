@@ -50,6 +50,7 @@ class SettingTypes:
     silence_notice: float
     usage: bool
     dest: str | None
+    editing_mode: Literal["emacs", "vi"]
     input_history: bool
     continue_: bool
     session: str | None

@@ -1,34 +1,55 @@
-"""What is typed while the program is busy: not shown then, but kept, and said when the prompt is back."""
+"""What is typed while the program is busy: not shown then, but kept for the next prompt."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from core.console.suspending import resumable
+from core.safe_text import without_surrogates
 
 if sys.platform != "win32":
     import fcntl
     import termios
 
 END = "\x04"                # Ctrl-D
+PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"
+LISTEN, DEAF = "\x1b[?25h\x1b[?2004h", "\x1b[?2004l"    # the terminal marks what is pasted, or not
 _INPUT, _LOCAL, _CONTROL = 0, 3, 6     # places in what tcgetattr gives
-_KEYS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b.?")    # arrows and the like, and a terminal's answers (ECMA-48)
-_SIGNS = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x14\x16\x18-\x1f]")
+_NEW_LINE = re.compile(r"\x1b[\r\n]|\x1b\[13;\d+u|\x1b\[27;\d+;13~")    # Alt-Enter; Shift-Enter as terminals report it
+# Arrows and the like, and a terminal's late answers (ECMA-48): CSI, OSC and other strings, SS3, Alt with a key.
+_KEYS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bO.|\x1b.?")
+_UNFINISHED_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*|O)?")
+_SIGNS = re.compile(r"[\x00-\x07\x0c\x0e-\x14\x16\x18-\x1f]")
 _EDITS = re.compile(r"([\x08\x7f]+|\x15|\x17)")     # Backspace, Ctrl-U, Ctrl-W
-GLANCE = 0.1                # seconds between two looks at how much has been typed
-MUCH = 1024                 # bytes; a terminal keeps 4096, and hears no Ctrl-C behind them
+_PASTE = re.compile(f"{re.escape(PASTE_BEGINS)}(.*?)(?:{re.escape(PASTE_ENDS)}|$)", re.DOTALL)
+GLANCE = 0.05               # seconds between two looks; what comes within one was typed or pasted at once
+MUCH = 1024                 # bytes; a terminal keeps 4096: what is longer comes in several pieces
+UNFINISHED = 0.3            # seconds to wait for the end of a paste that has begun
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What was entered, and the parts of it that were pasted."""
+
+    text: str
+    pasted: tuple[str, ...] = ()
 
 
 class Typeahead:
-    """The lines that a person typed ahead, and the one that they have only begun. Ctrl-C is a signal all the time."""
+    """The lines that were typed ahead, and the one only begun. Ctrl-C is a signal all the time."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._came = bytearray()
-        self._typed = ""
+        self._came = bytearray()      # of a burst that may not have ended
+        self._lines: list[Typed] = []
+        self._draft = Typed("")
         self._held = False
         self._ended = False
 
@@ -36,18 +57,47 @@ class Typeahead:
     def quiet(self) -> Iterator[None]:
         """What is typed is not echoed, may be longer than a terminal's line, and outlasts a Ctrl-C.
 
-        However it ends, the terminal is as it was.
+        However it ends, the terminal is as it was; also while the program is suspended.
         """
-        with _echo(self._descriptor, on=False):
-            yield
+        with _echo(self._descriptor, on=False) as before, resumable(
+                lambda: self._suspend(before), self._resume):
+            try:
+                yield
+            finally:
+                _write(DEAF)
+
+    def listen(self) -> None:
+        """The prompt has ended: pasted text stays marked, and modes that the prompt set are forgotten."""
+        _write(LISTEN)
+        note_modes(self._descriptor)
+
+    def _suspend(self, before: list[object]) -> None:
+        note_modes(self._descriptor)
+        _write(DEAF)
+        with suppress(OSError, termios.error):
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, before)  # type: ignore[arg-type]
+
+    def _resume(self) -> None:
+        modes = _CURRENT.get(self._descriptor)
+        if modes is not None:
+            _set(self._descriptor, modes)
+        _write(LISTEN)
 
     def collect(self) -> None:
-        """Take what was typed so far."""
+        """Take what was typed so far, with the rest of a paste that has begun."""
         self._came += _pending(self._descriptor)
+        while self._came.rfind(PASTE_BEGINS.encode()) > self._came.rfind(PASTE_ENDS.encode()):
+            if not select.select([self._descriptor], [], [], UNFINISHED)[0]:
+                break
+            more = _pending(self._descriptor)
+            if not more:
+                break
+            self._came += more
+        self._take_burst()
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """While an event loop runs: take what is typed before there is too much of it for the terminal."""
+        """While an event loop runs: take what is typed, before there is too much of it for the terminal."""
         watch = asyncio.create_task(self._watch())
         try:
             yield
@@ -57,56 +107,121 @@ class Typeahead:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(GLANCE)
-            if _waiting(self._descriptor) >= MUCH:
-                self.collect()
+            count = _waiting(self._descriptor)
+            if count:
+                self._came += _pending(self._descriptor)
+            if self._came and count < MUCH:    # more than that is followed by the rest of a paste
+                self._take_burst()
 
-    def _read(self) -> None:
-        """Only when it is used: a character or a key may have come in two pieces."""
-        typed = self._came.decode("utf-8", "surrogateescape")
-        self._came.clear()
-        self._ended = self._ended or END in typed
-        self._typed = readable(typed, self._typed)
+    def _take_burst(self) -> None:
+        """Read what came at once. Several lines at once were pasted, whether the terminal marks that or not."""
+        cut = _whole_characters(self._came)
+        burst = self._came[:cut].decode("utf-8", "surrogateescape")
+        del self._came[:cut]
+        if burst:
+            self._ended = self._ended or END in burst
+            ended, self._draft = readable(burst, self._draft)
+            self._lines += ended
 
     def hold(self) -> None:
         """Send nothing of it: who stops a reply does not want the next question asked. It waits at the prompt as one text."""
         self._held = True
 
-    def next_line(self) -> str | None:
+    def next_line(self) -> Typed | None:
         """The oldest line that was ended with Enter."""
-        self._read()
-        line, end, rest = self._typed.partition("\n")
-        if not end or self._held:
-            return None
-        self._typed = rest
-        return line
+        return self._lines.pop(0) if self._lines and not self._held else None
 
-    def rest(self) -> str:
-        """What stands at the prompt from the start: the line that was not ended. Raises EOFError for Ctrl-D on an empty line."""
-        self._read()
+    def queued(self) -> int:
+        """How many further lines were ended with Enter."""
+        return len(self._lines)
+
+    def rest(self) -> Typed:
+        """What the prompt begins with: what was not sent. Raises EOFError for Ctrl-D on an empty line."""
         ended, self._ended = self._ended, False
-        if ended and not self._typed.strip():
+        parts = [*self._lines, self._draft]
+        text = "\n".join(part.text for part in parts)
+        if ended and not text.strip():
             raise EOFError
-        text, self._typed, self._held = self._typed, "", False
-        return text.rstrip("\n")
+        self._lines, self._draft, self._held = [], Typed(""), False
+        return Typed(text.rstrip("\n"), tuple(piece for part in parts for piece in part.pasted))
 
 
-def readable(typed: str, before: str = "") -> str:
-    """What stands there after `before`, with what was taken back again and without the keys that are no characters.
+def readable(burst: str, before: Typed = Typed("")) -> tuple[list[Typed], Typed]:
+    """Read what was typed at once after `before`: the lines that it ends, and the line that stays open.
 
-    Each Enter is a newline; a line that has been ended is not changed any more.
+    Keys that are not characters are dropped, and what was deleted again. An Enter ends a line, unless it is pasted: between
+    the marks of a paste, or with more text behind it in the same burst.
     """
-    head, end, line = before.rpartition("\n")
-    pieces = [head + end]
-    for piece in _EDITS.split(_SIGNS.sub("", _KEYS.sub("", typed.replace("\r", "\n")))):
-        if not _EDITS.match(piece):
-            ended, end, rest = piece.rpartition("\n")
-            pieces += [line, ended, end] if end else []
-            line = rest if end else line + rest
-        elif piece == "\x15":
-            line = ""
+    lines: list[Typed] = []
+    line = before
+    for place, piece in enumerate(_PASTE.split(burst)):
+        if place % 2:
+            pasted = _plain(piece)
+            line = Typed(line.text + pasted, (*line.pasted, pasted))
         else:
-            line = line.rstrip().removesuffix((line.split() or [""])[-1]) if piece == "\x17" else line[:-len(piece)]
-    return "".join([*pieces, line])
+            ended, line = _read_typed(piece, line)
+            lines += ended
+    return lines, line
+
+
+def _read_typed(piece: str, line: Typed) -> tuple[list[Typed], Typed]:
+    """Read the part of a burst that no marks enclose. Where it deletes something it was typed, however much came at once."""
+    text = _without_keys(piece)
+    head, end, rest = text.partition("\n")
+    if end and _EDITS.sub("", rest).strip() and not _EDITS.search(text):
+        pasted = _kept(text)
+        return [], Typed(line.text + pasted, (*line.pasted, pasted))
+    lines = []
+    while end:
+        lines.append(_edited(line, head))
+        line = Typed("")
+        head, end, rest = rest.partition("\n")
+    return lines, _edited(line, head)
+
+
+def _without_keys(piece: str) -> str:
+    """Enter as \\n, the keys for a new line as \\v, and nothing else that is neither a character nor deletes one."""
+    text = _KEYS.sub("", _NEW_LINE.sub("\v", piece.replace("\v", "")))
+    return _SIGNS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _edited(line: Typed, typed: str) -> Typed:
+    """The line with these keys applied, which may delete."""
+    text = line.text
+    for piece in _EDITS.split(typed):
+        if not _EDITS.match(piece):
+            text += _kept(piece)
+        elif piece == "\x15":
+            text = ""
+        elif piece == "\x17":
+            text = text.rstrip().removesuffix((text.split() or [""])[-1])
+        else:
+            text = text[:-len(piece)]
+    return Typed(text, line.pasted if text else ())
+
+
+def _plain(pasted: str) -> str:
+    """Pasted text without what a terminal would act on."""
+    text = _KEYS.sub("", pasted.replace("\r\n", "\n").replace("\r", "\n"))
+    return _kept(_EDITS.sub("", _SIGNS.sub("", text.replace("\v", "\n"))))
+
+
+def _kept(text: str) -> str:
+    return without_surrogates(text.replace("\v", "\n"))
+
+
+def _whole_characters(data: bytes | bytearray) -> int:
+    """How much of what came can be read: a character or a key at the end may have come in part."""
+    escape = data.rfind(b"\x1b")
+    if 0 <= escape and len(data) - escape < 32 and _UNFINISHED_KEY.fullmatch(data, escape):
+        return escape
+    for back in range(1, min(4, len(data)) + 1):
+        if data[-back] >= 0xC0:
+            need = 2 if data[-back] < 0xE0 else 3 if data[-back] < 0xF0 else 4
+            return len(data) - back if back < need else len(data)
+        if data[-back] < 0x80:
+            break
+    return len(data)
 
 
 @contextmanager
@@ -117,11 +232,12 @@ def echoed(descriptor: int) -> Iterator[None]:
 
 
 @contextmanager
-def _echo(descriptor: int, *, on: bool) -> Iterator[None]:
+def _echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
+    """Yields the modes that the terminal had."""
     try:
         before = termios.tcgetattr(descriptor)
     except (termios.error, OSError, NameError):   # no terminal, or Windows
-        yield
+        yield []
         return
     wanted = [*before[:_CONTROL], list(before[_CONTROL])]
     if on:
@@ -133,7 +249,7 @@ def _echo(descriptor: int, *, on: bool) -> Iterator[None]:
         wanted[_CONTROL][termios.VMIN], wanted[_CONTROL][termios.VTIME] = 1, 0
     try:
         _set(descriptor, wanted)
-        yield
+        yield before
     finally:
         _set(descriptor, before)
 
@@ -168,6 +284,22 @@ def _waiting(descriptor: int) -> int:
         return 0
 
 
+_CURRENT: dict[int, list[object]] = {}    # the modes of each terminal as they were last set or noted: set again on resuming
+
+
+def note_modes(descriptor: int) -> None:
+    """Remember the modes that somebody else set, such as the prompt."""
+    with suppress(OSError, termios.error):
+        _CURRENT[descriptor] = termios.tcgetattr(descriptor)
+
+
 def _set(descriptor: int, modes: list[object]) -> None:
+    _CURRENT[descriptor] = modes
     with suppress(OSError, termios.error):   # the terminal may be gone
         termios.tcsetattr(descriptor, termios.TCSANOW, modes)  # type: ignore[arg-type]  # typeshed names each element
+
+
+def _write(switch: str) -> None:
+    """Past the buffer of standard output, which cannot be used in a signal handler that interrupted its writing."""
+    with suppress(OSError, ValueError):
+        os.write(sys.stdout.fileno(), switch.encode())

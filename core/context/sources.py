@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -163,6 +164,14 @@ def find_mentions(text: str, root: str = ".") -> list[Mention]:
         if path and os.path.exists(os.path.join(root, os.path.expanduser(path))):
             found.append(Mention(match.start(), match.start() + 1 + len(path) + 2 * bool(match[1]), path))
     return found
+
+
+def typed_mentions(text: str, pasted: Iterable[str], root: str = ".") -> tuple[list[str], list[str]]:
+    """The paths that a prompt names outside of its pasted parts, and those that only these name."""
+    foreign = Counter(mention.path for piece in pasted for mention in find_mentions(piece, root))
+    named = Counter(mention.path for mention in find_mentions(text, root))
+    typed = [path for path, count in named.items() if count > foreign[path]]
+    return typed, [path for path in named if path not in typed]
 
 
 def is_surely_path(word: str) -> bool:

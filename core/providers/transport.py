@@ -20,6 +20,7 @@ import httpx2
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
 from core.providers.decoder import EventDecoder, LineDecoder, ServerEvent, not_the_protocol, parse_json
+from core.safe_text import without_surrogates
 
 FRAME = 1 / 60            # seconds: what comes within this time after a read is taken as one
 BUSY = 16_384             # bytes: after a read this large there is no waiting
@@ -83,7 +84,7 @@ async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, bo
     Leaving the block closes the connection if the answer was not read to its end, so that the server stops computing.
     """
     url = endpoint.base_url.rstrip("/") + path
-    content = None if body is None else json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
+    content = None if body is None else _as_json(body)
     _check_headers(endpoint, headers or {})
     with _named_failures(endpoint):
         request = client.build_request(method, url, content=content, timeout=_timeout(endpoint, begins=body is not None), headers={
@@ -99,6 +100,14 @@ async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, bo
     finally:
         with contextlib.suppress(httpx2.HTTPError):
             await response.aclose()
+
+
+def _as_json(body: Any) -> bytes:
+    """In ASCII. A half of a character that is not one becomes U+FFFD: a strict server would refuse the conversation."""
+    content = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+    if "\\ud" in content:
+        content = without_surrogates(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
+    return content.encode()
 
 
 def _timeout(endpoint: Endpoint, *, begins: bool) -> httpx2.Timeout:

@@ -13,6 +13,7 @@ from typing import Any
 
 from core.errors import StoreFull, UsageError
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
 from core.store.message_json import dump, message_to_dict
 from core.store.rows import SessionRow, StoredMessage
@@ -86,7 +87,7 @@ def _csv_rows(session: SessionRow, messages: Sequence[StoredMessage], *, raw: bo
 def _csv_line(cells: Iterable[str], *, raw: bool) -> str:
     """RFC 4180, every cell quoted."""
     made = (cell if raw else harmless_cell(cell) for cell in cells)
-    return ",".join('"' + _writable(cell).replace('"', '""') + '"' for cell in made) + "\r\n"
+    return ",".join('"' + without_surrogates(cell).replace('"', '""') + '"' for cell in made) + "\r\n"
 
 
 def harmless_cell(cell: str) -> str:
@@ -98,25 +99,25 @@ def harmless_cell(cell: str) -> str:
 @exporter("text", endings=(".txt", ".text"))
 def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """The conversation as plain text."""
-    yield f"{_writable(session.title)}\n{session.name}  {_time(session.created)}\n"
+    yield f"{without_surrogates(session.title)}\n{session.name}  {_time(session.created)}\n"
     for stored in messages:
         yield f"\n[{_speaker(stored.message)}]{_remark(stored)}\n"
         for part in stored.message.parts:
             kind, name, content = _flat(part)
             label = "" if kind == "text" else f"({kind.replace('_', ' ')}{' ' + name if name else ''}) "
-            yield _writable(f"{label}{'' if kind == 'image' else content}\n")
+            yield without_surrogates(f"{label}{'' if kind == 'image' else content}\n")
 
 
 @exporter("markdown", endings=(".md", ".markdown"))
 def export_markdown(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
     """The conversation as Markdown; answers stay as the model wrote them."""
-    yield f"# {_writable(session.title)}\n\n*{session.name}, {_time(session.created)}*\n"
+    yield f"# {without_surrogates(session.title)}\n\n*{session.name}, {_time(session.created)}*\n"
     broken = ""
     for stored in messages:
         message = stored.message
         yield f"\n## {_speaker(message)}{_remark(stored)}\n"
         for part in message.parts:
-            yield "\n" + _writable(_markdown_part(part, broken if message.role == "assistant" else "")) + "\n"
+            yield "\n" + without_surrogates(_markdown_part(part, broken if message.role == "assistant" else "")) + "\n"
             broken = "" if isinstance(part, Text) else broken
         broken = message.text if message.role == "assistant" and stored.state != "complete" else ""
 
@@ -197,7 +198,7 @@ def _flat(part: Part) -> tuple[str, str, str]:
 
 def _speaker(message: Message) -> str:
     names = {"user": "You", "system": "System", "tool": "Tools"}
-    return names.get(message.role) or f"Assistant{' (' + _writable(message.model) + ')' if message.model else ''}"
+    return names.get(message.role) or f"Assistant{' (' + without_surrogates(message.model) + ')' if message.model else ''}"
 
 
 def _remark(stored: StoredMessage) -> str:
@@ -211,11 +212,6 @@ def _time(seconds: float) -> str:
 def _iso(seconds: float) -> str:
     """For people and programs, in universal time."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _writable(text: str) -> str:
-    """Lone surrogates as U+FFFD: no file in UTF-8 can hold them."""
-    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def export_session(store: Store, name: str, format: str, output: str | None = None, *, raw_csv: bool = False,

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+
+Full = Callable[[str], str]     # puts the text of folded pastes in their place
+
+
+def open_history(path: str | None, full: Full) -> History:
+    return InputHistory(path, full) if path else MemoryHistory(full)
+
+
+class MemoryHistory(InMemoryHistory):
+    """For a run that leaves no trace."""
+
+    def __init__(self, full: Full) -> None:
+        super().__init__()
+        self._full = full
+
+    def append_string(self, string: str) -> None:
+        super().append_string(self._full(string))
 
 
 class InputHistory(FileHistory):
     """prompt_toolkit would print a traceback over the prompt when the disk is full or the file is gone."""
+
+    def __init__(self, path: str, full: Full) -> None:
+        super().__init__(path)
+        self._full = full
+
+    def append_string(self, string: str) -> None:
+        super().append_string(self._full(string))
 
     def load_history_strings(self) -> Iterable[str]:
         with suppress(OSError, UnicodeError):

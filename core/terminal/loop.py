@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import nullcontext
 
 from core.chat.conversation import Chat
@@ -22,8 +22,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.comparison import Comparison
     from core.commands import History, Outcome
+    from core.console.typeahead import Typed
 
 SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
+# What `ollama run`, Python and editors leave with or ask for help with, as a whole message.
+HABITS = {word: "/exit" for word in ("exit", "quit", "exit()", "quit()", "bye", ":q", ":q!", ":wq", ":x", "logout")} | {
+    "?": "/help", "help()": "/help"}
 GRACE = 2.0         # seconds after a reply in which Ctrl-C may still have been meant for it
 
 
@@ -34,11 +38,11 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
     with reader.typed.quiet() if reader.typed else nullcontext():
         while True:
             try:
-                line = reader.read(chat)
-                if not line.strip():
+                entered = reader.read(chat)
+                if not entered.text.strip():
                     continue
                 try:
-                    if not act_on(line, chat, screen, interrupts):
+                    if not act_on(entered, chat, screen, interrupts):
                         return
                 finally:
                     leaving.busy()
@@ -68,17 +72,18 @@ class Leaving:
         return late and not self._interrupts.stopped_lately()
 
 
-def act_on(line: str, chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
-    """Run a command, or ask the model. False when the person leaves."""
-    from core.commands import Leave, run_command
+def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
+    """Run a command, or ask the model. False when the user leaves."""
+    from core.commands import Leave, command_in, message_in, run_command
     try:
-        if line.startswith("/") and not line.startswith("//"):
-            outcome = interrupts.run(run_command(chat, line))
+        command = HABITS.get(entered.text.strip()) or command_in(entered.text)
+        if command is not None:
+            outcome = interrupts.run(run_command(chat, command))
             if isinstance(outcome, Leave):
                 return False
             show_outcome(chat, screen, interrupts, outcome)
         else:
-            say(line.removeprefix("/") if line.startswith("//") else line, chat, screen, interrupts)
+            say(message_in(entered.text), chat, screen, interrupts, entered.pasted)
     except Interrupted:
         hold_typed(screen)
         screen.note("Stopped.")
@@ -91,8 +96,8 @@ def act_on(line: str, chat: Chat, screen: Screen, interrupts: Interrupts) -> boo
     return True
 
 
-def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts) -> None:
-    for note in interrupts.run(chat.attach_mentions(text)):
+def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts, pasted: Sequence[str] = ()) -> None:
+    for note in interrupts.run(chat.attach_mentions(text, pasted)):
         screen.note(note)
     take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
     screen.write("\n")

@@ -12,10 +12,14 @@ from core.config import Settings, data_directory
 from core.console.interrupts import Terminated
 from core.console.line_input import LONGEST_ANSWER, wait_for_line
 from core.console.screen import Screen
-from core.safe_text import safe_text
+from core.console.typeahead import Typed, note_modes
+from core.safe_text import safe_text, without_surrogates
+from core.terminal.several_lines import continues, in_quotes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from prompt_toolkit import PromptSession
+
     from core.console.typeahead import Typeahead
 
 RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"   # no bracketed paste; cursor, line wrap and plain style are back
@@ -26,8 +30,14 @@ class Reader:
 
     typed: Typeahead | None = None
 
-    def read(self, chat: Chat) -> str:
-        sys.stdout.write("> ")
+    def read(self, chat: Chat) -> Typed:
+        text = self._line("> ")
+        while in_quotes(text) or continues(text):
+            text = (text[:-1] if continues(text) else text) + "\n" + self._line(". ")
+        return Typed(without_surrogates(text))
+
+    def _line(self, mark: str) -> str:
+        sys.stdout.write(mark)
         sys.stdout.flush()
         line = wait_for_line(sys.stdin)
         if sys.stdin.isatty() and len(os.fsencode(line)) == LONGEST_ANSWER - 1:
@@ -40,52 +50,59 @@ class PromptReader(Reader):
     """History, multi-line input and completion by prompt_toolkit, which takes 80 ms to import."""
 
     def __init__(self, settings: Settings, *, color: bool) -> None:
-        from prompt_toolkit import PromptSession
-        from prompt_toolkit.history import InMemoryHistory
-        from prompt_toolkit.key_binding import KeyBindings
-        from core.terminal.input_history import InputHistory
-        keys = KeyBindings()
-        keys.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
-        keys.add("c-j")(lambda event: event.current_buffer.insert_text("\n"))
-        keys.add("enter")(lambda event: event.current_buffer.validate_and_handle())
-        keys.add("c-z")(lambda event: event.app.suspend_to_background())
-
-        @keys.add("c-c")
-        def _(event: object) -> None:
-            """With text typed, Ctrl-C clears it; on an empty line it leaves."""
-            buffer = event.current_buffer  # type: ignore[attr-defined]  # prompt_toolkit passes its KeyPressEvent
-            if buffer.text:
-                buffer.reset()
-            else:
-                event.app.exit(exception=KeyboardInterrupt)  # type: ignore[attr-defined]  # likewise
-
-        path = _history_file(settings)
-        self._session: PromptSession[str] = PromptSession(
-            history=InputHistory(path) if path else InMemoryHistory(), multiline=True, key_bindings=keys,
-            complete_while_typing=False, enable_open_in_editor=True)
-        self._color = color
         from core.console.typeahead import Typeahead
+        from core.terminal.pastes import Pastes
+        self._color = color
+        self._pastes = Pastes()
+        self._session = self._open(settings)
         self.typed: Typeahead = Typeahead(sys.stdin.fileno())
+        self._session.app.after_render += lambda app: note_modes(sys.stdin.fileno())
 
-    def read(self, chat: Chat) -> str:
-        from core.terminal.completion import ChatCompleter
-        from prompt_toolkit.formatted_text import FormattedText
+    def _open(self, settings: Settings) -> PromptSession[str]:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.enums import EditingMode
+        from core.terminal.bindings import prompt_keys
+        from core.terminal.input_history import open_history
+        from core.terminal.keyboard import Keyboard
+        from core.terminal.pastes import FoldPastes
+        vi = settings.editing_mode == "vi"
+        return PromptSession(
+            history=open_history(_history_file(settings), self._pastes.full), multiline=True, input=Keyboard(),
+            key_bindings=prompt_keys(self._pastes), editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
+            input_processors=[FoldPastes(self._pastes)], erase_when_done=True, complete_while_typing=False,
+            tempfile_suffix=".md")
+
+    def read(self, chat: Chat) -> Typed:
         self.typed.collect()
         line = self.typed.next_line()
-        if line is not None:
-            return self._repeat(line)
-        mark = FormattedText([("ansigreen bold" if self._color else "", "> ")])
-        with kept_terminal():
-            return self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat), default=self.typed.rest())
+        if line is None:
+            line = self._prompt(chat, self.typed.rest())
+        else:
+            self._session.history.append_string(line.text)
+        self._show(line.text)
+        return line
 
-    def _repeat(self, line: str) -> str:
-        """A line that was typed ahead, shown as if it were typed now."""
-        if line.strip():
-            self._session.history.append_string(line)
-            shown = safe_text(line)
+    def _prompt(self, chat: Chat, begun: Typed) -> Typed:
+        from core.terminal.completion import ChatCompleter
+        from prompt_toolkit.formatted_text import FormattedText
+        self._pastes.clear()
+        text = begun.text
+        for pasted in begun.pasted:
+            text = text.replace(pasted, self._pastes.take(pasted), 1)
+        mark = FormattedText([("ansigreen bold" if self._color else "", "> ")])
+        try:
+            with kept_terminal():
+                entered = self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat), default=text)
+        finally:
+            self.typed.listen()
+        return Typed(without_surrogates(self._pastes.full(entered)), tuple(self._pastes.texts))
+
+    def _show(self, text: str) -> None:
+        """What was entered stands on the screen once, however much it is."""
+        if text.strip():
+            shown = safe_text(text).replace("\n", "\n  ")
             sys.stdout.write(f"\x1b[32;1m> \x1b[0m{shown}\n" if self._color else f"> {shown}\n")
             sys.stdout.flush()
-        return line
 
 
 @contextmanager

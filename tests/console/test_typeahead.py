@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shlex
 import signal
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from core.console.typeahead import Typeahead, echoed, readable
+from core.console.typeahead import Typeahead, Typed, echoed, readable
 from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer,
                                lines_answer)
 from tests.pseudo_terminal import CTRL_C, CTRL_D, ENTER, Terminal
@@ -32,6 +35,17 @@ def asked(server: FakeOllama) -> list[str]:
     return [message["content"] for message in chats[-1].json["messages"] if message["role"] == "user"]
 
 
+def send(chat: Terminal, keys: str) -> None:
+    """Type it, and wait until the program has taken it: what comes after it was not typed at once with it."""
+    chat.send(keys)
+    time.sleep(0.1)      # until it has gone through the terminal
+    chat.wait_until(lambda: not unread(chat), "a program that reads what is typed")
+
+
+def unread(chat: Terminal) -> int:
+    return int.from_bytes(fcntl.ioctl(chat.slave, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def echoes(chat: Terminal) -> bool:
     return bool(chat.modes()[3] & termios.ECHO)
 
@@ -42,7 +56,8 @@ def test_lines_typed_in_a_reply_are_the_next_messages(
         chat.say("go")
         chat.wait("^w0 w1 w2")
         assert not echoes(chat)
-        chat.send("second\nthird\nbeg")
+        for typed in ("second\n", "third\n", "beg"):
+            send(chat, typed)
         chat.wait("w59", 3)
         chat.wait("^> beg$")
         shown = chat.text()
@@ -72,7 +87,8 @@ def test_after_a_stop_nothing_is_sent_by_itself(ollama: FakeOllama, program: lis
     with Terminal([*program, "-m", "words-60@50"], environment) as chat:
         chat.say("go")
         chat.wait("^w0 w1 w2")
-        chat.send("second\nthird\n")
+        send(chat, "second\n")
+        send(chat, "third\n")
         chat.wait(r"^> second\n(\n)?w0 w1")
         chat.interrupt()
         chat.wait("Stopped")
@@ -104,21 +120,35 @@ def test_ctrl_c_just_after_a_reply_is_asked_about(ollama: FakeOllama, program: l
 
 
 def test_keys_that_are_no_characters_are_left_out() -> None:
-    assert readable("a\x1b[A\x1b[12;40Rb\x1bOP\r\x00c\td\n") == "ab\nc\td\n"
+    assert readable("a\x1b[A\x1b[12;40Rb\x1bOP\r\x00c\x7f") == ([Typed("ab")], Typed(""))
+    assert readable("x\x1b]11;rgb:1/2/3\x07\x1b[Iy\x1b[13;2uz\x1b\r!") == ([], Typed("xy\nz\n!"))
 
 
-@pytest.mark.parametrize(("before", "typed", "left"), [
-    ("", "abc\x7f\x08d", "ad"),
-    ("x\nab", "c\x7f\x7f\x7f\x7f\x7fd", "x\nd"), ("", "\x7f", ""), ("a\n", "\x7fb\n", "a\nb\n"),
-    ("one\ntwo ", "three\x15four\nfive\x15", "one\nfour\n"), ("one two", " \x17three", "one three"), ("a\n", "b\x17\x17c", "a\nc"),
-    ("", "é漢\x7f!", "é!")])
-def test_what_is_typed_ahead_can_be_taken_back(before: str, typed: str, left: str) -> None:
+@pytest.mark.parametrize(("before", "typed", "lines", "left"), [
+    ("", "abc\x7f\x08d", [], "ad"), ("ab", "c\x7f\x7f\x7f\x7f\x7fd", [], "d"), ("", "\x7f", [], ""),
+    ("a", "\x7fb\n", ["b"], ""), ("two ", "three\x15four\nfive\x15", ["four"], ""),
+    ("one two", " \x17three", [], "one three"), ("", "b\x17\x17c", [], "c"), ("", "é漢\x7f!", [], "é!")])
+def test_what_is_typed_ahead_can_be_taken_back(before: str, typed: str, lines: list[str], left: str) -> None:
     """The terminal does not do it while a reply runs: it would cut a line after 4,095 bytes."""
-    assert readable(typed, before) == left
+    ended, rest = readable(typed, Typed(before))
+    assert ([line.text for line in ended], rest.text) == (lines, left)
+
+
+@pytest.mark.parametrize(("burst", "text"), [
+    ("one\rtwo\r", "one\ntwo\n"), ("one\r\ntwo", "one\ntwo"), ("one\n\ntwo", "one\n\ntwo"),
+    ("\x1b[200~one\rtwo\r\x1b[201~", "one\ntwo\n"), ("\x1b[200~one\r\x1b[201~", "one\n"), ("\x1b[200~cut\roff", "cut\noff")])
+def test_a_paste_ends_no_line(burst: str, text: str) -> None:
+    assert readable(burst) == ([], Typed(text, (text,)))
+
+
+def test_an_enter_after_a_paste_ends_it() -> None:
+    pasted = "one\ntwo"
+    assert readable("\x1b[200~one\rtwo\x1b[201~\r") == ([Typed(pasted, (pasted,))], Typed(""))
+    assert readable("\r", Typed(pasted, (pasted,))) == ([Typed(pasted, (pasted,))], Typed(""))
 
 
 @pytest.mark.parametrize(("typed", "kept"), [("my next thought", "my next thought"), ("second\n", "second"),
-                                             ("a\x7fb\nc", "b\n  c")])
+                                             ("a\nb\x7fb\nc", "a\n  b\n  c")])
 def test_what_was_typed_is_there_after_ctrl_c(
         typed: str, kept: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     """It is not collected yet when Ctrl-C comes, which would make the terminal forget it."""
@@ -165,9 +195,9 @@ def test_bytes_that_are_no_text_are_kept_and_a_cut_is_said(
         chat.wait("^w0 w1 w2")
         chat.send(b"caf\xe9\n")
         chat.wait("w59", 2)
-        assert asked(ollama) == ["go", "caf\udce9"]
+        assert asked(ollama) == ["go", "caf\ufffd"]
     with Terminal([*program, "-m", "words-5"], environment | {"TERM": "dumb"}) as chat:
-        for typed, heard in ((b"caf\xe9\n", "caf\udce9"), (b"z" * 4094 + b"\n", "z" * 4094), (b"y" * 6000 + b"\n", "y" * 4095)):
+        for typed, heard in ((b"caf\xe9\n", "caf\ufffd"), (b"z" * 4094 + b"\n", "z" * 4094), (b"y" * 6000 + b"\n", "y" * 4095)):
             count = chat.text().count("w4")
             chat.wait("^>$", 1)
             chat.send(typed)
@@ -223,3 +253,65 @@ def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str],
             chat.wait("^> yes$")
             chat.wait("and more")
             assert [message["content"] for message in asked[-1].json["messages"] if message["role"] == "user"] == ["go", "yes"]
+
+
+PASTED = "\r".join(f"line {number}" for number in range(10))
+
+
+@pytest.mark.parametrize("sent", [PASTED, PASTED + "\r", f"\x1b[200~{PASTED}\x1b[201~"])
+def test_text_pasted_in_a_reply_sends_nothing(
+        sent: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-60@50"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        send(chat, sent)
+        chat.wait("^> line 0$")
+        chat.wait("^  line 9$")
+        assert asked(ollama) == ["go"]
+        chat.send(ENTER)
+        chat.wait("w59", 2)
+        assert asked(ollama) == ["go", PASTED.replace("\r", "\n")]
+
+
+def test_the_modes_of_a_reply_are_set_again_when_the_program_is_resumed(
+        ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    """As a shell sets its own modes while the program is suspended."""
+    with Terminal([*program, "-m", "words-60@50"], environment) as chat:
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        chat.child.send_signal(signal.SIGSTOP)
+        termios.tcsetattr(chat.slave, termios.TCSANOW, chat.modes_before)
+        assert echoes(chat)
+        chat.child.send_signal(signal.SIGCONT)
+        chat.wait_until(lambda: not echoes(chat), "the modes of a reply")
+        chat.send("kept")
+        chat.interrupt()
+        chat.wait("Stopped")
+        chat.wait("^> kept$")
+        chat.send(CTRL_C + CTRL_D)
+        assert chat.exit_status() == 0
+        chat.check_restored()
+
+
+def test_suspended_in_a_reply_by_a_shell(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    """Ctrl-Z gives the shell its terminal; fg brings the reply back, and nothing typed is lost or echoed."""
+    command = " ".join(shlex.quote(word) for word in [*program, "-m", "words-60@50"])
+    with Terminal(["bash", "--norc", "--noediting", "-i"], environment | {"PS1": "shell: "}) as chat:
+        chat.wait("^shell:")
+        chat.send(command + ENTER)
+        chat.wait_prompt()
+        chat.say("go")
+        chat.wait("^w0 w1 w2")
+        chat.send("\x1a")
+        chat.wait("Stopped")
+        chat.send("echo again" + ENTER)
+        chat.wait("^again")
+        chat.send("fg" + ENTER)
+        chat.wait_until(lambda: not echoes(chat), "the modes of a reply")
+        chat.send("typed" + "\x1b\r" + "ahead")
+        chat.wait("^> typed\n  ahead$")
+        assert chat.text().count("typed") == 1
+        chat.send(CTRL_C + CTRL_D)
+        chat.wait("^shell:$")
+        chat.send("exit" + ENTER)
+        assert chat.exit_status() == 0

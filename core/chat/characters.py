@@ -1,0 +1,42 @@
+"""Joins the halves of characters that a model's pieces of text cut (a surrogate pair in two pieces of JSON)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from core.events import Delta, TextDelta, ThinkingDelta
+from core.safe_text import without_surrogates
+
+
+class WholeCharacters:
+    """A first half at the end of a piece waits for the next piece; a half without the other becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        self._half: TextDelta | ThinkingDelta | None = None
+
+    def feed(self, delta: Delta) -> Iterator[Delta]:
+        """The delta with complete characters, after what waited and belongs elsewhere."""
+        if not isinstance(delta, (TextDelta, ThinkingDelta)):
+            yield from self.rest()
+            yield delta
+            return
+        half = self._half
+        if half is not None and (type(half), half.part) != (type(delta), delta.part):
+            yield from self.rest()
+        elif half is not None:
+            delta, self._half = replace(delta, text=half.text + delta.text), None
+        if delta.text.isascii():
+            yield delta
+            return
+        text = delta.text
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._half, text = replace(delta, text=text[-1], extra=None), text[:-1]
+        if text or delta.extra:
+            yield replace(delta, text=without_surrogates(text))
+
+    def rest(self) -> Iterator[Delta]:
+        """What still waits when nothing follows."""
+        half, self._half = self._half, None
+        if half is not None:
+            yield replace(half, text="\ufffd")

@@ -1,0 +1,39 @@
+"""Suspending with Ctrl-Z: the shell gets its terminal back, and the program finds its own again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def resumable(leave: Callable[[], None], enter: Callable[[], None]) -> Iterator[None]:
+    """Call `leave` before the program is suspended, and `enter` when it is resumed, however it was stopped."""
+    if not hasattr(signal, "SIGTSTP"):
+        yield
+        return
+
+    def suspend(number: int, frame: FrameType | None) -> None:
+        leave()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)     # stops here, until the shell resumes it
+        signal.signal(signal.SIGTSTP, suspend)
+        enter()
+
+    def resume(number: int, frame: FrameType | None) -> None:
+        enter()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGCONT)}
+    if before[signal.SIGTSTP] == signal.SIG_IGN:     # a shell without job control
+        yield
+        return
+    signal.signal(signal.SIGTSTP, suspend)
+    signal.signal(signal.SIGCONT, resume)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

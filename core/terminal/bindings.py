@@ -1,0 +1,73 @@
+"""What the keys of the prompt do, beside those of prompt_toolkit."""
+
+from __future__ import annotations
+
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import has_focus, vi_navigation_mode
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+
+from core.terminal.pastes import Pastes
+from core.terminal.several_lines import continues, in_quotes
+
+typing = has_focus(DEFAULT_BUFFER)     # and not in a search, which has keys of its own
+
+
+def prompt_keys(pastes: Pastes) -> KeyBindings:
+    """Enter sends, Alt-Enter, Ctrl-J and Shift-Enter start a line, Ctrl-C clears or leaves, Ctrl-X Ctrl-E edits."""
+    keys = KeyBindings()
+    keys.add("escape", "enter", filter=typing)(_new_line)
+    keys.add("c-j", filter=typing)(_new_line)
+    keys.add("enter", filter=typing)(_enter)
+    keys.add("c-z")(lambda event: event.app.suspend_to_background())
+
+    @keys.add("c-c", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        """With text typed, Ctrl-C clears it (Up brings it back); on an empty line it leaves."""
+        if event.current_buffer.text:
+            event.current_buffer.reset(append_to_history=True)
+            pastes.clear()
+        else:
+            event.app.exit(exception=KeyboardInterrupt)
+
+    @keys.add(Keys.BracketedPaste, filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if pastes.repeats(event.data, buffer.document.char_before_cursor):
+            buffer.delete_before_cursor()
+            buffer.insert_text(pastes.unfolded(event.data))
+        else:
+            buffer.insert_text(pastes.take(event.data))
+
+    def edit(event: KeyPressEvent) -> None:
+        open_editor(event.current_buffer, pastes)
+    keys.add("c-x", "c-e", filter=typing)(edit)
+    keys.add("v", filter=typing & vi_navigation_mode)(edit)
+    return keys
+
+
+def open_editor(buffer: Buffer, pastes: Pastes) -> None:
+    """Edit the text with $VISUAL or $EDITOR; the result is at the prompt again. The editor gets folded pastes in full."""
+    full = pastes.full(buffer.text)
+    if full != buffer.text:
+        buffer.text = full
+    buffer.open_in_editor(validate_and_handle=False)
+
+
+def _new_line(event: KeyPressEvent) -> None:
+    event.current_buffer.insert_text("\n")
+
+
+def _enter(event: KeyPressEvent) -> None:
+    """Take a match of the menu, continue after a backslash or in open quotes, or send."""
+    buffer = event.current_buffer
+    if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
+        buffer.complete_state = None
+    elif continues(buffer.document.text_before_cursor) and buffer.document.is_cursor_at_the_end:
+        buffer.delete_before_cursor()
+        buffer.insert_text("\n")
+    elif in_quotes(buffer.text):
+        buffer.insert_text("\n")
+    else:
+        buffer.validate_and_handle()

@@ -1,0 +1,100 @@
+"""The keys of a terminal: sequences that mean nothing here are dropped, and what was pasted is one paste."""
+
+from __future__ import annotations
+
+import re
+import select
+import sys
+from collections.abc import Iterable, Iterator
+
+from prompt_toolkit.input.vt100 import Vt100Input
+from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.keys import Keys
+
+_NEW_LINE = re.compile(r"\x1b\[(?:13;\d+u|27;\d+;13~)")     # Shift-Enter and its like (CSI u; xterm's modifyOtherKeys)
+_FINAL = re.compile(r"[@-~]")
+LONGEST = 4096        # characters of a terminal's answer; more was typed
+
+
+class Keyboard(Vt100Input):
+    """prompt_toolkit's input, which would type a sequence that it does not know into the text."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdin)
+        self._sequences = Sequences()
+
+    def read_keys(self) -> list[KeyPress]:
+        keys = super().read_keys()
+        while select.select([self.fileno()], [], [], 0)[0] and not self.closed:
+            more = super().read_keys()
+            if not more and self.closed:
+                break
+            keys += more
+        return as_pastes(list(self._sequences.read(keys)))
+
+    def flush_keys(self) -> list[KeyPress]:
+        return list(self._sequences.read(super().flush_keys()))
+
+
+class Sequences:
+    """Recognises escape sequences among keys, however they were cut."""
+
+    def __init__(self) -> None:
+        self._open = ""       # the sequence so far
+
+    def read(self, keys: Iterable[KeyPress]) -> Iterator[KeyPress]:
+        """The keys without sequences. An Escape that nothing follows at once is the key."""
+        waiting: KeyPress | None = None
+        for key in keys:
+            if _NEW_LINE.fullmatch(key.data):
+                yield KeyPress(Keys.ControlJ, "\n")
+            elif self._open:
+                yield from self._continue(key)
+            elif waiting is not None and key.key in ("[", "]", "P", "X", "^", "_"):
+                self._open, waiting = "\x1b" + str(key.key), None
+            else:
+                if waiting is not None:
+                    yield waiting
+                waiting = key if key.key == Keys.Escape and key.data == "\x1b" else None
+                if waiting is None:
+                    yield key
+        if waiting is not None:
+            yield waiting
+
+    def _continue(self, key: KeyPress) -> Iterator[KeyPress]:
+        text = self._open + (key.data if len(key.data) == 1 else "")
+        if text[1] == "[":
+            ended = len(key.data) != 1 or key.data < " " or bool(_FINAL.match(key.data))
+        else:
+            ended = text.endswith(("\x07", "\x1b\\")) or not _belongs(text)
+        self._open = "" if ended else text
+        if ended and _NEW_LINE.fullmatch(text):
+            yield KeyPress(Keys.ControlJ, "\n")
+        elif ended and key.key in (Keys.ControlM, Keys.ControlC, Keys.ControlD, Keys.BracketedPaste):
+            yield key         # no part of a sequence
+
+
+def _belongs(text: str) -> bool:
+    """Whether this can still be an answer of the terminal; ] alone may have been typed with Alt."""
+    last = text[-1]
+    if len(text) == 3 and text[1] == "]" and not last.isdigit():
+        return False
+    return len(text) < LONGEST and (last >= " " or last == "\x1b") and not ("\x1b" in text[1:-1])
+
+
+def as_pastes(keys: list[KeyPress]) -> list[KeyPress]:
+    """What came at once and has text behind an Enter was pasted, by a terminal that does not mark pastes."""
+    answers = [key for key in keys if key.key == Keys.CPRResponse]
+    typed = [key for key in keys if key.key != Keys.CPRResponse]
+    enter = next((place for place, key in enumerate(typed) if key.key == Keys.ControlM), len(typed))
+    if not any(map(_is_text, typed[enter:])) or not all(map(_can_be_pasted, typed)):
+        return keys
+    return [*answers, KeyPress(Keys.BracketedPaste, "".join(key.data for key in typed))]
+
+
+def _is_text(key: KeyPress) -> bool:
+    return len(key.data) == 1 and key.data > " "
+
+
+def _can_be_pasted(key: KeyPress) -> bool:
+    return len(key.data) == 1 and (key.data >= " " or key.data in "\r\n\t") and key.data != "\x7f"

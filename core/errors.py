@@ -20,6 +20,7 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── EmptyReply              the model ended its reply without a word
 │   ├── Paused                  the model put its reply aside; sent back, it continues
 │   └── StreamBroken         3  the reply broke off after it had begun; the text so far is kept
+├── WrongForm                3  the answer is not the JSON that was asked for, or does not fit its schema
 ├── StoreError               1  sessions cannot be read or written
 │   ├── StoreBusy               another program holds the database
 │   ├── StoreFull               no room on the disk, or not allowed to write
@@ -167,6 +168,11 @@ class StreamBroken(ProviderError):
     def __init__(self, message: str, hint: str = "", *, cause: ProviderError | None = None) -> None:
         super().__init__(message, hint, retry_after=cause.retry_after if cause else None)
         self.cause = cause
+
+
+class WrongForm(ChatError):
+    kind = "wrong_form"
+    exit_code = 3
 
 
 class StoreError(ChatError):

@@ -175,8 +175,22 @@ class Chat:
             async for event in events:
                 yield event
 
-    async def answer(self, continued: Message | None = None, asked: Message | None = None) -> AsyncGenerator[Event, None]:
+    @property
+    def form(self) -> object:
+        """The form that an answer must have, as the user or the provider's entry says; None for words."""
+        if self.options.response_format is not None or not self.providers.entry(self.target.provider):
+            return self.options.response_format
+        return self.providers.prepared(self.target, Request("", (), options=self.options)).options.response_format
+
+    def answer(self, continued: Message | None = None, asked: Message | None = None) -> AsyncGenerator[Event, None]:
         """Let the model answer `asked`, or the conversation as it stands, or finish the reply `continued` at its end."""
+        turn, form = self._answer(continued, asked), self.form
+        if form is None:
+            return turn
+        from core.chat.answer_form import in_form
+        return in_form(turn, form, lambda: self.session.messages, lambda message: self._answer(None, message))
+
+    async def _answer(self, continued: Message | None, asked: Message | None) -> AsyncGenerator[Event, None]:
         async with aclosing(self.session.begin_turn()) as notices:
             async for notice in notices:
                 yield notice

@@ -87,15 +87,18 @@ def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: Te
     """The answer's own characters on `out` as they come, everything else on `err`. Returns the exit code.
 
     A pipe gets exactly what the model wrote: making it safe is for terminals. Only where both are the same file, a line
-    of the answer is ended before something else is written.
+    of the answer is ended before something else is written. An answer that must have a form is written at its end, so that
+    one that had to be repaired is not written twice.
     """
-    together = same_file(out, err)
+    together, at_end = same_file(out, err), chat.form is not None
 
     async def run() -> int:
         code, last = 0, "\n"
         try:
             async with aclosing(chat.turn(message)) as events:
                 async for event in events:
+                    if isinstance(event, TextDelta) and at_end:
+                        continue
                     if isinstance(event, TextDelta):
                         out.write(event.text)
                         out.flush()
@@ -109,6 +112,9 @@ def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: Te
                     err.write("".join(f"{line}\n" for line in notes))
                     code = _code_after(event, code)
         finally:
+            if at_end:
+                last = _whole_answer(chat)
+                out.write(last)
             if not last.endswith("\n"):
                 out.write("\n")
                 out.flush()
@@ -122,6 +128,13 @@ def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: Te
         log.error("%s", describe(error))
         err.write(describe(error) + "\n")
         return error.exit_code
+
+
+def _whole_answer(chat: Chat) -> str:
+    """All that was said after the last question or order."""
+    messages = chat.session.messages
+    asked = max((place for place, message in enumerate(messages) if message.role == "user"), default=-1)
+    return "".join(message.text for message in messages[asked + 1:] if message.role == "assistant") or "\n"
 
 
 def same_file(one: TextIO, other: TextIO) -> bool:

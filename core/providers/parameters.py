@@ -57,7 +57,19 @@ def read_schema(path: str) -> dict[str, Any]:
         raise UsageError(f"--response-format: {path} is not JSON: {problem}.") from problem
     if not isinstance(loaded, dict):
         raise UsageError(f"--response-format: {path} is no JSON schema: a schema is a JSON object.")
+    _check_schema(loaded, path)
     return loaded
+
+
+def _check_schema(schema: dict[str, Any], path: str) -> None:
+    from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]  # the package has no types
+    from jsonschema.validators import validator_for  # type: ignore[import-untyped]  # the package has no types
+    inner = schema.get("json_schema") if schema.get("type") == "json_schema" else None
+    checked = inner.get("schema") if isinstance(inner, dict) else schema
+    try:
+        validator_for(checked).check_schema(checked)
+    except SchemaError as problem:
+        raise UsageError(f"--response-format: {path} is not a JSON schema: {problem.message}.") from problem
 
 
 def set_fields(options: Options) -> list[str]:

@@ -88,8 +88,17 @@ class ToolRequested:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
+    """A call has its result, after `seconds` of the tool's own time; waiting for the user is not part of it.
+
+    `said` is the reason of a failure in words for the user, where the model gets others. `ran` is false for a call that was
+    refused before it ran; `asked` says that the user was shown the whole call in a question.
+    """
+
     result: ToolResult
     seconds: float
+    said: str = ""
+    ran: bool = True
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

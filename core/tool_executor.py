@@ -7,12 +7,15 @@ import json
 import logging
 import re
 import threading
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
 from core.errors import ToolError
+from core.events import ToolFinished
 from core.messages import Message, ToolCall, ToolResult
 from core.providers import ToolSpec
 from core.safe_text import safe_text
@@ -25,6 +28,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 Decision = Literal["once", "session", "always", "no"]
 
 CALLS_PER_TURN = 64       # calls of all tools together
+DECLINED = "you declined"
 SAME_CALLS = 3            # runs of one call with the same arguments in a turn
 log = logging.getLogger(__name__)
 
@@ -70,6 +74,30 @@ def namespace(word: str) -> tuple[str, str]:
     if word in KINDS:
         return "kind", word
     return ("host", word.lower()) if "." in word or colon or word == "localhost" else ("tool", word)
+
+
+class Declined(ToolError):
+    """The user refused a call; the words are for the model."""
+
+    def __init__(self) -> None:
+        super().__init__("Not run: the user said no.", "Do not try again unless the user asks for it.")
+
+
+@dataclass(slots=True)
+class _Trial:
+    """What became of one call: whether the user was asked, whether it ran, and how long it took by itself."""
+
+    asked: bool = False
+    ran: bool = False
+    seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        self.ran, started = True, time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds = time.monotonic() - started
 
 
 class Servers(Protocol):
@@ -162,16 +190,40 @@ class Toolbox:
         self.private = self.private or any(name not in known or known[name].private for name in names)
 
     async def execute_tool_call(self, call: ToolCall) -> ToolResult:
+        """The result of one call; see run()."""
+        return (await self.run(call)).result
+
+    async def run(self, call: ToolCall) -> ToolFinished:
         """Run one call. Never raises, except when it is cancelled: what goes wrong is the result, marked as an error."""
+        said, trial = "", _Trial()
         try:
-            return ToolResult(call.id, call.name, await self._run(call))
+            result = ToolResult(call.id, call.name, await self._run(call, trial))
         except ToolError as problem:
-            return _failed(call, " ".join(filter(None, (problem.message, problem.hint))))
+            said = DECLINED if isinstance(problem, Declined) else problem.message
+            result = _failed(call, " ".join(filter(None, (problem.message, problem.hint))))
         except Exception as problem:
             log.warning("tool %s failed", call.name, exc_info=True)
-            return _failed(call, f"{call.name} failed: {type(problem).__name__}: {first_line(problem)}")
+            result = _failed(call, f"{call.name} failed: {type(problem).__name__}: {first_line(problem)}")
+        return ToolFinished(result, trial.seconds, said, trial.ran, trial.asked)
 
-    async def _run(self, call: ToolCall) -> str:
+    def asks(self, call: ToolCall) -> bool:
+        """Whether the user would be asked about this call, as things stand."""
+        made = self.tools.get(call.name)
+        if made is None or call.invalid is not None or self.approve is None:
+            return False
+        try:
+            arguments = check_arguments(made.parameters, call.arguments)
+        except ToolError:
+            return False
+        if made.source != "built in" and secret_arguments(arguments):
+            return True
+        return not self.is_free(made) and not all(
+            self._is_granted(made, arguments, host) for host in self._hosts(made, arguments) or [""])
+
+    def _hosts(self, made: Tool, arguments: Mapping[str, Any]) -> list[str]:
+        return [host.lower() for host in made.hosts(arguments, self.context)] if made.hosts else []
+
+    async def _run(self, call: ToolCall, trial: _Trial) -> str:
         self._count_call()
         made = self.tools.get(call.name)
         if made is None:
@@ -180,10 +232,11 @@ class Toolbox:
             raise ToolError(f"The arguments are no JSON object: {what_is_wrong(call.invalid)}.", "Nothing was run.")
         arguments = check_arguments(made.parameters, call.arguments)
         self._count_same(made, arguments)
-        hosts = await self._get_approval(made, arguments)
+        hosts = await self._get_approval(made, arguments, trial)
         self.private = self.private or made.private
         context = replace(self.context, stop=threading.Event(), hosts=hosts)
-        return shorten(as_text(await call_function(made, arguments, context, self._loop)), self._limits[2])
+        with trial.timed():
+            return shorten(as_text(await call_function(made, arguments, context, self._loop)), self._limits[2])
 
     def _count_call(self) -> None:
         self._calls += 1
@@ -199,12 +252,12 @@ class Toolbox:
 
     # ---- approval
 
-    async def _get_approval(self, made: Tool, arguments: Mapping[str, Any]) -> frozenset[str] | None:
+    async def _get_approval(self, made: Tool, arguments: Mapping[str, Any], trial: _Trial) -> frozenset[str] | None:
         """Return when the call may run, with the hosts it is bound to (None: any); raise ToolError when it may not."""
-        hosts = [host.lower() for host in made.hosts(arguments, self.context)] if made.hosts else []
+        hosts = self._hosts(made, arguments)
         secrets = [] if made.source == "built in" else secret_arguments(arguments)
         if secrets:
-            await self._ask_for_secrets(made, arguments, hosts, secrets)
+            await self._ask_for_secrets(made, arguments, hosts, secrets, trial)
             return frozenset(hosts)
         if self.is_free(made):
             return None
@@ -216,11 +269,11 @@ class Toolbox:
             self._asking = self._asking or asyncio.Lock()
             async with self._asking:   # one question at a time; an answer may settle the next
                 if not self._is_granted(made, arguments, host):
-                    await self._ask(made, arguments, host)
+                    await self._ask(made, arguments, host, trial)
         return frozenset(hosts)
 
     async def _ask_for_secrets(self, made: Tool, arguments: Mapping[str, Any], hosts: Sequence[str],
-                               paths: Sequence[str]) -> None:
+                               paths: Sequence[str], trial: _Trial) -> None:
         """A tool from elsewhere is asked about each time it names a file of keys, whatever is allowed."""
         named = ", ".join(path[:200] for path in paths[:3])
         if self.approve is None:
@@ -230,8 +283,9 @@ class Toolbox:
         async with self._asking:
             request = ApprovalRequest(made, made.kind, dict(arguments), call_text(made.name, arguments),
                                       ", ".join(hosts), f"{safe_text(named)} looks like a file of keys or passwords")
+            trial.asked = True
             if await self.approve(request) not in ("once", "session", "always"):
-                raise ToolError("Not run: the user said no.", "Do not try again unless the user asks for it.")
+                raise Declined
 
     def is_free(self, made: Tool) -> bool:
         """Whether it runs without asking, as things stand."""
@@ -244,13 +298,14 @@ class Toolbox:
         key = grant_key(made, arguments, host)
         return key in self._session_grants or key in self.grants
 
-    async def _ask(self, made: Tool, arguments: Mapping[str, Any], host: str) -> None:
+    async def _ask(self, made: Tool, arguments: Mapping[str, Any], host: str, trial: _Trial) -> None:
         assert self.approve is not None
         reason = "private data is in this conversation" if made.kind == "network" and self.private else ""
         request = ApprovalRequest(made, made.kind, dict(arguments), call_text(made.name, arguments), host, reason)
+        trial.asked = True
         decision = await self.approve(request)
         if decision not in ("once", "session", "always"):
-            raise ToolError("Not run: the user said no.", "Do not try again unless the user asks for it.")
+            raise Declined
         key = grant_key(made, arguments, host)
         if decision == "session":
             self._session_grants.add(key)

@@ -394,7 +394,7 @@ async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, 
     finally:
         preparing.cancel()
     request = replace(request, tools=toolbox.specs)
-    async with aclosing(run_chat_turn(respond, request, toolbox.execute_tool_call, model=model, rounds=rounds, resumes=resumes,
+    async with aclosing(run_chat_turn(respond, request, toolbox.run, model=model, rounds=rounds, resumes=resumes,
                                       continued=continued)) as events:
         async for event in events:
             yield event

@@ -7,7 +7,6 @@ result, so that a conversation is always one that a provider accepts.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -25,7 +24,7 @@ from core.sessions.reply import Reply, in_call_order
 
 # What answers a request: the loop of core/retry_handler.py, which looks into the reply's pieces to continue it.
 Respond = Callable[[Request, Pieces], AsyncGenerator[Item, None]]
-RunTool = Callable[[ToolCall], Awaitable[ToolResult]]
+RunTool = Callable[[ToolCall], Awaitable[ToolFinished]]
 PAUSES = ("pause_turn",)      # words with which a provider puts a reply aside that is to be sent back
 
 
@@ -221,12 +220,7 @@ def finish_of(error: ProviderError) -> Finish:
 
 async def _run_tools(calls: Sequence[ToolCall], run_tool: RunTool) -> AsyncGenerator[ToolFinished, None]:
     """Run all calls at once and yield each as it finishes. Closing the generator cancels what still runs."""
-    async def timed(call: ToolCall) -> ToolFinished:
-        started = time.monotonic()
-        result = await run_tool(call)
-        return ToolFinished(result, time.monotonic() - started)
-
-    tasks = [asyncio.ensure_future(timed(call)) for call in calls]
+    tasks = [asyncio.ensure_future(run_tool(call)) for call in calls]
     try:
         for finished in asyncio.as_completed(tasks):
             yield await finished

@@ -29,6 +29,15 @@ def finish_note(message: Message) -> str:
     return FINISH_NOTES.get(message.finish or "", "")
 
 
+def _finished(event: ToolFinished) -> str:
+    name, result = safe_line(event.result.name), event.result
+    reason = safe_line(event.said or result.content, 200).rstrip(".").removeprefix("Not run: ")
+    if not event.ran:
+        return f"\u2190 {name} was not run: {reason}"
+    what = f"failed: {reason}" if result.is_error else f"{len(result.content):,} characters"
+    return f"\u2190 {name} {what}, {event.seconds:.1f} s"
+
+
 def describe_event(event: Event) -> list[str]:
     """What happened beside the answer, in lines for a person; foreign text in them is made safe."""
     match event:
@@ -45,8 +54,6 @@ def describe_event(event: Event) -> list[str]:
         case ToolRequested(call):
             arguments = json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None else call.invalid
             return [f"\u2192 {safe_line(call.name, 100)} {safe_line(arguments, MOST_SHOWN)}"]
-        case ToolFinished(result, seconds):
-            size = f"{len(result.content):,} characters"
-            what = f"failed: {safe_line(result.content, 200).rstrip('.')}" if result.is_error else size
-            return [f"\u2190 {safe_line(result.name)} {what}, {seconds:.1f} s"]
+        case ToolFinished():
+            return [_finished(event)]
     return []

@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
 from core.console.screen import Screen
-from core.events import Event, MessageAdded, ModelChanged, Resuming, TextDelta, ThinkingDelta, Waiting
+from core.events import Event, MessageAdded, ModelChanged, Resuming, TextDelta, ThinkingDelta, ToolFinished, ToolRequested, Waiting
 from core.messages import Message
 from core.model_manager import Providers
 from core.rendering.event_words import describe_event, finish_note, sentence
@@ -31,6 +31,7 @@ class Painter:
         self._heard = 0.0     # when the last event came
         self._broken = ""     # the text of a reply that broke off and is being finished
         self._waiting = False
+        self._held: dict[str, ToolRequested] = {}      # calls that are shown in a question
         self._text: MarkdownStream | PlainStream | None = None
         self._thinking: ThinkingStream | None = None
 
@@ -93,12 +94,23 @@ class Painter:
                 self._broken = message.text if message.finish in BROKEN else ""
                 if message.role == "assistant" and finish_note(message):
                     self._screen.note(finish_note(message))
+            case ToolRequested(call) if self._chat.toolbox is not None and self._chat.toolbox.asks(call):
+                self.end()
+                self._held[call.id] = event      # the question shows it
             case _:
                 self.end()
+                if isinstance(event, ToolFinished):
+                    self._show_held(event)
                 if isinstance(event, ModelChanged):
                     self._asked = event.new
                 for line in describe_event(event):
                     self._screen.note(line)
+
+    def _show_held(self, finished: ToolFinished) -> None:
+        """A call that needed no question in the end: an answer to another one settled it."""
+        held = self._held.pop(finished.result.id, None)
+        for line in describe_event(held) if held is not None and not finished.asked else ():
+            self._screen.note(line)
 
     def _wait(self, seconds: float, what: str) -> None:
         """One line that is written over; only where lines can be."""

@@ -58,7 +58,7 @@ class TurnEvents:
             case ToolRequested(call):
                 yield tool_event(call)
             case ToolFinished(result, seconds):
-                yield {**result_event(result), "seconds": round(seconds, 2)}
+                yield {**result_event(result), "text": event.said or result.content, "seconds": round(seconds, 2)}
             case Retrying(attempt, delay, reason):
                 yield {"type": "retry", "attempt": attempt, "delay": round(delay, 1), "text": reason}
             case ModelChanged(old, new, reason):

@@ -52,8 +52,8 @@ def call(index: int, name: str = "look", arguments: str = "{}", identity: str = 
     return ToolCallDelta(index, identity or f"c{index}", name, arguments)
 
 
-async def told(request: ToolCall) -> ToolResult:
-    return ToolResult(request.id, request.name, f"told {request.id}")
+async def told(request: ToolCall) -> ToolFinished:
+    return ToolFinished(ToolResult(request.id, request.name, f"told {request.id}"), 0.0)
 
 
 def test_a_reply_is_one_message_of_what_was_streamed() -> None:
@@ -87,7 +87,7 @@ def test_a_cut_message_runs_no_tool(end: list[Item | Exception]) -> None:
     """Its arguments may be half of what the model wanted."""
     ran: list[ToolCall] = []
 
-    async def note(request: ToolCall) -> ToolResult:
+    async def note(request: ToolCall) -> ToolFinished:
         ran.append(request)
         return await told(request)
     events, _ = run(scripted([TextDelta("I look"), call(0, arguments='{"path": "/tm'), *end]), note)
@@ -114,7 +114,7 @@ def test_tools_run_at_once_and_their_results_stand_in_the_order_of_the_calls() -
     """The first call waits for the second: run one after the other they would never end."""
     second_ran = asyncio.Event()
 
-    async def crossed(request: ToolCall) -> ToolResult:
+    async def crossed(request: ToolCall) -> ToolFinished:
         if request.id == "c0":
             await second_ran.wait()
         second_ran.set()
@@ -174,7 +174,7 @@ def test_the_model_that_took_over_signs() -> None:
 def test_closing_the_turn_cancels_the_tools_that_run() -> None:
     cancelled: list[str] = []
 
-    async def stuck(request: ToolCall) -> ToolResult:
+    async def stuck(request: ToolCall) -> ToolFinished:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:

@@ -154,9 +154,9 @@ def test_several_turns_with_tools(tiny: Path, tmp_path: Path) -> None:
     """One call for each question, and an answer after its result, through the turn's own loop."""
     asked: list[ToolCall] = []
 
-    async def run_tool(call: ToolCall) -> ToolResult:
+    async def run_tool(call: ToolCall) -> ToolFinished:
         asked.append(call)
-        return ToolResult(call.id, call.name, "mild, 18 degrees")
+        return ToolFinished(ToolResult(call.id, call.name, "mild, 18 degrees"), 0.0)
 
     async def body(chat: Local) -> None:
         said: tuple[Message, ...] = ()

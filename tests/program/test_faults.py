@@ -20,7 +20,7 @@ from core.chat.joining import joined
 from core.chat.turn import run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError
-from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ToolRequested, Waiting
+from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ToolFinished, ToolRequested, Waiting
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.model_manager import Providers, Target, retry_config_from_args
 from core.models.fallback import Chain, respond_with_fallbacks
@@ -86,9 +86,9 @@ async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tool
     chain = Chain(targets, providers, retry_config_from_args(given))
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: outcome.loop_errors.append(context))
 
-    async def run_tool(call: ToolCall) -> ToolResult:
+    async def run_tool(call: ToolCall) -> ToolFinished:
         outcome.ran.append(call)
-        return ToolResult(call.id, call.name, "RESULT")
+        return ToolFinished(ToolResult(call.id, call.name, "RESULT"), 0.0)
     request = Request("m", (user_message("Go."),), tools=(LOOK,) if tools else (), options=Options(max_tokens=9_999))
     try:
         async with asyncio.timeout(3_000), aclosing(run_chat_turn(

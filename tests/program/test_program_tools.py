@@ -270,6 +270,9 @@ def test_yes_no_session(chat: Terminal, folder: Path) -> None:
     chat.send("\n")
     chat.wait("answer: Not run: the user said no")
     assert notes(folder) == ["one"]
+    shown = chat.text()      # each call once, in its question; what is meant for the model only where it repeats that
+    assert re.search(r"^\u2190 note was not run: you declined$", shown, re.M) and "\u2192 note" not in shown
+    assert not re.search(r"^\u2190.*(said no|try again)", shown, re.M)
     chat.say('note {"text": "three"}')
     chat.wait(r"\[N\]o:", 3)
     chat.send("s\n")

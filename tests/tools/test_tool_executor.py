@@ -20,6 +20,7 @@ from core.errors import ToolError, UsageError
 from core.events import Finished, Notice, TextDelta, ToolCallDelta
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.providers import Request
+from core.rendering.event_words import describe_event
 from core.sessions.reply import Reply
 from core.tool_executor import KINDS, ApprovalRequest, Decision, Toolbox, execute_tool_call, grant_key, namespace
 from core.tools import Tool, ToolContext, all_tools, get_tools, load_tools_file, make_tool
@@ -336,6 +337,28 @@ def test_one_question_at_a_time_and_one_answer_for_the_same_question() -> None:
     assert [request.host for request in person.asked] == ["a", "b"]
 
 
+@pytest.mark.parametrize("answer", ["once", "no"])
+def test_a_finished_call_says_what_became_of_it(answer: Decision) -> None:
+    """Its time is its own, without the wait for the user; a refusal has words for the user and others for the model."""
+    waited: list[float] = []
+
+    async def approve(request: ApprovalRequest) -> Decision:
+        started = time.monotonic()
+        await asyncio.sleep(0.5)
+        waited.append(time.monotonic() - started)
+        return answer
+    call = ToolCall("1", "shell", {"command": "x"})
+    box = Toolbox([make_tool(shell, kind="run"), make_tool(read_secret)], approve=approve)
+    assert box.asks(call) and not box.asks(ToolCall("2", "read_secret", {})) and not box.asks(ToolCall("3", "absent", {}))
+    done = asyncio.run(box.run(call))
+    assert done.asked and len(waited) == 1 and done.seconds < waited[0]
+    assert (done.ran, done.said) == ((True, "") if answer == "once" else (False, "you declined"))
+    assert done.result.content == ("ran x" if answer == "once" else
+                                   "Not run: the user said no. Do not try again unless the user asks for it.")
+    line, = describe_event(done)
+    assert ("\u2190 shell 5 characters, 0.0 s" if answer == "once" else "\u2190 shell was not run: you declined") in line
+
+
 def test_what_is_asked_is_shown_in_full_and_safely() -> None:
     person = Person("no")
     command = "echo " + "x" * 100_000 + "\u202e\x1b]52;c;evil\x07"
@@ -430,6 +453,7 @@ def nested(levels: int) -> Any:
     return value
 
 
+@pytest.mark.processes
 def test_mutated_calls_give_results_and_run_only_what_was_shown(tmp_path: Path) -> None:
     seed = random.randrange(2 ** 32)
     print("seed", seed)

@@ -319,6 +319,19 @@ class Session:
         del self.messages[last + 1:], self._ids[last + 1:]
         return self.messages[last]
 
+    def rewind(self, place: int) -> Message:
+        """End the conversation before a message of the user, to say something else there; returns that message.
+
+        What followed stays in the store. Raises UsageError for a message of another.
+        """
+        if not 0 <= place < len(self.messages) or self.messages[place].role != "user":
+            raise UsageError("Only your own messages can be edited.", "/retry asks for another answer.")
+        message = self.messages[place]
+        with self._between_turns():
+            self._journal.write({"do": "hide", "session": self.id, "ids": self._ids[place:]})
+        del self.messages[place:], self._ids[place:]
+        return message
+
     @property
     def pinned(self) -> tuple[int, ...]:
         """The places of the messages that are neither summarised nor left out."""

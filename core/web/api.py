@@ -38,7 +38,7 @@ class Api:
             ("GET", one, self.show), ("DELETE", one, self.delete), ("PATCH", one, self.change),
             ("GET", f"{one}/events", self.events),
             ("POST", f"{one}/messages", self.post), ("POST", f"{one}/stop", self.stop),
-            ("POST", f"{one}/retry", self.retry), ("POST", f"{one}/continue", self.go_on),
+            ("POST", f"{one}/edits", self.edit), ("POST", f"{one}/retry", self.retry), ("POST", f"{one}/continue", self.go_on),
             ("POST", f"{one}/answers", self.decide), ("PUT", f"{one}/queue", self.queue),
             ("POST", f"{one}/commands", self.command), ("GET", f"{one}/export", self.export),
         ]
@@ -103,15 +103,14 @@ class Api:
 
     async def post(self, request: Request) -> Response:
         body, live = await body_of(request), await self._live(request)
-        text = text_of(body, "text")
-        images = tuple((str(image["media"]), str(image["data"]), str(image.get("name", "")))
-                       for image in rows_of(body, "images"))
-        if not text.strip() and not images:
-            raise UsageError("There is nothing to send.")
-        if len(text) > MOST_TEXT:
-            raise UsageError(f"A message has at most {MOST_TEXT:,} characters.", "Attach it as a file.")
-        message = Queued(text_of(body, "key") or "-", text, images, tuple(map(str, body.get("files") or ())))
-        return JSONResponse({"accepted": live.post(message), **_about(live)}, 202)
+        return JSONResponse({"accepted": live.post(_message(body)), **_about(live)}, 202)
+
+    async def edit(self, request: Request) -> Response:
+        body, live = await body_of(request), await self._live(request)
+        place = body.get("place")
+        if not isinstance(place, int) or isinstance(place, bool):
+            raise UsageError("place must be the number of a message.")
+        return JSONResponse({"accepted": live.edit(place, _message(body)), **_about(live)}, 202)
 
     async def stop(self, request: Request) -> Response:
         live = await self._live(request)
@@ -149,6 +148,18 @@ class Api:
 
     async def _live(self, request: Request) -> Live:
         return await self._hub.get(str(request.path_params["session"]))
+
+
+def _message(body: dict[str, Any]) -> Queued:
+    """The message that a page sends. Raises UsageError when there is nothing in it, or too much."""
+    text = text_of(body, "text")
+    images = tuple((str(image["media"]), str(image["data"]), str(image.get("name", "")))
+                   for image in rows_of(body, "images"))
+    if not text.strip() and not images:
+        raise UsageError("There is nothing to send.")
+    if len(text) > MOST_TEXT:
+        raise UsageError(f"A message has at most {MOST_TEXT:,} characters.", "Attach it as a file.")
+    return Queued(text_of(body, "key") or "-", text, images, tuple(map(str, body.get("files") or ())))
 
 
 async def _stream(live: Live, after: str) -> AsyncIterator[bytes]:

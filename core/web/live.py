@@ -50,6 +50,7 @@ class Live:
         self._log: list[Numbered] = []      # the newest events, at least those since `_turn_first`
         self._turn_first = 1                # the number of the first event of the newest turn
         self._before: list[Message] = list(chat.session.messages)   # the conversation before it
+        self._shown: list[Message] = list(chat.session.messages)    # the conversation as the pages have it
         self._saying = ""                   # the key of the queued message that is being asked
         self._listeners: set[asyncio.Event] = set()
         self._task: asyncio.Task[None] | None = None
@@ -150,6 +151,20 @@ class Live:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=10)
 
+    def edit(self, place: int, message: Queued) -> Accepted:
+        """Ask something else in the place of a message of the user. What was there stays in the store.
+
+        The pictures that were sent with it are sent again. Raises UsageError and StoreError.
+        """
+        if message.key in self._desk().keys:
+            return "known"
+        self._refuse_if_running()
+        before = self.chat.session.rewind(place)
+        images = tuple((part.media_type, part.data, part.name) for part in before.parts if isinstance(part, Image))
+        self._set_desk(replace(self._desk().accept(message.key), held=False))
+        self._ask(replace(message, images=message.images or images))
+        return "started"
+
     def answer_again(self) -> None:
         """Let the model answer the last message again. Raises UsageError when nothing can be answered."""
         self._refuse_if_running()
@@ -204,12 +219,15 @@ class Live:
     def _begin(self, events: Callable[[], AsyncGenerator[Event, None]], said: PageEvent | None = None) -> None:
         self._before = list(self.chat.session.messages)
         self._log = self._log[-KEPT:]       # so that a page that is a little behind need not draw anew
+        kept = _in_common(self._shown, self._before)
+        if kept < len(self._shown):
+            self.publish({"type": "cut", "place": kept})
         self._turn_first = self._number + 1
         self._stopping = False
         self.publish({"type": "turn_start", "model": str(self.chat.target)})
         if said is not None:
             self.publish(said)
-        self.publish({"type": "reply", "place": len(self._before) + 1})
+        self.publish({"type": "reply", "place": len(self._before) + (said is not None)})
         self._task = asyncio.create_task(self._turn(events))
 
     def _next(self) -> None:
@@ -218,11 +236,18 @@ class Live:
         if self.running or not desk.queue:
             return
         self._set_desk(replace(desk, running=True, held=False))
-        first = desk.queue[0]
-        self._saying = first.key
-        images = tuple(Image(media, data, name) for media, data, name in first.images)
-        said = user_message(first.text, images)
-        self._begin(lambda: self._say(first, said), user_event(said, len(self.chat.session.messages), first.key))
+        self._ask(desk.queue[0])
+
+    def _ask(self, message: Queued) -> None:
+        """Begin the turn that asks this. In the queue until the session has it, so that a kill loses nothing."""
+        desk = self._desk()
+        if message not in desk.queue:
+            self._set_desk(replace(desk, running=True, queue=(message, *desk.queue)))
+        self._saying = message.key
+        images = tuple(Image(media, data, name) for media, data, name in message.images)
+        said = user_message(message.text, images)
+        event = user_event(said, len(self.chat.session.messages), message.key)
+        self._begin(lambda: self._say(message, said), event)
 
     async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
         for file in queued.files:
@@ -265,6 +290,7 @@ class Live:
         """Say how the turn ended, and send what waits if it ended well."""
         closing = end["state"] == "stopped" and not self._stopping
         session = self.chat.session
+        self._shown = list(session.messages)
         self.publish({**end, "title": session.title, "saved": session.saved, "model": session.model})
         if closing:
             return      # the server ends; the turn stays marked as running
@@ -292,6 +318,13 @@ class Live:
         return {"type": "queue", "held": desk.held,
                 "items": [{"key": entry.key, "text": entry.text, "files": list(entry.files)}
                           for entry in desk.queue if entry.key != self._saying]}
+
+
+def _in_common(shown: Sequence[Message], now: Sequence[Message]) -> int:
+    """How many messages both begin with."""
+    pairs = enumerate(zip(shown, now))
+    return next((place for place, (one, other) in pairs if one is not other and one != other),
+                min(len(shown), len(now)))
 
 
 def _turn_start(messages: Sequence[Message], place: int) -> int:

@@ -20,13 +20,15 @@ from core.model_manager import Providers, Target, build_model_list, find_target,
 from core.models.facts import known_facts
 from core.models.health import Listed, check, list_models, missing_for, set_up
 from core.providers import ModelInfo
-from core.providers.hosts import hosts
+from core.providers.hosts import Kind, hosts
+from core.providers.transport import is_loopback
 from core.stats.report import ModelStats, day_of, days_between, quantile, summarise
 from core.store.rows import CallRow
 from core.web.api import body_of, guarded, text_of
 from core.web.pulls import Pulls
 from db import Store
 
+KINDS: tuple[Kind, Kind] = ("cloud", "local")
 FRESH_SECONDS = 60.0    # for which a list of models is not asked for again
 
 
@@ -62,7 +64,8 @@ class ProviderApi:
 
     async def start(self, request: Request) -> Response:
         target = build_model_list(self._settings)[0]
-        return JSONResponse(dict(model=str(target), local=self._runs_here(target.provider)))
+        local = [name for name in self._names() if self._runs_here(name)]
+        return JSONResponse(dict(model=str(target), local=local))
 
     async def commands(self, request: Request) -> Response:
         rows = [{"name": entry.name, "usage": entry.usage, "help": entry.help.splitlines()[0]}
@@ -91,8 +94,7 @@ class ProviderApi:
                 "input_price": facts.input_price, "output_price": facts.output_price}
 
     async def providers(self, request: Request) -> Response:
-        names = [*(host.name for host in hosts()), *map(provider_name, self._settings.providers)]
-        return JSONResponse({"providers": [self._row(name) for name in dict.fromkeys(names)]})
+        return JSONResponse({"providers": [self._row(name) for name in self._names()]})
 
     def _row(self, name: str) -> dict[str, Any]:
         missing = missing_for(name, self._providers)
@@ -112,16 +114,24 @@ class ProviderApi:
         return row
 
     def _kind(self, name: str) -> str:
+        """Under which heading a provider is listed: a hybrid one by its address."""
         try:
-            return self._providers.host(name).kind
+            kind = self._providers.host(name).kind
         except ChatError:
             return "cloud"
+        return kind if kind != "hybrid" else KINDS[self._runs_here(name)]
 
     def _runs_here(self, name: str) -> bool:
+        """Whether nothing leaves this computer, as far as the address shows."""
         try:
-            return self._providers.host(name).kind == "local"
+            host = self._providers.host(name)
+            address = self._providers.base_url(name, host) if host.base_url else ""
         except ChatError:
             return False
+        return host.kind != "cloud" and (is_loopback(address) if address else host.kind == "local")
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys([*(host.name for host in hosts()), *map(provider_name, self._settings.providers)]))
 
     def _note(self, name: str, error: ChatError | None) -> None:
         self._checked[name] = _Checked("bad" if error else "ok", error.message if error else "", time.monotonic())
@@ -138,6 +148,7 @@ class ProviderApi:
         name, body = self._named(request), await body_of(request)
         base_url = self._providers.base_url(name, self._providers.host(name))
         place = keep_key(self._settings.environment, name, text_of(body, "key"), base_url)
+        self._listed = (0.0, [])
         await self._providers.close()       # what was opened without it is opened anew
         return JSONResponse({"said": f"Stored in {place}. It is sent to {base_url} and nowhere else."})
 

@@ -25,6 +25,8 @@ class Page {
     this.running = false;
     this.saved = true;
     this.connected = true;
+    /** @type {Set<string>} */ this.local = new Set();
+    /** What is done on the server one after the other. @type {Promise<unknown>} */ this.acts = Promise.resolve();
     /** @type {() => void} */ this.unlisten = () => {};
     this.scroller = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Conversation" });
     this.jump = h("button", { class: "jump", type: "button", "aria-label": text.jump, title: `${text.jump} (End)` }, icon("latest"));
@@ -33,6 +35,7 @@ class Page {
     this.thread = new Thread(this.scroller, this.jump, {
       onContinue: () => this.post("continue"),
       onRetry: () => this.post("retry"),
+      onRetryWith: () => this.models.open((model) => this.post("retry", { model })),
       onDecide: (ask, choice) => this.post("answers", { ask, choice }),
       onChooseModel: () => this.models.open(),
       onEdit: (place, said) => this.edit(place, said),
@@ -62,7 +65,8 @@ class Page {
     this.bar = h("header", { class: "bar" },
       iconButton("sidebar", "Show sessions", () => setDrawer(true), { class: "button icon-only quiet only-narrow", "data-open": "sidebar" }),
       this.heading, h("span", { class: "spacer" }), this.state,
-      iconButton("more", `${text.more} for this session`, (event) => this.menu(this.session, this.title, /** @type {HTMLElement} */ (event.currentTarget))));
+      iconButton("more", `${text.more} for this session`, (event) => this.menu(this.session, this.title, /** @type {HTMLElement} */ (event.currentTarget)),
+        { "aria-haspopup": "menu", class: "button icon-only quiet" }));
     const scrim = h("button", { class: "scrim", type: "button", tabindex: "-1", "aria-hidden": "true", onclick: () => setDrawer(false) });
     this.main = h("main", { class: "main" }, this.bar, this.scroller, this.dock, this.page);
     app.replaceChildren(this.sidebar.element, scrim, this.main, this.models.element, keySheet());
@@ -107,8 +111,15 @@ class Page {
     this.composer.open("");
     this.composer.showQueue({ items: [], held: false });
     this.setRunning(false);
-    request("GET", "/api/start").then((found) => this.setModel(found.model, found.local), () => {});
+    this.start().then((found) => { if (!this.session) this.setModel(found.model, this.isLocal(found.model)); }, () => {});
     this.composer.box.focus();
+  }
+
+  /** What a new session begins with, and which providers are on this computer. */
+  async start() {
+    const found = await request("GET", "/api/start");
+    this.local = new Set(found.local);
+    return found;
   }
 
   /** @param {string} id */
@@ -117,6 +128,7 @@ class Page {
     this.session = id;
     this.composer.open(id);
     try {
+      if (this.local.size === 0) await this.start().catch(() => {});
       const found = await insist("GET", this.path(), undefined, (lost) => this.setConnected(!lost));
       if (this.session !== id) return;
       this.about(found);
@@ -185,7 +197,7 @@ class Page {
 
   /** @param {string} model */
   isLocal(model) {
-    return /^(ollama|local|demo|llamacpp|lmstudio|vllm)\//.test(model);
+    return this.local.has(model.slice(0, model.indexOf("/")));
   }
 
   // ---- what the user does
@@ -229,11 +241,19 @@ class Page {
 
   /** @param {string} what @param {object} [body] */
   post(what, body = {}) {
-    return this.act(() => request("POST", `${this.path()}/${what}`, body));
+    return this.acting(() => request("POST", `${this.path()}/${what}`, body), "");
   }
 
-  /** Do something on the server; what fails is said, and typed text comes back. @param {() => Promise<unknown>} does @param {string} [said] */
-  async act(does, said = "") {
+  /** Do something on the server, after what was begun before it; what fails is said, and typed text comes back.
+   * @param {() => Promise<unknown>} does @param {string} [said] */
+  act(does, said = "") {
+    const acting = this.acts.then(() => this.acting(does, said));
+    this.acts = acting;
+    return acting;
+  }
+
+  /** @param {() => Promise<unknown>} does @param {string} said */
+  async acting(does, said) {
     try {
       await does();
     } catch (problem) {
@@ -242,20 +262,20 @@ class Page {
     }
   }
 
-  /** @param {number} place @param {string} said */
-  edit(place, said) {
-    this.act(async () => {
-      await request("POST", `${this.path()}/edits`, { place });
-      await this.open(this.session);
-      this.composer.fill(said);
+  /** Ask something else in the place of a message. @param {number} place @param {string} said @returns {Promise<boolean>} whether it was sent */
+  async edit(place, said) {
+    const key = crypto.randomUUID();
+    let sent = false;
+    await this.act(async () => {
+      await insist("POST", `${this.path()}/edits`, { key, place, text: said }, (lost) => this.setConnected(!lost));
+      sent = true;
     });
+    return sent;
   }
 
   editLast() {
-    const last = [...this.thread.element.querySelectorAll(".from-user")].pop();
-    const place = last?.getAttribute("data-place");
-    const said = last?.querySelector(".bubble")?.textContent ?? "";
-    if (place && !this.running) this.edit(Number(place), said);
+    const last = [...this.thread.element.querySelectorAll(".from-user [data-key=edit]")].pop();
+    if (!this.running) /** @type {HTMLElement|undefined} */ (last)?.click();
   }
 
   /** @param {unknown} problem */
@@ -358,7 +378,7 @@ class Page {
   key(event) {
     const typing = /** @type {HTMLElement} */ (event.target).matches?.("input, textarea, select");
     const control = event.ctrlKey || event.metaKey;
-    if (event.key === "Escape") this.escape();
+    if (event.key === "Escape") return void this.escape();
     else if (control && event.key === "k") this.sidebar.find.focus();
     else if (control && event.key === "u") this.composer.picker.click();
     else if (event.altKey && event.code === "KeyN") this.go("/");

@@ -7,7 +7,7 @@ import { text } from "./text.js";
 export class Models {
   /** @param {(model: string) => void} choose @param {() => string} current */
   constructor(choose, current) {
-    this.choose = choose;
+    this.choose = this.chosen = choose;
     this.current = current;
     /** @type {any[]} */ this.providers = [];
     this.find = /** @type {HTMLInputElement} */ (h("input", { type: "search", placeholder: text.findModel, autocomplete: "off", oninput: () => this.draw() }));
@@ -24,16 +24,19 @@ export class Models {
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
 
-  async open() {
+  /** @param {(model: string) => void} [choose] what to do with the chosen one instead of using it from now on */
+  async open(choose) {
+    this.chosen = choose ?? this.choose;
     this.element.showPopover();
     this.find.focus();
     this.draw();
     await Promise.all([this.load(), this.watchPulls()]);
   }
 
-  async load() {
+  /** @param {boolean} [again] whether to ask the providers even if they were asked a moment ago */
+  async load(again = false) {
     try {
-      this.providers = (await request("GET", "/api/models")).providers;
+      this.providers = (await request("GET", again ? "/api/models?again=1" : "/api/models")).providers;
     } catch (problem) {
       this.list.replaceChildren(h("p", { class: "provider-why" }, /** @type {Error} */ (problem).message));
       return;
@@ -75,7 +78,7 @@ export class Models {
   /** @param {string} name */
   take(name) {
     this.element.hidePopover();
-    this.choose(name);
+    this.chosen(name);
   }
 
   /** @param {KeyboardEvent} event */
@@ -119,7 +122,7 @@ export class Models {
       const { pulls } = await request("GET", "/api/pulls");
       this.jobs.replaceChildren(...pulls.map((job) => this.job(job)));
       const running = pulls.filter((job) => job.state === "running").length;
-      if (before > running) await this.load();
+      if (before > running || (before < 0 && running < pulls.length)) await this.load(true);
       before = running;
       if (running === 0) return;
       await new Promise((resolve) => setTimeout(resolve, 700));

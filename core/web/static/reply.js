@@ -6,7 +6,7 @@ import { text } from "./text.js";
 
 const TOOL_ICONS = { read: "file", list: "file", search: "web", fetch: "web", run: "terminal", query: "chart" };
 
-/** @typedef {{ onContinue: () => void, onRetry: () => void, onDecide: (ask: string, choice: string) => void,
+/** @typedef {{ onContinue: () => void, onRetry: () => void, onRetryWith: () => void, onDecide: (ask: string, choice: string) => void,
  *              onChooseModel: () => void }} ReplyActions */
 
 export class Reply {
@@ -31,6 +31,7 @@ export class Reply {
       { class: "meta-actions" },
       iconButton("copy", text.copyReply, (event) => this.copy(event), { "data-key": "copy" }),
       iconButton("retry", text.retry, () => actions.onRetry(), { "data-key": "retry" }),
+      iconButton("branch", text.retryWith, () => actions.onRetryWith(), { "data-key": "retry-with" }),
     );
     this.meta = h("footer", { class: "meta" }, this.state, this.actionsRow, this.facts);
     this.element = h("article", { class: "message from-model" }, h("h2", { class: "sr" }, text.reply), this.meta);
@@ -224,10 +225,6 @@ export class Reply {
     this.place(notice(event.level, [event.text]));
   }
 
-  on_usage(event) {
-    this.output = event.output_tokens ?? this.output;
-  }
-
   on_message_end(event) {
     this.model = event.model || this.model;
     this.output += event.usage?.output_tokens ?? 0;
@@ -258,6 +255,7 @@ export class Reply {
 
   /** Show an unfinished reply of an earlier visit as what it is. */
   markBroken() {
+    this.element.dataset.complete = "";
     if (["interrupted", "truncated", "error"].includes(this.finish ?? "")) this.offer("plain", [text.broken], "pause");
   }
 
@@ -267,7 +265,11 @@ export class Reply {
     if (on) {
       this.state.dataset.state = "live";
       this.state.append(h("span", { class: "spinner" }), text.answering);
-    } else delete this.state.dataset.state;
+      delete this.element.dataset.complete;
+    } else {
+      delete this.state.dataset.state;
+      this.element.dataset.complete = "";
+    }
     this.actionsRow.hidden = on;
   }
 

@@ -29,6 +29,8 @@ export const text = {
   copyReply: "Copy reply",
   copyMessage: "Copy message",
   retry: "Retry",
+  retryWith: "Retry with another model",
+  askAgain: "Ask again",
   edit: "Edit and ask again",
   saved: "Saved",
   saving: "Saving",

@@ -6,7 +6,7 @@ import { text } from "./text.js";
 
 const LONG = 1200; // characters from which a message of the user is folded
 
-/** @typedef {import("./reply.js").ReplyActions & { onEdit: (place: number, text: string) => void, onEarlier: (first: number) => void }} Actions */
+/** @typedef {import("./reply.js").ReplyActions & { onEdit: (place: number, text: string) => Promise<boolean>, onEarlier: (first: number) => void }} Actions */
 
 export class Thread {
   /** @param {HTMLElement} scroller @param {HTMLElement} jump @param {Actions} actions */
@@ -83,7 +83,8 @@ export class Thread {
   show(event) {
     if (event.type === "user") this.addUser(event);
     else if (event.type === "turn_start") this.begin(event);
-    else if (event.type === "reply") this.addReply();
+    else if (event.type === "cut") this.cut(event.place);
+    else if (event.type === "reply") this.addReply(event.place);
     else if (event.type === "turn_end") this.finish(event);
     else if (this.reply) this.reply.add(event);
     else if (event.type === "notice") this.element.append(notice(event.level, [event.text]));
@@ -95,9 +96,23 @@ export class Thread {
     this.pending = true;
   }
 
-  addReply() {
+  /** Take away what is not part of the conversation any more. @param {number} place */
+  cut(place) {
+    const messages = [...this.element.querySelectorAll(":scope > .message[data-place]")];
+    let node = messages.find((message) => Number(message.getAttribute("data-place")) >= place) ?? null;
+    while (node) {
+      const next = node.nextElementSibling;
+      node.remove();
+      node = next;
+    }
+    this.reply = null;
+  }
+
+  /** @param {number} place */
+  addReply(place) {
     this.reply?.markBroken();
     const reply = new Reply(this.actions);
+    reply.element.dataset.place = String(place);
     this.reply = reply;
     this.element.append(reply.element);
     if (this.pending) {
@@ -115,7 +130,9 @@ export class Thread {
 
   /** After a stored conversation is drawn: an unfinished last reply offers to continue. */
   settle() {
-    if (this.reply && !this.reply.state.dataset.state && !this.reply.element.querySelector(".notice-actions")) this.reply.markBroken();
+    if (!this.reply || this.reply.state.dataset.state) return;
+    this.reply.element.dataset.complete = "";
+    if (!this.reply.element.querySelector(".notice-actions")) this.reply.markBroken();
   }
 
   addUser(event) {
@@ -131,7 +148,7 @@ export class Thread {
         "span",
         { class: "meta-actions" },
         iconButton("copy", text.copyMessage, (click) => copy(/** @type {HTMLElement} */ (click.currentTarget), event.text, text.copied)),
-        iconButton("edit", text.edit, () => this.actions.onEdit(event.place, event.text)),
+        iconButton("edit", text.edit, () => this.editIn(article, event.place, event.text), { "data-key": "edit" }),
       ),
     );
     const article = h(
@@ -151,6 +168,36 @@ export class Thread {
     this.reply?.markBroken();
     this.element.append(article);
     this.toEnd();
+  }
+
+  /** Write a message anew in its place; nothing changes before it is sent. @param {HTMLElement} article @param {number} place @param {string} said */
+  editIn(article, place, said) {
+    if (article.querySelector(".edit")) return;
+    const box = /** @type {HTMLTextAreaElement} */ (h("textarea", { class: "edit-text", dir: "auto", rows: "3", "aria-label": text.edit }));
+    box.value = said;
+    const close = () => {
+      form.remove();
+      for (const part of hidden) part.hidden = false;
+      /** @type {HTMLElement|null} */ (article.querySelector("[data-key=edit]"))?.focus();
+    };
+    const send = async () => {
+      if (box.value.trim() && await this.actions.onEdit(place, box.value)) close();
+    };
+    const form = h("form", { class: "edit", onsubmit: (event) => { event.preventDefault(); send(); } }, box,
+      h("div", { class: "edit-actions" }, button(text.cancel, close, "quiet"), h("button", { class: "button primary", type: "submit" }, text.askAgain)));
+    box.addEventListener("keydown", (event) => {
+      if (event.isComposing || event.keyCode === 229) return;
+      if (event.key === "Escape") close();
+      else if (event.key === "Enter" && !event.shiftKey) send();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    const hidden = /** @type {HTMLElement[]} */ ([article.querySelector(".bubble"), article.querySelector(".meta")]);
+    for (const part of hidden) part.hidden = true;
+    article.append(form);
+    box.focus();
+    box.setSelectionRange(said.length, said.length);
   }
 
   /** Show a message before the server has it. @param {string} key @param {string} said */

@@ -1,0 +1,28 @@
+"""The browser that the tests of a module share. Module-wide, since it keeps an event loop of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.web.browser import running_chromium
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a server that a module's tests share: an empty home, and nothing of this machine."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COV") or name == "PATH"}
+    return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "LANG": "C.UTF-8", "TERM": "xterm-256color",
+                   "PYTHONPATH": str(ROOT)}

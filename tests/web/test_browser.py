@@ -1,0 +1,237 @@
+"""What a user does on the page, in a real browser, at the size of a desktop and of a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.fake_server import FakeOllama, fake_words
+from tests.web.browser import LIMIT, SIZES, Tab
+from tests.web.page_server import PageServer
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def ollama() -> Iterator[FakeOllama]:
+    with FakeOllama() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(ollama: FakeOllama, home: dict[str, str]) -> Iterator[PageServer]:
+    with PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40", "--tools", "calculate") as running:
+        yield running
+
+
+@pytest.fixture(params=list(SIZES))
+def tab(chromium: Browser, server: PageServer, request: pytest.FixtureRequest) -> Iterator[Tab]:
+    with Tab(chromium, server, request.param) as opened:
+        opened.go()
+        yield opened
+        opened.fine()
+
+
+def test_a_question_and_a_reload(tab: Tab) -> None:
+    assert tab.ask("What is the count?") == fake_words(40)
+    expect(tab.page.locator(".bar-title")).to_have_text("What is the count?")
+    expect(tab.page.locator(".saved")).to_have_text("Saved")
+    expect(tab.page.locator(".meta-facts")).to_contain_text("40 tokens")
+    tab.page.reload()
+    assert tab.reply() == fake_words(40)
+    expect(tab.page.locator(".bubble")).to_have_text("What is the count?")
+
+
+def test_stop_and_continue(tab: Tab) -> None:
+    tab.go()
+    tab.choose_model("ollama/slow:latest")
+    tab.send("count slowly")
+    expect(tab.page.locator(".message.from-model .prose")).to_contain_text("w3")
+    tab.box.press("Escape")
+    expect(tab.page.locator(".notice")).to_contain_text("Stopped by you")
+    before = tab.reply()
+    assert fake_words(600).startswith(before)
+    tab.page.reload()
+    assert tab.reply() == before
+    expect(tab.page.get_by_role("button", name="Continue")).to_be_visible()
+
+
+def test_a_message_is_edited_in_its_place(tab: Tab) -> None:
+    tab.choose_model("ollama/echo:latest")
+    assert tab.ask("first words") == "first words"
+    assert tab.ask("second words", 2) == "second words"
+    tab.box.press("ArrowUp")
+    edit = tab.page.locator(".edit textarea")
+    expect(edit).to_have_value("second words")
+    edit.press("Escape")
+    expect(tab.page.locator(".bubble").nth(1)).to_have_text("second words")
+    tab.page.locator(".from-user [data-key=edit]").first.click()
+    edit.fill("other words")
+    edit.press("Enter")
+    expect(tab.page.locator(".bubble")).to_have_text(["other words"])
+    assert tab.reply(1) == "other words"
+    tab.page.reload()
+    assert tab.reply(1) == "other words"
+    expect(tab.page.locator(".message")).to_have_count(2)
+
+
+def test_retry_replaces_the_reply_and_takes_another_model(tab: Tab) -> None:
+    assert tab.ask("say it") == fake_words(40)
+    tab.page.locator("[data-key=retry-with]").click()
+    tab.page.locator('.models .model[data-model="ollama/echo:latest"]').click()
+    expect(tab.page.locator(".message.from-model .prose")).to_have_text(["say it"])
+    assert tab.reply() == "say it"
+
+
+def test_messages_wait_and_can_be_edited_and_removed(tab: Tab) -> None:
+    tab.choose_model("ollama/slow:latest")
+    tab.send("count")
+    expect(tab.page.locator(".message.from-model .prose")).to_contain_text("w1")
+    tab.send("two")
+    tab.send("three")
+    expect(tab.page.locator(".queued-text")).to_have_text(["two", "three"])
+    tab.page.reload()
+    expect(tab.page.locator(".queued-text")).to_have_text(["two", "three"])
+    tab.page.locator(".queued").first.get_by_label("Remove the queued message").click()
+    expect(tab.page.locator(".queued-text")).to_have_text(["three"])
+    tab.page.locator(".queued").first.get_by_label("Edit the queued message").click()
+    expect(tab.box).to_have_value("three")
+    expect(tab.page.locator(".queued")).to_have_count(0)
+    tab.box.fill("")
+    tab.page.get_by_label("Stop the reply").click()
+    tab.reply()
+
+
+def test_a_draft_stays_with_its_session(tab: Tab) -> None:
+    tab.ask("hello there")
+    tab.box.fill("not sent yet")
+    tab.page.reload()
+    expect(tab.box).to_have_value("not sent yet")
+    tab.go()
+    expect(tab.box).to_have_value("")
+    tab.box.fill("of the new one")
+    tab.page.go_back()
+    expect(tab.box).to_have_value("not sent yet")
+
+
+def test_a_tool_asks_and_the_keyboard_answers(tab: Tab) -> None:
+    tab.choose_model("ollama/tools:latest")
+    tab.send("use it")
+    step = tab.page.locator(".step").first
+    expect(step).to_be_visible()
+    assert "result:" in tab.reply()
+    step.locator("summary").click()
+    expect(step.locator(".step-body")).to_contain_text('"q": "x"')
+
+
+def test_thinking_is_folded(tab: Tab) -> None:
+    tab.choose_model("ollama/think:latest")
+    assert tab.ask("think") == fake_words(5)
+    step = tab.page.locator(".step")
+    expect(step).to_contain_text("Thought")
+    expect(step.locator(".thinking")).to_be_hidden()
+    step.locator("summary").click()
+    expect(step.locator(".thinking")).to_have_text("so be it")
+
+
+def test_markdown_and_the_exact_source(tab: Tab) -> None:
+    said = "# Title\n\n- one\n- **two**\n\n```python\nif  x:\n\treturn 'a'  # <b>\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n"
+    tab.choose_model("ollama/echo:latest")
+    tab.send(said)
+    tab.reply()
+    prose = tab.page.locator(".message.from-model .prose")
+    expect(prose.locator("h3")).to_have_text("Title")
+    expect(prose.locator("li strong")).to_have_text("two")
+    expect(prose.locator("td")).to_have_text(["1", "2"])
+    prose.locator("[data-copy]").click()
+    assert tab.page.evaluate("navigator.clipboard.readText()").rstrip("\n") == "if  x:\n\treturn 'a'  # <b>"
+    tab.page.locator("[data-key=copy]").click()
+    expect(tab.page.locator("[data-key=copy]")).to_have_attribute("title", "Copied")
+    assert tab.page.evaluate("navigator.clipboard.readText()").strip() == said.strip()
+
+
+def test_sessions_are_found_renamed_and_deleted(tab: Tab) -> None:
+    tab.ask(f"zebra question {tab.size}")
+    tab.menu("Rename")
+    tab.page.get_by_label("New title").fill(f"Stripes {tab.size}")
+    tab.page.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    expect(tab.page.locator(".bar-title")).to_have_text(f"Stripes {tab.size}")
+    if tab.size == "phone":
+        tab.page.get_by_label("Show sessions").click()
+        tab.page.locator(".sidebar input[type=search]").click()
+    else:
+        tab.page.keyboard.press("Control+k")
+    tab.page.keyboard.type(f"zebra {tab.size}")
+    expect(tab.page.locator(".session-title")).to_have_text([f"Stripes {tab.size}"])
+    tab.page.locator(".session").click()
+    tab.menu("Delete")
+    tab.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(tab.page).to_have_url(tab.server.url + "/")
+
+
+def test_a_second_tab_shows_the_same_stream(tab: Tab) -> None:
+    tab.choose_model("ollama/slow:latest")
+    tab.send("count")
+    expect(tab.page.locator(".message.from-model .prose")).to_contain_text("w1")
+    other = tab.open_page()
+    other.goto(tab.page.url)
+    expect(other.locator(".message.from-model .prose")).to_contain_text("w5")
+    other.get_by_label("Stop the reply").click()
+    one = tab.reply()
+    expect(other.locator(".message.from-model .prose")).to_have_text(one)
+
+
+def test_a_model_that_is_missing_says_so_and_another_is_chosen(tab: Tab) -> None:
+    tab.send("/model missing")
+    tab.send("hello")
+    notice = tab.page.locator(".notice[data-kind=bad]")
+    expect(notice).to_be_visible()
+    notice.get_by_role("button", name="Choose a model").click()
+    tab.page.locator('.models .model[data-model="ollama/echo:latest"]').click()
+    expect(tab.page.locator(".model-button")).to_have_attribute("title", "ollama/echo:latest")
+    tab.page.locator(".notice[data-kind=bad]").get_by_role("button", name="Try again").click()
+    expect(tab.page.locator(".message.from-model .prose")).to_have_text(["hello"])
+
+
+def test_providers_are_tested_and_a_model_is_pulled(tab: Tab) -> None:
+    tab.go("/providers")
+    row = tab.page.locator("#ollama")
+    row.get_by_role("button", name="Test connection").click()
+    expect(row.locator(".state")).to_have_text("Connected")
+    tab.go("/")
+    tab.page.locator(".model-button").click()
+    tab.page.get_by_label("Model to pull").fill(f"pulled-{tab.size}")
+    tab.page.get_by_role("button", name="Pull model").click()
+    expect(tab.page.locator(f'.model[data-model="ollama/pulled-{tab.size}:latest"]')).to_be_visible()
+
+
+def test_numbers_and_the_sheet_of_keys(tab: Tab) -> None:
+    tab.ask("count me")
+    tab.page.locator(".scroll").first.focus()
+    tab.page.keyboard.press("?")
+    expect(tab.page.locator("#keys")).to_be_visible()
+    tab.page.keyboard.press("Escape")
+    expect(tab.page.locator("#keys")).to_be_hidden()
+    tab.go("/numbers")
+    expect(tab.page.locator(".figures")).to_contain_text("Tokens")
+    expect(tab.page.locator("table")).to_contain_text("ollama/words-40")
+
+
+def test_commands_are_completed(tab: Tab) -> None:
+    tab.box.press_sequentially("/he")
+    expect(tab.page.locator(".slash-item").first).to_contain_text("/help")
+    tab.box.press("Tab")
+    assert tab.box.input_value().startswith("/help")
+    tab.box.press("Enter")
+    expect(tab.page.locator(".outcome")).to_contain_text("/model")
+
+
+def test_the_page_asks_before_it_is_used_without_signing_in(chromium: Browser, server: PageServer) -> None:
+    context = chromium.new_context()
+    answer = context.new_page().goto(server.url + "/", timeout=LIMIT)
+    assert answer is not None and answer.status == 401
+    context.close()

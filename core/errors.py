@@ -12,6 +12,7 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── ModelNotFound
 │   ├── RateLimited             retryable, with the provider's own delay
 │   ├── QuotaExhausted          waiting does not heal it
+│   ├── CostLimit               not sent, since it might pass the user's limit on cost
 │   ├── Overloaded              503, 529, a server that is loading; retryable
 │   ├── ContextTooLong          the prompt does not fit the model's window
 │   ├── BadRequest              the provider refused the request
@@ -138,6 +139,12 @@ class Unsupported(BadRequest):
 
     def __init__(self, message: str, hint: str = "", *, feature: str, status: int | None = None) -> None:
         super().__init__(message, hint, feature=feature, status=status)
+
+
+class CostLimit(ProviderError):
+    """The request was not sent: it might cost more than the user allows."""
+
+    kind = "cost_limit"
 
 
 class BadResponse(ProviderError):

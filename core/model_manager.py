@@ -25,6 +25,7 @@ FIRST_BYTE = 600.0         # seconds until an answer must begin, where a model m
 FIRST_BYTE_CLOUD = 300.0   # the same where none has to; reasoning models are silent for minutes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.providers.capped import Purse
     from core.providers.masking import Mask
 
 T = TypeVar("T")
@@ -120,6 +121,7 @@ class Providers:
         self.successors: dict[Target, Target] = {}   # what took the place of defaults that are gone
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
+        self.purse: Purse | None = None              # who decides what may be spent, with --max-cost
         self.mask: Mask | None = None                # what was hidden from providers elsewhere, with --mask
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
@@ -133,8 +135,15 @@ class Providers:
         if name not in self._open:
             host = self.host(name)
             opened = self._balanced(name, host) or load_dialect(host.dialect)(self._endpoint(name, host))
-            self._open[name] = self._masked(opened, host) if self.settings.mask else opened
+            opened = self._masked(opened, host) if self.settings.mask else opened
+            self._open[name] = self._capped(opened, name) if self.purse is not None else opened
         return self._open[name]
+
+    def _capped(self, provider: Provider, name: str) -> Provider:
+        """With a limit on cost, whoever asks for whatever: no request leaves that might pass it."""
+        from core.providers.capped import Capped
+        assert self.purse is not None
+        return Capped(provider, name, self.purse)
 
     def _masked(self, provider: Provider, host: Host) -> Provider:
         """With --mask, a provider elsewhere sees stand-ins only, whoever asks it for whatever."""

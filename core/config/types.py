@@ -41,6 +41,9 @@ class SettingTypes:
     set_key: str | None
     alias: Mapping[str, object]
     api_version: str | None
+    max_cost: float | None
+    max_cost_day: float | None
+    max_cost_month: float | None
     mask: bool
     mask_names: tuple[str, ...]
     json: bool

@@ -12,10 +12,8 @@ from typing import Any
 
 from core.events import Delta, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult
-from core.providers import Endpoint, ModelInfo, Provider, Request, ToolSpec
-
-# What may be asked of a masked provider beside its own three methods: none of these carries a conversation.
-HARMLESS_POWERS = ("check", "show", "running", "pull", "delete", "create", "asked", "lists_all")
+from core.providers import Provider, Request, ToolSpec
+from core.providers.wrapped import Wrapped
 
 _SECRET = r"[^\s\"'`,;<>()\[\]{}]{8,}"
 _PATTERNS: tuple[tuple[str, str], ...] = (
@@ -163,32 +161,20 @@ def _open_stand_in(text: str) -> int:
     return match.start() if match else len(text)
 
 
-class Masked:
-    """A provider that sees stand-ins only. What carries no conversation is passed on as it is."""
+class Masked(Wrapped):
+    """A provider that sees stand-ins only."""
 
     def __init__(self, provider: Provider, mask: Mask) -> None:
-        self._provider, self.mask = provider, mask
-        for power in HARMLESS_POWERS:
-            if hasattr(provider, power):
-                setattr(self, power, getattr(provider, power))
+        super().__init__(provider)
+        self.mask = mask
         for power, made in (("count", self._count), ("embed", self._embed)):
             if hasattr(provider, power):
                 setattr(self, power, made)
 
-    @property
-    def endpoint(self) -> Endpoint:
-        return self._provider.endpoint
-
-    async def models(self) -> list[ModelInfo]:
-        return await self._provider.models()
-
-    async def close(self) -> None:
-        await self._provider.close()
-
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Ask with stand-ins, and yield the answer with the words back."""
         words = _Words(self.mask)
-        async with aclosing(self._provider.stream(masked(request, self.mask))) as deltas:
+        async with aclosing(self.inner.stream(masked(request, self.mask))) as deltas:
             async for delta in deltas:
                 for made in words.show(delta):
                     yield made
@@ -196,12 +182,12 @@ class Masked:
             yield made
 
     async def _count(self, request: Request) -> int:
-        count: int = await self._provider.count(masked(request, self.mask))  # type: ignore[attr-defined]
+        count: int = await self.inner.count(masked(request, self.mask))  # type: ignore[attr-defined]
         return count
 
     async def _embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         hidden = [self.mask.hide(text) for text in texts]
-        found: list[list[float]] = await self._provider.embed(model, hidden)  # type: ignore[attr-defined]
+        found: list[list[float]] = await self.inner.embed(model, hidden)  # type: ignore[attr-defined]
         return found
 
 

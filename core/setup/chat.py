@@ -29,6 +29,9 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
     started = settings
     settings, said = with_kept(started, session.settings)
     providers = Providers(settings)
+    if has_limits(settings):
+        from core.setup.purse import open_purse
+        providers.purse = open_purse(settings, providers, lambda: chat.session.id, front)
     target, notices = await choose_target(settings, session, providers, front)
     if settings.flags & NOT_EVERYWHERE:
         from core.providers.parameters import check_flags
@@ -57,6 +60,11 @@ async def choose_target(settings: Settings, session: Session, providers: Provide
     target, notice = await first_target(settings, providers, front.choose_model, front.progress)
     providers.host(target.provider)    # refused now, and not when the question is saved already
     return target, [notice] if notice else []
+
+
+def has_limits(settings: Settings) -> bool:
+    """Whether there is a limit on cost: without, nothing of it is loaded."""
+    return (settings.max_cost, settings.max_cost_day, settings.max_cost_month) != (None, None, None)
 
 
 def wants_tools(settings: Settings) -> bool:

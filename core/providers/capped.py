@@ -1,0 +1,79 @@
+"""A provider that is asked only for what the limit on cost still allows, and never for more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Protocol
+
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import Usage
+from core.providers import Provider, Request
+from core.providers.wrapped import Wrapped
+
+
+class Reservation(Protocol):
+    """Money set aside for one request. `tokens` is how long the answer may be."""
+
+    tokens: int
+
+    def settle(self, usage: Usage | None) -> None:
+        """Give back what was not used. Without the provider's own count all of it counts as spent."""
+        ...
+
+
+class Purse(Protocol):
+    """Who decides whether a request may be made (core/stats/spending.py)."""
+
+    async def reserve(self, provider: str, request: Request) -> Reservation | None:
+        """Set money aside for the worst case; None for a request that costs nothing. Raises CostLimit."""
+        ...
+
+    async def reserve_embedding(self, provider: str, model: str, texts: Sequence[str]) -> Reservation | None: ...
+
+
+class Capped(Wrapped):
+    """Sets money aside before each request, and settles when the provider says what was used."""
+
+    def __init__(self, provider: Provider, name: str, purse: Purse) -> None:
+        super().__init__(provider)
+        self._name, self._purse = name, purse
+        if hasattr(provider, "count"):
+            self.count = provider.count     # counting costs nothing
+        if hasattr(provider, "embed"):
+            self.embed = self._embed
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        held = await self._purse.reserve(self._name, request)
+        if held is not None:
+            request = replace(request, options=replace(request.options, max_tokens=held.tokens))
+        usage: Usage | None = None
+        complete, written = False, 0
+        try:
+            async with aclosing(self.inner.stream(request)) as deltas:
+                async for delta in deltas:
+                    written += _length(delta)
+                    usage = delta if isinstance(delta, Usage) else usage
+                    complete = complete or isinstance(delta, Finished)
+                    if held is not None and written > held.tokens * 8:
+                        yield Finished("length", "the limit on cost")
+                        return
+                    yield delta
+        finally:
+            if held is not None:
+                held.settle(usage if complete else None)     # a count from the middle says too little
+
+    async def _embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        held = await self._purse.reserve_embedding(self._name, model, texts)
+        found: list[list[float]] = await self.inner.embed(model, texts)  # type: ignore[attr-defined]
+        if held is not None:
+            held.settle(None)
+        return found
+
+
+def _length(delta: Delta) -> int:
+    match delta:
+        case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text):
+            return len(text)
+    return 0

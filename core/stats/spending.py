@@ -1,0 +1,243 @@
+"""A limit on cost that cannot be passed: money is set aside for the worst case of a request before it is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import CostLimit
+from core.messages import Image, Usage
+from core.model_manager import Providers, Target
+from core.models.facts import cost_of, known_facts
+from core.providers import Request
+
+MILLION = 1_000_000
+SHORTEST = 32               # tokens of an answer for which it is worth asking
+LONGEST = 128_000           # tokens of an answer where neither the user nor the table says less
+IMAGE_TOKENS = 20_000       # no provider counts more for a picture
+OVERHEAD = 64               # tokens of a message, a part or a tool beyond its text
+KEPT_DAYS = 70              # of the ledger
+Agree = Callable[[str], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Dollars; None is no limit."""
+
+    session: float | None = None
+    day: float | None = None
+    month: float | None = None
+
+    def __bool__(self) -> bool:
+        return (self.session, self.day, self.month) != (None, None, None)
+
+
+class Ledger:
+    """What was spent, by session, day and month, shared by all programs that use `path`; in memory where it is "".
+
+    Money that is set aside counts as spent until it is given back, so a program that is killed leaves it spent.
+    """
+
+    def __init__(self, path: str = "", clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = path, clock
+        self._kept: dict[str, float] = {}
+
+    def keys(self, session: str) -> dict[str, str]:
+        now = time.localtime(self._clock())
+        return {"session": f"session {session}", "day": time.strftime("day %Y-%m-%d", now),
+                "month": time.strftime("month %Y-%m", now)}
+
+    def spent(self, session: str) -> dict[str, float]:
+        with self._opened(write=False) as rows:
+            return {name: rows.get(key, 0.0) for name, key in self.keys(session).items()}
+
+    def take(self, session: str, worst: Callable[[float], float], limits: Limits) -> tuple[float, dict[str, str]]:
+        """Set aside what `worst` makes of the money that is left; it raises when that is not enough."""
+        keys = self.keys(session)
+        with self._opened(write=True) as rows:
+            left = min((limit - rows.get(keys[name], 0.0) for name, limit in (
+                ("session", limits.session), ("day", limits.day), ("month", limits.month)) if limit is not None),
+                default=float("inf"))
+            amount = worst(left)
+            for key in keys.values():
+                rows[key] = rows.get(key, 0.0) + amount
+        return amount, keys
+
+    def give_back(self, keys: Mapping[str, str], amount: float) -> None:
+        """Correct what was set aside under these keys; the day may have changed since."""
+        with self._opened(write=True) as rows:
+            for key in keys.values():
+                rows[key] = max(0.0, rows.get(key, 0.0) - amount)
+
+    @contextlib.contextmanager
+    def _opened(self, *, write: bool) -> Iterator[dict[str, float]]:
+        if not self._path:
+            yield self._kept
+            return
+        with _locked(f"{self._path}.lock"):
+            rows = _read(self._path)
+            yield rows
+            if write:
+                _write(self._path, self._recent(rows))
+
+    def _recent(self, rows: dict[str, float]) -> dict[str, float]:
+        oldest = time.strftime("day %Y-%m-%d", time.localtime(self._clock() - KEPT_DAYS * 86_400))
+        sessions = [key for key in rows if key.startswith("session ")]
+        gone = {*sessions[:-2000], *(key for key in rows if key.startswith("day ") and key < oldest)}
+        return {key: value for key, value in rows.items() if key not in gone}
+
+
+@dataclass(slots=True)
+class Held:
+    """Money set aside for one request."""
+
+    tokens: int
+    amount: float
+    keys: Mapping[str, str]
+    target: Target
+    owner: Spending
+    settled: bool = False
+
+    def settle(self, usage: Usage | None) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        cost = cost_of(usage, self.target, self.owner.providers) if usage is not None else None
+        if cost is not None and usage is not None and usage.output_tokens is not None:
+            self.owner.ledger.give_back(self.keys, self.amount - cost)
+
+
+@dataclass(slots=True)
+class Spending:
+    """Decides for one chat whether a request may be made. `session` names the conversation that pays."""
+
+    providers: Providers
+    limits: Limits
+    ledger: Ledger
+    session: Callable[[], str]
+    agree: Agree | None = None
+    _allowed: set[Target] = field(default_factory=set)
+
+    async def reserve(self, provider: str, request: Request) -> Held | None:
+        target = Target(provider, request.model)
+        facts = known_facts(target, self.providers)
+        if self._is_free(target):
+            return None
+        if facts.input_price is None or facts.output_price is None:
+            await self._ask_about(target)
+            return None
+        given, price_in, price_out = most_tokens(request), facts.input_price / MILLION, facts.output_price / MILLION
+        wanted = request.options.max_tokens or facts.output_limit or LONGEST
+        tokens = 0
+
+        def worst(left: float) -> float:
+            nonlocal tokens
+            room = (left - given * price_in) / price_out if price_out else LONGEST
+            tokens = int(min(wanted, max(0.0, room)))
+            if tokens < min(SHORTEST, wanted) or given * price_in > left:
+                raise self._refusal(target, given * price_in + min(SHORTEST, wanted) * price_out, left)
+            return given * price_in + tokens * price_out
+        amount, keys = self.ledger.take(self.session(), worst, self.limits)
+        return Held(tokens, amount, keys, target, self)
+
+    async def reserve_embedding(self, provider: str, model: str, texts: Sequence[str]) -> Held | None:
+        target = Target(provider, model)
+        facts = known_facts(target, self.providers)
+        if self._is_free(target):
+            return None
+        if facts.input_price is None:
+            await self._ask_about(target)
+            return None
+        cost = sum(len(text.encode(errors="replace")) for text in texts) * facts.input_price / MILLION
+
+        def worst(left: float) -> float:
+            if cost > left:
+                raise self._refusal(target, cost, left)
+            return cost
+        amount, keys = self.ledger.take(self.session(), worst, self.limits)
+        return Held(0, amount, keys, target, self)
+
+    def _is_free(self, target: Target) -> bool:
+        """A server of one's own costs nothing, but for the models that it passes on to a cloud."""
+        host = self.providers.host(target.provider)
+        return host.kind != "cloud" and not (host.cloud_names and target.model.endswith(host.cloud_names))
+
+    async def _ask_about(self, target: Target) -> None:
+        """An unknown price is a question, not zero. Raises CostLimit without a yes."""
+        if target in self._allowed:
+            return
+        question = f"The price of {target} is not known, so it cannot count towards the limit on cost. Ask it anyway?"
+        if self.agree is None or not await self.agree(question):
+            raise CostLimit(f"The price of {target} is not known, and there is a limit on cost.",
+                            "Choose a model with a known price (/models), or leave the limit out.")
+        self._allowed.add(target)
+
+    def _refusal(self, target: Target, cost: float, left: float) -> CostLimit:
+        return CostLimit(f"This request to {target} may cost up to {dollars(cost)}, and {dollars(max(0.0, left))} of the "
+                         "limit on cost is left.", "/cost shows what was spent. A larger --max-cost, a shorter "
+                         "conversation (/compact) or a cheaper model continues.")
+
+
+def most_tokens(request: Request) -> int:
+    """No tokenizer makes more tokens of this request: a token has at least one byte."""
+    size = len((request.system or "").encode(errors="replace")) + OVERHEAD
+    for message in request.messages:
+        for part in message.parts:
+            size += OVERHEAD + (IMAGE_TOKENS if isinstance(part, Image) else _bytes(part))
+    return size + sum(OVERHEAD + _bytes(tool) for tool in request.tools) + _bytes(request.options.response_format)
+
+
+def _bytes(value: Any) -> int:
+    return len(repr(value).encode(errors="replace"))
+
+
+def dollars(amount: float) -> str:
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
+# ---- the file
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        with contextlib.suppress(ImportError):
+            import fcntl
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> dict[str, float]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as problem:
+        raise CostLimit(f"{path} cannot be read, so what was spent is not known: {problem}.",
+                        "Repair or remove it; without it counting begins at zero.") from problem
+    if not isinstance(found, dict):
+        raise CostLimit(f"{path} does not hold what was spent.", "Repair or remove it.")
+    return {str(key): float(value) for key, value in found.items() if isinstance(value, (int, float))}
+
+
+def _write(path: str, rows: Mapping[str, float]) -> None:
+    beside = f"{path}.{os.getpid()}"
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(json.dumps(rows))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as problem:
+        raise CostLimit(f"What is spent cannot be written down: {problem.strerror}.",
+                        "Without that a limit on cost cannot be kept.") from problem

@@ -127,6 +127,12 @@ class ContextSet:
             raise ContextError(f"{name} is not in the context.", "/context list shows what is.")
         return before - len(self.items)
 
+    def forget_empty(self) -> None:
+        """Drop the sources of which nothing is left."""
+        for source in [source for source in self.sources if not self.loaded[source.name].items]:
+            self.sources.remove(source)
+            del self.loaded[source.name]
+
     async def refresh(self) -> list[Fault]:
         """Load every source again. One that gives nothing any more keeps what it gave; its faults say so."""
         faults: list[Fault] = []

@@ -97,11 +97,14 @@ class Chat:
 
     async def attach(self, source: str) -> list[str]:
         """Attach what one --context argument names; returns what could not be loaded of it. Raises ContextError."""
+        before = [*self.context.items]
         try:
             faults = await self.context.add(source)
         finally:
             if self.front.progress is not None:
                 self.front.progress.clear()
+        from core.chat.seeing import require_sight
+        await require_sight(self.context, before, self.target, self.providers, self.front)
         if self.toolbox:
             from core.tools import real_roots
             known = self.toolbox.context
@@ -305,20 +308,16 @@ class Chat:
 
     async def _learn(self) -> list[Notice]:
         """Before images are sent, know whether the model sees them: some servers drop them without a word."""
-        images = sum(isinstance(part, Image) for message in self.session.messages for part in message.parts)
-        if not images or self.target in self.providers.learned:
+        if not any(isinstance(part, Image) for message in self.session.messages for part in message.parts):
             return []
-        from core.models.facts import learn
-        from core.providers.parameters import told
-        facts = await learn(self.target, self.providers)
-        return [Notice(told(self.request(), "vision"))] if facts.vision is False else []
+        from core.chat.seeing import sight_notices
+        return await sight_notices(self.request(), self.target, self.providers)
 
     async def _look_at_window(self, message: Message) -> list[Notice]:
         """Whether the model saw all that this reply answers."""
         if message.role != "assistant":
             return []
-        request = self.request()
-        request = replace(request, messages=request.messages[:-1])
+        request = replace(self.request(), messages=tuple(self.session.messages[:-1]))
         if self._fitter is not None and self._asking is not None and self._asking.sent is not None:
             request = self._asking.sent
         cut = await self.window.check(request, message)

@@ -153,6 +153,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Tools and context", "context", list, (),
             "files, directories, pages, databases, db (earlier chats) or - that the model should know; repeatable",
             env="CONTEXT_PATH", metavar="SOURCE,...", split=False),
+    Setting("Tools and context", "context_optional", bool, False,
+            "ask also when something that was to be attached cannot be, or the model does not see it"),
     Setting("Tools and context", "context_grep", list, (), "only files with these endings or patterns", env="CONTEXT_GREP",
             metavar="GLOB,..."),
     Setting("Tools and context", "check_quotes", bool, True,

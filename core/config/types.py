@@ -86,6 +86,7 @@ class SettingTypes:
     mcp_config: str | None
     tool_rounds: int
     context: tuple[str, ...]
+    context_optional: bool
     context_grep: tuple[str, ...]
     check_quotes: bool
     embedding_model: str | None

@@ -8,6 +8,7 @@ from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.chat.kept import with_kept
 from core.config import Settings, data_directory
+from core.errors import ContextError
 from core.model_manager import Providers, Target, parse_target
 from core.session_manager import Session
 from core.setup.model import first_target
@@ -85,8 +86,26 @@ def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> T
 async def attach(settings: Settings, chat: Chat) -> None:
     """Attach what --context names, and the files that the words on the command line name as @path.
 
-    What could not be attached is added to the chat's news. Raises ContextError when something gave nothing at all.
+    What could not be attached is added to the chat's news. Raises ContextError when a source gave nothing at all and nobody
+    can be asked, unless --context-optional says that the question is to be asked all the same.
     """
     for value in settings.context:
-        chat.news.extend(await chat.attach(value))
+        try:
+            chat.news.extend(await chat.attach(value))
+            _require_all(value, settings, chat)
+        except ContextError as error:
+            if not settings.context_optional:
+                raise
+            chat.news.append(error.message)
     chat.news.extend(await chat.attach_mentions(settings.prompt))
+
+
+def _require_all(value: str, settings: Settings, chat: Chat) -> None:
+    """Where nobody is asked, each source that was named must have given something."""
+    if chat.front.agree is not None or settings.context_optional:
+        return
+    from core.context.sources import parse_context_arg
+    absent = [source.name for source in parse_context_arg(value) if source.name not in chat.context.loaded]
+    if absent:
+        raise ContextError(f"Not asked: nothing could be attached of {', '.join(absent)}.",
+                           "Correct the name, or ask without it: --context-optional.")

@@ -168,7 +168,7 @@ def test_what_is_missing(reader: Reader, program: list[str], environment: Enviro
     assert done.returncode == 2 and "gone.md: there is no such file" in done.stderr and not reader.requests
     as_json = run(program, ["--json", "--context", "gone.md", "q"], environment, folder)
     assert as_json.returncode == 2 and json.loads(as_json.stdout)["kind"] == "context"
-    part = run(program, ["--context", "gone.md,notes.md", "where is High?"], environment, folder)
+    part = run(program, ["--context-optional", "--context", "gone.md,notes.md", "where is High?"], environment, folder)
     assert (part.returncode, part.stdout) == (0, "notes.md:3\n")
     assert part.stderr.startswith("Not attached: gone.md: there is no such file\ncontext: 1 of 1 files")
 
@@ -222,7 +222,36 @@ def test_a_command_needs_somebody_who_agrees(reader: Reader, program: list[str],
 def test_a_picture_for_a_model_that_sees_none(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
     (folder / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
     done = run(program, ["--context", "dot.png,notes.md", "q"], environment, folder)
+    assert done.returncode == 2 and "does not see images: dot.png" in done.stderr and "--context-optional" in done.stderr
+    assert not [request for request in reader.requests if request.path == "/api/chat"]
+    done = run(program, ["--context", "dot.png,notes.md", "--context-optional", "q"], environment, folder)
     assert done.returncode == 0 and "dot.png: this model sees no pictures" in done.stderr and not images(reader)
+
+
+def test_in_a_chat_a_picture_that_is_not_seen_is_asked_about(
+        reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
+    (folder / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    with Terminal([*program, "-m", "m"], environment, cwd=folder, columns=110) as chat:
+        chat.wait_prompt()
+        chat.say("/context add dot.png")
+        chat.wait("Continue without it")
+        chat.send("n\r")
+        chat.wait("Not attached")
+        chat.say("/context add dot.png")
+        chat.wait("Continue without it", 2)
+        chat.send("y\r")
+        chat.wait("Attached dot.png: 1 item")
+
+
+@pytest.mark.parametrize("words", [["--context", "notes.md,missing.md"], ["--context", "notes.md", "--context", "missing.md"]])
+def test_what_cannot_be_attached_stops_a_question_in_a_pipe(
+        words: list[str], reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
+    (folder / "notes.md").write_text("a word\n")
+    done = run(program, [*words, "q"], environment, folder)
+    assert done.returncode == 2 and "missing.md" in done.stderr and "Traceback" not in done.stderr
+    assert not [request for request in reader.requests if request.path == "/api/chat"]
+    done = run(program, [*words, "--context-optional", "q"], environment, folder)
+    assert done.returncode == 0 and "missing.md" in done.stderr
 
 
 def test_a_picture_for_a_model_that_sees(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:

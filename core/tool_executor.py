@@ -206,20 +206,6 @@ class Toolbox:
             result = _failed(call, f"{call.name} failed: {type(problem).__name__}: {first_line(problem)}")
         return ToolFinished(result, trial.seconds, said, trial.ran, trial.asked)
 
-    def asks(self, call: ToolCall) -> bool:
-        """Whether the user would be asked about this call, as things stand."""
-        made = self.tools.get(call.name)
-        if made is None or call.invalid is not None or self.approve is None:
-            return False
-        try:
-            arguments = check_arguments(made.parameters, call.arguments)
-        except ToolError:
-            return False
-        if made.source != "built in" and secret_arguments(arguments):
-            return True
-        return not self.is_free(made) and not all(
-            self._is_granted(made, arguments, host) for host in self._hosts(made, arguments) or [""])
-
     def _hosts(self, made: Tool, arguments: Mapping[str, Any]) -> list[str]:
         return [host.lower() for host in made.hosts(arguments, self.context)] if made.hosts else []
 

@@ -111,7 +111,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if name.startswith("COV")}   # so that children are covered too
     return kept | {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color",
-                   "PYTHONPATH": str(ROOT), "OLLAMA_HOST": NOTHING_LISTENS}
+                   "PYTHONPATH": str(ROOT), "OLLAMA_HOST": NOTHING_LISTENS, "STREAM_CHAT_STATUS": "off"}
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ class Terminal:
         self.say(text)
         self.wait(pattern, count)
         self.wait_prompt()
-        return self.text()[self.text().rindex("> " + text.splitlines()[0][:40]):]
+        return self.text()[self.text().rindex(f"\u203a {text.splitlines()[0][:40]}"):]
 
     def interrupt(self) -> None:
         self.send(CTRL_C)
@@ -107,7 +107,8 @@ class Terminal:
 
     def at_prompt(self) -> bool:
         row = self.screen.display[self.screen.cursor.y]
-        return row.rstrip() == ">" and self.screen.cursor.x == 2 and len(PROMPT_BEGINS.findall(self.raw)) > self._prompts
+        at_mark = row.rstrip() in ("\u203a", ">") and self.screen.cursor.x == 2
+        return at_mark and len(PROMPT_BEGINS.findall(self.raw)) > self._prompts
 
     def wait_prompt(self) -> None:
         """Until the program waits for the next line."""

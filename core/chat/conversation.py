@@ -16,7 +16,8 @@ from core.chat.kept import kept_settings, with_kept
 from core.chat.turn import Respond, run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError, StoreError, UsageError
-from core.events import Event, MessageAdded, Notice, QuotesChecked, TextDelta, ThinkingDelta, Waiting
+from core.events import (
+    Event, MessageAdded, Notice, QuotesChecked, TextDelta, ThinkingDelta, Waiting)
 from core.messages import Image, Message, ToolResult
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
@@ -94,6 +95,12 @@ class Chat:
         """What is attached."""
         return self.fitter.open_context(self.session, ask=self.front.agree, stdin=self.front.piped,
                                         progress=self.front.progress)
+
+    def known_window(self) -> int | None:
+        """The model's window in tokens, as far as it is known without asking anybody."""
+        asked, learned = self.options.num_ctx, self.providers.learned.get(self.target)
+        found = self._window.known(self.target, asked) if self._window is not None else None
+        return found or asked or (learned.context_window if learned is not None else None)
 
     async def attach(self, source: str) -> list[str]:
         """Attach what one --context argument names; returns what could not be loaded of it. Raises ContextError."""

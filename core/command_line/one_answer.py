@@ -21,7 +21,7 @@ from core.console.questions import agree, somebody_types
 from core.errors import ChatError, UsageError, describe
 from core.events import Event, Failed, MessageAdded, Notice, Resuming, TextDelta, ToolRequested, message_dict, to_dict
 from core.messages import Message, user_message
-from core.rendering.event_words import describe_event, finish_note
+from core.rendering.event_lines import EventLines, finish_note
 from core.setup.store import OpenedStore
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: Te
     of the answer is ended before something else is written. An answer that must have a form is written at its end, so that
     one that had to be repaired is not written twice.
     """
-    together, at_end = same_file(out, err), chat.form is not None
+    together, at_end, lines = same_file(out, err), chat.form is not None, EventLines()
 
     async def run() -> int:
         code, last = 0, "\n"
@@ -104,7 +104,7 @@ def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: Te
                         out.flush()
                         last = event.text or last
                         continue
-                    notes = _notes(event)
+                    notes = _notes(event, lines)
                     if notes and together and not last.endswith("\n"):
                         last = "\n"
                         out.write(last)
@@ -145,8 +145,8 @@ def same_file(one: TextIO, other: TextIO) -> bool:
         return False
 
 
-def _notes(event: Event) -> list[str]:
-    notes = describe_event(event)
+def _notes(event: Event, lines: EventLines) -> list[str]:
+    notes = [str(line) if line.name else line.text for line in lines.of(event)]
     if isinstance(event, MessageAdded) and event.message.role == "assistant" and finish_note(event.message):
         notes.append(finish_note(event.message))
     return notes

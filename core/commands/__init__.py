@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from core.chat.comparison import Comparison
 
 
+class Done(str):
+    """Text that says what the command did; other text is for information."""
+
+    __match_args__ = ("text",)
+
+    @property
+    def text(self) -> str:
+        return str(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Again:
     """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply; `said` is told first."""

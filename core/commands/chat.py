@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 from core.chat.conversation import Chat
-from core.commands import Again, History, Leave, Outcome, all_commands, command, find_command
+from core.commands import Again, Done, History, Leave, Outcome, command
 from core.errors import UsageError
 from core.messages import Message
 from core.model_manager import parse_target
-from core.rendering.table import Table
 from core.safe_text import safe_line
 
-GROUP = "The conversation"
-
-
-@command("?", "h", usage="[COMMAND]")
-async def help(chat: Chat, argument: str) -> Outcome:
-    """List the commands, or explain one."""
-    if argument:
-        found = find_command(argument.removeprefix("/"))
-        if found is None:
-            raise UsageError(f"There is no command {argument}.", "/help lists them.")
-        names = ", ".join(f"/{name}" for name in (found.name, *found.aliases))
-        return f"{names} {found.usage}".strip() + f"\n{found.help}"
-    entries = list(all_commands().values())
-    groups = list(dict.fromkeys(entry.group for entry in entries))
-    entries.sort(key=lambda entry: groups.index(entry.group))
-    headings = {[entry.group for entry in entries].index(group): group for group in groups}
-    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in entries)
-    return Table(("command", "what it does"), rows,
-                 "Alt-Enter or Ctrl-J starts a new line, Ctrl-C stops a reply, Ctrl-D leaves.", headings=headings)
+GROUP = "Chat"
 
 
 @command()
@@ -36,7 +17,8 @@ async def new(chat: Chat, argument: str) -> Outcome:
     """Start a new session; the old one stays saved."""
     old = chat.session
     chat.session = chat.open_session(None)
-    return f"A new session. The old one is {old.id}." if old.saved and old.messages else "A new session."
+    kept = f" The old one is saved as {old.name}." if old.saved and old.messages else ""
+    return Done(f"New session {chat.session.name}.{kept}" if chat.session.saved else "New session, not saved.")
 
 
 @command()
@@ -45,7 +27,7 @@ async def retry(chat: Chat, argument: str) -> Outcome:
     question = chat.session.retry()
     if question is None:
         raise UsageError("There is nothing to ask again yet.")
-    return Again(said=f"Asked again: {_beginning(question)}")
+    return Again(said=f"Retrying: {_beginning(question)}")
 
 
 def _beginning(message: Message) -> str:
@@ -70,7 +52,7 @@ async def drop(chat: Chat, argument: str) -> Outcome:
     """Take the last reply out of the conversation; it stays saved but is not sent any more."""
     if not chat.session.messages or chat.session.messages[-1].role == "user" or chat.session.retry() is None:
         raise UsageError("There is no reply to drop.")
-    return f"The last reply is out of the conversation, which now ends with your message: {_beginning(chat.session.messages[-1])}"
+    return Done(f"Dropped the last reply. The conversation now ends with your message: {_beginning(chat.session.messages[-1])}")
 
 
 @command("go")
@@ -85,7 +67,7 @@ async def system(chat: Chat, argument: str) -> Outcome:
     if not argument:
         return f"System prompt: {chat.system}" if chat.system else "There is no system prompt."
     chat.set_system(None if argument == "off" else argument)
-    return "The system prompt is off." if argument == "off" else "The system prompt is set; it holds from the next answer on."
+    return Done("System prompt removed." if argument == "off" else "System prompt set, from the next answer on.")
 
 
 @command("quit", "bye", "q", "ex")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Compact, Outcome, command
+from core.commands import Compact, Done, Outcome, command
 from core.errors import ContextError, UsageError
 from core.messages import Message
 from core.rendering.table import Table
@@ -44,14 +44,14 @@ async def _shown(chat: Chat) -> str:
     fitted = await chat.fitter.fit(chat.request(), chat.target, chat.session.pinned)
     lines = [budget_bar(fitted.budget, BAR), *filter(None, fitted.notices)]
     if not chat.context.sources:
-        lines.append("Nothing is attached. /context add SOURCE attaches files, folders, pages, databases, or db (earlier chats).")
+        lines.append("Nothing attached. /context add SOURCE attaches files, folders, pages, databases, or db (earlier chats).")
     return "\n".join(lines)
 
 
 def _listed(chat: Chat) -> Outcome:
     items, sources = chat.context.items, chat.context.sources
     if not sources:
-        return "Nothing is attached."
+        return "Nothing attached. /context add takes a file, folder or address."
     rows = tuple((item.name, item.kind, f"\u2248{item.tokens:,}" if item.tokens else "",
                   {"whole": "whole", "pieces": "in part", "": "no"}[item.included] + (f"; {item.note}" if item.note else ""))
                  for item in items[:MOST_LISTED])
@@ -70,7 +70,7 @@ async def _added(chat: Chat, source: str) -> str:
 
 async def _refreshed(chat: Chat) -> str:
     if not chat.context.sources:
-        return "Nothing is attached."
+        return "Nothing attached. /context add takes a file, folder or address."
     faults = await chat.context.refresh()
     return "\n".join([f"Read again: {len(chat.context.items):,} items.", *map(str, faults)])
 
@@ -82,7 +82,7 @@ async def pin(chat: Chat, argument: str) -> Outcome:
         return _pinned(chat)
     for place in _places(chat, argument):
         chat.session.pin(place)
-    return "Pinned: it is neither summarised nor left out. /unpin takes that back."
+    return Done("Pinned: never summarised or left out. /unpin undoes it.")
 
 
 @command(usage="[NUMBER]")
@@ -90,7 +90,7 @@ async def unpin(chat: Chat, argument: str) -> Outcome:
     """Let the last exchange, or message NUMBER, be summarised and left out again."""
     for place in _places(chat, argument):
         chat.session.pin(place, on=False)
-    return "Not pinned any more."
+    return Done("Unpinned.")
 
 
 def _places(chat: Chat, argument: str) -> list[int]:
@@ -125,4 +125,4 @@ async def compact(chat: Chat, argument: str) -> Outcome:
 @command()
 async def uncompact(chat: Chat, argument: str) -> Outcome:
     """Bring back what the newest summary stands for."""
-    return f"{chat.session.uncompact()} messages are back in the place of their summary."
+    return Done(f"Restored {chat.session.uncompact()} messages in place of their summary.")

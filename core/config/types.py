@@ -50,6 +50,8 @@ class SettingTypes:
     show_thinking: bool
     markdown: bool
     color: Literal["auto", "always", "never"]
+    theme: Literal["auto", "dark", "light", "mono"]
+    status: bool
     silence_notice: float
     usage: bool
     dest: str | None

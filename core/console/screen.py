@@ -1,15 +1,20 @@
-"""A terminal to write to: its size, its abilities, and one gate that every word goes through."""
+"""A terminal to write to: its size, its abilities, and one method that every word goes through."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from core.config import Settings
+from core.console.colors import theme_for
 from core.console.line_input import wait_for_line
-from core.errors import ChatError, describe
+from core.errors import ChatError
+from core.rendering.marks import HANG, MARKS, Kind, marked, styled
+from core.rendering.theme import Background
+from core.rendering.widths import clip, text_width
 from core.safe_text import safe_text
 
 TYPE_CHECKING = False
@@ -17,8 +22,12 @@ if TYPE_CHECKING:
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
     from core.console.typeahead import Typeahead
     from core.rendering.code_blocks import CodeBlock
+    from core.rendering.event_lines import Line
 
 CLEAR_LINE = "\x1b[K"
+LIVE_ROWS = 4               # at most, of what is written over
+LEAST_ARGUMENT = 16         # cells of a tool's argument that are left of a long one
+_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 class Screen:
@@ -28,14 +37,22 @@ class Screen:
         self.out = out
         environment: Mapping[str, str] = settings.environment
         self.dumb = environment.get("TERM", "") in ("dumb", "")
-        wanted = settings.color
-        self.color = wanted == "always" or wanted == "auto" and not environment.get("NO_COLOR") and not self.dumb
+        self._settings = settings
+        self.set_theme(None)
+        self.unicode = not self.dumb and (out.encoding or "").lower().replace("-", "") == "utf8"
         self.markdown = settings.markdown and not self.dumb
         self.show_thinking = settings.show_thinking
         self.silence_notice = 0.0 if self.dumb else settings.silence_notice
         self.question = ""   # stands at the end of the screen and waits for its answer
         self.codes: list[CodeBlock] = []     # the blocks of code on the screen, by their numbers from 1
         self.typed: Typeahead | None = None   # what was typed while something ran; None where that is not looked after
+        self._live: list[int] = []      # the widths of the rows that are written over
+        self._newlines = 2              # at the end of what is written: 2 is an empty line, or nothing before
+
+    def set_theme(self, background: Background | None) -> None:
+        """Style what follows as --color and --theme say; `background` is what the terminal is known to have."""
+        self.theme = theme_for(self._settings, dumb=self.dumb, background=background)
+        self.color = bool(self.theme.accent)
 
     def agrees(self, question: str) -> bool:
         """Ask, while nothing runs. Anything but a clear yes is a no; what was typed before is no answer."""
@@ -44,16 +61,56 @@ class Screen:
             with echoed(sys.stdin.fileno()):
                 if self.typed is not None:
                     self.typed.collect()
-                self.write(question)
+                self.write("\n".join(self.marked("question", question)) + " ")
                 return wait_for_line(sys.stdin).strip().lower() in ("y", "yes")
         except (EOFError, KeyboardInterrupt):
             self.write("\n")
             return False
+        finally:
+            self.begin_line()
+
+    # ---- writing
 
     def write(self, text: str) -> None:
-        """Text that is safe already: our own, or from a stream of core.rendering."""
+        """Text that is safe already: our own, or from a stream of core.rendering. Live rows give way to it."""
+        text = self._take_live() + text
         self.out.write(text)
         self.out.flush()
+        words = _SEQUENCE.sub("", text)
+        if words:
+            ends = len(words) - len(words.rstrip("\n"))
+            self._newlines = ends + (self._newlines if ends == len(words) else 0)
+
+    def begin_line(self) -> None:
+        """Somebody else has ended a line: a prompt, or the terminal with what was typed."""
+        self._newlines = 1
+
+    def gap(self) -> None:
+        """An empty line before what follows, unless there is one, or nothing above."""
+        if self._newlines < 2:
+            self.write("\n" * (2 - self._newlines))
+
+    def live(self, rows: Sequence[str]) -> None:
+        """Show rows (safe, with styles) that the next write, or the next call, takes away; none takes them away."""
+        if self.dumb or self.question:
+            return
+        width = self.width() - 1
+        kept = [clip_styled(row, width) for row in rows[-LIVE_ROWS:]]
+        text = self._take_live() + "\n".join(kept)
+        if text:
+            self.out.write(text)
+            self.out.flush()
+        self._live = [text_width(_SEQUENCE.sub("", row)) for row in kept]
+
+    def _take_live(self) -> str:
+        """What erases the live rows, also where the terminal has broken them since at a new width."""
+        if not self._live:
+            return ""
+        rows = sum(1 + max(cells - 1, 0) // self.width() for cells in self._live)
+        self._live = []
+        return (f"\r\x1b[{rows - 1}A" if rows > 1 else "\r") + "\x1b[J"
+
+    # ---- sizes
 
     def width(self) -> int:
         return max(20, shutil.get_terminal_size((80, 24)).columns)
@@ -61,29 +118,89 @@ class Screen:
     def height(self) -> int:
         return max(4, shutil.get_terminal_size((80, 24)).lines)
 
+    # ---- lines of ours
+
     def line(self, text: str, style: str = "") -> None:
         """Words of ours that may quote foreign text, broken between words where the screen ends."""
         safe = safe_text(text)
         if len(safe) >= self.width() or not safe.isascii():
             from core.rendering.listing import wrap_words
             safe = "\n".join(wrap_words(safe, self.width() - 1))
-        line = f"\x1b[{style}m{safe}\x1b[0m\n" if style and self.color else f"{safe}\n"
-        self.write(f"\r{'' if self.dumb else CLEAR_LINE}{line}{self.question}" if self.question else line)
+        self._put(styled(safe, self.theme.role(style) if style else ""))
+
+    def say(self, kind: Kind, text: str) -> None:
+        """A line of ours with its mark."""
+        self._put("\n".join(self.marked(kind, text)))
+
+    def marked(self, kind: Kind, text: str) -> list[str]:
+        return marked(kind, text, self.width(), self.theme, unicode=self.unicode, cut=False)
+
+    def sign(self, kind: Kind) -> str:
+        """A mark, styled."""
+        mark = MARKS[kind]
+        return styled(mark.sign if self.unicode else mark.plain, self.theme.role(mark.role))
+
+    def _put(self, rows: str) -> None:
+        self.write(f"\r{'' if self.dumb else CLEAR_LINE}{rows}\n{self.question}" if self.question else f"{rows}\n")
 
     def note(self, text: str) -> None:
-        self.line(text, "1;31" if text.startswith("NOT SAVED") else "2")
+        self.say("note", text)
 
     def error(self, error: ChatError) -> None:
-        self.line(describe(error), "31")
+        """What happened and why, then what to do."""
+        message = " ".join(error.message.split())
+        self.say("error", "\n".join([message[:400], *(line[:300] for line in error.hint.splitlines()[:2])]))
+
+    def show(self, line: Line) -> None:
+        """An event's line: its name stands out, what is quiet comes after it."""
+        if line.text.startswith("NOT SAVED") and not line.name:
+            line = line._replace(name="NOT SAVED", text=line.text.removeprefix("NOT SAVED").lstrip(": "))
+        if line.name or line.detail:
+            self._put("\n".join(self.event_rows(line)))
+        else:
+            self.say(line.kind, line.text)
+
+    def event_rows(self, line: Line) -> list[str]:
+        """On one row if it can be: an argument that is too long loses its middle, then the detail has rows of its own."""
+        from core.rendering.event_lines import middle_cut
+        name, text, detail = safe_text(line.name), safe_text(line.text), safe_text(line.detail)
+        role = "bold" if not name.startswith("NOT SAVED") else "bold inverse"
+        room = self.width() - 1 - HANG - text_width(name) - 1
+        beside = room - text_width(detail) - 2
+        if line.kind == "warning":
+            rows = marked(line.kind, f"{name} {text}", self.width(), self.theme, unicode=self.unicode, cut=False)
+            return [rows[0].replace(name, styled(name, self.theme.role(role)), 1), *rows[1:]]
+        fits = beside >= min(text_width(text), LEAST_ARGUMENT)
+        text = middle_cut(text, max(beside if fits else room, 1))
+        first = f"{self.sign(line.kind)} {styled(name, self.theme.role(role))}" + (f" {text}" if text else "")
+        if not detail:
+            return [first]
+        if fits:
+            return [f"{first}  {styled(detail, self.theme.dim)}"]
+        from core.rendering.listing import wrap_words
+        return [first, *(" " * HANG + styled(row, self.theme.dim) for row in wrap_words(detail, self.width() - 1 - HANG))]
+
+    # ---- replies
 
     def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream:
         """For a reply, or for what continues one after the text `before`, which is on the screen already."""
         from core.rendering import MarkdownStream, PlainStream
         if not self.markdown:
-            return PlainStream(self.write, None if self.dumb else self.width, color=self.color)
-        return MarkdownStream(self.write, self.width, self.height, color=self.color, before=before, codes=self.codes)
+            return PlainStream(self.write, None if self.dumb else self.width, color=self.theme.styled)
+        return MarkdownStream(self.write, self.width, self.height, theme=self.theme, before=before, codes=self.codes)
 
     def thinking_stream(self) -> ThinkingStream:
         from core.rendering import ThinkingStream
-        return ThinkingStream(self.write, self.width, color=self.color, folded=not self.show_thinking,
+        return ThinkingStream(self.write, self.width, theme=self.theme, folded=not self.show_thinking,
                               live=not self.dumb)
+
+
+def clip_styled(row: str, cells: int) -> str:
+    """The beginning of a row with styles that fits into `cells`."""
+    parts, used = [], 0
+    for piece in re.split(r"(\x1b\[[0-9;]*m)", row):
+        if not piece.startswith("\x1b"):
+            piece = clip(piece, cells - used)
+            used += text_width(piece)
+        parts.append(piece)
+    return "".join(parts)

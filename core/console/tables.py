@@ -28,7 +28,7 @@ def show_table(screen: Screen, table: Table) -> None:
     rows = [[safe_line(cell) for cell in row] for row in table.rows]
     for line, heading in table_lines(table.columns, rows, screen.width() - 1, optional=table.optional,
                                      headings=table.headings):
-        screen.line(line, "1" if heading else "")
+        screen.line(line, "bold" if heading else "")
     if table.note:
         screen.note(table.note)
 

@@ -42,7 +42,7 @@ class Theme:
         return {"accent": self.accent, "warn": self.warn, "error": self.error, "dim": self.dim}[name]
 
 
-_STYLES = {"bold": "1", "italic": "3", "underline": "4", "strike": "9"}
+_STYLES = {"bold": "1", "italic": "3", "underline": "4", "inverse": "7", "strike": "9"}
 NO_STYLE = Theme(styled=False, marked=True)
 MONO = Theme(warn="1", error="1", dim="2", marked=True)
 UNKNOWN = Theme("35", "1", "31", "2")       # magenta and red: the two of the sixteen that can be read on black and on white

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from core.console.screen import Screen
     from core.tool_executor import ApprovalRequest, Decision
 
-QUESTION = "Run it? [y]es once, [s]ession, [a]lways, [N]o: "
+CHOICES = "y once   s session   a always   N no"
+QUESTION = "  {} "       # its sign; the answer is typed after it
+WHAT_IT_DOES = {"read": "reads files", "network": "reads from the network", "write": "changes files", "run": "runs a program"}
 ANSWERS: dict[str, Decision] = {"y": "once", "yes": "once", "once": "once", "s": "session", "session": "session",
                                 "a": "always", "always": "always", "n": "no", "no": "no", "": "no"}
 EXPLAINED = ("y: run it, this once", "s: run it, and calls like it until this session ends",
-             "a: run it, and calls like it always (/tools forget takes that back)",
+             "a: run it, and calls like it always (/tools forget undoes that)",
              "n, or Enter alone: do not run it; the model is told so")
 
 
@@ -30,25 +32,26 @@ class TerminalApproval:
         self._source = source or sys.stdin
 
     async def __call__(self, request: ApprovalRequest) -> Decision:
-        for line in question_lines(request, self._screen.height()):
-            self._screen.line(line)
+        self._screen.gap()
+        self._screen.say("question", "\n".join(question_lines(request, self._screen.height())))
         decision = await self._ask()
         while decision is None:
             for line in EXPLAINED:
-                self._screen.line(line)
+                self._screen.line(f"  {line}")
             decision = await self._ask()
         return decision
 
     async def _ask(self) -> Decision | None:
         """The answer to the question; None for one that is none of the four."""
-        self._screen.question = QUESTION
+        question = QUESTION.format(self._screen.sign("user"))
         try:
             with echoed(self._source.fileno()):
                 if self._screen.typed is not None:
                     self._screen.typed.collect()
                 else:
                     drop_typed(self._source)
-                self._screen.write(QUESTION)
+                self._screen.write(question)
+                self._screen.question = question
                 answer = await read_line(self._source)
         except BaseException:
             self._screen.write("\n")
@@ -57,6 +60,7 @@ class TerminalApproval:
             self._screen.question = ""
         if not answer.endswith("\n"):
             self._screen.write("\n")
+        self._screen.begin_line()
         said = answer.strip().lower()
         return ANSWERS.get(said) if said.isprintable() else "no"
 
@@ -64,11 +68,15 @@ class TerminalApproval:
 def question_lines(request: ApprovalRequest, height: int) -> list[str]:
     """All that the person needs to know. `request.text` is made safe and never shortened."""
     tool = request.tool
-    told = [f"The model wants to run {safe_line(tool.name)} ({tool.kind}; {safe_line(tool.source)}):", request.text]
+    head, *arguments = request.text.split("\n")
+    shown = [f"Run {safe_line(tool.name)}?  {WHAT_IT_DOES.get(tool.kind, tool.kind)}"]
+    shown += [line.removeprefix("  ") for line in (arguments if head == tool.name else [head, *arguments])]
+    if tool.source != "built in":
+        shown.append(f"It comes from {safe_line(tool.source)}.")
     if request.host:
-        told.append(f"It talks to {safe_line(request.host)}.")
+        shown.append(f"It talks to {safe_line(request.host)}.")
     if request.reason:
-        told.append(f"You are asked because {request.reason}.")
+        shown.append(f"You are asked because {request.reason}.")
     if sum(1 + len(line) // 80 for line in request.text.split("\n")) > height - 4:
-        told.append(f"(This is long, {len(request.text):,} characters: scroll up to see it from its start.)")
-    return told
+        shown.append(f"(This is long, {len(request.text):,} characters: scroll up to see it from its start.)")
+    return [*shown, CHOICES]

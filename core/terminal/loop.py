@@ -8,14 +8,15 @@ from contextlib import nullcontext
 
 from core.chat.conversation import Chat
 from core.console.interrupts import Interrupted, Interrupts
-from core.console.screen import CLEAR_LINE, Screen
+from core.console.screen import Screen
 from core.console.tables import show_table
-from core.errors import ChatError, ModelNotFound, StreamBroken, describe, unexpected
+from core.errors import ChatError, ModelNotFound, StreamBroken, unexpected
 from core.events import Event
 from core.messages import user_message
 from core.model_manager import Target, can_fetch
+from core.rendering.event_lines import notice_line
 from core.safe_text import safe_line
-from core.terminal.painter import Painter
+from core.terminal.painter import Painter, duration
 from core.terminal.prompt import Reader
 
 TYPE_CHECKING = False
@@ -38,7 +39,10 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
     with reader.typed.quiet() if reader.typed else nullcontext():
         while True:
             try:
+                screen.gap()
                 entered = reader.read(chat)
+                if reader.typed is None:
+                    screen.begin_line()
                 if not entered.text.strip():
                     continue
                 try:
@@ -47,12 +51,14 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
                 finally:
                     leaving.busy()
             except KeyboardInterrupt:
-                if leaving.is_meant():
+                if reader.typed is None:
                     screen.write("\n")
+                if leaving.is_meant():
                     return
                 screen.note("Ctrl-C again leaves.")
             except EOFError:
-                screen.write("\n")
+                if reader.typed is None:
+                    screen.write("\n")
                 return
 
 
@@ -98,9 +104,8 @@ def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -
 
 def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts, pasted: Sequence[str] = ()) -> None:
     for note in interrupts.run(chat.attach_mentions(text, pasted)):
-        screen.note(note)
+        screen.show(notice_line(note))
     take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
-    screen.write("\n")
 
 
 def hold_typed(screen: Screen) -> None:
@@ -111,12 +116,15 @@ def hold_typed(screen: Screen) -> None:
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Compact, Compare, Confirm, Fetch, History, Say
+    from core.commands import Again, Compact, Compare, Confirm, Done, Fetch, History, Say
     from core.rendering.table import Table
     match outcome:
+        case Done(text):
+            screen.say("done", text)
         case str(text):
-            screen.line(text)
+            show_text(screen, text)
         case Table():
+            screen.gap()
             show_table(screen, outcome)
         case Fetch(target):
             fetch_model(chat, screen, interrupts, target)
@@ -129,18 +137,31 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
         case History():
             show_history(screen, outcome)
         case Confirm(question, act):
-            screen.line(act() if screen.agrees(f"{safe_line(question)} [y/N] ") else "Nothing is changed.")
+            if screen.agrees(f"{safe_line(question)} [y/N]"):
+                screen.say("done", act())
+            else:
+                screen.note("Nothing changed.")
         case Again(go_on, said):
             if said:
                 screen.note(said)
             take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
 
 
+def show_text(screen: Screen, text: str) -> None:
+    """One line, or a page of its own."""
+    if "\n" in text.strip():
+        screen.gap()
+        screen.line(text)
+    else:
+        screen.note(text)
+
+
 def show_history(screen: Screen, history: History) -> None:
     from core.terminal.replay import show_last_exchange, show_messages
     if history.said:
-        screen.line(history.said)
+        screen.note(history.said)
     if history.messages:
+        screen.gap()
         (show_last_exchange if history.last else show_messages)(screen, history.messages)
 
 
@@ -150,66 +171,79 @@ def compare_models(screen: Screen, interrupts: Interrupts, comparison: Compariso
 
     def on_text() -> None:
         nonlocal shown
-        if not screen.dumb and time.monotonic() - shown >= 0.1:
+        if time.monotonic() - shown >= 0.1:
             shown = time.monotonic()
-            words = ", ".join(f"{safe_line(str(side.target))}: {len(side.text.split())} words" for side in comparison.sides)
-            screen.write(f"\r{CLEAR_LINE}{words[:screen.width() - 1]}")
+            words = ", ".join(f"{side.target} {len(side.text.split())} words" for side in comparison.sides)
+            screen.live([screen.marked("now", " ".join(words.split()))[0]])
     stopped = False
     try:
         interrupts.run(comparison.run(on_text))
     except Interrupted:
         stopped = True
     finally:
-        if shown:
-            screen.write(f"\r{CLEAR_LINE}")
+        screen.live(())
     show_comparison(screen, comparison)
     if stopped:
-        screen.note("Stopped. What came is kept.")
+        screen.note("Stopped. Partial replies saved.")
 
 
 def show_comparison(screen: Screen, comparison: Comparison) -> None:
     one, two = comparison.sides
-    heads = [f"{number}: {side.target}, {side.seconds:.1f} s" for number, side in enumerate((one, two), 1)]
+    heads = [f"{number}  {side.target}  {duration(side.seconds)}" for number, side in enumerate((one, two), 1)]
+    screen.gap()
     if screen.width() >= SIDE_BY_SIDE:
         from core.rendering.columns import side_by_side
         for number, row in enumerate(side_by_side(f"{heads[0]}\n\n{one.text}", f"{heads[1]}\n\n{two.text}", screen.width() - 1)):
-            screen.line(row, "1" if number == 0 else "")
+            screen.line(row, "bold" if number == 0 else "")
     else:
         for head, side in zip(heads, (one, two), strict=True):
-            screen.line(head, "1")
+            screen.gap()
+            screen.line(head, "bold")
+            screen.gap()
             stream = screen.reply_stream()
             stream.feed(side.text)
             stream.finish()
-            screen.write("\n")
+    screen.gap()
     for side in comparison.sides:
         for text in side.notes:
             screen.note(text if str(side.target) in text else f"{side.target}: {text}")
         if side.error is not None:
-            screen.line(f"{side.target}: {describe(side.error)}", "31")
-    screen.note(f"/compare keep 1 or keep 2 takes one into the conversation. As sessions: {one.session.name}, {two.session.name}.")
+            screen.error(type(side.error)(f"{side.target}: {side.error.message}", side.error.hint))
+    screen.note(f"/compare keep 1 or keep 2 takes one into the chat. As sessions: {one.session.name}, {two.session.name}.")
 
 
 def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncGenerator[Event, None]) -> None:
-    """Paint a turn; whatever ends it, the chat goes on."""
+    """Paint a turn; whatever ends it, the chat continues."""
+    summary = chat.settings.status and not chat.show_usage
     try:
-        interrupts.run(Painter(screen, chat).paint(events))
+        interrupts.run(Painter(screen, chat, summary=summary).paint(events))
     except Interrupted:
         hold_typed(screen)
-        screen.note("Stopped. What came is kept; go on as you like.")
+        screen.gap()
+        screen.note(stopped_words(chat))
     except StreamBroken as error:
+        screen.gap()
         screen.error(error)
-        screen.note("What came is kept. /continue goes on with it, /retry asks again.")
+        screen.note("Partial reply saved. /continue resumes it, /retry asks again.")
     except ModelNotFound as error:
         screen.error(error)
         if offer_to_fetch(chat, screen, interrupts):
             take_turn(chat, screen, interrupts, chat.answer())
 
 
+def stopped_words(chat: Chat) -> str:
+    """What a stopped reply leaves behind."""
+    last = chat.session.messages[-1] if chat.session.messages else None
+    if last is None or last.role != "assistant":
+        return "Stopped. /retry asks again."
+    return "Stopped. Partial reply saved. /continue resumes it, /retry asks again."
+
+
 def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
     """The server does not have the model: fetch it if it can be fetched and the person wants it. True when it is there."""
     if not can_fetch(chat.target, chat.providers):
         return False
-    if not screen.agrees(f"Fetch {safe_line(chat.target.model)} now? [y/N] "):
+    if not screen.agrees(f"Download {safe_line(chat.target.model)} now? [y/N]"):
         return False
     return fetch_model(chat, screen, interrupts, chat.target)
 
@@ -225,17 +259,5 @@ def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Targ
     except ChatError as error:
         screen.error(error)
         return False
-    screen.note(f"{target} is here.")
+    screen.say("done", f"Pulled {target}")
     return True
-
-
-def greet(chat: Chat, screen: Screen, news: list[str]) -> None:
-    """Which model this is, how to get help, and what the person should know before they type."""
-    resumed = f", {len(chat.session.messages)} messages so far" if chat.session.messages else ""
-    screen.note(f"{chat.target} in session {chat.session.name}{resumed}. /help lists the commands." if chat.session.saved
-                else f"{chat.target}, not saved{resumed}. /help lists the commands.")
-    if chat.session.messages:
-        from core.terminal.replay import show_last_exchange
-        show_last_exchange(screen, chat.session.messages)
-    for line in news:
-        screen.line(line, "33")

@@ -10,114 +10,188 @@ from contextlib import aclosing, suppress
 from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
 from core.console.screen import Screen
-from core.events import Event, MessageAdded, ModelChanged, Resuming, TextDelta, ThinkingDelta, ToolFinished, ToolRequested, Waiting
-from core.messages import Message
+from core.events import (
+    Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished, ToolRequested, Waiting)
+from core.messages import Message, ToolCall
 from core.model_manager import Providers
-from core.rendering.event_words import describe_event, finish_note, sentence
+from core.rendering.event_lines import EventLines, Line, argument_of, clause, finish_note, notice_line
+from core.rendering.widths import clip
 from core.safe_text import safe_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
 
+TICK = 1.0          # seconds between two looks of what counts them
+SHOWN_AFTER = 0.5   # seconds after which a tool that runs has a live row
+
 
 class Painter:
-    """Paints the events of one turn, and says so when a reply that has begun falls silent."""
+    """Paints the events of one turn: the answer, a line for each event, and live rows while there is nothing to read.
 
-    def __init__(self, screen: Screen, chat: Chat) -> None:
+    With `summary`, the time and tokens of the turn stand at its end.
+    """
+
+    def __init__(self, screen: Screen, chat: Chat, *, summary: bool = False) -> None:
         self._screen = screen
         self._chat = chat
+        self._summary = Summary() if summary else None
+        self._lines = EventLines()
+        self._block = ""      # what was shown last: text, a line, or nothing (the head of the turn)
         self._asked = ""      # the model that answers, where it has changed
         self._heard = 0.0     # when the last event came
         self._broken = ""     # the text of a reply that broke off and is being finished
-        self._waiting = False
-        self._held: dict[str, ToolRequested] = {}      # calls that are shown in a question
+        self._retry: Retrying | None = None
+        self._began = time.monotonic()
+        self._running: dict[str, tuple[ToolCall, float]] = {}
         self._text: MarkdownStream | PlainStream | None = None
         self._thinking: ThinkingStream | None = None
 
     async def paint(self, events: AsyncGenerator[Event, None]) -> Message | None:
-        """Consume the events; return the last reply. Whatever ends the turn, what came is on the screen."""
+        """Consume the events; return the last reply. Whatever ends the turn, what arrived is on the screen."""
         last: Message | None = None
-        silence = asyncio.create_task(self._tell_silence())
+        ticking = asyncio.create_task(self._tick())
         try:
             async with aclosing(events):
                 async for event in events:
                     self.show(event)
                     if isinstance(event, MessageAdded) and event.message.role == "assistant":
                         last = event.message
+            self._finish(last)
         finally:
-            silence.cancel()
-            if self._waiting:
-                self._screen.write("\r\x1b[K")
+            ticking.cancel()
+            self._screen.live(())
             self.end()
         return last
 
-    async def _tell_silence(self) -> None:
-        """A line below the reply, every second that nothing comes, from `silence_notice` seconds on."""
+    async def _tick(self) -> None:
+        """What counts seconds: tools that run, and, from `silence_notice` seconds on, a reply that has fallen silent."""
         notice = self._screen.silence_notice
         with suppress(OSError):     # the terminal is gone, which the next frame finds out too
-            while notice:
+            while True:
                 stream = self._text or self._thinking
                 silent = time.monotonic() - self._heard
-                if stream is not None and silent >= notice:
+                if stream is not None and notice and silent >= notice:
                     stream.status(self._silence(silent))
-                await asyncio.sleep(min(notice, 1.0) if silent >= notice else notice - silent)
+                elif self._running:
+                    self._show_running()
+                wait = min(notice, TICK) if stream is None or silent >= notice else notice - silent
+                await asyncio.sleep(wait if notice else TICK)
 
     def _silence(self, seconds: float) -> str:
         provider = (self._asked or str(self._chat.target)).partition("/")[0]
         limit = idle_limit(provider, self._chat.providers)
-        return f"no text for {seconds:.0f} s; Ctrl-C stops" + (f"; it is cut off after {limit:g} s of silence" if limit else "")
+        cut = f"; cut off after {limit:g} s" if limit else ""
+        return f"! No text for {seconds:.0f} s. Connection open{cut}.   Ctrl-C stops"
 
     def show(self, event: Event) -> None:
         self._heard = time.monotonic()
-        if self._waiting and not isinstance(event, Waiting):
-            self._screen.write("\r\x1b[K")
-            self._waiting = False
+        if self._summary is not None:
+            self._summary.note(event)
         match event:
             case Waiting(seconds, what):
                 self._wait(seconds, what)
-            case Resuming(reason):
-                self._screen.note(f"\u2014 {sentence(reason)} The answer goes on from there. \u2014")
+            case Retrying():
+                self._show_retry(event)
             case TextDelta(text=text):
-                if self._thinking is not None:
-                    self._end_thinking()
-                    self._screen.write("\n")
+                self._end_thinking()
                 if self._text is None:
+                    self._settle()
+                    self._begin("text")
                     self._text = self._screen.reply_stream(self._broken)
                 self._text.feed(text)
             case ThinkingDelta(text=text):
                 self._end_text()
-                self._thinking = self._thinking or self._screen.thinking_stream()
+                if self._thinking is None:
+                    self._settle()
+                    self._begin("line")
+                    self._thinking = self._screen.thinking_stream()
                 self._thinking.feed(text)
             case MessageAdded(message):
+                self._close(message)
+            case ToolRequested(call):
                 self.end()
-                self._broken = message.text if message.finish in BROKEN else ""
-                if message.role == "assistant" and finish_note(message):
-                    self._screen.note(finish_note(message))
-            case ToolRequested(call) if self._chat.toolbox is not None and self._chat.toolbox.asks(call):
-                self.end()
-                self._held[call.id] = event      # the question shows it
+                self._lines.of(event)
+                self._running[call.id] = call, time.monotonic()
+            case ToolFinished(result):
+                self._running.pop(result.id, None)
+                self._show_lines(event)
             case _:
-                self.end()
-                if isinstance(event, ToolFinished):
-                    self._show_held(event)
-                if isinstance(event, ModelChanged):
-                    self._asked = event.new
-                for line in describe_event(event):
-                    self._screen.note(line)
+                self._show_lines(event)
 
-    def _show_held(self, finished: ToolFinished) -> None:
-        """A call that needed no question in the end: an answer to another one settled it."""
-        held = self._held.pop(finished.result.id, None)
-        for line in describe_event(held) if held is not None and not finished.asked else ():
-            self._screen.note(line)
+    def _begin(self, block: str) -> None:
+        """Text stands apart from the lines around it; the head of a turn hangs under the question."""
+        if block == "text" or self._block == "text":
+            self._screen.gap()
+        self._block = block
+
+    def _show_lines(self, event: Event) -> None:
+        self.end()
+        if isinstance(event, ModelChanged):
+            self._asked = event.new
+        if isinstance(event, (ModelChanged, Resuming)):
+            self._retry = None
+        for line in self._lines.of(event):
+            self._line(line)
+
+    def _line(self, line: Line) -> None:
+        self._begin("line")
+        self._screen.show(line)
+        if self._running:
+            self._show_running()
+
+    def _close(self, message: Message) -> None:
+        self.end()
+        self._broken = message.text if message.finish in BROKEN else ""
+        if message.role == "tool":
+            self._running.clear()
+        if message.role == "assistant" and finish_note(message):
+            self._line(notice_line(finish_note(message)))
 
     def _wait(self, seconds: float, what: str) -> None:
-        """One line that is written over; only where lines can be."""
-        if not self._screen.dumb:
-            line = f"{what or 'waiting'}, {max(0.0, seconds):.0f} s"[: self._screen.width() - 1]
-            self._screen.write(f"\r\x1b[K\x1b[2m{safe_line(line)}\x1b[0m" if self._screen.color else f"\r\x1b[K{safe_line(line)}")
-            self._waiting = True
+        if self._text is None and self._thinking is None and not self._running:
+            model = safe_line(self._asked or self._chat.target.model, 60)
+            why = f": {what}" if what else ""
+            self._now(f"Waiting for {model}, {max(0.0, seconds):.0f} s{why}")
+
+    def _show_retry(self, event: Retrying) -> None:
+        """Counted on a live row; what stays is one line, when it is over."""
+        self.end()
+        self._retry = event
+        if self._screen.dumb:
+            self._show_lines(event)
+        else:
+            self._now(f"{clause(event.reason)}", f". Attempt {event.attempt} in {event.delay:.0f} s")
+
+    def _now(self, text: str, rest: str = "") -> None:
+        """A live row; the beginning is what gives way on a narrow screen."""
+        from core.rendering.marks import styled
+        room = self._screen.width() - len(rest) - 4
+        row = f"{self._screen.sign('now')} {clip(safe_line(text), max(room, 8))}{rest}"
+        self._screen.live([row + styled("   Ctrl-C stops", self._screen.theme.dim)])
+
+    def _settle(self) -> None:
+        """What was counted while there was nothing to read leaves one line."""
+        self._screen.live(())
+        retry, self._retry = self._retry, None
+        if retry is not None and not self._screen.dumb:
+            seconds = time.monotonic() - self._began
+            self._line(Line("note", f"Answered on attempt {retry.attempt}, after {seconds:.0f} s: {clause(retry.reason)}."))
+
+    def _show_running(self) -> None:
+        """A live row for each tool that takes its time."""
+        now = time.monotonic()
+        rows = [self._screen.event_rows(Line("now", argument_of(call), safe_line(call.name, 100), f"{now - since:.0f} s"))[0]
+                for call, since in self._running.values() if now - since >= SHOWN_AFTER]
+        self._screen.live(rows)
+
+    def _finish(self, last: Message | None) -> None:
+        if self._summary is not None and last is not None:
+            self.end()
+            words = self._summary.words()
+            if words:
+                self._begin("line")
+                self._screen.note(words)
 
     def end(self) -> None:
         """Close what is open: all of it is shown, and the cursor stands at the start of a line."""
@@ -133,6 +207,36 @@ class Painter:
         if self._text is not None:
             stream, self._text = self._text, None
             stream.finish()
+
+
+class Summary:
+    """Time and tokens of a turn, by the models that answered."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._tokens: dict[str, int] = {}
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, MessageAdded) and event.message.role == "assistant":
+            model, usage = event.message.model or "", event.message.usage
+            came = usage.output_tokens if usage is not None else None
+            self._tokens[model] = self._tokens.get(model, 0) + (came or 0)
+
+    def words(self) -> str:
+        """As in "391 tokens, 2.1 s", or "18 tokens of a, 26 of b, 6.0 s"."""
+        counted = {model: count for model, count in self._tokens.items() if count}
+        parts = [f"{sum(counted.values()):,} tokens"] if counted else []
+        if len(counted) > 1:
+            parts = [f"{count:,}{'' if number else ' tokens'} of {safe_line(model, 60)}"
+                     for number, (model, count) in enumerate(counted.items())]
+        return ", ".join([*parts, duration(time.monotonic() - self._began)])
+
+
+def duration(seconds: float) -> str:
+    """As in "2.1 s", "48 s" or "3 min 20 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
 def idle_limit(provider: str, providers: Providers) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from core.chat.conversation import Chat
@@ -13,12 +13,15 @@ from core.console.interrupts import Terminated
 from core.console.line_input import LONGEST_ANSWER, wait_for_line
 from core.console.screen import Screen
 from core.console.typeahead import Typed, note_modes
+from core.rendering.marks import styled
 from core.safe_text import safe_text, without_surrogates
 from core.terminal.several_lines import continues, in_quotes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.formatted_text import ANSI
+    from prompt_toolkit.styles import Style
 
     from core.console.typeahead import Typeahead
 
@@ -49,10 +52,10 @@ class Reader:
 class PromptReader(Reader):
     """History, multi-line input and completion by prompt_toolkit, which takes 80 ms to import."""
 
-    def __init__(self, settings: Settings, *, color: bool) -> None:
+    def __init__(self, settings: Settings, screen: Screen) -> None:
         from core.console.typeahead import Typeahead
         from core.terminal.pastes import Pastes
-        self._color = color
+        self._screen = screen
         self._pastes = Pastes()
         self._session = self._open(settings)
         self.typed: Typeahead = Typeahead(sys.stdin.fileno())
@@ -61,16 +64,20 @@ class PromptReader(Reader):
     def _open(self, settings: Settings) -> PromptSession[str]:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.enums import EditingMode
+        from prompt_toolkit.filters import to_filter
         from core.terminal.bindings import prompt_keys
         from core.terminal.input_history import open_history
         from core.terminal.keyboard import Keyboard
         from core.terminal.pastes import FoldPastes
         vi = settings.editing_mode == "vi"
-        return PromptSession(
+        session: PromptSession[str] = PromptSession(
             history=open_history(_history_file(settings), self._pastes.full), multiline=True, input=Keyboard(),
             key_bindings=prompt_keys(self._pastes), editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
             input_processors=[FoldPastes(self._pastes)], erase_when_done=True, complete_while_typing=False,
-            tempfile_suffix=".md")
+            tempfile_suffix=".md", style=no_bar())
+        for window in session.layout.find_all_windows():
+            window.dont_extend_height = to_filter(True)      # so that the status line hangs under the text
+        return session
 
     def read(self, chat: Chat) -> Typed:
         self.typed.collect()
@@ -84,25 +91,47 @@ class PromptReader(Reader):
 
     def _prompt(self, chat: Chat, begun: Typed) -> Typed:
         from core.terminal.completion import ChatCompleter
-        from prompt_toolkit.formatted_text import FormattedText
+        from prompt_toolkit.formatted_text import ANSI
         self._pastes.clear()
         text = begun.text
         for pasted in begun.pasted:
             text = text.replace(pasted, self._pastes.take(pasted), 1)
-        mark = FormattedText([("ansigreen bold" if self._color else "", "> ")])
+        mark = ANSI(f"{self._screen.sign('user')} ")
+        toolbar = self._toolbar(chat) if chat.settings.status else None
         try:
             with kept_terminal():
-                entered = self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat), default=text)
+                entered = self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat),
+                                               bottom_toolbar=toolbar, default=text)
         finally:
             self.typed.listen()
         return Typed(without_surrogates(self._pastes.full(entered)), tuple(self._pastes.texts))
 
     def _show(self, text: str) -> None:
-        """What was entered stands on the screen once, however much it is."""
+        """What was entered stands on the screen once, however much it is; a message is bold, a command is not."""
+        from core.commands import command_in
         if text.strip():
-            shown = safe_text(text).replace("\n", "\n  ")
-            sys.stdout.write(f"\x1b[32;1m> \x1b[0m{shown}\n" if self._color else f"> {shown}\n")
-            sys.stdout.flush()
+            style = "" if command_in(text) is not None else self._screen.theme.role("bold")
+            rows = [styled(row, style) for row in safe_text(text).split("\n")]
+            self._screen.write(f"{self._screen.sign('user')} " + "\n  ".join(rows) + "\n")
+
+    def _toolbar(self, chat: Chat) -> Callable[[], ANSI]:
+        """The status line, made once for a prompt and again only when the screen has another width."""
+        from prompt_toolkit.formatted_text import ANSI
+        from core.terminal.status_line import status_line
+        made: dict[int, ANSI] = {}
+
+        def show() -> ANSI:
+            width = self._screen.width()
+            if width not in made:
+                made[width] = ANSI(status_line(chat, self._screen))
+            return made[width]
+        return show
+
+
+def no_bar() -> Style:
+    """The status line is words like any other, not a bar in reverse video."""
+    from prompt_toolkit.styles import Style
+    return Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "noreverse"})
 
 
 @contextmanager
@@ -135,4 +164,4 @@ def _history_file(settings: Settings) -> str | None:
 
 
 def open_reader(settings: Settings, screen: Screen) -> Reader:
-    return Reader() if screen.dumb or not sys.stdin.isatty() else PromptReader(settings, color=screen.color)
+    return Reader() if screen.dumb or not sys.stdin.isatty() else PromptReader(settings, screen)

@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.chat.joining import BROKEN
 from core.console.screen import Screen
-from core.events import ToolRequested
-from core.messages import Message
+from core.messages import Message, ToolCall
 from core.rendering.code_blocks import ends_in_code
-from core.rendering.event_words import describe_event
+from core.rendering.event_lines import tool_line
+from core.rendering.marks import styled
 from core.rendering.widths import text_width
-from core.safe_text import safe_line, safe_text
+from core.safe_text import safe_text
 
+INCOMPLETE = "Incomplete: the reply ends here. /continue resumes it."
 QUESTION_ROWS = 5    # of a question in a shortened exchange
-AROUND = 8           # rows that are left for everything but the answer
+AROUND = 10          # rows that are left for everything but the answer
 
 
 def show_messages(screen: Screen, messages: Sequence[Message]) -> None:
+    calls = {call.id: call for message in messages for call in message.tool_calls}
     for message in messages:
-        show_message(screen, message)
+        show_message(screen, message, calls)
 
 
-def show_message(screen: Screen, message: Message) -> None:
+def show_message(screen: Screen, message: Message, calls: Mapping[str, ToolCall] | None = None) -> None:
+    """`calls`: what the tools of a message with results were called with."""
     if message.role == "user":
+        screen.gap()
         show_question(screen, message.text)
         return
     if message.text.strip():
+        screen.gap()
         stream = screen.reply_stream()
         stream.feed(message.text)
         stream.finish()
-    for call in message.tool_calls:
-        for line in describe_event(ToolRequested(call)):
-            screen.note(line)
+        screen.gap()
     for result in message.tool_results:
-        screen.note(f"\u2190 {safe_line(result.name)} {'failed' if result.is_error else f'{len(result.content):,} characters'}")
+        screen.show(tool_line((calls or {}).get(result.id), result))
     if message.finish in BROKEN:
-        screen.note("(The reply ends here: it is not whole.)")
-    if message.role == "assistant":
-        screen.write("\n")
+        screen.say("warning", INCOMPLETE)
 
 
 def show_question(screen: Screen, text: str) -> None:
     first, *others = safe_text(text).strip("\n").split("\n")
-    mark = "\x1b[32;1m>\x1b[0m" if screen.color else ">"
-    screen.write(f"{mark} {first}\n" + "".join(f"  {line}\n" for line in others))
+    bold = screen.theme.role("bold")
+    screen.write(f"{screen.sign('user')} {styled(first, bold)}\n" + "".join(f"  {styled(line, bold)}\n" for line in others))
 
 
 def show_last_exchange(screen: Screen, messages: Sequence[Message]) -> None:
-    """The last question and the end of its answer, with a word about what is left out."""
+    """The last question and the end of its answer."""
     place = max((place for place, message in enumerate(messages) if message.role == "user"), default=0)
-    if place:
-        screen.note(f"\u2026 {place} earlier {'message' if place == 1 else 'messages'}; /history {len(messages)} shows all.")
     question, *replies = messages[place:]
     asked = question.text.strip("\n").split("\n")
     if _rows(asked, screen.width()) <= QUESTION_ROWS:
@@ -74,13 +73,14 @@ def _show_end(screen: Screen, message: Message) -> None:
     kept = _to_paragraph(lines, kept)
     if kept < len(lines):
         above = "\n".join(lines[:-kept])
-        screen.note(f"\u2026 {len(lines) - kept:,} more lines of the answer are above; /history 1 shows it whole.")
+        screen.note(f"\u2026 {len(lines) - kept:,} more lines of the answer are above; /history 1 shows all of it.")
+        screen.gap()
         stream = screen.reply_stream(f"{above}\n")
         stream.feed("\n".join(lines[-kept:]))
         stream.finish()
         if message.finish in BROKEN:
-            screen.note("(The reply ends here: it is not whole.)")
-        screen.write("\n")
+            screen.gap()
+            screen.say("warning", INCOMPLETE)
     else:
         show_message(screen, message)
 

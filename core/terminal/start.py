@@ -78,8 +78,10 @@ def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrup
 
 def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts) -> int:
     """The chat, until the user leaves it."""
-    from core.terminal.loop import greet, run_chat
+    from core.terminal.greeting import greet, say_goodbye
+    from core.terminal.loop import run_chat
     from core.terminal.prompt import open_reader
     greet(chat, screen, [*opened.news, *chat.take_news(), *opened.offers(chat.session.id)])
     run_chat(chat, screen, interrupts, open_reader(settings, screen))
+    say_goodbye(chat, screen)
     return 0

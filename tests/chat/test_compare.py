@@ -163,7 +163,7 @@ def test_columns() -> None:
 def test_side_by_side_in_a_wide_terminal(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment, columns=120) as chat:
         shown = chat.ask("/compare words-3 echo hello you", "keep 1 or keep 2 takes one")
-        assert re.search(r"^1: ollama/words-3, [\d.]+ s +\u2502 2: ollama/echo, [\d.]+ s$", shown, re.M)
+        assert re.search(r"^1  ollama/words-3  [\d.]+ s +\u2502 2  ollama/echo  [\d.]+ s$", shown, re.M)
         assert re.search(r"^w0 w1 w2 +\u2502 hello you$", shown, re.M)
         chat.ask("/compare keep 2", "The answer of ollama/echo is in the conversation now")
         chat.ask("go", "w0 w1 w2 w3 w4")
@@ -175,12 +175,12 @@ def test_one_after_the_other_in_a_narrow_one_and_ctrl_c(
         ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment, columns=80) as chat:
         chat.say("/compare slow echo hello")
-        chat.wait("slow: [3-9] words")
+        chat.wait("slow [3-9] words")
         chat.interrupt()
-        chat.wait("Stopped. What came is kept.")
+        chat.wait("Stopped. Partial replies saved.")
         chat.wait_prompt()
-        assert re.search(r"^1: ollama/slow.*\n+w0 w1", chat.text(), re.M)
-        assert re.search(r"^2: ollama/echo.*\n+hello$", chat.text(), re.M)
+        assert re.search(r"^1  ollama/slow.*\n+w0 w1", chat.text(), re.M)
+        assert re.search(r"^2  ollama/echo.*\n+hello$", chat.text(), re.M)
         chat.ask("/compare keep 1", "is in the conversation now")
         chat.say("/exit")
         assert chat.exit_status() == 0

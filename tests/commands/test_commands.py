@@ -29,7 +29,14 @@ def test_every_command_says_what_it_does(chat: Chat) -> None:
     names = all_commands()
     assert {"help", "model", "new", "retry", "session", "drop", "system", "exit"} <= set(names)
     shown = run(chat, "/help")
-    assert isinstance(shown, Table) and len(shown.rows) == len(names)
+    assert isinstance(shown, str) and all(f"/{name}" in shown.split() for name in names) and len(shown.split("\n")) < 24
+    every = run(chat, "/help all")
+    assert isinstance(every, Table) and len(every.rows) == len(names)
+    about = run(chat, "/help summarise")
+    assert isinstance(about, Table) and ("/compact", names["compact"].help.splitlines()[0]) in about.rows
+    assert len(about.rows) < len(names) and isinstance(run(chat, "/help keys"), Table)
+    with pytest.raises(UsageError, match="No command has anything to do with zebra"):
+        run(chat, "/help zebra")
     for name, entry in names.items():
         assert entry.help.strip() and entry.help[0].isupper(), name
         assert find_command(name) is entry and all(find_command(alias) is entry for alias in entry.aliases)

@@ -35,14 +35,15 @@ def test_the_last_exchange_is_shown_when_a_session_goes_on(
     with Terminal([*program, "-c"], environment) as chat:
         chat.wait_prompt()
         shown = chat.text()
-        assert "> is **this** bold" in shown and "\nis this bold\n" in shown and "2 earlier messages; /history 4" in shown
-        assert "first words" not in shown
+        assert "\u203a is **this** bold" in shown and "\nis this bold\n" in shown
+        assert "Resumed: first words, 4 messages. /history shows them.\n" in shown
+        assert shown.count("first words") == 1
         shown = chat.ask("/history", "^first words$")
         assert shown.count("first words") == 2
         assert "first words" not in chat.ask("/history 2", "^is this bold$", 3)
         chat.ask("/history x", "takes a number")
         number = listed(program, environment)[0].split()[0]
-        chat.ask("/new", "A new session")
+        chat.ask("/new", "New session")
         shown = chat.ask(f"/session {number}", "4 messages", 1)
         assert "\nis this bold\n" in shown
 
@@ -65,7 +66,7 @@ def test_sessions_are_listed_searched_exported_and_deleted(
     with Terminal([*program, "-m", "echo"], environment, columns=80, cwd=tmp_path) as chat:
         chat.ask("/sessions", "There are no saved sessions yet")
         chat.ask("apples", "^apples$")
-        chat.ask("/new", "A new session")
+        chat.ask("/new", "New session")
         chat.ask("pears", "^pears$")
         shown = chat.ask("/sessions", "ID goes on with one")
         assert "apples" in shown and "pears" in shown
@@ -78,7 +79,7 @@ def test_sessions_are_listed_searched_exported_and_deleted(
         chat.say(f"/delete {apples}")
         chat.wait(r"for ever\? \[y/N\]")
         chat.send("n" + ENTER)
-        chat.wait("Nothing is changed")
+        chat.wait("Nothing changed")
         chat.wait_prompt()
         assert len(listed(program, environment)) == 2
         chat.say(f"/delete {apples}")
@@ -106,7 +107,7 @@ def test_drop_and_retry_say_where_the_conversation_stands(
         ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.ask("why is it so", "w4")
-        chat.ask("/retry", "Asked again: why is it so")
+        chat.ask("/retry", "Retrying: why is it so")
         chat.ask("/drop", "now ends with your message: why is it so")
 
 

@@ -51,7 +51,7 @@ def test_ctrl_c_keeps_what_came_and_the_next_turn_builds_on_it(
         chat.ask("and now", "^w0 w1 w2 w3 w4$")
         sent = chats(ollama)[-1].json["messages"]
         assert [message["role"] for message in sent] == ["user", "assistant", "user"]
-        shown = chat.text().split("> go\n")[1].split("^C")[0].split("\nStopped")[0].split()
+        shown = chat.text().split("\u203a go\n")[1].split("^C")[0].split("\u00b7 Stopped")[0].split()
         assert sent[1]["content"].split()[:len(shown)] == shown
         assert fake_words(500).startswith(sent[1]["content"])
     assert stored(environment) == [("user", "complete"), ("assistant", "interrupted"),
@@ -169,7 +169,7 @@ def test_words_shown_after_an_interrupt_are_those_that_are_kept(
         chat.wait("Stopped")
         chat.send(CTRL_D)
         chat.exit_status()
-        shown = chat.text().split("> go\n")[1].replace(CTRL_C, "").split("Stopped")[0].replace("^C", " ").split()
+        shown = chat.text().split("\u203a go\n")[1].replace(CTRL_C, "").split("\u00b7 Stopped")[0].replace("^C", " ").split()
     path = Path(environment["HOME"], ".local/share/stream-chat/sessions.db")
     (text,) = sqlite3.connect(path).execute("SELECT group_concat(text, '') FROM messages WHERE role = 'assistant'").fetchone()
     assert text.split()[:len(shown)] == shown and shown[0] == fake_word(0)

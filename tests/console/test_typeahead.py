@@ -59,10 +59,10 @@ def test_lines_typed_in_a_reply_are_the_next_messages(
         for typed in ("second\n", "third\n", "beg"):
             send(chat, typed)
         chat.wait("w59", 3)
-        chat.wait("^> beg$")
+        chat.wait("^\u203a beg$")
         shown = chat.text()
         assert shown.count("second") == shown.count("third") == 1
-        assert "\n> second\n" in shown and "\n> third\n" in shown
+        assert "\n\u203a second\n" in shown and "\n\u203a third\n" in shown
         assert asked(ollama) == ["go", "second", "third"]
         chat.send("un" + ENTER)
         chat.wait("w59", 4)
@@ -89,10 +89,10 @@ def test_after_a_stop_nothing_is_sent_by_itself(ollama: FakeOllama, program: lis
         chat.wait("^w0 w1 w2")
         send(chat, "second\n")
         send(chat, "third\n")
-        chat.wait(r"^> second\n(\n)?w0 w1")
+        chat.wait(r"^\u203a second\n(\n)?w0 w1")
         chat.interrupt()
         chat.wait("Stopped")
-        chat.wait("^> third$")
+        chat.wait("^\u203a third$")
         time.sleep(0.2)
         assert asked(ollama) == ["go", "second"]
 
@@ -158,7 +158,7 @@ def test_what_was_typed_is_there_after_ctrl_c(
         chat.send(typed)
         chat.interrupt()
         chat.wait("Stopped")
-        chat.wait(f"^> {kept}$")
+        chat.wait(f"^\u203a {kept}$")
         assert asked(ollama) == ["go"]
 
 
@@ -244,13 +244,13 @@ def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str],
             chat.say("go")
             chat.wait("^one moment")
             chat.send("yes" + ENTER)
-            chat.wait("Run it")
+            chat.wait("^  \u203a$")
             time.sleep(0.2)
             assert len(asked) == 1 and echoes(chat)
             assert not chat.modes()[3] & termios.NOFLSH
             chat.send("n" + ENTER)
             chat.wait("well, then")
-            chat.wait("^> yes$")
+            chat.wait("^\u203a yes$")
             chat.wait("and more")
             assert [message["content"] for message in asked[-1].json["messages"] if message["role"] == "user"] == ["go", "yes"]
 
@@ -265,7 +265,7 @@ def test_text_pasted_in_a_reply_sends_nothing(
         chat.say("go")
         chat.wait("^w0 w1 w2")
         send(chat, sent)
-        chat.wait("^> line 0$")
+        chat.wait("^\u203a line 0$")
         chat.wait("^  line 9$")
         assert asked(ollama) == ["go"]
         chat.send(ENTER)
@@ -287,7 +287,7 @@ def test_the_modes_of_a_reply_are_set_again_when_the_program_is_resumed(
         chat.send("kept")
         chat.interrupt()
         chat.wait("Stopped")
-        chat.wait("^> kept$")
+        chat.wait("^\u203a kept$")
         chat.send(CTRL_C + CTRL_D)
         assert chat.exit_status() == 0
         chat.check_restored()
@@ -309,7 +309,7 @@ def test_suspended_in_a_reply_by_a_shell(ollama: FakeOllama, program: list[str],
         chat.send("fg" + ENTER)
         chat.wait_until(lambda: not echoes(chat), "the modes of a reply")
         chat.send("typed" + "\x1b\r" + "ahead")
-        chat.wait("^> typed\n  ahead$")
+        chat.wait("^\u203a typed\n  ahead$")
         assert chat.text().count("typed") == 1
         chat.send(CTRL_C + CTRL_D)
         chat.wait("^shell:$")

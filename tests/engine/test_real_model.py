@@ -129,7 +129,7 @@ def test_a_conversation_is_compacted_by_the_model_itself(home: Home) -> None:
         if "Summarised" in chat.text():      # so small a model may not find an end; then nothing is changed
             chat.ask("And what else?", r"^\S")
             chat.say("/uncompact")
-            chat.wait(r"\d+ messages are back in the place of their summary")
+            chat.wait(r"Restored \d+ messages in place of their summary")
             chat.wait_prompt()
         chat.send(CTRL_D)
         assert chat.exit_status() == 0

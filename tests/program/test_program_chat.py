@@ -30,7 +30,8 @@ def sent(server: FakeServer) -> list[tuple[str, str]]:
 def test_a_conversation(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "echo"], environment) as chat:
         chat.wait_prompt()
-        assert re.match(r"ollama/echo in session [\w-]+\. /help lists the commands\.", chat.text())
+        assert re.match(r"echo on ollama \u00b7 session [\w-]+\n/help lists commands\. Ctrl-C stops a reply, "
+                        r"Ctrl-D leaves\.\n\n\u203a", chat.text())
         chat.ask("hello there", "^hello there$")
         chat.ask("second words", "^second words$")
         chat.say("/exit")
@@ -89,17 +90,17 @@ def test_commands(ollama: FakeOllama, program: list[str], environment: Environme
         chat.ask("/help retry", "^/retry\\nAsk the last question again")
         chat.ask("/model", "The model is ollama/words-5")
         chat.ask("/model echo", "The model is now ollama/echo")
-        chat.ask("/system be brief", "The system prompt is set")
+        chat.ask("/system be brief", "System prompt set")
         chat.ask("which words", "^which words$")
         assert sent(ollama) == [("system", "be brief"), ("user", "which words")]
         chat.ask("/system", "System prompt: be brief")
-        chat.ask("/system off", "system prompt is off")
+        chat.ask("/system off", "System prompt removed")
         chat.ask("/nonsense", "There is no command /nonsense")
         chat.ask("/modle", r"Did you mean /model\?")
         chat.ask("//etc is a directory", "^/etc is a directory$")
         assert sent(ollama)[-1] == ("user", "/etc is a directory")
         chat.ask("/session", r"This is session [\w-]+: which words")
-        chat.ask("/new", r"A new session\. The old one is")
+        chat.ask("/new", r"New session \S+ The old one is saved as")
         chat.ask("fresh", "^fresh$")
         assert sent(ollama) == [("user", "fresh")]
         chat.say("/quit")
@@ -163,9 +164,9 @@ def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str],
         chat.say("first")
         chat.wait("^w0 w1 w2 w3")
         ollama.close()
-        chat.wait("What came is kept.")
+        chat.wait("Partial reply saved.")
         chat.wait_prompt()
-        told = chat.text()[chat.text().index("error:"):].split("\n>")[0]
+        told = chat.text()[chat.text().index("\u2717 "):].split("\n\u203a")[0]
         assert len(told.strip().splitlines()) <= 3 + 1 and "Traceback" not in told
         with FakeOllama(ollama.port, ("words-5", *MODELS)) as again:
             chat.ask("/model words-5", "The model is now")
@@ -182,7 +183,7 @@ def test_a_failing_turn_does_not_end_the_chat(ollama: FakeOllama, program: list[
             chat.wait_prompt()
         chat.ask("/model words-5", "now ollama/words-5")
         chat.ask("at last", "^w0 w1 w2 w3 w4$")
-        assert "Traceback" not in chat.text() and chat.text().count("error:") >= 4
+        assert "Traceback" not in chat.text() and chat.text().count("\n\u2717 ") >= 4
 
 
 def test_an_unknown_model_is_fetched_when_wanted(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
@@ -199,14 +200,14 @@ def test_an_unknown_model_is_fetched_when_wanted(ollama: FakeOllama, program: li
         environment["OLLAMA_HOST"] = server.url
         with Terminal([*program, "-m", "new-model"], environment) as chat:
             chat.say("hello")
-            chat.wait(r"Fetch new-model now\? \[y/N\]")
+            chat.wait(r"Download new-model now\? \[y/N\]")
             chat.send("n\r")
             chat.wait_prompt()
             assert not answers["fetched"]
             chat.say("/retry")
-            chat.wait(r"Fetch new-model now\? \[y/N\]", 2)
+            chat.wait(r"Download new-model now\? \[y/N\]", 2)
             chat.send("y\r")
-            chat.wait("new-model is here")
+            chat.wait("Pulled ollama/new-model")
             chat.wait("^here I am")
             chat.wait_prompt()
             assert sent(server) == [("user", "hello")]
@@ -220,7 +221,7 @@ def test_a_model_that_cannot_be_fetched(ollama: FakeOllama, program: list[str], 
         chat.say("hello")
         chat.wait(r"\[y/N\]")
         chat.send("y\r")
-        chat.wait("error:", 2)
+        chat.wait("^\u2717 ", 2)
         chat.wait_prompt()
         chat.ask("/model words-5", "now ollama/words-5")
         chat.ask("/retry", "^w0 w1 w2 w3 w4$")
@@ -275,7 +276,7 @@ def test_history_is_remembered_unless_nothing_is_saved(ollama: FakeOllama, progr
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.wait_prompt()
         chat.send("\x1b[A")
-        chat.wait("> remember me")
+        chat.wait("\u203a remember me")
 
 
 def test_a_history_that_cannot_be_kept_is_no_trouble(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
@@ -287,5 +288,5 @@ def test_a_history_that_cannot_be_kept_is_no_trouble(ollama: FakeOllama, program
         chat.ask("first", "w4")
         chat.ask("second", "w4", 2)
         chat.send(UP)
-        chat.wait("> second", 2)
+        chat.wait("\u203a second", 2)
         assert "Traceback" not in chat.text() and "rror" not in chat.text()

@@ -306,7 +306,7 @@ def test_nothing_of_context_is_loaded_without_it(reader: Reader, program: list[s
 
 def test_the_commands_of_context(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
     with Terminal([*program], environment, cwd=folder) as chat:
-        chat.ask("/context", "Nothing is attached")
+        chat.ask("/context", "Nothing attached")
         chat.ask("/context add src", "Attached src: 1 item")
         chat.ask("where is def delay?", r"src/retry\.py:4")
         assert "context: 1 of 1 files" in chat.text()
@@ -357,7 +357,7 @@ def test_a_summary_and_back(reader: Reader, program: list[str], environment: Env
         chat.ask("still there?", "Fine")
         assert sent(reader)[:4] == after[:4]
         chat.ask("/pin list", "remember seven")
-        chat.ask("/uncompact", "messages are back")
+        chat.ask("/uncompact", "messages in place")
         chat.ask("again?", "Fine", 2)
         chat.ask("/uncompact", "Nothing is summarised")
         chat.say("/exit")
@@ -370,7 +370,7 @@ def test_a_summary_that_is_not_saved(reader: Reader, program: list[str], environ
     with Terminal([*program, "--no-save"], environment) as chat:
         long_chat(chat, 3)
         chat.ask("/compact", "Summarised")
-        chat.ask("/uncompact", "messages are back")
+        chat.ask("/uncompact", "messages in place")
         chat.ask("again?", "Fine", 4)
     assert [text.split(" word")[0] for text in sent(reader)[::2]] == ["turn 0", "turn 1", "turn 2", "again?"]
     assert not os.listdir(environment["HOME"])

@@ -79,7 +79,7 @@ def test_a_session_is_gone_on_with(ollama: FakeOllama, program: list[str], envir
     unique = beta[:next(length for length in range(1, 99) if not alpha.startswith(beta[:length]))]
     with Terminal([*program, "--session", unique], environment) as chat:
         chat.wait_prompt()
-        assert "2 messages so far" in chat.text()
+        assert "Resumed: beta, 2 messages." in chat.text()
         chat.ask("on", "w4")
         assert sent(ollama) == ["beta", fake_words(5), "on"]
         chat.ask(f"/session {alpha}", "Session .*: alpha")
@@ -130,7 +130,7 @@ def test_choosing_by_number_in_a_plain_terminal(ollama: FakeOllama, program: lis
     with Terminal([*program, "--select-session"], environment | {"TERM": "dumb"}) as chat:
         chat.wait("Number, ID or words|find:")
         chat.send("2\r")
-        chat.wait("2 messages so far")
+        chat.wait("Resumed: .*2 messages")
 
 
 def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
@@ -141,7 +141,7 @@ def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environmen
         chat.send(DOWN + DOWN)
         chat.wait("3 of 3")
         chat.send(ENTER)
-        chat.wait("2 messages so far")
+        chat.wait("Resumed: .*2 messages")
         chat.ask("on", "w4", 2)
         assert sent(ollama)[0] == "alpha"
         chat.send(CTRL_D)
@@ -152,7 +152,7 @@ def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environmen
         chat.send("gam")
         chat.wait("1 of 1")
         chat.send(ENTER)
-        chat.wait("2 messages so far")
+        chat.wait("Resumed: .*2 messages")
     with Terminal([*program, "--select-session"], environment) as chat:
         chat.wait(r"1 of 3; type to search, . . choose, Enter opens, Esc leaves\n.*alpha")
         chat.send("gamx")

@@ -123,7 +123,8 @@ def test_the_model_searches_reads_a_file_and_answers(
     done = run(program, environment, folder, "-m", "caller", "--experimental", question)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("answer: ") and "Lima is the capital." in done.stdout and '"Ann"' in done.stdout
-    assert "\u2192 web_search" in done.stderr and re.search(r"\u2190 read_json_file [\d,]+ characters, [\d.]+ s", done.stderr)
+    assert "\u2713 web_search capital of Peru" in done.stderr
+    assert re.search(r"\u2713 read_json_file path=data\.json filter=people\S+  [\d,]+ characters, [\d.]+ s", done.stderr)
     assert [request.path.split("&")[0] for request in searxng.requests] == ["/search?q=capital+of+Peru"]
     assert "web_search" in caller.offered() and "fetch_url" not in caller.offered()
 
@@ -259,40 +260,40 @@ def notes(folder: Path) -> list[str]:
 
 def test_yes_no_session(chat: Terminal, folder: Path) -> None:
     chat.say('note {"text": "one"}')
-    chat.wait(r"wants to run note \(write;")
+    chat.wait(r"Run note\?  changes files")
     chat.wait(r"^  text = \"one\"$")
-    chat.wait(r"\[N\]o:$")
+    chat.wait(r"^  \u203a$")
     assert notes(folder) == []
     chat.send("y\n")
     chat.wait("answer: noted")
     chat.say('note {"text": "two"}')
-    chat.wait(r"\[N\]o:", 2)
+    chat.wait(r"^  \u203a", 2)
     chat.send("\n")
     chat.wait("answer: Not run: the user said no")
     assert notes(folder) == ["one"]
     shown = chat.text()      # each call once, in its question; what is meant for the model only where it repeats that
-    assert re.search(r"^\u2190 note was not run: you declined$", shown, re.M) and "\u2192 note" not in shown
-    assert not re.search(r"^\u2190.*(said no|try again)", shown, re.M)
+    assert re.search(r"^\u2717 note two  you declined$", shown, re.M)
+    assert not re.search(r"^\u2717.*(said no|try again)", shown, re.M)
     chat.say('note {"text": "three"}')
-    chat.wait(r"\[N\]o:", 3)
+    chat.wait(r"^  \u203a", 3)
     chat.send("s\n")
     chat.wait("answer: noted", 2)
     chat.ask('note {"text": "four"}', "answer: noted", 3)
     assert notes(folder) == ["one", "three", "four"]
-    assert len(re.findall(r"\[N\]o:", chat.text())) == 3
-    chat.ask("/new", "A new session")
+    assert len(re.findall(r"^  \u203a", chat.text(), re.MULTILINE)) == 3
+    chat.ask("/new", "New session")
     chat.say('note {"text": "five"}')   # what was granted for the session has ended with it
-    chat.wait(r"\[N\]o:", 4)
+    chat.wait(r"^  \u203a", 4)
 
 
 def test_an_answer_that_is_none_is_explained_and_asked_again(chat: Terminal, folder: Path) -> None:
     chat.say('note {"text": "one"}')
-    chat.wait(r"\[N\]o:$")
+    chat.wait(r"^  \u203a$")
     chat.send("?\n")
     chat.wait("y: run it, this once")
-    chat.wait(r"\[N\]o:", 2)
+    chat.wait(r"^  \u203a", 2)
     chat.send("yes please\ny\n")   # the rest of what was pasted is no answer to the next question
-    chat.wait(r"\[N\]o:", 3)
+    chat.wait(r"^  \u203a", 3)
     assert notes(folder) == []
     chat.send("n\n")
     chat.wait("answer: Not run: the user said no")
@@ -304,7 +305,7 @@ def test_always_holds_in_the_next_run_for_calls_of_this_shape(
     command = [*program, "-m", "caller", "--tools-file", "own.py"]
     with Terminal(command, environment, cwd=str(folder)) as chat:
         chat.say('note {"text": "one"}')
-        chat.wait(r"\[N\]o:")
+        chat.wait(r"^  \u203a")
         chat.send("always\n")
         chat.wait("answer: noted")
     grants = Path(environment["HOME"]) / ".local/share/stream-chat/grants.json"
@@ -315,17 +316,17 @@ def test_always_holds_in_the_next_run_for_calls_of_this_shape(
         chat.ask("/tools", "Allowed for always: note")
         chat.ask("/tools forget", "Forgotten: 1 permissions")
         chat.say('note {"text": "three"}')
-        chat.wait(r"\[N\]o:")
+        chat.wait(r"^  \u203a")
     assert notes(folder) == ["one", "two"]
     (folder / "own.py").write_text(OWN.replace("Write a note.", "Write a note, or something else."))
     with Terminal(command, environment, cwd=str(folder)) as chat:
         chat.say('note {"text": "four"}')
-        chat.wait(r"\[N\]o:")   # another definition
+        chat.wait(r"^  \u203a")   # another definition
 
 
 def test_ctrl_c_at_the_question_is_a_no_and_ends_the_turn(chat: Terminal, folder: Path) -> None:
     chat.say('note {"text": "one"}')
-    chat.wait(r"\[N\]o:")
+    chat.wait(r"^  \u203a")
     chat.interrupt()
     chat.wait("Stopped")
     chat.wait_prompt()
@@ -339,19 +340,19 @@ def test_ctrl_c_at_the_question_is_a_no_and_ends_the_turn(chat: Terminal, folder
 def test_what_was_typed_before_the_question_is_no_answer(chat: Terminal, folder: Path) -> None:
     paste(chat, 'slowly {"seconds": 0.1}\nnote {"text": "one"}')
     chat.send("y\ny\ny\n")
-    chat.wait(r"\[N\]o:")
+    chat.wait(r"^  \u203a")
     time.sleep(0.3)
-    assert notes(folder) == [] and len(re.findall(r"\[N\]o:", chat.text())) == 1
+    assert notes(folder) == [] and len(re.findall(r"^  \u203a", chat.text(), re.MULTILINE)) == 1
 
 
 def test_two_questions_one_after_the_other(chat: Terminal, folder: Path) -> None:
     paste(chat, 'note {"text": "one"}\ndouble {"number": 4}\nslowly {"seconds": 0}')
-    chat.wait(r"\u2190 double 1 characters")
-    chat.wait(r"wants to run note")
-    chat.wait(r"\[N\]o:$")
+    chat.wait(r"\u2713 double 4  1 characters")
+    chat.wait(r"Run note\?")
+    chat.wait(r"^  \u203a$")
     chat.send("y\n")
-    chat.wait(r"wants to run slowly \(run;")
-    chat.wait(r"\[N\]o:$")
+    chat.wait(r"Run slowly\?  runs a program")
+    chat.wait(r"^  \u203a$")
     chat.send("no\n")
     chat.wait("answer: noted / 8 / Not run: the user said no")
     assert notes(folder) == ["one"]
@@ -360,7 +361,7 @@ def test_two_questions_one_after_the_other(chat: Terminal, folder: Path) -> None
 def test_the_question_is_made_safe_and_whole(chat: Terminal, folder: Path) -> None:
     text = "\\u001b[2J\\u202ekey " + "x" * 5000 + " end-of-it"
     paste(chat, f'note {{"text": "{text}"}}')
-    chat.wait(r"\[N\]o:$")
+    chat.wait(r"^  \u203a$")
     shown = chat.text().replace("\n", "")
     assert "end-of-it" in shown and "x" * 5000 in shown and "This is long" in shown
     assert b"\x1b[2J\xe2\x80\xae" not in chat.raw
@@ -372,7 +373,7 @@ def test_a_question_on_the_command_line_asks_too(
         caller: Caller, program: list[str], environment: Environment, folder: Path) -> None:
     command = [*program, "-m", "caller", "--tools-file", "own.py", 'note {"text": "one"}']
     with Terminal(command, environment, cwd=str(folder)) as chat:
-        chat.wait(r"\[N\]o:$")
+        chat.wait(r"^  \u203a$")
         chat.send("y\n")
         chat.wait("answer: noted")
         assert chat.exit_status() == 0
@@ -491,8 +492,8 @@ def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Enviro
         chat.wait("nothing to call")
         wait_until_ready(chat)
         chat.say('good__add {"a": 2, "b": 3}')
-        chat.wait(r"wants to run good__add \(write; MCP server good")
-        chat.wait(r"\[N\]o:$")
+        chat.wait(r"It comes from MCP server good\.")
+        chat.wait(r"^  \u203a$")
         chat.send("y\n")
         chat.wait("answer: 5")
         assert "note://one" in chat.text() and re.search("^mute +problem", chat.text(), re.MULTILINE)
@@ -504,7 +505,7 @@ def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Enviro
         assert "a note about zebras" in str(caller.asked["messages"])
         chat.wait_prompt()
         chat.send("/good__g\t")
-        chat.wait(r"^> /good__greet$")
+        chat.wait(r"^\u203a /good__greet$")
         chat.send("\x15")
         chat.say("/exit")
         assert chat.exit_status() == 0

@@ -65,7 +65,7 @@ def test_a_flag_changes_it_and_that_is_said(ollama: FakeOllama, program: list[st
 
 def test_what_a_command_sets_is_kept_too(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
-        chat.ask("/system You are a pirate", "The system prompt is set")
+        chat.ask("/system You are a pirate", "System prompt set")
         chat.ask("one", "w4")
         chat.send(CTRL_D)
         assert chat.exit_status() == 0

@@ -46,8 +46,8 @@ def test_lines_break_between_words() -> None:
 @pytest.mark.parametrize("columns", [60, 80, 100])
 def test_no_word_is_cut_in_a_chat(program: list[str], environment: dict[str, str], columns: int) -> None:
     with Terminal([*program, "-p", "demo"], environment, columns=columns, lines=40) as chat:
-        shown = chat.ask("/help", "Ctrl-D leaves")
-        assert "The conversation\n" in shown and "Models\n" in shown
+        shown = chat.ask("/help all", "Ctrl-D leaves")
+        assert "Chat\n" in shown and "Models\n" in shown
         assert {"conversation", "session", "summarised"} <= set(re.findall(r"\w+", shown))
         shown = chat.ask("/providers", "docs/providers.md")
-        assert "dialect" not in shown and not any(not line for line in shown.rstrip("> \n").split("\n"))
+        assert "dialect" not in shown and not any(not line for line in shown.rstrip("\u203a \n").split("\n")[2:])

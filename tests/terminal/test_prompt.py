@@ -53,13 +53,13 @@ def test_shift_enter_is_a_new_line_and_unknown_sequences_are_dropped(chat: Termi
 
 
 def test_a_backslash_or_open_quotes_continue_the_message(chat: Terminal, ollama: FakeOllama) -> None:
-    type_keys(chat, "one\\", r"^> one\\$")
+    type_keys(chat, "one\\", r"^\u203a one\\$")
     chat.send(ENTER)
-    chat.wait("^> one$")
+    chat.wait("^\u203a one$")
     chat.send("two" + ENTER)
     chat.wait("w4")
     assert last_asked(ollama) == "one\ntwo"
-    type_keys(chat, '"""three', '^> """three$')
+    type_keys(chat, '"""three', '^\u203a """three$')
     chat.send(ENTER)
     chat.send('four"""')
     chat.wait('^  four"""$')
@@ -70,11 +70,11 @@ def test_a_backslash_or_open_quotes_continue_the_message(chat: Terminal, ollama:
 
 def test_a_long_paste_is_folded_and_stands_on_the_screen_once(chat: Terminal, ollama: FakeOllama) -> None:
     lines = [f"row {number} of the paste" for number in range(200)]
-    type_keys(chat, "see \x1b[200~" + "\r".join(lines) + "\x1b[201~", r"^> see \[200 lines pasted\]$")
+    type_keys(chat, "see \x1b[200~" + "\r".join(lines) + "\x1b[201~", r"^\u203a see \[200 lines pasted\]$")
     chat.send("\x7f")
-    chat.wait("^> see$")
+    chat.wait("^\u203a see$")
     chat.send("\x1b[200~" + "\r".join(lines) + "\x1b[201~")
-    chat.wait(r"^> see \[200 lines pasted\]$")
+    chat.wait(r"^\u203a see \[200 lines pasted\]$")
     chat.send(ENTER)
     chat.wait("w4")
     assert last_asked(ollama) == "see " + "\n".join(lines)
@@ -107,7 +107,7 @@ def test_enter_takes_a_match_of_the_search_and_ctrl_c_leaves_it(chat: Terminal, 
     type_keys(chat, "\x12fir", "I-search.*fir")
     chat.send(ENTER)
     chat.wait_until(lambda: "I-search" not in chat.text(), "the end of the search")
-    assert len(ollama.chats) == 1 and chat.text().endswith("> first question")
+    assert len(ollama.chats) == 1 and chat.text().endswith("\u203a first question")
     chat.send(CTRL_C + "\x12fir")
     chat.wait("I-search.*fir")
     chat.send(CTRL_C)

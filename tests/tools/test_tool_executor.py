@@ -20,7 +20,7 @@ from core.errors import ToolError, UsageError
 from core.events import Finished, Notice, TextDelta, ToolCallDelta
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.providers import Request
-from core.rendering.event_words import describe_event
+from core.rendering.event_lines import finished_line
 from core.sessions.reply import Reply
 from core.tool_executor import KINDS, ApprovalRequest, Decision, Toolbox, execute_tool_call, grant_key, namespace
 from core.tools import Tool, ToolContext, all_tools, get_tools, load_tools_file, make_tool
@@ -349,14 +349,13 @@ def test_a_finished_call_says_what_became_of_it(answer: Decision) -> None:
         return answer
     call = ToolCall("1", "shell", {"command": "x"})
     box = Toolbox([make_tool(shell, kind="run"), make_tool(read_secret)], approve=approve)
-    assert box.asks(call) and not box.asks(ToolCall("2", "read_secret", {})) and not box.asks(ToolCall("3", "absent", {}))
     done = asyncio.run(box.run(call))
     assert done.asked and len(waited) == 1 and done.seconds < waited[0]
     assert (done.ran, done.said) == ((True, "") if answer == "once" else (False, "you declined"))
     assert done.result.content == ("ran x" if answer == "once" else
                                    "Not run: the user said no. Do not try again unless the user asks for it.")
-    line, = describe_event(done)
-    assert ("\u2190 shell 5 characters, 0.0 s" if answer == "once" else "\u2190 shell was not run: you declined") in line
+    line = str(finished_line(call, done))
+    assert line == ("\u2713 shell x  5 characters, 0.0 s" if answer == "once" else "\u2717 shell x  you declined")
 
 
 def test_what_is_asked_is_shown_in_full_and_safely() -> None:

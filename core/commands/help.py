@@ -1,0 +1,70 @@
+"""The command that explains the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.chat.conversation import Chat
+from core.commands import Command, Outcome, all_commands, command, find_command
+from core.errors import UsageError
+from core.rendering.table import Table
+
+GROUP = "Chat"
+NAMES = 11          # cells of a group's name and the space after it
+WIDTH = 78          # of the list: it is wrapped once more where the screen is narrower
+KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"), ("Ctrl-C", "stops a reply, clears a line"),
+        ("Ctrl-D", "leaves, on an empty line"), ("Tab", "completes"), ("Up, Ctrl-R", "find what you typed before"),
+        ("Ctrl-X Ctrl-E", "opens the editor"), ("Ctrl-L, Ctrl-Z", "clear the screen, suspend"))
+
+
+@command("?", "h", usage="[COMMAND | WORD | keys | all]")
+async def help(chat: Chat, argument: str) -> Outcome:
+    """List the commands, or explain one."""
+    word = argument.removeprefix("/").lower()
+    if not word:
+        return "\n".join([*overview(), "", "/help NAME explains a command, /help WORD searches, /help keys, /help all.",
+                          "Ctrl-C stops a reply, Ctrl-D leaves."])
+    if word == "keys":
+        return Table(("key", "what it does"), KEYS)
+    if word == "all":
+        return command_table(list(all_commands().values()), "Ctrl-C stops a reply, Ctrl-D leaves.")
+    found = find_command(word)
+    if found is not None:
+        names = ", ".join(f"/{name}" for name in (found.name, *found.aliases))
+        return f"{names} {found.usage}".strip() + f"\n{found.help}"
+    return _searched(argument, word)
+
+
+def _searched(argument: str, word: str) -> Outcome:
+    """The commands that have the word in their help, or all of a group."""
+    entries = [entry for entry in all_commands().values()
+               if word == entry.group.lower() or word in f"{entry.name} {entry.usage} {entry.help}".lower()]
+    if not entries:
+        raise UsageError(f"No command has anything to do with {argument}.", "/help lists all commands.")
+    return command_table(entries, "/help NAME explains one.")
+
+
+def command_table(entries: Sequence[Command], note: str) -> Table:
+    """By group, with what each does."""
+    groups = list(dict.fromkeys(entry.group for entry in entries))
+    entries = sorted(entries, key=lambda entry: groups.index(entry.group))
+    headings = {[entry.group for entry in entries].index(group): group for group in groups}
+    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in entries)
+    return Table(("command", "what it does"), rows, note, headings=headings)
+
+
+def overview() -> list[str]:
+    """A row for each group: its name and its commands."""
+    groups: dict[str, list[str]] = {}
+    for entry in all_commands().values():
+        groups.setdefault(entry.group, []).append(f"/{entry.name}")
+    rows: list[str] = []
+    for group, names in groups.items():
+        row = f"  {group:<{NAMES}}"
+        for name in names:
+            if len(row) + len(name) > WIDTH:
+                rows.append(row.rstrip())
+                row = " " * (NAMES + 2)
+            row += f"{name}  "
+        rows.append(row.rstrip())
+    return rows

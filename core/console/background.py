@@ -1,0 +1,62 @@
+"""Asks a terminal for the colour of its background (OSC 11), for at most a tenth of a second."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import time
+from typing import TextIO
+
+from core.rendering.theme import Background
+
+PATIENCE = 0.1                      # seconds for the whole answer
+QUERY = "\x1b]11;?\x1b\\\x1b[c"     # the second question (DA1) is one that every terminal answers: then the first was not
+_COLOR = re.compile(rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})[^\x07\x1b]*(?:\x07|\x1b\\)")
+_FENCE = re.compile(rb"\x1b\[\?[0-9;]*c")
+
+
+def ask_background(source: TextIO, out: TextIO, patience: float = PATIENCE) -> tuple[Background | None, bytes]:
+    """What the terminal says, None if it does not; and what the user typed meanwhile."""
+    try:
+        import termios
+        before = termios.tcgetattr(source.fileno())
+    except (ImportError, OSError, ValueError):
+        return None, b""
+    except termios.error:
+        return None, b""
+    quiet = [*before[:6], list(before[6])]
+    quiet[3] &= ~(termios.ECHO | termios.ICANON)
+    quiet[6][termios.VMIN], quiet[6][termios.VTIME] = 0, 0
+    try:
+        termios.tcsetattr(source.fileno(), termios.TCSANOW, quiet)
+        out.write(QUERY)
+        out.flush()
+        answer = _read_until_fence(source.fileno(), patience)
+    except (OSError, termios.error):
+        return None, b""
+    finally:
+        termios.tcsetattr(source.fileno(), termios.TCSANOW, before)
+    return background_of(answer), _FENCE.sub(b"", _COLOR.sub(b"", answer))
+
+
+def _read_until_fence(descriptor: int, patience: float) -> bytes:
+    answer, limit = b"", time.monotonic() + patience
+    while not _FENCE.search(answer):
+        left = limit - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            break
+        piece = os.read(descriptor, 4096)
+        if not piece:
+            break
+        answer += piece
+    return answer
+
+
+def background_of(answer: bytes) -> Background | None:
+    """Whether the colour that an answer names is dark or light; None where it names none."""
+    found = _COLOR.search(answer)
+    if found is None:
+        return None
+    red, green, blue = (int(part, 16) / (16 ** len(part) - 1) for part in found.groups())
+    return "light" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "dark"

@@ -1,0 +1,125 @@
+"""What happens beside the answer, in marked lines for a user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from core.events import Event, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, ToolFinished, ToolRequested
+from core.messages import Message, ToolCall, ToolResult
+from core.rendering.marks import MARKS, Kind
+from core.safe_text import safe_line, safe_text
+
+MOST_SHOWN = 120     # characters of a call's arguments in one line; a question about it and /last show all
+FINISH_NOTES = {
+    "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask it to go on.",
+    "content_filter": "The provider's filter stopped the answer.",
+    "refusal": "The model refused to answer.",
+}
+
+
+class Line(NamedTuple):
+    """One line on a user's screen: `name` stands out at its beginning, `detail` after it is quiet."""
+
+    kind: Kind
+    text: str
+    name: str = ""
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """For a place without styles."""
+        body = " ".join(filter(None, (self.name, self.text)))
+        return f"{MARKS[self.kind].sign} " + "  ".join(filter(None, (body, self.detail)))
+
+
+def sentence(reason: str) -> str:
+    """A reason, made safe, with a full stop."""
+    text = safe_line(reason, 200)
+    return text if text.endswith((".", "!", "?", "\u2026")) else f"{text}."
+
+
+def clause(reason: str) -> str:
+    """A reason inside a sentence: without its full stop."""
+    return safe_line(reason, 200).rstrip(".")
+
+
+def finish_note(message: Message) -> str:
+    """What to say under a reply that is not simply whole, or nothing."""
+    if message.finish == "stop" and not message.text.strip() and not message.tool_calls:
+        return "The model sent an empty answer."
+    return FINISH_NOTES.get(message.finish or "", "")
+
+
+class EventLines:
+    """Turns the events of one turn into lines. A tool's call and its result are one line, when it has ended."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, ToolCall] = {}
+
+    def of(self, event: Event) -> list[Line]:
+        """What happened, for a user; foreign text in it is made safe."""
+        match event:
+            case Retrying(attempt, delay, reason):
+                return [Line("note", f"{sentence(reason)} Attempt {attempt} in {delay:.1f} s.")]
+            case ModelChanged(old, new, reason):
+                return [Line("warning", f"Continued by {safe_line(new)} instead of {safe_line(old)}: {clause(reason)}.")]
+            case Resuming(reason):
+                return [Line("note", f"Reconnected: {clause(reason)}.")]
+            case Notice(text):
+                return [notice_line(text)]
+            case QuotesChecked(line=line):
+                return [Line("note", safe_line(line, 2000))]
+            case ToolRequested(call):
+                self._calls[call.id] = call
+            case ToolFinished(result):
+                return [finished_line(self._calls.pop(result.id, None), event)]
+        return []
+
+
+def notice_line(text: str) -> Line:
+    """A notice of the program: a warning where something is not as the user asked."""
+    words = safe_text(text)
+    return Line("warning" if words.startswith(("NOT SAVED", "Not ")) else "note", words)
+
+
+def finished_line(call: ToolCall | None, event: ToolFinished) -> Line:
+    """A tool that has ended: what it was given, what became of it and how long it took."""
+    result = event.result
+    line = tool_line(call, result)
+    if not event.ran or result.is_error:
+        reason = safe_line(event.said or result.content, 200).rstrip(".").removeprefix("Not run: ")
+        return line._replace(detail=f"failed: {reason}" if event.ran else reason)
+    return line._replace(detail=f"{line.detail}, {event.seconds:.1f} s")
+
+
+def tool_line(call: ToolCall | None, result: ToolResult) -> Line:
+    """The same as it is known from a saved conversation."""
+    argument = argument_of(call) if call is not None else ""
+    if result.is_error:
+        reason = safe_line(result.content, 200).rstrip(".")
+        return Line("failed", argument, safe_line(result.name, 100), f"failed: {reason}")
+    return Line("done", argument, safe_line(result.name, 100), f"{len(result.content):,} characters")
+
+
+def argument_of(call: ToolCall) -> str:
+    """A call's arguments in a few words: the only value alone, several with their names."""
+    if call.invalid is not None:
+        return safe_line(call.invalid, MOST_SHOWN)
+    given: Mapping[str, Any] = call.arguments
+    if len(given) == 1:
+        return middle_cut(_value(*given.values()), MOST_SHOWN)
+    return middle_cut(" ".join(f"{safe_line(name, 40)}={_value(value)}" for name, value in given.items()), MOST_SHOWN)
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return safe_line(text)
+
+
+def middle_cut(text: str, limit: int) -> str:
+    """At most `limit` characters; what is left out is in the middle."""
+    if len(text) <= limit:
+        return text
+    kept = max(limit - 1, 2)
+    return f"{text[:kept - kept // 2]}\u2026{text[-(kept // 2):]}"

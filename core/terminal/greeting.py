@@ -1,0 +1,80 @@
+"""The first and the last lines of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.argument_parser import started_as
+from core.chat.conversation import Chat
+from core.console.screen import Screen
+from core.rendering.event_lines import notice_line
+from core.rendering.marks import styled
+from core.safe_text import safe_line
+
+TITLE = 60          # characters of a session's title in a line
+
+
+def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
+    """Which model this is, how to get help, and what the user should know before they type."""
+    model = styled(safe_line(chat.target.model or "the default model", 60), screen.theme.role("bold"))
+    words = " \u00b7 ".join(filter(None, (f" on {provider_of(chat)}", *facts_of(chat))))
+    screen.write(f"{model}{styled(words if screen.unicode else words.replace(chr(0xb7), '|'), screen.theme.dim)}\n")
+    messages = chat.session.messages
+    if messages:
+        title = f"{safe_line(chat.session.title, TITLE)}, " if chat.session.title else ""
+        screen.line(f"Resumed: {title}{count_of(messages)}. /history shows them.", "dim")
+        from core.terminal.replay import show_last_exchange
+        screen.gap()
+        show_last_exchange(screen, messages)
+        if news:
+            screen.gap()
+    else:
+        screen.line("/help lists commands. Ctrl-C stops a reply, Ctrl-D leaves.", "dim")
+    for line in news:
+        screen.show(notice_line(line))
+
+
+def provider_of(chat: Chat) -> str:
+    return safe_line(chat.target.provider, 40)
+
+
+def facts_of(chat: Chat) -> list[str]:
+    """What sets this chat apart, as far as it is known without asking anybody."""
+    facts = []
+    window = chat.known_window()
+    if window:
+        facts.append(f"window {short(window)}")
+    if chat.toolbox:
+        count = len(chat.toolbox.specs)
+        facts.append(f"{count} {'tool' if count == 1 else 'tools'}" if count else "tools")
+    facts.append(f"session {chat.session.name}" if chat.session.saved else "not saved")
+    return facts
+
+
+def say_goodbye(chat: Chat, screen: Screen) -> None:
+    """What the chat is saved as, and how to resume it; nothing for a chat in which nothing was said."""
+    session = chat.session
+    if not session.messages:
+        return
+    screen.gap()
+    if not session.saved:
+        screen.note(f"Not saved: {count_of(session.messages)}.")
+        return
+    title = f"{safe_line(session.title, TITLE)}, " if session.title else ""
+    screen.note(f"Saved as {session.name}: {title}{count_of(session.messages)}.\n"
+                f"Resume with {started_as()} --session {session.name}")
+
+
+def count_of(messages: Sequence[object]) -> str:
+    return "1 message" if len(messages) == 1 else f"{len(messages):,} messages"
+
+
+def short(count: int) -> str:
+    """A number of tokens as in 812, 5.1k, 32k or 1M; windows are counted in 1,024."""
+    if count < 1000:
+        return str(count)
+    if count % 1024 == 0 and count < 1_000_000:
+        return f"{count // 1024}k"
+    if count < 1_000_000:
+        return f"{count / 1000:.1f}k" if count < 100_000 else f"{count / 1000:.0f}k"
+    return f"{count / 1_000_000:.1f}M".replace(".0M", "M")

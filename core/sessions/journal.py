@@ -193,8 +193,7 @@ class Journal(NoJournal):
 
     def close(self) -> None:
         if not self._drain() and self._file is not None:
-            self._file.close()
-            self._file = None
+            self._file.close()      # it still holds what waits, so nothing is lost
 
     def _drain(self) -> bool:
         """True when nothing waits any more."""

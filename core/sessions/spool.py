@@ -58,7 +58,10 @@ class SpoolFile:
             return False
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Give the file up to whoever drains it. May be called twice; `path` stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def remove(path: str) -> None:

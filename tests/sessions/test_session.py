@@ -282,6 +282,7 @@ def test_the_next_start_saves_what_was_left(database: str, spool: str) -> None:
     other.execute("BEGIN IMMEDIATE")
     run(session, [TextDelta("one"), TextDelta(" two"), Finished("stop")])
     session.close()
+    assert not session.lost and "the next start saves it" in session.last_words
     store.close()
     (path,) = Path(spool).iterdir()
     path.write_bytes(path.read_bytes() + b'{"do": "chu')

@@ -20,7 +20,7 @@ from bench.corpora import KINDS, Corpus, Question, make_corpus
 from core.context.files import read_text
 from core.context.form import OPENING, Piece, write_block, write_piece
 from core.context.items import Item
-from core.context.ranking import B, K1, split_pieces
+from core.context.ranking import B, K1
 from core.context_loader import ContextSet, plan_budget
 from core.errors import ContextError
 from core.window.tokens import TokenEstimator
@@ -92,7 +92,15 @@ def all_pieces(corpus: Corpus) -> Iterator[Piece]:
                 text = read_text(Item(os.path.relpath(path, corpus.root), "file", ".", -1, path))
             except ContextError:
                 continue
-            yield from split_pieces(os.path.relpath(path, corpus.root), "file", text)
+            yield from screens(os.path.relpath(path, corpus.root), text)
+
+
+def screens(name: str, text: str, size: int = 60) -> Iterator[Piece]:
+    """Every 60 lines are a piece."""
+    lines = text.split("\n")
+    for first in range(0, len(lines), size):
+        part = lines[first:first + size]
+        yield Piece(name, "file", "\n".join(part), first + 1, first + len(part), len(lines))
 
 
 METHODS: dict[str, Callable[[Corpus], Shipped | Plain]] = {"plain BM25": Plain, "Stream Chat": Shipped}

@@ -208,7 +208,7 @@ class ContextSet:
         """The same in a thread, for steps that convert documents. When it is cancelled, so is the step."""
         from core.tools.limited_process import LimitedProcess
         stop, loop = threading.Event(), asyncio.get_running_loop()
-        self._chooser.documents = documents = LimitedProcess()
+        self._chooser.reader.documents = documents = LimitedProcess()
 
         def work() -> None:
             for number in steps:
@@ -250,7 +250,7 @@ class ContextSet:
         await self._run(self._chooser.rank(items, question, room, choice, order, vision=vision), items)
         if order and self.embedder is not None:
             order = await self._by_meaning(self.embedder, order, question)
-        await self._run(self._chooser.take(order, question, room, choice), items)
+        await self._run(self._chooser.take(order, room, choice), items)
 
     async def _run(self, steps: Iterator[int], items: Sequence[Item]) -> None:
         if any(item.kind == "document" and item.text is None for item in items):
@@ -261,9 +261,9 @@ class ContextSet:
     async def _by_meaning(self, embedder: Embedder, order: list[Item], question: str) -> list[Item]:
         """The items ranked by their meaning too; as they were, when that cannot be had."""
         pieces: list[Piece] = []
-        await self._run(self._chooser.candidates(order, question, pieces), order)
+        await self._run(self._chooser.candidates(order, pieces), order)
         similar = await embedder.similarities(question, [piece.text for piece in pieces], self.progress)
-        return self._chooser.reorder(order, pieces, similar) if similar else order
+        return self._chooser.reorder(order, similar) if similar else order
 
     def _news(self) -> tuple[str, ...]:
         news = self.embedder.take_news() if self.embedder is not None else ""

@@ -1,36 +1,35 @@
-"""What of the loaded items goes into a prompt when not everything fits: whole files by relevance, then pieces of the others."""
+"""What of the loaded items goes into a prompt when not everything fits: the pieces that have to do with the question."""
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 
-from core.context.files import UNGUARDED, read_image, read_text
-from core.context.form import MOST_NAMED, OPENING, Piece, whole_piece, write_piece
+from core.context.embedding import digest_of
+from core.context.files import UNGUARDED, read_image
+from core.context.form import MOST_NAMED, OPENING, Piece
 from core.context.items import Fault, Item
-from core.context.nearness import NOT_NEAR, Nearness
-from core.context.opening import Guard, open_item
-from core.context.ranking import (Counted, as_bytes, best_pieces, bm25, count_words, fused, join_pieces, name_score, split_pieces,
-                                  words_of)
+from core.context.opening import Guard
+from core.context.pieces import Span, cut, join_spans, marks_of, spans_of
+from core.context.ranking import Counted, as_bytes, bm25, count_words, name_score
+from core.context.reading import SEARCHED_OF_ONE, Reader, fault_of
+from core.context.search import Search, Spot, diverse, fuse_spots
+from core.context.terms import Term, terms_of
 from core.errors import ContextError
 from core.messages import Image
-from core.tools.limited_process import LimitedProcess
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 
 SCAN_BYTES = 32 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
 SCAN_FILES = 4_000
-SEARCHED_OF_ONE = 2 << 20  # of one file
+CLOSE_BYTES = 12 << 20     # of the likeliest files, searched closely, piece by piece
 MOST_COMPARED = 2_000      # pieces that are compared by their meaning, for one question
 COMPARED_OF_ONE = 200      # of one item
 SMALLEST = 60              # tokens; with less room left nothing more is tried
-MOST_MISSES = 200          # files in a row that do not fit; then the room counts as full
-PIECE_SHARE = 0.34         # of the room that is left: the most that pieces of one item take
+MOST_MISSES = 200          # files or pieces in a row that do not fit; then the room counts as full
+SMALL_FILE = 0.12          # of the room that is left: a file up to this goes in whole where a piece of it would
 STICKY = 0.3               # of the best score: what was in stays in unless something clearly better comes
-MOST_CONVERTING = 5.0      # seconds for documents of folders, in one prompt
-KEPT_CHARACTERS = 4 << 20  # of texts that are remembered between prompts
+BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is around them
 
 
 @dataclass(slots=True)
@@ -55,60 +54,70 @@ class Chooser:
 
     def __init__(self, estimator: TokenEstimator, model: str = "", guard: Guard = UNGUARDED) -> None:
         self.estimator = estimator
-        self.guard = guard
         self.model = model
-        self.documents: LimitedProcess | None = None      # reads those of folders
-        self._texts: dict[str, tuple[int, str]] = {}
-        self._converting = 0.0
-        self._scores: dict[str, float] = {}
-        self._near = NOT_NEAR
+        self._guard = guard
+        self.reader = Reader(estimator, model, guard)
+        self._spots: list[Spot] = []
+        self._compared: dict[tuple[str, Span], str] = {}      # the digests of the texts there
+        self._previous: set[str] = set()
 
     def rank(self, items: Sequence[Item], question: str, room: int, choice: Choice, order: list[Item], *,
              vision: bool = True) -> Iterator[int]:
         """Fill `order`, the most relevant first; when everything fits, fill `choice` at once. Yields how many were looked at."""
-        self._converting, self._near = 0.0, NOT_NEAR
+        self.reader.begin()
+        self.reader.model = self.model
+        self._spots, self._compared = [], {}
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
         texts = [item for item in items if item.kind != "image"]
         yield from self._take_images(items, room, choice, vision=vision)
-        previous = {item.name for item in texts if item.included}
+        self._previous = {item.name for item in texts if item.included}
         if self._may_fit(texts, room - choice.tokens):
             yield from self._take_all(texts, room, choice)
         if not choice.done:
             choice.tokens += min(self._names_cost(texts), room // 10)
-            yield from self._rank(texts, words_of(question), previous, choice, order)
+            yield from self._rank(texts, terms_of(question), choice, order)
 
-    def take(self, order: Sequence[Item], question: str, room: int, choice: Choice) -> Iterator[int]:
+    def take(self, order: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
         """Fill `choice` with what fits, in this order."""
         if not choice.done:
-            yield from self._take(order, words_of(question), room, choice)
-        self._forget(choice)
+            yield from _Filling(self.reader, order, room, choice).fill(self._spots)
+        self.reader.forget({piece.name for piece in choice.pieces})
         choice.done = True
 
-    def candidates(self, order: Sequence[Item], question: str, pieces: list[Piece]) -> Iterator[int]:
-        """Fill `pieces` with what is worth comparing by meaning: those of the first items, of large ones the best."""
-        words, left = words_of(question), SCAN_BYTES
-        for number, item in enumerate(order):
+    def candidates(self, order: Sequence[Item], pieces: list[Piece]) -> Iterator[int]:
+        """Fill `pieces` with what is worth comparing by meaning: the best by words, then those of the first items."""
+        by_name = {item.name: item for item in order}
+        first: dict[str, list[Span]] = {}
+        for spot in self._spots[:MOST_COMPARED // 2]:
+            first.setdefault(spot.name, []).append(spot.span)
+        left = SCAN_BYTES
+        for number, name in enumerate(dict.fromkeys((*first, *by_name))):
+            item = by_name[name]
             if len(pieces) >= MOST_COMPARED or left <= 0:
                 return
-            if item.kind == "document" and item.text is None and self._converting > MOST_CONVERTING:
+            if self.reader.is_slow(item):
                 continue
-            try:
-                text = self._text(item)[:SEARCHED_OF_ONE]
-            except ContextError:
-                continue    # told when it is taken
+            text = self.reader.passing(item)[:SEARCHED_OF_ONE]
             left -= len(text) + 4_096
-            parts = split_pieces(item.name, item.kind, text)
-            if len(parts) > COMPARED_OF_ONE:
-                parts = list(dict.fromkeys([*best_pieces(parts, words), *parts]))[:COMPARED_OF_ONE]
-            pieces += parts[:MOST_COMPARED - len(pieces)]
+            spans = spans_of(name, item.kind, text, marks_of(name, item.kind, text))
+            wanted = list(dict.fromkeys((*first.get(name, ()), *spans)))[:COMPARED_OF_ONE]
+            for span, piece in zip(sorted(wanted), cut(name, item.kind, text, sorted(wanted)), strict=True):
+                pieces.append(piece)
+                self._compared[name, span] = digest_of(piece.text)
             yield number
 
-    def reorder(self, order: Sequence[Item], pieces: Sequence[Piece], similar: Mapping[str, float]) -> list[Item]:
+    def reorder(self, order: Sequence[Item], similar: Mapping[str, float]) -> list[Item]:
         """The order by words and by meaning together; `similar` is by digest_of(piece.text)."""
-        self._near = Nearness(pieces, similar)
-        nearest = [self._near.of_item(item.name) for item in order]
-        scores = fused([self._scores[item.name] for item in order], nearest)
-        return [order[place] for place in sorted(range(len(order)), key=lambda place: (-scores[place], -nearest[place]))]
+        near = {place: similar[digest] for place, digest in self._compared.items() if digest in similar}
+        self._spots = fuse_spots(self._spots, near)
+        return self._by_spots(order)
+
+    def _by_spots(self, items: Sequence[Item]) -> list[Item]:
+        """Those with the best pieces first."""
+        best: dict[str, int] = {}
+        for place, spot in enumerate(self._spots):
+            best.setdefault(spot.name, place)
+        return sorted(items, key=lambda item: best.get(item.name, len(self._spots)))
 
     def _names_cost(self, items: Sequence[Item]) -> int:
         """The most that naming what is left out takes."""
@@ -130,9 +139,9 @@ class Chooser:
 
     def _take_image(self, item: Item, choice: Choice) -> None:
         try:
-            choice.images.append(read_image(item, self.guard))
+            choice.images.append(read_image(item, self._guard))
         except ContextError as problem:
-            choice.faults.append(_fault(item, problem))
+            choice.faults.append(fault_of(item, problem))
             return
         item.included = "whole"
         choice.tokens += item.tokens
@@ -151,7 +160,7 @@ class Chooser:
         faults: list[Fault] = []
         used = choice.tokens
         for number, item in enumerate(items, 1):
-            piece = self._whole(item, faults)
+            piece = self.reader.whole(item, faults)
             if piece is not None:
                 pieces.append(piece)
                 used += item.tokens
@@ -164,172 +173,192 @@ class Chooser:
         choice.pieces, choice.tokens, choice.searched, choice.done = pieces, used, len(pieces), True
         choice.faults += faults
 
-    def _whole(self, item: Item, faults: list[Fault]) -> Piece | None:
-        """The whole item as a piece with its tokens counted, or a fault and None."""
-        try:
-            text = self._text(item)
-        except ContextError as problem:
-            faults.append(_fault(item, problem))
-            item.included = ""
-            return None
-        piece = whole_piece(item.name, item.kind, text, item.note)
-        item.tokens = self.estimator.text(write_piece(piece), self.model)
-        return piece
+    def _rank(self, items: Sequence[Item], terms: Sequence[Term], choice: Choice, order: list[Item]) -> Iterator[int]:
+        """Order the items by what they have to do with the question, and find the spots in the likeliest."""
+        scores: list[float] = []
+        likely: list[int] = []
+        yield from self._score(items, terms, choice, scores, likely)
+        order += [items[place] for place in sorted(_by_depth(items), key=lambda place: -scores[place])]
+        search, left = Search(terms), CLOSE_BYTES
+        for number, place in enumerate(sorted(likely, key=lambda place: -scores[place])):
+            item = items[place]
+            if left <= 0 or not terms:
+                break
+            text = self.reader.passing(item)
+            search.add(item.name, item.kind, text)
+            left -= len(text) + 4_096
+            yield number
+        self._spots = self._with_bonus(search.spots())
+        order[:] = self._by_spots(order)
 
-    def _text(self, item: Item) -> str:
-        if item.text is not None:
-            return item.text
-        try:
-            stamp = os.stat(item.path).st_mtime_ns
-        except OSError:
-            stamp = -1
-        kept = self._texts.get(item.name)
-        if kept is not None and kept[0] == stamp:
-            return kept[1]
-        started = time.monotonic()
-        text = read_text(item, self.guard, self.documents)
-        if item.kind == "document":
-            self._converting += time.monotonic() - started
-            item.text = text   # converting takes long, so it is done once, until the next refresh
-        else:
-            self._texts[item.name] = (item.stamp, text)
-        return text
+    def _with_bonus(self, spots: list[Spot]) -> list[Spot]:
+        bonus = STICKY * max((spot.score for spot in spots), default=0.0)
+        for spot in spots:
+            spot.score += bonus * (spot.name in self._previous)
+        return sorted(spots, key=lambda spot: -spot.score)
 
-    def _forget(self, choice: Choice) -> None:
-        """Keep only the texts that are in the prompt, and not more than some megabytes of them."""
-        names = {piece.name for piece in choice.pieces}
-        left = KEPT_CHARACTERS
-        for name in list(self._texts):
-            left -= len(self._texts[name][1])
-            if name not in names or left < 0:
-                del self._texts[name]
-
-    def _rank(self, items: Sequence[Item], words: list[str], previous: set[str], choice: Choice,
-              order: list[Item]) -> Iterator[int]:
-        """Order the items by what they have to do with the question. Those that look likely by name are searched first."""
-        named = [name_score(item.name, words) + item.named for item in items]
-        by_prior = sorted(range(len(items)), key=lambda place: items[place].name.count("/"))
-        likely = sorted(by_prior, key=lambda place: -named[place])
-        wanted = as_bytes(words)
+    def _score(self, items: Sequence[Item], terms: Sequence[Term], choice: Choice, scores: list[float],
+               likely: list[int]) -> Iterator[int]:
+        """Fill `scores` of all items, roughly, and `likely` with the places of those in which a word occurs."""
+        words = [term.stem for term in terms]
+        scores += [name_score(item.name, words) + item.named for item in items]
+        wanted, left = as_bytes(words), SCAN_BYTES if words else 0
         places: list[int] = []
         counted: list[Counted] = []
-        left = SCAN_BYTES if words else 0
-        for place in likely:
+        for place in sorted(_by_depth(items), key=lambda place: -scores[place]):
             if left <= 0 or len(places) >= SCAN_FILES:
                 break
-            data = self._sample(items[place])
+            data = self.reader.sample(items[place])
             if data is None:
                 continue
             left -= len(data) + 4_096
             places.append(place)
             counted.append(Counted(count_words(data, wanted), len(data) or 1))
+            if any(counted[-1].counts) or scores[place] >= 1 or len(data) >= SEARCHED_OF_ONE:
+                likely.append(place)
             yield len(places)
-        scores = named
         found = bm25(counted, len(words))
+        bonus = STICKY * max(found, default=0.0)
         for place, score in zip(places, found, strict=True):
             scores[place] += score
-        bonus = STICKY * max(found, default=0.0)
-        for place in [place for place, item in enumerate(items) if item.name in previous]:
-            scores[place] += bonus
-        self._scores = {item.name: score for item, score in zip(items, scores, strict=True)}
+        for place, item in enumerate(items):
+            scores[place] += bonus * (item.name in self._previous)
         choice.searched, choice.by_name = len(places), len(items) - len(places)
-        order += [items[place] for place in sorted(by_prior, key=lambda place: -scores[place])]
 
-    def _sample(self, item: Item) -> bytes | None:
-        """The beginning of an item as bytes, to be searched; empty when it cannot be read (that is told when it is taken).
 
-        None for a document when converting has taken long enough in this prompt.
-        """
-        if item.text is not None:
-            return item.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass")
-        if item.kind == "document":
-            if self._converting > MOST_CONVERTING:
-                return None
-            faults: list[Fault] = []
-            piece = self._whole(item, faults)
-            return piece.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass") if piece else b""
-        try:
-            with open_item(item, self.guard) as file:
-                # A read of a given size makes room for all of it: 100 us more for each small file.
-                large = os.fstat(file.fileno()).st_size > SEARCHED_OF_ONE
-                data = file.read(SEARCHED_OF_ONE) if large else file.readall()
-        except (OSError, ContextError):
-            return b""
-        return b"" if b"\0" in data[:1_024] else data
+def _by_depth(items: Sequence[Item]) -> list[int]:
+    """The places of the items, those near the top of the folder first."""
+    return sorted(range(len(items)), key=lambda place: items[place].name.count("/"))
 
-    def _take(self, order: Sequence[Item], words: list[str], room: int, choice: Choice) -> Iterator[int]:
-        misses = 0
-        for number, item in enumerate(order):
+
+class _Filling:
+    """Fills one choice: the best pieces, what is around them, then the items that are left, while there is room."""
+
+    def __init__(self, reader: Reader, order: Sequence[Item], room: int, choice: Choice) -> None:
+        self._reader, self._order, self._room, self._choice = reader, order, room, choice
+        self._items = {item.name: item for item in order}
+        self._spans: dict[str, list[Span]] = {}       # what is taken of an item, in part
+        self._faulty: set[str] = set()
+
+    def fill(self, spots: Sequence[Spot]) -> Iterator[int]:
+        for item in self._order:
             item.included = ""
-            left = room - choice.tokens
-            if left < SMALLEST or misses >= MOST_MISSES:
-                choice.left_out.append(item)
-                continue
-            if not self._take_one(item, words, left, choice):
-                misses += 1
-            else:
-                misses = 0
-            yield number
-        if order and not choice.pieces and not choice.images:
-            self._take_beginnings(order, room, choice)
+        yield from self._take_spots(spots)
+        yield from self._take_around()
+        yield from self._take_rest()
+        self._write()
 
-    def _take_beginnings(self, order: Sequence[Item], room: int, choice: Choice) -> None:
-        """When nothing fits whole and no word of the question occurs, the beginning of the first item is better than nothing."""
-        for item in order[:MOST_MISSES]:
-            piece = self._whole(item, [])
-            taken = self._best_of(piece, [], room - choice.tokens, named=True) if piece else []
-            if taken:
-                choice.left_out.remove(item)
-                self._add_pieces(item, taken, choice)
+    @property
+    def _left(self) -> int:
+        return self._room - self._choice.tokens
+
+    def _take_spots(self, spots: Sequence[Spot]) -> Iterator[int]:
+        misses, most = 0, self._choice.tokens + self._left * BEST_SHARE
+        for number, spot in enumerate(diverse(spots)):
+            if self._choice.tokens >= most or self._left < SMALLEST or misses >= MOST_MISSES:
                 return
+            item = self._items[spot.name]
+            if item.included == "whole" or item.name in self._faulty or self._reader.is_slow(item):
+                continue
+            misses = 0 if self._take_spot(item, spot.span) else misses + 1
+            yield number
 
-    def _take_one(self, item: Item, words: list[str], left: int, choice: Choice) -> bool:
-        """Take the item whole if it fits, else its best pieces; say whether anything of it was taken."""
-        far_too_large = bytes_to_tokens(item.bytes) > left * 3 and not (
-            name_score(item.name, words) or self._near.is_near(item.name))
-        too_slow = item.kind == "document" and self._converting > MOST_CONVERTING
-        if item.text is None and not item.named and (far_too_large or too_slow):
-            choice.left_out.append(item)
+    def _take_spot(self, item: Item, span: Span) -> bool:
+        if item.name not in self._spans and bytes_to_tokens(item.bytes) <= self._left * SMALL_FILE:
+            return self._take_whole(item)
+        try:
+            text = self._reader.text(item)
+        except ContextError as problem:
+            self._fault(item, problem)
             return False
-        piece = self._whole(item, choice.faults)
-        if piece is None:
+        return self._add(item, text, span)
+
+    def _add(self, item: Item, text: str, span: Span) -> bool:
+        spans = self._spans.get(item.name, [])
+        if span in spans:
             return False
-        if item.tokens <= left:
-            item.included = "whole"
-            choice.pieces.append(piece)
-            choice.tokens += item.tokens
-            return True
-        taken = self._best_of(piece, words, left, named=item.named)
-        if not taken:
-            choice.left_out.append(item)
+        cost = sum(map(self._reader.cost, cut(item.name, item.kind, text, [span], item.note)))
+        if cost > self._left:
             return False
-        self._add_pieces(item, taken, choice)
+        self._spans[item.name] = [*spans, span]
+        self._choice.tokens += cost
+        item.included = "pieces"
         return True
 
-    def _add_pieces(self, item: Item, taken: list[Piece], choice: Choice) -> None:
-        item.included = "pieces"
-        choice.pieces += taken
-        choice.tokens += sum(self._cost(part) for part in taken)
+    def _take_around(self) -> Iterator[int]:
+        """The pieces beside those that are taken, of the best items first; of named items all that fits."""
+        for number, (name, spans) in enumerate(list(self._spans.items())):
+            item = self._items[name]
+            text = self._reader.text(item)
+            every = spans_of(name, item.kind, text, marks_of(name, item.kind, text))
+            taken = [place for place, span in enumerate(every) if span in spans]
+            near = sorted(range(len(every)), key=lambda place: min((abs(place - other) for other in taken), default=0))
+            for place in near:
+                if not item.named and min((abs(place - other) for other in taken), default=0) > 1:
+                    break
+                if self._left < SMALLEST:
+                    return
+                self._add(item, text, every[place])
+            yield number
 
-    def _best_of(self, piece: Piece, words: list[str], left: int, *, named: bool) -> list[Piece]:
-        """The best pieces that fit; of something that the person named, its beginning when no word occurs in it."""
-        pieces = split_pieces(piece.name, piece.kind, piece.text)
-        ordered = self._near.best_pieces(pieces, words) or (pieces if named else [])
-        room = left if named else max(SMALLEST * 4, int(left * PIECE_SHARE))
-        taken: list[Piece] = []
-        used = 0
-        for part in ordered:
-            cost = self._cost(part)
-            if used + cost <= min(room, left):
-                taken.append(part)
-                used += cost
-            elif used > room * 0.8:
+    def _take_rest(self) -> Iterator[int]:
+        misses = 0
+        for number, item in enumerate(self._order):
+            if item.included or item.name in self._faulty:
+                continue
+            too_large = bytes_to_tokens(item.bytes) > self._left * 3 or self._reader.is_slow(item)
+            if self._left < SMALLEST or misses >= MOST_MISSES or not item.named and item.text is None and too_large:
+                self._choice.left_out.append(item)
+                continue
+            if self._take_whole(item) or item.named and self._take_beginning(item):
+                misses = 0
+            elif item.name not in self._faulty:
+                self._choice.left_out.append(item)
+                misses += 1
+            yield number
+        if self._order and not self._choice.pieces and not self._spans and not self._choice.images:
+            self._take_any()
+
+    def _take_any(self) -> None:
+        """When nothing fits whole and no word of the question occurs, the beginning of the first item is better than nothing."""
+        for item in self._order[:MOST_MISSES]:
+            if item.name not in self._faulty and self._take_beginning(item):
+                self._choice.left_out.remove(item)
+                return
+
+    def _take_beginning(self, item: Item) -> bool:
+        try:
+            text = self._reader.text(item)
+        except ContextError:
+            return False
+        for span in spans_of(item.name, item.kind, text, marks_of(item.name, item.kind, text)):
+            if not self._add(item, text, span):
                 break
-        return join_pieces(taken)
+        return item.included == "pieces"
 
-    def _cost(self, piece: Piece) -> int:
-        return self.estimator.text(write_piece(piece), self.model) + 1
+    def _take_whole(self, item: Item) -> bool:
+        faults: list[Fault] = []
+        piece = self._reader.whole(item, faults)
+        self._choice.faults += faults
+        if piece is None:
+            self._faulty.add(item.name)
+            return False
+        if item.tokens > self._left:
+            return False
+        item.included = "whole"
+        self._choice.pieces.append(piece)
+        self._choice.tokens += item.tokens
+        return True
 
+    def _fault(self, item: Item, problem: ContextError) -> None:
+        self._faulty.add(item.name)
+        self._choice.faults.append(fault_of(item, problem))
 
-def _fault(item: Item, problem: ContextError) -> Fault:
-    return Fault(item.name, problem.message.removeprefix(f"{item.name}: "))
+    def _write(self) -> None:
+        """The pieces of what is taken in part; neighbours become one."""
+        for name, spans in self._spans.items():
+            item, text = self._items[name], self._reader.text(self._items[name])
+            pieces = cut(name, item.kind, text, join_spans(spans, text), item.note)
+            if "\n".join(piece.text for piece in pieces) == text.removesuffix("\n"):
+                item.included = "whole"
+            self._choice.pieces += pieces

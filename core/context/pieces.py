@@ -1,0 +1,94 @@
+"""Texts cut into pieces that can be chosen one by one: functions, sections, some rows; always whole lines."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from core.context.form import Piece
+
+MOST, LEAST = 1_500, 400          # characters of a piece
+MOST_ROWS = 700                   # of a piece of rows
+PIECE_CHARACTERS = 4_000          # of a line that is larger than a piece; the rest of it is left out
+GAP = 3                           # lines between two pieces that are shown rather than left out
+_CODE = re.compile(
+    r"^(?:[ \t]{0,4}(?:@\w|(?:async +)?def |class |(?:export |pub |public |private |protected |static )*"
+    r"(?:func|fn|impl|function|interface|struct|enum|trait|type) )|CREATE |\[[\w.\-\" ]+\]$)", re.MULTILINE)
+_PROSE = re.compile(r"^(?:#{1,6} |\*\*\w+:\*\*$|<h[1-6]|.+\n(?:={3,}|-{3,}|~{3,})$)", re.MULTILINE)
+_ROWS = re.compile(r"\.(?:csv|tsv|jsonl|ndjson|log|out|err|trace)(?:\.[\d-]+)?$", re.IGNORECASE)
+_TEXT = re.compile(r"\.(?:md|markdown|rst|txt|html?)$", re.IGNORECASE)
+Span = tuple[int, int]
+
+
+def marks_of(name: str, kind: str, text: str) -> list[int]:
+    """Where a function, a class or a section begins."""
+    prose = kind not in ("file", "document") or _TEXT.search(name) is not None
+    return [found.start() for found in (_PROSE if prose else _CODE).finditer(text)]
+
+
+def spans_of(name: str, kind: str, text: str, marks: Sequence[int]) -> list[Span]:
+    """The places of the pieces in a text, one behind the other, of whole lines."""
+    most = MOST_ROWS if kind == "table" or _ROWS.search(name) else MOST
+    spans, start = [], 0
+    while start < len(text):
+        end = _end(text, start, most, marks)
+        spans.append((start, end))
+        start = end
+    return spans
+
+
+def _end(text: str, start: int, most: int, marks: Sequence[int]) -> int:
+    if len(text) - start <= most:
+        return len(text)
+    last = bisect_right(marks, start + most) - 1
+    if last >= 0 and marks[last] > start + LEAST:
+        return marks[last]
+    empty = text.rfind("\n\n", start + most // 2, start + most)
+    if empty >= 0:
+        return empty + 2
+    line = text.rfind("\n", start, start + most)
+    if line < 0:
+        line = text.find("\n", start + most)
+    return line + 1 if line >= 0 else len(text)
+
+
+def split_pieces(name: str, kind: str, text: str) -> list[Piece]:
+    """All pieces of a text."""
+    return cut(name, kind, text, spans_of(name, kind, text, marks_of(name, kind, text)))
+
+
+def cut(name: str, kind: str, text: str, spans: Sequence[Span], note: str = "") -> list[Piece]:
+    """The pieces at these places."""
+    lines = text.count("\n") + (not text.endswith("\n") and bool(text))
+    pieces, line, place = [], 1, 0
+    for start, end in spans:
+        line += text.count("\n", place, start)
+        body = text[start:end].removesuffix("\n")
+        pieces.append(Piece(name, kind, _shortened(body), line, line + body.count("\n"), lines, note))
+        place = start
+    return pieces
+
+
+def _shortened(body: str) -> str:
+    """Data is often written in one line of megabytes."""
+    if len(body) <= PIECE_CHARACTERS:
+        return body
+    return "\n".join(map(_short_line, body.split("\n")))
+
+
+def _short_line(line: str) -> str:
+    if len(line) <= PIECE_CHARACTERS:
+        return line
+    return f"{line[:PIECE_CHARACTERS]} [\u2026 {len(line) - PIECE_CHARACTERS:,} more characters]"
+
+
+def join_spans(spans: Sequence[Span], text: str) -> list[Span]:
+    """Neighbours become one, and those with only a few lines between them."""
+    joined: list[Span] = []
+    for start, end in sorted(set(spans)):
+        if joined and text.count("\n", joined[-1][1], start) <= GAP and start - joined[-1][1] < LEAST // 2:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined

@@ -1,0 +1,112 @@
+"""Reads the texts of items while a choice is made, and remembers those that were chosen."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+
+from core.context.files import UNGUARDED, read_text
+from core.context.form import Piece, whole_piece, write_piece
+from core.context.items import Fault, Item
+from core.context.opening import Guard, open_item
+from core.errors import ContextError
+from core.tools.limited_process import LimitedProcess
+from core.window.tokens import TokenEstimator
+
+SEARCHED_OF_ONE = 2 << 20  # bytes of one file
+MOST_CONVERTING = 5.0      # seconds for documents of folders, in one prompt
+KEPT_CHARACTERS = 4 << 20  # of texts that are remembered between prompts
+
+
+class Reader:
+    """Give `begin` a call before each prompt."""
+
+    def __init__(self, estimator: TokenEstimator, model: str = "", guard: Guard = UNGUARDED) -> None:
+        self.estimator, self.model, self.guard = estimator, model, guard
+        self.documents: LimitedProcess | None = None      # reads those of folders
+        self._texts: dict[str, tuple[int, str]] = {}
+        self._converting = 0.0
+
+    def begin(self) -> None:
+        self._converting = 0.0
+
+    def is_slow(self, item: Item) -> bool:
+        """Whether this document has to wait: converting took long enough in this prompt."""
+        return item.kind == "document" and item.text is None and self._converting > MOST_CONVERTING
+
+    def text(self, item: Item) -> str:
+        """The whole text. Raises ContextError."""
+        if item.text is not None:
+            return item.text
+        try:
+            stamp = os.stat(item.path).st_mtime_ns
+        except OSError:
+            stamp = -1
+        kept = self._texts.get(item.name)
+        if kept is not None and kept[0] == stamp:
+            return kept[1]
+        started = time.monotonic()
+        text = read_text(item, self.guard, self.documents)
+        if item.kind == "document":
+            self._converting += time.monotonic() - started
+            item.text = text   # converting takes long, so it is done once, until the next refresh
+        else:
+            self._texts[item.name] = (item.stamp, text)
+        return text
+
+    def passing(self, item: Item) -> str:
+        """The same without remembering it, and empty where it cannot be read: that is reported when it is taken."""
+        known = item.name in self._texts
+        try:
+            return self.text(item)
+        except ContextError:
+            return ""
+        finally:
+            if not known:
+                self._texts.pop(item.name, None)
+
+    def sample(self, item: Item) -> bytes | None:
+        """The beginning as bytes, to be searched; empty when it cannot be read (that is reported when it is taken).
+
+        None for a document that has to wait.
+        """
+        if item.text is not None:
+            return item.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass")
+        if item.kind == "document":
+            return None if self.is_slow(item) else self.passing(item)[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass")
+        try:
+            with open_item(item, self.guard) as file:
+                # A read of a given size makes room for all of it: 100 us more for each small file.
+                large = os.fstat(file.fileno()).st_size > SEARCHED_OF_ONE
+                data = file.read(SEARCHED_OF_ONE) if large else file.readall()
+        except (OSError, ContextError):
+            return b""
+        return b"" if b"\0" in data[:1_024] else data
+
+    def whole(self, item: Item, faults: list[Fault]) -> Piece | None:
+        """The whole item as a piece with its tokens counted, or a fault and None."""
+        try:
+            text = self.text(item)
+        except ContextError as problem:
+            faults.append(fault_of(item, problem))
+            item.included = ""
+            return None
+        piece = whole_piece(item.name, item.kind, text, item.note)
+        item.tokens = self.estimator.text(write_piece(piece), self.model)
+        return piece
+
+    def cost(self, piece: Piece) -> int:
+        return self.estimator.text(write_piece(piece), self.model) + 1
+
+    def forget(self, names: Collection[str]) -> None:
+        """Keep only the texts of these, and not more than some megabytes of them."""
+        left = KEPT_CHARACTERS
+        for name in list(self._texts):
+            left -= len(self._texts[name][1])
+            if name not in names or left < 0:
+                del self._texts[name]
+
+
+def fault_of(item: Item, problem: ContextError) -> Fault:
+    return Fault(item.name, problem.message.removeprefix(f"{item.name}: "))

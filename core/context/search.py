@@ -1,0 +1,135 @@
+"""Finds the pieces of many texts that have to do with a question (BM25 over pieces, their files and the names of these)."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.context.pieces import Span, marks_of, spans_of
+from core.context.ranking import term_score
+from core.context.terms import Term, find, in_name, lowered
+
+NAME = 1.0          # a word in the path, of one in the text
+FILE = 0.5          # of the score of the whole file
+HEADING = 1.0       # what a word in the first line of a function or section counts besides
+MOST_HITS = 5_000   # of one word in one text
+AGAIN = 0.93        # of its score, for each piece of the same text that is taken already
+FUSION = 60         # the usual constant of reciprocal rank fusion
+
+
+@dataclass(slots=True)
+class Spot:
+    """A piece of a text, by its place, and how much it has to do with the question."""
+
+    name: str
+    span: Span
+    score: float = 0.0
+
+
+@dataclass(slots=True)
+class _Text:
+    name: str
+    size: int
+    in_name: list[float]
+    counts: list[float]                       # of each term, in the whole text
+    pieces: list[tuple[Span, list[float]]]    # those in which a term occurs
+
+
+class Search:
+    """Add texts, then ask for their spots. Only places and counts are kept."""
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self.terms = tuple(terms)
+        self._texts: list[_Text] = []
+        self._pieces, self._size = 0, 0
+
+    def add(self, name: str, kind: str, text: str) -> None:
+        marks = marks_of(name, kind, text)
+        spans = spans_of(name, kind, text, marks)
+        self._pieces += len(spans)
+        self._size += len(text)
+        found: dict[int, list[float]] = {}
+        for number, place, value in self._hits(text, marks):
+            piece = bisect_right(spans, place, key=_start) - 1
+            found.setdefault(piece, [0.0] * len(self.terms))[number] += value
+        named = in_name(self.terms, name)
+        if any(named) and spans:
+            found.setdefault(0, [0.0] * len(self.terms))
+        if found:
+            counts = [sum(column) for column in zip(*found.values(), strict=True)]
+            pieces = [(spans[place], row) for place, row in sorted(found.items())]
+            self._texts.append(_Text(name, len(text), named, counts, pieces))
+
+    def _hits(self, text: str, marks: Sequence[int]) -> Iterator[tuple[int, int, float]]:
+        small = lowered(text)
+        for number, term in enumerate(self.terms):
+            for hit, (place, value) in enumerate(find(term, text, small)):
+                if hit >= MOST_HITS:
+                    break
+                mark = bisect_right(marks, place) - 1
+                heading = mark >= 0 and text.find("\n", marks[mark], place) < 0
+                yield number, place, value + HEADING if heading else value
+
+    def spots(self) -> list[Spot]:
+        """All pieces in which a word of the question occurs or whose name holds one, the best first."""
+        if not self._texts:
+            return []
+        rarity = self._rarity()
+        average = self._size / max(1, self._pieces)
+        whole = self._size / len(self._texts)
+        found = []
+        for text in self._texts:
+            above = NAME * sum(weight * value for weight, value in zip(rarity, text.in_name, strict=True))
+            above += FILE * term_score(text.counts, rarity, text.size / whole)
+            found += [Spot(text.name, span, above + term_score(counts, rarity, (span[1] - span[0]) / average))
+                      for span, counts in text.pieces]
+        found.sort(key=_by_score)
+        return found
+
+    def _rarity(self) -> list[float]:
+        total, rarity = self._pieces, []
+        for number, term in enumerate(self.terms):
+            hits = sum(1 for text in self._texts for _, counts in text.pieces if counts[number])
+            rarity.append(term.weight * math.log(1 + (total - hits + 0.5) / (hits + 0.5)))
+        return rarity
+
+
+def _start(span: Span) -> int:
+    return span[0]
+
+
+def _by_score(spot: Spot) -> float:
+    return -spot.score
+
+
+def diverse(spots: Sequence[Spot]) -> Iterator[Spot]:
+    """The best first; the more pieces of one text have been given, the less the next one counts."""
+    given: dict[str, int] = {}
+    waiting = [(-spot.score, number, 0) for number, spot in enumerate(spots)]
+    heapq.heapify(waiting)
+    while waiting:
+        score, number, known = heapq.heappop(waiting)
+        count = given.get(spots[number].name, 0)
+        if count != known:
+            heapq.heappush(waiting, (-spots[number].score * AGAIN ** count, number, count))
+            continue
+        given[spots[number].name] = count + 1
+        yield spots[number]
+
+
+def fuse_spots(spots: Sequence[Spot], similar: Mapping[tuple[str, Span], float]) -> list[Spot]:
+    """The spots by words and by meaning together: reciprocal rank fusion.
+
+    `similar` may hold more places; those count that are nearer than the middle of all.
+    """
+    middle = sum(similar.values()) / len(similar) if similar else 0.0
+    by_words = {(spot.name, spot.span): rank for rank, spot in enumerate(spots, 1)}
+    nearest = sorted((place for place in similar if similar[place] > middle), key=lambda place: -similar[place])
+    by_meaning = {place: rank for rank, place in enumerate(nearest, 1)}
+    last_word, last_near = len(by_words) + 1, len(by_meaning) + 1
+    joined = [Spot(*place, 1 / (FUSION + by_words.get(place, last_word)) + 1 / (FUSION + by_meaning.get(place, last_near)))
+              for place in {**by_words, **by_meaning}]
+    return sorted(joined, key=_by_score)

@@ -1,0 +1,122 @@
+"""What a question is about, and where that occurs in a text: whole words, their inflections, and the parts of identifiers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+STOP_WORDS = frozenset(
+    "a about an and any are as at be but by can could do does for from get give had has have he her his how i if in into is it its "
+    "just like make me more my no not of on one or our out please say she should show so some tell than that the their them then "
+    "there these they this to us use used was we were what when where which who why will with would you your "
+    "der die das und ist wie wo was ein eine zu von mit auf für im in den dem nicht".split())
+# From the longest on; at least three letters of the word stay.
+SUFFIXES = ("ations", "ation", "ings", "ions", "ing", "ion", "ies", "ied", "ers", "ors", "er", "or",
+            "ed", "es", "ly", "s", "e", "y")
+TAILS = frozenset((*SUFFIXES, "", "able", "al", "ment", "ments", "ys", "t", "ts"))
+STEM, INFLECTED = 3, 0.8      # letters that a stem has at least; what another form of the word counts
+_SMALL, _LARGE = re.compile("[a-z]*"), re.compile("[A-Z]*")
+_WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A word of the question in small letters, the part of it that all its forms share, and how much it counts."""
+
+    word: str
+    stem: str
+    weight: float = 1.0
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it is looked for inside of words too: scripts without blanks between words."""
+        return bool(_WIDE.fullmatch(self.word))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a question, in small letters, without those that say nothing; parts of identifiers count too."""
+    found: dict[str, None] = {}
+    for word in re.findall(r"[^\W_]+(?:[_.][^\W_]+)*", text):
+        wide = _WIDE.findall(word)
+        pairs = [run[place:place + 2] for run in wide for place in range(len(run) - 1)]
+        for part in pairs or (word, *re.split(r"[_.]|(?<=[a-z0-9])(?=[A-Z])", word)):
+            small = lowered(part)
+            if len(small) > 1 and small not in STOP_WORDS:
+                found[small] = None
+    return list(found)
+
+
+def terms_of(text: str, weight: float = 1.0) -> list[Term]:
+    """The same as terms; two forms of one word are one term."""
+    found: dict[str, Term] = {}
+    for word in words_of(text):
+        found.setdefault(stem_of(word), Term(word, stem_of(word), weight))
+    return list(found.values())
+
+
+def stem_of(word: str) -> str:
+    """The word without its ending; unchanged where it is short, or more than plain letters."""
+    if not (word.isascii() and word.isalpha()):
+        return word
+    for suffix in SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= STEM:
+            stem = word[:-len(suffix)]
+            doubled = len(stem) > STEM and stem[-1] == stem[-2] and stem[-1] not in "lsz" and suffix in ("ed", "ing", "er")
+            return stem[:-1] if doubled else stem
+    return word
+
+
+def lowered(text: str) -> str:
+    """In small letters, of the same length."""
+    small = text.lower()
+    if len(small) == len(text):
+        return small
+    return "".join(letter.lower() if len(letter.lower()) == 1 else letter for letter in text)
+
+
+def find(term: Term, text: str, small: str) -> Iterator[tuple[int, float]]:
+    """Where a term begins in a text (`small` is lowered(text)), and what the place counts."""
+    stem, size = term.stem, len(term.stem)
+    place = small.find(stem)
+    while place >= 0:
+        if term.is_inside:
+            yield place, 1.0
+        elif _begins(text, small, place):
+            value = _value(term, text, small, place + size)
+            if value:
+                yield place, value
+        place = small.find(stem, place + size)
+
+
+def _begins(text: str, small: str, place: int) -> bool:
+    """Whether a word or a part of an identifier begins here."""
+    if not place:
+        return True
+    before = small[place - 1]
+    if not before.isalnum():
+        return True
+    if small[place].isdigit():
+        return before.isalpha()
+    return before.isdigit() or text[place].isupper() and text[place - 1].islower()
+
+
+def _value(term: Term, text: str, small: str, end: int) -> float:
+    """1 for the word itself, less for another form of it, 0 for another word that begins alike."""
+    if end < len(small) and small[end - 1].isdigit() and small[end].isdigit():
+        return 0.0
+    letters = (_LARGE if text[end - 1].isupper() and text[end - 2:end].isupper() else _SMALL).match(text, end)
+    tail = letters.group().lower() if letters else ""
+    if term.stem + tail == term.word:
+        return 1.0
+    if tail and term.stem == term.word and tail not in ("s", "es") and len(term.stem) < 4:
+        return 0.0
+    if tail in TAILS or tail[:1] == term.stem[-1:] and tail[1:] in TAILS:
+        return INFLECTED
+    return 0.0
+
+
+def in_name(terms: Sequence[Term], name: str) -> list[float]:
+    """How much of each term is in a path."""
+    small = lowered(name)
+    return [max((value for _, value in find(term, name, small)), default=0.0) for term in terms]

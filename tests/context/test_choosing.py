@@ -1,0 +1,105 @@
+"""What is chosen when not everything fits: pieces of every file compete, by words as people and programs write them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from core.context.pieces import cut, join_spans, marks_of, spans_of, split_pieces
+from core.context.search import Search, Spot, diverse
+from core.context.terms import find, lowered, stem_of, terms_of, words_of
+from core.context_loader import ContextSet, Prepared, plan_budget
+
+
+def occurrences(word: str, text: str) -> list[float]:
+    return [value for term in terms_of(word) for _, value in find(term, text, lowered(text))]
+
+
+@pytest.mark.parametrize(("word", "text", "count"), (
+    ("ip", "a script on a strip", 0), ("ip", "its IP is here, getIpAddress too", 2),
+    ("caching", "the cache caches cached things", 3),
+    ("delay", "backoff_delay and backoffDelay, delays", 3), ("stopped", "stop it, stopping", 2), ("port", "support, report", 0),
+    ("88213", "order 88213, not 882134 or 188213", 1), ("retry", "RETRY_MAX, retries", 2), ("read_json", "def read_json(x)", 3),
+    ("größe", "die Größe", 1), ("数据库", "连接数据库失败", 2), ("is", "this is", 0)))
+def test_words_are_whole(word: str, text: str, count: int) -> None:
+    assert len(occurrences(word, text)) == count
+
+
+def test_the_word_itself_counts_more_than_another_form() -> None:
+    assert occurrences("delays", "delays delay") == [1.0, 0.8]
+
+
+def test_words_of_a_question() -> None:
+    assert words_of("Where is the backoffDelay of MAX_RETRY?") == ["backoffdelay", "backoff", "delay", "max_retry", "max", "retry"]
+    assert stem_of("42") == "42" and stem_of("a_b") == "a_b" and stem_of("computed") == stem_of("computing") == "comput"
+    assert lowered("\u0130X") == "\u0130x"      # its small letter is two characters
+
+
+def test_random_texts_are_cut_without_loss() -> None:
+    seed = random.randrange(10 ** 6)
+    print("seed", seed)
+    dice = random.Random(seed)
+    for _ in range(200):
+        some = ("", "def f():", "# Title", "    x = 1", "word " * dice.randrange(60), "y" * dice.randrange(5_000), "|a|b|")
+        lines = [dice.choice(some) for _ in range(dice.randrange(120))]
+        text = "\n".join(lines) + dice.choice(("", "\n"))
+        for name in ("a.py", "a.md", "a.csv", "a"):
+            spans = spans_of(name, "file", text, marks_of(name, "file", text))
+            assert "".join(text[start:end] for start, end in spans) == text
+            assert all(text[end - 1] == "\n" for _, end in spans[:-1])
+            pieces = cut(name, "file", text, spans)
+            assert [piece.first for piece in pieces[1:]] == [piece.last + 1 for piece in pieces[:-1]]
+            assert join_spans(spans, text) == ([(0, len(text))] if text else [])
+
+
+def test_functions_and_sections_are_pieces() -> None:
+    code = "".join(f"def f{number}():\n" + "    x = 'some words'\n" * 40 + "\n\n" for number in range(5))
+    assert [piece.text.split("(")[0] for piece in split_pieces("a.py", "file", code)] == [f"def f{number}" for number in range(5)]
+    prose = "".join(f"# Part {number}\n" + "some words of this part\n" * 40 for number in range(5))
+    titles = [piece.text.split("\n")[0] for piece in split_pieces("a.md", "file", prose)]
+    assert titles == [f"# Part {number}" for number in range(5)]
+
+
+def test_what_is_found() -> None:
+    search = Search(terms_of("How is the delay computed?"))
+    search.add("script.py", "file", "display = 1\n" * 50)
+    search.add("retry.py", "file", "x = 1\n" * 500 + "def compute_delay():\n    return 1\n" + "y = 2\n" * 500)
+    spots = search.spots()
+    assert [spot.name for spot in spots] == ["retry.py"] and spots[0].span[0] > 1_000
+    assert Search(terms_of("delay")).spots() == []
+
+
+def test_the_next_piece_of_a_file_counts_less() -> None:
+    spots = [Spot("a", (0, 1), 1.0), Spot("a", (1, 2), 0.99), Spot("b", (0, 1), 0.95)]
+    assert [(spot.name, spot.span[0]) for spot in diverse(spots)] == [("a", 0), ("b", 0), ("a", 1)]
+
+
+# ---- in a set
+
+def choose(root: Path, source: str, question: str, window: int = 4_096) -> Prepared:
+    async def prepared() -> Prepared:
+        context = ContextSet(root=str(root))
+        await context.add(source)
+        return await context.prepare(question, plan_budget(window))
+    return asyncio.run(prepared())
+
+
+def test_an_answer_in_a_large_file_without_a_word_in_its_name(tmp_path: Path) -> None:
+    lines = [f"line {number} of something else entirely" for number in range(20_000)]
+    lines[15_000] = "the turbine was replaced in Aarhus"
+    (tmp_path / "data.txt").write_text("\n".join(lines), encoding="utf-8")
+    for number in range(30):
+        (tmp_path / f"small{number}.txt").write_text("nothing to see", encoding="utf-8")
+    chosen = choose(tmp_path, ".", "who replaced the turbine?")
+    assert "15001\tthe turbine was replaced in Aarhus" in chosen.block and "data.txt" in chosen.included
+
+
+def test_a_named_file_fills_the_room(tmp_path: Path) -> None:
+    text = "\n".join(f"thing {number}: some words about it" for number in range(2_000))
+    (tmp_path / "notes.txt").write_text(text, encoding="utf-8")
+    budget = plan_budget(8_192)
+    chosen = choose(tmp_path, "notes.txt", "what about thing 77?", 8_192)
+    assert "thing 77: some" in chosen.block and budget.for_context * 0.85 < chosen.tokens <= budget.for_context

@@ -20,7 +20,7 @@ from core.model_manager import Providers, Target, build_model_list, find_target,
 from core.models.facts import known_facts
 from core.models.health import Listed, check, list_models, missing_for, set_up
 from core.providers import ModelInfo
-from core.providers.hosts import Kind, hosts
+from core.providers.hosts import hosts
 from core.providers.transport import is_loopback
 from core.stats.report import ModelStats, day_of, days_between, quantile, summarise
 from core.store.rows import CallRow
@@ -28,7 +28,7 @@ from core.web.api import body_of, guarded, text_of
 from core.web.pulls import Pulls
 from db import Store
 
-KINDS: tuple[Kind, Kind] = ("cloud", "local")
+KINDS = ("cloud", "local")      # of a hybrid one: elsewhere, on this computer
 FRESH_SECONDS = 60.0    # for which a list of models is not asked for again
 
 

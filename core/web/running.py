@@ -14,6 +14,7 @@ from core.setup.chat import open_chat
 from core.setup.store import OpenedStore
 from core.web.desk import Desks
 from core.web.hub import Hub
+from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
 from core.web.server import HOST, Door, announce, bind, kept_secret, make_app, serve, web_folder
 
@@ -34,7 +35,8 @@ def serve_page(settings: Settings) -> int:
         hub = Hub(opening, Desks(os.path.join(folder, "desks") if folder else ""))
         token = settings.environment.get(TOKEN_VARIABLE, "").strip()
         providers = ProviderApi(settings, Providers(settings), opened.store)
-        app = make_app(hub, opened.store, providers, door, port=settings.port, token=token)
+        programs = OpenAiApi(settings, Providers(settings), opened.open_session)
+        app = make_app(hub, opened.store, providers, programs, door, port=settings.port, token=token)
         announce(settings.port, door.link)
         if settings.open:
             webbrowser.open(f"http://{HOST}:{settings.port}/open?token={door.link}")

@@ -23,6 +23,7 @@ from core.web.api import Api
 from core.web.assets import Assets
 from core.web.guard import App, Guard
 from core.web.hub import Hub
+from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
 from db import Store
 
@@ -49,8 +50,8 @@ class Door:
         return known
 
 
-def make_app(hub: Hub, store: Store | None, providers: ProviderApi, door: Door, *, port: int,
-             token: str) -> App:
+def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: OpenAiApi, door: Door, *,
+             port: int, token: str) -> App:
     """The whole application, guarded."""
     assets, api = Assets(), Api(hub, store)
 
@@ -84,11 +85,12 @@ def make_app(hub: Hub, store: Store | None, providers: ProviderApi, door: Door, 
         yield
         tending.cancel()
         await hub.close()
+        await programs.close()
         await providers.close()
 
     pages = [Route(path, page) for path in ("/", "/s/{session}", "/providers", "/numbers")]
     routes = [*pages, Route("/static/{name}", file), Route("/open", enter), Route("/healthz", health), *api.routes(),
-              *providers.routes()]
+              *providers.routes(), *programs.routes()]
     app = Starlette(routes=routes, lifespan=lifespan)
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
     return Guard(app, hosts=hosts, cookie=door.cookie, secret=door.secret, token=token)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from core.rendering.operations import BOLD, ITALIC, STRIKE, Span
 
 DELIMITERS = frozenset("*_~")
-_CLOSER = {char: re.compile(rf"(?<![\s{char}]){re.escape(char)}") for char in "*_~"}    # what closes follows no white space
+# What closes follows no white space. The literal character first: that is what the search looks for fastest.
+_CLOSER = {char: re.compile(rf"{re.escape(char)}(?<=[^\s{char}]{re.escape(char)})") for char in "*_~"}
 
 
 @dataclass(slots=True)
@@ -23,8 +24,23 @@ class Delimiters:
     index: int = 0
 
 
-def has_closer(char: str, text: str, pos: int, end: int) -> bool:
-    return _CLOSER[char].search(text, pos, end) is not None
+class Closers:
+    """Finds in one text what may close a run; a search for the next one is not repeated until that is passed."""
+
+    __slots__ = ("_text", "_known")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._known: dict[str, tuple[int, int]] = {}      # by character: from where was searched, and what was found
+
+    def has(self, char: str, pos: int, end: int) -> bool:
+        """Whether one stands between `pos` and `end`; to be asked with growing positions."""
+        start, found = self._known.get(char, (0, -1))
+        if not start <= pos <= found:
+            match = _CLOSER[char].search(self._text, pos)
+            found = match.start() if match else len(self._text)
+            self._known[char] = pos, found
+        return found < end
 
 
 def find_run(text: str, pos: int, end: int) -> Delimiters:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from core.rendering.emphasis import DELIMITERS, Delimiters, close_run, find_run, has_closer
+from core.rendering.emphasis import DELIMITERS, Closers, Delimiters, close_run, find_run
 from core.rendering.operations import CODE, END, IMAGE, MATH, Span
 from core.rendering.targets import LINK_TARGET, LINK_TARGET_SO_FAR, find_address, find_html, normal_label, unescaped
 from core.safe_text import safe_text
 
 REACH = 1000            # characters within which a construct must end; otherwise its beginning is literal
+DEEPEST = 32            # brackets within one another
 _SPECIAL = re.compile(r"[\\`*_~\[!&<$]|[ \t]*\n[ \t]*|(?<![A-Za-z0-9])(?:https?://|ftp://|www\.)(?=.)", re.DOTALL)
 _OPEN_END = re.compile(r"[ \t]+\Z|(?<![A-Za-z0-9])(?:h|ht|htt|https?(?::/{0,2})?|f|ft|ftp(?::/{0,2})?|w|ww|www\.?)\Z")
 _TICKS = re.compile(r"`+")
@@ -69,7 +70,7 @@ def _resolve(text: str, references: Mapping[str, str], final: bool, put: Put) ->
 
     Return where the rest begins, and the character for which it waits.
     """
-    pos, size = 1, len(text)
+    pos, size, closers = 1, len(text), Closers(text)
     while pos < size:
         special = _SPECIAL.search(text, pos)
         stop = special.start() if special else size if final else _decided_end(text, pos)
@@ -80,7 +81,7 @@ def _resolve(text: str, references: Mapping[str, str], final: bool, put: Put) ->
             return pos, ""
         full = pos + REACH < size
         try:
-            spans, after = _Segment(text, min(size, pos + REACH), final or full, references).special(pos)
+            spans, after = _Segment(text, min(size, pos + REACH), final or full, references).special(pos, closers)
         except Wait as wait:
             return pos, wait.char
         for span in spans:
@@ -105,7 +106,7 @@ class _Segment:
         self.complete = complete
         self.references = references
 
-    def special(self, pos: int) -> tuple[list[Span], int]:
+    def special(self, pos: int, closers: Closers) -> tuple[list[Span], int]:
         if self.text[pos] not in DELIMITERS:
             return self.atom(pos)
         run = find_run(self.text, pos, self.end)
@@ -113,7 +114,7 @@ class _Segment:
         literal = [Span(run.char * run.size)], pos + run.size
         if not run.opens:
             return literal
-        if not has_closer(run.char, self.text, pos + run.size, self.end):
+        if not closers.has(run.char, pos + run.size, self.end):
             self.need(self.end, run.char)
             return literal
         return self._emphasis(pos)
@@ -320,6 +321,8 @@ class _Segment:
                 pos = html[1] if html else pos
             elif char == "[":
                 depth += 1
+                if depth > DEEPEST:
+                    return -1
             elif depth == 0:
                 return found.start()
             else:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from core.config import Settings, cache_directory
 from core.errors import AuthFailed, BadResponse, ChatError, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
 from core.providers import (CanDelete, CanEmbed, CanListRunning, CanPull, Endpoint, HasMembers, ModelInfo, Options, Provider,
-                            PullProgress, Request, load_dialect)
+                            PullProgress, Request, installed_names, load_dialect)
 from core.providers.access import KeyRing
 from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
@@ -47,7 +47,7 @@ def parse_target(text: str, default: str = DEFAULT_PROVIDER, known: Mapping[str,
     head, slash, rest = text.partition("/")
     if slash and head and default != head:
         host = find_host(head)
-        if host is not None or head in (known or {}):
+        if host is not None or head in (known or {}) or head in installed_names():
             return Target(host.name if host else head, rest)
     return Target(default, rest if slash and head == default else text)
 

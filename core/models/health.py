@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from core.errors import ChatError, ConfigError, ConnectFailed, ProviderError
 from core.model_manager import Providers, Target, build_model_list, provider_name
-from core.providers import CanCheck, CanShow, ModelInfo, Provider
+from core.providers import CanCheck, CanShow, ModelInfo, Provider, installed_names
 from core.providers.hosts import hosts
 
 TIMEOUT = 8.0                        # seconds that one provider may take
@@ -44,12 +44,18 @@ def set_up(providers: Providers) -> list[str]:
     """The providers that this user has: those chosen, those in the configuration, those with a key, and a local Ollama."""
     settings = providers.settings
     names = [target.provider for target in build_model_list(settings)]
-    names += [provider_name(name) for name in settings.providers]
+    names += [*map(provider_name, settings.providers), *installed_names()]
     stored = _stored_names(settings.environment)
     for host in hosts():
         if any(settings.environment.get(variable) for variable in host.key_variables) or host.name in stored:
             names.append(host.name)
     return list(dict.fromkeys([*names, *(host.name for host in hosts() if host.looked_for)]))
+
+
+def all_names(providers: Providers) -> list[str]:
+    """Every provider that this program knows: its own, those in the configuration, those that other packages bring."""
+    own = [host.name for host in hosts()]
+    return list(dict.fromkeys([*own, *map(provider_name, providers.settings.providers), *installed_names()]))
 
 
 def _stored_names(environment: Mapping[str, str]) -> set[str]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from core.errors import ChatError
-from core.model_manager import Providers, Target, provider_name
+from core.model_manager import Providers, Target
 from core.models.facts import ModelFacts, known_facts, short_count, yes_no
-from core.models.health import Health, Listed, check_all, list_models, missing_for, set_up
+from core.models.health import Health, Listed, all_names, check_all, list_models, missing_for, set_up
 from core.providers import CanListRunning, ModelInfo
-from core.providers.hosts import hosts
 from core.rendering.table import Table
 
 
 def provider_table(providers: Providers) -> Table:
     """Every provider there is. Asks nobody."""
-    names = list(dict.fromkeys([*(host.name for host in hosts()), *(provider_name(name) for name in providers.settings.providers)]))
+    names = all_names(providers)
     return Table(("provider", "dialect", "kind", "address", "default model", "missing"),
                  tuple(_provider_row(name, providers) for name in names),
                  "docs/providers.md says more; the configuration file can add others (docs/configuration.md).",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 from core.errors import UsageError
@@ -219,5 +220,17 @@ def load_dialect(name: str) -> Dialect:
 def _load_entry_point(name: str) -> None:
     from importlib.metadata import entry_points
     for point in entry_points(group=ENTRY_POINTS, name=name):
-        loaded = point.load()
+        try:
+            loaded = point.load()
+        except Exception as problem:      # another package's own fault
+            package = point.dist.name if point.dist is not None else point.value
+            raise UsageError(f"The provider {name} of the package {package} cannot be loaded: {problem!r:.200}.",
+                             "Update or remove that package.") from problem
         _DIALECTS.setdefault(name, loaded)
+
+
+@cache
+def installed_names() -> tuple[str, ...]:
+    """The providers that other installed packages bring. Nothing of them is loaded."""
+    from importlib.metadata import entry_points
+    return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINTS)}))

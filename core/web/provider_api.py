@@ -18,9 +18,8 @@ from core.config.keys import keep_key
 from core.errors import ChatError, UsageError
 from core.model_manager import Providers, Target, build_model_list, find_target, provider_name
 from core.models.facts import known_facts
-from core.models.health import Listed, check, list_models, missing_for, set_up
+from core.models.health import Listed, all_names, check, list_models, missing_for, set_up
 from core.providers import ModelInfo
-from core.providers.hosts import hosts
 from core.providers.transport import is_loopback
 from core.stats.report import ModelStats, day_of, days_between, quantile, summarise
 from core.store.rows import CallRow
@@ -131,7 +130,7 @@ class ProviderApi:
         return host.kind != "cloud" and (is_loopback(address) if address else host.kind == "local")
 
     def _names(self) -> list[str]:
-        return list(dict.fromkeys([*(host.name for host in hosts()), *map(provider_name, self._settings.providers)]))
+        return all_names(self._providers)
 
     def _note(self, name: str, error: ChatError | None) -> None:
         self._checked[name] = _Checked("bad" if error else "ok", error.message if error else "", time.monotonic())

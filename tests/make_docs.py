@@ -70,7 +70,8 @@ def providers_page() -> str:
               "",
               "## Adding a dialect", "",
               "A package of its own names a class under the entry point `stream_chat.providers`; it is made with an `Endpoint` and",
-              "has the methods of `core.providers.Provider`: `stream`, `models`, `close`. It is then a provider like any other: `--provider NAME`, `-m NAME/MODEL`, `/model`, fallbacks, `--list-providers`.",
+              "has the methods of `core.providers.Provider`: `stream`, `models`, `close`.",
+              "It is then a provider like any other: `--provider NAME`, `-m NAME/MODEL`, `/model`, fallbacks, `--list-providers`.",
               "[example-provider](example-provider/stream_chat_parrot.py) is such a package, whole:", "",
               "```toml", '[project.entry-points."stream_chat.providers"]', 'parrot = "stream_chat_parrot:Parrot"', "```", ""]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Literal
 
 from core.chat.conversation import Chat
 from core.errors import UsageError
@@ -87,12 +88,20 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """A terminal is to look different: its theme, its status line, or what it shows of the model's thinking."""
+
+    what: Literal["theme", "status", "thinking"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compact:
     """The oldest turns are to be summarised, while the person watches."""
 
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Leave | None
+Outcome = str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Look | Leave | None
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 

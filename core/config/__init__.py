@@ -95,7 +95,12 @@ SETTINGS: tuple[Setting, ...] = (
     # ---- one answer or a chat
     Setting("Chat", "json", bool, False, "print events, one JSON object a line (--list-sessions, --stats: one document)",
             in_file=False),
-    Setting("Chat", "show_thinking", bool, True, "show the model's reasoning (--no-show-thinking folds it to one line)"),
+    Setting("Chat", "show_thinking", bool, True, "keep the model's reasoning on the screen (--no-show-thinking: one line; "
+            "without either: its last rows while it thinks, then one line)"),
+    Setting("Chat", "notify", str, "off", "how the end of an answer that took 10 s is made known: the bell, or a message of the "
+            "terminal", env="STREAM_CHAT_NOTIFY", choices=("off", "bell", "osc9", "osc777"), metavar="HOW"),
+    Setting("Chat", "plain_screen", bool, False, "for screen readers: words for marks, nothing moves, each character once",
+            env="STREAM_CHAT_PLAIN_SCREEN ACCESSIBLE"),
     Setting("Chat", "markdown", bool, True, "format answers in the terminal", env="STREAM_CHAT_MARKDOWN"),
     Setting("Chat", "color", str, "auto", "colours", choices=("auto", "always", "never"), metavar="WHEN"),
     Setting("Chat", "theme", str, "auto", "colours for a dark or a light background, or none", env="STREAM_CHAT_THEME",

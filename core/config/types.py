@@ -48,6 +48,8 @@ class SettingTypes:
     mask_names: tuple[str, ...]
     json: bool
     show_thinking: bool
+    notify: Literal["off", "bell", "osc9", "osc777"]
+    plain_screen: bool
     markdown: bool
     color: Literal["auto", "always", "never"]
     theme: Literal["auto", "dark", "light", "mono"]

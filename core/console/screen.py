@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from core.console.typeahead import Typeahead
     from core.rendering.code_blocks import CodeBlock
     from core.rendering.event_lines import Line
+    from core.rendering.spoken import SpokenStream
 
 CLEAR_LINE = "\x1b[K"
+THINKING_ROWS = 3           # of a model's thinking while it lasts
 LIVE_ROWS = 4               # at most, of what is written over
 LEAST_ARGUMENT = 16         # cells of a tool's argument that are left of a long one
 _SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -36,12 +38,15 @@ class Screen:
     def __init__(self, out: TextIO, settings: Settings) -> None:
         self.out = out
         environment: Mapping[str, str] = settings.environment
-        self.dumb = environment.get("TERM", "") in ("dumb", "")
+        self.plain = settings.plain_screen      # for a screen reader: nothing moves, words for marks
+        self.dumb = self.plain or environment.get("TERM", "") in ("dumb", "")
         self._settings = settings
         self.set_theme(None)
         self.unicode = not self.dumb and (out.encoding or "").lower().replace("-", "") == "utf8"
         self.markdown = settings.markdown and not self.dumb
-        self.show_thinking = settings.show_thinking
+        given = "show_thinking" in settings.given
+        self.thinking = "off" if not settings.show_thinking or self.plain else "on" if given or self.dumb else "live"
+        self._hinted = False
         self.silence_notice = 0.0 if self.dumb else settings.silence_notice
         self.question = ""   # stands at the end of the screen and waits for its answer
         self.codes: list[CodeBlock] = []     # the blocks of code on the screen, by their numbers from 1
@@ -49,8 +54,9 @@ class Screen:
         self._live: list[int] = []      # the widths of the rows that are written over
         self._newlines = 2              # at the end of what is written: 2 is an empty line, or nothing before
 
-    def set_theme(self, background: Background | None) -> None:
+    def set_theme(self, background: Background | None, settings: Settings | None = None) -> None:
         """Style what follows as --color and --theme say; `background` is what the terminal is known to have."""
+        self._settings, self.background = settings or self._settings, background
         self.theme = theme_for(self._settings, dumb=self.dumb, background=background)
         self.color = bool(self.theme.accent)
 
@@ -110,6 +116,13 @@ class Screen:
         self._live = []
         return (f"\r\x1b[{rows - 1}A" if rows > 1 else "\r") + "\x1b[J"
 
+    def notify(self, seconds: float, text: str) -> None:
+        """As --notify says, when something ends that took this long."""
+        if self._settings.notify != "off" and not self.dumb:
+            from core.console.notification import notification
+            self.out.write(notification(self._settings.notify, seconds, text))
+            self.out.flush()
+
     # ---- sizes
 
     def width(self) -> int:
@@ -133,11 +146,15 @@ class Screen:
         self._put("\n".join(self.marked(kind, text)))
 
     def marked(self, kind: Kind, text: str) -> list[str]:
+        if self.plain:
+            return (MARKS[kind].word + safe_text(text).strip("\n")).split("\n")
         return marked(kind, text, self.width(), self.theme, unicode=self.unicode, cut=False)
 
     def sign(self, kind: Kind) -> str:
-        """A mark, styled."""
+        """A mark, styled; on a plain screen its word, without the space after it."""
         mark = MARKS[kind]
+        if self.plain:
+            return mark.word.rstrip()
         return styled(mark.sign if self.unicode else mark.plain, self.theme.role(mark.role))
 
     def _put(self, rows: str) -> None:
@@ -164,6 +181,9 @@ class Screen:
         """On one row if it can be: an argument that is too long loses its middle, then the detail has rows of its own."""
         from core.rendering.event_lines import middle_cut
         name, text, detail = safe_text(line.name), safe_text(line.text), safe_text(line.detail)
+        if self.plain:
+            verb = {"done": "Ran ", "failed": "Failed: ", "now": "Running "}.get(line.kind, MARKS[line.kind].word)
+            return [f"{verb}{' '.join(filter(None, (name, text)))}{': ' if detail else ''}{detail}."]
         role = "bold" if not name.startswith("NOT SAVED") else "bold inverse"
         room = self.width() - 1 - HANG - text_width(name) - 1
         beside = room - text_width(detail) - 2
@@ -182,17 +202,24 @@ class Screen:
 
     # ---- replies
 
-    def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream:
+    def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream | SpokenStream:
         """For a reply, or for what continues one after the text `before`, which is on the screen already."""
         from core.rendering import MarkdownStream, PlainStream
+        if self.plain:
+            from core.rendering.spoken import SpokenStream
+            return SpokenStream(self.write, before=before, codes=self.codes)
         if not self.markdown:
             return PlainStream(self.write, None if self.dumb else self.width, color=self.theme.styled)
         return MarkdownStream(self.write, self.width, self.height, theme=self.theme, before=before, codes=self.codes)
 
-    def thinking_stream(self) -> ThinkingStream:
+    def thinking_stream(self, *, hints: bool = False) -> ThinkingStream:
+        """With `hints`, what shows the thinking again is said the first time."""
         from core.rendering import ThinkingStream
-        return ThinkingStream(self.write, self.width, theme=self.theme, folded=not self.show_thinking,
-                              live=not self.dumb)
+        folded = self.thinking != "on"
+        hint = "/thinking shows it." if folded and hints and not self._hinted else ""
+        self._hinted = self._hinted or bool(hint)
+        return ThinkingStream(self.write, self.width, theme=self.theme, folded=folded, live=not self.dumb, hint=hint,
+                              rows=THINKING_ROWS if self.thinking == "live" else 0, mark="" if self.plain else "~ ")
 
 
 def clip_styled(row: str, cells: int) -> str:

@@ -83,6 +83,10 @@ class Typeahead:
             _set(self._descriptor, modes)
         _write(LISTEN)
 
+    def add(self, typed: bytes) -> None:
+        """Take what somebody else has read of it."""
+        self._came += typed
+
     def collect(self) -> None:
         """Take what was typed so far, with the rest of a paste that has begun."""
         self._came += _pending(self._descriptor)

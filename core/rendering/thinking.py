@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from core.rendering.columns import wrapped
 from core.rendering.layout import Layout
 from core.rendering.painter import Painter
 from core.rendering.rows import PROSE
@@ -13,23 +14,29 @@ from core.rendering.widths import clip
 from core.safe_text import safe_text
 
 _MARK = "~ "
+PAUSE = 0.1         # seconds between two pictures of the live rows
 _INDENT = [("", "  ")]
 
 
 class ThinkingStream:
-    """Shown between two marked lines, wrapped by words; folded, one line that counts.
+    """Shown between two marked lines, wrapped by words; folded, one line that counts, with the last `rows` rows under it.
 
-    `live`: the terminal can take back what it shows; otherwise everything is written once.
+    `hint` stands at the end of the last line; `mark` begins ours. `live`: the terminal can take back
+    what it shows; otherwise everything is written once.
     """
 
     def __init__(self, write: Callable[[str], None], width: Callable[[], int], *, folded: bool, color: bool = True,
-                 theme: Theme | None = None, live: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+                 theme: Theme | None = None, live: bool = True, rows: int = 0, hint: str = "", mark: str = _MARK,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self._theme = (theme or UNKNOWN) if color else NO_STYLE
         self._painter = Painter(write)
         self._width = width
         self._columns = 1
         self._layout = Layout(1)
         self._folded = folded
+        self._rows, self._hint, self._mark = rows, hint, mark
+        self._recent = ""               # the end of what was thought, for the live rows
+        self._painted = 0.0
         self._live = live
         self._clock = clock
         self._since: float | None = None
@@ -46,11 +53,15 @@ class ThinkingStream:
         if self._since is None:
             self._since = self._clock()
             if not self._folded:
-                self._own_line(f"{_MARK}Thinking")
+                self._own_line(f"{self._mark}Thinking")
                 self._layout.begin(_INDENT, _INDENT)
         self._count(text)
         if not self._folded:
             self._flow(safe_text(text))
+        elif self._rows:
+            self._recent = (self._recent + safe_text(text))[-self._rows * 2 * PROSE:]
+            if self._clock() - self._painted < PAUSE:
+                return
         self._paint()
 
     def status(self, text: str) -> None:
@@ -67,7 +78,8 @@ class ThinkingStream:
         self._status = ""
         if not self._folded:
             self._layout.end_row()
-        self._own_line(self._summary("Thought for "))
+        self._own_line(self._summary("Thought for ") + (f". {self._hint}" if self._hint else ""))
+        self._recent = ""
         self._since, self._words, self._in_word = None, 0, False
         self._blank, self._spoken = "", False
         self._paint()
@@ -94,7 +106,7 @@ class ThinkingStream:
     def _summary(self, verb: str) -> str:
         seconds = self._clock() - (self._since or 0.0)
         words = "1 word" if self._words == 1 else f"{self._words} words"
-        return f"{_MARK}{verb}{seconds:.1f} s, {words}"
+        return f"{self._mark}{verb}{seconds:.1f} s, {words}"
 
     def _count(self, text: str) -> None:
         words = text.split()
@@ -106,14 +118,23 @@ class ThinkingStream:
 
     def _paint(self) -> None:
         layout = self._layout
+        self._painted = self._clock()
         done, tail = layout.take(), self._tail() if self._live else ""
         self._painter.paint(done, layout.style, layout.col, tail, width=self._columns, rows=8)
+
+    def _last_rows(self) -> list[str]:
+        """The end of what was thought, as it is wrapped; its first row may be the end of one."""
+        if not self._rows:
+            return []
+        text = " ".join(self._recent.split())
+        return list(wrapped(text, max(min(self._columns - 1, PROSE) - 2, 8)))[-self._rows:] if text else []
 
     def _tail(self) -> str:
         copy, dim = self._layout.fork(), self._theme.dim
         if self._folded and self._since is not None:
             line = self._summary("Thinking, ") + (f"; {self._status}" if self._status else "")
-            copy.emit(dim, clip(line, self._columns - 1))
+            rows = [line, *(f"  {row}" for row in self._last_rows())]
+            copy.emit(dim, "\n".join(clip(row, self._columns - 1) for row in rows))
             return copy.take()
         copy.flush()
         if self._status:

@@ -22,7 +22,7 @@ from core.terminal.prompt import Reader
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.comparison import Comparison
-    from core.commands import History, Outcome
+    from core.commands import History, Look, Outcome
     from core.console.typeahead import Typed
 
 SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
@@ -53,12 +53,14 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
             except KeyboardInterrupt:
                 if reader.typed is None:
                     screen.write("\n")
+                    screen.begin_line()
                 if leaving.is_meant():
                     return
                 screen.note("Ctrl-C again leaves.")
             except EOFError:
                 if reader.typed is None:
                     screen.write("\n")
+                    screen.begin_line()
                 return
 
 
@@ -116,7 +118,7 @@ def hold_typed(screen: Screen) -> None:
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Compact, Compare, Confirm, Done, Fetch, History, Say
+    from core.commands import Again, Compact, Compare, Confirm, Done, Fetch, History, Look, Say
     from core.rendering.table import Table
     match outcome:
         case Done(text):
@@ -130,6 +132,8 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             fetch_model(chat, screen, interrupts, target)
         case Compact():
             interrupts.run(Painter(screen, chat).paint(chat.compact()))
+        case Look():
+            change_look(chat, screen, outcome)
         case Compare(comparison):
             compare_models(screen, interrupts, comparison)
         case Say(text):
@@ -145,6 +149,19 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             if said:
                 screen.note(said)
             take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
+
+
+def change_look(chat: Chat, screen: Screen, look: Look) -> None:
+    """As /theme, /status and /thinking say, for this chat."""
+    match look.what:
+        case "theme":
+            chat.settings = chat.settings.replace(theme=look.value)
+            screen.set_theme(screen.background, chat.settings)
+        case "status":
+            chat.settings = chat.settings.replace(status=look.value == "on")
+        case "thinking":
+            screen.thinking = look.value
+    screen.say("done", f"{look.what.capitalize()}: {look.value}")
 
 
 def show_text(screen: Screen, text: str) -> None:
@@ -214,9 +231,10 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
 
 def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncGenerator[Event, None]) -> None:
     """Paint a turn; whatever ends it, the chat continues."""
-    summary = chat.settings.status and not chat.show_usage
+    began = time.monotonic()
     try:
-        interrupts.run(Painter(screen, chat, summary=summary).paint(events))
+        interrupts.run(Painter(screen, chat, in_chat=True).paint(events))
+        screen.notify(time.monotonic() - began, f"{chat.target} has answered")
     except Interrupted:
         hold_typed(screen)
         screen.gap()

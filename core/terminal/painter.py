@@ -21,21 +21,24 @@ from core.safe_text import safe_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
+    from core.rendering.spoken import SpokenStream
 
 TICK = 1.0          # seconds between two looks of what counts them
+HEARTBEAT = 30.0    # seconds between two words about a wait on a plain screen
 SHOWN_AFTER = 0.5   # seconds after which a tool that runs has a live row
 
 
 class Painter:
     """Paints the events of one turn: the answer, a line for each event, and live rows while there is nothing to read.
 
-    With `summary`, the time and tokens of the turn stand at its end.
+    In a chat (`in_chat`), the time and tokens of the turn stand at its end, and hints name commands.
     """
 
-    def __init__(self, screen: Screen, chat: Chat, *, summary: bool = False) -> None:
+    def __init__(self, screen: Screen, chat: Chat, *, in_chat: bool = False) -> None:
         self._screen = screen
         self._chat = chat
-        self._summary = Summary() if summary else None
+        self._in_chat = in_chat
+        self._summary = Summary() if in_chat and chat.settings.status and not chat.show_usage else None
         self._lines = EventLines()
         self._block = ""      # what was shown last: text, a line, or nothing (the head of the turn)
         self._asked = ""      # the model that answers, where it has changed
@@ -43,8 +46,9 @@ class Painter:
         self._broken = ""     # the text of a reply that broke off and is being finished
         self._retry: Retrying | None = None
         self._began = time.monotonic()
+        self._told = 0.0      # seconds of waiting that a plain screen was told of
         self._running: dict[str, tuple[ToolCall, float]] = {}
-        self._text: MarkdownStream | PlainStream | None = None
+        self._text: MarkdownStream | PlainStream | SpokenStream | None = None
         self._thinking: ThinkingStream | None = None
 
     async def paint(self, events: AsyncGenerator[Event, None]) -> Message | None:
@@ -98,6 +102,7 @@ class Painter:
                 if self._text is None:
                     self._settle()
                     self._begin("text")
+                    self._name_speaker()
                     self._text = self._screen.reply_stream(self._broken)
                 self._text.feed(text)
             case ThinkingDelta(text=text):
@@ -105,7 +110,7 @@ class Painter:
                 if self._thinking is None:
                     self._settle()
                     self._begin("line")
-                    self._thinking = self._screen.thinking_stream()
+                    self._thinking = self._screen.thinking_stream(hints=self._in_chat)
                 self._thinking.feed(text)
             case MessageAdded(message):
                 self._close(message)
@@ -124,6 +129,11 @@ class Painter:
         if block == "text" or self._block == "text":
             self._screen.gap()
         self._block = block
+
+    def _name_speaker(self) -> None:
+        """Who speaks, where no mark and no style can show it."""
+        if self._screen.plain and not self._broken:
+            self._screen.write(f"{safe_line(self._asked or self._chat.target.model, 60)}:\n")
 
     def _show_lines(self, event: Event) -> None:
         self.end()
@@ -152,6 +162,9 @@ class Painter:
         if self._text is None and self._thinking is None and not self._running:
             model = safe_line(self._asked or self._chat.target.model, 60)
             why = f": {what}" if what else ""
+            if self._screen.plain and seconds - self._told >= HEARTBEAT:
+                self._told = seconds
+                self._screen.line(f"Still waiting, {seconds:.0f} s{why}.")
             self._now(f"Waiting for {model}, {max(0.0, seconds):.0f} s{why}")
 
     def _show_retry(self, event: Retrying) -> None:
@@ -225,7 +238,8 @@ class Summary:
     def words(self) -> str:
         """As in "391 tokens, 2.1 s", or "18 tokens of a, 26 of b, 6.0 s"."""
         counted = {model: count for model, count in self._tokens.items() if count}
-        parts = [f"{sum(counted.values()):,} tokens"] if counted else []
+        total = sum(counted.values())
+        parts = [f"{total:,} {'token' if total == 1 else 'tokens'}"] if total else []
         if len(counted) > 1:
             parts = [f"{count:,}{'' if number else ' tokens'} of {safe_line(model, 60)}"
                      for number, (model, count) in enumerate(counted.items())]

@@ -33,8 +33,11 @@ class Reader:
 
     typed: Typeahead | None = None
 
+    def __init__(self, mark: str = ">") -> None:
+        self._mark = mark
+
     def read(self, chat: Chat) -> Typed:
-        text = self._line("> ")
+        text = self._line(f"{self._mark} ")
         while in_quotes(text) or continues(text):
             text = (text[:-1] if continues(text) else text) + "\n" + self._line(". ")
         return Typed(without_surrogates(text))
@@ -97,11 +100,11 @@ class PromptReader(Reader):
         for pasted in begun.pasted:
             text = text.replace(pasted, self._pastes.take(pasted), 1)
         mark = ANSI(f"{self._screen.sign('user')} ")
-        toolbar = self._toolbar(chat) if chat.settings.status else None
+        self._session.bottom_toolbar = self._toolbar(chat) if chat.settings.status else None
         try:
             with kept_terminal():
                 entered = self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat),
-                                               bottom_toolbar=toolbar, default=text)
+                                               default=text)
         finally:
             self.typed.listen()
         return Typed(without_surrogates(self._pastes.full(entered)), tuple(self._pastes.texts))
@@ -164,4 +167,4 @@ def _history_file(settings: Settings) -> str | None:
 
 
 def open_reader(settings: Settings, screen: Screen) -> Reader:
-    return Reader() if screen.dumb or not sys.stdin.isatty() else PromptReader(settings, screen)
+    return Reader(screen.sign("user")) if screen.dumb or not sys.stdin.isatty() else PromptReader(settings, screen)

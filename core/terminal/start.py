@@ -21,6 +21,7 @@ from core.model_manager import Providers, Target
 from core.rendering.listing import fitted
 from core.setup.store import OpenedStore
 from core.terminal.painter import Painter
+from core.terminal.prompt import Reader
 from core.store.rows import SessionRow
 from db import Store
 
@@ -76,12 +77,26 @@ def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrup
     return exit_code(last) if last is not None else 0
 
 
+def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:
+    """Ask the terminal for its background, where nothing else says what colours fit; what is typed meanwhile is kept."""
+    if reader.typed is None or settings.theme != "auto" or not screen.color or not sys.stdout.isatty():
+        return
+    from core.console.background import ask_background
+    background, typed = ask_background(sys.stdin, sys.stdout)
+    if typed:
+        reader.typed.add(typed)
+    if background is not None:
+        screen.set_theme(background)
+
+
 def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts) -> int:
     """The chat, until the user leaves it."""
     from core.terminal.greeting import greet, say_goodbye
     from core.terminal.loop import run_chat
     from core.terminal.prompt import open_reader
+    reader = open_reader(settings, screen)
+    find_background(settings, screen, reader)
     greet(chat, screen, [*opened.news, *chat.take_news(), *opened.offers(chat.session.id)])
-    run_chat(chat, screen, interrupts, open_reader(settings, screen))
+    run_chat(chat, screen, interrupts, reader)
     say_goodbye(chat, screen)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from core.commands import Again, Compact, Compare, Confirm, Fetch, History, Leave, Outcome, Say, run_command
+from core.commands import Again, Compact, Compare, Confirm, Fetch, History, Leave, Look, Outcome, Say, run_command
 from core.rendering.table import Table
 from core.web.desk import Queued
 from core.web.live import Live
@@ -45,6 +45,8 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
             return {"show": "pull", "model": str(target)}
         case Compare():
             return {"show": "text", "text": "Use Compare at the top of the page."}
+        case Look():
+            return {"show": "text", "text": "This is for the terminal: the page follows the browser."}
         case Leave():
             return {"show": "text", "text": "Close the tab to leave; the server keeps running."}
     return {"show": "nothing"}

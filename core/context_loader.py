@@ -223,15 +223,18 @@ class ContextSet:
             documents.close()
 
     async def prepare(self, question: str, budget: Budget, *, model: str = "", vision: bool = True,
-                      has_tools: bool = False) -> Prepared:
-        """Choose what goes into the next request for this question, within budget.for_context."""
+                      has_tools: bool = False, earlier: Sequence[str] = ()) -> Prepared:
+        """Choose what goes into the next request for this question, within budget.for_context.
+
+        `earlier` are the questions before it, the oldest first.
+        """
         items = self.items
         if not items:
             self.last = NOTHING
             return NOTHING
         self._chooser.model = model
         choice = Choice()
-        await self._choose(items, question, budget.for_context, choice, vision=vision)
+        await self._choose(items, question, budget.for_context, choice, vision=vision, earlier=earlier)
         faulty = {fault.name for fault in choice.faults}
         left = [item.name for item in choice.left_out]
         block = write_block(choice.pieces, left, has_tools=has_tools) if choice.pieces or left else ""
@@ -245,9 +248,11 @@ class ContextSet:
             tuple(item.name for item in items if item.included == "whole"))
         return self.last
 
-    async def _choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *, vision: bool) -> None:
+    async def _choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *, vision: bool,
+                      earlier: Sequence[str]) -> None:
         order: list[Item] = []
-        await self._run(self._chooser.rank(items, question, room, choice, order, vision=vision), items)
+        ranking = self._chooser.rank(items, question, room, choice, order, vision=vision, earlier=earlier)
+        await self._run(ranking, items)
         if order and self.embedder is not None:
             order = await self._by_meaning(self.embedder, order, question)
         await self._run(self._chooser.take(order, room, choice), items)
@@ -313,10 +318,11 @@ async def _fit(request: Request, window: int | None, estimator: TokenEstimator, 
     budget = plan_budget(window, max_tokens=request.options.max_tokens, system=estimator.text(request.system or "", name),
                          tools=estimator.tokens(tool_features(request.tools), name), history=tokens(request.messages),
                          fixed=tokens(fixed_messages(request.messages, pinned)))
-    question = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
+    questions = [message.text for message in request.messages if message.role == "user"] or [""]
     prepared = NOTHING
     if context is not None and context.sources:
-        prepared = await context.prepare(question, budget, model=name, vision=vision, has_tools=bool(request.tools))
+        prepared = await context.prepare(questions[-1], budget, model=name, vision=vision, has_tools=bool(request.tools),
+                                         earlier=questions[:-1])
     budget = budget.with_context(prepared.tokens)
     trimmed = trim_history(request.messages, budget.for_history, tokens, pinned=pinned)
     kept = shorten_results(trimmed.messages, budget.for_history, tokens)

@@ -15,7 +15,7 @@ from core.context.pieces import Span, cut, join_spans, marks_of, spans_of
 from core.context.ranking import Counted, as_bytes, bm25, count_words, name_score
 from core.context.reading import SEARCHED_OF_ONE, Reader, fault_of
 from core.context.search import Search, Spot, diverse, fuse_spots
-from core.context.terms import Term, terms_of
+from core.context.terms import Term, in_name, terms_of_all
 from core.errors import ContextError
 from core.messages import Image
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
@@ -29,6 +29,7 @@ SMALLEST = 60              # tokens; with less room left nothing more is tried
 MOST_MISSES = 200          # files or pieces in a row that do not fit; then the room counts as full
 SMALL_FILE = 0.12          # of the room that is left: a file up to this goes in whole where a piece of it would
 STICKY = 0.3               # of the best score: what was in stays in unless something clearly better comes
+PICTURE_ROOM = 200         # tokens around the first picture
 BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is around them
 
 
@@ -62,20 +63,25 @@ class Chooser:
         self._previous: set[str] = set()
 
     def rank(self, items: Sequence[Item], question: str, room: int, choice: Choice, order: list[Item], *,
-             vision: bool = True) -> Iterator[int]:
-        """Fill `order`, the most relevant first; when everything fits, fill `choice` at once. Yields how many were looked at."""
+             vision: bool = True, earlier: Sequence[str] = ()) -> Iterator[int]:
+        """Fill `order`, the most relevant first; when everything fits, fill `choice` at once. Yields how many were looked at.
+
+        `earlier` are the questions before this one, the oldest first: they count too, but less.
+        """
+        terms = terms_of_all((*earlier, question))
         self.reader.begin()
         self.reader.model = self.model
         self._spots, self._compared = [], {}
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
         texts = [item for item in items if item.kind != "image"]
-        yield from self._take_images(items, room, choice, vision=vision)
+        most = _pictures_share(room) if texts else room
+        yield from self._take_images(_pictures(items, terms), most, room, choice, vision=vision)
         self._previous = {item.name for item in texts if item.included}
         if self._may_fit(texts, room - choice.tokens):
             yield from self._take_all(texts, room, choice)
         if not choice.done:
             choice.tokens += min(self._names_cost(texts), room // 10)
-            yield from self._rank(texts, terms_of(question), choice, order)
+            yield from self._rank(texts, terms, choice, order)
 
     def take(self, order: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
         """Fill `choice` with what fits, in this order."""
@@ -124,14 +130,14 @@ class Chooser:
         longest = nlargest(MOST_NAMED, (item.name for item in items), key=len)
         return self.estimator.text(", ".join(longest), self.model) + SMALLEST
 
-    def _take_images(self, items: Sequence[Item], room: int, choice: Choice, *, vision: bool) -> Iterator[int]:
-        for item in items:
-            if item.kind != "image":
-                continue
+    def _take_images(self, items: Sequence[tuple[Item, bool]], most: int, room: int, choice: Choice, *,
+                     vision: bool) -> Iterator[int]:
+        """Take pictures; those that are not wanted by name up to `most` tokens, the others up to the room."""
+        for item, wanted in items:
             item.tokens, item.included = IMAGE_TOKENS, ""
             if not vision:
                 choice.faults.append(Fault(item.name, "this model sees no pictures"))
-            elif choice.tokens + item.tokens > room:
+            elif choice.tokens + item.tokens > (room if wanted else most):
                 choice.left_out.append(item)
             else:
                 self._take_image(item, choice)
@@ -224,6 +230,17 @@ class Chooser:
         for place, item in enumerate(items):
             scores[place] += bonus * (item.name in self._previous)
         choice.searched, choice.by_name = len(places), len(items) - len(places)
+
+
+def _pictures(items: Sequence[Item], terms: Sequence[Term]) -> list[tuple[Item, bool]]:
+    """The pictures, and whether the user named each one or the question does; these come first."""
+    found = [(item, item.named or any(in_name(terms, item.name))) for item in items if item.kind == "image"]
+    return sorted(found, key=lambda pair: not pair[1])
+
+
+def _pictures_share(room: int) -> int:
+    """What pictures may take where there are texts: a quarter, but one picture where that leaves half of the room."""
+    return max(room // 4, min(IMAGE_TOKENS + PICTURE_ROOM, room // 2))
 
 
 def _by_depth(items: Sequence[Item]) -> list[int]:

@@ -15,6 +15,9 @@ STOP_WORDS = frozenset(
 SUFFIXES = ("ations", "ation", "ings", "ions", "ing", "ion", "ies", "ied", "ers", "ors", "er", "or",
             "ed", "es", "ly", "s", "e", "y")
 TAILS = frozenset((*SUFFIXES, "", "able", "al", "ment", "ments", "ys", "t", "ts"))
+FEW = 2                      # words of a question that is taken for one about the question before
+FOLLOWED, EARLIER, DECAY = 0.8, 0.3, 0.5      # weights of the question before those, before others, and of each one before it
+MOST_EARLIER = 4
 STEM, INFLECTED = 3, 0.8      # letters that a stem has at least; what another form of the word counts
 _SMALL, _LARGE = re.compile("[a-z]*"), re.compile("[A-Z]*")
 _WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
@@ -52,6 +55,23 @@ def terms_of(text: str, weight: float = 1.0) -> list[Term]:
     found: dict[str, Term] = {}
     for word in words_of(text):
         found.setdefault(stem_of(word), Term(word, stem_of(word), weight))
+    return list(found.values())
+
+
+def terms_of_all(questions: Sequence[str]) -> list[Term]:
+    """The terms of a question and, with less weight, of those before it; the last one is the newest.
+
+    A question of few words ("why is that?") is about what was asked before.
+    """
+    if not questions:
+        return []
+    newest = terms_of(questions[-1])
+    weight = EARLIER if len(newest) > FEW else FOLLOWED
+    found = {term.stem: term for term in newest}
+    for question in reversed(questions[-1 - MOST_EARLIER:-1]):
+        for term in terms_of(question, weight):
+            found.setdefault(term.stem, term)
+        weight *= DECAY
     return list(found.values())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.context.pieces import cut, join_spans, marks_of, spans_of, split_pieces
 from core.context.search import Search, Spot, diverse
-from core.context.terms import find, lowered, stem_of, terms_of, words_of
+from core.context.terms import find, lowered, stem_of, terms_of, terms_of_all, words_of
 from core.context_loader import ContextSet, Prepared, plan_budget
 
 
@@ -103,3 +103,36 @@ def test_a_named_file_fills_the_room(tmp_path: Path) -> None:
     budget = plan_budget(8_192)
     chosen = choose(tmp_path, "notes.txt", "what about thing 77?", 8_192)
     assert "thing 77: some" in chosen.block and budget.for_context * 0.85 < chosen.tokens <= budget.for_context
+
+
+def test_earlier_questions_count_less() -> None:
+    weights = {term.word: term.weight for term in terms_of_all(["the harbour?", "the tide table?", "why is that?"])}
+    assert weights == {"tide": 0.8, "table": 0.8, "harbour": 0.4}
+    weights = {term.word: term.weight for term in terms_of_all(["the tide table?", "which ferry goes in winter?"])}
+    assert weights["tide"] < 0.5 and weights["ferry"] == 1.0 and terms_of_all([]) == []
+
+
+@pytest.mark.parametrize("follow_up", ("why is that?", "explain it in more detail", "and then?"))
+def test_a_follow_up_keeps_what_answered(tmp_path: Path, follow_up: str) -> None:
+    for number in range(40):
+        text = f"Some details of thing {number}, explained more.\n" * 80
+        (tmp_path / f"f{number:02d}.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "f33.txt").write_text("words\n" * 300 + "The turbine stops when the oil is cold.\n" + "words\n" * 300)
+
+    async def scenario() -> list[str]:
+        context = ContextSet(root=str(tmp_path))
+        await context.add(".")
+        asked = ["when does the turbine stop?", follow_up]
+        return [(await context.prepare(question, plan_budget(4_096), earlier=asked[:place])).block
+                for place, question in enumerate(asked)]
+    for block in asyncio.run(scenario()):
+        assert "301\tThe turbine stops when the oil is cold." in block
+
+
+def test_pictures_leave_room_for_text(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"a{number:02d}.png").write_bytes(b"\x89PNG")
+    (tmp_path / "text.md").write_text("The turbine stops when the oil is cold.\n" * 400)
+    chosen = choose(tmp_path, ".", "when does the turbine stop?", 16_384)
+    assert "text.md" in chosen.included and 1 <= len(chosen.images) <= 3
+    assert "a29.png" in choose(tmp_path, ".", "what is in a29?", 16_384).included

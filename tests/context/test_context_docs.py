@@ -106,7 +106,8 @@ def run(command: str, root: Path, places: dict[str, str], environment: dict[str,
             terminal.wait(r"\[y/N\]")
             terminal.send("y\r")
             terminal.exit_status()
-            return next(line for line in terminal.text().split("\n") if line.startswith("context:"))
+            shown = (line.partition("context:") for line in terminal.text().split("\n"))      # a mark is before it
+            return next(f"context:{rest}".rstrip() for _, found, rest in shown if found)
     done = subprocess.run(["bash", "-c", line], env=environment, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=60)
     return done.stderr.split("\n")[0]

@@ -27,6 +27,7 @@ DOORS = {
     "pull": "core.command_line.pull",
     "check": "core.command_line.provider_lists",
     "list_providers": "core.command_line.provider_lists",
+    "list_agents": "core.command_line.provider_lists",
     "list_models": "core.command_line.provider_lists",
     "list_sessions": "core.command_line.session_list",
     "stats": "core.command_line.stats",

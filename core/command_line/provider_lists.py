@@ -7,7 +7,7 @@ import asyncio
 from core.config import Settings
 from core.console.tables import show
 from core.model_manager import Providers, build_model_list, provider_name
-from core.models.tables import health_table, model_table, provider_table
+from core.models.tables import agent_table, health_table, model_table, provider_table
 
 
 def run(settings: Settings) -> int:
@@ -26,6 +26,8 @@ async def _run(settings: Settings) -> int:
 async def _list(settings: Settings, providers: Providers) -> int:
     if settings.list_providers:
         show(settings, provider_table(providers))
+    if settings.list_agents:
+        show(settings, agent_table(settings))
     if settings.list_models:
         only = provider_name(settings.provider) if settings.provider and "provider" in settings.flags else ""
         show(settings, await model_table(providers, only))

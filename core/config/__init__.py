@@ -72,6 +72,8 @@ SETTINGS: tuple[Setting, ...] = (
             metavar="FORMAT"),
     Setting("Model", "modelfile", str, None, "make a model of this Modelfile first, and talk to it (Ollama)", metavar="FILE",
             in_file=False),
+    Setting("Model", "agent", str, None, "respond as this agent of the configuration: its model, system prompt, options and tools",
+            flags="--as", metavar="NAME", in_file=False),
     # ---- the providers
     Setting("Providers", "list_providers", bool, False, "list the providers and what is missing to use each", in_file=False),
     Setting("Providers", "list_models", bool, False, "list the models of all providers that are set up", in_file=False),
@@ -82,6 +84,8 @@ SETTINGS: tuple[Setting, ...] = (
             metavar="NAME", in_file=False),
     Setting("Providers", "alias", dict, {}, "a name of your own for a model: fast=groq/llama-3.1-8b-instant; repeatable",
             metavar="NAME=MODEL", flags="--alias"),
+    Setting("Providers", "agents", dict, {}, "named agents (docs/configuration.md)", metavar="NAME=JSON"),
+    Setting("Providers", "list_agents", bool, False, "list the agents of the configuration", in_file=False),
     Setting("Providers", "api_version", str, None, "version of the provider's API, where it takes one (Azure, CBORG)",
             metavar="VERSION"),
     Setting("Providers", "max_cost", float, None, "most that this session may cost, in dollars: what might cost more is not sent",

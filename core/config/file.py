@@ -61,7 +61,7 @@ def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values,
         row = BY_NAME.get(name)
         if row is None or not row.in_file:
             raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.", _did_you_mean(key, _setting_names()))
-        values[row.name] = _check(row, _expand(value, environment, document.place(key)), document.place(key))
+        values[row.name] = checked_value(row, _expand(value, environment, document.place(key)), document.place(key))
     _add_legacy_keys(legacy, providers, document, environment)
     _follow_order(values, providers, plan="llm" in document.mapping)
     return values, providers, notices
@@ -206,7 +206,7 @@ def _filled(value: Any, environment: Mapping[str, str], depth: int) -> Any:
 
 # ---- values
 
-def _check(row: Setting, value: Any, where: str) -> Any:
+def checked_value(row: Setting, value: Any, where: str) -> Any:
     """The file's value as the setting's type."""
     place = f"{where}: {row.name}"
     try:
@@ -265,7 +265,7 @@ def _read_entry(entry: Mapping[Any, Any], document: _Document, path: Keys, envir
         name = OLDER_NAMES.get(name, name)
         if name in ENTRY_SETTINGS:
             missing = missing_variable(value, environment)
-            checked = value if missing else _check(BY_NAME[name], _filled(value, environment, 0), place)
+            checked = value if missing else checked_value(BY_NAME[name], _filled(value, environment, 0), place)
         elif name == "models":
             checked = _read_models(value, document, (*path, str(written)))
         elif name in ENTRY_KINDS:

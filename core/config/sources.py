@@ -28,6 +28,9 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, p
         values, providers, notices = read_config_file(path, environment)
     file = dict(values)
     values.update(from_environment(environment))
+    if flags.get("agent"):      # what it sets counts as if it had been typed
+        from core.config.agents import agent_values
+        flags = {**agent_values({**values.get("agents", {}), **flags.get("agents", {})}, flags["agent"]), **flags}
     values.update(flags)
     return Settings(values, prompt=prompt, reads_stdin=reads_stdin, environment=environment, providers=providers,
                     flags=frozenset(flags), notices=notices, file=file)

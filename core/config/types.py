@@ -34,12 +34,15 @@ class SettingTypes:
     option: Mapping[str, object]
     response_format: str | None
     modelfile: str | None
+    agent: str | None
     list_providers: bool
     list_models: bool
     check: bool
     pull: str | None
     set_key: str | None
     alias: Mapping[str, object]
+    agents: Mapping[str, object]
+    list_agents: bool
     api_version: str | None
     max_cost: float | None
     max_cost_day: float | None

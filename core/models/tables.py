@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.config import Settings
 from core.errors import ChatError
 from core.model_manager import Providers, Target
 from core.models.facts import ModelFacts, known_facts, short_count, yes_no
@@ -26,6 +27,13 @@ def _provider_row(name: str, providers: Providers) -> tuple[str, ...]:
     except ChatError as error:
         return (name, "", "", "", "", error.message)
     return (name, host.dialect, host.kind, address or "-", host.default_model or "-", missing_for(name, providers) or "-")
+
+
+def agent_table(settings: Settings) -> Table:
+    """The agents of the configuration."""
+    from core.config.agents import described
+    rows = tuple((str(name), *described(entry)) for name, entry in settings.agents.items())
+    return Table(("agent", "model", "system prompt", "also sets"), rows, "--as NAME starts as one, /as NAME becomes one.")
 
 
 async def model_table(providers: Providers, only: str = "") -> Table:

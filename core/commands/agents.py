@@ -1,0 +1,37 @@
+"""The command that continues a chat as one of the agents of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.chat.conversation import Chat
+from core.commands import Outcome, command, run_command
+from core.model_manager import build_model_list, options_from_args, resolve_target
+
+GROUP = "Models"
+
+
+async def _names(chat: Chat) -> Sequence[str]:
+    return [str(name) for name in chat.settings.agents]
+
+
+@command("agent", usage="[NAME]", complete=_names)
+async def as_(chat: Chat, argument: str) -> Outcome:
+    """List the agents of the configuration, or continue as one: its model, system prompt, options, tools and fallbacks."""
+    from core.config.agents import agent_values
+    if not argument:
+        from core.models.tables import agent_table
+        return agent_table(chat.settings)
+    values = agent_values(chat.settings.agents, argument)
+    settings = chat.settings.replace(**{"system": None, **values})
+    if {"model", "provider"} & set(values):
+        target = await resolve_target(build_model_list(settings)[0], chat.providers)
+        chat.providers.open(target.provider)      # refused now, and not when the question is saved already
+        chat.settings = settings
+        chat.target = target
+        chat.session.set_model(str(target))
+    chat.settings, chat.system, chat.options = settings, settings.system, options_from_args(settings)
+    if values.get("tools"):
+        await run_command(chat, "/tools none")
+        await run_command(chat, f"/tools on {','.join(values['tools'])}")
+    return f"{argument} responds from the next message on: {chat.target}."

@@ -21,9 +21,12 @@ from core.model_manager import Providers, Target
 from core.rendering.listing import fitted
 from core.setup.store import OpenedStore
 from core.terminal.painter import Painter
-from core.terminal.prompt import Reader
 from core.store.rows import SessionRow
 from db import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.terminal.prompt import Reader
 
 
 def run(settings: Settings) -> int:

@@ -121,7 +121,7 @@ def test_retry_and_drop(ollama: FakeOllama, program: list[str], environment: Env
         chat.ask("first", "w4")
         chat.ask("/retry", "w4", 2)
         assert sent(ollama) == [("user", "first")]
-        chat.ask("/drop", "The last reply is out")
+        chat.ask("/drop", "Dropped the last reply")
         chat.ask("second", "w4", 3)
         assert ("assistant", fake_words(5)) not in sent(ollama) and sent(ollama)[-1] == ("user", "second")
 

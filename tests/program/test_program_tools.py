@@ -235,7 +235,7 @@ def test_tools_of_an_installed_package(
     environment["PYTHONPATH"] += f":{tmp_path}/site"
     with Terminal([*program, "-m", "caller"], environment, cwd=str(folder), columns=140, lines=50) as chat:
         chat.ask("/tools", r"^price +off +read +no +package shop-tools +Tell a price")
-        assert "broken (AttributeError" in chat.text()
+        assert "broken (AttributeError" in " ".join(chat.text().split())
         chat.ask("/tools on price", "The model may call: price")
         chat.ask('price {"what": "tea"}', "answer: 3.50")
 
@@ -492,7 +492,7 @@ def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Enviro
         chat.wait("nothing to call")
         wait_until_ready(chat)
         chat.say('good__add {"a": 2, "b": 3}')
-        chat.wait(r"It comes from MCP server good\.")
+        chat.wait(r"It comes from MCP server good \(")
         chat.wait(r"^  \u203a$")
         chat.send("y\n")
         chat.wait("answer: 5")

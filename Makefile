@@ -31,7 +31,7 @@ test: test-environment
 	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal $(TESTS)
 
 quick: test-environment
-	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal -m "not processes" $(TESTS)
+	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal -m "not processes" --ignore=tests/program $(TESTS)
 
 coverage: test-environment
 	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90 $(TESTS)

@@ -117,22 +117,29 @@ def test_no_false_alarm_and_no_missed_one(tokens: Callable[[str], int], kind: st
         watch = WindowWatch(Providers(Settings({})))
         target = Target("ollama", "m")
         watch._windows[watch._key(target, None)] = window
-        messages: tuple[Message, ...] = ()
-        while sum(tokens(message.text) for message in messages) < window * 9 // 4:
-            messages += (user_message(KINDS[kind](chance, chance.randrange(20, 500))),)
-            sizes = [tokens(message.text) for message in messages]
-            whole = sum(sizes)
-            while sum(sizes) > window and len(sizes) > 1:
-                del sizes[0]
-            counted = sum(sizes) if sum(sizes) <= window else window // 2 + 2
-            words = KINDS[kind](chance, 30)
-            reply = Message("assistant", (Text(words),), "ollama/m", Usage(counted, 5), "stop")
-            told = asyncio.run(watch.check(Request("m", messages), reply))
-            if "did not see" in told:
-                assert whole > window, f"{whole} of {window}: {told}"
-            elif whole > window * 2:
-                raise AssertionError(f"{whole} of {window}, and nothing was told")
-            messages += (reply,)
+        asyncio.run(grow(watch, tokens, KINDS[kind], chance, window))
+
+
+async def grow(watch: WindowWatch, tokens: Callable[[str], int], make: Callable[[random.Random, int], str],
+               chance: random.Random, window: int) -> None:
+    messages: tuple[Message, ...] = ()
+    sizes: list[int] = []
+    while sum(sizes) < window * 9 // 4:
+        messages += (user_message(make(chance, chance.randrange(20, 500))),)
+        sizes.append(tokens(messages[-1].text))
+        whole = seen = sum(sizes)
+        oldest = iter(sizes[:-1])
+        while seen > window and (size := next(oldest, None)) is not None:
+            seen -= size
+        counted = seen if seen <= window else window // 2 + 2
+        reply = Message("assistant", (Text(make(chance, 30)),), "ollama/m", Usage(counted, 5), "stop")
+        told = await watch.check(Request("m", messages), reply)
+        if "did not see" in told:
+            assert whole > window, f"{whole} of {window}: {told}"
+        elif whole > window * 2:
+            raise AssertionError(f"{whole} of {window}, and nothing was told")
+        messages += (reply,)
+        sizes.append(tokens(reply.text))
 
 
 @pytest.mark.parametrize("tokens", TOKENISERS)

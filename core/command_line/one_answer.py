@@ -19,7 +19,8 @@ from core.console.progress_line import ProgressLine
 from core.console.question import piped_context, read_question
 from core.console.questions import agree, somebody_types
 from core.errors import ChatError, UsageError, describe
-from core.events import Event, Failed, MessageAdded, Notice, Resuming, TextDelta, ToolRequested, message_dict, to_dict
+from core.events import (Event, Failed, MessageAdded, Notice, QuotesChecked, Resuming, TextDelta, ToolRequested, message_dict,
+                         to_dict)
 from core.messages import Message, user_message
 from core.rendering.event_lines import EventLines, finish_note
 from core.setup.store import OpenedStore
@@ -177,7 +178,7 @@ class _JsonWriter:
         if isinstance(event, Resuming) and self._held is not None:
             self._before += self._held.text
             self._held = None
-        if isinstance(event, Notice) and self._held is not None:    # the last line is the message
+        if isinstance(event, (Notice, QuotesChecked)) and self._held is not None:    # the last line is the message
             _emit(self._out, to_dict(event))
             return
         self.flush()

@@ -126,7 +126,7 @@ def test_a_question_about_this_repository(reader: Reader, program: list[str], en
 def test_a_folder_by_the_rules_of_gitignore(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
     done = run(program, ["--context", ".", "where is def delay?"], environment, folder)
     assert (done.returncode, done.stdout) == (0, "src/retry.py:4\n")
-    assert re.fullmatch(r"context: 2 of 2 files, ≈\d+ of 32,768 tokens\n", done.stderr)
+    assert re.fullmatch(r"context: 2 of 2 files, ≈\d+ of 32,768 tokens\n1 reference to the attached files checked: correct.\n", done.stderr)
     assert "delay(old)" not in sent(reader)[0]
 
 
@@ -177,7 +177,7 @@ def test_a_file_named_in_the_question(reader: Reader, program: list[str], enviro
     done = run(program, ["--json", "where is High? look at @notes.md."], environment, folder)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[0]["event"] == "notice" and lines[0]["text"].startswith("context: 1 of 1 files")
-    assert lines[-1]["text"] == "notes.md:3"
+    assert lines[-1]["event"] == "message" and lines[-1]["text"] == "notes.md:3", lines[-3:]
     reader.requests.clear()
     gone = run(program, ["see @gone.md and @types/node"], environment, folder)
     assert gone.returncode == 2 and "Not sent. Not attached: gone.md: there is no such file." in gone.stderr

@@ -38,6 +38,7 @@ def _talk(place: str, spool: str, frames: int, told: multiprocessing.SimpleQueue
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.processes
 def test_fifty_writers_and_twenty_answers_are_all_saved(tmp_path: Path) -> None:
     place, spool = str(tmp_path / "sessions.db"), str(tmp_path / "spool")
     open_store(place).close()

@@ -14,7 +14,9 @@ from core.rendering.listing import fitted
 
 def report(error: ChatError, *, as_json: bool) -> None:
     """As the last event on standard output, or in words that name the program as it was started."""
-    logging.getLogger(__name__).error("%s", describe(error))
+    log = logging.getLogger(__name__)
+    if log.hasHandlers():     # without --debug, and before it is known, logging itself would print the error again
+        log.error("%s", describe(error))
     if as_json:
         print(json.dumps(to_dict(Failed(error))))
         return

@@ -14,14 +14,42 @@ _CLOSER = {char: re.compile(rf"{re.escape(char)}(?<=[^\s{char}]{re.escape(char)}
 
 @dataclass(slots=True)
 class Delimiters:
-    """A run of one of the characters; `count` of them are not used yet; `index`: its span."""
+    """A run of one of the characters at `pos`; `count` of them are not used yet; `index`: its span."""
 
     char: str
     size: int
     opens: bool
     closes: bool
     count: int
+    pos: int
     index: int = 0
+
+
+@dataclass(slots=True)
+class OpenEmphasis:
+    """An emphasis that has no end yet: its spans, the runs that nothing has closed, and where the text continues."""
+
+    spans: list[Span]
+    openers: list[Delimiters]
+    pos: int
+    words: bool = False      # whether the last span is words, which more may be added to
+
+    def moved(self, by: int) -> OpenEmphasis:
+        """The same for a text of which so many characters at the start are gone."""
+        if by:
+            self.pos -= by
+            for run in self.openers:
+                run.pos -= by
+        return self
+
+    def settled(self) -> list[Span]:
+        """Take the spans before the first run that is open."""
+        first = self.openers[0].index if self.openers else len(self.spans)
+        done = [span for span in self.spans[:first] if span.text]
+        del self.spans[:first]
+        for run in self.openers if first else ():
+            run.index -= first
+        return done
 
 
 class Closers:
@@ -57,7 +85,7 @@ def find_run(text: str, pos: int, end: int) -> Delimiters:
         opens, closes = left, right
     if char == "~" and size != 2:       # models write ~5 for "about five"
         opens = closes = False
-    return Delimiters(char, size, opens, closes, size)
+    return Delimiters(char, size, opens, closes, size, pos)
 
 
 def close_run(run: Delimiters, openers: list[Delimiters], spans: list[Span]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from core.rendering.emphasis import DELIMITERS, Closers, Delimiters, close_run, find_run
+from core.rendering.emphasis import DELIMITERS, Closers, Delimiters, OpenEmphasis, close_run, find_run
 from core.rendering.operations import CODE, END, IMAGE, MATH, Span
 from core.rendering.targets import LINK_TARGET, LINK_TARGET_SO_FAR, find_address, find_html, normal_label, unescaped
 from core.safe_text import safe_text
@@ -22,6 +22,7 @@ _DOLLARS = re.compile(r"(?<![\s\\$])\$(?![\w$])")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 Put = Callable[[Span], None]
+Labels = dict[str, list[Span]]
 
 
 class Wait(Exception):
@@ -34,15 +35,23 @@ class Wait(Exception):
 
 def spans_of(text: str, references: Mapping[str, str]) -> list[Span]:
     """All of `text`, which is complete."""
-    spans: list[Span] = []
-    _resolve(" " + text, references, True, spans.append)
+    return _label_spans(text, references, {})
+
+
+def _label_spans(text: str, references: Mapping[str, str], labels: Labels) -> list[Span]:
+    """The same; what is known from `labels` is not read again: a link in a link is text, which is looked at twice."""
+    spans = labels.get(text)
+    if spans is None:
+        spans = []
+        _resolve(_Segment(" " + text, True, references, labels), spans.append)
+        labels[text] = spans
     return spans
 
 
 class Inline:
     """Resolves one paragraph. What cannot be decided yet is in `rest`, wherever the stream was cut."""
 
-    __slots__ = ("rest", "_put", "_references", "_before", "_budget", "_char")
+    __slots__ = ("rest", "_put", "_references", "_before", "_budget", "_char", "_open")
 
     def __init__(self, put: Put, references: Mapping[str, str]) -> None:
         self.rest = ""
@@ -51,6 +60,7 @@ class Inline:
         self._before = " "
         self._budget = 0
         self._char = ""
+        self._open: OpenEmphasis | None = None
 
     def feed(self, text: str, *, final: bool = False) -> None:
         waiting = bool(self.rest)
@@ -60,17 +70,20 @@ class Inline:
             if self._budget > 0:
                 return
         text = self._before + self.rest
-        consumed, self._char = _resolve(text, self._references, final, self._put)
+        segment = _Segment(text, final, self._references, {}, self._open)
+        consumed, self._char = _resolve(segment, self._put)
+        self._open = segment.open.moved(consumed - 1) if segment.open is not None else None
         self._before, self.rest = text[consumed - 1], text[consumed:]
         self._budget = REACH - len(self.rest)
 
 
-def _resolve(text: str, references: Mapping[str, str], final: bool, put: Put) -> tuple[int, str]:
-    """Put what is decided of `text` after its first character, which is only context.
+def _resolve(segment: _Segment, put: Put) -> tuple[int, str]:
+    """Put what is decided of the text after its first character, which is only context.
 
     Return where the rest begins, and the character for which it waits.
     """
-    pos, size, closers = 1, len(text), Closers(text)
+    text, final = segment.text, segment.final
+    pos, size = 1, len(text)
     while pos < size:
         special = _SPECIAL.search(text, pos)
         stop = special.start() if special else size if final else _decided_end(text, pos)
@@ -79,9 +92,8 @@ def _resolve(text: str, references: Mapping[str, str], final: bool, put: Put) ->
             pos = stop
         if special is None:
             return pos, ""
-        full = pos + REACH < size
         try:
-            spans, after = _Segment(text, min(size, pos + REACH), final or full, references).special(pos, closers)
+            spans, after = segment.special(pos)
         except Wait as wait:
             return pos, wait.char
         for span in spans:
@@ -96,30 +108,50 @@ def _decided_end(text: str, pos: int) -> int:
 
 
 class _Segment:
-    """The text up to `end`; `complete` says that no more of it will come."""
+    """The text that there is, of which a construct sees what is within its reach, up to `end`.
 
-    __slots__ = ("text", "end", "complete", "references")
+    `complete` says that no more of that will come.
+    """
 
-    def __init__(self, text: str, end: int, complete: bool, references: Mapping[str, str]) -> None:
+    __slots__ = ("text", "end", "complete", "references", "final", "open", "_closers", "_labels")
+
+    def __init__(self, text: str, final: bool, references: Mapping[str, str], labels: Labels,
+                 known: OpenEmphasis | None = None) -> None:
         self.text = text
-        self.end = end
-        self.complete = complete
         self.references = references
+        self.final = final
+        self.open = known     # an emphasis at the start of the text, as far as it was read before
+        self._closers = Closers(text)
+        self._labels = labels
+        self._reach_from(0)
 
-    def special(self, pos: int, closers: Closers) -> tuple[list[Span], int]:
+    def _reach_from(self, pos: int) -> None:
+        self.end = min(len(self.text), pos + REACH)
+        self.complete = self.final or pos + REACH < len(self.text)
+
+    def special(self, pos: int) -> tuple[list[Span], int]:
         if self.text[pos] not in DELIMITERS:
             return self.atom(pos)
-        run = find_run(self.text, pos, self.end)
-        self.need(pos + run.size)
+        if self.open is not None:
+            return self._emphasis(self.open)
+        run = self._run(pos)
         literal = [Span(run.char * run.size)], pos + run.size
         if not run.opens:
             return literal
-        if not closers.has(run.char, pos + run.size, self.end):
+        self._reach_from(pos)
+        if not self._closers.has(run.char, pos + run.size, self.end):
             self.need(self.end, run.char)
             return literal
-        return self._emphasis(pos)
+        return self._emphasis(OpenEmphasis([Span(run.char * run.size)], [run], pos + run.size))
+
+    def _run(self, pos: int) -> Delimiters:
+        run = find_run(self.text, pos, len(self.text))
+        if pos + run.size == len(self.text) and not self.final:
+            raise Wait
+        return run
 
     def atom(self, pos: int) -> tuple[list[Span], int]:
+        self._reach_from(pos)
         match self.text[pos]:
             case "\\":
                 return self._escape(pos)
@@ -261,7 +293,7 @@ class _Segment:
         if found is None:
             return [Span("!")], pos + 1
         label, href, after = found
-        alt = "".join(span.text for span in spans_of(label, self.references))
+        alt = "".join(span.text for span in _label_spans(label, self.references, self._labels))
         return [Span(f"[image: {alt}]" if alt else "[image]", IMAGE | END, href or "#")], after
 
     def _link(self, pos: int) -> tuple[list[Span], int]:
@@ -269,7 +301,7 @@ class _Segment:
         if found is None:
             return [Span("[")], pos + 1
         label, href, after = found
-        spans = spans_of(label, self.references)
+        spans = _label_spans(label, self.references, self._labels)
         if any(span.href and not span.marks & IMAGE and not span.href.endswith(span.text) for span in spans):
             return [Span("[")], pos + 1
         if not href:
@@ -331,37 +363,54 @@ class _Segment:
 
     # Emphasis
 
-    def _emphasis(self, start: int) -> tuple[list[Span], int]:
-        """The emphasis that begins at `start`; as plain delimiters if it has no end."""
-        spans: list[Span] = []
-        openers: list[Delimiters] = []
-        first: Delimiters | None = None
-        pos = start
-        while pos < self.end:
-            special = _SPECIAL.search(self.text, pos, self.end)
-            stop = special.start() if special else self.end
-            if stop > pos:
-                spans.append(Span(self.text[pos:stop]))
-                pos = stop
-            elif self.text[pos] not in DELIMITERS:
-                found, pos = self.atom(pos)
-                spans += found
-            else:
-                run = find_run(self.text, pos, self.end)
-                pos += run.size
-                self.need(pos)
-                if run.closes:
-                    close_run(run, openers, spans)
-                if first is not None and not first.count:
-                    return [span for span in spans if span.text], pos - run.count
-                run.index = len(spans)
-                spans.append(Span(run.char * run.count))
-                if run.opens and run.count:
-                    openers.append(run)
-                first = first or run
-        self.need(self.end, self.text[start])
-        count = first.count if first else 1
-        return [Span(self.text[start] * count)], start + count
+    def _emphasis(self, known: OpenEmphasis) -> tuple[list[Span], int]:
+        """Read on in an emphasis. Return the spans before what is still open, and where that begins; all, when it is closed.
+
+        A beginning that finds no end within its reach is text, and the next one is the first: nothing is read twice.
+        """
+        self.open, openers = None, known.openers
+        first = openers[0]
+        try:
+            while True:
+                ended = self.final and known.pos >= len(self.text)
+                while openers and (ended or known.pos >= openers[0].pos + REACH):
+                    del openers[0]
+                if not openers:
+                    return known.settled(), known.pos
+                known.pos = self._step(known, known.pos, known.spans)
+        except Wait:
+            self.open = known
+            if openers[0] is first:
+                raise
+            return known.settled(), openers[0].pos
+
+    def _step(self, known: OpenEmphasis, pos: int, spans: list[Span]) -> int:
+        """Read the next piece within an emphasis. Return where the text continues."""
+        special = _SPECIAL.search(self.text, pos)
+        stop = special.start() if special else len(self.text) if self.final else _decided_end(self.text, pos)
+        if stop > pos:
+            before = spans.pop().text if known.words else ""
+            spans.append(Span(before + self.text[pos:stop]))
+            known.words = True
+            return stop
+        if special is None:
+            raise Wait(known.openers[0].char)
+        if self.text[pos] not in DELIMITERS:
+            found, after = self.atom(pos)
+            spans += found
+            known.words = False
+            return after
+        run = self._run(pos)
+        known.words = False
+        if run.closes:
+            close_run(run, known.openers, spans)
+            if not known.openers:
+                return pos + run.size - run.count
+        run.index = len(spans)
+        spans.append(Span(run.char * run.count))
+        if run.opens and run.count:
+            known.openers.append(run)
+        return pos + run.size
 
 
 def formula(source: str) -> Span:

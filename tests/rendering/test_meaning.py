@@ -36,6 +36,25 @@ def operations(chunks: list[str]) -> list[Operation]:
     return joined
 
 
+UNITS = ("*a *b* ", "*a _b ", "**a b* ", "_a *b* ", "[a][", "[a](", "`x ", "<a ", "$a ", "**x", "> ", "| a ",
+         "*a `b` ", "[*", "~~a *")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_rows_of_delimiters_are_read_the_same_in_any_pieces(unit: str) -> None:
+    """Longer than the reach of a construct, so that beginnings are given up. Without memory this takes minutes."""
+    text = (unit * 400)[:2_600] + "end"
+    whole = operations([text])
+    assert operations([text[at:at + 17] for at in range(0, len(text), 17)]) == whole
+    assert operations(list(text)) == whole
+
+
+def test_links_within_links_are_read_once() -> None:
+    """Each is text, for the innermost is the link; reading both readings of each level would never end."""
+    written = "[a " * 30 + "](http://x)" * 30
+    assert sum(isinstance(one, Span) and one.href == "http://x" for one in operations([written])) == 1
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_operations_do_not_depend_on_the_cuts(seed: int) -> None:
     rng = random.Random(seed)

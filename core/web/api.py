@@ -18,6 +18,7 @@ from core.web.desk import Queued
 from core.web.hub import Hub
 from core.web.live import Live
 from core.web.outcomes import act
+from core.web.uploads import Uploads
 from db import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -27,8 +28,9 @@ MOST_TEXT = 4_000_000   # characters of one message
 class Api:
     """The routes under /api. `store` is None when nothing is saved."""
 
-    def __init__(self, hub: Hub, store: Store | None) -> None:
+    def __init__(self, hub: Hub, store: Store | None, uploads: Uploads) -> None:
         self._hub = hub
+        self._uploads = uploads
         self._store = store
 
     def routes(self) -> list[Route]:
@@ -37,7 +39,7 @@ class Api:
             ("GET", "/api/sessions", self.list), ("POST", "/api/sessions", self.new),
             ("GET", one, self.show), ("DELETE", one, self.delete), ("PATCH", one, self.change),
             ("GET", f"{one}/events", self.events),
-            ("POST", f"{one}/messages", self.post), ("POST", f"{one}/stop", self.stop),
+            ("POST", "/api/files", self.upload), ("POST", f"{one}/messages", self.post), ("POST", f"{one}/stop", self.stop),
             ("POST", f"{one}/edits", self.edit), ("POST", f"{one}/retry", self.retry), ("POST", f"{one}/continue", self.go_on),
             ("POST", f"{one}/answers", self.decide), ("PUT", f"{one}/queue", self.queue),
             ("POST", f"{one}/commands", self.command), ("GET", f"{one}/export", self.export),
@@ -103,14 +105,25 @@ class Api:
 
     async def post(self, request: Request) -> Response:
         body, live = await body_of(request), await self._live(request)
-        return JSONResponse({"accepted": live.post(_message(body)), **_about(live)}, 202)
+        return JSONResponse({"accepted": live.post(self._message(body)), **_about(live)}, 202)
 
     async def edit(self, request: Request) -> Response:
         body, live = await body_of(request), await self._live(request)
         place = body.get("place")
         if not isinstance(place, int) or isinstance(place, bool):
             raise UsageError("place must be the number of a message.")
-        return JSONResponse({"accepted": live.edit(place, _message(body)), **_about(live)}, 202)
+        return JSONResponse({"accepted": live.edit(place, self._message(body)), **_about(live)}, 202)
+
+    async def upload(self, request: Request) -> Response:
+        """Store one file, the request's body; the answer's `file` names it in a message."""
+        name = request.query_params.get("name", "")
+        return JSONResponse({"file": await self._uploads.keep(name, request.stream())}, 201)
+
+    def _message(self, body: dict[str, Any]) -> Queued:
+        files = body.get("files") or ()
+        if not isinstance(files, (list, tuple)):
+            raise UsageError("files must be a list.")
+        return _message(body, tuple(self._uploads.path(str(file)) for file in files))
 
     async def stop(self, request: Request) -> Response:
         live = await self._live(request)
@@ -150,7 +163,7 @@ class Api:
         return await self._hub.get(str(request.path_params["session"]))
 
 
-def _message(body: dict[str, Any]) -> Queued:
+def _message(body: dict[str, Any], files: tuple[str, ...]) -> Queued:
     """The message that a page sends. Raises UsageError when there is nothing in it, or too much."""
     text = text_of(body, "text")
     images = tuple((str(image["media"]), str(image["data"]), str(image.get("name", "")))
@@ -159,7 +172,7 @@ def _message(body: dict[str, Any]) -> Queued:
         raise UsageError("There is nothing to send.")
     if len(text) > MOST_TEXT:
         raise UsageError(f"A message has at most {MOST_TEXT:,} characters.", "Attach it as a file.")
-    return Queued(text_of(body, "key") or "-", text, images, tuple(map(str, body.get("files") or ())))
+    return Queued(text_of(body, "key") or "-", text, images, files)
 
 
 async def _stream(live: Live, after: str) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
@@ -15,7 +16,7 @@ from core.errors import ChatError, UsageError, unexpected
 from core.events import Event, Notice
 from core.messages import Image, Message, user_message
 from core.web.desk import Desk, Desks, Queued
-from core.web.page_events import PageEvent, TurnEvents, error_event, stored_events, user_event
+from core.web.page_events import BROKE_OFF, PageEvent, TurnEvents, error_event, stored_events, user_event
 from core.web.questions import Questions
 
 Accepted = Literal["started", "queued", "known"]
@@ -227,7 +228,11 @@ class Live:
         self.publish({"type": "turn_start", "model": str(self.chat.target)})
         if said is not None:
             self.publish(said)
-        self.publish({"type": "reply", "place": len(self._before) + (said is not None)})
+        last = self._before[-1] if self._before else None
+        if said is None and last is not None and last.role == "assistant" and last.finish in BROKEN:
+            self.publish({"type": "continued", "text": BROKE_OFF})
+        else:
+            self.publish({"type": "reply", "place": len(self._before) + (said is not None)})
         self._task = asyncio.create_task(self._turn(events))
 
     def _next(self) -> None:
@@ -247,6 +252,7 @@ class Live:
         images = tuple(Image(media, data, name) for media, data, name in message.images)
         said = user_message(message.text, images)
         event = user_event(said, len(self.chat.session.messages), message.key)
+        event["files"] = list(map(os.path.basename, message.files))
         self._begin(lambda: self._say(message, said), event)
 
     async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
@@ -316,7 +322,7 @@ class Live:
     def _queue_event(self) -> PageEvent:
         desk = self._desk()
         return {"type": "queue", "held": desk.held,
-                "items": [{"key": entry.key, "text": entry.text, "files": list(entry.files)}
+                "items": [{"key": entry.key, "text": entry.text, "files": list(map(os.path.basename, entry.files))}
                           for entry in desk.queue if entry.key != self._saying]}
 
 

@@ -15,6 +15,7 @@ from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, 
 from core.rendering.page import PageStream
 
 PageEvent = dict[str, Any]
+BROKE_OFF = "The reply was cut off here."
 FINISHES = {
     "length": "The reply stopped at its length limit.",
     "content_filter": "The provider's filter stopped the reply.",
@@ -107,7 +108,7 @@ def stored_events(messages: Sequence[Message], first: int = 0) -> Iterator[PageE
             if before is None or before.role == "user":
                 yield {"type": "reply", "place": place}
             elif before.role == "assistant" and before.finish in BROKEN:
-                yield {"type": "seam", "text": "The connection ended here.", "model": message.model}
+                yield {"type": "seam", "text": BROKE_OFF, "model": message.model}
             yield from _stored_reply(message)
         elif message.role == "tool":
             yield from map(result_event, message.tool_results)

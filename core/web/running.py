@@ -8,7 +8,7 @@ import secrets
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
-from core.config import Settings
+from core.config import Settings, cache_directory
 from core.model_manager import Providers
 from core.setup.chat import open_chat
 from core.setup.store import OpenedStore
@@ -17,6 +17,7 @@ from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
 from core.web.server import HOST, Door, announce, bind, kept_secret, make_app, serve, web_folder
+from core.web.uploads import Uploads
 
 TOKEN_VARIABLE = "STREAM_CHAT_WEB_TOKEN"
 
@@ -35,8 +36,9 @@ def serve_page(settings: Settings) -> int:
         hub = Hub(opening, Desks(os.path.join(folder, "desks") if folder else ""))
         token = settings.environment.get(TOKEN_VARIABLE, "").strip()
         providers = ProviderApi(settings, Providers(settings), opened.store)
+        uploads = Uploads(os.path.join(cache_directory(settings.environment), "uploads"))
         programs = OpenAiApi(settings, Providers(settings), opened.open_session)
-        app = make_app(hub, opened.store, providers, programs, door, port=settings.port, token=token)
+        app = make_app(hub, opened.store, providers, programs, door, uploads=uploads, port=settings.port, token=token)
         announce(settings.port, door.link)
         if settings.open:
             webbrowser.open(f"http://{HOST}:{settings.port}/open?token={door.link}")

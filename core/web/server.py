@@ -25,6 +25,7 @@ from core.web.guard import App, Guard
 from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
+from core.web.uploads import Uploads
 from db import Store
 
 HOST = "127.0.0.1"
@@ -51,9 +52,9 @@ class Door:
 
 
 def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: OpenAiApi, door: Door, *,
-             port: int, token: str) -> App:
+             uploads: Uploads, port: int, token: str) -> App:
     """The whole application, guarded."""
-    assets, api = Assets(), Api(hub, store)
+    assets, api = Assets(), Api(hub, store, uploads)
 
     async def page(request: Request) -> Response:
         return HTMLResponse(assets.page)

@@ -235,3 +235,15 @@ def test_the_page_asks_before_it_is_used_without_signing_in(chromium: Browser, s
     answer = context.new_page().goto(server.url + "/", timeout=LIMIT)
     assert answer is not None and answer.status == 401
     context.close()
+
+
+def test_a_file_is_attached(tab: Tab, tmp_path: Path, ollama: FakeOllama) -> None:
+    note = tmp_path / "note, one.txt"
+    note.write_text("The code word is heliotrope.\n", encoding="utf-8")
+    tab.page.locator("input[type=file]").set_input_files(note)
+    chip = tab.page.locator(".composer-files .file")
+    expect(chip).to_contain_text("note, one.txt")
+    tab.ask("What is the code word?")
+    expect(tab.page.locator(".composer-files")).to_be_hidden()
+    expect(tab.page.locator(".from-user .file-name")).to_have_text("note_ one.txt")
+    assert "heliotrope" in str(ollama.chats[-1].json)

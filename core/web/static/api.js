@@ -34,6 +34,15 @@ export async function request(method, path, body) {
   return found;
 }
 
+/** Send a file; returns its name for a message. @param {File} file @returns {Promise<string>} */
+export async function upload(file) {
+  const answer = await fetch(`/api/files?name=${encodeURIComponent(file.name)}`, {
+    method: "POST", headers: { "content-type": "application/octet-stream", "x-stream-chat": "page" }, body: file });
+  const found = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new ApiError(answer.status, found.error ?? {});
+  return found.file;
+}
+
 /** Repeat a request until the server has answered it: a message with a key counts once, however often it is sent.
  * @param {string} method @param {string} path @param {unknown} body @param {(lost: boolean) => void} onLost */
 export async function insist(method, path, body, onLost) {

@@ -3,18 +3,20 @@
 import { h, icon, iconButton } from "./dom.js";
 import { text } from "./text.js";
 
+const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const MOST_IMAGE = 10 * 1024 * 1024;
 
 /** @typedef {{ media: string, data: string, name: string }} Picture */
 
 export class Composer {
-  /** @param {{ send: (said: string, images: Picture[]) => void, command: (line: string) => void, stop: () => void, models: () => void,
+  /** @param {{ send: (said: string, images: Picture[], files: File[]) => void, command: (line: string) => void, stop: () => void, models: () => void,
    *            queue: (keys: string[], send: boolean) => void, editLast: () => void, say: (line: string) => void }} actions */
   constructor(actions) {
     this.actions = actions;
     this.session = "";
     this.running = false;
     /** @type {Picture[]} */ this.images = [];
+    /** @type {File[]} */ this.others = [];
     this.box = /** @type {HTMLTextAreaElement} */ (h("textarea", {
       class: "composer-text", id: "message", rows: "1", dir: "auto", placeholder: text.placeholder, enterkeyhint: "send",
       oninput: () => this.changed(), onkeydown: (event) => this.key(event), onpaste: (event) => this.take(event.clipboardData, event),
@@ -25,14 +27,14 @@ export class Composer {
     this.modelButton = h("button", { class: "button quiet model-button", type: "button", "aria-haspopup": "dialog", onclick: () => actions.models() },
       h("span", { class: "sr" }, "Model: "), this.modelIcon, this.modelName, icon("down"));
     this.sendButton = h("button", { class: "button send", type: "button", onclick: () => this.act() });
-    this.picker = /** @type {HTMLInputElement} */ (h("input", { type: "file", accept: "image/*", multiple: true, hidden: true, onchange: () => this.take(this.picker, null) }));
+    this.picker = /** @type {HTMLInputElement} */ (h("input", { type: "file", multiple: true, hidden: true, onchange: () => this.take(this.picker, null) }));
     this.queued = h("div", { class: "queue" });
     this.form = h("form", { class: "composer", "aria-label": "New message", onsubmit: (event) => event.preventDefault() },
       this.files,
       h("label", { class: "sr", for: "message" }, text.message),
       this.box,
       h("div", { class: "composer-row" },
-        iconButton("clip", "Add images", () => this.picker.click(), { title: "Add images (Ctrl U)" }),
+        iconButton("clip", text.addFiles, () => this.picker.click(), { title: `${text.addFiles} (Ctrl U)` }),
         this.modelButton,
         h("span", { class: "spacer" }),
         this.sendButton),
@@ -48,6 +50,7 @@ export class Composer {
     this.session = session;
     this.box.value = readDraft(session);
     this.images = [];
+    this.others = [];
     this.showImages();
     this.grow();
     this.showState();
@@ -86,11 +89,13 @@ export class Composer {
     const said = this.box.value;
     if (!said.trim() && this.images.length === 0) return;
     const images = this.images;
+    const others = this.others;
     this.fill("");
     this.images = [];
+    this.others = [];
     this.showImages();
     if (said.startsWith("/") && !said.startsWith("//") && /^\/[a-z][a-z-]*(\s|$)/.test(said)) this.actions.command(said);
-    else this.actions.send(said.startsWith("//") ? said.slice(1) : said, images);
+    else this.actions.send(said.startsWith("//") ? said.slice(1) : said, images, others);
   }
 
   /** @param {string} said */
@@ -125,10 +130,11 @@ export class Composer {
 
   /** @param {DataTransfer|HTMLInputElement|null} source @param {Event|null} event */
   async take(source, event) {
-    const found = [...(source?.files ?? [])].filter((file) => file.type.startsWith("image/"));
-    if (found.length === 0) return;
+    const given = [...(source?.files ?? [])];
+    if (given.length === 0) return;
     event?.preventDefault();
-    for (const file of found) {
+    this.others.push(...given.filter((file) => !PICTURES.includes(file.type)));
+    for (const file of given.filter((one) => PICTURES.includes(one.type))) {
       if (file.size > MOST_IMAGE) {
         this.actions.say(text.imageTooLarge);
         continue;
@@ -140,11 +146,17 @@ export class Composer {
   }
 
   showImages() {
-    this.files.hidden = this.images.length === 0;
-    this.files.replaceChildren(...this.images.map((image, place) =>
-      h("span", { class: "file" }, icon("image"), h("span", { class: "file-name", title: image.name }, image.name),
-        h("button", { class: "file-remove", type: "button", "aria-label": `Remove ${image.name}`,
-          onclick: () => { this.images.splice(place, 1); this.showImages(); this.showState(); this.box.focus(); } }, icon("close")))));
+    this.files.hidden = this.images.length + this.others.length === 0;
+    this.files.replaceChildren(
+      ...this.images.map((image, place) => this.chip("image", image.name, "", () => this.images.splice(place, 1))),
+      ...this.others.map((file, place) => this.chip("file", file.name, text.size(file.size), () => this.others.splice(place, 1))));
+  }
+
+  /** @param {string} mark @param {string} name @param {string} note @param {() => void} remove */
+  chip(mark, name, note, remove) {
+    return h("span", { class: "file" }, icon(mark), h("span", { class: "file-name", title: name }, name), note && h("span", { class: "file-note" }, note),
+      h("button", { class: "file-remove", type: "button", "aria-label": `Remove ${name}`,
+        onclick: () => { remove(); this.showImages(); this.showState(); this.box.focus(); } }, icon("close")));
   }
 
   /** @param {{ items: {key: string, text: string}[], held: boolean }} event */

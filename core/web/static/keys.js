@@ -9,7 +9,7 @@ const KEYS = [
     ["New line", ["Shift", "Enter"]],
     ["Commands", ["/"]],
     ["Edit your last message", ["↑"]],
-    ["Add images", ["Ctrl", "U"]],
+    ["Add files or images", ["Ctrl", "U"]],
     ["Choose a model", ["Alt", "M"]],
   ]],
   ["Read", [

@@ -1,6 +1,6 @@
 // Puts the page together: which session is shown, what the keys do, and where each event goes.
 
-import { ApiError, insist, listen, request } from "./api.js";
+import { ApiError, insist, listen, request, upload } from "./api.js";
 import { Composer, readDraft, writeDraft } from "./composer.js";
 import { button, h, icon, iconButton } from "./dom.js";
 import { keySheet } from "./keys.js";
@@ -42,7 +42,7 @@ class Page {
       onEarlier: (first) => this.earlier(first),
     });
     this.composer = new Composer({
-      send: (said, images) => this.send(said, images),
+      send: (said, images, files) => this.send(said, images, files),
       command: (line) => this.command(line),
       stop: () => this.post("stop"),
       models: () => this.models.open(),
@@ -202,14 +202,26 @@ class Page {
 
   // ---- what the user does
 
-  /** @param {string} said @param {any[]} images */
-  async send(said, images) {
+  /** @param {string} said @param {any[]} images @param {File[]} others */
+  async send(said, images, others) {
     const key = crypto.randomUUID();
     await this.act(async () => {
       if (!this.session) await this.begin();
+      const files = await this.upload(others);
       if (!this.running) this.thread.addUnsent(key, said);
-      await insist("POST", `${this.path()}/messages`, { key, text: said, images }, (lost) => this.setConnected(!lost));
+      await insist("POST", `${this.path()}/messages`, { key, text: said, images, files }, (lost) => this.setConnected(!lost));
     }, said);
+  }
+
+  /** Send files to the server; those of a failed attempt are offered again. @param {File[]} others */
+  async upload(others) {
+    try {
+      return await Promise.all(others.map(upload));
+    } catch (problem) {
+      this.composer.others = others;
+      this.composer.showImages();
+      throw problem;
+    }
   }
 
   async begin() {

@@ -259,6 +259,14 @@ export class Reply {
     if (["interrupted", "truncated", "error"].includes(this.finish ?? "")) this.offer("plain", [text.broken], "pause");
   }
 
+  /** Go on below a seam; the offer to continue is taken. @param {any} event */
+  resume(event) {
+    for (const old of this.element.querySelectorAll(".notice")) if (old.querySelector(".notice-actions")) old.remove();
+    this.finish = undefined;
+    this.on_seam(event);
+    this.live(true);
+  }
+
   /** @param {boolean} on */
   live(on) {
     this.state.replaceChildren();

@@ -90,5 +90,7 @@ export const text = {
   deleted: "This session was deleted.",
   more: "More",
   jump: "Jump to latest",
+  addFiles: "Add files or images",
+  size: (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1000))} kB` : `${(bytes / 1e6).toFixed(1)} MB`),
   imageTooLarge: "Images may have at most 10 MB.",
 };

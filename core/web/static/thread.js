@@ -85,6 +85,7 @@ export class Thread {
     else if (event.type === "turn_start") this.begin(event);
     else if (event.type === "cut") this.cut(event.place);
     else if (event.type === "reply") this.addReply(event.place);
+    else if (event.type === "continued") this.continueReply(event);
     else if (event.type === "turn_end") this.finish(event);
     else if (this.reply) this.reply.add(event);
     else if (event.type === "notice") this.element.append(notice(event.level, [event.text]));
@@ -123,6 +124,13 @@ export class Thread {
     }
   }
 
+  /** The last reply is finished from where it was cut off. @param {any} event */
+  continueReply(event) {
+    if (!this.reply) this.addReply(0);
+    this.pending = false;
+    this.reply?.resume(event);
+  }
+
   finish(event) {
     this.reply?.add(event);
     this.status.textContent = text.replyComplete(this.reply?.words() ?? 0);
@@ -141,6 +149,7 @@ export class Thread {
     const bubble = h("div", { class: "bubble prose", dir: "auto", "data-long": event.text.length > LONG }, h("p", { class: "plain" }, event.text));
     const images = (event.images ?? []).map((image) =>
       h("img", { src: `data:${image.media};base64,${image.data}`, alt: image.name || "Image", width: "176", height: "112", class: "attachment-image" }));
+    const files = (event.files ?? []).map((name) => h("span", { class: "file" }, icon("file"), h("span", { class: "file-name", title: name }, name)));
     const meta = h(
       "footer",
       { class: "meta meta-user" },
@@ -155,7 +164,7 @@ export class Thread {
       "article",
       { class: "message from-user", "data-message": event.key, "data-place": event.place },
       h("h2", { class: "sr" }, text.you),
-      images.length > 0 && h("div", { class: "attachments" }, ...images),
+      images.length + files.length > 0 && h("div", { class: "attachments" }, ...images, ...files),
       bubble,
       meta,
     );

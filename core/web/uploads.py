@@ -1,0 +1,64 @@
+"""Keeps the files that the page sends, so that the messages they belong to can attach them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from core.errors import StoreError, UsageError
+from core.safe_text import safe_line
+
+MOST_FILE = 30 * 1024 * 1024
+_OURS = re.compile(r"[0-9a-f]{16}/[^/]{1,120}")
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Files in `folder`, each in a folder of its own. Their names on the page are their places in it."""
+
+    folder: str
+
+    async def keep(self, name: str, pieces: AsyncIterator[bytes]) -> str:
+        """Write a file and return its name for `path`. Raises UsageError when it is too large, and StoreError."""
+        own = f"{secrets.token_hex(8)}/{file_name(name)}"
+        path, size = os.path.join(self.folder, own), 0
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                async for piece in pieces:
+                    size += len(piece)
+                    if size > MOST_FILE:
+                        raise UsageError(f"{file_name(name)} is larger than {MOST_FILE // 1024 // 1024} MB.")
+                    await asyncio.to_thread(file.write, piece)
+        except BaseException as problem:
+            self._remove(path)
+            if isinstance(problem, OSError):
+                raise StoreError(f"The file cannot be stored: {problem.strerror}.") from problem
+            raise
+        return own
+
+    def path(self, own: str) -> str:
+        """Where the file of that name is. Raises UsageError for what was never uploaded."""
+        path = os.path.join(self.folder, own)
+        if not _OURS.fullmatch(own) or not os.path.isfile(path):
+            raise UsageError("This file is not here any more.", "Add it again.")
+        return path
+
+    @staticmethod
+    def _remove(path: str) -> None:
+        try:
+            os.unlink(path)
+            os.rmdir(os.path.dirname(path))
+        except OSError:
+            pass        # it was never made
+
+
+def file_name(given: str) -> str:
+    """A name that means one file wherever it is written: no folders, quotes or commas, and never empty."""
+    name = safe_line(re.split(r"[/\\\\]", given)[-1], 100)
+    name = re.sub(r"[\x00-\x1f\"',*?\[\]@|:]", "_", name).strip(" .")
+    return name or "file"

@@ -101,12 +101,24 @@ def _refuse_misspelt(flag: str, word: str, row: Setting) -> None:
                              f"As the question it is: {flag}={row.value_if_bare} {word}")
 
 
+def _unknown_option(word: str) -> UsageError:
+    """With the option that was probably meant: by its letters, else by what its name holds."""
+    from difflib import get_close_matches
+    flags = [flag for row in SETTINGS for flag in row.flags if flag.startswith("--")]
+    close = get_close_matches(word, flags, n=1, cutoff=0.7) or [flag for flag in flags if len(word) > 4 and flag.startswith(word)]
+    hint = f"Did you mean {close[0]}?" if close else "stream-chat --help lists all options."
+    return UsageError(f"There is no option {word}.", f"{hint} After -- it is text.")
+
+
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            raise UsageError(message[:1].upper() + message[1:] + ".", "stream-chat --help lists what there is.")
+            unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+            if unknown.startswith("-"):
+                raise _unknown_option(unknown)
+            raise UsageError(message[:1].upper() + message[1:] + ".", "stream-chat --help lists all options.")
 
     parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("prompt", nargs="*", default=[])

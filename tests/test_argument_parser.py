@@ -123,3 +123,17 @@ def test_a_misspelt_effort_is_not_taken_for_the_question(word: str, meant: str) 
 def test_a_question_after_a_bare_flag_is_the_question(question: str) -> None:
     settings = parse_arguments(["--think", question], HOME)
     assert (settings.think, settings.prompt) == ("on", question)
+
+
+@pytest.mark.parametrize(("words", "hint"), [
+    (["--modle", "x"], "--model"), (["--temprature=1"], "--temperature"), (["--list-session"], "--list-sessions"),
+    (["--exprot-session", "x"], "--export-session"), (["--qqq"], "--help")])
+def test_an_option_that_is_misspelt_is_recognised(words: list[str], hint: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_arguments(words, {})
+    assert hint in raised.value.hint and words[0].partition("=")[0] in raised.value.message
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("32k", 32768), ("32K", 32768), ("1.5k", 1536), ("8192", 8192)])
+def test_tokens_may_be_written_short(text: str, tokens: int) -> None:
+    assert parse_arguments(["--num-ctx", text], {}).num_ctx == tokens

@@ -57,7 +57,7 @@ def _nothing_to_ask(settings: Settings) -> UsageError:
 
 def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO) -> int:
     """NDJSON events on `out`; the last line is a message or an error. Returns the exit code."""
-    writer = _JsonWriter(out)
+    writer = _JsonWriter(out, chat)
 
     async def run() -> int:
         code = 0
@@ -72,6 +72,7 @@ def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: Te
     try:
         return interrupts.run(run())
     except (Interrupted, Terminated) as end:
+        writer.begin()
         kept = _interrupted_reply(chat)
         nothing = to_dict(Failed(ChatError("Interrupted before an answer came.")))
         _emit(out, message_dict(kept) if kept else nothing)
@@ -80,6 +81,7 @@ def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: Te
         return EXIT_INTERRUPTED
     except ChatError as error:
         log.error("%s", describe(error))
+        writer.begin()
         _emit(out, to_dict(Failed(error)))
         return error.exit_code
 
@@ -167,12 +169,23 @@ def _interrupted_reply(chat: Chat) -> Message | None:
 class _JsonWriter:
     """Events as lines. A message is held until it is known to be whole: one that broke off and was finished is one message."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    def __init__(self, out: TextIO, chat: Chat) -> None:
+        self._out, self._chat = out, chat
+        self._begun = False
         self._held: Message | None = None
         self._before = ""
 
+    def begin(self) -> None:
+        """The first line says what answers here, and where the answer is saved: a session's ID, or null."""
+        if not self._begun:
+            from core import __version__
+            self._begun = True
+            session, target = self._chat.session, self._chat.target
+            _emit(self._out, {"event": "session", "id": session.id if session.saved else None,
+                              "model": str(target), "version": __version__})
+
     def add(self, event: Event) -> None:
+        self.begin()
         if isinstance(event, ToolRequested):   # told with the message that it stands in
             return
         if isinstance(event, Resuming) and self._held is not None:

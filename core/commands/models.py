@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Fetch, Outcome, command
+from core.commands import Confirm, Fetch, Outcome, command
 from core.errors import UsageError
 from core.model_manager import Target, delete_model, find_target, provider_name, resolve_target
 from core.providers import CanShow
@@ -32,10 +32,21 @@ async def model(chat: Chat, argument: str) -> Outcome:
         return f"The model is {chat.target}." + (f" ({known})" if known else "")
     target, remark = await find_model(argument, chat.target, chat.providers)
     chat.providers.open(target.provider)
-    return await _switch(chat, await resolve_target(target, chat.providers), remark)
+    if remark:
+        return _ask_first(chat, target, remark)
+    return await _switch(chat, await resolve_target(target, chat.providers))
 
 
-async def _switch(chat: Chat, target: Target, remark: str) -> str:
+def _ask_first(chat: Chat, target: Target, remark: str) -> Outcome:
+    """A model that its provider does not list may be a slip of the keyboard; the list may also be incomplete."""
+    def act() -> str:
+        chat.target = target
+        chat.session.set_model(str(target))
+        return f"The model is now {target}."
+    return Confirm(f"{remark} Switch to {target} anyway?", act)
+
+
+async def _switch(chat: Chat, target: Target) -> str:
     """Change the model and say what that changes."""
     from core.models.facts import changes, learn
     from core.models.switch import left_out
@@ -43,7 +54,7 @@ async def _switch(chat: Chat, target: Target, remark: str) -> str:
     before, after = await learn(chat.target, chat.providers), await learn(target, chat.providers)
     chat.target = target
     chat.session.set_model(str(target))
-    lines = [f"The model is now {target}. The conversation goes on with it.", remark, changes(before, after),
+    lines = [f"The model is now {target}. The conversation goes on with it.", changes(before, after),
              left_out(chat.session.messages, target, after, chat.providers)]
     unused = left_out_parameters(chat.options, chat.providers.host(target.provider).dialect)
     if unused:

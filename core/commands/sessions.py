@@ -10,7 +10,7 @@ from core.chat.conversation import Chat
 from core.commands import Confirm, History, Outcome, command
 from core.errors import UsageError
 from core.rendering.table import Table
-from core.sessions.export import EXPORTERS, export_session, find_exporter, format_of
+from core.sessions.export import ENDINGS, EXPORTERS, export_session, find_exporter, format_of
 from core.sessions.listing import COLUMNS
 from db import Store
 
@@ -86,6 +86,9 @@ async def export(chat: Chat, argument: str) -> Outcome:
     words = [word for word in words if word != "--force"] if force else words
     format = words.pop(0) if words and (words[0] in EXPORTERS or len(words) > 1) else ""
     path = os.path.expanduser(" ".join(words))
+    if not format and f".{path.lower()}" in ENDINGS and not os.path.exists(path):
+        meant = ENDINGS[f".{path.lower()}"]
+        raise UsageError(f"/export {path} names no file.", f"Did you mean /export {meant} FILE, or /export chat.{path}?")
     if format:
         find_exporter(format)
     if not path:

@@ -28,21 +28,22 @@ class Setting:
     `kind` is str, int, float, bool, list (repeatable; comma-separated unless `split` is off) or dict (key=value,
     repeatable; a mapping in the file). `group` heads the rows in --help. `value_if_bare` is what the flag means alone.
     `blank` says which blank texts are values: none of them (""), "spaces", or "empty" for the empty text as well.
-    `near` names choices by other words for them, to suggest the choice.
+    `near` names choices by other words for them, to suggest the choice. `tokens` allows 32k for 32768.
     """
 
     __slots__ = ("name", "flags", "kind", "default", "help", "group", "metavar", "env", "choices", "low", "high", "value_if_bare",
-                 "in_file", "split", "blank", "near")
+                 "in_file", "split", "blank", "near", "tokens")
 
     def __init__(self, group: str, name: str, kind: type, default: Any, help: str, *, flags: str = "", env: str = "",
                  metavar: str = "", choices: Sequence[str] = (), low: float | None = None, high: float | None = None,
                  value_if_bare: Any = None, in_file: bool = True, split: bool = True, blank: str = "",
-                 near: Mapping[str, str] | None = None) -> None:
+                 near: Mapping[str, str] | None = None, tokens: bool = False) -> None:
         self.group, self.name, self.kind, self.default, self.help = group, name, kind, default, help
         self.flags = tuple(flags.split()) if flags else ("--" + name.replace("_", "-"),)
         self.env = tuple(env.split())
         self.metavar = metavar or {int: "N", float: "X", list: "A,B", dict: "KEY=VALUE"}.get(kind, "TEXT")
         self.choices, self.low, self.high, self.value_if_bare = tuple(choices), low, high, value_if_bare
+        self.tokens = tokens
         self.in_file, self.split, self.blank, self.near = in_file, split, blank, near or {}
 
 
@@ -60,12 +61,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Model", "temperature", float, None, "sampling temperature", low=0, high=2),
     Setting("Model", "top_p", float, None, "nucleus sampling", low=0, high=1),
     Setting("Model", "seed", int, None, "seed, where the provider has one"),
-    Setting("Model", "max_tokens", int, None, "longest answer, in tokens", low=1),
+    Setting("Model", "max_tokens", int, None, "longest answer, in tokens (4k is 4096)", low=1, tokens=True),
     Setting("Model", "stop", list, (), "text at which the answer ends; repeatable", metavar="TEXT", split=False,
             blank="spaces"),
     Setting("Model", "think", str, None, "thinking: on, off, or an effort", choices=("on", "off", "low", "medium", "high", "max"),
             metavar="HOW", value_if_bare="on"),
-    Setting("Model", "num_ctx", int, None, "context window to ask the server for, in tokens (Ollama)", low=1),
+    Setting("Model", "num_ctx", int, None, "context window to ask the server for, in tokens, such as 32k (Ollama)", low=1,
+            tokens=True),
     Setting("Model", "keep_alive", str, None, "how long the server keeps the model loaded, e.g. 10m (Ollama)", metavar="TIME"),
     Setting("Model", "option", dict, {}, "any other option of the provider, passed on as it is; repeatable", blank="empty"),
     Setting("Model", "response_format", str, None, "form of the answer: text, json, or a file that holds a JSON schema",
@@ -305,12 +307,18 @@ def _parse_bool(text: str, where: str) -> bool:
 
 def _parse_number(row: Setting, text: str, where: str) -> int | float:
     try:
-        value: int | float = int(text) if row.kind is int else float(text)
+        value: int | float = _whole(row, text) if row.kind is int else float(text)
     except ValueError:
-        noun = "a whole number" if row.kind is int else "a number"
+        noun = "a number of tokens, such as 32768 or 32k" if row.tokens else "a whole number" if row.kind is int else "a number"
         raise UsageError(f"{where} takes {noun}, not {text!r}.") from None
     check_value(row, value, where)
     return value
+
+
+def _whole(row: Setting, text: str) -> int:
+    if row.tokens and text.strip()[-1:].lower() == "k":
+        return round(float(text.strip()[:-1]) * 1024)
+    return int(text)
 
 
 def _parse_scalar(text: str) -> Any:

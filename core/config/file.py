@@ -61,6 +61,8 @@ def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values,
         row = BY_NAME.get(name)
         if row is None or not row.in_file:
             raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.", _did_you_mean(key, _setting_names()))
+        if _is_text(row):
+            value = document.written(value, key)
         values[row.name] = checked_value(row, _expand(value, environment, document.place(key)), document.place(key))
     _add_legacy_keys(legacy, providers, document, environment)
     _follow_order(values, providers, plan="llm" in document.mapping)
@@ -93,6 +95,7 @@ class _Document:
     def __init__(self, path: str) -> None:
         self.path = path
         self.lines: dict[Keys, int] = {}
+        self._nodes: dict[Keys, Any] = {}
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError as problem:
@@ -158,7 +161,23 @@ class _Document:
                 raise ConfigError(f"{self.path} line {line}: {key_node.value!r} stands there a second time.",
                                   f"The first is on line {self.lines[here]}; keep one of them.")
             self.lines[here] = line
+            self._nodes[here] = value_node
             self._note_lines(value_node, here, depth + 1)
+
+    def written(self, value: Any, *path: str) -> Any:
+        """The value of a key with its words as they stand in the file: YAML reads No as false and 007 as seven."""
+        node = self._nodes.get(path)
+        if node is None or value is None:
+            return value
+        if node.id == "scalar":
+            return node.value
+        if node.id == "sequence" and isinstance(value, list) and len(value) == len(node.value):
+            return [item.value if item.id == "scalar" else read for item, read in zip(node.value, value, strict=True)]
+        if node.id == "mapping" and isinstance(value, dict):
+            words = {key.value: item.value for key, item in node.value if key.id == item.id == "scalar"}
+            return {words_key: words.get(words_key, read) for words_key, read in
+                    ((str(key), read) for key, read in value.items())}
+        return value
 
     def place(self, *path: str) -> str:
         """File and line of a key; of the nearest one above it when it came from elsewhere (an anchor)."""
@@ -205,6 +224,11 @@ def _filled(value: Any, environment: Mapping[str, str], depth: int) -> Any:
 
 
 # ---- values
+
+def _is_text(row: Setting) -> bool:
+    """Whether the words of the file are its value, or are read as on the command line."""
+    return row.name not in ("think", "option", "mcp_servers")
+
 
 def checked_value(row: Setting, value: Any, where: str) -> Any:
     """The file's value as the setting's type."""
@@ -265,10 +289,13 @@ def _read_entry(entry: Mapping[Any, Any], document: _Document, path: Keys, envir
         name = OLDER_NAMES.get(name, name)
         if name in ENTRY_SETTINGS:
             missing = missing_variable(value, environment)
+            value = document.written(value, *path, str(written)) if _is_text(BY_NAME[name]) else value
             checked = value if missing else checked_value(BY_NAME[name], _filled(value, environment, 0), place)
         elif name == "models":
             checked = _read_models(value, document, (*path, str(written)))
         elif name in ENTRY_KINDS:
+            if ENTRY_KINDS[name] is str:
+                value = document.written(value, *path, str(written))
             checked = _typed(ENTRY_KINDS[name], value, place, str(written))
         else:
             raise ConfigError(f"{place}: a provider has no setting {written!r}.",

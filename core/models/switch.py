@@ -11,6 +11,7 @@ from core.messages import Image, Message, Thinking
 from core.model_manager import Providers, Target, find_target, provider_name
 from core.models.facts import ModelFacts
 from core.models.health import list_models, set_up
+from core.providers.hosts import find_host
 
 TIMEOUT = 3.0    # seconds that a list of names may take while somebody waits for it
 MOST_SHOWN = 8   # names in a message
@@ -43,6 +44,8 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
     found = _match(target.model, names)
     if len(found) == 1:
         return Target(target.provider, found[0]), ""
+    if not found and find_host(text) is not None:
+        return Target(provider_name(text), ""), ""
     if found:
         raise UsageError(f"{text} may be {_some(found)}.", "Say more of the name.")
     if target.provider == current.provider and "/" not in text:

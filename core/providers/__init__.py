@@ -213,7 +213,7 @@ def load_dialect(name: str) -> Dialect:
                 raise
             _load_entry_point(name)
     if name not in _DIALECTS:
-        raise UsageError(f"There is no provider named {name!r}.", "/providers, or --list-providers, shows those there are.")
+        raise UsageError(f"There is no provider named {name!r}.", _suggestion(name))
     return _DIALECTS[name]
 
 
@@ -234,3 +234,11 @@ def installed_names() -> tuple[str, ...]:
     """The providers that other installed packages bring. Nothing of them is loaded."""
     from importlib.metadata import entry_points
     return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINTS)}))
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches
+    from core.providers.hosts import hosts
+    known = [*installed_names(), *(word for host in hosts() for word in (host.name, *host.aliases))]
+    close = get_close_matches(name.lower(), known, n=1, cutoff=0.7)
+    return (f"Did you mean {close[0]}? " if close else "") + "--list-providers (/providers in a chat) lists them."

@@ -62,7 +62,10 @@ def test_words_after_a_command_that_takes_none_are_refused(chat: Chat) -> None:
 def test_an_unknown_provider_or_format_is_told(chat: Chat) -> None:
     with pytest.raises(UsageError, match="There is no provider named 'nope'") as raised:
         run(chat, "/models nope")
-    assert raised.value.hint.startswith("/providers, or --list-providers")
+    assert raised.value.hint.startswith("--list-providers (/providers in a chat)")
+    with pytest.raises(UsageError) as raised:
+        run(chat, "/models opnai")
+    assert raised.value.hint.startswith("Did you mean openai?")
     for line, words in (("/export pdf x.pdf", "no format 'pdf'; there are json, csv"), ("/export json", "and a file"),
                         ("/export", "a format")):
         with pytest.raises(UsageError, match=words):

@@ -50,6 +50,28 @@ def test_the_other_way_round(tmp_path: Path) -> None:
     assert build_model_list(settings) == [Target("ollama", ""), Target("openai", "gpt-4")]
 
 
+@pytest.mark.parametrize("written", [
+    "No", "yes", "on", "~x", "007", "3.10", "0x10", "1:30", "1e3", "2001-12-14", "0123", "1_000", ".5",
+    "NULL1"])
+def test_text_is_what_stands_in_the_file(tmp_path: Path, written: str) -> None:
+    """YAML takes these for something else."""
+    for text in (f"system: {written}", f"stop: [{written}]", f"model: {written}", f"keep_alive: {written}"):
+        settings = load(tmp_path, text)
+        assert {settings.system, settings.model, settings.keep_alive, *settings.stop} - {None} == {written}, text
+    assert load(tmp_path, f"alias: {{fast: {written}}}").alias == {"fast": written}
+    entry = load(tmp_path, f"providers: {{x: {{base_url: 'http://x', model: {written}}}}}").providers["x"]
+    assert entry["model"] == written
+
+
+def test_numbers_are_read_as_on_the_command_line(tmp_path: Path) -> None:
+    settings = load(tmp_path, "seed: 0123\nnum_ctx: 32k\nmarkdown: off\nthink: on\nstop: [~]\n"
+                    "option: {num_gpu: 1, low_vram: yes}\n")
+    assert (settings.seed, settings.num_ctx, settings.markdown, settings.think) == (123, 32768, False, "on")
+    assert settings.stop == ("~",) and settings.option == {"num_gpu": 1, "low_vram": True}
+    with pytest.raises(ConfigError, match="line 1.*0x10"):
+        load(tmp_path, "seed: 0x10")
+
+
 def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
     assert build_model_list(load(tmp_path, PLAN, flags={"model": "demo/demo"}))[0] == Target("demo", "demo")
     assert build_model_list(load(tmp_path, PLAN, flags={"model": "gpt-5"}))[0] == Target("openai", "gpt-5")

@@ -11,7 +11,7 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from core.chat.conversation import Chat
-from core.commands import run_command
+from core.commands import Confirm, run_command
 from core.config import Settings
 from core.errors import UsageError
 from core.events import MessageAdded, Notice
@@ -54,7 +54,8 @@ async def say(chat: Chat, *parts: Image) -> tuple[list[str], str]:
 
 @pytest.mark.parametrize("typed, target", [
     ("echo", "ollama/echo"), ("slo", "ollama/slow:latest"), ("ollama/think", "ollama/think"), ("500", "ollama/words-500@50:latest"),
-    ("fast", "ollama/slow"), ("demo/demo", "demo/demo"), ("unheard-of", "ollama/unheard-of")])
+    ("fast", "ollama/slow"), ("demo/demo", "demo/demo"),
+    ("demo", "demo/demo")])
 def test_what_is_meant_by_a_name(typed: str, target: str) -> None:
     async def use(chat: Chat) -> str:
         said = await run_command(chat, f"/model {typed}")
@@ -62,6 +63,16 @@ def test_what_is_meant_by_a_name(typed: str, target: str) -> None:
         return str(chat.target)
     with FakeOllama() as server:
         assert chatting(use, server, alias={"fast": "ollama/slow"}) == target
+
+
+def test_a_model_that_is_not_listed_is_asked_about() -> None:
+    async def use(chat: Chat) -> None:
+        before = str(chat.target)
+        asked = await run_command(chat, "/model unheard-of")
+        assert isinstance(asked, Confirm) and str(chat.target) == before
+        assert "ollama/unheard-of" in asked.act() and str(chat.target) == "ollama/unheard-of"
+    with FakeOllama() as server:
+        chatting(use, server)
 
 
 def test_several_are_meant_or_none_is_listed() -> None:

@@ -79,6 +79,8 @@ def test_json_events(ollama: FakeOllama, program: list[str], environment: Enviro
     done = run([*program, "-m", "think", "--json", "q"], environment)
     records = events(done.stdout)
     assert done.returncode == 0 and done.stderr == b""
+    assert records[0].keys() == {"event", "id", "model", "version"}
+    assert records[0]["event"] == "session" and records[0]["model"] == "ollama/think" and records[0]["id"]
     assert "".join(record["text"] for record in records if record["event"] == "thinking") == "so be it"
     assert "".join(record["text"] for record in records if record["event"] == "text") == fake_words(5)
     assert {"event": "usage", "input_tokens": 7, "output_tokens": 7}.items() <= records[-2].items()

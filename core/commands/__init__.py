@@ -134,7 +134,7 @@ class MoreCommands:
 
 _COMMANDS: dict[str, Command] = {}
 _MORE: list[MoreCommands] = []
-_ELSEWHERE = {"clear": "new", "reset": "new", "save": "export", "undo": "drop", "load": "session"}   # words of other programs
+_ELSEWHERE = {"clear": "new", "reset": "new", "undo": "drop", "load": "session"}   # words of other programs
 
 
 def command(*aliases: str, usage: str = "", complete: Completer | None = None) -> Callable[[CommandFunction], CommandFunction]:

@@ -81,7 +81,7 @@ async def _formats(chat: Chat) -> Sequence[str]:
 @command(usage="[FORMAT] FILE [--force]", complete=_formats)
 async def export(chat: Chat, argument: str) -> Outcome:
     """Write this session into a file, in FORMAT or the one that its ending stands for; --force replaces a file that exists."""
-    words = _shell_words(argument)
+    words = shell_words(argument)
     force = "--force" in words[1:]
     words = [word for word in words if word != "--force"] if force else words
     format = words.pop(0) if words and (words[0] in EXPORTERS or len(words) > 1) else ""
@@ -100,7 +100,7 @@ async def export(chat: Chat, argument: str) -> Outcome:
     return f"Exported to {path}"
 
 
-def _shell_words(text: str) -> list[str]:
+def shell_words(text: str) -> list[str]:
     """Quotes as in a shell; an apostrophe without its second is itself."""
     try:
         return shlex.split(text)

@@ -1,0 +1,70 @@
+"""Commands for how the model is asked: /set, /options, /think."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from core.chat.conversation import Chat
+from core.commands import Outcome, command
+from core.config import BY_NAME, parse_value
+from core.errors import UsageError
+from core.rendering.table import Table
+
+GROUP = "Models"
+SETTABLE = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive")
+
+
+async def _names(chat: Chat) -> Sequence[str]:
+    return [f"{name} " for name in SETTABLE]
+
+
+@command("parameter", usage="[NAME VALUE | NAME off]", complete=_names)
+async def set_(chat: Chat, argument: str) -> Outcome:
+    """Change how the model is asked, from the next answer on: /set temperature 0.2; off leaves it to the provider."""
+    name, _, text = argument.removeprefix("parameter ").replace("=", " ", 1).strip().partition(" ")
+    name, text = name.lower().replace("-", "_"), text.strip()
+    if not name:
+        return await options(chat, "")
+    if name not in SETTABLE:
+        close = get_close_matches(name, SETTABLE, n=1)
+        hint = f"Did you mean {close[0]}?" if close else f"It knows {', '.join(SETTABLE)}."
+        raise UsageError(f"/set does not know {name}.", hint)
+    row = BY_NAME[name]
+    if not text:
+        return f"{name} is {_shown(getattr(chat.settings, name))}."
+    value = row.default if text.lower() in ("off", "default") and name != "think" else parse_value(row, text, f"/set {name}")
+    _apply(chat, name, value)
+    return f"{name} is {_shown(value)}, from the next answer on."
+
+
+@command()
+async def options(chat: Chat, argument: str) -> Outcome:
+    """Show the options with which the model is asked."""
+    rows = tuple((name, _shown(getattr(chat.settings, name)), BY_NAME[name].help) for name in SETTABLE)
+    return Table(("option", "value", "what it does"), rows, "/set NAME VALUE changes one; off leaves it to the provider.")
+
+
+async def _efforts(chat: Chat) -> Sequence[str]:
+    return BY_NAME["think"].choices
+
+
+@command(usage="[on | off | low | medium | high | max]", complete=_efforts)
+async def think(chat: Chat, argument: str) -> Outcome:
+    """Let the model think, or not, or with an effort; without a word: show it."""
+    if not argument:
+        return f"Thinking is {_shown(chat.settings.think)}."
+    _apply(chat, "think", parse_value(BY_NAME["think"], argument.lower(), "/think"))
+    return f"Thinking is {argument.lower()}, from the next answer on."
+
+
+def _apply(chat: Chat, name: str, value: object) -> None:
+    from core.model_manager import options_from_args
+    chat.settings = chat.settings.replace(**{name: value})
+    chat.options = options_from_args(chat.settings)
+
+
+def _shown(value: object) -> str:
+    if value in (None, (), ""):
+        return "the provider's own"
+    return ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from core.messages import Message
-    from core.store.rows import CallRow, Chunk, SessionRow, State, StoredMessage, Unfinished
+    from core.store.query import Query
+    from core.store.rows import CallRow, Chunk, SessionRow, Shelf, State, StoredMessage, Unfinished
 else:
     Protocol = object
 
@@ -43,14 +44,24 @@ class Store(Protocol):
         session that was deleted."""
 
     def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None,
-                       settings: str | None = None) -> None: ...
+                       settings: str | None = None, pinned: bool | None = None, tags: str | None = None) -> None: ...
+
+    def shelve_session(self, session_id: str, shelf: Shelf) -> None:
+        """Archive a session, put it into the trash, or back among the open ones."""
+
+    def empty_trash(self, before: float) -> int:
+        """Delete for good what has been in the trash since before then; returns how many sessions."""
+        ...
 
     def session_settings(self, session_id: str) -> str:
         """What belongs to the session beside its messages (core/chat/kept.py); empty when nothing does."""
         ...
 
-    def add_message(self, session_id: str, message_id: int, message: Message, state: State) -> None:
-        """Append a message; `message_id` comes from new_message_id(). Raises StoreConflict when another one has that ID."""
+    def add_message(self, session_id: str, message_id: int, message: Message, state: State, *,
+                    parent: int | None = None) -> None:
+        """Append a message; `message_id` comes from new_message_id(), `parent` is the one before it (0: none).
+
+        Raises StoreConflict when another one has that ID."""
 
     def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool = False) -> None:
         """Add a frame to a message that is streaming. `seq` counts from 0."""
@@ -68,14 +79,36 @@ class Store(Protocol):
     def restore_messages(self, session_id: str, shown: Sequence[int], hidden: Sequence[int]) -> None:
         """The reverse: show hidden messages again, at their old places, and hide others."""
 
-    def find_messages(self, words: str, limit: int) -> list[tuple[str, int]]:
-        """(session ID, message ID) of the messages that hold all words, the newest first."""
+    def find_messages(self, query: Query, limit: int) -> list[tuple[str, int]]:
+        """(session ID, message ID) of the messages that match, the newest first; what is in the trash is left out. 0 means no
+        limit."""
+        ...
+
+    def find_titles(self, query: Query, limit: int) -> list[SessionRow]:
+        """The sessions whose titles match, the last used first."""
+        ...
+
+    def some_messages(self, message_ids: Sequence[int]) -> list[StoredMessage]:
+        """Those with these identities, in any order."""
+        ...
+
+    def some_sessions(self, session_ids: Sequence[str]) -> list[SessionRow]:
+        """Those with these identities, in any order."""
         ...
 
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]: ...
 
-    def sessions(self, limit: int = 0, words: str = "") -> list[SessionRow]:
-        """The last used first; with `words`, those whose title or messages hold them all. 0 means no limit."""
+    def sessions(self, limit: int = 0, words: str = "", *, shelf: Shelf = "open") -> list[SessionRow]:
+        """Those on one shelf, the pinned and then the last used first; with `words`, those that match them as a query
+        (core/store/query.py) whose last word may go on. 0 means no limit."""
+        ...
+
+    def last_session(self) -> SessionRow | None:
+        """The open session that was used last."""
+        ...
+
+    def unused_sessions(self, before: float) -> list[SessionRow]:
+        """Those that are not pinned and were used last before then, the oldest first."""
         ...
 
     def find_session(self, name: str) -> SessionRow:
@@ -100,6 +133,14 @@ class Store(Protocol):
     def create_branch(self, parent: str, session_id: str, title: str, model: str, created: float,
                       messages: Sequence[tuple[int, Message]], *, name: str = "") -> None:
         """A session that begins with these messages (new_message_id() and message) of its parent, in one transaction."""
+
+    def copy_session(self, source: str, session_id: str, title: str, model: str, created: float,
+                     pairs: Sequence[tuple[int, int]], *, name: str = "") -> None:
+        """A session that begins with copies of messages of `source`, given as (identity, identity of the copy), with their
+        states and times, in one transaction."""
+
+    def import_session(self, row: SessionRow, settings: str, messages: Sequence[StoredMessage]) -> None:
+        """Add a session that was made elsewhere, with all its branches, in one transaction. What is stored already stays."""
 
     def add_calls(self, calls: Sequence[tuple[int, CallRow]]) -> None:
         """Keep the numbers of model calls; each has an ID from new_message_id()."""

@@ -30,9 +30,15 @@ DOORS = {
     "list_agents": "core.command_line.provider_lists",
     "list_models": "core.command_line.provider_lists",
     "list_sessions": "core.command_line.session_list",
+    "search": "core.command_line.search",
     "stats": "core.command_line.stats",
     "export_session": "core.command_line.export",
+    "export_all": "core.command_line.export_many",
+    "export_found": "core.command_line.export_many",
+    "import_file": "core.command_line.import_sessions",
     "delete_session": "core.command_line.delete",
+    **dict.fromkeys(("undo", "redo", "branches", "branch", "fork", "rename", "tag", "pin_session", "unpin_session", "archive",
+                     "unarchive", "undelete", "prune"), "core.command_line.change_session"),
     "web": "core.web.start",
 }
 ONE_ANSWER = "core.command_line.one_answer"

@@ -61,6 +61,7 @@ class Chat:
         self._fitter: Fitter | None = None
         self._window: WindowWatch | None = None
         self._asking: Asking | None = None    # the requests of the turn that is going on, or was the last
+        self.found: list[tuple[str, int]] = []    # what /search found last: session and message
         self.compared: object = None      # what /compare asked last
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None

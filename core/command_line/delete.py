@@ -1,4 +1,4 @@
-"""--delete-session: deletes a session permanently."""
+"""--delete-session: puts a session into the trash, or deletes it permanently."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from core.console.questions import says_yes, somebody_types
 from core.errors import UsageError
 from core.safe_text import safe_line
 from core.sessions.listing import find_session
+from core.sessions.shelves import delete_session
 from core.setup.store import open_saved
 
 
@@ -22,12 +23,13 @@ def run(settings: Settings) -> int:
         if not settings.yes and not somebody_types():
             raise UsageError("Nobody can be asked whether to delete it: standard input is not a terminal.",
                              "--yes deletes it unasked.")
-        told = f"Delete session {row.name} ({safe_line(row.title, 60)}; {row.message_count} messages) for ever? [y/N] "
+        how = " permanently" if settings.forever else ""
+        told = f"Delete session {row.name} ({safe_line(row.title, 60)}; {row.message_count} messages){how}? [y/N] "
         if not settings.yes and not says_yes(told):
             print("Nothing is changed.", file=sys.stderr)
             return 1
-        store.delete_session(row.id)
+        said = delete_session(store, row, forever=settings.forever)
     finally:
         store.close()
-    print(f"Session {row.name} is deleted.", file=sys.stderr)
+    print(said.replace("/undelete", "--undelete"), file=sys.stderr)
     return 0

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TextIO
 
@@ -16,12 +17,12 @@ from core.console.exit_codes import EXIT_INTERRUPTED, exit_code
 from core.console.interrupts import Interrupted, Interrupts, Terminated
 from core.console.one_chat import choose_from_list, print_news, with_chat
 from core.console.progress_line import ProgressLine
-from core.console.question import piped_context, read_question
+from core.console.question import begin_answer, piped_context, read_question
 from core.console.questions import agree, somebody_types
 from core.errors import ChatError, UsageError, describe
 from core.events import (Event, Failed, MessageAdded, Notice, QuotesChecked, Resuming, TextDelta, ToolRequested, message_dict,
                          to_dict)
-from core.messages import Message, user_message
+from core.messages import Message
 from core.rendering.event_lines import EventLines, finish_note
 from core.setup.store import OpenedStore
 
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 def run(settings: Settings) -> int:
     """Ask, and print the answer on standard output. Returns the exit code."""
     question = read_question(settings)
-    if not question:
+    if not question and not settings.retry:
         raise _nothing_to_ask(settings)
     able = sys.stderr.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
     front = Front(agree=agree if somebody_types() else None, progress=ProgressLine(sys.stderr, able=able),
@@ -41,8 +42,8 @@ def run(settings: Settings) -> int:
     def answer(chat: Chat, opened: OpenedStore) -> int:
         print_news(opened.news)
         if settings.json:
-            return answer_as_json(chat, user_message(question), interrupts, sys.stdout)
-        return answer_as_text(chat, user_message(question), interrupts, sys.stdout, sys.stderr)
+            return answer_as_json(chat, begin_answer(settings, chat, question), interrupts, sys.stdout)
+        return answer_as_text(chat, begin_answer(settings, chat, question), interrupts, sys.stdout, sys.stderr)
     return with_chat(settings, front, interrupts, answer, choose_session=choose_from_list)
 
 
@@ -55,14 +56,14 @@ def _nothing_to_ask(settings: Settings) -> UsageError:
                       'Try: stream-chat "why is the sky blue?"')
 
 
-def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO) -> int:
+def answer_as_json(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts, out: TextIO) -> int:
     """NDJSON events on `out`; the last line is a message or an error. Returns the exit code."""
     writer = _JsonWriter(out, chat)
 
     async def run() -> int:
         code = 0
         try:
-            async with aclosing(chat.turn(message)) as events:
+            async with aclosing(turn) as events:
                 async for event in events:
                     writer.add(event)
                     code = _code_after(event, code)
@@ -86,7 +87,7 @@ def answer_as_json(chat: Chat, message: Message, interrupts: Interrupts, out: Te
         return error.exit_code
 
 
-def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: TextIO, err: TextIO) -> int:
+def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts, out: TextIO, err: TextIO) -> int:
     """The answer's own characters on `out` as they come, everything else on `err`. Returns the exit code.
 
     A pipe gets exactly what the model wrote: making it safe is for terminals. Only where both are the same file, a line
@@ -98,7 +99,7 @@ def answer_as_text(chat: Chat, message: Message, interrupts: Interrupts, out: Te
     async def run() -> int:
         code, last = 0, "\n"
         try:
-            async with aclosing(chat.turn(message)) as events:
+            async with aclosing(turn) as events:
                 async for event in events:
                     if isinstance(event, TextDelta) and at_end:
                         continue

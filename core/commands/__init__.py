@@ -69,6 +69,14 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """The user is to change this text; what `done` returns for the changed text is the outcome."""
+
+    text: str
+    done: Callable[[str], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The chat is over."""
 
@@ -101,7 +109,7 @@ class Compact:
 
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Look | Leave | None
+Outcome = str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Edit | Look | Leave | None
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 
@@ -134,7 +142,7 @@ class MoreCommands:
 
 _COMMANDS: dict[str, Command] = {}
 _MORE: list[MoreCommands] = []
-_ELSEWHERE = {"clear": "new", "reset": "new", "undo": "drop", "load": "session"}   # words of other programs
+_ELSEWHERE = {"clear": "new", "reset": "new", "load": "session"}   # words of other programs
 
 
 def command(*aliases: str, usage: str = "", complete: Completer | None = None) -> Callable[[CommandFunction], CommandFunction]:

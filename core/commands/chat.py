@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from core.chat.conversation import Chat
 from core.commands import Again, Done, History, Leave, Outcome, command
-from core.errors import UsageError
-from core.messages import Message
 from core.model_manager import parse_target
-from core.safe_text import safe_line
 
 GROUP = "Chat"
 
@@ -21,19 +18,6 @@ async def new(chat: Chat, argument: str) -> Outcome:
     return Done(f"New session {chat.session.name}.{kept}" if chat.session.saved else "New session, not saved.")
 
 
-@command()
-async def retry(chat: Chat, argument: str) -> Outcome:
-    """Ask the last question again; the reply it had stays saved."""
-    question = chat.session.retry()
-    if question is None:
-        raise UsageError("There is nothing to ask again yet.")
-    return Again(said=f"Retrying: {_beginning(question)}")
-
-
-def _beginning(message: Message) -> str:
-    return safe_line(" ".join(message.text.split()), 60) or "(no text)"
-
-
 @command("resume", usage="[ID]")
 async def session(chat: Chat, argument: str) -> Outcome:
     """Show this session's ID, or go on with another one (the start of its ID will do)."""
@@ -45,14 +29,6 @@ async def session(chat: Chat, argument: str) -> Outcome:
         chat.target = parse_target(opened.model, known=chat.settings.providers)
     told = " ".join([f"Session {opened.name}: {opened.title} ({len(opened.messages)} messages, {chat.target}).", *said])
     return History(tuple(opened.messages), told, last=True)
-
-
-@command()
-async def drop(chat: Chat, argument: str) -> Outcome:
-    """Take the last reply out of the conversation; it stays saved but is not sent any more."""
-    if not chat.session.messages or chat.session.messages[-1].role == "user" or chat.session.retry() is None:
-        raise UsageError("There is no reply to drop.")
-    return Done(f"Dropped the last reply. The conversation now ends with your message: {_beginning(chat.session.messages[-1])}")
 
 
 @command("go")

@@ -9,10 +9,16 @@ from collections.abc import Sequence
 from core.chat.conversation import Chat
 from core.commands import Confirm, History, Outcome, command
 from core.errors import UsageError
+from core.model_manager import parse_target
 from core.rendering.table import Table
 from core.sessions.export import ENDINGS, EXPORTERS, export_session, find_exporter, format_of
-from core.sessions.listing import COLUMNS
+from core.sessions.listing import COLUMNS, local_minutes
+from core.sessions.shelves import delete_session
 from db import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.store.rows import Shelf
 
 GROUP = "Sessions"
 MOST_LISTED = 20
@@ -29,16 +35,55 @@ async def _recent(chat: Chat) -> Sequence[str]:
     return [row.name for row in _store(chat).sessions(MOST_LISTED)]
 
 
-@command(usage="[WORDS]")
+@command(usage="[WORDS | archived | trash]")
 async def sessions(chat: Chat, argument: str) -> Outcome:
-    """List the saved sessions, newest first, or those that hold all WORDS."""
-    rows = _store(chat).sessions(MOST_LISTED + 1, argument)
+    """List the saved sessions, newest first, or those that hold all WORDS; also what is archived or in the trash."""
+    shelf: Shelf | None = "archived" if argument == "archived" else "trash" if argument == "trash" else None
+    if shelf is not None:
+        argument = ""
+    rows = _store(chat).sessions(MOST_LISTED + 1, argument, shelf=shelf or "open")
+    if not rows and shelf:
+        return "No session is archived." if shelf == "archived" else "The trash is empty."
     if not rows:
         return f"No saved session holds {argument!r}." if argument else "There are no saved sessions yet."
     more = f"These are the newest {MOST_LISTED}; /sessions WORDS looks in all. " if len(rows) > MOST_LISTED else ""
     cells = tuple(zip(*(column.cells(rows[:MOST_LISTED]) for column in COLUMNS)))
     return Table(tuple(column.heading for column in COLUMNS), cells, f"{more}/session ID goes on with one.",
                  optional=tuple(column.heading for column in COLUMNS if column.optional))
+
+
+@command(usage="WORDS | N")
+async def search(chat: Chat, argument: str) -> Outcome:
+    """Find what was said: words, "a phrase", -without, begin*, model: tag: after: before: in:. Then /search N opens result N.
+
+    in: is title, question, answer, tool or branches (what was taken back too).
+    """
+    from core.sessions.search import search
+    if argument.isdecimal() and 1 <= int(argument) <= len(chat.found):
+        return _open_found(chat, *chat.found[int(argument) - 1])
+    if not argument:
+        raise UsageError("/search needs words.", 'Example: /search "quantum physics" after:2026-01-31')
+    results = search(_store(chat), argument)
+    chat.found = [(entry.session.id, entry.hits[0].message if entry.hits else 0) for entry in results]
+    if not results:
+        return f"Nothing was found for {argument!r}."
+    times = local_minutes(entry.session.updated for entry in results)
+    rows = tuple((str(number), when, entry.session.title, entry.hits[0].snippet if entry.hits else "(title)")
+                 for number, (entry, when) in enumerate(zip(results, times), 1))
+    return Table(("result", "last used", "session", "where"), rows, "/search N opens one.")
+
+
+def _open_found(chat: Chat, session: str, message: int) -> Outcome:
+    """Continue that session; the exchange that was found is shown."""
+    opened = chat.open_session(session)
+    said = chat.enter(opened)
+    if opened.model:
+        chat.target = parse_target(opened.model, known=chat.settings.providers)
+    place = opened.ids.index(message) if message in opened.ids else len(opened.messages)
+    first = max((number for number in range(min(place + 1, len(opened.messages))) if opened.messages[number].role == "user"),
+                default=0)
+    told = " ".join([f"Session {opened.name}: {opened.title} (message {first + 1} of {len(opened.messages)}).", *said])
+    return History(tuple(opened.messages[first:first + 2]), told)
 
 
 @command(usage="[N]")
@@ -50,21 +95,24 @@ async def history(chat: Chat, argument: str) -> Outcome:
     return History(tuple(messages)) if messages else "Nothing was said yet."
 
 
-@command(usage="[ID]", complete=_recent)
+@command(usage="[ID] [--forever]", complete=_recent)
 async def delete(chat: Chat, argument: str) -> Outcome:
-    """Delete a saved session for ever, after a question; without ID: this one."""
+    """Put a saved session into the trash for 30 days (/undelete); without ID: this one. --forever deletes it at once."""
     store = _store(chat)
+    forever = "--forever" in argument.split()
+    argument = " ".join(word for word in argument.split() if word != "--forever")
     if not argument and not chat.session.messages:
         raise UsageError("Nothing was said in this session yet, so nothing of it is saved.", "/sessions lists the others.")
     row = store.find_session(argument or chat.session.id)
 
     def act() -> str:
-        store.delete_session(row.id)
+        said = delete_session(store, row, forever=forever)
         if row.id != chat.session.id:
-            return f"Session {row.name} is deleted."
+            return said
         chat.session = chat.open_session(None)
-        return f"Session {row.name} is deleted. This is a new one."
-    return Confirm(f"Delete session {row.name} ({row.title}; {row.message_count} messages) for ever?", act)
+        return f"{said} This is a new one."
+    how = " permanently" if forever else ""
+    return Confirm(f"Delete session {row.name} ({row.title}; {row.message_count} messages){how}?", act)
 
 
 @command()

@@ -2,6 +2,8 @@
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "json": (".json",),
+    "jsonl": (".jsonl", ".ndjson"),
+    "html": (".html", ".htm"),
     "csv": (".csv",),
     "text": (".txt", ".text"),
     "markdown": (".md", ".markdown"),

@@ -66,15 +66,39 @@ class SettingTypes:
     session: str | None
     select_session: bool
     list_sessions: bool
+    search: str | None
     limit: int
     stats: bool
     since: str | None
     export_session: str | None
-    format: Literal["json", "csv", "text", "markdown", "sql"]
+    export_all: bool
+    export_found: str | None
+    import_file: str | None
+    from_: Literal[
+        "stream-chat", "chatgpt", "claude", "llm", "openwebui", "librechat", "aichat", "oterm"] | None
+    format: Literal["json", "jsonl", "html", "csv", "text", "markdown", "sql"]
     output: str | None
     force: bool
     csv_raw: bool
+    retry: bool
+    edit: int | None
+    undo: bool
+    redo: bool
+    branches: bool
+    branch: int | None
+    fork: bool
+    at: int | None
+    rename: str | None
+    tag: tuple[str, ...]
+    pin_session: bool
+    unpin_session: bool
+    archive: bool
+    unarchive: bool
     delete_session: str | None
+    forever: bool
+    undelete: str | None
+    prune: str | None
+    shelf: Literal["open", "archived", "trash"]
     yes: bool
     save: bool
     persist_to_db: bool

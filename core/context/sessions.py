@@ -9,6 +9,7 @@ from core.context.items import Fault, Found, Item
 from core.context.sources import Source
 from core.errors import SessionAmbiguous, SessionNotFound, StoreError
 from core.store.rows import SessionRow, StoredMessage
+from core.store.query import parse_query
 from db import Store
 
 MOST_SESSIONS = 100       # of `db` alone, the newest
@@ -81,14 +82,16 @@ def _written(stored: StoredMessage) -> str:
 def _with_words(source: Source, store: Store, current: str) -> Iterator[Found]:
     """The messages that hold all words, with those around them, session by session, the newest first."""
     found: dict[str, list[int]] = {}
-    for session, message in store.find_messages(source.target, MOST_FOUND):
+    query = parse_query(source.target)
+    messages = store.find_messages(query, MOST_FOUND) or store.find_messages(query.beginnings(), MOST_FOUND)
+    for session, message in messages:
         if session != current:
             found.setdefault(session, []).append(message)
     if not found:
         yield Fault(source.name, "no earlier message has these words")
-    for session, messages in found.items():
+    for session, places in found.items():
         row = store.find_session(session)
-        parts = _around(store.load_messages(session), set(messages))
+        parts = _around(store.load_messages(session), set(places))
         yield _item(source, row.name, row.title, row.updated, "\n\n".join(parts), named=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from core.errors import StoreFull, UsageError
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
+from core.sessions.portable import session_to_dict, stored_to_dict
 from core.store.message_json import dump, message_to_dict
 from core.store.rows import SessionRow, StoredMessage
 from core.store.text import to_database
@@ -23,39 +25,60 @@ from db import Store
 Exporter = Callable[[SessionRow, Sequence[StoredMessage]], Iterator[str]]
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 EXPORTERS: dict[str, Exporter] = {}
+COMPLETE: set[str] = set()      # the formats that hold all branches
 ENDINGS: dict[str, str] = {}    # of files, and the format that each stands for
 
 
-def exporter(name: str, endings: Sequence[str] = ()) -> Callable[[Exporter], Exporter]:
+def exporter(name: str, endings: Sequence[str] = (), *, complete: bool = False) -> Callable[[Exporter], Exporter]:
     """Register a function that writes a session and its messages as pieces of text; its docstring is its help.
 
-    Flag, completion, help and the endings of --output follow from here (after `make docs`).
+    Flag, completion, help and the endings of --output follow from here (after `make docs`). `complete`: it is given all
+    branches, not only the shown one.
     """
     def register(write: Exporter) -> Exporter:
         EXPORTERS[name] = write
         ENDINGS.update(dict.fromkeys(endings, name))
+        if complete:
+            COMPLETE.add(name)
         return write
     return register
 
 
-@exporter("json", endings=(".json",))
+@exporter("json", endings=(".json",), complete=True)
 def export_json(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
-    """Everything that is stored, without loss."""
-    head = {"format": "stream-chat-session", "version": 1, "id": session.id, "name": session.name,
-            "title": session.title, "model": session.model,
-            "created": session.created, "updated": session.updated,
-            "created_at": _iso(session.created), "updated_at": _iso(session.updated)}
-    yield json.dumps(head, indent=1)[:-2] + ',\n "messages": ['
+    """Everything that is stored, without loss: all branches too."""
+    return json_pieces(session, messages, "")
+
+
+def json_pieces(session: SessionRow, messages: Sequence[StoredMessage], settings: str) -> Iterator[str]:
+    yield _json_text(session_to_dict(session, settings), indent=1)[:-2] + ',\n "messages": ['
     for number, stored in enumerate(messages):
-        row = {"state": stored.state, "created": stored.created, "created_at": _iso(stored.created),
-               **message_to_dict(stored.message)}
-        yield (",\n  " if number else "\n  ") + _json_text(row)
+        yield (",\n  " if number else "\n  ") + _json_text(stored_to_dict(stored))
     yield "\n ]\n}\n"
 
 
-def _json_text(row: Any) -> str:
+@exporter("jsonl", endings=(".jsonl", ".ndjson"), complete=True)
+def export_jsonl(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+    """The same, a line for the session and one for each message; such files can be put one after the other."""
+    return jsonl_pieces(session, messages, "")
+
+
+def jsonl_pieces(session: SessionRow, messages: Sequence[StoredMessage], settings: str) -> Iterator[str]:
+    yield _json_text(session_to_dict(session, settings)) + "\n"
+    for stored in messages:
+        yield _json_text({"session": session.id, **stored_to_dict(stored)}) + "\n"
+
+
+@exporter("html", endings=(".html", ".htm"))
+def export_html(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+    """One file that looks like the page, without scripts."""
+    from core.sessions.html_page import html_pieces
+    return map(without_surrogates, html_pieces(session, messages))
+
+
+def _json_text(row: Any, indent: int | None = None) -> str:
     """JSON that keeps its letters readable, except where no encoding could hold them."""
-    text = dump(row)
+    text = dump(row) if indent is None else json.dumps(row, ensure_ascii=False, indent=indent)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -202,16 +225,12 @@ def _speaker(message: Message) -> str:
 
 
 def _remark(stored: StoredMessage) -> str:
-    return "" if stored.state == "complete" else f" - {stored.state}"
+    unreadable = f" - not all of it can be read: {stored.unreadable}" if stored.unreadable else ""
+    return ("" if stored.state == "complete" else f" - {stored.state}") + without_surrogates(unreadable)
 
 
 def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def _iso(seconds: float) -> str:
-    """For people and programs, in universal time."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def export_session(store: Store, name: str, format: str, output: str | None = None, *, raw_csv: bool = False,
@@ -221,14 +240,12 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
 
     Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
     """
-    pieces_of = export_raw_csv if format == "csv" and raw_csv else find_exporter(format)
+    find_exporter(format)
     to_file = output is not None and output not in STANDARD_OUTPUT
     if output is not None and to_file and not force:
         refuse_existing(output)
     session = find_session(store, name)
-    pieces = pieces_of(session, store.load_messages(session.id))
-    if format == "json":
-        pieces = with_settings(pieces, store.session_settings(session.id))
+    pieces = session_pieces(store, session, format, raw_csv=raw_csv)
     if output is not None and to_file:
         write_whole(output, pieces, force=force)
     else:
@@ -237,14 +254,39 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
     return session.id
 
 
-def with_settings(pieces: Iterable[str], text: str) -> Iterator[str]:
-    """The JSON export with what belongs to the session beside its messages; its first piece is the head."""
-    try:
-        settings = json.dumps(json.loads(text or "{}"), ensure_ascii=False)
-    except ValueError:
-        settings = json.dumps(text)
-    for number, piece in enumerate(pieces):
-        yield piece.replace(',\n "messages": [', f',\n "settings": {settings},\n "messages": [') if number == 0 else piece
+def session_pieces(store: Store, session: SessionRow, format: str, *, raw_csv: bool = False) -> Iterator[str]:
+    """A stored session in a format, as pieces of text."""
+    if format in COMPLETE:
+        make = json_pieces if format == "json" else jsonl_pieces
+        return make(session, store.load_messages(session.id, hidden=True), store.session_settings(session.id))
+    exporter = export_raw_csv if format == "csv" and raw_csv else find_exporter(format)
+    return exporter(session, store.load_messages(session.id))
+
+
+def export_many(store: Store, sessions: Sequence[SessionRow], format: str, output: str | None, *, force: bool = False,
+                write: Callable[[str], object] | None = None) -> int:
+    """Write out many sessions: as jsonl into one file or to standard output, else each into its own file in the directory
+    `output`. Returns how many. Raises UsageError and StoreError."""
+    if format == "jsonl" and not (output and os.path.isdir(output)):
+        pieces = (piece for session in sessions for piece in session_pieces(store, session, format))
+        if output is None or output in STANDARD_OUTPUT:
+            for piece in pieces:
+                (write or sys.stdout.write)(piece)
+        else:
+            if not force:
+                refuse_existing(output)
+            write_whole(output, pieces, force=force)
+        return len(sessions)
+    if not output or output in STANDARD_OUTPUT:
+        raise UsageError(f"Many sessions as {format} need a directory.", "Name one with --output DIR/, or use --format jsonl.")
+    os.makedirs(output, mode=0o700, exist_ok=True)
+    ending = next(ending for ending, name in ENDINGS.items() if name == format)
+    for session in sessions:
+        path = os.path.join(output, f"{re.sub('[^0-9A-Za-z_-]', '_', session.name)}-{session.id[-8:]}{ending}")
+        if not force:
+            refuse_existing(path)
+        write_whole(path, session_pieces(store, session, format), force=force)
+    return len(sessions)
 
 
 def format_of(path: str, default: str = "markdown") -> str:

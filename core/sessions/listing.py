@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from core.store.rows import SessionRow
+    from core.store.rows import SessionRow, Shelf
     from db import Store
 
 DAY = 86_400
@@ -40,8 +40,14 @@ COLUMNS = (
     Column("last used", lambda rows: local_minutes(row.updated for row in rows)),
     Column("messages", lambda rows: [str(row.message_count) for row in rows], right=True, optional=True),
     Column("model", lambda rows: [row.model for row in rows], 28, optional=True),
-    Column("title", lambda rows: [row.title for row in rows], 80),
+    Column("title", lambda rows: [row.title if not row.pinned and not row.tags else marked(row) for row in rows], 80),
 )
+
+
+def marked(row: SessionRow) -> str:
+    """The title of a session that is pinned or has tags."""
+    tags = "".join(f" #{tag}" for tag in row.tags.split())
+    return f"{'* ' if row.pinned else ''}{safe_line(row.title, 76 - len(tags)) if len(tags) < 60 else row.title}{tags}"
 
 
 def list_sessions(store: Store, limit: int = 0, words: str = "") -> list[SessionRow]:
@@ -62,9 +68,9 @@ def format_session_lines(rows: Sequence[SessionRow]) -> Iterator[str]:
     return map("  ".join, zip(*made))
 
 
-def session_lines(store: Store, limit: int = 0, words: str = "") -> list[str]:
+def session_lines(store: Store, limit: int = 0, words: str = "", shelf: Shelf = "open") -> list[str]:
     """The lines of format_session_lines() for list_sessions()."""
-    return list(format_session_lines(store.sessions(limit, words)))
+    return list(format_session_lines(store.sessions(limit, words, shelf=shelf)))
 
 
 def local_minutes(times: Iterable[float]) -> list[str]:
@@ -93,19 +99,20 @@ def local_minutes(times: Iterable[float]) -> list[str]:
     return made
 
 
-def session_objects(store: Store, limit: int = 0, words: str = "") -> list[dict[str, object]]:
+def session_objects(store: Store, limit: int = 0, words: str = "", shelf: Shelf = "open") -> list[dict[str, object]]:
     """list_sessions() for programs; times are seconds since 1970."""
     return [{"id": row.id, "name": row.name, "title": row.title, "model": row.model, "created": row.created,
-             "updated": row.updated, "messages": row.message_count, "parent": row.parent}
-            for row in list_sessions(store, limit, words)]
+             "updated": row.updated, "messages": row.message_count, "parent": row.parent,
+             "pinned": bool(row.pinned), "tags": row.tags.split(), "shelf": row.shelf}
+            for row in store.sessions(limit, words, shelf=shelf)]
 
 
 def find_session(store: Store, name: str) -> SessionRow:
     """The session of this name or ID, or of a part of it that only one has; `last` is the one used last.
 
     Raises SessionNotFound."""
-    newest = store.sessions(1) if is_newest(name) else []
-    return newest[0] if newest else store.find_session(name)
+    newest = store.last_session() if is_newest(name) else None
+    return newest or store.find_session(name)
 
 
 def is_newest(name: str) -> bool:

@@ -28,10 +28,12 @@ def apply_write(store: Store, write: Write) -> None:
             store.create_session(session, title, model, float(created), (int(first[0]), _message(first[1])) if first else None,
                                  name=str(write.get("name") or ""))
         case {"do": "update", "session": str(session), "title": str() | None as title, "model": str() | None as model}:
-            settings = write.get("settings")
-            store.update_session(session, title=title, model=model, settings=None if settings is None else str(settings))
+            settings, tags, pinned = write.get("settings"), write.get("tags"), write.get("pinned")
+            store.update_session(session, title=title, model=model, settings=None if settings is None else str(settings),
+                                 tags=None if tags is None else str(tags), pinned=None if pinned is None else bool(pinned))
         case {"do": "add", "session": str(session), "id": int(identity), "message": message, "state": str(state)}:
-            store.add_message(session, identity, _message(message), _state(state))
+            parent = write.get("parent")
+            store.add_message(session, identity, _message(message), _state(state), parent=None if parent is None else int(parent))
         case {"do": "chunk", "id": int(identity), "seq": int(seq), "chunk": [str(kind), int(part), str(text), extra]}:
             store.append_chunk(identity, seq, Chunk(kind, part, text, None if extra is None else dump(json.loads(extra))))
         case {"do": "finish", "id": int(identity), "message": message, "state": str(state)}:

@@ -97,8 +97,12 @@ class OpenedStore:
     def _recover(self) -> None:
         """Save what a killed run left behind, and say what still is not."""
         from core.session_manager import recover
-        for entry in recover(self.store, self.spool, self.news) if self.store else ():
+        from core.sessions.shelves import empty_trash
+        if self.store is None:
+            return
+        for entry in recover(self.store, self.spool, self.news):
             self.recovered.append((entry.session_id, entry.session_name))
+        empty_trash(self.store)
 
     def offers(self, current: str) -> list[str]:
         """How to go on with what a killed run left behind, from the session `current`."""
@@ -118,7 +122,8 @@ class OpenedStore:
         from core.sessions.listing import is_newest
         last = is_newest(settings.session or "")
         name = chosen or (None if last else settings.session)
-        return open_session(self.store, self.spool, name=name, newest=not chosen and (settings.continue_ or last))
+        newest = settings.continue_ or last or settings.retry or settings.edit is not None
+        return open_session(self.store, self.spool, name=name, newest=not chosen and newest)
 
     def close(self) -> None:
         if self.store is not None:

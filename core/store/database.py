@@ -11,22 +11,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NamedTuple
 
+    from core.store.query import Query
+
+    class Search(NamedTuple):
+        """What a search reads from, the condition for a message, its values, and what grows with time."""
+
+        table: str
+        condition: str
+        values: Sequence[object]
+        order: str
+
     Run = Callable[[str, Sequence[object]], list[Any]]
 
     class Statement(NamedTuple):
         """A statement of a transaction; `?` stands for a value.
 
         `unchanged` is called when it changed no row, with a function that reads in the same transaction. It returns
-        when that is right and raises a StoreError otherwise, which undoes the transaction.
+        when that is right and raises a StoreError otherwise, which undoes the transaction. `then` is another statement
+        that runs only when this one changed a row.
         """
 
         sql: str
         values: Sequence[object] = ()
         unchanged: Callable[[Run], None] | None = None
+        then: Any = None
 else:
-    Statement = namedtuple("Statement", "sql values unchanged", defaults=((), None))
+    Search = namedtuple("Search", "table condition values order")
+    Statement = namedtuple("Statement", "sql values unchanged then", defaults=((), None, None))
 
-SCHEMA_VERSION = 5        # the number of migrations in core/store/schema.py, which is loaded only when it is needed
+SCHEMA_VERSION = 7        # the number of migrations in core/store/schema.py, which is loaded only when it is needed
 BUSY_SECONDS = 1.0        # how long a write waits for another program before the database counts as locked
 MIGRATION_SECONDS = 60    # how long a start waits for another one that makes the tables
 WAY_OUT = "Use --database-url FILE for another place, or --no-save to chat without saving."
@@ -36,8 +49,7 @@ class Database:
     """One connection. `place` is for people; `url` opens another connection to the same place and may hold a password."""
 
     place = url = ""
-    words_match = ""         # which sessions hold all words
-    messages_match = ""      # which messages do, the newest first
+    triples = ""             # a table (old, new, before) of identities, made of one value: JSON from triples_of()
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         raise NotImplementedError
@@ -70,8 +82,8 @@ class Database:
     def scrub(self) -> None:
         """Remove what deleted rows leave behind in indexes and logs, as far as the database can."""
 
-    def search_words(self, words: Sequence[str], *, beginnings: bool = True) -> str:
-        """A search for all words; with `beginnings` also for longer words that begin so."""
+    def search(self, query: Query) -> Search:
+        """How messages with these words are found; the query is not empty."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -54,14 +54,20 @@ def new_message_ids(count: int) -> list[int]:
 
 def new_session_id() -> str:
     """The same 128 bits as text of 26 digits and letters that sorts like the numbers. Users see a session's name instead."""
-    number = _identities()
+    return identity_text(_identities())
+
+
+def identity_text(number: int) -> str:
     return "".join([_DIGITS[number >> shift & 31] for shift in range(125, -1, -5)])
 
 
 def new_session_name(now: float) -> str:
     """What users see and type: 20261121-0412-k3f9. Two sessions may have the same one; then more has to be typed."""
-    letters = "".join(_NAME_LETTERS[byte % 32] for byte in os.urandom(4))
-    return time.strftime("%Y%m%d-%H%M-", time.localtime(now)) + letters
+    return time.strftime("%Y%m%d-%H%M-", time.localtime(now)) + name_letters(os.urandom(4))
+
+
+def name_letters(chance: bytes) -> str:
+    return "".join(_NAME_LETTERS[byte % 32] for byte in chance)
 
 
 def made_at(identity: int) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreForeign, StoreFull, StoreTooNew
-from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database
+from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database, Search
 from core.store.sql_store import SqlStore
-from core.store.text import to_database
+from core.store.text import like_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from core.store.address import Address
     from core.store.database import Statement
+    from core.store.query import Query, Term
 
 SCHEMA = "stream_chat"
 OUR_TABLES = ("meta", "sessions", "messages", "chunks", "model_calls", "embeddings")
@@ -27,10 +28,8 @@ _OTHER_TABLES = ("SELECT 1 FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace
 
 
 class PostgresDatabase(Database):
-    words_match = ("id IN (SELECT session_id FROM messages WHERE to_tsvector('simple', left(text, 200000)) "
-                   "@@ to_tsquery('simple', ?))")
-    messages_match = ("SELECT session_id, id FROM messages WHERE to_tsvector('simple', left(text, 200000)) "
-                      "@@ to_tsquery('simple', ?) AND active = 1 ORDER BY id DESC LIMIT ?")
+    triples = ("(SELECT (value ->> 0)::uuid AS old, (value ->> 1)::uuid AS new, (value ->> 2)::uuid AS before "
+               "FROM json_array_elements(?::json))")
 
     def __init__(self, address: Address, *, share: bool) -> None:
         try:
@@ -85,7 +84,7 @@ class PostgresDatabase(Database):
                 run(f'ALTER TABLE "{earlier.replace(chr(34), chr(34) * 2)}".{table} SET SCHEMA {SCHEMA}'.encode())
         run(f"SET LOCAL search_path = {SCHEMA}")
         from core.store.schema import migrate_postgres
-        migrate_postgres(lambda sql: run(sql.encode()), applied)
+        migrate_postgres(lambda sql, values=(): run(sql.encode(), values), applied)
         run("INSERT INTO meta (key, value) VALUES ('schema_version', %s) "
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value", (str(SCHEMA_VERSION),))
 
@@ -121,13 +120,19 @@ class PostgresDatabase(Database):
             with self._connection.transaction():
                 if not durable:
                     self._connection.execute("SET LOCAL synchronous_commit TO off")
-                for sql, values, unchanged in statements:
-                    if self._connection.execute(sql.replace("?", "%s").encode(), values).rowcount == 0 and unchanged is not None:
-                        unchanged(self.read)
+                for sql, values, unchanged, then in statements:
+                    if self._run(sql, values) == 0:
+                        if unchanged is not None:
+                            unchanged(self.read)
+                    elif then is not None:
+                        self._run(then.sql, then.values)
         except self._psycopg.errors.ForeignKeyViolation as problem:
             raise self.session_gone() from problem
         except self._psycopg.Error as problem:
             raise self._error(problem) from problem
+
+    def _run(self, sql: str, values: Sequence[object]) -> int:
+        return self._connection.execute(sql.replace("?", "%s").encode(), values).rowcount
 
     def _reconnect(self) -> None:
         if self._connection.closed:
@@ -153,9 +158,18 @@ class PostgresDatabase(Database):
             self.read("SELECT pg_advisory_unlock(?)", (key,))
         return gone
 
-    def search_words(self, words: Sequence[str], *, beginnings: bool = True) -> str:
-        quoted = (to_database(word).replace("\\", "\\\\").replace("'", "''") for word in words)
-        return " & ".join(f"'{word}'" + (":*" if beginnings else "") for word in quoted)
+    def search(self, query: Query) -> Search:
+        """The index knows which words a message has, not where: phrases, and words in one place, are looked for in its text."""
+        from core.store.words import BREAK, POSTGRES_WORDS
+        conditions, values = ["{words} @@ ?::tsquery".format(words=POSTGRES_WORDS)], [_ts_query(query.wanted)]
+        column = {"tool": "tools", "answer": "words", "question": "words"}.get(query.place, "")
+        text = f"(' ' || {column} || ' ')" if column else f"(' ' || words || ' {BREAK} ' || tools || ' ')"
+        for terms, how in ((query.wanted, "LIKE"), (query.unwanted, "NOT LIKE")):
+            for term in terms:
+                if len(term.words) > 1 or column or how == "NOT LIKE":
+                    conditions.append(f"{text} {how} ? ESCAPE '!'")
+                    values.append(like_words(term))
+        return Search("messages", " AND ".join(conditions), values, "messages.id")
 
     def _error(self, problem: Exception) -> StoreError:
         state = getattr(problem, "sqlstate", None) or ""
@@ -176,6 +190,12 @@ class PostgresDatabase(Database):
             except self._psycopg.Error:
                 pass   # the connection is gone, and the lock with it
         self._connection.close()
+
+
+def _ts_query(terms: Sequence[Term]) -> str:
+    """Words hold letters and digits only, so that quotes are enough."""
+    return " & ".join(f"'{word}'" + (":*" if term.begins and place == len(term.words) - 1 else "")
+                      for term in terms for place, word in enumerate(term.words))
 
 
 class PostgresStore(SqlStore):

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from core.messages import Message
 
     State = Literal["streaming", "complete", "interrupted", "truncated", "failed"]
+    Shelf = Literal["open", "archived", "trash"]
 
     class SessionRow(NamedTuple):
         """A session as lists show it. `name` is for people, `id` is its identity; times are seconds since 1970;
-        `parent` is the identity of the session that it was branched from."""
+        `parent` is the identity of the session that it was branched from. `tags` are words with a space
+        between them; `shelf` is where the session is kept."""
 
         id: str
         name: str
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
         updated: float
         message_count: int
         parent: str | None = None
+        pinned: int = 0
+        shelf: Shelf = "open"
+        tags: str = ""
 
     class CallRow(NamedTuple):
         """The numbers of one model call; None where they are not known. `first` and `seconds` are the times to the first
@@ -47,7 +52,8 @@ if TYPE_CHECKING:
         error: str | None
 else:
     # The same without `typing`, which takes 6 ms to import. A tuple, because 10,000 of them are made for one list.
-    SessionRow = namedtuple("SessionRow", "id name title model created updated message_count parent", defaults=(None,))
+    SessionRow = namedtuple("SessionRow", "id name title model created updated message_count parent pinned shelf tags",
+                            defaults=(None, 0, "open", ""))
     CallRow = namedtuple("CallRow", "created session provider model host first seconds input_tokens output_tokens cached_tokens "
                                     "speed cost retries fallbacks finish error")
 
@@ -55,13 +61,16 @@ else:
 class StoredMessage:
     """A message and what the store knows of it. Replaced replies stay, with `active` false.
 
-    `unreadable` says why not all of the row could be read; then `message` holds what could, and the row is kept."""
+    `parent` is the identity of the message before it in its branch: 0 for none, None where an earlier version did not
+    write it down (core/sessions/tree.py). `unreadable` says why not all of the row could be read; then `message` holds what could,
+    and the row is kept."""
 
-    __slots__ = ("id", "message", "state", "active", "created", "unreadable")
+    __slots__ = ("id", "message", "state", "active", "created", "unreadable", "parent")
 
-    def __init__(self, id: int, message: Message, state: State, active: bool, created: float, unreadable: str = "") -> None:
+    def __init__(self, id: int, message: Message, state: State, active: bool, created: float, unreadable: str = "",
+                 parent: int | None = None) -> None:
         self.id, self.message, self.state, self.active, self.created = id, message, state, active, created
-        self.unreadable = unreadable
+        self.unreadable, self.parent = unreadable, parent
 
 
 class Chunk:

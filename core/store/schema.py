@@ -10,8 +10,10 @@ from typing import Any
 # a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number, PostgreSQL's integer has 32 bits. {listed} is
 # what a list of sessions is sorted by and, in SQLite, all that it shows, so that it is read from the index alone.
 SQLITE = {"key": "integer", "bytes": "blob", "listed": "updated, id, title, model, message_count",
-          "listed_by_use": "used, id, name, title, model, created, updated, message_count, parent"}
-POSTGRES = {"key": "bigint", "bytes": "bytea", "listed": "updated", "listed_by_use": "used"}
+          "listed_by_use": "used, id, name, title, model, created, updated, message_count, parent", "identity": "text",
+          "listed_by_shelf": "shelf, pinned, used, id, name, title, model, created, updated, message_count, parent, tags"}
+POSTGRES = {"key": "bigint", "bytes": "bytea", "listed": "updated", "listed_by_use": "used", "identity": "uuid",
+            "listed_by_shelf": "shelf, pinned, used"}
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sessions_and_messages", (
         """CREATE TABLE sessions (
@@ -47,6 +49,21 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # Messages had 63-bit IDs, made of milliseconds and chance: two of one millisecond could meet. An old ID stays what it
     # is, as a 128-bit number that is smaller than all new ones. Sessions keep their text IDs, which become their names too.
     ("identity", ()),
+    # The history of a session is a tree: `parent` is the message before in the same branch (all zeros for none), so that
+    # nothing that was taken back or edited is out of reach. A session can be pinned, tagged, archived and in the trash.
+    ("tree_and_shelves", (
+        "ALTER TABLE messages ADD COLUMN parent {identity}",
+        "ALTER TABLE sessions ADD COLUMN pinned integer NOT NULL DEFAULT 0",
+        "ALTER TABLE sessions ADD COLUMN shelf text NOT NULL DEFAULT 'open'",
+        "ALTER TABLE sessions ADD COLUMN trashed double precision",
+        "ALTER TABLE sessions ADD COLUMN tags text NOT NULL DEFAULT ''",
+        "DROP INDEX sessions_listed",
+        "CREATE INDEX sessions_listed ON sessions ({listed_by_shelf})",
+        "CREATE INDEX sessions_used ON sessions (used)",
+    )),
+    # One contract for searches in both databases: both compare words that we make (core/store/words.py) and no parser of
+    # their own, so that names such as C++ and text without spaces are found. The words replace a copy of the text.
+    ("words", ()),
 )
 
 # The two databases differ too much here. SQLite's full-text index refers to rows by number, so each message keeps one;
@@ -117,6 +134,25 @@ SESSIONS_OF_BOTH = (
     "CREATE TABLE deleted_sessions (id text PRIMARY KEY)",
 )
 
+WORDS_OF_BOTH = (
+    "ALTER TABLE messages RENAME COLUMN text TO words",
+    "ALTER TABLE messages ADD COLUMN tools text NOT NULL DEFAULT ''",
+    "ALTER TABLE sessions ADD COLUMN words text NOT NULL DEFAULT ''",
+)
+WORDS_SQLITE = (
+    """CREATE VIRTUAL TABLE messages_fts USING fts5 (words, tools, content='messages', content_rowid='number',
+        tokenize="unicode61 remove_diacritics 0 categories 'L* N* Co Mn Mc'", prefix='2 3')""",
+    "INSERT INTO messages_fts (messages_fts) VALUES ('rebuild')",
+    """CREATE TRIGGER messages_ai AFTER INSERT ON messages BEGIN
+        INSERT INTO messages_fts (rowid, words, tools) VALUES (new.number, new.words, new.tools); END""",
+    """CREATE TRIGGER messages_ad AFTER DELETE ON messages BEGIN
+        INSERT INTO messages_fts (messages_fts, rowid, words, tools) VALUES ('delete', old.number, old.words, old.tools); END""",
+    """CREATE TRIGGER messages_au AFTER UPDATE OF words, tools ON messages BEGIN
+        INSERT INTO messages_fts (messages_fts, rowid, words, tools) VALUES ('delete', old.number, old.words, old.tools);
+        INSERT INTO messages_fts (rowid, words, tools) VALUES (new.number, new.words, new.tools); END""",
+)
+BATCH = 500     # messages whose words are made at once
+
 # tsvector ends at 1 MB, and a longer text would refuse the row; the head of such a text is enough to find it by.
 POSTGRES_TEXT = "to_tsvector('simple', left(text, 200000))"
 
@@ -151,13 +187,41 @@ def _sqlite_migrations() -> Any:
             if name == "identity":
                 for statement in (*IDENTITY_SQLITE, *SESSIONS_OF_BOTH):
                     database.execute(statement.format_map(SQLITE))
+            if name == "words":
+                for trigger in ("ai", "ad", "au"):
+                    database.execute(f"DROP TRIGGER messages_{trigger}")
+                database.execute("DROP TABLE messages_fts")
+                for statement in WORDS_OF_BOTH:
+                    database.execute(statement)
+                _fill_words(lambda sql, values: database.execute(sql, values), "number")
+                for statement in WORDS_SQLITE:
+                    database.execute(statement)
 
     for name, statements in MIGRATIONS:
         register(name, statements)
     return migrations
 
 
-def migrate_postgres(execute: Callable[[str], Any], applied: int) -> None:
+def _fill_words(execute: Callable[..., Any], key: str) -> None:
+    """Make the words of all messages and titles, a batch after the other."""
+    from core.store.message_json import read_message
+    from core.store.text import from_database
+    from core.store.words import message_words, words_of
+    for identity, title in execute("SELECT id, title FROM sessions", ()).fetchall():
+        execute("UPDATE sessions SET words = ? WHERE id = ?", (" ".join(words_of(from_database(title))), identity))
+    last: object = None
+    while True:
+        rows = execute(f"SELECT {key}, role, parts FROM messages {'' if last is None else f'WHERE {key} > ?'} "
+                       f"ORDER BY {key} LIMIT {BATCH}", () if last is None else (last,)).fetchall()
+        for number, role, parts in rows:
+            said, tools = message_words(read_message(role, None, None, None, from_database(parts))[0])
+            execute(f"UPDATE messages SET words = ?, tools = ? WHERE {key} = ?", (said, tools, number))
+        if len(rows) < BATCH:
+            return
+        last = rows[-1][0]
+
+
+def migrate_postgres(execute: Callable[..., Any], applied: int) -> None:
     """Apply the migrations after the first `applied` ones; the caller holds the transaction and the lock."""
     for name, statements in MIGRATIONS[applied:]:
         for statement in statements:
@@ -167,3 +231,10 @@ def migrate_postgres(execute: Callable[[str], Any], applied: int) -> None:
         if name == "identity":
             for statement in (*IDENTITY_POSTGRES, *SESSIONS_OF_BOTH):
                 execute(statement.format_map(POSTGRES))
+        if name == "words":
+            from core.store.words import POSTGRES_WORDS
+            execute("DROP INDEX messages_text")
+            for statement in WORDS_OF_BOTH:
+                execute(statement)
+            _fill_words(lambda sql, values: execute(sql.replace("?", "%s"), values), "id")
+            execute(f"CREATE INDEX messages_words ON messages USING gin ({POSTGRES_WORDS})")

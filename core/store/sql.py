@@ -7,6 +7,7 @@ import time
 from core.errors import SessionAmbiguous, SessionNotFound, StoreConflict
 from core.store.database import Database, Statement
 from core.store.identity import made_at, new_message_ids
+from core.store.matching import newest_matches, of_session, of_title
 from core.store.rows import CallRow, Chunk, SessionRow, StoredMessage, Unfinished
 from core.store.text import ESCAPE, from_database, like_pattern, to_database
 
@@ -17,17 +18,20 @@ if TYPE_CHECKING:
 
     from core.messages import Message
     from core.store.database import Run
+    from core.store.query import Query
     from core.store.rows import State
 
 MOST_MARKS = 500          # values in one query
+OF_EACH = 50              # messages of a session that a short list of sessions looks at, on average
 MOST_AMBIGUOUS = 9        # sessions that are listed when a name could mean several
 LEAST_IDENTITY = 6        # characters of an identity that are taken for a part of it
 _SESSION = ", ".join(SessionRow._fields)
-_MESSAGE = "id, role, state, active, created, model, finish, usage, parts"
+_MESSAGE = "id, role, state, active, created, model, finish, usage, parts, parent"
 _CALL = ("created, session_id, provider, model, host, first_seconds, seconds, input_tokens, output_tokens, cached_tokens, speed, "
          "cost, retries, fallbacks, finish, error")
-_ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, owner, digest, model, finish, usage, parts, text) "
-        "VALUES (?, ?, {position}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
+_ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, owner, digest, model, finish, usage, parts, words, "
+        "tools, parent, active) VALUES (?, ?, {position}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
+_COPIED = "role, state, created, model, finish, usage, parts, words, tools"
 _AT_THE_END = "(SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = ?)"
 
 
@@ -46,17 +50,20 @@ class Sessions:
             if not run("SELECT 1 FROM sessions WHERE id = ? AND created = ? AND name = ?", (session_id, created, name)):
                 raise _conflict("session", session_id)
         return Statement(
-            "INSERT INTO sessions (id, name, title, model, created, updated, message_count, parent, used) "
-            "SELECT ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
+            "INSERT INTO sessions (id, name, title, words, model, created, updated, message_count, parent, used) "
+            "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
             "WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?) ON CONFLICT (id) DO NOTHING",
-            (session_id, name, to_database(title), to_database(model), created, created, count, parent, session_id), unchanged)
+            (session_id, name, to_database(title), _title_words(title), to_database(model), created, created, count, parent,
+             session_id), unchanged)
 
     def touched(self, session_id: str) -> Statement:
         """It was used last. The order is a sequence: a clock may go back."""
-        return Statement(
-            "UPDATE sessions SET updated = ?, used = (SELECT coalesce(max(used), 0) + 1 FROM sessions), message_count = "
-            "(SELECT count(*) FROM messages WHERE session_id = ? AND active = 1) WHERE id = ?",
-            (time.time(), session_id, session_id))
+        return Statement("UPDATE sessions SET updated = ?, used = (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
+                         "WHERE id = ?", (time.time(), session_id))
+
+    def recounted(self, session_id: str) -> Statement:
+        return Statement("UPDATE sessions SET message_count = (SELECT count(*) FROM messages WHERE session_id = ? "
+                         "AND active = 1) WHERE id = ?", (session_id, session_id))
 
     def used_by(self, message_key: object) -> Statement:
         """The same for the session of a message that changed."""
@@ -64,9 +71,19 @@ class Sessions:
             "UPDATE sessions SET updated = ?, used = (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
             "WHERE id = (SELECT session_id FROM messages WHERE id = ?)", (time.time(), message_key))
 
-    def update(self, session_id: str, changes: Mapping[str, str | None]) -> None:
-        self._database.write([Statement(f"UPDATE sessions SET {column} = ? WHERE id = ?", (to_database(value), session_id))
-                              for column, value in changes.items() if value is not None])
+    def update(self, session_id: str, changes: Mapping[str, str | int | float | None]) -> None:
+        title = changes.get("title")
+        changes = {**changes, "words": _title_words(title) if isinstance(title, str) else None}
+        self._database.write([
+            Statement(f"UPDATE sessions SET {column} = ? WHERE id = ?",
+                      (to_database(value) if isinstance(value, str) else value, session_id))
+            for column, value in changes.items() if value is not None])
+
+    def described(self, row: SessionRow, settings: str) -> list[Statement]:
+        """What an imported session had. One that was used here since keeps what it has."""
+        return [Statement(
+            "UPDATE sessions SET updated = ?, settings = ?, pinned = ?, shelf = ?, tags = ? WHERE id = ? AND updated = created",
+            (row.updated, to_database(settings), row.pinned, row.shelf, to_database(row.tags), row.id))]
 
     def settings(self, session_id: str) -> str:
         """Empty for the value that a new row has."""
@@ -74,13 +91,60 @@ class Sessions:
         text = from_database(rows[0][0] or "") if rows else ""
         return "" if text == "{}" else text
 
-    def rows(self, limit: int, words: str) -> list[SessionRow]:
-        wanted = words.split()
-        where = f"WHERE {self._database.words_match} OR lower(title) LIKE ? ESCAPE '!'" if wanted else ""
-        title = f"%{like_pattern(to_database(words.strip().lower()))}%"
-        values = (self._database.search_words(wanted), title) if wanted else ()
+    def rows(self, limit: int, words: str, shelf: str) -> list[SessionRow]:
+        """With `words`, the newest that match: of common ones not all messages are looked at."""
+        where, values = "shelf = ?", [shelf]
+        if words.strip():
+            from core.store.query import parse_query
+            query = parse_query(words, complete_last=True)
+            some, found = self._matching(query, limit * OF_EACH)
+            where, values = f"shelf = ? AND {some}", [shelf, *found]
         end = f"LIMIT {int(limit)}" if limit else ""
-        return _sessions(self._database.read(f"SELECT {_SESSION} FROM sessions {where} ORDER BY used DESC, id DESC {end}", values))
+        return _sessions(self._database.read(
+            f"SELECT {_SESSION} FROM sessions WHERE {where} ORDER BY pinned DESC, used DESC {end}", values))
+
+    def _matching(self, query: Query, most: int) -> tuple[str, list[Any]]:
+        """The condition for a session with these words in its title or in one message, of at most so many messages."""
+        conditions, values = of_session(query)
+        if not query.empty:
+            title, words = of_title(query)
+            if query.place == "title":
+                conditions, values = [*conditions, title], [*values, *words]
+            else:
+                sql, found = newest_matches(self._database, query, "session_id", most)
+                conditions = [*conditions, f"({title} OR id IN (SELECT session_id FROM ({sql}) AS newest))"]
+                values = [*values, *words, *found]
+        return " AND ".join(conditions) or "1 = 1", values
+
+    def titled(self, query: Query, limit: int) -> list[SessionRow]:
+        """Those with these words in their titles, the last used first."""
+        title, words = of_title(query)
+        conditions, values = of_session(query)
+        return _sessions(self._database.read(
+            f"SELECT {_SESSION} FROM sessions WHERE {' AND '.join(['shelf <> ?', title, *conditions])} "
+            f"ORDER BY used DESC LIMIT {int(limit)}", ("trash", *words, *values)))
+
+    def of(self, session_ids: Sequence[str]) -> list[SessionRow]:
+        if not session_ids:
+            return []
+        marks = ", ".join("?" * len(session_ids))
+        return _sessions(self._database.read(f"SELECT {_SESSION} FROM sessions WHERE id IN ({marks})", session_ids))
+
+    def last(self) -> SessionRow | None:
+        """Pinned or not, each is the last of a part of the index."""
+        some = (f"SELECT * FROM (SELECT {_SESSION}, used FROM sessions WHERE shelf = 'open' AND pinned = {pinned} "
+                f"ORDER BY used DESC LIMIT 1) AS p{pinned}" for pinned in (0, 1))
+        found = self._database.read(f"SELECT {_SESSION} FROM ({' UNION ALL '.join(some)}) AS newest ORDER BY used DESC LIMIT 1")
+        return _sessions(found)[0] if found else None
+
+    def old_trash(self, before: float) -> list[str]:
+        """The identities of what has been in the trash since before then."""
+        return [row[0] for row in self._database.read("SELECT id FROM sessions WHERE shelf = 'trash' AND trashed < ?", (before,))]
+
+    def unused(self, before: float) -> list[SessionRow]:
+        """Those on no pin that were used last before then, the oldest first."""
+        return _sessions(self._database.read(f"SELECT {_SESSION} FROM sessions WHERE shelf <> 'trash' AND pinned = 0 "
+                                             "AND updated < ? ORDER BY used", (before,)))
 
     def find(self, name: str) -> SessionRow:
         """By identity, by name, or by a part of either. Raises SessionNotFound and SessionAmbiguous."""
@@ -102,12 +166,13 @@ class Sessions:
         return _sessions(self._database.read(
             f"SELECT {_SESSION} FROM sessions WHERE {condition} ORDER BY used DESC LIMIT {MOST_AMBIGUOUS}", values))
 
-    def delete(self, session_id: str) -> None:
+    def delete(self, session_ids: Sequence[str]) -> None:
         """For good: what another program still holds of it cannot bring it back."""
-        self._database.write([
-            Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? ON CONFLICT (id) DO NOTHING",
-                      (session_id,)),
-            Statement("DELETE FROM sessions WHERE id = ?", (session_id,))])
+        for session_id in session_ids:
+            self._database.write([
+                Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? ON CONFLICT (id) DO NOTHING",
+                          (session_id,)),
+                Statement("DELETE FROM sessions WHERE id = ?", (session_id,))])
         self._database.scrub()
 
 
@@ -118,10 +183,12 @@ class Messages:
         self._database = database
 
     def inserted(self, session_id: str, identity: int, message: Message, state: State, owner: str | None = None,
-                 position: str = _AT_THE_END, values: Sequence[object] | None = None) -> Statement:
+                 position: str = _AT_THE_END, values: Sequence[object] | None = None, *, parent: int | None = None,
+                 created: float | None = None, active: bool = True, then: Statement | None = None) -> Statement:
         """A new row. The same one again changes nothing, a different one under its identity is an error."""
+        from core.store.words import message_words
         key, columns = self._database.key(identity), _columns(message)
-        digest = _digest(session_id, message.role, *columns)
+        digest = _digest(session_id, message.role, *columns, to_database(message.text))
 
         def unchanged(run: Run) -> None:
             if not run("SELECT 1 FROM messages WHERE id = ? AND session_id = ? AND role = ? AND coalesce(digest, ?) = ?",
@@ -129,7 +196,23 @@ class Messages:
                 raise _conflict("message", f"{identity:x}")
         return Statement(_ADD.format(position=position),
                          (key, session_id, *((session_id,) if values is None else values), message.role, state,
-                          made_at(identity), owner, digest, *columns), unchanged)
+                          made_at(identity) if created is None else created, owner, digest, *columns, *message_words(message),
+                          None if parent is None else self._database.key(parent), int(active)), unchanged, then)
+
+    def counted(self, session_id: str) -> Statement:
+        """One more message is shown."""
+        return Statement("UPDATE sessions SET message_count = message_count + 1 WHERE id = ?", (session_id,))
+
+    def copied(self, session_id: str, pairs: Sequence[tuple[int, int]]) -> Statement:
+        """Copies of messages, one after the other, as (identity, new identity), with their states and times."""
+        from json import dumps
+        before = (0, *(new for _, new in pairs))
+        rows = dumps([[self._database.key(old), self._database.key(new), self._database.key(last)]
+                      for (old, new), last in zip(pairs, before)])
+        return Statement(
+            f"INSERT INTO messages (id, session_id, position, active, parent, {_COPIED}) "
+            f"SELECT new, ?, position, 1, before, {_COPIED} FROM {self._database.triples} AS copies "
+            "JOIN messages ON messages.id = old WHERE true ON CONFLICT (id) DO NOTHING", (session_id, rows))
 
     def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
         extra = None if chunk.extra is None else to_database(chunk.extra)
@@ -139,13 +222,15 @@ class Messages:
             (self._database.key(message_id), seq, chunk.kind, chunk.part, to_database(chunk.text), extra))], durable=durable)
 
     def finished(self, message_id: int, message: Message, state: State) -> list[Statement]:
+        from core.store.words import message_words
         key = self._database.key(message_id)
 
         def unchanged(run: Run) -> None:
             raise self._database.session_gone()
         fold = [] if state == "streaming" else [Statement("DELETE FROM chunks WHERE message_id = ?", (key,))]
-        return [Statement("UPDATE messages SET state = ?, model = ?, finish = ?, usage = ?, parts = ?, text = ? WHERE id = ?",
-                          (state, *_columns(message), key), unchanged), *fold]
+        return [Statement("UPDATE messages SET state = ?, model = ?, finish = ?, usage = ?, parts = ?, words = ?, tools = ? "
+                          "WHERE id = ?",
+                          (state, *_columns(message), *message_words(message), key), unchanged), *fold]
 
     def shown(self, message_ids: Sequence[int], *, active: bool) -> list[Statement]:
         """Put messages into the conversation, or take them out of it."""
@@ -157,18 +242,24 @@ class Messages:
         marks = ", ".join("?" * len(hidden))
         position = f"(SELECT coalesce(max(position), 1) FROM messages WHERE id IN ({marks}))"
         keys = [self._database.key(identity) for identity in hidden]
-        return [self.inserted(session_id, identity, message, "complete", None, position, keys) for identity, message in added]
+        before = [None, *(identity for identity, _ in added)]
+        return [self.inserted(session_id, identity, message, "complete", None, position, keys, parent=parent)
+                for (identity, message), parent in zip(added, before)]
 
-    def find(self, words: str, limit: int) -> list[tuple[str, int]]:
-        wanted = words.split()
-        if not wanted:
+    def find(self, query: Query, limit: int) -> list[tuple[str, int]]:
+        if query.empty:
             return []
-        search = self._database.search_words
-        # Beginnings of words are searched only when whole words are not enough: for a common one that takes 100 times longer.
-        found = self._database.read(self._database.messages_match, (search(wanted, beginnings=False), limit))
-        if len(found) < limit:
-            found = self._database.read(self._database.messages_match, (search(wanted), limit))
-        return [(row[0], self._database.identity(row[1])) for row in found]
+        sql, values = newest_matches(self._database, query, "session_id, messages.id", limit)
+        return [(row[0], self._database.identity(row[1])) for row in self._database.read(sql, values)]
+
+    def some(self, identities: Sequence[int]) -> list[StoredMessage]:
+        """Those with these identities, in any order."""
+        found: list[StoredMessage] = []
+        for start in range(0, len(identities), MOST_MARKS):
+            keys = [self._database.key(identity) for identity in identities[start:start + MOST_MARKS]]
+            marks = ", ".join("?" * len(keys))
+            found += map(self._stored, self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE id IN ({marks})", keys))
+        return found
 
     def load(self, session_id: str, *, hidden: bool) -> list[StoredMessage]:
         rows = self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND active >= ? ORDER BY position, id",
@@ -186,10 +277,11 @@ class Messages:
 
     def _stored(self, row: Any) -> StoredMessage:
         from core.store.message_json import read_message
-        identity, role, state, active, created, model, finish, usage, parts = row
+        identity, role, state, active, created, model, finish, usage, parts, parent = row
         message, unreadable = read_message(role, None if model is None else from_database(model), finish,
                                            None if usage is None else from_database(usage), from_database(parts))
-        return StoredMessage(self._database.identity(identity), message, state, bool(active), created, unreadable)
+        return StoredMessage(self._database.identity(identity), message, state, bool(active), created, unreadable,
+                             None if parent is None else self._database.identity(parent))
 
     def _chunks(self, key: object) -> list[Chunk]:
         rows = self._database.read("SELECT kind, part, text, extra FROM chunks WHERE message_id = ? ORDER BY seq", (key,))
@@ -249,6 +341,11 @@ class Vectors:
         return found
 
 
+def _title_words(title: str) -> str:
+    from core.store.words import words_of
+    return " ".join(words_of(title))
+
+
 def _conflict(what: str, identity: str) -> StoreConflict:
     return StoreConflict(f"Another {what} has the identity {identity} already; nothing was overwritten.",
                          "The data was copied or damaged; please report it.")
@@ -270,12 +367,12 @@ def _sessions(rows: list[Any]) -> list[SessionRow]:
 
 
 def _columns(message: Message) -> tuple[str | None, ...]:
-    """model, finish, usage, parts, text"""
+    """model, finish, usage, parts"""
     from core.store.message_json import dump, part_to_dict, usage_to_dict
     usage = usage_to_dict(message.usage)
     return (None if message.model is None else to_database(message.model), message.finish,
             None if usage is None else to_database(dump(usage)),
-            to_database(dump([part_to_dict(part) for part in message.parts])), to_database(message.text))
+            to_database(dump([part_to_dict(part) for part in message.parts])))
 
 
 def _digest(*columns: str | None) -> int:

@@ -6,10 +6,9 @@ import os
 import sqlite3
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreForeign, StoreFull, StoreGone, StoreTooNew
-from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database
+from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database, Search
 from core.store.locks import Owner, Queue
 from core.store.sql_store import SqlStore
-from core.store.text import to_database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,17 +16,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from core.store.database import Statement
+    from core.store.query import Query, Term
 
 APPLICATION_ID = 0x53434854    # "SCHT": says that a SQLite file is ours
 QUEUE_SECONDS = 5.0            # how long it stands in the queue of the programs that write
 
 
 class SqliteDatabase(Database):
-    words_match = ("id IN (SELECT session_id FROM messages WHERE number IN "
-                   "(SELECT rowid FROM messages_fts WHERE messages_fts MATCH ?))")
-    # By row number, which grows with time: SQLite stops at the limit instead of sorting all that it finds.
-    messages_match = ("SELECT session_id, messages.id FROM messages_fts JOIN messages ON messages.number = messages_fts.rowid "
-                      "WHERE messages_fts MATCH ? AND active = 1 ORDER BY messages_fts.rowid DESC LIMIT ?")
+    triples = ("(SELECT json_extract(value, '$[0]') AS old, json_extract(value, '$[1]') AS new, "
+               "json_extract(value, '$[2]') AS before FROM json_each(?))")
 
     def __init__(self, path: str, busy_seconds: float) -> None:
         self.place = self.url = os.path.abspath(os.path.expanduser(path))
@@ -120,9 +117,12 @@ class SqliteDatabase(Database):
                 run("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
                 self._synced = durable
             run("BEGIN IMMEDIATE")
-            for sql, values, unchanged in statements:
-                if run(sql, values).rowcount == 0 and unchanged is not None:
-                    unchanged(self.read)
+            for sql, values, unchanged, then in statements:
+                if run(sql, values).rowcount == 0:
+                    if unchanged is not None:
+                        unchanged(self.read)
+                elif then is not None:
+                    run(then.sql, then.values)
             run("COMMIT")
         except BaseException as problem:
             self._roll_back()
@@ -170,14 +170,23 @@ class SqliteDatabase(Database):
         except sqlite3.Error:
             pass   # the rows are gone; what a busy database keeps of them goes with the next deletion
 
-    def search_words(self, words: Sequence[str], *, beginnings: bool = True) -> str:
-        end = "*" if beginnings else ""
-        return " ".join('"' + to_database(word).replace('"', '""') + '"' + end for word in words)
+    def search(self, query: Query) -> Search:
+        """By row number, which grows with time: SQLite stops at the limit instead of sorting all that it finds."""
+        wanted = " AND ".join(map(_fts_term, query.wanted))
+        expression = f"({wanted})" + "".join(f" NOT {_fts_term(term)}" for term in query.unwanted)
+        column = {"tool": "{tools} : ", "answer": "{words} : ", "question": "{words} : "}.get(query.place, "")
+        return Search("messages_fts JOIN messages ON messages.number = messages_fts.rowid", "messages_fts MATCH ?",
+                      (f"{column}({expression})",), "messages_fts.rowid")
 
     def close(self) -> None:
         self._connection.close()
         self._owner.close()
         self._queue.close()
+
+
+def _fts_term(term: Term) -> str:
+    """Words hold letters and digits only."""
+    return f'"{" ".join(term.words)}"' + (" *" if term.begins else "")
 
 
 class SqliteStore(SqlStore):

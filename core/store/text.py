@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.store.query import Term
+
 ESCAPE = "\x1a"          # stands before the four hexadecimal digits of such a character, and of itself
 _SURROGATES = range(0xD800, 0xE000)
 
@@ -25,6 +29,11 @@ def from_database(text: str) -> str:
         return text
     import re
     return re.sub(ESCAPE + "([0-9A-F]{4})", lambda match: chr(int(match[1], 16)), text)
+
+
+def like_words(term: Term) -> str:
+    """A pattern for text that has a space before and after each word."""
+    return f"% {' '.join(term.words)}{'' if term.begins else ' '}%"
 
 
 def like_pattern(text: str) -> str:

@@ -118,7 +118,7 @@ def hold_typed(screen: Screen) -> None:
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Compact, Compare, Confirm, Done, Fetch, History, Look, Say
+    from core.commands import Again, Compact, Compare, Confirm, Done, Edit, Fetch, History, Look, Say
     from core.rendering.table import Table
     match outcome:
         case Done(text):
@@ -140,6 +140,9 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
         case History():
             show_history(screen, outcome)
+        case Edit(text, done):
+            from core.console.editor import edit_text
+            show_outcome(chat, screen, interrupts, done(edit_text(text, chat.settings.environment)))
         case Confirm(question, act):
             if screen.agrees(f"{safe_line(question)} [y/N]"):
                 screen.say("done", act())

@@ -12,11 +12,10 @@ from core.console.exit_codes import EXIT_INTERRUPTED, exit_code
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.one_chat import choose_from_list, print_news, with_chat
 from core.console.progress_line import ProgressLine
-from core.console.question import piped_context, read_question
+from core.console.question import begin_answer, piped_context, read_question
 from core.console.questions import agree, somebody_types
 from core.console.screen import Screen
 from core.errors import ChatError, ProviderError, describe
-from core.messages import user_message
 from core.model_manager import Providers, Target
 from core.rendering.listing import fitted
 from core.setup.store import OpenedStore
@@ -36,7 +35,7 @@ def run(settings: Settings) -> int:
     screen = Screen(sys.stdout, settings)
 
     def use(chat: Chat, opened: OpenedStore) -> int:
-        if question:
+        if question or settings.retry:
             return answer(chat, opened, screen, interrupts, question)
         return converse(settings, chat, opened, screen, interrupts)
     front = front_of(settings, screen, None if question else interrupts)
@@ -70,7 +69,7 @@ def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrup
     """One answer, formatted as in a chat. Returns the exit code."""
     print_news(opened.news)
     try:
-        last = interrupts.run(Painter(screen, chat).paint(chat.turn(user_message(question))))
+        last = interrupts.run(Painter(screen, chat).paint(begin_answer(chat.settings, chat, question)))
     except Interrupted:
         screen.note("Stopped.")
         return EXIT_INTERRUPTED

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core.errors import ChatError, SessionNotFound, StoreError, UsageError
-from core.sessions.export import find_exporter
+from core.sessions.export import find_exporter, session_pieces
 from core.sessions.listing import list_sessions
 from core.store.rows import SessionRow
 from core.web.desk import Queued
@@ -88,7 +88,8 @@ class Api:
             raise UsageError("This session is not saved.")
         name = request.query_params.get("format", "markdown")
         row = self._store.find_session(str(request.path_params["session"]))
-        pieces = find_exporter(name)(row, self._store.load_messages(row.id))
+        find_exporter(name)
+        pieces = session_pieces(self._store, row, name)
         ending = {"markdown": "md", "text": "txt"}.get(name, name)
         disposition = f'attachment; filename="{row.id}.{ending}"'
         return Response("".join(pieces), media_type="text/plain; charset=utf-8",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from core.commands import Again, Compact, Compare, Confirm, Fetch, History, Leave, Look, Outcome, Say, run_command
+from core.commands import Again, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Say, run_command
 from core.rendering.table import Table
 from core.web.desk import Queued
 from core.web.live import Live
@@ -41,6 +41,8 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
             return {"show": "text", "text": said, "reload": True}
         case Confirm(question):
             return {"show": "confirm", "text": question}
+        case Edit(text):
+            return {"show": "edit", "text": text}
         case Fetch(target):
             return {"show": "pull", "model": str(target)}
         case Compare():

@@ -53,7 +53,7 @@ def test_beginnings_and_mistakes(chat: Chat) -> None:
 
 
 def test_words_after_a_command_that_takes_none_are_refused(chat: Chat) -> None:
-    for line in ("/retry now", "/drop 5", "/new nonsense", "/compact all"):
+    for line in ("/undo now", "/drop 5", "/new nonsense", "/compact all"):
         with pytest.raises(UsageError, match="takes nothing after it") as raised:
             run(chat, line)
         assert f"{line.split()[0]} alone: " in raised.value.hint
@@ -66,7 +66,7 @@ def test_an_unknown_provider_or_format_is_told(chat: Chat) -> None:
     with pytest.raises(UsageError) as raised:
         run(chat, "/models opnai")
     assert raised.value.hint.startswith("Did you mean openai?")
-    for line, words in (("/export pdf x.pdf", "no format 'pdf'; there are json, csv"), ("/export json", "and a file"),
+    for line, words in (("/export pdf x.pdf", "no format 'pdf'; there are json, jsonl"), ("/export json", "and a file"),
                         ("/export", "a format")):
         with pytest.raises(UsageError, match=words):
             run(chat, line)

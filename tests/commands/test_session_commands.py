@@ -77,17 +77,17 @@ def test_sessions_are_listed_searched_exported_and_deleted(
         chat.ask("/export nope x", "There is no format 'nope'")
         apples = next(line for line in listed(program, environment) if "apples" in line).split()[0]
         chat.say(f"/delete {apples}")
-        chat.wait(r"for ever\? \[y/N\]")
+        chat.wait(r"messages\)\? \[y/N\]")
         chat.send("n" + ENTER)
         chat.wait("Nothing changed")
         chat.wait_prompt()
         assert len(listed(program, environment)) == 2
         chat.say(f"/delete {apples}")
-        chat.wait(r"for ever\? \[y/N\]", 2)
+        chat.wait(r"messages\)\? \[y/N\]", 2)
         chat.send("y" + ENTER)
-        chat.wait("is deleted")
+        chat.wait("in the trash for 30 days")
         chat.say("/delete")
-        chat.wait(r"for ever\? \[y/N\]", 3)
+        chat.wait(r"messages\)\? \[y/N\]", 3)
         chat.send("y" + ENTER)
         chat.wait("This is a new one")
         assert listed(program, environment) == []
@@ -124,7 +124,7 @@ def test_deleting_on_the_command_line(ollama: FakeOllama, program: list[str], en
     assert run("--delete-session", first, "--yes").returncode != 0
     for answer, status in (("n", 1), ("y", 0)):
         with Terminal([*program, "--delete-session", second], environment) as asked:
-            asked.wait(r"for ever\? \[y/N\]")
+            asked.wait(r"messages\)\? \[y/N\]")
             asked.send(answer + ENTER)
             assert asked.exit_status() == status
     assert listed(program, environment) == []

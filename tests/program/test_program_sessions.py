@@ -217,12 +217,13 @@ def test_the_newest_is_called_last_and_an_ambiguous_name_lists_titles(
     assert output.read_text().startswith("echo newer\n")
     listed = json.loads(run("--list-sessions", "--json").stdout)
     assert [row["title"] for row in listed] == ["echo newer", "echo older"]
-    assert set(listed[0]) == {"id", "name", "title", "model", "created", "updated", "messages", "parent"}
+    assert set(listed[0]) == {"id", "name", "title", "model", "created", "updated", "messages", "parent", "pinned",
+                              "shelf", "tags"}
     assert listed[0]["messages"] == 2
     assert json.loads(run("--list-sessions", "--json", "older").stdout) == listed[1:]
     assert run("--session", "last", "echo more").returncode == 0
     assert [row["messages"] for row in json.loads(run("--list-sessions", "--json").stdout)] == [4, 2]
-    assert f"{listed[0]['name']} is deleted" in run("--delete-session", "last", "--yes").stderr
+    assert f"{listed[0]['name']} is in the trash" in run("--delete-session", "last", "--yes").stderr
     assert run("echo newer").returncode == 0
     unclear = run("--export-session", "2")
     assert unclear.returncode == 2 and "(echo older)" in unclear.stderr and "(echo newer)" in unclear.stderr

@@ -116,15 +116,6 @@ def test_sql_loads_into_sqlite(store: Store, tmp_path: Path) -> None:
     assert [(role, from_database(text)) for role, text in rows] == expected_rows()
 
 
-def test_sql_loads_into_our_own_database(store: Store, tmp_path: Path) -> None:
-    other = open_store(str(tmp_path / "other.db"))
-    database = sqlite3.connect(tmp_path / "other.db")
-    database.executescript(exported(store, "sql"))
-    assert tuple(entry.message for entry in other.load_messages("20260101-1000-abcd")) == WHOLE
-    assert len(other.sessions(0, "half")) == 1
-    other.close()
-
-
 def test_sql_loads_into_postgresql(store: Store, postgres_url: str) -> None:
     import psycopg
     url = postgres.new_database(postgres_url)

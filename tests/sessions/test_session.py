@@ -60,9 +60,9 @@ def responder(*scripts: Script) -> Any:
     return one_model(respond)
 
 
-async def slow_tool(call: ToolCall) -> ToolResult:
+async def slow_tool(call: ToolCall) -> ToolFinished:
     await asyncio.sleep(0 if call.name == "quick" else 60)
-    return ToolResult(call.id, call.name, "done")
+    return ToolFinished(ToolResult(call.id, call.name, "done"), 0.0)
 
 
 def run(session: Session, *scripts: Script, stop_after: int | None = None, cancel: bool = False) -> list[Event]:
@@ -133,7 +133,7 @@ def test_every_frame_is_stored_before_it_is_yielded(database: str, spool: str) -
                 assert "".join(from_database(text) for (text,) in chunks) == painted
                 other.close()
     asyncio.run(consume())
-    assert stored(store, session)[1] == (reply(Text("ab\0\ud800")), "complete")
+    assert stored(store, session)[1] == (reply(Text("ab\0\ufffd")), "complete")     # half a character is replaced
 
 
 @pytest.mark.parametrize("cancel", [True, False])

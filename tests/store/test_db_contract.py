@@ -13,6 +13,7 @@ import pytest
 from core.errors import SessionAmbiguous, SessionGone, SessionNotFound, StoreConflict
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
 from core.store.identity import new_message_id, new_message_ids, new_session_id
+from core.store.query import parse_query
 from core.store.rows import CallRow, Chunk
 from core.store.text import from_database, to_database
 from db import Store, open_store
@@ -80,7 +81,7 @@ def test_random_text_comes_back_exactly(store: Store) -> None:
     texts = ["".join(chance.choices(alphabet, k=chance.randrange(40))) for _ in range(100)]
     for text in texts:
         assert from_database(to_database(text)) == text
-        add(store, "s1", user_message(text))
+        add(store, "s1", Message("user", (Text(text),)))
     assert [entry.message.text for entry in store.load_messages("s1")] == texts
 
 
@@ -287,7 +288,7 @@ def test_identities_of_all_sizes_come_back_and_sort(store: Store) -> None:
     for identity in identities:
         store.add_message("s1", identity, user_message(f"n {identity}"), "complete")
     assert [entry.id for entry in store.load_messages("s1")] == identities
-    assert {identity for _, identity in store.find_messages("n", 20)} == set(identities)
+    assert {identity for _, identity in store.find_messages(parse_query("n"), 20)} == set(identities)
 
 
 def test_sessions_of_the_same_name_are_told_apart_by_their_identity(store: Store) -> None:

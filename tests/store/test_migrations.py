@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sqlite3
@@ -19,6 +20,7 @@ from core.errors import StoreForeign
 from core.messages import user_message
 from core.store.database import SCHEMA_VERSION
 from core.store.identity import new_message_id
+from core.store.query import parse_query
 from core.store.schema import MIGRATIONS
 from db import Store, open_store
 
@@ -97,17 +99,17 @@ def check_new(store: Store) -> None:
     assert [entry.id for entry in store.load_messages(session)] == [OLD_IDS[0], *OLD_IDS[2:]]
     (left,) = store.unfinished()
     assert left.stored.id == OLD_IDS[3] and [chunk.text for chunk in left.chunks] == ["half"]
-    assert {identity for _, identity in store.find_messages("needle", 9)} == set(OLD_IDS)
-    assert store.find_messages("needle 77", 9) == [("20260202-1000-bbbb", 77)]
+    assert {identity for _, identity in store.find_messages(parse_query("needle"), 9)} == set(OLD_IDS)
+    assert store.find_messages(parse_query("needle 77"), 9) == [("20260202-1000-bbbb", 77)]
     assert [call.seconds for call in store.calls()] == [1.5]
     added = new_message_id()
     store.add_message(session, added, user_message("newer needle"), "complete")
     store.finish_message(OLD_IDS[0], user_message("changed"), "complete")
     assert [entry.id for entry in store.load_messages(session)] == [OLD_IDS[0], *OLD_IDS[2:], added]
-    assert {identity for _, identity in store.find_messages("needle", 9)} == {*OLD_IDS[1:], added}
+    assert {identity for _, identity in store.find_messages(parse_query("needle"), 9)} == {*OLD_IDS[1:], added}
     store.add_vectors("p/m", {"a": b"1234"}, 10)
     store.delete_session(session)
-    assert {identity for _, identity in store.find_messages("needle", 9)} == {77}
+    assert {identity for _, identity in store.find_messages(parse_query("needle"), 9)} == {77}
 
 
 def new_database(server: str, name: str) -> str:
@@ -138,26 +140,37 @@ def test_an_old_postgresql_database(postgres_url: str) -> None:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
 
 
-# A program that is killed before its n-th statement; it says how many there were when it is not.
-KILLED = """
-import os, signal, sqlite3, sys
-path, last = sys.argv[1], int(sys.argv[2])
-seen = 0
-def count(statement):
-    global seen
-    seen += 1
-    if seen == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-connect = sqlite3.connect
-def traced(*arguments, **options):
-    connection = connect(*arguments, **options)
-    connection.set_trace_callback(count)
-    return connection
-sqlite3.connect = traced
-from db import open_store
-open_store(path).close()
-print(seen)
-"""
+def start_and_kill(path: Path, last: int) -> int:
+    """Open the database in a process that is killed before its n-th statement; how many there were when it is not.
+
+    A fork: the many starts of an interpreter would take minutes."""
+    read, write = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(write)
+        with os.fdopen(read) as told:
+            said = told.read()
+        os.waitpid(process, 0)
+        return int(said or -1)
+    seen = 0
+
+    def count(statement: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Traced(sqlite3.Connection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.set_trace_callback(count)
+    try:
+        connect = sqlite3.connect
+        sqlite3.connect = lambda *arguments, **options: connect(*arguments, **options, factory=Traced)  # type: ignore[assignment]
+        open_store(str(path)).close()
+        os.write(write, str(seen).encode())
+    finally:
+        os._exit(0)
 
 
 def tables_of(path: Path) -> list[Any]:
@@ -174,16 +187,13 @@ def test_killed_at_each_statement_of_the_migration_on_sqlite(tmp_path: Path) -> 
     make_old_sqlite(str(first))
     before = tables_of(first)
 
-    def start(path: Path, last: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", KILLED, str(path), str(last)], cwd=ROOT, capture_output=True, text=True,
-                              timeout=300)
-    statements = int(start(first, 0).stdout)
+    statements = start_and_kill(first, 0)
     after = tables_of(first)
     assert statements > 40 and after != before
     path = tmp_path / "s.db"
     make_old_sqlite(str(path))
     for last in range(1, statements + 1):
-        assert start(path, last).returncode == -signal.SIGKILL
+        assert start_and_kill(path, last) == -1
         found = tables_of(path)
         assert found in (before, after), f"killed at statement {last} of {statements}"
         if found == after:

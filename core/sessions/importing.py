@@ -1,0 +1,245 @@
+"""Adds the sessions of a file: recognises what it is, reads it within limits, and adds each session whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from core.errors import SessionGone, StoreConflict, UsageError
+from core.safe_text import safe_line
+from core.sessions.foreign import Imported
+from core.sessions.foreign_databases import read_llm, read_oterm, tables_of
+from core.sessions.foreign_kinds import (MOST_ASSET, Asset, read_aichat, read_chatgpt, read_claude, read_librechat,
+                                         read_openwebui)
+from core.sessions.portable import FORMAT, linked, session_from_dict, stored_from_dict
+from core.store.rows import StoredMessage
+from db import Store
+
+MOST_BYTES = 2_000_000_000     # of a file, or of what is packed in one
+MOST_ENTRIES = 200_000         # files in a zip
+MOST_RATIO = 200               # how much smaller a packed file may be; text is packed to a tenth
+SQLITE = b"SQLite format 3\0"
+JSON_KINDS: dict[str, Callable[[Any, Asset], Iterator[Imported]]] = {
+    "chatgpt": read_chatgpt, "claude": read_claude, "openwebui": read_openwebui, "librechat": read_librechat,
+    "aichat": read_aichat}
+DATABASE_KINDS = {"llm": read_llm, "oterm": read_oterm}
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of an import."""
+
+    kind: str = ""
+    added: int = 0
+    known: int = 0
+    messages: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def import_file(store: Store, path: str, kind: str | None = None) -> Report:
+    """Add what is new in the file. May be repeated. Raises UsageError when it cannot be read, and StoreError."""
+    report = Report()
+    for made in _sessions_of(path, kind, report):
+        _add(store, made, report)
+    if not report.kind:
+        raise UsageError(f"{path} holds no sessions that are known here.", "--from NAME says what it is.")
+    return report
+
+
+def _add(store: Store, made: Imported, report: Report) -> None:
+    title = safe_line(made.row.title, 40)
+    report.notes += [f"{title}: {note}" for note in dict.fromkeys(made.notes)]
+    if not made.messages:
+        report.notes.append(f"{title}: it has no messages")
+        return
+    before = _count(store, made.row.id)
+    try:
+        store.import_session(made.row, made.settings, made.messages)
+    except SessionGone:
+        report.notes.append(f"{title}: it was deleted here, and stays deleted")
+        return
+    except StoreConflict as error:
+        report.notes.append(f"{title}: not added, since it differs from what is stored here ({error.message})")
+        return
+    added = _count(store, made.row.id) - before
+    report.messages += added
+    report.added, report.known = report.added + (added > 0), report.known + (added == 0)
+
+
+def _count(store: Store, session: str) -> int:
+    return len(store.load_messages(session, hidden=True))
+
+
+def _sessions_of(path: str, kind: str | None, report: Report) -> Iterator[Imported]:
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            if os.fstat(file.fileno()).st_size > MOST_BYTES:
+                raise UsageError(f"{path} is too large to be imported (more than {MOST_BYTES // 10**9} GB).")
+            head = file.read(16)
+            file.seek(0)
+            if head == SQLITE:
+                yield from _of_database(os.path.abspath(os.path.expanduser(path)), kind, report)
+            elif head[:4] == b"PK\x03\x04":
+                yield from _of_zip(file, path, kind, report)
+            else:
+                yield from _of_text(file, path, kind, report, lambda name: None)
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror or problem}.") from problem
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, sqlite3.Error) as problem:
+        raise UsageError(f"{path} is damaged or cannot be read: {problem}.") from problem
+
+
+def _of_zip(file: BinaryIO, path: str, kind: str | None, report: Report) -> Iterator[Imported]:
+    """Nothing is unpacked to the disk, and only what is needed is read, up to its size as the file states it."""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if len(entries) > MOST_ENTRIES:
+            raise UsageError(f"{path} holds {len(entries):,} files, which no export does; nothing was read.")
+        found = [entry for entry in entries if entry.filename.rpartition("/")[2] == "conversations.json"]
+        if len(found) != 1:
+            raise UsageError(f"{path} holds {len(found) or 'no'} conversations.json; an export holds one.")
+        by_name = {entry.filename.rpartition("/")[2]: entry for entry in entries}
+
+        def asset(name: str) -> bytes | None:
+            entry = next((entry for start, entry in by_name.items() if name and start.startswith(name)), None)
+            return _unpacked(archive, entry, MOST_ASSET, path) if entry is not None and entry.file_size <= MOST_ASSET else None
+        data = _unpacked(archive, found[0], MOST_BYTES, path)
+        yield from _of_json(_parsed(data, path), kind, report, path, asset)
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path: str) -> bytes:
+    if entry.file_size > most or entry.file_size > 1_000_000 and entry.file_size > MOST_RATIO * max(entry.compress_size, 1):
+        raise UsageError(f"{path} is refused: {entry.file_size:,} bytes are packed in {entry.compress_size:,}.",
+                         "Exports are packed to about a tenth. Nothing was read.")
+    with archive.open(entry) as opened:
+        data = opened.read(entry.file_size + 1)
+    if len(data) > entry.file_size:
+        raise UsageError(f"{path} is damaged: a file in it is larger than it says.")
+    return data
+
+
+def _of_text(file: BinaryIO, path: str, kind: str | None, report: Report, asset: Asset) -> Iterator[Imported]:
+    first = file.readline(10_000_000)
+    line = _parsed_or_none(first)
+    if isinstance(line, dict) and line.get("format") == FORMAT and kind in (None, "stream-chat") and "messages" not in line:
+        report.kind = "stream-chat"
+        file.seek(0)
+        yield from _of_lines(file, report)
+        return
+    data = first + file.read()
+    if kind == "aichat" or kind is None and path.endswith((".yaml", ".yml")):
+        import yaml
+        try:
+            found = yaml.safe_load(data.decode("utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
+            raise UsageError(f"{path} is not valid YAML.") from problem
+        if isinstance(found, dict):
+            name = os.path.splitext(os.path.basename(path))[0]
+            found |= {"name": name, "file_time": os.path.getmtime(os.path.expanduser(path))}
+        yield from _of_json(found, "aichat", report, path, asset)
+        return
+    yield from _of_json(_parsed(data, path), kind, report, path, asset)
+
+
+def _of_lines(file: BinaryIO, report: Report) -> Iterator[Imported]:
+    """Our jsonl: a session ends where the next one begins. A line that cannot be read costs only itself."""
+    current: Imported | None = None
+    for number, line in enumerate(file, 1):
+        row = _parsed_or_none(line)
+        try:
+            if not isinstance(row, dict):
+                raise ValueError("it is damaged")
+            if row.get("format") == FORMAT:
+                if current is not None:
+                    yield current
+                current = None
+                session, settings = session_from_dict(row)
+                current = Imported(session, [], settings)
+            elif current is not None and row.get("session") == current.row.id:
+                current.messages.append(stored_from_dict(row))
+            else:
+                raise ValueError("it belongs to no session before it")
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            if line.strip():
+                report.notes.append(f"line {number} was left out: {problem}")
+    if current is not None:
+        yield current
+
+
+def _of_json(data: Any, kind: str | None, report: Report, path: str, asset: Asset) -> Iterator[Imported]:
+    found = kind or _kind_of(data)
+    if found == "stream-chat":
+        report.kind = found
+        yield _own(data, path)
+    elif found in JSON_KINDS:
+        report.kind = found
+        yield from JSON_KINDS[found](data, asset)
+
+
+def _own(data: Any, path: str) -> Imported:
+    try:
+        session, settings = session_from_dict(data)
+        notes: list[str] = []
+        messages: list[StoredMessage] = []
+        for number, row in enumerate(data["messages"], 1):
+            try:
+                messages.append(stored_from_dict(_identified(row, data["id"], number)))
+            except (ValueError, KeyError, TypeError, AttributeError) as problem:
+                notes.append(f"message {number} was left out: {problem}")
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise UsageError(f"{path} is not a session of this program: {problem}.") from problem
+    return Imported(session, linked(messages), settings, notes)
+
+
+def _identified(row: dict[str, Any], session: str, number: int) -> dict[str, Any]:
+    """Version 1 had no identities: the same file gives the same ones."""
+    if "id" in row:
+        return row
+    from core.sessions.foreign import made_identity
+    return {**row, "id": f"{made_identity(f'{session}/{number}', float(row['created']) + number / 1000):032x}"}
+
+
+def _kind_of(data: Any) -> str:
+    """Which program made it; empty when none is recognised."""
+    first = data[0] if isinstance(data, list) and data else data
+    if not isinstance(first, dict):
+        return ""
+    if first.get("format") == FORMAT:
+        return "stream-chat"
+    if isinstance(first.get("chat"), dict) or isinstance(first.get("history"), dict):
+        return "openwebui"
+    marks = {"mapping": "chatgpt", "chat_messages": "claude", "conversationId": "librechat"}
+    other = "aichat" if "model" in first and "messages" in first else ""
+    return next((kind for mark, kind in marks.items() if mark in first), other)
+
+
+def _of_database(path: str, kind: str | None, report: Report) -> Iterator[Imported]:
+    from urllib.request import pathname2url
+    with closing(sqlite3.connect(f"file:{pathname2url(path)}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        tables = tables_of(connection)
+        known = {"llm": {"responses", "conversations"}, "oterm": {"chat", "message"}}
+        found = kind or next((name for name, needed in known.items() if needed <= tables), "")
+        if found in DATABASE_KINDS:
+            report.kind = found
+            yield from DATABASE_KINDS[found](connection)
+
+
+def _parsed(data: bytes, path: str) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"{path} is not valid JSON: {problem}.") from problem
+
+
+def _parsed_or_none(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,210 @@
+"""A session as it is opened, taken turns in and written: what holds its messages and where they go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+
+from core.errors import UsageError
+from core.events import Notice
+from core.messages import Message
+from core.safe_text import safe_line
+from core.sessions.journal import Journal, NoJournal
+from core.sessions.opening import open_conversation
+from core.sessions.recovery import recover_session
+from core.sessions.spool import Places
+from core.sessions.summaries import Summaries
+from core.sessions.writes import Write, message_write
+from core.store.identity import made_at, new_session_id, new_session_name
+from core.store.rows import SessionRow, StoredMessage
+from db import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.store.rows import State
+
+_STATES: dict[str | None, State] = {"interrupted": "interrupted", "truncated": "truncated", "incomplete": "truncated",
+                                    "error": "failed"}
+LOOK_SECONDS = 0.1       # how often another program's turn is looked at while it is waited for
+
+
+class OpenedSession:
+    """One conversation. `messages` is what the model is to see; with `store` None nothing is written anywhere.
+
+    The session gets its row in the store with its first message, so a chat that was opened and left leaves nothing.
+    `spool` is the directory for what the store refuses.
+    """
+
+    def __init__(self, store: Store | None, spool: str | Places = "", *, model: str = "") -> None:
+        self.id, self.name = new_session_id(), new_session_name(time.time())
+        self.title = ""
+        self.model = model
+        self.settings = ""     # what belongs to it beside its messages, as it is stored
+        self.messages: list[Message] = []
+        self._ids: list[int] = []
+        self._said: dict[int, StoredMessage] = {}    # all that this program saw, for a session that is not stored
+        self._journal = NoJournal() if store is None else Journal(store, spool, self._all_writes)
+        self._summaries = Summaries()
+        self._unreadable: frozenset[int] = frozenset()
+        self._news: list[str] = []
+        self._stored = False
+        self._seen = 0.0     # when the stored session had changed last, as far as this program knows
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The identity of each message."""
+        return tuple(self._ids)
+
+    @property
+    def saved(self) -> bool:
+        """Whether everything so far is in the store. False with --no-save."""
+        return self._journal.saved
+
+    @property
+    def store(self) -> Store | None:
+        """Where it is kept, while everything so far is there."""
+        return self._journal.store
+
+    @property
+    def last_words(self) -> str:
+        """What to say at the end about what is not saved; empty when all is, or nothing is to be."""
+        return self._journal.last_words
+
+    @property
+    def lost(self) -> bool:
+        """Whether something that should be saved is in memory only."""
+        return self._journal.lost
+
+    def take_news(self) -> list[str]:
+        """What the user should know about saving (NOT SAVED ..., Saved again ...), once each."""
+        news, self._news = self._news + self._journal.take_news(), []
+        return news
+
+    def close(self) -> None:
+        self.end_turn()
+        self._journal.close()
+
+    def resume(self, row: SessionRow, store: Store) -> None:
+        """Become the saved session `row`."""
+        self.id, self.name, self.title, self.model = row.id, row.name, row.title, row.model or self.model
+        self.settings = store.session_settings(row.id)
+        self._stored, self._seen = True, row.updated
+        self._load(store)
+        self._journal.known(row.id, row.name, row.title, row.model, row.created)
+
+    def _load(self, store: Store) -> None:
+        opened = open_conversation(store.load_messages(self.id))
+        if opened.note and opened.unreadable != self._unreadable:
+            self._news.append(opened.note)
+        if opened.ids != self._ids:
+            self._summaries.clear()
+        if opened.streams:
+            self._seen = 0.0     # to be loaded again when it is our turn
+        self.messages, self._ids, self._unreadable = opened.messages, opened.ids, opened.unreadable
+        self._note_all()
+
+    def _note_all(self) -> None:
+        for parent, identity, message in zip((0, *self._ids), self._ids, self.messages):
+            self._note(identity, message, parent)
+
+    def _note(self, identity: int, message: Message, parent: int) -> None:
+        """Remember what was said, and after what."""
+        if identity not in self._said:
+            self._said[identity] = StoredMessage(identity, message, state_of(message), True, made_at(identity), "", parent)
+
+    def _write_to(self, journal: NoJournal) -> None:
+        if isinstance(journal, Journal):
+            journal.everything = self._all_writes
+        self._journal = journal
+
+    # ---- whose turn it is
+
+    async def begin_turn(self) -> AsyncGenerator[Notice, None]:
+        """Wait while another program's turn runs in this session, then own the next one and take in what others added."""
+        waiting = False
+        while self._stored and not self._journal.begin_turn(self.id):
+            if not waiting:
+                yield Notice("Another program is answering in this session; your message waits until it has finished.")
+            waiting = True
+            await asyncio.sleep(LOOK_SECONDS)
+        self._take_in()
+
+    def take_in(self) -> bool:
+        """Load what other programs added since the last look, between turns; whether there was anything."""
+        before = list(self._ids)
+        self._take_in()
+        return self._ids != before
+
+    def _take_in(self) -> None:
+        """Load the conversation again if another program changed it."""
+        store = self._journal.store
+        if store is None or not self._stored or self._journal.changed(self.id) == self._seen:
+            return
+        before = self._ids
+        recover_session(store, self.id)
+        self._load(store)
+        if self._ids[:len(before)] != before:
+            self._news.append("Another program changed this conversation; it is loaded again.")
+        elif len(self._ids) > len(before):
+            self._news.append(f"Another program added {len(self._ids) - len(before)} messages to this conversation.")
+
+    def end_turn(self) -> None:
+        """Let others have the next turn."""
+        if self._stored:
+            self._seen = self._journal.end_turn(self.id)
+
+    @contextmanager
+    def _between_turns(self) -> Iterator[None]:
+        """Change the conversation while no program's turn runs in it. Raises UsageError."""
+        if self._stored and not self._journal.begin_turn(self.id):
+            raise UsageError("Another program is answering in this session.", "Try again when it has finished.")
+        try:
+            yield
+        finally:
+            self.end_turn()
+
+    # ---- what belongs to it beside its messages
+
+    def set_model(self, model: str) -> None:
+        self.model = model
+        self._update(model=model)
+
+    def set_title(self, title: str) -> None:
+        """Raises UsageError for a title without words."""
+        if not title.strip():
+            raise UsageError("A title needs words.", "Example: /rename Plans for the garden")
+        self.title = safe_line(" ".join(title.split()), 200)
+        self._update(title=self.title)
+
+    def keep_settings(self, text: str) -> None:
+        """Store what belongs to the session beside its messages (core/chat/kept.py)."""
+        if text != self.settings and self._stored:
+            self.settings = text
+            self._update(settings=text)
+
+    def _update(self, **changes: str) -> None:
+        if self._stored:
+            self._journal.write({"do": "update", "session": self.id, "title": None, "model": None, **changes})
+
+    def _all_writes(self) -> list[Write]:
+        """The whole conversation as writes, for a store that has none of it any more."""
+        known = self._summaries.everything(self.messages, self._ids)
+        summarised = [identity for identity in known if identity not in set(self._ids)]
+        writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title, "model": self.model,
+                                "settings": self.settings}]
+        writes += [message_write("add", message, session=self.id, id=identity, state=state_of(message))
+                   for identity, message in known.items()]
+        if summarised:
+            writes.append({"do": "hide", "session": self.id, "ids": summarised})
+        return writes
+
+
+def state_of(message: Message) -> State:
+    return _STATES.get(message.finish, "complete")
+
+
+def title_of(message: Message) -> str:
+    """The first line with words in it, shortened."""
+    return next((safe_line(line.strip(), 80) for line in message.text.split("\n") if line.strip()), "(no text)")

@@ -1,0 +1,60 @@
+"""Where a saved session is kept: among the open ones, archived, or in the trash; and its tags."""
+
+from __future__ import annotations
+
+import time
+
+from core.errors import UsageError
+from core.sessions.listing import find_session
+from core.store.rows import SessionRow
+from db import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TRASH_DAYS = 30
+DAY = 86_400
+LONGEST_TAG = 50
+
+
+def changed_tags(tags: str, changes: Sequence[str]) -> str:
+    """Tags with `word` or `+word` added and `-word` removed. Raises UsageError for what cannot be a tag."""
+    found = dict.fromkeys(tags.split())
+    for change in changes:
+        word = change.removeprefix("+").removeprefix("#").lower()
+        if change.startswith("-"):
+            found.pop(change[1:].removeprefix("#").lower(), None)
+        elif not word or len(word) > LONGEST_TAG or not word.isprintable() or word.startswith("-"):
+            raise UsageError(f"{change!r} cannot be a tag.", f"A tag is one word of at most {LONGEST_TAG} characters.")
+        else:
+            found[word] = None
+    return " ".join(sorted(found))
+
+
+def delete_session(store: Store, row: SessionRow, *, forever: bool = False) -> str:
+    """Put a session into the trash, or delete it permanently (also one that is in the trash); returns what to say."""
+    if forever:
+        store.delete_session(row.id)
+        return f"Session {row.name} is deleted permanently."
+    if row.shelf == "trash":
+        raise UsageError(f"Session {row.name} is in the trash already.", "With --forever it is deleted permanently.")
+    store.shelve_session(row.id, "trash")
+    return f"Session {row.name} is in the trash for {TRASH_DAYS} days; /undelete {row.name} brings it back."
+
+
+def find_in_trash(store: Store, name: str) -> SessionRow:
+    """Raises SessionNotFound, and UsageError for a session that is not in the trash."""
+    row = find_session(store, name)
+    if row.shelf != "trash":
+        raise UsageError(f"Session {row.name} is not in the trash.")
+    return row
+
+
+def empty_trash(store: Store) -> int:
+    """Delete what has been in the trash for 30 days."""
+    return store.empty_trash(time.time() - TRASH_DAYS * DAY)
+
+
+def purge_note() -> str:
+    return f"What is in the trash is deleted permanently after {TRASH_DAYS} days; /undelete ID brings a session back."

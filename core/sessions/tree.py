@@ -1,0 +1,137 @@
+"""The history of a session as a tree: every message ever said, of which one path is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.store.rows import StoredMessage
+from core.window.compaction import compacted_ids
+
+ROOT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One way that the conversation went. `end` names it: the identity of its last message."""
+
+    end: int
+    last: StoredMessage
+    length: int
+    shared: int       # messages at its beginning that the shown branch has too
+    shown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The messages that were said at one place, by identity, the oldest first; `at` is the number of the shown one."""
+
+    ids: tuple[int, ...]
+    at: int
+
+
+class Tree:
+    """Made of all messages of a session, hidden ones included, in their order."""
+
+    def __init__(self, stored: Sequence[StoredMessage]) -> None:
+        self.entries = {entry.id: entry for entry in stored}
+        self.parents = _parents(stored)
+        self.children: dict[int, list[int]] = {}
+        for identity, parent in self.parents.items():
+            self.children.setdefault(parent, []).append(identity)
+        self._stands_for = {entry.id: compacted_ids(entry.message) for entry in stored if compacted_ids(entry.message)}
+        self._shown = [entry.id for entry in stored if entry.active]
+
+    @property
+    def end(self) -> int:
+        """The last message that is shown; ROOT for none."""
+        return self._shown[-1] if self._shown else ROOT
+
+    def path(self, end: int) -> list[int]:
+        """The messages from the first one to `end`."""
+        found: list[int] = []
+        while end in self.parents:
+            found.append(end)
+            end = self.parents[end]
+        return found[::-1]
+
+    def newest_end(self, start: int) -> int:
+        """Where the newest branch that goes through `start` ends."""
+        ends = [start]
+        waiting = [start]
+        while waiting:
+            below = [child for child in self.children.get(waiting.pop(), ()) if not self._is_aside(child)]
+            waiting += below
+            ends += below
+        return max(end for end in ends if not self._below(end))
+
+    def branches(self) -> list[Branch]:
+        """All of them, the oldest end first."""
+        shown = set(self.path(self.end))
+        ends = sorted(identity for identity in self.entries if not self._below(identity) and not self._is_aside(identity))
+        made = [self._branch(end, shown) for end in ends]
+        if self.end in self.entries and self.end not in ends:
+            made.append(self._branch(self.end, shown))     # the conversation was taken back to the middle of a branch
+        return made
+
+    def versions(self, identity: int) -> Versions:
+        """What was said in the place of this message: those that follow the same one and have its role."""
+        role = self.entries[identity].message.role
+        ids = tuple(other for other in self.children.get(self.parents[identity], ())
+                    if self.entries[other].message.role == role and not self._is_aside(other))
+        return Versions(ids, ids.index(identity)) if identity in ids else Versions((identity,), 0)
+
+    def to_show(self, end: int) -> set[int]:
+        """All that is shown when the conversation ends there: the path, with the shown summaries of what is in it."""
+        shown = self.path(end)
+        want = set(shown)
+        for summary in self._shown:
+            hidden = self._stands_for.get(summary, ())
+            if hidden and set(hidden) <= want and summary not in want:
+                pair = [summary, *(child for child in self.children.get(summary, ()) if self.entries[child].active)]
+                want = want - set(hidden) | set(pair[:2])
+        return want
+
+    def _below(self, identity: int) -> list[int]:
+        return [child for child in self.children.get(identity, ()) if not self._is_aside(child)]
+
+    def _is_aside(self, identity: int) -> bool:
+        """Whether it is part of a summary that nothing was said after: no branch of its own."""
+        if identity in self._stands_for:
+            return all(self._is_aside(child) for child in self.children.get(identity, ()))
+        return self.parents.get(identity) in self._stands_for and not self.children.get(identity)
+
+    def _branch(self, end: int, shown: set[int]) -> Branch:
+        path = self.path(end)
+        shared = next((place for place, identity in enumerate(path) if identity not in shown), len(path))
+        return Branch(end, self.entries[end], len(path), shared, end == self.end)
+
+
+def _parents(stored: Sequence[StoredMessage]) -> dict[int, int]:
+    """The message before each. Where it was not written down, it is guessed from the order and who speaks."""
+    parents: dict[int, int] = {}
+    known = {entry.id for entry in stored}
+    shown = ROOT           # the last message of the shown branch so far
+    hidden: list[StoredMessage] = []     # those since then that are not shown
+    for entry in stored:
+        if entry.parent is not None:
+            parents[entry.id] = entry.parent if entry.parent in known else ROOT
+        elif entry.active:
+            parents[entry.id] = shown
+        else:
+            before = next((other for other in reversed(hidden) if _may_follow(entry, other)), None)
+            parents[entry.id] = before.id if before is not None else shown
+        if entry.active:
+            shown, hidden = entry.id, []
+        else:
+            hidden.append(entry)
+    return parents
+
+
+def _may_follow(entry: StoredMessage, other: StoredMessage) -> bool:
+    """Whether this may answer the other one: no one speaks twice, and results follow calls."""
+    if entry.message.role == "tool":
+        return bool(other.message.tool_calls)
+    if entry.message.role == "user":
+        return other.message.role == "assistant"
+    return other.message.role in ("user", "tool")

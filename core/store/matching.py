@@ -1,0 +1,56 @@
+"""The conditions of a search, as SQL for both databases."""
+
+from __future__ import annotations
+
+from core.store.database import Database
+from core.store.text import like_pattern, like_words, to_database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from core.store.query import Query
+
+
+def newest_matches(database: Database, query: Query, columns: str, limit: int) -> tuple[str, list[Any]]:
+    """The statement that finds the messages with these words, the newest first, and its values. 0 means no limit."""
+    search = database.search(query)
+    conditions, values = [search.condition], list(search.values)
+    if query.place != "branches":
+        conditions.append("messages.active = 1")
+    if query.place in ("answer", "question"):
+        conditions.append(f"messages.role = '{'assistant' if query.place == 'answer' else 'user'}'")
+    for moment, sign in ((query.after, ">="), (query.before, "<")):
+        if moment is not None:
+            conditions.append(f"messages.created {sign} ?")
+            values.append(moment)
+    of_it, more = of_session(query, times=False)
+    inside = " AND ".join(["shelf <> 'trash'", *of_it])
+    conditions.append(f"EXISTS (SELECT 1 FROM sessions WHERE sessions.id = messages.session_id AND {inside})")
+    end = f"ORDER BY {search.order} DESC LIMIT {int(limit)}" if limit else ""
+    return f"SELECT {columns} FROM {search.table} WHERE {' AND '.join(conditions)} {end}", [*values, *more]
+
+
+def of_session(query: Query, *, times: bool = True) -> tuple[list[str], list[Any]]:
+    """What the filters of a query ask of a session."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    for pattern, text in (("%{}%", query.model), ("{}/%", query.provider)):
+        if text:
+            conditions.append("lower(sessions.model) LIKE ? ESCAPE '!'")
+            values.append(pattern.format(like_pattern(to_database(text))))
+    for tag in query.tags:
+        conditions.append("(' ' || tags || ' ') LIKE ? ESCAPE '!'")
+        values.append(f"% {like_pattern(to_database(tag))} %")
+    for moment, sign, column in ((query.after, ">=", "updated"), (query.before, "<", "created")):
+        if times and moment is not None:
+            conditions.append(f"sessions.{column} {sign} ?")
+            values.append(moment)
+    return conditions, values
+
+
+def of_title(query: Query) -> tuple[str, list[str]]:
+    """The condition for a title with these words."""
+    terms = [(term, "LIKE") for term in query.wanted] + [(term, "NOT LIKE") for term in query.unwanted]
+    return ("(" + " AND ".join(f"(' ' || words || ' ') {how} ? ESCAPE '!'" for _, how in terms) + ")",
+            [like_words(term) for term, _ in terms])

@@ -14,7 +14,8 @@ from core.context.items import Fault, Found, Item
 from core.context.sources import Source
 
 MOST_SECONDS = 30.0
-MOST_BYTES = 4 << 20
+MOST_BYTES = 4 << 20      # of its output that are kept
+MOST_READ = 64 << 20      # after which it is stopped
 
 
 def run_command(source: Source, root: str, stop: threading.Event) -> Iterator[Found]:
@@ -28,27 +29,35 @@ def run_command(source: Source, root: str, stop: threading.Event) -> Iterator[Fo
     watched = threading.Thread(target=_watch, args=(process, stop), daemon=True)
     watched.start()
     assert process.stdout is not None
-    data, cut = _read(process.stdout)
-    if cut:
+    data, left_out = _read(process.stdout)
+    if left_out + MOST_BYTES >= MOST_READ:
         _end(process)
-    code = process.wait()
-    yield _found(source, data, code, cut=cut)
+    yield _found(source, data, process.wait(), left_out)
 
 
-def _read(stream: IO[bytes]) -> tuple[bytes, bool]:
+def _read(stream: IO[bytes]) -> tuple[bytes, int]:
+    """The beginning and the end of what is printed, in whole lines where it is cut, and how many bytes are not in it."""
+    half = MOST_BYTES // 2
     with stream:
-        data = stream.read(MOST_BYTES + 1)
-    return data[:MOST_BYTES], len(data) > MOST_BYTES
+        head, tail, size = stream.read(half), b"", 0
+        while size < MOST_READ and (piece := stream.read(half)):
+            size += len(piece)
+            tail = (tail + piece)[-half:]
+    if size <= half:
+        return head + tail, 0
+    head, tail = head[:head.rfind(b"\n") + 1] or head, tail[tail.find(b"\n") + 1:]
+    left_out = half + size - len(head) - len(tail)
+    return head + f"[{left_out:,} bytes are left out here]\n".encode() + tail, left_out
 
 
-def _found(source: Source, data: bytes, code: int, *, cut: bool) -> Found:
+def _found(source: Source, data: bytes, code: int, left_out: int) -> Found:
     text = data.decode("utf-8", "replace")
-    if code < 0 and not cut:
+    if code < 0 and not left_out:
         return Fault(source.name, f"was stopped after {MOST_SECONDS:g} s or less")
     if not text.strip():
         return Fault(source.name, "printed nothing" if code == 0 else f"printed nothing and ended with {code}")
-    notes = [f"ended with {code}"] if code and not cut else []
-    notes += [f"only the first {MOST_BYTES >> 20} MB of its output were read"] if cut else []
+    notes = ["was stopped" if code < 0 else f"ended with {code}"] if code else []
+    notes += [f"only the first and last {MOST_BYTES >> 21} MB of its output were read"] if left_out else []
     return Item(source.name, "command", source.name, len(data), text=text, named=True, note="; ".join(notes))
 
 

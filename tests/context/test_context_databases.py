@@ -226,7 +226,18 @@ def test_a_command_is_asked_for_first(tmp_path: Path) -> None:
 def test_commands_that_fail(tmp_path: Path) -> None:
     assert "printed nothing and ended with 3" in refused(tmp_path, "!exit 3", ask=agree)
     assert "ended with 127" in load(tmp_path, "!no-such-command-here", ask=agree).block
-    assert "only the first 4 MB" in load(tmp_path, "!yes", "y", ask=agree).notes[0]
+    assert "was stopped; only the first and last 2 MB" in load(tmp_path, "!yes", "y", ask=agree).notes[0]
+
+
+@pytest.mark.processes
+def test_a_long_output_is_kept_from_both_ends(tmp_path: Path) -> None:
+    """The newest lines are at the end. The note of what is not there reaches the model and the user."""
+    context = ContextSet(root=str(tmp_path), ask=agree)
+    assert asyncio.run(context.add("!seq 1 2000000; exit 3")) == []
+    item, = context.items
+    lines = (item.text or "").split("\n")
+    assert lines[0] == "1" and lines[-2] == "2000000" and any("bytes are left out here" in line for line in lines)
+    assert item.note == "ended with 3; only the first and last 2 MB of its output were read"
 
 
 @pytest.mark.processes

@@ -87,6 +87,7 @@ def outcome(function: Callable[..., str], *arguments: Any) -> str:
         return f"refused: {problem.message}"
 
 
+@pytest.mark.processes
 def test_no_path_leads_outside(world: World) -> None:
     attacks = world.attacks()
     assert len(attacks) >= 200
@@ -163,6 +164,7 @@ class Swapper:
         os.rename(between, second)
 
 
+@pytest.mark.processes
 def test_swaps_while_a_path_is_walked(world: World) -> None:
     """A directory or a file becomes a link to the outside between any two steps of any tool: more than 100 races."""
     (world.root / "swap" / "sub").mkdir(parents=True)

@@ -39,6 +39,7 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 
 def test_forms_of_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     forms = (("a.db", "a.db"), ("sqlite:///b.db", "b.db"), (f"sqlite:///{tmp_path}/c.db", "c.db"), ("~/d.db", "home/d.db"))
     for url, path in forms:
         open_store(url).close()

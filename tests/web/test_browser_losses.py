@@ -68,12 +68,11 @@ def test_reloads_and_lost_networks_double_nothing(chromium: Browser, server: Pag
 def test_a_message_sent_while_the_server_is_gone_is_sent_when_it_is_back(chromium: Browser, server: PageServer) -> None:
     with Tab(chromium, server) as tab:
         tab.go()
-        tab.send("/model echo:latest")
-        expect(tab.page.locator(".outcome")).to_be_visible()
+        assert tab.ask("hello") == fake_words(WORDS)
         server.kill()
         tab.send("are you there?")
         expect(tab.page.locator(".saved")).to_have_text("Connection lost")
         server.start()
-        assert tab.reply() == "are you there?"
-        expect(tab.page.locator(".bubble")).to_have_text(["are you there?"])
+        assert tab.reply(2) == fake_words(WORDS)
+        expect(tab.page.locator(".bubble")).to_have_text(["hello", "are you there?"])
         tab.fine()

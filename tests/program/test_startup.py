@@ -35,7 +35,7 @@ atexit.register(tell)
 sys.stdout.write = first
 program, place = sys.argv.pop(1), sys.argv.pop(1)
 sys.path.insert(0, os.path.dirname(program))
-exec(compile(open(program).read(), program, "exec"), {"__name__": "__main__"})
+exec(compile(open(program).read(), program, "exec"), {"__name__": "__main__", "__file__": program})
 """
 
 

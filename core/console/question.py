@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
 
-from core.chat.conversation import Chat
 from core.config import Settings
 from core.console.standard_streams import read_stdin
 from core.errors import UsageError
-from core.events import Event
-from core.messages import user_message
-
-
-def begin_answer(settings: Settings, chat: Chat, question: str) -> AsyncGenerator[Event, None]:
-    """The turn that --retry, --edit or the question asks for. Raises UsageError when the session has no such message."""
-    if settings.retry:
-        if chat.session.retry() is None:
-            raise UsageError("There is nothing to ask again in this session.")
-        return chat.answer()
-    if settings.edit is not None:
-        chat.session.rewind(chat.session.question_place(settings.edit))
-    return chat.turn(user_message(question))
 
 
 def read_question(settings: Settings) -> str:

@@ -12,7 +12,8 @@ from core.console.exit_codes import EXIT_INTERRUPTED, exit_code
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.one_chat import choose_from_list, print_news, with_chat
 from core.console.progress_line import ProgressLine
-from core.console.question import begin_answer, piped_context, read_question
+from core.console.first_turn import begin_answer
+from core.console.question import piped_context, read_question
 from core.console.questions import agree, somebody_types
 from core.console.screen import Screen
 from core.errors import ChatError, ProviderError, describe

@@ -178,7 +178,7 @@ def test_what_is_missing(reader: Reader, program: list[str], environment: Enviro
 def test_a_file_named_in_the_question(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
     done = run(program, ["--json", "where is High? look at @notes.md."], environment, folder)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert lines[0]["event"] == "notice" and lines[0]["text"].startswith("context: 1 of 1 files")
+    assert [line["event"] for line in lines[:2]] == ["session", "notice"] and lines[1]["text"].startswith("context: 1 of 1 files")
     assert lines[-1]["event"] == "message" and lines[-1]["text"] == "notes.md:3", lines[-3:]
     reader.requests.clear()
     gone = run(program, ["see @gone.md and @types/node"], environment, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sqlite3
 import subprocess
@@ -38,7 +39,8 @@ def run(program: list[str], environment: Environment, *arguments: str, **more: A
 
 
 def saved(data: Path) -> list[tuple[str, str]]:
-    return sqlite3.connect(data / "sessions.db").execute("SELECT role, text FROM messages ORDER BY id").fetchall()
+    rows = sqlite3.connect(data / "sessions.db").execute("SELECT role, parts FROM messages ORDER BY id").fetchall()
+    return [(role, "".join(part.get("text", "") for part in json.loads(parts))) for role, parts in rows]
 
 
 def check_answered(done: subprocess.CompletedProcess[str]) -> None:

@@ -101,10 +101,13 @@ class WindowWatch:
         if target is None:
             return ""
         usage = reply.usage or Usage()
+        cut = False
         try:
-            return await self._check(request, target, usage)
+            said, cut = await self._check(request, target, usage)
+            return said
         finally:
-            self._remember(request, target, usage)
+            if not cut:     # the count of what is left of a prompt would teach that its words are short
+                self._remember(request, target, usage)
 
     def _remember(self, request: Request, target: Target, usage: Usage) -> None:
         """The counts that are still of use: of beginnings of this prompt, the largest. One beside a cached count may lack that."""
@@ -113,21 +116,22 @@ class WindowWatch:
             kept.append(_Anchor(target, request, usage.input_tokens))
         self._anchors = sorted(kept, key=lambda anchor: anchor.counted)[-MOST_ANCHORS:]
 
-    async def _check(self, request: Request, target: Target, usage: Usage) -> str:
+    async def _check(self, request: Request, target: Target, usage: Usage) -> tuple[str, bool]:
+        """What to say, and whether the prompt was cut."""
         asked = request.options.num_ctx
         most = most_tokens(request)
         if max(most, usage.input_tokens or 0) + (usage.output_tokens or 0) < (self.known(target, asked) or asked or SMALLEST):
-            return ""
+            return "", False
         window = await self.window(target, asked, again=_was_loaded(usage))
         if window is None:
-            return ""
+            return "", False
         if most > window:
             least, likely, before = self.estimate(request, target)
             counted = None if usage.cached_tokens else usage.input_tokens
             kept = kept_tokens(Seen(least, likely, counted, window, before))
             if kept is not None:
-                return self._dropped(request, target, likely, kept, window)
-        return _outgrown(usage, window)
+                return self._dropped(request, target, likely, kept, window), True
+        return _outgrown(usage, window), False
 
     def _ollama_target(self, reply: Message) -> Target | None:
         try:

@@ -158,7 +158,7 @@ class Api:
 
     async def command(self, request: Request) -> Response:
         body, live = await body_of(request), await self._live(request)
-        return JSONResponse(await act(live, text_of(body, "line")))
+        return JSONResponse(await act(live, text_of(body, "line"), confirmed=body.get("confirmed") is True))
 
     async def _live(self, request: Request) -> Live:
         return await self._hub.get(str(request.path_params["session"]))

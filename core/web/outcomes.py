@@ -11,10 +11,12 @@ from core.web.desk import Queued
 from core.web.live import Live
 
 
-async def act(live: Live, line: str) -> dict[str, Any]:
-    """The outcome as JSON; a turn that it asks for is begun. Raises ChatError."""
+async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:
+    """The outcome as JSON; a turn that it asks for is begun. `confirmed`: the user said yes to its question. Raises ChatError."""
     target, session = live.chat.target, live.chat.session.id
     outcome = await run_command(live.chat, line)
+    if confirmed and isinstance(outcome, Confirm):
+        outcome = outcome.act()
     shown = _shown(live, outcome)
     if live.chat.target != target:
         shown["model"] = str(live.chat.target)

@@ -175,7 +175,8 @@ def test_a_schema_reaches_the_server(tmp_path: Path, program: list[str], environ
         done = subprocess.run([*program, *words], env=environment | {"OLLAMA_HOST": server.url}, capture_output=True, text=True,
                               timeout=60)
         body = server.chats[0].json
-    assert done.returncode == 0 and body["format"] == {"type": "object"}
+    assert body["format"] == {"type": "object"}
+    assert done.returncode == 3, "what echoes the question does not keep to the schema"
     assert body["options"] == {"temperature": 0.0, "seed": 3, "num_ctx": 512}
 
 

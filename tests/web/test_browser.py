@@ -187,6 +187,8 @@ def test_a_second_tab_shows_the_same_stream(tab: Tab) -> None:
 
 def test_a_model_that_is_missing_says_so_and_another_is_chosen(tab: Tab) -> None:
     tab.send("/model missing")
+    tab.page.get_by_role("dialog").get_by_role("button", name="Yes").click()
+    expect(tab.page.locator(".model-button")).to_have_attribute("title", "ollama/missing")
     tab.send("hello")
     notice = tab.page.locator(".notice[data-kind=bad]")
     expect(notice).to_be_visible()

@@ -232,11 +232,11 @@ class Page {
     await this.open(found.id);
   }
 
-  /** @param {string} line */
-  async command(line) {
+  /** @param {string} line @param {boolean} [confirmed] */
+  async command(line, confirmed = false) {
     await this.act(async () => {
       if (!this.session) await this.begin();
-      const found = await request("POST", `${this.path()}/commands`, { line });
+      const found = await request("POST", `${this.path()}/commands`, { line, confirmed });
       if (found.session) this.go(`/s/${found.session}`);
       else if (found.reload) await this.open(this.session);
       this.showOutcome(line, found);
@@ -247,6 +247,8 @@ class Page {
   /** @param {string} line @param {any} found */
   showOutcome(line, found) {
     if (found.show === "text" && found.text) this.thread.element.append(outcome(line, h("pre", { tabindex: "0" }, found.text)));
+    if (found.show === "confirm") ask(found.text, null, text.yes, () => this.command(line, true));
+    if (found.show === "edit") this.composer.fill(found.text);
     if (found.show === "table") this.thread.element.append(outcome(line, table(found)));
     this.thread.toEnd();
   }

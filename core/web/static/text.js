@@ -66,6 +66,7 @@ export const text = {
   rename: "Rename",
   remove: "Delete",
   export: "Export",
+  yes: "Yes",
   cancel: "Cancel",
   newTitle: "New title",
   local: "Local",

@@ -94,7 +94,7 @@ def test_commands(ollama: FakeOllama, program: list[str], environment: Environme
         shown = chat.ask("/help", "Ctrl-D leaves")
         for name in ("help", "model", "new", "retry", "session", "drop", "system", "exit"):
             assert f"/{name}" in shown
-        chat.ask("/help retry", "^/retry\\nAsk the last question again")
+        chat.ask("/help retry", r"^/retry \[MODEL\]\nAsk the last question again")
         chat.ask("/model", "The model is ollama/words-5")
         chat.ask("/model echo", "The model is now ollama/echo")
         chat.ask("/system be brief", "System prompt set")

@@ -106,8 +106,8 @@ def make_sessions(path: str, count: int) -> None:
         for position in range(MESSAGES):
             text = " ".join(dice.choices(WORDS, k=25)) + (" zebra crossing" if number % 9_973 == 5 and position == 3 else "")
             identity, role = f"{number * MESSAGES + position + 1:032x}", "assistant" if position % 2 else "user"
-            rows.append((identity, session, position, role, number, json.dumps([{"type": "text", "text": text}]), text))
-        run.executemany("INSERT INTO messages (id, session_id, position, role, state, created, parts, text) "
+            rows.append((identity, session, position, role, number, json.dumps([{"type": "text", "text": text}]), text.lower()))
+        run.executemany("INSERT INTO messages (id, session_id, position, role, state, created, parts, words) "
                         "VALUES (?, ?, ?, ?, 'complete', ?, ?, ?)", rows)
     run.execute("COMMIT")
     run.close()

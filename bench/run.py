@@ -169,9 +169,9 @@ def make_sessions(place: Path, count: int) -> None:
             ((f"20260101-{number // 1440:04d}-{number:05d}", f"Question number {number} about the sky and the sea",
               "ollama/llama3.2", 1.7e9 + number, 1.7e9 + number) for number in range(count)))
         connection.executemany(
-            "INSERT INTO messages (id, session_id, position, role, state, created, parts, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO messages (id, session_id, position, role, state, created, parts, words) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             ((number * 2 + half, f"20260101-{number // 1440:04d}-{number:05d}", half + 1, role, "complete", 1.7e9 + number,
-              '[{"type": "text", "text": "Some words."}]', "Some words.")
+              '[{"type": "text", "text": "Some words."}]', "some words")
              for number in range(count) for half, role in enumerate(("user", "assistant"))))
     connection.close()
 

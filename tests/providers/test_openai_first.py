@@ -56,7 +56,7 @@ def test_the_local_one_stands_in(program: list[str], environment: dict[str, str]
         done = run(program, environment | {"OPENAI_API_KEY": key}, tmp_path, first_url=NOBODY, second_url=here.url)
         assert (done.stdout, done.returncode) == ("here with gpt-oss:20b\n", 0), done.stderr
         assert "authorization" not in here.requests[-1].headers
-    assert "ollama/gpt-oss:20b answers instead of openai/gpt-4" in done.stderr
+    assert "Continued by ollama/gpt-oss:20b instead of openai/gpt-4" in done.stderr
     assert key or "OPENAI_API_KEY is not set" in done.stderr
 
 

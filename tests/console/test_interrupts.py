@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import select
 import signal
 import sqlite3
@@ -171,7 +172,8 @@ def test_words_shown_after_an_interrupt_are_those_that_are_kept(
         chat.exit_status()
         shown = chat.text().split("\u203a go\n")[1].replace(CTRL_C, "").split("\u00b7 Stopped")[0].replace("^C", " ").split()
     path = Path(environment["HOME"], ".local/share/stream-chat/sessions.db")
-    (text,) = sqlite3.connect(path).execute("SELECT group_concat(text, '') FROM messages WHERE role = 'assistant'").fetchone()
+    rows = sqlite3.connect(path).execute("SELECT parts FROM messages WHERE role = 'assistant'").fetchall()
+    text = "".join(part.get("text", "") for (parts,) in rows for part in json.loads(parts))
     assert text.split()[:len(shown)] == shown and shown[0] == fake_word(0)
 
 

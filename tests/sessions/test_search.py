@@ -14,7 +14,10 @@ from db import Store, open_store
 from tests import postgres
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
+pytestmark = pytest.mark.processes      # the module starts a PostgreSQL server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     if request.param == "sqlite":
         made = open_store(str(tmp_path_factory.mktemp("search") / "s.db"))

@@ -67,7 +67,7 @@ def test_the_same_key_is_one_message(page: PageServer) -> None:
 
 def test_messages_that_wait_are_asked_in_their_order(page: PageServer) -> None:
     session = page.new_session()
-    page.post(f"/api/sessions/{session}/commands", {"line": "/model words-40@100"})
+    page.post(f"/api/sessions/{session}/commands", {"line": "/model words-40@100", "confirmed": True})
     assert page.ask(session, "one")["accepted"] == "started"
     assert page.ask(session, "two")["accepted"] == "queued"
     assert page.ask(session, "three")["accepted"] == "queued"
@@ -86,7 +86,7 @@ def test_a_server_that_is_killed_finishes_the_answer_when_it_is_back(page: PageS
     """The stand-in server writes the same words for the same model, and finishes what it is asked to go on with."""
     luck = random.Random(seed)
     session = page.new_session()
-    page.post(f"/api/sessions/{session}/commands", {"line": "/model words-60@60"})
+    page.post(f"/api/sessions/{session}/commands", {"line": "/model words-60@60", "confirmed": True})
     before = page.snapshot(session)["place"]
     page.ask(session, "count")
     shown = ""

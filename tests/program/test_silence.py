@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import re
 import sqlite3
@@ -43,7 +44,8 @@ def command(program: list[str], server: FakeServer, *words: str) -> list[str]:
 
 def saved(environment: Mapping[str, str]) -> list[str]:
     path = Path(environment["HOME"]) / ".local/share/stream-chat/sessions.db"
-    return [text for text, in sqlite3.connect(path).execute("SELECT text FROM messages WHERE role = 'assistant' ORDER BY id")]
+    rows = sqlite3.connect(path).execute("SELECT parts FROM messages WHERE role = 'assistant' ORDER BY id")
+    return ["".join(part.get("text", "") for part in json.loads(parts)) for parts, in rows]
 
 
 @pytest.mark.parametrize("words", [(), ("--no-markdown",), ("--color", "never")], ids=" ".join)

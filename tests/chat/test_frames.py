@@ -51,4 +51,4 @@ def test_from_the_socket_to_the_front_end() -> None:
     with FakeServer(Answer(steps, content_type=content_type("ollama"))) as server:
         asyncio.run(main(server.url))
     print(deepest)
-    assert "answer" in deepest and len(deepest) <= MOST, deepest
+    assert "_answer" in deepest and len(deepest) <= MOST, deepest

@@ -56,7 +56,8 @@ def _found(source: Source, data: bytes, code: int, left_out: int) -> Found:
         return Fault(source.name, f"was stopped after {MOST_SECONDS:g} s or less")
     if not text.strip():
         return Fault(source.name, "printed nothing" if code == 0 else f"printed nothing and ended with {code}")
-    notes = ["was stopped" if code < 0 else f"ended with {code}"] if code else []
+    endless = left_out + len(data) >= MOST_READ     # nobody read on: how it ended is our doing, whatever its code says
+    notes = ["was stopped" if code < 0 or endless else f"ended with {code}"] if code else []
     notes += [f"only the first and last {MOST_BYTES >> 21} MB of its output were read"] if left_out else []
     return Item(source.name, "command", source.name, len(data), text=text, named=True, note="; ".join(notes))
 

@@ -173,7 +173,7 @@ def test_words_shown_after_an_interrupt_are_those_that_are_kept(
         shown = chat.text().split("\u203a go\n")[1].replace(CTRL_C, "").split("\u00b7 Stopped")[0].replace("^C", " ").split()
     path = Path(environment["HOME"], ".local/share/stream-chat/sessions.db")
     rows = sqlite3.connect(path).execute("SELECT parts FROM messages WHERE role = 'assistant'").fetchall()
-    text = "".join(part.get("text", "") for (parts,) in rows for part in json.loads(parts))
+    text = "".join(part["text"] for (parts,) in rows for part in json.loads(parts) if part["type"] == "text")
     assert text.split()[:len(shown)] == shown and shown[0] == fake_word(0)
 
 

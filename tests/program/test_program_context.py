@@ -110,7 +110,7 @@ def store_path(environment: Environment) -> Path:
 
 def stored(environment: Environment) -> list[tuple[int, str]]:
     rows = sqlite3.connect(store_path(environment)).execute("SELECT active, parts FROM messages ORDER BY position, id").fetchall()
-    return [(active, "".join(part.get("text", "") for part in json.loads(parts))) for active, parts in rows]
+    return [(active, "".join(part["text"] for part in json.loads(parts) if part["type"] == "text")) for active, parts in rows]
 
 
 # ---- one answer

@@ -45,7 +45,7 @@ def command(program: list[str], server: FakeServer, *words: str) -> list[str]:
 def saved(environment: Mapping[str, str]) -> list[str]:
     path = Path(environment["HOME"]) / ".local/share/stream-chat/sessions.db"
     rows = sqlite3.connect(path).execute("SELECT parts FROM messages WHERE role = 'assistant' ORDER BY id")
-    return ["".join(part.get("text", "") for part in json.loads(parts)) for parts, in rows]
+    return ["".join(part["text"] for part in json.loads(parts) if part["type"] == "text") for parts, in rows]
 
 
 @pytest.mark.parametrize("words", [(), ("--no-markdown",), ("--color", "never")], ids=" ".join)

@@ -117,6 +117,7 @@ def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
                     err.write("".join(f"{line}\n" for line in notes))
                     code = _code_after(event, code)
         finally:
+            err.write("".join(f"{line}\n" for line in lines.unanswered()))
             if at_end:
                 last = _whole_answer(chat)
                 out.write(last)

@@ -76,6 +76,11 @@ class EventLines:
                 return [finished_line(self._calls.pop(result.id, None), event)]
         return []
 
+    def unanswered(self) -> list[Line]:
+        """The calls that got no result when the turn ended: with `--tool-rounds 0`, or stopped while they ran."""
+        calls, self._calls = list(self._calls.values()), {}
+        return [Line("failed", argument_of(call), safe_line(call.name, 100), "no result") for call in calls]
+
 
 def notice_line(text: str) -> Line:
     """A notice of the program: a warning where something is not as the user asked."""

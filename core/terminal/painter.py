@@ -66,6 +66,9 @@ class Painter:
             ticking.cancel()
             self._screen.live(())
             self.end()
+            self._running.clear()
+            for line in self._lines.unanswered():
+                self._line(line)
         return last
 
     async def _tick(self) -> None:

@@ -185,7 +185,10 @@ def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str],
 def test_a_failing_turn_does_not_end_the_chat(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5", "--retry-max-attempts", "1", "--no-resume"], environment) as chat:
         for number, model in enumerate(("locked", "crash", "overflow", "cut-3", "error-3", "forbidden", "empty", "busy"), 1):
-            chat.ask(f"/model {model}", f"now ollama/{model}")
+            chat.say(f"/model {model}")
+            chat.wait(rf"Switch to ollama/{model} anyway\?")
+            chat.say("y")
+            chat.wait(f"now ollama/{model}")
             chat.say(f"question {number}")
             chat.wait_prompt()
         chat.ask("/model words-5", "now ollama/words-5")

@@ -187,7 +187,7 @@ def test_a_failing_turn_does_not_end_the_chat(ollama: FakeOllama, program: list[
         for number, model in enumerate(("locked", "crash", "overflow", "cut-3", "error-3", "forbidden", "empty", "busy"), 1):
             chat.say(f"/model {model}")
             chat.wait(rf"Switch to ollama/{model} anyway\?")
-            chat.say("y")
+            chat.send("y\r")
             chat.wait(f"now ollama/{model}")
             chat.say(f"question {number}")
             chat.wait_prompt()

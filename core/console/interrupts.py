@@ -40,6 +40,7 @@ class Interrupts:
         self._task: asyncio.Task[Any] | None = None
         self._cancelled_at = -AGAIN
         self._ended_by: int | None = None
+        self._ending = False      # Terminated was raised: what runs from now on closes things
         self._previous = {number: signal.getsignal(number) for number in _signals()}
         self._listen()
 
@@ -55,10 +56,16 @@ class Interrupts:
             return self._runner.run(self._watched(coroutine))
         except asyncio.CancelledError:
             if self._ended_by is not None:
-                raise Terminated(128 + self._ended_by) from None
+                raise self._terminated() from None
             raise Interrupted from None
         finally:
             self._task = None
+            if self._ended_by is not None and not self._ending:
+                raise self._terminated()     # it was done just before it would have been cancelled
+
+    def _terminated(self) -> Terminated:
+        self._ending = True
+        return Terminated(128 + (self._ended_by or 0))
 
     async def stoppable(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Part of what runs; Ctrl-C stops only that part, and raises Interrupted in the rest."""
@@ -86,7 +93,7 @@ class Interrupts:
         task = self._task
         if task is None or task.done():
             if self._ended_by is not None:
-                raise Terminated(128 + self._ended_by)
+                raise self._terminated()
             if not self.stopped_lately():
                 raise KeyboardInterrupt
             return

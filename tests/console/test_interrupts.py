@@ -194,6 +194,28 @@ def test_results_and_errors_pass_through() -> None:
         interrupts.close()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_signal_that_comes_at_the_end_of_what_runs_still_ends_the_program(fails: bool) -> None:
+    """The task is done before it can be cancelled; what closes things afterwards runs to its end."""
+    async def finish() -> int:
+        signal.raise_signal(signal.SIGTERM)
+        if fails:
+            raise LookupError("own")
+        return 7
+
+    async def close() -> str:
+        await asyncio.sleep(0)
+        return "closed"
+    interrupts = Interrupts()
+    try:
+        with pytest.raises(Terminated) as raised:
+            interrupts.run(finish())
+        assert raised.value.code == 128 + signal.SIGTERM
+        assert interrupts.run(close()) == "closed"
+    finally:
+        interrupts.close()
+
+
 @pytest.mark.parametrize("number, expected", [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
 def test_a_signal_cancels_what_runs_and_its_cleanup_is_done(number: signal.Signals, expected: type[BaseException]) -> None:
     cleaned = []

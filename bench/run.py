@@ -40,6 +40,7 @@ BASELINE = [sys.executable, str(ROOT / "bench" / "baseline.py")]
 PACES = ((400, 100), (3_000, 1_000))      # tokens, tokens a second
 T = TypeVar("T")
 FIRST_MARK, LAST_MARK = FIRST.encode(), LAST.encode()
+PROMPT_MARK = "›".encode()
 PROMPT = "Why is the sky blue?"
 START = 500               # tokens of the answer whose processor time counts as start-up: all that is loaded late is loaded by then
 
@@ -303,12 +304,13 @@ def _slowest(seconds: Sequence[float]) -> str:
 
 
 def first_prompt(bench: Bench) -> float:
-    result = checked(run(bench.ask("mixed-50"), bench.home("chat"), steps=(Step(b"\n> ", b"\x04"),)))
+    result = checked(run(bench.ask("mixed-50"), bench.home("chat"), steps=(Step(PROMPT_MARK, b"\x04"),)))
     return result.stepped[0][0] - result.started
 
 
 def stop_in_chat(bench: Bench) -> float:
-    steps = (Step(b"\n> ", b"Go on.\r"), Step(FIRST_MARK, b"\x03", pause=0.5), Step(b"> ", b"\x04", pause=0.05))
+    steps = (Step(PROMPT_MARK, b"Go on.\r"), Step(FIRST_MARK, b"\x03", pause=0.5),
+             Step(PROMPT_MARK, b"\x04", pause=0.05))
     result = checked(run(bench.ask("mixed-2000@100"), bench.home("chat"), steps=steps))
     return result.stepped[2][0] - result.stepped[1][1]
 

@@ -41,6 +41,7 @@ class Interrupts:
         self._cancelled_at = -AGAIN
         self._ended_by: int | None = None
         self._ending = False      # Terminated was raised: what runs from now on closes things
+        self._reading = False     # a line is being read: nothing else would notice that the program is to end
         self._previous = {number: signal.getsignal(number) for number in _signals()}
         self._listen()
 
@@ -67,6 +68,17 @@ class Interrupts:
         self._ending = True
         return Terminated(128 + (self._ended_by or 0))
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While a line is read, the end of the program is asked for again until it happens: a library may swallow it once."""
+        self._reading = True
+        try:
+            if self._ended_by is not None:
+                raise self._terminated()
+            yield
+        finally:
+            self._reading = False
+
     async def stoppable(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Part of what runs; Ctrl-C stops only that part, and raises Interrupted in the rest."""
         outer = self._task
@@ -89,7 +101,7 @@ class Interrupts:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number != signal.SIGINT:
             self._ended_by = number
-            _end_without_reader()
+            self._end_without_reader()
         task = self._task
         if task is None or task.done():
             if self._ended_by is not None:
@@ -102,6 +114,17 @@ class Interrupts:
             self._cancelled_at = now
             self._runner.get_loop().call_soon_threadsafe(task.cancel)
 
+    def _end_without_reader(self) -> None:
+        """Nobody may be reading what is written (a hung window, Ctrl-S): a write that waits for them would never end."""
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, self._on_alarm)
+            signal.setitimer(signal.ITIMER_REAL, DRAIN, DRAIN)
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        _drop_output()
+        if self._reading:
+            raise self._terminated()
+
     def stopped_lately(self) -> bool:
         """Whether a Ctrl-C is the second press of somebody impatient: the first one has just stopped what ran."""
         return time.monotonic() - self._cancelled_at <= AGAIN
@@ -112,14 +135,7 @@ class Interrupts:
         self._runner.close()
 
 
-def _end_without_reader() -> None:
-    """Nobody may be reading what is written (a window that hangs, Ctrl-S): a write that waits for them would never end."""
-    if hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, _drop_output)
-        signal.setitimer(signal.ITIMER_REAL, DRAIN, DRAIN)
-
-
-def _drop_output(number: int, frame: FrameType | None) -> None:
+def _drop_output() -> None:
     """Let what cannot be written go nowhere. A write that was waiting is tried again by Python and gets through."""
     for descriptor in (1, 2):
         try:

@@ -40,7 +40,8 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
         while True:
             try:
                 screen.gap()
-                entered = reader.read(chat)
+                with interrupts.reading():
+                    entered = reader.read(chat)
                 if reader.typed is None:
                     screen.begin_line()
                 if not entered.text.strip():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import select
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,14 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
     with FakeOllama(models=("words-5", *MODELS)) as server:
         environment["OLLAMA_HOST"] = server.url
         yield server
+
+
+@pytest.fixture(autouse=True)
+def no_alarm_left() -> Iterator[None]:
+    """A program that is told to end sets a timer that goes on until it has ended; this process does not end."""
+    yield
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def chats(server: FakeOllama) -> list[Received]:
@@ -212,6 +222,20 @@ def test_a_signal_that_comes_at_the_end_of_what_runs_still_ends_the_program(fail
             interrupts.run(finish())
         assert raised.value.code == 128 + signal.SIGTERM
         assert interrupts.run(close()) == "closed"
+    finally:
+        interrupts.close()
+
+
+def test_an_end_that_a_library_swallows_while_a_line_is_read_is_asked_for_again() -> None:
+    interrupts = Interrupts()
+    try:
+        with pytest.raises(Terminated) as raised, interrupts.reading():
+            with contextlib.suppress(Terminated):
+                signal.raise_signal(signal.SIGTERM)
+            threading.Event().wait(60)
+        assert raised.value.code == 128 + signal.SIGTERM
+        with pytest.raises(Terminated), interrupts.reading():
+            pytest.fail("nothing is read once the program is to end")
     finally:
         interrupts.close()
 

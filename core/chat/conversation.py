@@ -296,16 +296,17 @@ class Chat:
     def _run_turn(self, asking: Asking, continued: Message | None) -> AsyncGenerator[Event, None]:
         request = self.request()
         rounds, resumes = self.settings.tool_rounds, RESUMES if self.settings.resume else 0
+        ends = self.settings.stop_repetition
         if not self.toolbox:
-            return run_chat_turn(asking.respond, request, None, model=str(self.target), rounds=rounds, resumes=resumes,
-                                 continued=continued)
+            return run_chat_turn(asking.respond, request, None, model=str(self.target), rounds=rounds,
+                                 resumes=resumes, continued=continued, stop_repetition=ends)
         self.toolbox.approve = self.front.approve
         if self.toolbox.context.session != self.session.id:
             self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
         attached = self._fitter.context if self._fitter is not None else None
         self.toolbox.private = self.toolbox.private or attached is not None and bool(attached.sources)
         return chat_with_tools(asking.respond, request, self.toolbox, model=str(self.target), rounds=rounds,
-                               resumes=resumes, continued=continued)
+                               resumes=resumes, continued=continued, stop_repetition=ends)
 
     def _meter(self) -> TurnMeter | None:
         """What counts tokens and prices, if the person wants to see them: it reads a table of prices."""
@@ -385,7 +386,7 @@ def _characters(request: Request) -> int:
 
 
 async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str, rounds: int = 16, resumes: int = 0,
-                          continued: Message | None = None) -> AsyncGenerator[Event, None]:
+                          continued: Message | None = None, stop_repetition: bool = True) -> AsyncGenerator[Event, None]:
     """A turn in which the model may call what is in the toolbox; the rest is as in run_chat_turn."""
     from core.context.form import OPENING
     toolbox.begin_turn()
@@ -402,6 +403,6 @@ async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, 
         preparing.cancel()
     request = replace(request, tools=toolbox.specs)
     async with aclosing(run_chat_turn(respond, request, toolbox.run, model=model, rounds=rounds, resumes=resumes,
-                                      continued=continued)) as events:
+                                      continued=continued, stop_repetition=stop_repetition)) as events:
         async for event in events:
             yield event

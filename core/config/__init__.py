@@ -220,6 +220,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Failures", "fallback_on_auth", bool, True, "without effect: a refused key is always passed on to a named fallback"),
     Setting("Failures", "local_only", bool, False, "ask only models that run on this machine"),
     Setting("Failures", "resume", bool, True, "go on by itself with an answer that broke off"),
+    Setting("Failures", "stop_repetition", bool, True, "stop a reply that repeats itself without end"),
     Setting("Failures", "retry_max_attempts", int, 3, "how often one model is asked before giving up", env="RETRY_MAX_ATTEMPTS",
             low=1),
     Setting("Failures", "retry_initial_delay", float, 1.0, "seconds before the second attempt", env="RETRY_INITIAL_DELAY", low=0),

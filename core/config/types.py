@@ -130,6 +130,7 @@ class SettingTypes:
     fallback_on_auth: bool
     local_only: bool
     resume: bool
+    stop_repetition: bool
     retry_max_attempts: int
     retry_initial_delay: float
     retry_max_delay: float

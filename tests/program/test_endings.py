@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import string
+import subprocess
 
 import pytest
 
 from core.events import MessageAdded, Notice, ToolRequested
 from core.providers.finish import finish_of
-from tests.fake_server import Answer, Received
+from tests.fake_server import Answer, FakeServer, Received, chat_line, lines_answer
 from tests.faulty_proxy import DIALECTS, TEXT, content_type, said_already, wire
 from tests.program.test_faults import Outcome, outcome_of
 
@@ -86,3 +87,15 @@ def test_a_pause_continues_by_itself() -> None:
 
 def test_every_dialect_is_here() -> None:
     assert set(ENDS) == set(DIALECTS) - {"openai-responses"}, "which has a status instead"
+
+
+def test_a_model_that_repeats_itself_without_end(program: list[str], environment: dict[str, str]) -> None:
+    """What it wrote is kept, and the exit code says that the answer is not complete."""
+    line = chat_line("m", "I am sorry. " * 10)
+    with FakeServer(lines_answer([line] * 2_000)) as server:
+        environment["OLLAMA_HOST"] = server.url
+        done = subprocess.run([*program, "-m", "m", "q"], env=environment, capture_output=True, timeout=60,
+                              stdin=subprocess.DEVNULL)
+        assert done.returncode == 3 and done.stdout.startswith(b"I am sorry. I am sorry. ")
+        assert done.stderr.count(b'Stopped: ollama/m repeats "I am sorry.') == 1
+    assert len(server.chats) == 1 and len(done.stdout) < 100_000

@@ -1,0 +1,89 @@
+"""Notices when a reply repeats itself without end."""
+
+from __future__ import annotations
+
+import re
+
+EVERY = 500          # new characters between two looks
+SELDOM = 6_000       # the same for repetitions that are not to the letter: looking for them costs more
+EXACT = 3_000        # characters of one passage repeated to the letter that count as endless
+NEAR = 12_000        # the same for passages that differ in numbers, spaces and capitals only
+COPIES = 10          # a passage has to be there at least this often
+LONGEST = 2_000      # characters of the longest passage that is looked for
+WINDOW = COPIES * LONGEST
+PROBE = 64           # characters whose earlier place suggests the length of the passage
+TRIES = 8            # how many lengths are tried
+SENTENCES = 60       # this many sentences ...
+VARIETY = 20         # ... of which each occurs this often on average are a repetition in any order
+SHOWN = 40           # characters of the passage that the reason quotes
+
+_NUMBER = re.compile(r"\d+")
+_SPACE = re.compile(r"\s+")
+_SENTENCE = re.compile(r"[.!?;:\n|]+")
+_WORDS = re.compile(r"[^\W\d_]{2}")
+
+
+class Repetition:
+    """Watches one text as it grows. `reason` says what is repeated, "" while nothing is.
+
+    Only the end of the text counts: a passage that was repeated and left is no endless one.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._tail = ""
+        self._pieces: list[str] = []
+        self._new = self._newer = 0
+
+    def feed(self, text: str) -> None:
+        """Take more of the text. Looks at it whenever enough is new."""
+        self._pieces.append(text)
+        self._new += len(text)
+        if self._new < EVERY or self.reason:
+            return
+        self._tail = (self._tail + "".join(self._pieces))[-WINDOW:]
+        self._newer, self._new, self._pieces = self._newer + self._new, 0, []
+        passage = repeated(self._tail, EXACT)
+        if passage:
+            self.reason = f"repeats {_quoted(passage)} without end"
+        elif self._newer >= SELDOM and len(self._tail) >= NEAR:
+            self._newer = 0
+            self.reason = "repeats the same few sentences without end" if _nearly(self._tail[-NEAR:]) else ""
+
+
+def _nearly(text: str) -> bool:
+    """Whether the text repeats a passage or a few sentences, whatever their numbers, spaces and capitals."""
+    plain = _NUMBER.sub("0", text).lower()
+    if _few_sentences(plain):
+        return True
+    passage = repeated(_SPACE.sub(" ", plain), NEAR // 2)     # rows of spaces and long numbers became short
+    return _WORDS.search(passage) is not None
+
+
+def repeated(text: str, least: int) -> str:
+    """The passage that fills at least the last `least` characters of the text, or ""."""
+    end = len(text) - 1
+    for _ in range(TRIES):
+        place = text.rfind(text[-PROBE:], max(0, len(text) - PROBE - LONGEST), end)
+        if place < 0:
+            return ""
+        length = len(text) - PROBE - place
+        size = max(least, COPIES * length)
+        if len(text) >= size and text[-size:-length] == text[length - size:]:
+            return text[-length:]
+        end = place + PROBE - 1
+    return ""
+
+
+def _few_sentences(text: str) -> bool:
+    """Whether few different sentences make up the text, in whatever order."""
+    sentences = [part for part in map(str.strip, _SENTENCE.split(text)[1:-1]) if _WORDS.search(part)]
+    many = len(sentences) >= SENTENCES and sum(map(len, sentences)) > len(text) // 2
+    return many and len(set(sentences)) * VARIETY <= len(sentences)
+
+
+def _quoted(passage: str) -> str:
+    words = " ".join(passage.split())
+    if not words:
+        return "blank space"
+    return f'"{words}"' if len(words) <= SHOWN else f'"{words[:SHOWN]}…"'

@@ -1,0 +1,117 @@
+"""A reply that repeats itself without end is stopped with the reason; one that only looks alike is not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import string
+
+import pytest
+
+from bench.server import document
+from core.chat.repetition import Repetition
+from core.chat.turn import run_chat_turn
+from core.events import Event, Finished, MessageAdded, Notice, TextDelta, ThinkingDelta, ToolCallDelta
+from core.messages import user_message
+from core.providers import Request
+from tests.chat.test_turn import scripted
+
+SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
+CHANCE = random.Random(SEED)
+
+
+def words(count: int) -> str:
+    return " ".join("".join(CHANCE.choices(string.ascii_lowercase, k=CHANCE.randint(2, 9)))
+                    for _ in range(count))
+
+
+def reason(text: str, size: int = 7) -> str:
+    watch = Repetition()
+    for start in range(0, len(text), size):
+        watch.feed(text[start:start + size])
+    return watch.reason
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 17, 40, 64, 65, 200, 499, 1_500])
+def test_a_passage_that_is_repeated_to_the_letter(length: int) -> None:
+    print("seed", SEED)
+    passage = words(length)[:length].ljust(length, "z")
+    for size in (1, 13, 700):
+        assert "without end" in reason(words(300) + passage * (24_000 // length + 2), size), (passage, size)
+
+
+NEARLY = {
+    "a counter": lambda n: f"Step {n}: mix the flour with the water and wait a while.\n",
+    "capitals": lambda n: CHANCE.choice(["I am sorry, ", "I AM SORRY, "]) + "I can not do that. ",
+    "spaces": lambda n: "and so on and on" + " " * CHANCE.randint(1, 9) + "and again.\n",
+    "any order": lambda n: CHANCE.choice(["It is what it is. ", "Let me think again! ", "No, wait.\n"]),
+    "without stops": lambda n: f"and then {n} came by to say ",
+}
+
+
+@pytest.mark.parametrize("kind", NEARLY)
+def test_passages_that_are_nearly_the_same(kind: str) -> None:
+    print("seed", SEED)
+    text = "".join(NEARLY[kind](number) for number in range(2_000))
+    assert "without end" in reason(words(300) + text[:30_000])
+
+
+DOCUMENTS = ("para", "table", "mixed", "list", "cjk")
+ALIKE = {
+    "words": lambda: words(20_000),
+    "a table": lambda: "".join(f"| {n} | {words(2)} | open |\n" for n in range(2_000)),
+    "a count": lambda: "".join(f"{n}\n" for n in range(9_000)),
+    "numbers": lambda: " ".join(str(CHANCE.randrange(10_000)) for _ in range(9_000)),
+    "laughter": lambda: words(100) + "ha " * 500 + words(100),
+    "a ruler": lambda: (words(100) + "\n" + "-" * 400 + "\n") * 3,
+    "test data": lambda: "".join(f"INSERT INTO t VALUES ({n}, 'user{n}');\n" for n in range(200)),
+    "a loop that was left": lambda: "again " * 480 + words(200),
+    "base64": lambda: "".join(CHANCE.choices(string.ascii_letters + string.digits, k=30_000)),
+    **{f"document {kind}": lambda kind=kind: "".join(document(kind, 8_000)) for kind in DOCUMENTS},
+}
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_text_that_only_looks_alike(kind: str) -> None:
+    print("seed", SEED)
+    text = ALIKE[kind]()
+    assert [reason(text, size) for size in (5, 400)] == ["", ""]
+
+
+def events_of(*deltas: TextDelta | ThinkingDelta | ToolCallDelta | Finished, stop: bool = True) -> list[Event]:
+    async def collect() -> list[Event]:
+        turn = run_chat_turn(scripted(deltas), Request("m", (user_message("q"),)), model="p/m",
+                             stop_repetition=stop)
+        return [event async for event in turn]
+    return asyncio.run(collect())
+
+
+LOOPS = {"text": [TextDelta("I am sorry. ")] * 900, "thinking": [ThinkingDelta("Wait, no. ")] * 900,
+         "arguments": [ToolCallDelta(0, "c", "look", "aaaaaaaaaa")] * 900}
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_the_turn_ends_incomplete_and_says_why(kind: str) -> None:
+    events = events_of(*LOOPS[kind], Finished("stop"))
+    message = events[-1]
+    assert isinstance(message, MessageAdded) and message.message.finish == "incomplete"
+    assert message.message.tool_calls == ()
+    shown = "".join(event.text for event in events if isinstance(event, (TextDelta, ThinkingDelta)))
+    assert message.message.text + message.message.thinking == shown, "what was shown is kept"
+    assert len(shown) < 4_000
+    notes = [event.text for event in events if isinstance(event, Notice)]
+    assert len(notes) == 1 and notes[0].startswith("Stopped: p/m repeats") and "--no-stop-repetition" in notes[0]
+
+
+@pytest.mark.parametrize("kind", ["text", "thinking"])
+def test_the_setting_lets_it_run(kind: str) -> None:
+    events = events_of(*LOOPS[kind], Finished("stop"), stop=False)
+    assert isinstance(events[-1], MessageAdded) and events[-1].message.finish == "stop"
+
+
+def test_a_reply_that_ended_is_complete() -> None:
+    """All of it in one frame, with its end: nothing is left to stop."""
+    whole = "I am sorry. " * 900
+    events = events_of(TextDelta(whole + "That is all."), Finished("stop"))
+    assert isinstance(events[-1], MessageAdded) and events[-1].message.finish == "stop"

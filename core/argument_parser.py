@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from core.config import SETTINGS, Setting, Settings, parse_value, rows_by_group
+from core.config import BY_NAME, SETTINGS, Setting, Settings, parse_value, rows_by_group
 from core.config.sources import load_settings
 from core.errors import UsageError
 
@@ -16,20 +16,26 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 STANDARD_INPUT = "-"    # among the words: the text on standard input
+DASH = "Among the words, - is the text on standard input.\n"
 USAGE = """\
-usage: stream-chat [options] [prompt ...]
+usage: stream-chat [options] [question ...]
 
-With a prompt (or text on standard input) it prints one answer and exits; otherwise it opens a chat.
-Among the words, - is the text on standard input.
-"""
+With a question (or text on standard input) it prints one answer and exits; otherwise it opens a chat.
+""" + DASH
 EXAMPLES = """\
 examples:
   stream-chat                                  a chat in the terminal
   stream-chat "why is the sky blue?"           one answer
-  cat log | stream-chat "what failed?"         with what stands on standard input
+  cat log | stream-chat "what failed?"         with text from standard input
   stream-chat -m llama3 --experimental         let the model call tools
-  stream-chat --continue                       go on where you left off
+  stream-chat --continue                       resume the newest session
 """
+# What -h shows: the options that most people use, by what they are for.
+COMMON = (("Who answers", ("model", "provider", "system", "agent", "list_providers")),
+          ("Sessions", ("continue_", "session", "list_sessions", "search", "export_session")),
+          ("What the model knows and does", ("context", "tools", "experimental")),
+          ("How it is shown", ("json", "web", "plain_screen")))
+SHORT, ALL = "short", "all"     # what -h and --help alone ask for
 
 
 def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -37,8 +43,9 @@ def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Sett
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
     options, literal = words[:end], words[end + 1:]
-    if "-h" in options or "--help" in options:
-        return Settings({"help": True}, environment=environment)
+    topic = _help_topic(options)
+    if topic is not None:
+        return Settings({"help": topic}, environment=environment)
     switches = _only_switches(options)
     if switches is not None:
         return load_settings(switches, environment, prompt=" ".join(literal) if literal else None)
@@ -50,8 +57,28 @@ def parse_arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Sett
                          reads_stdin=STANDARD_INPUT in words)
 
 
+def _help_topic(options: list[str]) -> str | None:
+    """What -h, --help, --help TOPIC or --help --OPTION asks for; None without any of them."""
+    for place, word in enumerate(options):
+        flag, equals, value = word.partition("=")
+        if flag in BY_NAME["help"].flags and equals:
+            return str(parse_value(BY_NAME["help"], value, "--help"))
+        if flag in BY_NAME["help"].flags:
+            topic = next(iter(options[place + 1:]), "")
+            if topic.strip() and (topic[0] != "-" or setting_of(topic) is not None):
+                return topic
+            return SHORT if flag == "-h" else ALL
+    return None
+
+
+def setting_of(option: str) -> Setting | None:
+    """The setting of an option, also of its --no- form."""
+    flag = f"--{option[5:]}" if option.startswith("--no-") else option
+    return next((row for row in SETTINGS if flag in row.flags or option in row.flags), None)
+
+
 def started_as() -> str:
-    """The words that start this program here, for a message that tells what to try."""
+    """The words that start this program here, for a message that says what to try."""
     if os.path.basename(sys.argv[0]) != "stream_chat.py":
         return "stream-chat"
     return " ".join(os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
@@ -143,36 +170,59 @@ def _add(parser: argparse.ArgumentParser, row: Setting) -> None:
     parser.add_argument(*row.flags, dest=row.name, action=action, type=read, default=argparse.SUPPRESS)
 
 
-def help_text(width: int = 100) -> str:
-    """The whole of --help. Made by hand: argparse's own formatter takes 15 ms and cannot group by what people want to do."""
-    lines = [USAGE]
-    for group, rows in rows_by_group():
-        lines.append(f"{group}:")
-        for row in rows:
-            lines.extend(_help_lines(row, width))
-        lines.append("")
-    lines.append(EXAMPLES)
-    lines.append("Every option can also be set in the configuration file or, where one is named, by an environment\n"
-                 "variable: docs/settings.md lists them all.")
+def short_help(width: int = 100) -> str:
+    """What -h shows: the options that most people use, on one screen."""
+    lines = [USAGE.removesuffix(DASH)]
+    for heading, names in COMMON:
+        lines.append(f"{heading}:")
+        lines.extend(line for name in names for line in option_lines(BY_NAME[name], width, short=True))
+    lines.append("\n".join(["", *EXAMPLES.splitlines()[:4], ""]))
+    lines.extend(wrapped(f"--help lists all {len(SETTINGS)} options, --help TOPIC explains one thing: --help first-steps, "
+                         "--help sessions, --help --model; --help topics lists the topics.", width))
     return "\n".join(lines)
 
 
-def _help_lines(row: Setting, width: int) -> list[str]:
+def help_text(width: int = 100) -> str:
+    """All options. Made by hand: argparse's own formatter takes 15 ms and cannot group by what people want to do."""
+    lines = [USAGE]
+    for group, rows in rows_by_group():
+        lines.extend(group_lines(group, rows, width))
+        lines.append("")
+    lines.append(EXAMPLES)
+    lines.extend(wrapped("Every option can also be set in the configuration file or, where one is named, by an environment "
+                         "variable: --help settings lists them all, --help topics what else is explained.", width))
+    return "\n".join(lines)
+
+
+def group_lines(group: str, rows: Sequence[Setting], width: int) -> list[str]:
+    """The options of a group under its name."""
+    return [f"{group}:", *(line for row in rows for line in option_lines(row, width))]
+
+
+def option_lines(row: Setting, width: int, *, short: bool = False) -> list[str]:
+    """An option and what it does, in two columns; `short`: the first part of it alone."""
     flags = [f"--[no-]{flag[2:]}" if row.kind is bool and row.in_file and row.default is True else flag for flag in row.flags]
     value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
     left = "  " + ", ".join(flags) + value
     text = row.help + (f" ({', '.join(row.choices)})" if row.choices and len(row.choices) < 9 else "") + _default_note(row)
-    lines = _wrapped(text, width - 34)
+    lines = wrapped(_first_part(row.help) if short else text, width - 34)
     if len(left) > 32:
         return [left, *(" " * 34 + line for line in lines)]
     return [left.ljust(34) + lines[0], *(" " * 34 + line for line in lines[1:])]
+
+
+def _first_part(text: str) -> str:
+    for mark in (";", ": ", ' ("'):
+        text = text.partition(mark)[0]
+    return text
 
 
 def _default_note(row: Setting) -> str:
     return "" if row.kind is bool or row.default in (None, (), {}, "", 0) else f" [{row.default}]"
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of whole words."""
     lines = [""]
     for word in text.split():
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:

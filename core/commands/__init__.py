@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Literal
 
 from core.chat.conversation import Chat
@@ -77,6 +78,13 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """A page of Markdown is to be shown."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The chat is over."""
 
@@ -109,7 +117,7 @@ class Compact:
 
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Edit | Look | Leave | None
+Outcome = str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Edit | Look | Page | Leave | None
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 
@@ -167,11 +175,15 @@ def names_to_complete(chat: Chat) -> list[tuple[str, str]]:
 
 def all_commands() -> dict[str, Command]:
     """By name, those of the chat itself first."""
-    if "help" not in _COMMANDS:
-        names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=lambda name: (name != "chat", name))
-        for name in names:
-            importlib.import_module(f"{__name__}.{name}")
+    _load_all()
     return _COMMANDS
+
+
+@cache
+def _load_all() -> None:
+    names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=lambda name: (name != "chat", name))
+    for name in names:
+        importlib.import_module(f"{__name__}.{name}")
 
 
 def find_command(word: str) -> Command | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Command, Outcome, all_commands, command, find_command
+from core.commands import Command, Outcome, Page, all_commands, command, find_command
+from core.config.pages import page_names, page_title, read_page
 from core.errors import UsageError
 from core.rendering.table import Table
 
@@ -17,22 +18,38 @@ KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"), ("Ctrl-C"
         ("Ctrl-X Ctrl-E", "opens the editor"), ("Ctrl-L, Ctrl-Z", "clear the screen, suspend"))
 
 
-@command("?", "h", usage="[COMMAND | WORD | keys | all]")
+async def _topics(chat: Chat) -> list[str]:
+    return [*all_commands(), *page_names(), "keys", "pages", "all"]
+
+
+@command("?", "h", usage="[COMMAND | WORD | PAGE | keys | all]", complete=_topics)
 async def help(chat: Chat, argument: str) -> Outcome:
-    """List the commands, or explain one."""
+    """List the commands, explain one, or show a page of the documentation."""
     word = argument.removeprefix("/").lower()
     if not word:
-        return "\n".join([*overview(), "", "/help NAME explains a command, /help WORD searches, /help keys, /help all.",
+        return "\n".join([*overview(), "", "/help NAME explains a command, /help WORD searches, /help keys, /help pages, /help all.",
                           "Ctrl-C stops a reply, Ctrl-D leaves."])
     if word == "keys":
         return Table(("key", "what it does"), KEYS)
     if word == "all":
         return command_table(list(all_commands().values()), "Ctrl-C stops a reply, Ctrl-D leaves.")
-    found = find_command(word)
-    if found is not None:
-        names = ", ".join(f"/{name}" for name in (found.name, *found.aliases))
-        return f"{names} {found.usage}".strip() + f"\n{found.help}"
-    return _searched(argument, word)
+    if word == "pages":
+        return Table(("page", "about"), tuple((name, page_title(name)) for name in page_names()),
+                     "/help NAME shows a page; /help page NAME where a command has the same name.")
+    page = word.removeprefix("page ").strip()
+    if page in page_names() and (page != word or page not in all_commands()):
+        return Page(read_page(page).replace("`--help ", "`/help "))
+    return explained(word) if find_command(word) is not None else _searched(argument, word)
+
+
+def explained(word: str) -> str:
+    """A command: its names, what it takes and what it does. Raises UsageError for a word that is not a command."""
+    found = find_command(word.removeprefix("/"))
+    if found is None:
+        raise UsageError(f"There is no command {word}.", "/help in a chat lists them all.")
+    names = ", ".join(f"/{name}" for name in (found.name, *found.aliases))
+    more = f"\n/help page {found.name} shows the page about it." if found.name in page_names() else ""
+    return f"{names} {found.usage}".strip() + f"\n{found.help}{more}"
 
 
 def _searched(argument: str, word: str) -> Outcome:
@@ -40,7 +57,8 @@ def _searched(argument: str, word: str) -> Outcome:
     entries = [entry for entry in all_commands().values()
                if word == entry.group.lower() or word in f"{entry.name} {entry.usage} {entry.help}".lower()]
     if not entries:
-        raise UsageError(f"No command has anything to do with {argument}.", "/help lists all commands.")
+        raise UsageError(f"No command has anything to do with {argument}.",
+                         "/help lists all commands, /help pages the documentation.")
     return command_table(entries, "/help NAME explains one.")
 
 

@@ -86,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
             metavar="NAME", in_file=False),
     Setting("Providers", "alias", dict, {}, "a name of your own for a model: fast=groq/llama-3.1-8b-instant; repeatable",
             metavar="NAME=MODEL", flags="--alias"),
-    Setting("Providers", "agents", dict, {}, "named agents (docs/configuration.md)", metavar="NAME=JSON"),
+    Setting("Providers", "agents", dict, {}, "named agents (--help configuration)", metavar="NAME=JSON"),
     Setting("Providers", "list_agents", bool, False, "list the agents of the configuration", in_file=False),
     Setting("Providers", "api_version", str, None, "version of the provider's API, where it takes one (Azure, CBORG)",
             metavar="VERSION"),
@@ -243,7 +243,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Program", "config", str, None, "configuration file", env="STREAM_CHAT_CONFIG", metavar="FILE", in_file=False),
     Setting("Program", "debug", str, None, "append a log of what the program does to this file", env="STREAM_CHAT_DEBUG",
             metavar="FILE"),
-    Setting("Program", "help", bool, False, "show this text", flags="-h --help", in_file=False),
+    Setting("Program", "help", str, None, "the most used options (-h), all of them (--help), or what is known of a TOPIC: a page, "
+            "a group of options, an option, a command of the chat (--help topics)", flags="-h --help", metavar="TOPIC",
+            value_if_bare="all", in_file=False),
     Setting("Program", "version", bool, False, "show the version", flags="-V --version", in_file=False),
 )
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}

@@ -21,7 +21,7 @@ def agent_values(agents: Mapping[str, Any], name: str) -> dict[str, Any]:
     if entry is None:
         known = ", ".join(sorted(map(str, agents)))
         raise UsageError(f"There is no agent {name!r}.", f"The configuration has: {known}." if known else
-                         "Agents are described under `agents:` in the configuration file (docs/configuration.md).")
+                         "Agents are described under `agents:` in the configuration file (--help configuration).")
     if not isinstance(entry, Mapping):
         raise UsageError(f"The agent {name} takes a mapping, such as `system: You are brief.`")
     found: dict[str, Any] = {}

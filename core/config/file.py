@@ -299,7 +299,7 @@ def _read_entry(entry: Mapping[Any, Any], document: _Document, path: Keys, envir
             checked = _typed(ENTRY_KINDS[name], value, place, str(written))
         else:
             raise ConfigError(f"{place}: a provider has no setting {written!r}.",
-                              _did_you_mean(str(written), (*ENTRY_KINDS, *ENTRY_SETTINGS), "docs/configuration.md"))
+                              _did_you_mean(str(written), (*ENTRY_KINDS, *ENTRY_SETTINGS), "configuration"))
         if name == "kind" and checked not in KINDS:
             raise ConfigError(f"{place}: kind cannot be {checked!r}.", f"It is one of: {', '.join(KINDS)}.")
         _fill_entry(read, name, checked, environment, place)
@@ -325,7 +325,7 @@ def _read_models(value: Any, document: _Document, path: Keys) -> Values:
             place = document.place(*here, str(written))
             if name not in MODEL_KINDS:
                 raise ConfigError(f"{place}: a model has no {written!r}.",
-                                  _did_you_mean(str(written), MODEL_KINDS, "docs/configuration.md"))
+                                  _did_you_mean(str(written), MODEL_KINDS, "configuration"))
             found[str(model)][name] = _typed(MODEL_KINDS[name], fact, place, str(written))
     return found
 
@@ -334,10 +334,10 @@ def _setting_names() -> list[str]:
     return [row.name for row in SETTINGS if row.in_file]
 
 
-def _did_you_mean(key: str, names: Mapping[str, Any] | Sequence[str], page: str = "docs/settings.md") -> str:
+def _did_you_mean(key: str, names: Mapping[str, Any] | Sequence[str], topic: str = "settings") -> str:
     from difflib import get_close_matches
     close = get_close_matches(key.replace("-", "_"), list(names), n=1)
-    return f"Did you mean {close[0]}?" if close else f"{page} lists what there is."
+    return f"Did you mean {close[0]}?" if close else f"stream-chat --help {topic} lists them."
 
 
 # ---- .env

@@ -146,5 +146,5 @@ class SettingTypes:
     demo_delay: float | None
     config: str | None
     debug: str | None
-    help: bool
+    help: str | None
     version: bool

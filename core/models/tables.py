@@ -16,7 +16,7 @@ def provider_table(providers: Providers) -> Table:
     names = all_names(providers)
     return Table(("provider", "dialect", "kind", "address", "default model", "missing"),
                  tuple(_provider_row(name, providers) for name in names),
-                 "docs/providers.md says more; the configuration file can add others (docs/configuration.md).",
+                 "--help providers says more; the configuration file can add others (--help configuration).",
                  optional=("dialect", "address"))
 
 

@@ -81,7 +81,7 @@ def check_flags(settings: Settings, provider: str, dialect: str) -> None:
     wanted = [name for name in FIELDS if name in settings.flags and name in lacks_of(dialect)]
     if wanted:
         raise UsageError(f"{provider} has no such parameter: {', '.join(wanted)}.",
-                         f"Leave out --{wanted[0].replace('_', '-')}, or use a provider that has it (docs/providers.md).")
+                         f"Leave out --{wanted[0].replace('_', '-')}, or use a provider that has it (--help providers).")
     if "api_version" in settings.flags and dialect not in ("openai", "openai-responses"):
         raise UsageError(f"{provider} takes no --api-version.", "Azure and hosts of the OpenAI dialect do.")
 

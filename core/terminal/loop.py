@@ -119,7 +119,7 @@ def hold_typed(screen: Screen) -> None:
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Compact, Compare, Confirm, Done, Edit, Fetch, History, Look, Say
+    from core.commands import Again, Compact, Compare, Confirm, Done, Edit, Fetch, History, Look, Page, Say
     from core.rendering.table import Table
     match outcome:
         case Done(text):
@@ -129,6 +129,8 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
         case Table():
             screen.gap()
             show_table(screen, outcome)
+        case Page(text):
+            show_page(screen, text)
         case Fetch(target):
             fetch_model(chat, screen, interrupts, target)
         case Compact():
@@ -175,6 +177,16 @@ def show_text(screen: Screen, text: str) -> None:
         screen.line(text)
     else:
         screen.note(text)
+
+
+def show_page(screen: Screen, text: str) -> None:
+    """Markdown of ours, painted like a reply; its blocks of code are not counted among those of the chat."""
+    screen.gap()
+    codes, screen.codes = screen.codes, []
+    stream = screen.reply_stream()
+    stream.feed(text)
+    stream.finish()
+    screen.codes = codes
 
 
 def show_history(screen: Screen, history: History) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from core.commands import Again, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Say, run_command
+from core.commands import Again, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Page, Say, run_command
 from core.rendering.table import Table
 from core.web.desk import Queued
 from core.web.live import Live
@@ -32,6 +32,8 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
             return {"show": "text", "text": text}
         case Table(columns=columns, rows=rows, note=note):
             return {"show": "table", "columns": columns, "rows": rows, "note": note}
+        case Page(text):
+            return {"show": "text", "text": text}
         case Again(go_on, said):
             live.run(live.chat.go_on if go_on else live.chat.answer)
             return {"show": "text", "text": said}

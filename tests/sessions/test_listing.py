@@ -49,5 +49,5 @@ def test_no_word_is_cut_in_a_chat(program: list[str], environment: dict[str, str
         shown = chat.ask("/help all", "Ctrl-D leaves")
         assert "Chat\n" in shown and "Models\n" in shown
         assert {"conversation", "session", "summarised"} <= set(re.findall(r"\w+", shown))
-        shown = chat.ask("/providers", "docs/providers.md")
+        shown = chat.ask("/providers", "--help providers")
         assert "dialect" not in shown and not any(not line for line in shown.rstrip("\u203a \n").split("\n")[2:])

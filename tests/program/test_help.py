@@ -72,7 +72,7 @@ def test_help_that_a_message_names_exists() -> None:
         outside = re.sub(r'(?s)""".*?"""|#[^\n]*', "", text)
         assert not re.search(r"\bdocs/[\w-]+\.md", outside), f"{path} names a page by its file"
         for topic in re.findall(r"(?<=--help )[a-z][\w-]*", outside):
-            known = {*page_names(), "topics", "lists"} | {word for row in SETTINGS for word in row.group.lower().split()}
+            known = {*page_names(), "topics", "lists", "proxy"} | {word for row in SETTINGS for word in row.group.lower().split()}
             assert topic in known, f"{path} names --help {topic}"
 
 

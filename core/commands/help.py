@@ -17,6 +17,9 @@ KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"), ("Ctrl-C"
         ("Ctrl-D", "leaves, on an empty line"), ("Tab", "completes"), ("Up, Ctrl-R", "find what you typed before"),
         ("Ctrl-X Ctrl-E", "opens the editor"), ("Ctrl-L, Ctrl-Z", "clear the screen, suspend"))
 
+ENDING = ("/help NAME explains a command, /help WORD searches, /help keys, /help pages, /help all.",
+          "Ctrl-C stops a reply, Ctrl-D leaves.")
+
 
 async def _topics(chat: Chat) -> list[str]:
     return [*all_commands(), *page_names(), "keys", "pages", "all"]
@@ -27,8 +30,7 @@ async def help(chat: Chat, argument: str) -> Outcome:
     """List the commands, explain one, or show a page of the documentation."""
     word = argument.removeprefix("/").lower()
     if not word:
-        return "\n".join([*overview(), "", "/help NAME explains a command, /help WORD searches, /help keys, /help pages, /help all.",
-                          "Ctrl-C stops a reply, Ctrl-D leaves."])
+        return "\n".join([*overview(), "", *ENDING])
     if word == "keys":
         return Table(("key", "what it does"), KEYS)
     if word == "all":

@@ -142,6 +142,15 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class OthersSaid(Notice):
+    """Another program wrote to the session: `messages` at its end, or, with `changed`, something else; then they are all
+    that the conversation holds now."""
+
+    messages: tuple[Message, ...] = ()
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class QuotesChecked:
     """What the answer quotes from attached files was looked up: `found` of `count` references hold."""
 

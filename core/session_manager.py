@@ -56,7 +56,7 @@ class Session(History):
             self.title = self.title or title_of(message)
             self._journal.begin(self.id, self.name, self.title, self.model, identity, message)
             self._stored = True
-            self._journal.begin_turn(self.id)
+            self._own()
         else:
             do = "finish" if opened else "add"
             self._journal.write(message_write(do, message, session=self.id, id=identity, state=state_of(message),

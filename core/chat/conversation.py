@@ -17,7 +17,7 @@ from core.chat.turn import Respond, run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError, StoreError, UsageError
 from core.events import (
-    Event, MessageAdded, Notice, QuotesChecked, TextDelta, ThinkingDelta, Waiting)
+    Event, MessageAdded, Notice, OthersSaid, QuotesChecked, TextDelta, ThinkingDelta, Waiting)
 from core.messages import Image, Message, ToolResult
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
@@ -63,6 +63,7 @@ class Chat:
         self._asking: Asking | None = None    # the requests of the turn that is going on, or was the last
         self.found: list[tuple[str, int]] = []    # what /search found last: session and message
         self.compared: object = None      # what /compare asked last
+        self.unsent: Message | None = None    # waits until another program's turn has ended
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
@@ -202,10 +203,15 @@ class Chat:
         return in_form(turn, form, lambda: self.session.messages, lambda message: self._answer(None, message))
 
     async def _answer(self, continued: Message | None, asked: Message | None) -> AsyncGenerator[Event, None]:
-        async with aclosing(self.session.begin_turn()) as notices:
-            async for notice in notices:
-                yield notice
+        self.unsent = asked
         try:
+            async with aclosing(self.session.begin_turn()) as notices:
+                async for notice in notices:
+                    yield notice
+                    if asked is None and isinstance(notice, OthersSaid):
+                        raise UsageError("Another program has just written to this conversation; nothing was asked.",
+                                         "Look at what it wrote, then try again.")
+            self.unsent = None
             saved = await self._add(asked) if asked is not None else ()
             for notice in [*saved, *map(Notice, self.take_news()), *await self._learn()]:
                 yield notice
@@ -266,10 +272,10 @@ class Chat:
 
     async def compact(self) -> AsyncGenerator[Event, None]:
         """Let the model summarise the oldest turns; the summary takes their place. Stopped, it changes nothing."""
-        async with aclosing(self.session.begin_turn()) as notices:
-            async for notice in notices:
-                yield notice
         try:
+            async with aclosing(self.session.begin_turn()) as notices:
+                async for notice in notices:
+                    yield notice
             plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=False)
             if plan is None:
                 raise UsageError("There is nothing to summarise yet: the last exchange and what is pinned always stay.")

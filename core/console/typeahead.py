@@ -131,6 +131,11 @@ class Typeahead:
         """Send nothing of it: who stops a reply does not want the next question asked. It waits at the prompt as one text."""
         self._held = True
 
+    def put_back(self, text: str) -> None:
+        """Before all others: a line that was taken and could not be sent."""
+        self._lines.insert(0, Typed(text))
+        self.hold()
+
     def next_line(self) -> Typed | None:
         """The oldest line that was ended with Enter."""
         return self._lines.pop(0) if self._lines and not self._held else None

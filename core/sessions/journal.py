@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from core.errors import SessionGone, SessionNotFound, StoreError, StoreGone
+from core.errors import SessionGone, StoreError, StoreGone
 from core.messages import Message
 from core.sessions.spool import Places, SpoolFile, places_of, remove
 from core.sessions.writes import Write, apply_write, chunk_write
@@ -57,13 +57,13 @@ class NoJournal:
         """Whether this program may run a turn in the session now; then no other one may."""
         return True
 
-    def end_turn(self, session: str) -> float:
+    def end_turn(self, session: str) -> float | None:
         """Let others have a turn; returns what changed() says then."""
-        return 0.0
+        return None
 
-    def changed(self, session: str) -> float:
-        """When the stored session was changed last."""
-        return 0.0
+    def changed(self, session: str) -> float | None:
+        """When the stored session was changed last; None where that cannot be known."""
+        return None
 
     def write(self, write: Write) -> None:
         """Any write; messages in it are JSON values."""
@@ -166,23 +166,24 @@ class Journal(NoJournal):
             pass
         return True
 
-    def end_turn(self, session: str) -> float:
+    def end_turn(self, session: str) -> float | None:
         if not self.saved:
-            return 0.0
+            return None
         try:
             changed = self.changed(session)
             self._store.end_turn(session)
         except StoreError:
-            return 0.0     # the turn ends with the program, or when this one begins another
+            return None    # the turn ends with the program, or when this one begins another
         return changed
 
-    def changed(self, session: str) -> float:
+    def changed(self, session: str) -> float | None:
         if not self.saved:
-            return 0.0
+            return None
         try:
-            return self._store.find_session(session).updated
-        except (StoreError, SessionNotFound):
-            return 0.0
+            rows = self._store.some_sessions([session])
+        except StoreError:
+            return None
+        return rows[0].updated if rows else None
 
     def retry(self) -> None:
         if not self._drain() and not self._news:

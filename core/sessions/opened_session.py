@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from core.errors import UsageError
-from core.events import Notice
+from core.events import Notice, OthersSaid
 from core.messages import Message
 from core.safe_text import safe_line
 from core.sessions.journal import Journal, NoJournal
@@ -50,7 +50,10 @@ class OpenedSession:
         self._unreadable: frozenset[int] = frozenset()
         self._news: list[str] = []
         self._stored = False
-        self._seen = 0.0     # when the stored session had changed last, as far as this program knows
+        self._seen: float | None = None    # when the stored session had changed last, as far as this program knows
+        self._looked: float | None = None  # the same at the last look, also when a reply was still streaming then
+        self._others: OthersSaid | None = None     # what other programs wrote and nobody was shown yet
+        self._owned = False    # whether the turn is ours
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -101,7 +104,7 @@ class OpenedSession:
         if opened.ids != self._ids:
             self._summaries.clear()
         if opened.streams:
-            self._seen = 0.0     # to be loaded again when it is our turn
+            self._seen = None    # to be loaded again when it is our turn
         self.messages, self._ids, self._unreadable = opened.messages, opened.ids, opened.unreadable
         self._note_all()
 
@@ -124,43 +127,69 @@ class OpenedSession:
     async def begin_turn(self) -> AsyncGenerator[Notice, None]:
         """Wait while another program's turn runs in this session, then own the next one and take in what others added."""
         waiting = False
-        while self._stored and not self._journal.begin_turn(self.id):
+        while not self._own():
             if not waiting:
                 yield Notice("Another program is answering in this session; your message waits until it has finished.")
             waiting = True
+            others = self.look()
+            if others is not None:
+                yield others
             await asyncio.sleep(LOOK_SECONDS)
         self._take_in()
+        others = self._untold()
+        if others is not None:
+            yield others
 
-    def take_in(self) -> bool:
-        """Load what other programs added since the last look, between turns; whether there was anything."""
-        before = list(self._ids)
-        self._take_in()
-        return self._ids != before
+    def look(self) -> OthersSaid | None:
+        """Take in what other programs wrote since the last look, between turns; None for nothing.
 
-    def _take_in(self) -> None:
-        """Load the conversation again if another program changed it."""
-        store = self._journal.store
-        if store is None or not self._stored or self._journal.changed(self.id) == self._seen:
-            return
+        Costs one small query when nothing was written. Raises StoreError.
+        """
+        changed = self._journal.changed(self.id) if self._stored else None
+        if changed not in (None, self._seen, self._looked):
+            self._looked = changed
+            self._take_in()
+        return self._untold()
+
+    def _untold(self) -> OthersSaid | None:
+        others, self._others = self._others, None
+        return others
+
+    def _take_in(self) -> bool:
+        """Load the conversation again if another program changed it; whether there was anything new."""
+        store, changed = self._journal.store, self._journal.changed(self.id) if self._stored else None
+        if store is None or changed is None or changed == self._seen:
+            return False
         before = self._ids
         recover_session(store, self.id)
+        self._seen = changed
         self._load(store)
-        if self._ids[:len(before)] != before:
-            self._news.append("Another program changed this conversation; it is loaded again.")
-        elif len(self._ids) > len(before):
-            self._news.append(f"Another program added {len(self._ids) - len(before)} messages to this conversation.")
+        added = self._ids[:len(before)] == before
+        if self._ids == before:
+            return False
+        self._others = _joined(self._others, tuple(self.messages[len(before):] if added else self.messages), changed=not added)
+        return True
+
+    def _own(self) -> bool:
+        """Become the program whose turn it is; False while it is another's."""
+        self._owned = self._stored and self._journal.begin_turn(self.id)
+        return self._owned or not self._stored
 
     def end_turn(self) -> None:
-        """Let others have the next turn."""
-        if self._stored:
+        """Let others have the next turn, if this one is ours."""
+        if self._owned:
+            self._owned = False
             self._seen = self._journal.end_turn(self.id)
 
     @contextmanager
     def _between_turns(self) -> Iterator[None]:
         """Change the conversation while no program's turn runs in it. Raises UsageError."""
-        if self._stored and not self._journal.begin_turn(self.id):
+        if not self._own():
             raise UsageError("Another program is answering in this session.", "Try again when it has finished.")
         try:
+            if self._take_in():
+                raise UsageError("Another program has just written to this conversation; nothing was changed.",
+                                 "Look at what it wrote, then try again.")
             yield
         finally:
             self.end_turn()
@@ -199,6 +228,16 @@ class OpenedSession:
         if summarised:
             writes.append({"do": "hide", "session": self.id, "ids": summarised})
         return writes
+
+
+def _joined(before: OthersSaid | None, messages: tuple[Message, ...], *, changed: bool) -> OthersSaid:
+    """What others wrote since the user was shown something."""
+    if before is not None and not changed:
+        messages, changed = before.messages + messages, before.changed
+    count = "1 message" if len(messages) == 1 else f"{len(messages):,} messages"
+    text = ("Another program changed this conversation; it is loaded again." if changed
+            else f"Another program added {count} to this conversation.")
+    return OthersSaid(text, messages, changed)
 
 
 def state_of(message: Message) -> State:

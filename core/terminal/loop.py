@@ -16,6 +16,7 @@ from core.messages import user_message
 from core.model_manager import Target, can_fetch
 from core.rendering.event_lines import notice_line
 from core.safe_text import safe_line
+from core.terminal.others import show_new
 from core.terminal.painter import Painter, duration
 from core.terminal.prompt import Reader
 
@@ -39,6 +40,7 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
     with reader.typed.quiet() if reader.typed else nullcontext():
         while True:
             try:
+                show_new(chat, screen)
                 screen.gap()
                 with interrupts.reading():
                     entered = reader.read(chat)
@@ -254,7 +256,7 @@ def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncG
     except Interrupted:
         hold_typed(screen)
         screen.gap()
-        screen.note(stopped_words(chat))
+        screen.note(stopped_words(chat, screen))
     except StreamBroken as error:
         screen.gap()
         screen.error(error)
@@ -265,8 +267,13 @@ def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncG
             take_turn(chat, screen, interrupts, chat.answer())
 
 
-def stopped_words(chat: Chat) -> str:
-    """What a stopped reply leaves behind."""
+def stopped_words(chat: Chat, screen: Screen) -> str:
+    """What a stopped turn leaves behind. A message that was waiting for another program's turn is at the prompt again."""
+    unsent, chat.unsent = chat.unsent, None
+    if unsent is not None:
+        if screen.typed is not None:
+            screen.typed.put_back(unsent.text)
+        return "Stopped. Your message was not sent."
     last = chat.session.messages[-1] if chat.session.messages else None
     if last is None or last.role != "assistant":
         return "Stopped. /retry asks again."

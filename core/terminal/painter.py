@@ -11,7 +11,8 @@ from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
 from core.console.screen import Screen
 from core.events import (
-    Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished, ToolRequested, Waiting)
+    Event, MessageAdded, ModelChanged, OthersSaid, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished, ToolRequested,
+    Waiting)
 from core.messages import Message, ToolCall
 from core.model_manager import Providers
 from core.rendering.event_lines import EventLines, Line, argument_of, clause, finish_note, notice_line
@@ -117,6 +118,10 @@ class Painter:
                 self._thinking.feed(text)
             case MessageAdded(message):
                 self._close(message)
+            case OthersSaid():
+                from core.terminal.others import show_others
+                self.end()
+                show_others(self._screen, event)
             case ToolRequested(call):
                 self.end()
                 self._lines.of(event)

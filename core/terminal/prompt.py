@@ -104,10 +104,15 @@ class PromptReader(Reader):
         try:
             with kept_terminal():
                 entered = self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat),
-                                               default=text)
+                                               default=text, pre_run=lambda: self._watch(chat))
         finally:
             self.typed.listen()
         return Typed(without_surrogates(self._pastes.full(entered)), tuple(self._pastes.texts))
+
+    def _watch(self, chat: Chat) -> None:
+        """While the prompt stands, show what other programs write to the session."""
+        from core.terminal.others import watch
+        self._session.app.create_background_task(watch(chat, self._screen))
 
     def _show(self, text: str) -> None:
         """What was entered stands on the screen once, however much it is; a message is bold, a command is not."""

@@ -139,10 +139,10 @@ class OpenAiApi:
 
     async def _ask(self, call: _Call) -> AsyncGenerator[Event, None]:
         """The events of one reply, each saved before it is passed on."""
-        async with aclosing(call.session.begin_turn()) as notices:
-            async for notice in notices:
-                yield notice
         try:
+            async with aclosing(call.session.begin_turn()) as notices:
+                async for notice in notices:
+                    yield notice
             call.session.set_model(str(call.target))
             respond = partial(respond_with_fallbacks, call.chain)
             turn = run_chat_turn(respond, call.request, None, model=str(call.target), rounds=0,

@@ -630,9 +630,10 @@ def test_a_second_program_waits_for_the_turn_of_the_first(database: str, spool: 
     async def ask() -> None:
         async for notice in second.begin_turn():
             notices.append(notice.text)
-            assert [row.message_count for row in other.sessions()] == [1]
-            async for _ in first.record(answer("one's answer")):
-                pass
+            if "waits" in notice.text:
+                assert [row.message_count for row in other.sessions()] == [1]
+                async for _ in first.record(answer("one's answer")):
+                    pass
         second.add_user(user_message("two"))
         async for event in second.record(answer("two's answer")):
             notices.extend([event.text] if isinstance(event, Notice) else [])
@@ -642,7 +643,7 @@ def test_a_second_program_waits_for_the_turn_of_the_first(database: str, spool: 
     assert len(notices) == 2 and "waits" in notices[0] and "added 1 message" in notices[1]
 
     async def go_on() -> None:
-        assert [notice async for notice in first.begin_turn()] == []
+        assert [notice.text async for notice in first.begin_turn()] == ["Another program added 2 messages to this conversation."]
     asyncio.run(go_on())
     assert [message.text for message in first.messages] == texts
     first.close()
@@ -678,7 +679,7 @@ def test_live_calls_are_not_answered_by_another_program(database: str, spool: st
         begun = second.begin_turn()
         assert "waits" in (await anext(begun)).text
         store.close()       # as when its program is killed: the lock is gone, and nothing is closed in the session
-        assert [notice async for notice in begun] == []
+        assert [notice.text async for notice in begun] == ["Another program added 1 message to this conversation."]
         second.add_user(user_message("next"))
         results = [(result.id, result.content) for message in second.messages for result in message.tool_results]
         assert results == [("a", INTERRUPTED), ("b", "done"), ("c", INTERRUPTED)]

@@ -33,13 +33,15 @@ def _fits(name: str, value: object) -> bool:
     return isinstance(value, kind) and (isinstance(value, bool) == (BY_NAME[name].kind is bool))
 
 
-def with_kept(settings: Settings, text: str) -> tuple[Settings, list[str]]:
-    """The settings of a session that is continued: its own, except where a flag says otherwise. And what to say of both."""
-    kept = read_kept(text)
-    restored = {name: value for name, value in kept.items() if name not in settings.flags}
+def with_kept(settings: Settings, text: str, flags: frozenset[str] | None = None) -> tuple[Settings, list[str]]:
+    """The settings of a session that is continued: its own, except where a flag says otherwise. And what to say of both.
+
+    `flags` are those that count; without them, all that were given."""
+    kept, flags = read_kept(text), settings.flags if flags is None else flags
+    restored = {name: value for name, value in kept.items() if name not in flags}
     said = [f"{shown(name, value)} (as this session had it)" for name, value in restored.items()]
     said += [f"{shown(name, getattr(settings, name))} from now on; this session had {shown(name, value)}"
-             for name, value in kept.items() if name in settings.flags and getattr(settings, name) != value]
+             for name, value in kept.items() if name in flags and getattr(settings, name) != value]
     return settings.replace(**restored), ["; ".join(said) + "."] if said else []
 
 

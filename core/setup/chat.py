@@ -22,18 +22,21 @@ NAMES_A_MODEL = frozenset({"model", "provider", "base_url"})    # without these 
 NOT_EVERYWHERE = frozenset({"num_ctx", "keep_alive", "seed", "stop", "api_version"})    # some providers lack these
 
 
-async def open_chat(settings: Settings, opened: OpenedStore, session: Session, front: Front) -> Chat:
+async def open_chat(settings: Settings, opened: OpenedStore, session: Session, front: Front, *,
+                    own_first: bool = False) -> Chat:
     """A chat that continues `session`. What its user should know is in `news` of the chat.
 
-    Raises ChatError when the settings cannot be used as they are.
+    `own_first`: the session's own model and options go before flags. Raises ChatError when the settings cannot be used
+    as they are.
     """
     started = settings
-    settings, said = with_kept(started, session.settings)
+    flags = frozenset[str]() if own_first else settings.flags
+    settings, said = with_kept(started, session.settings, flags)
     providers = Providers(settings)
     if has_limits(settings):
         from core.setup.purse import open_purse
         providers.purse = open_purse(settings, providers, lambda: chat.session.id, front)
-    target, notices = await choose_target(settings, session, providers, front)
+    target, notices = await choose_target(settings, session, providers, front, flags)
     if settings.flags & NOT_EVERYWHERE:
         from core.providers.parameters import check_flags
         check_flags(settings, target.provider, providers.host(target.provider).dialect)
@@ -45,18 +48,18 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
                 make_toolbox=make_toolbox, started=started)
     if wants_tools(settings):
         chat.toolbox = make_toolbox()
-    chat.news.extend([*notices, *said])
+    chat.news.extend([*notices, *([] if own_first else said)])
     return chat
 
 
 async def choose_target(settings: Settings, session: Session, providers: Providers,
-                        front: Front) -> tuple[Target, list[str]]:
+                        front: Front, flags: frozenset[str]) -> tuple[Target, list[str]]:
     """The model that answers first, and what to say about it."""
     if settings.modelfile is not None:
         from core.models.making import make_model
         target = await make_model(settings.modelfile, settings, providers, front.progress)
         return target, [f"{target} is made of {settings.modelfile}."]
-    if session.model and not settings.flags & NAMES_A_MODEL:
+    if session.model and not flags & NAMES_A_MODEL:
         return parse_target(session.model, known=settings.providers), []
     target, notice = await first_target(settings, providers, front.choose_model, front.progress)
     providers.host(target.provider)    # refused now, and not when the question is saved already

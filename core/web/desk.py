@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -33,6 +34,7 @@ class Desk:
     queue: tuple[Queued, ...] = ()
     keys: tuple[str, ...] = ()
     held: bool = False      # the queue waits for the user, since the last reply did not end well
+    files: tuple[tuple[str, tuple[str, ...]], ...] = ()     # identity of a message, and what was uploaded with it
 
     def accept(self, key: str) -> Desk:
         return replace(self, keys=(*self.keys, key)[-MOST_KEYS:])
@@ -68,14 +70,15 @@ class Desks:
 
     def interrupted(self) -> Iterator[str]:
         """The sessions whose turn was running when the server ended."""
-        try:
-            names = sorted(os.listdir(self.folder)) if self.folder else []
-        except OSError:
-            return
-        for name in names:
-            session, ending = os.path.splitext(name)
-            if ending == ".json" and _NAME.fullmatch(session) and self.read(session).running:
-                yield session
+        yield from (session for session, desk in self.all() if desk.running)
+
+    def all(self) -> Iterator[tuple[str, Desk]]:
+        """Every session that has a desk on disk, with it."""
+        with suppress(OSError):
+            for entry in sorted(os.scandir(self.folder), key=lambda each: each.name) if self.folder else ():
+                session, ending = os.path.splitext(entry.name)
+                if ending == ".json" and _NAME.fullmatch(session):
+                    yield session, self._kept.get(session) or self._load(session)
 
     def _path(self, session: str) -> str:
         return os.path.join(self.folder, f"{session}.json")
@@ -107,5 +110,6 @@ def _desk(found: Any) -> Desk:
                          tuple((str(kind), str(data), str(name)) for kind, data, name in row["images"]),
                          tuple(map(str, row["files"])))
                   for row in found.get("queue", ()))
+    files = tuple((str(message), tuple(map(str, names))) for message, names in found.get("files", ()))
     return Desk(bool(found.get("running")), queue, tuple(map(str, found.get("keys", ()))),
-                bool(found.get("held")))
+                bool(found.get("held")), files)

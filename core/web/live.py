@@ -53,6 +53,7 @@ class Live:
         self._before: list[Message] = list(chat.session.messages)   # the conversation before it
         self._shown: list[Message] = list(chat.session.messages)    # the conversation as the pages have it
         self._saying = ""                   # the key of the queued message that is being asked
+        self._loaded: set[str] = set()      # the uploaded files that are attached to the chat
         self._listeners: set[asyncio.Event] = set()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -77,11 +78,27 @@ class Live:
         """The newest messages and the turn that runs; with `before`, the messages in front of that place."""
         end = len(self._before) if before is None else max(0, min(before, len(self._before)))
         first = _turn_start(self._before, max(0, end - SHOWN))
-        events = list(stored_events(self._before[first:end], first))
+        events = list(stored_events(self._before[first:end], first, self._files()))
         if before is None:
             events += [event for number, event in self._log if number >= self._turn_first]
             events.append(self._queue_event())
         return Snapshot(events, self.place, first)
+
+    def _files(self) -> dict[int, list[str]]:
+        """The names of the files that were sent with each message, by its place."""
+        places = {f"{identity:032x}": place for place, identity in enumerate(self.chat.session.ids)}
+        return {places[message]: list(map(os.path.basename, paths))
+                for message, paths in self._desk().files if message in places}
+
+    def catch_up(self) -> bool:
+        """Let every page draw anew what a command, or another program, changed in the conversation, if anything."""
+        messages = self.chat.session.messages
+        if self.running or self._shown == messages:
+            return False
+        self._before = self._shown = list(messages)
+        self.publish({"type": "redraw"})
+        self._turn_first = self._number + 1
+        return True
 
     async def events(self, after: str) -> AsyncIterator[list[Numbered]]:
         """What happens after that place, in batches; an empty one now and then, while nothing happens.
@@ -187,7 +204,8 @@ class Live:
         desk, messages = self._desk(), self.chat.session.messages
         asked = [message.text for message in messages if message.role == "user"]
         if desk.queue and asked[-1:] == [desk.queue[0].text]:
-            self._set_desk(replace(desk, queue=desk.queue[1:]))     # it was saved before the end
+            last = max(place for place, message in enumerate(messages) if message.role == "user")
+            self._take(desk.queue[0], last)     # it was saved before the end
         elif desk.queue:
             self._next()
             return
@@ -257,27 +275,51 @@ class Live:
 
     async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
         for file in queued.files:
+            self._loaded.add(file)
             for note in await self.chat.attach(file):
                 yield Notice(note)
         async with aclosing(self.chat.turn(said)) as events:
             try:
                 async for event in events:
-                    self._said(queued)
+                    self._said(queued, said)
                     yield event
             finally:
                 if said in self.chat.session.messages:
-                    self._said(queued)
+                    self._said(queued, said)
 
-    def _said(self, queued: Queued) -> None:
-        desk = self._desk()
-        if queued in desk.queue:
-            self._set_desk(replace(desk, queue=tuple(each for each in desk.queue if each is not queued)))
+    def _said(self, queued: Queued, said: Message) -> None:
+        """The message left the queue; its files are known by its identity from now on."""
+        if queued in self._desk().queue:
+            places = [place for place, message in enumerate(self.chat.session.messages) if message is said]
+            self._take(queued, places[-1] if places else None)
         self._saying = ""
+
+    def _take(self, queued: Queued, place: int | None) -> None:
+        desk = self._desk()
+        known = queued.files and place is not None
+        files = ((f"{self.chat.session.ids[place or 0]:032x}", queued.files),) if known else ()
+        rest = tuple(each for each in desk.queue if each is not queued)
+        self._set_desk(replace(desk, queue=rest, files=(*desk.files, *files)))
+
+    async def _attach_again(self) -> AsyncIterator[PageEvent]:
+        """Attach the files of earlier messages, which a new process does not know any more; yields what is to be said."""
+        shown = {f"{identity:032x}" for identity in self.chat.session.ids}
+        for file in [path for message, paths in self._desk().files if message in shown for path in paths]:
+            if file not in self._loaded:
+                self._loaded.add(file)
+                try:
+                    notes = await self.chat.attach(file)
+                except ChatError as error:
+                    notes = [f"{os.path.basename(file)} is not attached any more: {error.message}"]
+                for note in notes:
+                    yield {"type": "notice", "level": "warn", "text": note}
 
     async def _turn(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
         shown = TurnEvents()
         end: PageEvent = {"type": "turn_end", "state": "complete"}
         try:
+            async for note in self._attach_again():
+                self.publish(note)
             async with aclosing(events()) as stream:
                 async for event in stream:
                     for made in shown.show(event):

@@ -5,25 +5,40 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from core.commands import Again, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Page, Say, run_command
+from core.commands import (
+    Again, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Page, Say, run_command)
+from core.model_manager import Target
 from core.rendering.table import Table
+from core.session_manager import Session
 from core.web.desk import Queued
 from core.web.live import Live
 
 
 async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:
     """The outcome as JSON; a turn that it asks for is begun. `confirmed`: the user said yes to its question. Raises ChatError."""
-    target, session = live.chat.target, live.chat.session.id
-    outcome = await run_command(live.chat, line)
+    chat, target, session = live.chat, live.chat.target, live.chat.session
+    outcome = await run_command(chat, line)
     if confirmed and isinstance(outcome, Confirm):
         outcome = outcome.act()
+    if chat.session is not session:
+        return _elsewhere(live, session, target, outcome)
     shown = _shown(live, outcome)
-    if live.chat.target != target:
-        shown["model"] = str(live.chat.target)
-        live.publish({"type": "session", "title": live.chat.session.title, "model": str(live.chat.target)})
-    if live.chat.session.id != session:
-        shown["session"] = live.chat.session.id
+    if live.catch_up():
+        shown["redraw"] = True
+    if chat.target != target:
+        shown["model"] = str(chat.target)
+        live.publish({"type": "session", "title": session.title, "model": str(chat.target)})
     return shown
+
+
+def _elsewhere(live: Live, session: Session, target: Target, outcome: Outcome) -> dict[str, Any]:
+    """A command went to another session: the page goes there, and this conversation keeps its own."""
+    chat, other = live.chat, live.chat.session
+    chat.enter(session)
+    chat.target = target
+    other.close()
+    said = outcome if isinstance(outcome, str) else getattr(outcome, "said", "")
+    return {"show": "text", "text": said, "session": other.id if other.messages else ""}
 
 
 def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
@@ -42,7 +57,7 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Compact():
             live.run(live.chat.compact)
         case History(said=said):
-            return {"show": "text", "text": said, "reload": True}
+            return {"show": "text", "text": said}
         case Confirm(question):
             return {"show": "confirm", "text": question}
         case Edit(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from core.chat.joining import BROKEN
@@ -98,12 +99,14 @@ class TurnEvents:
             yield {"type": "thinking_end", "seconds": round(seconds, 1)}
 
 
-def stored_events(messages: Sequence[Message], first: int = 0) -> Iterator[PageEvent]:
-    """The page events of stored messages; `first` is the place of the first of them in the session."""
+def stored_events(messages: Sequence[Message], first: int = 0,
+                  files: Mapping[int, Sequence[str]] = MappingProxyType({})) -> Iterator[PageEvent]:
+    """The page events of stored messages; `first` is the place of the first of them in the session, `files` are the
+    names of what was uploaded with each, by place."""
     before: Message | None = None
     for place, message in enumerate(messages, first):
         if message.role == "user":
-            yield user_event(message, place)
+            yield user_event(message, place) | ({"files": list(files[place])} if place in files else {})
         elif message.role == "assistant":
             if before is None or before.role == "user":
                 yield {"type": "reply", "place": place}

@@ -7,13 +7,10 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from core.chat.front import Front
-from core.errors import ProviderError
-from core.model_manager import Providers, Target
 from core.tool_executor import ApprovalRequest, Decision
 from core.web.page_events import PageEvent
 
 DECISIONS: dict[str, Decision] = {"once": "once", "session": "session", "always": "always"}
-DEMO = Target("demo", "demo")
 
 
 class Questions:
@@ -25,7 +22,7 @@ class Questions:
 
     def front(self) -> Front:
         """What a chat on the page is opened with."""
-        return Front(approve=self.approve, agree=self.agree, choose_model=self.choose_model)
+        return Front(approve=self.approve, agree=self.agree)
 
     async def approve(self, request: ApprovalRequest) -> Decision:
         facts = [request.kind, *filter(None, (request.host, request.reason))]
@@ -36,10 +33,6 @@ class Questions:
     async def agree(self, command: str) -> bool:
         title = "Run this command and attach its output?"
         return await self._ask("command", title, command, (), ("once", "no")) == "once"
-
-    async def choose_model(self, error: ProviderError, providers: Providers) -> Target:
-        """The page opens on the demo; its list of providers is where a model is chosen."""
-        return DEMO
 
     def decide(self, ask: str, choice: str) -> bool:
         """Answer a question; False when it does not wait any more."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import webbrowser
 import secrets
+import webbrowser
+from dataclasses import replace
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.config import Settings, cache_directory
 from core.model_manager import Providers
 from core.setup.chat import open_chat
-from core.setup.store import OpenedStore
+from core.setup.store import OpenedStore, store_place
 from core.web.desk import Desks
+from core.web.first_run import FirstRun
 from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
@@ -28,17 +31,24 @@ def serve_page(settings: Settings) -> int:
     opened = OpenedStore(settings)
     folder = web_folder(settings) if settings.save else ""
 
+    first = FirstRun(settings, Providers(settings))
+
     async def opening(name: str | None, front: Front) -> Chat:
-        return await open_chat(settings, opened, opened.open_session(name), front)
+        """What flags say is for new sessions: the server is started with the same ones every day."""
+        asking = replace(front, choose_model=first.choose_model)
+        return await open_chat(settings, opened, opened.open_session(name), asking, own_first=name is not None)
 
     try:
         door = Door(f"stream_chat_{settings.port}", kept_secret(folder), secrets.token_urlsafe(24))
-        hub = Hub(opening, Desks(os.path.join(folder, "desks") if folder else ""))
+        kept = hashlib.sha256(store_place(settings).encode()).hexdigest()[:12]      # one folder for each database
+        desks = Desks(os.path.join(folder, kept) if folder else "")
+        hub = Hub(opening, desks)
         token = settings.environment.get(TOKEN_VARIABLE, "").strip()
         providers = ProviderApi(settings, Providers(settings), opened.store)
-        uploads = Uploads(os.path.join(cache_directory(settings.environment), "uploads"))
+        uploads = Uploads(os.path.join(cache_directory(settings.environment), "uploads", kept))
         programs = OpenAiApi(settings, Providers(settings), opened.open_session)
-        app = make_app(hub, opened.store, providers, programs, door, uploads=uploads, port=settings.port, token=token)
+        app = make_app(hub, opened.store, providers, programs, first, door, uploads=uploads, port=settings.port,
+                       token=token)
         announce(settings.port, door.link)
         if settings.open:
             webbrowser.open(f"http://{HOST}:{settings.port}/open?token={door.link}")

@@ -22,9 +22,11 @@ from core.errors import UsageError
 from core.web.api import Api
 from core.web.assets import Assets
 from core.web.guard import App, Guard
+from core.web.first_run import FirstRun
 from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
+from core.web.upkeep import tend
 from core.web.uploads import Uploads
 from db import Store
 
@@ -51,8 +53,8 @@ class Door:
         return known
 
 
-def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: OpenAiApi, door: Door, *,
-             uploads: Uploads, port: int, token: str) -> App:
+def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: OpenAiApi, first: FirstRun, door: Door,
+             *, uploads: Uploads, port: int, token: str) -> App:
     """The whole application, guarded."""
     assets, api = Assets(), Api(hub, store, uploads)
 
@@ -81,17 +83,18 @@ def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: Op
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tending = asyncio.create_task(hub.tend())
+        tending = [asyncio.create_task(hub.tend()), asyncio.create_task(tend(hub.desks, uploads, store))]
         await hub.resume()
         yield
-        tending.cancel()
+        for task in tending:
+            task.cancel()
         await hub.close()
         await programs.close()
         await providers.close()
 
     pages = [Route(path, page) for path in ("/", "/s/{session}", "/providers", "/numbers")]
     routes = [*pages, Route("/static/{name}", file), Route("/open", enter), Route("/healthz", health), *api.routes(),
-              *providers.routes(), *programs.routes()]
+              *providers.routes(), *programs.routes(), *first.routes()]
     app = Starlette(routes=routes, lifespan=lifespan)
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
     return Guard(app, hosts=hosts, cookie=door.cookie, secret=door.secret, token=token)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
 from core.errors import StoreError, UsageError
@@ -47,6 +47,18 @@ class Uploads:
         if not _OURS.fullmatch(own) or not os.path.isfile(path):
             raise UsageError("This file is not here any more.", "Add it again.")
         return path
+
+    def clean(self, needed: Collection[str], before: float) -> int:
+        """Delete what was uploaded before then and no session needs, by path; returns how many files."""
+        try:
+            folders = [entry.path for entry in os.scandir(self.folder) if entry.stat().st_mtime < before]
+        except OSError:
+            return 0        # nothing was ever uploaded
+        old = [os.path.join(folder, name) for folder in folders for name in os.listdir(folder)]
+        unneeded = [path for path in old if path not in needed]
+        for path in unneeded:
+            self._remove(path)
+        return len(unneeded)
 
     @staticmethod
     def _remove(path: str) -> None:

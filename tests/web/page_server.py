@@ -32,7 +32,7 @@ class PageServer:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [sys.executable, str(ROOT / "stream_chat.py"), "--web", "--port", str(self.port), *arguments]
-        self._environment = environment
+        self.environment = environment
         self.client = requests.Session()
         self.client.headers["x-stream-chat"] = "page"
 
@@ -49,7 +49,7 @@ class PageServer:
 
     def start(self) -> str:
         """Start and return the one-time link, used already unless the client holds a cookie."""
-        self.process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(self._command, env=self.environment, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         line = self.process.stderr.readline()

@@ -13,7 +13,15 @@ from tests.web.browser import LIMIT, SIZES, Tab
 from tests.web.page_server import PageServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
-ROOT = Path(__file__).resolve().parent.parent.parent
+TOOLS = '''
+from core.tools import tool
+
+
+@tool(kind="write")
+def note(q: str) -> str:
+    """Write something down."""
+    return f"noted {q}"
+'''
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +32,9 @@ def ollama() -> Iterator[FakeOllama]:
 
 @pytest.fixture(scope="module")
 def server(ollama: FakeOllama, home: dict[str, str]) -> Iterator[PageServer]:
-    with PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40", "--tools", "calculate") as running:
+    tools = Path(home["HOME"], "tools.py")
+    tools.write_text(TOOLS, encoding="utf-8")
+    with PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40", "--tools-file", str(tools)) as running:
         yield running
 
 
@@ -118,14 +128,36 @@ def test_a_draft_stays_with_its_session(tab: Tab) -> None:
     expect(tab.box).to_have_value("not sent yet")
 
 
-def test_a_tool_asks_and_the_keyboard_answers(tab: Tab) -> None:
+@pytest.mark.parametrize("key", ["y", "n"])
+def test_a_tool_asks_and_the_keyboard_answers(tab: Tab, key: str) -> None:
     tab.choose_model("ollama/tools:latest")
     tab.send("use it")
+    question = tab.page.locator(".approval")
+    expect(question).to_be_focused()
+    expect(question).to_contain_text("Allow note?")
+    tab.page.wait_for_timeout(500)      # a key that comes at once is not an answer
+    tab.page.keyboard.press(key)
+    expect(question).to_have_count(0)
+    expect(tab.box).to_be_focused()
+    said = tab.reply()
+    assert ("noted x" in said) == (key == "y"), said
     step = tab.page.locator(".step").first
-    expect(step).to_be_visible()
-    assert "result:" in tab.reply()
     step.locator("summary").click()
     expect(step.locator(".step-body")).to_contain_text('"q": "x"')
+
+
+def test_what_is_typed_is_no_answer_to_a_tool(tab: Tab) -> None:
+    tab.choose_model("ollama/tools:latest")
+    tab.send("use it")
+    tab.box.press_sequentially("yes, and nothing else")
+    question = tab.page.locator(".approval")
+    expect(question).to_be_visible()
+    tab.page.reload()
+    expect(question).to_be_focused()
+    expect(tab.box).to_have_value("yes, and nothing else")
+    question.get_by_role("button", name="Deny").click()
+    tab.box.fill("")
+    tab.reply()
 
 
 def test_thinking_is_folded(tab: Tab) -> None:
@@ -249,3 +281,39 @@ def test_a_file_is_attached(tab: Tab, tmp_path: Path, ollama: FakeOllama) -> Non
     expect(tab.page.locator(".composer-files")).to_be_hidden()
     expect(tab.page.locator(".from-user .file-name")).to_have_text("note_ one.txt")
     assert "heliotrope" in str(ollama.chats[-1].json)
+    tab.server.kill()
+    tab.server.start()
+    tab.page.reload()
+    expect(tab.page.locator(".from-user .file-name")).to_have_text("note_ one.txt")
+    tab.ask("And again?", 2)
+    assert "heliotrope" in str(ollama.chats[-1].json), "a new server attaches what was uploaded before"
+
+
+def test_commands_that_lead_to_another_session_leave_this_one_as_it_is(tab: Tab) -> None:
+    tab.ask("the first session")
+    first = tab.session
+    tab.send("/fork")
+    expect(tab.page).not_to_have_url(f"{tab.server.url}/s/{first}")
+    tab.ask("only in the second", 2)
+    second = tab.session
+    assert second != first
+    tab.send(f"/session {first}")
+    expect(tab.page).to_have_url(f"{tab.server.url}/s/{first}")
+    expect(tab.page.locator(".bubble")).to_have_text(["the first session"])
+    tab.send("/new")
+    expect(tab.page).to_have_url(f"{tab.server.url}/")
+    assert tab.server.snapshot(first)["id"] == first and tab.server.snapshot(second)["id"] == second
+
+
+def test_what_a_command_takes_back_is_taken_back_on_every_page(tab: Tab) -> None:
+    tab.ask("one")
+    tab.ask("two", 2)
+    other = tab.open_page()
+    other.goto(tab.page.url)
+    expect(other.locator(".bubble")).to_have_text(["one", "two"])
+    tab.send("/undo")
+    expect(tab.page.locator(".outcome")).to_contain_text("Taken back: two")
+    for page in (tab.page, other):
+        expect(page.locator(".bubble")).to_have_text(["one"])
+    tab.page.reload()
+    expect(tab.page.locator(".bubble")).to_have_text(["one"])

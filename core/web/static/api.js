@@ -52,7 +52,7 @@ export async function insist(method, path, body, onLost) {
       onLost(false);
       return found;
     } catch (problem) {
-      if (problem instanceof ApiError && problem.status < 502) throw problem;
+      if (problem instanceof ApiError && (problem.kind || problem.status < 502)) throw problem;     // the server's own word
       onLost(true);
       await new Promise((resolve) => setTimeout(resolve, wait));
     }

@@ -47,6 +47,7 @@ export class Composer {
 
   /** Change to another session and its draft. @param {string} session */
   open(session) {
+    if (session && session === this.session) return;
     this.session = session;
     this.box.value = readDraft(session);
     this.images = [];
@@ -96,6 +97,14 @@ export class Composer {
     this.showImages();
     if (said.startsWith("/") && !said.startsWith("//") && /^\/[a-z][a-z-]*(\s|$)/.test(said)) this.actions.command(said);
     else this.actions.send(said.startsWith("//") ? said.slice(1) : said, images, others);
+  }
+
+  /** Offer again what could not be sent. @param {Picture[]} images @param {File[]} others */
+  giveBack(images, others) {
+    this.images.unshift(...images);
+    this.others.unshift(...others);
+    this.showImages();
+    this.showState();
   }
 
   /** @param {string} said */

@@ -3,6 +3,7 @@
 import { ApiError, insist, listen, request, upload } from "./api.js";
 import { Composer, readDraft, writeDraft } from "./composer.js";
 import { button, h, icon, iconButton } from "./dom.js";
+import { FirstRun } from "./first.js";
 import { keySheet } from "./keys.js";
 import { Models } from "./models.js";
 import { showNumbers } from "./numbers.js";
@@ -14,6 +15,7 @@ import { table } from "./table.js";
 import { text } from "./text.js";
 import { Thread } from "./thread.js";
 
+const READING = 400; // milliseconds for which a question that appeared takes no key
 const root = document.documentElement;
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 
@@ -25,6 +27,7 @@ class Page {
     this.running = false;
     this.saved = true;
     this.connected = true;
+    this.opening = 0;       // counts what is opened: only the newest is drawn
     /** @type {Set<string>} */ this.local = new Set();
     /** What is done on the server one after the other. @type {Promise<unknown>} */ this.acts = Promise.resolve();
     /** @type {() => void} */ this.unlisten = () => {};
@@ -38,6 +41,8 @@ class Page {
       onRetryWith: () => this.models.open((model) => this.post("retry", { model })),
       onDecide: (ask, choice) => this.post("answers", { ask, choice }),
       onChooseModel: () => this.models.open(),
+      onAsked: (question) => this.asked(question),
+      onAnswered: () => this.composer.box.focus(),
       onEdit: (place, said) => this.edit(place, said),
       onEarlier: (first) => this.earlier(first),
     });
@@ -60,13 +65,14 @@ class Page {
       go: (path) => this.go(path),
       theme: () => setTheme(theme() === "dark" ? "light" : "dark"),
     });
+    this.first = new FirstRun({ ready: () => this.go("/"), go: (path) => this.go(path) });
     this.dock = h("div", { class: "dock" }, this.slash.element, this.jump, this.composer.element);
     this.page = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Page", hidden: true });
+    this.menuButton = iconButton("more", `${text.more} for this session`, (event) => this.menu(this.session, this.title, /** @type {HTMLElement} */ (event.currentTarget)),
+      { "aria-haspopup": "menu", class: "button icon-only quiet" });
     this.bar = h("header", { class: "bar" },
       iconButton("sidebar", "Show sessions", () => setDrawer(true), { class: "button icon-only quiet only-narrow", "data-open": "sidebar" }),
-      this.heading, h("span", { class: "spacer" }), this.state,
-      iconButton("more", `${text.more} for this session`, (event) => this.menu(this.session, this.title, /** @type {HTMLElement} */ (event.currentTarget)),
-        { "aria-haspopup": "menu", class: "button icon-only quiet" }));
+      this.heading, h("span", { class: "spacer" }), this.state, this.menuButton);
     const scrim = h("button", { class: "scrim", type: "button", tabindex: "-1", "aria-hidden": "true", onclick: () => setDrawer(false) });
     this.main = h("main", { class: "main" }, this.bar, this.scroller, this.dock, this.page);
     app.replaceChildren(this.sidebar.element, scrim, this.main, this.models.element, keySheet());
@@ -87,13 +93,21 @@ class Page {
     this.route();
   }
 
+  /** Show a page, or (null) the conversation. @param {Node|null} other */
+  showPage(other) {
+    this.page.hidden = !other;
+    this.bar.classList.toggle("bar-page", Boolean(other));
+    for (const part of [this.scroller, this.dock, this.heading, this.state, this.menuButton]) part.hidden = Boolean(other);
+    if (other) this.page.replaceChildren(other);
+  }
+
   route() {
     const session = /^\/s\/([^/]+)$/.exec(location.pathname);
     const other = { "/providers": showProviders, "/numbers": showNumbers }[location.pathname];
-    this.page.hidden = !other;
-    this.scroller.hidden = this.dock.hidden = this.bar.hidden = Boolean(other);
+    this.showPage(other ? h("div") : null);
     if (other) {
       this.unlisten();
+      this.opening += 1;
       this.session = "";
       other(this.page).catch((problem) => this.page.replaceChildren(notice("bad", [problem.message])));
     } else if (session) this.open(decodeURIComponent(session[1]));
@@ -104,6 +118,7 @@ class Page {
   /** An empty page; the session is made with its first message. */
   fresh() {
     this.unlisten();
+    this.opening += 1;
     this.session = "";
     this.setTitle("");
     this.thread.clear();
@@ -111,8 +126,17 @@ class Page {
     this.composer.open("");
     this.composer.showQueue({ items: [], held: false });
     this.setRunning(false);
-    this.start().then((found) => { if (!this.session) this.setModel(found.model, this.isLocal(found.model)); }, () => {});
     this.composer.box.focus();
+    this.welcome().catch(() => {});
+  }
+
+  /** Name the model that a new session begins with; where there is none, ask where answers are to come from. */
+  async welcome() {
+    await this.start();
+    const model = await this.first.look();
+    if (this.session || location.pathname !== "/") return;
+    if (model) this.setModel(model, this.isLocal(model));
+    else this.showPage(this.first.element);
   }
 
   /** What a new session begins with, and which providers are on this computer. */
@@ -126,11 +150,12 @@ class Page {
   async open(id) {
     this.unlisten();
     this.session = id;
+    const opening = ++this.opening;
     this.composer.open(id);
     try {
       if (this.local.size === 0) await this.start().catch(() => {});
       const found = await insist("GET", this.path(), undefined, (lost) => this.setConnected(!lost));
-      if (this.session !== id) return;
+      if (opening !== this.opening) return;
       this.about(found);
       this.thread.draw(found.events.filter((event) => !this.isOurs(event)), found.first);
       this.unlisten = listen(id, found.place, {
@@ -138,8 +163,9 @@ class Page {
         reset: () => this.open(id),
         state: (connected) => this.setConnected(connected),
       });
-      this.composer.box.focus();
+      if (!document.querySelector("dialog[open], .approval")) this.composer.box.focus();
     } catch (problem) {
+      if (opening !== this.opening) return;
       this.thread.clear();
       this.say(problem);
     }
@@ -167,6 +193,9 @@ class Page {
       case "session":
         this.setTitle(event.title);
         this.setModel(event.model, this.isLocal(event.model));
+        return true;
+      case "redraw":
+        this.open(this.session);
         return true;
       case "deleted":
         this.say(new Error(text.deleted));
@@ -206,28 +235,24 @@ class Page {
   async send(said, images, others) {
     const key = crypto.randomUUID();
     await this.act(async () => {
-      if (!this.session) await this.begin();
-      const files = await this.upload(others);
-      if (!this.running) this.thread.addUnsent(key, said);
-      await insist("POST", `${this.path()}/messages`, { key, text: said, images, files }, (lost) => this.setConnected(!lost));
+      try {
+        if (!this.session) await this.begin();
+        const files = await Promise.all(others.map(upload));
+        if (!this.running) this.thread.addUnsent(key, said);
+        await insist("POST", `${this.path()}/messages`, { key, text: said, images, files }, (lost) => this.setConnected(!lost));
+      } catch (problem) {
+        this.thread.dropUnsent(key);
+        this.composer.giveBack(images, others);
+        throw problem;
+      }
     }, said);
-  }
-
-  /** Send files to the server; those of a failed attempt are offered again. @param {File[]} others */
-  async upload(others) {
-    try {
-      return await Promise.all(others.map(upload));
-    } catch (problem) {
-      this.composer.others = others;
-      this.composer.showImages();
-      throw problem;
-    }
   }
 
   async begin() {
     const found = await insist("POST", "/api/sessions", { model: this.model }, (lost) => this.setConnected(!lost));
     this.thread.clear();
     writeDraft("", "");
+    writeDraft(found.id, this.composer.box.value);      // what is typed meanwhile
     history.pushState(null, "", `/s/${found.id}`);
     await this.open(found.id);
   }
@@ -237,8 +262,8 @@ class Page {
     await this.act(async () => {
       if (!this.session) await this.begin();
       const found = await request("POST", `${this.path()}/commands`, { line, confirmed });
-      if (found.session) this.go(`/s/${found.session}`);
-      else if (found.reload) await this.open(this.session);
+      if (found.session !== undefined) this.go(found.session ? `/s/${found.session}` : "/");
+      else if (found.redraw) await this.open(this.session);
       this.showOutcome(line, found);
       if (found.model) this.setModel(found.model, this.isLocal(found.model));
     }, line);
@@ -409,11 +434,17 @@ class Page {
     else if (this.running && !document.querySelector(":popover-open")) this.post("stop");
   }
 
+  /** A question has the keyboard unless something is being typed. @param {HTMLElement} question */
+  asked(question) {
+    const at = document.activeElement;
+    if (at === document.body || (at === this.composer.box && !this.composer.box.value)) question.focus({ preventScroll: true });
+  }
+
   /** @param {KeyboardEvent} event */
   letter(event) {
-    const question = document.querySelector(".approval-actions");
+    const question = /** @type {HTMLElement|null} */ (document.querySelector(".approval"));
     const choose = { y: "once", n: "no" }[event.key.toLowerCase()];
-    if (question && choose) /** @type {HTMLElement|null} */ (question.querySelector(`[data-choice=${choose}]`))?.click();
+    if (question && choose) answer(question, choose);
     else if (event.key === "?") document.getElementById("keys")?.togglePopover();
     else if (event.key === "/") this.composer.fill("/");
     else if (event.key === "End") this.thread.toEnd();
@@ -447,6 +478,13 @@ function ask(question, field, yes, act) {
   document.body.append(dialog);
   dialog.showModal();
   field?.select();
+}
+
+/** Answer a question by a key, unless it appeared so late that the key was meant for something else.
+ * @param {HTMLElement} question @param {string} choice */
+function answer(question, choice) {
+  if (performance.now() - Number(question.dataset.since) < READING) return;
+  /** @type {HTMLElement|null} */ (question.querySelector(`[data-choice=${choice}]`))?.click();
 }
 
 /** @param {string} line @param {Node} shown */

@@ -7,7 +7,7 @@ import { text } from "./text.js";
 const TOOL_ICONS = { read: "file", list: "file", search: "web", fetch: "web", run: "terminal", query: "chart" };
 
 /** @typedef {{ onContinue: () => void, onRetry: () => void, onRetryWith: () => void, onDecide: (ask: string, choice: string) => void,
- *              onChooseModel: () => void }} ReplyActions */
+ *              onChooseModel: () => void, onAsked: (question: HTMLElement) => void, onAnswered: () => void }} ReplyActions */
 
 export class Reply {
   /** @param {ReplyActions} actions */
@@ -126,7 +126,7 @@ export class Reply {
     }
     const approval = h(
       "section",
-      { class: "approval", "aria-labelledby": `ask-${event.ask}` },
+      { class: "approval", tabindex: "-1", "aria-labelledby": `ask-${event.ask}`, "data-since": performance.now() },
       title,
       h("figure", { class: "code", dir: "ltr" }, h("pre", { tabindex: "0" }, h("code", {}, event.text))),
       event.facts.length > 0 && h("p", { class: "approval-facts" }, ...event.facts.map((fact) => h("span", {}, fact))),
@@ -147,12 +147,16 @@ export class Reply {
     );
     this.openSteps().append(step);
     this.asked.set(event.ask, step);
+    this.actions.onAsked(approval);
   }
 
   on_answered(event) {
     const step = this.asked.get(event.ask);
     if (!step) return;
-    step.querySelector(".approval")?.remove();
+    const question = step.querySelector(".approval");
+    const focused = question?.contains(document.activeElement);
+    question?.remove();
+    if (focused) this.actions.onAnswered();
     step.dataset.state = event.choice === "no" ? "denied" : "done";
     const state = step.querySelector(".step-state");
     state?.replaceChildren(event.choice === "no" ? text.denied : text.allowed);

@@ -217,6 +217,11 @@ export class Thread {
     this.toEnd();
   }
 
+  /** Take such a message away again: the server did not accept it. @param {string} key */
+  dropUnsent(key) {
+    this.element.querySelector(`[data-message="${CSS.escape(key)}"][data-state=sending]`)?.remove();
+  }
+
   toEnd() {
     this.following = true;
     this.scroller.scrollTop = 1e9;

@@ -1,0 +1,79 @@
+"""Where answers are to come from when nothing is set up: what the first page offers, and the demo as a choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.config import Settings
+from core.engine.models import SMALLEST
+from core.engine.process import find_binary
+from core.errors import ChatError, ProviderError, UsageError
+from core.model_manager import Providers, Target, build_model_list, chosen
+from core.models.health import check
+from core.providers.hosts import hosts
+from core.setup.model import DEMO, first_target, no_model, remember
+from core.web.api import body_of, guarded, text_of
+
+NAMED = ("anthropic", "openai", "gemini")     # of the cloud providers, those that the page names
+
+
+class FirstRun:
+    """The routes under /api/first."""
+
+    def __init__(self, settings: Settings, providers: Providers) -> None:
+        self._settings, self._providers = settings, providers
+        self._demo = False      # whether it was chosen in this run: with --no-save nothing else remembers it
+
+    def routes(self) -> list[Route]:
+        return [Route("/api/first", guarded(self.look), methods=["GET"]),
+                Route("/api/first", guarded(self.choose_demo), methods=["POST"])]
+
+    async def look(self, request: Request) -> Response:
+        """The model that a new session begins with, or (`set_up` false) what can be chosen."""
+        try:
+            target = await self._first()
+        except ProviderError:
+            return JSONResponse({"set_up": False, "ollama": await self._ollama(), "small": self._small(),
+                                 "cloud": _cloud()})
+        return JSONResponse({"set_up": True, "model": str(target)})
+
+    async def _first(self) -> Target:
+        named = build_model_list(self._settings)[0]
+        if named.model or chosen(self._settings):
+            return named
+        return (await first_target(self._settings, self._providers, self.choose_model))[0]
+
+    async def choose_model(self, error: ProviderError, providers: Providers) -> Target:
+        """What a chat on the page begins with when nothing is set up. Raises ProviderError before anything is chosen."""
+        if not self._demo:
+            raise no_model(error) from error
+        return DEMO
+
+    async def _ollama(self) -> dict[str, Any]:
+        health = await check(self._providers, "ollama")
+        return {"ok": health.ok, "address": health.address, "advice": " ".join(health.advice)}
+
+    def _small(self) -> dict[str, Any]:
+        missing = ""
+        try:
+            find_binary(self._providers.open("local").endpoint.quirks.get("engine"))
+        except ChatError as error:
+            missing = f"{error.message} {error.hint}"
+        return {"name": SMALLEST.name, "size": SMALLEST.download_size, "licence": SMALLEST.licence,
+                "good_for": SMALLEST.good_for, "missing": missing}
+
+    async def choose_demo(self, request: Request) -> Response:
+        if text_of(await body_of(request), "choice") != "demo":
+            raise UsageError("Only the demo is chosen here.", "A model is chosen by setting it up.")
+        self._demo = True
+        remember(self._settings, DEMO)
+        return JSONResponse({"model": str(DEMO)})
+
+
+def _cloud() -> dict[str, Any]:
+    names = [host.name for host in hosts() if host.kind == "cloud"]
+    return {"named": [name for name in NAMED if name in names], "others": len(names) - len(NAMED)}

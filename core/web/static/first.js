@@ -1,0 +1,76 @@
+// The first page, when nothing is set up: where answers are to come from.
+
+import { request } from "./api.js";
+import { h, icon } from "./dom.js";
+import { text } from "./text.js";
+
+export class FirstRun {
+  /** @param {{ ready: (model: string) => void, go: (path: string) => void }} actions `ready`: there is a model now */
+  constructor(actions) {
+    this.actions = actions;
+    this.list = h("div", { class: "choices" });
+    this.said = h("p", { class: "choice-said", role: "status" });
+    this.element = h("section", { class: "start first-run", "aria-labelledby": "first-title" },
+      h("div", { class: "start-head" }, icon("mark"), h("h1", { id: "first-title" }, text.firstTitle), h("p", {}, text.firstHint)),
+      this.list, this.said);
+  }
+
+  /** What a new session begins with; where nothing is set up, the choices are drawn. @returns {Promise<string>} the model, or "" */
+  async look() {
+    const found = await request("GET", "/api/first");
+    if (found.set_up) return found.model;
+    this.draw(found);
+    this.watch(found.small);
+    return "";
+  }
+
+  /** Look once more, and begin when there is a model. */
+  async again() {
+    this.said.textContent = text.testing;
+    const model = await this.look();
+    this.said.textContent = model ? "" : text.stillNothing;
+    if (model) this.actions.ready(model);
+  }
+
+  /** @param {any} found */
+  draw({ ollama, small, cloud }) {
+    const named = cloud.named.map((name) => text.makers[name] ?? name);
+    this.list.replaceChildren(
+      choice("local", text.ollamaHere, ollama.ok ? text.ollamaEmpty(ollama.address) : text.ollamaGone(ollama.address),
+        () => this.again(), h("span", { class: "state" }, icon("retry"), text.checkAgain)),
+      choice("pull", text.smallModel, small.missing || text.smallFacts(small), small.missing ? null : () => this.fetch(small)),
+      choice("cloud", text.cloudProvider, text.cloudFacts(named, cloud.others), () => this.actions.go("/providers#cloud")),
+      choice("play", text.tryDemo, text.demoFacts, () => this.demo()));
+    this.list.firstElementChild?.setAttribute("data-first", "");
+  }
+
+  async demo() {
+    this.actions.ready((await request("POST", "/api/first", { choice: "demo" })).model);
+  }
+
+  /** @param {{ name: string }} small */
+  async fetch(small) {
+    await request("POST", "/api/pulls", { model: `local/${small.name}` });
+    await this.watch(small);
+  }
+
+  /** Show the download of the small model while it runs, also one that an earlier visit began. @param {{ name: string }} small */
+  async watch(small) {
+    for (;;) {
+      const { pulls } = await request("GET", "/api/pulls");
+      const job = pulls.find((each) => each.model === `local/${small.name}`);
+      if (!job || !this.element.isConnected) return;
+      this.said.replaceChildren(text.pulling(small.name), ": ", job.said,
+        job.state === "running" ? h("progress", { max: "100", value: job.percent ?? undefined, "aria-label": text.pulling(small.name) }) : "");
+      if (job.state === "done") return void (await this.again());
+      if (job.state !== "running") return;
+      await new Promise((resolve) => setTimeout(resolve, 700));
+    }
+  }
+}
+
+/** @param {string} mark @param {string} title @param {string} facts @param {(() => void)|null} act @param {Node} [state] */
+function choice(mark, title, facts, act, state) {
+  const parts = [icon(mark), h("strong", {}, title), h("small", {}, facts), act && (state ?? icon("right"))];
+  return act ? h("button", { class: "choice", type: "button", onclick: act }, ...parts) : h("div", { class: "choice" }, ...parts);
+}

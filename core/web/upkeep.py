@@ -1,0 +1,51 @@
+"""Clears away what sessions that were deleted leave beside the store: their queues and the files uploaded to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from core.errors import StoreError
+from core.web.desk import Desk, Desks
+from core.web.uploads import Uploads
+from db import Store
+
+DAY = 86_400.0
+AT_ONCE = 500       # sessions that the store is asked about in one question
+
+
+async def tend(desks: Desks, uploads: Uploads, store: Store | None) -> None:
+    """Clear up now and every day, for as long as the server runs."""
+    while True:
+        with suppress(StoreError):      # it is tried again tomorrow; until then too much is kept
+            await clear_up(desks, uploads, store, time.time() - DAY)
+        await asyncio.sleep(DAY)
+
+
+async def clear_up(desks: Desks, uploads: Uploads, store: Store | None, before: float) -> int:
+    """Forget the desks of sessions that are gone, and delete what was uploaded before then for none that is left.
+
+    Returns how many files were deleted.
+    """
+    known = await asyncio.to_thread(lambda: dict(desks.all()))
+    for session in _gone(known, store):
+        desks.forget(session)
+        del known[session]
+    needed = {path for desk in known.values() for path in _files(desk)}
+    return await asyncio.to_thread(uploads.clean, needed, before)
+
+
+def _gone(known: dict[str, Desk], store: Store | None) -> list[str]:
+    """The sessions that the store does not have. One whose first message waits to be sent is not there yet."""
+    if store is None:
+        return []
+    settled = [session for session, desk in known.items() if not desk.running and not desk.queue]
+    there: set[str] = set()
+    for start in range(0, len(settled), AT_ONCE):
+        there.update(row.id for row in store.some_sessions(settled[start:start + AT_ONCE]))
+    return [session for session in settled if session not in there]
+
+
+def _files(desk: Desk) -> list[str]:
+    return [path for entry in desk.queue for path in entry.files] + [path for _, paths in desk.files for path in paths]

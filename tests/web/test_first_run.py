@@ -1,0 +1,100 @@
+"""The first page, when nothing is set up; and that stored sessions keep the model that they have."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.conftest import NOTHING_LISTENS
+from tests.fake_server import FakeOllama, fake_words
+from tests.web.browser import SIZES, Tab
+from tests.web.page_server import PageServer, free_port
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
+Environment = dict[str, str]
+
+
+def ollama_is_at(environment: Environment, address: str) -> Environment:
+    """Where an Ollama is looked for when nobody chose anything."""
+    environment.pop("OLLAMA_HOST", None)     # naming it would be a choice
+    file = Path(environment["HOME"], ".config/stream-chat/config.json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"providers": {"ollama": {"base_url": address}}}), encoding="utf-8")
+    return environment | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "HF_ENDPOINT": NOTHING_LISTENS}
+
+
+@pytest.fixture(params=list(SIZES))
+def tab(chromium: Browser, environment: Environment, request: pytest.FixtureRequest) -> Iterator[Tab]:
+    port = free_port()
+    with PageServer(ollama_is_at(environment, f"http://127.0.0.1:{port}")) as server:
+        with Tab(chromium, server, request.param) as opened:
+            opened.go()
+            yield opened
+            opened.fine()
+
+
+def test_nothing_is_set_up_and_the_demo_is_chosen(tab: Tab) -> None:
+    expect(tab.page.locator(".first-run h1")).to_have_text("Choose where answers come from")
+    expect(tab.page.locator(".choice")).to_have_count(4)
+    expect(tab.page.locator(".choice").first).to_contain_text("ollama serve")
+    expect(tab.box).to_be_hidden()
+    assert tab.server.client.post(f"{tab.server.url}/api/sessions", json={}, timeout=60).status_code == 502
+    tab.page.get_by_role("button", name="Try the demo").click()
+    expect(tab.page.locator(".model-button")).to_have_attribute("title", "demo/demo")
+    assert tab.ask("Hello")
+    tab.server.kill()
+    tab.server.start()
+    tab.go()
+    expect(tab.page.locator(".model-button")).to_have_attribute("title", "demo/demo")
+
+
+def test_an_ollama_that_is_started_meanwhile_is_found(tab: Tab) -> None:
+    expect(tab.page.locator(".choice").first).to_contain_text("Check again")
+    tab.page.locator(".choice").first.click()
+    expect(tab.page.locator(".choice-said")).to_have_text("Nothing found yet.")
+    config = json.loads(Path(tab.server.environment["HOME"], ".config/stream-chat/config.json").read_text("utf-8"))
+    port = int(config["providers"]["ollama"]["base_url"].rpartition(":")[2])
+    with FakeOllama(port, models=("words-40",)):
+        tab.page.locator(".choice").first.click()
+        expect(tab.page.locator(".model-button")).to_have_attribute("title", "ollama/words-40:latest")
+        assert tab.ask("Hello") == fake_words(40)
+
+
+def test_a_cloud_provider_leads_to_its_key(tab: Tab) -> None:
+    tab.page.get_by_role("button", name="A cloud provider").click()
+    expect(tab.page.locator(".page-head h1")).to_have_text("Providers")
+    expect(tab.page.locator("#anthropic")).to_contain_text("Add a key")
+
+
+def test_what_a_small_model_needs_is_said(tab: Tab) -> None:
+    """Without an index for packages: the reason is shown, and the other choices stay."""
+    small = tab.page.locator(".choice").nth(1)
+    if small.evaluate("element => element.tagName") == "BUTTON":
+        small.click()
+        expect(tab.page.locator(".choice-said")).to_contain_text("package index")
+    else:
+        expect(small).to_contain_text("engine")
+    expect(tab.page.locator(".choice")).to_have_count(4)
+
+
+def test_a_stored_session_keeps_its_model_and_options_whatever_the_server_is_started_with(environment: Environment) -> None:
+    with FakeOllama() as ollama:
+        environment["OLLAMA_HOST"] = ollama.url
+        with PageServer(environment, "-m", "words-5") as server:
+            session = server.new_session()
+            server.post(f"/api/sessions/{session}/commands", {"line": "/model echo"})
+            server.post(f"/api/sessions/{session}/commands", {"line": "/set temperature 0.25"})
+            server.ask(session, "one")
+            server.wait_until_done(session)
+        with PageServer(environment, "-m", "words-5", "--temperature", "0.75") as server:
+            assert server.snapshot(session)["model"] == "ollama/echo"
+            server.ask(session, "two")
+            server.wait_until_done(session)
+            assert ollama.chats[-1].json["model"] == "echo"
+            assert ollama.chats[-1].json["options"]["temperature"] == 0.25
+            assert server.snapshot(server.new_session())["model"] == "ollama/words-5"

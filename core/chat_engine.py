@@ -32,6 +32,7 @@ DOORS = {
     "list_sessions": "core.command_line.session_list",
     "search": "core.command_line.search",
     "stats": "core.command_line.stats",
+    "count": "core.command_line.count",
     "export_session": "core.command_line.export",
     "export_all": "core.command_line.export_many",
     "export_found": "core.command_line.export_many",

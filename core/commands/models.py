@@ -116,7 +116,8 @@ async def check(chat: Chat, argument: str) -> Outcome:
 @command(usage="[on | off]")
 async def usage(chat: Chat, argument: str) -> Outcome:
     """Show what this session used; on or off: whether each turn tells it."""
-    from core.stats.usage import count_request, usage_line
+    from core.stats.counting import count_request
+    from core.stats.usage import usage_line
     if argument in ("on", "off"):
         chat.show_usage = argument == "on"
         return f"Tokens and price are {'told after each turn' if chat.show_usage else 'not told any more'}."
@@ -124,5 +125,6 @@ async def usage(chat: Chat, argument: str) -> Outcome:
         raise UsageError(f"/usage does not know {argument!r}.", "/usage, /usage on, /usage off")
     replies = [message for message in chat.session.messages if message.role == "assistant"]
     spent = usage_line(replies, chat.providers) or "nothing was counted yet"
-    waiting = await count_request(chat.request(), chat.target, chat.providers) if chat.session.messages else ""
-    return f"This session: {spent}. Prices are estimates." + (f"\nThe conversation is {waiting}." if waiting else "")
+    waiting = await count_request(chat.request(), chat.target, chat.providers,
+                                  chat.fitter.estimator)
+    return f"This session: {spent}. Prices are estimates.\nThe conversation has {waiting}."

@@ -205,6 +205,8 @@ SETTINGS: tuple[Setting, ...] = (
             metavar="GLOB,..."),
     Setting("Tools and context", "check_quotes", bool, True,
             "look up what an answer quotes from the attached files, and say what is not there"),
+    Setting("Tools and context", "count", list, (),
+            "count the tokens of these files (named as for --context), and leave", metavar="FILE", in_file=False, split=False),
     Setting("Tools and context", "embedding_model", str, None,
             "model whose embeddings help to choose from the context when it does not fit: provider/model",
             env="STREAM_CHAT_EMBEDDING_MODEL", metavar="NAME"),

@@ -120,6 +120,7 @@ class SettingTypes:
     context_optional: bool
     context_grep: tuple[str, ...]
     check_quotes: bool
+    count: tuple[str, ...]
     embedding_model: str | None
     auto_compact: bool
     web: bool

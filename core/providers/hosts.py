@@ -16,6 +16,7 @@ Quirks are what an OpenAI-compatible host does differently; core/providers/opena
     arguments        json: arguments of a call that are no JSON go back wrapped as JSON      [as they came]
     models_path      a list of models that says more, where the server is new enough         [none]
     cache_models     beginning of models whose prompt cache is asked for, from the second turn on [none]
+    count            how the server counts tokens: llamacpp, vllm                            [it does not]
     check_path       a path that needs a valid key, when the model list is public            [/models]
 """
 
@@ -95,9 +96,10 @@ _HOSTS: tuple[Host, ...] = (
          {"models_path": "/models/capabilities"}),
     Host("llamacpp",         "openai",           "local",  "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), "",
          ("llama.cpp", "llama-cpp"),
-         {"close": True, "think": "template", "thinking_back": "reasoning_content", "arguments": "json"}),
+         {"close": True, "think": "template", "thinking_back": "reasoning_content", "arguments": "json",
+          "count": "llamacpp"}),
     Host("vllm",             "openai",           "local",  "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), "", (),
-         {"think": "template", "arguments": "json"}),
+         {"think": "template", "arguments": "json", "count": "vllm"}),
     Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1", ("LM_API_TOKEN",), "", ("lm-studio",),
          {"arguments": "json"}),
     Host("litellm",          "openai",           "hybrid", "http://127.0.0.1:4000/v1", ("LITELLM_API_KEY",)),

@@ -55,9 +55,9 @@ def not_a_list(endpoint: Endpoint, answer: Any) -> BadResponse:
     return BadResponse(f"{endpoint.base_url} did not answer with a list of models: {shown:.80}", "Check --base-url and --provider.")
 
 
-def counted(answer: dict[str, Any], name: str) -> int:
+def counted(answer: Mapping[str, Any], name: str) -> int:
     """A number of tokens in an answer. Raises BadResponse for anything else."""
-    found = size_of(answer[name])
+    found = size_of(answer.get(name))
     if found is None:
         raise BadResponse(f"The server did not answer with a number of tokens: {answer!r:.80}")
     return found

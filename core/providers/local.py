@@ -20,11 +20,12 @@ from core.engine.models import (
 from core.engine.process import Engine, EngineOrder, find_binary, find_running, open_engine
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta
-from core.providers import Endpoint, ModelInfo, Options, Provider, PullProgress, Request, dialect, load_dialect
+from core.providers import CanCount, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, dialect, load_dialect
 
 # After a streamed answer the server closes the connection that it announced to keep (measured: up to a quarter of the
 # next requests were lost), so each request gets its own. Thinking is a switch of the chat template.
-WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_content"}
+WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_content",
+               "count": "llamacpp"}
 
 
 @dialect("local")
@@ -42,15 +43,19 @@ class Local:
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         wire = await self._ready(request)
-        options = replace(request.options, think=bool(request.options.think), num_ctx=None, keep_alive=None)
-        options = replace(options, raw={**self._sampling(options), **options.raw})
-        asked = replace(request, model=self._alias(), options=options)
+        asked = self._asked(request)
         try:
             async with contextlib.aclosing(wire.stream(asked)) as deltas:
                 async for delta in deltas:
                     yield delta
         except (ConnectFailed, StreamBroken) as error:
             raise await self._explained(error) from error
+
+    async def count(self, request: Request) -> int:
+        """Exact, by the model's own tokenizer; starts the engine."""
+        wire = await self._ready(request)
+        assert isinstance(wire, CanCount)
+        return await wire.count(self._asked(request))
 
     async def models(self) -> list[ModelInfo]:
         """What is on this computer. What could be fetched is in core.engine.models.KNOWN."""
@@ -107,6 +112,12 @@ class Local:
         context = machine.choose_context(read_header(model.path), model.size, wanted, machine.available_memory())
         threads = quirks.get("threads") or machine.default_threads(model.size)
         return EngineOrder(model.path, directory, context, threads, float(quirks.get("idle") or 0), binary)
+
+    def _asked(self, request: Request) -> Request:
+        """The request as the engine takes it."""
+        options = replace(request.options, think=bool(request.options.think), num_ctx=None, keep_alive=None)
+        options = replace(options, raw={**self._sampling(options), **options.raw})
+        return replace(request, model=self._alias(), options=options)
 
     def _sampling(self, options: Options) -> dict[str, Any]:
         """What suits this model, where the user set nothing."""

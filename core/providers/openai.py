@@ -53,6 +53,8 @@ class OpenAI:
         if endpoint.quirks.get("close"):
             headers["connection"] = "close"
         self._client = open_client(endpoint, headers)
+        if endpoint.quirks.get("count"):
+            self.count = self._count     # only then it is a provider that CanCount
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         body, translation = trimmed(self.body(request), request.without), self.translation(request)
@@ -92,6 +94,13 @@ class OpenAI:
         body = {"model": model, "input": list(texts)}
         answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error, body=body)
         return checked_vectors(by_index(answer.get("data") if isinstance(answer, dict) else None), len(texts), model)
+
+    async def _count(self, request: Request) -> int:
+        from core.providers.server_count import count_on_server
+
+        async def post(endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Any:
+            return await fetch_json(self._client, endpoint, path, self._error, body=body)
+        return await count_on_server(post, self.endpoint, self.body(request))
 
     async def _listed(self, path: str) -> list[ModelInfo]:
         answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error)

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from core.errors import ChatError
 from core.events import Event, MessageAdded, TextDelta, ThinkingDelta
 from core.messages import Message, Usage
-from core.model_manager import Providers, Target, parse_target
+from core.model_manager import Providers, parse_target
 from core.models.facts import cost_of
-from core.providers import CanCount, Request
 
 
 class TurnMeter:
@@ -69,17 +68,3 @@ def price_of(replies: Iterable[Message], providers: Providers) -> float | None:
         if price is not None:
             prices.append(price)
     return sum(prices) if prices else None
-
-
-async def count_request(request: Request, target: Target, providers: Providers) -> str:
-    """How many tokens the next request has: counted by the provider if it can, else estimated."""
-    provider = providers.open(target.provider)
-    if isinstance(provider, CanCount):
-        try:
-            return f"{await provider.count(request):,} tokens (counted by {target.provider})"
-        except ChatError:
-            pass
-    last = next((message.usage for message in reversed(request.messages) if message.usage), None)
-    if last is None or last.input_tokens is None:
-        return ""
-    return f"\u2248 {last.input_tokens + (last.output_tokens or 0):,} tokens (as of the last answer)"

@@ -22,6 +22,7 @@ NAMES = ("words", "letters", "digits", "signs", "gaps", "wide", "other", "blanks
 FIRST = (0.48, 0.125, 0.42, 0.62, 0.55, 0.68, 0.27, 0.0, 5.0)
 DOUBTS = (0.4, 0.2, 0.3, 0.4, 0.4, 0.6, 0.3, 0.3, 4.0)    # how far each may be off
 NOISE = 0.003              # how far a count may be off that the weights explain, as a part of it
+ROUGH = 0.25               # how far an estimate may be off before anything was learned
 SMALLEST, MOST_FACTOR = 50, 8
 MOST_MODELS = 100          # that are remembered, about 3 KB each
 TOKENS_PER_BYTE = 0.30     # of a file that has not been read
@@ -113,6 +114,12 @@ class _Weights:
     def tokens(self, features: Features) -> float:
         return sum(map(float.__mul__, self.values, map(float, features)))
 
+    def doubt(self, features: Features) -> float:
+        """The standard deviation of the estimate, in tokens."""
+        row = [float(number) for number in features]
+        spread = [sum(map(float.__mul__, line, row)) for line in self.doubts]
+        return float(max(sum(map(float.__mul__, row, spread)), 0.0) ** 0.5)
+
     def learn(self, features: Features, counted: int) -> None:
         row = [float(number) for number in features]
         spread = [sum(doubt * number for doubt, number in zip(line, row, strict=True)) for line in self.doubts]
@@ -156,6 +163,14 @@ class TokenEstimator:
     def request(self, request: Request, model: str = "") -> int:
         """What the whole prompt of a request takes."""
         return self.tokens(request_features(request), model or request.model) + IMAGE_TOKENS * count_images(request.messages)
+
+    def doubt(self, request: Request, model: str = "") -> int:
+        """How many tokens the estimate may be off: less once counts came back for such texts."""
+        name = model or request.model
+        images = IMAGE_TOKENS * count_images(request.messages)
+        tokens = self.request(request, name) - images
+        learned = self._of(name).doubt(request_features(request)) + NOISE * tokens
+        return round(min(learned, ROUGH * tokens) + images / 2)
 
     def learn(self, request: Request, counted: int | None, model: str = "") -> None:
         """Take in what the server counted for this request's prompt. Pictures are counted too differently to learn from."""

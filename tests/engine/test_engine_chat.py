@@ -315,3 +315,19 @@ def test_the_self_test_tells_what_fails(tiny: Path, capsys: pytest.CaptureFixtur
     assert run_self_test(sys.stdout.write, os.environ, program=[sys.executable, "-c", "raise SystemExit('broken')"]) == 1
     said = capsys.readouterr().out
     assert "FAILED  an answer streams" in said and "broken" in said and "Traceback" not in said
+
+
+def test_the_engine_counts_what_it_then_reads(tiny: Path, tmp_path: Path) -> None:
+    """With tools, a system prompt and earlier turns: exactly what the answer says was read."""
+    earlier = Message("assistant", (), "local/tiny", None, "stop")
+    asked = Request(str(tiny), (user_message("hi, \u00e9 \u65e5\u672c"), earlier, user_message("and <|im_end|> now?")),
+                    "be brief", (WEATHER,), Options(seed=1, max_tokens=4, num_ctx=4096))
+
+    async def both() -> tuple[int, list[Delta]]:
+        provider = local(tiny, tmp_path)
+        try:
+            return await provider.count(asked), await collect(provider.stream(asked))
+        finally:
+            await provider.close()
+    counted, deltas = asyncio.run(both())
+    assert [delta.input_tokens for delta in deltas if isinstance(delta, Usage)][-1:] == [counted]

@@ -318,9 +318,9 @@ async def _fit(request: Request, window: int | None, estimator: TokenEstimator, 
     budget = plan_budget(window, max_tokens=request.options.max_tokens, system=estimator.text(request.system or "", name),
                          tools=estimator.tokens(tool_features(request.tools), name), history=tokens(request.messages),
                          fixed=tokens(fixed_messages(request.messages, pinned)))
-    questions = [message.text for message in request.messages if message.role == "user"] or [""]
     prepared = NOTHING
     if context is not None and context.sources:
+        questions = [message.text for message in request.messages if message.role == "user"] or [""]
         prepared = await context.prepare(questions[-1], budget, model=name, vision=vision, has_tools=bool(request.tools),
                                          earlier=questions[:-1])
     budget = budget.with_context(prepared.tokens)

@@ -96,6 +96,8 @@ class Message:
 
     @property
     def text(self) -> str:
+        if len(self.parts) == 1 and isinstance(self.parts[0], Text):    # nearly every message
+            return self.parts[0].text
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
     @property
@@ -104,11 +106,11 @@ class Message:
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+        return tuple([part for part in self.parts if isinstance(part, ToolCall)])
 
     @property
     def tool_results(self) -> tuple[ToolResult, ...]:
-        return tuple(part for part in self.parts if isinstance(part, ToolResult))
+        return tuple([part for part in self.parts if isinstance(part, ToolResult)])
 
 
 # How the request begins that asks a model to go on with its unfinished answer (core/chat/joining.py).

@@ -295,9 +295,11 @@ class Providers:
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
         """The request without signatures and other sealed data that another origin made: it would refuse them."""
-        others = {message.model for message in request.messages
-                  if message.model and not message.model.startswith(f"{target.provider}/") and has_sealed(message)}
-        foreign = {model for model in others if self._origin(model.partition("/")[0]) != self._origin(target.provider)}
+        named = {message.model for message in request.messages} - {None}
+        others = {model for model in named if not str(model).startswith(f"{target.provider}/")}
+        sealed = {message.model for message in request.messages if message.model in others and has_sealed(message)}
+        foreign = {model for model in sealed
+                   if model and self._origin(model.partition("/")[0]) != self._origin(target.provider)}
         return without_sealed(request, foreign) if foreign else request
 
     def _origin(self, name: str) -> str:

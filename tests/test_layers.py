@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.model_manager", "core.models", "core.stats", "core.window"),
     ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.retry", "db", "core.store"),
     ("core.events", "core.rendering"),
-    ("core.messages", "core.errors", "core.config", "core.safe_text"),
+    ("core.running_total", "core.messages", "core.errors", "core.config", "core.safe_text"),
 )
 
 

@@ -60,7 +60,7 @@ class Asking:
             return
         target, fitter, started = self._chain.first, self._fitter(), time.monotonic()
         conversation, tail = _parted(request)
-        fitting = asyncio.ensure_future(fitter.fit(conversation, target, _pinned(request.messages)))
+        fitting = asyncio.ensure_future(fitter.fit(conversation, target))
         try:
             while not (await asyncio.wait({fitting}, timeout=1.0))[0]:
                 if fitter.doing:
@@ -89,7 +89,7 @@ class Asking:
         target = target_of(candidate)
         conversation, tail = _parted(self._whole)
         try:
-            fitted = await self._fitter().fit_smaller(conversation, self.sent, target, error, _pinned(self._whole.messages))
+            fitted = await self._fitter().fit_smaller(conversation, self.sent, target, error)
         finally:
             self._clear()
         if fitted is None:
@@ -121,8 +121,3 @@ def _parted(request: Request) -> tuple[Request, tuple[Message, ...]]:
     if last is None or last.role != "user" or not last.text.startswith(GO_ON):
         return request, ()
     return replace(request, messages=request.messages[:-1]), (last,)
-
-
-def _pinned(messages: Sequence[Message]) -> tuple[int, ...]:
-    from core.window.compaction import is_pinned
-    return tuple(place for place, message in enumerate(messages) if is_pinned(message))

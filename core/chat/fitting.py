@@ -18,8 +18,9 @@ from core.models.facts import known_facts, learn
 from core.models.fitness import forbidden
 from core.models.window import WindowWatch
 from core.providers import CanCount, Request
+from core.running_total import RunningTotal
 from core.session_manager import Session
-from core.window.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, plan_compaction
+from core.window.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, is_pinned, plan_compaction
 from core.window.tokens import LearnedFile, TokenEstimator, tool_features
 
 SMALL = 1_400       # tokens that fit the smallest window that servers choose by themselves, with room for the answer
@@ -40,6 +41,7 @@ class Fitter:
         self._providers = providers
         self._watch = watch
         self._limits: dict[tuple[str, int | None], int] = {}    # windows of models that refused what seemed to fit
+        self._pins: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_pin)
         self._one_by_one = asyncio.Lock()     # the context belongs to one request at a time
 
     def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None, stdin: str,
@@ -68,28 +70,28 @@ class Fitter:
             return await self._providers.embed(target, texts)
         return Embedder(str(target), embed)
 
-    async def fit(self, request: Request, target: Target, pinned: tuple[int, ...] = ()) -> Fitted:
+    async def fit(self, request: Request, target: Target) -> Fitted:
         """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit."""
         async with self._one_by_one:
-            return await self._fit(request, target, pinned)
+            return await self._fit(request, target)
 
-    async def _fit(self, request: Request, target: Target, pinned: tuple[int, ...]) -> Fitted:
+    async def _fit(self, request: Request, target: Target) -> Fitted:
         window = await self.window(request, target)
         self.doing = ""    # what the context does is shown by its own progress
         sees = not (self._has_images() and self._may_ask(target)) or (await learn(target, self._providers)).vision is not False
         return await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
-                                 pinned=pinned, count=self._counter(request, target, window))
+                                 pinned=self._pinned(request), count=self._counter(request, target, window))
 
-    async def fit_smaller(self, request: Request, sent: Request, target: Target, error: ContextTooLong,
-                          pinned: tuple[int, ...] = ()) -> Fitted | None:
+    async def fit_smaller(self, request: Request, sent: Request, target: Target,
+                          error: ContextTooLong) -> Fitted | None:
         """The same after the target has refused `sent` as too long; None when nothing more can be left out."""
-        if not self._can_shrink(request, pinned):
+        if not self._can_shrink(request):
             return None
         key = (str(target), request.options.num_ctx)
         tokens, before = self.estimator.request(sent, str(target)), self._limits.get(key)
         self._limits[key] = self._smaller(error, tokens, before)
         try:
-            fitted = await self.fit(request, target, pinned)
+            fitted = await self.fit(request, target)
         except UsageError:
             fitted = None
         if fitted is not None and self.estimator.request(fitted.request, str(target)) < tokens * SHORTER_AT_ALL:
@@ -98,9 +100,13 @@ class Fitter:
             self._limits.pop(key)
         return None
 
-    def _can_shrink(self, request: Request, pinned: tuple[int, ...]) -> bool:
+    def _pinned(self, request: Request) -> tuple[int, ...]:
+        """The places of the messages that are never left out."""
+        return self._pins.of(request.messages)[1]
+
+    def _can_shrink(self, request: Request) -> bool:
         attached = self.context is not None and bool(self.context.sources)
-        return attached or len(fixed_messages(request.messages, pinned)) < len(request.messages) or any(
+        return attached or len(fixed_messages(request.messages, self._pinned(request))) < len(request.messages) or any(
             message.tool_results for message in request.messages)
 
     def _smaller(self, error: ContextTooLong, tokens: int, before: int | None) -> int:
@@ -205,6 +211,12 @@ class Fitter:
     def compacted(self, plan: Plan, before: Request, after: Request, target: Target) -> str:
         """The line that tells what a summary has brought."""
         return compaction_line(plan, self.history(before, target), self.history(after, target))
+
+
+def _with_pin(found: tuple[int, tuple[int, ...]], message: Message) -> tuple[int, tuple[int, ...]]:
+    """How many messages were looked at, and the places of those that are pinned, with one message more."""
+    place, pinned = found
+    return place + 1, (*pinned, place) if is_pinned(message) else pinned
 
 
 __all__ = ["Fitter"]

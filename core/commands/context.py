@@ -41,7 +41,7 @@ async def context(chat: Chat, argument: str) -> Outcome:
 
 async def _shown(chat: Chat) -> str:
     from core.context_loader import budget_bar
-    fitted = await chat.fitter.fit(chat.request(), chat.target, chat.session.pinned)
+    fitted = await chat.fitter.fit(chat.request(), chat.target)
     lines = [budget_bar(fitted.budget, BAR), *filter(None, fitted.notices)]
     if not chat.context.sources:
         lines.append("Nothing attached. /context add SOURCE attaches files, folders, pages, databases, or db (earlier chats).")

@@ -9,13 +9,14 @@ servers refuse instead.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from core.errors import ChatError
 from core.messages import Image, Message, Thinking, ToolCall, ToolResult, Usage
 from core.model_manager import Providers, Target, parse_target
 from core.providers import CanListRunning, Request
+from core.running_total import RunningTotal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class WindowWatch:
         self._windows: dict[tuple[Target, int | None, str], int] = {}
         self._estimator: TokenEstimator | None = None
         self._anchors: list[_Anchor] = []
+        self._most: RunningTotal[int] = RunningTotal(0, lambda total, message: total + most_tokens_of(message))
 
     def known(self, target: Target, num_ctx: int | None) -> int | None:
         """The allocated window, if it was read."""
@@ -119,7 +121,7 @@ class WindowWatch:
     async def _check(self, request: Request, target: Target, usage: Usage) -> tuple[str, bool]:
         """What to say, and whether the prompt was cut."""
         asked = request.options.num_ctx
-        most = most_tokens(request)
+        most = most_tokens(request, self._most.of)
         if max(most, usage.input_tokens or 0) + (usage.output_tokens or 0) < (self.known(target, asked) or asked or SMALLEST):
             return "", False
         window = await self.window(target, asked, again=_was_loaded(usage))
@@ -207,20 +209,23 @@ def _plain(request: Request) -> Request:
         for message in request.messages))
 
 
-def most_tokens(request: Request) -> int:
-    """More tokens than the request can have: a token is at least one byte of text."""
-    total = 256 + len(request.system or "") * 3
-    for message in request.messages:
-        total += 16
-        for part in message.parts:
-            if isinstance(part, Image):
-                total += 4096
-            elif isinstance(part, ToolCall):
-                total += 3 * len(str(part.arguments)) + 32
-            else:
-                text = part.content if isinstance(part, ToolResult) else part.text
-                total += len(text) if text.isascii() else 3 * len(text)
-    return total + sum(len(spec.description) + len(str(spec.parameters)) + 64 for spec in request.tools)
+def most_tokens(request: Request, messages: Callable[[Sequence[Message]], int]) -> int:
+    """More tokens than the request can have: a token is at least one byte of text. `messages` sums up most_tokens_of()."""
+    tools = sum(len(spec.description) + len(str(spec.parameters)) + 64 for spec in request.tools)
+    return 256 + len(request.system or "") * 3 + tools + messages(request.messages)
+
+
+def most_tokens_of(message: Message) -> int:
+    most = 16
+    for part in message.parts:
+        if isinstance(part, Image):
+            most += 4096
+        elif isinstance(part, ToolCall):
+            most += 3 * len(str(part.arguments)) + 32
+        else:
+            text = part.content if isinstance(part, ToolResult) else part.text
+            most += len(text) if text.isascii() else 3 * len(text)
+    return most
 
 
 def _was_loaded(usage: Usage) -> bool:

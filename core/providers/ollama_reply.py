@@ -34,7 +34,8 @@ class ReplyReader:
         self.done = False
         self._begun = self._name_read = False
         self._model = request.model
-        self._used = {call.id for message in request.messages for call in message.tool_calls}
+        self._asked = request.messages
+        self._used: set[str] | None = None    # IDs of calls, read once a model gives none itself
         self._calls = 0
         self._split: InlineThinking | None = InlineThinking()
 
@@ -97,6 +98,8 @@ class ReplyReader:
 
     def _new_id(self) -> str:
         """Servers of 2025 give none; ours is new in the conversation."""
+        if self._used is None:
+            self._used = {call.id for message in self._asked for call in message.tool_calls}
         number = len(self._used)
         while f"call_{number}" in self._used:
             number += 1

@@ -30,6 +30,8 @@ def chat_messages(message: Message) -> list[dict[str, Any]]:
         return [{"role": "tool", "content": result.content, "tool_name": result.name, "tool_call_id": result.id}
                 for result in message.tool_results]
     wire: dict[str, Any] = {"role": message.role, "content": message.text}
+    if len(message.parts) == 1 and wire["content"]:
+        return [wire]    # nothing but text: nearly every message of a long conversation
     images = [part.data for part in message.parts if isinstance(part, Image)]
     if images:
         wire["images"] = images

@@ -172,8 +172,8 @@ class History(OpenedSession):
     @property
     def pinned(self) -> tuple[int, ...]:
         """The places of the messages that are neither summarised nor left out."""
-        from core.window.compaction import is_pinned
-        return tuple(place for place, message in enumerate(self.messages) if is_pinned(message))
+        from core.window.compaction import pinned_places
+        return pinned_places(self.messages)
 
     def pin(self, place: int, *, on: bool = True) -> None:
         """Pin a message, or undo that; kept with the session."""

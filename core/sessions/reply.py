@@ -29,10 +29,11 @@ def in_call_order(calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> t
 
 def missing_results(messages: Sequence[Message]) -> Message | None:
     """Results for calls at the end of a conversation that were never answered (the turn was interrupted), or None."""
-    for message in reversed(messages):
+    for place in reversed(range(len(messages))):
+        message = messages[place]
         if message.role == "assistant":
             calls = message.tool_calls
-            answered = [result for later in messages[messages.index(message) + 1:] for result in later.tool_results]
+            answered = [result for later in messages[place + 1:] for result in later.tool_results]
             left = [call for call in calls if call.id not in {result.id for result in answered}]
             results = tuple(ToolResult(call.id, call.name, "Interrupted before it finished.", True) for call in left)
             return tool_message(results) if results else None

@@ -54,16 +54,9 @@ def trim_history(messages: Sequence[Message], room: int, count: Count, *, pinned
 
     `count` gives the tokens of some messages; `pinned` are places. What stays is a conversation that a provider accepts.
     """
-    turns = split_turns(messages)
-    sizes = [count(messages[turn.first:turn.end]) for turn in turns]
-    total = sum(sizes)
-    left: list[int] = []
-    for turn, size in list(zip(turns, sizes, strict=True))[:-1]:
-        if total <= room:
-            break
-        if not _is_pinned(turn, pinned):
-            left += range(turn.first, turn.end)
-            total -= size
+    if count(messages) <= room:
+        return Trimmed(tuple(messages))
+    left = _oldest(messages, room, count, pinned)
     if not left:
         return Trimmed(tuple(messages))
     gone = set(left)
@@ -72,11 +65,33 @@ def trim_history(messages: Sequence[Message], room: int, count: Count, *, pinned
                                       f"model's window. They stay saved; /compact summarises them.")
 
 
+def _oldest(messages: Sequence[Message], room: int, count: Count, pinned: Collection[int]) -> list[int]:
+    """The places of the oldest turns that must go. Counted from the newest on, so that only what stays is counted."""
+    turns = split_turns(messages)
+    movable = [turn for turn in turns[:-1] if not _is_pinned(turn, pinned)]
+    free = room - count(fixed_messages(messages, pinned))
+    while movable:
+        free -= count(messages[movable[-1].first:movable[-1].end])
+        if free < 0:
+            break
+        movable.pop()
+    return [place for turn in movable for place in range(turn.first, turn.end)]
+
+
 def fixed_messages(messages: Sequence[Message], pinned: Collection[int] = ()) -> tuple[Message, ...]:
     """What trim_history() never leaves out."""
+    if not pinned:
+        return tuple(messages[_last_turn(messages):])
     turns = split_turns(messages)
     return tuple(message for turn in turns if turn is turns[-1] or _is_pinned(turn, pinned)
                  for message in messages[turn.first:turn.end])
+
+
+def _last_turn(messages: Sequence[Message]) -> int:
+    """Where the last turn begins, as split_turns() has it."""
+    starts = (place for place in reversed(range(len(messages))) if messages[place].role == "user")
+    last, before = next(starts, 0), next(starts, None)
+    return 0 if before is None else last
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +106,9 @@ class Shortened:
 def shorten_results(messages: Sequence[Message], room: int, count: Count) -> Shortened:
     """When what has to stay is still too large, take the middle out of the longest tool results; every message stays."""
     over = count(messages) - room
-    results = [result for message in messages for result in message.tool_results]
+    results = [result for message in messages for result in message.tool_results] if over > 0 else []
     whole = sum(len(result.content) for result in results)
-    if over <= 0 or not whole:
+    if not whole:
         return Shortened(tuple(messages))
     density = count([message for message in messages if message.tool_results]) / whole
     longest = _longest([len(result.content) for result in results], whole - int(over / density * 1.05))
@@ -219,7 +234,12 @@ def compacted_ids(message: Message) -> tuple[int, ...]:
 
 
 def is_pinned(message: Message) -> bool:
-    return any(isinstance(part, Text) and ((part.extra or {}).get(OWN) or {}).get("pinned") for part in message.parts)
+    return any(part.extra is not None and (part.extra.get(OWN) or {}).get("pinned")
+               for part in message.parts if isinstance(part, Text))
+
+
+def pinned_places(messages: Sequence[Message]) -> tuple[int, ...]:
+    return tuple(place for place, message in enumerate(messages) if is_pinned(message))
 
 
 def pin(message: Message, *, on: bool = True) -> Message:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult
 from core.providers import Request, ToolSpec
+from core.running_total import RunningTotal
 
 IMAGE_TOKENS = 1_100       # a picture of a common size; providers count 85 to 1,600
 NAMES = ("words", "letters", "digits", "signs", "gaps", "wide", "other", "blanks", "messages")
@@ -24,6 +25,7 @@ DOUBTS = (0.4, 0.2, 0.3, 0.4, 0.4, 0.6, 0.3, 0.3, 4.0)    # how far each may be 
 NOISE = 0.003              # how far a count may be off that the weights explain, as a part of it
 ROUGH = 0.25               # how far an estimate may be off before anything was learned
 SMALLEST, MOST_FACTOR = 50, 8
+MOST_MESSAGES = 100_000    # whose numbers are remembered
 MOST_MODELS = 100          # that are remembered, about 3 KB each
 TOKENS_PER_BYTE = 0.30     # of a file that has not been read
 
@@ -80,15 +82,6 @@ def tool_features(tools: Sequence[ToolSpec]) -> Features:
                                  for spec in tools), len(tools))
 
 
-def request_features(request: Request) -> Features:
-    rows = [message_features(message) for message in request.messages]
-    if request.system:
-        rows.append(text_features(request.system, 1))
-    if request.tools:
-        rows.append(tool_features(request.tools))
-    return add_features(rows or [text_features("")])
-
-
 def count_images(messages: Iterable[Message]) -> int:
     return sum(isinstance(part, Image) for message in messages for part in message.parts)
 
@@ -139,6 +132,29 @@ class TokenEstimator:
     def __init__(self, learned: MutableMapping[str, str] | None = None) -> None:
         self._learned: MutableMapping[str, str] = {} if learned is None else learned
         self._weights: dict[str, _Weights] = {}
+        self._rows: dict[int, tuple[Message, Features]] = {}     # by identity; the message is held, so that it stays unique
+        self._total: RunningTotal[tuple[Features, int]] = RunningTotal(((0.0,) * len(NAMES), 0), self._add)
+
+    def _add(self, total: tuple[Features, int], message: Message) -> tuple[Features, int]:
+        """Features and pictures with one message more."""
+        return add_features((total[0], self._features(message))), total[1] + count_images((message,))
+
+    def _features(self, message: Message) -> Features:
+        """The numbers of a message, worked out once: each turn asks for those of the whole conversation several times."""
+        known = self._rows.get(id(message))
+        if known is None:
+            if len(self._rows) >= MOST_MESSAGES:
+                self._rows.clear()
+            known = self._rows[id(message)] = (message, message_features(message))
+        return known[1]
+
+    def _request_features(self, request: Request) -> Features:
+        rows = [self._total.of(request.messages)[0]]
+        if request.system:
+            rows.append(text_features(request.system, 1))
+        if request.tools:
+            rows.append(tool_features(request.tools))
+        return add_features(rows)
 
     def _of(self, model: str) -> _Weights:
         if model not in self._weights:
@@ -157,12 +173,13 @@ class TokenEstimator:
         return round(max(self._of(model).tokens(features), 0.0))
 
     def messages(self, messages: Sequence[Message], model: str = "") -> int:
-        rows = [message_features(message) for message in messages]
-        return self.tokens(add_features(rows), model) + IMAGE_TOKENS * count_images(messages) if rows else 0
+        features, images = self._total.of(messages)
+        return self.tokens(features, model) + IMAGE_TOKENS * images if messages else 0
 
     def request(self, request: Request, model: str = "") -> int:
         """What the whole prompt of a request takes."""
-        return self.tokens(request_features(request), model or request.model) + IMAGE_TOKENS * count_images(request.messages)
+        images = self._total.of(request.messages)[1]
+        return self.tokens(self._request_features(request), model or request.model) + IMAGE_TOKENS * images
 
     def doubt(self, request: Request, model: str = "") -> int:
         """How many tokens the estimate may be off: less once counts came back for such texts."""
@@ -174,10 +191,10 @@ class TokenEstimator:
 
     def learn(self, request: Request, counted: int | None, model: str = "") -> None:
         """Take in what the server counted for this request's prompt. Pictures are counted too differently to learn from."""
-        if not counted or counted < 1 or count_images(request.messages):
+        if not counted or counted < 1 or self._total.of(request.messages)[1]:
             return
         name = model or request.model
-        weights, features = self._of(name), request_features(request)
+        weights, features = self._of(name), self._request_features(request)
         first = _Weights().tokens(features)
         if first > SMALLEST and not counted / MOST_FACTOR < first < counted * MOST_FACTOR:
             return   # no tokenizer is so different: the server cut the prompt, or counts something else

@@ -207,6 +207,14 @@ def test_calls_that_were_interrupted_get_results() -> None:
     assert left.tool_results == (ToolResult("b", "look", "Interrupted before it finished.", True),)
 
 
+def test_the_results_of_an_earlier_call_answer_no_later_one() -> None:
+    """Models number their calls anew: the same call with the same number was answered once already."""
+    asked = Message("assistant", (ToolCall("0", "look", {}),), "p/m", None, "tool_calls")
+    done = tool_message((ToolResult("0", "look", "told"),))
+    left = missing_results([user_message("q"), asked, done, asked])
+    assert left is not None and left.tool_results == (ToolResult("0", "look", "Interrupted before it finished.", True),)
+
+
 def test_arguments_in_very_many_pieces() -> None:
     """A hundred thousand: were each added to a longer text, this would take minutes."""
     reply = Reply()

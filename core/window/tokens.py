@@ -184,9 +184,9 @@ class TokenEstimator:
     def doubt(self, request: Request, model: str = "") -> int:
         """How many tokens the estimate may be off: less once counts came back for such texts."""
         name = model or request.model
-        images = IMAGE_TOKENS * count_images(request.messages)
+        images = IMAGE_TOKENS * self._total.of(request.messages)[1]
         tokens = self.request(request, name) - images
-        learned = self._of(name).doubt(request_features(request)) + NOISE * tokens
+        learned = self._of(name).doubt(self._request_features(request)) + NOISE * tokens
         return round(min(learned, ROUGH * tokens) + images / 2)
 
     def learn(self, request: Request, counted: int | None, model: str = "") -> None:

@@ -29,7 +29,7 @@ async def _next(chat: Chat, text: str) -> str:
         request = replace(request, messages=(*request.messages, user_message(text)))
     window = chat.known_window()
     if chat.may_not_fit(request):
-        fitted = await chat.fitter.fit(request, chat.target, chat.session.pinned)
+        fitted = await chat.fitter.fit(request, chat.target)
         request, window = fitted.request, fitted.budget.window
     counted = await count_request(request, chat.target, chat.providers, chat.fitter.estimator)
     what = "With this message, the next request" if text else "The conversation so far"

@@ -15,6 +15,7 @@ Quirks are what an OpenAI-compatible host does differently; core/providers/opena
     lowest_effort    effort for --think off where gpt-oss cannot be kept from thinking       [none]
     arguments        json: arguments of a call that are no JSON go back wrapped as JSON      [as they came]
     models_path      a list of models that says more, where the server is new enough         [none]
+    replays          keeps an answer while it writes it, as llama.cpp's server does          [False]
     cache_models     beginning of models whose prompt cache is asked for, from the second turn on [none]
     count            how the server counts tokens: llamacpp, vllm                            [it does not]
     check_path       a path that needs a valid key, when the model list is public            [/models]
@@ -97,7 +98,7 @@ _HOSTS: tuple[Host, ...] = (
     Host("llamacpp",         "openai",           "local",  "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), "",
          ("llama.cpp", "llama-cpp"),
          {"close": True, "think": "template", "thinking_back": "reasoning_content", "arguments": "json",
-          "count": "llamacpp"}),
+          "count": "llamacpp", "replays": True}),
     Host("vllm",             "openai",           "local",  "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), "", (),
          {"think": "template", "arguments": "json", "count": "vllm"}),
     Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1", ("LM_API_TOKEN",), "", ("lm-studio",),

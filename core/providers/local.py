@@ -25,7 +25,7 @@ from core.providers import CanCount, Endpoint, ModelInfo, Options, Provider, Pul
 # After a streamed answer the server closes the connection that it announced to keep (measured: up to a quarter of the
 # next requests were lost), so each request gets its own. Thinking is a switch of the chat template.
 WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_content",
-               "count": "llamacpp"}
+               "count": "llamacpp", "replays": True}
 
 
 @dialect("local")

@@ -19,8 +19,9 @@ from core.providers.foreign import objects_of, read_each, size_of
 from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
 from core.providers.openai_request import NAME, adapted, origin_of, request_body
+from core.providers.reattach import Keeper, ReplayBuffer, Wire, kept_reads
 from core.providers.thinking import InlineThinking
-from core.providers.translation import Translation, read_reply
+from core.providers.translation import Translation, read_deltas, read_reply
 from core.providers.transport import exchange, fetch_json, open_client
 
 BROKE = ("error", "insufficient_system_resource")     # finish reasons that are errors, and worth asking again about
@@ -55,14 +56,30 @@ class OpenAI:
         self._client = open_client(endpoint, headers)
         if endpoint.quirks.get("count"):
             self.count = self._count     # only then it is a provider that CanCount
+        self._wire = Wire(self._client, endpoint, self._error)
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         body, translation = trimmed(self.body(request), request.without), self.translation(request)
         path = self._versioned(self._path(request.model))
-        async with exchange(self._client, self.endpoint, path, body, self._error) as response:
-            async with aclosing(read_reply(response, translation, request.model)) as deltas:
-                async for delta in deltas:
-                    yield delta
+        kept = self.endpoint.quirks.get("replays") and body["stream"]
+        keeper = ReplayBuffer(self._wire) if kept else None
+        async with aclosing(self._reply(path, body, translation, keeper)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _reply(self, path: str, body: Any, translation: Translation,
+                     keeper: Keeper | None) -> AsyncGenerator[Delta, None]:
+        """The deltas of an answer; with a keeper it is taken up again where its connection breaks."""
+        if keeper is None:
+            async with exchange(self._client, self.endpoint, path, body, self._error) as response:
+                async with aclosing(read_reply(response, translation, body["model"])) as deltas:
+                    async for delta in deltas:
+                        yield delta
+            return
+        reads = kept_reads(self._wire, path, body, keeper, translation.over)
+        async with aclosing(read_deltas(reads, translation, body["model"])) as deltas:
+            async for delta in deltas:
+                yield delta
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(request, self.endpoint)
@@ -110,6 +127,7 @@ class OpenAI:
         return list(read_each(model_entries(listed), model_info))
 
     async def close(self) -> None:
+        await self._wire.close()
         await self._client.aclose()
 
     def _path(self, model: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import quote
 
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
@@ -13,8 +16,12 @@ from core.providers.errors_http import classify_payload
 from core.providers.finish import finish_of
 from core.providers.openai import OpenAI, trimmed
 from core.providers.openai_responses_request import NAME, adapted, origin_of, request_body
-from core.providers.translation import Translation, read_reply
-from core.providers.transport import exchange
+from core.providers.reattach import Wire
+from core.providers.translation import Translation
+from core.providers.transport import fetch_json
+
+POLL = 2.0          # seconds between two questions whether an answer is complete
+UNFINISHED = ("queued", "in_progress")
 
 
 @dialect(NAME)
@@ -25,10 +32,11 @@ class OpenAIResponses(OpenAI):
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         translation = ResponseTranslation(self.endpoint, origin_of(self.endpoint, request.model))
         path, body = self._versioned("/responses"), trimmed(self.body(request), request.without)
-        async with exchange(self._client, self.endpoint, path, body, self._error) as response:
-            async with aclosing(read_reply(response, translation, request.model)) as deltas:
-                async for delta in deltas:
-                    yield delta
+        kept = body.get("background") and body["stream"]
+        keeper = BackgroundResponse(self._wire, self._versioned, translation) if kept else None
+        async with aclosing(self._reply(path, body, translation, keeper)) as deltas:
+            async for delta in deltas:
+                yield delta
 
     def body(self, request: Request) -> dict[str, Any]:
         return request_body(request, self.endpoint)
@@ -37,28 +45,77 @@ class OpenAIResponses(OpenAI):
         return adapted(request.options)
 
 
+class BackgroundResponse:
+    """An answer that OpenAI writes whether or not somebody listens, numbered event by event.
+
+    Its stream can be had for five minutes, after that the complete answer alone. It is deleted
+    there when it has been read.
+    Source: developers.openai.com/api/docs/guides/background.
+    """
+
+    headers: Mapping[str, str] = {}
+    exact = False
+
+    def __init__(self, wire: Wire, versioned: Callable[[str], str],
+                 translation: ResponseTranslation) -> None:
+        self._wire, self._versioned, self._translation = wire, versioned, translation
+
+    def rest(self, received: int) -> Sequence[str]:
+        path, number = self._path(), self._translation.number
+        if not path or number is None:
+            return ()
+        self._translation.after = number
+        return (f"{path}{'&' if '?' in path else '?'}stream=true&starting_after={number}",)
+
+    async def whole(self) -> bytes:
+        wire, path = self._wire, self._path()
+        while path:
+            answer = await fetch_json(wire.client, wire.endpoint, path, wire.error)
+            if not isinstance(answer, dict) or answer.get("status") not in UNFINISHED:
+                return b"data: " + json.dumps(answer).encode() + b"\n\n"
+            await asyncio.sleep(POLL)
+        return b""
+
+    async def leave(self, *, complete: bool) -> None:
+        path = self._path()
+        if path and not complete:
+            await self._wire.tell("POST", self._path("/cancel"))
+        if path:
+            await self._wire.tell("DELETE", path)
+
+    def _path(self, tail: str = "") -> str:
+        identity = self._translation.identity
+        return self._versioned(f"/responses/{quote(identity, safe='')}{tail}") if identity else ""
+
+
 class ResponseTranslation(Translation):
     """Output items are numbered by the server; each becomes a part. Their ids and sealed reasoning go along in `extra`."""
 
     def __init__(self, endpoint: Endpoint, origin: str) -> None:
         super().__init__(endpoint)
         self._origin = origin
+        self.identity = ""                          # the server's name of this answer
+        self.number: int | None = None              # of the newest event, if they have numbers
+        self.after: int | None = None               # of the last event of an earlier connection
         self._written: dict[int, set[str]] = {}     # output index -> kinds of deltas that came for it
+        self._words: dict[tuple[int, str], list[str]] = {}     # output index and kind -> deltas
         self._closed: set[int] = set()
         self._places: dict[str, int] = {}           # item id -> output index, where the server gives none
         self._refusal = ""
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
+        if self._is_known(payload):
+            return
         index = self._place(payload)
         match payload.get("type"):
             case "response.output_text.delta":
                 yield TextDelta(payload["delta"], index + 1)
-                self._note(index, "text")
+                self._note(index, "text", payload["delta"])
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 yield from self._thought(index, payload)
             case "response.function_call_arguments.delta":
                 yield ToolCallDelta(index, arguments=payload["delta"])
-                self._note(index, "arguments")
+                self._note(index, "arguments", payload["delta"])
             case "response.refusal.delta":
                 self._refusal += payload["delta"]
                 self._note(index, "refusal")
@@ -88,8 +145,27 @@ class ResponseTranslation(Translation):
         identity = payload.get("item_id") or (payload.get("item") or {}).get("id")
         return self._places.setdefault(str(identity), len(self._places)) if identity else 0
 
-    def _note(self, index: int, kind: str) -> None:
+    def _is_known(self, payload: Mapping[str, Any]) -> bool:
+        """Note the event's number, and whether it was read before the connection broke."""
+        if not self.identity:
+            self.identity = str((payload.get("response") or {}).get("id") or "")
+        number = payload.get("sequence_number")
+        if not isinstance(number, int):
+            return False
+        if self.after is not None and number <= self.after:
+            return True
+        self.number = number
+        return False
+
+    def _note(self, index: int, kind: str, words: str = "") -> None:
         self._written.setdefault(index, set()).add(kind)
+        if words:
+            self._words.setdefault((index, kind), []).append(words)
+
+    def _missing(self, index: int, kind: str, whole: str) -> str:
+        """What of the whole did not come in deltas; nothing where they said something else."""
+        said = "".join(self._words.get((index, kind), ()))
+        return whole[len(said):] if whole.startswith(said) else ""
 
     def _has(self, index: int, kind: str) -> bool:
         return kind in self._written.get(index, ())
@@ -101,7 +177,9 @@ class ResponseTranslation(Translation):
             return
         section = f"{kind} {payload.get('summary_index', payload.get('content_index')) or 0}"
         break_before = self._has(index, kind) and not self._has(index, section)
-        yield ThinkingDelta(("\n\n" if break_before else "") + payload["delta"], index + 1)
+        text = ("\n\n" if break_before else "") + payload["delta"]
+        yield ThinkingDelta(text, index + 1)
+        self._note(index, "thought", text)
         self._note(index, kind)
         self._note(index, section)
 
@@ -117,12 +195,13 @@ class ResponseTranslation(Translation):
         match item.get("type"):
             case "function_call":
                 yield from self._begin(index, item)
-                if item.get("arguments") and not self._has(index, "arguments"):
-                    yield ToolCallDelta(index, arguments=item["arguments"])
+                arguments = self._missing(index, "arguments", item.get("arguments") or "")
+                if arguments:
+                    yield ToolCallDelta(index, arguments=arguments)
             case "message":
                 yield from self._close_message(index, item)
             case "reasoning":
-                text = reasoning_text(item) if not self._has(index, "summary") and not self._has(index, "reasoning") else ""
+                text = self._missing(index, "thought", reasoning_text(item))
                 kept = {name: value for name, value in item.items() if name != "status"}
                 extra = self._own({"item": kept}) if item.get("encrypted_content") or item.get("content") else None
                 if text or extra:
@@ -130,7 +209,7 @@ class ResponseTranslation(Translation):
 
     def _close_message(self, index: int, item: Mapping[str, Any]) -> Iterator[Delta]:
         pieces = [piece for piece in item.get("content") or () if isinstance(piece, dict)]
-        text = "" if self._has(index, "text") else "".join(piece.get("text") or "" for piece in pieces)
+        text = self._missing(index, "text", "".join(piece.get("text") or "" for piece in pieces))
         if not self._has(index, "refusal"):
             self._refusal += "".join(piece.get("refusal") or "" for piece in pieces)
         if text or self._has(index, "text"):

@@ -30,7 +30,8 @@ def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     if request.tools:
         body["tools"] = [{"type": "function", "name": tool.name, "description": tool.description,
                           "parameters": tool_parameters(tool.parameters), "strict": False} for tool in request.tools]
-    return body | option_fields(options) | dict(options.raw)
+    body |= option_fields(options) | dict(options.raw)
+    return body | ({"store": True} if body.get("background") else {})     # else it is refused
 
 
 def origin_of(endpoint: Endpoint, model: str) -> str:

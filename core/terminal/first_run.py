@@ -117,14 +117,13 @@ class Menu:
     async def fetch(self, model: KnownModel) -> Target | None:
         """Download with a progress bar; None when that did not work, after saying why."""
         from core.engine.process import find_binary
-        from core.console.pull_progress import STOPPED, show_progress
+        from core.console.pull_progress import show_progress
         target = Target("local", model.name)
         try:
             find_binary(self.providers.open("local").endpoint.quirks.get("engine"))
-            await self.interrupts.stoppable(
-                show_progress(sys.stdout, target, self.providers, color=self.screen.color))
+            await self.interrupts.stoppable(show_progress(self.screen, target, self.providers))
         except Interrupted:
-            self.screen.line(STOPPED)
+            return None
         except ChatError as error:
             self.screen.error(error)
             if not model.package:

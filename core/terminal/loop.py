@@ -15,9 +15,10 @@ from core.events import Event
 from core.messages import user_message
 from core.model_manager import Target, can_fetch
 from core.rendering.event_lines import notice_line
+from core.rendering.quantities import duration
 from core.safe_text import safe_line
 from core.terminal.others import show_new
-from core.terminal.painter import Painter, duration
+from core.terminal.painter import Painter
 from core.terminal.prompt import Reader
 
 TYPE_CHECKING = False
@@ -290,15 +291,13 @@ def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
 
 
 def fetch_model(chat: Chat, screen: Screen, interrupts: Interrupts, target: Target) -> bool:
-    """Fetch it with its progress shown; True when it is there. Ctrl-C keeps what came, and the next time goes on from there."""
-    from core.console.pull_progress import STOPPED, show_progress
+    """Download it with its progress shown; True when it is available."""
+    from core.console.pull_progress import show_progress
     try:
-        interrupts.run(show_progress(screen.out, target, chat.providers, color=screen.color))
+        interrupts.run(show_progress(screen, target, chat.providers))
     except Interrupted:
-        screen.note(STOPPED)
         return False
     except ChatError as error:
         screen.error(error)
         return False
-    screen.say("done", f"Pulled {target}")
     return True

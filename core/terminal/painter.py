@@ -16,6 +16,7 @@ from core.events import (
 from core.messages import Message, ToolCall
 from core.model_manager import Providers
 from core.rendering.event_lines import EventLines, Line, argument_of, clause, finish_note, notice_line
+from core.rendering.quantities import duration
 from core.rendering.widths import clip
 from core.safe_text import safe_line
 
@@ -252,13 +253,6 @@ class Summary:
             parts = [f"{count:,}{'' if number else ' tokens'} of {safe_line(model, 60)}"
                      for number, (model, count) in enumerate(counted.items())]
         return ", ".join([*parts, duration(time.monotonic() - self._began)])
-
-
-def duration(seconds: float) -> str:
-    """As in "2.1 s", "48 s" or "3 min 20 s"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
 def idle_limit(provider: str, providers: Providers) -> float:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pseudo_terminal import Terminal
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILE = "toy-1.0-py3-none-any.whl"
 PROGRAM = "import sys, toy\nprint('chat with', toy.NAME, *sys.argv[1:])\n"
@@ -138,6 +140,16 @@ def test_words_when_there_is_no_network(clone: Path, offline: Environment, ready
     done = make(clone, offline, "chat")
     assert done.returncode and "No connection to the Python package index: connection refused" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_progress_is_one_row_that_fits(clone: Path, offline: Environment, ready_environment: Path) -> None:
+    """The names of wheels are long: the package and its version are shown, cut at the width of the terminal."""
+    shutil.copytree(ready_environment, clone / ".venv", symlinks=True)
+    with Terminal(["make", "chat"], offline | {"TERM": "xterm"}, columns=40, lines=12, cwd=clone) as screen:
+        assert screen.exit_status(110) == 0
+        shown = screen.text()
+    assert b"1 of 1  toy 1.0" in screen.raw and b"none-any" not in screen.raw, screen.raw
+    assert "of 1" not in shown and "chat with toy" in shown, shown
 
 
 def test_a_file_that_is_not_the_locked_one_is_refused(clone: Path, offline: Environment, ready_environment: Path) -> None:

@@ -255,4 +255,4 @@ def test_a_model_of_another_provider_and_one_to_fetch(ollama: FakeOllama, progra
     other = run(program, environment | {"OLLAMA_HOST": "http://127.0.0.1:1"}, "-m", "claude-haiku-4-5", "hi")
     assert other.returncode == 1 and "Did you mean anthropic/claude-haiku-4-5?" in other.stderr, other.stderr
     fetched = run(program, environment, "--pull", "words-9", "-p", "ollama")
-    assert (fetched.returncode, fetched.stdout) == (0, "") and "ollama/words-9 is here." in fetched.stderr, fetched.stderr
+    assert (fetched.returncode, fetched.stdout) == (0, "") and "Pulled words-9" in fetched.stderr, fetched.stderr

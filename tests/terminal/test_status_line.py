@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.terminal.greeting import short
-from core.terminal.painter import duration
+from core.rendering.quantities import duration
 from tests.fake_server import FakeOllama
 from tests.pseudo_terminal import Terminal
 

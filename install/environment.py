@@ -208,7 +208,8 @@ def explain(said: str) -> str:
         return (f"No connection to the Python package index: {reason}.\nCheck the network; behind a proxy or with a "
                 "mirror, set HTTPS_PROXY or pip's index-url. The same command continues.")
     if "No space left" in said:
-        return "There is no room left on the disk."
+        return ("There is no room left on the disk.\nThe environment takes about 210 MB. Make room; "
+                "the same command continues.")
     if LOST.search(said):
         return f"{VENV} cannot be written.\nIs the folder read-only, or another user's?"
     errors = [line.partition("ERROR:")[2].strip() for line in said.splitlines() if "ERROR:" in line]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 53
 NARROW, WIDE = 50, 76   # columns from which there is room for a bar; for speed and time as well
 BAR = 20                # cells
+PAINTED = 0.2           # seconds between two looks of the row
 RECENT = 5.0            # seconds over which the speed is taken
 WORTH_A_LINE = 1_000_000    # bytes
 STEP = 20               # percent between two lines where nothing can be written over
@@ -29,12 +30,22 @@ STEP = 20               # percent between two lines where nothing can be written
 
 async def show_progress(screen: Screen, target: Target, providers: Providers) -> None:
     """Fetch a model. When it is stopped, a line says how far it came and what the next time does."""
-    pull = Pull(screen, str(target) if screen.plain else target.model)
-    with pull:
-        async with aclosing(ensure_model_available(target, providers)) as steps:
-            async for step in steps:
-                pull.update(step)
-                await asyncio.sleep(0)   # steps that come at once leave no other moment for Ctrl-C
+    with Pull(screen, str(target) if screen.plain else target.model) as pull:
+        painting = asyncio.create_task(_paint(pull))
+        try:
+            async with aclosing(ensure_model_available(target, providers)) as steps:
+                async for step in steps:
+                    pull.update(step)
+                    await asyncio.sleep(0)   # steps that come at once leave no other moment for Ctrl-C
+        finally:
+            painting.cancel()
+
+
+async def _paint(pull: Pull) -> None:
+    """Keep the row up to date. Not in a thread, which could take a signal that is to wake the event loop."""
+    while True:
+        pull.refresh()
+        await asyncio.sleep(PAINTED)
 
 
 class Pull:
@@ -89,7 +100,7 @@ class Pull:
             self._say_percent()
 
     def refresh(self) -> None:
-        """Paint now, and not only when it is time."""
+        """Paint the row as it is now."""
         if self._bars is not None:
             self._bars.refresh()
 
@@ -144,7 +155,7 @@ class Pull:
 
 
 def _open_row(pull: Pull) -> Progress:
-    """A row that is painted over, and gone at the end."""
+    """A row that is painted over when it is asked for, and gone at the end."""
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, Task
     from rich.text import Text
@@ -155,6 +166,6 @@ def _open_row(pull: Pull) -> Progress:
 
     screen = pull.screen
     console = Console(file=screen.out, force_terminal=True, color_system="truecolor", highlight=False)
-    bars = Progress(Row(), console=console, transient=True, refresh_per_second=4)
+    bars = Progress(Row(), console=console, transient=True, auto_refresh=False)
     bars.add_task("")
     return bars

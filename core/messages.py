@@ -67,7 +67,35 @@ class Image:
     name: str = ""
 
 
-Part = Text | Thinking | ToolCall | ToolResult | Image
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a message showed of one attached thing: lines from 1, both ends included, of a text with this digest.
+
+    `origin` is the source that it belongs to, `stamp` the file's time of change in nanoseconds (0: there is no file). Without
+    spans the message only says that the text has changed.
+    """
+
+    name: str
+    origin: str
+    digest: str
+    stamp: int
+    lines: int
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Reference material that was sent before the words of a message, as it was sent. Its pictures stand behind it.
+
+    With `anew`, what was attached to earlier messages is not sent any more.
+    """
+
+    text: str
+    shown: tuple[Shown, ...] = ()
+    anew: bool = False
+
+
+Part = Text | Thinking | ToolCall | ToolResult | Image | Attached
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,15 @@ class Session(History):
             self._append(unanswered)
         self._append(message)
 
+    def keep_question(self, message: Message) -> None:
+        """Store what was attached to the user's last message, before it is sent. A message of other words is left alone."""
+        place = self._last_question()
+        if place is None or self._ids[place] in self._unreadable or self.messages[place].text != message.text:
+            return
+        if self.messages[place] != message:
+            self._journal.write(message_write("finish", message, id=self._ids[place], state=state_of(message)))
+            self.messages[place] = self._said[self._ids[place]].message = message
+
     def add_reply(self, message: Message) -> None:
         """Take in a reply that was made elsewhere (in a branch)."""
         self._append(message)

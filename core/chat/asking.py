@@ -20,7 +20,7 @@ from core.retry_handler import Item, Pieces
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.fitting import Fitter
-    from core.context_loader import Fitted
+    from core.chat.fitted_request import Fitted
 
 
 class Asking:
@@ -34,6 +34,7 @@ class Asking:
                  progress: ShownProgress | None = None) -> None:
         self.sent: Request | None = None
         self.note_sent: Callable[[], None] = lambda: None     # called whenever a request goes out
+        self.keep_question: Callable[[Message], None] = lambda message: None    # stores what was attached to the question
         self._chain, self._may_not_fit, self._fitter, self._progress = chain, may_not_fit, fitter, progress
         self._whole: Request | None = None                   # the last request as the turn has it
         self._fitted: tuple[Target, Request, Fitted] | None = None     # the last one that was fitted, and what came of it
@@ -104,6 +105,8 @@ class Asking:
         """Make this what is sent; returns what is to be told of it: nothing, when the same was told before in this turn."""
         fitted = replace(fitted, request=replace(fitted.request, messages=(*fitted.request.messages, *tail)))
         self.sent, self._fitted = fitted.request, (target, request, fitted)
+        if fitted.question is not None:
+            self.keep_question(fitted.question)
         told = (fitted.left_out, fitted.shortened, fitted.context)
         if told == self._told:
             return ()

@@ -71,7 +71,7 @@ class Comparison:
         asking = chat.asking(chain)
         turn = run_chat_turn(asking.respond, request, None, model=str(side.target), rounds=0)
         numbers = TurnNumbers(side.target, chain, chat.providers, prepared=True)
-        asking.note_sent = numbers.note_sent
+        asking.note_sent, asking.keep_question = numbers.note_sent, side.session.keep_question
         try:
             async with aclosing(measured(side.session.record(turn), numbers, side.session)) as events:
                 async for event in events:
@@ -95,7 +95,7 @@ class Comparison:
             raise UsageError(f"{side.target} gave no answer.", "Take the other one, or ask again.")
         if self.new:
             self._parent.set_model(str(self.chat.target))
-            self._parent.add_user(self.question)
+            self._parent.add_user(side.session.messages[side.asked - 1])    # with what was attached to it
             self.chat.write_down(self.question)
         else:
             self._parent.retry()

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
 from core.chat.asking import Asking
+from core.chat.attaching import Attaching
 from core.chat.front import Front
 from core.chat.joining import BROKEN
-from core.chat.kept import kept_settings, with_kept
+from core.chat.kept import with_kept
 from core.chat.turn import Respond, run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError, StoreError, UsageError
 from core.events import (
     Event, MessageAdded, Notice, OthersSaid, QuotesChecked, TextDelta, ThinkingDelta, Waiting)
-from core.messages import Image, Message, ToolResult
+from core.messages import Attached, Image, Message, ToolResult
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.providers import Options, Request
@@ -29,7 +30,6 @@ from core.stats.turn_numbers import TurnNumbers, measured
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.fitting import Fitter
-    from core.context_loader import ContextSet
     from core.models.window import WindowWatch
     from core.stats.usage import TurnMeter
     from core.tool_executor import Toolbox
@@ -39,7 +39,7 @@ FITS = 2_000  # characters that fit the smallest window that servers choose by t
 RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
 
 
-class Chat:
+class Chat(Attaching):
     """Mutable on purpose: this is what /model, /system and /new change between turns."""
 
     def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
@@ -76,82 +76,11 @@ class Chat:
     def target(self, target: Target) -> None:
         self.chain.choose(target, fallbacks_of(target, self.settings))
 
-    @property
-    def window(self) -> WindowWatch:
-        """What knows the model's window; loaded when the first answer is there."""
-        if self._window is None:
-            from core.models.window import WindowWatch
-            self._window = WindowWatch(self.providers)
-        return self._window
-
-    @property
-    def fitter(self) -> Fitter:
-        """What keeps requests within the window; loaded with the first thing attached, or when the conversation grows."""
-        if self._fitter is None:
-            from core.chat.fitting import Fitter
-            self._fitter = Fitter(self.settings, self.providers, self.window)
-        return self._fitter
-
-    @property
-    def context(self) -> ContextSet:
-        """What is attached."""
-        return self.fitter.open_context(self.session, ask=self.front.agree, stdin=self.front.piped,
-                                        progress=self.front.progress)
-
     def known_window(self) -> int | None:
         """The model's window in tokens, as far as it is known without asking anybody."""
         asked, learned = self.options.num_ctx, self.providers.learned.get(self.target)
         found = self._window.known(self.target, asked) if self._window is not None else None
         return found or asked or (learned.context_window if learned is not None else None)
-
-    async def attach(self, source: str) -> list[str]:
-        """Attach what one --context argument names; returns what could not be loaded of it. Raises ContextError."""
-        before = [*self.context.items]
-        try:
-            faults = await self.context.add(source)
-        finally:
-            if self.front.progress is not None:
-                self.front.progress.clear()
-        from core.chat.seeing import require_sight
-        await require_sight(self.context, before, self.target, self.providers, self.front)
-        if self.toolbox:
-            from core.tools import real_roots
-            known = self.toolbox.context
-            given = [item.path for item in self.context.items if item.path]
-            folders = [entry.target for entry in self.context.sources if entry.kind == "directory"]
-            roots = dict.fromkeys((*known.roots, *real_roots([*folders, *(given if len(given) < 1000 else ())])))
-            self.toolbox.context = replace(known, roots=tuple(roots))
-            self.toolbox.private = True
-        return [f"Not attached: {fault}" for fault in faults]
-
-    async def attach_mentions(self, text: str, pasted: Sequence[str] = ()) -> list[str]:
-        """Attach the files and folders that a prompt names as @path; returns what the user should know.
-
-        What stands in pasted text is not attached: its author is somebody else. Raises ContextError when one cannot be
-        attached and the user does not want to send the prompt without it.
-        """
-        if "@" not in text:
-            return []
-        from core.context.sources import is_surely_path, missing_mentions, typed_mentions
-        mentions, others = typed_mentions(text, pasted)
-        missing = [path for path in missing_mentions(text) if not any(path in piece for piece in pasted)]
-        notes = [f"Not attached: {path}: it stands in pasted text. /context add {path} attaches it" for path in others]
-        notes += [f"Not attached: {path}: there is no such file" for path in missing if not is_surely_path(path)]
-        failed = [f"{path}: there is no such file" for path in missing if is_surely_path(path)]
-        for path in mentions:
-            try:
-                notes += await self.attach(f'"{path}"' if "," in path else path)
-            except UsageError as error:
-                failed.append(error.message.removeprefix("No context could be loaded: ").removesuffix("."))
-        if failed:
-            await self._send_without(failed)
-        return notes
-
-    async def _send_without(self, failed: Sequence[str]) -> None:
-        said = f"Not attached: {'; '.join(failed)}."
-        if self.front.agree is None or not await self.front.agree(f"{said}\nSend the message without it?"):
-            from core.errors import ContextError
-            raise ContextError(f"Not sent. {said}", "Correct the name after @, or put a space behind the @.")
 
     def request(self) -> Request:
         """The whole conversation. What is sent of it, and with what, is decided by fitting."""
@@ -167,7 +96,7 @@ class Chat:
             await self._resolve()
         self.session.set_model(str(self.chain.chosen))
         self.session.add_user(message)
-        self.session.keep_settings(kept_settings(self.settings))
+        self.keep_attached()
         return self.write_down(message)
 
     async def _resolve(self) -> None:
@@ -212,6 +141,7 @@ class Chat:
                         raise UsageError("Another program has just written to this conversation; nothing was asked.",
                                          "Look at what it wrote, then try again.")
             self.unsent = None
+            await self.bring_back()
             saved = await self._add(asked) if asked is not None else ()
             for notice in [*saved, *map(Notice, self.take_news()), *await self._learn()]:
                 yield notice
@@ -221,6 +151,7 @@ class Chat:
                         yield event
             meter = self._meter()
             self._asking = self.asking(self.chain)
+            self._asking.keep_question = self.session.keep_question
             turn = self._run_turn(self._asking, continued)
             numbers = TurnNumbers(self.target, self.chain, self.providers, prepared=True)
             self._asking.note_sent = numbers.note_sent
@@ -394,10 +325,9 @@ def _characters(request: Request) -> int:
 async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str, rounds: int = 16, resumes: int = 0,
                           continued: Message | None = None, stop_repetition: bool = True) -> AsyncGenerator[Event, None]:
     """A turn in which the model may call what is in the toolbox; the rest is as in run_chat_turn."""
-    from core.context.form import OPENING
     toolbox.begin_turn()
     toolbox.note_messages(request.messages)
-    toolbox.private = toolbox.private or any(OPENING in message.text for message in request.messages)
+    toolbox.private = toolbox.private or any(isinstance(part, Attached) for message in request.messages for part in message.parts)
     preparing = asyncio.ensure_future(toolbox.prepare())
     try:
         started = time.monotonic()

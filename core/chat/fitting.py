@@ -7,9 +7,11 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
+from core.chat.fitted_request import Count, Fitted, fit_request
 from core.config import Settings, cache_directory
 from core.context.embedding import Embedder
-from core.context_loader import Budget, ContextSet, Count, Fitted, fit_request, plan_budget
+from core.context.shown import Forms
+from core.context_loader import Budget, ContextSet, plan_budget
 from core.errors import ChatError, ContextTooLong, UsageError
 from core.events import Progress
 from core.messages import Message, Usage
@@ -40,6 +42,7 @@ class Fitter:
         self.doing = ""
         self._providers = providers
         self._watch = watch
+        self._forms = Forms()
         self._limits: dict[tuple[str, int | None], int] = {}    # windows of models that refused what seemed to fit
         self._pins: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_pin)
         self._one_by_one = asyncio.Lock()     # the context belongs to one request at a time
@@ -80,7 +83,7 @@ class Fitter:
         self.doing = ""    # what the context does is shown by its own progress
         sees = not (self._has_images() and self._may_ask(target)) or (await learn(target, self._providers)).vision is not False
         return await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
-                                 pinned=self._pinned(request), count=self._counter(request, target, window))
+                                 pinned=self._pinned(request), count=self._counter(request, target, window), forms=self._forms)
 
     async def fit_smaller(self, request: Request, sent: Request, target: Target,
                           error: ContextTooLong) -> Fitted | None:
@@ -194,7 +197,8 @@ class Fitter:
                            tools=self.estimator.tokens(tool_features(request.tools), name), history=self.history(request, target))
 
     def history(self, request: Request, target: Target) -> int:
-        return self.estimator.messages(request.messages, str(target))
+        """The tokens of what is said, without what is attached."""
+        return self.estimator.messages(self._forms.words(request.messages), str(target))
 
     async def plan(self, request: Request, target: Target, pinned: tuple[int, ...], *, only_if_due: bool) -> Plan | None:
         """What a summary would replace; None when there is nothing to summarise, or no need to."""
@@ -206,7 +210,7 @@ class Fitter:
         def count(messages: Sequence[Message]) -> int:
             return self.estimator.messages(messages, str(target))
         share = room if only_if_due else min(room, budget.history)
-        return plan_compaction(request.messages, share, count, pinned=pinned, most=room)
+        return plan_compaction(self._forms.words(request.messages), share, count, pinned=pinned, most=room)
 
     def compacted(self, plan: Plan, before: Request, after: Request, target: Target) -> str:
         """The line that tells what a summary has brought."""

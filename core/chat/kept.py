@@ -1,21 +1,44 @@
-"""What belongs to a session beside its messages: the system prompt, options and tools with which its model is asked."""
+"""What belongs to a session beside its messages: the system prompt, options, tools and what is attached."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from core.config import BY_NAME, Settings
 from core.safe_text import safe_line
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.context.restoring import KeptSource
+
 KEPT = ("system", "temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "option",
         "response_format", "experimental", "experimental_websearch", "tools")
+ATTACHED = "attached"
 MOST_SHOWN = 100    # characters of one value
 
 
-def kept_settings(settings: Settings) -> str:
-    """As JSON: those that are not at their defaults. Empty when all are."""
-    found = {name: getattr(settings, name) for name in KEPT if getattr(settings, name) != BY_NAME[name].default}
+def kept_settings(settings: Settings, attached: Sequence[KeptSource] = ()) -> str:
+    """As JSON: those that are not at their defaults, and what is attached. Empty when there is neither."""
+    found: dict[str, object] = {name: getattr(settings, name) for name in KEPT
+                                if getattr(settings, name) != BY_NAME[name].default}
+    if attached:
+        found[ATTACHED] = [entry.to_json() for entry in attached]
     return json.dumps(found, ensure_ascii=False, sort_keys=True) if found else ""
+
+
+def read_attached(text: str) -> list[KeptSource]:
+    """The sources that were attached to the session."""
+    if f'"{ATTACHED}"' not in text:
+        return []
+    from core.context.restoring import read_source
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    rows = found.get(ATTACHED) if isinstance(found, dict) else None
+    sources = map(read_source, rows) if isinstance(rows, list) else ()
+    return [source for source in sources if source is not None]
 
 
 def read_kept(text: str) -> dict[str, object]:

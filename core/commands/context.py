@@ -24,6 +24,7 @@ async def _words(chat: Chat) -> Sequence[str]:
 async def context(chat: Chat, argument: str) -> Outcome:
     """Show what fills the model's window; attach files, folders, pages, databases or earlier chats, list them, take them out."""
     word, _, rest = argument.partition(" ")
+    await chat.bring_back()
     match word, rest.strip():
         case "", "":
             return await _shown(chat)
@@ -35,6 +36,7 @@ async def context(chat: Chat, argument: str) -> Outcome:
             return await _added(chat, source)
         case "drop", name if name:
             count = chat.context.drop(name)
+            chat.keep_attached()
             return f"{name} is out of the context ({count:,} {'item' if count == 1 else 'items'})."
     raise ContextError(f"/context does not know {argument!r}.", HINT)
 

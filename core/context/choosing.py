@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from heapq import nlargest
 
 from core.context.embedding import digest_of
 from core.context.files import UNGUARDED, read_image
+from core.context.filling import SMALLEST, Choice, Filling
 from core.context.form import MOST_NAMED, OPENING, Piece
 from core.context.items import Fault, Item
 from core.context.opening import Guard
-from core.context.pieces import Span, cut, join_spans, marks_of, spans_of
+from core.context.pieces import Span, cut, marks_of, spans_of
 from core.context.ranking import Counted, as_bytes, bm25, count_words, name_score
 from core.context.reading import SEARCHED_OF_ONE, Reader, fault_of
-from core.context.search import Search, Spot, diverse, fuse_spots
+from core.context.search import Search, Spot, fuse_spots
+from core.context.shown import AlreadyShown
 from core.context.terms import Term, in_name, terms_of_all
 from core.errors import ContextError
-from core.messages import Image
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 
 SCAN_BYTES = 32 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
@@ -25,26 +25,8 @@ SCAN_FILES = 4_000
 CLOSE_BYTES = 12 << 20     # of the likeliest files, searched closely, piece by piece
 MOST_COMPARED = 2_000      # pieces that are compared by their meaning, for one question
 COMPARED_OF_ONE = 200      # of one item
-SMALLEST = 60              # tokens; with less room left nothing more is tried
-MOST_MISSES = 200          # files or pieces in a row that do not fit; then the room counts as full
-SMALL_FILE = 0.12          # of the room that is left: a file up to this goes in whole where a piece of it would
 STICKY = 0.3               # of the best score: what was in stays in unless something clearly better comes
 PICTURE_ROOM = 200         # tokens around the first picture
-BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is around them
-
-
-@dataclass(slots=True)
-class Choice:
-    """What was chosen. `searched` and `by_name` say how many items were ranked by their text and by their name alone."""
-
-    pieces: list[Piece] = field(default_factory=list)
-    images: list[Image] = field(default_factory=list)
-    left_out: list[Item] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    tokens: int = 0
-    searched: int = 0
-    by_name: int = 0
-    done: bool = False
 
 
 class Chooser:
@@ -61,13 +43,16 @@ class Chooser:
         self._spots: list[Spot] = []
         self._compared: dict[tuple[str, Span], str] = {}      # the digests of the texts there
         self._previous: set[str] = set()
+        self._shown = AlreadyShown()
 
     def rank(self, items: Sequence[Item], question: str, room: int, choice: Choice, order: list[Item], *,
-             vision: bool = True, earlier: Sequence[str] = ()) -> Iterator[int]:
+             vision: bool = True, earlier: Sequence[str] = (), shown: AlreadyShown | None = None) -> Iterator[int]:
         """Fill `order`, the most relevant first; when everything fits, fill `choice` at once. Yields how many were looked at.
 
-        `earlier` are the questions before this one, the oldest first: they count too, but less.
+        `earlier` are the questions before this one, the oldest first: they count too, but less. What is `shown` already is
+        not chosen again.
         """
+        self._shown = shown = shown or AlreadyShown()
         terms = terms_of_all((*earlier, question))
         self.reader.begin()
         self.reader.model = self.model
@@ -75,10 +60,13 @@ class Chooser:
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
         texts = [item for item in items if item.kind != "image"]
         most = _pictures_share(room) if texts else room
-        yield from self._take_images(_pictures(items, terms), most, room, choice, vision=vision)
+        pictures = [pair for pair in _pictures(items, terms) if not shown.has(pair[0])]
+        yield from self._take_images(pictures, most, room, choice, vision=vision)
         self._previous = {item.name for item in texts if item.included}
-        if self._may_fit(texts, room - choice.tokens):
-            yield from self._take_all(texts, room, choice)
+        absent = [item for item in texts if not shown.has_whole(item)]
+        if self._may_fit(absent, room - choice.tokens):
+            yield from self._take_all(absent, room, choice)
+        shown.mark(items)
         if not choice.done:
             choice.tokens += min(self._names_cost(texts), room // 10)
             yield from self._rank(texts, terms, choice, order)
@@ -86,7 +74,7 @@ class Chooser:
     def take(self, order: Sequence[Item], room: int, choice: Choice) -> Iterator[int]:
         """Fill `choice` with what fits, in this order."""
         if not choice.done:
-            yield from _Filling(self.reader, order, room, choice).fill(self._spots)
+            yield from Filling(self.reader, order, room, choice, self._shown).fill(self._spots)
         self.reader.forget({piece.name for piece in choice.pieces})
         choice.done = True
 
@@ -145,7 +133,7 @@ class Chooser:
 
     def _take_image(self, item: Item, choice: Choice) -> None:
         try:
-            choice.images.append(read_image(item, self._guard))
+            choice.images.append(item.image or read_image(item, self._guard))
         except ContextError as problem:
             choice.faults.append(fault_of(item, problem))
             return
@@ -246,136 +234,3 @@ def _pictures_share(room: int) -> int:
 def _by_depth(items: Sequence[Item]) -> list[int]:
     """The places of the items, those near the top of the folder first."""
     return sorted(range(len(items)), key=lambda place: items[place].name.count("/"))
-
-
-class _Filling:
-    """Fills one choice: the best pieces, what is around them, then the items that are left, while there is room."""
-
-    def __init__(self, reader: Reader, order: Sequence[Item], room: int, choice: Choice) -> None:
-        self._reader, self._order, self._room, self._choice = reader, order, room, choice
-        self._items = {item.name: item for item in order}
-        self._spans: dict[str, list[Span]] = {}       # what is taken of an item, in part
-        self._faulty: set[str] = set()
-
-    def fill(self, spots: Sequence[Spot]) -> Iterator[int]:
-        for item in self._order:
-            item.included = ""
-        yield from self._take_spots(spots)
-        yield from self._take_around()
-        yield from self._take_rest()
-        self._write()
-
-    @property
-    def _left(self) -> int:
-        return self._room - self._choice.tokens
-
-    def _take_spots(self, spots: Sequence[Spot]) -> Iterator[int]:
-        misses, most = 0, self._choice.tokens + self._left * BEST_SHARE
-        for number, spot in enumerate(diverse(spots)):
-            if self._choice.tokens >= most or self._left < SMALLEST or misses >= MOST_MISSES:
-                return
-            item = self._items[spot.name]
-            if item.included == "whole" or item.name in self._faulty or self._reader.is_slow(item):
-                continue
-            misses = 0 if self._take_spot(item, spot.span) else misses + 1
-            yield number
-
-    def _take_spot(self, item: Item, span: Span) -> bool:
-        if item.name not in self._spans and bytes_to_tokens(item.bytes) <= self._left * SMALL_FILE:
-            return self._take_whole(item)
-        try:
-            text = self._reader.text(item)
-        except ContextError as problem:
-            self._fault(item, problem)
-            return False
-        return self._add(item, text, span)
-
-    def _add(self, item: Item, text: str, span: Span) -> bool:
-        spans = self._spans.get(item.name, [])
-        if span in spans:
-            return False
-        cost = sum(map(self._reader.cost, cut(item.name, item.kind, text, [span], item.note)))
-        if cost > self._left:
-            return False
-        self._spans[item.name] = [*spans, span]
-        self._choice.tokens += cost
-        item.included = "pieces"
-        return True
-
-    def _take_around(self) -> Iterator[int]:
-        """The pieces beside those that are taken, of the best items first; of named items all that fits."""
-        for number, (name, spans) in enumerate(list(self._spans.items())):
-            item = self._items[name]
-            text = self._reader.text(item)
-            every = spans_of(name, item.kind, text, marks_of(name, item.kind, text))
-            taken = [place for place, span in enumerate(every) if span in spans]
-            near = sorted(range(len(every)), key=lambda place: min((abs(place - other) for other in taken), default=0))
-            for place in near:
-                if not item.named and min((abs(place - other) for other in taken), default=0) > 1:
-                    break
-                if self._left < SMALLEST:
-                    return
-                self._add(item, text, every[place])
-            yield number
-
-    def _take_rest(self) -> Iterator[int]:
-        misses = 0
-        for number, item in enumerate(self._order):
-            if item.included or item.name in self._faulty:
-                continue
-            too_large = bytes_to_tokens(item.bytes) > self._left * 3 or self._reader.is_slow(item)
-            if self._left < SMALLEST or misses >= MOST_MISSES or not item.named and item.text is None and too_large:
-                self._choice.left_out.append(item)
-                continue
-            if self._take_whole(item) or item.named and self._take_beginning(item):
-                misses = 0
-            elif item.name not in self._faulty:
-                self._choice.left_out.append(item)
-                misses += 1
-            yield number
-        if self._order and not self._choice.pieces and not self._spans and not self._choice.images:
-            self._take_any()
-
-    def _take_any(self) -> None:
-        """When nothing fits whole and no word of the question occurs, the beginning of the first item is better than nothing."""
-        for item in self._order[:MOST_MISSES]:
-            if item.name not in self._faulty and self._take_beginning(item):
-                self._choice.left_out.remove(item)
-                return
-
-    def _take_beginning(self, item: Item) -> bool:
-        try:
-            text = self._reader.text(item)
-        except ContextError:
-            return False
-        for span in spans_of(item.name, item.kind, text, marks_of(item.name, item.kind, text)):
-            if not self._add(item, text, span):
-                break
-        return item.included == "pieces"
-
-    def _take_whole(self, item: Item) -> bool:
-        faults: list[Fault] = []
-        piece = self._reader.whole(item, faults)
-        self._choice.faults += faults
-        if piece is None:
-            self._faulty.add(item.name)
-            return False
-        if item.tokens > self._left:
-            return False
-        item.included = "whole"
-        self._choice.pieces.append(piece)
-        self._choice.tokens += item.tokens
-        return True
-
-    def _fault(self, item: Item, problem: ContextError) -> None:
-        self._faulty.add(item.name)
-        self._choice.faults.append(fault_of(item, problem))
-
-    def _write(self) -> None:
-        """The pieces of what is taken in part; neighbours become one."""
-        for name, spans in self._spans.items():
-            item, text = self._items[name], self._reader.text(self._items[name])
-            pieces = cut(name, item.kind, text, join_spans(spans, text), item.note)
-            if "\n".join(piece.text for piece in pieces) == text.removesuffix("\n"):
-                item.included = "whole"
-            self._choice.pieces += pieces

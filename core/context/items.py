@@ -19,7 +19,7 @@ class Item:
 
     `name` is unique within a set and is what the model sees as its source; `origin` is the source that brought it.
     `size` is bytes, -1 before anybody asked; `stamp` the file's time of change in nanoseconds. `named` says that the
-    person named this very thing.
+    person named this very thing. `kept`: only what was sent of it is known, it cannot be read again.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Item:
     tokens: int = 0
     included: Included = ""
     note: str = ""
+    kept: bool = False
 
     @property
     def bytes(self) -> int:

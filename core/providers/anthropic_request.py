@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.providers import Options, Request
 from core.providers.tool_schema import closed_form, tool_parameters
 
@@ -173,6 +173,8 @@ def _block(part: Part, ids: dict[str, list[str]]) -> dict[str, Any] | None:
         case ToolResult(id=id, content=content, is_error=is_error):
             failed = {"is_error": True} if is_error else {}
             return {"type": "tool_result", "tool_use_id": ids[id].pop(0), "content": content, **failed}
+        case Attached(text):
+            return {"type": "text", "text": text}
         case Image(media_type=media_type, data=data):
             return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.providers import Options, Request, ToolSpec
 from core.providers.foreign import list_of, object_of, objects_of, words_of
 from core.providers.tool_schema import DEEPEST, resolved, tool_parameters
@@ -201,6 +201,8 @@ def _part(part: Part, ids: Mapping[str, list[str | None]]) -> dict[str, Any] | N
             theirs = ids[id].pop(0) if ids.get(id) else None
             return {"functionResponse": {**({"id": theirs} if theirs else {}), "name": name,
                                          "response": {"error" if is_error else "result": content}}}
+        case Attached(text):
+            return {"text": text}
         case Image(media_type=media_type, data=data):
             return {"inlineData": {"mimeType": media_type, "data": data}}
 

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from core.errors import StoreFull, UsageError
-from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
 from core.sessions.portable import session_to_dict, stored_to_dict
@@ -128,7 +128,7 @@ def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Itera
         for part in stored.message.parts:
             kind, name, content = _flat(part)
             label = "" if kind == "text" else f"({kind.replace('_', ' ')}{' ' + name if name else ''}) "
-            yield without_surrogates(f"{label}{'' if kind == 'image' else content}\n")
+            yield without_surrogates(f"{label}{'' if kind in ('image', 'attached') else content}\n")
 
 
 @exporter("markdown", endings=(".md", ".markdown"))
@@ -157,6 +157,8 @@ def _markdown_part(part: Part, broken: str) -> str:
             return "\n".join(f"> {line}" for line in content.split("\n"))
         case Image():
             return f"*(image {name})*"
+        case Attached():
+            return f"*(attached: {name})*"
     label = f"{kind.replace('_', ' ').capitalize()} `{name.replace('`', '')}`"
     return f"{label}\n\n{fenced(content)}"
 
@@ -217,6 +219,8 @@ def _flat(part: Part) -> tuple[str, str, str]:
             return "tool_error" if is_error else "tool_result", name, content
         case Image(media_type, data, name):
             return "image", name or media_type, data
+        case Attached(text, shown):
+            return "attached", ", ".join(entry.name for entry in shown), text
 
 
 def _speaker(message: Message) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from core.messages import Image, Part, Text, Thinking, ToolCall, ToolResult
+from core.messages import Attached, Image, Part, Text, Thinking, ToolCall, ToolResult
 from core.rendering.page import to_html
 from core.safe_text import safe_text
 from core.store.message_json import dump
@@ -69,6 +69,9 @@ def _part(part: Part, role: str) -> str:
         case ToolResult(name=name, content=content, is_error=is_error):
             what = "failed" if is_error else "answered"
             return f"<details><summary>{_text(name)} {what}</summary><pre>{_text(content)}</pre></details>"
+        case Attached(text, shown):
+            names = ", ".join(entry.name for entry in shown)
+            return f"<details><summary>Attached: {_text(names)}</summary><pre>{_text(text)}</pre></details>"
         case Image(media_type, data, name) if media_type in IMAGES and data.isascii():
             return f"<p><img src=\"data:{media_type};base64,{escape(data)}\" alt=\"{_text(name or 'image')}\"></p>"
         case Image(name=name):

@@ -92,6 +92,7 @@ async def attach(settings: Settings, chat: Chat) -> None:
     What could not be attached is added to the chat's news. Raises ContextError when a source gave nothing at all and nobody
     can be asked, unless --context-optional says that the question is to be asked all the same.
     """
+    await chat.bring_back()
     for value in settings.context:
         try:
             chat.news.extend(await chat.attach(value))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from core.messages import Finish, Image, Message, Part, Role, Text, Thinking, ToolCall, ToolResult, Usage
+from core.messages import Attached, Finish, Image, Message, Part, Role, Shown, Text, Thinking, ToolCall, ToolResult, Usage
 
 
 def dump(value: Any) -> str:
@@ -72,6 +72,8 @@ def part_to_dict(part: Part) -> dict[str, Any]:
             row = {"type": "tool_result", "id": identity, "name": name, "content": content, "is_error": is_error}
         case Image(media_type, data, name):
             row = {"type": "image", "media_type": media_type, "data": data, "name": name}
+        case Attached(text, shown, anew):
+            row = {"type": "attached", "text": text, "shown": [_shown_to_dict(entry) for entry in shown], "anew": anew}
     return {key: value for key, value in row.items() if value is not None}
 
 
@@ -91,7 +93,21 @@ def part_from_dict(row: Mapping[str, Any]) -> Part:
                               _checked(row["is_error"], bool))
         case "image":
             return Image(_checked(row["media_type"], str), _checked(row["data"], str), _checked(row["name"], str))
+        case "attached":
+            return Attached(_checked(row["text"], str), tuple(map(_shown_from_dict, _checked(row["shown"], list))),
+                            _checked(row["anew"], bool))
     raise ValueError(f"unknown part type {row['type']!r}")
+
+
+def _shown_to_dict(shown: Shown) -> dict[str, Any]:
+    return {"name": shown.name, "origin": shown.origin, "digest": shown.digest, "stamp": shown.stamp, "lines": shown.lines,
+            "spans": [list(span) for span in shown.spans]}
+
+
+def _shown_from_dict(row: Mapping[str, Any]) -> Shown:
+    spans = tuple((int(first), int(last)) for first, last in row["spans"])
+    return Shown(_checked(row["name"], str), _checked(row["origin"], str), _checked(row["digest"], str),
+                 _checked(row["stamp"], int), _checked(row["lines"], int), spans)
 
 
 Value = TypeVar("Value")

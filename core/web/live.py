@@ -12,6 +12,7 @@ from typing import Literal
 
 from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
+from core.context.shown import without_attached
 from core.errors import ChatError, UsageError, unexpected
 from core.events import Event, Notice
 from core.messages import Image, Message, user_message
@@ -177,8 +178,8 @@ class Live:
         if message.key in self._desk().keys:
             return "known"
         self._refuse_if_running()
-        before = self.chat.session.rewind(place)
-        images = tuple((part.media_type, part.data, part.name) for part in before.parts if isinstance(part, Image))
+        words = without_attached(self.chat.session.rewind(place))
+        images = tuple((part.media_type, part.data, part.name) for part in words.parts if isinstance(part, Image))
         self._set_desk(replace(self._desk().accept(message.key), held=False))
         self._ask(replace(message, images=message.images or images))
         return "started"

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult
+from core.messages import Attached, Image, Message, Text, Thinking, ToolCall, ToolResult
 from core.providers import Request, ToolSpec
 from core.running_total import RunningTotal
 
@@ -61,7 +61,7 @@ def message_text(message: Message) -> str:
     parts = []
     for part in message.parts:
         match part:
-            case Text(text) | Thinking(text):
+            case Text(text) | Thinking(text) | Attached(text):
                 parts.append(text)
             case ToolCall(name=name, arguments=arguments, invalid=invalid):
                 given = json.dumps(dict(arguments), ensure_ascii=False, default=str) if invalid is None else invalid

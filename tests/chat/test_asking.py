@@ -266,7 +266,7 @@ def test_a_comparison_sends_what_a_turn_sends(small: Small, tmp_path: Path, monk
         await ask(chat, "the last question")
         turn = small.chats()[-1].json["messages"]
         assert [request.json["messages"] for request in compared] == [turn, turn]
-        assert "tides are high" in turn[0]["content"] and len(turn) < 20
+        assert "tides are high" in turn[-1]["content"] and len(turn) < 20
         for side in comparison.sides:
             assert side.notes[0].startswith("context: 1 of 1 files") and "messages were not sent" in side.notes[1]
         await chat.close()

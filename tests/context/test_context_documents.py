@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.context_loader import ContextSet, fit_request
+from core.chat.fitted_request import fit_request
+from core.context_loader import ContextSet
 from core.errors import ContextError
 from core.messages import user_message
 from core.providers import Request

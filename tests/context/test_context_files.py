@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from core.context.files import read_text
+from core.context.shown import Forms, with_attached, without_attached
 from core.context_loader import ContextError, ContextSet, Prepared, load_context_files, plan_budget
-from core.messages import Message, Text, user_message
+from core.messages import user_message
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -216,12 +217,12 @@ def test_data_cannot_leave_its_fence(tmp_path: Path) -> None:
 def test_attached_before_the_first_words(tmp_path: Path) -> None:
     write(tmp_path, {"a.txt": "alpha", "p.png": b"\x89PNG not really"})
     result = run(tmp_path, "a.txt,p.png")
-    messages = (user_message("hello"), Message("assistant", (Text("hi"),)), user_message("more"))
-    attached = result.attach(messages)
-    assert len(attached) == 3 and attached[1:] == messages[1:]
-    assert attached[0].text == result.block + "hello"
+    message = with_attached(user_message("hello"), result.attached, result.images)
+    sent, = Forms().sent([message])
+    assert message.text == "hello" and sent.text == result.block + "hello"
     assert [image.media_type for image in result.images] == ["image/png"]
-    assert attached[0].parts[1] is result.images[0]
+    assert sent.parts[1] is result.images[0]
+    assert without_attached(message) == user_message("hello")
 
 
 def test_pictures_need_a_model_that_sees(tmp_path: Path) -> None:
@@ -288,7 +289,7 @@ def test_this_repository_answers_with_file_and_line() -> None:
 
 
 def test_loading_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.context_loader.SLICE", 0)
+    monkeypatch.setattr("core.context.loaded_sources.SLICE", 0)
     write(tmp_path, {f"d{number % 50}/f{number}.txt": "x" for number in range(300)})
     seen: list[tuple[str, int]] = []
 

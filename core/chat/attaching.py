@@ -1,0 +1,146 @@
+"""What is attached to a chat: sources that are named, files named in a prompt, and what a session had before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.chat.front import Front
+from core.chat.kept import kept_settings, read_attached
+from core.config import Settings
+from core.errors import UsageError
+from core.messages import Attached
+from core.model_manager import Providers, Target
+from core.session_manager import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.chat.fitting import Fitter
+    from core.context_loader import ContextSet
+    from core.models.window import WindowWatch
+    from core.tool_executor import Toolbox
+
+
+class Attaching:
+    """The part of a chat that attaches. Nothing of it is loaded before something is attached or was."""
+
+    settings: Settings
+    session: Session
+    providers: Providers
+    front: Front
+    toolbox: Toolbox | None
+    news: list[str]
+    _started: Settings
+    _fitter: Fitter | None = None
+    _window: WindowWatch | None = None
+    _brought = ""      # the session whose attached things are here
+
+    @property
+    def target(self) -> Target:
+        """The model that is asked next."""
+        raise NotImplementedError
+
+    @property
+    def window(self) -> WindowWatch:
+        """What knows the model's window; loaded when the first answer is there."""
+        if self._window is None:
+            from core.models.window import WindowWatch
+            self._window = WindowWatch(self.providers)
+        return self._window
+
+    @property
+    def fitter(self) -> Fitter:
+        """What keeps requests within the window; loaded with the first thing attached, or when the conversation grows."""
+        if self._fitter is None:
+            from core.chat.fitting import Fitter
+            self._fitter = Fitter(self.settings, self.providers, self.window)
+        return self._fitter
+
+    @property
+    def context(self) -> ContextSet:
+        """What is attached."""
+        return self.fitter.open_context(self.session, ask=self.front.agree, stdin=self.front.piped,
+                                        progress=self.front.progress)
+
+    async def bring_back(self) -> None:
+        """Attach what belongs to the session, after it was opened; what only the one before had is taken out."""
+        if self._brought == self.session.id:
+            return
+        first, self._brought = not self._brought, self.session.id
+        kept = read_attached(self.session.settings)
+        if not first and self._fitter is not None:
+            self._take_out({entry.source.name for entry in kept})
+        if not kept and not any(isinstance(part, Attached) for message in self.session.messages for part in message.parts):
+            return
+        self.news += await self.context.restore(kept, self.session.messages)
+        names = [entry.source.name for entry in kept if entry.source.name in self.context.loaded]
+        if names and first:
+            self.news.append(f"Attached as before: {', '.join(names)}.")
+        self._open_to_tools()
+
+    def _take_out(self, wanted: set[str]) -> None:
+        """Detach what neither this session nor --context names."""
+        from core.context.sources import parse_context_arg
+        named = {source.name for value in self._started.context for source in parse_context_arg(value)}
+        for source in [source for source in self.context.sources if source.name not in wanted | named]:
+            self.context.drop(source.name)
+
+    def keep_attached(self) -> None:
+        """Store with the session what is attached, and its settings."""
+        sources = self._fitter.context.kept() if self._fitter is not None and self._fitter.context is not None else ()
+        self.session.keep_settings(kept_settings(self.settings, sources))
+
+    async def attach(self, source: str) -> list[str]:
+        """Attach what one --context argument names; returns what could not be loaded of it. Raises ContextError."""
+        await self.bring_back()
+        before = [*self.context.items]
+        try:
+            faults = await self.context.add(source)
+        finally:
+            if self.front.progress is not None:
+                self.front.progress.clear()
+        from core.chat.seeing import require_sight
+        await require_sight(self.context, before, self.target, self.providers, self.front)
+        self._open_to_tools()
+        self.keep_attached()
+        return [f"Not attached: {fault}" for fault in faults]
+
+    def _open_to_tools(self) -> None:
+        """Let tools read what is attached."""
+        if self.toolbox:
+            from core.tools import real_roots
+            known = self.toolbox.context
+            given = [item.path for item in self.context.items if item.path]
+            folders = [entry.target for entry in self.context.sources if entry.kind == "directory"]
+            roots = dict.fromkeys((*known.roots, *real_roots([*folders, *(given if len(given) < 1000 else ())])))
+            self.toolbox.context = replace(known, roots=tuple(roots))
+            self.toolbox.private = True
+
+    async def attach_mentions(self, text: str, pasted: Sequence[str] = ()) -> list[str]:
+        """Attach the files and folders that a prompt names as @path; returns what the user should know.
+
+        What stands in pasted text is not attached: its author is somebody else. Raises ContextError when one cannot be
+        attached and the user does not want to send the prompt without it.
+        """
+        if "@" not in text:
+            return []
+        from core.context.sources import is_surely_path, missing_mentions, typed_mentions
+        mentions, others = typed_mentions(text, pasted)
+        missing = [path for path in missing_mentions(text) if not any(path in piece for piece in pasted)]
+        notes = [f"Not attached: {path}: it stands in pasted text. /context add {path} attaches it" for path in others]
+        notes += [f"Not attached: {path}: there is no such file" for path in missing if not is_surely_path(path)]
+        failed = [f"{path}: there is no such file" for path in missing if is_surely_path(path)]
+        for path in mentions:
+            try:
+                notes += await self.attach(f'"{path}"' if "," in path else path)
+            except UsageError as error:
+                failed.append(error.message.removeprefix("No context could be loaded: ").removesuffix("."))
+        if failed:
+            await self._send_without(failed)
+        return notes
+
+    async def _send_without(self, failed: Sequence[str]) -> None:
+        said = f"Not attached: {'; '.join(failed)}."
+        if self.front.agree is None or not await self.front.agree(f"{said}\nSend the message without it?"):
+            from core.errors import ContextError
+            raise ContextError(f"Not sent. {said}", "Correct the name after @, or put a space behind the @.")

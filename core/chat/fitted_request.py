@@ -1,0 +1,142 @@
+"""Makes a request fit: what is attached goes in, and the oldest turns stay out where they must.
+
+What was sent with earlier questions stays in its place, byte for byte, so that prompt caches hit; what a question needs
+besides goes in just before its words. When there is no room for that, all of it is chosen anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from core.context.shown import AlreadyShown, Forms, attached_of, with_attached
+from core.context_loader import NOTHING, ContextSet, Prepared
+from core.messages import Message
+from core.providers import Request
+from core.window.budget import Budget, plan_budget
+from core.window.compaction import fixed_messages, shorten_results, trim_history
+from core.window.tokens import TokenEstimator, tool_features
+
+LATER_ROOM = 4_096      # tokens that a later question gets at least, or a quarter of the first one's room where that is less
+DROPPED = "What was attached earlier is not sent: it does not fit the model's window any more."
+Count = Callable[[Request], Awaitable[int]]       # asks the provider how many tokens a request has
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A request that fits the model's window. `notices` say what went in and what did not.
+
+    `left_out` are the places of the messages that are not sent, `shortened` is how many characters of tool results are not,
+    `context` the names of what of the context is in, is in whole, and is not. `question` is the last of the user's messages
+    with what was attached to it now, to be stored; None when nothing was.
+    """
+
+    request: Request
+    budget: Budget
+    notices: tuple[str, ...] = ()
+    left_out: tuple[int, ...] = ()
+    shortened: int = 0
+    context: tuple[tuple[str, ...], ...] = ()
+    question: Message | None = None
+
+
+async def fit_request(request: Request, window: int | None, estimator: TokenEstimator, *, model: str = "",
+                      context: ContextSet | None = None, vision: bool = True, pinned: Collection[int] = (),
+                      count: Count | None = None, forms: Forms | None = None) -> Fitted:
+    """Put the context in and leave the oldest turns out where it is needed; with `window` None no turn is left out.
+
+    `count` asks the provider for the exact number. It is asked once; when it says that the request is too large after all,
+    the request is fitted anew with what was learned. `forms` are those of earlier requests. Raises UsageError when system
+    prompt and tools alone are too large.
+    """
+    fitting = _Fitting(request, window, estimator, model or request.model, context, forms or Forms(), vision=vision,
+                       pinned=pinned)
+    fitted = await fitting.fit()
+    if count is None:
+        return fitted
+    counted = await count(fitted.request)
+    estimator.learn(fitted.request, counted, model or request.model)
+    if window is None or counted + fitted.budget.reserve <= window:
+        return fitted
+    return await fitting.fit()
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """The messages with what is attached in its places, `tokens` of it in all; `question` as in Fitted."""
+
+    messages: tuple[Message, ...]
+    tokens: int
+    prepared: Prepared = NOTHING
+    question: Message | None = None
+    notices: tuple[str, ...] = ()
+
+
+class _Fitting:
+    """One request that is to fit."""
+
+    def __init__(self, request: Request, window: int | None, estimator: TokenEstimator, name: str, context: ContextSet | None,
+                 forms: Forms, *, vision: bool, pinned: Collection[int]) -> None:
+        self._request, self._window, self._estimator, self._name = request, window, estimator, name
+        self._context, self._vision, self._pinned = context, vision, pinned
+        self._forms, self._words = forms, forms.words(request.messages)
+
+    def _count(self, messages: Sequence[Message]) -> int:
+        """The tokens of what is said."""
+        return self._estimator.messages(self._forms.words(messages), self._name)
+
+    def _budget(self) -> Budget:
+        request, estimator, name = self._request, self._estimator, self._name
+        return plan_budget(self._window, max_tokens=request.options.max_tokens,
+                           system=estimator.text(request.system or "", name),
+                           tools=estimator.tokens(tool_features(request.tools), name), history=self._count(self._words),
+                           fixed=self._count(fixed_messages(self._words, self._pinned)))
+
+    async def fit(self) -> Fitted:
+        budget = self._budget()
+        placed = await self._place(budget)
+        budget, prepared = budget.with_context(placed.tokens), placed.prepared
+        trimmed = trim_history(placed.messages, budget.for_history, self._count, pinned=self._pinned)
+        kept = shorten_results(trimmed.messages, budget.for_history, self._count)
+        notices = [text for text in (prepared.line, *prepared.notes, *placed.notices, trimmed.notice, kept.notice) if text]
+        return Fitted(replace(self._request, messages=self._forms.sent(kept.messages)),
+                      replace(budget, history=self._count(kept.messages)), tuple(notices), trimmed.left_out, kept.characters,
+                      (prepared.included, prepared.whole, prepared.left_out), placed.question)
+
+    async def _place(self, budget: Budget) -> _Placed:
+        """Find out what is attached where."""
+        messages = self._forms.in_force(self._request.messages)
+        parts = [part for part in map(attached_of, messages) if part is not None]
+        used = self._estimator.messages(messages, self._name) - budget.history
+        shown, left = AlreadyShown(parts, used), budget.for_history - budget.history - used
+        if self._context is None:
+            return _Placed(messages, used) if left >= 0 or not parts else _Placed(self._words, 0, notices=(DROPPED,))
+        if not self._context.sources:
+            return _Placed(self._words, 0)
+        changes = tuple(self._context.check(shown))
+        stays = not changes or used > LATER_ROOM    # what is short is read again rather than shown twice
+        if shown and stays and self._context.holds(shown.origins()):
+            least = min(budget.for_context // 4, LATER_ROOM)
+            room = max(budget.for_context - used, least, left // 2)
+            prepared = await self._prepare(budget, room, shown)
+            if prepared.tokens <= left:
+                return replace(self._placed(messages, used, prepared), notices=changes)
+        prepared = await self._prepare(budget, budget.for_context, AlreadyShown())
+        return replace(self._placed(self._words, 0, prepared, anew=bool(parts)), notices=changes)
+
+    async def _prepare(self, budget: Budget, room: int, shown: AlreadyShown) -> Prepared:
+        assert self._context is not None
+        questions = [message.text for message in self._words if message.role == "user"] or [""]
+        return await self._context.prepare(questions[-1], budget, model=self._name, vision=self._vision,
+                                           has_tools=bool(self._request.tools), earlier=questions[:-1], shown=shown, room=room)
+
+    def _placed(self, messages: tuple[Message, ...], used: int, prepared: Prepared, *, anew: bool = False) -> _Placed:
+        if not prepared and not anew:
+            return _Placed(messages, used, prepared)
+        attached = replace(prepared.attached, anew=anew)
+        place = max((place for place, message in enumerate(messages) if message.role == "user"), default=None)
+        if place is None:
+            alone = with_attached(Message("user", ()), attached, prepared.images)
+            return _Placed((alone, *messages), used + prepared.tokens, prepared)
+        question = with_attached(messages[place], attached, prepared.images)
+        return _Placed((*messages[:place], question, *messages[place + 1:]), used + prepared.tokens, prepared, question)

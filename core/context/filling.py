@@ -1,0 +1,179 @@
+"""Fills the room of a prompt: the best pieces first, then what is around them, then what is left while there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from core.context.form import Piece
+from core.context.items import Fault, Item
+from core.context.pieces import Span, cut, join_spans, marks_of, spans_of
+from core.context.reading import Reader, fault_of
+from core.context.search import Spot, diverse
+from core.context.shown import AlreadyShown
+from core.errors import ContextError
+from core.messages import Image
+from core.window.tokens import bytes_to_tokens
+
+SMALLEST = 60              # tokens; with less room left nothing more is tried
+MOST_MISSES = 200          # files or pieces in a row that do not fit; then the room counts as full
+SMALL_FILE = 0.12          # of the room that is left: a file up to this goes in whole where a piece of it would
+BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is around them
+
+
+@dataclass(slots=True)
+class Choice:
+    """What was chosen. `searched` and `by_name` say how many items were ranked by their text and by their name alone."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    left_out: list[Item] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    tokens: int = 0
+    searched: int = 0
+    by_name: int = 0
+    done: bool = False
+
+
+class Filling:
+    """Fills one choice: the best pieces, what is around them, then the items that are left, while there is room.
+
+    What is shown already takes its room too, so that a follow-up question brings in only what it would choose before that.
+    """
+
+    def __init__(self, reader: Reader, order: Sequence[Item], room: int, choice: Choice, shown: AlreadyShown) -> None:
+        self._reader, self._order, self._room, self._choice, self._shown = reader, order, room, choice, shown
+        self._items = {item.name: item for item in order}
+        self._spans: dict[str, list[Span]] = {}       # what is taken of an item, in part
+        self._faulty: set[str] = set()
+
+    def fill(self, spots: Sequence[Spot]) -> Iterator[int]:
+        for item in self._order:
+            item.included = ""
+        self._shown.mark(self._order)
+        yield from self._take_spots(spots)
+        yield from self._take_around()
+        yield from self._take_rest()
+        self._write()
+
+    @property
+    def _left(self) -> int:
+        return self._room - self._choice.tokens
+
+    def _take_spots(self, spots: Sequence[Spot]) -> Iterator[int]:
+        misses, most = 0, self._choice.tokens + self._left * BEST_SHARE
+        for number, spot in enumerate(diverse(spots)):
+            if self._choice.tokens >= most or self._left < SMALLEST or misses >= MOST_MISSES:
+                return
+            item = self._items[spot.name]
+            seen = item.included == "whole" and not self._shown.has_whole(item)
+            if seen or item.name in self._faulty or self._reader.is_slow(item):
+                continue
+            misses = 0 if self._take_spot(item, spot.span) else misses + 1
+            yield number
+
+    def _take_spot(self, item: Item, span: Span) -> bool:
+        small = bytes_to_tokens(item.bytes) <= self._left * SMALL_FILE
+        if small and item.name not in self._spans and not self._shown.has(item):
+            return self._take_whole(item)
+        try:
+            text = self._reader.text(item)
+        except ContextError as problem:
+            self._fault(item, problem)
+            return False
+        return self._add(item, text, span)
+
+    def _add(self, item: Item, text: str, span: Span) -> bool:
+        spans = self._spans.get(item.name, [])
+        if span in spans:
+            return False
+        pieces = cut(item.name, item.kind, text, [span], item.note)
+        cost = sum(map(self._reader.cost, pieces))
+        if cost > self._left:
+            return False
+        self._choice.tokens += cost
+        if not all(map(self._shown.covers, pieces)):
+            self._spans[item.name] = [*spans, span]
+            item.included = "pieces"
+        return True
+
+    def _take_around(self) -> Iterator[int]:
+        """The pieces beside those that are taken, of the best items first; of named items all that fits."""
+        for number, (name, spans) in enumerate(list(self._spans.items())):
+            item = self._items[name]
+            text, fills = self._reader.text(item), item.named and not self._shown.has(item)
+            every = spans_of(name, item.kind, text, marks_of(name, item.kind, text))
+            taken = [place for place, span in enumerate(every) if span in spans]
+            near = sorted(range(len(every)), key=lambda place: min((abs(place - other) for other in taken), default=0))
+            for place in near:
+                if not fills and min((abs(place - other) for other in taken), default=0) > 1:
+                    break
+                if self._left < SMALLEST:
+                    return
+                self._add(item, text, every[place])
+            yield number
+
+    def _take_rest(self) -> Iterator[int]:
+        misses = 0
+        for number, item in enumerate(self._order):
+            if item.included or item.name in self._faulty:
+                continue
+            too_large = bytes_to_tokens(item.bytes) > self._left * 3 or self._reader.is_slow(item)
+            later = bool(self._shown) and not item.named
+            if (self._left < SMALLEST or misses >= MOST_MISSES or later
+                    or not item.named and item.text is None and too_large):
+                self._choice.left_out.append(item)
+                continue
+            if self._take_whole(item) or item.named and self._take_beginning(item):
+                misses = 0
+            elif item.name not in self._faulty:
+                self._choice.left_out.append(item)
+                misses += 1
+            yield number
+        nothing = not self._choice.pieces and not self._spans and not self._choice.images
+        if self._order and nothing and not self._shown:
+            self._take_any()
+
+    def _take_any(self) -> None:
+        """When nothing fits whole and no word of the question occurs, the beginning of the first item is better than nothing."""
+        for item in self._order[:MOST_MISSES]:
+            if item.name not in self._faulty and self._take_beginning(item):
+                self._choice.left_out.remove(item)
+                return
+
+    def _take_beginning(self, item: Item) -> bool:
+        try:
+            text = self._reader.text(item)
+        except ContextError:
+            return False
+        for span in spans_of(item.name, item.kind, text, marks_of(item.name, item.kind, text)):
+            if not self._add(item, text, span):
+                break
+        return item.included == "pieces"
+
+    def _take_whole(self, item: Item) -> bool:
+        faults: list[Fault] = []
+        piece = self._reader.whole(item, faults)
+        self._choice.faults += faults
+        if piece is None:
+            self._faulty.add(item.name)
+            return False
+        if item.tokens > self._left:
+            return False
+        item.included = "whole"
+        self._choice.pieces.append(piece)
+        self._choice.tokens += item.tokens
+        return True
+
+    def _fault(self, item: Item, problem: ContextError) -> None:
+        self._faulty.add(item.name)
+        self._choice.faults.append(fault_of(item, problem))
+
+    def _write(self) -> None:
+        """The pieces of what is taken in part; neighbours become one."""
+        for name, spans in self._spans.items():
+            item, text = self._items[name], self._reader.text(self._items[name])
+            pieces = cut(name, item.kind, text, join_spans(spans, text), item.note)
+            if "\n".join(piece.text for piece in pieces) == text.removesuffix("\n"):
+                item.included = "whole"
+            self._choice.pieces += pieces

@@ -1,0 +1,278 @@
+"""Loads the sources of one conversation: what the user named, and what was attached to the session before."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar, cast
+
+from core.context.files import kind_of, load_files
+from core.context.items import Fault, Found, Item, Loaded
+from core.context.opening import SECRET, Guard
+from core.context.restoring import READ_AGAIN, KeptSource, sent_items
+from core.context.sources import Source, parse_context_arg, unique
+from core.errors import ContextError
+from core.events import Progress
+from core.messages import Message
+from db import Store
+
+T = TypeVar("T")
+SLICE = 0.02               # seconds of work between two looks at the event loop
+MOST_FAULTS = 3            # that an error names
+Ask = Callable[[str], Awaitable[bool]]            # asks the user this question; True for yes
+
+
+class LoadedSources:
+    """The sources of one conversation and what they gave. All of it belongs to one thread.
+
+    `root` is where relative names start; `store` holds earlier sessions, of which `session` is the one that is going on.
+    `ask` asks the user before a command runs or a secret file is read; without it neither
+    happens. `stdin` is what was piped in, for the source "-".
+    `protected` are files and directories of which nothing is ever loaded.
+    """
+
+    def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None, session: str = "",
+                 ask: Ask | None = None, stdin: str = "", progress: Progress | None = None,
+                 protected: Sequence[str] = ()) -> None:
+        self.root = os.path.abspath(root or os.getcwd())
+        self.grep = tuple(grep)
+        self.store, self.session, self.ask, self.stdin, self.progress = store, session, ask, stdin, progress
+        self.sources: list[Source] = []
+        self.loaded: dict[str, Loaded] = {}
+        self.guard = Guard(protected)
+        self._roots: dict[str, str] = {}       # where the names of a restored source start, by its name
+        self._dropped: dict[str, list[str]] = {}     # items that were taken out of a source
+
+    @property
+    def items(self) -> list[Item]:
+        """Everything that was loaded; the same file from two sources counts once, under the first."""
+        found: dict[str, Item] = {}
+        for source in self.sources:
+            for item in self.loaded[source.name].items:
+                found.setdefault(item.name, item)
+        return list(found.values())
+
+    @property
+    def faults(self) -> list[Fault]:
+        return [fault for source in self.sources for fault in self.loaded[source.name].faults]
+
+    async def add(self, text: str) -> list[Fault]:
+        """Load what one --context argument names. Returns the faults; raises ContextError when nothing at all was loaded."""
+        sources = [source for source in unique(parse_context_arg(text, self.root)) if source.name not in self.loaded]
+        results = [(source, await self._load(source)) for source in sources]
+        faults = [fault for _, loaded in results for fault in loaded.faults]
+        for source, loaded in results:
+            if loaded.items:
+                self.sources.append(source)
+                self.loaded[source.name] = loaded
+        if results and not any(loaded.items for _, loaded in results):
+            raise nothing_loaded(text, faults, results)
+        return faults
+
+    def put(self, item: Item) -> None:
+        """Add one thing that was read elsewhere, or put it in the place of what had its name."""
+        source = Source("resource", item.name, item.name)
+        self.sources = [*(known for known in self.sources if known.name != item.name), source]
+        self.loaded[item.name] = Loaded([item])
+
+    def drop(self, name: str) -> int:
+        """Take a source, or one item of it, out; returns how many items went. Raises ContextError for an unknown name."""
+        before = len(self.items)
+        for source in self.sources:
+            if source.name == name or source.target == name:
+                self.sources.remove(source)
+                del self.loaded[source.name]
+                return before - len(self.items)
+        for source_name, loaded in self.loaded.items():
+            if any(item.name == name for item in loaded.items):
+                loaded.items = [item for item in loaded.items if item.name != name]
+                self._dropped.setdefault(source_name, []).append(name)
+        if len(self.items) == before:
+            raise ContextError(f"{name} is not in the context.", "/context list shows what is.")
+        return before - len(self.items)
+
+    def forget_empty(self) -> None:
+        """Drop the sources of which nothing is left."""
+        for source in [source for source in self.sources if not self.loaded[source.name].items]:
+            self.sources.remove(source)
+            del self.loaded[source.name]
+
+    def holds(self, things: Collection[tuple[str, str]]) -> bool:
+        """Whether each of these (source, name of the item) is attached still."""
+        names = {source.name: {item.name for item in self.loaded[source.name].items} for source in self.sources}
+        return all(name in names.get(source, ()) for source, name in things)
+
+    async def refresh(self) -> list[Fault]:
+        """Load every source again. One that gives nothing any more keeps what it gave; its faults say so."""
+        faults: list[Fault] = []
+        for source in self.sources:
+            loaded = await self._load(source)
+            faults += loaded.faults
+            if loaded.items:
+                self.loaded[source.name] = loaded
+            else:
+                faults.append(Fault(source.name, "gives nothing now; what it gave before stays"))
+        return faults
+
+    def kept(self) -> list[KeptSource]:
+        """The sources as their session keeps them."""
+        return [KeptSource(source, self._roots.get(source.name, self.root), tuple(self._dropped.get(source.name, ())))
+                for source in self.sources]
+
+    async def restore(self, kept: Sequence[KeptSource], messages: Sequence[Message]) -> list[str]:
+        """Attach again what a session had; what cannot be read again stays as it was sent. Returns what to say of it."""
+        asks, self.ask = self.ask, None       # what the user agreed to then is in the messages
+        news: list[str] = []
+        try:
+            for entry in kept:
+                if entry.source.name not in self.loaded:
+                    news += await self._restore(entry, messages)
+        finally:
+            self.ask = asks
+        return news
+
+    async def _restore(self, kept: KeptSource, messages: Sequence[Message]) -> list[str]:
+        source, loaded = kept.source, Loaded()
+        self._roots[source.name], self._dropped[source.name] = kept.root, list(kept.without)
+        if source.kind in READ_AGAIN:
+            loaded = await self._load(source)
+        loaded.items = [item for item in loaded.items if item.name not in kept.without]
+        known = {*kept.without, *(item.name for item in loaded.items)}
+        sent = [item for item in sent_items(messages, [source.name]) if item.name not in known]
+        loaded.items += sent
+        if not loaded.items:
+            reasons = "; ".join(map(str, loaded.faults)) or f"{source.name}: nothing of it was sent"
+            return [f"Not attached any more: {reasons}."]
+        self.sources.append(source)
+        self.loaded[source.name] = loaded
+        again = " /context refresh reads it again." if source.kind not in READ_AGAIN and source.kind != "stdin" else ""
+        return [f"{item.name} is attached as it was sent.{again}" for item in sent]
+
+    async def _load(self, source: Source) -> Loaded:
+        if source.kind == "resource":
+            return self.loaded[source.name]      # who put it here can read it again
+        loaded = Loaded()
+        if source.kind == "command" and not await self._agrees(f"Run this, and attach what it prints?\n  {source.target}"):
+            loaded.faults.append(Fault(source.name, "was not run: it needs your consent"))
+            return loaded
+        if source.kind in ("file", "directory") and not await self._may_show(source):
+            loaded.faults.append(Fault(source.name, f"{SECRET}; {self._way_out(source)}"))
+            return loaded
+        if source.kind in ("page", "command", "sql") or source.kind == "file" and kind_of(source.target) == "document":
+            await _in_thread(source, loaded, self._root_of(source), self.guard)
+            return loaded
+        await self._slices(self._find(source, loaded), f"reading {source.name}")
+        return loaded
+
+    async def _agrees(self, question: str) -> bool:
+        return self.ask is not None and await self.ask(question)
+
+    async def _may_show(self, source: Source) -> bool:
+        """Whether a source may go to the model: what holds keys or passwords only when the user agrees."""
+        path = os.path.join(self._root_of(source), source.target)
+        if not self.guard.needs_consent(path):
+            return True
+        if not await self._agrees(f"{source.name} {SECRET}. Send it to the model?"):
+            return False
+        self.guard.agree(path)
+        return True
+
+    def _way_out(self, source: Source) -> str:
+        return "you declined" if self.ask else f"nobody can be asked here. Use --context - < {source.name} to send it anyway"
+
+    def _find(self, source: Source, loaded: Loaded) -> Iterator[int]:
+        """Load a source that is quick or can be interrupted between its items."""
+        for number, found in enumerate(self._found(source)):
+            loaded.add(found)
+            yield number
+
+    def _found(self, source: Source) -> Iterator[Found]:
+        match source.kind:
+            case "stdin":
+                return iter([Item("stdin", "stdin", "-", len(self.stdin), text=self.stdin, named=True)] if self.stdin
+                            else [Fault("-", "nothing was piped in")])
+            case "sessions" | "session":
+                from core.context.sessions import load_sessions
+                return load_sessions(source, self.store, self.session)
+            case _:
+                return load_files(source, self.grep, self._root_of(source), self.guard)
+
+    def _root_of(self, source: Source) -> str:
+        return self._roots.get(source.name, self.root)
+
+    async def _slices(self, steps: Iterator[int], what: str) -> None:
+        """Run through the steps, giving way to the event loop now and then: so that Ctrl-C and progress work."""
+        due = time.monotonic() + SLICE
+        for number in steps:
+            if time.monotonic() >= due:
+                if self.progress is not None:
+                    self.progress(what, number + 1)
+                await asyncio.sleep(0)
+                due = time.monotonic() + SLICE
+
+
+async def in_own_thread(work: Callable[[], T]) -> T:
+    """The result of `work`, done beside the event loop in a thread that the end of the program does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, problem: BaseException | None) -> None:
+        if done.done():
+            return
+        if problem is not None:
+            done.set_exception(problem)
+        else:
+            done.set_result(cast(T, result))
+
+    def run() -> None:
+        result, problem = None, None
+        try:
+            result = work()
+        except BaseException as raised:   # told where it is waited for
+            problem = raised
+        with suppress(RuntimeError):      # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, result, problem)
+    threading.Thread(target=run, daemon=True).start()
+    return await done
+
+
+async def _in_thread(source: Source, loaded: Loaded, root: str, guard: Guard) -> None:
+    """Load what waits for something else, beside the event loop. When it is cancelled, the thread is told to stop."""
+    stop = threading.Event()
+    try:
+        for found in await in_own_thread(lambda: _load_waiting(source, root, stop, guard)):
+            loaded.add(found)
+    finally:
+        stop.set()
+
+
+def _load_waiting(source: Source, root: str, stop: threading.Event, guard: Guard) -> list[Found]:
+    if source.kind == "sql":
+        from core.context.sql import load_sql
+        return list(load_sql(source, root, stop, guard))
+    if source.kind == "file":
+        return list(load_files(source, (), root, guard))
+    if source.kind == "page":
+        from core.context.pages import load_page
+        return list(load_page(source, stop))
+    from core.context.command_output import run_command
+    return list(run_command(source, root, stop))
+
+
+def nothing_loaded(text: str, faults: Sequence[Fault], results: Sequence[tuple[Source, Loaded]] = ()) -> ContextError:
+    """The error for a request of which nothing came; says why for each part, or which rules left everything out."""
+    reasons = [str(fault) for fault in faults[:MOST_FAULTS]]
+    if len(faults) > MOST_FAULTS:
+        reasons.append(f"and {len(faults) - MOST_FAULTS} more")
+    aside = sum((loaded.aside for _, loaded in results), start=Loaded().aside)
+    if not reasons:
+        left = ", ".join(f"{count} {reason}" for reason, count in sorted(aside.items()))
+        reasons = [f"{text}: no file is left" + (f" ({left})" if left else ": it is empty")]
+    return ContextError(f"No context could be loaded: {'; '.join(reasons).rstrip('.')}.", "Check its name, and --context-grep.")
+
+
+# ---- the plan's names, for one call without a set

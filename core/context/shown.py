@@ -1,0 +1,171 @@
+"""What a conversation shows of the attached things already, so that it stays in place and is not sent again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from core.context.form import Piece
+from core.context.items import Item
+from core.errors import ContextError
+from core.messages import Attached, Image, Message, Shown, Text
+
+MOST_FORMS = 1_000     # messages
+
+
+class AlreadyShown:
+    """What these messages show, the newest text of each thing. `tokens` is what it takes.
+
+    Call check() before asking: what has changed since counts as not shown.
+    """
+
+    def __init__(self, attached: Sequence[Attached] = (), tokens: int = 0) -> None:
+        self.tokens = tokens
+        self.changed: dict[str, Shown] = {}      # by name, as it is now
+        self._entries: dict[str, Shown] = {}
+        for part in attached:
+            for entry in part.shown:
+                self._add(entry)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def _add(self, entry: Shown) -> None:
+        before = self._entries.get(entry.name)
+        if before is not None and before.digest == entry.digest:
+            entry = replace(entry, spans=joined_spans((*before.spans, *entry.spans)))
+        self._entries[entry.name] = entry
+
+    def check(self, items: Iterable[Item], text_of: Callable[[Item], str]) -> None:
+        """Compare with the things as they are now. What cannot be read any more counts as unchanged."""
+        for item in items:
+            entry = self._entries.get(item.name)
+            if entry is None or item.kept or item.kind == "image" or entry.stamp and stamp_of(item) == entry.stamp:
+                continue
+            try:
+                digest = digest_of(text_of(item))
+            except ContextError:      # reported where it is taken
+                continue
+            if digest != entry.digest:
+                now = Shown(item.name, item.origin, digest, stamp_of(item), 0, ())
+                self.changed[item.name] = self._entries[item.name] = now
+
+    def has(self, item: Item) -> bool:
+        """Whether anything of the thing as it is now is shown."""
+        entry = self._entries.get(item.name)
+        return entry is not None and (bool(entry.spans) or item.kind == "image")
+
+    def has_whole(self, item: Item) -> bool:
+        entry = self._entries.get(item.name)
+        return self.has(item) and entry is not None and (item.kind == "image" or _covers(entry, 1, entry.lines))
+
+    def covers(self, piece: Piece) -> bool:
+        entry = self._entries.get(piece.name)
+        return entry is not None and _covers(entry, piece.first, piece.last)
+
+    def origins(self) -> set[tuple[str, str]]:
+        """The source and the name of each thing."""
+        return {(entry.origin, entry.name) for entry in self._entries.values()}
+
+    def mark(self, items: Iterable[Item]) -> None:
+        """Note in the items that the model sees them."""
+        for item in items:
+            if self.has(item):
+                item.included = "whole" if self.has_whole(item) else "pieces"
+
+
+def _covers(entry: Shown, first: int, last: int) -> bool:
+    return any(start <= first and last <= end for start, end in entry.spans)
+
+
+def stamp_of(item: Item) -> int:
+    """When the file of an item was changed; 0 where there is none."""
+    try:
+        return os.stat(item.path).st_mtime_ns if item.path else 0
+    except OSError:
+        return 0
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def joined_spans(spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The same lines in order; what overlaps or touches becomes one span."""
+    result: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if result and first <= result[-1][1] + 1:
+            result[-1] = (result[-1][0], max(last, result[-1][1]))
+        else:
+            result.append((first, last))
+    return tuple(result)
+
+
+def shown_of(pieces: Sequence[Piece], item: Item, text: str) -> Shown:
+    """What these pieces show of an item with this text."""
+    lines = max((piece.lines for piece in pieces), default=0)
+    spans = joined_spans((piece.first, piece.last) for piece in pieces)
+    return Shown(item.name, item.origin, digest_of(text), item.stamp if item.path else 0, lines, spans)
+
+
+# ---- in messages
+
+def attached_of(message: Message) -> Attached | None:
+    first = message.parts[0] if message.parts else None
+    return first if isinstance(first, Attached) else None
+
+
+def without_attached(message: Message) -> Message:
+    """The message as the user wrote it: material and its pictures stand before the first words."""
+    if attached_of(message) is None:
+        return message
+    words = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)), len(message.parts))
+    return replace(message, parts=message.parts[words:])
+
+
+def with_attached(message: Message, attached: Attached, images: Sequence[Image] = ()) -> Message:
+    """The message with this material after what it has already."""
+    before, plain = attached_of(message), without_attached(message)
+    if before is not None:
+        old = [part for part in message.parts[:len(message.parts) - len(plain.parts)] if isinstance(part, Image)]
+        attached = Attached(before.text + attached.text, (*before.shown, *attached.shown), before.anew or attached.anew)
+        images = (*old, *images)
+    return replace(plain, parts=(attached, *images, *plain.parts))
+
+
+def _as_sent(message: Message) -> Message:
+    attached = attached_of(message)
+    if attached is None:
+        return message
+    text = (Text(attached.text),) if attached.text else ()
+    return replace(message, parts=(*text, *message.parts[1:]))
+
+
+class Forms:
+    """The forms of messages with material; each message keeps one object for each form, which others may have measured."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Message, Message, Message]] = {}     # by identity; held, so that it stays unique
+
+    def words(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """As the user wrote them."""
+        return tuple([message if attached_of(message) is None else self._of(message)[1] for message in messages])
+
+    def sent(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """As a provider gets them: material is text."""
+        return tuple([message if attached_of(message) is None else self._of(message)[2] for message in messages])
+
+    def in_force(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """Without the material that a later message replaces."""
+        anew = [place for place, message in enumerate(messages) if (part := attached_of(message)) is not None and part.anew]
+        first = anew[-1] if anew else 0
+        return (*self.words(messages[:first]), *messages[first:])
+
+    def _of(self, message: Message) -> tuple[Message, Message, Message]:
+        if id(message) not in self._known:
+            if len(self._known) >= MOST_FORMS:
+                self._known.clear()
+            self._known[id(message)] = (message, without_attached(message), _as_sent(message))
+        return self._known[id(message)]

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from core.chat.fitted_request import Count, Fitted, fit_request
 from core.config import Settings, cache_directory
@@ -195,6 +196,10 @@ class Fitter:
         name = str(target)
         return plan_budget(window, max_tokens=request.options.max_tokens, system=self.estimator.text(request.system or "", name),
                            tools=self.estimator.tokens(tool_features(request.tools), name), history=self.history(request, target))
+
+    def as_sent(self, request: Request) -> Request:
+        """The request with all that is attached in it, as a provider gets it."""
+        return replace(request, messages=self._forms.sent(self._forms.in_force(request.messages)))
 
     def history(self, request: Request, target: Target) -> int:
         """The tokens of what is said, without what is attached."""

@@ -125,6 +125,6 @@ async def usage(chat: Chat, argument: str) -> Outcome:
         raise UsageError(f"/usage does not know {argument!r}.", "/usage, /usage on, /usage off")
     replies = [message for message in chat.session.messages if message.role == "assistant"]
     spent = usage_line(replies, chat.providers) or "nothing was counted yet"
-    waiting = await count_request(chat.request(), chat.target, chat.providers,
+    waiting = await count_request(chat.fitter.as_sent(chat.request()), chat.target, chat.providers,
                                   chat.fitter.estimator)
     return f"This session: {spent}. Prices are estimates.\nThe conversation has {waiting}."

@@ -131,8 +131,9 @@ def test_the_export_holds_what_was_sent(runs: Runs) -> None:
     runs.ask("what is the code in @notes.txt")
 
     def export(form: str) -> str:
-        return subprocess.run([*runs.program, "--export-session", "last", "--format", form], env=runs.environment, capture_output=True, text=True,
-                              timeout=120, check=True).stdout
+        return subprocess.run([*runs.program, "--export-session", "last", "--format", form], env=runs.environment,
+                              capture_output=True, text=True, timeout=120, check=True).stdout
+
     assert "the code is 4711" in export("json") and json.loads(export("json"))
     assert "the code is 4711" in export("html")
     assert "attached: notes.txt" in export("markdown") and "4711" not in export("markdown")

@@ -103,6 +103,12 @@ class SettingTypes:
     save: bool
     persist_to_db: bool
     database_url: str | None
+    db_check: bool
+    db_repair: bool
+    db_backup: bool
+    db_restore: str | None
+    db_move: str | None
+    db_shrink: bool
     experimental: bool
     experimental_websearch: bool
     tools: tuple[str, ...]

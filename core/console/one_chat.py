@@ -16,6 +16,7 @@ from core.rendering.listing import fitted
 from core.safe_text import safe_text
 from core.sessions.listing import select_session
 from core.setup.chat import attach, open_chat
+from core.setup.daily_backup import begin_backup
 from core.setup.store import OpenedStore
 from core.store.rows import SessionRow
 from db import Store
@@ -44,6 +45,7 @@ def with_chat(settings: Settings, front: Front, interrupts: Interrupts, use: Cal
     finally:
         opened.close()
         interrupts.close()
+        begin_backup(settings)
 
 
 def _chosen_session(settings: Settings, opened: OpenedStore, choose: Callable[[Store], SessionRow]) -> str | None:

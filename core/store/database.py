@@ -8,7 +8,8 @@ from core.errors import SessionGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any, NamedTuple
 
     from core.store.query import Query
@@ -56,6 +57,15 @@ class Database:
 
     def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
         """All statements or none. `durable`: a power cut does not take them back. Raises StoreError."""
+        raise NotImplementedError
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Within it, all reads see the database as it was at the first one."""
+        raise NotImplementedError
+
+    def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]], check: Callable[[], None] = lambda: None) -> None:
+        """Run each statement once for each of its rows, all in one transaction, which `check` may refuse at its end by
+        raising a StoreError. Raises StoreError."""
         raise NotImplementedError
 
     def key(self, identity: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreForeign, StoreFull, StoreTooNew
 from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database, Search
@@ -11,7 +12,7 @@ from core.store.text import like_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from core.store.address import Address
@@ -77,6 +78,11 @@ class PostgresDatabase(Database):
         if not applied and not self._share and run(_OTHER_TABLES).fetchone():
             raise StoreForeign(f"{self.place} is the database of another program; nothing in it was changed.",
                                f"To keep sessions in it too, in a schema {SCHEMA}, name it with --database-url.")
+        self._make_schema(earlier, applied)
+
+    def _make_schema(self, earlier: str, applied: int) -> None:
+        """What is missing of it, after the first `applied` migrations."""
+        run = self._connection.execute
         if not run("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (SCHEMA,)).fetchone():
             run(f"CREATE SCHEMA {SCHEMA}")
         for table in OUR_TABLES if earlier else ():
@@ -128,6 +134,39 @@ class PostgresDatabase(Database):
                         self._run(then.sql, then.values)
         except self._psycopg.errors.ForeignKeyViolation as problem:
             raise self.session_gone() from problem
+        except self._psycopg.Error as problem:
+            raise self._error(problem) from problem
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        self._reconnect()
+        with self._connection.transaction():
+            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+
+    def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]], check: Callable[[], None] = lambda: None) -> None:
+        try:
+            self._reconnect()
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                for sql, rows in batches:
+                    cursor.executemany(sql.replace("?", "%s").encode(), rows)
+                check()
+        except self._psycopg.Error as problem:
+            raise self._error(problem) from problem
+
+    def replace(self, aside: str, batches: Iterable[tuple[str, Sequence[Sequence[object]]]]) -> None:
+        """Give our schema the name `aside`, and fill a new one, in one transaction."""
+        with self._connection.transaction():
+            self._connection.execute(f"ALTER SCHEMA {SCHEMA} RENAME TO {aside}".encode())
+            self._make_schema("", 0)
+            self.load(batches)
+
+    def maintain(self, sql: str) -> None:
+        """A statement that may wait for other programs, and that no transaction may hold."""
+        try:
+            self._reconnect()
+            self._connection.execute(f"SET lock_timeout = '{MIGRATION_SECONDS}s'")
+            self._connection.execute(sql.encode())
         except self._psycopg.Error as problem:
             raise self._error(problem) from problem
 
@@ -202,4 +241,5 @@ class PostgresStore(SqlStore):
     """The store of a team."""
 
     def __init__(self, address: Address, *, share: bool = False) -> None:
-        super().__init__(PostgresDatabase(address, share=share))
+        self.postgres = PostgresDatabase(address, share=share)
+        super().__init__(self.postgres)

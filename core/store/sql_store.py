@@ -34,6 +34,11 @@ class SqlStore:
     def url(self) -> str:
         return self._database.url
 
+    @property
+    def database(self) -> Database:
+        """What it is in, for the care of a whole database (core/store/care.py)."""
+        return self._database
+
     def close(self) -> None:
         self._database.close()
 

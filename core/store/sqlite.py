@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import contextmanager
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreForeign, StoreFull, StoreGone, StoreTooNew
 from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database, Search
@@ -12,7 +13,7 @@ from core.store.sql_store import SqlStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from core.store.database import Statement
@@ -43,6 +44,8 @@ class SqliteDatabase(Database):
 
     def _connect(self) -> sqlite3.Connection:
         try:
+            if os.path.exists(f"{self.place}.new"):
+                self._finish_swap()
             _create_private(self.place)
             connection = sqlite3.connect(self.place, timeout=self._busy_seconds, isolation_level=None)
         except OSError as problem:
@@ -75,6 +78,13 @@ class SqliteDatabase(Database):
         self._synced = False
         self._file = _file_at(self.place)
 
+    def _finish_swap(self) -> None:
+        """A program that put another file in this place was killed in the middle."""
+        from core.store.swap import finish_swap
+        with Queue(f"{self.place}-queue", MIGRATION_SECONDS):
+            if os.path.exists(f"{self.place}.new"):
+                finish_swap(self.place)
+
     def _migrate(self, connection: sqlite3.Connection) -> None:
         from core.store.schema import migrate_sqlite
         queue = Queue(f"{self.place}-queue", MIGRATION_SECONDS)
@@ -84,9 +94,20 @@ class SqliteDatabase(Database):
                     raise self._busy()
                 if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
                     connection.execute("PRAGMA journal_mode = WAL")
+                    self._save_before_migration(connection)
                     migrate_sqlite(connection, SCHEMA_VERSION, APPLICATION_ID)
         finally:
             queue.close()
+
+    def _save_before_migration(self, connection: sqlite3.Connection) -> None:
+        """An earlier version's database is saved first. Where there is no room for that, nothing is migrated."""
+        if connection.execute("PRAGMA user_version").fetchone()[0]:
+            from core.store.backups import save_beside
+            try:
+                save_beside(connection, self.place)
+            except OSError as problem:
+                raise StoreFull(f"{self.place} cannot be saved before it is changed: {problem.strerror}.",
+                                "Free some space on that disk.") from problem
 
     def _busy(self) -> StoreBusy:
         return StoreBusy(f"Other programs keep the session database {self.place} busy.",
@@ -96,7 +117,19 @@ class SqliteDatabase(Database):
         try:
             return self._connection.execute(sql, tuple(values)).fetchall()
         except sqlite3.Error as problem:
+            if str(problem).startswith("Could not decode"):
+                return self._read_damaged_text(sql, values)
             raise _sqlite_error(problem, self.place) from problem
+
+    def _read_damaged_text(self, sql: str, values: Sequence[object]) -> list[Any]:
+        """A bit flipped in a text, which SQLite does not notice: the rest of the text and all other rows can be read."""
+        self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        try:
+            return self._connection.execute(sql, tuple(values)).fetchall()
+        except sqlite3.Error as problem:
+            raise _sqlite_error(problem, self.place) from problem
+        finally:
+            self._connection.text_factory = str
 
     def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
         if self.unwritable:
@@ -131,6 +164,30 @@ class SqliteDatabase(Database):
             if isinstance(problem, sqlite3.Error):
                 raise _sqlite_error(problem, self.place) from problem
             raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._roll_back()
+
+    def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]], check: Callable[[], None] = lambda: None) -> None:
+        with self._queue as ready:
+            if not ready:
+                raise self._busy()
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for sql, rows in batches:
+                    self._connection.executemany(sql, rows)
+                check()
+                self._connection.execute("COMMIT")
+            except BaseException as problem:
+                self._roll_back()
+                if isinstance(problem, sqlite3.Error):
+                    raise _sqlite_error(problem, self.place) from problem
+                raise
 
     def _check_still_there(self) -> None:
         """SQLite writes on into a file that was deleted, and nobody would ever see it. The next write starts a new one."""
@@ -222,8 +279,15 @@ def _file_at(path: str) -> tuple[int, int] | None:
 
 
 def _create_private(path: str) -> None:
-    """Make the file and its directory, for the owner's eyes only. SQLite gives its side files the same mode."""
-    if not os.path.exists(path):
+    """Make the file and its directory, for the owner's eyes only. SQLite gives its side files the same mode.
+
+    SQLite would delete the log of a file that was lost; it is set aside.
+    """
+    status = _file_at(path)
+    if (status is None or not os.path.getsize(path)) and os.path.exists(f"{path}-wal"):
+        from core.store.swap import set_log_aside
+        set_log_aside(path)
+    if status is None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
@@ -268,5 +332,5 @@ def _sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
         return StoreFull(f"The session database {place} cannot be written: {problem}.", WAY_OUT)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreDamaged(f"{place} is damaged or is not a session database: {problem}.",
-                            "Move it away to start a new one; sqlite3's .recover command may save what is in it.")
+                            "stream-chat --db-repair saves what can be read; the damaged file is kept.")
     return StoreError(f"The session database {place} failed: {problem}.", WAY_OUT)

@@ -1,0 +1,38 @@
+"""The care of the database at an address, and the way from one database into another."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from core.errors import UsageError
+from core.store.address import parse_address
+from core.store.care import Care
+from core.store.copying import copy_all
+from core.store.database import Database
+from db import Store, open_store
+
+
+def open_care(url: str) -> Care:
+    """The database may be damaged. Raises UsageError."""
+    address = parse_address(url)
+    if address.kind == "postgresql":
+        from core.store.postgres_care import PostgresCare
+
+        return PostgresCare(address)
+    from core.store.sqlite_care import SqliteCare
+
+    return SqliteCare(address.place)
+
+
+def move(source: str, target: str) -> dict[str, int]:
+    """Copy everything into another, empty place, and compare; returns the rows of each table."""
+    if parse_address(source).place == parse_address(target).place:
+        raise UsageError("The sessions are there already.")
+    with closing(open_store(source)) as one, closing(open_store(target, share=True)) as other:
+        return copy_all(_database(one), _database(other))
+
+
+def _database(store: Store) -> Database:
+    database = getattr(store, "database", None)
+    assert isinstance(database, Database)
+    return database

@@ -1,0 +1,90 @@
+"""The care of sessions in PostgreSQL; the server itself is left to PostgreSQL's own programs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from core.errors import StoreError
+from core.store.address import Address
+from core.store.care import Problem, Report, common_problems, copy_into_file, repairable, summary
+from core.store.copying import RECOUNT, all_rows, counts
+from core.store.postgres import SCHEMA, PostgresDatabase, PostgresStore
+from core.store.sqlite import SqliteStore
+
+_INVALID = (
+    "SELECT indexrelid::regclass::text FROM pg_catalog.pg_index "
+    "JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid "
+    f"WHERE relnamespace = '{SCHEMA}'::regnamespace AND NOT indisvalid"
+)
+_SIZE = (
+    "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_catalog.pg_class "
+    f"WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind = 'r'"
+)
+
+
+class PostgresCare:
+    """Implements care.Care, which describes the methods."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self.place = address.place
+
+    @contextmanager
+    def _database(self) -> Iterator[PostgresDatabase]:
+        with closing(PostgresStore(self._address, share=True)) as store:
+            yield store.postgres
+
+    def check(self) -> Report:
+        with self._database() as database:
+            problems = [
+                Problem("index", f"The index {row[0]} is not valid.")
+                for row in database.read(_INVALID)
+            ]
+            problems += common_problems(database)
+            size = f"{int(database.read(_SIZE)[0][0]) / 1e6:,.1f} MB"
+            return Report(f"{self.place}: {summary(counts(database))}, {size}", tuple(problems))
+
+    def repair(self) -> list[str]:
+        if not repairable(self.check().problems):
+            return []
+        with self._database() as database:
+            database.load([(RECOUNT, [()])])
+            database.maintain(f"REINDEX SCHEMA {SCHEMA}")
+        return ["The indexes and counts were made anew; no message was changed."]
+
+    def backup(self, path: str) -> None:
+        with closing(PostgresStore(self._address, share=True)) as store:
+            copy_into_file(store, path)
+
+    def restore(self, path: str) -> str:
+        """The old schema gets another name, in the same transaction that fills the new one."""
+        if not os.path.exists(path):
+            raise StoreError(f"There is no file {path}.", "Nothing was changed.")
+        aside = f"{SCHEMA}_before_{time.strftime('%Y%m%d_%H%M%S')}"
+        from core.store.sqlite_care import prepared_backup
+
+        with (
+            prepared_backup(path) as prepared,
+            closing(SqliteStore(prepared)) as source,
+            self._database() as database,
+        ):
+            with source.database.snapshot():
+                database.replace(aside, all_rows(source.database))
+        return f"schema {aside}"
+
+    def shrink(self) -> tuple[int, int]:
+        with self._database() as database:
+            before = int(database.read(_SIZE)[0][0])
+            for table in (
+                "messages",
+                "sessions",
+                "chunks",
+                "model_calls",
+                "embeddings",
+                "deleted_sessions",
+            ):
+                database.maintain(f"VACUUM (FULL, ANALYZE) {SCHEMA}.{table}")
+            return before, int(database.read(_SIZE)[0][0])

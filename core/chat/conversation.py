@@ -219,9 +219,12 @@ class Chat(Attaching):
     async def _summarise(self, plan: Plan) -> AsyncGenerator[Event, None]:
         before, target, summary = self.request(), self.target, None
         yield Notice(f"Summarising the oldest {len(plan.hidden)} of {len(before.messages)} messages ...")
-        respond = partial(respond_with_fallbacks, self.chain)
+        respond, length = partial(respond_with_fallbacks, self.chain), 0
         async with aclosing(run_chat_turn(respond, plan.request(before), model=str(target), rounds=0)) as events:
             async for event in events:
+                if isinstance(event, TextDelta):
+                    length += len(event.text)
+                    plan.check_length(length)
                 if isinstance(event, MessageAdded):
                     summary = event.message
                 else:

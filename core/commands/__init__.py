@@ -78,6 +78,19 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
+class Paste:
+    """What is on the clipboard is to be taken: attached, or as the beginning of the next message."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToClipboard:
+    """The front end is to put this text on the user's clipboard; `said` is shown then."""
+
+    text: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A page of Markdown is to be shown."""
 
@@ -117,7 +130,8 @@ class Compact:
 
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Edit | Look | Page | Leave | None
+Outcome = (str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Edit | Look | Page
+           | Paste | ToClipboard | Leave | None)
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from core.chat.conversation import Chat
-from core.commands import Outcome, command
+from core.commands import Done, Outcome, Paste, ToClipboard, command
 from core.errors import UsageError
 from core.messages import Message
 from core.rendering.code_blocks import CodeBlock, code_blocks
@@ -22,9 +22,17 @@ async def copy(chat: Chat, argument: str) -> Outcome:
     from core.commands.clipboard import copy as to_clipboard
     word, _, number = argument.partition(" ")
     text = _code(chat, number.strip()) if word == "code" else _answer(chat, argument).text
-    program = to_clipboard(text, chat.settings.environment)
     lines = text.count("\n") + (not text.endswith("\n"))
-    return f"Copied {lines:,} {'line' if lines == 1 else 'lines'} with {program}."
+    count = f"{lines:,} {'line' if lines == 1 else 'lines'}"
+    if chat.settings.clipboard == "osc52":
+        return ToClipboard(text, f"Copied {count} through the terminal (OSC 52), if it allows that.")
+    return Done(f"Copied {count} with {to_clipboard(text, chat.settings.environment)}.")
+
+
+@command()
+async def paste(chat: Chat, argument: str) -> Outcome:
+    """Take what is on the clipboard: a picture is attached, text begins your next message."""
+    return Paste()
 
 
 @command(usage="FILE [N] [--force]")

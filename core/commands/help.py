@@ -15,7 +15,9 @@ NAMES = 11          # cells of a group's name and the space after it
 WIDTH = 78          # of the list: it is wrapped once more where the screen is narrower
 KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"), ("Ctrl-C", "stops a reply, clears a line"),
         ("Ctrl-D", "leaves, on an empty line"), ("Tab", "completes"), ("Up, Ctrl-R", "find what you typed before"),
-        ("Ctrl-X Ctrl-E", "opens the editor"), ("Ctrl-L, Ctrl-Z", "clear the screen, suspend"))
+        ("Ctrl-X Ctrl-E", "opens the editor"), ("Ctrl-L, Ctrl-Z", "clear the screen, suspend"),
+        ("!command", "runs it in your shell; its output can join your next message"),
+        ("@file", "attaches a file, a folder or a picture"))
 
 ENDING = ("/help NAME explains a command, /help WORD searches, /help keys, /help pages, /help all.",
           "Ctrl-C stops a reply, Ctrl-D leaves.")

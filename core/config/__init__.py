@@ -116,6 +116,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Chat", "silence_notice", float, 10.0, "seconds without text in mid-answer after which a terminal is told (0: never)",
             low=0),
     Setting("Chat", "usage", bool, False, "tell tokens, speed and price after each turn", env="STREAM_CHAT_USAGE"),
+    Setting("Chat", "clipboard", str, "program", "how /copy copies: with a program of this desktop, or through the terminal "
+            "(OSC 52), also over SSH", env="STREAM_CHAT_CLIPBOARD", choices=("program", "osc52"), metavar="HOW"),
     Setting("Chat", "dest", str, None, "also append the conversation to this plain text file", env="CHAT_LOG_DEST", metavar="FILE"),
     Setting("Chat", "editing_mode", str, "emacs", "keys of the prompt", choices=("emacs", "vi"), metavar="KEYS"),
     Setting("Chat", "input_history", bool, True, "remember what was typed at the prompt"),

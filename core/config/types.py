@@ -59,6 +59,7 @@ class SettingTypes:
     status: bool
     silence_notice: float
     usage: bool
+    clipboard: Literal["program", "osc52"]
     dest: str | None
     editing_mode: Literal["emacs", "vi"]
     input_history: bool

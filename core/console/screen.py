@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.rendering import MarkdownStream, PlainStream, ThinkingStream
     from core.console.typeahead import Typeahead
+    from core.messages import Image
     from core.rendering.code_blocks import CodeBlock
     from core.rendering.event_lines import Line
     from core.rendering.spoken import SpokenStream
@@ -51,6 +52,9 @@ class Screen:
         self.question = ""   # stands at the end of the screen and waits for its answer
         self.codes: list[CodeBlock] = []     # the blocks of code on the screen, by their numbers from 1
         self.typed: Typeahead | None = None   # what was typed while something ran; None where that is not looked after
+        self.draft = ""      # what the next prompt begins with
+        self.pictures: list[Image] = []     # what goes with the next message
+        self.shell_allowed = False      # commands that are typed with ! run without a question
         self._live: list[int] = []      # the widths of the rows that are written over
         self._newlines = 2              # at the end of what is written: 2 is an empty line, or nothing before
 
@@ -91,6 +95,11 @@ class Screen:
         """Somebody else has ended a line: a prompt, or the terminal with what was typed."""
         self._newlines = 1
 
+    def end_line(self) -> None:
+        """The cursor to the start of a line, when text has left it elsewhere."""
+        if not self._newlines:
+            self.write("\n")
+
     def gap(self) -> None:
         """An empty line before what follows, unless there is one, or nothing above."""
         if self._newlines < 2:
@@ -121,6 +130,13 @@ class Screen:
         if self._settings.notify != "off" and not self.dumb:
             from core.console.notification import notification
             self.out.write(notification(self._settings.notify, seconds, text))
+            self.out.flush()
+
+    def copy(self, text: str) -> None:
+        """Ask the terminal to put this on its clipboard (OSC 52)."""
+        import base64
+        if not self.dumb:
+            self.out.write(f"\x1b]52;c;{base64.b64encode(text.encode('utf-8', 'replace')).decode()}\x07")
             self.out.flush()
 
     # ---- sizes

@@ -20,12 +20,14 @@ from core.safe_text import safe_line
 from core.terminal.others import show_new
 from core.terminal.painter import Painter
 from core.terminal.prompt import Reader
+from core.terminal.shell import run_line, shell_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.comparison import Comparison
     from core.commands import History, Look, Outcome
     from core.console.typeahead import Typed
+    from core.messages import Image
 
 SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
 # What `ollama run`, Python and editors leave with or ask for help with, as a whole message.
@@ -89,7 +91,10 @@ def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -
     from core.commands import Leave, command_in, message_in, run_command
     try:
         command = HABITS.get(entered.text.strip()) or command_in(entered.text)
-        if command is not None:
+        line = shell_line(entered)
+        if line:
+            run_line(line, screen, interrupts, pasted=bool(entered.pasted))
+        elif command is not None:
             outcome = interrupts.run(run_command(chat, command))
             if isinstance(outcome, Leave):
                 return False
@@ -109,9 +114,16 @@ def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -
 
 
 def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts, pasted: Sequence[str] = ()) -> None:
+    pictures = take_pictures(screen, pasted) if pasted or screen.pictures else ()
     for note in interrupts.run(chat.attach_mentions(text, pasted)):
         screen.show(notice_line(note))
-    take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
+    take_turn(chat, screen, interrupts, chat.turn(user_message(text, pictures)))
+
+
+def take_pictures(screen: Screen, pasted: Sequence[str]) -> tuple[Image, ...]:
+    """Those that go with this message: from /paste, or dropped on the terminal."""
+    from core.terminal.pictures import take
+    return take(screen, pasted)
 
 
 def hold_typed(screen: Screen) -> None:
@@ -122,7 +134,8 @@ def hold_typed(screen: Screen) -> None:
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import Again, Compact, Compare, Confirm, Done, Edit, Fetch, History, Look, Page, Say
+    from core.commands import (
+        Again, Compact, Compare, Confirm, Done, Edit, Fetch, History, Look, Page, Paste, Say, ToClipboard)
     from core.rendering.table import Table
     match outcome:
         case Done(text):
@@ -134,6 +147,12 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             show_table(screen, outcome)
         case Page(text):
             show_page(screen, text)
+        case Paste():
+            from core.terminal.pictures import paste
+            paste(chat, screen)
+        case ToClipboard(text, said):
+            screen.copy(text)
+            screen.say("done", said)
         case Fetch(target):
             fetch_model(chat, screen, interrupts, target)
         case Compact():

@@ -33,14 +33,21 @@ class Reader:
 
     typed: Typeahead | None = None
 
-    def __init__(self, mark: str = ">") -> None:
-        self._mark = mark
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
 
     def read(self, chat: Chat) -> Typed:
-        text = self._line(f"{self._mark} ")
+        """A line; behind a draft, which cannot be changed here, and is left out with a command."""
+        from core.commands import command_in
+        draft, self._screen.draft = self._screen.draft, ""
+        if draft:
+            self._screen.note("Your next message begins with what you added.")
+        text = self._line(f"{self._screen.sign('user')} ")
         while in_quotes(text) or continues(text):
             text = (text[:-1] if continues(text) else text) + "\n" + self._line(". ")
-        return Typed(without_surrogates(text))
+        if draft and command_in(text) is not None:
+            draft, self._screen.draft = "", draft
+        return Typed(draft + without_surrogates(text), (draft,) if draft else ())
 
     def _line(self, mark: str) -> str:
         sys.stdout.write(mark)
@@ -58,7 +65,7 @@ class PromptReader(Reader):
     def __init__(self, settings: Settings, screen: Screen) -> None:
         from core.console.typeahead import Typeahead
         from core.terminal.pastes import Pastes
-        self._screen = screen
+        super().__init__(screen)
         self._pastes = Pastes()
         self._session = self._open(settings)
         self.typed: Typeahead = Typeahead(sys.stdin.fileno())
@@ -96,8 +103,9 @@ class PromptReader(Reader):
         from core.terminal.completion import ChatCompleter
         from prompt_toolkit.formatted_text import ANSI
         self._pastes.clear()
-        text = begun.text
-        for pasted in begun.pasted:
+        draft, self._screen.draft = self._screen.draft, ""
+        text = draft + begun.text
+        for pasted in (draft, *begun.pasted) if draft else begun.pasted:
             text = text.replace(pasted, self._pastes.take(pasted), 1)
         mark = ANSI(f"{self._screen.sign('user')} ")
         self._session.bottom_toolbar = self._toolbar(chat) if chat.settings.status else None
@@ -172,4 +180,4 @@ def _history_file(settings: Settings) -> str | None:
 
 
 def open_reader(settings: Settings, screen: Screen) -> Reader:
-    return Reader(screen.sign("user")) if screen.dumb or not sys.stdin.isatty() else PromptReader(settings, screen)
+    return Reader(screen) if screen.dumb or not sys.stdin.isatty() else PromptReader(settings, screen)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from core.chat.joining import BROKEN
 from core.console.screen import Screen
-from core.messages import Message, ToolCall
+from core.messages import Image, Message, ToolCall
 from core.rendering.code_blocks import ends_in_code
 from core.rendering.event_lines import tool_line
 from core.rendering.marks import styled
@@ -29,6 +29,9 @@ def show_message(screen: Screen, message: Message, calls: Mapping[str, ToolCall]
     if message.role == "user":
         screen.gap()
         show_question(screen, message.text)
+        for part in message.parts:
+            if isinstance(part, Image):
+                screen.say("added", part.name or "a picture")
         return
     if message.text.strip():
         screen.gap()

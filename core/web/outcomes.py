@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from core.commands import (
-    Again, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Page, Say, run_command)
+    Again, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Page, Paste, Say, ToClipboard, run_command)
 from core.model_manager import Target
 from core.rendering.table import Table
 from core.session_manager import Session
@@ -47,8 +47,10 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
             return {"show": "text", "text": text}
         case Table(columns=columns, rows=rows, note=note):
             return {"show": "table", "columns": columns, "rows": rows, "note": note}
-        case Page(text):
+        case Page(text) | ToClipboard(text):
             return {"show": "text", "text": text}
+        case Paste():
+            return {"show": "text", "text": "Paste into the message with the keys of the browser."}
         case Again(go_on, said):
             live.run(live.chat.go_on if go_on else live.chat.answer)
             return {"show": "text", "text": said}

@@ -15,6 +15,7 @@ KEEP = 0.35              # of the room: what the newest turns may keep when the 
 LEAST_RESULT = 400       # characters that are always sent of a tool's result
 GONE = "\n[... {count:,} characters left out: they do not fit the model's window ...]\n"
 SUMMARY_TOKENS = 1_200   # the longest summary that is asked for
+LEAST_SUMMARY = 1_000    # characters that every summary may have
 OWN = "stream_chat"      # our entry in a part's `extra`
 ASKED = "(Earlier part of this conversation, {count} messages, summarised to save room.)"
 ORDER = (
@@ -157,6 +158,12 @@ class Plan:
     hidden: tuple[int, ...]
     tokens: int
     messages: tuple[Message, ...]
+
+    def check_length(self, length: int) -> None:
+        """Raises UsageError for a summary of so many characters: longer than what it replaces, it is of no use."""
+        if length > max(LEAST_SUMMARY, sum(len(message.text) for message in self.messages)):
+            raise UsageError(f"The summary became longer than the {len(self.hidden)} messages that it was to replace; "
+                             "the conversation stays as it is.", "Try /compact again, or another model.")
 
     def request(self, base: Request) -> Request:
         """What the model is asked for the summary: the old turns and the order, without tools."""

@@ -131,6 +131,17 @@ def test_no_summary_hides_nothing(bad: Message) -> None:
         summary_messages(Plan((0, 1), 5, ()), bad, (1, 2))
 
 
+@pytest.mark.parametrize(("old", "length", "refused"), [(10, 999, False), (10, 1_001, True), (9_000, 8_000, False),
+                                                        (9_000, 9_500, True)])
+def test_a_summary_that_saves_nothing_is_refused(old: int, length: int, refused: bool) -> None:
+    plan = Plan((0, 1), 100, (user_message("x" * (old // 2)), user_message("x" * (old - old // 2))))
+    if not refused:
+        plan.check_length(length)
+        return
+    with pytest.raises(UsageError, match="longer than the 2 messages"):
+        plan.check_length(length)
+
+
 def test_due() -> None:
     assert is_due(800, 1_000) and not is_due(700, 1_000)
 

@@ -34,6 +34,14 @@ def chat(ollama: FakeOllama, program: list[str], environment: Environment, tmp_p
         yield terminal
 
 
+@pytest.fixture
+def sight(environment: Environment) -> None:
+    """The configuration says that the model sees pictures."""
+    config = Path(environment["HOME"], ".config", "stream-chat", "config.yaml")
+    config.parent.mkdir(parents=True)
+    config.write_text("providers:\n  ollama:\n    models:\n      words-5: {vision: true}\n")
+
+
 def last_asked(server: FakeOllama) -> str:
     said = [message["content"] for message in server.chats[-1].json["messages"] if message["role"] == "user"]
     return str(said[-1])
@@ -130,12 +138,12 @@ def test_what_counts_as_dropped(tmp_path: Path) -> None:
 
 
 def test_a_dropped_picture_goes_with_the_message_and_stays_in_the_session(
-        chat: Terminal, ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
+        sight: None, chat: Terminal, ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "my chart.png").write_bytes(PNG)
     chat.wait_prompt()
     chat.send("what is wrong in ")
     chat.send(PASTE.format(shlex.quote(str(tmp_path / "my chart.png"))))
-    chat.wait("chart.png")
+    chat.wait(r"png'")
     chat.send(" here?" + ENTER)
     chat.wait(r"^\+ my chart\.png  70 bytes")
     chat.wait("w4")
@@ -185,13 +193,22 @@ def test_text_of_the_clipboard_begins_the_next_message(
 
 
 def test_a_picture_of_the_clipboard_goes_with_the_next_message(
-        program: list[str], environment: Environment, ollama: FakeOllama, tmp_path: Path) -> None:
+        sight: None, program: list[str], environment: Environment, ollama: FakeOllama, tmp_path: Path) -> None:
     with Terminal([*program, "-m", "words-5"], fake_clipboard(tmp_path, environment, picture=PNG)) as chat:
         chat.ask("/paste", r"^\+ clipboard\.png  70 bytes, with your next message")
         chat.ask("what is this?", "w4")
         chat.ask("and nothing new", "w4", 2)
     pictures = [image for message in ollama.chats[-1].json["messages"] for image in message.get("images", ())]
     assert list(map(base64.b64decode, pictures)) == [PNG]
+
+
+def test_a_model_without_sight_gets_the_text_and_that_is_said(
+        program: list[str], environment: Environment, ollama: FakeOllama, tmp_path: Path) -> None:
+    with Terminal([*program, "-m", "words-5"], fake_clipboard(tmp_path, environment, picture=PNG)) as chat:
+        chat.ask("/paste", "with your next message")
+        assert "image" in chat.ask("what is this?", "w4")
+    assert "left out, this model does not see images" in last_asked(ollama)
+    assert "images" not in ollama.chats[-1].json["messages"][-1]
 
 
 def test_an_empty_clipboard_and_none_at_all(

@@ -2,8 +2,9 @@
 
 A provider's stream yields deltas, in the order in which they arrived:
 
-    [Answering]  (TextDelta | ThinkingDelta | ToolCallDelta)*  Usage*  Finish
+    [Answering]  Reading*  (TextDelta | ThinkingDelta | ToolCallDelta)*  Usage*  Finish
 
+`Reading` is how far the prompt has been read, where the server says it; it is no part of the reply.
 `Finish` is the last delta of a reply that is known to be whole, and a stream without it was cut off. A `Usage`
 replaces the one before it. One network read gives at most one delta per part (adjacent pieces are joined), so
 a delta is also a frame: it is stored once and painted once.
@@ -71,7 +72,17 @@ class Answering:
     model: str
 
 
-Delta = Answering | TextDelta | ThinkingDelta | ToolCallDelta | Usage | Finished
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """`done` of the prompt's `total` tokens were read in `seconds`; `cached` of them it had before."""
+
+    done: int
+    total: int
+    cached: int
+    seconds: float
+
+
+Delta = Answering | Reading | TextDelta | ThinkingDelta | ToolCallDelta | Usage | Finished
 
 
 def is_content(item: object) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from core.config import Settings, cache_directory
 from core.errors import AuthFailed, BadResponse, ChatError, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
@@ -27,8 +27,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.providers.capped import Purse
     from core.providers.masking import Mask
+    from core.store.rows import CallRow
 
 T = TypeVar("T")
+
+
+class Past(Protocol):
+    """Earlier calls of the models (core/stats/turn_numbers.py)."""
+
+    def of(self, provider: str, model: str) -> list[CallRow]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,7 @@ class Providers:
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
         self.purse: Purse | None = None              # who decides what may be spent, with --max-cost
         self.mask: Mask | None = None                # what was hidden from providers elsewhere, with --mask
+        self.past: Past | None = None                # earlier calls of the models, for forecasts
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
         file_owner = _first_target(Settings(settings.file, providers=settings.providers)).provider

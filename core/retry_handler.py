@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from core.errors import ChatError, ContextTooLong, EmptyReply, ProviderError, StreamBroken, UsageError, unexpected
-from core.events import Answering, Delta, Finished, ModelChanged, Notice, Retrying, Waiting, is_content
+from core.events import (Answering, Delta, Finished, ModelChanged, Notice, Reading, Retrying, Waiting,
+                         is_content)
 from core.providers import Request
 from core.retry.policy import (REQUESTS, SHORTER, Again, Candidate, Continue, Failure, GiveUp, Next, RetryConfig, Shorter, State,
                                Step, Without, backoff_delay, moved, next_step)
@@ -85,7 +86,12 @@ class Line(Protocol):
         ...
 
     async def why_not(self, candidate: Candidate, request: Request) -> str: ...
-    async def describe(self, candidate: Candidate, request: Request) -> str: ...
+
+    async def describe(self, candidate: Candidate, request: Request,
+                       read: Sequence[Reading]) -> str:
+        """What the server does while it is silent; `read` is what it says of reading the prompt."""
+        ...
+
     def change(self, candidate: Candidate, why: str) -> ModelChanged | None: ...
 
     def without(self, candidate: Candidate, request: Request, feature: str) -> str:
@@ -136,6 +142,9 @@ async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | 
                     delta = first.result()
                     if delta is None:
                         break
+                    if isinstance(delta, Reading):
+                        asked.read.append(delta)
+                        continue
                     begun, finished = is_content(delta), isinstance(delta, Finished)
                     asked.check(delta)
                     for item in asked.named(delta):
@@ -167,6 +176,7 @@ class _Asking:
         self._why = ""                          # why the model before could not answer
         self._last: ProviderError | None = None
         self.state: State | None = None
+        self.read: list[Reading] = []           # how far the prompt has been read
         self.silence = self._silence()
 
     @property
@@ -190,6 +200,7 @@ class _Asking:
                 yield item
 
     async def open(self) -> AsyncGenerator[Delta | Notice, None]:
+        self.read = []
         self.silence = self._silence()
         if self._now.attempts == 1:
             self._line.budget.note_request()
@@ -325,7 +336,7 @@ class _Asking:
 
     def _silence(self) -> Silence:
         async def what() -> str:
-            return await self._line.describe(self._now.candidate, self._sent)
+            return await self._line.describe(self._now.candidate, self._sent, self.read)
         return Silence(what, self._line.pauses)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from core.chat.turn import Respond
-from core.events import Delta, ModelChanged, Notice, Retrying, Waiting
+from core.events import Delta, ModelChanged, Notice, Reading, Retrying, Waiting
 from core.providers import Request
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry_handler import Item, Pieces, RetryBudget, stream_chat_with_retry
@@ -34,7 +34,8 @@ class Models:
     async def why_not(self, candidate: Candidate, request: Request) -> str:
         return ""
 
-    async def describe(self, candidate: Candidate, request: Request) -> str:
+    async def describe(self, candidate: Candidate, request: Request,
+                       read: Sequence[Reading]) -> str:
         return ""
 
     def change(self, candidate: Candidate, why: str) -> ModelChanged | None:

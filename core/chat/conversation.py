@@ -25,7 +25,7 @@ from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.providers import Options, Request
 from core.session_manager import Session
 from core.sessions.transcript import Transcript
-from core.stats.turn_numbers import TurnNumbers, measured
+from core.stats.turn_numbers import PastCalls, TurnNumbers, measured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Chat(Attaching):
         self._started = started or settings    # without
         self.session = session
         self.providers = providers
+        providers.past = PastCalls(lambda: self.session.store)
         self.chain = chain_of(settings, providers, target, fallbacks_of(target, settings))
         self.system: str | None = settings.system
         self.options: Options = options_from_args(settings)

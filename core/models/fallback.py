@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from core.config import Settings
 from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, ContextTooLong, EmptyReply, ModelNotFound, Paused,
                          ProviderError, QuotaExhausted, UsageError)
-from core.events import Delta, ModelChanged, Notice
+from core.events import Delta, ModelChanged, Notice, Reading
 from core.model_manager import Providers, Target, resolve_target, retry_config_from_args
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
@@ -23,7 +23,7 @@ Unfit = Callable[[Target, Request], Awaitable[str]]
 # Why a target may not be asked at all, or "".
 Forbidden = Callable[[Target], str]
 # What a server is doing while it is silent ("loading qwen3:14b (9.3 GB)"), or "".
-Describe = Callable[[Target, Request], Awaitable[str]]
+Describe = Callable[[Target, Request, Sequence[Reading]], Awaitable[str]]
 
 COOL_DOWN = 60.0      # seconds that a target rests after it failed
 QUOTA_REST = 900.0    # the same when its quota is used up
@@ -155,8 +155,11 @@ class Chain:
     def without(self, candidate: Candidate, request: Request, feature: str) -> str:
         return self._providers.without(target_of(candidate), request, feature)
 
-    async def describe(self, candidate: Candidate, request: Request) -> str:
-        return await self._describe(target_of(candidate), request) if self._describe else ""
+    async def describe(self, candidate: Candidate, request: Request,
+                       read: Sequence[Reading]) -> str:
+        if self._describe is None:
+            return ""
+        return await self._describe(target_of(candidate), request, read)
 
     def note_name(self, candidate: Candidate, name: str) -> str:
         if (candidate, name) in self._names:
@@ -254,9 +257,9 @@ def chain_of(settings: Settings, providers: Providers, target: Target, fallbacks
         from core.models.fitness import unfit
         return await unfit(candidate, request, providers)
 
-    async def describe(candidate: Target, request: Request) -> str:
+    async def describe(candidate: Target, request: Request, read: Sequence[Reading]) -> str:
         from core.models.waiting import doing
-        return await doing(candidate, request, providers)
+        return await doing(candidate, request, providers, read)
 
     def may_not(candidate: Target) -> str:
         from core.models.fitness import forbidden

@@ -1,27 +1,68 @@
-"""What a server is doing while nothing comes, as far as it can be known: loading, reading a long prompt, or busy."""
+"""What a server does while nothing comes, and for how long: loading, reading a prompt, or busy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.events import Reading
 from core.model_manager import Providers, Target
-from core.providers import CanListRunning, ModelInfo, Request
+from core.providers import CanListRunning, Loads, ModelInfo, Request
+from core.stats.forecast import (
+    Span, expected_cached, first_word, left_to_read, loading, reading)
+from core.store.rows import CallRow
 
 LONG_PROMPT = 1_000      # tokens; reading a shorter one is not worth a word
 
 
-async def doing(target: Target, request: Request, providers: Providers) -> str:
-    """In words: "loading qwen3:14b (9.3 GB)", "reading an 18k-token prompt", "queued"; "" where nothing is known.
+async def doing(target: Target, request: Request, providers: Providers,
+                read: Sequence[Reading] = ()) -> str:
+    """In words: "loading qwen3:14b (9.3 GB), about 12 s", "reading an 18k-token prompt: 43%, about
+    20 s left", "queued"; "" where nothing is known.
 
-    Asks an Ollama server which models it has in memory; every other server is only known to be silent."""
-    from core.window.tokens import TokenEstimator
-    tokens = TokenEstimator().request(request, target.model)
-    reading = f"reading {_article(tokens)} {_short(tokens)}-token prompt" if tokens >= LONG_PROMPT else ""
+    `read` is what the server says of the prompt. Without it an Ollama server is asked which models
+    it has in memory, and how long it takes is taken from earlier calls of the model.
+    """
+    calls = providers.past.of(target.provider, target.model) if providers.past else []
+    if read and read[-1].done < read[-1].total:
+        return _progress(read, calls)
     provider = providers.open(target.provider)
+    if isinstance(provider, Loads) and provider.loading:
+        return f"loading {provider.loading}{_said(loading(calls))}"
+    prompt = _prompt(target, request, calls)
     if not isinstance(provider, CanListRunning) or not target.model:
-        return reading or f"waiting for {target}"
-    loaded = {_full(info.name) for info in await providers.ask(target.provider, provider.running())}
-    if _full(target.model) not in loaded:
-        return f"loading {target.model}{await _size(target, providers)}"
-    return reading or "queued"
+        return prompt or f"waiting for {target}{_said(first_word(calls), ', usually ')}"
+    running = await providers.ask(target.provider, provider.running())
+    if _full(target.model) not in {_full(info.name) for info in running}:
+        return f"loading {target.model}{await _size(target, providers)}{_said(loading(calls))}"
+    return prompt or "queued"
+
+
+def _progress(read: Sequence[Reading], calls: Sequence[CallRow]) -> str:
+    last = read[-1]
+    part = f": {100 * last.done // last.total}%" if last.done > last.cached else ""
+    span = left_to_read(read, calls)
+    left = f"{_said(span)} left" if span is not None else ""
+    return f"reading {_article(last.total)} {_short(last.total)}-token prompt{part}{left}"
+
+
+def _prompt(target: Target, request: Request, calls: Sequence[CallRow]) -> str:
+    """What is said of a long prompt, "" of a short one."""
+    from core.window.tokens import TokenEstimator
+    count = TokenEstimator().request
+    tokens = count(request, target.model)
+    if tokens < LONG_PROMPT:
+        return ""
+    before = count(replace(request, messages=request.messages[:-1]), target.model)
+    held = min(expected_cached(calls, before), tokens - 1)
+    about = _said(reading(calls, held, tokens))
+    return f"reading {_article(tokens)} {_short(tokens)}-token prompt{about}"
+
+
+def _said(span: Span | None, before: str = ", ") -> str:
+    if span is None:
+        return ""
+    return before + (span.words().removeprefix("about ") if "usually" in before else span.words())
 
 
 async def _size(target: Target, providers: Providers) -> str:
@@ -40,10 +81,10 @@ def _full(name: str) -> str:
 
 
 def _short(tokens: int) -> str:
-    return f"{round(tokens / 1000)}k"
+    return f"{round(tokens / 1000)}k" if tokens >= LONG_PROMPT else str(tokens)
 
 
 def _article(tokens: int) -> str:
     """Say "a" or "an", as it is spoken: an 8k, an 11k, an 18k, an 80k."""
-    text = str(round(tokens / 1000))
+    text = _short(tokens).removesuffix("k")
     return "an" if text.startswith("8") or text in ("11", "18") or len(text) == 5 and text[:2] in ("11", "18") else "a"

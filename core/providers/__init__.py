@@ -126,6 +126,13 @@ class CanListRunning(Protocol):
 
 
 @runtime_checkable
+class Loads(Protocol):
+    """Loads models itself; `loading` is the one that it loads now, or "" while it loads none."""
+
+    loading: str
+
+
+@runtime_checkable
 class CanDelete(Protocol):
     """Can delete a model from its server."""
 

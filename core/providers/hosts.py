@@ -16,6 +16,7 @@ Quirks are what an OpenAI-compatible host does differently; core/providers/opena
     arguments        json: arguments of a call that are no JSON go back wrapped as JSON      [as they came]
     models_path      a list of models that says more, where the server is new enough         [none]
     replays          keeps an answer while it writes it, as llama.cpp's server does          [False]
+    progress         says how far it has read the prompt, when asked                         [False]
     cache_models     beginning of models whose prompt cache is asked for, from the second turn on [none]
     count            how the server counts tokens: llamacpp, vllm                            [it does not]
     check_path       a path that needs a valid key, when the model list is public            [/models]
@@ -98,7 +99,8 @@ _HOSTS: tuple[Host, ...] = (
     Host("llamacpp",         "openai",           "local",  "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), "",
          ("llama.cpp", "llama-cpp"),
          {"close": True, "think": "template", "thinking_back": "reasoning_content", "arguments": "json",
-          "count": "llamacpp", "replays": True}),
+          "count": "llamacpp", "replays": True,
+          "progress": True}),
     Host("vllm",             "openai",           "local",  "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), "", (),
          {"think": "template", "arguments": "json", "count": "vllm"}),
     Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1", ("LM_API_TOKEN",), "", ("lm-studio",),

@@ -25,7 +25,7 @@ from core.providers import CanCount, Endpoint, ModelInfo, Options, Provider, Pul
 # After a streamed answer the server closes the connection that it announced to keep (measured: up to a quarter of the
 # next requests were lost), so each request gets its own. Thinking is a switch of the chat template.
 WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_content",
-               "count": "llamacpp", "replays": True}
+               "count": "llamacpp", "replays": True, "progress": True}
 
 
 @dialect("local")
@@ -40,6 +40,7 @@ class Local:
         self._engine: Engine | None = None
         self._order: EngineOrder | None = None
         self._wire: Provider | None = None
+        self.loading = ""
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         wire = await self._ready(request)
@@ -95,7 +96,11 @@ class Local:
         if self._wire is not None and order == self._order and self._engine is not None and self._engine.alive():
             return self._wire
         await self.close()
-        engine = await open_engine(order)
+        self.loading = os.path.basename(order.model).removesuffix(".gguf")
+        try:
+            engine = await open_engine(order)
+        finally:
+            self.loading = ""
         self._engine, self._order = engine, order
         self._wire = load_dialect("openai")(replace(
             self.endpoint, base_url=f"{engine.address}/v1", key=engine.key, quirks={**self.endpoint.quirks, **WIRE_QUIRKS}))

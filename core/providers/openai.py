@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from core.errors import ModelNotFound, ProviderError
-from core.events import Delta, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import Delta, Reading, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import by_index, checked_vectors
@@ -181,6 +181,8 @@ class ChatTranslation(Translation):
         told = _error_in(payload, groq, choice)
         if told is not None:
             raise classify_payload(self.endpoint, told)
+        if "prompt_progress" in payload:
+            yield from reading_in(payload["prompt_progress"])
         usage = payload.get("usage") or groq.get("usage") or choice.get("usage")
         if usage:
             self.usage = usage_of(usage)
@@ -305,6 +307,14 @@ def _error_in(payload: dict[str, Any], groq: dict[str, Any], choice: dict[str, A
     if groq.get("error") or choice.get("error"):
         return groq if groq.get("error") else choice
     return payload if "choices" not in payload and ("detail" in payload or "message" in payload) else None
+
+
+def reading_in(progress: Any) -> Iterator[Reading]:
+    """How far llama.cpp's server has read the prompt; milliseconds there."""
+    values = [size_of(progress.get(name)) for name in ("processed", "total", "cache", "time_ms")]
+    done, total, cached, spent = values
+    if done is not None and total and spent is not None:
+        yield Reading(done, total, cached or 0, spent / 1000)
 
 
 def merge_detail(held: dict[Any, dict[str, Any]], item: Any) -> None:

@@ -26,6 +26,8 @@ def request_body(request: Request, endpoint: Endpoint, ids: CallIds | None = Non
     body: dict[str, Any] = {"model": request.model, "stream": True, "messages": [*system, *entries]}
     if quirks.get("stream_options", True):
         body["stream_options"] = {"include_usage": True}
+    if quirks.get("progress"):
+        body["return_progress"] = True
     if request.tools:
         body["tools"] = [function_tool(tool) for tool in request.tools]
     fields = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed, "stop": list(options.stop) or None,

@@ -24,7 +24,8 @@ THEIR_NAMES: Mapping[str, str] = {
     "text.format": "response_format", "json": "response_format", "responseschema": "response_format",
 }
 # What the adapters send by themselves, and a server may refuse.
-ADDED = frozenset({"stream", "stream_options", "include", "chat_template_kwargs", "store", "parallel_tool_calls", "cache_control"})
+ADDED = frozenset({"stream", "stream_options", "include", "chat_template_kwargs", "store",
+                   "parallel_tool_calls", "cache_control", "return_progress"})
 
 
 def last_name(name: str) -> str:

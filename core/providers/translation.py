@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadResponse, ProviderError, StreamBroken
-from core.events import Answering, Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import Answering, Delta, Finished, Reading, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint
 from core.providers.answering import is_another, name_in
@@ -105,7 +105,9 @@ class Translation:
 def _check(delta: Delta) -> None:
     """Words must be words and numbers numbers: anything else would be met later, where nobody expects it."""
     match delta:
-        case TextDelta(str(), int()) | ThinkingDelta(str(), int()) | ToolCallDelta(int(), str(), str(), str()):
+        case TextDelta(str(), int()) | ThinkingDelta(str(), int()) | Reading():
+            return
+        case ToolCallDelta(int(), str(), str(), str()):
             return
     raise TypeError(f"{delta!r:.60}")
 

@@ -23,6 +23,7 @@ class Silence:
         self._what = what
         self._first, self._step = pauses
         self._since = time.monotonic()
+        self._due = self._since + self._first     # when the next report is due
 
     async def during(self, step: asyncio.Future[T]) -> AsyncGenerator[Waiting, None]:
         """Report until `step` is done. Closing this cancels it.
@@ -30,9 +31,8 @@ class Silence:
         A step that ends is not held up by the description, which may itself have to be waited for.
         """
         tasks: set[asyncio.Future[Any]] = {step}
-        pause = self._first
         try:
-            while not (await asyncio.wait({step}, timeout=pause))[0]:
+            while not (await asyncio.wait({step}, timeout=self._left()))[0]:
                 said = asyncio.ensure_future(_safely(self._what))
                 tasks.add(said)
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -40,9 +40,12 @@ class Silence:
                     return
                 tasks.discard(said)
                 yield Waiting(time.monotonic() - self._since, said.result())
-                pause = self._step
+                self._due = time.monotonic() + self._step
         finally:
             await _end(tasks)
+
+    def _left(self) -> float:
+        return max(0.0, self._due - time.monotonic())
 
 
 async def pausing(seconds: float, pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP)) -> AsyncGenerator[Waiting, None]:

@@ -17,6 +17,8 @@ from core.store.identity import new_message_ids
 from core.store.rows import CallRow
 from db import Store
 
+PAST = 30 * 86400.0     # seconds: what is older says little about the machine of today
+FRESH = 10.0            # seconds for which what was read is not read again
 LEAST_SECONDS = 0.02    # below it a speed says nothing
 
 
@@ -182,6 +184,30 @@ class TurnNumbers:
             store.add_calls(list(zip(new_message_ids(len(rows)), rows)))
         except (ChatError, ArithmeticError, ValueError, TypeError):
             pass
+
+
+class PastCalls:
+    """The calls of the last weeks, for whoever forecasts from them."""
+
+    def __init__(self, store: Callable[[], Store | None]) -> None:
+        self._store = store
+        self._read: list[CallRow] = []
+        self._when = -FRESH
+
+    def of(self, provider: str, model: str) -> list[CallRow]:
+        """Those of a model that gave an answer at the first attempt, the oldest first."""
+        if time.monotonic() - self._when >= FRESH:
+            self._when, self._read = time.monotonic(), self._all()
+        return [call for call in self._read if call.provider == provider and call.model == model
+                and call.first is not None and not call.retries]
+
+    def _all(self) -> list[CallRow]:
+        """A store that fails has nothing to forecast from; what was said is told of elsewhere."""
+        store = self._store()
+        try:
+            return store.calls(time.time() - PAST) if store is not None else []
+        except ChatError:
+            return []
 
 
 def kind_of(error: ChatError) -> str:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.config import Settings
 from core.errors import AuthFailed, ChatError, UsageError
-from core.events import ModelChanged, Notice, Retrying, TextDelta, Waiting
+from core.events import ModelChanged, Notice, Reading, Retrying, TextDelta, Waiting
 from core.messages import Image, Message, Text, user_message
 from core.model_manager import Providers, Target, build_model_list, fallbacks_of, retry_config_from_args
 from core.models.fallback import Chain, Item, chain_of, respond_with_fallbacks
 from core.models.waiting import doing
 from core.providers import Request, ToolSpec
-from tests.fake_server import Answer, FakeOllama, FakeServer, Pause, Received, Stall, Step
+from core.store.rows import CallRow
+from tests.fake_server import Answer, FakeOllama, FakeServer, Hold, Pause, Received, Stall, Step
 from tests.faulty_proxy import TEXT, content_type, said_already, wire
 from tests.pseudo_terminal import CTRL_D, Terminal
 
@@ -186,8 +190,58 @@ def test_what_the_server_does_is_said() -> None:
             assert await doing(Target("ollama", "words-5"), ASKED, providers) == "queued"
             long = Request("words-5", (user_message("some words here " * 4_000),))
             assert re.fullmatch(r"reading an? \d+k-token prompt", await doing(Target("ollama", "words-5"), long, providers))
+            providers.past = Earlier(4.0)
+            said = await doing(Target("ollama", "words-5"), long, providers)
+            assert re.fullmatch(r"reading an? \d+k-token prompt, about \d+ s", said)
+            assert await doing(Target("ollama", "big"), ASKED, providers) == "loading big (2.6 MB)"
+            providers.past = Earlier(4.0, 34.0)
+            said = await doing(Target("ollama", "big"), ASKED, providers)
+            assert said == "loading big (2.6 MB), about 30 s"
             await providers.close()
         asyncio.run(main())
+
+
+class Earlier:
+    """Calls that each read 1,000 tokens in so many seconds; the last number is the first call's."""
+
+    def __init__(self, *seconds: float) -> None:
+        self._seconds = [*seconds[1:], *seconds[:1] * 5]
+
+    def of(self, provider: str, model: str) -> list[CallRow]:
+        return [CallRow(0.0, "s", provider, model, "", first, first, 1_000, 9, 0, None, None, 0, 0,
+                        "stop", None) for first in self._seconds]
+
+
+def test_how_far_a_prompt_has_been_read_is_said() -> None:
+    """llama.cpp's server says it; the rest is forecast from the speed so far."""
+    def chunk(**fields: Any) -> bytes:
+        return f"data: {json.dumps({'object': 'chat.completion.chunk', **fields})}\n\n".encode()
+
+    def progress(done: int, spent: float) -> bytes:
+        told = {"total": 18_000, "cache": 0, "processed": done, "time_ms": spent * 1000}
+        return chunk(choices=[{"index": 0, "delta": {"role": "assistant"}}], prompt_progress=told)
+
+    seen = threading.Event()
+    steps: list[Step] = [progress(done, done * 0.004) for done in range(0, 6_001, 2_000)]
+    said = chunk(choices=[{"index": 0, "delta": {"content": "Yes."}, "finish_reason": "stop"}])
+    wanted = "reading an 18k-token prompt: 33%, about 50 s left"
+    answer = Answer([*steps, Hold(seen), said], content_type="text/event-stream")
+    with FakeServer(answer) as server:
+        async def main() -> None:
+            providers = Providers(Settings({}, providers={"llamacpp": {"base_url": server.url}}))
+            made = chain_of(providers.settings, providers, Target("llamacpp", "m"), [])
+            made.pauses = (0.01, 0.01)
+            came: list[Item] = []
+            async with aclosing(respond_with_fallbacks(made, ASKED)) as items:
+                async for item in items:
+                    came.append(item)
+                    if isinstance(item, Waiting) and item.what == wanted:
+                        seen.set()
+            assert text_of(came) == "Yes." and seen.is_set()
+            assert not [item for item in came if isinstance(item, Reading)]
+            await providers.close()
+        asyncio.run(main())
+    assert server.requests[0].json["return_progress"] is True
 
 
 def silent(request: Received) -> Answer:

@@ -1,4 +1,4 @@
-"""What the page asks of the server: sessions, turns, commands, providers and numbers, as JSON."""
+"""What the page asks of one conversation: its messages and events, turns, versions and commands, as JSON."""
 
 from __future__ import annotations
 
@@ -11,51 +11,34 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core.errors import ChatError, SessionNotFound, StoreError, UsageError
-from core.sessions.export import find_exporter, session_pieces
-from core.sessions.listing import list_sessions
-from core.store.rows import SessionRow
 from core.web.desk import Queued
 from core.web.hub import Hub
 from core.web.live import Live
 from core.web.outcomes import act
 from core.web.uploads import Uploads
-from db import Store
 
 Handler = Callable[[Request], Awaitable[Response]]
 MOST_TEXT = 4_000_000   # characters of one message
 
 
 class Api:
-    """The routes under /api. `store` is None when nothing is saved."""
+    """The routes under /api/sessions/ID."""
 
-    def __init__(self, hub: Hub, store: Store | None, uploads: Uploads) -> None:
-        self._hub = hub
-        self._uploads = uploads
-        self._store = store
+    def __init__(self, hub: Hub, uploads: Uploads) -> None:
+        self._hub, self._uploads = hub, uploads
 
     def routes(self) -> list[Route]:
         one = "/api/sessions/{session}"
         rows: list[tuple[str, str, Handler]] = [
-            ("GET", "/api/sessions", self.list), ("POST", "/api/sessions", self.new),
-            ("GET", one, self.show), ("DELETE", one, self.delete), ("PATCH", one, self.change),
-            ("GET", f"{one}/events", self.events),
+            ("POST", "/api/sessions", self.new), ("GET", one, self.show), ("GET", f"{one}/events", self.events),
             ("POST", "/api/files", self.upload), ("POST", f"{one}/messages", self.post), ("POST", f"{one}/stop", self.stop),
             ("POST", f"{one}/edits", self.edit), ("POST", f"{one}/retry", self.retry), ("POST", f"{one}/continue", self.go_on),
             ("POST", f"{one}/answers", self.decide), ("PUT", f"{one}/queue", self.queue),
-            ("POST", f"{one}/commands", self.command), ("GET", f"{one}/export", self.export),
+            ("POST", f"{one}/commands", self.command), ("POST", f"{one}/versions", self.show_version),
         ]
         return [Route(path, guarded(handler), methods=[method]) for method, path, handler in rows]
 
     # ---- sessions
-
-    async def list(self, request: Request) -> Response:
-        words = request.query_params.get("words", "")
-        rows = list_sessions(self._store, 200, words) if self._store is not None else []
-        return JSONResponse({"sessions": [self._row(row) for row in rows]})
-
-    def _row(self, row: SessionRow) -> dict[str, Any]:
-        return {"id": row.id, "title": row.title, "model": row.model, "updated": row.updated,
-                "messages": row.message_count, "running": self._hub.is_running(row.id)}
 
     async def new(self, request: Request) -> Response:
         return JSONResponse(_about(await self._hub.new()), 201)
@@ -66,34 +49,6 @@ class Api:
         found = live.snapshot(int(before) if before.isascii() and before.isdigit() else None)
         return JSONResponse({**_about(live), "events": found.events, "place": found.place,
                              "first": found.first})
-
-    async def delete(self, request: Request) -> Response:
-        session = str(request.path_params["session"])
-        await self._hub.drop(session)
-        if self._store is not None:
-            self._store.delete_session(self._store.find_session(session).id)
-        return Response(status_code=204)
-
-    async def change(self, request: Request) -> Response:
-        body, live = await body_of(request), await self._live(request)
-        title = text_of(body, "title").strip()
-        if not title:
-            raise UsageError("A title needs at least one character.")
-        live.chat.session.set_title(title)
-        live.publish({"type": "session", "title": title, "model": live.chat.session.model})
-        return JSONResponse(_about(live))
-
-    async def export(self, request: Request) -> Response:
-        if self._store is None:
-            raise UsageError("This session is not saved.")
-        name = request.query_params.get("format", "markdown")
-        row = self._store.find_session(str(request.path_params["session"]))
-        find_exporter(name)
-        pieces = session_pieces(self._store, row, name)
-        ending = {"markdown": "md", "text": "txt"}.get(name, name)
-        disposition = f'attachment; filename="{row.id}.{ending}"'
-        return Response("".join(pieces), media_type="text/plain; charset=utf-8",
-                        headers={"content-disposition": disposition})
 
     # ---- events
 
@@ -159,6 +114,16 @@ class Api:
     async def command(self, request: Request) -> Response:
         body, live = await body_of(request), await self._live(request)
         return JSONResponse(await act(live, text_of(body, "line"), confirmed=body.get("confirmed") is True))
+
+    async def show_version(self, request: Request) -> Response:
+        """Show another version of a message, with what was said last after it."""
+        body, live = await body_of(request), await self._live(request)
+        try:
+            identity = int(text_of(body, "version"), 16)
+        except ValueError as problem:
+            raise UsageError("version must be the identity of a message.") from problem
+        live.show_version(identity)
+        return JSONResponse(_about(live))
 
     async def _live(self, request: Request) -> Live:
         return await self._hub.get(str(request.path_params["session"]))

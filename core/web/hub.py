@@ -73,6 +73,12 @@ class Hub:
                 self.desks.write(session, replace(self.desks.read(session), running=False))
         return resumed
 
+    async def stop(self, session: str) -> None:
+        """Stop the turn that runs in a session, if one does."""
+        live = self._lives.get(session)
+        if live is not None:
+            await live.stop()
+
     async def drop(self, session: str) -> None:
         """Close a conversation that is deleted, and forget what waited in it."""
         live = self._lives.pop(session, None)

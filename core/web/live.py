@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,13 +16,11 @@ from core.errors import ChatError, UsageError, unexpected
 from core.events import Event, Notice
 from core.messages import Image, Message, user_message
 from core.web.desk import Desk, Desks, Queued
+from core.web.event_log import EventLog
 from core.web.page_events import BROKE_OFF, PageEvent, TurnEvents, error_event, stored_events, user_event
 from core.web.questions import Questions
 
 Accepted = Literal["started", "queued", "known"]
-Numbered = tuple[int, PageEvent]
-ALIVE_SECONDS = 15.0     # after which a listener hears that nothing happened
-KEPT = 1000             # events of earlier turns that are kept for pages that are behind
 SHOWN = 40      # messages that a page gets at first; earlier ones when it asks for them
 
 
@@ -36,26 +33,23 @@ class Snapshot:
     first: int              # the place of the first message that is in it; 0: nothing is left out
 
 
-class Live:
+class Live(EventLog):
     """A chat with its listeners. Everything that happens in it is an event with a number.
 
-    The turn runs in a task of the server, whoever listens. `epoch` tells the numbers of this object from
-    those of the one that held the session before a restart.
+    The turn runs in a task of the server, whoever listens.
     """
 
     def __init__(self, chat: Chat, questions: Questions, desks: Desks) -> None:
+        super().__init__()
         self.chat = chat
-        self.epoch = secrets.token_hex(4)
         self.used = 0.0
         self._desks = desks
-        self._number = 0
-        self._log: list[Numbered] = []      # the newest events, at least those since `_turn_first`
         self._turn_first = 1                # the number of the first event of the newest turn
         self._before: list[Message] = list(chat.session.messages)   # the conversation before it
-        self._shown: list[Message] = list(chat.session.messages)    # the conversation as the pages have it
+        self._shown = chat.session.ids      # the identities of what the pages have of the conversation
         self._saying = ""                   # the key of the queued message that is being asked
-        self._loaded: set[str] = set()      # the uploaded files that are attached to the chat
-        self._listeners: set[asyncio.Event] = set()
+        self._versions_of: tuple[tuple[int, ...], dict[int, PageEvent]] = ((), {})     # for these messages
+        self._branched = False              # whether the newest turn asked again what was asked before
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self.questions = questions
@@ -67,21 +61,13 @@ class Live:
     def running(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    @property
-    def listened(self) -> bool:
-        return bool(self._listeners)
-
-    @property
-    def place(self) -> str:
-        return f"{self.epoch}:{self._number}"
-
     def snapshot(self, before: int | None = None) -> Snapshot:
         """The newest messages and the turn that runs; with `before`, the messages in front of that place."""
         end = len(self._before) if before is None else max(0, min(before, len(self._before)))
         first = _turn_start(self._before, max(0, end - SHOWN))
-        events = list(stored_events(self._before[first:end], first, self._files()))
+        events = list(stored_events(self._before[first:end], first, self._files(), self._versions()))
         if before is None:
-            events += [event for number, event in self._log if number >= self._turn_first]
+            events += self.since(self._turn_first)
             events.append(self._queue_event())
         return Snapshot(events, self.place, first)
 
@@ -91,49 +77,25 @@ class Live:
         return {places[message]: list(map(os.path.basename, paths))
                 for message, paths in self._desk().files if message in places}
 
+    def _versions(self) -> dict[int, PageEvent]:
+        """The versions of each message that has several, by its place."""
+        session = self.chat.session
+        if self._versions_of[0] != session.ids:
+            tree = session.tree() if session.ids else None
+            found = {place: tree.versions(identity) for place, identity in enumerate(session.ids)} if tree else {}
+            self._versions_of = session.ids, {place: {"at": each.at, "ids": [f"{identity:032x}" for identity in each.ids]}
+                                              for place, each in found.items() if len(each.ids) > 1}
+        return self._versions_of[1]
+
     def catch_up(self) -> bool:
         """Let every page draw anew what a command, or another program, changed in the conversation, if anything."""
-        messages = self.chat.session.messages
-        if self.running or self._shown == messages:
+        session = self.chat.session
+        if self.running or self._shown == session.ids:
             return False
-        self._before = self._shown = list(messages)
+        self._before, self._shown = list(session.messages), session.ids
         self.publish({"type": "redraw"})
-        self._turn_first = self._number + 1
+        self._turn_first = self.next_number
         return True
-
-    async def events(self, after: str) -> AsyncIterator[list[Numbered]]:
-        """What happens after that place, in batches; an empty one now and then, while nothing happens.
-
-        The iterator ends when the place is not of this object, or when its events are no longer kept:
-        the page then draws a new snapshot.
-        """
-        epoch, _, written = after.partition(":")
-        seen = int(written) if written.isascii() and written.isdigit() else -1
-        woken = asyncio.Event()
-        self._listeners.add(woken)
-        try:
-            while epoch == self.epoch and self._first_kept() <= seen + 1 <= self._number + 1:
-                woken.clear()
-                batch = self._log[seen + 1 - self._first_kept():] if seen < self._number else []
-                if batch:
-                    seen = batch[-1][0]
-                    yield batch
-                else:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(woken.wait(), ALIVE_SECONDS)
-                    if not woken.is_set():
-                        yield []
-        finally:
-            self._listeners.discard(woken)
-
-    def _first_kept(self) -> int:
-        return self._log[0][0] if self._log else self._number + 1
-
-    def publish(self, event: PageEvent) -> None:
-        self._number += 1
-        self._log.append((self._number, event))
-        for listener in self._listeners:
-            listener.set()
 
     # ---- what a page does
 
@@ -180,15 +142,23 @@ class Live:
         self._refuse_if_running()
         words = without_attached(self.chat.session.rewind(place))
         images = tuple((part.media_type, part.data, part.name) for part in words.parts if isinstance(part, Image))
+        self._branched = True
         self._set_desk(replace(self._desk().accept(message.key), held=False))
         self._ask(replace(message, images=message.images or images))
         return "started"
+
+    def show_version(self, identity: int) -> None:
+        """Show another version of a message on every page. Raises UsageError for an unknown one."""
+        self._refuse_if_running()
+        self.chat.session.show_version(identity)
+        self.catch_up()
 
     def answer_again(self) -> None:
         """Let the model answer the last message again. Raises UsageError when nothing can be answered."""
         self._refuse_if_running()
         if self.chat.session.retry() is None:
             raise UsageError("There is no message to answer yet.")
+        self._branched = True
         self._start(self.chat.answer)
 
     def go_on(self) -> None:
@@ -238,11 +208,11 @@ class Live:
 
     def _begin(self, events: Callable[[], AsyncGenerator[Event, None]], said: PageEvent | None = None) -> None:
         self._before = list(self.chat.session.messages)
-        self._log = self._log[-KEPT:]       # so that a page that is a little behind need not draw anew
-        kept = _in_common(self._shown, self._before)
+        self.trim()
+        kept = _in_common(self._shown, self.chat.session.ids)
         if kept < len(self._shown):
             self.publish({"type": "cut", "place": kept})
-        self._turn_first = self._number + 1
+        self._turn_first = self.next_number
         self._stopping = False
         self.publish({"type": "turn_start", "model": str(self.chat.target)})
         if said is not None:
@@ -275,52 +245,40 @@ class Live:
         self._begin(lambda: self._say(message, said), event)
 
     async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
+        known = frozenset(self.chat.session.ids)
         for file in queued.files:
-            self._loaded.add(file)
             for note in await self.chat.attach(file):
                 yield Notice(note)
         async with aclosing(self.chat.turn(said)) as events:
             try:
                 async for event in events:
-                    self._said(queued, said)
+                    self._said(queued, known)
                     yield event
             finally:
-                if said in self.chat.session.messages:
-                    self._said(queued, said)
+                self._said(queued, known)
 
-    def _said(self, queued: Queued, said: Message) -> None:
-        """The message left the queue; its files are known by its identity from now on."""
+    def _said(self, queued: Queued, known: Collection[int]) -> None:
+        """Take a message out of the queue when the session has it: one of these words that was not `known` before."""
+        session = self.chat.session
         if queued in self._desk().queue:
-            places = [place for place, message in enumerate(self.chat.session.messages) if message is said]
-            self._take(queued, places[-1] if places else None)
+            place = next((place for place, (identity, message) in enumerate(zip(session.ids, session.messages))
+                          if identity not in known and message.role == "user" and message.text == queued.text), None)
+            if place is None:
+                return
+            self._take(queued, place)
         self._saying = ""
 
-    def _take(self, queued: Queued, place: int | None) -> None:
+    def _take(self, queued: Queued, place: int) -> None:
+        """It left the queue; its files are known by its identity from now on."""
         desk = self._desk()
-        known = queued.files and place is not None
-        files = ((f"{self.chat.session.ids[place or 0]:032x}", queued.files),) if known else ()
+        files = ((f"{self.chat.session.ids[place]:032x}", queued.files),) if queued.files else ()
         rest = tuple(each for each in desk.queue if each is not queued)
         self._set_desk(replace(desk, queue=rest, files=(*desk.files, *files)))
-
-    async def _attach_again(self) -> AsyncIterator[PageEvent]:
-        """Attach the files of earlier messages, which a new process does not know any more; yields what is to be said."""
-        shown = {f"{identity:032x}" for identity in self.chat.session.ids}
-        for file in [path for message, paths in self._desk().files if message in shown for path in paths]:
-            if file not in self._loaded:
-                self._loaded.add(file)
-                try:
-                    notes = await self.chat.attach(file)
-                except ChatError as error:
-                    notes = [f"{os.path.basename(file)} is not attached any more: {error.message}"]
-                for note in notes:
-                    yield {"type": "notice", "level": "warn", "text": note}
 
     async def _turn(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
         shown = TurnEvents()
         end: PageEvent = {"type": "turn_end", "state": "complete"}
         try:
-            async for note in self._attach_again():
-                self.publish(note)
             async with aclosing(events()) as stream:
                 async for event in stream:
                     for made in shown.show(event):
@@ -339,8 +297,11 @@ class Live:
         """Say how the turn ended, and send what waits if it ended well."""
         closing = end["state"] == "stopped" and not self._stopping
         session = self.chat.session
-        self._shown = list(session.messages)
+        self._shown, self._saying = session.ids, ""
         self.publish({**end, "title": session.title, "saved": session.saved, "model": session.model})
+        if self._branched:
+            self._branched = False
+            self.publish({"type": "versions", "places": self._versions()})
         if closing:
             return      # the server ends; the turn stays marked as running
         well = end["state"] == "complete"
@@ -369,11 +330,10 @@ class Live:
                           for entry in desk.queue if entry.key != self._saying]}
 
 
-def _in_common(shown: Sequence[Message], now: Sequence[Message]) -> int:
+def _in_common(shown: Sequence[int], now: Sequence[int]) -> int:
     """How many messages both begin with."""
     pairs = enumerate(zip(shown, now))
-    return next((place for place, (one, other) in pairs if one is not other and one != other),
-                min(len(shown), len(now)))
+    return next((place for place, (one, other) in pairs if one != other), min(len(shown), len(now)))
 
 
 def _turn_start(messages: Sequence[Message], place: int) -> int:

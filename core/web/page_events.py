@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from core.chat.joining import BROKEN
+from core.context.shown import without_attached
 from core.errors import ChatError
 from core.events import (
     Event, MessageAdded, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, TextDelta, ThinkingDelta,
@@ -100,16 +101,21 @@ class TurnEvents:
 
 
 def stored_events(messages: Sequence[Message], first: int = 0,
-                  files: Mapping[int, Sequence[str]] = MappingProxyType({})) -> Iterator[PageEvent]:
-    """The page events of stored messages; `first` is the place of the first of them in the session, `files` are the
-    names of what was uploaded with each, by place."""
+                  files: Mapping[int, Sequence[str]] = MappingProxyType({}),
+                  versions: Mapping[int, PageEvent] = MappingProxyType({})) -> Iterator[PageEvent]:
+    """The page events of stored messages; `first` is the place of the first of them in the session.
+
+    By place: `files` are the names of what was uploaded with a message, `versions` those of a message that has several.
+    """
     before: Message | None = None
     for place, message in enumerate(messages, first):
         if message.role == "user":
-            yield user_event(message, place) | ({"files": list(files[place])} if place in files else {})
+            event = user_event(message, place)
+            event |= {"files": list(files[place])} if place in files else {}
+            yield event | ({"versions": versions[place]} if place in versions else {})
         elif message.role == "assistant":
             if before is None or before.role == "user":
-                yield {"type": "reply", "place": place}
+                yield {"type": "reply", "place": place} | ({"versions": versions[place]} if place in versions else {})
             elif before.role == "assistant" and before.finish in BROKEN:
                 yield {"type": "seam", "text": BROKE_OFF, "model": message.model}
             yield from _stored_reply(message)
@@ -120,7 +126,7 @@ def stored_events(messages: Sequence[Message], first: int = 0,
 
 def user_event(message: Message, place: int, key: str = "") -> PageEvent:
     images = [{"media": part.media_type, "data": part.data, "name": part.name}
-              for part in message.parts if isinstance(part, Image)]
+              for part in without_attached(message).parts if isinstance(part, Image)]
     event: PageEvent = {"type": "user", "place": place, "text": message.text, "images": images}
     return event | ({"key": key} if key else {})
 

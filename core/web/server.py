@@ -26,6 +26,7 @@ from core.web.first_run import FirstRun
 from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
+from core.web.session_api import SessionApi
 from core.web.upkeep import tend
 from core.web.uploads import Uploads
 from db import Store
@@ -56,7 +57,7 @@ class Door:
 def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: OpenAiApi, first: FirstRun, door: Door,
              *, uploads: Uploads, port: int, token: str) -> App:
     """The whole application, guarded."""
-    assets, api = Assets(), Api(hub, store, uploads)
+    assets, api, sessions = Assets(), Api(hub, uploads), SessionApi(hub, store)
 
     async def page(request: Request) -> Response:
         return HTMLResponse(assets.page)
@@ -94,7 +95,7 @@ def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: Op
 
     pages = [Route(path, page) for path in ("/", "/s/{session}", "/providers", "/numbers")]
     routes = [*pages, Route("/static/{name}", file), Route("/open", enter), Route("/healthz", health), *api.routes(),
-              *providers.routes(), *programs.routes(), *first.routes()]
+              *sessions.routes(), *providers.routes(), *programs.routes(), *first.routes()]
     app = Starlette(routes=routes, lifespan=lifespan)
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
     return Guard(app, hosts=hosts, cookie=door.cookie, secret=door.secret, token=token)

@@ -117,6 +117,16 @@ class Tab:
         self.page.locator(".bar button[aria-haspopup=menu]").click()
         self.page.get_by_role("menuitem", name=entry, exact=True).click()
 
+    def show_list(self) -> None:
+        """Open the list of sessions where it is a drawer."""
+        if self.size == "phone":
+            self.page.get_by_label("Show sessions").click()
+            expect(self.page.locator(".sidebar input[type=search]")).to_be_in_viewport()
+
+    def rows(self) -> Locator:
+        """The titles in the list of sessions."""
+        return self.page.locator(".session-title")
+
     def fine(self) -> None:
         """Nothing failed on the page, and nothing was asked of another host."""
         assert not self.faults and not self.strangers, (self.faults, self.strangers)

@@ -186,25 +186,6 @@ def test_markdown_and_the_exact_source(tab: Tab) -> None:
     assert tab.page.evaluate("navigator.clipboard.readText()").strip() == said.strip()
 
 
-def test_sessions_are_found_renamed_and_deleted(tab: Tab) -> None:
-    tab.ask(f"zebra question {tab.size}")
-    tab.menu("Rename")
-    tab.page.get_by_label("New title").fill(f"Stripes {tab.size}")
-    tab.page.get_by_role("dialog").get_by_role("button", name="Rename").click()
-    expect(tab.page.locator(".bar-title")).to_have_text(f"Stripes {tab.size}")
-    if tab.size == "phone":
-        tab.page.get_by_label("Show sessions").click()
-        tab.page.locator(".sidebar input[type=search]").click()
-    else:
-        tab.page.keyboard.press("Control+k")
-    tab.page.keyboard.type(f"zebra {tab.size}")
-    expect(tab.page.locator(".session-title")).to_have_text([f"Stripes {tab.size}"])
-    tab.page.locator(".session").click()
-    tab.menu("Delete")
-    tab.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(tab.page).to_have_url(tab.server.url + "/")
-
-
 def test_a_second_tab_shows_the_same_stream(tab: Tab) -> None:
     tab.choose_model("ollama/slow:latest")
     tab.send("count")
@@ -274,7 +255,7 @@ def test_the_page_asks_before_it_is_used_without_signing_in(chromium: Browser, s
 def test_a_file_is_attached(tab: Tab, tmp_path: Path, ollama: FakeOllama) -> None:
     note = tmp_path / "note, one.txt"
     note.write_text("The code word is heliotrope.\n", encoding="utf-8")
-    tab.page.locator("input[type=file]").set_input_files(note)
+    tab.page.locator(".composer input[type=file]").set_input_files(note)
     chip = tab.page.locator(".composer-files .file")
     expect(chip).to_contain_text("note, one.txt")
     tab.ask("What is the code word?")

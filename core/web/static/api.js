@@ -34,13 +34,19 @@ export async function request(method, path, body) {
   return found;
 }
 
-/** Send a file; returns its name for a message. @param {File} file @returns {Promise<string>} */
-export async function upload(file) {
-  const answer = await fetch(`/api/files?name=${encodeURIComponent(file.name)}`, {
+/** Send a file as it is; returns what the server says of it. @param {string} path @param {File} file @returns {Promise<any>} */
+export async function sendFile(path, file) {
+  const answer = await fetch(`${path}?name=${encodeURIComponent(file.name)}`, {
     method: "POST", headers: { "content-type": "application/octet-stream", "x-stream-chat": "page" }, body: file });
-  const found = await answer.json().catch(() => ({}));
+  const said = await answer.text();
+  const found = said.startsWith("{") ? JSON.parse(said) : { error: { message: said.trim().slice(0, 300) } };
   if (!answer.ok) throw new ApiError(answer.status, found.error ?? {});
-  return found.file;
+  return found;
+}
+
+/** Send a file that is to be attached; returns its name for a message. @param {File} file @returns {Promise<string>} */
+export async function upload(file) {
+  return (await sendFile("/api/files", file)).file;
 }
 
 /** Repeat a request until the server has answered it: a message with a key counts once, however often it is sent.

@@ -15,6 +15,7 @@ const KEYS = [
   ["Read", [
     ["Stop the reply", ["Esc"]],
     ["Next, previous message", ["J", "K"]],
+    ["Version before, after", ["[", "]"]],
     ["Copy the reply", ["C"]],
     ["Retry", ["R"]],
     ["Jump to the latest text", ["End"]],

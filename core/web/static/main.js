@@ -1,19 +1,21 @@
 // Puts the page together: which session is shown, what the keys do, and where each event goes.
 
 import { ApiError, insist, listen, request, upload } from "./api.js";
-import { Composer, readDraft, writeDraft } from "./composer.js";
-import { button, h, icon, iconButton } from "./dom.js";
+import { Composer, writeDraft } from "./composer.js";
+import { ask } from "./dialog.js";
+import { h, icon, iconButton } from "./dom.js";
 import { FirstRun } from "./first.js";
 import { keySheet } from "./keys.js";
 import { Models } from "./models.js";
 import { showNumbers } from "./numbers.js";
 import { showProviders } from "./providers.js";
 import { notice } from "./reply.js";
-import { Sidebar } from "./sidebar.js";
+import { Sessions } from "./sessions.js";
 import { Slash } from "./slash.js";
 import { table } from "./table.js";
 import { text } from "./text.js";
 import { Thread } from "./thread.js";
+import { turnVersion } from "./versions.js";
 
 const READING = 400; // milliseconds for which a question that appeared takes no key
 const root = document.documentElement;
@@ -45,6 +47,7 @@ class Page {
       onAnswered: () => this.composer.box.focus(),
       onEdit: (place, said) => this.edit(place, said),
       onEarlier: (first) => this.earlier(first),
+      onVersion: (place, version) => this.turnTo(place, version),
     });
     this.composer = new Composer({
       send: (said, images, files) => this.send(said, images, files),
@@ -57,25 +60,26 @@ class Page {
     });
     this.slash = new Slash(this.composer);
     this.models = new Models((model) => this.command(`/model ${model}`), () => this.model);
-    this.sidebar = new Sidebar({
-      open: (id) => this.go(`/s/${id}`),
-      fresh: () => this.go("/"),
-      search: (words) => this.list(words),
-      more: (id, title, at) => this.menu(id, title, at),
+    this.sessions = new Sessions({
+      current: () => this.session,
       go: (path) => this.go(path),
       theme: () => setTheme(theme() === "dark" ? "light" : "dark"),
+      renamed: (id, title) => { if (id === this.session) this.setTitle(title); },
+      act: (does) => this.act(does),
+      connected: () => this.setConnected(true),
+      signedOut: () => app.replaceChildren(h("p", { class: "signed-out" }, text.signIn)),
     });
     this.first = new FirstRun({ ready: () => this.go("/"), go: (path) => this.go(path) });
     this.dock = h("div", { class: "dock" }, this.slash.element, this.jump, this.composer.element);
     this.page = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Page", hidden: true });
-    this.menuButton = iconButton("more", `${text.more} for this session`, (event) => this.menu(this.session, this.title, /** @type {HTMLElement} */ (event.currentTarget)),
+    this.menuButton = iconButton("more", `${text.more} for this session`, (event) => this.sessions.menuOf(this.session, /** @type {HTMLElement} */ (event.currentTarget)),
       { "aria-haspopup": "menu", class: "button icon-only quiet" });
     this.bar = h("header", { class: "bar" },
       iconButton("sidebar", "Show sessions", () => setDrawer(true), { class: "button icon-only quiet only-narrow", "data-open": "sidebar" }),
       this.heading, h("span", { class: "spacer" }), this.state, this.menuButton);
     const scrim = h("button", { class: "scrim", type: "button", tabindex: "-1", "aria-hidden": "true", onclick: () => setDrawer(false) });
     this.main = h("main", { class: "main" }, this.bar, this.scroller, this.dock, this.page);
-    app.replaceChildren(this.sidebar.element, scrim, this.main, this.models.element, keySheet());
+    app.replaceChildren(this.sessions.sidebar.element, scrim, this.main, this.models.element, keySheet());
     document.addEventListener("keydown", (event) => this.key(event));
     addEventListener("popstate", () => this.route());
   }
@@ -112,7 +116,7 @@ class Page {
       other(this.page).catch((problem) => this.page.replaceChildren(notice("bad", [problem.message])));
     } else if (session) this.open(decodeURIComponent(session[1]));
     else this.fresh();
-    this.list(this.sidebar.find.value.trim());
+    this.sessions.list();
   }
 
   /** An empty page; the session is made with its first message. */
@@ -149,6 +153,7 @@ class Page {
   /** @param {string} id */
   async open(id) {
     this.unlisten();
+    const again = this.session === id;
     this.session = id;
     const opening = ++this.opening;
     this.composer.open(id);
@@ -157,13 +162,13 @@ class Page {
       const found = await insist("GET", this.path(), undefined, (lost) => this.setConnected(!lost));
       if (opening !== this.opening) return;
       this.about(found);
-      this.thread.draw(found.events.filter((event) => !this.isOurs(event)), found.first);
+      this.thread.draw(found.events.filter((event) => !this.isOurs(event)), found.first, again);
       this.unlisten = listen(id, found.place, {
         events: (events) => this.take(events),
         reset: () => this.open(id),
         state: (connected) => this.setConnected(connected),
       });
-      if (!document.querySelector("dialog[open], .approval")) this.composer.box.focus();
+      if (!again && !document.querySelector("dialog[open], .approval")) this.composer.box.focus();
     } catch (problem) {
       if (opening !== this.opening) return;
       this.thread.clear();
@@ -208,7 +213,7 @@ class Page {
         this.setTitle(event.title);
         this.saved = event.saved;
         this.showState();
-        this.list(this.sidebar.find.value.trim());
+        this.sessions.list();
         return false;
       default:
         return false;
@@ -284,7 +289,7 @@ class Page {
   }
 
   /** Do something on the server, after what was begun before it; what fails is said, and typed text comes back.
-   * @param {() => Promise<unknown>} does @param {string} [said] */
+   * @param {() => Promise<any>} does @param {string} [said] @returns {Promise<any>} what it returns; nothing when it failed */
   act(does, said = "") {
     const acting = this.acts.then(() => this.acting(does, said));
     this.acts = acting;
@@ -294,7 +299,7 @@ class Page {
   /** @param {() => Promise<unknown>} does @param {string} said */
   async acting(does, said) {
     try {
-      await does();
+      return await does();
     } catch (problem) {
       if (said && !this.composer.box.value) this.composer.fill(said);
       this.say(problem);
@@ -312,6 +317,18 @@ class Page {
     return sent;
   }
 
+  /** Show another version of a message; the focus stays at its switcher. @param {number} place @param {string} version */
+  turnTo(place, version) {
+    const by = /** @type {HTMLElement|null} */ (document.activeElement)?.dataset.turn;
+    return this.act(async () => {
+      await request("POST", `${this.path()}/versions`, { version });
+      await this.open(this.session);
+      const switcher = this.thread.element.querySelector(`.message[data-place="${place}"] .switcher`);
+      const turned = switcher?.querySelector(`[data-turn="${by}"]:enabled`) ?? switcher?.querySelector("button:enabled");
+      if (by) /** @type {HTMLElement|null|undefined} */ (turned)?.focus({ preventScroll: true });
+    });
+  }
+
   editLast() {
     const last = [...this.thread.element.querySelectorAll(".from-user [data-key=edit]")].pop();
     if (!this.running) /** @type {HTMLElement|undefined} */ (last)?.click();
@@ -322,57 +339,6 @@ class Page {
     const lines = problem instanceof ApiError ? [problem.message, problem.hint].filter(Boolean) : [String(/** @type {Error} */ (problem).message ?? problem)];
     this.thread.element.append(notice("bad", lines));
     this.thread.toEnd();
-  }
-
-  // ---- the list
-
-  /** @param {string} [words] */
-  async list(words = "") {
-    try {
-      const found = await request("GET", `/api/sessions?words=${encodeURIComponent(words)}`);
-      this.sidebar.show(found.sessions, this.session, (id) => Boolean(readDraft(id)));
-      this.setConnected(true);
-    } catch (problem) {
-      if (problem instanceof ApiError && problem.status === 401) app.replaceChildren(h("p", { class: "signed-out" }, text.signIn));
-    }
-  }
-
-  /** @param {string} id @param {string} title @param {HTMLElement} at */
-  menu(id, title, at) {
-    if (!id) return;
-    const close = () => menu.remove();
-    const entry = (mark, label, act) => h("button", { type: "button", role: "menuitem", onclick: () => { close(); act(); } }, icon(mark), label);
-    const menu = h("div", { class: "popover menu", popover: "auto", role: "menu", "aria-label": "Session" },
-      entry("edit", text.rename, () => this.rename(id, title)),
-      entry("out", text.export, () => location.assign(`/api/sessions/${encodeURIComponent(id)}/export?format=markdown`)),
-      h("hr"),
-      entry("trash", text.remove, () => this.remove(id, title)));
-    document.body.append(menu);
-    const box = at.getBoundingClientRect();
-    menu.style.position = "fixed";
-    menu.style.inset = "auto";
-    menu.style.top = `${Math.min(box.bottom + 4, innerHeight - 180)}px`;
-    menu.style.left = `${Math.max(8, Math.min(box.left, innerWidth - 220))}px`;
-    menu.showPopover();
-    menu.addEventListener("toggle", (event) => { if (/** @type {ToggleEvent} */ (event).newState === "closed") close(); });
-  }
-
-  rename(id, title) {
-    const field = /** @type {HTMLInputElement} */ (h("input", { class: "input", type: "text", value: title, "aria-label": text.newTitle }));
-    ask(text.rename, field, text.rename, () => this.act(async () => {
-      const found = await request("PATCH", `/api/sessions/${encodeURIComponent(id)}`, { title: field.value });
-      if (id === this.session) this.setTitle(found.title);
-      await this.list(this.sidebar.find.value.trim());
-    }));
-  }
-
-  remove(id, title) {
-    ask(text.deleteQuestion(title || text.untitled), null, text.remove, () => this.act(async () => {
-      await request("DELETE", `/api/sessions/${encodeURIComponent(id)}`);
-      writeDraft(id, "");
-      if (id === this.session) this.go("/");
-      else await this.list(this.sidebar.find.value.trim());
-    }));
   }
 
   // ---- what the bar says
@@ -418,7 +384,7 @@ class Page {
     const typing = /** @type {HTMLElement} */ (event.target).matches?.("input, textarea, select");
     const control = event.ctrlKey || event.metaKey;
     if (event.key === "Escape") return void this.escape();
-    else if (control && event.key === "k") this.sidebar.find.focus();
+    else if (control && event.key === "k") this.sessions.sidebar.find.focus();
     else if (control && event.key === "u") this.composer.picker.click();
     else if (event.altKey && event.code === "KeyN") this.go("/");
     else if (event.altKey && event.code === "KeyM") this.models.open();
@@ -450,6 +416,7 @@ class Page {
     else if (event.key === "End") this.thread.toEnd();
     else if (event.key.toLowerCase() === "r" && !this.running) this.post("retry");
     else if (event.key.toLowerCase() === "c") /** @type {HTMLElement|null} */ ([...document.querySelectorAll(".from-model [data-key=copy]")].pop())?.click();
+    else if (event.key === "[" || event.key === "]") turnVersion(this.thread.element, event.key === "[" ? -1 : 1);
     else if (event.key.toLowerCase() === "j" || event.key.toLowerCase() === "k") this.step(event.key.toLowerCase() === "j" ? 1 : -1);
     else return false;
     return true;
@@ -464,20 +431,6 @@ class Page {
     this.thread.following = false;
     next?.scrollIntoView({ block: "start" });
   }
-}
-
-/** A question with one answer that acts. @param {string} question @param {HTMLInputElement|null} field @param {string} yes @param {() => void} act */
-function ask(question, field, yes, act) {
-  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "dialog", "aria-label": question },
-    h("form", { method: "dialog", onsubmit: () => act() },
-      h("p", {}, question), field,
-      h("div", { class: "dialog-actions" },
-        h("button", { class: "button primary", type: "submit" }, yes),
-        button(text.cancel, () => dialog.close(), "quiet")))));
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
-  field?.select();
 }
 
 /** Answer a question by a key, unless it appeared so late that the key was meant for something else.

@@ -41,7 +41,7 @@ class Row {
   draw() {
     const { provider } = this;
     const toggle = h("button", { class: "button icon-only quiet", type: "button", "aria-expanded": String(this.open), "aria-label": `Settings of ${provider.name}`,
-      onclick: () => { this.open = !this.open; this.draw(); this.element.querySelector("[aria-expanded]")?.focus(); } },
+      onclick: () => { this.open = !this.open; this.draw(); /** @type {HTMLElement|null} */ (this.element.querySelector("[aria-expanded]"))?.focus(); } },
       icon("down", this.open ? "turned" : ""));
     const act = provider.state === "warn" && provider.takes_key
       ? h("button", { class: "button test", type: "button", onclick: () => { this.open = true; this.draw(); this.element.querySelector("input")?.focus(); } }, text.addKey)

@@ -3,10 +3,13 @@
 import { button, copy, h, icon, iconButton } from "./dom.js";
 import { Reply, notice } from "./reply.js";
 import { text } from "./text.js";
+import { showVersions } from "./versions.js";
 
+const SETTLING = 6; // frames in which a conversation that was just drawn gets its height
 const LONG = 1200; // characters from which a message of the user is folded
 
-/** @typedef {import("./reply.js").ReplyActions & { onEdit: (place: number, text: string) => Promise<boolean>, onEarlier: (first: number) => void }} Actions */
+/** @typedef {import("./reply.js").ReplyActions & { onEdit: (place: number, text: string) => Promise<boolean>, onEarlier: (first: number) => void,
+ *              onVersion: (place: number, version: string) => void }} Actions */
 
 export class Thread {
   /** @param {HTMLElement} scroller @param {HTMLElement} jump @param {Actions} actions */
@@ -21,16 +24,19 @@ export class Thread {
     this.following = true;
     /** @type {any[]} */ this.waiting = [];
     this.frame = 0;
-    new IntersectionObserver(([entry]) => jump.toggleAttribute("data-shown", !entry.isIntersecting), {
-      root: scroller,
-      rootMargin: "80px",
-    }).observe(this.end);
-    new IntersectionObserver(([entry]) => { if (entry.isIntersecting) this.following = true; }, { root: scroller }).observe(this.end);
+    this.watchEnd("80px", (seen) => jump.toggleAttribute("data-shown", !seen));
+    this.watchEnd("0px", (seen) => { if (seen) this.following = true; });
     const letGo = () => { this.following = false; };
     scroller.addEventListener("wheel", (event) => { if (event.deltaY < 0) letGo(); }, { passive: true });
     scroller.addEventListener("touchmove", letGo, { passive: true });
     scroller.addEventListener("keydown", (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) letGo(); });
     jump.addEventListener("click", () => this.toEnd());
+  }
+
+  /** @param {string} margin @param {(seen: boolean) => void} act what follows from whether the end is in sight */
+  watchEnd(margin, act) {
+    const watch = (/** @type {IntersectionObserverEntry[]} */ entries) => act(entries[entries.length - 1].isIntersecting);
+    new IntersectionObserver(watch, { root: this.scroller, rootMargin: margin }).observe(this.end);
   }
 
   clear() {
@@ -41,13 +47,18 @@ export class Thread {
     this.element.replaceChildren();
   }
 
-  /** Draw a stored conversation at once. @param {any[]} events @param {number} first */
-  draw(events, first) {
+  /** Draw a stored conversation at once. @param {any[]} events @param {number} first
+   * @param {boolean} again whether it is on the screen already: who reads in the middle stays there */
+  draw(events, first, again) {
+    const place = again && !this.following ? this.scroller.scrollTop : null;
     this.clear();
     if (first > 0) this.element.append(button(text.earlier, () => this.actions.onEarlier(first), "quiet", "latest"));
     for (const event of events) this.show(event);
     this.settle();
     this.toEnd();
+    if (place === null) return;
+    this.following = false;
+    this.scroller.scrollTop = place;
   }
 
   /** Put earlier messages in front, without moving what is read. @param {any[]} events @param {number} first */
@@ -84,7 +95,8 @@ export class Thread {
     if (event.type === "user") this.addUser(event);
     else if (event.type === "turn_start") this.begin(event);
     else if (event.type === "cut") this.cut(event.place);
-    else if (event.type === "reply") this.addReply(event.place);
+    else if (event.type === "reply") this.addReply(event.place, event.versions);
+    else if (event.type === "versions") this.showVersions(event.places);
     else if (event.type === "continued") this.continueReply(event);
     else if (event.type === "turn_end") this.finish(event);
     else if (this.reply) this.reply.add(event);
@@ -109,12 +121,21 @@ export class Thread {
     this.reply = null;
   }
 
-  /** @param {number} place */
-  addReply(place) {
+  /** @param {Record<string, import("./versions.js").Versions>} places */
+  showVersions(places) {
+    for (const [place, versions] of Object.entries(places)) {
+      const message = /** @type {HTMLElement|null} */ (this.element.querySelector(`.message[data-place="${Number(place)}"]`));
+      if (message) showVersions(message, versions, this.actions.onVersion);
+    }
+  }
+
+  /** @param {number} place @param {import("./versions.js").Versions} [versions] */
+  addReply(place, versions) {
     this.reply?.markBroken();
     const reply = new Reply(this.actions);
     reply.element.dataset.place = String(place);
     this.reply = reply;
+    showVersions(reply.element, versions, this.actions.onVersion);
     this.element.append(reply.element);
     if (this.pending) {
       this.pending = false;
@@ -175,6 +196,7 @@ export class Thread {
       meta.prepend(open);
     }
     this.reply?.markBroken();
+    showVersions(article, event.versions, this.actions.onVersion);
     this.element.append(article);
     this.toEnd();
   }
@@ -222,8 +244,10 @@ export class Thread {
     this.element.querySelector(`[data-message="${CSS.escape(key)}"][data-state=sending]`)?.remove();
   }
 
-  toEnd() {
+  /** Go to the end, and stay there while messages that were not on the screen yet get their heights. @param {number} [frames] */
+  toEnd(frames = SETTLING) {
     this.following = true;
     this.scroller.scrollTop = 1e9;
+    if (frames > 0) requestAnimationFrame(() => { if (this.following) this.toEnd(frames - 1); });
   }
 }

@@ -21,7 +21,7 @@ from core.setup.store import OpenedStore
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`finish` says why it ended ("stop": by itself), `notices` are what a user would have been shown.
+    """`finish` says why it ended ("stop": by itself), `notices` are what a user is shown.
 
     `model` is the one that answered, as provider/model; `session` the ID under which it is saved,
     None with save=False.
@@ -40,7 +40,7 @@ class Answer:
 
 
 def ask(question: str, **settings: object) -> Answer:
-    """Ask, wait for the whole answer and return it. Raises a ChatError when none came, or half of one.
+    """Ask, wait for the whole answer and return it. Raises a ChatError when that does not come.
 
     `settings` are those of docs/settings.md by name, over the environment and the configuration
     file: ask("why?", model="groq/openai/gpt-oss-120b", temperature=0.2). Nothing is saved without
@@ -51,8 +51,9 @@ def ask(question: str, **settings: object) -> Answer:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(ask_async(question, **settings))
-    raise UsageError("ask() cannot wait inside a running event loop.",
-                     "Write: await ask_async(question)")
+    raise UsageError(
+        "ask() cannot wait inside a running event loop.", "Write: await ask_async(question)"
+    )
 
 
 async def ask_async(question: str, **settings: object) -> Answer:
@@ -75,10 +76,15 @@ def _settings(values: dict[str, object]) -> Settings:
     """The values with their types checked, over the environment and the configuration file."""
     unknown = [name for name in values if name not in BY_NAME]
     if unknown:
-        raise UsageError(f"There is no setting named {', '.join(unknown)}.",
-                         "docs/settings.md lists all of them.")
-    given = {name: checked_value(BY_NAME[name], _plain(value), f"ask({name}=...)")
-             for name, value in values.items() if value is not None}
+        raise UsageError(
+            f"There is no setting named {', '.join(unknown)}.",
+            "docs/settings.md lists all of them.",
+        )
+    given = {
+        name: checked_value(BY_NAME[name], _plain(value), f"ask({name}=...)")
+        for name, value in values.items()
+        if value is not None
+    }
     return load_settings({"save": False, **given}, os.environ)
 
 
@@ -97,8 +103,15 @@ async def _answered(chat: Chat, question: str, news: list[str]) -> Answer:
                 case MessageAdded(message) if message.role == "assistant":
                     replies.append(message)
     last = replies[-1]
-    return Answer(before + last.text, last.thinking, last.model or str(chat.target), last.finish,
-                  last.usage, tuple(notices), chat.session.id if chat.session.saved else None)
+    return Answer(
+        before + last.text,
+        last.thinking,
+        last.model or str(chat.target),
+        last.finish,
+        last.usage,
+        tuple(notices),
+        chat.session.id if chat.session.saved else None,
+    )
 
 
 def _said(event: Event) -> list[str]:

@@ -132,6 +132,7 @@ class Toolbox:
         self.grants: MutableMapping[str, str] = {} if grants is None else grants
         self.approve = approve
         self.servers = servers
+        self._served: set[str] = set()     # the names of tools that servers offered last
         self.off: set[str] = set()   # switched off by the person: a server that starts later does not bring them back
         self._loop = ToolLoop()
         self._session_grants: set[str] = set()
@@ -151,6 +152,10 @@ class Toolbox:
         if self.servers is None:
             return []
         news = await self.servers.start()
+        offered = {made.name for made in self.servers.tools}
+        for gone in self._served - offered:
+            self.tools.pop(gone, None)
+        self._served = offered
         for made in self.servers.tools:
             if made.name not in self.off:
                 self.tools[made.name] = made

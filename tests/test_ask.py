@@ -12,7 +12,17 @@ from core.ask import Answer, ask, ask_async
 from core.errors import ChatError, ConfigError, ConnectFailed, StreamBroken, UsageError
 from core.messages import Usage
 from tests.conftest import NOTHING_LISTENS
-from tests.fake_server import Cut, FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, json_answer, lines_answer
+from tests.fake_server import (
+    Cut,
+    FakeOllama,
+    FakeServer,
+    Received,
+    chat_line,
+    done_line,
+    fake_words,
+    json_answer,
+    lines_answer,
+)
 
 
 def at(server: FakeServer, **more: object) -> dict[str, object]:
@@ -24,9 +34,17 @@ def test_a_question_gives_the_whole_answer() -> None:
         answer = ask("q", model="think", temperature=0.5, system="be brief", **at(ollama))
         sent = ollama.chats[-1].json
     assert (answer.text, str(answer), answer.thinking) == (fake_words(5), fake_words(5), "so be it")
-    assert (answer.model, answer.finish, answer.notices, answer.session) == ("ollama/think", "stop", (), None)
+    assert (answer.model, answer.finish, answer.notices, answer.session) == (
+        "ollama/think",
+        "stop",
+        (),
+        None,
+    )
     assert isinstance(answer.usage, Usage) and answer.usage.input_tokens == 7
-    assert sent["options"]["temperature"] == 0.5 and sent["messages"][0] == {"role": "system", "content": "be brief"}
+    assert sent["options"]["temperature"] == 0.5 and sent["messages"][0] == {
+        "role": "system",
+        "content": "be brief",
+    }
 
 
 def test_nothing_is_saved_unless_asked_for() -> None:
@@ -34,16 +52,25 @@ def test_nothing_is_saved_unless_asked_for() -> None:
         ask("q", model="words-3", **at(ollama))
         assert not Path(os.environ["HOME"]).exists()
         answer = ask("q", model="words-3", save=True, **at(ollama))
-        assert answer.session and Path(os.environ["HOME"], ".local/share/stream-chat/sessions.db").exists()
+        assert (
+            answer.session
+            and Path(os.environ["HOME"], ".local/share/stream-chat/sessions.db").exists()
+        )
         ask("and then?", session=answer.session, save=True, **at(ollama))
-        assert [message["content"] for message in ollama.chats[-1].json["messages"]] == ["q", fake_words(3), "and then?"]
+        assert [message["content"] for message in ollama.chats[-1].json["messages"]] == [
+            "q",
+            fake_words(3),
+            "and then?",
+        ]
 
 
 def test_an_answer_that_broke_off_is_one_answer() -> None:
     broken = lines_answer([chat_line("m", "one two "), chat_line("m", "three")], Cut())
     with FakeServer([broken, lines_answer([chat_line("m", " four"), done_line("m")])]) as server:
         answer = ask("q", model="m", **at(server))
-    assert answer.text == "one two three four" and answer.finish == "stop" and len(answer.notices) == 1
+    assert (
+        answer.text == "one two three four" and answer.finish == "stop" and len(answer.notices) == 1
+    )
 
 
 def test_a_fallback_answers_and_says_so() -> None:
@@ -69,9 +96,24 @@ def test_context_is_attached(tmp_path: Path) -> None:
 def test_a_host_that_cannot_stream_is_asked_for_a_whole_document() -> None:
     def script(request: Received) -> object:
         if request.json["stream"]:
-            return json_answer({"error": {"message": "Your organization must be verified to stream this model.",
-                                          "param": "stream", "code": "unsupported_value"}}, 400)
-        return json_answer({"choices": [{"message": {"role": "assistant", "content": "whole"}, "finish_reason": "stop"}]})
+            return json_answer(
+                {
+                    "error": {
+                        "message": "Your organization must be verified to stream this model.",
+                        "param": "stream",
+                        "code": "unsupported_value",
+                    }
+                },
+                400,
+            )
+        return json_answer(
+            {
+                "choices": [
+                    {"message": {"role": "assistant", "content": "whole"}, "finish_reason": "stop"}
+                ]
+            }
+        )
+
     with FakeServer(script) as server:  # type: ignore[arg-type]
         answer = ask("q", provider="custom", base_url=server.url, model="m")
     assert answer.text == "whole" and answer.finish == "stop"
@@ -82,8 +124,12 @@ def test_errors_are_raised() -> None:
         ask("q", model="m", ollama_host=NOTHING_LISTENS, retry_max_attempts=1)
     with FakeOllama() as ollama, pytest.raises(StreamBroken):
         ask("q", model="cut-3", resume=False, retry_max_attempts=1, **at(ollama))
-    for wrong, words in (({"nosuch": 1}, "There is no setting named nosuch"), ({"temperature": "hot"}, "takes a number"),
-                         ({"temperature": 9}, "temperature"), ({"think": "loud"}, "think")):
+    for wrong, words in (
+        ({"nosuch": 1}, "There is no setting named nosuch"),
+        ({"temperature": "hot"}, "takes a number"),
+        ({"temperature": 9}, "temperature"),
+        ({"think": "loud"}, "think"),
+    ):
         with pytest.raises((UsageError, ConfigError), match=words):
             ask("q", **wrong)  # type: ignore[arg-type]
 
@@ -98,9 +144,14 @@ def test_programs_with_an_event_loop_await_it() -> None:
     async def several(server: FakeServer) -> list[Answer]:
         with pytest.raises(UsageError, match="running event loop"):
             ask("q", model="words-3", **at(server))
-        return await asyncio.gather(*(ask_async("q", model=f"words-{count}", **at(server)) for count in (1, 2, 3)))
+        return await asyncio.gather(
+            *(ask_async("q", model=f"words-{count}", **at(server)) for count in (1, 2, 3))
+        )
+
     with FakeOllama() as ollama:
-        assert [answer.text for answer in asyncio.run(several(ollama))] == [fake_words(count) for count in (1, 2, 3)]
+        assert [answer.text for answer in asyncio.run(several(ollama))] == [
+            fake_words(count) for count in (1, 2, 3)
+        ]
 
 
 def test_every_error_is_of_one_family() -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 
-EVERY = 500          # new characters between two looks
-SELDOM = 6_000       # the same for repetitions that are not to the letter: looking for them costs more
-EXACT = 3_000        # characters of one passage repeated to the letter that count as endless
-NEAR = 12_000        # the same for passages that differ in numbers, spaces and capitals only
-COPIES = 10          # a passage has to be there at least this often
-LONGEST = 2_000      # characters of the longest passage that is looked for
+EVERY = 500  # new characters between two looks
+SELDOM = 6_000  # the same for repetitions that are not to the letter, which cost more
+EXACT = 3_000  # characters of one passage repeated to the letter that count as endless
+NEAR = 12_000  # the same for passages that differ in numbers, spaces and capitals only
+COPIES = 10  # a passage has to be there at least this often
+LONGEST = 2_000  # characters of the longest passage that is looked for
 WINDOW = COPIES * LONGEST
-PROBE = 64           # characters whose earlier place suggests the length of the passage
-TRIES = 8            # how many lengths are tried
-SENTENCES = 60       # this many sentences ...
-VARIETY = 20         # ... of which each occurs this often on average are a repetition in any order
-SHOWN = 40           # characters of the passage that the reason quotes
+PROBE = 64  # characters whose earlier place suggests the length of the passage
+TRIES = 8  # how many lengths are tried
+SENTENCES = 60  # this many sentences ...
+VARIETY = 20  # ... of which each occurs this often on average are a repetition in any order
+SHOWN = 40  # characters of the passage that the reason quotes
 
 _NUMBER = re.compile(r"\d+")
 _SPACE = re.compile(r"\s+")
@@ -48,7 +48,9 @@ class Repetition:
             self.reason = f"repeats {_quoted(passage)} without end"
         elif self._newer >= SELDOM and len(self._tail) >= NEAR:
             self._newer = 0
-            self.reason = "repeats the same few sentences without end" if _nearly(self._tail[-NEAR:]) else ""
+            self.reason = (
+                "repeats the same few sentences without end" if _nearly(self._tail[-NEAR:]) else ""
+            )
 
 
 def _nearly(text: str) -> bool:
@@ -56,7 +58,9 @@ def _nearly(text: str) -> bool:
     plain = _NUMBER.sub("0", text).lower()
     if _few_sentences(plain):
         return True
-    passage = repeated(_SPACE.sub(" ", plain), NEAR // 2)     # rows of spaces and long numbers became short
+    passage = repeated(
+        _SPACE.sub(" ", plain), NEAR // 2
+    )  # rows of spaces and long numbers became short
     return _WORDS.search(passage) is not None
 
 
@@ -77,7 +81,9 @@ def repeated(text: str, least: int) -> str:
 
 def _few_sentences(text: str) -> bool:
     """Whether few different sentences make up the text, in whatever order."""
-    sentences = [part for part in map(str.strip, _SENTENCE.split(text)[1:-1]) if _WORDS.search(part)]
+    sentences = [
+        part for part in map(str.strip, _SENTENCE.split(text)[1:-1]) if _WORDS.search(part)
+    ]
     many = len(sentences) >= SENTENCES and sum(map(len, sentences)) > len(text) // 2
     return many and len(set(sentences)) * VARIETY <= len(sentences)
 

@@ -52,12 +52,25 @@ def _table(found: CountedSources) -> Table:
     rows = [(name, str(counted)) for name, counted in found.counted]
     if len(rows) > 1:
         counts = [counted for _, counted in found.counted]
-        rows.append(("together", str(Counted(sum(one.tokens for one in counts),
-                                             counts[0].by if all(one.by for one in counts) else "",
-                                             sum(one.doubt for one in counts)))))
+        rows.append(
+            (
+                "together",
+                str(
+                    Counted(
+                        sum(one.tokens for one in counts),
+                        counts[0].by if all(one.by for one in counts) else "",
+                        sum(one.doubt for one in counts),
+                    )
+                ),
+            )
+        )
     return Table(("name", "tokens"), tuple(rows))
 
 
 def _record(name: str, counted: Counted) -> dict[str, object]:
-    return {"name": name, "tokens": counted.tokens, "exact": bool(counted.by),
-            "within": counted.doubt}
+    return {
+        "name": name,
+        "tokens": counted.tokens,
+        "exact": bool(counted.by),
+        "within": counted.doubt,
+    }

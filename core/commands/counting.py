@@ -24,6 +24,7 @@ async def count(chat: Chat, argument: str) -> Outcome:
 
 async def _next(chat: Chat, text: str) -> str:
     from core.stats.counting import count_request
+
     request = chat.request()
     if text:
         request = replace(request, messages=(*request.messages, user_message(text)))
@@ -38,8 +39,15 @@ async def _next(chat: Chat, text: str) -> str:
 
 async def _files(chat: Chat, names: list[str]) -> Outcome:
     from core.context.counting import count_sources
-    found = await count_sources(names, chat.settings, chat.target, chat.providers,
-                                chat.fitter.estimator, ask=chat.front.agree)
+
+    found = await count_sources(
+        names,
+        chat.settings,
+        chat.target,
+        chat.providers,
+        chat.fitter.estimator,
+        ask=chat.front.agree,
+    )
     rows = tuple((name, str(counted)) for name, counted in found.counted)
     faults = " ".join(f"Not counted: {fault}." for fault in found.faults)
     return Table(("name", "tokens"), rows, faults)

@@ -15,7 +15,8 @@ from core.tools import Tool, all_tools, get_tools, load_entry_points
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.tools.mcp import Connection, ServerGroup
+    from core.tools.mcp import Connection
+    from core.tools.mcp_group import ServerGroup
 
 
 def _toolbox(chat: Chat) -> Toolbox:
@@ -114,7 +115,7 @@ async def last(chat: Chat, argument: str) -> Outcome:
 # ---- MCP
 
 def _servers(chat: Chat) -> ServerGroup:
-    from core.tools.mcp import ServerGroup
+    from core.tools.mcp_group import ServerGroup
     servers = _toolbox(chat).servers
     if not isinstance(servers, ServerGroup):
         raise UsageError("No MCP servers are set up.", "Put mcpServers into the configuration file, or start with --mcp-server.")

@@ -27,13 +27,24 @@ class CountedSources:
     faults: list[Fault] = field(default_factory=list)
 
 
-async def count_sources(names: Sequence[str], settings: Settings, target: Target,
-                        providers: Providers, estimator: TokenEstimator, *,
-                        ask: Callable[[str], Awaitable[bool]] | None = None,
-                        stdin: str = "") -> CountedSources:
+async def count_sources(
+    names: Sequence[str],
+    settings: Settings,
+    target: Target,
+    providers: Providers,
+    estimator: TokenEstimator,
+    *,
+    ask: Callable[[str], Awaitable[bool]] | None = None,
+    stdin: str = "",
+) -> CountedSources:
     """Each of `names` is written like --context. Raises ContextError when none could be read."""
-    context = ContextSet(grep=settings.context_grep, ask=ask, stdin=stdin, estimator=estimator,
-                         protected=protected_places(settings, settings.database_url or ""))
+    context = ContextSet(
+        grep=settings.context_grep,
+        ask=ask,
+        stdin=stdin,
+        estimator=estimator,
+        protected=protected_places(settings, settings.database_url or ""),
+    )
     found = CountedSources()
     for name in names:
         found.faults += await context.add(name)
@@ -53,5 +64,6 @@ async def count_sources(names: Sequence[str], settings: Settings, target: Target
 def _message(item: Item, reader: Reader) -> Message:
     if item.kind == "image":
         from core.context.files import read_image
+
         return user_message("", (read_image(item, reader.guard),))
     return user_message(reader.text(item))

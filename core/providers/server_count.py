@@ -11,7 +11,7 @@ from core.providers import Endpoint
 from core.providers.foreign import object_of
 from core.providers.listing import counted
 
-FIELDS = ("messages", "tools", "chat_template_kwargs")     # what the prompt is made of
+FIELDS = ("messages", "tools", "chat_template_kwargs")  # what the prompt is made of
 
 
 class Post(Protocol):
@@ -21,7 +21,7 @@ class Post(Protocol):
 
 
 async def count_on_server(post: Post, endpoint: Endpoint, body: Mapping[str, Any]) -> int:
-    """The tokens of the prompt that this body becomes. Raises a ProviderError when it is not said."""
+    """The tokens of the prompt that this body becomes. Raises a ProviderError."""
     root = replace(endpoint, base_url=endpoint.base_url.rstrip("/").removesuffix("/v1"))
     prompt = {name: body[name] for name in FIELDS if name in body}
     if _has_images(prompt["messages"]):

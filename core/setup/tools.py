@@ -70,7 +70,8 @@ def make_servers(settings: Settings) -> Servers | None:
     """The MCP servers that are set up, not started; None when there are none. Raises ConfigError."""
     if not settings.mcp or not (settings.mcp_servers or settings.mcp_config):
         return None
-    from core.tools.mcp import ServerGroup, parse_servers
+    from core.tools.mcp import parse_servers
+    from core.tools.mcp_group import ServerGroup
     rows = {str(name): _server_row(row) for name, row in settings.mcp_servers.items()}
     found = parse_servers({"mcpServers": _read_rows(settings.mcp_config) | rows})
     return ServerGroup(found) if found else None

@@ -25,8 +25,9 @@ class Counted:
         return f"\u2248{self.tokens:,} tokens (estimated, \u00b1{self.doubt:,})"
 
 
-async def count_request(request: Request, target: Target, providers: Providers,
-                        estimator: TokenEstimator) -> Counted:
+async def count_request(
+    request: Request, target: Target, providers: Providers, estimator: TokenEstimator
+) -> Counted:
     """Ask the provider if it can count and may be asked. Never raises for what it does."""
     ready = target.model and request.messages
     exact = await _counted(request, target, providers) if ready else None

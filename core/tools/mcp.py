@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import logging
 import os
 import re
-import shutil
-import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from core.errors import ConfigError, ToolError
-from core.safe_text import safe_line
 from core.tools import Tool, ToolContext, canonical, fingerprint
 from core.tools.mcp_log import ServerLog
-from core.tools.running import MAX_RESULT, run_in_thread, shorten
+from core.tools.mcp_wire import Address, Command, Noted, load, open_client, reason_of
+from core.tools.running import MAX_RESULT, shorten
 
 MOST_PAGES = 50               # of a list: an empty one may be followed by more
 MOST_TOOLS = 200              # of one server
@@ -34,9 +30,6 @@ STEP_SECONDS = 0.5
 CALL_SECONDS = 120.0
 ASK_SECONDS = 15.0            # for a list, a prompt or a resource
 CLOSE_SECONDS = 5.0
-FIRST_SECONDS = 3.0
-LARGEST_ANSWER = 8 << 20      # bytes of one HTTP response
-KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mcp_keeper.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +86,14 @@ class Connection:
         self._leave = asyncio.Event()
         self._was_ready = False
         self._log = ServerLog() if server.command else None
+        self._noted = Noted()
+        self._renewing = asyncio.Lock()
+        self._stale = False     # the server says that it offers other tools now
+
+    @property
+    def left_out(self) -> str:
+        """Which tools of its list cannot be used, and why; empty when there are none."""
+        return "; ".join(f"{name} ({why})" for name, why in self._noted.left_out.items())
 
     @property
     def died(self) -> bool:
@@ -123,23 +124,63 @@ class Connection:
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
         try:
-            async with _open_client(self.server, self._log) as client:
+            async with self._open() as client:
                 self.tools = await self._list_tools(client)
                 self._client, self._was_ready = client, True
                 ready.set_result(None)
+                watch = asyncio.create_task(self._watch(client))
                 await self._leave.wait()
+                watch.cancel()
+                await asyncio.wait({watch})
         except asyncio.CancelledError:
             raise
         except BaseException as problem:   # exception groups of the library, also of kinds that are no Exception
-            self.problem = _reason(problem)
+            self.problem = reason_of(problem, self._noted)
         finally:
             self._client = None
 
-    async def _list_tools(self, client: Any) -> tuple[Tool, ...]:
+    def _open(self) -> contextlib.AbstractAsyncContextManager[Any]:
+        self._noted = Noted()
+        server = self.server
+        if self._log is not None:
+            command = Command((server.command, *server.args), server.env, server.cwd, self._log)
+            return open_client(command, None, self._noted, self._note)
+        address = Address(server.url, server.headers, server.call_seconds)
+        return open_client(None, address, self._noted, self._note)
+
+    async def _note(self, message: Any) -> None:
+        """What the server says by itself, up to the protocol of 2025."""
+        if getattr(message, "method", "") == "notifications/tools/list_changed":
+            self._stale = True
+
+    async def _watch(self, client: Any) -> None:
+        """The same in later protocols, where one has to listen. Without it there are no news."""
+        offered = getattr(client.server_capabilities, "tools", None)
+        if getattr(offered, "list_changed", None):
+            with contextlib.suppress(Exception):
+                async with client.listen(tools_list_changed=True) as news:
+                    async for _ in news:
+                        self._stale = True
+
+    async def refresh(self) -> tuple[list[str], list[str]]:
+        """Read the list again if the server said that it changed: what came and what went."""
+        if not self._stale or self._client is None:
+            return [], []
+        self._stale, before = False, {made.name for made in self.tools}
+        try:
+            async with self._answering() as client:
+                async with asyncio.timeout(ASK_SECONDS):
+                    self.tools = await self._list_tools(client, fresh=True)
+        except ToolError:
+            return [], []       # what it offered before stays; a call says what is wrong
+        now = {made.name for made in self.tools}
+        return sorted(now - before), sorted(before - now)
+
+    async def _list_tools(self, client: Any, *, fresh: bool = False) -> tuple[Tool, ...]:
         found: list[Tool] = []
         cursor, pages = None, 0
         while len(found) < MOST_TOOLS:
-            page = await client.list_tools(cursor=cursor)
+            page = await client.list_tools(cursor=cursor, cache_mode="refresh" if fresh else "use")
             found += [made for told in page.tools if (made := self._make_tool(told)) is not None]
             cursor = page.next_cursor
             pages += 1
@@ -150,6 +191,8 @@ class Connection:
     def _make_tool(self, told: Any) -> Tool | None:
         schema = told.input_schema if isinstance(told.input_schema, dict) else {"type": "object"}
         if len(canonical([told.name, told.description, schema])) > LARGEST_DEFINITION:
+            why = f"its description has more than {LARGEST_DEFINITION:,} characters"
+            self._noted.left_out[told.name] = why
             return None
 
         async def call(**arguments: Any) -> str:
@@ -161,8 +204,8 @@ class Connection:
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Run one tool. Raises ToolError."""
-        async with self._answering() as client:
-            result = await client.call_tool(name, dict(arguments), read_timeout_seconds=self.server.call_seconds)
+        result = await self._renewed(lambda client: client.call_tool(
+            name, dict(arguments), read_timeout_seconds=self.server.call_seconds))
         text = "\n".join(map(_block_text, result.content))
         if not text.strip() and result.structured_content is not None:
             text = canonical(result.structured_content)
@@ -196,8 +239,25 @@ class Connection:
         return shorten("\n".join(getattr(part, "text", None) or "(binary)" for part in result.contents), MAX_RESULT)
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
+        return await self._renewed(
+            lambda client: asyncio.wait_for(getattr(client, method)(*arguments), ASK_SECONDS))
+
+    async def _renewed(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+        """What the server answers. One that lost our session is asked in a new one."""
+        before = self._client
+        try:
+            async with self._answering() as client:
+                return await ask(client)
+        except ToolError:
+            if not self._noted.lost:
+                raise
+        async with self._renewing:
+            if self._client is before:
+                await self.close()
+                self._leave, self.problem = asyncio.Event(), ""
+                await self.start(ASK_SECONDS)
         async with self._answering() as client:
-            return await asyncio.wait_for(getattr(client, method)(*arguments), ASK_SECONDS)
+            return await ask(client)
 
     @contextlib.asynccontextmanager
     async def _answering(self) -> Any:
@@ -211,7 +271,8 @@ class Connection:
         except BaseException as problem:
             if isinstance(problem, (KeyboardInterrupt, SystemExit)):
                 raise
-            raise ToolError(f"The MCP server {self.server.name} failed: {_reason(problem)}.") from problem
+            reason = reason_of(problem, self._noted)
+            raise ToolError(f"The MCP server {self.server.name} failed: {reason}.") from problem
 
     async def close(self) -> None:
         """End the connection and the server's process. May be called twice."""
@@ -224,159 +285,17 @@ class Connection:
             await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
 
 
-class ServerGroup:
-    """The MCP servers of a chat: started side by side when the first turn offers tools, or when a command asks for them.
-
-    `patience` is how many seconds the first turn waits for them; those that take longer join later.
-    """
-
-    def __init__(self, servers: Iterable[Server], patience: float = FIRST_SECONDS) -> None:
-        self.servers = tuple(servers)
-        self.patience = patience
-        self.connections: list[Connection] = []
-        self._starting: dict[str, asyncio.Task[None]] = {}
-        self._told: set[str] = set()
-
-    @property
-    def tools(self) -> Sequence[Tool]:
-        return [made for connection in self.connections for made in connection.tools]
-
-    async def start(self) -> list[str]:
-        """Start them and wait a little. Returns what the person should know of those that cannot be used, once each."""
-        first = not self.connections
-        if first:
-            try:
-                await run_in_thread(_load, {"name": "mcp.client"})   # it takes a second: Ctrl-C shall not have to wait for it
-            except ConfigError as problem:
-                return self._tell_once("", f"{problem.message} {problem.hint}")
-            self.connections = [Connection(server) for server in self.servers]
-            self._restarted: set[str] = set()
-            self._starting = {entry.server.name: asyncio.create_task(entry.start()) for entry in self.connections}
-        news = [line for place in range(len(self.connections)) for line in self._revive(place)]
-        waiting = [task for task in self._starting.values() if not task.done()]
-        if waiting:
-            await asyncio.wait(waiting, timeout=self.patience if first or news else 0)
-        return news + [line for entry in self.connections for line in self._news(entry)]
-
-    def _revive(self, place: int) -> list[str]:
-        """Start a server that has died again, once by itself."""
-        dead = self.connections[place]
-        name = dead.server.name
-        if not dead.died or name in self._restarted:
-            return []
-        self._restarted.add(name)
-        self.connections[place] = Connection(dead.server)
-        self._starting[name] = asyncio.create_task(self.connections[place].start())
-        return [f"The MCP server {name} ended{dead.last_words()} and was started again."]
-
-    async def restart(self, name: str) -> Connection:
-        """End one server and start it again. Raises ConfigError for an unknown name."""
-        await self.start()
-        for place, old in enumerate(self.connections):
-            if old.server.name == name:
-                await old.close()
-                self.connections[place] = Connection(old.server)
-                self._told = {told for told in self._told if not told.startswith(f"{name}:")}
-                await self.connections[place].start()
-                return self.connections[place]
-        raise ConfigError(f"There is no MCP server {name!r}.", f"There are: {', '.join(one.name for one in self.servers)}.")
-
-    def _news(self, entry: Connection) -> list[str]:
-        name = entry.server.name
-        if entry.problem:
-            return self._tell_once(name, f"The MCP server {name} cannot be used: {entry.problem}{entry.last_words()}.")
-        if entry.died:
-            return self._tell_once(name, f"The MCP server {name} ended again{entry.last_words()}. "
-                                         f"/mcp restart {name} starts it.")
-        task = self._starting.get(name)
-        if task is not None and not task.done():
-            return self._tell_once(name, f"The MCP server {name} is not ready after {self.patience:g} s; "
-                                         "its tools are offered when it is.")
-        return []
-
-    def _tell_once(self, name: str, text: str) -> list[str]:
-        known = f"{name}:{text}" in self._told
-        self._told.add(f"{name}:{text}")
-        return [] if known else [text]
-
-    async def close(self) -> None:
-        for task in self._starting.values():
-            task.cancel()
-        await close_all(self.connections)
-
-
 async def connect(servers: Iterable[Server]) -> list[Connection]:
     """Start all servers side by side. One that fails is in the list with its `problem`."""
     connections = [Connection(server) for server in servers]
     if connections:
-        _load("mcp.client")
+        load("mcp.client")
         await asyncio.gather(*(connection.start() for connection in connections))
     return connections
 
 
 async def close_all(connections: Iterable[Connection]) -> None:
     await asyncio.gather(*(connection.close() for connection in connections))
-
-
-@contextlib.asynccontextmanager
-async def _open_client(server: Server, log: ServerLog | None) -> Any:
-    client = _load("mcp.client").Client
-    if log is not None:
-        with log.writer() as errors:     # a server's log does not belong on the chat's screen
-            async with client(_load("mcp.client.stdio").stdio_client(_program(server), errlog=errors)) as opened:
-                errors.close()       # only the program has it now
-                yield opened
-        return
-    import httpx2
-    http = _load("mcp.client.streamable_http")
-    timeout = httpx2.Timeout(30.0, read=server.call_seconds)
-    hooks = {"response": [_limit]}
-    async with httpx2.AsyncClient(headers=dict(server.headers), timeout=timeout, follow_redirects=False,
-                                  event_hooks=hooks) as transport:
-        async with client(http.streamable_http_client(server.url, http_client=transport)) as opened:
-            yield opened
-
-
-def _program(server: Server) -> Any:
-    """What to start: the keeper, which starts the server. On Windows the library sees to it that nothing is left."""
-    variables = dict(server.env)
-    command = [os.path.expanduser(server.command), *server.args]
-    if shutil.which(command[0], path=variables.get("PATH")) is None:
-        raise ConfigError(f"there is no program {server.command!r}")
-    if sys.platform != "win32":
-        command = [sys.executable, "-I", "-S", KEEPER, *command]
-    return _load("mcp.client.stdio").StdioServerParameters(command=command[0], args=command[1:], cwd=server.cwd,
-                                                           env=variables or None)
-
-
-async def _limit(response: Any) -> None:
-    """An answer without end must not fill the memory."""
-    import httpx2
-    whole = response.stream
-
-    class Limited(httpx2.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            size = 0
-            async for data in whole:
-                size += len(data)
-                if size > LARGEST_ANSWER:
-                    raise ToolError(f"its answer is longer than {LARGEST_ANSWER >> 20} MB")
-                yield data
-
-        async def aclose(self) -> None:
-            await whole.aclose()
-    response.stream = Limited()
-
-
-def _load(name: str) -> Any:
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as problem:
-        raise ConfigError("MCP servers need the package mcp.", "pip install 'mcp>=2.3,<3'") from problem
-    for logger in ("mcp", "client"):   # without a handler, Python would print what servers do wrong on the chat's screen
-        if not logging.getLogger(logger).handlers:
-            logging.getLogger(logger).addHandler(logging.NullHandler())
-    return module
 
 
 def tool_name(server: str, tool: str) -> str:
@@ -399,10 +318,3 @@ def _block_text(block: Any) -> str:
         named = getattr(block, "title", None) or getattr(block, "name", None)
         return f"(resource: {address}{f', {named}' if named else ''})"
     return f"({getattr(block, 'type', 'something')}: {getattr(block, 'mime_type', None) or 'not text'})"
-
-
-def _reason(problem: BaseException) -> str:
-    """The innermost cause: the library wraps what happened in groups."""
-    while isinstance(problem, BaseExceptionGroup):
-        problem = problem.exceptions[0]
-    return safe_line((str(problem).strip().splitlines() or [type(problem).__name__])[0], 200).rstrip(".")

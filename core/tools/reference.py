@@ -51,6 +51,15 @@ The same as JSON, also in a file of its own (`--mcp-config`), or `--mcp-server f
 requirements-mcp.txt`. Their tools are called `server__tool` and always ask, unless you allowed them (`--allow files__read_file`,
 or *always*). Prompts are slash commands (`/server__prompt name=value`), `/mcp read ADDRESS` attaches a resource, and
 `/mcp` lists everything. `--no-mcp` leaves them out.
+
+| what a server does | what happens |
+|---|---|
+| lists a tool that no client can use | that one is left out, by name; its other tools are offered |
+| says that its tools changed | the next turn offers what there is now, and says what came and went |
+| forgets the session (404) | a new one is begun and the call made there, once |
+| asks for a sign-in (401) | there is no sign-in in a browser: put a token into `headers`, as above |
+| dies | it is started again once, which is said with its last words; then `/mcp restart NAME` |
+| is not ready after 3 s | the chat begins without it; its tools are offered when it is |
 """
 
 

@@ -1,4 +1,4 @@
-"""A reply that repeats itself without end is stopped with the reason; one that only looks alike is not."""
+"""A reply that repeats itself without end is stopped; one that only looks alike is not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ import pytest
 from bench.server import document
 from core.chat.repetition import Repetition
 from core.chat.turn import run_chat_turn
-from core.events import Event, Finished, MessageAdded, Notice, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import (
+    Event,
+    Finished,
+    MessageAdded,
+    Notice,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
 from core.messages import user_message
 from core.providers import Request
 from tests.chat.test_turn import scripted
@@ -22,14 +30,16 @@ CHANCE = random.Random(SEED)
 
 
 def words(count: int) -> str:
-    return " ".join("".join(CHANCE.choices(string.ascii_lowercase, k=CHANCE.randint(2, 9)))
-                    for _ in range(count))
+    return " ".join(
+        "".join(CHANCE.choices(string.ascii_lowercase, k=CHANCE.randint(2, 9)))
+        for _ in range(count)
+    )
 
 
 def reason(text: str, size: int = 7) -> str:
     watch = Repetition()
     for start in range(0, len(text), size):
-        watch.feed(text[start:start + size])
+        watch.feed(text[start: start + size])
     return watch.reason
 
 
@@ -38,14 +48,19 @@ def test_a_passage_that_is_repeated_to_the_letter(length: int) -> None:
     print("seed", SEED)
     passage = words(length)[:length].ljust(length, "z")
     for size in (1, 13, 700):
-        assert "without end" in reason(words(300) + passage * (24_000 // length + 2), size), (passage, size)
+        assert "without end" in reason(words(300) + passage * (24_000 // length + 2), size), (
+            passage,
+            size,
+        )
 
 
 NEARLY = {
     "a counter": lambda n: f"Step {n}: mix the flour with the water and wait a while.\n",
     "capitals": lambda n: CHANCE.choice(["I am sorry, ", "I AM SORRY, "]) + "I can not do that. ",
     "spaces": lambda n: "and so on and on" + " " * CHANCE.randint(1, 9) + "and again.\n",
-    "any order": lambda n: CHANCE.choice(["It is what it is. ", "Let me think again! ", "No, wait.\n"]),
+    "any order": lambda n: CHANCE.choice(
+        ["It is what it is. ", "Let me think again! ", "No, wait.\n"]
+    ),
     "without stops": lambda n: f"and then {n} came by to say ",
 }
 
@@ -79,16 +94,23 @@ def test_text_that_only_looks_alike(kind: str) -> None:
     assert [reason(text, size) for size in (5, 400)] == ["", ""]
 
 
-def events_of(*deltas: TextDelta | ThinkingDelta | ToolCallDelta | Finished, stop: bool = True) -> list[Event]:
+def events_of(
+    *deltas: TextDelta | ThinkingDelta | ToolCallDelta | Finished, stop: bool = True
+) -> list[Event]:
     async def collect() -> list[Event]:
-        turn = run_chat_turn(scripted(deltas), Request("m", (user_message("q"),)), model="p/m",
-                             stop_repetition=stop)
+        turn = run_chat_turn(
+            scripted(deltas), Request("m", (user_message("q"),)), model="p/m", stop_repetition=stop
+        )
         return [event async for event in turn]
+
     return asyncio.run(collect())
 
 
-LOOPS = {"text": [TextDelta("I am sorry. ")] * 900, "thinking": [ThinkingDelta("Wait, no. ")] * 900,
-         "arguments": [ToolCallDelta(0, "c", "look", "aaaaaaaaaa")] * 900}
+LOOPS = {
+    "text": [TextDelta("I am sorry. ")] * 900,
+    "thinking": [ThinkingDelta("Wait, no. ")] * 900,
+    "arguments": [ToolCallDelta(0, "c", "look", "aaaaaaaaaa")] * 900,
+}
 
 
 @pytest.mark.parametrize("kind", LOOPS)
@@ -101,7 +123,11 @@ def test_the_turn_ends_incomplete_and_says_why(kind: str) -> None:
     assert message.message.text + message.message.thinking == shown, "what was shown is kept"
     assert len(shown) < 4_000
     notes = [event.text for event in events if isinstance(event, Notice)]
-    assert len(notes) == 1 and notes[0].startswith("Stopped: p/m repeats") and "--no-stop-repetition" in notes[0]
+    assert (
+        len(notes) == 1
+        and notes[0].startswith("Stopped: p/m repeats")
+        and "--no-stop-repetition" in notes[0]
+    )
 
 
 @pytest.mark.parametrize("kind", ["text", "thinking"])

@@ -1,4 +1,4 @@
-"""Tokens before they are sent: exact where the server can count, else an estimate that says how far it may be off."""
+"""Tokens before they are sent: exact where the server can, else an estimate with its error."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ def counted(provider: str, url: str, request: Request, **settings: Any) -> Count
     async def ask() -> Counted:
         values = {"provider": provider, "base_url": url, **settings}
         keys = {"ANTHROPIC_API_KEY": "k", "GEMINI_API_KEY": "k"}
-        providers = Providers(Settings(values, environment={"HOME": "/nowhere", **keys}, flags=frozenset({"base_url"})))
+        providers = Providers(
+            Settings(
+                values, environment={"HOME": "/nowhere", **keys}, flags=frozenset({"base_url"})
+            )
+        )
         try:
             return await count_request(request, Target(provider, "m"), providers, TokenEstimator())
         finally:
             await providers.close()
+
     return asyncio.run(ask())
 
 
@@ -40,20 +45,37 @@ def on_llamacpp(request: Received) -> Answer:
     return json_answer({"tokens": list(range(len(request.json["content"])))})
 
 
-@pytest.mark.parametrize("provider, answer", [
-    ("anthropic", json_answer({"input_tokens": 8})), ("gemini", json_answer({"totalTokens": 8})),
-    ("vllm", json_answer({"count": 8, "max_model_len": 100, "tokens": []})), ("llamacpp", on_llamacpp)])
+@pytest.mark.parametrize(
+    "provider, answer",
+    [
+        ("anthropic", json_answer({"input_tokens": 8})),
+        ("gemini", json_answer({"totalTokens": 8})),
+        ("vllm", json_answer({"count": 8, "max_model_len": 100, "tokens": []})),
+        ("llamacpp", on_llamacpp),
+    ],
+)
 def test_servers_that_count(provider: str, answer: Any) -> None:
     with FakeServer(answer) as server:
-        found = counted(provider, f"{server.url}/v1" if provider in ("vllm", "llamacpp") else server.url,
-                        Request("m", (user_message("hello"),)))
+        found = counted(
+            provider,
+            f"{server.url}/v1" if provider in ("vllm", "llamacpp") else server.url,
+            Request("m", (user_message("hello"),)),
+        )
         assert found == Counted(8, provider) and str(found) == f"8 tokens (counted by {provider})"
         assert all(not request.path.startswith("/v1/tokenize") for request in server.requests)
 
 
-@pytest.mark.parametrize("answer", [
-    json_answer({"error": "no such path"}, 404), json_answer({"count": "many"}), json_answer([]), json_answer({"tokens": 7}),
-    Answer([b"<html>"]), json_answer({"prompt": ["x"], "count": None})])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json_answer({"error": "no such path"}, 404),
+        json_answer({"count": "many"}),
+        json_answer([]),
+        json_answer({"tokens": 7}),
+        Answer([b"<html>"]),
+        json_answer({"prompt": ["x"], "count": None}),
+    ],
+)
 @pytest.mark.parametrize("provider", ["vllm", "llamacpp", "anthropic"])
 def test_a_server_that_cannot_after_all_gives_an_estimate(provider: str, answer: Answer) -> None:
     with FakeServer(answer) as server:
@@ -64,7 +86,10 @@ def test_a_server_that_cannot_after_all_gives_an_estimate(provider: str, answer:
 def test_pictures_are_estimated() -> None:
     with FakeServer(on_llamacpp) as server:
         picture = user_message("what is it?", (Image("image/png", "AAAA", "a.png"),))
-        assert counted("llamacpp", server.url, Request("m", (picture,))).by == "" and not server.requests
+        assert (
+            counted("llamacpp", server.url, Request("m", (picture,))).by == ""
+            and not server.requests
+        )
 
 
 def test_with_local_only_nobody_elsewhere_is_asked() -> None:
@@ -89,27 +114,49 @@ def test_an_openai_host_without_a_tokenizer_does_not_claim_to_count() -> None:
 
 # ---- through the program
 
-def run(program: list[str], environment: dict[str, str], *words: str, stdin: str | None = None) -> tuple[int, str, str]:
-    done = subprocess.run([*program, *words], env=environment, input=stdin, capture_output=True, text=True, timeout=60,
-                          **({} if stdin is not None else {"stdin": subprocess.DEVNULL}))  # type: ignore[call-overload]
+
+def run(
+    program: list[str], environment: dict[str, str], *words: str, stdin: str | None = None
+) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [*program, *words],
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **({} if stdin is not None else {"stdin": subprocess.DEVNULL}),
+    )  # type: ignore[call-overload]
     return done.returncode, done.stdout, done.stderr
 
 
-def test_files_are_counted_without_a_model(program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_files_are_counted_without_a_model(
+    program: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
     one, two = tmp_path / "one.txt", tmp_path / "two words.md"
     one.write_text(TEXT)
     two.write_text("a\x1b[2Jb " * 100)
     code, out, _ = run(program, environment, "--count", str(one), "--count", str(two))
     lines = out.splitlines()
-    assert code == 0 and len(lines) == 4 and lines[0].split() == ["name", "tokens"] and lines[3].startswith("together")
+    assert (
+        code == 0
+        and len(lines) == 4
+        and lines[0].split() == ["name", "tokens"]
+        and lines[3].startswith("together")
+    )
     assert all("(estimated, \u00b1" in line for line in lines[1:])
     code, out, _ = run(program, environment, "--json", "--count", str(one), str(two))
     records = json.loads(out)
-    assert code == 0 and [set(record) for record in records] == [{"name", "tokens", "exact", "within"}] * 2
+    assert (
+        code == 0
+        and [set(record) for record in records] == [{"name", "tokens", "exact", "within"}] * 2
+    )
     assert all(type(record["tokens"]) is int and record["exact"] is False for record in records)
 
 
-def test_what_cannot_be_read_is_said(program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_said(
+    program: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "a.txt").write_text("hello")
     (tmp_path / "b.txt").write_bytes(b"\0\1\2")
     code, out, err = run(program, environment, "--count", f"{tmp_path}/a.txt,{tmp_path}/b.txt")
@@ -119,12 +166,27 @@ def test_what_cannot_be_read_is_said(program: list[str], environment: dict[str, 
     assert code == 0 and out.splitlines()[1].startswith("stdin")
 
 
-def test_an_exact_count_through_the_program(program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_an_exact_count_through_the_program(
+    program: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "a.txt").write_text("hello")
     with FakeServer(on_llamacpp) as server:
-        code, out, _ = run(program, environment, "-p", "llamacpp", "--base-url", f"{server.url}/v1", "-m", "m", "--json",
-                           "--count", str(tmp_path / "a.txt"))
-    assert code == 0 and json.loads(out) == [{"name": str(tmp_path / "a.txt"), "tokens": 8, "exact": True, "within": 0}]
+        code, out, _ = run(
+            program,
+            environment,
+            "-p",
+            "llamacpp",
+            "--base-url",
+            f"{server.url}/v1",
+            "-m",
+            "m",
+            "--json",
+            "--count",
+            str(tmp_path / "a.txt"),
+        )
+    assert code == 0 and json.loads(out) == [
+        {"name": str(tmp_path / "a.txt"), "tokens": 8, "exact": True, "within": 0}
+    ]
 
 
 def test_a_secret_file_is_not_read(program: list[str], environment: dict[str, str]) -> None:
@@ -135,7 +197,9 @@ def test_a_secret_file_is_not_read(program: list[str], environment: dict[str, st
     assert code == 2 and out == "" and "id_rsa" in err
 
 
-def test_nothing_is_asked_or_saved(program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_nothing_is_asked_or_saved(
+    program: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "a.txt").write_text(TEXT)
     with FakeOllama() as ollama:
         environment["OLLAMA_HOST"] = ollama.url

@@ -16,7 +16,8 @@ import pytest
 from core.errors import ConfigError
 from core.messages import ToolCall, ToolResult
 from core.tool_executor import Toolbox
-from core.tools import mcp as ours
+from core.tools.mcp_group import ServerGroup
+from core.tools.mcp_wire import KEEPER
 from core.tools.mcp import Connection, Server, close_all, connect, parse_servers, tool_name
 from tests.fake_server import Answer, FakeServer, Reset, Stall
 
@@ -243,7 +244,7 @@ def test_a_server_dies_with_a_chat_that_is_killed(tmp_path: Path) -> None:
     chat = ("import subprocess, sys, time\n"
             "subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)\n"
             "time.sleep(600)")
-    keeper = [sys.executable, "-I", "-S", ours.KEEPER, server.command, *server.args]
+    keeper = [sys.executable, "-I", "-S", KEEPER, server.command, *server.args]
     child = subprocess.Popen([sys.executable, "-c", chat, *keeper])
     inner = Path(f"{pid}.child")
     wait_for(inner)
@@ -353,7 +354,7 @@ def test_a_server_that_dies_is_started_again_once(tmp_path: Path) -> None:
     server, _ = server_of(tmp_path, "weak", START + DIES)
 
     async def scenario() -> list[list[str]]:
-        group = ours.ServerGroup([server], patience=60.0)
+        group = ServerGroup([server], patience=60.0)
         box = Toolbox([], allow=["write"], servers=group)
         said = [await box.prepare()]
         for _ in range(3):
@@ -378,7 +379,7 @@ def test_why_a_server_does_not_start_is_said_in_its_own_words(tmp_path: Path) ->
     server, _ = server_of(tmp_path, "broken", START + "sys.exit('there is no such folder: /x')")
 
     async def scenario() -> list[str]:
-        group = ours.ServerGroup([server], patience=60.0)
+        group = ServerGroup([server], patience=60.0)
         said = await group.start()
         await group.close()
         return said

@@ -17,10 +17,13 @@ from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import Host, find_host
+from core.providers.loads import Loads
 from core.providers.sealed import has_sealed, without_sealed
 from core.retry_handler import RetryConfig, retry_call
 
 DEFAULT_PROVIDER = "ollama"
+POOL = "pool"              # stands where a provider's name does, before the name of a pool
+PREFERENCES = ("load", "speed", "cost")
 FIRST_BYTE = 600.0         # seconds until an answer must begin, where a model may have to be loaded first
 FIRST_BYTE_CLOUD = 300.0   # the same where none has to; reasoning models are silent for minutes
 TYPE_CHECKING = False
@@ -52,6 +55,8 @@ class Target:
 def parse_target(text: str, default: str = DEFAULT_PROVIDER, known: Mapping[str, Any] | None = None) -> Target:
     """Read `model`, `provider/model` or `provider/`. A model's own name may hold slashes: only a known provider's is split off."""
     head, slash, rest = text.partition("/")
+    if head == POOL and rest:
+        return Target(POOL, rest)
     if slash and head and default != head:
         host = find_host(head)
         if host is not None or head in (known or {}) or head in installed_names():
@@ -67,16 +72,46 @@ def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) 
     if default == DEFAULT_PROVIDER and text.endswith(".gguf") and text not in settings.alias:
         if "://" in text or os.path.isfile(os.path.expanduser(text)):
             return Target("local", text)
-    return parse_target(str(settings.alias.get(text, text)), default, settings.providers)
+    text = str(settings.alias.get(text, text))
+    if text in settings.pools:
+        return Target(POOL, text)
+    return parse_target(text, default, settings.providers)
+
+
+def pool_entry(name: str, settings: Settings) -> tuple[tuple[Target, ...], str]:
+    """The members of a pool, and what decides: load, speed or cost. Raises UsageError."""
+    entry = settings.pools.get(name)
+    if entry is None:
+        known = ", ".join(sorted(map(str, settings.pools)))
+        raise UsageError(f"There is no pool {name!r}.", f"The configuration has: {known}." if known
+                         else "Pools stand under `pools:` in the configuration file (--help configuration).")
+    row = entry if isinstance(entry, Mapping) else {"members": entry}
+    listed, prefer = row.get("members"), str(row.get("prefer", "load"))
+    names = listed.split(",") if isinstance(listed, str) else listed
+    known_words = prefer in PREFERENCES and not set(row) - {"members", "prefer"}
+    if not isinstance(names, (list, tuple)) or not names or not known_words:
+        raise UsageError(f"The pool {name} cannot be read.",
+                         "Write `members: [groq/a, openai/b]` and `prefer:` load, speed or cost.")
+    members = tuple(dict.fromkeys(find_target(str(each).strip(), settings) for each in names))
+    if any(member.provider == POOL or not member.model for member in members):
+        raise UsageError(f"The pool {name} cannot be read.",
+                         "Its members are written provider/model.")
+    return members, prefer
+
+
+def expanded(target: Target, settings: Settings) -> tuple[Target, ...]:
+    """The members of a pool, or the target itself."""
+    return pool_entry(target.model, settings)[0] if target.provider == POOL else (target,)
 
 
 def build_model_list(settings: Settings) -> list[Target]:
-    """The model that was asked for and then its fallbacks, each once."""
-    first = _first_target(settings)
-    return list(dict.fromkeys([first, *fallbacks_of(first, settings)]))
+    """The model that was asked for, or its pool's members, and then the fallbacks, each once."""
+    first = first_named(settings)
+    named = (first, *fallbacks_of(first, settings))
+    return list(dict.fromkeys(member for target in named for member in expanded(target, settings)))
 
 
-def _first_target(settings: Settings) -> Target:
+def first_named(settings: Settings) -> Target:
     """With --provider, --model is taken as it stands. A --model on the command line is read in full when the provider is only
     the configuration file's."""
     model = settings.model or ""
@@ -92,7 +127,7 @@ def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
         if find_target(name, settings) == target and "model_fallbacks" not in settings.flags:
             names = others if isinstance(others, (list, tuple)) else str(others).split(",")
             return [find_target(str(other).strip(), settings, target.provider) for other in names]
-    default = _first_target(settings).provider
+    default = first_named(settings).provider
     return [find_target(text, settings, default) for text in settings.model_fallbacks]
 
 
@@ -128,12 +163,14 @@ class Providers:
         self.successors: dict[Target, Target] = {}   # what took the place of defaults that are gone
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
+        cache = cache_directory(settings.environment) if settings.save else ""
+        self.loads = Loads(os.path.join(cache, "loads.json") if cache else "")    # what is under way where
         self.purse: Purse | None = None              # who decides what may be spent, with --max-cost
         self.mask: Mask | None = None                # what was hidden from providers elsewhere, with --mask
         self.past: Past | None = None                # earlier calls of the models, for forecasts
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
-        file_owner = _first_target(Settings(settings.file, providers=settings.providers)).provider
+        file_owner = first_named(Settings(settings.file, providers=settings.providers)).provider
         self._addresses = Addresses(settings, self._primary, file_owner)
         self._keys = KeyRing(settings, self._addresses)
         self._notes: dict[str, str] = {}             # why a key that exists is not sent, by provider
@@ -174,7 +211,7 @@ class Providers:
         make = load_dialect(host.dialect)
         endpoints = [self._endpoint(name, replace(host, base_url=f"{url.rstrip('/')}/")) for url in urls]
         return Balanced([make(replace(endpoint, connect_timeout=min(endpoint.connect_timeout, CONNECT_TIMEOUT)))
-                         for endpoint in endpoints])
+                         for endpoint in endpoints], loads=self.loads)
 
     def asked(self, name: str) -> Provider:
         """The adapter that was asked last: where a provider has several hosts, that of the one that answered."""

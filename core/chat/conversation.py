@@ -143,6 +143,7 @@ class Chat(Attaching):
                                          "Look at what it wrote, then try again.")
             self.unsent = None
             await self.bring_back()
+            self.chain.rank()
             saved = await self._add(asked) if asked is not None else ()
             for notice in [*saved, *map(Notice, self.take_news()), *await self._learn()]:
                 yield notice

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from core.chat.conversation import Chat
 from core.commands import Confirm, Fetch, Outcome, command
 from core.errors import UsageError
-from core.model_manager import Target, delete_model, find_target, provider_name, resolve_target
+from core.model_manager import (
+    POOL, Target, delete_model, find_target, provider_name, resolve_target)
 from core.providers import CanShow
 
 GROUP = "Models"
@@ -19,7 +20,8 @@ async def _model_names(chat: Chat) -> Sequence[str]:
     provider = chat.target.provider
     own = (await model_names(chat.settings, [provider], chat.providers.names))[provider]
     others = [f"{name}/{model}" for name, models in chat.providers.names.items() if name != provider for model in models]
-    return [*chat.settings.alias, *own, *others]
+    pools = [f"{POOL}/{name}" for name in chat.settings.pools]
+    return [*chat.settings.alias, *pools, *own, *others]
 
 
 @command(usage="[NAME]", complete=_model_names)
@@ -31,10 +33,18 @@ async def model(chat: Chat, argument: str) -> Outcome:
         known = summary(await learn(chat.target, chat.providers))
         return f"The model is {chat.target}." + (f" ({known})" if known else "")
     target, remark = await find_model(argument, chat.target, chat.providers)
+    if target.provider == POOL:
+        return _to_pool(chat, target)
     chat.providers.open(target.provider)
     if remark:
         return _ask_first(chat, target, remark)
     return await _switch(chat, await resolve_target(target, chat.providers))
+
+
+def _to_pool(chat: Chat, pool: Target) -> str:
+    chat.target = pool
+    chat.session.set_model(str(pool))
+    return f"The model is now {pool}: {', '.join(map(str, chat.chain.targets))}."
 
 
 def _ask_first(chat: Chat, target: Target, remark: str) -> Outcome:

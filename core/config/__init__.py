@@ -86,6 +86,8 @@ SETTINGS: tuple[Setting, ...] = (
             metavar="NAME", in_file=False),
     Setting("Providers", "alias", dict, {}, "a name of your own for a model: fast=groq/llama-3.1-8b-instant; repeatable",
             metavar="NAME=MODEL", flags="--alias"),
+    Setting("Providers", "pools", dict, {},
+            "models under one name that share the work (--help configuration)", metavar="NAME=MODEL,..."),
     Setting("Providers", "agents", dict, {}, "named agents (--help configuration)", metavar="NAME=JSON"),
     Setting("Providers", "list_agents", bool, False, "list the agents of the configuration", in_file=False),
     Setting("Providers", "api_version", str, None, "version of the provider's API, where it takes one (Azure, CBORG)",

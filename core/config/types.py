@@ -41,6 +41,7 @@ class SettingTypes:
     pull: str | None
     set_key: str | None
     alias: Mapping[str, object]
+    pools: Mapping[str, object]
     agents: Mapping[str, object]
     list_agents: bool
     api_version: str | None

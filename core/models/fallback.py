@@ -11,7 +11,8 @@ from core.config import Settings
 from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, ContextTooLong, EmptyReply, ModelNotFound, Paused,
                          ProviderError, QuotaExhausted, UsageError)
 from core.events import Delta, ModelChanged, Notice, Reading
-from core.model_manager import Providers, Target, resolve_target, retry_config_from_args
+from core.model_manager import POOL, Providers, Target, resolve_target, retry_config_from_args
+from core.models.pool import Pool, open_pool
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
 from core.retry.policy import Candidate, Failure, RetryConfig
@@ -50,12 +51,15 @@ class Chain:
                  forbidden: Forbidden | None = None, unfit: Unfit | None = None, describe: Describe | None = None,
                  budget: RetryBudget | None = None, pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP),
                  clock: Callable[[], float] = time.monotonic) -> None:
-        self.targets = tuple(dict.fromkeys(targets))
+        self._pools: dict[Target, Pool] = {}
+        self._named: tuple[Target, ...] = ()     # as they were chosen, pools unopened
+        self._providers = providers
+        self.targets: tuple[Target, ...] = tuple(targets)
+        self._take(targets)
         self.config = config
         self.budget = budget or RetryBudget()
         self.pauses = pauses
         self.failures: list[tuple[Target, ProviderError]] = []    # the last ones, for whoever counts them
-        self._providers = providers
         self._cool_down = cool_down
         self._forbidden = forbidden
         self._unfit = unfit
@@ -65,12 +69,27 @@ class Chain:
         self._names: set[tuple[Candidate, str]] = set()     # other names that servers answered with, which were reported
         self._missed: set[str] = set()       # what was reported about options that do not reach a model as they were set
         self._back: set[Target] = set()         # those that answer again after their rest, which is to be reported
-        self._speaking = self.targets[0]        # who answers, as far as it was reported
+        self._speaking: Target = self.targets[0]        # who answers, as far as it was reported
+
+    def _take(self, targets: Sequence[Target]) -> None:
+        self._named = tuple(dict.fromkeys(targets))
+        self._pools = {target: open_pool(target, self._providers) for target in self._named
+                       if target.provider == POOL}
+        self.rank()
+
+    def rank(self) -> None:
+        """Order the members of pools as they are to be asked now; for the beginning of a turn."""
+        ranked = {target: pool.ranked() for target, pool in self._pools.items()}
+        members = [member for target in self._named for member in ranked.get(target, [target])]
+        self.targets = tuple(dict.fromkeys(members))
+
+    def _pool_of(self, target: Target) -> Pool | None:
+        return next((pool for pool in self._pools.values() if target in pool.members), None)
 
     @property
     def chosen(self) -> Target:
-        """The model that the user chose, whoever stands in for it."""
-        return self.targets[0]
+        """The model or the pool that the user chose, whoever stands in for it."""
+        return self._named[0]
 
     @property
     def first(self) -> Target:
@@ -79,9 +98,9 @@ class Chain:
 
     def choose(self, target: Target, fallbacks: Sequence[Target] | None = None) -> None:
         """Put this one first, before its own fallbacks or those that were named; what is known against it is forgotten."""
-        self.targets = tuple(dict.fromkeys((target, *(self.targets[1:] if fallbacks is None else fallbacks))))
+        self._take((target, *(self._named[1:] if fallbacks is None else fallbacks)))
         self._forget(target)
-        self._speaking = target
+        self._speaking = self.targets[0]
 
     def _forget(self, target: Target) -> None:
         record = self._records.pop(target, None)
@@ -127,6 +146,11 @@ class Chain:
     async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta | Notice, None]:
         """The stream of one request, with the provider's own settings and without what the model is known to lack."""
         target = await self._resolved(candidate)
+        pool = self._pool_of(target)
+        stream = self._stream(target, request)
+        return stream if pool is None else pool.counted(target, stream)
+
+    def _stream(self, target: Target, request: Request) -> AsyncGenerator[Delta | Notice, None]:
         missed = self._not_reported(target, request)
         if missed or is_default(target, self._providers) or target in self._providers.successors:
             return stream_or_successor(target, request, self._providers, missed)

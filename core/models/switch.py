@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from core.config import Settings
 from core.errors import ChatError, UsageError
 from core.messages import Image, Message, Thinking
-from core.model_manager import Providers, Target, find_target, provider_name
+from core.model_manager import POOL, Providers, Target, expanded, find_target, provider_name
 from core.models.facts import ModelFacts
 from core.models.health import list_models, set_up
 from core.providers.hosts import find_host
@@ -37,7 +37,10 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
     """
     settings = providers.settings
     target = find_target(text, settings, current.provider)
-    providers.host(target.provider)
+    for member in expanded(target, settings):
+        providers.host(member.provider)
+    if target.provider == POOL:
+        return target, ""
     if text in settings.alias or not target.model:
         return target, ""
     names = (await model_names(settings, [target.provider], providers.names))[target.provider]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.config import Settings
 from core.errors import ChatError
-from core.model_manager import Providers, Target
+from core.model_manager import POOL, Providers, Target, pool_entry
 from core.models.facts import ModelFacts, known_facts, short_count, yes_no
 from core.models.health import Health, Listed, all_names, check_all, list_models, missing_for, set_up
 from core.providers import CanListRunning, ModelInfo
@@ -15,7 +15,7 @@ def provider_table(providers: Providers) -> Table:
     """Every provider there is. Asks nobody."""
     names = all_names(providers)
     return Table(("provider", "dialect", "kind", "address", "default model", "missing"),
-                 tuple(_provider_row(name, providers) for name in names),
+                 (*(_provider_row(name, providers) for name in names), *_pool_rows(providers)),
                  "--help providers says more; the configuration file can add others (--help configuration).",
                  optional=("dialect", "address"))
 
@@ -27,6 +27,19 @@ def _provider_row(name: str, providers: Providers) -> tuple[str, ...]:
     except ChatError as error:
         return (name, "", "", "", "", error.message)
     return (name, host.dialect, host.kind, address or "-", host.default_model or "-", missing_for(name, providers) or "-")
+
+
+def _pool_rows(providers: Providers) -> list[tuple[str, ...]]:
+    """The pools of the configuration stand among the providers."""
+    rows: list[tuple[str, ...]] = []
+    for name in providers.settings.pools:
+        try:
+            members, prefer = pool_entry(str(name), providers.settings)
+        except ChatError as error:
+            rows.append((f"{POOL}/{name}", "", POOL, "", "", error.message))
+            continue
+        rows.append((f"{POOL}/{name}", "", POOL, f"by {prefer}", ", ".join(map(str, members)), "-"))
+    return rows
 
 
 def agent_table(settings: Settings) -> Table:

@@ -16,6 +16,7 @@ from typing import Any
 from core.errors import ConnectFailed, ModelNotFound, ProviderError, StreamBroken
 from core.events import Delta, is_content
 from core.providers import Endpoint, ModelInfo, Provider, Request
+from core.providers.loads import Load, Loads
 
 CONNECT_TIMEOUT = 2.0     # seconds; with others to ask there is no reason to wait longer for one
 PROBE_AFTER = 10.0        # seconds between a failure and the next look at the host
@@ -36,6 +37,10 @@ class _Host:
     open_until: float | None = None
     probe: asyncio.Task[None] | None = None
 
+    @property
+    def url(self) -> str:
+        return self.provider.endpoint.base_url
+
     def speed(self, now: float) -> float:
         """The measured seconds, fading: one that was slow some time ago gets another chance."""
         return self.latency * float(0.5 ** ((now - self.measured) / FORGET))
@@ -48,7 +53,9 @@ class _Host:
 class Balanced:
     """A Provider made of several that speak the same dialect. The optional powers are those of the first."""
 
-    def __init__(self, providers: Sequence[Provider], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, providers: Sequence[Provider], clock: Callable[[], float] = time.monotonic,
+                 loads: Loads | None = None) -> None:
+        self._loads = loads or Loads()      # what other programs have under way counts too
         self._hosts = [_Host(provider) for provider in providers]
         self._clock = clock
         self.asked: Provider = providers[0]     # the one that was asked last, for who counts its answers
@@ -66,17 +73,20 @@ class Balanced:
         failure: ProviderError | None = None
         self._look_at_dead_ones()
         for host in self._in_order():
+            first: float | None = None
             begun, started = False, self._clock()
             self.asked = host.provider
             host.busy += 1
+            self._loads.begin(host.url)
             try:
                 async with aclosing(self._watched(host, request)) as deltas:
                     async for delta in deltas:
                         if not begun and is_content(delta):
                             begun = True
-                            host.note(self._clock() - started, self._clock())
+                            first = self._clock() - started
+                            host.note(first, self._clock())
                         yield delta
-                host.open_until = None
+                self._is_well(host)
                 return
             except ProviderError as error:
                 self._failed(host, error)
@@ -85,6 +95,7 @@ class Balanced:
                 failure = failure if isinstance(error, ModelNotFound) and failure else error
             finally:
                 host.busy -= 1
+                self._loads.end(host.url, first)
         assert failure is not None
         raise failure
 
@@ -123,14 +134,25 @@ class Balanced:
             await host.provider.close()
 
     def _in_order(self) -> list[_Host]:
-        """The living, least busy and quickest first; then the dead, the one that has been so for longest first."""
-        now = self._clock()
-        return sorted(self._hosts, key=lambda host: (host.open_until or 0.0, host.busy, host.speed(now)))
+        """The living: least busy, quickest, least recently asked first; then the longest dead."""
+        now, loads = self._clock(), self._loads.look()
+
+        def rank(host: _Host) -> tuple[float, ...]:
+            load = loads.get(host.url, Load())
+            return (host.open_until or float(load.down), max(host.busy, load.busy),
+                    host.speed(now) or load.seconds, load.last)
+        return sorted(self._hosts, key=rank)
 
     def _failed(self, host: _Host, error: ProviderError) -> None:
         cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
         if cause.retryable or isinstance(cause, ConnectFailed):
-            host.open_until = self._clock() + max(PROBE_AFTER, cause.retry_after or 0)
+            rest = max(PROBE_AFTER, cause.retry_after or 0)
+            host.open_until = self._clock() + rest
+            self._loads.note_down(host.url, rest)
+
+    def _is_well(self, host: _Host) -> None:
+        host.open_until = None
+        self._loads.note_down(host.url, 0)
 
     def _look_at_dead_ones(self) -> None:
         """Start a look at each host whose time has come; the requests of the meantime go elsewhere."""
@@ -143,7 +165,8 @@ class Balanced:
 
     async def _look_at(self, host: _Host) -> None:
         if await _is_alive(host.provider):
-            host.open_until, host.latency = None, 0.0
+            host.latency = 0.0
+            self._is_well(host)
         else:
             host.open_until = self._clock() + PROBE_AFTER
 

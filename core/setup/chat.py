@@ -9,7 +9,7 @@ from core.chat.front import Front
 from core.chat.kept import with_kept
 from core.config import Settings, data_directory
 from core.errors import ContextError
-from core.model_manager import Providers, Target, parse_target
+from core.model_manager import Providers, Target, expanded, parse_target
 from core.session_manager import Session
 from core.setup.model import first_target
 from core.setup.store import OpenedStore, store_place
@@ -39,7 +39,8 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
     target, notices = await choose_target(settings, session, providers, front, flags)
     if settings.flags & NOT_EVERYWHERE:
         from core.providers.parameters import check_flags
-        check_flags(settings, target.provider, providers.host(target.provider).dialect)
+        for member in expanded(target, settings):
+            check_flags(settings, member.provider, providers.host(member.provider).dialect)
 
     def make_toolbox() -> Toolbox:
         return open_toolbox(settings, chat.session, opened)
@@ -62,7 +63,8 @@ async def choose_target(settings: Settings, session: Session, providers: Provide
     if session.model and not flags & NAMES_A_MODEL:
         return parse_target(session.model, known=settings.providers), []
     target, notice = await first_target(settings, providers, front.choose_model, front.progress)
-    providers.host(target.provider)    # refused now, and not when the question is saved already
+    for member in expanded(target, settings):
+        providers.host(member.provider)    # refused now, and not when the question is saved already
     return target, [notice] if notice else []
 
 

@@ -10,7 +10,7 @@ from core.config import Settings, data_directory
 from core.errors import ConfigError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import ShownProgress
 from core.model_manager import (
-    Providers, Target, build_model_list, chosen, ensure_model_available, parse_target, resolve_target)
+    Providers, Target, chosen, first_named, ensure_model_available, parse_target, resolve_target)
 
 REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
 DEMO = Target("demo", "demo")
@@ -24,7 +24,7 @@ async def first_target(settings: Settings, providers: Providers, choose: Choose 
     What `choose` returns is remembered. Without it nobody can be asked: raises an error that names the
     ways out. A demo or the smallest model that was chosen before gives way to a server or a key.
     """
-    target = build_model_list(settings)[0]
+    target = first_named(settings)
     if choose is not None and target.provider == "local" and target.model:
         await _fetch_named(target, providers, progress)
     if target.model or chosen(settings):

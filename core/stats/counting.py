@@ -13,16 +13,21 @@ from core.window.tokens import TokenEstimator
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """`by` is who counted, "" for an estimate, which may be off by about `doubt` tokens."""
+    """`by` is who counted, "" for an estimate, which may be off by about `doubt` tokens.
+
+    `since` says that most of it is what the server counted for the last answer.
+    """
 
     tokens: int
     by: str = ""
     doubt: int = 0
+    since: bool = False
 
     def __str__(self) -> str:
         if self.by:
             return f"{self.tokens:,} tokens (counted by {self.by})"
-        return f"\u2248{self.tokens:,} tokens (estimated, \u00b1{self.doubt:,})"
+        how = "as of the last answer" if self.since else "estimated"
+        return f"\u2248 {self.tokens:,} tokens ({how}, \u00b1{self.doubt:,})"
 
 
 async def count_request(
@@ -34,8 +39,21 @@ async def count_request(
     if exact is not None:
         estimator.learn(request, exact, str(target))
         return Counted(exact, target.provider)
-    name = str(target)
-    return Counted(estimator.request(request, name), "", estimator.doubt(request, name))
+    return _since_last(request, target, estimator) or Counted(
+        estimator.request(request, str(target)), "", estimator.doubt(request, str(target)))
+
+
+def _since_last(request: Request, target: Target, estimator: TokenEstimator) -> Counted | None:
+    """From what the server counted for the last answer, if it did; only what follows is estimated."""
+    messages = request.messages
+    place = next((at for at in reversed(range(len(messages))) if messages[at].usage), None)
+    usage = messages[place].usage if place is not None else None
+    if place is None or usage is None or usage.input_tokens is None:
+        return None
+    later = Request(request.model, messages[place + 1:])
+    counted, name = usage.input_tokens + (usage.output_tokens or 0), str(target)
+    more = estimator.messages(later.messages, name)
+    return Counted(counted + more, "", estimator.doubt(later, name) if more else 0, since=True)
 
 
 async def _counted(request: Request, target: Target, providers: Providers) -> int | None:

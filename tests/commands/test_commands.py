@@ -93,11 +93,11 @@ def test_a_new_command_is_one_function(chat: Chat) -> None:
 
 
 def test_count_before_anything_is_sent(chat: Chat, tmp_path: Path) -> None:
-    assert run(chat, "/count") == "The conversation so far has \u22480 tokens (estimated, \u00b10)."
+    assert run(chat, "/count") == "The conversation so far has \u2248 0 tokens (estimated, \u00b10)."
     with_text = run(chat, "/count why is the sky blue?")
     assert isinstance(with_text, str) and with_text.startswith("With this message, the next request has \u2248")
     (tmp_path / "notes.md").write_text("tides " * 1_000)
     table = run(chat, f"/count {tmp_path}/notes.md")
     assert isinstance(table, Table) and table.rows[0][0].endswith("notes.md") and "estimated" in table.rows[0][1]
     used = run(chat, "/usage")
-    assert isinstance(used, str) and "The conversation has \u22480 tokens" in used
+    assert isinstance(used, str) and "The conversation has \u2248 0 tokens" in used

@@ -72,9 +72,9 @@ def speed_of(samples: Sequence[Sample]) -> Speed | None:
         return None
     rates = sorted(each.seconds / (each.end - each.start) for each in usable)
     usual = rates[(len(rates) - 1) // 2]
-    kept = [each for each in usable if each.seconds <= 4 * usual * (each.end - each.start)]
+    kept = [each for each in usable if each.seconds <= 6 * usual * (each.end - each.start)]
     speed = _fitted(kept)
-    near = [each for each in kept if each.seconds <= 2 * speed.seconds(each.start, each.end)]
+    near = [each for each in kept if each.seconds <= 3 * speed.seconds(each.start, each.end)]
     speed = _fitted(near or kept)
     off = sorted(each.seconds / speed.seconds(each.start, each.end) for each in near or kept)
     return Speed(speed.token, speed.square, min(1.0, off[0]), max(1.0, off[-1]))

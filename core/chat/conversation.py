@@ -64,6 +64,7 @@ class Chat(Attaching):
         self._asking: Asking | None = None    # the requests of the turn that is going on, or was the last
         self.found: list[tuple[str, int]] = []    # what /search found last: session and message
         self.compared: object = None      # what /compare asked last
+        self.aside: object = None         # what /aside asked last
         self.unsent: Message | None = None    # waits until another program's turn has ended
         self.show_usage: bool = settings.usage and not settings.json
         self._transcript = Transcript(settings.dest) if settings.dest else None

@@ -24,6 +24,7 @@ from core.rendering.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.chat.aside import Aside
     from core.chat.comparison import Comparison
 
 
@@ -117,6 +118,13 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """This is to be asked beside the conversation, and its answer shown."""
+
+    aside: Aside
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """A terminal is to look different: its theme, its status line, or what it shows of the model's thinking."""
 
@@ -130,7 +138,7 @@ class Compact:
 
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = (str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Edit | Look | Page
+Outcome = (str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Beside | Edit | Look | Page
            | Paste | ToClipboard | Leave | None)
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]

@@ -135,7 +135,7 @@ def hold_typed(screen: Screen) -> None:
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
     from core.commands import (
-        Again, Compact, Compare, Confirm, Done, Edit, Fetch, History, Look, Page, Paste, Say, ToClipboard)
+        Again, Beside, Compact, Compare, Confirm, Done, Edit, Fetch, History, Look, Page, Paste, Say, ToClipboard)
     from core.rendering.table import Table
     match outcome:
         case Done(text):
@@ -161,6 +161,9 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             change_look(chat, screen, outcome)
         case Compare(comparison):
             compare_models(screen, interrupts, comparison)
+        case Beside(aside):
+            from core.terminal.beside import show_aside
+            show_aside(chat, screen, interrupts, aside)
         case Say(text):
             take_turn(chat, screen, interrupts, chat.turn(user_message(text)))
         case History():

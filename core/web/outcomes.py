@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import aclosing
 from typing import Any
 
+from core.chat.aside import Aside
 from core.commands import (
-    Again, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Page, Paste, Say, ToClipboard, run_command)
+    Again, Beside, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Page,
+    Paste, Say, ToClipboard, run_command)
 from core.model_manager import Target
 from core.rendering.table import Table
 from core.session_manager import Session
@@ -22,7 +25,7 @@ async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, An
         outcome = outcome.act()
     if chat.session is not session:
         return _elsewhere(live, session, target, outcome)
-    shown = _shown(live, outcome)
+    shown = await _asked(outcome.aside) if isinstance(outcome, Beside) else _shown(live, outcome)
     if live.catch_up():
         shown["redraw"] = True
     if chat.target != target:
@@ -39,6 +42,16 @@ def _elsewhere(live: Live, session: Session, target: Target, outcome: Outcome) -
     other.close()
     said = outcome if isinstance(outcome, str) else getattr(outcome, "said", "")
     return {"show": "text", "text": said, "session": other.id if other.messages else ""}
+
+
+async def _asked(aside: Aside) -> dict[str, Any]:
+    """The answer to an aside: it is no message of the conversation, so it is shown like a command's."""
+    async with aclosing(aside.answer()) as events:
+        async for _ in events:
+            pass
+    said = "\n\n".join(reply.text for reply in aside.replies)
+    return {"show": "text", "text": f"{said}\n\n(An aside: the conversation does not contain it. "
+                                    "/aside keep takes it in.)"}
 
 
 def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""An aside in a terminal: painted like a turn, and named as what it is."""
+
+from __future__ import annotations
+
+from core.chat.aside import Aside
+from core.chat.conversation import Chat
+from core.console.interrupts import Interrupted, Interrupts
+from core.console.screen import Screen
+from core.errors import StreamBroken
+from core.terminal.painter import Painter
+
+
+def show_aside(chat: Chat, screen: Screen, interrupts: Interrupts, aside: Aside) -> None:
+    """Ask, and show the answer; whatever ends it, the chat continues."""
+    try:
+        interrupts.run(Painter(screen, chat, in_chat=True).paint(aside.answer()))
+    except Interrupted:
+        if screen.typed is not None:
+            screen.typed.collect()
+            screen.typed.hold()
+        screen.gap()
+        screen.note("Stopped.")
+    except StreamBroken as error:
+        screen.gap()
+        screen.error(error)
+    if aside.replies:
+        screen.note("An aside: the conversation does not contain it. /aside keep takes it in. "
+                    f"As a session: {aside.session.name}.")

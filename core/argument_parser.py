@@ -120,7 +120,7 @@ def _fill_bare_flags(words: list[str]) -> list[str]:
 
 def _refuse_misspelt(flag: str, word: str, row: Setting) -> None:
     """A word that is nearly a value of the flag was hardly meant as the question. Those of two letters are near to too much."""
-    if 3 <= len(word) <= 1 + max(map(len, row.choices)):
+    if 3 <= len(word) <= 1 + max(map(len, row.choices), default=0):
         from difflib import get_close_matches
         close = get_close_matches(word.lower(), [choice for choice in row.choices if len(choice) > 2], n=1, cutoff=0.7)
         if close:
@@ -205,13 +205,14 @@ def option_lines(row: Setting, width: int, *, short: bool = False) -> list[str]:
     value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
     left = "  " + ", ".join(flags) + value
     text = row.help + (f" ({', '.join(row.choices)})" if row.choices and len(row.choices) < 9 else "") + _default_note(row)
-    lines = wrapped(_first_part(row.help) if short else text, width - 34)
+    lines = wrapped(first_part(row.help) if short else text, width - 34)
     if len(left) > 32:
         return [left, *(" " * 34 + line for line in lines)]
     return [left.ljust(34) + lines[0], *(" " * 34 + line for line in lines[1:])]
 
 
-def _first_part(text: str) -> str:
+def first_part(text: str) -> str:
+    """The beginning of a help text, which stands for it where there is little room."""
     for mark in (";", ": ", ' ("'):
         text = text.partition(mark)[0]
     return text

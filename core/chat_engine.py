@@ -22,6 +22,8 @@ EXIT_INTERRUPTED = 130
 DOORS = {
     "help": "core.command_line.about",
     "version": "core.command_line.about",
+    "completion": "core.command_line.shells",
+    "widget": "core.command_line.shells",
     "self_test": "core.command_line.self_test",
     "set_key": "core.command_line.key",
     "pull": "core.command_line.pull",
@@ -90,6 +92,8 @@ def door_of(settings: Settings) -> str:
     for action, module in DOORS.items():
         if getattr(settings, action):
             return module
+    if settings.extract is not None:
+        return ONE_ANSWER
     if sys.stdout.isatty() and not (settings.json and (settings.prompt or something_is_piped(settings))):
         return TERMINAL
     return ONE_ANSWER

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from core.argument_parser import EXAMPLES, USAGE
+from core.command_line.shells import flags_of
 from core.config import SETTINGS, Setting, rows_by_group
 from core.providers.hosts import Host, hosts
 from core.providers.parameters import lacks_of
@@ -114,7 +116,39 @@ def _quoted(text: str) -> str:
     return f'"{text}"'
 
 
-PAGES: dict[str, Callable[[], str]] = {"providers.md": providers_page, "settings.md": settings_page, "tools.md": tools_markdown}
+def man_page() -> str:
+    """stream-chat(1), in the macros of man(7)."""
+    usage = [line for line in USAGE.splitlines()[1:] if line]
+    lines = ['.\\" Made from core/config/__init__.py by `make docs`.', ".TH STREAM-CHAT 1", ".SH NAME",
+             "stream-chat \\- a streaming chat for language models that loses nothing", ".SH SYNOPSIS",
+             ".B stream-chat", "[options] [question ...]", ".SH DESCRIPTION", *map(_roff, usage), ".SH OPTIONS"]
+    for group, rows in rows_by_group():
+        lines.append(f".SS {_roff(group)}")
+        for row in rows:
+            lines += _man_row(row)
+    lines += [".SH EXIT STATUS",
+              "0 answered; 1 no answer; 2 wrong usage or configuration; 3 the answer is incomplete; 130 interrupted.",
+              ".SH FILES", ".I ~/.config/stream\\-chat/config.yaml", "the configuration", ".br",
+              ".I ~/.local/share/stream\\-chat", "the sessions", ".SH EXAMPLES", ".nf"]
+    lines += [_roff(line.strip()) for line in EXAMPLES.splitlines()[1:] if line]
+    return "\n".join([*lines, ".fi", ".SH SEE ALSO", r"\fBstream\-chat \-\-help topics\fR lists the pages of the documentation.", ""])
+
+
+def _man_row(row: Setting) -> list[str]:
+    value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
+    flags = ", ".join(f"\\fB{_roff(flag)}\\fR" for flag in flags_of(row))
+    text = row.help + (f" ({', '.join(row.choices)})" if row.choices else "")
+    env = f" Environment: {', '.join(row.env)}." if row.env else ""
+    return [".TP", flags + _roff(value), _roff(f"{text}.{env}")]
+
+
+def _roff(text: str) -> str:
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "stream-chat.1": man_page, "providers.md": providers_page, "settings.md": settings_page, "tools.md": tools_markdown}
 
 
 def formats_module() -> str:

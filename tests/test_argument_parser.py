@@ -44,7 +44,7 @@ def test_help_wins(words: list[str]) -> None:
 
 
 def _bad_values() -> list[list[str]]:
-    bad = [["--nonsense"], ["--model"], ["--mod", "x"], ["--option", "novalue"], ["--option", "=1"], ["-x"]]
+    bad = [["--nonsense"], ["--model"], ["--mod", "x"], ["--option", "novalue"], ["--option", "=1"], ["-q"]]
     for row in SETTINGS:
         flag = row.flags[-1]
         if row.kind in (int, float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -42,6 +43,8 @@ def run(settings: Settings) -> int:
 
     def answer(chat: Chat, opened: OpenedStore) -> int:
         print_news(opened.news)
+        if settings.extract is not None:
+            return answer_with_code(chat, begin_answer(settings, chat, question), interrupts, settings.extract)
         if settings.json:
             return answer_as_json(chat, begin_answer(settings, chat, question), interrupts, sys.stdout)
         return answer_as_text(chat, begin_answer(settings, chat, question), interrupts, sys.stdout, sys.stderr)
@@ -134,6 +137,22 @@ def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
         log.error("%s", describe(error))
         err.write(describe(error) + "\n")
         return error.exit_code
+
+
+def answer_with_code(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts, which: str) -> int:
+    """Only the code of the answer on standard output, when it is complete. Without code, the answer on standard error."""
+    from core.command_line.extract import extracted
+    from core.safe_text import safe_text
+    answer = io.StringIO()
+    code = answer_as_text(chat, turn, interrupts, answer, sys.stderr)
+    text = answer.getvalue()
+    try:
+        if text.strip():
+            sys.stdout.write(extracted(text, which))
+    except ChatError:
+        sys.stderr.write(safe_text(text) if sys.stderr.isatty() else text)
+        raise
+    return code
 
 
 def _whole_answer(chat: Chat) -> str:

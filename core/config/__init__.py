@@ -103,6 +103,9 @@ SETTINGS: tuple[Setting, ...] = (
     # ---- one answer or a chat
     Setting("Chat", "json", bool, False, "print events, one JSON object a line (--list-sessions, --stats: one document)",
             in_file=False),
+    Setting("Chat", "extract", str, None, "print only the code of an answer: all of it (-x), its block N or its blocks of a "
+            "language (--extract=2, --extract=python)", flags="-x --extract", metavar="LANG|N", value_if_bare="all",
+            in_file=False),
     Setting("Chat", "show_thinking", bool, True, "keep the model's reasoning on the screen (--no-show-thinking: one line; "
             "without either: its last rows while it thinks, then one line)"),
     Setting("Chat", "notify", str, "off", "how the end of an answer that took 10 s is made known: the bell, or a message of the "
@@ -257,6 +260,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Program", "config", str, None, "configuration file", env="STREAM_CHAT_CONFIG", metavar="FILE", in_file=False),
     Setting("Program", "debug", str, None, "append a log of what the program does to this file", env="STREAM_CHAT_DEBUG",
             metavar="FILE"),
+    Setting("Program", "completion", str, None, "print what completes this program in a shell", metavar="SHELL",
+            choices=("bash", "zsh", "fish"), in_file=False),
+    Setting("Program", "widget", str, None, "print a key for a shell, Ctrl-X Ctrl-A, that turns what is typed into a command",
+            metavar="SHELL", choices=("bash", "zsh", "fish"), in_file=False),
     Setting("Program", "help", str, None, "the most used options (-h), all of them (--help), or what is known of a TOPIC: a page, "
             "a group of options, an option, a command of the chat (--help topics)", flags="-h --help", metavar="TOPIC",
             value_if_bare="all", in_file=False),

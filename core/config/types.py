@@ -51,6 +51,7 @@ class SettingTypes:
     mask: bool
     mask_names: tuple[str, ...]
     json: bool
+    extract: str | None
     show_thinking: bool
     notify: Literal["off", "bell", "osc9", "osc777"]
     plain_screen: bool
@@ -155,5 +156,7 @@ class SettingTypes:
     demo_delay: float | None
     config: str | None
     debug: str | None
+    completion: Literal["bash", "zsh", "fish"] | None
+    widget: Literal["bash", "zsh", "fish"] | None
     help: str | None
     version: bool

@@ -42,7 +42,7 @@ class Answer:
 def ask(question: str, **settings: object) -> Answer:
     """Ask, wait for the whole answer and return it. Raises a ChatError when that does not come.
 
-    `settings` are those of docs/settings.md by name, over the environment and the configuration
+    `settings` are those of `--help settings` by name, over the environment and the configuration
     file: ask("why?", model="groq/openai/gpt-oss-120b", temperature=0.2). Nothing is saved without
     save=True. Retries, fallbacks, tools and context are as in the chat; tools that would have to
     be allowed first are refused.
@@ -78,7 +78,7 @@ def _settings(values: dict[str, object]) -> Settings:
     if unknown:
         raise UsageError(
             f"There is no setting named {', '.join(unknown)}.",
-            "docs/settings.md lists all of them.",
+            "stream-chat --help settings lists all of them.",
         )
     given = {
         name: checked_value(BY_NAME[name], _plain(value), f"ask({name}=...)")

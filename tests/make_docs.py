@@ -131,7 +131,8 @@ def man_page() -> str:
               ".SH FILES", ".I ~/.config/stream\\-chat/config.yaml", "the configuration", ".br",
               ".I ~/.local/share/stream\\-chat", "the sessions", ".SH EXAMPLES", ".nf"]
     lines += [_roff(line.strip()) for line in EXAMPLES.splitlines()[1:] if line]
-    return "\n".join([*lines, ".fi", ".SH SEE ALSO", r"\fBstream\-chat \-\-help topics\fR lists the pages of the documentation.", ""])
+    return "\n".join([*lines, ".fi", ".SH SEE ALSO",
+                      r"\fBstream\-chat \-\-help topics\fR lists the pages of the documentation.", ""])
 
 
 def _man_row(row: Setting) -> list[str]:

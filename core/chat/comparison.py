@@ -31,6 +31,14 @@ class Side:
         self.notes: list[str] = []
         self.seconds = 0.0
         self.error: ChatError | None = None
+        self.stopped = False
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Stop this answer and keep what came; the other one goes on."""
+        if self.task is not None and not self.task.done():
+            self.stopped = True
+            self.task.cancel()
 
     @property
     def replies(self) -> list[Message]:
@@ -52,9 +60,15 @@ class Comparison:
         branch.add_user(self.question)
         return Side(target, branch)
 
-    async def run(self, on_text: Callable[[], None] = lambda: None) -> None:
-        """Ask both. One that fails does not stop the other; closing or cancelling this stops both and keeps what came."""
-        tasks = [asyncio.ensure_future(self._ask(side, on_text)) for side in self.sides]
+    async def run(self, on_text: Callable[[], None] = lambda: None,
+                  on_end: Callable[[Side], None] = lambda side: None) -> None:
+        """Ask both. One that fails does not stop the other; closing or cancelling this stops both and keeps what came.
+
+        `on_text` is called when one of them said something, `on_end` when one has ended.
+        """
+        tasks = [asyncio.ensure_future(self._ask(side, on_text, on_end)) for side in self.sides]
+        for side, task in zip(self.sides, tasks):
+            side.task = task
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -64,7 +78,7 @@ class Comparison:
             for side in self.sides:
                 side.session.close()
 
-    async def _ask(self, side: Side, on_text: Callable[[], None]) -> None:
+    async def _ask(self, side: Side, on_text: Callable[[], None], on_end: Callable[[Side], None]) -> None:
         chat, started = self.chat, time.monotonic()
         chain = chain_of(chat.settings, chat.providers, side.target, ())
         request = Request(side.target.model, tuple(side.session.messages), chat.system, (), chat.options)
@@ -82,8 +96,12 @@ class Comparison:
                         side.notes.append(event.text)
         except ChatError as error:
             side.error = error
+        except asyncio.CancelledError:
+            if not side.stopped:
+                raise
         finally:
             side.seconds = time.monotonic() - started
+            on_end(side)
 
     def keep(self, number: int) -> Side:
         """Take answer 1 or 2 into the conversation. Taking the other one later replaces it. Raises UsageError."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from core.chat.conversation import Chat
+from core.chat.so_far import price_so_far, replies_of, tokens_in_window, window_of
 from core.console.screen import Screen
-from core.errors import ChatError
-from core.messages import Message
 from core.rendering.marks import HANG, styled
 from core.rendering.widths import clip, text_width
 from core.safe_text import safe_line
@@ -35,7 +32,7 @@ def status_line(chat: Chat, screen: Screen, speed: float | None = None) -> str:
 
 def status_parts(chat: Chat, speed: float | None = None) -> list[Part]:
     """The most important first."""
-    replies = [message for message in chat.session.messages if message.role == "assistant"]
+    replies = replies_of(chat)
     parts: list[Part] = [(model_name(chat) + ("" if chat.session.saved else ", not saved"), "dim")]
     used, window = tokens_in_window(replies), window_of(chat)
     if window and used is not None:
@@ -59,40 +56,3 @@ def model_name(chat: Chat) -> str:
     target = chat.target
     name = target.model if target.model and target.provider in ("ollama", "local") else str(target)
     return safe_line(name, LONGEST_NAME)
-
-
-def tokens_in_window(replies: Sequence[Message]) -> int | None:
-    """Prompt and answer of the last call, as it was counted; 0 before the first, None where nothing was counted."""
-    if not replies:
-        return 0
-    usage = replies[-1].usage
-    if usage is None or usage.input_tokens is None:
-        return None
-    return usage.input_tokens + (usage.output_tokens or 0)
-
-
-def window_of(chat: Chat) -> int | None:
-    """As far as it is known without asking; the table of models is read once something was answered."""
-    known = chat.known_window()
-    if known or not chat.session.messages:
-        return known
-    try:
-        from core.models.facts import known_facts
-        return known_facts(chat.target, chat.providers).context_window if is_cloud(chat) else None
-    except ChatError:
-        return None
-
-
-def price_so_far(chat: Chat, replies: Sequence[Message]) -> float | None:
-    """None where nothing costs anything, or no price is known."""
-    if not replies or not is_cloud(chat):
-        return None
-    from core.stats.usage import price_of
-    return price_of(replies, chat.providers)
-
-
-def is_cloud(chat: Chat) -> bool:
-    try:
-        return chat.providers.host(chat.target.provider).kind == "cloud"
-    except ChatError:
-        return False

@@ -10,7 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from core.chat.comparison import Comparison
+from core.commands import all_commands, find_command, names_to_complete
 from core.errors import ChatError, SessionNotFound, StoreError, UsageError
+from core.messages import Image, user_message
+from core.models.switch import find_model
 from core.web.desk import Queued
 from core.web.hub import Hub
 from core.web.live import Live
@@ -34,7 +38,10 @@ class Api:
             ("POST", "/api/files", self.upload), ("POST", f"{one}/messages", self.post), ("POST", f"{one}/stop", self.stop),
             ("POST", f"{one}/edits", self.edit), ("POST", f"{one}/retry", self.retry), ("POST", f"{one}/continue", self.go_on),
             ("POST", f"{one}/answers", self.decide), ("PUT", f"{one}/queue", self.queue),
-            ("POST", f"{one}/commands", self.command), ("POST", f"{one}/versions", self.show_version),
+            ("POST", f"{one}/commands", self.command), ("GET", f"{one}/commands", self.commands),
+            ("GET", f"{one}/commands/{{name}}", self.arguments),
+            ("POST", f"{one}/versions", self.show_version),
+            ("POST", f"{one}/compare", self.compare), ("POST", f"{one}/compare/{{side:int}}/{{act}}", self.choose),
         ]
         return [Route(path, guarded(handler), methods=[method]) for method, path, handler in rows]
 
@@ -115,6 +122,17 @@ class Api:
         body, live = await body_of(request), await self._live(request)
         return JSONResponse(await act(live, text_of(body, "line"), confirmed=body.get("confirmed") is True))
 
+    async def commands(self, request: Request) -> Response:
+        """All commands of this chat, with the prompts of its MCP servers."""
+        live = await self._live(request)
+        return JSONResponse({"commands": [_command_row(name, help) for name, help in names_to_complete(live.chat)]})
+
+    async def arguments(self, request: Request) -> Response:
+        """What a command can have after it, as far as that is a list."""
+        live, found = await self._live(request), find_command(str(request.path_params["name"]))
+        names = await found.complete(live.chat) if found is not None and found.complete is not None else ()
+        return JSONResponse({"values": [name.strip() for name in names]})
+
     async def show_version(self, request: Request) -> Response:
         """Show another version of a message, with what was said last after it."""
         body, live = await body_of(request), await self._live(request)
@@ -123,6 +141,33 @@ class Api:
         except ValueError as problem:
             raise UsageError("version must be the identity of a message.") from problem
         live.show_version(identity)
+        return JSONResponse(_about(live))
+
+    async def compare(self, request: Request) -> Response:
+        """Ask the session's model and another one the same question."""
+        body, live = await body_of(request), await self._live(request)
+        message, chat = self._message(body), live.chat
+        target, _ = await find_model(text_of(body, "model"), chat.target, chat.providers)
+        if live.running:
+            raise UsageError("A reply is running in this session.", "Stop it first, or wait for its end.")
+        for file in message.files:
+            await chat.attach(file)
+        images = tuple(Image(media, data, name) for media, data, name in message.images)
+        question = user_message(message.text, images)
+        live.compare(Comparison(chat, [chat.target, target], question, new=True))
+        return JSONResponse(_about(live), 202)
+
+    async def choose(self, request: Request) -> Response:
+        """Stop one of two answers, or take it into the conversation."""
+        live, side = await self._live(request), int(request.path_params["side"])
+        comparison = live.compared()
+        if side >= len(comparison.sides) or request.path_params["act"] not in ("stop", "keep"):
+            raise UsageError("There is no such answer.")
+        if request.path_params["act"] == "stop":
+            comparison.sides[side].stop()
+        else:
+            comparison.keep(side + 1)
+            live.catch_up()
         return JSONResponse(_about(live))
 
     async def _live(self, request: Request) -> Live:
@@ -155,9 +200,13 @@ async def _stream(live: Live, after: str) -> AsyncIterator[bytes]:
 
 
 def _about(live: Live) -> dict[str, Any]:
-    session = live.chat.session
-    return {"id": session.id, "title": session.title, "model": str(live.chat.target),
-            "running": live.running, "saved": session.saved}
+    return {**live.about(), "running": live.running}
+
+
+def _command_row(name: str, help: str) -> dict[str, Any]:
+    found = all_commands().get(name)
+    return {"name": name, "help": help, "usage": found.usage if found is not None else "",
+            "completes": found is not None and found.complete is not None, "prompt": found is None}
 
 
 # ---- requests

@@ -9,12 +9,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from core.chat.comparison import Comparison
 from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
+from core.chat.so_far import price_so_far, replies_of, tokens_in_window, window_of
 from core.context.shown import without_attached
 from core.errors import ChatError, UsageError, unexpected
 from core.events import Event, Notice
 from core.messages import Image, Message, user_message
+from core.web.comparing import Comparing
 from core.web.desk import Desk, Desks, Queued
 from core.web.event_log import EventLog
 from core.web.page_events import BROKE_OFF, PageEvent, TurnEvents, error_event, stored_events, user_event
@@ -60,6 +63,13 @@ class Live(EventLog):
     @property
     def running(self) -> bool:
         return self._task is not None and not self._task.done()
+
+    def about(self) -> PageEvent:
+        """What the page shows beside the messages."""
+        session, replies = self.chat.session, replies_of(self.chat)
+        return {"id": session.id, "title": session.title, "model": str(self.chat.target), "saved": session.saved,
+                "used": tokens_in_window(replies), "window": window_of(self.chat),
+                "cost": price_so_far(self.chat, replies)}
 
     def snapshot(self, before: int | None = None) -> Snapshot:
         """The newest messages and the turn that runs; with `before`, the messages in front of that place."""
@@ -187,6 +197,32 @@ class Live(EventLog):
         self._refuse_if_running()
         self._start(events)
 
+    def compare(self, comparison: Comparison) -> None:
+        """Ask two models the same. What they say is saved in branches; nothing of it is in the conversation yet."""
+        self._refuse_if_running()
+        self.chat.compared = comparison
+        self._before, self._stopping = list(self.chat.session.messages), False
+        self._turn_first = self.next_number
+        self.publish({"type": "turn_start", "model": ""})
+        comparing = Comparing(comparison, self.chat.providers, self.publish)
+        self._task = asyncio.create_task(self._compare(comparing))
+
+    async def _compare(self, comparing: Comparing) -> None:
+        end: PageEvent = {"type": "turn_end", "state": "compared"}
+        try:
+            await comparing.run()
+        except asyncio.CancelledError:
+            pass        # each answer says itself that it was stopped
+        except Exception as problem:
+            end |= {"state": "failed", "error": error_event(unexpected(problem))}
+        self._finish(end)
+
+    def compared(self) -> Comparison:
+        """What was compared last. Raises UsageError."""
+        if not isinstance(self.chat.compared, Comparison):
+            raise UsageError("Nothing was compared yet.")
+        return self.chat.compared
+
     async def close(self) -> None:
         """Stop without calling the turn ended: the next server finishes it."""
         task = self._task
@@ -298,13 +334,13 @@ class Live(EventLog):
         closing = end["state"] == "stopped" and not self._stopping
         session = self.chat.session
         self._shown, self._saying = session.ids, ""
-        self.publish({**end, "title": session.title, "saved": session.saved, "model": session.model})
+        self.publish({**end, **self.about()})
         if self._branched:
             self._branched = False
             self.publish({"type": "versions", "places": self._versions()})
         if closing:
             return      # the server ends; the turn stays marked as running
-        well = end["state"] == "complete"
+        well = end["state"] in ("complete", "compared")
         desk = self._desk()
         try:
             self._set_desk(replace(desk, running=False, held=bool(desk.queue) and not well))

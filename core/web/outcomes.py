@@ -30,7 +30,7 @@ async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, An
         shown["redraw"] = True
     if chat.target != target:
         shown["model"] = str(chat.target)
-        live.publish({"type": "session", "title": session.title, "model": str(chat.target)})
+        live.publish({"type": "session", **live.about()})
     return shown
 
 
@@ -79,8 +79,8 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
             return {"show": "edit", "text": text}
         case Fetch(target):
             return {"show": "pull", "model": str(target)}
-        case Compare():
-            return {"show": "text", "text": "Use Compare at the top of the page."}
+        case Compare(comparison):
+            live.compare(comparison)
         case Look():
             return {"show": "text", "text": "This is for the terminal: the page follows the browser."}
         case Leave():

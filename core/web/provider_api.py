@@ -67,8 +67,8 @@ class ProviderApi:
         return JSONResponse(dict(model=str(target), local=local))
 
     async def commands(self, request: Request) -> Response:
-        rows = [{"name": entry.name, "usage": entry.usage, "help": entry.help.splitlines()[0]}
-                for entry in all_commands().values()]
+        rows = [{"name": entry.name, "usage": entry.usage, "help": entry.help.splitlines()[0],
+                 "completes": False, "prompt": False} for entry in all_commands().values()]
         return JSONResponse({"commands": rows})
 
     # ---- providers

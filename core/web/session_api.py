@@ -105,7 +105,7 @@ class SessionApi:
     async def _rename(self, session: str, title: str) -> None:
         live = await self._hub.get(session)
         live.chat.session.set_title(title)
-        live.publish({"type": "session", "title": live.chat.session.title, "model": str(live.chat.target)})
+        live.publish({"type": "session", **live.about()})
 
     async def _shelve(self, row: SessionRow, shelf: Shelf) -> None:
         if shelf == "trash":

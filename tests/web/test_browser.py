@@ -243,6 +243,12 @@ def test_commands_are_completed(tab: Tab) -> None:
     assert tab.box.input_value().startswith("/help")
     tab.box.press("Enter")
     expect(tab.page.locator(".outcome")).to_contain_text("/model")
+    tab.box.press_sequentially("/model ec")
+    expect(tab.page.locator(".slash-item")).to_have_text(["echo:latest"])
+    tab.box.press("Tab")
+    expect(tab.box).to_have_value("/model echo:latest")
+    tab.box.press("Enter")
+    expect(tab.page.locator(".model-button")).to_have_attribute("title", "ollama/echo:latest")
 
 
 def test_the_page_asks_before_it_is_used_without_signing_in(chromium: Browser, server: PageServer) -> None:

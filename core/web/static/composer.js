@@ -1,5 +1,6 @@
 // The message box: drafts, images, the queue above it, send and stop.
 
+import { Budget } from "./budget.js";
 import { h, icon, iconButton } from "./dom.js";
 import { text } from "./text.js";
 
@@ -26,6 +27,7 @@ export class Composer {
     this.modelIcon = h("span", { class: "model-button-icon" }, icon("local"));
     this.modelButton = h("button", { class: "button quiet model-button", type: "button", "aria-haspopup": "dialog", onclick: () => actions.models() },
       h("span", { class: "sr" }, "Model: "), this.modelIcon, this.modelName, icon("down"));
+    this.budget = new Budget();
     this.sendButton = h("button", { class: "button send", type: "button", onclick: () => this.act() });
     this.picker = /** @type {HTMLInputElement} */ (h("input", { type: "file", multiple: true, hidden: true, onchange: () => this.take(this.picker, null) }));
     this.queued = h("div", { class: "queue" });
@@ -37,6 +39,7 @@ export class Composer {
         iconButton("clip", text.addFiles, () => this.picker.click(), { title: `${text.addFiles} (Ctrl U)` }),
         this.modelButton,
         h("span", { class: "spacer" }),
+        this.budget.element,
         this.sendButton),
       this.picker);
     this.element = h("div", { class: "composer-stack" }, this.queued, this.form);
@@ -95,7 +98,7 @@ export class Composer {
     this.images = [];
     this.others = [];
     this.showImages();
-    if (said.startsWith("/") && !said.startsWith("//") && /^\/[a-z][a-z-]*(\s|$)/.test(said)) this.actions.command(said);
+    if (said.startsWith("/") && !said.startsWith("//") && /^\/(\?|[A-Za-z][\w:.-]*)(\s|$)/.test(said)) this.actions.command(said);
     else this.actions.send(said.startsWith("//") ? said.slice(1) : said, images, others);
   }
 
@@ -120,11 +123,11 @@ export class Composer {
     this.showState();
   }
 
-  /** @param {string} model @param {boolean} local */
-  setModel(model, local) {
+  /** @param {string} model @param {boolean} local @param {string} [other] the model that it is compared with */
+  setModel(model, local, other = "") {
     const name = model.slice(model.indexOf("/") + 1) || text.chooseModel;
-    this.modelName.textContent = name;
-    this.modelButton.title = model;
+    this.modelName.textContent = other ? text.andModel(name, other.slice(other.indexOf("/") + 1)) : name;
+    this.modelButton.title = other ? text.andModel(model, other) : model;
     this.modelIcon.replaceChildren(icon(local ? "local" : "cloud"));
   }
 

@@ -47,6 +47,8 @@ class Page {
       onAnswered: () => this.composer.box.focus(),
       onEdit: (place, said) => this.edit(place, said),
       onEarlier: (first) => this.earlier(first),
+      isLocal: (model) => this.isLocal(model),
+      onChoose: (side, act) => this.post(`compare/${side}/${act}`),
       onVersion: (place, version) => this.turnTo(place, version),
     });
     this.composer = new Composer({
@@ -74,9 +76,13 @@ class Page {
     this.page = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Page", hidden: true });
     this.menuButton = iconButton("more", `${text.more} for this session`, (event) => this.sessions.menuOf(this.session, /** @type {HTMLElement} */ (event.currentTarget)),
       { "aria-haspopup": "menu", class: "button icon-only quiet" });
+    this.other = "";        // the model that is asked the same, while two are compared
+    this.compareButton = h("button", { class: "button quiet hide-phone-label", type: "button", "aria-pressed": "false", title: text.compare,
+      onclick: () => (this.other ? this.compareWith("") : this.models.open((model) => this.compareWith(model), text.compareWith)) },
+    icon("compare"), h("span", {}, text.compare));
     this.bar = h("header", { class: "bar" },
       iconButton("sidebar", "Show sessions", () => setDrawer(true), { class: "button icon-only quiet only-narrow", "data-open": "sidebar" }),
-      this.heading, h("span", { class: "spacer" }), this.state, this.menuButton);
+      this.heading, h("span", { class: "spacer" }), this.state, this.compareButton, this.menuButton);
     const scrim = h("button", { class: "scrim", type: "button", tabindex: "-1", "aria-hidden": "true", onclick: () => setDrawer(false) });
     this.main = h("main", { class: "main" }, this.bar, this.scroller, this.dock, this.page);
     app.replaceChildren(this.sessions.sidebar.element, scrim, this.main, this.models.element, keySheet());
@@ -101,7 +107,7 @@ class Page {
   showPage(other) {
     this.page.hidden = !other;
     this.bar.classList.toggle("bar-page", Boolean(other));
-    for (const part of [this.scroller, this.dock, this.heading, this.state, this.menuButton]) part.hidden = Boolean(other);
+    for (const part of [this.scroller, this.dock, this.heading, this.state, this.compareButton, this.menuButton]) part.hidden = Boolean(other);
     if (other) this.page.replaceChildren(other);
   }
 
@@ -125,6 +131,7 @@ class Page {
     this.opening += 1;
     this.session = "";
     this.setTitle("");
+    this.composer.budget.show({ used: null, window: null, cost: null }, true);
     this.thread.clear();
     this.thread.element.append(h("div", { class: "start" }, h("h2", { class: "start-title" }, text.emptyTitle), h("p", {}, text.emptyHint)));
     this.composer.open("");
@@ -196,8 +203,7 @@ class Page {
         this.composer.showQueue(event);
         return true;
       case "session":
-        this.setTitle(event.title);
-        this.setModel(event.model, this.isLocal(event.model));
+        this.about({ ...event, running: this.running });
         return true;
       case "redraw":
         this.open(this.session);
@@ -209,10 +215,7 @@ class Page {
         this.setRunning(true);
         return false;
       case "turn_end":
-        this.setRunning(false);
-        this.setTitle(event.title);
-        this.saved = event.saved;
-        this.showState();
+        this.about({ ...event, running: false });
         this.sessions.list();
         return false;
       default:
@@ -224,6 +227,7 @@ class Page {
   about(found) {
     this.setTitle(found.title);
     this.setModel(found.model, this.isLocal(found.model));
+    this.composer.budget.show(found, this.isLocal(found.model));
     this.setRunning(found.running);
     this.saved = found.saved;
     this.showState();
@@ -243,6 +247,7 @@ class Page {
       try {
         if (!this.session) await this.begin();
         const files = await Promise.all(others.map(upload));
+        if (this.other) return await request("POST", `${this.path()}/compare`, { key, text: said, images, files, model: this.other });
         if (!this.running) this.thread.addUnsent(key, said);
         await insist("POST", `${this.path()}/messages`, { key, text: said, images, files }, (lost) => this.setConnected(!lost));
       } catch (problem) {
@@ -353,7 +358,19 @@ class Page {
   /** @param {string} model @param {boolean} local */
   setModel(model, local) {
     this.model = model;
-    this.composer.setModel(model, local);
+    this.composer.setModel(model, local, this.other);
+  }
+
+  /** Ask two models from now on, or (with "") one again. @param {string} other */
+  compareWith(other) {
+    this.other = other;
+    this.compareButton.setAttribute("aria-pressed", String(Boolean(other)));
+    const label = other ? text.stopComparing : text.compare;
+    this.compareButton.replaceChildren(icon("compare"), h("span", {}, label));
+    this.compareButton.setAttribute("aria-label", label);
+    this.compareButton.title = label;
+    this.setModel(this.model, this.isLocal(this.model));
+    this.composer.box.focus();
   }
 
   /** @param {boolean} running */

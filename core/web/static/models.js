@@ -24,9 +24,12 @@ export class Models {
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
 
-  /** @param {(model: string) => void} [choose] what to do with the chosen one instead of using it from now on */
-  async open(choose) {
+  /** @param {(model: string) => void} [choose] what to do with the chosen one instead of using it from now on
+   * @param {string} [label] what it is chosen for */
+  async open(choose, label = text.chooseModel) {
     this.chosen = choose ?? this.choose;
+    this.element.setAttribute("aria-label", label);
+    this.find.placeholder = choose ? label : text.findModel;
     this.element.showPopover();
     this.find.focus();
     this.draw();

@@ -1,47 +1,81 @@
-// The list of commands that opens above the message box after a slash.
+// The list that opens above the message box after a slash: commands, prompts, and what may follow a command.
 
 import { request } from "./api.js";
 import { h } from "./dom.js";
+import { text } from "./text.js";
 
 const MOST = 8;
+
+/** @typedef {{ line: string, label: string, help: string, more: boolean }} Entry `line` is what the box holds then; `more`: something follows */
 
 export class Slash {
   /** @param {import("./composer.js").Composer} composer */
   constructor(composer) {
     this.composer = composer;
-    /** @type {{ name: string, usage: string, help: string }[]} */ this.commands = [];
+    /** The lists by address; they change with the session. @type {Map<string, Promise<any>>} */ this.known = new Map();
+    /** @type {Entry[]} */ this.shown = [];
     this.chosen = 0;
-    this.element = h("div", { class: "popover slash", id: "slash", popover: "manual", role: "listbox", "aria-label": "Commands" });
+    this.element = h("div", { class: "popover slash", id: "slash", popover: "manual", role: "listbox", "aria-label": text.commands });
     composer.box.addEventListener("keydown", (event) => this.key(event), { capture: true });
   }
 
   /** @param {string} line what stands in the message box */
   async typed(line) {
-    const word = /^\/([a-z-]*)$/.exec(line);
-    if (!word) return void this.close();
-    if (this.commands.length === 0) this.commands = (await request("GET", "/api/commands")).commands;
+    const word = /^\/([\w:.-]*)$/.exec(line);
+    const argument = /^\/([\w-]+) +(\S*)$/.exec(line);
+    const found = word ? await this.names(word[1]) : argument ? await this.values(argument[1], argument[2]) : [];
     if (this.composer.box.value !== line) return;
-    this.shown = this.commands.filter((entry) => entry.name.startsWith(word[1])).slice(0, MOST);
+    this.shown = found.slice(0, MOST);
     this.chosen = 0;
     if (this.shown.length === 0) return void this.close();
-    this.draw();
+    this.draw(word ? text.commands : `/${argument?.[1]}`);
     if (!this.element.matches(":popover-open")) this.element.showPopover();
   }
 
-  draw() {
-    this.element.replaceChildren(h("p", { class: "slash-head" }, "Commands"), ...this.shown.map((entry, place) =>
+  /** @param {string} word @returns {Promise<Entry[]>} */
+  async names(word) {
+    const { commands } = await this.ask(this.composer.session ? `${this.path()}/commands` : "/api/commands");
+    return commands.filter((entry) => entry.name.startsWith(word)).map((entry) => ({
+      line: `/${entry.name}`, label: `/${entry.name}${entry.usage ? ` ${entry.usage}` : ""}`, help: entry.help, more: Boolean(entry.usage) || entry.prompt }));
+  }
+
+  /** @param {string} command @param {string} word @returns {Promise<Entry[]>} */
+  async values(command, word) {
+    if (!this.composer.session) return [];
+    const { values } = await this.ask(`${this.path()}/commands/${encodeURIComponent(command)}`);
+    return values.filter((value) => value !== word && value.toLowerCase().includes(word.toLowerCase()))
+      .map((value) => ({ line: `/${command} ${value}`, label: value, help: "", more: false }));
+  }
+
+  path() {
+    return `/api/sessions/${encodeURIComponent(this.composer.session)}`;
+  }
+
+  /** @param {string} address @returns {Promise<any>} */
+  ask(address) {
+    if (!this.element.matches(":popover-open")) this.known.clear();
+    const asked = this.known.get(address) ?? request("GET", address).catch(() => ({ commands: [], values: [] }));
+    this.known.set(address, asked);
+    return asked;
+  }
+
+  /** @param {string} heading */
+  draw(heading) {
+    this.heading = heading;
+    this.element.replaceChildren(h("p", { class: "slash-head" }, heading), ...this.shown.map((entry, place) =>
       h("div", { class: "slash-item", role: "option", "aria-selected": String(place === this.chosen), onclick: () => this.take(place) },
-        h("code", {}, `/${entry.name}${entry.usage ? ` ${entry.usage}` : ""}`), h("span", {}, entry.help))));
+        h("code", {}, entry.label), h("span", {}, entry.help))));
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
     if (!this.element.matches(":popover-open") || event.isComposing) return;
     const moves = { ArrowDown: 1, ArrowUp: -1 };
+    const taken = this.composer.box.value === this.shown[this.chosen].line || / \S*$/.test(this.composer.box.value);
     if (event.key in moves) {
       this.chosen = (this.chosen + moves[event.key] + this.shown.length) % this.shown.length;
-      this.draw();
-    } else if (event.key === "Tab" || (event.key === "Enter" && this.composer.box.value !== `/${this.shown[this.chosen].name}`)) this.take(this.chosen);
+      this.draw(this.heading ?? "");
+    } else if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey && !taken)) this.take(this.chosen);
     else return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -51,8 +85,8 @@ export class Slash {
   take(place) {
     const entry = this.shown[place];
     this.close();
-    this.composer.fill(`/${entry.name}${entry.usage ? " " : ""}`);
-    this.close();
+    this.composer.fill(`${entry.line}${entry.more ? " " : ""}`);
+    if (!entry.more) this.close();
   }
 
   /** @returns {boolean} whether it was open */

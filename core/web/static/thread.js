@@ -1,5 +1,6 @@
 // The conversation: draws events as messages, and follows the end while the reader is there.
 
+import { Compare } from "./compare.js";
 import { button, copy, h, icon, iconButton } from "./dom.js";
 import { Reply, notice } from "./reply.js";
 import { text } from "./text.js";
@@ -9,7 +10,8 @@ const SETTLING = 6; // frames in which a conversation that was just drawn gets i
 const LONG = 1200; // characters from which a message of the user is folded
 
 /** @typedef {import("./reply.js").ReplyActions & { onEdit: (place: number, text: string) => Promise<boolean>, onEarlier: (first: number) => void,
- *              onVersion: (place: number, version: string) => void }} Actions */
+ *              onVersion: (place: number, version: string) => void, isLocal: (model: string) => boolean,
+ *              onChoose: (side: number, act: "stop"|"keep") => void }} Actions */
 
 export class Thread {
   /** @param {HTMLElement} scroller @param {HTMLElement} jump @param {Actions} actions */
@@ -21,6 +23,7 @@ export class Thread {
     this.status = h("p", { class: "sr", role: "status" });
     scroller.replaceChildren(this.element, this.end, this.status);
     /** @type {Reply|null} */ this.reply = null;
+    /** @type {Compare|null} */ this.compare = null;
     this.following = true;
     /** @type {any[]} */ this.waiting = [];
     this.frame = 0;
@@ -44,6 +47,7 @@ export class Thread {
     this.frame = 0;
     this.waiting = [];
     this.reply = null;
+    this.compare = null;
     this.element.replaceChildren();
   }
 
@@ -99,6 +103,8 @@ export class Thread {
     else if (event.type === "versions") this.showVersions(event.places);
     else if (event.type === "continued") this.continueReply(event);
     else if (event.type === "turn_end") this.finish(event);
+    else if (event.type === "compare") this.addCompare(event);
+    else if (event.type.startsWith("compare_")) this.compare?.add(event);
     else if (this.reply) this.reply.add(event);
     else if (event.type === "notice") this.element.append(notice(event.level, [event.text]));
   }
@@ -152,7 +158,17 @@ export class Thread {
     this.reply?.resume(event);
   }
 
+  /** @param {any} event */
+  addCompare(event) {
+    this.pending = false;
+    if (event.question) this.addUser(event.question);
+    this.compare = new Compare(event.models, this.actions.isLocal, this.actions.onChoose);
+    this.element.append(this.compare.element);
+    this.toEnd();
+  }
+
   finish(event) {
+    if (event.state === "compared") return void (this.status.textContent = text.twoReplies);
     this.reply?.add(event);
     this.status.textContent = text.replyComplete(this.reply?.words() ?? 0);
   }
@@ -178,7 +194,7 @@ export class Thread {
         "span",
         { class: "meta-actions" },
         iconButton("copy", text.copyMessage, (click) => copy(/** @type {HTMLElement} */ (click.currentTarget), event.text, text.copied)),
-        iconButton("edit", text.edit, () => this.editIn(article, event.place, event.text), { "data-key": "edit" }),
+        event.place >= 0 && iconButton("edit", text.edit, () => this.editIn(article, event.place, event.text), { "data-key": "edit" }),
       ),
     );
     const article = h(

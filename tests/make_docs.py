@@ -10,11 +10,16 @@ from pathlib import Path
 
 from core.argument_parser import EXAMPLES, USAGE
 from core.command_line.shells import flags_of
-from core.config import SETTINGS, Setting, rows_by_group
+from core.config import SETTINGS, Setting, Settings, rows_by_group
+from core.model_manager import Providers, Target
+from core.models.facts import ModelFacts, known_facts, short_count, table_date, table_source, yes_no
+from core.providers import load_dialect
+from core.providers.dated import fact_of
 from core.providers.hosts import Host, hosts
 from core.providers.parameters import lacks_of
 from core.sessions.export import ENDINGS, EXPORTERS
 from core.tools.reference import tools_markdown
+from tests.make_exchange import exchange_page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -61,6 +66,7 @@ def providers_page() -> str:
               "A default that its provider no longer has gives way to one that it lists, with a notice; a model that you",
               "named is never replaced. `make facts` shows which defaults are past or near their end",
               "(sources: `core/providers/dated.py`).", "",
+              *_choosing(), *_capabilities(),
               "## What a dialect has no parameter for", "",
               "Given on the command line these are refused; from the configuration file, or after `/model`, they are left out.", "",
               "| dialect | has no |", "|---|---|"]
@@ -77,6 +83,54 @@ def providers_page() -> str:
               "[example-provider](example-provider/stream_chat_parrot.py) is such a package, whole:", "",
               "```toml", '[project.entry-points."stream_chat.providers"]', 'parrot = "stream_chat_parrot:Parrot"', "```", ""]
     return "\n".join(lines)
+
+
+def _choosing() -> list[str]:
+    return [
+        "## Which one to use", "",
+        "| you want | take | because |", "|---|---|---|",
+        "| nothing to leave this computer | `ollama`, `local`, `llamacpp`, `vllm`, `lmstudio` with `--local-only` | a model"
+        " elsewhere is then never asked, not even as a fallback |",
+        "| to try it without a server or a key | `local`, `demo` | `--provider local --pull` fetches a small model once;"
+        " `demo` is scripted |",
+        "| the best answers, tools and images | `anthropic`, `openai`, `gemini` | their larger models; the defaults are their"
+        " small ones |",
+        "| little cost | `openai`, `groq`, `mistral` | see the prices below; `--max-cost` sets a limit that holds |",
+        "| speed | the one that is quick for you | `/stats` shows the first word and the tokens a second of each; a pool with"
+        " `prefer: speed` asks the quickest |",
+        "| one key for many models | `openrouter`, `huggingface`, `together` | they pass a request on; who runs it differs"
+        " by model |",
+        "| several of these at once | a [pool](configuration.md#pools), fallbacks | the work is shared, and the next one stands"
+        " in when one fails |", "",
+        "What a provider does with what you send is in its own terms; [privacy](privacy.md) says what is sent. `/compare A B`",
+        "asks two models the same.", ""]
+
+
+def _capabilities() -> list[str]:
+    """What is shipped about the default models; a server's own list counts more where it says something."""
+    settings = Settings({"save": False}, environment={"HOME": "/nowhere"})
+    providers = Providers(settings)
+    lines = ["## What the default models can do", "",
+             f"Window in tokens, prices in dollars for a million tokens read and written: as of {table_date()}, from",
+             f"{table_source()}. The defaults themselves were checked at the source in the last column. `?` is not known.", "",
+             "| provider | default model | window | tools | images | thinking | in/out | JSON, schema | counts exactly | checked |",
+             "|---|---|---:|---|---|---|---|---|---|---|"]
+    for host in hosts():
+        if host.default_model and host.server:
+            lines.append(_capability_row(host, known_facts(Target(host.name, host.default_model), providers)))
+    return [*lines, "", "`--list-models` and `/models show NAME` say the same of any model, and what its server says of it.", ""]
+
+
+def _capability_row(host: Host, facts: ModelFacts) -> str:
+    fact = fact_of(host.name, "model", host.default_model)
+    assert fact is not None
+    prices = "?" if facts.input_price is None else f"{facts.input_price:g} / {facts.output_price:g}"
+    counts = "yes" if hasattr(load_dialect(host.dialect), "count") or host.quirks.get("count") else "no"
+    cells = (f"`{host.name}`", f"`{host.default_model}`", short_count(facts.context_window),
+             yes_no(facts.tools), yes_no(facts.vision), yes_no(facts.thinking), prices,
+             "no" if "response_format" in lacks_of(host.dialect) else "yes", counts,
+             f"[{fact.checked}]({fact.source})" + (" (not confirmed)" if fact.doubt else ""))
+    return f"| {' | '.join(cells)} |"
 
 
 def _provider_row(host: Host) -> str:
@@ -149,7 +203,8 @@ def _roff(text: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "stream-chat.1": man_page, "providers.md": providers_page, "settings.md": settings_page, "tools.md": tools_markdown}
+    "exchange.md": exchange_page, "stream-chat.1": man_page, "providers.md": providers_page, "settings.md": settings_page,
+    "tools.md": tools_markdown}
 
 
 def formats_module() -> str:

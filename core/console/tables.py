@@ -15,12 +15,17 @@ from core.safe_text import safe_line
 def show(settings: Settings, table: Table) -> None:
     """On standard output, in the form that fits where it leads."""
     if settings.json:
-        records = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-        print(json.dumps(records, ensure_ascii=False, indent=1))
+        print(json.dumps(_records(table), ensure_ascii=False, indent=1))
     elif sys.stdout.isatty():
         show_table(Screen(sys.stdout, settings), table)
     else:
         sys.stdout.write("".join(f"{line}\n" for line in aligned(table)))
+
+
+def _records(table: Table) -> list[dict[str, object]]:
+    if table.records is not None:
+        return [dict(record) for record in table.records]
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
 def show_table(screen: Screen, table: Table) -> None:

@@ -139,6 +139,10 @@ def table_date() -> str:
     return str(_table()["made"])
 
 
+def table_source() -> str:
+    return str(_table()["source"])
+
+
 def find_row(target: Target) -> list[Any]:
     """[context window, input, output and cached price], as far as known. Dates and -latest at the end do not count."""
     known = find_host(target.provider)

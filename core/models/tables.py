@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from core.config import Settings
 from core.errors import ChatError
 from core.model_manager import POOL, Providers, Target, pool_entry
 from core.models.facts import ModelFacts, known_facts, short_count, yes_no
 from core.models.health import Health, Listed, all_names, check_all, list_models, missing_for, set_up
 from core.providers import CanListRunning, ModelInfo
+from core.providers.parameters import lacks_of
 from core.rendering.table import Table
 
 
 def provider_table(providers: Providers) -> Table:
     """Every provider there is. Asks nobody."""
     names = all_names(providers)
-    return Table(("provider", "dialect", "kind", "address", "default model", "missing"),
-                 (*(_provider_row(name, providers) for name in names), *_pool_rows(providers)),
+    pools = _pool_records(providers)
+    return Table(("provider", "dialect", "kind", "address", "default model", "window", "formats", "missing"),
+                 (*(_provider_row(name, providers) for name in names), *map(_pool_row, pools)),
                  "--help providers says more; the configuration file can add others (--help configuration).",
-                 optional=("dialect", "address"))
+                 optional=("formats", "window", "dialect", "address"),
+                 records=(*(_provider_record(name, providers) for name in names), *pools))
 
 
-def _provider_row(name: str, providers: Providers) -> tuple[str, ...]:
+def _provider_record(name: str, providers: Providers) -> dict[str, object]:
     try:
         host = providers.host(name)
         address = providers.base_url(name, host) if host.base_url else ""
     except ChatError as error:
-        return (name, "", "", "", "", error.message)
-    return (name, host.dialect, host.kind, address or "-", host.default_model or "-", missing_for(name, providers) or "-")
+        return {"provider": name, "missing": error.message}
+    model = host.default_model
+    window = known_facts(Target(name, model), providers).context_window if model else None
+    formats = ["text"] if "response_format" in lacks_of(host.dialect) else ["text", "json", "schema"]
+    return {"provider": name, "dialect": host.dialect, "kind": host.kind, "address": address or None,
+            "default_model": model or None, "context_window": window, "formats": formats,
+            "missing": missing_for(name, providers) or None}
 
 
-def _pool_rows(providers: Providers) -> list[tuple[str, ...]]:
+def _provider_row(name: str, providers: Providers) -> tuple[str, ...]:
+    record = _provider_record(name, providers)
+    if "dialect" not in record:
+        return (name, "", "", "", "", "", "", str(record["missing"]))
+    window, formats = record["context_window"], record["formats"]
+    assert isinstance(formats, list) and (window is None or isinstance(window, int))
+    shown = [str(record[key] or "-") for key in ("dialect", "kind", "address", "default_model")]
+    return (name, *shown, short_count(window), ", ".join(formats), str(record["missing"] or "-"))
+
+
+def _pool_records(providers: Providers) -> list[dict[str, object]]:
     """The pools of the configuration stand among the providers."""
-    rows: list[tuple[str, ...]] = []
+    records: list[dict[str, object]] = []
     for name in providers.settings.pools:
+        record: dict[str, object] = {"provider": f"{POOL}/{name}", "kind": POOL, "missing": None}
         try:
             members, prefer = pool_entry(str(name), providers.settings)
+            record |= {"members": [str(member) for member in members], "prefer": prefer}
         except ChatError as error:
-            rows.append((f"{POOL}/{name}", "", POOL, "", "", error.message))
-            continue
-        rows.append((f"{POOL}/{name}", "", POOL, f"by {prefer}", ", ".join(map(str, members)), "-"))
-    return rows
+            record |= {"members": [], "prefer": None, "missing": error.message}
+        records.append(record)
+    return records
+
+
+def _pool_row(record: Mapping[str, object]) -> tuple[str, ...]:
+    members = record["members"]
+    assert isinstance(members, list)
+    by = f"by {record['prefer']}" if members else ""
+    return (str(record["provider"]), "", POOL, by, ", ".join(members), "", "", str(record["missing"] or "-"))
 
 
 def agent_table(settings: Settings) -> Table:
@@ -57,7 +85,8 @@ async def model_table(providers: Providers, only: str = "") -> Table:
     rows = [row for listed in found for row in _model_rows(listed, loaded, providers)]
     return Table(("model", "context", "tools", "vision", "thinking", "in/out $ per M", "size", "note"), tuple(rows),
                  "? is not known. Prices are estimates out of a shipped table, never a bill.",
-                 optional=("size", "thinking", "vision", "tools"))
+                 optional=("size", "thinking", "vision", "tools"),
+                 records=tuple(record for listed in found for record in _model_records(listed, loaded, providers)))
 
 
 async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
@@ -74,6 +103,20 @@ async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
         except ChatError:
             continue
     return loaded
+
+
+def _model_records(listed: Listed, loaded: set[Target], providers: Providers) -> list[dict[str, object]]:
+    if listed.error is not None:
+        return [{"provider": listed.provider, "model": None, "error": listed.error.message}]
+    return [_model_record(Target(listed.provider, info.name), info, loaded, providers) for info in listed.models]
+
+
+def _model_record(target: Target, info: ModelInfo, loaded: set[Target], providers: Providers) -> dict[str, object]:
+    facts = known_facts(target, providers, info)
+    return {"provider": target.provider, "model": str(target), "context_window": facts.context_window,
+            "output_limit": facts.output_limit, "tools": facts.tools, "vision": facts.vision,
+            "thinking": facts.thinking, "input_price": facts.input_price, "output_price": facts.output_price,
+            "bytes": info.size, "loaded": target in loaded}
 
 
 def _model_rows(listed: Listed, loaded: set[Target], providers: Providers) -> list[tuple[str, ...]]:
@@ -124,4 +167,7 @@ async def health_table(providers: Providers) -> tuple[Table, list[Health]]:
     found = await check_all(providers, set_up(providers))
     rows = tuple((health.provider, "ok" if health.ok else "no", f"{health.seconds * 1000:,.0f} ms",
                   _sentences([health.said, *health.advice])) for health in found)
-    return Table(("provider", "answers", "after", "what it says"), rows), found
+    records = tuple({"provider": health.provider, "address": health.address or None, "answers": health.ok,
+                     "seconds": round(health.seconds, 3), "said": health.said, "advice": list(health.advice)}
+                    for health in found)
+    return Table(("provider", "answers", "after", "what it says"), rows, records=records), found

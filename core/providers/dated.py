@@ -16,7 +16,10 @@ STALE = timedelta(days=120)     # a fact that was checked longer ago is reported
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """One fact. `ends` is the announced last day, None where none is announced; `successor` is what its maker names."""
+    """One fact. `ends` is the announced last day, None where none is announced; `successor` is what its maker names.
+
+    `doubt` says what is not confirmed on the maker's own page; "" for nothing.
+    """
 
     provider: str
     kind: Literal["model", "version"]
@@ -25,8 +28,10 @@ class Dated:
     source: str
     ends: date | None = None
     successor: str = ""
+    doubt: str = ""
 
 
+_UNSEEN = "its maker's current page was not to be had when this was checked"
 _OPENAI = "https://developers.openai.com/api/docs/deprecations"
 _GEMINI = "https://ai.google.dev/gemini-api/docs/deprecations"
 _GROQ = "https://console.groq.com/docs/deprecations"
@@ -42,16 +47,23 @@ FACTS: tuple[Dated, ...] = (
           successor="claude-haiku-5-5"),
     Dated("gemini", "model", "gemini-3.5-flash-lite", _SEEN, _GEMINI),
     Dated("cohere", "model", "command-a-03-2025", _SEEN, "https://docs.cohere.com/docs/deprecations"),
-    Dated("mistral", "model", "mistral-small-latest", _SEEN, "https://docs.mistral.ai/getting-started/models/models_overview/"),
-    Dated("cborg", "model", "lbl/cborg-coder:latest", _SEEN, "https://cborg.lbl.gov/models/"),
+    Dated("mistral", "model", "mistral-small-latest", _SEEN,
+          "https://docs.mistral.ai/getting-started/models/models_overview/",
+          doubt="users name it as the successor of models that end in 2026; " + _UNSEEN),
+    Dated("cborg", "model", "lbl/cborg-coder:latest", _SEEN, "https://cborg.lbl.gov/api_onprem/"),
     Dated("groq", "model", "openai/gpt-oss-120b", _SEEN, _GROQ),
     Dated("deepseek", "model", "deepseek-flash", _SEEN, _DEEPSEEK),
-    Dated("huggingface", "model", "openai/gpt-oss-20b", _SEEN, "https://huggingface.co/docs/inference-providers/index"),
-    Dated("openrouter", "model", "openrouter/auto", _SEEN, "https://openrouter.ai/docs/features/model-routing"),
+    Dated("huggingface", "model", "openai/gpt-oss-20b", _SEEN,
+          "https://huggingface.co/docs/inference-providers/index",
+          doubt="the model's page is there; which hosts the router asks for it was not to be seen"),
+    Dated("openrouter", "model", "openrouter/auto", _SEEN,
+          "https://openrouter.ai/docs/guides/routing/routers/auto-router"),
     Dated("xai", "model", "grok-4.3", _SEEN, _XAI),
-    Dated("together", "model", "meta-llama/Llama-3.3-70B-Instruct-Turbo", _SEEN, "https://docs.together.ai/docs/deprecations"),
+    Dated("together", "model", "meta-llama/Llama-3.3-70B-Instruct-Turbo", _SEEN,
+          "https://docs.together.ai/docs/deprecations", doubt=_UNSEEN),
     Dated("azure", "version", "2024-12-01-preview", _SEEN,
-          "https://learn.microsoft.com/azure/ai-services/openai/api-version-deprecation"),
+          "https://learn.microsoft.com/azure/ai-services/openai/api-version-deprecation",
+          doubt="the page describes /openai/v1, which needs no version, and dates no end of this one"),
     Dated("anthropic", "version", "2023-06-01", _SEEN, "https://platform.claude.com/docs/en/api/versioning"),
     # ---- former defaults, which configurations and saved sessions still name
     Dated("openai", "model", "gpt-5-mini", _SEEN, _OPENAI, date(2026, 12, 11), "gpt-6.1-terra"),
@@ -94,6 +106,8 @@ def findings(used: Iterable[tuple[str, str, str]], today: date) -> Iterator[Find
             yield Finding(f"{where} ends on {fact.ends}{_instead(fact)} ({fact.source})")
         elif fact.checked < today - STALE:
             yield Finding(f"{where} was last checked on {fact.checked} ({fact.source})")
+        elif fact.doubt:
+            yield Finding(f"{where} is not confirmed: {fact.doubt} ({fact.source})")
 
 
 def _instead(fact: Dated) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 class Table:
     """Rows for people; a front end draws it. `note` stands under it, and `headings` above the rows of those numbers.
 
-    Where there is little room, the `optional` columns are left out, the first one first.
+    Where there is little room, the `optional` columns are left out, the first one first. `records` are the
+    same rows for programs: numbers, true and false, null for what is not known.
     """
 
     columns: tuple[str, ...]
@@ -18,3 +19,4 @@ class Table:
     note: str = ""
     optional: tuple[str, ...] = ()
     headings: Mapping[int, str] = field(default_factory=dict)
+    records: tuple[Mapping[str, object], ...] | None = None

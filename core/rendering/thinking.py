@@ -118,7 +118,8 @@ class ThinkingStream:
 
     def _paint(self) -> None:
         layout = self._layout
-        self._painted = self._clock()
+        if self._rows:
+            self._painted = self._clock()
         done, tail = layout.take(), self._tail() if self._live else ""
         self._painter.paint(done, layout.style, layout.col, tail, width=self._columns, rows=8)
 

@@ -48,7 +48,21 @@ def test_the_check_fails_only_on_what_is_past(capsys: pytest.CaptureFixture[str]
     assert "was last checked on" in capsys.readouterr().out
     assert [finding.fatal for finding in findings([("groq", "model", "llama-3.3-70b-versatile")], LONG_AGO)] == [True]
     assert "no source" in next(findings([("new", "model", "m")], LONG_AGO)).text
+    assert "is not confirmed" in next(findings([("together", "model", _default("together"))], LONG_AGO)).text
     assert Dated("p", "model", "m", LONG_AGO, "https://x").successor == ""
+
+
+def _default(provider: str) -> str:
+    return next(host.default_model for host in hosts() if host.name == provider)
+
+
+def test_a_doubt_says_what_is_not_confirmed() -> None:
+    """A default whose maker's page was not seen is reported at each check, and never as an end."""
+    doubtful = [fact for fact in FACTS if fact.doubt]
+    assert doubtful and all(fact.ends is None and not fact.doubt.endswith(".") for fact in doubtful)
+    for fact in doubtful:
+        found = list(findings([(fact.provider, fact.kind, fact.name)], fact.checked))
+        assert [finding.fatal for finding in found] == [False] and fact.doubt in found[0].text
 
 
 SAID = {"choices": [{"index": 0, "message": {"content": "Hi."}, "finish_reason": "stop"}]}

@@ -146,7 +146,30 @@ def test_on_the_command_line(program: list[str], environment: dict[str, str]) ->
         done, lists = (subprocess.run([*program, *words], env=environment, capture_output=True, text=True, timeout=60)
                        for words in (("--check", "--json", "-m", "echo"), ("--list-models", "-p", "ollama")))
     rows = {row["provider"]: row for row in json.loads(done.stdout)}
-    assert done.returncode == 0 and rows["ollama"]["answers"] == "ok" and rows["groq"]["answers"] == "no"
+    assert done.returncode == 0 and rows["ollama"]["answers"] is True and rows["groq"]["answers"] is False
+    assert all(type(row["seconds"]) is float and isinstance(row["advice"], list) for row in rows.values())
     lines = lists.stdout.splitlines()
     assert lines[0].startswith("model ") and "\t" not in lists.stdout and "\x1b" not in lists.stdout
     assert any(line.startswith("ollama/words-50:latest") and line.endswith("loaded") for line in lines)
+
+
+def test_lists_for_programs_hold_values_and_not_the_words_of_a_table(
+    program: list[str], environment: dict[str, str]
+) -> None:
+    """No "?", no "352 ms", no "1.2 GB": numbers, true, false and null."""
+    with FakeOllama() as server:
+        environment |= {"OLLAMA_HOST": server.url, "GROQ_API_KEY": "g-123456"}
+        lists = {}
+        for flag in ("--list-models", "--list-providers", "--check"):
+            done = subprocess.run([*program, flag, "--json"], env=environment, capture_output=True, text=True, timeout=60)
+            lists[flag] = json.loads(done.stdout)
+    kinds = {"context_window": int, "output_limit": int, "input_price": float, "output_price": float, "bytes": int,
+             "seconds": float, "tools": bool, "vision": bool, "thinking": bool, "loaded": bool, "answers": bool}
+    for flag, records in lists.items():
+        assert records, flag
+        for record in records:
+            for name, value in record.items():
+                assert value is None or isinstance(value, kinds.get(name, (str, list))), (flag, name, value)
+                assert value not in ("?", "-", "", "yes", "no"), (flag, name, value)
+    models = {record["model"]: record for record in lists["--list-models"]}
+    assert models["ollama/words-50:latest"]["loaded"] is True and models[None]["error"]

@@ -130,7 +130,7 @@ def test_it_is_listed(
 ) -> None:
     code, out, _ = ask(program, environment, "--list-providers", "--json")
     row = next(row for row in json.loads(out) if row["provider"] == "pool/fast")
-    assert code == 0 and all(member in row["default model"] for member in MEMBERS)
+    assert code == 0 and all(member in row["members"] for member in MEMBERS)
 
 
 def settings(pool: Any, **more: Any) -> Settings:

@@ -320,4 +320,4 @@ def test_where_nothing_can_be_taken_back_thinking_is_written_once() -> None:
 
 def test_thinking_folded_is_one_line_that_counts() -> None:
     assert thinking(["one tw", "o three "], folded=True, color=False) == [
-        "~ Thinking, 2.5 s, 2 words", "\r\x1b[J~ Thinking, 3.2 s, 3 words", "\r\x1b[J~ Thought for 3.2 s, 3 words\n"]
+        "~ Thinking, 1.0 s, 2 words", "\r\x1b[J~ Thinking, 2.5 s, 3 words", "\r\x1b[J~ Thought for 3.2 s, 3 words\n"]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from core.errors import BadResponse, ProviderError
 from core.providers import Endpoint
 from core.providers.errors_http import classify
 from core.providers.foreign import objects_of, size_of, text_of
+from core.providers.http1 import Client
 from core.providers.transport import ErrorMapper, fetch_json
-
-if TYPE_CHECKING:
-    import httpx2
 
 MOST_PAGES = 100   # a server that always names a next page would never end
 
 
-async def fetch_object(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, error_from: ErrorMapper, *,
+async def fetch_object(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *,
                        body: Any = None, needs: str = "") -> dict[str, Any]:
     """One JSON object that has the key `needs`. Anything else is a BadResponse."""
     answer = await fetch_json(client, endpoint, path, error_from, body=body)
@@ -29,7 +27,7 @@ async def fetch_object(client: httpx2.AsyncClient, endpoint: Endpoint, path: str
     return answer
 
 
-async def fetch_entries(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, error_from: ErrorMapper, *, under: str,
+async def fetch_entries(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *, under: str,
                         name: str, parameter: str, following: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
     """The objects under the key `under` of all pages; those without `name` are left out.
 
@@ -67,7 +65,7 @@ class Fetching:
     """What providers with one client and the common error bodies share: single objects, errors, and the end."""
 
     endpoint: Endpoint
-    _client: httpx2.AsyncClient
+    _client: Client
 
     async def _get(self, path: str, *, needs: str, body: Any = None) -> dict[str, Any]:
         return await fetch_object(self._client, self.endpoint, path, self._error, body=body, needs=needs)

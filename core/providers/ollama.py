@@ -23,6 +23,7 @@ from core.providers import Endpoint, ModelInfo, PullProgress, Request, dialect
 from core.providers.decoder import join_deltas
 from core.providers.embedding import checked_vectors
 from core.providers.foreign import read_each
+from core.providers.http1 import Client
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import entries_of, model_info, not_ollama, pull_step, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
@@ -30,7 +31,6 @@ from core.providers.ollama_request import chat_body
 from core.providers.transport import ErrorMapper, exchange, fetch_json, is_loopback, open_client, read_json_lines
 
 if TYPE_CHECKING:
-    import httpx2
     import ollama as ollama_package
 
 DEFAULT_PORT = 11434
@@ -47,7 +47,7 @@ class Ollama:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._client: httpx2.AsyncClient | None = None
+        self._client: Client | None = None
 
     @staticmethod
     def read_address(text: str) -> str:
@@ -144,7 +144,7 @@ class Ollama:
         if client is not None:
             await client.aclose()
 
-    def _open(self) -> httpx2.AsyncClient:
+    def _open(self) -> Client:
         if self._client is None:
             self._client = open_client(self.endpoint, _authorization(self.endpoint))
         return self._client

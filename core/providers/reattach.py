@@ -10,10 +10,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import httpx2
-
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
+from core.providers.http1 import Client, ConnectTimeout, NoConnection, Response, Silence
 from core.providers.transport import (ANEW, ContentClock, ErrorMapper, exchange, is_loopback,
                                       read_chunks)
 
@@ -32,7 +31,7 @@ _log = logging.getLogger(__name__)
 class Wire:
     """What an adapter sends its requests with, and the last requests about answers left unread."""
 
-    client: httpx2.AsyncClient
+    client: Client
     endpoint: Endpoint
     error: ErrorMapper
     last_words: set[asyncio.Task[None]] = field(default_factory=set)
@@ -195,12 +194,12 @@ class _Kept:
             async for chunk in chunks:
                 yield chunk
 
-    def _ask(self, path: str, body: Any) -> contextlib.AbstractAsyncContextManager[httpx2.Response]:
+    def _ask(self, path: str, body: Any) -> contextlib.AbstractAsyncContextManager[Response]:
         wire, method = self._wire, "GET" if body is None else "POST"
         return exchange(wire.client, wire.endpoint, path, body, wire.error, method=method,
                         headers=self._keeper.headers)
 
-    async def _chunks(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self, response: Response) -> AsyncGenerator[bytes, None]:
         reads = read_chunks(response, self._wire.endpoint, self._clock)
         async with contextlib.aclosing(reads) as chunks:
             async for chunk in chunks:
@@ -252,12 +251,12 @@ async def _within(seconds: float, what: Awaitable[None]) -> None:
 
 
 def _never_sent(problem: ProviderError) -> bool:
-    unreached = (httpx2.ConnectError, httpx2.ConnectTimeout)
+    unreached = (NoConnection, ConnectTimeout)
     return problem.status is not None or isinstance(problem.__cause__, unreached)
 
 
 def _was_silent(problem: ProviderError | None) -> bool:
-    timeouts = (TimeoutError, httpx2.TimeoutException)
+    timeouts = (TimeoutError, Silence)
     return problem is not None and isinstance(problem.__cause__, timeouts)
 
 

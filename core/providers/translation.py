@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Answering, Delta, Finished, Reading, TextDelta, ThinkingDelta, ToolCallDelta
@@ -16,10 +16,8 @@ from core.providers import Endpoint
 from core.providers.answering import is_another, name_in
 from core.providers.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
                                     plausible_count)
+from core.providers.http1 import Response
 from core.providers.transport import ContentClock, lines_of, read_chunks
-
-if TYPE_CHECKING:
-    import httpx2
 
 DONE = object()   # stands for the event whose data is [DONE], which is no JSON
 SIGNS_OF_LIFE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})     # names of events
@@ -119,7 +117,7 @@ def _counted(usage: Usage) -> Usage:
     return Usage(given, came, cached, details or None)
 
 
-def read_reply(response: httpx2.Response, translation: Translation,
+def read_reply(response: Response, translation: Translation,
                asked: str = "") -> AsyncGenerator[Delta, None]:
     def reads(clock: ContentClock) -> AsyncGenerator[bytes, None]:
         return read_chunks(response, translation.endpoint, clock)

@@ -1,4 +1,4 @@
-"""The wire under every HTTP dialect: one connection pool, answers read in frames under two clocks, errors with their cause.
+"""The wire under every HTTP dialect: requests and their answers, read in frames under two clocks, errors with their cause.
 
 Redirects are refused because they would carry the key to another origin; proxies are bypassed for loopback.
 """
@@ -15,16 +15,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
-
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
+from core.providers.connecting import BadAddress, split_url
 from core.providers.decoder import EventDecoder, LineDecoder, ServerEvent, not_the_protocol, parse_json
+from core.providers.http1 import Client, ConnectTimeout, HttpError, NoConnection, Response, Silence
 from core.safe_text import without_surrogates
 
 FRAME = 1 / 60            # seconds: what comes within this time after a read is taken as one
 BUSY = 16_384             # bytes: after a read this large there is no waiting
-MAX_HELD = 1 << 20        # bytes that are read ahead of a reader who does not keep up
 MAX_ERROR_BODY = 65_536   # bytes of an error answer that are looked at
 ANEW = b""                # among the reads of an answer: what follows begins with a whole event
 ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
@@ -46,28 +45,28 @@ def is_loopback(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) -> httpx2.AsyncClient:
+def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) -> Client:
     """A client bound to the endpoint's origin. For http:// the trust store is not read (measured: 36 ms).
 
     Local engines close a connection after a stream although they promised to keep it (llama.cpp: 1 of 4 requests that
     reused one at once was lost), so over http:// each request gets a new one.
     """
-    import ssl
-    secure = not endpoint.base_url.lower().startswith("http:")
     headers = {**(endpoint.quirks.get("headers") or {}), **(headers or {})}
     _check_headers(endpoint, headers)
     try:
-        return httpx2.AsyncClient(
-            headers=headers,
-            follow_redirects=False,
-            trust_env=not is_loopback(endpoint.base_url),
-            verify=True if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            timeout=httpx2.Timeout(endpoint.idle_timeout, connect=endpoint.connect_timeout),
-            limits=httpx2.Limits(max_keepalive_connections=None if secure else 0),
-        )
-    except (ValueError, ImportError, OSError, httpx2.InvalidURL) as problem:
+        split_url(endpoint.base_url)
+    except BadAddress as problem:
+        raise _no_address(endpoint.base_url, problem) from problem
+    try:
+        return Client(endpoint.base_url, headers, connect_timeout=endpoint.connect_timeout,
+                      proxied=not is_loopback(endpoint.base_url))
+    except (ValueError, OSError) as problem:
         raise ProviderError(f"The connection cannot be set up: {problem}.",
                             "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE.") from problem
+
+
+def _no_address(where: str, problem: Exception) -> ProviderError:
+    return ProviderError(f"{where} is not an address of a server: {problem}.", "Check --base-url.")
 
 
 def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
@@ -78,8 +77,8 @@ def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, body: Any, error_from: ErrorMapper, *,
-                   headers: Mapping[str, str] | None = None, method: str = "POST") -> AsyncIterator[httpx2.Response]:
+async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any, error_from: ErrorMapper, *,
+                   headers: Mapping[str, str] | None = None, method: str = "POST") -> AsyncIterator[Response]:
     """Send JSON and hand over the answer while it streams. Only status 200 gets through; all else raises.
 
     Leaving the block closes the connection if the answer was not read to its end, so that the server stops computing.
@@ -88,9 +87,8 @@ async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, bo
     content = None if body is None else _as_json(body)
     _check_headers(endpoint, headers or {})
     with _named_failures(endpoint):
-        request = client.build_request(method, url, content=content, timeout=_timeout(endpoint, begins=body is not None), headers={
+        response = await client.send(method, url, content, silence=_longest_silence(endpoint, begins=body is not None), headers={
             "content-type": "application/json", "accept-encoding": "identity", **(headers or {})})
-        response = await client.send(request, stream=True)
     try:
         if 300 <= response.status_code < 400:
             raise BadResponse(f"{endpoint.base_url} redirects elsewhere ({response.status_code}), which is not followed: the key "
@@ -99,8 +97,7 @@ async def exchange(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, bo
             raise error_from(response.status_code, response.headers, await _read_limited(response))
         yield response
     finally:
-        with contextlib.suppress(httpx2.HTTPError):
-            await response.aclose()
+        response.close()
 
 
 def _as_json(body: Any) -> bytes:
@@ -111,17 +108,16 @@ def _as_json(body: Any) -> bytes:
     return content.encode()
 
 
-def _timeout(endpoint: Endpoint, *, begins: bool) -> httpx2.Timeout:
-    """What the library watches: the connection, and the silence until an answer begins. read_chunks() watches what follows."""
-    longest = max(first_byte_timeout(endpoint), endpoint.idle_timeout) if begins else endpoint.idle_timeout
-    return httpx2.Timeout(longest, connect=endpoint.connect_timeout)
+def _longest_silence(endpoint: Endpoint, *, begins: bool) -> float:
+    """Seconds until an answer begins."""
+    return max(first_byte_timeout(endpoint), endpoint.idle_timeout) if begins else endpoint.idle_timeout
 
 
 def first_byte_timeout(endpoint: Endpoint) -> float:
     return endpoint.idle_timeout if endpoint.first_byte_timeout is None else endpoint.first_byte_timeout
 
 
-async def fetch_json(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, error_from: ErrorMapper, *, body: Any = None,
+async def fetch_json(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *, body: Any = None,
                      headers: Mapping[str, str] | None = None) -> Any:
     """GET (or POST, with a body) one whole JSON document."""
     method = "GET" if body is None else "POST"
@@ -134,53 +130,59 @@ async def fetch_json(client: httpx2.AsyncClient, endpoint: Endpoint, path: str, 
         raise not_the_protocol(endpoint, content) from problem
 
 
-async def _read_whole(response: httpx2.Response, endpoint: Endpoint) -> bytes:
+async def _read_whole(response: Response, endpoint: Endpoint) -> bytes:
     """The body, which may be small on the wire and large unpacked."""
-    pieces, size = [], 0
-    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
-        async for chunk in chunks:
-            pieces.append(chunk)
-            size += len(chunk)
-            if size > endpoint.longest:
-                raise not_the_protocol(endpoint, pieces[0])
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await _read_in_time(response, endpoint.idle_timeout):
+        pieces.append(piece)
+        size += len(piece)
+        if size > endpoint.longest:
+            raise not_the_protocol(endpoint, pieces[0])
     return b"".join(pieces)
 
 
-async def _read_limited(response: httpx2.Response) -> bytes:
+async def _read_in_time(response: Response, seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await response.read()
+    except TimeoutError as problem:
+        raise Silence from problem
+
+
+async def _read_limited(response: Response) -> bytes:
     """The start of an error answer, or as much of it as comes: a broken one must not hide the status."""
     content = b""
-    with contextlib.suppress(httpx2.HTTPError, TimeoutError):
-        async with asyncio.timeout(ERROR_BODY_TIME), contextlib.aclosing(response.aiter_bytes()) as chunks:
-            async for chunk in chunks:
-                content += chunk
-                if len(content) > MAX_ERROR_BODY:
-                    break
+    with contextlib.suppress(HttpError, TimeoutError):
+        async with asyncio.timeout(ERROR_BODY_TIME):
+            while len(content) <= MAX_ERROR_BODY and (piece := await response.read()):
+                content += piece
     return content[:MAX_ERROR_BODY]
 
 
 @contextlib.contextmanager
 def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None]:
-    """Let no exception of the HTTP library out. `begun` says that part of an answer has already come."""
+    """Give each failure of the connection its name. `begun` says that part of an answer has already come."""
     where = endpoint.base_url
     try:
         yield
-    except httpx2.ConnectTimeout as problem:
+    except ConnectTimeout as problem:
         raise ConnectFailed(f"No connection to {where} within {endpoint.connect_timeout:g} s.") from problem
-    except httpx2.TimeoutException as problem:
+    except Silence as problem:
         longest = endpoint.idle_timeout if begun else max(first_byte_timeout(endpoint), endpoint.idle_timeout)
         flag = "--idle-timeout" if begun or longest == endpoint.idle_timeout else "--first-byte-timeout"
         message, hint = f"{where} has sent nothing for {longest:g} s.", f"A larger {flag} gives it more time."
         raise (StreamBroken(message, hint) if begun else ConnectFailed(message, hint)) from problem
-    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as problem:
-        raise ProviderError(f"{where} is not an address of a server: {problem}.", "Check --base-url.") from problem
-    except httpx2.ConnectError as problem:
+    except BadAddress as problem:
+        raise _no_address(where, problem) from problem
+    except NoConnection as problem:
         raise _no_connection(where, problem) from problem
-    except httpx2.HTTPError as problem:
+    except HttpError as problem:
         message = f"The connection to {where} broke off: {_reason(problem)}."
         raise (StreamBroken(message) if begun else ConnectFailed(message)) from problem
 
 
-def _no_connection(where: str, problem: httpx2.ConnectError) -> ConnectFailed:
+def _no_connection(where: str, problem: NoConnection) -> ConnectFailed:
     """Some things do not heal within seconds: a name that is not known, and a server of this machine that does not run."""
     error = ConnectFailed(f"No connection to {where}: {_reason(problem)}.")
     causes = list(_causes(problem))
@@ -199,10 +201,8 @@ def _causes(problem: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(problem: BaseException) -> str:
-    """The innermost cause in words: what the operating system said is more use than what the library made of it."""
+    """The innermost cause in words: what the operating system said is more use than what was made of it."""
     text = str(problem)
-    if isinstance(problem, httpx2.RemoteProtocolError) and text.startswith("peer closed connection"):
-        text = "the server closed the connection in the middle of its answer"
     for cause in _causes(problem):
         if isinstance(cause, OSError) and cause.errno is not None:
             from_system = cause.errno > 0 and not hasattr(cause, "library")   # an SSLError's number is none of the system's
@@ -211,65 +211,31 @@ def _reason(problem: BaseException) -> str:
 
 
 class _Body:
-    """Reads a response ahead in a task of its own, so that its reader can take a frame's worth at once.
+    """Reads a response a frame's worth at a time.
 
-    The library hands out HTTP chunks one by one, and servers send one per token: only a second task can tell whether more
-    has already come. What comes within `_rest` seconds after a take is held until they are over; meanwhile the kernel
-    collects, for waking up for each token costs 80 us a token instead of 10. The rest grows from short to a frame, so that
+    Servers send an HTTP chunk per token. What comes within `_rest` seconds after a take is left with the system until they
+    are over, for waking up for each token costs 80 us a token instead of 10. The rest grows from short to a frame, so that
     the end of a short answer is not late.
     """
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
-        self._pieces: list[bytes] = []
-        self._size = 0
         self._rest, self._rest_until = FRAME / 8, 0.0
-        self._more, self._room, self._over = asyncio.Event(), asyncio.Event(), False
-        self._failure: Exception | None = None
-        self._task = asyncio.create_task(self._fill())
-
-    async def _fill(self) -> None:
-        try:
-            async with contextlib.aclosing(self._response.aiter_bytes()) as chunks:
-                async for chunk in chunks:
-                    self._pieces.append(chunk)
-                    self._size += len(chunk)
-                    if not self._more.is_set():
-                        await self._announce()
-                    elif self._size > MAX_HELD:
-                        self._room.clear()
-                        await self._room.wait()
-        except Exception as problem:
-            self._failure = problem
-        finally:
-            self._over = True
-            self._more.set()
-
-    async def _announce(self) -> None:
-        spare = self._rest_until - time.monotonic()
-        if spare > 0 and self._size < BUSY:
-            await asyncio.sleep(spare)
-        self._more.set()
 
     async def take(self) -> bytes:
         """All that has come since the last time; waits for something. b"" is the end. Raises what ended the body early."""
-        await self._more.wait()
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        self._room.set()
-        if not self._over:
-            self._more.clear()
-        elif not data and self._failure is not None:
-            raise self._failure
+        spare = self._rest_until - time.monotonic()
+        if spare > 0:
+            self._response.hold()
+            try:
+                await asyncio.sleep(spare)
+            finally:
+                self._response.release()
+        data = await self._response.read()
         if len(data) < BUSY:
             self._rest_until = time.monotonic() + self._rest
             self._rest = min(FRAME, self._rest * 2)
         return data
-
-    async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
 
 class ContentClock:
@@ -296,34 +262,29 @@ class ContentClock:
                             f"A larger {self._flag} gives it more time.")
 
 
-async def read_chunks(response: httpx2.Response, endpoint: Endpoint,
+async def read_chunks(response: Response, endpoint: Endpoint,
                       clock: ContentClock | None = None) -> AsyncGenerator[bytes, None]:
     """The body as it arrives: the first bytes at once, then a frame's worth at a time: one read, one commit, one paint."""
     body = _Body(response)
-    try:
-        with _named_failures(endpoint, begun=True):
+    with _named_failures(endpoint, begun=True):
+        asked = time.monotonic()
+        while chunk := await _take(body, endpoint, clock):
+            waited = time.monotonic() - asked
+            yield chunk
+            if clock is not None:
+                clock.add(waited)
             asked = time.monotonic()
-            while chunk := await _take(body, clock):
-                waited = time.monotonic() - asked
-                yield chunk
-                if clock is not None:
-                    clock.add(waited)
-                asked = time.monotonic()
-    finally:
-        await body.close()
 
 
-async def _take(body: _Body, clock: ContentClock | None) -> bytes:
-    if clock is None:
-        return await body.take()
+async def _take(body: _Body, endpoint: Endpoint, clock: ContentClock | None) -> bytes:
     try:
-        async with asyncio.timeout(clock.limit):
+        async with asyncio.timeout(endpoint.idle_timeout if clock is None else clock.limit):
             return await body.take()
     except TimeoutError as problem:
-        raise clock.broken() from problem
+        raise (Silence() if clock is None else clock.broken()) from problem
 
 
-def read_lines(response: httpx2.Response, endpoint: Endpoint,
+def read_lines(response: Response, endpoint: Endpoint,
                clock: ContentClock | None = None) -> AsyncGenerator[list[bytes], None]:
     return lines_of(read_chunks(response, endpoint, clock), endpoint)
 
@@ -348,7 +309,7 @@ async def lines_of(reads: AsyncGenerator[bytes, None],
         yield [lines.close()]
 
 
-async def read_json_lines(response: httpx2.Response, endpoint: Endpoint, *,
+async def read_json_lines(response: Response, endpoint: Endpoint, *,
                           counts: Callable[[Any], bool] = bool) -> AsyncGenerator[list[Any], None]:
     """NDJSON objects, a list per read; blank lines are skipped. `counts` says which are content: others do not hold off
     the idle timeout."""
@@ -380,7 +341,7 @@ def _is_content(event: ServerEvent) -> bool:
     return event.name != "ping" and event.data.strip() not in ("", "{}")
 
 
-async def read_events(response: httpx2.Response, endpoint: Endpoint, *,
+async def read_events(response: Response, endpoint: Endpoint, *,
                       counts: Callable[[ServerEvent], bool] = _is_content) -> AsyncGenerator[list[ServerEvent], None]:
     """Server-sent events, a list per read. Comments are skipped; a last event without a blank line still counts.
 

@@ -82,7 +82,7 @@ def test_a_list_of_sessions_loads_a_database_and_nothing_that_talks(
     loaded(["-m", "words-5", "q"], environment, tmp_path)
     modules = loaded(["--list-sessions"], environment, tmp_path)
     assert "sqlite3" in modules
-    assert not modules & {"asyncio", "httpx2", "ssl", "core.chat.turn", "core.session_manager", "core.sessions.export",
+    assert not modules & {"asyncio", "core.providers.http1", "ssl", "core.chat.turn", "core.session_manager", "core.sessions.export",
                           "core.store.schema"}
     assert not heavy(modules)
 
@@ -91,7 +91,7 @@ def test_a_list_of_sessions_loads_a_database_and_nothing_that_talks(
 def test_one_answer_loads_what_it_needs(ollama: FakeOllama, environment: Environment, tmp_path: Path, flags: list[str]) -> None:
     loaded(["-m", "words-5", "q"], environment, tmp_path)
     modules = loaded(["-m", "words-50@100", *flags], environment, tmp_path, "first")
-    assert "httpx2" in modules and "asyncio" in modules and "sqlite3" in modules
+    assert "core.providers.http1" in modules and not modules & {"httpx2", "h11"} and "asyncio" in modules and "sqlite3" in modules
     assert not heavy(modules) - {"wcwidth"}
     assert not modules & {"core.store.schema", "core.sessions.export", "core.web", "core.tools.web_search"}
     dialects = {name for name in modules if name.startswith("core.providers.")}
@@ -100,7 +100,7 @@ def test_one_answer_loads_what_it_needs(ollama: FakeOllama, environment: Environ
 
 def test_the_demo_loads_no_http(environment: Environment, tmp_path: Path) -> None:
     modules = loaded(["-p", "demo", "--demo-delay", "0", "--no-save", "q"], environment, tmp_path)
-    assert "httpx2" not in modules and not heavy(modules)
+    assert "core.providers.http1" not in modules and not heavy(modules)
 
 
 def test_importing_does_nothing(environment: Environment, tmp_path: Path) -> None:

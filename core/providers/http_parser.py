@@ -1,0 +1,238 @@
+"""What a server sends in answer to one request, as HTTP/1.1 frames it (RFC 9112): status, headers, body.
+
+Our own because it is the path of every token: a server sends a chunk per token, which general parsers make an object
+of, and loading one takes a tenth of the start of a short answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+LARGEST_HEAD = 102_400     # bytes of status and headers, or of what follows the last chunk
+LONGEST_SIZE = 4_096       # bytes of the line before a chunk
+_STATUS = re.compile(rb"HTTP/1\.([0-9]) ([0-9]{3})(?: [^\x00\n]*)?")
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_END_OF_LINES = re.compile(rb"\r?\n\r?\n")
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{1,15}")
+
+
+class NotHttp(Exception):
+    """What came is no answer in HTTP/1.1; the message says why."""
+
+
+class EndedEarly(NotHttp):
+    """The connection ended within the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """`headers` have names in small letters; one that came twice is joined by commas. `version` is that after HTTP/1."""
+
+    status: int
+    headers: dict[str, str]
+    version: int
+
+
+class _State(Enum):
+    HEAD = auto()
+    LENGTH = auto()        # a known number of bytes
+    SIZE = auto()          # the line before a chunk
+    CHUNK = auto()
+    AFTER_CHUNK = auto()   # the line end behind it
+    TRAILER = auto()
+    CLOSE = auto()         # until the connection ends
+    OVER = auto()
+
+
+class AnswerParser:
+    """Takes bytes with feed() and gives the head, then the body as far as it has come. `over`: all of it is given out."""
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self._data = bytearray()
+        self._ended = False
+        self._state = _State.HEAD
+        self._left = 0             # bytes of the body or chunk that have not come
+
+    @property
+    def over(self) -> bool:
+        return self._state is _State.OVER
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection may carry another request: both know where this answer ends, and nothing followed it."""
+        if self.head is None or not self.over or self._data or self._ended:
+            return False
+        wishes = {wish.strip().lower() for wish in self.head.headers.get("connection", "").split(",")}
+        return "close" not in wishes and (self.head.version >= 1 or "keep-alive" in wishes)
+
+    def feed(self, data: bytes) -> None:
+        """b"" says that the connection has ended."""
+        self._data += data
+        self._ended = self._ended or not data
+
+    # ---- the head
+
+    def read_head(self) -> Head | None:
+        """The head once it is whole. What comes before it (100 Continue, early hints) is passed over. Raises NotHttp."""
+        while self.head is None:
+            while self._data.startswith((b"\r", b"\n")):     # servers that end one answer with a line too many
+                del self._data[:1]
+            found = _END_OF_LINES.search(self._data)
+            if found is None:
+                if len(self._data) > LARGEST_HEAD or not self._may_begin():
+                    raise NotHttp("the server does not speak HTTP/1.1")
+                if self._ended:
+                    raise EndedEarly("the server closed the connection without an answer" if not self._data
+                                     else "the server closed the connection in the middle of its answer")
+                return None
+            head = _parsed_head(bytes(self._data[:found.start()]))
+            del self._data[:found.end()]
+            if head.status == 101:
+                raise NotHttp("the server changes to another protocol")
+            if head.status >= 200:
+                self.head = head
+                self._state, self._left = _framing(head)
+        return self.head
+
+    def _may_begin(self) -> bool:
+        """Whether what has come can be the beginning of an answer: another protocol may say nothing more."""
+        return b"HTTP/1.".startswith(self._data[:7])
+
+    # ---- the body
+
+    def read_body(self) -> bytes:
+        """All of the body that has come and was not given out. Raises NotHttp, once all before it is given out."""
+        pieces: list[bytes] = []
+        try:
+            while (piece := self._step()) is not None:
+                if piece:
+                    pieces.append(piece)
+        except NotHttp:
+            if not pieces:
+                raise     # otherwise at the next call: the state stays as it is
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _step(self) -> bytes | None:
+        """Some bytes of the body (b"" for a step that gave none); None when more must come first."""
+        match self._state:
+            case _State.SIZE:
+                return self._size()
+            case _State.CHUNK | _State.LENGTH:
+                return self._counted()
+            case _State.AFTER_CHUNK:
+                return self._after_chunk()
+            case _State.TRAILER:
+                return self._trailer()
+            case _State.CLOSE:
+                return self._until_close()
+        return None
+
+    def _counted(self) -> bytes | None:
+        if not self._left:
+            self._state = _State.OVER if self._state is _State.LENGTH else _State.AFTER_CHUNK
+            return b""
+        if not self._data:
+            return self._more()
+        taken = bytes(self._data[:self._left])
+        del self._data[:self._left]
+        self._left -= len(taken)
+        return taken
+
+    def _size(self) -> bytes | None:
+        end = self._data.find(b"\n")
+        if end < 0:
+            if len(self._data) > LONGEST_SIZE:
+                raise NotHttp("a chunk's size has no end")
+            return self._more()
+        size = bytes(self._data[:end]).split(b";", 1)[0].strip()
+        if _HEXADECIMAL.fullmatch(size) is None or end > LONGEST_SIZE:
+            raise NotHttp(f"a chunk's size is no number: {size[:20]!r}")
+        del self._data[:end + 1]
+        self._left = int(size, 16)
+        self._state = _State.CHUNK if self._left else _State.TRAILER
+        return b""
+
+    def _after_chunk(self) -> bytes | None:
+        if self._data.startswith(b"\r\n"):
+            del self._data[:2]
+        elif self._data.startswith(b"\n"):
+            del self._data[:1]
+        elif len(self._data) < 2 and b"\r".startswith(self._data):
+            return self._more()
+        else:
+            raise NotHttp("a chunk is longer than its size")
+        self._state = _State.SIZE
+        return b""
+
+    def _trailer(self) -> bytes | None:
+        end = self._data.find(b"\n")
+        if end < 0:
+            if len(self._data) > LARGEST_HEAD:
+                raise NotHttp("what follows the answer has no end")
+            return self._more()
+        if self._data[:end].strip(b"\r") == b"":
+            self._state = _State.OVER
+        self._left += end + 1
+        if self._left > LARGEST_HEAD:
+            raise NotHttp("what follows the answer has no end")
+        del self._data[:end + 1]
+        return b""
+
+    def _until_close(self) -> bytes | None:
+        if self._ended and not self._data:
+            self._state = _State.OVER
+        taken = bytes(self._data)
+        self._data.clear()
+        return taken or None
+
+    def _more(self) -> bytes | None:
+        """None while more may come."""
+        if self._ended:
+            raise EndedEarly("the server closed the connection in the middle of its answer")
+        return None
+
+
+def _parsed_head(data: bytes) -> Head:
+    lines = data.replace(b"\r\n", b"\n").split(b"\n")
+    status = _STATUS.fullmatch(lines[0])
+    if status is None:
+        raise NotHttp("the server does not speak HTTP/1.1")
+    headers: dict[str, str] = {}
+    name = ""
+    for line in lines[1:]:
+        if line[:1] in (b" ", b"\t") and name:      # folded: an old way to write a long value
+            headers[name] += " " + _value(line)
+            continue
+        raw, colon, value = line.partition(b":")
+        if not colon or _NAME.fullmatch(raw) is None:
+            raise NotHttp(f"the server sent a header that is none: {line[:40]!r}")
+        name = raw.decode("ascii").lower()
+        headers[name] = f"{headers[name]}, {_value(value)}" if name in headers else _value(value)
+    return Head(int(status[2]), headers, int(status[1]))
+
+
+def _value(raw: bytes) -> str:
+    if b"\0" in raw or b"\r" in raw:
+        raise NotHttp("the server sent a header that is none")
+    return raw.strip(b" \t").decode("latin-1")
+
+
+def _framing(head: Head) -> tuple[_State, int]:
+    """How the body's end is known, and its length where that is told."""
+    if head.status in (204, 304):
+        return _State.OVER, 0
+    coding = head.headers.get("transfer-encoding", "").lower().strip()
+    if coding == "chunked":
+        return _State.SIZE, 0
+    if coding:
+        raise NotHttp(f"the server sends in a form that is not known here: {coding[:40]}")
+    length = head.headers.get("content-length")
+    if length is None:
+        return _State.CLOSE, 0
+    lengths = {part.strip() for part in length.split(",")}
+    if len(lengths) > 1 or not re.fullmatch("[0-9]{1,15}", text := lengths.pop()):
+        raise NotHttp(f"the length of the answer is no number: {length[:40]}")
+    return _State.LENGTH, int(text)

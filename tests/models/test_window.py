@@ -254,7 +254,7 @@ def test_a_server_without_ps_is_left_alone(ollama: FakeOllama) -> None:
     ollama.models = ["other"]
 
     async def run() -> None:
-        chat = open_chat(ollama, "echo")
+        chat = open_chat(ollama, "echo", stop_repetition=False)
         _, notices = await ask(chat, "long " * 5000)
         assert notices == []
         ollama.close()

@@ -82,8 +82,8 @@ def test_a_list_of_sessions_loads_a_database_and_nothing_that_talks(
     loaded(["-m", "words-5", "q"], environment, tmp_path)
     modules = loaded(["--list-sessions"], environment, tmp_path)
     assert "sqlite3" in modules
-    assert not modules & {"asyncio", "core.providers.http1", "ssl", "core.chat.turn", "core.session_manager", "core.sessions.export",
-                          "core.store.schema"}
+    assert not modules & {"asyncio", "core.providers.http1", "ssl", "core.chat.turn", "core.session_manager",
+                          "core.sessions.export", "core.store.schema"}
     assert not heavy(modules)
 
 

@@ -77,10 +77,10 @@ def providers_page() -> str:
               "that made it.",
               "",
               "## Proxies and certificates", "",
-              "`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name a proxy: `http://`, `https://`, or "
-              "`socks5://`, with `user:password@` where it", "wants to know who asks. Names in small letters count too, and first. `NO_PROXY` lists "
-              "what is reached without one: a name with all", "below it (`example.org`), an address, a network (`10.0.0.0/8`), each "
-              "with a port or not, or `*`. This machine is never reached through", "a proxy. On macOS and Windows the system's "
+              "`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name a proxy: `http://`, `https://`, or `socks5://`, with",
+              "`user:password@` where it wants to know who asks. Names in small letters count too, and first. `NO_PROXY` lists",
+              "what is reached without one: a name with all below it (`example.org`), an address, a network (`10.0.0.0/8`),",
+              "each with a port or not, or `*`. This machine is never reached through a proxy. On macOS and Windows the system's",
               "settings count where these variables are not set.", "",
               "Certificates are those that the system trusts, or those that `SSL_CERT_FILE` (or `SSL_CERT_DIR`) names.", "",
               "## Adding a dialect", "",

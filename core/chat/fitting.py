@@ -20,7 +20,7 @@ from core.model_manager import Providers, Target, find_target
 from core.models.facts import known_facts, learn
 from core.models.fitness import forbidden
 from core.models.window import WindowWatch
-from core.providers import CanCount, Request
+from core.providers import CanCount, CanTellWindow, Request
 from core.running_total import RunningTotal
 from core.session_manager import Session
 from core.window.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, is_pinned, plan_compaction
@@ -164,6 +164,9 @@ class Fitter:
         asked = request.options.num_ctx
         host = self._providers.host(target.provider)
         if not self._providers.lists_running(target.provider) or host.kind == "cloud":
+            allocated = await self._allocated(request, target)
+            if allocated is not None:
+                return allocated
             facts = known_facts(target, self._providers)
             return facts.context_window or (await learn(target, self._providers)).context_window
         found = self._watch.known(target, asked) or asked
@@ -171,6 +174,14 @@ class Fitter:
             return None
         found = found or await self._watch.window(target, asked)
         return found or await self._loaded_window(request, target)
+
+    async def _allocated(self, request: Request, target: Target) -> int | None:
+        """The window of a provider that decides about it itself. One that fails says why when it is asked."""
+        try:
+            provider = self._providers.open(target.provider)
+            return await provider.window(request) if isinstance(provider, CanTellWindow) else None
+        except ChatError:
+            return None
 
     async def _loaded_window(self, request: Request, target: Target) -> int | None:
         """How large the window is shows only once the model is loaded, so have it loaded: it is about to be used."""

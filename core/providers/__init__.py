@@ -133,6 +133,13 @@ class Loads(Protocol):
 
 
 @runtime_checkable
+class CanTellWindow(Protocol):
+    """Knows the window that a request would get, before it is sent."""
+
+    async def window(self, request: Request) -> int: ...
+
+
+@runtime_checkable
 class CanDelete(Protocol):
     """Can delete a model from its server."""
 

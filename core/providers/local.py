@@ -58,6 +58,10 @@ class Local:
         assert isinstance(wire, CanCount)
         return await wire.count(self._asked(request))
 
+    async def window(self, request: Request) -> int:
+        """What the engine has allocated, or would for this request; starts nothing."""
+        return self._order_for(request).context
+
     async def models(self) -> list[ModelInfo]:
         """What is on this computer. What could be fetched is in core.engine.models.KNOWN."""
         return [_info(model) for model in installed_models(self._directory())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.providers import Endpoint, ModelInfo, Provider
 
 # What may be asked beside the three methods of every provider: none of these carries a conversation.
-HARMLESS_POWERS = ("check", "show", "running", "pull", "delete", "create", "asked", "lists_all")
+HARMLESS_POWERS = ("check", "show", "running", "window", "pull", "delete", "create", "asked", "lists_all")
 
 
 class Wrapped:

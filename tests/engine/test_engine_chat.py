@@ -16,12 +16,16 @@ from typing import Any
 import httpx2
 import pytest
 
+from core.chat.fitting import Fitter
 from core.chat.turn import run_chat_turn
+from core.config import Settings
 from core.engine import machine
 from core.engine.process import open_engine
 from core.errors import ConnectFailed, ContextTooLong, ModelNotFound, ProviderError, StreamBroken
 from core.events import Delta, Event, Finished, MessageAdded, Retrying, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished
 from core.messages import Message, ToolCall, ToolResult, Usage, user_message
+from core.model_manager import Providers, build_model_list
+from core.models.window import WindowWatch
 from core.providers import Endpoint, Options, Provider, Request, ToolSpec, load_dialect
 from core.providers.local import Local
 from core.retry_handler import RetryConfig, stream_chat_with_retry
@@ -331,3 +335,20 @@ def test_the_engine_counts_what_it_then_reads(tiny: Path, tmp_path: Path) -> Non
             await provider.close()
     counted, deltas = asyncio.run(both())
     assert [delta.input_tokens for delta in deltas if isinstance(delta, Usage)][-1:] == [counted]
+
+
+def test_a_chat_is_planned_with_the_window_that_the_engine_allocates(tiny: Path, tmp_path: Path) -> None:
+    """Not with the one that the model was made for: then requests are too long, and a summary is never due."""
+    settings = Settings({"provider": "local", "model": str(tiny), "num_ctx": 2048, "save": False},
+                        environment={"HOME": str(tmp_path)})
+
+    async def run() -> None:
+        providers, target = Providers(settings), build_model_list(settings)[0]
+        fitter = Fitter(settings, providers, WindowWatch(providers))
+        asked = request(tiny, *(user_message("some words of a long conversation " * 20) for _ in range(12)), num_ctx=2048)
+        assert await fitter.window(asked, target) == 2048
+        fitted = await fitter.fit(asked, target)
+        assert fitted.budget.window == 2048 and fitted.left_out
+        assert await fitter.plan(asked, target, (), only_if_due=True) is not None
+        await providers.close()
+    asyncio.run(run())

@@ -220,20 +220,15 @@ class Chat(Attaching):
             self.session.end_turn()
 
     async def _summarise(self, plan: Plan) -> AsyncGenerator[Event, None]:
-        before, target, summary = self.request(), self.target, None
+        from core.chat.summarising import Summary
+        before, target = self.request(), self.target
         yield Notice(f"Summarising the oldest {len(plan.hidden)} of {len(before.messages)} messages ...")
-        respond, length = partial(respond_with_fallbacks, self.chain), 0
-        async with aclosing(run_chat_turn(respond, plan.request(before), model=str(target), rounds=0)) as events:
+        summary = Summary(partial(respond_with_fallbacks, self.chain), plan, before, str(target))
+        async with aclosing(summary.ask()) as events:
             async for event in events:
-                if isinstance(event, TextDelta):
-                    length += len(event.text)
-                    plan.check_length(length)
-                if isinstance(event, MessageAdded):
-                    summary = event.message
-                else:
-                    yield event
-        assert summary is not None, "a turn without an error ends with a message"
-        self.session.compact(plan, summary)
+                yield event
+        assert summary.message is not None
+        self.session.compact(plan, summary.message)
         yield Notice(self.fitter.compacted(plan, before, self.request(), target))
 
     def _run_turn(self, asking: Asking, continued: Message | None) -> AsyncGenerator[Event, None]:

@@ -34,6 +34,7 @@ class Reader(FakeOllama):
     window = 32_768
     sees = False
     summary: Answer | None = None
+    to_nobody = 0        # summaries that are answers to nobody
 
     def _show(self, model: str) -> Answer:
         return json_answer({"capabilities": ["completion", *(["vision"] if self.sees else [])], "details": {}, "model_info": {}})
@@ -48,7 +49,11 @@ class Reader(FakeOllama):
         if not messages:
             return json_answer({**done_line(body["model"]), "done_reason": "load"})
         last = messages[-1]["content"]
-        if last.startswith("Summarise the conversation above"):
+        if last.startswith(("Summarise the conversation above", "That is not a summary")):
+            if self.to_nobody:
+                self.to_nobody -= 1
+                return lines_answer([chat_line(body["model"], "I am ready to help. What is the user's request?"),
+                                     done_line(body["model"])])
             if self.summary is not None:
                 return self.summary
             said = f"A summary of {len(messages) - 1} messages."
@@ -366,6 +371,27 @@ def test_a_summary_and_back(reader: Reader, program: list[str], environment: Env
         chat.exit_status()
     texts = [text.split(" word")[0] for text in sent(reader)[::2]]
     assert texts == ["remember seven", "turn 0", "turn 1", "turn 2", "turn 3", "and now?", "still there?", "again?"]
+
+
+def test_an_answer_to_nobody_is_not_taken_for_a_summary(
+        reader: Reader, program: list[str], environment: Environment) -> None:
+    said = ("Kara ordered 4711 valves in Bremen", "the lighthouse keeper paints every window twice before winter",
+            "our ferry leaves the eastern harbour after noon when the tide allows it")
+    summary = "Kara ordered 4711 valves in Bremen; the keeper paints each window twice, the ferry leaves the harbour after noon."
+    reader.summary = lines_answer([chat_line("reader", summary), done_line("reader")])
+    with Terminal([*program], environment) as chat:
+        for number, words in enumerate((*said, "thank you")):
+            chat.ask(words, "Fine", number + 1)
+        reader.to_nobody = 2
+        chat.ask("/compact", "it is asked once more(.|\n)*the conversation stays as it is")
+        chat.ask("/uncompact", "Nothing is summarised")
+        reader.to_nobody = 1
+        chat.ask("/compact", "Summarised [0-9]+ messages")
+        chat.ask("and now?", "Fine", 5)
+        chat.say("/exit")
+        chat.exit_status()
+    assert any("the keeper paints each window twice" in text for text in sent(reader))
+    assert not any("ready to help" in text for text in sent(reader))
 
 
 def test_a_summary_that_is_not_saved(reader: Reader, program: list[str], environment: Environment) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.window.tokens import TokenEstimator
 
 SMALLEST = 1_024         # tokens; below it no server has a window that anybody chats with
-DOUBT = 0.35             # how far an estimate may be above the truth, as a part of it
+DOUBT = 0.42             # how far an estimate may be above the truth, as a part of it
 ASK_SECONDS = 2.0        # for the window, once the answer is there
 LOADED_SECONDS = 0.5     # a server that took longer than this had to load the model, perhaps with another window
 MOST_ANCHORS = 8
@@ -35,7 +35,8 @@ LEAST_OFFER, MOST_OFFER = 8_192, 262_144
 class Seen:
     """What is known of one prompt, in tokens: a count that it cannot be below, a likely one, and the server's own.
 
-    `before` is what the server counted for an earlier prompt that this one begins with (0: there is none).
+    `before` is what the server counted for an earlier prompt that this one begins with (0: there is none), `last` what the
+    last message alone cannot be below.
     """
 
     least: float
@@ -43,25 +44,27 @@ class Seen:
     counted: int | None
     window: int
     before: int = 0
+    last: float = 0
 
 
 def kept_tokens(seen: Seen) -> int | None:
     """About how many tokens the model saw when it did not see all; None where nothing says so.
 
-    Errs on the side of silence: an alarm needs a prompt that cannot fit, or a count that only a cut leaves behind together
-    with an estimate that speaks for one.
+    Errs on the side of silence: an alarm needs a prompt that cannot fit, or a count that a cut leaves behind together
+    with an estimate that does not speak against one.
     """
     counted, window = seen.counted, seen.window
     if counted is not None and counted > window:
         return None                                     # the window that was read is not the one that was used
-    if seen.least > window:
-        return window if counted is None else counted
     if counted is None:
-        return None
-    half = abs(counted - (window // 2 + 2)) <= 4 and seen.likely > window * 0.9     # how a long last message is cut
-    full = counted >= window - 2 and seen.likely > counted * 1.1
+        return window if seen.least > window else None
+    half, full = counted - (window // 2 + 2), counted >= window - 2     # how a long last message is cut
+    if seen.least > window and (seen.last <= window or abs(half) <= 4 or full):
+        return counted
+    marked = half == 0 and seen.likely > counted * 1.02 or abs(half) <= 4 and seen.likely > window * 0.9
+    full = full and seen.likely > counted * 1.2
     less = counted < seen.before - 16 and seen.likely > window * 0.9                # fewer than its own beginning had
-    return counted if half or full or less else None
+    return counted if marked or full or less else None
 
 
 @dataclass(slots=True)
@@ -130,7 +133,8 @@ class WindowWatch:
         if most > window:
             least, likely, before = self.estimate(request, target)
             counted = None if usage.cached_tokens else usage.input_tokens
-            kept = kept_tokens(Seen(least, likely, counted, window, before))
+            last = self._tokens(_plain(replace(request, system=None, tools=(), messages=request.messages[-1:])), target)
+            kept = kept_tokens(Seen(least, likely, counted, window, before, last * (1 - DOUBT)))
             if kept is not None:
                 return self._dropped(request, target, likely, kept, window), True
         return _outgrown(usage, window), False

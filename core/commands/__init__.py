@@ -162,8 +162,8 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class MoreCommands:
-    """Commands that only some chats have. Their names hold `mark`; `names` tells those that are known so far, with what they do;
-    `run` takes the name and its argument, and gives None for a name that is none."""
+    """Commands that only some chats have. Their names hold `mark`; `names` lists those that are known so far, with what they do;
+    `run` takes the name and its argument, and gives None for another name. They come before beginnings of other commands."""
 
     mark: str
     names: Callable[[Chat], Sequence[tuple[str, str]]]
@@ -219,6 +219,10 @@ def find_command(word: str) -> Command | None:
     return found[0] if word and len(found) == 1 else None
 
 
+def _is_whole_name(word: str, entry: Command) -> bool:
+    return word == entry.name or word in entry.aliases
+
+
 _SHAPE = re.compile(r"/(\?|[A-Za-z][\w:.-]*)(\s|$)")
 
 
@@ -237,11 +241,12 @@ async def run_command(chat: Chat, line: str) -> Outcome:
     """Run `/name argument`. Raises UsageError for an unknown name, and for words after a command that takes none."""
     word, _, argument = re.sub(r"^(\S+)\s+", r"\1 ", line.strip()).removeprefix("/").partition(" ")
     found = find_command(word.lower())
-    if found is None:
+    if found is None or not _is_whole_name(word.lower(), found):
         for more in _MORE:
             outcome = await more.run(chat, word, argument.strip()) if more.mark in word else None
             if outcome is not None:
                 return outcome
+    if found is None:
         close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
         meant = f"Did you mean /{close[0]}?" if close else "/help lists all commands."
         raise UsageError(f"There is no command /{word}.", f"{meant} Begin with // to send it as a message.")

@@ -103,6 +103,8 @@ SETTINGS: tuple[Setting, ...] = (
     # ---- one answer or a chat
     Setting("Chat", "json", bool, False, "print events, one JSON object a line (--list-sessions, --stats: one document)",
             in_file=False),
+    Setting("Chat", "template", str, None, "ask one of your prompts, with the question as its text (--help prompts)",
+            flags="--prompt", metavar="NAME", in_file=False),
     Setting("Chat", "extract", str, None, "print only the code of an answer: all of it (-x), its block N or its blocks of a "
             "language (--extract=2, --extract=python)", flags="-x --extract", metavar="LANG|N", value_if_bare="all",
             in_file=False),

@@ -51,6 +51,7 @@ class SettingTypes:
     mask: bool
     mask_names: tuple[str, ...]
     json: bool
+    template: str | None
     extract: str | None
     show_thinking: bool
     notify: Literal["off", "bell", "osc9", "osc777"]

@@ -13,6 +13,15 @@ def read_question(settings: Settings) -> str:
     """Empty when a chat is to be opened instead. Raises UsageError when there is nothing to ask."""
     if settings.retry:
         return ""
+    words = _words(settings)
+    if settings.template is None:
+        return words
+    from core.config.templates import filled, find_template
+    return filled(find_template(settings.template, settings.environment), words)
+
+
+def _words(settings: Settings) -> str:
+    """What stands on the command line and on standard input."""
     if "prompt" in settings.given and not settings.prompt.strip() and not settings.reads_stdin:
         raise UsageError("There is nothing to ask: the question is empty.", "Is a variable in your command empty?")
     if not something_is_piped(settings):
@@ -24,7 +33,7 @@ def read_question(settings: Settings) -> str:
         return settings.prompt
     text = read_stdin()
     question = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else settings.prompt or text
-    if not question.strip():
+    if not question.strip() and settings.template is None:
         if settings.session or settings.continue_:
             raise UsageError("Going on with a session needs a terminal to chat in, or a question.",
                              'Try: stream-chat --continue "and then?"')

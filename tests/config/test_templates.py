@@ -53,8 +53,8 @@ def test_what_is_missing_is_named(body: str, argument: str, names: str) -> None:
         filled(Template("x", "", body, ""), argument)
 
 
-@pytest.mark.parametrize("text", ["", "---\n: : :\n---\n", "---\nname: [1\n---\nbody", "---\n- 1\n---\nbody", "\ufeffbody", "---\nbody",
-                                  "---\nname: ../../x\n---\nbody", "\x00\x1b[2J"])
+@pytest.mark.parametrize("text", ["", "---\n: : :\n---\n", "---\nname: [1\n---\nbody", "---\n- 1\n---\nbody", "\ufeffbody",
+                                  "---\nbody", "---\nname: ../../x\n---\nbody", "\x00\x1b[2J"])
 def test_no_file_stops_the_others(text: str, tmp_path: Path) -> None:
     folder = tmp_path / "stream-chat" / "prompts"
     folder.mkdir(parents=True)

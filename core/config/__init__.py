@@ -303,11 +303,12 @@ class Settings(SettingTypes):
         raise AttributeError(f"Settings are frozen; use replace({name}=...)")
 
     def replace(self, **changes: Any) -> Settings:
-        """The same settings with some values changed."""
+        """The same settings with some values changed; `providers` are given in full."""
+        providers = changes.pop("providers", self.providers)
         values = {name: self.__dict__[name] for name in BY_NAME if name in self.given} | changes
         prompt = self.prompt if "prompt" in self.given else None
         return Settings(values, prompt=prompt, reads_stdin=self.reads_stdin, environment=self.environment,
-                        providers=self.providers, flags=self.flags, notices=self.notices, file=self.file)
+                        providers=providers, flags=self.flags, notices=self.notices, file=self.file)
 
 
 def parse_value(row: Setting, text: str, where: str) -> Any:

@@ -26,6 +26,9 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, p
     if path:
         from core.config.file import read_config_file
         values, providers, notices = read_config_file(path, environment)
+    if os.path.exists(os.path.join(config_directory(environment), "providers.json")):
+        from core.config.provider_settings import with_set
+        providers = with_set(providers, environment)
     file = dict(values)
     values.update(from_environment(environment))
     if flags.get("agent"):      # what it sets counts as if it had been typed
@@ -34,6 +37,15 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, p
     values.update(flags)
     return Settings(values, prompt=prompt, reads_stdin=reads_stdin, environment=environment, providers=providers,
                     flags=frozenset(flags), notices=notices, file=file)
+
+
+def load_providers(settings: Settings) -> Mapping[str, Any]:
+    """The entries of all providers as the files have them now."""
+    from core.config.file import read_config_file
+    from core.config.provider_settings import with_set
+    environment = settings.environment
+    path = str(settings.config or environment.get("STREAM_CHAT_CONFIG") or find_config_file(environment) or "")
+    return with_set(read_config_file(path, environment)[1] if path else {}, environment)
 
 
 def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:

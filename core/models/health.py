@@ -45,7 +45,7 @@ def set_up(providers: Providers) -> list[str]:
     settings = providers.settings
     names = [target.provider for target in build_model_list(settings)]
     names += [*map(provider_name, settings.providers), *installed_names()]
-    stored = _stored_names(settings.environment)
+    stored = stored_names(settings.environment)
     for host in hosts():
         if any(settings.environment.get(variable) for variable in host.key_variables) or host.name in stored:
             names.append(host.name)
@@ -58,7 +58,8 @@ def all_names(providers: Providers) -> list[str]:
     return list(dict.fromkeys([*own, *map(provider_name, providers.settings.providers), *installed_names()]))
 
 
-def _stored_names(environment: Mapping[str, str]) -> set[str]:
+def stored_names(environment: Mapping[str, str]) -> set[str]:
+    """The providers whose key is stored; none where the file of keys cannot be used."""
     from core.config.keys import read_key_file
     try:
         return set(read_key_file(environment))

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from core.config import Settings
 from core.engine.models import SMALLEST
 from core.engine.process import find_binary
 from core.errors import ChatError, ProviderError, UsageError
@@ -17,6 +16,7 @@ from core.models.health import check
 from core.providers.hosts import hosts
 from core.setup.model import DEMO, first_target, no_model, remember
 from core.web.api import body_of, guarded, text_of
+from core.web.shared import Shared
 
 NAMED = ("anthropic", "openai", "gemini")     # of the cloud providers, those that the page names
 
@@ -24,8 +24,8 @@ NAMED = ("anthropic", "openai", "gemini")     # of the cloud providers, those th
 class FirstRun:
     """The routes under /api/first."""
 
-    def __init__(self, settings: Settings, providers: Providers) -> None:
-        self._settings, self._providers = settings, providers
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._demo = False      # whether it was chosen in this run: with --no-save nothing else remembers it
 
     def routes(self) -> list[Route]:
@@ -42,10 +42,10 @@ class FirstRun:
         return JSONResponse({"set_up": True, "model": str(target)})
 
     async def _first(self) -> Target:
-        named = build_model_list(self._settings)[0]
-        if named.model or chosen(self._settings):
+        named = build_model_list(self._shared.settings)[0]
+        if named.model or chosen(self._shared.settings):
             return named
-        return (await first_target(self._settings, self._providers, self.choose_model))[0]
+        return (await first_target(self._shared.settings, self._shared.providers, self.choose_model))[0]
 
     async def choose_model(self, error: ProviderError, providers: Providers) -> Target:
         """What a chat on the page begins with when nothing is set up. Raises ProviderError before anything is chosen."""
@@ -54,13 +54,13 @@ class FirstRun:
         return DEMO
 
     async def _ollama(self) -> dict[str, Any]:
-        health = await check(self._providers, "ollama")
+        health = await check(self._shared.providers, "ollama")
         return {"ok": health.ok, "address": health.address, "advice": " ".join(health.advice)}
 
     def _small(self) -> dict[str, Any]:
         missing = ""
         try:
-            find_binary(self._providers.open("local").endpoint.quirks.get("engine"))
+            find_binary(self._shared.providers.open("local").endpoint.quirks.get("engine"))
         except ChatError as error:
             missing = f"{error.message} {error.hint}"
         return {"name": SMALLEST.name, "size": SMALLEST.download_size, "licence": SMALLEST.licence,
@@ -70,7 +70,7 @@ class FirstRun:
         if text_of(await body_of(request), "choice") != "demo":
             raise UsageError("Only the demo is chosen here.", "A model is chosen by setting it up.")
         self._demo = True
-        remember(self._settings, DEMO)
+        remember(self._shared.settings, DEMO)
         return JSONResponse({"model": str(DEMO)})
 
 

@@ -73,6 +73,14 @@ class Hub:
                 self.desks.write(session, replace(self.desks.read(session), running=False))
         return resumed
 
+    async def renew(self) -> None:
+        """Close the conversations in which nothing runs: they are opened anew, with the settings of now."""
+        for session, live in list(self._lives.items()):
+            if not live.running and live.chat.session.messages and live.chat.session.store is not None:
+                del self._lives[session]
+                live.publish({"type": "redraw"})
+                await live.close()
+
     async def stop(self, session: str) -> None:
         """Stop the turn that runs in a session, if one does."""
         live = self._lives.get(session)

@@ -18,11 +18,10 @@ from starlette.routing import Route
 
 from core.chat.conversation import RESUMES
 from core.chat.turn import run_chat_turn
-from core.config import Settings
 from core.errors import ChatError, UsageError, unexpected
 from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolRequested, is_refusal
 from core.messages import Message
-from core.model_manager import Providers, Target, build_model_list, fallbacks_of, find_target, options_from_args
+from core.model_manager import Target, build_model_list, fallbacks_of, find_target, options_from_args
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.models.health import list_models, set_up
 from core.providers import CanEmbed, Request, load_dialect
@@ -30,6 +29,7 @@ from core.session_manager import Session
 from core.stats.turn_numbers import TurnNumbers, measured
 from core.web import openai_form as form
 from core.web.api import body_of
+from core.web.shared import Shared
 
 SESSION_HEADER = "x-stream-chat-session"    # an ID or name of a session, "new", or "off" to save nothing
 REMEMBERED = 1000                           # conversations whose session is found again by what was said in them
@@ -51,8 +51,9 @@ class _Call:
 class OpenAiApi:
     """The routes under /v1. `open_session` gives the session of a name, or a new one for None."""
 
-    def __init__(self, settings: Settings, providers: Providers, open_session: OpenSession) -> None:
-        self._settings, self._providers, self._open_session = settings, providers, open_session
+    def __init__(self, shared: Shared, open_session: OpenSession) -> None:
+        self._shared, self._open_session = shared, open_session
+        shared.followers.append(self.close)
         self._chains: dict[Target, Chain] = {}      # one for each model, so that its rests are remembered
         self._sessions: OrderedDict[str, str] = OrderedDict()
 
@@ -63,11 +64,12 @@ class OpenAiApi:
         return [Route(path, _answering(handler), methods=[method]) for method, path, handler in rows]
 
     async def close(self) -> None:
-        for chain in self._chains.values():
+        chains, self._chains = self._chains, {}
+        for chain in chains.values():
             await chain.close()
 
     async def models(self, request: HttpRequest) -> Response:
-        listed = await list_models(self._providers, set_up(self._providers))
+        listed = await list_models(self._shared.providers, set_up(self._shared.providers))
         rows = [_model_row(Target(entry.provider, info.name)) for entry in listed for info in entry.models]
         return JSONResponse({"object": "list", "data": rows})
 
@@ -81,7 +83,7 @@ class OpenAiApi:
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             raise UsageError("input must be text or a list of texts.")
         target = self._target(str(body.get("model") or ""))
-        provider = self._providers.open(target.provider)
+        provider = self._shared.providers.open(target.provider)
         if not isinstance(provider, CanEmbed):
             raise UsageError(f"{target.provider} gives no embeddings.")
         vectors = await provider.embed(target.model, texts)
@@ -108,18 +110,18 @@ class OpenAiApi:
     # ---- asking
 
     def _target(self, name: str) -> Target:
-        first = build_model_list(self._settings)[0]
-        return find_target(name, self._settings, first.provider) if name and name != "default" else first
+        first = build_model_list(self._shared.settings)[0]
+        return find_target(name, self._shared.settings, first.provider) if name and name != "default" else first
 
     def _call(self, body: dict[str, Any], named: str) -> _Call:
         target = self._target(str(body.get("model") or ""))
         messages = form.messages_of(body)
-        passed_on = _speaks_it(self._providers.host(target.provider).dialect)
-        options = form.options_of(body, options_from_args(self._settings), passed_on=passed_on)
+        passed_on = _speaks_it(self._shared.providers.host(target.provider).dialect)
+        options = form.options_of(body, options_from_args(self._shared.settings), passed_on=passed_on)
         request = Request(target.model, tuple(messages), None, form.tools_of(body), options)
         if target not in self._chains:
-            others = fallbacks_of(target, self._settings)
-            self._chains[target] = chain_of(self._settings, self._providers, target, others)
+            others = fallbacks_of(target, self._shared.settings)
+            self._chains[target] = chain_of(self._shared.settings, self._shared.providers, target, others)
         return _Call(self._chains[target], target, request, self._session(messages, named))
 
     def _session(self, messages: Sequence[Message], named: str) -> Session:
@@ -127,7 +129,7 @@ class OpenAiApi:
 
         Raises UsageError when the named one does not exist.
         """
-        if named == "off" or not self._settings.save:
+        if named == "off" or not self._shared.settings.save:
             return Session(None)
         said = [message for message in messages if message.role != "system"]
         last = max((place for place, message in enumerate(said) if message.role == "assistant"), default=-1)
@@ -146,8 +148,8 @@ class OpenAiApi:
             call.session.set_model(str(call.target))
             respond = partial(respond_with_fallbacks, call.chain)
             turn = run_chat_turn(respond, call.request, None, model=str(call.target), rounds=0,
-                                 resumes=RESUMES if self._settings.resume else 0)
-            numbers = TurnNumbers(call.target, call.chain, self._providers)
+                                 resumes=RESUMES if self._shared.settings.resume else 0)
+            numbers = TurnNumbers(call.target, call.chain, self._shared.providers)
             async with aclosing(measured(call.session.record(turn, str(call.target)), numbers, call.session)) as events:
                 async for event in events:
                     yield event

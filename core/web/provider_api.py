@@ -13,18 +13,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.commands import all_commands
-from core.config import Settings
 from core.config.keys import keep_key
+from core.config.provider_settings import FIELDS, set_provider
+from core.config.sources import load_providers
 from core.errors import ChatError, UsageError
-from core.model_manager import Providers, Target, build_model_list, find_target, provider_name
+from core.model_manager import Target, build_model_list, find_target, provider_name
 from core.models.facts import known_facts
-from core.models.health import Listed, all_names, check, list_models, missing_for, set_up
+from core.models.health import Listed, all_names, check, list_models, missing_for, set_up, stored_names
 from core.providers import ModelInfo
+from core.providers.parameters import lacks_of
 from core.providers.transport import is_loopback
 from core.stats.report import ModelStats, day_of, days_between, quantile, summarise
 from core.store.rows import CallRow
 from core.web.api import body_of, guarded, text_of
 from core.web.pulls import Pulls
+from core.web.shared import Shared
 from db import Store
 
 KINDS = ("cloud", "local")      # of a hybrid one: elsewhere, on this computer
@@ -41,9 +44,9 @@ class _Checked:
 class ProviderApi:
     """The routes about models and providers, and the figures of what was asked of them."""
 
-    def __init__(self, settings: Settings, providers: Providers, store: Store | None) -> None:
-        self._settings, self._providers, self._store = settings, providers, store
-        self._pulls = Pulls(providers)
+    def __init__(self, shared: Shared, store: Store | None) -> None:
+        self._shared, self._store = shared, store
+        self._pulls = Pulls(shared)
         self._checked: dict[str, _Checked] = {}
         self._listed: tuple[float, list[Listed]] = (0.0, [])
 
@@ -53,6 +56,7 @@ class ProviderApi:
             ("GET", "/api/start", self.start), ("GET", "/api/commands", self.commands),
             ("GET", "/api/models", self.models), ("GET", "/api/providers", self.providers),
             ("POST", f"{one}/test", self.test), ("PUT", f"{one}/key", self.key),
+            ("GET", one, self.one), ("PUT", f"{one}/settings", self.change),
             ("GET", "/api/pulls", self.pulls), ("POST", "/api/pulls", self.pull),
             ("DELETE", "/api/pulls/{model:path}", self.stop_pull), ("GET", "/api/numbers", self.numbers),
         ]
@@ -60,9 +64,10 @@ class ProviderApi:
 
     async def close(self) -> None:
         await self._pulls.close()
+        await self._shared.close()
 
     async def start(self, request: Request) -> Response:
-        target = build_model_list(self._settings)[0]
+        target = build_model_list(self._shared.settings)[0]
         local = [name for name in self._names() if self._runs_here(name)]
         return JSONResponse(dict(model=str(target), local=local))
 
@@ -76,7 +81,7 @@ class ProviderApi:
     async def models(self, request: Request) -> Response:
         at, listed = self._listed
         if time.monotonic() - at > FRESH_SECONDS or request.query_params.get("again"):
-            listed = await list_models(self._providers, set_up(self._providers))
+            listed = await list_models(self._shared.providers, set_up(self._shared.providers))
             self._listed = (time.monotonic(), listed)
             for entry in listed:
                 self._note(entry.provider, entry.error)
@@ -87,7 +92,7 @@ class ProviderApi:
                 "models": [self._model(listed.provider, info) for info in listed.models]}
 
     def _model(self, provider: str, info: ModelInfo) -> dict[str, Any]:
-        facts = known_facts(Target(provider, info.name), self._providers, info)
+        facts = known_facts(Target(provider, info.name), self._shared.providers, info)
         return {"name": info.name, "window": facts.context_window, "tools": bool(facts.tools),
                 "vision": bool(facts.vision), "thinking": bool(facts.thinking), "size": info.size,
                 "input_price": facts.input_price, "output_price": facts.output_price}
@@ -96,14 +101,14 @@ class ProviderApi:
         return JSONResponse({"providers": [self._row(name) for name in self._names()]})
 
     def _row(self, name: str) -> dict[str, Any]:
-        missing = missing_for(name, self._providers)
+        missing = missing_for(name, self._shared.providers)
         checked = self._checked.get(name)
         row: dict[str, Any] = {"name": name, "kind": self._kind(name), "state": "unknown", "why": missing}
         try:
-            host = self._providers.host(name)
-            address = self._providers.base_url(name, host) if host.base_url else ""
+            host = self._shared.providers.host(name)
+            address = self._shared.providers.base_url(name, host) if host.base_url else ""
             row |= {"dialect": host.dialect, "default_model": host.default_model or "", "address": address,
-                    "takes_key": bool(host.key_variables), "has_key": bool(host.key_variables) and not missing}
+                    "takes_key": bool(host.key_variables), "has_key": self._has_key(name)}
         except ChatError as error:
             row["why"] = error.message
         if missing:
@@ -112,10 +117,17 @@ class ProviderApi:
             row |= {"state": checked.state, "why": checked.why, "when": _ago(time.monotonic() - checked.at)}
         return row
 
+    def _has_key(self, name: str) -> bool:
+        """Whether a key is known, wherever it is; some providers need none."""
+        providers = self._shared.providers
+        environment = providers.settings.environment
+        return (any(environment.get(variable) for variable in providers.host(name).key_variables)
+                or bool(providers.entry(name).get("api_key")) or name in stored_names(environment))
+
     def _kind(self, name: str) -> str:
         """Under which heading a provider is listed: a hybrid one by its address."""
         try:
-            kind = self._providers.host(name).kind
+            kind = self._shared.providers.host(name).kind
         except ChatError:
             return "cloud"
         return kind if kind != "hybrid" else KINDS[self._runs_here(name)]
@@ -123,37 +135,55 @@ class ProviderApi:
     def _runs_here(self, name: str) -> bool:
         """Whether nothing leaves this computer, as far as the address shows."""
         try:
-            host = self._providers.host(name)
-            address = self._providers.base_url(name, host) if host.base_url else ""
+            host = self._shared.providers.host(name)
+            address = self._shared.providers.base_url(name, host) if host.base_url else ""
         except ChatError:
             return False
         return host.kind != "cloud" and (is_loopback(address) if address else host.kind == "local")
 
     def _names(self) -> list[str]:
-        return all_names(self._providers)
+        return all_names(self._shared.providers)
 
     def _note(self, name: str, error: ChatError | None) -> None:
         self._checked[name] = _Checked("bad" if error else "ok", error.message if error else "", time.monotonic())
 
     async def test(self, request: Request) -> Response:
         name = self._named(request)
-        health = await check(self._providers, name)
+        health = await check(self._shared.providers, name)
         said = health.said if not health.ok else f"{health.said} ({health.seconds * 1000:.0f} ms)"
-        why = " ".join([said, *health.advice])
+        why = ". ".join([said, *health.advice])
         self._checked[name] = _Checked("ok" if health.ok else "bad", why, time.monotonic())
         return JSONResponse(self._row(name))
 
     async def key(self, request: Request) -> Response:
         name, body = self._named(request), await body_of(request)
-        base_url = self._providers.base_url(name, self._providers.host(name))
-        place = keep_key(self._settings.environment, name, text_of(body, "key"), base_url)
+        base_url = self._shared.providers.base_url(name, self._shared.providers.host(name))
+        place = keep_key(self._shared.settings.environment, name, text_of(body, "key"), base_url)
         self._listed = (0.0, [])
-        await self._providers.close()       # what was opened without it is opened anew
+        await self._shared.providers.close()       # what was opened without it is opened anew
         return JSONResponse({"said": f"Stored in {place}. It is sent to {base_url} and nowhere else."})
+
+    async def one(self, request: Request) -> Response:
+        """A provider with its models and what can be set for it; the provider is asked for its models."""
+        name = self._named(request)
+        [listed] = await list_models(self._shared.providers, [name])
+        self._note(name, listed.error)
+        entry, lacks = self._shared.providers.entry(name), lacks_of(self._shared.providers.host(name).dialect)
+        fields = [{"name": field, "value": _written(entry.get(field))} for field in FIELDS if field not in lacks]
+        return JSONResponse({**self._with_models(listed), "fields": fields})
+
+    async def change(self, request: Request) -> Response:
+        """Set the address, the default model and parameters of a provider, for all sessions from now on."""
+        name, body = self._named(request), await body_of(request)
+        environment = self._shared.settings.environment
+        set_provider(environment, name, {field: text_of(body, field) for field in body})
+        await self._shared.change(self._shared.settings.replace(providers=load_providers(self._shared.settings)))
+        self._listed = (0.0, [])
+        return JSONResponse(self._row(name))
 
     def _named(self, request: Request) -> str:
         name = provider_name(str(request.path_params["name"]))
-        self._providers.host(name)          # raises UsageError for an unknown one
+        self._shared.providers.host(name)          # raises UsageError for an unknown one
         return name
 
     # ---- pulling models
@@ -165,7 +195,7 @@ class ProviderApi:
         model = text_of(await body_of(request), "model").strip()
         if not model:
             raise UsageError("The model has no name.", "For example llama3.2:3b.")
-        self._pulls.start(find_target(model, self._settings))
+        self._pulls.start(find_target(model, self._shared.settings))
         return JSONResponse({"pulls": self._pulls.rows()}, 202)
 
     async def stop_pull(self, request: Request) -> Response:
@@ -193,6 +223,10 @@ class ProviderApi:
         seen = [day for day, _ in tokens]
         shown = days_between(min(seen), max(seen)) if seen else []
         return [dict(day=day, local=tokens[day, True], cloud=tokens[day, False]) for day in shown]
+
+
+def _written(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _figures(found: Sequence[ModelStats]) -> list[dict[str, str]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.errors import ChatError, unexpected
-from core.model_manager import Providers, Target, ensure_model_available
+from core.model_manager import Target, ensure_model_available
+from core.web.shared import Shared
 
 
 @dataclass(slots=True)
@@ -25,8 +26,8 @@ class Pull:
 class Pulls:
     """All downloads of this server, the newest of each model."""
 
-    def __init__(self, providers: Providers) -> None:
-        self._providers = providers
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._pulls: dict[str, Pull] = {}
 
     def start(self, target: Target) -> None:
@@ -54,7 +55,7 @@ class Pulls:
     async def _run(self, pull: Pull) -> None:
         layers: dict[str, tuple[int, int]] = {}
         try:
-            async with aclosing(ensure_model_available(pull.target, self._providers)) as steps:
+            async with aclosing(ensure_model_available(pull.target, self._shared.providers)) as steps:
                 async for step in steps:
                     if step.total:
                         layers[step.layer] = (step.completed or 0, step.total)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.config import Settings, cache_directory
-from core.model_manager import Providers
 from core.setup.chat import open_chat
 from core.setup.store import OpenedStore, store_place
 from core.web.desk import Desks
@@ -20,6 +19,7 @@ from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
 from core.web.server import HOST, Door, announce, bind, kept_secret, make_app, serve, web_folder
+from core.web.shared import Shared
 from core.web.uploads import Uploads
 
 TOKEN_VARIABLE = "STREAM_CHAT_WEB_TOKEN"
@@ -31,22 +31,24 @@ def serve_page(settings: Settings) -> int:
     opened = OpenedStore(settings)
     folder = web_folder(settings) if settings.save else ""
 
-    first = FirstRun(settings, Providers(settings))
+    shared = Shared(settings)
+    first = FirstRun(shared)
 
     async def opening(name: str | None, front: Front) -> Chat:
         """What flags say is for new sessions: the server is started with the same ones every day."""
         asking = replace(front, choose_model=first.choose_model)
-        return await open_chat(settings, opened, opened.open_session(name), asking, own_first=name is not None)
+        return await open_chat(shared.settings, opened, opened.open_session(name), asking, own_first=name is not None)
 
     try:
         door = Door(f"stream_chat_{settings.port}", kept_secret(folder), secrets.token_urlsafe(24))
         kept = hashlib.sha256(store_place(settings).encode()).hexdigest()[:12]      # one folder for each database
         desks = Desks(os.path.join(folder, kept) if folder else "")
         hub = Hub(opening, desks)
+        shared.followers.append(hub.renew)
         token = settings.environment.get(TOKEN_VARIABLE, "").strip()
-        providers = ProviderApi(settings, Providers(settings), opened.store)
+        providers = ProviderApi(shared, opened.store)
         uploads = Uploads(os.path.join(cache_directory(settings.environment), "uploads", kept))
-        programs = OpenAiApi(settings, Providers(settings), opened.open_session)
+        programs = OpenAiApi(shared, opened.open_session)
         app = make_app(hub, opened.store, providers, programs, first, door, uploads=uploads, port=settings.port,
                        token=token)
         announce(settings.port, door.link)

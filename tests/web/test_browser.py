@@ -212,12 +212,26 @@ def test_a_model_that_is_missing_says_so_and_another_is_chosen(tab: Tab) -> None
     expect(tab.page.locator(".message.from-model .prose")).to_have_text(["hello"])
 
 
-def test_providers_are_tested_and_a_model_is_pulled(tab: Tab) -> None:
+def test_providers_are_tested_and_set_and_a_model_is_pulled(tab: Tab, ollama: FakeOllama) -> None:
     tab.go("/providers")
     row = tab.page.locator("#ollama")
     row.get_by_role("button", name="Test connection").click()
     expect(row.locator(".state")).to_have_text("Connected")
+    row.get_by_label("Settings of ollama").click()
+    expect(row.locator("td").first).to_have_text("words-50:latest")
+    row.get_by_label("Temperature").fill("warm")
+    row.get_by_role("button", name="Save settings").click()
+    expect(row.get_by_role("alert")).to_contain_text("temperature")
+    row.get_by_label("Temperature").fill("0.125")
+    row.get_by_role("button", name="Save settings").click()
+    expect(row.get_by_label("Temperature")).to_have_value("0.125")
+    expect(row.locator(".state")).to_have_text("Connected")
     tab.go("/")
+    tab.ask("with the provider's own temperature")
+    assert ollama.chats[-1].json["options"]["temperature"] == 0.125
+    tab.server.client.put(f"{tab.server.url}/api/providers/ollama/settings", json={"temperature": ""}, timeout=60)
+    tab.ask("without it", 2)
+    assert "temperature" not in ollama.chats[-1].json.get("options", {})
     tab.page.locator(".model-button").click()
     tab.page.get_by_label("Model to pull").fill(f"pulled-{tab.size}")
     tab.page.get_by_role("button", name="Pull model").click()

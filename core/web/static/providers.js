@@ -19,12 +19,13 @@ export async function showProviders(place) {
     h("p", { class: "page-lead" }, "Keys are stored on this computer and are never shown again. A state is what the last test found."),
     ...group(rows, "local", text.local, "Nothing leaves this computer"),
     ...group(rows, "cloud", text.cloud, "Messages are sent to the provider"));
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 /** @param {Row[]} rows @param {string} kind @param {string} title @param {string} note */
 function group(rows, kind, title, note) {
   return [
-    h("h2", { class: "group-head" }, icon(kind), title, " ", h("small", {}, note)),
+    h("h2", { class: "group-head", id: kind }, icon(kind), title, " ", h("small", {}, note)),
     h("ul", { class: "list" }, ...rows.filter((row) => row.provider.kind === kind).map((row) => row.element)),
   ];
 }
@@ -59,12 +60,51 @@ class Row {
 
   body() {
     const { provider } = this;
-    const facts = [["Address", provider.address || "set in the configuration file"], ["Default model", provider.default_model], ["Dialect", provider.dialect]];
-    const body = h("div", { class: "row-body" },
-      h("div", { class: "fields" }, ...facts.filter(([, value]) => value).map(([name, value]) =>
-        h("div", { class: "field" }, h("span", { class: "field-label" }, name), h("span", {}, value)))));
+    const body = h("div", { class: "row-body" });
     if (provider.takes_key) body.append(this.keyForm());
+    const more = h("div", { class: "row-more" }, h("p", { class: "row-why" }, `${text.testing} …`));
+    body.append(more);
+    this.load(more);
     return body;
+  }
+
+  /** The provider's settings and models. @param {HTMLElement} place */
+  async load(place) {
+    try {
+      const found = await request("GET", this.path());
+      place.replaceChildren(this.settingsForm(found.fields, found.address), modelTable(found.models));
+    } catch (problem) {
+      place.replaceChildren(h("p", { class: "row-why" }, /** @type {Error} */ (problem).message));
+    }
+  }
+
+  path() {
+    return `/api/providers/${encodeURIComponent(this.provider.name)}`;
+  }
+
+  /** @param {{ name: string, value: string }[]} fields @param {string} address */
+  settingsForm(fields, address) {
+    const inputs = fields.map(({ name, value }) => {
+      const id = `${this.provider.name}-${name}`;
+      const hint = name === "base_url" ? address : "";
+      return h("div", { class: "field" }, h("label", { for: id }, text.fields[name] ?? name),
+        h("input", { class: "input", id, name, type: "text", value, placeholder: hint || text.fieldDefault, autocomplete: "off", "data-before": value }));
+    });
+    const error = h("p", { class: "field-error", role: "alert", hidden: true });
+    const form = h("form", { class: "fields", onsubmit: (event) => { event.preventDefault(); save(); } }, ...inputs,
+      h("div", { class: "field-line span" }, h("button", { class: "button", type: "submit" }, text.saveSettings), error));
+    const save = async () => {
+      const changed = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll("input")]).filter((each) => each.value !== each.dataset.before);
+      try {
+        await request("PUT", `${this.path()}/settings`, Object.fromEntries(changed.map((each) => [each.name, each.value])));
+        this.provider = { ...this.provider, ...(await request("GET", this.path())) };
+        await this.test();
+      } catch (problem) {
+        error.hidden = false;
+        error.replaceChildren(icon("warn"), problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem));
+      }
+    };
+    return form;
   }
 
   keyForm() {
@@ -74,7 +114,7 @@ class Row {
     const error = h("p", { class: "field-error", role: "alert", hidden: true });
     const store = async () => {
       try {
-        await request("PUT", `/api/providers/${encodeURIComponent(provider.name)}/key`, { key: field.value });
+        await request("PUT", `${this.path()}/key`, { key: field.value });
         await this.test();
       } catch (problem) {
         field.setAttribute("aria-invalid", "true");
@@ -92,9 +132,20 @@ class Row {
   async test() {
     this.provider.state = "testing";
     this.draw();
-    const found = await request("POST", `/api/providers/${encodeURIComponent(this.provider.name)}/test`)
+    const found = await request("POST", `${this.path()}/test`)
       .catch((problem) => ({ state: "bad", why: problem.message }));
     this.provider = { ...this.provider, ...found };
     this.draw();
   }
+}
+
+/** @param {any[]} models */
+function modelTable(models) {
+  if (models.length === 0) return h("p", { class: "row-why" }, text.noModelsListed);
+  const price = (model) => (model.input_price === null ? "" : text.pricePair(model.input_price, model.output_price));
+  const row = (model) => h("tr", {}, h("td", {}, model.name),
+    h("td", {}, ...["tools", "vision", "thinking"].filter((able) => model[able]).map((able) => h("span", { class: "badge" }, able === "vision" ? "images" : able))),
+    h("td", {}, model.window ? `${Math.round(model.window / 1000)}k` : ""), h("td", {}, model.size ? text.size(model.size) : ""), h("td", {}, price(model)));
+  return h("div", { class: "table", tabindex: "0", role: "region", "aria-label": text.models },
+    h("table", {}, h("thead", {}, h("tr", {}, ...text.modelColumns.map((name) => h("th", {}, name)))), h("tbody", {}, ...models.map(row))));
 }

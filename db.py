@@ -11,6 +11,7 @@ from core.store.address import parse_address
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import Protocol
 
     from core.messages import Message
@@ -154,6 +155,15 @@ class Store(Protocol):
 
     def vectors(self, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
         """The embeddings that are kept of these texts."""
+        ...
+
+    def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
+        """Wait, while the event loop goes on, until the next write need not wait for other programs; within it, that write
+        is done at once. After the longest wait, it is refused at once."""
+        ...
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Within it, a write waits for other programs only a moment."""
         ...
 
     def close(self) -> None: ...

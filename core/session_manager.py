@@ -24,6 +24,7 @@ from core.store.message_json import dump
 from core.store.rows import Chunk
 from db import Store
 
+KEPT = (TextDelta, ThinkingDelta, ToolFinished, MessageAdded)    # the events that are written
 SYNC_SECONDS = 0.25      # the most of a streaming reply that a power cut can take
 
 
@@ -88,18 +89,23 @@ class Session(History):
                     yield Notice(text)
                 async for event in stream:
                     model = event.new if isinstance(event, ModelChanged) else model
-                    self._keep(event, model)
+                    if isinstance(event, KEPT):
+                        async with self._journal.ready(durable=self._is_durable(event)):
+                            self._keep(event, model)
                     for text in self.take_news():
                         yield Notice(text)
                     yield event
             except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
-                self._settle("interrupted")
+                with self._journal.hurried():     # the user waits for the end of it
+                    self._settle("interrupted")
                 raise
             except BaseException:
-                self._settle("error")
+                with self._journal.hurried():
+                    self._settle("error")
                 raise
             finally:
-                self.end_turn()
+                with self._journal.hurried():
+                    self.end_turn()
 
     def _keep(self, event: Event, model: str) -> None:
         match event:
@@ -118,12 +124,16 @@ class Session(History):
         opened = self._open
         kind = "text" if isinstance(delta, TextDelta) else "thinking"
         chunk = Chunk(kind, delta.part, delta.text, dump(delta.extra) if delta.extra else None)
-        now = time.monotonic()
-        durable = now - self._synced >= SYNC_SECONDS
-        self._synced = now if durable else self._synced
+        durable = self._is_durable(delta)
+        self._synced = time.monotonic() if durable else self._synced
         self._journal.chunk(opened.id, len(opened.frames), chunk, durable=durable)
         opened.frames.append(chunk)
         opened.reply.add(delta)
+
+    def _is_durable(self, event: Event) -> bool:
+        """Most frames are not: a power cut takes the last of them."""
+        is_frame = isinstance(event, (TextDelta, ThinkingDelta)) and self._open is not None
+        return not is_frame or time.monotonic() - self._synced >= SYNC_SECONDS
 
     def _keep_result(self, result: ToolResult) -> None:
         """A finished tool may have changed the world, so its result is saved before the others are in."""

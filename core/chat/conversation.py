@@ -96,8 +96,9 @@ class Chat(Attaching):
     async def _add(self, message: Message) -> list[Notice]:
         if not self.target.model:
             await self._resolve()
-        self.session.set_model(str(self.chain.chosen))
-        self.session.add_user(message)
+        async with self.session.ready():
+            self.session.set_model(str(self.chain.chosen))
+            self.session.add_user(message)
         self.keep_attached()
         return self.write_down(message)
 

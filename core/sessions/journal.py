@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 
 from core.errors import SessionGone, StoreError, StoreGone
 from core.messages import Message
@@ -70,6 +71,14 @@ class NoJournal:
 
     def chunk(self, identity: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
         """The write that happens for every frame; nothing is put together that the store does not need."""
+
+    def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
+        """Wait, while the event loop goes on, until the next write need not wait."""
+        return nullcontext()
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Within it, a write that would have to wait is spooled after a moment."""
+        return nullcontext()
 
     def retry(self) -> None:
         """Try to save what waits; say again that something waits when that fails."""
@@ -184,6 +193,18 @@ class Journal(NoJournal):
         except StoreError:
             return None
         return rows[0].updated if rows else None
+
+    def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
+        try:
+            return self._store.ready(durable=durable) if self.saved else nullcontext()
+        except StoreError:      # of a store that could not be opened yet
+            return nullcontext()
+
+    def hurried(self) -> AbstractContextManager[None]:
+        try:
+            return self._store.hurried() if self.saved else nullcontext()
+        except StoreError:
+            return nullcontext()
 
     def retry(self) -> None:
         if not self._drain() and not self._news:

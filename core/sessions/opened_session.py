@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 from core.errors import UsageError
 from core.events import Notice, OthersSaid
@@ -127,7 +127,7 @@ class OpenedSession:
     async def begin_turn(self) -> AsyncGenerator[Notice, None]:
         """Wait while another program's turn runs in this session, then own the next one and take in what others added."""
         waiting = False
-        while not self._own():
+        while not await self._own_soon():
             if not waiting:
                 yield Notice("Another program is answering in this session; your message waits until it has finished.")
             waiting = True
@@ -169,6 +169,16 @@ class OpenedSession:
             return False
         self._others = _joined(self._others, tuple(self.messages[len(before):] if added else self.messages), changed=not added)
         return True
+
+    async def _own_soon(self) -> bool:
+        if not self._stored:
+            return True
+        async with self._journal.ready(durable=False):
+            return self._own()
+
+    def ready(self) -> AbstractAsyncContextManager[None]:
+        """Wait, while the event loop goes on, until what is said next can be saved at once."""
+        return self._journal.ready()
 
     def _own(self) -> bool:
         """Become the program whose turn it is; False while it is another's."""

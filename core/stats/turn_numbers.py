@@ -181,7 +181,8 @@ class TurnNumbers:
             return
         try:
             rows = self.rows(session)
-            store.add_calls(list(zip(new_message_ids(len(rows)), rows)))
+            with store.hurried():
+                store.add_calls(list(zip(new_message_ids(len(rows)), rows)))
         except (ChatError, ArithmeticError, ValueError, TypeError):
             pass
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from contextlib import nullcontext
 
 from core.errors import SessionGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from contextlib import AbstractContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import Any, NamedTuple
 
     from core.store.query import Query
@@ -43,6 +44,7 @@ else:
 SCHEMA_VERSION = 7        # the number of migrations in core/store/schema.py, which is loaded only when it is needed
 BUSY_SECONDS = 1.0        # how long a write waits for another program before the database counts as locked
 MIGRATION_SECONDS = 60    # how long a start waits for another one that makes the tables
+NOTHING_WAITS = nullcontext()
 WAY_OUT = "Use --database-url FILE for another place, or --no-save to chat without saving."
 
 
@@ -67,6 +69,16 @@ class Database:
         """Run each statement once for each of its rows, all in one transaction, which `check` may refuse at its end by
         raising a StoreError. Raises StoreError."""
         raise NotImplementedError
+
+    def ready(self, *, durable: bool) -> AbstractAsyncContextManager[None]:
+        """Wait, while the event loop goes on, until the next write need not wait; within it, that write is done at once.
+
+        After the longest wait, that write is refused at once."""
+        return NOTHING_WAITS
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Within it, a write waits for other programs only a moment."""
+        return nullcontext()
 
     def key(self, identity: int) -> str:
         """A 128-bit identity as both databases take it: 32 hexadecimal digits, which sort like the numbers.

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
+
+GLANCE = 0.005     # seconds between two looks whether the turn has come
 
 
 def try_lock(descriptor: int) -> bool:
@@ -19,6 +23,31 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+class _Stand:
+    """A thread in the kernel's queue for a lock, which has no time limit; one that is given up lets go when its turn comes."""
+
+    def __init__(self, descriptor: int) -> None:
+        import threading
+        self._descriptor, self._given_up = descriptor, False
+        self._deciding, self.came = threading.Lock(), threading.Event()
+        threading.Thread(target=self._stand, daemon=True).start()
+
+    def _stand(self) -> None:
+        import fcntl
+        with suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        with self._deciding:
+            self.came.set()
+            if self._given_up:
+                os.close(self._descriptor)
+
+    def give_up(self) -> None:
+        with self._deciding:
+            self._given_up = True
+            if self.came.is_set():
+                os.close(self._descriptor)
+
+
 class Queue:
     """Programs that write to one file, one behind the other: SQLite itself lets those that wait long go hungry.
 
@@ -26,52 +55,79 @@ class Queue:
     """
 
     def __init__(self, path: str, seconds: float) -> None:
-        self._path, self._seconds = path, seconds
+        self._path, self.seconds = path, seconds
         self._descriptor = -1
+        self._stand: _Stand | None = None     # waits for the lock on the descriptor
 
     def __enter__(self) -> bool:
         """Wait for the turn, at most `seconds`; False when it did not come."""
+        return self.enter(self.seconds)
+
+    def __exit__(self, *exception: object) -> None:
+        self.leave()
+
+    def enter(self, seconds: float) -> bool:
+        return self.try_enter() or os.name == "nt" or self._wait(seconds)
+
+    def try_enter(self) -> bool:
+        """Take the turn if it is ours now."""
+        if self._stand is not None:
+            if not self._stand.came.is_set():
+                return False
+            self._stand = None
+            return True
         if self._descriptor < 0:
             try:
                 self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
             except OSError:
                 return True
-        return try_lock(self._descriptor) or os.name == "nt" or self._wait()
+        return try_lock(self._descriptor)
 
-    def __exit__(self, *exception: object) -> None:
+    def leave(self) -> None:
         if self._descriptor >= 0 and os.name == "nt":
             self.close()     # there, closing is what gives a lock back for certain
         elif self._descriptor >= 0:
             import fcntl
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def _wait(self) -> bool:
-        """The kernel's queue has no time limit, so a thread stands in it; one that is given up lets go when its turn comes."""
-        import fcntl
-        import threading
-        descriptor, came, given_up = self._descriptor, threading.Event(), threading.Event()
-
-        def stand() -> None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError:
-                pass
-            came.set()
-            if given_up.is_set():
-                os.close(descriptor)
-        threading.Thread(target=stand, daemon=True).start()
+    def _wait(self, seconds: float) -> bool:
+        stand = self._stand = self._stand or _Stand(self._descriptor)
         try:
-            if came.wait(self._seconds):
+            if stand.came.wait(seconds):
+                self._stand = None
                 return True
         except BaseException:
-            self._descriptor = -1
-            given_up.set()
+            self._give_up()
             raise
-        self._descriptor = -1
-        given_up.set()
+        self._give_up()
         return False
 
+    async def come(self, limit: float) -> None:
+        """Wait until try_enter() takes the turn, at most until then (time.monotonic()), while the event loop goes on."""
+        import asyncio
+        if os.name == "nt" or self._descriptor < 0:
+            await asyncio.sleep(GLANCE)
+            return
+        stand = self._stand = self._stand or _Stand(self._descriptor)
+        try:
+            while self._stand is stand and not stand.came.is_set():
+                if time.monotonic() > limit:
+                    self._give_up()
+                    return
+                await asyncio.sleep(GLANCE)
+        except BaseException:
+            if self._stand is stand:
+                self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        stand, self._stand, self._descriptor = self._stand, None, -1
+        if stand is not None:
+            stand.give_up()
+
     def close(self) -> None:
+        if self._stand is not None:
+            self._give_up()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

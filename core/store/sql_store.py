@@ -11,6 +11,7 @@ from core.store.sql import Calls, Messages, Sessions, Vectors
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from core.messages import Message
     from core.store.database import Run
@@ -33,6 +34,12 @@ class SqlStore:
     @property
     def url(self) -> str:
         return self._database.url
+
+    def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
+        return self._database.ready(durable=durable)
+
+    def hurried(self) -> AbstractContextManager[None]:
+        return self._database.hurried()
 
     @property
     def database(self) -> Database:

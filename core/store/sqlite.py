@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager
 
-from core.errors import StoreBusy, StoreDamaged, StoreError, StoreForeign, StoreFull, StoreGone, StoreTooNew
+from core.errors import StoreBusy, StoreForeign, StoreFull, StoreGone, StoreTooNew
 from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database, Search
-from core.store.locks import Owner, Queue
+from core.store.locks import GLANCE, Owner, Queue
+from core.store.reservation import Reservation
 from core.store.sql_store import SqlStore
+from core.store.sqlite_errors import is_busy, sqlite_error
+from core.store.sqlite_files import connect_to_read, create_private, file_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from core.store.query import Query, Term
 
 APPLICATION_ID = 0x53434854    # "SCHT": says that a SQLite file is ours
+MOMENT = 0.2                   # how long a write waits that holds up somebody
 QUEUE_SECONDS = 5.0            # how long it stands in the queue of the programs that write
 
 
@@ -31,13 +36,15 @@ class SqliteDatabase(Database):
         self.place = self.url = os.path.abspath(os.path.expanduser(path))
         self._busy_seconds = busy_seconds
         self._owner, self._queue = Owner(self.place), Queue(f"{self.place}-queue", max(QUEUE_SECONDS, busy_seconds))
-        self._synced = False
+        self._synced = self._begun = False      # whether writes are durable, and whether one was begun by ready()
+        self._held_outside = False     # by a program that does not stand in the queue
+        self._patience: float | None = None     # seconds that a write waits; None for the usual ones
         self._file: tuple[int, int] | None = None    # which file is open
         self.unwritable = ""       # why it can only be read; each write tries again
         try:
             self._connection = self._connect()
         except StoreFull as error:
-            readable = _connect_to_read(self.place)
+            readable = connect_to_read(self.place)
             if readable is None:
                 raise
             self._connection, self.unwritable = readable, error.message
@@ -46,17 +53,17 @@ class SqliteDatabase(Database):
         try:
             if os.path.exists(f"{self.place}.new"):
                 self._finish_swap()
-            _create_private(self.place)
+            create_private(self.place)
             connection = sqlite3.connect(self.place, timeout=self._busy_seconds, isolation_level=None)
         except OSError as problem:
             raise StoreFull(f"The session database {self.place} cannot be opened: {problem.strerror}.", WAY_OUT) from problem
         except sqlite3.Error as problem:
-            raise _sqlite_error(problem, self.place) from problem
+            raise sqlite_error(problem, self.place) from problem
         try:
             self._prepare(connection)
         except sqlite3.Error as problem:
             connection.close()
-            raise _sqlite_error(problem, self.place) from problem
+            raise sqlite_error(problem, self.place) from problem
         except BaseException:
             connection.close()
             raise
@@ -75,8 +82,9 @@ class SqliteDatabase(Database):
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA foreign_keys = ON")
         run("PRAGMA secure_delete = ON")
+        run("PRAGMA busy_timeout = 0")       # _begin() waits
         self._synced = False
-        self._file = _file_at(self.place)
+        self._file = file_at(self.place)
 
     def _finish_swap(self) -> None:
         """A program that put another file in this place was killed in the middle."""
@@ -119,7 +127,19 @@ class SqliteDatabase(Database):
         except sqlite3.Error as problem:
             if str(problem).startswith("Could not decode"):
                 return self._read_damaged_text(sql, values)
-            raise _sqlite_error(problem, self.place) from problem
+            if is_busy(problem):      # for a moment, while another program recovers the log
+                return self._read_patiently(sql, values)
+            raise sqlite_error(problem, self.place) from problem
+
+    def _read_patiently(self, sql: str, values: Sequence[object]) -> list[Any]:
+        limit = time.monotonic() + self._busy_seconds
+        while True:
+            time.sleep(GLANCE)
+            try:
+                return self._connection.execute(sql, tuple(values)).fetchall()
+            except sqlite3.Error as problem:
+                if not is_busy(problem) or time.monotonic() > limit:
+                    raise sqlite_error(problem, self.place) from problem
 
     def _read_damaged_text(self, sql: str, values: Sequence[object]) -> list[Any]:
         """A bit flipped in a text, which SQLite does not notice: the rest of the text and all other rows can be read."""
@@ -127,29 +147,95 @@ class SqliteDatabase(Database):
         try:
             return self._connection.execute(sql, tuple(values)).fetchall()
         except sqlite3.Error as problem:
-            raise _sqlite_error(problem, self.place) from problem
+            raise sqlite_error(problem, self.place) from problem
         finally:
             self._connection.text_factory = str
 
     def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
         if self.unwritable:
+            self.release()
             readable, self._connection = self._connection, self._connect()
             readable.close()
             self.unwritable = ""
         if durable:
             self._check_still_there()
-        with self._queue as ready:
-            if not ready:
-                raise self._busy()
+        if self._begun and durable is self._synced:
             self._transact(statements, durable)
+            return
+        self.release()
+        if not self._queue.enter(self._queue.seconds if self._patience is None else self._patience):
+            raise self._busy()
+        try:
+            self._transact(statements, durable)
+        finally:
+            self._queue.leave()
+
+    def ready(self, *, durable: bool) -> Reservation:
+        return Reservation(self, durable)
+
+    def reserve(self, durable: bool) -> bool:
+        """Begin the transaction of the next write if nobody is in the way."""
+        if self.unwritable or self._begun:
+            return True      # it is opened again first, or another task of this program is at it
+        if not self._queue.try_enter():
+            return False
+        try:
+            self._begin(durable, 0)
+        except sqlite3.Error as problem:
+            self._queue.leave()
+            self._held_outside = is_busy(problem)
+            return not self._held_outside    # what else is wrong is reported by the write
+        self._begun = True
+        return True
+
+    async def come(self, limit: float) -> None:
+        """Wait for the turn, or a moment where a program has the database that does not stand in the queue."""
+        if self._held_outside:
+            import asyncio
+            self._held_outside = False
+            await asyncio.sleep(GLANCE)
+        else:
+            await self._queue.come(limit)
+
+    def release(self) -> None:
+        if self._begun:
+            self._begun = False
+            self._roll_back()
+            self._queue.leave()
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        before, self._patience = self._patience, MOMENT
+        try:
+            yield
+        finally:
+            self._patience = before
+
+    def refuse_to_wait(self, on: bool) -> None:
+        self._patience = 0.0 if on else None
+
+    def _begin(self, durable: bool, seconds: float) -> None:
+        """Begin to write, after the wait for a program that does not stand in the queue. Raises sqlite3.Error."""
+        run = self._connection.execute
+        if durable is not self._synced:
+            run("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._synced = durable
+        limit = time.monotonic() + seconds
+        while True:
+            try:
+                run("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as problem:
+                if not is_busy(problem) or time.monotonic() > limit:
+                    raise
+                time.sleep(GLANCE)
 
     def _transact(self, statements: Sequence[Statement], durable: bool) -> None:
         run = self._connection.execute
+        begun, self._begun = self._begun, False
         try:
-            if durable is not self._synced:
-                run("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-                self._synced = durable
-            run("BEGIN IMMEDIATE")
+            if not begun:
+                self._begin(durable, self._busy_seconds if self._patience is None else self._patience)
             for sql, values, unchanged, then in statements:
                 if run(sql, values).rowcount == 0:
                     if unchanged is not None:
@@ -162,8 +248,11 @@ class SqliteDatabase(Database):
             if getattr(problem, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
                 raise self.session_gone() from problem
             if isinstance(problem, sqlite3.Error):
-                raise _sqlite_error(problem, self.place) from problem
+                raise sqlite_error(problem, self.place) from problem
             raise
+        finally:
+            if begun:
+                self._queue.leave()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -178,7 +267,7 @@ class SqliteDatabase(Database):
             if not ready:
                 raise self._busy()
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
+                self._begin(True, self._busy_seconds)
                 for sql, rows in batches:
                     self._connection.executemany(sql, rows)
                 check()
@@ -186,12 +275,12 @@ class SqliteDatabase(Database):
             except BaseException as problem:
                 self._roll_back()
                 if isinstance(problem, sqlite3.Error):
-                    raise _sqlite_error(problem, self.place) from problem
+                    raise sqlite_error(problem, self.place) from problem
                 raise
 
     def _check_still_there(self) -> None:
         """SQLite writes on into a file that was deleted, and nobody would ever see it. The next write starts a new one."""
-        if self._file is not None and self._file != _file_at(self.place):
+        if self._file is not None and self._file != file_at(self.place):
             self._file = None
             self.unwritable = "gone"
             raise StoreGone(f"The session database {self.place} was deleted or moved away.")
@@ -222,8 +311,10 @@ class SqliteDatabase(Database):
         """The full-text index keeps words of deleted rows until it is merged, the log until it is truncated."""
         try:
             with self._queue:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
                 self._connection.execute("INSERT INTO messages_fts (messages_fts) VALUES ('optimize')")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._connection.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error:
             pass   # the rows are gone; what a busy database keeps of them goes with the next deletion
 
@@ -267,70 +358,3 @@ def _check_ours(connection: sqlite3.Connection, application: int, place: str) ->
         return
     raise StoreForeign(f"{place} is the database of another program; nothing in it was changed.",
                        "Name another file with --database-url.")
-
-
-def _file_at(path: str) -> tuple[int, int] | None:
-    """Which file is at this path; None for none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _create_private(path: str) -> None:
-    """Make the file and its directory, for the owner's eyes only. SQLite gives its side files the same mode.
-
-    SQLite would delete the log of a file that was lost; it is set aside.
-    """
-    status = _file_at(path)
-    if (status is None or not os.path.getsize(path)) and os.path.exists(f"{path}-wal"):
-        from core.store.swap import set_log_aside
-        set_log_aside(path)
-    if status is None:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-
-
-def _connect_to_read(path: str) -> sqlite3.Connection | None:
-    """The database where nothing can be written (a full disk, a read-only one); None when that does not work either.
-
-    SQLite's side files cannot be made there. Without a log the file is read as it is; a log that a killed program left
-    is read in a copy elsewhere.
-    """
-    import shutil
-    import tempfile
-    from urllib.request import pathname2url
-    copy = ""
-    try:
-        if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
-            copy = tempfile.mkdtemp(prefix="stream-chat-")
-            for end in ("", "-wal"):
-                shutil.copyfile(f"{path}{end}", os.path.join(copy, f"sessions{end}"))
-            connection = sqlite3.connect(os.path.join(copy, "sessions"), isolation_level=None)
-        else:
-            connection = sqlite3.connect(f"file:{pathname2url(path)}?immutable=1", uri=True, isolation_level=None)
-        if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
-            connection.execute("SELECT count(*) FROM sessions").fetchone()
-            return connection
-        connection.close()
-    except (OSError, sqlite3.Error):
-        pass   # why it cannot be written is what is reported
-    finally:
-        if copy:
-            shutil.rmtree(copy, ignore_errors=True)   # the connection keeps the open files
-    return None
-
-
-def _sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
-    code = (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusy(f"Another program holds the session database {place}.", "Wait for it or end it, then try again.")
-    if code == sqlite3.SQLITE_FULL:
-        return StoreFull(f"There is no room left for the session database {place}.", "Free some space on that disk.")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
-        return StoreFull(f"The session database {place} cannot be written: {problem}.", WAY_OUT)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreDamaged(f"{place} is damaged or is not a session database: {problem}.",
-                            "stream-chat --db-repair saves what can be read; the damaged file is kept.")
-    return StoreError(f"The session database {place} failed: {problem}.", WAY_OUT)

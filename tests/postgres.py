@@ -22,7 +22,14 @@ def binaries() -> str | None:
 
 
 def why_not() -> str:
-    """The reason why no server can be started here; empty when one can."""
+    """The reason why no server can be started here; empty when one can. Raises RuntimeError where one is required (.ci/run)."""
+    reason = _reason()
+    if reason and os.environ.get("STREAM_CHAT_TEST_POSTGRES") == "required":
+        raise RuntimeError(f"the tests of PostgreSQL cannot run: {reason}")
+    return reason
+
+
+def _reason() -> str:
     if binaries() is None:
         return "PostgreSQL's initdb is not installed"
     try:

@@ -6,7 +6,12 @@ import os
 import time
 from contextlib import suppress
 
-GLANCE = 0.005     # seconds between two looks whether the turn has come
+GLANCE = 0.005     # seconds between two looks where nothing tells that the turn has come
+SHORT = 0.02       # seconds that an event loop may be held up
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def try_lock(descriptor: int) -> bool:
@@ -29,6 +34,7 @@ class _Stand:
     def __init__(self, descriptor: int) -> None:
         import threading
         self._descriptor, self._given_up = descriptor, False
+        self._sleepers: list[Callable[[], object]] = []
         self._deciding, self.came = threading.Lock(), threading.Event()
         threading.Thread(target=self._stand, daemon=True).start()
 
@@ -40,6 +46,18 @@ class _Stand:
             self.came.set()
             if self._given_up:
                 os.close(self._descriptor)
+        for wake in self._sleepers:
+            with suppress(RuntimeError):     # its event loop has ended
+                wake()
+
+    async def wait(self, seconds: float) -> None:
+        """Until the turn has come, at most so long; the event loop is woken at once, since others wait behind this one."""
+        import asyncio
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        self._sleepers.append(lambda: loop.call_soon_threadsafe(woken.set))
+        if not self.came.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), seconds)
 
     def give_up(self) -> None:
         with self._deciding:
@@ -104,21 +122,20 @@ class Queue:
 
     async def come(self, limit: float) -> None:
         """Wait until try_enter() takes the turn, at most until then (time.monotonic()), while the event loop goes on."""
-        import asyncio
         if os.name == "nt" or self._descriptor < 0:
+            import asyncio
             await asyncio.sleep(GLANCE)
             return
         stand = self._stand = self._stand or _Stand(self._descriptor)
+        if stand.came.wait(SHORT):      # most waits: shorter than anybody notices
+            return
+        came = False
         try:
-            while self._stand is stand and not stand.came.is_set():
-                if time.monotonic() > limit:
-                    self._give_up()
-                    return
-                await asyncio.sleep(GLANCE)
-        except BaseException:
-            if self._stand is stand:
+            await stand.wait(limit - time.monotonic())
+            came = stand.came.is_set()
+        finally:
+            if not came and self._stand is stand:
                 self._give_up()
-            raise
 
     def _give_up(self) -> None:
         stand, self._stand, self._descriptor = self._stand, None, -1

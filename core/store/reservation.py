@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         def refuse_to_wait(self, on: bool) -> None:
             """Whether a write that would have to wait is refused."""
 
-MOST_SECONDS = 5.0     # of waiting; then the write is refused, and what it held is spooled
+MOST_SECONDS = 10.0     # of waiting; then the write is refused, and what it held is spooled
 
 
 class Reservation:

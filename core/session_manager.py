@@ -90,8 +90,9 @@ class Session(History):
                 async for event in stream:
                     model = event.new if isinstance(event, ModelChanged) else model
                     if isinstance(event, KEPT):
-                        async with self._journal.ready(durable=self._is_durable(event)):
-                            self._keep(event, model)
+                        durable = self._is_durable(event)
+                        async with self._journal.ready(durable=durable):
+                            self._keep(event, model, durable=durable)
                     for text in self.take_news():
                         yield Notice(text)
                     yield event
@@ -107,16 +108,16 @@ class Session(History):
                 with self._journal.hurried():
                     self.end_turn()
 
-    def _keep(self, event: Event, model: str) -> None:
+    def _keep(self, event: Event, model: str, *, durable: bool = True) -> None:
         match event:
             case TextDelta() | ThinkingDelta():
-                self._keep_frame(event, model)
+                self._keep_frame(event, model, durable=durable)
             case ToolFinished(result):
                 self._keep_result(result)
             case MessageAdded(message):
                 self._append(message)
 
-    def _keep_frame(self, delta: TextDelta | ThinkingDelta, model: str) -> None:
+    def _keep_frame(self, delta: TextDelta | ThinkingDelta, model: str, *, durable: bool) -> None:
         if not delta.text and not delta.extra:
             return
         if self._open is None:
@@ -124,7 +125,6 @@ class Session(History):
         opened = self._open
         kind = "text" if isinstance(delta, TextDelta) else "thinking"
         chunk = Chunk(kind, delta.part, delta.text, dump(delta.extra) if delta.extra else None)
-        durable = self._is_durable(delta)
         self._synced = time.monotonic() if durable else self._synced
         self._journal.chunk(opened.id, len(opened.frames), chunk, durable=durable)
         opened.frames.append(chunk)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x53434854    # "SCHT": says that a SQLite file is ours
 MOMENT = 0.2                   # how long a write waits that holds up somebody
-QUEUE_SECONDS = 5.0            # how long it stands in the queue of the programs that write
+QUEUE_SECONDS = 10.0           # how long it stands in the queue of the programs that write
 
 
 class SqliteDatabase(Database):
@@ -36,7 +36,8 @@ class SqliteDatabase(Database):
         self.place = self.url = os.path.abspath(os.path.expanduser(path))
         self._busy_seconds = busy_seconds
         self._owner, self._queue = Owner(self.place), Queue(f"{self.place}-queue", max(QUEUE_SECONDS, busy_seconds))
-        self._synced = self._begun = False      # whether writes are durable, and whether one was begun by ready()
+        self._synced = False       # whether writes are durable
+        self._reserved = self._begun = False    # whether ready() has the turn, and has begun a write
         self._held_outside = False     # by a program that does not stand in the queue
         self._patience: float | None = None     # seconds that a write waits; None for the usual ones
         self._file: tuple[int, int] | None = None    # which file is open
@@ -159,10 +160,9 @@ class SqliteDatabase(Database):
             self.unwritable = ""
         if durable:
             self._check_still_there()
-        if self._begun and durable is self._synced:
+        if self._reserved:
             self._transact(statements, durable)
             return
-        self.release()
         if not self._queue.enter(self._queue.seconds if self._patience is None else self._patience):
             raise self._busy()
         try:
@@ -175,7 +175,7 @@ class SqliteDatabase(Database):
 
     def reserve(self, durable: bool) -> bool:
         """Begin the transaction of the next write if nobody is in the way."""
-        if self.unwritable or self._begun:
+        if self.unwritable or self._reserved:
             return True      # it is opened again first, or another task of this program is at it
         if not self._queue.try_enter():
             return False
@@ -185,7 +185,7 @@ class SqliteDatabase(Database):
             self._queue.leave()
             self._held_outside = is_busy(problem)
             return not self._held_outside    # what else is wrong is reported by the write
-        self._begun = True
+        self._reserved = self._begun = True
         return True
 
     async def come(self, limit: float) -> None:
@@ -198,8 +198,8 @@ class SqliteDatabase(Database):
             await self._queue.come(limit)
 
     def release(self) -> None:
-        if self._begun:
-            self._begun = False
+        if self._reserved:
+            self._reserved = self._begun = False
             self._roll_back()
             self._queue.leave()
 
@@ -234,6 +234,9 @@ class SqliteDatabase(Database):
         run = self._connection.execute
         begun, self._begun = self._begun, False
         try:
+            if begun and durable is not self._synced:
+                run("ROLLBACK")
+                begun = False
             if not begun:
                 self._begin(durable, self._busy_seconds if self._patience is None else self._patience)
             for sql, values, unchanged, then in statements:
@@ -250,9 +253,6 @@ class SqliteDatabase(Database):
             if isinstance(problem, sqlite3.Error):
                 raise sqlite_error(problem, self.place) from problem
             raise
-        finally:
-            if begun:
-                self._queue.leave()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

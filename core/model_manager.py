@@ -19,6 +19,7 @@ from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import Host, find_host
 from core.providers.loads import Loads
 from core.providers.sealed import has_sealed, without_sealed
+from core.providers.sent import Ledger
 from core.retry_handler import RetryConfig, retry_call
 
 DEFAULT_PROVIDER = "ollama"
@@ -167,6 +168,7 @@ class Providers:
         self.loads = Loads(os.path.join(cache, "loads.json") if cache else "")    # what is under way where
         self.purse: Purse | None = None              # who decides what may be spent, with --max-cost
         self.mask: Mask | None = None                # what was hidden from providers elsewhere, with --mask
+        self.sent = Ledger()                         # what has left for the providers
         self.past: Past | None = None                # earlier calls of the models, for forecasts
         self._open: dict[str, Provider] = {}
         self._primary = build_model_list(settings)[0].provider
@@ -257,6 +259,7 @@ class Providers:
             base_url=base_url,
             key=access.key,
             host=host.name,
+            sent=self.sent,
             connect_timeout=float(entry.get("connect_timeout") or self.settings.connect_timeout),
             idle_timeout=float(entry.get("idle_timeout") or self.settings.idle_timeout),
             first_byte_timeout=self._first_byte_timeout(host, entry),

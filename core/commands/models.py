@@ -18,7 +18,7 @@ async def _model_names(chat: Chat) -> Sequence[str]:
     """What /model understands: models of this provider, aliases, and the other providers' models that are known already."""
     from core.models.switch import model_names
     provider = chat.target.provider
-    own = (await model_names(chat.settings, [provider], chat.providers.names))[provider]
+    own = (await model_names(chat.settings, [provider], chat.providers.names, chat.providers.sent))[provider]
     others = [f"{name}/{model}" for name, models in chat.providers.names.items() if name != provider for model in models]
     pools = [f"{POOL}/{name}" for name in chat.settings.pools]
     return [*chat.settings.alias, *pools, *own, *others]

@@ -12,16 +12,19 @@ from core.model_manager import POOL, Providers, Target, expanded, find_target, p
 from core.models.facts import ModelFacts
 from core.models.health import list_models, set_up
 from core.providers.hosts import find_host
+from core.providers.sent import Ledger
 
 TIMEOUT = 3.0    # seconds that a list of names may take while somebody waits for it
 MOST_SHOWN = 8   # names in a message
 
 
-async def model_names(settings: Settings, names: Sequence[str], known: dict[str, list[str]]) -> dict[str, list[str]]:
+async def model_names(settings: Settings, names: Sequence[str], known: dict[str, list[str]],
+                      sent: Ledger) -> dict[str, list[str]]:
     """The models of these providers, asked for once in a chat. Adapters of their own: they may run in another event loop."""
     unknown = [name for name in names if name not in known]
     if unknown:
         own = Providers(settings)
+        own.sent = sent
         try:
             await list_models(own, unknown, TIMEOUT)
         finally:
@@ -43,7 +46,7 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
         return target, ""
     if text in settings.alias or not target.model:
         return target, ""
-    names = (await model_names(settings, [target.provider], providers.names))[target.provider]
+    names = (await model_names(settings, [target.provider], providers.names, providers.sent))[target.provider]
     found = _match(target.model, names)
     if len(found) == 1:
         return Target(target.provider, found[0]), ""
@@ -75,7 +78,7 @@ def _match(wanted: str, names: Sequence[str]) -> list[str]:
 async def _elsewhere(target: Target, providers: Providers) -> Target | None:
     """The one model of another provider that is meant, if it is only one."""
     others = [name for name in set_up(providers) if name != target.provider]
-    lists = await model_names(providers.settings, others, providers.names)
+    lists = await model_names(providers.settings, others, providers.names, providers.sent)
     found = [Target(name, model) for name, models in lists.items() for model in _match(target.model, models)]
     return found[0] if len(found) == 1 else None
 

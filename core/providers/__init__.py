@@ -54,6 +54,13 @@ class Request:
     without: frozenset[str] = frozenset()      # fields that an adapter adds by itself and the server has refused
 
 
+class Recorder(Protocol):
+    """Keeps what is sent (core/providers/sent.py)."""
+
+    def note(self, provider: str, method: str, url: str, body: bytes | None, *,
+             with_key: bool) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a provider is and how to get in. The key is only ever sent to the origin of `base_url`."""
@@ -66,6 +73,7 @@ class Endpoint:
     first_byte_timeout: float | None = None   # the same before the first content, where models load; None: idle_timeout
     quirks: Mapping[str, Any] = field(default_factory=dict)
     longest: int = 64 << 20              # bytes of one line, event or document; more is not a chat protocol
+    sent: Recorder | None = field(default=None, compare=False)     # is told of every request
     linger: float = 2.0                  # seconds for what follows the end of a reply: some servers leave the connection open
 
 

@@ -164,6 +164,12 @@ class Ollama:
         def sign(request: httpx.Request) -> httpx.Request:
             request.headers.pop("authorization", None)
             request.headers.update(_authorization(self.endpoint))
+            if self.endpoint.sent is not None:
+                body = None     # the file of a model is not held
+                with contextlib.suppress(httpx.RequestNotRead):
+                    body = request.content
+                self.endpoint.sent.note(self.endpoint.host, request.method, str(request.url), body,
+                                        with_key=self.endpoint.key is not None)
             return request
 
         client = package.AsyncClient(

@@ -86,6 +86,8 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any, err
     url = endpoint.base_url.rstrip("/") + path
     content = None if body is None else _as_json(body)
     _check_headers(endpoint, headers or {})
+    if endpoint.sent is not None:
+        endpoint.sent.note(endpoint.host, method, url, content, with_key=endpoint.key is not None)
     with _named_failures(endpoint):
         response = await client.send(method, url, content, silence=_longest_silence(endpoint, begins=body is not None), headers={
             "content-type": "application/json", "accept-encoding": "identity", **(headers or {})})

@@ -13,6 +13,7 @@ NEWEST = 16          # samples that count: a machine's speed changes
 LEAST_TOKENS = 200   # a shorter reading says nothing about the speed
 LEAST_SAMPLES = 3
 SURE = 1.2           # how far off a single number may have been; beyond, both ends are given
+FEW = 0.8            # of the samples: more than the rest are no exceptions
 A_LOAD = 1.0         # seconds beyond the forecast from which on a call has waited for its model
 
 
@@ -75,9 +76,13 @@ def speed_of(samples: Sequence[Sample]) -> Speed | None:
     kept = [each for each in usable if each.seconds <= 6 * usual * (each.end - each.start)]
     speed = _fitted(kept)
     near = [each for each in kept if each.seconds <= 3 * speed.seconds(each.start, each.end)]
+    counted = near if len(near) >= FEW * len(usable) else usable
     speed = _fitted(near or kept)
-    off = sorted(each.seconds / speed.seconds(each.start, each.end) for each in near or kept)
-    return Speed(speed.token, speed.square, min(1.0, off[0]), max(1.0, off[-1]))
+    off = sorted(each.seconds / speed.seconds(each.start, each.end) for each in counted)
+    middle = off[(len(off) - 1) // 2]
+    wider = 1 + 0.5 / len(off)      # a few samples that agree are no promise
+    return Speed(speed.token * middle, speed.square * middle,
+                 min(1.0, off[0] / middle) / wider, max(1.0, off[-1] / middle) * wider)
 
 
 def _fitted(samples: Sequence[Sample]) -> Speed:

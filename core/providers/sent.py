@@ -1,0 +1,54 @@
+"""What has left for the providers in this run: each request, byte for byte."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+KEPT = 8 << 20        # bytes of requests that are held; of older ones only the figures
+MOST = 1_000          # requests that are listed
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request. `body` is what it carried, None if that is not held any more."""
+
+    number: int
+    when: float
+    provider: str
+    method: str
+    url: str
+    size: int
+    body: bytes | None
+    with_key: bool
+
+
+class Ledger:
+    """The requests of this run, the oldest first."""
+
+    def __init__(self) -> None:
+        self.requests: list[Sent] = []
+        self._count = self._held = 0
+
+    def note(self, provider: str, method: str, url: str, body: bytes | None, *,
+             with_key: bool) -> None:
+        """Called when a request goes out."""
+        self._count += 1
+        content = body or b""
+        self.requests.append(Sent(self._count, time.time(), provider, method, url, len(content),
+                                  content, with_key))
+        del self.requests[:-MOST]
+        self._held += len(content)
+        self._let_go()
+
+    def find(self, number: int) -> Sent | None:
+        return next((sent for sent in self.requests if sent.number == number), None)
+
+    def _let_go(self) -> None:
+        """Drop the bytes of the oldest requests; the newest always keeps its own."""
+        for place, sent in enumerate(self.requests[:-1]):
+            if self._held <= KEPT:
+                return
+            if sent.body:
+                self._held -= sent.size
+                self.requests[place] = replace(sent, body=None)

@@ -37,6 +37,7 @@ PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin (written by make bench) -->", "<!-- figures: end -->"
 PROGRAM = [sys.executable, str(ROOT / "stream_chat.py")]
 BASELINE = [sys.executable, str(ROOT / "bench" / "baseline.py")]
+RAW_SOCKET = [sys.executable, str(ROOT / "bench" / "raw_socket.py")]
 PACES = ((400, 100), (3_000, 1_000))      # tokens, tokens a second
 T = TypeVar("T")
 FIRST_MARK, LAST_MARK = FIRST.encode(), LAST.encode()
@@ -58,6 +59,7 @@ class Plan:
     files: int = 50_000                                # of 10,000 bytes, as context
     chats: int = 100_000                               # of ten messages, to search in
     json_bytes: int = 1_000_000_000                    # of each file that read_json_file reads
+    turns: tuple[int, ...] = (10, 1_000, 4_000)        # that a conversation has already
 
 
 QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500, files=2_000, chats=1_000,
@@ -197,6 +199,7 @@ def measure_answer(bench: Bench) -> list[Figure]:
         return lambda: short_answer(bench, [*bench.ask(model), *flags, PROMPT], bench.home(home()))
 
     got = interleaved({
+        "raw": lambda: short_answer(bench, [*RAW_SOCKET, bench.base, model, PROMPT], bench.home("bare")),
         "bare": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT], bench.home("bare")),
         "no-tls": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT, "--no-tls"], bench.home("bare")),
         "saved": ours(lambda: "saved"),
@@ -211,10 +214,12 @@ def measure_answer(bench: Bench) -> list[Figure]:
         return median(mine.added / bare.added for mine, bare in zip(got["saved"], got[other]))
 
     return [
+        Figure("First token, raw socket script", milliseconds("raw", "added"), "ms"),
         Figure("First token, bare script", milliseconds("bare", "added"), "ms"),
         Figure("First token, bare script without TLS", milliseconds("no-tls", "added"), "ms"),
         Figure("First token, answer saved", ratio("bare"), "x bare script", 1.5, f"{milliseconds('saved', 'added'):.0f} ms"),
         Figure("First token, answer saved, beside the script without TLS", ratio("no-tls"), "x bare script"),
+        Figure("First token, answer saved, beside the raw socket script", ratio("raw"), "x raw socket"),
         Figure("First token, --no-save", milliseconds("unsaved", "added"), "ms"),
         Figure("First token, very first run (database made)", milliseconds("first", "added"), "ms"),
         Figure("Request sent, bare script", milliseconds("bare", "to_request"), "ms"),
@@ -371,6 +376,16 @@ def measure_context(bench: Bench) -> list[Figure]:
               for key, name in (("rare", "Rare"), ("common", "Common"), ("several", "Several")))]
 
 
+def measure_turns(bench: Bench) -> list[Figure]:
+    """One more question, without the server's part, when a conversation is short and when it is very long."""
+    counts = [str(count) for count in bench.plan.turns]
+    made = subprocess.run([sys.executable, "-m", "bench.turns_bench", bench.base, *counts], env=bench.home("turns"), cwd=ROOT,
+                          capture_output=True, text=True, check=True)
+    spent: dict[str, float] = json.loads(made.stdout)
+    return [Figure(f"A question after {count:,} turns: processor time", spent[str(count)] * 1e3, "ms")
+            for count in bench.plan.turns]
+
+
 def measure_json_tool(bench: Bench) -> list[Figure]:
     """read_json_file beside the streaming parser alone."""
     figures = []
@@ -390,6 +405,7 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "store":  ("Saving", measure_store),
     "pace":   ("An answer at a model's pace", measure_pace),
     "reply":  ("Long answers", measure_reply),
+    "turns":  ("Long conversations", measure_turns),
     "context": ("Context", measure_context),
     "json":   ("Large JSON files", measure_json_tool),
 }

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.processes,
               pytest.mark.skipif(sys.platform != "linux", reason="the harness reads /proc and uses pidfd")]
 
 TINY = Plan(runs=1, long_runs=1, sizes=(600, 700), kinds=("mixed",), sessions=20, frames=20, files=300, chats=20,
-            json_bytes=100_000)
+            json_bytes=100_000, turns=(3, 40))
 
 
 @pytest.fixture

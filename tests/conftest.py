@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import socket
 import sys
 from collections.abc import Generator, Iterator
@@ -72,10 +73,38 @@ def pytest_runtest_setup() -> None:
     PROCESSES.started.clear()
 
 
+_OURS = ("core", "db", "stream_chat", "tests", "bench", "install")
+
+
+def _needs(package: str | None) -> str:
+    """Why a test is skipped that needs a package which is not installed; "" for none, or where nothing may be missing."""
+    if not package or package.partition(".")[0] in _OURS or os.environ.get("CI"):
+        return ""
+    return f"needs the package {package}: pip install -r requirements-dev.txt"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A file of tests whose packages are not installed is skipped, with the reason."""
+    report = yield
+    if report.outcome == "failed":
+        missing = re.findall(r"ModuleNotFoundError: No module named '([\w.]+)'", str(report.longrepr))
+        reason = _needs(missing[-1] if missing else None)
+        if reason:
+            report.outcome, report.longrepr = "skipped", (str(collector.path), 0, f"Skipped: {reason}")
+    return report
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that starts a process without the mark."""
-    result = yield
+    """Fail a test that starts a process without the mark; skip one that lacks a package."""
+    try:
+        result = yield
+    except ModuleNotFoundError as problem:
+        reason = _needs(problem.name)
+        if not reason:
+            raise
+        pytest.skip(reason)
     if PROCESSES.started and item.get_closest_marker("processes") is None:
         pytest.fail(f"mark the test with @pytest.mark.processes: it starts {PROCESSES.started[0]}", pytrace=False)
     return result

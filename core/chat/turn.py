@@ -192,8 +192,11 @@ class _Pieces:
             yield MessageAdded(message)
 
     def error(self, error: ProviderError) -> ProviderError:
-        """How the failure is reported: a reply of which something arrived has broken off."""
-        if not self._pieces or isinstance(error, StreamBroken):
+        """How the failure is reported: a reply of which something arrived has broken off; without, there is no answer."""
+        if not self._pieces:
+            error.exit_code = 1
+            return error
+        if isinstance(error, StreamBroken):
             return error
         return StreamBroken(error.message, error.hint, cause=error)
 

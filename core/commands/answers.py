@@ -13,7 +13,13 @@ from core.rendering.code_blocks import CodeBlock, code_blocks
 GROUP = "Answers"
 
 
-@command(usage="[N | code [N]]")
+async def _blocks(chat: Chat) -> list[str]:
+    """`code`, and the numbers of the blocks that there are."""
+    count = sum(len(code_blocks(message.text)) for message in _answers(chat))
+    return ["code", *(f"code {number}" for number in range(1, count + 1))]
+
+
+@command(usage="[N | code [N]]", complete=_blocks)
 async def copy(chat: Chat, argument: str) -> Outcome:
     """Copy the last answer, the answer N back, or its code: /copy, /copy 2, /copy code, /copy code 3.
 

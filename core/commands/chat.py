@@ -7,6 +7,7 @@ from core.commands import Again, Done, History, Leave, Outcome, command
 from core.model_manager import parse_target
 
 GROUP = "Chat"
+COMPLETED = 20      # sessions that are offered for completion
 
 
 @command()
@@ -18,7 +19,14 @@ async def new(chat: Chat, argument: str) -> Outcome:
     return Done(f"New session {chat.session.name}.{kept}" if chat.session.saved else "New session, not saved.")
 
 
-@command("resume", usage="[ID]")
+async def _sessions(chat: Chat) -> list[str]:
+    """The newest sessions, by their names."""
+    if chat.session.store is None:
+        return []
+    return [row.name for row in chat.session.store.sessions(COMPLETED)]
+
+
+@command("resume", usage="[ID]", complete=_sessions)
 async def session(chat: Chat, argument: str) -> Outcome:
     """Show this session's ID, or go on with another one (the start of its ID will do)."""
     if not argument:

@@ -16,6 +16,7 @@ WIDTH = 78          # of the list: it is wrapped once more where the screen is n
 KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"), ("Ctrl-C", "stops a reply, clears a line"),
         ("Ctrl-D", "leaves, on an empty line"), ("Tab", "completes"), ("Up, Ctrl-R", "find what you typed before"),
         ("Ctrl-X Ctrl-E", "opens the editor"), ("Ctrl-L, Ctrl-Z", "clear the screen, suspend"),
+        ("Ctrl-O", "while the model thinks: keeps what it thinks on the screen"),
         ("!command", "runs it in your shell; its output can join your next message"),
         ("@file", "attaches a file, a folder or a picture"))
 

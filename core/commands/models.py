@@ -123,7 +123,11 @@ async def check(chat: Chat, argument: str) -> Outcome:
     return (await health_table(chat.providers))[0]
 
 
-@command(usage="[on | off]")
+async def _on_off(chat: Chat) -> Sequence[str]:
+    return ("on", "off")
+
+
+@command(usage="[on | off]", complete=_on_off)
 async def usage(chat: Chat, argument: str) -> Outcome:
     """Show what this session used; on or off: whether each turn tells it."""
     from core.stats.counting import count_request

@@ -40,7 +40,11 @@ async def status(chat: Chat, argument: str) -> Outcome:
     return Look("status", argument)
 
 
-@command(usage="[on | off | live]")
+async def _thinking(chat: Chat) -> Sequence[str]:
+    return ("on", "off", "live")
+
+
+@command(usage="[on | off | live]", complete=_thinking)
 async def thinking(chat: Chat, argument: str) -> Outcome:
     """Show what the model thought before its last answer; on, off, live: what is shown of it while it thinks."""
     if argument in ("on", "off", "live"):

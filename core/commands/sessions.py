@@ -35,7 +35,11 @@ async def _recent(chat: Chat) -> Sequence[str]:
     return [row.name for row in _store(chat).sessions(MOST_LISTED)]
 
 
-@command(usage="[WORDS | archived | trash]")
+async def _shelves(chat: Chat) -> Sequence[str]:
+    return ("archived", "trash")
+
+
+@command(usage="[WORDS | archived | trash]", complete=_shelves)
 async def sessions(chat: Chat, argument: str) -> Outcome:
     """List the saved sessions, newest first, or those that hold all WORDS; also what is archived or in the trash."""
     shelf: Shelf | None = "archived" if argument == "archived" else "trash" if argument == "trash" else None

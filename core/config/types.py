@@ -60,6 +60,7 @@ class SettingTypes:
     color: Literal["auto", "always", "never"]
     theme: Literal["auto", "dark", "light", "mono"]
     status: bool
+    title: bool
     silence_notice: float
     usage: bool
     clipboard: Literal["program", "osc52"]

@@ -52,6 +52,8 @@ class Screen:
         self.question = ""   # stands at the end of the screen and waits for its answer
         self.codes: list[CodeBlock] = []     # the blocks of code on the screen, by their numbers from 1
         self.typed: Typeahead | None = None   # what was typed while something ran; None where that is not looked after
+        self.speed: float | None = None     # tokens a second of the last answer
+        self._title = ""
         self.draft = ""      # what the next prompt begins with
         self.pictures: list[Image] = []     # what goes with the next message
         self.shell_allowed = False      # commands that are typed with ! run without a question
@@ -131,6 +133,16 @@ class Screen:
             from core.console.notification import notification
             self.out.write(notification(self._settings.notify, seconds, text))
             self.out.flush()
+
+    def title(self, text: str) -> None:
+        """The title of the terminal; "" gives back the one that it had."""
+        name = self._settings.environment.get("TERM", "")
+        if self.dumb or not self._settings.title or name.startswith("linux") or text == self._title:
+            return
+        save = "\x1b[22;2t" if not self._title else ""
+        self.out.write(f"{save}\x1b]2;{safe_text(text)}\x1b\\" if text else "\x1b[23;2t")
+        self.out.flush()
+        self._title = text
 
     def copy(self, text: str) -> None:
         """Ask the terminal to put this on its clipboard (OSC 52)."""

@@ -7,7 +7,7 @@ import os
 import re
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ if sys.platform != "win32":
     import termios
 
 END = "\x04"                # Ctrl-D
+OPEN = "\x0f"               # Ctrl-O
 PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"
 LISTEN, DEAF = "\x1b[?25h\x1b[?2004h", "\x1b[?2004l"    # the terminal marks what is pasted, or not
 _INPUT, _LOCAL, _CONTROL = 0, 3, 6     # places in what tcgetattr gives
@@ -52,6 +53,7 @@ class Typeahead:
         self._draft = Typed("")
         self._held = False
         self._ended = False
+        self.on_open: Callable[[], None] | None = None    # what Ctrl-O does while something runs
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -124,6 +126,8 @@ class Typeahead:
         del self._came[:cut]
         if burst:
             self._ended = self._ended or END in burst
+            if self.on_open is not None and OPEN in _PASTE.sub("", burst):
+                self.on_open()
             ended, self._draft = readable(burst, self._draft)
             self._lines += ended
 
@@ -254,7 +258,7 @@ def _echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
         wanted[_LOCAL] = wanted[_LOCAL] & ~termios.NOFLSH | termios.ECHO | termios.ICANON
     else:
         wanted[_INPUT] &= ~termios.ICRNL     # an Enter stays one, also for a prompt that opens before it is collected
-        wanted[_LOCAL] = wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
+        wanted[_LOCAL] = wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON | termios.IEXTEN) | termios.NOFLSH
         wanted[_CONTROL][termios.VMIN], wanted[_CONTROL][termios.VTIME] = 1, 0
     try:
         _set(descriptor, wanted)

@@ -35,6 +35,7 @@ class ThinkingStream:
         self._layout = Layout(1)
         self._folded = folded
         self._rows, self._hint, self._mark = rows, hint, mark
+        self._kept: list[str] = []      # all of it while it is folded, to be shown when it is unfolded
         self._recent = ""               # the end of what was thought, for the live rows
         self._painted = 0.0
         self._live = live
@@ -58,10 +59,26 @@ class ThinkingStream:
         self._count(text)
         if not self._folded:
             self._flow(safe_text(text))
-        elif self._rows:
+        else:
+            self._kept.append(text)
+        if self._folded and self._rows:
             self._recent = (self._recent + safe_text(text))[-self._rows * 2 * PROSE:]
             if self._clock() - self._painted < PAUSE:
                 return
+        self._paint()
+
+    def unfold(self) -> None:
+        """Show all of it for good, from its beginning."""
+        if not self._folded:
+            return
+        self._folded, self._rows, self._recent = False, 0, ""
+        if self._since is None:
+            return
+        self._measure()
+        self._own_line(f"{self._mark}Thinking")
+        self._layout.begin(_INDENT, _INDENT)
+        self._flow(safe_text("".join(self._kept)))
+        self._kept.clear()
         self._paint()
 
     def status(self, text: str) -> None:
@@ -80,6 +97,7 @@ class ThinkingStream:
             self._layout.end_row()
         self._own_line(self._summary("Thought for ") + (f". {self._hint}" if self._hint else ""))
         self._recent = ""
+        self._kept.clear()
         self._since, self._words, self._in_word = None, 0, False
         self._blank, self._spoken = "", False
         self._paint()

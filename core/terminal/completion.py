@@ -38,6 +38,9 @@ class ChatCompleter(Completer):
             return
         word, space, argument = text.removeprefix("/").partition(" ")
         command = find_command(word) if text.startswith("/") and space and "\n" not in text else None
+        if command is not None and command.complete is None and takes_path(command.usage):
+            for path in complete_path(argument):
+                yield Completion(path, start_position=-len(argument))
         if command is None or command.complete is None:
             return
         try:
@@ -46,6 +49,17 @@ class ChatCompleter(Completer):
             return
         for name in fitting(argument, names):
             yield Completion(name, start_position=-len(argument))
+
+
+def takes_path(usage: str) -> bool:
+    """Whether what follows the command begins with a file."""
+    return usage.lstrip("[").startswith("FILE")
+
+
+def complete_path(typed: str) -> list[str]:
+    """The files and folders that the path can become."""
+    from core.context.sources import complete_mention
+    return [path.removeprefix("@") for path in complete_mention(f"@{typed}")]
 
 
 def fitting(typed: str, names: Iterable[str]) -> list[str]:

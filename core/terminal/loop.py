@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 from core.chat.conversation import Chat
 from core.console.interrupts import Interrupted, Interrupts
@@ -40,9 +40,10 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
     """Read, answer, repeat, until the person leaves. No failure of a turn ends the chat."""
     screen.typed = interrupts.typed = reader.typed
     leaving = Leaving(interrupts)
-    with reader.typed.quiet() if reader.typed else nullcontext():
+    with titled(screen), reader.typed.quiet() if reader.typed else nullcontext():
         while True:
             try:
+                screen.title(title_of(chat))
                 show_new(chat, screen)
                 screen.gap()
                 with interrupts.reading():
@@ -68,6 +69,21 @@ def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader)
                     screen.write("\n")
                     screen.begin_line()
                 return
+
+
+@contextmanager
+def titled(screen: Screen) -> Iterator[None]:
+    """Give the terminal its own title back at the end."""
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):     # the terminal is gone
+            screen.title("")
+
+
+def title_of(chat: Chat) -> str:
+    """What is talked about, and with whom."""
+    return safe_line(f"{chat.session.title or 'Stream Chat'} \u00b7 {chat.target.model or chat.target.provider}", 100)
 
 
 class Leaving:

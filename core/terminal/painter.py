@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TICK = 1.0          # seconds between two looks of what counts them
 HEARTBEAT = 30.0    # seconds between two words about a wait on a plain screen
+LEAST_SECONDS = 0.5 # of an answer from which its speed can be said
 SHOWN_AFTER = 0.5   # seconds after which a tool that runs has a live row
 
 
@@ -57,6 +58,8 @@ class Painter:
         """Consume the events; return the last reply. Whatever ends the turn, what arrived is on the screen."""
         last: Message | None = None
         ticking = asyncio.create_task(self._tick())
+        if self._screen.typed is not None:
+            self._screen.typed.on_open = self.open_thinking
         try:
             async with aclosing(events):
                 async for event in events:
@@ -66,6 +69,8 @@ class Painter:
             self._finish(last)
         finally:
             ticking.cancel()
+            if self._screen.typed is not None:
+                self._screen.typed.on_open = None
             self._screen.live(())
             self.end()
             self._running.clear()
@@ -132,6 +137,12 @@ class Painter:
                 self._show_lines(event)
             case _:
                 self._show_lines(event)
+
+    def open_thinking(self) -> None:
+        """Ctrl-O: what the model thinks stays on the screen, from its beginning and from now on."""
+        self._screen.thinking = "on"
+        if self._thinking is not None:
+            self._thinking.unfold()
 
     def _begin(self, block: str) -> None:
         """Text stands apart from the lines around it; the head of a turn hangs under the question."""
@@ -211,6 +222,7 @@ class Painter:
         if self._summary is not None and last is not None:
             self.end()
             words = self._summary.words()
+            self._screen.speed = self._summary.speed()
             if words:
                 self._begin("line")
                 self._screen.note(words)
@@ -237,12 +249,21 @@ class Summary:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._tokens: dict[str, int] = {}
+        self._first = self._last = 0.0      # when its words came
 
     def note(self, event: Event) -> None:
+        if isinstance(event, (TextDelta, ThinkingDelta)):
+            self._last = time.monotonic()
+            self._first = self._first or self._last
         if isinstance(event, MessageAdded) and event.message.role == "assistant":
             model, usage = event.message.model or "", event.message.usage
             came = usage.output_tokens if usage is not None else None
             self._tokens[model] = self._tokens.get(model, 0) + (came or 0)
+
+    def speed(self) -> float | None:
+        """Tokens a second while the words came; None where that was too short to say, or they were not counted."""
+        seconds, total = self._last - self._first, sum(self._tokens.values())
+        return total / seconds if seconds >= LEAST_SECONDS and total else None
 
     def words(self) -> str:
         """As in "391 tokens, 2.1 s", or "18 tokens of a, 26 of b, 6.0 s"."""

@@ -97,7 +97,14 @@ class PromptReader(Reader):
         else:
             self._session.history.append_string(line.text)
         self._show(line.text)
+        self._note_waiting(self.typed.queued())
         return line
+
+    def _note_waiting(self, count: int) -> None:
+        """Messages that were typed ahead are sent one after the other."""
+        if count:
+            messages = "1 more message waits" if count == 1 else f"{count} more messages wait"
+            self._screen.note(f"{messages}; Ctrl-C stops this one and keeps them at the prompt.")
 
     def _prompt(self, chat: Chat, begun: Typed) -> Typed:
         from core.terminal.completion import ChatCompleter
@@ -139,7 +146,7 @@ class PromptReader(Reader):
         def show() -> ANSI:
             width = self._screen.width()
             if width not in made:
-                made[width] = ANSI(status_line(chat, self._screen))
+                made[width] = ANSI(status_line(chat, self._screen, self._screen.speed))
             return made[width]
         return show
 

@@ -45,7 +45,7 @@ def status_parts(chat: Chat, speed: float | None = None) -> list[Part]:
     if price:
         parts.append((f"${price:.2f}" if price >= 1 else f"${price:.4f}", "dim"))
     if speed:
-        parts.append((f"{speed:,.0f}/s", "dim"))
+        parts.append((f"{speed:,.0f} tokens/s", "dim"))
     if chat.session.title.startswith("\u21b3"):
         parts.append(("branch", "dim"))
     return parts

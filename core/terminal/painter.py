@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TICK = 1.0          # seconds between two looks of what counts them
 HEARTBEAT = 30.0    # seconds between two words about a wait on a plain screen
-LEAST_SECONDS = 0.5 # of an answer from which its speed can be said
+LEAST_SECONDS = 0.5  # of an answer from which its speed can be said
 SHOWN_AFTER = 0.5   # seconds after which a tool that runs has a live row
 
 

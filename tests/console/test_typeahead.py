@@ -89,7 +89,7 @@ def test_after_a_stop_nothing_is_sent_by_itself(ollama: FakeOllama, program: lis
         chat.wait("^w0 w1 w2")
         send(chat, "second\n")
         send(chat, "third\n")
-        chat.wait(r"^\u203a second\n(\n)?w0 w1")
+        chat.wait(r"^\u203a second\n(\u00b7 .*\n)?(\n)?w0 w1")
         chat.interrupt()
         chat.wait("Stopped")
         chat.wait("^\u203a third$")

@@ -118,11 +118,12 @@ class _Document:
             text = text.replace("\t", " ")   # allowed in JSON between words, and nowhere else in it
         loader = None
         try:
-            loader = yaml.SafeLoader(text)
+            from core.config.yaml_words import make_loader
+            loader = make_loader(text)
             node = loader.get_single_node()
             self._check_size(node)
+            self._note_lines(node, (), 0)     # before merges (<<) are put into the nodes
             loaded = loader.construct_document(node) if node is not None else {}
-            self._note_lines(node, (), 0)
             return loaded if loaded is not None else {}
         except (yaml.YAMLError, ValueError) as problem:   # ValueError: 2001-13-45 looks like a date and is none
             mark = getattr(problem, "problem_mark", None)
@@ -154,15 +155,36 @@ class _Document:
         """Remember where keys stand; refuse one that stands there twice (PyYAML would keep the last without a word)."""
         if depth > DEEPEST or node is None or node.id != "mapping":
             return
+        merged = [pair[1] for pair in node.value if _merges(pair[0])]
         for key_node, value_node in node.value:
             here = (*path, str(key_node.value))
             line = key_node.start_mark.line + 1
-            if here in self.lines and key_node.value != "<<":
+            if _merges(key_node):
+                continue
+            if here in self.lines:
                 raise ConfigError(f"{self.path} line {line}: {key_node.value!r} stands there a second time.",
                                   f"The first is on line {self.lines[here]}; keep one of them.")
             self.lines[here] = line
             self._nodes[here] = value_node
             self._note_lines(value_node, here, depth + 1)
+        for part in merged:
+            self._note_merged(part, path, depth)
+
+    def _note_merged(self, node: Any, path: Keys, depth: int) -> None:
+        """What `<<` brings in: keys of the mapping itself win, then those of the first that is merged."""
+        if depth > DEEPEST:
+            return
+        for part in node.value if node.id == "sequence" else [node]:
+            if part.id != "mapping":
+                continue
+            for key_node, value_node in part.value:
+                here = (*path, str(key_node.value))
+                if _merges(key_node):
+                    self._note_merged(value_node, path, depth + 1)
+                elif here not in self.lines:
+                    self.lines[here] = key_node.start_mark.line + 1
+                    self._nodes[here] = value_node
+                    self._note_lines(value_node, here, depth + 1)
 
     def written(self, value: Any, *path: str) -> Any:
         """The value of a key with its words as they stand in the file: YAML reads No as false and 007 as seven."""
@@ -184,6 +206,10 @@ class _Document:
         while path and path not in self.lines:
             path = path[:-1]
         return f"{self.path} line {self.lines.get(path, 1)}"
+
+
+def _merges(key: Any) -> bool:
+    return bool(key.id == "scalar" and key.value == "<<")
 
 
 # ---- ${NAME}

@@ -13,6 +13,7 @@ import pytest
 
 from core.config import Settings
 from core.config.sources import load_settings
+from core.config.file import read_config_file
 from core.errors import AuthFailed, ConfigError
 from core.model_manager import Providers, Target, build_model_list, options_from_args
 
@@ -238,3 +239,43 @@ def test_aliases_of_aliases_end(tmp_path: Path) -> None:
 def test_an_anchor_that_holds_itself_ends(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         load(tmp_path, "providers:\n  x:\n    quirks:\n      a: &a [*a, *a, *a, *a, *a, *a, *a, *a]\n")
+
+
+MERGED = """
+providers:
+  a: &a
+    dialect: ollama
+    base_url: http://127.0.0.1:1
+    option: {seed: 0123}
+  b:
+    base_url: http://127.0.0.1:2
+    <<: *a
+    model: No
+  c: {<<: [*a, {model: x}], base_url: http://127.0.0.1:3}
+"""
+
+
+def test_what_is_merged_gives_way_to_the_keys_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(MERGED)
+    _, providers, _ = read_config_file(str(tmp_path / "config.yaml"), {})
+    assert providers["b"] == {
+        "dialect": "ollama", "base_url": "http://127.0.0.1:2", "option": {"seed": 123}, "model": "No"}
+    assert providers["c"]["base_url"] == "http://127.0.0.1:3" and providers["c"]["model"] == "x"
+
+
+@pytest.mark.parametrize("text, line", [
+    ("a: 1\nproviders:\n  b:\n    model: x\n    model: y\n", 5),
+    ("providers:\n  a: &a {model: x}\n  b:\n    <<: *a\n    base_url: u\n    base_url: v\n", 6)])
+def test_a_key_that_stands_there_twice_is_still_refused(tmp_path: Path, text: str, line: int) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=f"line {line}.*a second time"):
+        read_config_file(str(tmp_path / "config.yaml"), {})
+
+
+def test_nested_values_are_numbers_only_where_everybody_reads_one(tmp_path: Path) -> None:
+    """As in YAML 1.2 and JSON: no octal numbers, no minutes, no underscores; a date is what was written."""
+    nested = "{a: 0123, b: [1_000, 1:30, 2026-01-01, 0x10, 1e3, .5, ~], c: {d: 1.0, e: '7'}}"
+    (tmp_path / "config.yaml").write_text(f"option:\n  x: {nested}\n")
+    values, _, _ = read_config_file(str(tmp_path / "config.yaml"), {})
+    assert values["option"]["x"] == {
+        "a": 123, "b": ["1_000", "1:30", "2026-01-01", 16, 1000.0, 0.5, None], "c": {"d": 1.0, "e": "7"}}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from core.messages import Message
     from core.store.query import Query
-    from core.store.rows import CallRow, Chunk, SessionRow, Shelf, State, StoredMessage, Unfinished
+    from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage, Unfinished
 else:
     Protocol = object
 
@@ -119,6 +119,14 @@ class Store(Protocol):
 
     def unfinished(self) -> list[Unfinished]:
         """Messages left streaming by programs that have ended."""
+        ...
+
+    def open_reply(self, session_id: str, known: int = 0, seen: int = 0) -> OpenReply | None:
+        """The reply that streams in a session, whoever writes it; of the message `known` only what follows `seen` frames."""
+        ...
+
+    def pulse(self) -> int:
+        """Another number when another program may have written something since the last call; costs nearly nothing."""
         ...
 
     def begin_turn(self, session_id: str) -> bool:

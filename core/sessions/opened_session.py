@@ -185,6 +185,16 @@ class OpenedSession:
         self._owned = self._stored and self._journal.begin_turn(self.id)
         return self._owned or not self._stored
 
+    def is_answered_elsewhere(self) -> bool:
+        """Whether another program's turn runs in this session. What it wrote is taken in when it has ended."""
+        if not self._own():
+            return True
+        try:
+            self._take_in()
+        finally:
+            self.end_turn()
+        return False
+
     def end_turn(self) -> None:
         """Let others have the next turn, if this one is ours."""
         if self._owned:

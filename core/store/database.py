@@ -52,6 +52,7 @@ class Database:
     """One connection. `place` is for people; `url` opens another connection to the same place and may hold a password."""
 
     place = url = ""
+    _beats = 0
     triples = ""             # a table (old, new, before) of identities, made of one value: JSON from triples_of()
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
@@ -97,6 +98,11 @@ class Database:
     def is_gone(self, owner: str) -> bool:
         """Whether the program with that name has ended."""
         raise NotImplementedError
+
+    def pulse(self) -> int:
+        """Another number when another connection may have written something since the last call."""
+        self._beats += 1
+        return self._beats
 
     def sweep(self) -> None:
         """Remove the names of programs that have ended."""

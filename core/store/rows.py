@@ -89,3 +89,12 @@ class Unfinished:
 
     def __init__(self, session_id: str, session_name: str, stored: StoredMessage, chunks: list[Chunk]) -> None:
         self.session_id, self.session_name, self.stored, self.chunks = session_id, session_name, stored, chunks
+
+
+class OpenReply:
+    """A reply that streams: its frames from number `start` on."""
+
+    __slots__ = ("id", "model", "start", "chunks")
+
+    def __init__(self, id: int, model: str, start: int, chunks: list[Chunk]) -> None:
+        self.id, self.model, self.start, self.chunks = id, model, start, chunks

@@ -8,7 +8,7 @@ from core.errors import SessionAmbiguous, SessionNotFound, StoreConflict
 from core.store.database import Database, Statement
 from core.store.identity import made_at, new_message_ids
 from core.store.matching import newest_matches, of_session, of_title
-from core.store.rows import CallRow, Chunk, SessionRow, StoredMessage, Unfinished
+from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, StoredMessage, Unfinished
 from core.store.text import ESCAPE, from_database, like_pattern, to_database
 
 TYPE_CHECKING = False
@@ -275,6 +275,15 @@ class Messages:
         return [Unfinished(row[-3], row[-2], self._stored(row[:-3]), self._chunks(row[0]))
                 for row in rows if self._database.is_gone(row[-1] or "")]
 
+    def open_reply(self, session_id: str, known: int, seen: int) -> OpenReply | None:
+        rows = self._database.read("SELECT id, model FROM messages WHERE session_id = ? AND state = 'streaming' "
+                                   "AND role = 'assistant' ORDER BY position DESC, id DESC LIMIT 1", (session_id,))
+        if not rows:
+            return None
+        identity, model = self._database.identity(rows[0][0]), rows[0][1]
+        start = seen if identity == known else 0
+        return OpenReply(identity, "" if model is None else from_database(model), start, self._chunks(rows[0][0], start))
+
     def _stored(self, row: Any) -> StoredMessage:
         from core.store.message_json import read_message
         identity, role, state, active, created, model, finish, usage, parts, parent = row
@@ -283,8 +292,9 @@ class Messages:
         return StoredMessage(self._database.identity(identity), message, state, bool(active), created, unreadable,
                              None if parent is None else self._database.identity(parent))
 
-    def _chunks(self, key: object) -> list[Chunk]:
-        rows = self._database.read("SELECT kind, part, text, extra FROM chunks WHERE message_id = ? ORDER BY seq", (key,))
+    def _chunks(self, key: object, first: int = 0) -> list[Chunk]:
+        rows = self._database.read("SELECT kind, part, text, extra FROM chunks WHERE message_id = ? AND seq >= ? ORDER BY seq",
+                                   (key, first))
         return [Chunk(kind, part, from_database(text), None if extra is None else from_database(extra))
                 for kind, part, text, extra in rows]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.messages import Message
     from core.store.database import Run
     from core.store.query import Query
-    from core.store.rows import CallRow, Chunk, SessionRow, Shelf, State, StoredMessage, Unfinished
+    from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage, Unfinished
 
 
 class SqlStore:
@@ -178,6 +178,12 @@ class SqlStore:
 
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]:
         return self._messages.load(session_id, hidden=hidden)
+
+    def open_reply(self, session_id: str, known: int = 0, seen: int = 0) -> OpenReply | None:
+        return self._messages.open_reply(session_id, known, seen)
+
+    def pulse(self) -> int:
+        return self._database.pulse()
 
     def unfinished(self) -> list[Unfinished]:
         return self._messages.unfinished()

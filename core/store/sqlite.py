@@ -304,6 +304,9 @@ class SqliteDatabase(Database):
     def is_gone(self, owner: str) -> bool:
         return self._owner.is_gone(owner)
 
+    def pulse(self) -> int:
+        return int(self.read("PRAGMA data_version")[0][0])
+
     def sweep(self) -> None:
         self._owner.sweep()
 

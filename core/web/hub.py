@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from core.chat.conversation import Chat
@@ -16,6 +17,7 @@ from core.web.live import Live
 from core.web.questions import Questions
 
 IDLE_SECONDS = 600.0        # after which a conversation that nobody looks at is closed
+LOOK_SECONDS = 0.2          # between two looks at what other programs wrote
 MOST_OPEN = 500
 log = logging.getLogger(__name__)
 OpenChat = Callable[[str | None, Front], Awaitable[Chat]]
@@ -107,6 +109,19 @@ class Hub:
             for place, (used, session) in enumerate(sorted(idle)):
                 if used < late or place < surplus:
                     await self._lives.pop(session).close()
+
+    async def watch(self) -> None:
+        """Show what other programs write to sessions that somebody looks at, for as long as the server runs."""
+        beat = 0
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            looked_at = [live for live in self._lives.values() if live.listened]
+            store = next((live.chat.session.store for live in looked_at if live.chat.session.store is not None), None)
+            with suppress(ChatError):       # a store that fails is reported when something is to be saved
+                if store is None or beat == (beat := store.pulse()) and not any(live.mirrors for live in looked_at):
+                    continue
+                for live in looked_at:
+                    live.look()
 
     async def close(self) -> None:
         """Close all; turns that run stay marked as running, so that the next server finishes them."""

@@ -4,108 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from core.chat.comparison import Comparison
 from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
-from core.chat.so_far import price_so_far, replies_of, tokens_in_window, window_of
 from core.context.shown import without_attached
 from core.errors import ChatError, UsageError, unexpected
-from core.events import Event, Notice
+from core.events import Event, Notice, OthersSaid
 from core.messages import Image, Message, user_message
 from core.web.comparing import Comparing
-from core.web.desk import Desk, Desks, Queued
-from core.web.event_log import EventLog
-from core.web.page_events import BROKE_OFF, PageEvent, TurnEvents, error_event, stored_events, user_event
+from core.web.desk import Desks, Queued
+from core.web.mirror import Mirror, is_over
+from core.web.page_events import BROKE_OFF, PageEvent, TurnEvents, error_event, user_event
 from core.web.questions import Questions
+from core.web.shown import Shown
 
 Accepted = Literal["started", "queued", "known"]
-SHOWN = 40      # messages that a page gets at first; earlier ones when it asks for them
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a page draws at once, and the place from which it listens on."""
-
-    events: list[PageEvent]
-    place: str              # "epoch:number" of the last event that is in it
-    first: int              # the place of the first message that is in it; 0: nothing is left out
-
-
-class Live(EventLog):
-    """A chat with its listeners. Everything that happens in it is an event with a number.
+class Live(Shown):
+    """A chat with its listeners, and its turns.
 
     The turn runs in a task of the server, whoever listens.
     """
 
     def __init__(self, chat: Chat, questions: Questions, desks: Desks) -> None:
-        super().__init__()
-        self.chat = chat
+        super().__init__(chat, desks)
         self.used = 0.0
-        self._desks = desks
-        self._turn_first = 1                # the number of the first event of the newest turn
-        self._before: list[Message] = list(chat.session.messages)   # the conversation before it
-        self._shown = chat.session.ids      # the identities of what the pages have of the conversation
-        self._saying = ""                   # the key of the queued message that is being asked
-        self._versions_of: tuple[tuple[int, ...], dict[int, PageEvent]] = ((), {})     # for these messages
         self._branched = False              # whether the newest turn asked again what was asked before
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._mirror: Mirror | None = None      # the turn of another program, while one runs
         self.questions = questions
         questions.publish = self.publish
 
-    # ---- what a page sees
-
     @property
     def running(self) -> bool:
+        """Whether a turn runs, here or in another program."""
+        return self._runs_here or self._mirror is not None
+
+    @property
+    def mirrors(self) -> bool:
+        return self._mirror is not None
+
+    @property
+    def _runs_here(self) -> bool:
         return self._task is not None and not self._task.done()
-
-    def about(self) -> PageEvent:
-        """What the page shows beside the messages."""
-        session, replies = self.chat.session, replies_of(self.chat)
-        return {"id": session.id, "title": session.title, "model": str(self.chat.target), "saved": session.saved,
-                "used": tokens_in_window(replies), "window": window_of(self.chat),
-                "cost": price_so_far(self.chat, replies)}
-
-    def snapshot(self, before: int | None = None) -> Snapshot:
-        """The newest messages and the turn that runs; with `before`, the messages in front of that place."""
-        end = len(self._before) if before is None else max(0, min(before, len(self._before)))
-        first = _turn_start(self._before, max(0, end - SHOWN))
-        events = list(stored_events(self._before[first:end], first, self._files(), self._versions()))
-        if before is None:
-            events += self.since(self._turn_first)
-            events.append(self._queue_event())
-        return Snapshot(events, self.place, first)
-
-    def _files(self) -> dict[int, list[str]]:
-        """The names of the files that were sent with each message, by its place."""
-        places = {f"{identity:032x}": place for place, identity in enumerate(self.chat.session.ids)}
-        return {places[message]: list(map(os.path.basename, paths))
-                for message, paths in self._desk().files if message in places}
-
-    def _versions(self) -> dict[int, PageEvent]:
-        """The versions of each message that has several, by its place."""
-        session = self.chat.session
-        if self._versions_of[0] != session.ids:
-            tree = session.tree() if session.ids else None
-            found = {place: tree.versions(identity) for place, identity in enumerate(session.ids)} if tree else {}
-            self._versions_of = session.ids, {place: {"at": each.at, "ids": [f"{identity:032x}" for identity in each.ids]}
-                                              for place, each in found.items() if len(each.ids) > 1}
-        return self._versions_of[1]
-
-    def catch_up(self) -> bool:
-        """Let every page draw anew what a command, or another program, changed in the conversation, if anything."""
-        session = self.chat.session
-        if self.running or self._shown == session.ids:
-            return False
-        self._before, self._shown = list(session.messages), session.ids
-        self.publish({"type": "redraw"})
-        self._turn_first = self.next_number
-        return True
 
     # ---- what a page does
 
@@ -136,7 +84,9 @@ class Live(EventLog):
             self._next()
 
     async def stop(self) -> None:
-        """Stop the reply and keep its text. Returns when it has stopped."""
+        """Stop the reply and keep its text. Returns when it has stopped. Raises UsageError for another program's."""
+        if self._mirror is not None:
+            raise UsageError("The reply runs in another program.", "Stop it there.")
         if self._task is not None and not self._task.done():
             self._stopping = True
             self._task.cancel()
@@ -232,6 +182,64 @@ class Live(EventLog):
         await self.chat.close()
         self.chat.session.close()
 
+    # ---- what another program does
+
+    def look(self) -> None:
+        """Show what another program wrote to the session since the last look. Raises StoreError."""
+        session = self.chat.session
+        if self._runs_here or session.store is None or not session.messages:
+            return
+        ended = self._mirror is not None and self._mirror.is_quiet and not session.is_answered_elsewhere()
+        others = session.look()
+        if others is not None:
+            self._take_in(others)
+        if ended:
+            self._end_mirror("stopped")
+            return
+        known = (self._mirror.reply, self._mirror.seen) if self._mirror is not None else (0, 0)
+        reply = session.store.open_reply(session.id, *known)
+        if reply is not None and self._mirror is None and session.is_answered_elsewhere():
+            self._begin_mirror(())
+        if reply is not None and self._mirror is not None:
+            self._publish_all(self._mirror.follow(reply))
+
+    def _take_in(self, others: OthersSaid) -> None:
+        messages = others.messages
+        if others.changed:
+            self._mirror = None
+            self.catch_up()
+        elif self._mirror is not None:
+            self._publish_all(self._mirror.add(messages))
+            if is_over(messages[-1]):
+                self._end_mirror("stopped" if messages[-1].finish in BROKEN else "complete")
+        elif is_over(messages[-1]):
+            self.catch_up()
+        else:
+            self._begin_mirror(messages)
+
+    def _begin_mirror(self, messages: Sequence[Message]) -> None:
+        """Another program asked `messages`, or (for none) answers what is shown."""
+        session = self.chat.session
+        place = len(session.messages) - len(messages)
+        self._before, self._turn_first, self._mirror = session.messages[:place], self.next_number, Mirror()
+        self.publish({"type": "turn_start", "model": session.model})
+        asked = [message for message in messages if message.role == "user"]
+        for number, message in enumerate(asked):
+            self.publish(user_event(message, place + number))
+        self.publish({"type": "reply", "place": place + len(asked)})
+        self._publish_all(self._mirror.add([message for message in messages if message.role != "user"]))
+
+    def _end_mirror(self, state: str) -> None:
+        if self._mirror is not None:
+            self._publish_all(self._mirror.end())
+            self._mirror = None
+            self._stopping = True
+            self._finish({"type": "turn_end", "state": state})
+
+    def _publish_all(self, events: Iterable[PageEvent]) -> None:
+        for event in events:
+            self.publish(event)
+
     # ---- the turn
 
     def _refuse_if_running(self) -> None:
@@ -312,22 +320,24 @@ class Live(EventLog):
         self._set_desk(replace(desk, queue=rest, files=(*desk.files, *files)))
 
     async def _turn(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
-        shown = TurnEvents()
+        shown, others = TurnEvents(), False
         end: PageEvent = {"type": "turn_end", "state": "complete"}
         try:
             async with aclosing(events()) as stream:
                 async for event in stream:
-                    for made in shown.show(event):
-                        self.publish(made)
+                    others = others or isinstance(event, OthersSaid)
+                    self._publish_all(shown.show(event))
         except asyncio.CancelledError:
             end["state"] = "stopped"
         except ChatError as error:
             end |= {"state": "failed", "error": error_event(error)}
         except Exception as problem:
             end |= {"state": "failed", "error": error_event(unexpected(problem))}
-        for made in shown.end():
-            self.publish(made)
+        self._publish_all(shown.end())
         self._finish(end)
+        if others:      # what they wrote stands before this turn
+            self._shown = ()
+            asyncio.get_running_loop().call_soon(self.catch_up)
 
     def _finish(self, end: PageEvent) -> None:
         """Say how the turn ended, and send what waits if it ended well."""
@@ -351,29 +361,8 @@ class Live(EventLog):
         elif desk.queue:
             self.publish(self._queue_event())
 
-    # ---- the desk
-
-    def _desk(self) -> Desk:
-        return self._desks.read(self.chat.session.id)
-
-    def _set_desk(self, desk: Desk) -> None:
-        self._desks.write(self.chat.session.id, desk)
-
-    def _queue_event(self) -> PageEvent:
-        desk = self._desk()
-        return {"type": "queue", "held": desk.held,
-                "items": [{"key": entry.key, "text": entry.text, "files": list(map(os.path.basename, entry.files))}
-                          for entry in desk.queue if entry.key != self._saying]}
-
 
 def _in_common(shown: Sequence[int], now: Sequence[int]) -> int:
     """How many messages both begin with."""
     pairs = enumerate(zip(shown, now))
     return next((place for place, (one, other) in pairs if one != other), min(len(shown), len(now)))
-
-
-def _turn_start(messages: Sequence[Message], place: int) -> int:
-    """The place at or before `place` where a turn begins: a reply is never drawn without its question."""
-    while place > 0 and messages[place].role != "user":
-        place -= 1
-    return place

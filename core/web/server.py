@@ -84,7 +84,8 @@ def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: Op
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tending = [asyncio.create_task(hub.tend()), asyncio.create_task(tend(hub.desks, uploads, store))]
+        tending = [asyncio.create_task(hub.tend()), asyncio.create_task(hub.watch()),
+                   asyncio.create_task(tend(hub.desks, uploads, store))]
         await hub.resume()
         yield
         for task in tending:

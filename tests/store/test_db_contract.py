@@ -96,6 +96,28 @@ def test_a_reply_grows_by_chunks_and_is_folded(store: Store) -> None:
     assert [entry.message for entry in store.load_messages("s1")] == [whole]
 
 
+def test_another_program_reads_a_reply_while_it_grows(open_one: Open) -> None:
+    writer, reader = open_one(), open_one()
+    session = new_session_id()
+    writer.create_session(session, "t", "m", 1.0, (new_message_id(), user_message("why?")))
+    assert reader.open_reply(session) is None
+    before = reader.pulse()
+    reply = add(writer, session, Message("assistant", (), "demo/m"), "streaming")
+    writer.append_chunk(reply, 0, Chunk("thinking", 0, "hm"))
+    writer.append_chunk(reply, 1, Chunk("text", 1, "be\0cause"))
+    assert reader.pulse() != before
+    found = reader.open_reply(session)
+    assert found is not None and (found.id, found.model, found.start) == (reply, "demo/m", 0)
+    assert [(chunk.kind, chunk.text) for chunk in found.chunks] == [("thinking", "hm"), ("text", "be\0cause")]
+    writer.append_chunk(reply, 2, Chunk("text", 1, " so"))
+    more = reader.open_reply(session, reply, 2)
+    assert more is not None and more.start == 2 and [chunk.text for chunk in more.chunks] == [" so"]
+    other = reader.open_reply(session, reply + 1, 2)
+    assert other is not None and other.start == 0 and len(other.chunks) == 3
+    writer.finish_message(reply, Message("assistant", (Text("because so"),), "demo/m"), "complete")
+    assert reader.open_reply(session, reply, 3) is None
+
+
 def test_writes_may_be_repeated(store: Store) -> None:
     for _ in range(2):
         store.create_session("s1", "t", "m", 1.0)

@@ -63,7 +63,7 @@ class Chooser:
         pictures = [pair for pair in _pictures(items, terms) if not shown.has(pair[0])]
         yield from self._take_images(pictures, most, room, choice, vision=vision)
         self._previous = {item.name for item in texts if item.included}
-        absent = [item for item in texts if not shown.has_whole(item)]
+        absent = [item for item in texts if not shown.has_whole(item)] if shown else texts
         if self._may_fit(absent, room - choice.tokens):
             yield from self._take_all(absent, room, choice)
         shown.mark(items)

@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
+from operator import attrgetter
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from core.context.items import Aside, Fault, Found, Item, ItemKind
@@ -147,7 +148,7 @@ def walk(top: str, source: Source, grep: Sequence[str], root: str, guard: Guard 
             continue
         try:
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=_entry_name)
+                entries = sorted(listing, key=attrgetter("name"))
         except OSError as problem:
             yield Fault(_relative(folder, root), why(problem))
             continue
@@ -172,11 +173,7 @@ def _files_of(folder: str, entries: Sequence[os.DirEntry[str]], rules: tuple[Rul
             if grep and not wanted(name, grep):
                 yield Aside("not asked for")
             else:
-                yield Item(name, kind_of(entry.name), source.name, -1, entry.path)
-
-
-def _entry_name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+                yield Item(name, kind_of(name), source.name, -1, entry.path)
 
 
 def _left_aside(entry: os.DirEntry[str], rules: tuple[Rules, ...]) -> str:

@@ -18,6 +18,7 @@ from core.window.tokens import bytes_to_tokens
 SMALLEST = 60              # tokens; with less room left nothing more is tried
 MOST_MISSES = 200          # files or pieces in a row that do not fit; then the room counts as full
 SMALL_FILE = 0.12          # of the room that is left: a file up to this goes in whole where a piece of it would
+MOST_OVER = 1.6            # times the room that is left: a file that seems larger is not read
 BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is around them
 
 
@@ -118,10 +119,8 @@ class Filling:
         for number, item in enumerate(self._order):
             if item.included or item.name in self._faulty:
                 continue
-            too_large = bytes_to_tokens(item.bytes) > self._left * 3 or self._reader.is_slow(item)
-            later = bool(self._shown) and not item.named
-            if (self._left < SMALLEST or misses >= MOST_MISSES or later
-                    or not item.named and item.text is None and too_large):
+            full = self._left < SMALLEST or misses >= MOST_MISSES
+            if full or not item.named and (bool(self._shown) or self._is_too_large(item)):
                 self._choice.left_out.append(item)
                 continue
             if self._take_whole(item) or item.named and self._take_beginning(item):
@@ -133,6 +132,10 @@ class Filling:
         nothing = not self._choice.pieces and not self._spans and not self._choice.images
         if self._order and nothing and not self._shown:
             self._take_any()
+
+    def _is_too_large(self, item: Item) -> bool:
+        """Whether it is not worth reading for what is left of the room."""
+        return item.text is None and (bytes_to_tokens(item.bytes) > self._left * MOST_OVER or self._reader.is_slow(item))
 
     def _take_any(self) -> None:
         """When nothing fits whole and no word of the question occurs, the beginning of the first item is better than nothing."""

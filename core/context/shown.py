@@ -71,7 +71,7 @@ class AlreadyShown:
 
     def mark(self, items: Iterable[Item]) -> None:
         """Note in the items that the model sees them."""
-        for item in items:
+        for item in items if self else ():
             if self.has(item):
                 item.included = "whole" if self.has_whole(item) else "pieces"
 

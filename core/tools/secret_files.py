@@ -63,12 +63,14 @@ _PLACEHOLDER = re.compile(r"(^|[._-])(example|sample|template|dist|tmpl|tpl|sche
 _STRICT = re.compile(r"id_|ssh_host_")       # a real key however it is called
 _PUBLIC = re.compile(r".*\.pub")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1")
-_SERVICE_ACCOUNT = (re.compile(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
+_KEY_WORDS = (b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"AGE-SECRET-KEY-1")     # without one of them it does not match
+# Files of credentials: a word that each has, which is found fast, and the marks that all must be there.
+_SERVICE_ACCOUNT = (b'"type"', re.compile(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
                     re.compile(rb'"(?:private_key|refresh_token|credential_source)"\s*:'))
-_KUBECONFIG = (re.compile(rb"""["']?kind["']?\s*:\s*["']?Config\b"""),
+_KUBECONFIG = (b"kind", re.compile(rb"""["']?kind["']?\s*:\s*["']?Config\b"""),
                re.compile(rb"client-key-data|client-certificate-data|\btoken\b|\bexec\b|\bpassword\b|auth-provider|\busers\b"))
-_GITHUB = (re.compile(rb"^\s*oauth_token\s*:", re.M), re.compile(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
-_TERRAFORM = (re.compile(rb'"terraform_version"\s*:'), re.compile(rb'"(?:serial|lineage)"\s*:'))
+_GITHUB = (b"oauth_token", re.compile(rb"^\s*oauth_token\s*:", re.M), re.compile(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
+_TERRAFORM = (b'"terraform_version"', re.compile(rb'"terraform_version"\s*:'), re.compile(rb'"(?:serial|lineage)"\s*:'))
 
 
 def is_secret_name(name: str) -> bool:
@@ -106,10 +108,11 @@ def is_secret_path(path: str) -> bool:
 def holds_secret(head: bytes) -> bool:
     """Whether a file that begins like this is a private key or a known file of credentials, whatever its name."""
     text = head.replace(b"\0", b"") if b"\0" in head[:64] else head        # UTF-16 too
-    key = _PRIVATE_KEY.search(text)
+    key = _PRIVATE_KEY.search(text) if any(word in text for word in _KEY_WORDS) else None
     if key is not None and not text[:key.start()].strip(b"\xef\xbb\xbf\xff\xfe \t\r\n"):
         return True
-    return any(all(mark.search(text) for mark in marks) for marks in (_SERVICE_ACCOUNT, _KUBECONFIG, _TERRAFORM, _GITHUB))
+    return any(word in text and all(mark.search(text) for mark in marks)
+               for word, *marks in (_SERVICE_ACCOUNT, _KUBECONFIG, _TERRAFORM, _GITHUB))
 
 
 def secret_arguments(arguments: Mapping[str, Any]) -> list[str]:

@@ -44,7 +44,11 @@ async def context(chat: Chat, argument: str) -> Outcome:
 async def _shown(chat: Chat) -> str:
     from core.context_loader import budget_bar
     fitted = await chat.fitter.fit(chat.request(), chat.target)
-    lines = [budget_bar(fitted.budget, BAR), *filter(None, fitted.notices)]
+    budget = fitted.budget
+    lines = [budget_bar(budget, BAR), *filter(None, fitted.notices)]
+    if chat.context.sources:
+        lines.append(f"What is attached may take {budget.for_context:,} of the window's {budget.window:,} tokens; "
+                     f"{budget.reserve:,} are kept for the answer. /context list shows what was chosen and why.")
     if not chat.context.sources:
         lines.append("Nothing attached. /context add SOURCE attaches files, folders, pages, databases, or db (earlier chats).")
     return "\n".join(lines)
@@ -55,11 +59,12 @@ def _listed(chat: Chat) -> Outcome:
     if not sources:
         return "Nothing attached. /context add takes a file, folder or address."
     rows = tuple((item.name, item.kind, f"\u2248{item.tokens:,}" if item.tokens else "",
-                  {"whole": "whole", "pieces": "in part", "": "no"}[item.included] + (f"; {item.note}" if item.note else ""))
-                 for item in items[:MOST_LISTED])
+                  {"whole": "whole", "pieces": "in part", "": "no"}[item.included] + (f"; {item.note}" if item.note else ""),
+                  item.why)
+                 for item in sorted(items, key=lambda item: not item.included)[:MOST_LISTED])
     more = f" The first {MOST_LISTED} of {len(items):,} are listed." if len(items) > MOST_LISTED else ""
     faults = "".join(f" Not attached: {fault}." for fault in chat.context.faults)
-    return Table(("name", "kind", "tokens", "in the last request"), rows,
+    return Table(("name", "kind", "tokens", "in the last request", "why"), rows,
                  f"Attached: {', '.join(source.name for source in sources)}.{more}{faults}")
 
 

@@ -43,6 +43,7 @@ class Chooser:
         self._spots: list[Spot] = []
         self._compared: dict[tuple[str, Span], str] = {}      # the digests of the texts there
         self._previous: set[str] = set()
+        self._matched: dict[str, list[str]] = {}
         self._shown = AlreadyShown()
 
     def rank(self, items: Sequence[Item], question: str, room: int, choice: Choice, order: list[Item], *,
@@ -56,7 +57,9 @@ class Chooser:
         terms = terms_of_all((*earlier, question))
         self.reader.begin()
         self.reader.model = self.model
-        self._spots, self._compared = [], {}
+        self._spots, self._compared, self._matched = [], {}, {}
+        for item in items:
+            item.why = ""
         choice.tokens = self.estimator.text(OPENING, self.model) + 40 if items else 0
         texts = [item for item in items if item.kind != "image"]
         most = _pictures_share(room) if texts else room
@@ -75,8 +78,17 @@ class Chooser:
         """Fill `choice` with what fits, in this order."""
         if not choice.done:
             yield from Filling(self.reader, order, room, choice, self._shown).fill(self._spots)
+            self._explain(order)
         self.reader.forget({piece.name for piece in choice.pieces})
         choice.done = True
+
+    def _explain(self, items: Sequence[Item]) -> None:
+        """Say of each item why it is in, or why not."""
+        for item in items:
+            words = self._matched.get(item.name)
+            reason = "you named it" if item.named else f"has {', '.join(words)}" if words else "no word of the question"
+            before = "sent with an earlier question" if self._shown.has(item) and not item.why else item.why
+            item.why = "; ".join(filter(None, (before, reason if item.included or words else "")))
 
     def candidates(self, order: Sequence[Item], pieces: list[Piece]) -> Iterator[int]:
         """Fill `pieces` with what is worth comparing by meaning: the best by words, then those of the first items."""
@@ -164,6 +176,7 @@ class Chooser:
         names = {piece.name for piece in pieces}
         for item in items:
             item.included = "whole" if item.name in names else ""
+            item.why = "everything fits"
         choice.pieces, choice.tokens, choice.searched, choice.done = pieces, used, len(pieces), True
         choice.faults += faults
 
@@ -182,7 +195,7 @@ class Chooser:
             search.add(item.name, item.kind, text)
             left -= len(text) + 4_096
             yield number
-        self._spots = self._with_bonus(search.spots())
+        self._spots, self._matched = self._with_bonus(search.spots()), search.matched()
         order[:] = self._by_spots(order)
 
     def _with_bonus(self, spots: list[Spot]) -> list[Spot]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from core.context.form import Piece
 from core.context.items import Fault, Item
+from core.context.outline import outline_of, outline_piece, outline_room
 from core.context.pieces import Span, cut, join_spans, marks_of, spans_of
 from core.context.reading import Reader, fault_of
 from core.context.search import Spot, diverse
@@ -19,6 +20,7 @@ SMALLEST = 60              # tokens; with less room left nothing more is tried
 MOST_MISSES = 200          # files or pieces in a row that do not fit; then the room counts as full
 SMALL_FILE = 0.12          # of the room that is left: a file up to this goes in whole where a piece of it would
 MOST_OVER = 1.6            # times the room that is left: a file that seems larger is not read
+MOST_OUTLINED = 12         # files
 BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is around them
 
 
@@ -52,14 +54,28 @@ class Filling:
         for item in self._order:
             item.included = ""
         self._shown.mark(self._order)
+        outlines = 0 if self._shown else outline_room(self._left)
+        self._room -= outlines
         yield from self._take_spots(spots)
         yield from self._take_around()
         yield from self._take_rest()
         self._write()
+        self._outline(spots, outlines)
 
     @property
     def _left(self) -> int:
         return self._room - self._choice.tokens
+
+    def _outline(self, spots: Sequence[Spot], room: int) -> None:
+        """Name what else is in the files that are in here in part, and in those that came next."""
+        found = dict.fromkeys(spot.name for spot in spots) if room else {}
+        missing = [self._items[name] for name in (*self._spans, *(name for name in found if name not in self._spans))]
+        missing = [item for item in missing if item.kind == "file" and item.included != "whole"][:MOST_OUTLINED]
+        piece = outline_piece((outline_of(item.name, item.kind, self._reader.passing(item)) for item in missing), room,
+                              self._reader.cost)
+        if piece is not None:
+            self._choice.pieces.append(piece)
+            self._choice.tokens += self._reader.cost(piece)
 
     def _take_spots(self, spots: Sequence[Spot]) -> Iterator[int]:
         misses, most = 0, self._choice.tokens + self._left * BEST_SHARE
@@ -179,4 +195,5 @@ class Filling:
             pieces = cut(name, item.kind, text, join_spans(spans, text), item.note)
             if "\n".join(piece.text for piece in pieces) == text.removesuffix("\n"):
                 item.included = "whole"
+            item.why = "lines " + ", ".join(f"{piece.first}-{piece.last}" for piece in pieces)
             self._choice.pieces += pieces

@@ -20,6 +20,7 @@ class Item:
     `name` is unique within a set and is what the model sees as its source; `origin` is the source that brought it.
     `size` is bytes, -1 before anybody asked; `stamp` the file's time of change in nanoseconds. `named` says that the
     person named this very thing. `kept`: only what was sent of it is known, it cannot be read again.
+    `why` says what of it is in the last request, and for what reason.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Item:
     included: Included = ""
     note: str = ""
     kept: bool = False
+    why: str = ""
 
     @property
     def bytes(self) -> int:

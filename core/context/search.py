@@ -73,6 +73,11 @@ class Search:
                 heading = mark >= 0 and text.find("\n", marks[mark], place) < 0
                 yield number, place, value + HEADING if heading else value
 
+    def matched(self) -> dict[str, list[str]]:
+        """The words of the question that occur in each text or in its name."""
+        return {text.name: [term.word for term, count, named in zip(self.terms, text.counts, text.in_name, strict=True)
+                            if count or named] for text in self._texts}
+
     def spots(self) -> list[Spot]:
         """All pieces in which a word of the question occurs or whose name holds one, the best first."""
         if not self._texts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import random
 from pathlib import Path
 
@@ -136,3 +137,20 @@ def test_pictures_leave_room_for_text(tmp_path: Path) -> None:
     chosen = choose(tmp_path, ".", "when does the turbine stop?", 16_384)
     assert "text.md" in chosen.included and 1 <= len(chosen.images) <= 3
     assert "a29.png" in choose(tmp_path, ".", "what is in a29?", 16_384).included
+
+
+def test_why_each_file_is_in_or_not_is_known(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"f{number}.txt").write_text("ordinary words stand here\n" * 150, encoding="utf-8")
+    around = "words and words\n" * 300
+    (tmp_path / "long.txt").write_text(f"{around}the quince valve\n{around}", encoding="utf-8")
+    (tmp_path / "named.txt").write_text("short\n", encoding="utf-8")
+
+    async def reasons() -> dict[str, str]:
+        context = ContextSet(root=str(tmp_path))
+        await context.add("named.txt,.")
+        await context.prepare("where is the quince valve?", plan_budget(4_096))
+        return {item.name: item.why for item in context.items}
+    found = asyncio.run(reasons())
+    assert re.fullmatch(r"lines [\d, -]+; has quince, valve", found["long.txt"]) and found["named.txt"].endswith("you named it")
+    assert found["f11.txt"] == ""

@@ -1,0 +1,55 @@
+"""The outline of files that are not in a prompt as a whole, so that the model can ask for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from core.context.form import Piece, whole_piece
+from core.context.pieces import marks_of
+from core.safe_text import safe_line
+
+SHARE, MOST = 0.04, 800     # of the room, and tokens, that outlines may take
+LEAST = 200                 # tokens; in less room there is none
+OF_ONE = 30                 # functions and sections of one file
+LONGEST = 80                # characters of one of them
+NAME = "of files that are not here as a whole"
+NOTE = "line numbers with the functions and sections that begin there"
+
+
+def outline_room(room: int) -> int:
+    """The tokens that outlines may take of so much room; 0 for none."""
+    wanted = min(int(room * SHARE), MOST)
+    return wanted if wanted >= LEAST else 0
+
+
+def outline_of(name: str, kind: str, text: str) -> str:
+    """`retry.py, 412 lines: 12 class Retry; 30 def delay(attempt)`; empty where nothing is named."""
+    headings = list(_headings(text, marks_of(name, kind, text)))
+    if not headings:
+        return ""
+    more = f"; {len(headings) - OF_ONE:,} more" if len(headings) > OF_ONE else ""
+    lines = text.count("\n") + (not text.endswith("\n") and bool(text))
+    return f"{safe_line(name, 300)}, {lines:,} lines: {'; '.join(headings[:OF_ONE])}{more}"
+
+
+def _headings(text: str, marks: Iterable[int]) -> Iterator[str]:
+    line, place = 1, 0
+    for mark in marks:
+        line += text.count("\n", place, mark)
+        place = mark
+        heading = text[mark:mark + LONGEST + 1].partition("\n")[0].strip().rstrip(":").lstrip("#= ")
+        if heading and not heading.startswith("@"):
+            yield f"{line} {safe_line(heading, LONGEST)}"
+
+
+def outline_piece(outlines: Iterable[str], room: int, cost: Callable[[Piece], int]) -> Piece | None:
+    """As many of the outlines as there is room for, the first ones first; None when not one fits."""
+    taken: list[str] = []
+    for outline in filter(None, outlines):
+        if cost(_piece([*taken, outline])) <= room:
+            taken.append(outline)
+    return _piece(taken) if taken else None
+
+
+def _piece(outlines: list[str]) -> Piece:
+    return whole_piece(NAME, "outline", "\n".join(outlines), NOTE)

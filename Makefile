@@ -3,6 +3,7 @@
 # make quick  tests that start no process   make coverage  all tests, and how much of the code they reach
 # make test   all tests                     make lock      the newest versions that requirements*.txt allow
 # make facts  which default models and API versions are past or near their end (run it before a release)
+# make prove  checks every promise of docs/proof.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
 # make eval   how often the line that answers a question is in the context, written into docs/context.md
 
 VENV   := .venv
@@ -22,7 +23,7 @@ FOUND_OR_WHY = @test -n "$(FOUND)" || { \
 	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
 	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2
 
-.PHONY: chat quick test coverage check bench eval docs facts lock clean chat-environment test-environment
+.PHONY: chat quick test coverage check bench prove eval docs facts lock clean chat-environment test-environment
 
 chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
@@ -43,6 +44,10 @@ check: test-environment
 bench: test-environment
 	$(PY) -m compileall -q core db.py stream_chat.py
 	$(PY) -m bench.run
+
+prove: test-environment
+	$(PY) -m tests.prove $(if $(FULL),--full --state .prove.jsonl) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write)
 
 eval: test-environment
 	$(PY) -m bench.context_eval --write

@@ -1,0 +1,44 @@
+"""The command that proves the promises: its judge finds losses, its page names each campaign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.proof.kills import kill_programs
+from tests.prove import CAMPAIGNS, PAGE, main
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.processes
+def test_kills_lose_nothing() -> None:
+    tally = kill_programs(5, 6)
+    assert not tally.faults and tally.kills == 6
+
+
+@pytest.mark.processes
+def test_the_judge_finds_what_is_not_saved() -> None:
+    """A program that saves nothing is found out."""
+    tally = kill_programs(5, 8, ["--no-save"])
+    assert tally.while_answering and any("not saved" in fault for fault in tally.faults)
+
+
+def test_the_page_explains_each_campaign() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [each.key for each in CAMPAIGNS if f"**{each.key}**" not in page] == []
+
+
+def test_an_unknown_campaign_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "nothing"]) == 2
+    assert "kills" in capsys.readouterr().out
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands in the file of an earlier run is not done again."""
+    state = tmp_path / "done.jsonl"
+    state.write_text('{"key": "kills", "promise": "p", "counted": "9 kills", "seconds": 1.0, '
+                     '"seed": 4, "faults": ""}\n')
+    assert main(["--only", "kills", "--state", str(state)]) == 0
+    assert "9 kills" in capsys.readouterr().out

@@ -1,0 +1,193 @@
+"""Checks the promises of docs/proof.md, prints what was counted, and writes it into that page.
+
+    python -m tests.prove                      everything, some minutes
+    python -m tests.prove --full --state FILE  many times as much, hours; FILE keeps what is done
+    python -m tests.prove --only kills,cuts --seed 7
+    python -m tests.prove --write              also write the figures into docs/proof.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core import __version__
+from tests.proof.kills import kill_programs
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "proof.md"
+BEGIN, END = "<!-- figures: begin (written by make prove) -->", "<!-- figures: end -->"
+SHOWN = 30      # lines of a failed campaign
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a campaign counted; `faults` is "" when it held."""
+
+    counted: str
+    faults: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A promise and what checks it. `quick` and `full` are how much is done."""
+
+    key: str
+    promise: str
+    run: Callable[[int, int], Result]
+    quick: int = 1
+    full: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A campaign that has run, as it is kept and written down."""
+
+    key: str
+    promise: str
+    counted: str
+    seconds: float
+    seed: int
+    faults: str
+
+
+def kills(seed: int, count: int) -> Result:
+    tally = kill_programs(seed, count)
+    return Result(f"{tally.kills:,} kills, {tally.while_answering:,} of them in mid-answer, "
+                  f"{tally.shown:,} characters shown, {tally.questions:,} questions sent",
+                  "\n".join(tally.faults))
+
+
+def tests(*targets: str, count: str = "") -> Callable[[int, int], Result]:
+    """A campaign that is a test; `count` is the variable that says how much it does."""
+    def run(seed: int, number: int) -> Result:
+        environment = {**os.environ, "STREAM_CHAT_TEST_SEED": str(seed)}
+        if count:
+            environment[count] = str(number)
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "0", *targets]
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True)
+        said = re.search(r"(\d+) passed", done.stdout)
+        passed = int(said[1]) if said else 0
+        faults = "" if done.returncode == 0 and passed else "\n".join(
+            (done.stdout + done.stderr).splitlines()[-SHOWN:])
+        return Result(f"{number:,} {UNITS[count]}" if count else f"{passed:,} tests", faults)
+    return run
+
+
+UNITS = {"STREAM_CHAT_TEST_CUTS": "lost connections in each dialect",
+         "STREAM_CHAT_TEST_CAMPAIGN": "conversations"}
+CAMPAIGNS: tuple[Campaign, ...] = (
+    Campaign("kills", "What was sent or shown is saved, whenever the program is killed", kills,
+             60, 10_000),
+    Campaign("servers", "No killed server ends a conversation, or doubles or drops a character",
+             tests("tests/program/test_campaign.py", count="STREAM_CHAT_TEST_CAMPAIGN"),
+             100, 10_000),
+    Campaign("faults", "Whatever fails in an answer, it comes whole, and no tool runs twice",
+             tests("tests/program/test_faults.py")),
+    Campaign("cuts", "A lost connection costs no token twice where the server keeps its answer",
+             tests("tests/providers/test_reattach.py", count="STREAM_CHAT_TEST_CUTS"), 40, 10_000),
+    Campaign("wire", "How the network cuts a stream changes nothing",
+             tests("tests/providers/test_dialect_streams.py")),
+    Campaign("joints", "A reply that broke off and its continuation fit",
+             tests("tests/chat/test_joining.py")),
+    Campaign("store", "What the database refuses is kept and saved later",
+             tests("tests/program/test_program_spool.py")),
+    Campaign("gate", "No text of others moves the cursor or sets the title",
+             tests("tests/test_safe_text.py", "tests/program/test_safe_everywhere.py")),
+    Campaign("cost", "No request can pass the limit on cost",
+             tests("tests/stats/test_spending.py")),
+    Campaign("mask", "What is masked does not leave, and comes back unchanged",
+             tests("tests/providers/test_masking.py")),
+    Campaign("sent", "/sent shows what a server saw, byte for byte",
+             tests("tests/providers/test_sent.py")),
+    Campaign("asides", "An aside leaves the next request as it was, byte for byte",
+             tests("tests/chat/test_aside.py")),
+    Campaign("quotes", "A quotation that is not in the files is noticed",
+             tests("tests/context/test_quotes.py")),
+)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    given = _arguments(words)
+    chosen = [each for each in CAMPAIGNS if not given.only or each.key in given.only.split(",")]
+    if not chosen:
+        print(f"There is no such campaign; there are {', '.join(each.key for each in CAMPAIGNS)}.")
+        return 2
+    print(f"seed {given.seed}")
+    done = [_kept(each, given) or _run(each, given) for each in chosen]
+    print(_table(done))
+    failed = [each for each in done if each.faults]
+    for each in failed:
+        print(f"\n{each.key} failed. Again: {_again(each)}\n{each.faults}")
+    if given.write and not failed:
+        write_page(done)
+    return 1 if failed else 0
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", default="", help="these campaigns, with commas between them")
+    parser.add_argument("--seed", type=int, default=random.randrange(1, 1 << 30))
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--state", default="", help="file that keeps what is done")
+    parser.add_argument("--write", action="store_true")
+    return parser.parse_args(words)
+
+
+def _run(campaign: Campaign, given: argparse.Namespace) -> Done:
+    print(f"{campaign.key} ...", end=" ", flush=True)
+    began = time.monotonic()
+    result = campaign.run(given.seed, campaign.full if given.full else campaign.quick)
+    spent = time.monotonic() - began
+    done = Done(campaign.key, campaign.promise, result.counted, spent, given.seed, result.faults)
+    print(f"{'FAILED' if done.faults else 'held'}: {done.counted}, {spent:.0f} s", flush=True)
+    if given.state and not done.faults:
+        with open(given.state, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(done)) + "\n")
+    return done
+
+
+def _kept(campaign: Campaign, given: argparse.Namespace) -> Done | None:
+    """What an earlier run with the same file has done already."""
+    if not given.state or not os.path.exists(given.state):
+        return None
+    with open(given.state, encoding="utf-8") as file:
+        rows = [Done(**json.loads(line)) for line in file]
+    return next((row for row in rows if row.key == campaign.key), None)
+
+
+def _again(done: Done) -> str:
+    return f"make prove ONLY={done.key} SEED={done.seed}"
+
+
+def _table(done: Sequence[Done]) -> str:
+    rows = [f"| {each.promise} | {'**failed**' if each.faults else 'held'} | {each.counted} | "
+            f"{each.seconds:.0f} s | `{_again(each)}` |" for each in done]
+    return "\n".join(["| promise | | counted | took | again |", "|---|---|---|---|---|", *rows])
+
+
+def write_page(done: Sequence[Done]) -> None:
+    """Put the figures between the marks."""
+    text = PAGE.read_text(encoding="utf-8")
+    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    when = (f"{datetime.date.today():%Y-%m-%d}, Stream Chat {__version__}, "
+            f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
+            f"{os.cpu_count()} cores")
+    PAGE.write_text(f"{text[:begin]}\n{when}:\n\n{_table(done)}\n{text[end:]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,6 +20,7 @@ from core.context.sources import Mention, Source, complete_mention, find_mention
 from core.errors import ContextError
 from core.events import Progress
 from core.messages import Attached, Image, Shown
+from core.tools.limited_process import LimitedProcess
 from core.window.budget import Budget, budget_bar, plan_budget
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator
 from db import Store
@@ -79,7 +80,6 @@ class ContextSet(LoadedSources):
 
     async def _beside(self, steps: Iterator[int], what: str) -> None:
         """The same in a thread, for steps that convert documents. When it is cancelled, so is the step."""
-        from core.tools.limited_process import LimitedProcess
         stop, loop = threading.Event(), asyncio.get_running_loop()
         self._chooser.reader.documents = documents = LimitedProcess()
 

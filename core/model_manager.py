@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from core.config import Settings, cache_directory
+from core.config.keys import known_secrets, origin_of
 from core.errors import AuthFailed, BadResponse, ChatError, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
 from core.providers import (CanDelete, CanEmbed, CanListRunning, CanPull, Endpoint, HasMembers, ModelInfo, Options, Provider,
                             PullProgress, Request, installed_names, load_dialect)
@@ -18,6 +19,8 @@ from core.providers.addresses import provider_name as provider_name   # also imp
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import Host, find_host
 from core.providers.loads import Loads
+from core.providers.loopback import is_loopback
+from core.providers.parameters import fitted, read_schema, told, without
 from core.providers.sealed import has_sealed, without_sealed
 from core.providers.sent import Ledger
 from core.retry_handler import RetryConfig, retry_call
@@ -150,7 +153,6 @@ def _response_format(wanted: str | None) -> Any:
         return None
     if wanted in ("json", "json_object"):
         return {"type": "json_object"}
-    from core.providers.parameters import read_schema
     return read_schema(str(wanted))
 
 
@@ -194,10 +196,8 @@ class Providers:
 
     def _masked(self, provider: Provider, host: Host) -> Provider:
         """With --mask, a provider elsewhere sees stand-ins only, whoever asks it for whatever."""
-        from core.providers.transport import is_loopback
         if host.kind != "cloud" and (not provider.endpoint.base_url or is_loopback(provider.endpoint.base_url)):
             return provider
-        from core.config.keys import known_secrets
         from core.providers.masking import Mask, Masked
         if self.mask is None:
             secrets = known_secrets(self.settings.environment, self.settings.providers)
@@ -338,7 +338,6 @@ class Providers:
         entry = self.entry(target.provider)
         if not entry and target not in self.lacks and request.options == Options():
             return request
-        from core.providers.parameters import fitted
         return fitted(request, entry, self.settings, self.host(target.provider).dialect, self.lacks.get(target, ()))
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
@@ -352,7 +351,6 @@ class Providers:
 
     def _origin(self, name: str) -> str:
         """Scheme, host and port of a provider; its name where it has none."""
-        from core.config.keys import origin_of
         try:
             return origin_of(self.base_url(name, self.host(name))) or name
         except UsageError:
@@ -360,7 +358,6 @@ class Providers:
 
     def without(self, target: Target, request: Request, feature: str) -> str:
         """Leave a feature or parameter out of all further requests to the model; "" when this request does not have it."""
-        from core.providers.parameters import told, without
         request = replace(self.prepared(target, request), model=target.model)
         if without(request, feature) is request:
             return ""

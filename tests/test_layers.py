@@ -1,10 +1,12 @@
-"""Imports only point down: the layers of docs/architecture.md, enforced."""
+"""Imports only point down and stand at the top: the rules of docs/architecture.md, enforced."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from core import chat_engine
 from core.config import BY_NAME
+from tests.starts import modules_of_starts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,14 +52,20 @@ def layer_of(module: str) -> int | None:
 
 
 def imports_of(path: Path, known: set[str]) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} & known
-    return {name for name in found if name.split(".")[0] in ("core", "db", "stream_chat") and name != "core"}
+    return {name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom)) for name in imported(node, known)}
+
+
+def imported(node: ast.Import | ast.ImportFrom, known: set[str]) -> set[str]:
+    """The modules of ours that an import names."""
+    return {name for name in all_imported(node) if name in known - {"core"}}
+
+
+def all_imported(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """What an import may load: the modules that it names, and what it takes from them, which may be modules too."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    return {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
 
 
 @pytest.mark.parametrize("module", sorted(modules()))
@@ -96,6 +105,42 @@ def test_no_modules_import_one_another() -> None:
     while loose := {module for module, names in below.items() if not names & set(below)}:
         below = {module: names for module, names in below.items() if module not in loose}
     assert not below, f"these import one another: {sorted(below)}"
+
+
+@pytest.mark.processes
+def test_an_import_in_a_function_spares_a_start(tmp_path: Path) -> None:
+    """It spares a start a module, or its own module a package of others, which may be missing."""
+    starts, known = modules_of_starts(tmp_path), modules()
+    needless = []
+    for module, line, names in late_imports(known):
+        spares = any(module in present and not names <= present for present in starts.values())
+        if not spares and not any(packages_of(name) - packages_of(module) for name in names):
+            needless.append(f"{module} line {line}: {' and '.join(sorted(names))}")
+    assert not needless, "each start that loads these loads what they import; import it at the top:\n" + "\n".join(needless)
+
+
+def late_imports(known: dict[str, Path]) -> Iterator[tuple[str, int, set[str]]]:
+    """(importing module, line, imported modules) for each import of ours inside a function, but for those of a module's
+    __getattr__ and of stream_chat.py, which has to find the program first."""
+    for module, path in known.items():
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and function.name != "__getattr__"
+            for node in ast.walk(function) if named and module != "stream_chat" else ():
+                if isinstance(node, (ast.Import, ast.ImportFrom)) and (names := imported(node, set(known))):
+                    yield module, node.lineno, names
+
+
+@cache
+def packages_of(module: str) -> frozenset[str]:
+    """The packages of others that come with a module, by the imports at the top of all that it loads."""
+    known, seen, waiting = modules(), set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and name in known:
+            top = ast.parse(known[name].read_text(encoding="utf-8")).body
+            waiting += [other for node in top if isinstance(node, (ast.Import, ast.ImportFrom)) for other in all_imported(node)]
+        seen.add(name)
+    return frozenset({name.split(".")[0] for name in seen} - {"core", "db", *sys.stdlib_module_names})
 
 
 def test_every_layer_has_its_modules() -> None:

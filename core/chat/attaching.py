@@ -8,7 +8,7 @@ from dataclasses import replace
 from core.chat.front import Front
 from core.chat.kept import kept_settings, read_attached
 from core.config import Settings
-from core.errors import UsageError
+from core.errors import ContextError, UsageError
 from core.messages import Attached
 from core.model_manager import Providers, Target
 from core.session_manager import Session
@@ -142,5 +142,4 @@ class Attaching:
     async def _send_without(self, failed: Sequence[str]) -> None:
         said = f"Not attached: {'; '.join(failed)}."
         if self.front.agree is None or not await self.front.agree(f"{said}\nSend the message without it?"):
-            from core.errors import ContextError
             raise ContextError(f"Not sent. {said}", "Correct the name after @, or put a space behind the @.")

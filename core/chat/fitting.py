@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from core.chat.fitted_request import Count, Fitted, fit_request
 from core.config import Settings, cache_directory
+from core.config.places import protected_places
 from core.context.embedding import Embedder
 from core.context.shown import Forms
 from core.context_loader import Budget, ContextSet, plan_budget
@@ -23,7 +24,8 @@ from core.models.window import WindowWatch
 from core.providers import CanCount, CanTellWindow, Request
 from core.running_total import RunningTotal
 from core.session_manager import Session
-from core.window.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, is_pinned, plan_compaction
+from core.sessions.summary import is_pinned
+from core.window.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, plan_compaction
 from core.window.tokens import LearnedFile, TokenEstimator, tool_features
 
 SMALL = 1_400       # tokens that fit the smallest window that servers choose by themselves, with room for the answer
@@ -52,7 +54,6 @@ class Fitter:
                      progress: Progress | None) -> ContextSet:
         """The set of what is attached; the same one each time, for the session that is going on now."""
         if self.context is None:
-            from core.config.places import protected_places
             self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin, estimator=self.estimator,
                                       protected=protected_places(self.settings, self.settings.database_url or ""))
         self.context.store, self.context.session = session.store, session.id

@@ -8,6 +8,9 @@ from core.chat.front import Front
 from core.errors import ContextError, ProviderError
 from core.events import Notice
 from core.model_manager import Providers, Target, resolve_target
+from core.models.facts import learn
+from core.models.fitness import forbidden
+from core.providers.parameters import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +39,6 @@ async def require_sight(context: ContextSet, before: Sequence[Item], target: Tar
 
 
 async def _may_see(target: Target, providers: Providers) -> bool:
-    from core.models.facts import learn
-    from core.models.fitness import forbidden
     try:
         target = await resolve_target(target, providers)
         return bool(forbidden(target, providers)) or (await learn(target, providers)).vision is not False
@@ -49,6 +50,4 @@ async def sight_notices(request: Request, target: Target, providers: Providers) 
     """What to say, once in a run, of the images in a conversation that goes to a model without sight."""
     if target in providers.learned:
         return []
-    from core.models.facts import learn
-    from core.providers.parameters import told
     return [Notice(told(request, "vision"))] if (await learn(target, providers)).vision is False else []

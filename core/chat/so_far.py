@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from core.chat.conversation import Chat
 from core.errors import ChatError
 from core.messages import Message
+from core.models.facts import known_facts
 
 
 def replies_of(chat: Chat) -> list[Message]:
@@ -29,7 +30,6 @@ def window_of(chat: Chat) -> int | None:
     if known or not chat.session.messages:
         return known
     try:
-        from core.models.facts import known_facts
         return known_facts(chat.target, chat.providers).context_window if is_cloud(chat) else None
     except ChatError:
         return None

@@ -10,7 +10,7 @@ from core.console.questions import says_yes, somebody_types
 from core.errors import UsageError
 from core.safe_text import safe_line
 from core.setup.database_care import move, open_care
-from core.setup.store import store_place
+from core.setup.saved import store_place
 from core.store.address import parse_address
 from core.store.backups import backup_stem, backups_of, keep_newest, new_backup
 from core.store.care import repairable, summary

@@ -12,7 +12,8 @@ from core.safe_text import safe_line
 from core.session_manager import Session, open_session
 from core.sessions.listing import find_session, local_minutes
 from core.sessions.shelves import changed_tags, find_in_trash
-from core.setup.store import open_saved, spool_places
+from core.setup.saved import open_saved, spool_places
+from core.stats.report import read_since
 from core.store.rows import SessionRow
 from db import Store
 
@@ -125,7 +126,6 @@ CONVERSATIONS: dict[str, Callable[[Settings, Session], None]] = {
 
 def _prune(settings: Settings, store: Store) -> int:
     """Put what was not used since then into the trash, or delete it with --forever."""
-    from core.stats.report import read_since
     before = read_since(settings.prune or "", time.time())
     rows = store.unused_sessions(before)
     if not rows:

@@ -10,7 +10,7 @@ from core.errors import UsageError
 from core.safe_text import safe_line
 from core.sessions.listing import find_session
 from core.sessions.shelves import delete_session
-from core.setup.store import open_saved
+from core.setup.saved import open_saved
 
 
 def run(settings: Settings) -> int:

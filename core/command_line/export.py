@@ -10,7 +10,7 @@ from core.errors import StoreError
 from core.safe_text import safe_line, safe_text
 from core.session_manager import recover
 from core.sessions.export import STANDARD_OUTPUT, export_session, format_of
-from core.setup.store import open_saved
+from core.setup.saved import open_saved
 
 
 def run(settings: Settings) -> int:

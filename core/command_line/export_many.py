@@ -11,7 +11,7 @@ from core.safe_text import safe_line, safe_text
 from core.session_manager import recover
 from core.sessions.export import STANDARD_OUTPUT, export_many, format_of
 from core.sessions.search import found_sessions
-from core.setup.store import open_saved
+from core.setup.saved import open_saved
 from core.store.rows import SessionRow
 from db import Store
 

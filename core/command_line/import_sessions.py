@@ -7,7 +7,7 @@ import sys
 from core.config import Settings
 from core.safe_text import safe_line
 from core.sessions.importing import import_file
-from core.setup.store import open_saved
+from core.setup.saved import open_saved
 
 MOST_NOTES = 20
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TextIO
 
+from core import __version__
 from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.config import Settings
@@ -26,6 +27,7 @@ from core.events import (Event, Failed, MessageAdded, Notice, QuotesChecked, Res
                          to_dict)
 from core.messages import Message
 from core.rendering.event_lines import EventLines, finish_note
+from core.safe_text import safe_text
 from core.setup.store import OpenedStore
 
 log = logging.getLogger(__name__)
@@ -142,7 +144,6 @@ def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
 def answer_with_code(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts, which: str) -> int:
     """Only the code of the answer on standard output, when it is complete. Without code, the answer on standard error."""
     from core.command_line.extract import extracted
-    from core.safe_text import safe_text
     answer = io.StringIO()
     code = answer_as_text(chat, turn, interrupts, answer, sys.stderr)
     text = answer.getvalue()
@@ -200,7 +201,6 @@ class _JsonWriter:
     def begin(self) -> None:
         """The first line says what answers here, and where the answer is saved: a session's ID, or null."""
         if not self._begun:
-            from core import __version__
             self._begun = True
             session, target = self._chat.session, self._chat.target
             _emit(self._out, {"event": "session", "id": session.id if session.saved else None,

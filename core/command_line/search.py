@@ -8,7 +8,7 @@ from core.config import Settings
 from core.safe_text import safe_line
 from core.sessions.listing import local_minutes
 from core.sessions.search import Found, as_objects, search
-from core.setup.store import open_saved
+from core.setup.saved import open_saved
 
 MOST = 20
 

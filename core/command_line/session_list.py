@@ -6,7 +6,7 @@ import sys
 
 from core.config import Settings
 from core.sessions.listing import session_lines, session_objects
-from core.setup.store import open_saved
+from core.setup.saved import open_saved
 
 
 NOTHING = {"open": "There are no saved sessions yet.", "archived": "No session is archived.", "trash": "The trash is empty."}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from core.argument_parser import first_part
 from core.config import SETTINGS, Setting, Settings
 from core.config.pages import page_names
+from core.providers.hosts import hosts
 
 FILES = ("FILE", "PATH", "SOURCE,...", "DIRECTORY")     # what the options that take files call their value
 PROGRAM = "stream-chat"
@@ -27,7 +28,6 @@ def words_after(row: Setting) -> list[str] | None:
     if row.metavar in FILES:
         return None
     if row.name in ("provider", "set_key"):
-        from core.providers.hosts import hosts
         return [host.name for host in hosts()]
     if row.name in ("session", "export_session", "delete_session"):
         return ["last"]

@@ -8,7 +8,7 @@ import time
 
 from core.config import Settings
 from core.console.tables import show
-from core.setup.store import open_saved
+from core.setup.saved import open_saved
 from core.stats.report import read_since, stats_table, summarise
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from core.chat.conversation import Chat
 from core.commands import Outcome, command, run_command
+from core.config.agents import agent_values
 from core.model_manager import build_model_list, options_from_args, resolve_target
+from core.models.tables import agent_table
 
 GROUP = "Models"
 
@@ -18,9 +20,7 @@ async def _names(chat: Chat) -> Sequence[str]:
 @command("agent", usage="[NAME]", complete=_names)
 async def as_(chat: Chat, argument: str) -> Outcome:
     """List the agents of the configuration, or continue as one: its model, system prompt, options, tools and fallbacks."""
-    from core.config.agents import agent_values
     if not argument:
-        from core.models.tables import agent_table
         return agent_table(chat.settings)
     values = agent_values(chat.settings.agents, argument)
     settings = chat.settings.replace(**{"system": None, **values})

@@ -6,9 +6,12 @@ import os
 
 from core.chat.conversation import Chat
 from core.commands import Done, Outcome, Paste, ToClipboard, command
+from core.commands.clipboard import copy as to_clipboard
+from core.commands.sessions import shell_words
 from core.errors import UsageError
 from core.messages import Message
 from core.rendering.code_blocks import CodeBlock, code_blocks
+from core.sessions.export import refuse_existing
 
 GROUP = "Answers"
 
@@ -25,7 +28,6 @@ async def copy(chat: Chat, argument: str) -> Outcome:
 
     `code` alone takes all blocks of the last answer; `code N` the block with that number, counted through the chat.
     """
-    from core.commands.clipboard import copy as to_clipboard
     word, _, number = argument.partition(" ")
     text = _code(chat, number.strip()) if word == "code" else _answer(chat, argument).text
     lines = text.count("\n") + (not text.endswith("\n"))
@@ -44,8 +46,6 @@ async def paste(chat: Chat, argument: str) -> Outcome:
 @command(usage="FILE [N] [--force]")
 async def save(chat: Chat, argument: str) -> Outcome:
     """Write the last answer (or the answer N back) into FILE as it is; --force replaces a file that exists."""
-    from core.commands.sessions import shell_words
-    from core.sessions.export import refuse_existing
     words = shell_words(argument)
     force = "--force" in words
     words = [word for word in words if word != "--force"]

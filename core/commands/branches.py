@@ -6,6 +6,8 @@ from core.chat.conversation import Chat
 from core.commands import Again, Done, Edit, History, Outcome, Say, command
 from core.errors import UsageError
 from core.messages import Message
+from core.model_manager import resolve_target
+from core.models.switch import find_model
 from core.rendering.table import Table
 from core.safe_text import safe_line
 from core.sessions.listing import local_minutes
@@ -26,8 +28,6 @@ async def retry(chat: Chat, argument: str) -> Outcome:
 
 
 async def _choose(chat: Chat, name: str) -> None:
-    from core.model_manager import resolve_target
-    from core.models.switch import find_model
     target, _ = await find_model(name, chat.target, chat.providers)
     chat.providers.open(target.provider)
     chat.target = await resolve_target(target, chat.providers)

@@ -10,6 +10,7 @@ from core.errors import ContextError, UsageError
 from core.messages import Message
 from core.rendering.table import Table
 from core.safe_text import safe_line
+from core.window.budget import budget_bar
 
 BAR = 60              # cells
 MOST_LISTED = 200
@@ -42,7 +43,6 @@ async def context(chat: Chat, argument: str) -> Outcome:
 
 
 async def _shown(chat: Chat) -> str:
-    from core.context_loader import budget_bar
     fitted = await chat.fitter.fit(chat.request(), chat.target)
     budget = fitted.budget
     lines = [budget_bar(budget, BAR), *filter(None, fitted.notices)]

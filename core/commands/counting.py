@@ -9,6 +9,7 @@ from core.chat.conversation import Chat
 from core.commands import Outcome, command
 from core.messages import user_message
 from core.rendering.table import Table
+from core.stats.counting import count_request
 
 GROUP = "Models"
 
@@ -23,7 +24,6 @@ async def count(chat: Chat, argument: str) -> Outcome:
 
 
 async def _next(chat: Chat, text: str) -> str:
-    from core.stats.counting import count_request
 
     request = chat.request()
     if text:

@@ -9,14 +9,19 @@ from core.commands import Confirm, Fetch, Outcome, command
 from core.errors import UsageError
 from core.model_manager import (
     POOL, Target, delete_model, find_target, provider_name, resolve_target)
+from core.models.facts import changes, known_facts, learn, summary
+from core.models.switch import find_model, left_out, model_names
+from core.models.tables import facts_table, health_table, model_table, provider_table
 from core.providers import CanShow
+from core.providers.parameters import left_out as left_out_parameters
+from core.stats.counting import count_request
+from core.stats.usage import usage_line
 
 GROUP = "Models"
 
 
 async def _model_names(chat: Chat) -> Sequence[str]:
     """What /model understands: models of this provider, aliases, and the other providers' models that are known already."""
-    from core.models.switch import model_names
     provider = chat.target.provider
     own = (await model_names(chat.settings, [provider], chat.providers.names, chat.providers.sent))[provider]
     others = [f"{name}/{model}" for name, models in chat.providers.names.items() if name != provider for model in models]
@@ -27,8 +32,6 @@ async def _model_names(chat: Chat) -> Sequence[str]:
 @command(usage="[NAME]", complete=_model_names)
 async def model(chat: Chat, argument: str) -> Outcome:
     """Show or change the model; NAME may be a part of its name, provider/model, or an alias."""
-    from core.models.facts import learn, summary
-    from core.models.switch import find_model
     if not argument:
         known = summary(await learn(chat.target, chat.providers))
         return f"The model is {chat.target}." + (f" ({known})" if known else "")
@@ -58,9 +61,6 @@ def _ask_first(chat: Chat, target: Target, remark: str) -> Outcome:
 
 async def _switch(chat: Chat, target: Target) -> str:
     """Change the model and say what that changes."""
-    from core.models.facts import changes, learn
-    from core.models.switch import left_out
-    from core.providers.parameters import left_out as left_out_parameters
     before, after = await learn(chat.target, chat.providers), await learn(target, chat.providers)
     chat.target = target
     chat.session.set_model(str(target))
@@ -82,7 +82,6 @@ async def _management(chat: Chat) -> Sequence[str]:
 @command(usage="[pull NAME | rm NAME | show NAME | PROVIDER]", complete=_management)
 async def models(chat: Chat, argument: str) -> Outcome:
     """List the models of all providers (or of one), or fetch, delete or explain a model."""
-    from core.models.tables import model_table
     word, _, name = argument.partition(" ")
     if word not in ("pull", "rm", "show"):
         if word:
@@ -102,8 +101,6 @@ async def models(chat: Chat, argument: str) -> Outcome:
 
 
 async def _explain(chat: Chat, target: Target) -> Outcome:
-    from core.models.facts import known_facts
-    from core.models.tables import facts_table
     provider = chat.providers.open(target.provider)
     info = await chat.providers.ask(target.provider, provider.show(target.model)) if isinstance(provider, CanShow) else None
     return facts_table(target, known_facts(target, chat.providers, info), info)
@@ -112,14 +109,12 @@ async def _explain(chat: Chat, target: Target) -> Outcome:
 @command()
 async def providers(chat: Chat, argument: str) -> Outcome:
     """List the providers and what is missing to use each."""
-    from core.models.tables import provider_table
     return provider_table(chat.providers)
 
 
 @command("doctor")
 async def check(chat: Chat, argument: str) -> Outcome:
     """Ask every provider that is set up whether it answers, whether the key works, and how fast."""
-    from core.models.tables import health_table
     return (await health_table(chat.providers))[0]
 
 
@@ -130,8 +125,6 @@ async def _on_off(chat: Chat) -> Sequence[str]:
 @command(usage="[on | off]", complete=_on_off)
 async def usage(chat: Chat, argument: str) -> Outcome:
     """Show what this session used; on or off: whether each turn tells it."""
-    from core.stats.counting import count_request
-    from core.stats.usage import usage_line
     if argument in ("on", "off"):
         chat.show_usage = argument == "on"
         return f"Tokens and price are {'told after each turn' if chat.show_usage else 'not told any more'}."

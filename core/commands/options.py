@@ -9,6 +9,7 @@ from core.chat.conversation import Chat
 from core.commands import Outcome, command
 from core.config import BY_NAME, parse_value
 from core.errors import UsageError
+from core.model_manager import options_from_args
 from core.rendering.table import Table
 
 GROUP = "Models"
@@ -59,7 +60,6 @@ async def think(chat: Chat, argument: str) -> Outcome:
 
 
 def _apply(chat: Chat, name: str, value: object) -> None:
-    from core.model_manager import options_from_args
     chat.settings = chat.settings.replace(**{name: value})
     chat.options = options_from_args(chat.settings)
 

@@ -8,9 +8,12 @@ from urllib.parse import urlsplit
 from core.chat.conversation import Chat
 from core.commands import Done, Outcome, command
 from core.errors import UsageError
+from core.providers.loopback import is_loopback
 from core.providers.sent import Sent
+from core.providers.sent_parts import parts_of
 from core.rendering.quantities import size_words
 from core.rendering.table import Table
+from core.sessions.listing import local_minutes
 
 GROUP = "Models"
 LISTED = 20     # requests that /sent alone lists
@@ -36,7 +39,6 @@ async def sent(chat: Chat, argument: str) -> Outcome:
 
 
 def _listed(chat: Chat, requests: list[Sent]) -> Table:
-    from core.sessions.listing import local_minutes
     shown = requests[-LISTED:]
     times = local_minutes(each.when for each in shown)
     rows = tuple((str(each.number), when, each.provider, _host(each.url),
@@ -51,7 +53,6 @@ def _listed(chat: Chat, requests: list[Sent]) -> Table:
 
 def _parts(chat: Chat, found: Sent) -> Outcome:
     """Its parts. The tokens are estimated: the provider counts all of them together."""
-    from core.providers.sent_parts import parts_of
     if found.body is None:
         return f"Request {found.number} had {found.size:,} bytes; they are not held any more."
     count, model = chat.fitter.estimator.text, str(chat.target)
@@ -78,7 +79,6 @@ def _body(found: Sent, place: str) -> Outcome:
 
 
 def _host(url: str) -> str:
-    from core.providers.transport import is_loopback
     return f"{urlsplit(url).netloc}{' (this computer)' if is_loopback(url) else ''}"
 
 

@@ -13,6 +13,7 @@ from core.model_manager import parse_target
 from core.rendering.table import Table
 from core.sessions.export import ENDINGS, EXPORTERS, export_session, find_exporter, format_of
 from core.sessions.listing import COLUMNS, local_minutes
+from core.sessions.search import search as find
 from core.sessions.shelves import delete_session
 from db import Store
 
@@ -62,12 +63,11 @@ async def search(chat: Chat, argument: str) -> Outcome:
 
     in: is title, question, answer, tool or branches (what was taken back too).
     """
-    from core.sessions.search import search
     if argument.isdecimal() and 1 <= int(argument) <= len(chat.found):
         return _open_found(chat, *chat.found[int(argument) - 1])
     if not argument:
         raise UsageError("/search needs words.", 'Example: /search "quantum physics" after:2026-01-31')
-    results = search(_store(chat), argument)
+    results = find(_store(chat), argument)
     chat.found = [(entry.session.id, entry.hits[0].message if entry.hits else 0) for entry in results]
     if not results:
         return f"Nothing was found for {argument!r}."

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from core.chat.conversation import Chat
 from core.commands import MoreCommands, Outcome, Say, command, more_commands
+from core.context.items import Item
 from core.errors import UsageError
 from core.rendering.table import Table
-from core.tool_executor import Toolbox
+from core.tool_executor import call_text, Toolbox
 from core.tools import Tool, all_tools, get_tools, load_entry_points
+from core.tools.secret_files import secret_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +109,6 @@ async def last(chat: Chat, argument: str) -> Outcome:
         raise UsageError("There is no such tool result in this conversation." if results else "No tool was called yet.")
     result = results[-number]
     calls = [call for message in chat.session.messages for call in message.tool_calls if call.id == result.id]
-    from core.tool_executor import call_text
     head = call_text(calls[-1].name, calls[-1].arguments) if calls else result.name
     return f"{head}\n{'failed: ' if result.is_error else ''}{result.content}"
 
@@ -154,7 +155,6 @@ async def _rows(entry: Connection) -> list[tuple[str, str, str]]:
 
 async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:
     """Attach a resource, as files are attached."""
-    from core.context.items import Item
     for entry in servers.connections:
         if address in [uri for uri, _ in await entry.resources()]:
             await _check_secret(chat, address)
@@ -167,7 +167,6 @@ async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:
 
 async def _check_secret(chat: Chat, address: str) -> None:
     """Raise UsageError for a resource that looks like a file of keys, unless the user agrees."""
-    from core.tools.secret_files import secret_arguments
     if secret_arguments({"address": address}):
         question = f"{address} looks like a file of keys or passwords. Send it to the model?"
         if chat.front.agree is None or not await chat.front.agree(question):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import BY_NAME, SETTINGS, Setting, check_value, parse_value
+from core.config.migration import OLD_KEYS, migrate
 from core.errors import ConfigError, UsageError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -42,7 +43,6 @@ _NOUNS: Mapping[type, str] = {str: "text", bool: "yes or no", int: "a whole numb
 def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values, Values, Sequence[str]]:
     """Return (settings by name, providers by name, notices). Raises ConfigError naming file, line and key."""
     document = _Document(path)
-    from core.config.migration import migrate
     notices = migrate(document.path, document.mapping)
     values: Values = {}
     providers: Values = {}
@@ -72,7 +72,6 @@ def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values,
 def _add_legacy_keys(legacy: Values, providers: Values, document: _Document,
                      environment: Mapping[str, str]) -> None:
     """`api_key` and `claude_api_key` at the top of the older files: each is its owner's, whoever is chosen."""
-    from core.config.migration import OLD_KEYS
     for key, value in legacy.items():
         name = OLD_KEYS.get(key) or key.removesuffix("_api_key")
         _fill_entry(providers.setdefault(name, {}), "api_key", _typed(str, value, document.place(key), key), environment,

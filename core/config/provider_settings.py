@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.config import BY_NAME, config_directory, parse_value
+from core.config.file import read_config_file
 from core.errors import UsageError
 
 FILE = "providers.json"
@@ -23,14 +24,12 @@ def with_set(providers: Mapping[str, Any], environment: Mapping[str, str]) -> Ma
     path = provider_file(environment)
     if not os.path.exists(path):
         return providers
-    from core.config.file import read_config_file
     own = read_config_file(path, environment)[1]
     return {**providers, **{name: {**providers.get(name, {}), **entry} for name, entry in own.items()}}
 
 
 def set_provider(environment: Mapping[str, str], name: str, changes: Mapping[str, str]) -> None:
     """Store the fields of a provider as they are written; "" takes one back. Raises UsageError and ConfigError."""
-    from core.config.file import read_config_file
     path = provider_file(environment)
     rows = _read(path)
     entry = {**rows.get(name, {}), **{field: _value(field, text) for field, text in changes.items()}}

@@ -11,7 +11,12 @@ from typing import TextIO
 from core.config import Settings
 from core.console.colors import theme_for
 from core.console.line_input import wait_for_line
+from core.console.notification import notification
+from core.console.typeahead import Typeahead, echoed
 from core.errors import ChatError
+from core.rendering import MarkdownStream, PlainStream, ThinkingStream
+from core.rendering.event_lines import Line, middle_cut
+from core.rendering.listing import wrap_words
 from core.rendering.marks import HANG, MARKS, Kind, marked, styled
 from core.rendering.theme import Background
 from core.rendering.widths import clip, text_width
@@ -19,11 +24,8 @@ from core.safe_text import safe_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.rendering import MarkdownStream, PlainStream, ThinkingStream
-    from core.console.typeahead import Typeahead
     from core.messages import Image
     from core.rendering.code_blocks import CodeBlock
-    from core.rendering.event_lines import Line
     from core.rendering.spoken import SpokenStream
 
 CLEAR_LINE = "\x1b[K"
@@ -68,7 +70,6 @@ class Screen:
 
     def agrees(self, question: str) -> bool:
         """Ask, while nothing runs. Anything but a clear yes is a no; what was typed before is no answer."""
-        from core.console.typeahead import echoed
         try:
             with echoed(sys.stdin.fileno()):
                 if self.typed is not None:
@@ -130,7 +131,6 @@ class Screen:
     def notify(self, seconds: float, text: str) -> None:
         """As --notify says, when something ends that took this long."""
         if self._settings.notify != "off" and not self.dumb:
-            from core.console.notification import notification
             self.out.write(notification(self._settings.notify, seconds, text))
             self.out.flush()
 
@@ -165,7 +165,6 @@ class Screen:
         """Words of ours that may quote foreign text, broken between words where the screen ends."""
         safe = safe_text(text)
         if len(safe) >= self.width() or not safe.isascii():
-            from core.rendering.listing import wrap_words
             safe = "\n".join(wrap_words(safe, self.width() - 1))
         self._put(styled(safe, self.theme.role(style) if style else ""))
 
@@ -207,7 +206,6 @@ class Screen:
 
     def event_rows(self, line: Line) -> list[str]:
         """On one row if it can be: an argument that is too long loses its middle, then the detail has rows of its own."""
-        from core.rendering.event_lines import middle_cut
         name, text, detail = safe_text(line.name), safe_text(line.text), safe_text(line.detail)
         if self.plain:
             verb = {"done": "Ran ", "failed": "Failed: ", "now": "Running "}.get(line.kind, MARKS[line.kind].word)
@@ -225,14 +223,12 @@ class Screen:
             return [first]
         if fits:
             return [f"{first}  {styled(detail, self.theme.dim)}"]
-        from core.rendering.listing import wrap_words
         return [first, *(" " * HANG + styled(row, self.theme.dim) for row in wrap_words(detail, self.width() - 1 - HANG))]
 
     # ---- replies
 
     def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream | SpokenStream:
         """For a reply, or for what continues one after the text `before`, which is on the screen already."""
-        from core.rendering import MarkdownStream, PlainStream
         if self.plain:
             from core.rendering.spoken import SpokenStream
             return SpokenStream(self.write, before=before, codes=self.codes)
@@ -242,7 +238,6 @@ class Screen:
 
     def thinking_stream(self, *, hints: bool = False) -> ThinkingStream:
         """With `hints`, what shows the thinking again is said the first time."""
-        from core.rendering import ThinkingStream
         folded = self.thinking != "on"
         hint = "/thinking shows it." if folded and hints and not self._hinted else ""
         self._hinted = self._hinted or bool(hint)

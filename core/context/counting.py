@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from core.config import Settings
 from core.config.places import protected_places
+from core.context.files import read_image
 from core.context.items import Fault, Item
 from core.context.reading import Reader, fault_of
 from core.context_loader import ContextSet
@@ -63,7 +64,6 @@ async def count_sources(
 
 def _message(item: Item, reader: Reader) -> Message:
     if item.kind == "image":
-        from core.context.files import read_image
 
         return user_message("", (read_image(item, reader.guard),))
     return user_message(reader.text(item))

@@ -9,12 +9,12 @@ from core.context.items import Fault, Found, Item
 from core.context.sources import Source
 from core.errors import ToolError
 from core.tools import ToolContext
+from core.tools.fetch_url import MOST_BYTES, as_readable, download
+from core.tools.guards_net import parse_url
 
 
 def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:
     """The readable text of one page. The person named the address, so it may be a local one; redirects to others may not."""
-    from core.tools.fetch_url import MOST_BYTES, as_readable, download
-    from core.tools.guards_net import parse_url
     try:
         url = parse_url(source.target)
         final, kind, body, cut = download(ToolContext(stop=stop), url, local=frozenset({url.place}))

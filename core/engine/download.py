@@ -25,7 +25,8 @@ from core.engine.models import NOTE, PART, Source, read_header
 from core.engine.package import fetch_from_package
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError
 from core.providers import PullProgress
-from core.providers.transport import is_loopback, retry_after
+from core.providers.loopback import is_loopback
+from core.providers.transport import retry_after
 
 MOST_REDIRECTS = 5
 PATIENCE = 5              # breaks in a row, without a new byte, before giving up

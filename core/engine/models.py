@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from core.engine import gguf
+from core.engine.machine import gigabytes
 from core.errors import ModelNotFound, ProviderError, UsageError
 
 SITE = "https://huggingface.co"
@@ -186,7 +187,6 @@ def require_model(text: str, directory: str) -> InstalledModel:
     if text.endswith(SUFFIX) and not is_address(text) and find_known(text) is None:
         raise ModelNotFound(f"There is no file {text}.", known_names())
     source = find_source(text)
-    from core.engine.machine import gigabytes
     size = f" ({gigabytes(source.size)} to download)" if source.size else ""
     raise ModelNotFound(f"The model {source.name} is not on this computer yet{size}.",
                         f"Fetch it with `stream-chat --provider local --pull {text}`, in a chat with /models pull local/{text}.")

@@ -12,9 +12,11 @@ from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, Conte
                          ProviderError, QuotaExhausted, UsageError)
 from core.events import Delta, ModelChanged, Notice, Reading
 from core.model_manager import POOL, Providers, Target, resolve_target, retry_config_from_args
+from core.models.facts import provider_of
 from core.models.pool import Pool, open_pool
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
+from core.providers.parameters import left_out
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry.silence import FIRST_WAIT, WAIT_STEP
 from core.retry_handler import Item, Pieces, RetryBudget, Shaping, stream_chat_with_retry
@@ -253,7 +255,6 @@ def _not_as_set(target: Target, request: Request, providers: Providers) -> Itera
     """Sentences about options of this request that are left out or sent in another way than they were set."""
     if request.options == Options():
         return
-    from core.providers.parameters import left_out
     names = left_out(request.options, providers.host(target.provider).dialect)
     if names:
         yield f"{target} has no such parameter, so it is left out: {', '.join(names)}."
@@ -269,7 +270,6 @@ def target_of(candidate: Candidate) -> Target:
 def _suggest(target: Target, error: ProviderError) -> None:
     """Ollama was asked, since no provider was named, for a model that is a cloud provider's."""
     if target.provider == "ollama" and isinstance(error, (ModelNotFound, ConnectFailed)):
-        from core.models.facts import provider_of
         provider = provider_of(target.model)
         if provider:
             error.hint = f"Did you mean {provider}/{target.model}?" + (f"\n{error.hint}" if error.hint else "")

@@ -6,7 +6,11 @@ import asyncio
 
 from core.errors import ChatError
 from core.model_manager import Providers, Target
+from core.models.facts import ModelFacts, known_facts, learn, short_count
 from core.providers import Request
+from core.providers.loopback import is_loopback
+from core.providers.parameters import count_images
+from core.window.tokens import TokenEstimator
 
 LOOK_SECONDS = 3.0     # what is not known by then is not held against a model
 
@@ -18,7 +22,6 @@ def forbidden(target: Target, providers: Providers) -> str:
     host = providers.host(target.provider)
     if not host.server:
         return ""
-    from core.providers.transport import is_loopback
     urls = [str(url) for url in providers.entry(target.provider).get("base_urls", ())]
     local = all(is_loopback(url if "://" in url else f"http://{url}")
                 for url in urls or [providers.base_url(target.provider, host)])
@@ -29,7 +32,6 @@ def forbidden(target: Target, providers: Providers) -> str:
 
 async def unfit(target: Target, request: Request, providers: Providers) -> str:
     """What a stand-in lacks for this request, or "": tools, sight, or room for the conversation. Unknown is no lack."""
-    from core.models.facts import ModelFacts, known_facts, learn, short_count
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             facts: ModelFacts = await learn(target, providers)
@@ -37,14 +39,12 @@ async def unfit(target: Target, request: Request, providers: Providers) -> str:
         facts = known_facts(target, providers)
     except ChatError:
         return ""      # asking it will say what is wrong
-    from core.providers.parameters import count_images
     if request.tools and facts.tools is False:
         return "it cannot call tools"
     if facts.vision is False and count_images(request.messages):
         return "it does not see images"
     if facts.context_window is None:
         return ""
-    from core.window.tokens import TokenEstimator
     needed = TokenEstimator().request(request, str(target))
     if needed > facts.context_window:
         return (f"the conversation (about {short_count(needed)} tokens) does not fit its window of "

@@ -8,9 +8,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.config.keys import read_key_file
 from core.errors import ChatError, ConfigError, ConnectFailed, ProviderError
 from core.model_manager import Providers, Target, build_model_list, provider_name
-from core.providers import CanCheck, CanShow, ModelInfo, Provider, installed_names
+from core.providers import (
+    CanCheck, CanShow, Endpoint, ModelInfo, Provider, installed_names, load_dialect)
+from core.providers.loopback import is_loopback
 from core.providers.hosts import hosts
 
 TIMEOUT = 8.0                        # seconds that one provider may take
@@ -60,7 +63,6 @@ def all_names(providers: Providers) -> list[str]:
 
 def stored_names(environment: Mapping[str, str]) -> set[str]:
     """The providers whose key is stored; none where the file of keys cannot be used."""
-    from core.config.keys import read_key_file
     try:
         return set(read_key_file(environment))
     except ConfigError:
@@ -151,7 +153,6 @@ def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
     """A proxy that stands between us and a machine of the own network is a common reason for no answer."""
     from urllib.parse import urlsplit
 
-    from core.providers.transport import is_loopback
     host = urlsplit(address).hostname or ""
     scheme = urlsplit(address).scheme.upper()
     names = (f"{scheme}_PROXY", f"{scheme.lower()}_proxy", "ALL_PROXY", "all_proxy")
@@ -164,7 +165,6 @@ def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
 
 async def _ollama_down(address: str, wanted: str, usual: str) -> list[str]:
     """Nothing answers where the Ollama should be."""
-    from core.providers.transport import is_loopback
     found = []
     if address != usual and await _answers(usual):
         found.append(f"An Ollama answers at {usual}, and OLLAMA_HOST or --base-url names {address}.")
@@ -179,7 +179,6 @@ async def _ollama_down(address: str, wanted: str, usual: str) -> list[str]:
 
 
 async def _answers(base_url: str) -> bool:
-    from core.providers import Endpoint, load_dialect
     provider = load_dialect("ollama")(Endpoint(base_url, connect_timeout=0.5))
     try:
         async with asyncio.timeout(1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.config import Settings
+from core.config.agents import described
 from core.errors import ChatError
 from core.model_manager import POOL, Providers, Target, pool_entry
 from core.models.facts import ModelFacts, known_facts, short_count, yes_no
@@ -72,7 +73,6 @@ def _pool_row(record: Mapping[str, object]) -> tuple[str, ...]:
 
 def agent_table(settings: Settings) -> Table:
     """The agents of the configuration."""
-    from core.config.agents import described
     rows = tuple((str(name), *described(entry)) for name, entry in settings.agents.items())
     return Table(("agent", "model", "system prompt", "also sets"), rows, "--as NAME starts as one, /as NAME becomes one.")
 

@@ -11,6 +11,7 @@ from core.providers import CanListRunning, Loads, ModelInfo, Request
 from core.stats.forecast import (
     Span, expected_cached, first_word, left_to_read, loading, reading)
 from core.store.rows import CallRow
+from core.window.tokens import TokenEstimator
 
 LONG_PROMPT = 1_000      # tokens; reading a shorter one is not worth a word
 
@@ -48,7 +49,6 @@ def _progress(read: Sequence[Reading], calls: Sequence[CallRow]) -> str:
 
 def _prompt(target: Target, request: Request, calls: Sequence[CallRow]) -> str:
     """What is said of a long prompt, "" of a short one."""
-    from core.window.tokens import TokenEstimator
     count = TokenEstimator().request
     tokens = count(request, target.model)
     if tokens < LONG_PROMPT:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from core.config import Settings, config_directory
+from core.config.keys import clean_key, origin_of, stored_key
 from core.errors import AuthFailed
 from core.providers.addresses import Addresses, own_url
 from core.providers.hosts import Host, find_host, hosts
@@ -62,7 +63,6 @@ class KeyRing:
         raise refusal
 
     def _find(self, name: str, host: Host, base_url: str) -> _Found | None:
-        from core.config.keys import clean_key
         named = [url for url in (*self._addresses.named(name), own_url(host, name)) if url]
         urls = tuple(named or [base_url])      # a provider without an address of its own has the one that is given
         own = clean_key(str(self._addresses.entry(name).get("api_key") or ""))
@@ -82,7 +82,6 @@ class KeyRing:
         directory = config_directory(self._settings.environment)
         if host.kind != "cloud" and not os.path.exists(os.path.join(directory, "keys.json")):
             return None
-        from core.config.keys import clean_key, stored_key
         same = [row.name for row in hosts() if row.key_variables == host.key_variables and row.name != name]
         for owner in (name, *(same if host.key_variables else ())):
             stored = stored_key(self._settings.environment, (owner,))
@@ -135,7 +134,6 @@ def find_owner_of_top_key() -> str:
 
 def _refusal(found: _Found, base_url: str) -> AuthFailed | None:
     """Why this key is not sent to this address, or None where it may be."""
-    from core.config.keys import origin_of
     origins = [origin_of(url if "://" in url else f"http://{url}") for url in found.urls if url]
     if origin_of(base_url) not in origins:
         places = " and ".join(dict.fromkeys(found.urls)) or "no address"

@@ -17,6 +17,7 @@ from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, Mo
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint
 from core.providers.decoder import plausible_count, readable
+from core.providers.hosts import find_host
 from core.providers.parameters import is_parameter, last_name
 from core.providers.transport import retry_after
 
@@ -223,7 +224,6 @@ def _too_long(who: str, detail: str, said: Said, status: int) -> ContextTooLong:
 
 
 def _key_hint(endpoint: Endpoint) -> str:
-    from core.providers.hosts import find_host
     host = find_host(endpoint.host)
     names = " or ".join(host.key_variables) if host else ""
     return f"Set {names} to a valid key." if names else "Set a valid key for this provider."

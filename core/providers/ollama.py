@@ -28,7 +28,8 @@ from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import entries_of, model_info, not_ollama, pull_step, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
 from core.providers.ollama_request import chat_body
-from core.providers.transport import ErrorMapper, exchange, fetch_json, is_loopback, open_client, read_json_lines
+from core.providers.loopback import is_loopback
+from core.providers.transport import ErrorMapper, exchange, fetch_json, open_client, read_json_lines
 
 if TYPE_CHECKING:
     import ollama as ollama_package

@@ -20,6 +20,7 @@ from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
 from core.providers.openai_request import NAME, adapted, origin_of, request_body
 from core.providers.reattach import Keeper, ReplayBuffer, Wire, kept_reads
+from core.providers.server_count import count_on_server
 from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_deltas, read_reply
 from core.providers.transport import exchange, fetch_json, open_client
@@ -113,7 +114,6 @@ class OpenAI:
         return checked_vectors(by_index(answer.get("data") if isinstance(answer, dict) else None), len(texts), model)
 
     async def _count(self, request: Request) -> int:
-        from core.providers.server_count import count_on_server
 
         async def post(endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> Any:
             return await fetch_json(self._client, endpoint, path, self._error, body=body)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
 from core.providers.http1 import Client, ConnectTimeout, NoConnection, Response, Silence
-from core.providers.transport import (ANEW, ContentClock, ErrorMapper, exchange, is_loopback,
+from core.providers.loopback import is_loopback
+from core.providers.transport import (ANEW, ContentClock, ErrorMapper, exchange,
                                       read_chunks)
 
 if TYPE_CHECKING:

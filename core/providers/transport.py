@@ -13,13 +13,13 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
 from core.providers.connecting import BadAddress, split_url
 from core.providers.decoder import EventDecoder, LineDecoder, ServerEvent, not_the_protocol, parse_json
 from core.providers.http1 import Client, ConnectTimeout, HttpError, NoConnection, Response, Silence
+from core.providers.loopback import is_loopback
 from core.safe_text import without_surrogates
 
 FRAME = 1 / 60            # seconds: what comes within this time after a read is taken as one
@@ -29,20 +29,6 @@ ANEW = b""                # among the reads of an answer: what follows begins wi
 ERROR_BODY_TIME = 10.0    # seconds that an error answer may take: its status is known already
 
 ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
-
-
-def is_loopback(url: str) -> bool:
-    """True for an address of this machine, 0.0.0.0 and :: included. A URL that cannot be read is none."""
-    import ipaddress
-    try:
-        host = (urlsplit(url).hostname or "").rstrip(".")
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or address.is_unspecified
 
 
 def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) -> Client:

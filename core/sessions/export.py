@@ -14,6 +14,7 @@ from typing import Any
 
 from core.errors import StoreFull, UsageError
 from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.rendering.code_blocks import closing_fence, opening_fence
 from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
 from core.sessions.portable import session_to_dict, stored_to_dict
@@ -147,7 +148,6 @@ def export_markdown(session: SessionRow, messages: Sequence[StoredMessage]) -> I
 
 def _markdown_part(part: Part, broken: str) -> str:
     """A fence that the text leaves open is closed; if the text continues one that broke off inside a fence, that is opened."""
-    from core.rendering.code_blocks import closing_fence, opening_fence
     kind, name, content = _flat(part)
     match part:
         case Text():

@@ -7,6 +7,8 @@ import time
 from core.errors import UsageError
 from core.messages import Message
 from core.sessions.opened_session import OpenedSession, state_of
+from core.sessions.summary import (
+    compacted_ids, find_summary, pin, pinned_places, replace_places, summary_messages)
 from core.sessions.writes import message_write
 from core.store.identity import new_message_ids
 from core.store.message_json import message_to_dict
@@ -172,12 +174,10 @@ class History(OpenedSession):
     @property
     def pinned(self) -> tuple[int, ...]:
         """The places of the messages that are neither summarised nor left out."""
-        from core.window.compaction import pinned_places
         return pinned_places(self.messages)
 
     def pin(self, place: int, *, on: bool = True) -> None:
         """Pin a message, or undo that; kept with the session."""
-        from core.window.compaction import pin
         if self._ids[place] in self._unreadable:
             raise UsageError("A message that cannot be read in full cannot be pinned.")
         message = pin(self.messages[place], on=on)
@@ -187,7 +187,6 @@ class History(OpenedSession):
 
     def compact(self, plan: Plan, reply: Message) -> None:
         """Put a summary in the place of the messages that the plan names. Raises UsageError when the reply is none."""
-        from core.window.compaction import replace_places, summary_messages
         hidden = [self._ids[place] for place in plan.hidden]
         pair = summary_messages(plan, reply, hidden)
         first, second = new_message_ids(2)
@@ -199,7 +198,6 @@ class History(OpenedSession):
 
     def uncompact(self) -> int:
         """Bring back what the newest summary stands for; returns how many messages. Raises UsageError and StoreError."""
-        from core.window.compaction import compacted_ids, find_summary
         place = find_summary(self.messages)
         if place is None:
             raise UsageError("Nothing is summarised in this conversation.")

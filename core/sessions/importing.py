@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from core.errors import SessionGone, StoreConflict, UsageError
 from core.safe_text import safe_line
-from core.sessions.foreign import Imported
+from core.sessions.foreign import Imported, made_identity
 from core.sessions.foreign_databases import read_llm, read_oterm, tables_of
 from core.sessions.foreign_kinds import (MOST_ASSET, Asset, read_aichat, read_chatgpt, read_claude, read_librechat,
                                          read_openwebui)
@@ -201,7 +201,6 @@ def _identified(row: dict[str, Any], session: str, number: int) -> dict[str, Any
     """Version 1 had no identities: the same file gives the same ones."""
     if "id" in row:
         return row
-    from core.sessions.foreign import made_identity
     return {**row, "id": f"{made_identity(f'{session}/{number}', float(row['created']) + number / 1000):032x}"}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.store.rows import StoredMessage
-from core.window.compaction import compacted_ids
+from core.sessions.summary import compacted_ids
 
 ROOT = 0
 

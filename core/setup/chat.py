@@ -10,9 +10,11 @@ from core.chat.kept import with_kept
 from core.config import Settings, data_directory
 from core.errors import ContextError
 from core.model_manager import Providers, Target, expanded, parse_target
+from core.providers.parameters import check_flags
 from core.session_manager import Session
 from core.setup.model import first_target
-from core.setup.store import OpenedStore, store_place
+from core.setup.saved import store_place
+from core.setup.store import OpenedStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
         providers.purse = open_purse(settings, providers, lambda: chat.session.id, front)
     target, notices = await choose_target(settings, session, providers, front, flags)
     if settings.flags & NOT_EVERYWHERE:
-        from core.providers.parameters import check_flags
         for member in expanded(target, settings):
             check_flags(settings, member.provider, providers.host(member.provider).dialect)
 

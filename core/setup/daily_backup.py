@@ -7,7 +7,7 @@ import sys
 import time
 
 from core.config import Settings
-from core.setup.store import store_place
+from core.setup.saved import store_place
 from core.store.address import parse_address
 
 DAY = 24 * 3600.0

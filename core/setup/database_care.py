@@ -9,6 +9,8 @@ from core.store.address import parse_address
 from core.store.care import Care
 from core.store.copying import copy_all
 from core.store.database import Database
+from core.store.postgres_care import PostgresCare
+from core.store.sqlite_care import SqliteCare
 from db import Store, open_store
 
 
@@ -16,10 +18,8 @@ def open_care(url: str) -> Care:
     """The database may be damaged. Raises UsageError."""
     address = parse_address(url)
     if address.kind == "postgresql":
-        from core.store.postgres_care import PostgresCare
 
         return PostgresCare(address)
-    from core.store.sqlite_care import SqliteCare
 
     return SqliteCare(address.place)
 

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 
 from core.config import Settings, data_directory
+from core.config.keys import read_key_file
 from core.errors import ConfigError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import ShownProgress
 from core.model_manager import (
     Providers, Target, chosen, first_named, ensure_model_available, parse_target, resolve_target)
+from core.providers.hosts import hosts
 
 REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
 DEMO = Target("demo", "demo")
@@ -106,7 +108,6 @@ def gives_way(target: Target) -> bool:
 
 def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, str] | None:
     """The first provider that a key is known for, and why, in words."""
-    from core.providers.hosts import hosts
     usable = [host for host in hosts() if host.kind == "cloud" and host.default_model]
     for host in usable:
         for variable in host.key_variables:
@@ -119,7 +120,6 @@ def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, st
 
 def _stored(settings: Settings) -> Iterator[str]:
     """The providers whose key is kept; none where the file cannot be used, which the provider itself reports."""
-    from core.config.keys import read_key_file
     try:
         yield from read_key_file(settings.environment)
     except ConfigError:

@@ -11,9 +11,12 @@ from typing import Any
 
 from core.config import Settings
 from core.config.places import protected_places
+from core.context.sources import parse_context_arg
 from core.errors import ConfigError, UsageError
 from core.tool_executor import KINDS, Servers, Toolbox, namespace
 from core.tools import Tool, ToolContext, get_tools, load_tools_file, real_roots
+from core.tools.mcp import parse_servers
+from core.tools.mcp_group import ServerGroup
 
 
 def make_toolbox(settings: Settings, store: Any = None, session: str | None = None, *, place: str = "",
@@ -35,7 +38,6 @@ def offered_tools(settings: Settings) -> list[Tool]:
 
 def make_context(settings: Settings, store: Any, session: str | None, place: str) -> ToolContext:
     """What tools may touch: the working directory and what the person gave, but nothing of the program's own."""
-    from core.context.sources import parse_context_arg
     sources = [source for text in settings.context for source in parse_context_arg(text)]
     given = [source.target for source in sources if source.kind in ("file", "directory")]
     given += [path for source in sources if source.kind == "glob" for path in glob.glob(source.target, recursive=True)]
@@ -70,8 +72,6 @@ def make_servers(settings: Settings) -> Servers | None:
     """The MCP servers that are set up, not started; None when there are none. Raises ConfigError."""
     if not settings.mcp or not (settings.mcp_servers or settings.mcp_config):
         return None
-    from core.tools.mcp import parse_servers
-    from core.tools.mcp_group import ServerGroup
     rows = {str(name): _server_row(row) for name, row in settings.mcp_servers.items()}
     found = parse_servers({"mcpServers": _read_rows(settings.mcp_config) | rows})
     return ServerGroup(found) if found else None

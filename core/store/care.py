@@ -12,8 +12,10 @@ from core.errors import StoreError
 from core.store.backups import remove_database
 from core.store.copying import copy_all
 from core.store.database import Database
+from core.store.message_json import read_message
 from core.store.sql_store import SqlStore
 from core.store.sqlite import SqliteStore
+from core.store.text import from_database
 
 Kind = Literal["structure", "index", "counts", "unreadable", "backup"]
 
@@ -77,8 +79,6 @@ def summary(counts: dict[str, int]) -> str:
 
 def unreadable_messages(database: Database) -> int:
     """How many messages this version cannot read in full."""
-    from core.store.message_json import read_message
-    from core.store.text import from_database
 
     count, last = 0, "0" * 32
     while True:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreForeign, StoreFull, StoreTooNew
 from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database, Search
+from core.store.schema import migrate_postgres
 from core.store.sql_store import SqlStore
 from core.store.text import like_words
+from core.store.words import BREAK, POSTGRES_WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +91,6 @@ class PostgresDatabase(Database):
             if table in self._tables(earlier):
                 run(f'ALTER TABLE "{earlier.replace(chr(34), chr(34) * 2)}".{table} SET SCHEMA {SCHEMA}'.encode())
         run(f"SET LOCAL search_path = {SCHEMA}")
-        from core.store.schema import migrate_postgres
         migrate_postgres(lambda sql, values=(): run(sql.encode(), values), applied)
         run("INSERT INTO meta (key, value) VALUES ('schema_version', %s) "
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value", (str(SCHEMA_VERSION),))
@@ -199,7 +200,6 @@ class PostgresDatabase(Database):
 
     def search(self, query: Query) -> Search:
         """The index knows which words a message has, not where: phrases, and words in one place, are looked for in its text."""
-        from core.store.words import BREAK, POSTGRES_WORDS
         conditions, values = ["{words} @@ ?::tsquery".format(words=POSTGRES_WORDS)], [_ts_query(query.wanted)]
         column = {"tool": "tools", "answer": "words", "question": "words"}.get(query.place, "")
         text = f"(' ' || {column} || ' ')" if column else f"(' ' || words || ' {BREAK} ' || tools || ' ')"

@@ -13,6 +13,7 @@ from core.store.care import Problem, Report, common_problems, copy_into_file, re
 from core.store.copying import RECOUNT, all_rows, counts
 from core.store.postgres import SCHEMA, PostgresDatabase, PostgresStore
 from core.store.sqlite import SqliteStore
+from core.store.sqlite_care import prepared_backup
 
 _INVALID = (
     "SELECT indexrelid::regclass::text FROM pg_catalog.pg_index "
@@ -64,7 +65,6 @@ class PostgresCare:
         if not os.path.exists(path):
             raise StoreError(f"There is no file {path}.", "Nothing was changed.")
         aside = f"{SCHEMA}_before_{time.strftime('%Y%m%d_%H%M%S')}"
-        from core.store.sqlite_care import prepared_backup
 
         with (
             prepared_backup(path) as prepared,

@@ -6,6 +6,10 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+from core.store.message_json import read_message
+from core.store.text import from_database
+from core.store.words import POSTGRES_WORDS, message_words, words_of
+
 # One row per migration, in order, never changed once released: name, statements for both databases. {key} is the type of
 # a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number, PostgreSQL's integer has 32 bits. {listed} is
 # what a list of sessions is sorted by and, in SQLite, all that it shows, so that it is read from the index alone.
@@ -204,9 +208,6 @@ def _sqlite_migrations() -> Any:
 
 def _fill_words(execute: Callable[..., Any], key: str) -> None:
     """Make the words of all messages and titles, a batch after the other."""
-    from core.store.message_json import read_message
-    from core.store.text import from_database
-    from core.store.words import message_words, words_of
     for identity, title in execute("SELECT id, title FROM sessions", ()).fetchall():
         execute("UPDATE sessions SET words = ? WHERE id = ?", (" ".join(words_of(from_database(title))), identity))
     last: object = None
@@ -232,7 +233,6 @@ def migrate_postgres(execute: Callable[..., Any], applied: int) -> None:
             for statement in (*IDENTITY_POSTGRES, *SESSIONS_OF_BOTH):
                 execute(statement.format_map(POSTGRES))
         if name == "words":
-            from core.store.words import POSTGRES_WORDS
             execute("DROP INDEX messages_text")
             for statement in WORDS_OF_BOTH:
                 execute(statement)

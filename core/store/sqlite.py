@@ -14,6 +14,7 @@ from core.store.reservation import Reservation
 from core.store.sql_store import SqlStore
 from core.store.sqlite_errors import is_busy, sqlite_error
 from core.store.sqlite_files import connect_to_read, create_private, file_at
+from core.store.swap import finish_swap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +90,6 @@ class SqliteDatabase(Database):
 
     def _finish_swap(self) -> None:
         """A program that put another file in this place was killed in the middle."""
-        from core.store.swap import finish_swap
         with Queue(f"{self.place}-queue", MIGRATION_SECONDS):
             if os.path.exists(f"{self.place}.new"):
                 finish_swap(self.place)

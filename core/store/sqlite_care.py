@@ -16,6 +16,7 @@ from core.store.care import Problem, Report, common_problems, no_room, repairabl
 from core.store.copying import RECOUNT, counts
 from core.store.database import MIGRATION_SECONDS
 from core.store.locks import Queue
+from core.store.recovering import recover_file
 from core.store.sqlite import APPLICATION_ID, SqliteStore
 from core.store.swap import put_in_place
 
@@ -149,7 +150,6 @@ class SqliteCare:
             return []
         if all(problem.kind != "structure" for problem in report.problems):
             return self._rebuild()
-        from core.store.recovering import recover_file
 
         partial = f"{self.place}.partial"
         try:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 
 from core.store.database import SCHEMA_VERSION
+from core.store.swap import set_log_aside
 
 
 def file_at(path: str) -> tuple[int, int] | None:
@@ -24,7 +25,6 @@ def create_private(path: str) -> None:
     """
     status = file_at(path)
     if (status is None or not os.path.getsize(path)) and os.path.exists(f"{path}-wal"):
-        from core.store.swap import set_log_aside
         set_log_aside(path)
     if status is None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult
+from core.store.message_json import dump
 
 MOST_BYTES = 700_000      # of one message that are searched: PostgreSQL's index takes at most 1 MB
 LONGEST_WORD = 64
@@ -57,7 +58,6 @@ def message_words(message: Message) -> tuple[str, str]:
             case Text(text) | Thinking(text):
                 said += [*words_of(text), BREAK]
             case ToolCall(name=name, arguments=arguments, invalid=invalid):
-                from core.store.message_json import dump
                 tools += [*words_of(name), BREAK, *words_of(dump(arguments) if invalid is None else invalid), BREAK]
             case ToolResult(name=name, content=content):
                 tools += [*words_of(name), BREAK, *words_of(content), BREAK]

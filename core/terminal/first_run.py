@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from core.argument_parser import started_as
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.line_input import wait_readable
+from core.console.pull_progress import show_progress
 from core.console.screen import Screen
+from core.engine.machine import gigabytes
+from core.engine.models import KNOWN, SMALLEST, KnownModel
+from core.engine.process import find_binary
 from core.errors import ChatError, ProviderError
 from core.model_manager import Providers, Target
+from core.providers.hosts import hosts
 from core.rendering.listing import wrap_words
 from core.safe_text import safe_line
 from core.setup.model import DEMO
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from core.engine.models import KnownModel
 
 ENTER_SECONDS = 0.4    # how long after a key an Enter still belongs to it
 BESIDE = 76            # columns from which a description stands beside its title
@@ -68,8 +69,6 @@ class Menu:
         self.site = providers.settings.environment.get("HF_ENDPOINT") or ""
 
     def first_rows(self) -> Sequence[Choice]:
-        from core.engine.models import KNOWN, SMALLEST
-        from core.providers.hosts import hosts
         count = sum(1 for host in hosts() if host.kind == "cloud") - 2
         size = f"{SMALLEST.name}, {SMALLEST.download_size / 1e6:.0f} MB ({SMALLEST.licence})"
         sizes = [row.size / 1e9 for row in KNOWN if not row.package]
@@ -100,13 +99,10 @@ class Menu:
                 raise KeyboardInterrupt
 
     async def fetch_smallest(self) -> Target | None:
-        from core.engine.models import SMALLEST
         return await self.fetch(SMALLEST)
 
     async def choose_larger(self) -> Target | None:
         """A second menu: the known models by size, and the way back."""
-        from core.engine.machine import gigabytes
-        from core.engine.models import KNOWN
         larger = [row for row in KNOWN if not row.package]
         rows = [Choice(str(number), row.name, f"{gigabytes(row.size)}, {row.licence}; {row.good_for}")
                 for number, row in enumerate(larger, 1)]
@@ -116,8 +112,6 @@ class Menu:
 
     async def fetch(self, model: KnownModel) -> Target | None:
         """Download with a progress bar; None when that did not work, after saying why."""
-        from core.engine.process import find_binary
-        from core.console.pull_progress import show_progress
         target = Target("local", model.name)
         try:
             find_binary(self.providers.open("local").endpoint.quirks.get("engine"))

@@ -10,6 +10,7 @@ from core.console.screen import Screen
 from core.rendering.event_lines import notice_line
 from core.rendering.marks import styled
 from core.safe_text import safe_line
+from core.terminal.replay import show_last_exchange
 
 TITLE = 60          # characters of a session's title in a line
 
@@ -23,7 +24,6 @@ def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
     if messages:
         title = f"{safe_line(chat.session.title, TITLE)}, " if chat.session.title else ""
         screen.line(f"Resumed: {title}{count_of(messages)}. /history shows them.", "dim")
-        from core.terminal.replay import show_last_exchange
         screen.gap()
         show_last_exchange(screen, messages)
         if news:

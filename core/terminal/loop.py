@@ -7,27 +7,31 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
 from core.chat.conversation import Chat
+from core.commands import (
+    Again, Beside, Compact, Compare, Confirm, Done, Edit, Fetch, History, Leave, Look, Outcome, Page,
+    Paste, Say, ToClipboard, command_in, message_in, run_command)
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.screen import Screen
 from core.console.tables import show_table
+from core.console.typeahead import Typed
 from core.errors import ChatError, ModelNotFound, StreamBroken, unexpected
 from core.events import Event
-from core.messages import user_message
+from core.messages import Image, user_message
 from core.model_manager import Target, can_fetch
+from core.rendering.columns import side_by_side
 from core.rendering.event_lines import notice_line
 from core.rendering.quantities import duration
+from core.rendering.table import Table
 from core.safe_text import safe_line
+from core.terminal.line_reader import Reader
 from core.terminal.others import show_new
 from core.terminal.painter import Painter
-from core.terminal.prompt import Reader
+from core.terminal.replay import show_last_exchange, show_messages
 from core.terminal.shell import run_line, shell_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.comparison import Comparison
-    from core.commands import History, Look, Outcome
-    from core.console.typeahead import Typed
-    from core.messages import Image
 
 SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
 # What `ollama run`, Python and editors leave with or ask for help with, as a whole message.
@@ -104,7 +108,6 @@ class Leaving:
 
 def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
     """Run a command, or ask the model. False when the user leaves."""
-    from core.commands import Leave, command_in, message_in, run_command
     try:
         command = HABITS.get(entered.text.strip()) or command_in(entered.text)
         line = shell_line(entered)
@@ -150,9 +153,6 @@ def hold_typed(screen: Screen) -> None:
 
 
 def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Outcome) -> None:
-    from core.commands import (
-        Again, Beside, Compact, Compare, Confirm, Done, Edit, Fetch, History, Look, Page, Paste, Say, ToClipboard)
-    from core.rendering.table import Table
     match outcome:
         case Done(text):
             screen.say("done", text)
@@ -231,7 +231,6 @@ def show_page(screen: Screen, text: str) -> None:
 
 
 def show_history(screen: Screen, history: History) -> None:
-    from core.terminal.replay import show_last_exchange, show_messages
     if history.said:
         screen.note(history.said)
     if history.messages:
@@ -266,7 +265,6 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
     heads = [f"{number}  {side.target}  {duration(side.seconds)}" for number, side in enumerate((one, two), 1)]
     screen.gap()
     if screen.width() >= SIDE_BY_SIDE:
-        from core.rendering.columns import side_by_side
         for number, row in enumerate(side_by_side(f"{heads[0]}\n\n{one.text}", f"{heads[1]}\n\n{two.text}", screen.width() - 1)):
             screen.line(row, "bold" if number == 0 else "")
     else:

@@ -10,13 +10,13 @@ from core.chat.conversation import Chat
 from core.console.screen import Screen
 from core.errors import ChatError
 from core.events import OthersSaid
+from core.terminal.replay import show_last_exchange, show_messages
 
 LOOK_SECONDS = 0.5      # between two looks while the user types or thinks
 
 
 def show_others(screen: Screen, others: OthersSaid) -> None:
     """The messages that were added, or the end of a conversation that was changed."""
-    from core.terminal.replay import show_last_exchange, show_messages
     screen.gap()
     screen.note(others.text)
     if others.messages:

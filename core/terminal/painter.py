@@ -16,6 +16,7 @@ from core.events import (
 from core.messages import Message, ToolCall
 from core.model_manager import Providers
 from core.rendering.event_lines import EventLines, Line, argument_of, clause, finish_note, notice_line
+from core.rendering.marks import styled
 from core.rendering.quantities import duration
 from core.rendering.widths import clip
 from core.safe_text import safe_line
@@ -198,7 +199,6 @@ class Painter:
 
     def _now(self, text: str, rest: str = "") -> None:
         """A live row; the beginning is what gives way on a narrow screen."""
-        from core.rendering.marks import styled
         room = self._screen.width() - len(rest) - 4
         row = f"{self._screen.sign('now')} {clip(safe_line(text), max(room, 8))}{rest}"
         self._screen.live([row + styled("   Ctrl-C stops", self._screen.theme.dim)])

@@ -1,70 +1,43 @@
-"""Where the person types: history, several lines and completion, or a plain line where the terminal can do no more."""
+"""Where the user types: history, several lines and completion. It takes 80 ms to import, nearly all of it prompt_toolkit."""
 
 from __future__ import annotations
 
 import os
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from prompt_toolkit import PromptSession
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.filters import to_filter
+from prompt_toolkit.formatted_text import ANSI
+from prompt_toolkit.styles import Style
+
 from core.chat.conversation import Chat
+from core.commands import command_in
 from core.config import Settings, data_directory
 from core.console.interrupts import Terminated
-from core.console.line_input import LONGEST_ANSWER, wait_for_line
 from core.console.screen import Screen
-from core.console.typeahead import Typed, note_modes
+from core.console.typeahead import Typeahead, Typed, note_modes
 from core.rendering.marks import styled
 from core.safe_text import safe_text, without_surrogates
-from core.terminal.several_lines import continues, in_quotes
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.formatted_text import ANSI
-    from prompt_toolkit.styles import Style
-
-    from core.console.typeahead import Typeahead
+from core.terminal.bindings import prompt_keys
+from core.terminal.completion import ChatCompleter
+from core.terminal.input_history import open_history
+from core.terminal.keyboard import Keyboard
+from core.terminal.line_reader import Reader
+from core.terminal.others import watch
+from core.terminal.pastes import FoldPastes, Pastes
+from core.terminal.status_line import status_line
 
 RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"   # no bracketed paste; cursor, line wrap and plain style are back
 
 
-class Reader:
-    """Lines from a terminal without abilities: no history, no editing."""
-
-    typed: Typeahead | None = None
-
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
-
-    def read(self, chat: Chat) -> Typed:
-        """A line; behind a draft, which cannot be changed here, and is left out with a command."""
-        from core.commands import command_in
-        draft, self._screen.draft = self._screen.draft, ""
-        if draft:
-            self._screen.note("Your next message begins with what you added.")
-        text = self._line(f"{self._screen.sign('user')} ")
-        while in_quotes(text) or continues(text):
-            text = (text[:-1] if continues(text) else text) + "\n" + self._line(". ")
-        if draft and command_in(text) is not None:
-            draft, self._screen.draft = "", draft
-        return Typed(draft + without_surrogates(text), (draft,) if draft else ())
-
-    def _line(self, mark: str) -> str:
-        sys.stdout.write(mark)
-        sys.stdout.flush()
-        line = wait_for_line(sys.stdin)
-        if sys.stdin.isatty() and len(os.fsencode(line)) == LONGEST_ANSWER - 1:
-            sys.stdout.write(f"{LONGEST_ANSWER - 1:,} bytes are a terminal's limit of a line: what was typed after them is lost. "
-                             "A longer text can come from a file (/context add).\n")
-        return line
-
-
 class PromptReader(Reader):
-    """History, multi-line input and completion by prompt_toolkit, which takes 80 ms to import."""
+    """A line editor by prompt_toolkit."""
 
     def __init__(self, settings: Settings, screen: Screen) -> None:
-        from core.console.typeahead import Typeahead
-        from core.terminal.pastes import Pastes
         super().__init__(screen)
         self._pastes = Pastes()
         self._session = self._open(settings)
@@ -72,13 +45,6 @@ class PromptReader(Reader):
         self._session.app.after_render += lambda app: note_modes(sys.stdin.fileno())
 
     def _open(self, settings: Settings) -> PromptSession[str]:
-        from prompt_toolkit import PromptSession
-        from prompt_toolkit.enums import EditingMode
-        from prompt_toolkit.filters import to_filter
-        from core.terminal.bindings import prompt_keys
-        from core.terminal.input_history import open_history
-        from core.terminal.keyboard import Keyboard
-        from core.terminal.pastes import FoldPastes
         vi = settings.editing_mode == "vi"
         session: PromptSession[str] = PromptSession(
             history=open_history(_history_file(settings), self._pastes.full), multiline=True, input=Keyboard(),
@@ -107,8 +73,6 @@ class PromptReader(Reader):
             self._screen.note(f"{messages}; Ctrl-C stops this one and keeps them at the prompt.")
 
     def _prompt(self, chat: Chat, begun: Typed) -> Typed:
-        from core.terminal.completion import ChatCompleter
-        from prompt_toolkit.formatted_text import ANSI
         self._pastes.clear()
         draft, self._screen.draft = self._screen.draft, ""
         text = draft + begun.text
@@ -126,12 +90,10 @@ class PromptReader(Reader):
 
     def _watch(self, chat: Chat) -> None:
         """While the prompt stands, show what other programs write to the session."""
-        from core.terminal.others import watch
         self._session.app.create_background_task(watch(chat, self._screen))
 
     def _show(self, text: str) -> None:
         """What was entered stands on the screen once, however much it is; a message is bold, a command is not."""
-        from core.commands import command_in
         if text.strip():
             style = "" if command_in(text) is not None else self._screen.theme.role("bold")
             rows = [styled(row, style) for row in safe_text(text).split("\n")]
@@ -139,8 +101,6 @@ class PromptReader(Reader):
 
     def _toolbar(self, chat: Chat) -> Callable[[], ANSI]:
         """The status line, made once for a prompt and again only when the screen has another width."""
-        from prompt_toolkit.formatted_text import ANSI
-        from core.terminal.status_line import status_line
         made: dict[int, ANSI] = {}
 
         def show() -> ANSI:
@@ -153,14 +113,12 @@ class PromptReader(Reader):
 
 def no_bar() -> Style:
     """The status line is words like any other, not a bar in reverse video."""
-    from prompt_toolkit.styles import Style
     return Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "noreverse"})
 
 
 @contextmanager
 def kept_terminal() -> Iterator[None]:
     """A signal that ends the program at the prompt can come in the middle of prompt_toolkit's own cleaning up."""
-    import termios
     modes = termios.tcgetattr(sys.stdin)
     try:
         yield
@@ -184,7 +142,3 @@ def _history_file(settings: Settings) -> str | None:
     except OSError:
         return None
     return path
-
-
-def open_reader(settings: Settings, screen: Screen) -> Reader:
-    return Reader(screen) if screen.dumb or not sys.stdin.isatty() else PromptReader(settings, screen)

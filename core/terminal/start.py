@@ -22,11 +22,9 @@ from core.rendering.listing import fitted
 from core.setup.store import OpenedStore
 from core.terminal.painter import Painter
 from core.store.rows import SessionRow
+from core.terminal.approval import TerminalApproval
+from core.terminal.session_picker import pick
 from db import Store
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from core.terminal.prompt import Reader
 
 
 def run(settings: Settings) -> int:
@@ -38,6 +36,7 @@ def run(settings: Settings) -> int:
     def use(chat: Chat, opened: OpenedStore) -> int:
         if question or settings.retry:
             return answer(chat, opened, screen, interrupts, question)
+        from core.terminal.chat import converse
         return converse(settings, chat, opened, screen, interrupts)
     front = front_of(settings, screen, None if question else interrupts)
     return with_chat(settings, front, interrupts, use, choose_session=choose_session(screen), again=not question)
@@ -54,7 +53,6 @@ def front_of(settings: Settings, screen: Screen, interrupts: Interrupts | None) 
     choose = choose_model if interrupts is not None else None
     if not somebody_types():
         return Front(choose_model=choose, progress=progress, piped=piped_context(settings))
-    from core.terminal.approval import TerminalApproval
     return Front(TerminalApproval(screen), agree, choose, progress, piped_context(settings))
 
 
@@ -62,7 +60,6 @@ def choose_session(screen: Screen) -> Callable[[Store], SessionRow]:
     """How --select-session asks here."""
     if screen.dumb or not somebody_types():
         return choose_from_list
-    from core.terminal.session_picker import pick
     return pick
 
 
@@ -78,28 +75,3 @@ def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrup
         sys.stderr.write(fitted(describe(error), sys.stderr) + "\n")
         return error.exit_code
     return exit_code(last) if last is not None else 0
-
-
-def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:
-    """Ask the terminal for its background, where nothing else says what colours fit; what is typed meanwhile is kept."""
-    if reader.typed is None or settings.theme != "auto" or not screen.color or not sys.stdout.isatty():
-        return
-    from core.console.background import ask_background
-    background, typed = ask_background(sys.stdin, sys.stdout)
-    if typed:
-        reader.typed.add(typed)
-    if background is not None:
-        screen.set_theme(background)
-
-
-def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts) -> int:
-    """The chat, until the user leaves it."""
-    from core.terminal.greeting import greet, say_goodbye
-    from core.terminal.loop import run_chat
-    from core.terminal.prompt import open_reader
-    reader = open_reader(settings, screen)
-    find_background(settings, screen, reader)
-    greet(chat, screen, [*opened.news, *chat.take_news(), *opened.offers(chat.session.id)])
-    run_chat(chat, screen, interrupts, reader)
-    say_goodbye(chat, screen)
-    return 0

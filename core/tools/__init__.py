@@ -132,9 +132,8 @@ def load_built_in() -> None:
     import importlib
     import pkgutil
 
-    import core.tools
-    for module in pkgutil.iter_modules(core.tools.__path__):
-        importlib.import_module(f"core.tools.{module.name}")
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
 
 
 def load_tools_file(path: str) -> tuple[Tool, ...]:

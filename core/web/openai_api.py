@@ -25,6 +25,7 @@ from core.model_manager import Target, build_model_list, fallbacks_of, find_targ
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.models.health import list_models, set_up
 from core.providers import CanEmbed, Request, load_dialect
+from core.providers.openai import OpenAI
 from core.session_manager import Session
 from core.stats.turn_numbers import TurnNumbers, measured
 from core.web import openai_form as form
@@ -168,7 +169,6 @@ class OpenAiApi:
 
 def _speaks_it(dialect: str) -> bool:
     """Whether a provider takes requests in this form itself, so that it knows fields that we do not."""
-    from core.providers.openai import OpenAI
     factory = load_dialect(dialect)
     return isinstance(factory, type) and issubclass(factory, OpenAI)
 

@@ -12,7 +12,8 @@ from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.config import Settings, cache_directory
 from core.setup.chat import open_chat
-from core.setup.store import OpenedStore, store_place
+from core.setup.saved import store_place
+from core.setup.store import OpenedStore
 from core.web.desk import Desks
 from core.web.first_run import FirstRun
 from core.web.hub import Hub

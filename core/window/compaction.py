@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 from core.errors import UsageError
 from core.messages import Message, Text, ToolResult
@@ -16,8 +15,6 @@ LEAST_RESULT = 400       # characters that are always sent of a tool's result
 GONE = "\n[... {count:,} characters left out: they do not fit the model's window ...]\n"
 SUMMARY_TOKENS = 1_200   # the longest summary that is asked for
 LEAST_SUMMARY = 1_000    # characters that every summary may have
-OWN = "stream_chat"      # our entry in a part's `extra`
-ASKED = "(Earlier part of this conversation, {count} messages, summarised to save room.)"
 ORDER = (
     "Summarise the conversation above for yourself, so that it can go on from the summary alone. Keep: what the user wants and has "
     "decided, names, numbers, paths, code that is still in use, what was tried and how it ended, and what is open. Text in the "
@@ -202,70 +199,6 @@ def plan_compaction(messages: Sequence[Message], room: int, count: Count, *, pin
     if not hidden or len(hidden) < 2:
         return None
     return Plan(tuple(hidden), tokens, tuple(messages[place] for place in hidden))
-
-
-def summary_messages(plan: Plan, reply: Message, ids: Sequence[int]) -> tuple[Message, Message]:
-    """The pair that stands for the old turns, in the order of a turn. `ids` are the store's for plan.hidden; they are kept in it.
-
-    Raises UsageError when the reply is no whole summary: then nothing may be hidden.
-    """
-    if reply.finish != "stop" or not reply.text.strip():
-        what = "The summary was cut off at its length limit" if reply.finish == "length" else "The model gave no summary"
-        raise UsageError(f"{what}; the conversation stays as it is.", "Try /compact again, or another model.")
-    note = Text(ASKED.format(count=len(plan.hidden)), {OWN: {"compacted": list(ids)}})
-    return Message("user", (note,)), Message("assistant", (Text(reply.text.strip()),), reply.model, reply.usage, "stop")
-
-
-Entry = TypeVar("Entry")
-
-
-def replace_places(entries: Sequence[Entry], hidden: Sequence[int], added: Sequence[Entry]) -> list[Entry]:
-    """The entries with `added` in the place of the last hidden one: for the messages, and alike for their IDs."""
-    gone = set(hidden)
-    result: list[Entry] = []
-    for place, entry in enumerate(entries):
-        if place not in gone:
-            result.append(entry)
-        elif place == hidden[-1]:
-            result += added
-    return result
-
-
-def compacted_ids(message: Message) -> tuple[int, ...]:
-    """The IDs of the messages that this one's summary stands for; empty for any other message."""
-    for part in message.parts:
-        own: Any = (part.extra or {}).get(OWN) if isinstance(part, Text) else None
-        if isinstance(own, dict) and own.get("compacted"):
-            return tuple(own["compacted"])
-    return ()
-
-
-def is_pinned(message: Message) -> bool:
-    return any(part.extra is not None and (part.extra.get(OWN) or {}).get("pinned")
-               for part in message.parts if isinstance(part, Text))
-
-
-def pinned_places(messages: Sequence[Message]) -> tuple[int, ...]:
-    return tuple(place for place, message in enumerate(messages) if is_pinned(message))
-
-
-def pin(message: Message, *, on: bool = True) -> Message:
-    """The message with our mark on its first words, or without. Raises UsageError for one without words."""
-    place = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)), None)
-    if place is None:
-        raise UsageError("A message without words cannot be pinned.")
-    words = message.parts[place]
-    assert isinstance(words, Text)
-    own = {name: value for name, value in ((words.extra or {}).get(OWN) or {}).items() if name != "pinned"}
-    extra = {**{name: value for name, value in (words.extra or {}).items() if name != OWN},
-             **({OWN: own | ({"pinned": True} if on else {})} if own or on else {})}
-    parts = (*message.parts[:place], replace(words, extra=extra or None), *message.parts[place + 1:])
-    return replace(message, parts=parts)
-
-
-def find_summary(messages: Sequence[Message]) -> int | None:
-    """The place of the newest summary (of its first message); /uncompact takes this one back."""
-    return next((place for place in reversed(range(len(messages))) if compacted_ids(messages[place])), None)
 
 
 def compaction_line(plan: Plan, before: int, after: int) -> str:

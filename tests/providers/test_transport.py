@@ -20,6 +20,7 @@ from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.providers import Endpoint, transport
 from core.providers.decoder import EventDecoder, ServerEvent, join_deltas
 from core.providers.http1 import NoConnection, Response
+from core.providers.loopback import is_loopback
 from core.providers.transport import read_events, read_json_lines, read_lines
 from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at, json_answer, lines_answer, pieces,
                                sse_answer, text_answer)
@@ -296,7 +297,7 @@ def test_an_unusable_proxy_setting_is_an_error_in_words(monkeypatch: pytest.Monk
     ("http://[::1", False),
 ])
 def test_is_loopback(url: str, expected: bool) -> None:
-    assert transport.is_loopback(url) is expected
+    assert is_loopback(url) is expected
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -11,8 +11,8 @@ import pytest
 from core.errors import UsageError
 from core.messages import Message, Text, ToolCall, ToolResult, tool_message, user_message
 from core.providers import Options, Request
-from core.window.compaction import (Plan, compacted_ids, find_summary, is_due, plan_compaction, replace_places, split_turns,
-                                    summary_messages, trim_history)
+from core.window.compaction import Plan, is_due, plan_compaction, split_turns, trim_history
+from core.sessions.summary import compacted_ids, find_summary, replace_places, summary_messages
 from core.store.identity import new_message_id
 from db import Store, open_store
 from tests import postgres

@@ -1,0 +1,59 @@
+"""Where sessions are saved in this run, and the store there as what only reads and changes sessions opens it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from core.config import Settings, data_directory, temporary_directory
+from core.errors import StoreForeign, UsageError
+from core.safe_text import safe_text
+from core.sessions.spool import Places, drain_spool
+from db import Store, open_store
+
+
+def store_place(settings: Settings) -> str:
+    return settings.database_url or os.path.join(data_directory(settings.environment), "sessions.db")
+
+
+def spool_places(settings: Settings) -> Places:
+    return Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
+
+
+def open_saved(settings: Settings) -> Store:
+    """The store with everything in it: what an earlier run could not save is saved first, or reported on standard error."""
+    store = open_place(settings)
+    if _something_waits(settings) and not unwritable(store):
+        news: list[str] = []
+        drain_spool(store, spool_places(settings), news)
+        for line in news:
+            print(safe_text(line), file=sys.stderr)
+    return store
+
+
+def open_place(settings: Settings) -> Store:
+    """Another program's database is used only when it was named for this program; DATABASE_URL may be meant for others."""
+    general = settings.environment.get("DATABASE_URL", "")
+    from_general = bool(general) and settings.database_url == general and "database_url" not in settings.flags
+    try:
+        return open_store(store_place(settings), share=not from_general)
+    except (StoreForeign, UsageError) as error:
+        if from_general:
+            error.message = f"DATABASE_URL: {error.message}"
+        raise
+
+
+def _something_waits(settings: Settings) -> bool:
+    """Whether there may be spool files; asked without loading what reads them."""
+    for directory in (os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment)):
+        try:
+            if any(name.endswith(".jsonl") for name in os.listdir(directory)):
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def unwritable(store: Store) -> str:
+    """Why a store can only be read; empty when it can be written, as far as is known."""
+    return str(getattr(store, "unwritable", ""))

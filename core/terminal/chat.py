@@ -1,0 +1,44 @@
+"""The chat in a terminal, from the greeting to the goodbye."""
+
+from __future__ import annotations
+
+import sys
+
+from core.chat.conversation import Chat
+from core.config import Settings
+from core.console.background import ask_background
+from core.console.interrupts import Interrupts
+from core.console.screen import Screen
+from core.setup.store import OpenedStore
+from core.terminal.greeting import greet, say_goodbye
+from core.terminal.line_reader import Reader
+from core.terminal.loop import run_chat
+
+
+def open_reader(settings: Settings, screen: Screen) -> Reader:
+    """Where the user types: a line editor, or a plain line where the terminal cannot have one."""
+    if screen.dumb or not sys.stdin.isatty():
+        return Reader(screen)
+    from core.terminal.prompt import PromptReader
+    return PromptReader(settings, screen)
+
+
+def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:
+    """Ask the terminal for its background, where nothing else says what colours fit; what is typed meanwhile is kept."""
+    if reader.typed is None or settings.theme != "auto" or not screen.color or not sys.stdout.isatty():
+        return
+    background, typed = ask_background(sys.stdin, sys.stdout)
+    if typed:
+        reader.typed.add(typed)
+    if background is not None:
+        screen.set_theme(background)
+
+
+def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts) -> int:
+    """The chat, until the user leaves it."""
+    reader = open_reader(settings, screen)
+    find_background(settings, screen, reader)
+    greet(chat, screen, [*opened.news, *chat.take_news(), *opened.offers(chat.session.id)])
+    run_chat(chat, screen, interrupts, reader)
+    say_goodbye(chat, screen)
+    return 0

@@ -52,18 +52,9 @@ def _table(found: CountedSources) -> Table:
     rows = [(name, str(counted)) for name, counted in found.counted]
     if len(rows) > 1:
         counts = [counted for _, counted in found.counted]
-        rows.append(
-            (
-                "together",
-                str(
-                    Counted(
-                        sum(one.tokens for one in counts),
-                        counts[0].by if all(one.by for one in counts) else "",
-                        sum(one.doubt for one in counts),
-                    )
-                ),
-            )
-        )
+        by = counts[0].by if all(one.by for one in counts) else ""
+        whole = Counted(sum(one.tokens for one in counts), by, sum(one.doubt for one in counts))
+        rows.append(("all", str(whole)))
     return Table(("name", "tokens"), tuple(rows))
 
 

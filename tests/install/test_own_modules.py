@@ -45,7 +45,7 @@ def test_a_project_with_the_same_names_does_not_matter(
 
 
 def test_a_python_without_the_packages_gets_two_lines(environment: Environment) -> None:
-    for words in (["hi"], ["--list-models"], ["--list-sessions"]):
+    for words in (["hi"], ["--list-sessions"]):
         done = subprocess.run([sys.executable, "-S", str(ROOT / "stream_chat.py"), *words], env=environment, text=True,
                               stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         assert done.returncode == 1 and "Traceback" not in done.stderr and "fault of" not in done.stderr, done.stderr

@@ -12,7 +12,8 @@ NAMES = {name for host in hosts() for name in (host.name, host.dialect, *host.al
 KINDS = ("kind", "Kind")
 # What may name one: files of the older format, the embedded engine's own test, the choice at the first start, patterns of
 # model names, one of which is also a provider's, and the exports of other programs that --import --from names.
-ALLOWED = {"config/migration.py", "engine/self_test.py", "setup/model.py", "terminal/first_run.py", "web/questions.py",
+ALLOWED = {"config/migration.py", "engine/self_test.py", "setup/model.py", "terminal/first_run.py", "web/first_run.py",
+           "web/questions.py",
            "models/facts.py", "config/__init__.py", "config/types.py", "sessions/foreign_kinds.py", "sessions/importing.py"}
 # Still to be moved into rows: their number may only fall.
 LEFT = {"model_manager.py": 5, "models/health.py": 3, "models/fallback.py": 1, "terminal/status_line.py": 2}

@@ -142,7 +142,7 @@ def test_files_are_counted_without_a_model(
         code == 0
         and len(lines) == 4
         and lines[0].split() == ["name", "tokens"]
-        and lines[3].startswith("together")
+        and lines[3].startswith("all")
     )
     assert all("(estimated, \u00b1" in line for line in lines[1:])
     code, out, _ = run(program, environment, "--json", "--count", str(one), str(two))

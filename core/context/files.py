@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 16 << 20      # of one file; the rest is left out and that is said
 MOST_IMAGE = 20 << 20      # bytes of one picture
 HEAD = 8_192               # bytes that tell text from other things
+GUESSED = 65_536     # bytes from which an encoding is guessed
 SHORT = 200                # bytes above ASCII: fewer say too little for a guess by statistics
 # Letters and punctuation that Western texts have in cp1252 (of which Latin-1 is a part).
 WESTERN = frozenset(b"\x80\x82\x84\x85\x8a\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x99\x9a\x9c\x9e\x9f\xa0\xa1\xa3\xa7\xa9\xaa\xab"
@@ -324,12 +325,11 @@ def check_text(item: Item, guard: Guard = UNGUARDED) -> None:
         item.text = read_text(item, guard)
         return
     with BufferedReader(open_item(item, guard)) as file:
-        data = file.read(HEAD)
+        data = file.read(GUESSED)
     if item.kind == "file":
         if data.startswith(SQLITE):
             raise ContextError(f"{item.name}: is an SQLite database; name what to read: sqlite:///{item.name}?table=NAME")
-        if b"\0" in data and not data.startswith(UTF16):
-            raise ContextError(f"{item.name}: holds binary data, not text")
+        decode(data, item.name, cut=len(data) == GUESSED)
 
 
 def decode(data: bytes, name: str, *, cut: bool = False) -> tuple[str, str]:
@@ -346,7 +346,7 @@ def decode(data: bytes, name: str, *, cut: bool = False) -> tuple[str, str]:
     except UnicodeDecodeError as problem:
         if cut and problem.start > len(data) - 4:
             return data.decode("utf-8-sig", "ignore"), ""
-    encoding = _guess(data[:65_536])
+    encoding = _guess(data[:GUESSED])
     if not encoding:
         raise ContextError(f"{name}: is not text in any known encoding")
     return data.decode(encoding, "replace"), encoding

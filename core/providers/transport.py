@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import os
 import socket
 import time
@@ -88,11 +89,16 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any, err
         response.close()
 
 
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")     # not after a backslash that stands for itself
+
+
 def _as_json(body: Any) -> bytes:
-    """In ASCII. A half of a character that is not one becomes U+FFFD: a strict server would refuse the conversation."""
+    """In ASCII. A half of a character and NUL become U+FFFD: a strict server would refuse the conversation."""
     content = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
     if "\\ud" in content:
         content = without_surrogates(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
+    if "\\u0000" in content:
+        content = _NUL.sub(r"\1\\ufffd", content)
     return content.encode()
 
 

@@ -247,7 +247,7 @@ class Connection:
         before = self._client
         try:
             async with self._answering() as client:
-                return await ask(client)
+                return await self._readable(ask(client))
         except ToolError:
             if not self._noted.lost:
                 raise
@@ -258,6 +258,19 @@ class Connection:
                 await self.start(ASK_SECONDS)
         async with self._answering() as client:
             return await ask(client)
+
+    async def _readable(self, answer: Awaitable[Any]) -> Any:
+        """The answer; a ToolError when something came in its place that is no message, which nobody waits out."""
+        self._noted.garbled.clear()
+        asked, garbled = asyncio.ensure_future(answer), asyncio.ensure_future(self._noted.garbled.wait())
+        try:
+            await asyncio.wait({asked, garbled}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise ToolError(f"The MCP server {self.server.name} sent an answer that cannot be read.")
+            return asked.result()
+        finally:
+            garbled.cancel()
+            asked.cancel()
 
     @contextlib.asynccontextmanager
     async def _answering(self) -> Any:

@@ -8,12 +8,15 @@ second. A line without end, which would fill the chat's memory, ends the server 
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
 import time
 
 LONGEST_LINE = 8 << 20    # bytes
+# A backslash that stands for itself, a whole pair, and a half of a character: valid JSON, which strict readers refuse.
+ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..")
 LOOK = 0.5                # seconds between looks at whether the chat still lives
 GRACE = 2.0               # seconds that a server gets to end after it closed its output
 
@@ -60,7 +63,7 @@ def _pass_on(source: int, chat: int, server: int) -> bool:
         data = os.read(source, 65_536)
         cut = data.rfind(b"\n") + 1
         if cut:
-            _write(held + data[:cut])
+            _write(_readable(held + data[:cut]))
             held.clear()
         held += data[cut:]
         if not data:
@@ -68,6 +71,13 @@ def _pass_on(source: int, chat: int, server: int) -> bool:
         if len(held) > LONGEST_LINE:
             return False
     return False
+
+
+def _readable(lines: bytearray) -> bytearray:
+    """Halves of characters become U+FFFD: otherwise the answer could not be read, and its caller would wait in vain."""
+    if b"\\u" not in lines:
+        return lines
+    return bytearray(ESCAPES.sub(lambda found: found[0] if len(found[0]) != 6 else b"\\ufffd", lines))
 
 
 def _write(data: bytearray) -> None:

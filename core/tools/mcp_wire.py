@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import logging
@@ -39,6 +40,7 @@ class Noted:
     status: int = 0
     lost: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
+    garbled: asyncio.Event = field(default_factory=asyncio.Event)     # something came that is no message
 
     def see(self, response: Any) -> None:
         """Take in an answer over HTTP to something that was sent."""
@@ -215,6 +217,8 @@ class _Sieve:
         return self._looked_at(await self._stream.receive())
 
     def _looked_at(self, item: Any) -> Any:
+        if isinstance(item, Exception):
+            self._noted.garbled.set()
         result = getattr(getattr(item, "message", None), "result", None)
         if isinstance(result, dict) and isinstance(result.get("tools"), list):
             tools = [usable_tool(entry, self._noted) for entry in result["tools"]]

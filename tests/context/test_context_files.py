@@ -362,3 +362,12 @@ def test_a_notebook_is_its_cells(tmp_path: Path) -> None:
 def test_what_is_not_a_notebook_stays_as_it_is(tmp_path: Path, content: str) -> None:
     (tmp_path / "n.ipynb").write_text(content)
     assert read_text(load_context_files(["n.ipynb"], root=str(tmp_path)).items[0]) == content
+
+
+def test_a_named_file_in_no_known_encoding_is_refused_at_once(tmp_path: Path) -> None:
+    """Not when the question is sent: nobody could be asked any more whether it goes without the file."""
+    (tmp_path / "odd.txt").write_bytes("half \ud800 and \udc41 \x9b \x85\x7f".encode("utf-8", "surrogatepass") * 9)
+    (tmp_path / "late.txt").write_bytes(b"plain words\n" * 9_000 + b"\xe9\xff\x81")
+    with pytest.raises(ContextError, match="is not text in any known encoding"):
+        load_context_files([str(tmp_path / "odd.txt")])
+    assert load_context_files([str(tmp_path / "late.txt")]).items

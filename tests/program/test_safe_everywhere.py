@@ -19,7 +19,9 @@ Environment = dict[str, str]
 # What the program itself may send: styles, erasing, moving the cursor, and what prompt_toolkit asks for at a prompt.
 OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[[0-9]*[ABCDJK]|\x1b\[6n|\x1b\[\?(?:2004|25|12|7|1)[hl]|"
                  # Asked together at the start and not apart: the background, and what every terminal answers.
-                 r"\x1b\]11;\?\x1b\\\x1b\[c")
+                 r"\x1b\]11;\?\x1b\\\x1b\[c"
+                 # The title of the window: kept, set to text without controls, and given back.
+                 r"|\x1b\[2[23];2t|\x1b\]2;[^\x00-\x1f\x7f-\x9f]*\x1b\\")
 OBEYED = [chr(code) for code in [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F),
                                  *range(0x2066, 0x206A), *range(0xE0000, 0xE0080)] if chr(code) not in "\n\t"]
 SEQUENCES = [

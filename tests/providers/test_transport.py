@@ -22,6 +22,7 @@ from core.providers.decoder import EventDecoder, ServerEvent, join_deltas
 from core.providers.http1 import NoConnection, Response
 from core.providers.loopback import is_loopback
 from core.providers.transport import read_events, read_json_lines, read_lines
+from tests.dialects import run as run_provider
 from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at, json_answer, lines_answer, pieces,
                                sse_answer, text_answer)
 
@@ -446,3 +447,13 @@ def test_what_does_not_heal_is_not_asked_again(cause: OSError, url: str, again: 
 def test_a_connection_that_ends_early_is_told_in_words() -> None:
     with pytest.raises(StreamBroken, match="the server closed the connection in the middle of its answer"):
         ask(Answer([b'{"a":1}\n', Cut()]))
+
+
+@pytest.mark.parametrize("said, sent", [
+    ("a\x00b", "a\ufffdb"), ("a\\u0000b", "a\\u0000b"), ("\\\x00", "\\\ufffd"), ("\\\\u0000\x00", "\\\\u0000\ufffd"),
+    ("\ud800\x00", "\ufffd\ufffd"), ("\ud83d\ude00", "\U0001f600")])
+def test_what_a_strict_server_refuses_is_replaced_on_the_wire(said: str, sent: str) -> None:
+    with FakeServer(json_answer({"data": []})) as server:
+        with contextlib.suppress(ProviderError):      # what it answers does not matter here
+            run_provider("openai", server.url, lambda provider: provider.embed("m", [said]))
+        assert server.requests[0].json["input"] == [sent]

@@ -351,3 +351,62 @@ def test_a_sign_in_that_ran_out_is_said_at_the_call() -> None:
 
     with FakeServer(server) as running:
         asyncio.run(asyncio.wait_for(scenario(f"{running.url}/mcp"), 60))
+
+
+# ---- answers that are not messages
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "said, told",
+    [
+        (r"\ud800", "\ufffd"),
+        (r"a\udc41b", "a\ufffdb"),
+        (r"\ud83d\ude00", "\U0001f600"),
+        (r"\\ud800", r"\ud800"),
+        (r"\ud800\ud83d\ude00", "\ufffd\U0001f600"),
+    ],
+)
+def test_half_a_character_arrives_as_a_mark(tmp_path: Path, said: str, told: str) -> None:
+    assert _called(tmp_path, f'"{said}"') == told
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("said", ['"never ended', "nothing", '"x"}}]', '"\\x"'])
+def test_an_answer_that_is_no_message_is_not_waited_for(tmp_path: Path, said: str) -> None:
+    with pytest.raises(ToolError, match="cannot be read"):
+        _called(tmp_path, said)
+
+
+ODD = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    method, identity = asked.get("method"), asked.get("id")
+    if identity is None:
+        continue
+    info = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
+    results = {"initialize": info, "tools/list": {"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}}
+    if method in results:
+        print(json.dumps({"jsonrpc": "2.0", "id": identity, "result": results[method]}), flush=True)
+    elif method == "tools/call":
+        said = open(sys.argv[1]).read()
+        print('{"jsonrpc": "2.0", "id": %s, "result": {"content": [{"type": "text", "text": %s}]}}'
+              % (json.dumps(identity), said), flush=True)
+    else:
+        print(json.dumps({"jsonrpc": "2.0", "id": identity, "error": {"code": -32601, "message": "no"}}), flush=True)
+"""
+
+
+def _called(folder: Path, said: str) -> str:
+    (folder / "odd.py").write_text(ODD)
+    (folder / "said").write_text(said)
+    server = Server("odd", command=sys.executable, args=(str(folder / "odd.py"), str(folder / "said")))
+
+    async def scenario() -> str:
+        (connection,) = await connect([server])
+        try:
+            return await connection.call("t", {})
+        finally:
+            await close_all([connection])
+
+    return asyncio.run(asyncio.wait_for(scenario(), 60))

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core import __version__
+from tests.proof.imports import kill_imports
 from tests.proof.kills import kill_programs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,6 +70,11 @@ def kills(seed: int, count: int) -> Result:
                   "\n".join(tally.faults))
 
 
+def imports(seed: int, count: int) -> Result:
+    ended, midway, faults = kill_imports(seed, count)
+    return Result(f"{ended:,} imports killed, {midway:,} of them midway", "\n".join(faults))
+
+
 def tests(*targets: str, count: str = "") -> Callable[[int, int], Result]:
     """A campaign that is a test; `count` is the variable that says how much it does."""
     def run(seed: int, number: int) -> Result:
@@ -91,6 +97,8 @@ UNITS = {"STREAM_CHAT_TEST_CUTS": "lost connections in each dialect",
 CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("kills", "What was sent or shown is saved, whenever the program is killed", kills,
              60, 10_000),
+    Campaign("imports", "An import that was killed is finished by the next one, nothing twice",
+             imports, 18, 2_000),
     Campaign("servers", "No killed server ends a conversation, or doubles or drops a character",
              tests("tests/program/test_campaign.py", count="STREAM_CHAT_TEST_CAMPAIGN"),
              100, 10_000),
@@ -106,6 +114,11 @@ CAMPAIGNS: tuple[Campaign, ...] = (
              tests("tests/program/test_program_spool.py")),
     Campaign("gate", "No text of others moves the cursor or sets the title",
              tests("tests/test_safe_text.py", "tests/program/test_safe_everywhere.py")),
+    Campaign("doors", "Tools reach no file, address or database that they may not",
+             tests("tests/tools/test_guard_files.py", "tests/tools/test_guard_net.py",
+                   "tests/tools/test_secret_files.py", "tests/tools/test_tool_database.py")),
+    Campaign("keys", "Keys go to the server that they are for, and nowhere else",
+             tests("tests/config/test_keys.py", "tests/providers/test_access.py")),
     Campaign("cost", "No request can pass the limit on cost",
              tests("tests/stats/test_spending.py")),
     Campaign("mask", "What is masked does not leave, and comes back unchanged",

@@ -13,6 +13,7 @@ from core.errors import ModelNotFound
 from core.events import Notice, TextDelta
 from core.messages import Message, Text
 from core.model_manager import Providers, Target
+from core.models.facts import known_facts, table_date, table_source
 from core.models.successor import stream_or_successor
 from core.providers import Request
 from core.providers.dated import FACTS, Dated, fact_of, findings
@@ -28,6 +29,20 @@ def test_every_default_has_a_dated_source() -> None:
         fact = fact_of(provider, kind, name)
         assert fact is not None and fact.source.startswith("https://"), f"add {provider} {name} to core/providers/dated.py"
         assert fact.ends is None or fact.ends > fact.checked, f"{name} was already past its end when it was chosen"
+
+
+# A laboratory's gateway, and routers whose price depends on where they pass the request on.
+UNPRICED = {"cborg", "huggingface", "openrouter"}
+
+
+def test_every_default_has_a_price_from_a_dated_table() -> None:
+    """Else a limit on cost would ask at each question. What has none says so, and is asked about."""
+    providers = Providers(Settings({}))
+    cloud = [host for host in hosts() if host.kind == "cloud" and host.default_model]
+    priced = {host.name: known_facts(Target(host.name, host.default_model), providers) for host in cloud}
+    unknown = {name for name, facts in priced.items() if None in (facts.input_price, facts.output_price)}
+    assert unknown == UNPRICED
+    assert date.fromisoformat(table_date()) > date(2026, 1, 1) and "genai-prices" in table_source()
 
 
 def test_facts_are_one_of_a_kind() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.proof.imports import kill_imports
 from tests.proof.kills import kill_programs
 from tests.prove import CAMPAIGNS, PAGE, main
 
@@ -19,9 +20,15 @@ def test_kills_lose_nothing() -> None:
 
 
 @pytest.mark.processes
+def test_killed_imports_lose_nothing() -> None:
+    kills, _, faults = kill_imports(5, 2)
+    assert kills == 2 and not faults
+
+
+@pytest.mark.processes
 def test_the_judge_finds_what_is_not_saved() -> None:
     """A program that saves nothing is found out."""
-    tally = kill_programs(5, 8, ["--no-save"])
+    tally = kill_programs(5, 10, ["--no-save"])
     assert tally.while_answering and any("not saved" in fault for fault in tally.faults)
 
 

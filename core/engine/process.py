@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from core.config.installed import install_command
 from core.engine import machine
+from core.engine.models import compares, read_header
 from core.errors import ProviderError
 
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper.py")
@@ -194,7 +195,7 @@ async def _start(order: EngineOrder, base: str, starting: int) -> subprocess.Pop
     orders = {"directory": order.directory, "name": order.name, "model": os.path.abspath(order.model), "context": order.context,
               "alias": os.path.basename(order.model).removesuffix(".gguf"), "key": secrets.token_urlsafe(24),
               "threads": order.threads, "slots": SLOTS, "idle": order.idle, "binary": order.binary,
-              "starting": starting}
+              "starting": starting, "compares": compares(read_header(order.model))}
     with open(base + ".log", "wb") as log:
         child = subprocess.Popen([sys.executable, "-I", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                                  start_new_session=True,     # Ctrl-C in the terminal is not for the engine

@@ -10,22 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from core.engine import machine
 from core.engine.models import (
-    DEFAULT, KNOWN, SITE, InstalledModel, find_known, find_source, installed_models, read_header, require_model)
+    COMPARING, DEFAULT, KNOWN, SITE, InstalledModel, find_known, find_source, installed_models, read_header, require_model)
 from core.engine.process import Engine, EngineOrder, find_binary, find_running, open_engine
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta
-from core.providers import CanCount, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, dialect, load_dialect
+from core.providers import CanCount, CanEmbed, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, dialect, load_dialect
 
 # After a streamed answer the server closes the connection that it announced to keep (measured: up to a quarter of the
 # next requests were lost), so each request gets its own. Thinking is a switch of the chat template.
 WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_content",
                "count": "llamacpp", "replays": True, "progress": True}
+MOST_COMPARED, LEAST_COMPARED = 800, 100     # characters of a text: models that compare were made for a few sentences
 
 
 @dialect("local")
@@ -40,6 +41,7 @@ class Local:
         self._engine: Engine | None = None
         self._order: EngineOrder | None = None
         self._wire: Provider | None = None
+        self._comparing: Local | None = None      # computes embeddings
         self.loading = ""
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
@@ -61,6 +63,24 @@ class Local:
     async def window(self, request: Request) -> int:
         """What the engine has allocated, or would for this request; starts nothing."""
         return self._order_for(request).context
+
+    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """By an engine of its own, so that the one that chats stays loaded."""
+        self._comparing = self._comparing or Local(self.endpoint)
+        return await self._comparing.compare(model, texts)
+
+    async def compare(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """The vectors of these texts. Of one that is longer than the model's window, the beginning counts."""
+        wire = await self._ready(Request(model, ()))
+        assert isinstance(wire, CanEmbed)
+        longest = MOST_COMPARED
+        while True:
+            try:
+                return await wire.embed(self._alias(), [text[:longest] for text in texts])
+            except ProviderError:
+                longest //= 2
+                if longest < LEAST_COMPARED:
+                    raise
 
     async def models(self) -> list[ModelInfo]:
         """What is on this computer. What could be fetched is in core.engine.models.KNOWN."""
@@ -88,6 +108,9 @@ class Local:
         return f"{binary or 'llama.cpp (xllamacpp)'}, {count} model{'' if count == 1 else 's'} in {self._directory()}"
 
     async def close(self) -> None:
+        if self._comparing is not None:
+            await self._comparing.close()
+            self._comparing = None
         if self._wire is not None:
             await self._wire.close()
         if self._engine is not None:
@@ -164,6 +187,7 @@ async def _stays_alive(engine: Engine) -> bool:
 
 
 def _info(model: InstalledModel) -> ModelInfo:
-    known = next((row for row in KNOWN if row.name == model.name), None)
+    known = next((row for row in (*KNOWN, *COMPARING) if row.name == model.name), None)
+    able = frozenset({"embedding"}) if model.name in {row.name for row in COMPARING} else None
     details: dict[str, Any] = {"path": model.path, "licence": model.licence or (known.licence if known else "")}
-    return ModelInfo(model.name, known.context if known else None, None, model.size, None, details)
+    return ModelInfo(model.name, known.context if known else None, None, model.size, able, details)

@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 
 from core.config.installed import install_command
 from core.engine import machine
-from core.engine.models import compares, read_header
 from core.errors import ProviderError
 
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper.py")
@@ -40,7 +39,7 @@ WHEEL = "xllamacpp==2026.10.11549"    # as in requirements-local.txt, which an i
 class EngineOrder:
     """What is to be computed with, and how. `directory` is for locks and logs; `binary` a llama-server instead of the wheel.
 
-    `idle` is how many seconds the engine outlives its last chat.
+    `idle` is how many seconds the engine outlives its last chat; `compares` says that the model gives embeddings.
     """
 
     model: str
@@ -49,6 +48,7 @@ class EngineOrder:
     threads: int = 1
     idle: float = 0.0
     binary: str | None = None
+    compares: bool = False
 
     @property
     def name(self) -> str:
@@ -195,7 +195,7 @@ async def _start(order: EngineOrder, base: str, starting: int) -> subprocess.Pop
     orders = {"directory": order.directory, "name": order.name, "model": os.path.abspath(order.model), "context": order.context,
               "alias": os.path.basename(order.model).removesuffix(".gguf"), "key": secrets.token_urlsafe(24),
               "threads": order.threads, "slots": SLOTS, "idle": order.idle, "binary": order.binary,
-              "starting": starting, "compares": compares(read_header(order.model))}
+              "starting": starting, "compares": order.compares}
     with open(base + ".log", "wb") as log:
         child = subprocess.Popen([sys.executable, "-I", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                                  start_new_session=True,     # Ctrl-C in the terminal is not for the engine

@@ -16,7 +16,8 @@ from typing import Any
 
 from core.engine import machine
 from core.engine.models import (
-    COMPARING, DEFAULT, KNOWN, SITE, InstalledModel, find_known, find_source, installed_models, read_header, require_model)
+    COMPARING, DEFAULT, KNOWN, SITE, InstalledModel, compares, find_known, find_source, installed_models, read_header,
+    require_model)
 from core.engine.process import Engine, EngineOrder, find_binary, find_running, open_engine
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta
@@ -139,11 +140,13 @@ class Local:
         model = require_model(request.model, self._directory())
         directory, wanted = os.path.join(self._directory(), ".engines"), request.options.num_ctx
         running = find_running(model.path, directory, wanted, binary)     # the memory that it has does not count against it
+        header = read_header(model.path)
         if running is not None:
-            return running
-        context = machine.choose_context(read_header(model.path), model.size, wanted, machine.available_memory())
+            return replace(running, compares=compares(header))
+        context = machine.choose_context(header, model.size, wanted, machine.available_memory())
         threads = quirks.get("threads") or machine.default_threads(model.size)
-        return EngineOrder(model.path, directory, context, threads, float(quirks.get("idle") or 0), binary)
+        return EngineOrder(model.path, directory, context, threads, float(quirks.get("idle") or 0), binary,
+                           compares(header))
 
     def _asked(self, request: Request) -> Request:
         """The request as the engine takes it."""

@@ -4,6 +4,7 @@
 # make test   all tests                     make lock      the newest versions that requirements*.txt allow
 # make facts  which default models and API versions are past or near their end (run it before a release)
 # make prove  checks every promise of docs/proof.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
+# make mutants  changes the code one thing at a time and counts what no test notices
 # make eval   how often the line that answers a question is in the context, written into docs/context.md
 
 VENV   := .venv
@@ -23,7 +24,10 @@ FOUND_OR_WHY = @test -n "$(FOUND)" || { \
 	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
 	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2
 
-.PHONY: chat quick test coverage check bench prove eval docs facts lock clean chat-environment test-environment
+mutants: test-environment
+	$(PY) -m tests.mutate $(ARGS)
+
+.PHONY: mutants chat quick test coverage check bench prove eval docs facts lock clean chat-environment test-environment
 
 chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }

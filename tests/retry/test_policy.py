@@ -212,3 +212,62 @@ def test_the_budget_bounds_all_of_it() -> None:
             break
         state, requests = moved(state, found, failure), requests + 1
     assert requests <= 24 and "24" in found.reason
+
+
+# ---- where a limit begins: one less, and one more
+
+def test_the_last_request_of_a_turn_is_made() -> None:
+    one = replace(FIRST, requests=1)
+    assert step(Overloaded("busy"), one) == Again(1.0)
+    assert isinstance(step(Overloaded("busy"), replace(one, requests=0)), GiveUp)
+    assert step(Paused("p"), one) == Continue("")
+
+
+def test_content_renews_the_attempts() -> None:
+    """After it, a model that breaks off is asked as if for the first time."""
+    tired = replace(UNDERWAY, attempts=4, walks=3, others=(), again=(B,), breaks=1)
+    after = moved(tired, Next(B), Failure(StreamBroken("cut"), begun=True))
+    assert (after.walks, after.attempts, after.breaks) == (1, 1, 0) and after.candidate == B
+
+
+@pytest.mark.parametrize("attempts, walks, spare, again", [
+    (3, 1, 1.0, True), (4, 1, 1.0, False), (1, 2, 1.0, False), (3, 1, 0.99, False)])
+def test_who_may_be_asked_the_same_again(attempts: int, walks: int, spare: float, again: bool) -> None:
+    state = replace(ALONE, attempts=attempts, walks=walks, spare=spare)
+    assert isinstance(step(Overloaded("busy"), state), Again) is again
+
+
+@pytest.mark.parametrize("retry_after, waits", [(119.9, True), (120.0, True), (120.1, False)])
+def test_the_longest_wait_is_still_waited(retry_after: float, waits: bool) -> None:
+    assert isinstance(step(RateLimited("x", retry_after=retry_after), ALONE), Again) is waits
+
+
+def test_all_that_failed_are_walked_once_more() -> None:
+    """Several failed in a way that passes: the first of them, after a pause."""
+    state = replace(FIRST, others=(), again=(A2, B), candidate=C, walks=1, attempts=9)
+    found = step(Overloaded("busy"), state)
+    assert isinstance(found, Next) and found.candidate == A2 and found.delay == 1.0
+    assert isinstance(step(Overloaded("busy"), replace(state, walks=CONFIG.max_attempts)), GiveUp)
+    assert isinstance(step(Overloaded("busy"), replace(state, spare=0.5)), GiveUp)
+
+
+def test_a_partial_reply_is_worth_more_walks() -> None:
+    state = replace(FIRST, others=(), again=(A2, B), candidate=C, walks=CONFIG.max_attempts, resumes=2, text="half")
+    assert isinstance(step(Overloaded("busy"), state), Next)
+    assert isinstance(step(Overloaded("busy"), replace(state, walks=CONFIG.max_attempts + 2)), GiveUp)
+    assert isinstance(step(Overloaded("busy"), replace(state, spare=0.0)), Next), "its walks come out of the resumes"
+
+
+def test_a_single_one_that_is_tired_among_the_refused_is_not_walked_again() -> None:
+    state = replace(FIRST, others=(), again=(), candidate=C, walks=1, attempts=9)
+    assert isinstance(step(Overloaded("busy"), state), GiveUp), "alone"
+    several = replace(state, refused=frozenset({A}))
+    assert step(Overloaded("busy"), several) == Next(C, 1.0)
+
+
+@pytest.mark.parametrize("asked_for, goes", [(3.0, True), (3.1, False)])
+def test_one_that_asks_for_a_longer_pause_than_the_longest_is_not_walked_to(asked_for: float, goes: bool) -> None:
+    state = replace(FIRST, others=(), again=(), candidate=C, walks=1, attempts=9, refused=frozenset({A}))
+    found = step(Overloaded("busy", retry_after=asked_for), state)
+    assert isinstance(found, Next) is goes
+    assert not goes or found == Next(C, 3.0)

@@ -15,7 +15,7 @@ FOLDERS = sorted(path.name for path in (ROOT / "tests").iterdir() if (path / "__
 
 def test_folders_mirror_the_program() -> None:
     rooms = {path.name for path in (ROOT / "core").iterdir() if (path / "__init__.py").exists()}
-    assert set(FOLDERS) <= rooms | {"program", "install"}
+    assert set(FOLDERS) <= rooms | {"program", "install", "proof"}
 
 
 @pytest.mark.processes

@@ -386,6 +386,17 @@ def measure_turns(bench: Bench) -> list[Figure]:
             for count in bench.plan.turns]
 
 
+def measure_sessions(bench: Bench) -> list[Figure]:
+    """Whole commands over many sessions, in processor time, beside a bare script that runs one such query."""
+    words = [sys.executable, "-m", "bench.sessions_bench", str(bench.plan.chats)]
+    made = subprocess.run(words, env=bench.home("sessions"), cwd=ROOT, capture_output=True, text=True, check=True)
+    figures = []
+    for name, (ours, bare) in json.loads(made.stdout).items():
+        note = f"{ours / bare:.1f} x a bare script" if bare > 0 else ""
+        figures.append(Figure(name, ours * 1000, "ms CPU", note=note))
+    return figures
+
+
 def measure_json_tool(bench: Bench) -> list[Figure]:
     """read_json_file beside the streaming parser alone."""
     figures = []
@@ -407,6 +418,7 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "reply":  ("Long answers", measure_reply),
     "turns":  ("Long conversations", measure_turns),
     "context": ("Context", measure_context),
+    "sessions": ("Many sessions", measure_sessions),
     "json":   ("Large JSON files", measure_json_tool),
 }
 

@@ -27,6 +27,7 @@ Exporter = Callable[[SessionRow, Sequence[StoredMessage]], Iterator[str]]
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 EXPORTERS: dict[str, Exporter] = {}
 COMPLETE: set[str] = set()      # the formats that hold all branches
+HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 ENDINGS: dict[str, str] = {}    # of files, and the format that each stands for
 
 
@@ -54,7 +55,7 @@ def export_json(session: SessionRow, messages: Sequence[StoredMessage]) -> Itera
 def json_pieces(session: SessionRow, messages: Sequence[StoredMessage], settings: str) -> Iterator[str]:
     yield _json_text(session_to_dict(session, settings), indent=1)[:-2] + ',\n "messages": ['
     for number, stored in enumerate(messages):
-        yield (",\n  " if number else "\n  ") + _json_text(stored_to_dict(stored))
+        yield (",\n  " if number else "\n  ") + _json_text(stored_to_dict(stored), exact=stored.message)
     yield "\n ]\n}\n"
 
 
@@ -67,7 +68,7 @@ def export_jsonl(session: SessionRow, messages: Sequence[StoredMessage]) -> Iter
 def jsonl_pieces(session: SessionRow, messages: Sequence[StoredMessage], settings: str) -> Iterator[str]:
     yield _json_text(session_to_dict(session, settings)) + "\n"
     for stored in messages:
-        yield _json_text({"session": session.id, **stored_to_dict(stored)}) + "\n"
+        yield _json_text({"session": session.id, **stored_to_dict(stored)}, exact=stored.message) + "\n"
 
 
 @exporter("html", endings=(".html", ".htm"))
@@ -77,12 +78,17 @@ def export_html(session: SessionRow, messages: Sequence[StoredMessage]) -> Itera
     return map(without_surrogates, html_pieces(session, messages))
 
 
-def _json_text(row: Any, indent: int | None = None) -> str:
-    """JSON that keeps its letters readable, except where no encoding could hold them."""
+def _json_text(row: dict[str, Any], indent: int | None = None, *, exact: Message | None = None) -> str:
+    """JSON that keeps its letters readable, except where no encoding could hold them.
+
+    JSON cannot keep the two halves of a character apart; the message `exact` is then in it once more, in our own form.
+    """
     text = dump(row) if indent is None else json.dumps(row, ensure_ascii=False, indent=indent)
     try:
         text.encode()
     except UnicodeEncodeError:
+        if exact is not None and HALVES.search(text):
+            text = dump({**row, "exact": to_database(dump(message_to_dict(exact)))})
         return "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else c for c in text)
     return text
 

@@ -10,6 +10,7 @@ from typing import Any
 from core.store.identity import new_message_id, new_session_id
 from core.store.message_json import ROLES, message_from_dict, message_to_dict
 from core.store.rows import SessionRow, StoredMessage
+from core.store.text import from_database
 
 FORMAT, VERSION = "stream-chat-session", 2
 STATES = ("streaming", "complete", "interrupted", "truncated", "failed")
@@ -55,7 +56,8 @@ def session_from_dict(row: Mapping[str, Any]) -> tuple[SessionRow, str]:
 
 def stored_from_dict(row: Mapping[str, Any]) -> StoredMessage:
     """The reverse of stored_to_dict(). Raises ValueError, KeyError or TypeError for another form."""
-    message, state = message_from_dict(row), row.get("state", "complete")
+    said = row if "exact" not in row else json.loads(from_database(row["exact"]))
+    message, state = message_from_dict(said), row.get("state", "complete")
     if message.role not in ROLES or state not in STATES:
         raise ValueError("not a message")
     parent = row.get("parent")

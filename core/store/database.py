@@ -53,6 +53,7 @@ class Database:
 
     place = url = ""
     _beats = 0
+    place_of = "instr"       # the function that finds a text in another one; 0 when it is not in it
     triples = ""             # a table (old, new, before) of identities, made of one value: JSON from triples_of()
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.store.database import Database
-from core.store.text import like_pattern, like_words, to_database
+from core.store.text import like_pattern, to_database
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +49,16 @@ def of_session(query: Query, *, times: bool = True) -> tuple[list[str], list[Any
     return conditions, values
 
 
-def of_title(query: Query) -> tuple[str, list[str]]:
-    """The condition for a title with these words."""
-    terms = [(term, "LIKE") for term in query.wanted] + [(term, "NOT LIKE") for term in query.unwanted]
-    return ("(" + " AND ".join(f"(' ' || words || ' ') {how} ? ESCAPE '!'" for _, how in terms) + ")",
-            [like_words(term) for term, _ in terms])
+def of_title(database: Database, query: Query) -> tuple[str, list[str]]:
+    """The condition for a title with these words. Of most titles it looks only whether the letters are in it at all."""
+    place = database.place_of
+    conditions: list[str] = []
+    values: list[str] = []
+    for term in query.wanted:
+        words = " ".join(term.words)
+        conditions += [f"{place}(words, ?) > 0", f"{place}(' ' || words || ' ', ?) > 0"]
+        values += [words, f" {words}{'' if term.begins else ' '}"]
+    for term in query.unwanted:
+        conditions.append(f"{place}(' ' || words || ' ', ?) = 0")
+        values.append(f" {' '.join(term.words)}{'' if term.begins else ' '}")
+    return " AND ".join(conditions), values

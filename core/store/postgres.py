@@ -31,6 +31,7 @@ _OTHER_TABLES = ("SELECT 1 FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace
 
 
 class PostgresDatabase(Database):
+    place_of = "strpos"
     triples = ("(SELECT (value ->> 0)::uuid AS old, (value ->> 1)::uuid AS new, (value ->> 2)::uuid AS before "
                "FROM json_array_elements(?::json))")
 

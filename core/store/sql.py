@@ -94,36 +94,39 @@ class Sessions:
 
     def rows(self, limit: int, words: str, shelf: str) -> list[SessionRow]:
         """With `words`, the newest that match: of common ones not all messages are looked at."""
-        where, values = "shelf = ?", [shelf]
+        where, order, values = "shelf = ?", "pinned DESC, used DESC", [shelf]
         if words.strip():
             from core.store.query import parse_query
             query = parse_query(words, complete_last=True)
             some, found = self._matching(query, limit * OF_EACH)
-            where, values = f"shelf = ? AND {some}", [shelf, *found]
+            where, values = f"{where} AND {some}", [shelf, *found]
+            if not query.empty:     # the few that match are sorted; the index of the list would be read to its end
+                where, order = where.replace("shelf", "shelf || ''", 1), "pinned + 0 DESC, used DESC"
         end = f"LIMIT {int(limit)}" if limit else ""
         return _sessions(self._database.read(
-            f"SELECT {_SESSION} FROM sessions WHERE {where} ORDER BY pinned DESC, used DESC {end}", values))
+            f"SELECT {_SESSION} FROM sessions WHERE {where} ORDER BY {order} {end}", values))
 
     def _matching(self, query: Query, most: int) -> tuple[str, list[Any]]:
         """The condition for a session with these words in its title or in one message, of at most so many messages."""
         conditions, values = of_session(query)
         if not query.empty:
-            title, words = of_title(query)
+            title, words = of_title(self._database, query)
+            titled = f"SELECT id FROM sessions WHERE {title}"
             if query.place == "title":
-                conditions, values = [*conditions, title], [*values, *words]
+                conditions, values = [*conditions, f"id IN ({titled})"], [*values, *words]
             else:
                 sql, found = newest_matches(self._database, query, "session_id", most)
-                conditions = [*conditions, f"({title} OR id IN (SELECT session_id FROM ({sql}) AS newest))"]
+                conditions.append(f"id IN ({titled} UNION SELECT session_id FROM ({sql}) AS newest)")
                 values = [*values, *words, *found]
         return " AND ".join(conditions) or "1 = 1", values
 
     def titled(self, query: Query, limit: int) -> list[SessionRow]:
         """Those with these words in their titles, the last used first."""
-        title, words = of_title(query)
+        title, words = of_title(self._database, query)
         conditions, values = of_session(query)
         return _sessions(self._database.read(
             f"SELECT {_SESSION} FROM sessions WHERE {' AND '.join(['shelf <> ?', title, *conditions])} "
-            f"ORDER BY used DESC LIMIT {int(limit)}", ("trash", *words, *values)))
+            f"ORDER BY used + 0 DESC LIMIT {int(limit)}", ("trash", *words, *values)))
 
     def of(self, session_ids: Sequence[str]) -> list[SessionRow]:
         if not session_ids:

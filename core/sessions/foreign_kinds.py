@@ -179,21 +179,26 @@ def _webui_parts(value: dict[str, Any]) -> list[Part]:
 def read_librechat(data: Any, asset: Asset) -> Iterator[Imported]:
     for entry in map(_dict, data if isinstance(data, list) else [data]):
         nodes: list[Node] = []
+        shared = _text(entry.get("shareId"))      # then the names are new each time: the places stand for them
         waiting = [(message, "") for message in _list(entry.get("messages"))]
+        places = {_text(_dict(message).get("messageId")): f"#{place}" for place, (message, _) in enumerate(waiting)}
         while waiting:
             message, above = waiting.pop(0)
             message = _dict(message)
-            key = _text(message.get("messageId")) or f"#{len(nodes)}"
+            name, before = _text(message.get("messageId")), _text(message.get("parentMessageId")) or above
+            key, parent = (places.get(name, name), places.get(before, before)) if shared else (name, before)
+            key = key or f"#{len(nodes)}"
             parts = words(message.get("text"))
             for part in map(_dict, _list(message.get("content"))):
                 parts += thinking(_text(part.get("think"))) + words(part.get("text") if isinstance(part.get("text"), str) else
                                                                     _dict(part.get("text")).get("value"))
             role: Role = "user" if message.get("isCreatedByUser") is True or _text(message.get("sender")) == "User" else "assistant"
-            nodes.append(Node(key, _text(message.get("parentMessageId")) or above, role, parts, moment(message.get("createdAt")),
+            nodes.append(Node(key, parent, role, parts, moment(message.get("createdAt")),
                               _model(_text(entry.get("endpoint")).lower(), message.get("model")) if role == "assistant" else "",
                               message.get("unfinished") is True))
             waiting += [(child, key) for child in _list(message.get("children"))]
-        yield build("librechat", _text(entry.get("conversationId")) or _text(entry.get("title")), _text(entry.get("title")),
+        title = _text(entry.get("title"))
+        yield build("librechat", shared or _text(entry.get("conversationId")) or title, title,
                     _model(_text(entry.get("endpoint")).lower(), _dict(entry.get("options")).get("model")),
                     moment(entry.get("createdAt") or entry.get("exportAt")), 0.0, nodes)
 

@@ -43,9 +43,20 @@ class Report:
 
 
 def import_file(store: Store, path: str, kind: str | None = None) -> Report:
-    """Add what is new in the file. May be repeated. Raises UsageError when it cannot be read, and StoreError."""
+    """Add what is new in a file, at an http address, or in the predecessor's PostgreSQL database. May be repeated.
+    Raises UsageError when it cannot be read, and StoreError."""
     report = Report()
-    for made in _sessions_of(path, kind, report):
+    scheme = path.partition("://")[0].lower()
+    if scheme in ("http", "https"):
+        from core.sessions.fetched_file import fetched
+        with fetched(path) as file:
+            return import_file(store, file, kind)
+    if scheme in ("postgresql", "postgres"):
+        from core.sessions.foreign_tables import read_postgres
+        report.kind, sessions = "conversations", read_postgres(path)
+    else:
+        sessions = _sessions_of(path, kind, report)
+    for made in sessions:
         _add(store, made, report)
     if not report.kind:
         raise UsageError(f"{path} holds no sessions that are known here.", "--from NAME says what it is.")
@@ -223,9 +234,13 @@ def _of_database(path: str, kind: str | None, report: Report) -> Iterator[Import
     with closing(sqlite3.connect(f"file:{pathname2url(path)}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
         tables = tables_of(connection)
-        known = {"llm": {"responses", "conversations"}, "oterm": {"chat", "message"}}
+        known = {"llm": {"responses", "conversations"}, "oterm": {"chat", "message"}, "conversations": {"conversations"}}
         found = kind or next((name for name, needed in known.items() if needed <= tables), "")
-        if found in DATABASE_KINDS:
+        if found == "conversations":
+            from core.sessions.foreign_tables import read_sqlite
+            report.kind = found
+            yield from read_sqlite(connection, path)
+        elif found in DATABASE_KINDS:
             report.kind = found
             yield from DATABASE_KINDS[found](connection)
 

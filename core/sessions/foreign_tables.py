@@ -12,6 +12,7 @@ from core.messages import Part, Role, ToolCall, ToolResult
 from core.safe_text import safe_line
 from core.sessions.foreign import Imported, Node, build, thinking, words
 from core.sessions.foreign_kinds import moment
+from core.store.address import parse_address
 
 TABLE = "conversations"
 # What a column may be called, the likeliest first.
@@ -270,7 +271,6 @@ def read_postgres(url: str) -> Iterator[Imported]:
             "PostgreSQL needs the package psycopg, which is not installed.",
             "pip install 'psycopg[binary]'",
         ) from problem
-    from core.store.address import parse_address
 
     place = parse_address(url).place
     try:

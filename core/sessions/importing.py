@@ -13,10 +13,12 @@ from typing import Any, BinaryIO
 
 from core.errors import SessionGone, StoreConflict, UsageError
 from core.safe_text import safe_line
+from core.sessions.fetched_file import fetched
 from core.sessions.foreign import Imported, made_identity
 from core.sessions.foreign_databases import read_llm, read_oterm, tables_of
 from core.sessions.foreign_kinds import (MOST_ASSET, Asset, read_aichat, read_chatgpt, read_claude, read_librechat,
                                          read_openwebui)
+from core.sessions.foreign_tables import read_postgres, read_sqlite
 from core.sessions.portable import FORMAT, linked, session_from_dict, stored_from_dict
 from core.store.rows import StoredMessage
 from db import Store
@@ -48,11 +50,9 @@ def import_file(store: Store, path: str, kind: str | None = None) -> Report:
     report = Report()
     scheme = path.partition("://")[0].lower()
     if scheme in ("http", "https"):
-        from core.sessions.fetched_file import fetched
         with fetched(path) as file:
             return import_file(store, file, kind)
     if scheme in ("postgresql", "postgres"):
-        from core.sessions.foreign_tables import read_postgres
         report.kind, sessions = "conversations", read_postgres(path)
     else:
         sessions = _sessions_of(path, kind, report)
@@ -237,7 +237,6 @@ def _of_database(path: str, kind: str | None, report: Report) -> Iterator[Import
         known = {"llm": {"responses", "conversations"}, "oterm": {"chat", "message"}, "conversations": {"conversations"}}
         found = kind or next((name for name, needed in known.items() if needed <= tables), "")
         if found == "conversations":
-            from core.sessions.foreign_tables import read_sqlite
             report.kind = found
             yield from read_sqlite(connection, path)
         elif found in DATABASE_KINDS:

@@ -10,7 +10,7 @@ import string
 import pytest
 
 from bench.server import document
-from core.chat.repetition import Repetition
+from core.chat.repetition import Repetition, repeated
 from core.chat.turn import run_chat_turn
 from core.events import (
     Event,
@@ -141,3 +141,53 @@ def test_a_reply_that_ended_is_complete() -> None:
     whole = "I am sorry. " * 900
     events = events_of(TextDelta(whole + "That is all."), Finished("stop"))
     assert isinstance(events[-1], MessageAdded) and events[-1].message.finish == "stop"
+
+
+@pytest.mark.parametrize("count, stopped", [(249, False), (251, True)])
+def test_three_thousand_characters_are_endless_and_fewer_are_not(count: int, stopped: bool) -> None:
+    """Twelve characters, 249 or 251 times; looked at once, when all of it is there."""
+    watch = Repetition()
+    watch.feed("I am sorry. " * count)
+    assert bool(watch.reason) is stopped
+
+
+@pytest.mark.parametrize("copies, stopped", [(9, False), (11, True)])
+def test_a_long_passage_has_to_be_there_ten_times(copies: int, stopped: bool) -> None:
+    passage = words(400)[:1_200]
+    watch = Repetition()
+    watch.feed(words(300) + passage * copies)
+    assert bool(watch.reason) is stopped
+
+
+def test_what_is_repeated_is_quoted_in_short() -> None:
+    assert repeated("xy" * 2_000, 3_000) in ("xy", "yx") and repeated("ab", 3_000) == ""
+    cases = {"I am sorry. ": '"I am sorry."', "\n\n": "blank space", words(20) + " ": "\u2026"}
+    for text, quoted in cases.items():
+        watch = Repetition()
+        watch.feed(text * 2_000)
+        assert quoted in watch.reason and len(watch.reason) < 90
+
+
+def test_it_is_looked_at_every_five_hundred_characters() -> None:
+    """So it is noticed soon after the limit, however small the pieces are."""
+    watch, size = Repetition(), 0
+    while not watch.reason:
+        watch.feed("again ")
+        size += 6
+    assert 3_000 <= size <= 3_600
+
+
+def test_a_reason_that_was_found_stays() -> None:
+    watch = Repetition()
+    watch.feed("again " * 600)
+    found = watch.reason
+    watch.feed(words(3_000))
+    assert found and watch.reason == found
+
+
+def test_few_sentences_in_any_order_need_words_and_number() -> None:
+    """Sixty of them, each twenty times: signs and single letters are no sentences."""
+    text = "".join(NEARLY["any order"](number) for number in range(3_000))
+    assert "few sentences" in reason(text, 700)
+    signs = "".join(CHANCE.choice(["- . ", "* ; ", "+ : "]) for _ in range(9_000))
+    assert "few sentences" not in reason(signs, 700)

@@ -2,6 +2,7 @@
 # make check  style and strict types        make docs      the pages that are made from the code
 # make quick  tests that start no process   make coverage  all tests, and how much of the code they reach
 # make test   all tests                     make lock      the newest versions that requirements*.txt allow
+# make pictures  the pictures of the README and of docs/, from the program itself
 # make facts  which default models and API versions are past or near their end (run it before a release)
 # make prove  checks every promise of docs/proof.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
 # make mutants  changes the code one thing at a time and counts what no test notices
@@ -61,6 +62,10 @@ facts: test-environment
 
 docs: test-environment
 	$(PY) -m tests.make_docs
+
+.PHONY: pictures
+pictures: test-environment
+	$(PY) -m docs.make_pictures
 
 chat-environment:
 	$(FOUND_OR_WHY)

@@ -217,7 +217,7 @@ def test_an_unknown_model_is_fetched_when_wanted(ollama: FakeOllama, program: li
             chat.say("/retry")
             chat.wait(r"Download new-model now\? \[y/N\]", 2)
             chat.send("y\r")
-            chat.wait("Pulled ollama/new-model")
+            chat.wait("Pulled new-model")
             chat.wait("^here I am")
             chat.wait_prompt()
             assert sent(server) == [("user", "hello")]

@@ -12,7 +12,7 @@ from core.rendering.table import Table
 from core.safe_text import safe_line
 from core.window.budget import budget_bar
 
-BAR = 60              # cells
+BAR = 32              # cells of a bar for the whole window
 MOST_LISTED = 200
 HINT = "/context, /context list, /context add SOURCE, /context drop NAME, /context refresh"
 
@@ -45,7 +45,8 @@ async def context(chat: Chat, argument: str) -> Outcome:
 async def _shown(chat: Chat) -> str:
     fitted = await chat.fitter.fit(chat.request(), chat.target)
     budget = fitted.budget
-    lines = [budget_bar(budget, BAR), *filter(None, fitted.notices)]
+    bar = budget_bar(budget, 0 if chat.settings.plain_screen else BAR)
+    lines = [bar, "", *filter(None, fitted.notices)]
     if chat.context.sources:
         lines.append(f"What is attached may take {budget.for_context:,} of the window's {budget.window:,} tokens; "
                      f"{budget.reserve:,} are kept for the answer. /context list shows what was chosen and why.")

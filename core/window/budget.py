@@ -11,7 +11,8 @@ MOST_RESERVE = 8_192         # tokens kept for the answer when --max-tokens does
 MARGIN = 0.05                # of the window: estimates are not exact
 CONTEXT_SHARE = 0.75         # the most of what is free that context takes: a conversation needs room too
 CONTEXT_LEAST = 0.3          # of what is free: a long history does not push context out, but is cut itself
-SIGNS = {"system": "s", "tools": "t", "context": "c", "history": "h", "reserve": "r", "free": "."}
+NAMES = {"system": "instructions", "tools": "tools", "context": "attached", "history": "conversation",
+         "free": "free", "reserve": "kept for the answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,19 @@ def plan_budget(window: int | None, *, max_tokens: int | None = None, system: in
     return budget
 
 
-def budget_bar(budget: Budget, width: int = 60) -> str:
-    """The shares as one line of letters, with a line of numbers under it; every share that is not empty gets a cell."""
-    width = max(10, width)
-    shares = budget.shares()
-    total = max(budget.window, sum(shares.values()))
-    cells = {name: max(1, int(size * width / total)) if size else 0 for name, size in shares.items()}
-    spare = width - sum(cells.values())
-    biggest = max(cells, key=lambda name: (shares[name], name))
-    cells[biggest] = max(1, cells[biggest] + spare)
-    bar = "".join(SIGNS[name] * count for name, count in cells.items())
-    legend = ", ".join(f"{SIGNS[name]} {name} {size:,}" for name, size in shares.items() if size)
-    over = f"; {-budget.free - budget.margin:,} too many" if budget.free + budget.margin < 0 else ""
-    return f"[{bar}] {budget.window:,} tokens{over}\n{legend}"
+def budget_bar(budget: Budget, width: int = 40) -> str:
+    """What fills the window, a row for each share that is not empty: its tokens, its percentage and a bar.
+
+    `width` is how many cells the whole window has; 0: no bars.
+    """
+    shares = {NAMES[name]: size for name, size in budget.shares().items() if size}
+    whole = max(budget.window, sum(shares.values()))
+    used = budget.system + budget.tools + budget.context + budget.history
+    short = -budget.free - budget.margin
+    rows = [f"Window  {budget.window:,} tokens, {used / budget.window:.0%} used"
+            + (f": {short:,} too many" if short > 0 else ""), ""]
+    longest = max(map(len, shares))
+    for name, size in shares.items():
+        cells = 0 if name == NAMES["free"] or not width else max(1, round(size * width / whole))
+        rows.append(f"  {name:<{longest}} {size:>9,}  {size / budget.window:>4.0%}  {'=' * cells}".rstrip())
+    return "\n".join(rows)

@@ -37,13 +37,18 @@ def test_a_window_that_is_too_small() -> None:
 
 def test_the_bar() -> None:
     budget = plan_budget(8_192, system=10, tools=0, history=1_000, exact=True).with_context(4_000)
-    bar, legend = budget_bar(budget, 40).split("\n")
-    assert bar == "[scccccccccccccccccccchhhh.....rrrrrrrrrr] 8,192 tokens"
-    assert legend == "s system 10, c context 4,000, h history 1,000, . free 1,134, r reserve 2,048"
+    assert budget_bar(budget, 40).split("\n") == [
+        "Window  8,192 tokens, 61% used", "",
+        "  instructions               10    0%  =",
+        "  attached                4,000   49%  ====================",
+        "  conversation            1,000   12%  =====",
+        "  free                    1,134   14%",
+        "  kept for the answer     2,048   25%  =========="]
     assert "808 too many" in budget_bar(plan_budget(8_192, history=6_952, exact=True), 40)
+    assert "=" not in budget_bar(budget, 0)
 
 
-def test_the_bar_is_as_wide_as_asked() -> None:
+def test_the_bars_are_no_longer_than_the_window() -> None:
     seed = random.randrange(10 ** 6)
     print("seed", seed)
     dice = random.Random(seed)
@@ -52,7 +57,9 @@ def test_the_bar_is_as_wide_as_asked() -> None:
         budget = plan_budget(window, system=dice.randrange(200), tools=dice.randrange(500), history=dice.randrange(window * 2),
                              exact=dice.random() < 0.5).with_context(dice.randrange(window))
         width = dice.randrange(12, 150)
-        assert len(budget_bar(budget, width).split("]")[0]) == width + 1
+        rows = budget_bar(budget, width).split("\n")[2:]
+        assert sum(row.count("=") for row in rows) <= width + len(rows), rows
+        assert len({row.index("%") for row in rows}) == 1, "the columns stand one under the other"
 
 
 def conversation(turns: int) -> tuple[Message, ...]:

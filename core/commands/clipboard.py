@@ -47,7 +47,7 @@ def copy(text: str, environment: Mapping[str, str]) -> str:
         failures.append(f"{name} (exit status {done.returncode})")
     why = f"These failed: {', '.join(failures)}." if failures else "No clipboard program was found."
     raise UsageError(f"Nothing was copied. {why}",
-                     f"{INSTALL}, use /save FILE, or let the terminal do it: --clipboard osc52.")
+                     f"{INSTALL}; over SSH: /set clipboard osc52. Or use /save FILE.")
 
 
 def picture(environment: Mapping[str, str]) -> bytes:

@@ -13,7 +13,8 @@ from core.model_manager import options_from_args
 from core.rendering.table import Table
 
 GROUP = "Models"
-SETTABLE = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive")
+SETTABLE = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive",
+            "clipboard")
 
 
 async def _names(chat: Chat) -> Sequence[str]:
@@ -22,7 +23,10 @@ async def _names(chat: Chat) -> Sequence[str]:
 
 @command("parameter", usage="[NAME VALUE | NAME off]", complete=_names)
 async def set_(chat: Chat, argument: str) -> Outcome:
-    """Change how the model is asked, from the next answer on: /set temperature 0.2; off leaves it to the provider."""
+    """Change how the model is asked, from the next answer on: /set temperature 0.2; off leaves it to the provider.
+
+    /set clipboard osc52 lets the terminal copy what /copy copies, also over SSH.
+    """
     name, _, text = argument.removeprefix("parameter ").replace("=", " ", 1).strip().partition(" ")
     name, text = name.lower().replace("-", "_"), text.strip()
     if not name:

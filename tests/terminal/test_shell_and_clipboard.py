@@ -226,5 +226,7 @@ def test_the_terminal_copies_when_it_is_asked_to(program: list[str], environment
     assert b"\x1b]52;c;" + base64.b64encode(b"w0 w1 w2 w3 w4") in chat.raw
     with Terminal([*program, "-m", "words-5"], environment | {"PATH": "/nowhere"}) as chat:
         chat.ask("hello", "w4")
-        assert "osc52" in chat.ask("/copy", "Nothing was copied")
+        assert "/set clipboard" in chat.ask("/copy", "Nothing was copied")
         assert b"\x1b]52;" not in chat.raw
+        chat.ask("/set clipboard osc52", "clipboard is osc52")
+        chat.ask("/copy", "Copied 1 line through the terminal")

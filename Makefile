@@ -25,9 +25,6 @@ FOUND_OR_WHY = @test -n "$(FOUND)" || { \
 	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
 	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2
 
-mutants: test-environment
-	$(PY) -m tests.mutate $(ARGS)
-
 .PHONY: mutants chat quick test coverage check bench prove eval docs facts lock clean chat-environment test-environment
 
 chat: chat-environment
@@ -59,6 +56,9 @@ eval: test-environment
 
 facts: test-environment
 	$(PY) -m tests.check_facts
+
+mutants: test-environment
+	$(PY) -m tests.mutate $(ARGS)
 
 docs: test-environment
 	$(PY) -m tests.make_docs

@@ -18,6 +18,7 @@ from core.providers.dated import fact_of
 from core.providers.hosts import Host, hosts
 from core.providers.parameters import lacks_of
 from core.sessions.export import ENDINGS, EXPORTERS
+from core.store.schema import MIGRATIONS
 from core.tools.reference import tools_markdown
 from tests.make_exchange import exchange_page
 
@@ -224,8 +225,15 @@ def formats_module() -> str:
     return "\n".join([*lines, "}", ""])
 
 
+def version_module() -> str:
+    """The version of the schema for a start that finds its database up to date, and loads no migration."""
+    return ('"""The number of migrations. Made from `core/store/schema.py` by `make docs`."""\n\n'
+            f"SCHEMA_VERSION = {len(MIGRATIONS)}\n")
+
+
 MODULES: dict[str, Callable[[], str]] = {"core/config/formats.py": formats_module,
-                                         "core/config/types.py": settings_types}
+                                         "core/config/types.py": settings_types,
+                                         "core/store/version.py": version_module}
 
 
 def main() -> None:

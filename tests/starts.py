@@ -46,8 +46,10 @@ def modules_of_starts(place: Path) -> dict[str, set[str]]:
     """By the words of the command line and the moment. `place` is an empty folder."""
     (place / "notes.txt").write_text("The sky is blue.")
     with FakeOllama() as server:
-        environment = {"HOME": str(place), "PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8",
-                       "OLLAMA_HOST": server.url}
+        empty = place / "empty"     # spool files that others left in the usual place would be looked at
+        empty.mkdir()
+        environment = {"HOME": str(place), "TMPDIR": str(empty), "PATH": os.environ["PATH"], "TERM": "xterm-256color",
+                       "LANG": "C.UTF-8", "OLLAMA_HOST": server.url}
         for number, words in enumerate([(*ANSWER, "q"), *STARTS]):     # the first one makes the database
             _run(place / str(number), words, environment)
         _answer_in_terminal(place / "terminal", environment)

@@ -8,8 +8,11 @@ import sys
 from core.config import Settings, data_directory, temporary_directory
 from core.errors import StoreForeign, UsageError
 from core.safe_text import safe_text
-from core.sessions.spool import Places, drain_spool
 from db import Store, open_store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.sessions.spool import Places
 
 
 def store_place(settings: Settings) -> str:
@@ -17,6 +20,7 @@ def store_place(settings: Settings) -> str:
 
 
 def spool_places(settings: Settings) -> Places:
+    from core.sessions.spool import Places
     return Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
 
 
@@ -24,6 +28,7 @@ def open_saved(settings: Settings) -> Store:
     """The store with everything in it: what an earlier run could not save is saved first, or reported on standard error."""
     store = open_place(settings)
     if _something_waits(settings) and not unwritable(store):
+        from core.sessions.spool import drain_spool
         news: list[str] = []
         drain_spool(store, spool_places(settings), news)
         for line in news:

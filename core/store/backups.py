@@ -8,7 +8,7 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 
-from core.store.database import SCHEMA_VERSION
+from core.store.version import SCHEMA_VERSION
 
 KEPT = 7  # backups in their directory; the oldest go
 _STAMP = "%Y%m%d-%H%M%S"

@@ -41,7 +41,6 @@ else:
     Search = namedtuple("Search", "table condition values order")
     Statement = namedtuple("Statement", "sql values unchanged then", defaults=((), None, None))
 
-SCHEMA_VERSION = 7        # the number of migrations in core/store/schema.py, which is loaded only when it is needed
 BUSY_SECONDS = 1.0        # how long a write waits for another program before the database counts as locked
 MIGRATION_SECONDS = 60    # how long a start waits for another one that makes the tables
 NOTHING_WAITS = nullcontext()

@@ -6,10 +6,11 @@ import os
 from contextlib import contextmanager
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreForeign, StoreFull, StoreTooNew
-from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database, Search
+from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, WAY_OUT, Database, Search
 from core.store.schema import migrate_postgres
 from core.store.sql_store import SqlStore
 from core.store.text import like_words
+from core.store.version import SCHEMA_VERSION
 from core.store.words import BREAK, POSTGRES_WORDS
 
 TYPE_CHECKING = False

@@ -8,7 +8,6 @@ from core.errors import SessionAmbiguous, SessionNotFound, StoreConflict
 from core.store.database import Database, Statement
 from core.store.identity import made_at, new_message_ids
 from core.store.matching import newest_matches, of_session, of_title
-from core.store.message_json import dump, part_to_dict, read_message, usage_to_dict
 from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, StoredMessage, Unfinished
 from core.store.text import ESCAPE, from_database, like_pattern, to_database
 
@@ -289,6 +288,7 @@ class Messages:
         return OpenReply(identity, "" if model is None else from_database(model), start, self._chunks(rows[0][0], start))
 
     def _stored(self, row: Any) -> StoredMessage:
+        from core.store.message_json import read_message
         identity, role, state, active, created, model, finish, usage, parts, parent = row
         message, unreadable = read_message(role, None if model is None else from_database(model), finish,
                                            None if usage is None else from_database(usage), from_database(parts))
@@ -381,6 +381,7 @@ def _sessions(rows: list[Any]) -> list[SessionRow]:
 
 def _columns(message: Message) -> tuple[str | None, ...]:
     """model, finish, usage, parts"""
+    from core.store.message_json import dump, part_to_dict, usage_to_dict
     usage = usage_to_dict(message.usage)
     return (None if message.model is None else to_database(message.model), message.finish,
             None if usage is None else to_database(dump(usage)),

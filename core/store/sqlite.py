@@ -8,13 +8,13 @@ import time
 from contextlib import contextmanager
 
 from core.errors import StoreBusy, StoreForeign, StoreFull, StoreGone, StoreTooNew
-from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, SCHEMA_VERSION, WAY_OUT, Database, Search
+from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, WAY_OUT, Database, Search
 from core.store.locks import GLANCE, Owner, Queue
 from core.store.reservation import Reservation
 from core.store.sql_store import SqlStore
 from core.store.sqlite_errors import is_busy, sqlite_error
 from core.store.sqlite_files import connect_to_read, create_private, file_at
-from core.store.swap import finish_swap
+from core.store.version import SCHEMA_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class SqliteDatabase(Database):
         """A program that put another file in this place was killed in the middle."""
         with Queue(f"{self.place}-queue", MIGRATION_SECONDS):
             if os.path.exists(f"{self.place}.new"):
+                from core.store.swap import finish_swap
                 finish_swap(self.place)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from core.store.database import SCHEMA_VERSION
-from core.store.swap import set_log_aside
+from core.store.version import SCHEMA_VERSION
 
 
 def file_at(path: str) -> tuple[int, int] | None:
@@ -25,6 +24,7 @@ def create_private(path: str) -> None:
     """
     status = file_at(path)
     if (status is None or not os.path.getsize(path)) and os.path.exists(f"{path}-wal"):
+        from core.store.swap import set_log_aside
         set_log_aside(path)
     if status is None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

@@ -18,10 +18,10 @@ import pytest
 
 from core.errors import StoreForeign
 from core.messages import user_message
-from core.store.database import SCHEMA_VERSION
 from core.store.identity import new_message_id
 from core.store.query import parse_query
 from core.store.schema import MIGRATIONS
+from core.store.version import SCHEMA_VERSION
 from db import Store, open_store
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -6,20 +6,23 @@ import re
 
 EVERY = 500  # new characters between two looks
 SELDOM = 6_000  # the same for repetitions that are not to the letter, which cost more
-EXACT = 3_000  # characters of one passage repeated to the letter that count as endless
-NEAR = 12_000  # the same for passages that differ in numbers, spaces and capitals only
+EXACT = 3_000  # characters of one short passage repeated to the letter that count as endless
+NEAR = 20_000  # the same for passages that differ in numbers, spaces and capitals only
+SHORT = 240  # characters: models that lose themselves repeat a sentence or two
+LONG_EXACT = 200_000  # characters of a longer passage repeated: it may be wanted (code, forms)
 COPIES = 10  # a passage has to be there at least this often
 LONGEST = 2_000  # characters of the longest passage that is looked for
-WINDOW = COPIES * LONGEST
+WINDOW = LONG_EXACT
 PROBE = 64  # characters whose earlier place suggests the length of the passage
 TRIES = 8  # how many lengths are tried
 SENTENCES = 60  # this many sentences ...
-VARIETY = 20  # ... of which each occurs this often on average are a repetition in any order
+FEW = 6  # ... of which only so many differ are a repetition in any order
 SHOWN = 40  # characters of the passage that the reason quotes
 
 _NUMBER = re.compile(r"\d+")
 _SPACE = re.compile(r"\s+")
 _SENTENCE = re.compile(r"[.!?;:\n|]+")
+_ROW = re.compile(r"(?:[^,;|\t]*[,;|\t]){2}.*")  # a line with columns
 _WORDS = re.compile(r"[^\W\d_]{2}")
 
 
@@ -54,14 +57,19 @@ class Repetition:
 
 
 def _nearly(text: str) -> bool:
-    """Whether the text repeats a passage or a few sentences, whatever their numbers, spaces and capitals."""
+    """Whether the text repeats a passage or a few sentences, whatever their numbers, spaces and capitals.
+
+    Rows of a table that differ in their numbers are data, and may be as many as were asked for.
+    """
     plain = _NUMBER.sub("0", text).lower()
-    if _few_sentences(plain):
-        return True
     passage = repeated(
         _SPACE.sub(" ", plain), NEAR // 2
     )  # rows of spaces and long numbers became short
-    return _WORDS.search(passage) is not None
+    if not passage:
+        return _few_sentences(plain)
+    lines = plain.split("\n")
+    are_rows = len(lines) > COPIES and _ROW.fullmatch(lines[1]) is not None
+    return _WORDS.search(passage) is not None and not are_rows
 
 
 def repeated(text: str, least: int) -> str:
@@ -72,7 +80,7 @@ def repeated(text: str, least: int) -> str:
         if place < 0:
             return ""
         length = len(text) - PROBE - place
-        size = max(least, COPIES * length)
+        size = max(least if length <= SHORT else LONG_EXACT, COPIES * length)
         if len(text) >= size and text[-size:-length] == text[length - size:]:
             return text[-length:]
         end = place + PROBE - 1
@@ -85,7 +93,7 @@ def _few_sentences(text: str) -> bool:
         part for part in map(str.strip, _SENTENCE.split(text)[1:-1]) if _WORDS.search(part)
     ]
     many = len(sentences) >= SENTENCES and sum(map(len, sentences)) > len(text) // 2
-    return many and len(set(sentences)) * VARIETY <= len(sentences)
+    return many and len(set(sentences)) <= FEW
 
 
 def _quoted(passage: str) -> str:

@@ -6,6 +6,7 @@
 # make facts  which default models and API versions are past or near their end (run it before a release)
 # make prove  checks every promise of docs/proof.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
 # make mutants  changes the code one thing at a time and counts what no test notices
+# make pictures  the pictures of docs/web.md, taken in a real browser
 # make eval   how often the line that answers a question is in the context, written into docs/context.md
 
 VENV   := .venv
@@ -25,7 +26,7 @@ FOUND_OR_WHY = @test -n "$(FOUND)" || { \
 	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
 	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2
 
-.PHONY: mutants chat quick test coverage check bench prove eval docs facts lock clean chat-environment test-environment
+.PHONY: mutants chat quick test coverage check bench prove eval docs pictures facts lock clean chat-environment test-environment
 
 chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
@@ -59,6 +60,9 @@ facts: test-environment
 
 mutants: test-environment
 	$(PY) -m tests.mutate $(ARGS)
+
+pictures: test-environment
+	$(PY) -m tests.web.pictures
 
 docs: test-environment
 	$(PY) -m tests.make_docs

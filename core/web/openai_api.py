@@ -39,7 +39,7 @@ OpenSession = Callable[[str | None], Session]
 
 
 @dataclass(slots=True)
-class _Call:
+class Call:
     """One request of a program: what is asked, of whom, and where it is saved."""
 
     chain: Chain
@@ -62,7 +62,7 @@ class OpenAiApi:
         rows: list[tuple[str, str, Handler]] = [
             ("GET", "/v1/models", self.models), ("GET", "/v1/models/{name:path}", self.model),
             ("POST", "/v1/chat/completions", self.chat), ("POST", "/v1/embeddings", self.embeddings)]
-        return [Route(path, _answering(handler), methods=[method]) for method, path, handler in rows]
+        return [Route(path, answering(handler), methods=[method]) for method, path, handler in rows]
 
     async def close(self) -> None:
         chains, self._chains = self._chains, {}
@@ -97,12 +97,12 @@ class OpenAiApi:
         body = await body_of(request)
         if body.get("n") not in (None, 1):
             raise UsageError("Only one reply is given for each request (n = 1).")
-        call = self._call(body, request.headers.get(SESSION_HEADER, ""))
+        call = self.open_call(body, request.headers.get(SESSION_HEADER, ""))
         headers = {SESSION_HEADER: call.session.id if call.session.store is not None else "off"}
-        events = self._ask(call)
+        events = self.ask(call)
         if not body.get("stream"):
             return JSONResponse(await _whole(call, events), headers=headers)
-        begun = await _begun(events)
+        begun = await begun_events(events)
         options = body.get("stream_options")
         counted = isinstance(options, dict) and bool(options.get("include_usage"))
         return StreamingResponse(_streamed(call, begun, events, counted=counted), headers=headers,
@@ -114,7 +114,8 @@ class OpenAiApi:
         first = build_model_list(self._shared.settings)[0]
         return find_target(name, self._shared.settings, first.provider) if name and name != "default" else first
 
-    def _call(self, body: dict[str, Any], named: str) -> _Call:
+    def open_call(self, body: dict[str, Any], named: str) -> Call:
+        """What a request asks for; `named` is the header that names a session. Raises UsageError."""
         target = self._target(str(body.get("model") or ""))
         messages = form.messages_of(body)
         passed_on = _speaks_it(self._shared.providers.host(target.provider).dialect)
@@ -123,7 +124,7 @@ class OpenAiApi:
         if target not in self._chains:
             others = fallbacks_of(target, self._shared.settings)
             self._chains[target] = chain_of(self._shared.settings, self._shared.providers, target, others)
-        return _Call(self._chains[target], target, request, self._session(messages, named))
+        return Call(self._chains[target], target, request, self._session(messages, named))
 
     def _session(self, messages: Sequence[Message], named: str) -> Session:
         """Where this is saved: the session that is named, the one in which the beginning was said, or a new one.
@@ -140,7 +141,7 @@ class OpenAiApi:
             session.add_user(message) if message.role == "user" else session.add_reply(message)
         return session
 
-    async def _ask(self, call: _Call) -> AsyncGenerator[Event, None]:
+    async def ask(self, call: Call) -> AsyncGenerator[Event, None]:
         """The events of one reply, each saved before it is passed on."""
         try:
             async with aclosing(call.session.begin_turn()) as notices:
@@ -158,7 +159,7 @@ class OpenAiApi:
         finally:
             call.session.close()
 
-    def _remember(self, call: _Call) -> None:
+    def _remember(self, call: Call) -> None:
         if call.session.store is not None:
             added = call.session.messages[-1:]
             said = [message for message in call.request.messages if message.role != "system"]
@@ -181,7 +182,7 @@ def _key(messages: Sequence[Message]) -> str:
 
 # ---- replies
 
-async def _begun(events: AsyncGenerator[Event, None]) -> list[Event]:
+async def begun_events(events: AsyncGenerator[Event, None]) -> list[Event]:
     """The events up to the first content: an error before it still gets a status of its own."""
     begun: list[Event] = []
     async for event in events:
@@ -191,7 +192,7 @@ async def _begun(events: AsyncGenerator[Event, None]) -> list[Event]:
     return begun
 
 
-async def _whole(call: _Call, events: AsyncGenerator[Event, None]) -> dict[str, Any]:
+async def _whole(call: Call, events: AsyncGenerator[Event, None]) -> dict[str, Any]:
     """The reply as one object, the parts of a continued one joined."""
     text, thinking, refusal = "", "", ""
     calls: list[dict[str, Any]] = []
@@ -216,14 +217,14 @@ async def _whole(call: _Call, events: AsyncGenerator[Event, None]) -> dict[str, 
             "usage": form.usage_row([reply.usage for reply in replies if reply.usage is not None])}
 
 
-async def _streamed(call: _Call, begun: Sequence[Event], events: AsyncGenerator[Event, None], *,
+async def _streamed(call: Call, begun: Sequence[Event], events: AsyncGenerator[Event, None], *,
                     counted: bool) -> AsyncIterator[bytes]:
     """The reply as server-sent events; an error in the middle is one of them, and the last."""
     model, replies, calls = str(call.target), list[Message](), 0
     try:
         async with aclosing(events):
             yield _line(form.chunk(call.identity, model, {"role": "assistant", "content": ""}))
-            async for event in _together(begun, events):
+            async for event in joined_events(begun, events):
                 match event:
                     case ModelChanged(new=new):
                         model = new
@@ -257,7 +258,7 @@ def _field(event: TextDelta | ThinkingDelta) -> str:
     return "refusal" if is_refusal(event.extra) else "content"
 
 
-async def _together(begun: Sequence[Event], events: AsyncGenerator[Event, None]) -> AsyncIterator[Event]:
+async def joined_events(begun: Sequence[Event], events: AsyncGenerator[Event, None]) -> AsyncIterator[Event]:
     for event in begun:
         yield event
     async for event in events:
@@ -272,9 +273,9 @@ def _model_row(target: Target) -> dict[str, Any]:
     return {"id": str(target), "object": "model", "created": 0, "owned_by": target.provider}
 
 
-def _answering(handler: Handler) -> Handler:
+def answering(handler: Handler) -> Handler:
     """Errors of ours in OpenAI's form, with the status that its clients expect."""
-    async def answering(request: HttpRequest) -> Response:
+    async def answered(request: HttpRequest) -> Response:
         try:
             return await handler(request)
         except ChatError as error:
@@ -283,4 +284,4 @@ def _answering(handler: Handler) -> Handler:
             return JSONResponse(form.error_row(error), form.status_of(error), headers)
         except Exception as problem:
             return JSONResponse(form.error_row(unexpected(problem)), 500)
-    return answering
+    return answered

@@ -211,17 +211,18 @@ class ProviderApi:
         calls = self._store.calls(since) if self._store is not None else []
         found = summarise(calls)
         rows = [_row_of(entry) for entry in found]
-        return JSONResponse({"days": self._days(calls), "figures": _figures(found), "table": {
+        return JSONResponse({"days": self._days(calls, since if days <= 31 else None), "figures": _figures(found), "table": {
             "columns": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows],
             "note": "Prices are estimates from a dated table."}})
 
-    def _days(self, calls: Sequence[CallRow]) -> list[dict[str, Any]]:
-        """Tokens of each day, also of days without any, on this computer and elsewhere."""
+    def _days(self, calls: Sequence[CallRow], since: float | None) -> list[dict[str, Any]]:
+        """Tokens of each day from then on (None: from the first call on), on this computer and elsewhere."""
         tokens: Counter[tuple[str, bool]] = Counter()
         for call in calls:
             tokens[day_of(call.created), self._runs_here(call.provider)] += (call.input_tokens or 0) + (call.output_tokens or 0)
         seen = [day for day, _ in tokens]
-        shown = days_between(min(seen), max(seen)) if seen else []
+        first = min(seen, default="") if since is None else day_of(since)
+        shown = days_between(first, max(*seen, day_of(time.time()))) if seen else []
         return [dict(day=day, local=tokens[day, True], cloud=tokens[day, False]) for day in shown]
 
 

@@ -26,6 +26,7 @@ from core.web.first_run import FirstRun
 from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
+from core.web.responses_api import ResponsesApi
 from core.web.session_api import SessionApi
 from core.web.upkeep import tend
 from core.web.uploads import Uploads
@@ -96,7 +97,7 @@ def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: Op
 
     pages = [Route(path, page) for path in ("/", "/s/{session}", "/providers", "/numbers")]
     routes = [*pages, Route("/static/{name}", file), Route("/open", enter), Route("/healthz", health), *api.routes(),
-              *sessions.routes(), *providers.routes(), *programs.routes(), *first.routes()]
+              *sessions.routes(), *providers.routes(), *programs.routes(), *ResponsesApi(programs).routes(), *first.routes()]
     app = Starlette(routes=routes, lifespan=lifespan)
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
     return Guard(app, hosts=hosts, cookie=door.cookie, secret=door.secret, token=token)

@@ -29,7 +29,7 @@ def tab(chromium: Browser, server: PageServer, request: pytest.FixtureRequest) -
 
 
 def compare_with(tab: Tab, model: str) -> None:
-    tab.page.get_by_role("button", name="Compare").click()
+    tab.page.get_by_role("button", name="Compare", exact=True).click()
     tab.page.locator(f'.models .model[data-model="{model}"]').click()
     expect(tab.page.locator(".model-button")).to_contain_text(f"and {model.partition('/')[2]}")
 

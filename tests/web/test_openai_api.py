@@ -16,6 +16,9 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
+from core.events import MessageAdded, TextDelta
+from core.messages import Message
+from core.web.responses_form import Writer
 from tests.fake_server import FakeOllama, FakeServer, fake_words, json_answer
 from tests.web.page_server import PATIENCE, PageServer, text_of
 
@@ -145,6 +148,55 @@ def test_embeddings(home: dict[str, str]) -> None:
         assert [row.embedding for row in found.data] == vectors
         packed = client.embeddings.create(model="e", input=["one", "two"], encoding_format="base64").data[0].embedding
         assert list(struct.unpack("<2f", base64.b64decode(str(packed)))) == vectors[0]
+
+
+def test_responses_at_once_and_streamed(client: openai.OpenAI) -> None:
+    whole = client.responses.create(model="words-40", input="hello", instructions="Be brief.")
+    assert whole.output_text == fake_words(40) and whole.status == "completed" and whole.model == "ollama/words-40"
+    assert whole.usage is not None and whole.usage.output_tokens == 40
+    with client.responses.stream(model="think", input=[{"role": "user", "content": "hello"}]) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert final.output_text == fake_words(5)
+    assert [item.type for item in final.output] == ["reasoning", "message"]
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
+    assert kinds.index("response.reasoning_summary_text.delta") < kinds.index("response.output_text.delta")
+
+
+def test_responses_continue_and_pass_tool_calls_through(client: openai.OpenAI, server: PageServer) -> None:
+    tool: Any = {"type": "function", "name": "find", "parameters": {"type": "object", "properties": {}}, "strict": False}
+    first = client.responses.with_raw_response.create(model="tools", input="look it up please", tools=[tool])
+    response = first.parse()
+    [call] = [item for item in response.output if item.type == "function_call"]
+    assert (call.name, json.loads(call.arguments)) == ("find", {"q": "x"})
+    second = client.responses.with_raw_response.create(
+        model="tools", previous_response_id=response.id, tools=[tool],
+        input=[{"type": "function_call_output", "call_id": call.call_id, "output": "42"}])
+    assert second.parse().output_text == "result: 42"
+    assert second.headers["x-stream-chat-session"] == first.headers["x-stream-chat-session"]
+    found = server.snapshot(first.headers["x-stream-chat-session"])
+    assert [event["text"] for event in found["events"] if event["type"] == "user"] == ["look it up please"]
+
+
+def test_errors_of_responses(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="not known here"):
+        client.responses.create(model="echo", input="x", previous_response_id="resp_none")
+    with pytest.raises(openai.BadRequestError, match="function tools"):
+        client.responses.create(model="echo", input="x", tools=[{"type": "web_search_preview"}])
+    last = list(client.responses.create(model="error-7", input="x", stream=True))[-1]
+    assert last.type == "response.failed" and last.response.error is not None and last.response.error.message
+
+
+@pytest.mark.parametrize("finish, status, reason", [
+    ("stop", "completed", None), ("length", "incomplete", "max_output_tokens"),
+    ("content_filter", "incomplete", "content_filter"), ("interrupted", "incomplete", "max_output_tokens")])
+def test_a_response_that_is_not_whole_says_so(finish: Any, status: str, reason: str | None) -> None:
+    writer = Writer({}, "m")
+    added = MessageAdded(Message("assistant", (), "m", None, finish))
+    made = [*writer.begin(), *writer.events(TextDelta("so far")), *writer.events(added), *writer.end()]
+    assert made[-1]["type"] == f"response.{status}" and writer.response["status"] == status
+    assert writer.response["incomplete_details"] == (reason and {"reason": reason})
+    assert [row["sequence_number"] for row in made] == list(range(len(made)))
 
 
 def test_llm_chats_over_it(server: PageServer, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import { table } from "./table.js";
 
 const PERIODS = { 7: "7 days", 30: "30 days", 3660: "All" };
 const HEIGHT = 148;
+const WIDE = 0.74; // part of a day's room that its bar takes
 
 /** @param {HTMLElement} place */
 export async function showNumbers(place) {
@@ -43,7 +44,7 @@ function chart(days) {
     title.textContent = `${day.day}: local ${day.local.toLocaleString("en")}, cloud ${day.cloud.toLocaleString("en")}`;
     const local = (day.local / most) * 140;
     const cloud = (day.cloud / most) * 140;
-    const at = { x: `${place * step + step * 0.13}%`, width: `${step * 0.74}%`, rx: "2" };
+    const at = { x: `${place * step + step * 0.13}%`, width: `${step * WIDE}%`, rx: "2" };
     bars.append(title, svg("rect", { class: "b", ...at, y: HEIGHT - local - cloud, height: cloud }), svg("rect", { class: "a", ...at, y: HEIGHT - local, height: local }));
     plot.append(bars);
   });

@@ -93,7 +93,8 @@ def tests(*targets: str, count: str = "") -> Callable[[int, int], Result]:
 
 
 UNITS = {"STREAM_CHAT_TEST_CUTS": "lost connections in each dialect",
-         "STREAM_CHAT_TEST_CAMPAIGN": "conversations"}
+         "STREAM_CHAT_TEST_CAMPAIGN": "conversations",
+         "STREAM_CHAT_TEST_PAGE_KILLS": "servers killed in mid-answer"}
 CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("kills", "What was sent or shown is saved, whenever the program is killed", kills,
              60, 10_000),
@@ -102,6 +103,8 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("servers", "No killed server ends a conversation, or doubles or drops a character",
              tests("tests/program/test_campaign.py", count="STREAM_CHAT_TEST_CAMPAIGN"),
              100, 10_000),
+    Campaign("page", "A page's server that is killed finishes the answer when it is back",
+             tests("tests/web/test_turns.py", count="STREAM_CHAT_TEST_PAGE_KILLS"), 20, 200),
     Campaign("faults", "Whatever fails in an answer, it comes whole, and no tool runs twice",
              tests("tests/program/test_faults.py")),
     Campaign("cuts", "A lost connection costs no token twice where the server keeps its answer",

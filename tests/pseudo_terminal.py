@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -53,6 +54,7 @@ class Terminal:
 
     def _take_terminal(self) -> None:
         fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)     # it is ignored where the tests run in a shell's background
 
     def __enter__(self) -> Terminal:
         return self

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from core.errors import UsageError
 from core.events import Delta
 from core.messages import Message
-from core.providers.hosts import hosts
+from core.providers.hosts import hosts as known_hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +265,6 @@ def installed_names() -> tuple[str, ...]:
 
 def _suggestion(name: str) -> str:
     from difflib import get_close_matches
-    known = [*installed_names(), *(word for host in hosts() for word in (host.name, *host.aliases))]
+    known = [*installed_names(), *(word for host in known_hosts() for word in (host.name, *host.aliases))]
     close = get_close_matches(name.lower(), known, n=1, cutoff=0.7)
     return (f"Did you mean {close[0]}? " if close else "") + "--list-providers (/providers in a chat) lists them."

@@ -2,11 +2,10 @@
 # make check  style and strict types        make docs      the pages that are made from the code
 # make quick  tests that start no process   make coverage  all tests, and how much of the code they reach
 # make test   all tests                     make lock      the newest versions that requirements*.txt allow
-# make pictures  the pictures of the README and of docs/, from the program itself
 # make facts  which default models and API versions are past or near their end (run it before a release)
 # make prove  checks every promise of docs/proof.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
 # make mutants  changes the code one thing at a time and counts what no test notices
-# make pictures  the pictures of docs/web.md, taken in a real browser
+# make pictures  the pictures of the README and of docs/, from the program itself and from the page in a real browser
 # make eval   how often the line that answers a question is in the context, written into docs/context.md
 
 VENV   := .venv
@@ -61,15 +60,12 @@ facts: test-environment
 mutants: test-environment
 	$(PY) -m tests.mutate $(ARGS)
 
-pictures: test-environment
-	$(PY) -m tests.web.pictures
-
 docs: test-environment
 	$(PY) -m tests.make_docs
 
-.PHONY: pictures
 pictures: test-environment
 	$(PY) -m docs.make_pictures
+	$(PY) -m tests.web.pictures
 
 chat-environment:
 	$(FOUND_OR_WHY)

@@ -31,7 +31,7 @@ chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
 
 test: test-environment
-	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal $(TESTS)
+	$(PY) -m pytest -q -n $${JOBS:-3} --dist worksteal $(TESTS)
 
 quick: test-environment
 	$(PY) -m pytest -q -n $${JOBS:-2} --dist worksteal -m "not processes" --ignore=tests/program $(TESTS)

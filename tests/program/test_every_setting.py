@@ -240,6 +240,28 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.parametrize("flag", ["--title", "--no-title"])
+def test_the_title_of_the_window(
+    flag: str, ollama: FakeOllama, program: list[str], environment: Environment
+) -> None:
+    with Terminal([*program, "-m", "echo", flag], environment) as chat:
+        chat.ask("harbour lights", "^harbour lights$")
+        chat.say("/exit")
+        assert chat.exit_status() == 0
+        titled = re.search(rb"\x1b\][02];[^\x07\x1b]*harbour", chat.raw) is not None
+        assert titled is (flag == "--title")
+
+
+def test_what_was_sent_is_shown(
+    ollama: FakeOllama, program: list[str], environment: Environment
+) -> None:
+    with Terminal([*program, "-m", "echo"], environment, lines=60) as chat:
+        chat.ask("harbour lights", "^harbour lights$")
+        chat.ask("/sent", "/api/chat")
+        chat.say("/exit")
+        assert chat.exit_status() == 0
+
+
 def test_servers_of_tools(ollama: FakeOllama, run: Run, tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     (tmp_path / "server.py").write_text(MCP)

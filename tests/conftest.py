@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import postgres
+from tests.fake_server import FakeOllama
 
 # A busy machine is no fault of what is tested.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -165,6 +166,14 @@ def postgres_url() -> Iterator[str]:
         pytest.skip(f"no PostgreSQL: {reason}")
     with postgres.running_server() as url:
         yield url
+
+
+@pytest.fixture
+def ollama(environment: dict[str, str]) -> Iterator[FakeOllama]:
+    """A fake Ollama server that a started program finds. A module with other models has its own."""
+    with FakeOllama() as server:
+        environment["OLLAMA_HOST"] = server.url
+        yield server
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -59,13 +59,6 @@ def small_vocabulary(text: str) -> int:
 
 
 TOKENISERS = (by_words, by_bytes, by_characters, small_vocabulary)
-
-
-@pytest.fixture
-def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
-        environment["OLLAMA_HOST"] = server.url
-        yield server
 
 
 def open_chat(server: FakeOllama, model: str, **values: object) -> Chat:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,6 @@ def test_every_setting_is_used_through_the_command_line() -> None:
 def test_every_command_is_used_in_a_chat() -> None:
     words = words_of_tests()
     assert [name for name in all_commands() if f"/{name}" not in words] == []
-
-
-@pytest.fixture
-def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
-        environment["OLLAMA_HOST"] = server.url
-        yield server
 
 
 @pytest.fixture

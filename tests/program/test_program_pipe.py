@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ import pytest
 from tests.fake_server import Cut, FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, json_answer, lines_answer
 
 Environment = dict[str, str]
-
-
-@pytest.fixture
-def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
-        environment["OLLAMA_HOST"] = server.url
-        yield server
 
 
 def run(command: list[str], environment: Environment, stdin: bytes | None = None,

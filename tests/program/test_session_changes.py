@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
-
-import pytest
 
 from tests.fake_server import FakeOllama
 
 Environment = dict[str, str]
-
-
-@pytest.fixture
-def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
-        environment["OLLAMA_HOST"] = server.url
-        yield server
 
 
 def run(program: list[str], environment: Environment, *words: str) -> subprocess.CompletedProcess[str]:

@@ -17,13 +17,6 @@ from tests.pseudo_terminal import CTRL_D, Terminal
 Environment = dict[str, str]
 
 
-@pytest.fixture
-def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
-        environment["OLLAMA_HOST"] = server.url
-        yield server
-
-
 def ask(program: list[str], environment: Environment, *words: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([*program, "-m", "words-5", *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=60)

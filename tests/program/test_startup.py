@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +36,6 @@ program, place = sys.argv.pop(1), sys.argv.pop(1)
 sys.path.insert(0, os.path.dirname(program))
 exec(compile(open(program).read(), program, "exec"), {"__name__": "__main__", "__file__": program})
 """
-
-
-@pytest.fixture
-def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
-        environment["OLLAMA_HOST"] = server.url
-        yield server
 
 
 def without_coverage(environment: Environment) -> Environment:

@@ -17,20 +17,13 @@ from tests import postgres
 Make = Callable[[], Session]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    reason = postgres.why_not()
-    if reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
-    with postgres.running_server() as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes), "unsaved"])
 def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]:
     store: Store | None = None
     if request.param != "unsaved":
-        url = str(tmp_path / "s.db") if request.param == "sqlite" else request.getfixturevalue("server")
+        url = str(tmp_path / "s.db")
+        if request.param == "postgresql":
+            url = postgres.new_database(request.getfixturevalue("postgres_url"))
         store = open_store(url)
     made = Session(store, str(tmp_path / "spool"), model="demo/m")
     yield made

@@ -23,15 +23,6 @@ from db import Store, open_store
 from tests import postgres
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    reason = postgres.why_not()
-    if reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
-    with postgres.running_server() as url:
-        yield url
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with closing(open_store(str(tmp_path / "s.db"))) as made:
@@ -67,7 +58,7 @@ def test_our_own_form_comes_back_the_same(
     session = nasty(store)
     path = str(tmp_path / f"out.{format}")
     export_session(store, session.id, format, path)
-    url = str(tmp_path / "t.db") if into == "sqlite" else request.getfixturevalue("server")
+    url = str(tmp_path / "t.db") if into == "sqlite" else postgres.new_database(request.getfixturevalue("postgres_url"))
     with closing(open_store(url)) as target:
         if into == "postgresql":
             for row in target.sessions():

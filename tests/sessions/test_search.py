@@ -25,14 +25,10 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield made
         made.close()
         return
-    reason = postgres.why_not()
-    if reason:
-        pytest.skip(f"no PostgreSQL: {reason}")
-    with postgres.running_server() as url:
-        made = open_store(url)
-        fill(made)
-        yield made
-        made.close()
+    made = open_store(postgres.new_database(request.getfixturevalue("postgres_url")))
+    fill(made)
+    yield made
+    made.close()
 
 
 SAID = {

@@ -32,13 +32,6 @@ Environment = dict[str, str]
 
 
 @pytest.fixture
-def ollama(environment: Environment) -> Iterator[FakeOllama]:
-    with FakeOllama() as server:
-        environment["OLLAMA_HOST"] = server.url
-        yield server
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
     opened = SqliteStore(str(tmp_path / "sessions.db"))
     yield opened

@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.web.browser import Tab
+    from tests.web.page_server import PageServer
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -28,3 +31,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name.startswith("COV") or name == "PATH"}
     return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "LANG": "C.UTF-8", "TERM": "xterm-256color",
                    "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def tab(chromium: Browser, server: PageServer, request: pytest.FixtureRequest) -> Iterator[Tab]:
+    """The page of the module's `server`, in both sizes; at the end nothing may have gone wrong in it."""
+    from tests.web.browser import Tab
+    with Tab(chromium, server, request.param) as opened:
+        opened.go()
+        yield opened
+        opened.fine()

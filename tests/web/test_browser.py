@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.fake_server import FakeOllama, fake_words
-from tests.web.browser import LIMIT, SIZES, Tab
+from tests.web.browser import LIMIT, Tab
 from tests.web.page_server import PageServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
@@ -36,14 +36,6 @@ def server(ollama: FakeOllama, home: dict[str, str]) -> Iterator[PageServer]:
     tools.write_text(TOOLS, encoding="utf-8")
     with PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40", "--tools-file", str(tools)) as running:
         yield running
-
-
-@pytest.fixture(params=list(SIZES))
-def tab(chromium: Browser, server: PageServer, request: pytest.FixtureRequest) -> Iterator[Tab]:
-    with Tab(chromium, server, request.param) as opened:
-        opened.go()
-        yield opened
-        opened.fine()
 
 
 def test_a_question_and_a_reload(tab: Tab) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from tests.fake_server import FakeOllama, fake_words
-from tests.web.browser import SIZES, Tab
+from tests.web.browser import Tab
 from tests.web.page_server import PageServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
@@ -18,14 +18,6 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 def server(home: dict[str, str]) -> Iterator[PageServer]:
     with FakeOllama() as ollama, PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40", "--num-ctx", "4096") as running:
         yield running
-
-
-@pytest.fixture(params=list(SIZES))
-def tab(chromium: Browser, server: PageServer, request: pytest.FixtureRequest) -> Iterator[Tab]:
-    with Tab(chromium, server, request.param) as opened:
-        opened.go()
-        yield opened
-        opened.fine()
 
 
 def compare_with(tab: Tab, model: str) -> None:

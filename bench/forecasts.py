@@ -22,7 +22,7 @@ from core.events import Reading, is_content
 from core.messages import user_message
 from core.providers import Endpoint, Options, Request
 from core.providers.local import Local
-from core.stats.forecast import LEAST_SAMPLES, SURE, Span, left_to_read
+from core.models.forecast import LEAST_SAMPLES, SURE, Span, left_to_read
 from core.store.rows import CallRow
 
 WINDOW = 16_384

@@ -10,7 +10,7 @@ import sys
 from core.config import Settings, cache_directory
 from core.console.question import piped_context
 from core.console.tables import show
-from core.context.counting import CountedSources, count_sources
+from core.chat.counting import CountedSources, count_sources
 from core.model_manager import Providers, build_model_list
 from core.rendering.table import Table
 from core.safe_text import safe_line

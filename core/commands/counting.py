@@ -38,7 +38,7 @@ async def _next(chat: Chat, text: str) -> str:
 
 
 async def _files(chat: Chat, names: list[str]) -> Outcome:
-    from core.context.counting import count_sources
+    from core.chat.counting import count_sources
 
     found = await count_sources(
         names,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from core.events import Reading
 from core.model_manager import Providers, Target
 from core.providers import CanListRunning, Loads, ModelInfo, Request
-from core.stats.forecast import (
+from core.models.forecast import (
     Span, expected_cached, first_word, left_to_read, loading, reading)
 from core.store.rows import CallRow
 from core.window.tokens import TokenEstimator

@@ -1,4 +1,4 @@
-"""Opens connections to servers: names, addresses, proxies, TLS and sockets in the file system."""
+"""Opens connections to servers: names, addresses, proxies and TLS."""
 
 from __future__ import annotations
 
@@ -34,12 +34,11 @@ class ProxyRefused(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a server is. `socket` is a path in the file system; then host and port only name it."""
+    """Where a server is."""
 
     secure: bool
     host: str
     port: int
-    socket: str = ""
 
     @property
     def authority(self) -> str:
@@ -215,37 +214,38 @@ class Route:
 
     def prepare(self) -> None:
         """Read the certificates, if they will be needed. Raises OSError."""
-        if self._context is None and (self.origin.secure or self.proxy is not None and self.proxy.origin.secure):
+        if self.origin.secure or self.proxy is not None and self.proxy.origin.secure:
+            self._tls()
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
             self._context = trust()
+        return self._context
 
     async def open(self) -> Connection:
         """A connection, ready for requests. Raises OSError."""
-        self.prepare()
-        wire = await self._to(self.proxy.origin if self.proxy is not None else self.origin)
+        connection = await self._to(self.proxy.origin if self.proxy is not None else self.origin)
         try:
             if self.proxy is not None and not self.forwards:
-                await self.proxy.lead(wire, self.origin)
+                await self.proxy.lead(connection, self.origin)
             if self.origin.secure and self.proxy is not None:
-                await self._begin_tls(wire, self.origin.host)
+                await connection.secure(self.origin.host, self._tls())
         except BaseException:
-            wire.close()
+            connection.close()
             raise
-        return wire
+        return connection
 
     async def _to(self, origin: Origin) -> Connection:
         found = await connect(await _addresses(origin.host, origin.port))
         loop = asyncio.get_running_loop()
         try:
-            _, wire = await loop.create_connection(Connection, sock=found, ssl=self._context if origin.secure else None,
-                                                   server_hostname=origin.host if origin.secure else None)
+            _, connection = await loop.create_connection(
+                Connection, sock=found, ssl=self._tls() if origin.secure else None,
+                server_hostname=origin.host if origin.secure else None)
         except BaseException:
             found.close()
             raise
-        return wire
-
-    async def _begin_tls(self, wire: Connection, host: str) -> None:
-        assert self._context is not None
-        await wire.secure(host, self._context)
+        return connection
 
 
 async def _addresses(host: str, port: int) -> Sequence[tuple[Any, ...]]:
@@ -325,18 +325,18 @@ class _Proxy:
             return {}
         return {"proxy-authorization": "Basic " + base64.b64encode(":".join(self._login).encode()).decode()}
 
-    async def lead(self, wire: Connection, origin: Origin) -> None:
+    async def lead(self, connection: Connection, origin: Origin) -> None:
         """Have it connect to `origin`. Raises OSError."""
-        await (self._socks(wire, origin) if self.is_socks else self._connect(wire, origin))
+        await (self._socks(connection, origin) if self.is_socks else self._connect(connection, origin))
 
-    async def _connect(self, wire: Connection, origin: Origin) -> None:
+    async def _connect(self, connection: Connection, origin: Origin) -> None:
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         target = f"{host}:{origin.port}"
         headers = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-        await wire.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{headers}\r\n".encode())
+        await connection.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{headers}\r\n".encode())
         answer = b""
         while b"\r\n\r\n" not in answer:
-            more = await wire.read()
+            more = await connection.read()
             answer += more
             if not more or len(answer) > MAX_PROXY_ANSWER:
                 raise ProxyRefused("the proxy closed the connection" if not more else "the proxy speaks no HTTP")
@@ -345,21 +345,21 @@ class _Proxy:
         if not said.startswith("HTTP/") or not status or not status[0].startswith("2"):
             raise ProxyRefused(f"the proxy refused to connect: {said[:100]}")
 
-    async def _socks(self, wire: Connection, origin: Origin) -> None:
+    async def _socks(self, connection: Connection, origin: Origin) -> None:
         """SOCKS 5 (RFC 1928, 1929); the proxy looks the name up."""
-        answers = _Answers(wire)
+        answers = _Answers(connection)
         name, password = self._login
-        await wire.write(b"\x05\x02\x00\x02" if name else b"\x05\x01\x00")
+        await connection.write(b"\x05\x02\x00\x02" if name else b"\x05\x01\x00")
         chosen = (await answers.take(2))[1]
         if chosen == 2:
             login = b"".join(bytes([len(word)]) + word for word in (name.encode()[:255], password.encode()[:255]))
-            await wire.write(b"\x01" + login)
+            await connection.write(b"\x01" + login)
             if (await answers.take(2))[1] != 0:
                 raise ProxyRefused("the proxy refused the user name or the password")
         elif chosen != 0:
             raise ProxyRefused("the proxy wants to know who asks in a way that is not known here")
         host = origin.host.encode()
-        await wire.write(b"\x05\x01\x00\x03" + bytes([len(host)]) + host + origin.port.to_bytes(2, "big"))
+        await connection.write(b"\x05\x01\x00\x03" + bytes([len(host)]) + host + origin.port.to_bytes(2, "big"))
         _, code, _, kind = await answers.take(4)
         if code != 0:
             raise ProxyRefused(f"the proxy could not connect to {origin.host} (SOCKS {code})")
@@ -370,12 +370,12 @@ class _Proxy:
 class _Answers:
     """Takes a number of bytes at a time from a connection."""
 
-    def __init__(self, wire: Connection) -> None:
-        self._wire, self._data = wire, b""
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._data = connection, b""
 
     async def take(self, size: int) -> bytes:
         while len(self._data) < size:
-            more = await self._wire.read()
+            more = await self._connection.read()
             if not more:
                 raise ProxyRefused("the proxy closed the connection")
             self._data += more

@@ -72,21 +72,21 @@ class Client:
         `url` is of the client's own origin. Raises HttpError and BadAddress.
         """
         request = self._request(method, url, content, headers)
-        wire, parser = await self._connection(), AnswerParser()
+        connection, parser = await self._connect(), AnswerParser()
         try:
             async with asyncio.timeout(silence):
-                await wire.write(request)
-                head = await _head(wire, parser)
+                await connection.write(request)
+                head = await _head(connection, parser)
         except TimeoutError as problem:
-            wire.close()
+            connection.close()
             raise Silence from problem
         except OSError as problem:
-            wire.close()
+            connection.close()
             raise BrokenAnswer(str(problem)) from problem
         except BaseException:
-            wire.close()
+            connection.close()
             raise
-        return Response(head, wire, parser, self._take_back)
+        return Response(head, connection, parser, self._take_back)
 
     def _request(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:
         origin, parts = split_url(url)
@@ -103,12 +103,12 @@ class Client:
             raise HttpError("a header has a name or a value that HTTP cannot carry")
         return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + (content or b"")
 
-    async def _connection(self) -> Connection:
+    async def _connect(self) -> Connection:
         while self._idle:
-            since, wire = self._idle.pop()
-            if wire.idle and wire.loop is asyncio.get_running_loop() and time.monotonic() - since < IDLE_SECONDS:
-                return wire
-            wire.close()
+            since, connection = self._idle.pop()
+            if connection.idle and connection.loop is asyncio.get_running_loop() and time.monotonic() - since < IDLE_SECONDS:
+                return connection
+            connection.close()
         try:
             async with asyncio.timeout(self._connect_timeout):
                 return await self._route.open()
@@ -117,12 +117,12 @@ class Client:
         except OSError as problem:
             raise NoConnection(str(problem)) from problem
 
-    def _take_back(self, wire: Connection, parser: AnswerParser) -> None:
+    def _take_back(self, connection: Connection, parser: AnswerParser) -> None:
         """Keep a connection whose answer was read to its end, where that pays and both sides may."""
-        if self._route.origin.secure and parser.reusable and wire.idle:
-            self._idle.append((time.monotonic(), wire))
+        if self._route.origin.secure and parser.reusable and connection.idle:
+            self._idle.append((time.monotonic(), connection))
         else:
-            wire.close()
+            connection.close()
 
 
 def _target(parts: SplitResult) -> str:
@@ -131,10 +131,10 @@ def _target(parts: SplitResult) -> str:
     return (quote(parts.path, safe=_IN_A_PATH) or "/") + query
 
 
-async def _head(wire: Connection, parser: AnswerParser) -> Head:
+async def _head(connection: Connection, parser: AnswerParser) -> Head:
     try:
         while (head := parser.read_head()) is None:
-            parser.feed(await wire.read())
+            parser.feed(await connection.read())
     except NotHttp as problem:
         raise BrokenAnswer(str(problem)) from problem
     return head
@@ -143,10 +143,10 @@ async def _head(wire: Connection, parser: AnswerParser) -> Head:
 class Response:
     """An answer that is still coming. `headers` are as in Head."""
 
-    def __init__(self, head: Head, wire: Connection, parser: AnswerParser,
+    def __init__(self, head: Head, connection: Connection, parser: AnswerParser,
                  take_back: Callable[[Connection, AnswerParser], None]) -> None:
         self.status_code, self.headers = head.status, head.headers
-        self._wire, self._parser, self._take_back = wire, parser, take_back
+        self._connection, self._parser, self._take_back = connection, parser, take_back
         self._unpack = _unpacker(self.headers.get("content-encoding", ""))
 
     async def read(self) -> bytes:
@@ -158,21 +158,21 @@ class Response:
                     data = self._unpack.take(data, last=self._parser.over)
                 if data or self._parser.over:
                     return data
-                self._parser.feed(await self._wire.read())
+                self._parser.feed(await self._connection.read())
         except (OSError, NotHttp) as problem:
             raise BrokenAnswer(str(problem)) from problem
 
     def hold(self) -> None:
         """Leave what comes with the system until release()."""
-        self._wire.hold()
+        self._connection.hold()
 
     def release(self) -> None:
-        self._wire.release()
+        self._connection.release()
 
     def close(self) -> None:
         """Let the connection go; one whose answer was not read to its end is closed, so that the server stops computing."""
-        self._wire.release()
-        self._take_back(self._wire, self._parser)
+        self._connection.release()
+        self._take_back(self._connection, self._parser)
 
 
 def _unpacker(encoding: str) -> _Unpacker | None:

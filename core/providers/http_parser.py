@@ -55,6 +55,8 @@ class AnswerParser:
         self._ended = False
         self._state = _State.HEAD
         self._left = 0             # bytes of the body or chunk that have not come
+        self._trailing = 0         # bytes that followed the last chunk
+        self._failure: NotHttp | None = None    # to be raised once all before it is given out
 
     @property
     def over(self) -> bool:
@@ -107,12 +109,13 @@ class AnswerParser:
         """All of the body that has come and was not given out. Raises NotHttp, once all before it is given out."""
         pieces: list[bytes] = []
         try:
-            while (piece := self._step()) is not None:
+            while self._failure is None and (piece := self._step()) is not None:
                 if piece:
                     pieces.append(piece)
-        except NotHttp:
-            if not pieces:
-                raise     # otherwise at the next call: the state stays as it is
+        except NotHttp as problem:
+            self._failure = problem
+        if not pieces and self._failure is not None:
+            raise self._failure
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _step(self) -> bytes | None:
@@ -142,15 +145,12 @@ class AnswerParser:
         return taken
 
     def _size(self) -> bytes | None:
-        end = self._data.find(b"\n")
-        if end < 0:
-            if len(self._data) > LONGEST_SIZE:
-                raise NotHttp("a chunk's size has no end")
-            return self._more()
-        size = bytes(self._data[:end]).split(b";", 1)[0].strip()
-        if _HEXADECIMAL.fullmatch(size) is None or end > LONGEST_SIZE:
+        line = self._line(LONGEST_SIZE, "a chunk's size has no end")
+        if line is None:
+            return None
+        size = line.split(b";", 1)[0].strip()
+        if _HEXADECIMAL.fullmatch(size) is None:
             raise NotHttp(f"a chunk's size is no number: {size[:20]!r}")
-        del self._data[:end + 1]
         self._left = int(size, 16)
         self._state = _State.CHUNK if self._left else _State.TRAILER
         return b""
@@ -168,18 +168,25 @@ class AnswerParser:
         return b""
 
     def _trailer(self) -> bytes | None:
-        end = self._data.find(b"\n")
-        if end < 0:
-            if len(self._data) > LARGEST_HEAD:
-                raise NotHttp("what follows the answer has no end")
-            return self._more()
-        if self._data[:end].strip(b"\r") == b"":
+        before = len(self._data)
+        line = self._line(max(0, LARGEST_HEAD - self._trailing), "what follows the answer has no end")
+        if line is None:
+            return None
+        self._trailing += before - len(self._data)
+        if not line:
             self._state = _State.OVER
-        self._left += end + 1
-        if self._left > LARGEST_HEAD:
-            raise NotHttp("what follows the answer has no end")
-        del self._data[:end + 1]
         return b""
+
+    def _line(self, most: int, endless: str) -> bytes | None:
+        """The next line without its end; None while it is not whole. Raises NotHttp beyond `most` bytes."""
+        end = self._data.find(b"\n", 0, most + 1)
+        if end < 0:
+            if len(self._data) > most:
+                raise NotHttp(endless)
+            return self._more()
+        line = bytes(self._data[:end])
+        del self._data[:end + 1]
+        return line.removesuffix(b"\r")
 
     def _until_close(self) -> bytes | None:
         if self._ended and not self._data:

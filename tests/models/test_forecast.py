@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from core.events import Reading
-from core.stats.forecast import (
+from core.models.forecast import (
     Sample, Span, expected_cached, first_word, in_words, left_to_read, loading, reading, speed_of)
 from core.store.rows import CallRow
 

@@ -64,6 +64,5 @@ async def count_sources(
 
 def _message(item: Item, reader: Reader) -> Message:
     if item.kind == "image":
-
         return user_message("", (read_image(item, reader.guard),))
     return user_message(reader.text(item))

@@ -134,7 +134,7 @@ def _unknown_option(word: str) -> UsageError:
     flags = [flag for row in SETTINGS for flag in row.flags if flag.startswith("--")]
     close = get_close_matches(word, flags, n=1, cutoff=0.7) or [flag for flag in flags if len(word) > 4 and flag.startswith(word)]
     hint = f"Did you mean {close[0]}?" if close else "stream-chat --help lists all options."
-    return UsageError(f"There is no option {word}.", f"{hint} After -- it is text.")
+    return UsageError(f"Unknown option: {word}.", f"{hint} Words after -- are the question.")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -35,7 +35,7 @@ class Side:
         self.task: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """Stop this answer and keep what came; the other one goes on."""
+        """Stop this answer and keep the partial reply; the other one continues."""
         if self.task is not None and not self.task.done():
             self.stopped = True
             self.task.cancel()
@@ -62,7 +62,8 @@ class Comparison:
 
     async def run(self, on_text: Callable[[], None] = lambda: None,
                   on_end: Callable[[Side], None] = lambda side: None) -> None:
-        """Ask both. One that fails does not stop the other; closing or cancelling this stops both and keeps what came.
+        """Ask both. One that fails does not stop the other; closing or cancelling this stops both and keeps
+        their partial replies.
 
         `on_text` is called when one of them said something, `on_end` when one has ended.
         """

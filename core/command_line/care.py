@@ -82,7 +82,7 @@ def _restore(settings: Settings) -> int:
     path = os.path.abspath(os.path.expanduser(settings.db_restore or ""))
     if not os.path.isfile(path):
         raise UsageError(
-            f"There is no file {path}.", f"Backups are in {backup_directory(settings)}."
+            f"File not found: {path}.", f"Backups are in {backup_directory(settings)}."
         )
     place = parse_address(store_place(settings)).place
     if not settings.yes and not somebody_types():

@@ -64,7 +64,7 @@ async def _switch(chat: Chat, target: Target) -> str:
     before, after = await learn(chat.target, chat.providers), await learn(target, chat.providers)
     chat.target = target
     chat.session.set_model(str(target))
-    lines = [f"The model is now {target}. The conversation goes on with it.", changes(before, after),
+    lines = [f"The model is now {target}. The conversation continues.", changes(before, after),
              left_out(chat.session.messages, target, after, chat.providers)]
     unused = left_out_parameters(chat.options, chat.providers.host(target.provider).dialect)
     if unused:

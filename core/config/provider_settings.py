@@ -59,7 +59,7 @@ def _value(field: str, text: str) -> Any:
 
 
 def _read(path: str) -> dict[str, dict[str, Any]]:
-    """The rows of the file; none where there is no file, or where it is damaged."""
+    """The rows of the file; empty when it is missing or damaged."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)["providers"]

@@ -63,7 +63,7 @@ class PostgresCare:
     def restore(self, path: str) -> str:
         """The old schema gets another name, in the same transaction that fills the new one."""
         if not os.path.exists(path):
-            raise StoreError(f"There is no file {path}.", "Nothing was changed.")
+            raise StoreError(f"File not found: {path}.", "Nothing was changed.")
         aside = f"{SCHEMA}_before_{time.strftime('%Y%m%d_%H%M%S')}"
 
         with (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from core.console.line_input import ask, drop_typed, read_line
-from core.console.typeahead import echoed
+from core.console.terminal_modes import echoed
 from core.safe_text import safe_text
 
 YES = ("y", "yes")

@@ -12,7 +12,7 @@ from core.config import Settings
 from core.console.colors import theme_for
 from core.console.line_input import wait_for_line
 from core.console.notification import notification
-from core.console.typeahead import Typeahead, echoed
+from core.console.terminal_modes import echoed
 from core.errors import ChatError
 from core.rendering import MarkdownStream, PlainStream, ThinkingStream
 from core.rendering.event_lines import Line, middle_cut
@@ -24,6 +24,7 @@ from core.safe_text import safe_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from core.console.typeahead import Typeahead
     from core.messages import Image
     from core.rendering.code_blocks import CodeBlock
     from core.rendering.spoken import SpokenStream

@@ -12,17 +12,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from core.console.suspending import resumable
+from core.console.terminal_modes import echo, lend, note_modes, pending_bytes, take_back, waiting_bytes
 from core.safe_text import without_surrogates
-
-if sys.platform != "win32":
-    import fcntl
-    import termios
 
 END = "\x04"                # Ctrl-D
 OPEN = "\x0f"               # Ctrl-O
 PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"
 LISTEN, DEAF = "\x1b[?25h\x1b[?2004h", "\x1b[?2004l"    # the terminal marks what is pasted, or not
-_INPUT, _LOCAL, _CONTROL = 0, 3, 6     # places in what tcgetattr gives
 _NEW_LINE = re.compile(r"\x1b[\r\n]|\x1b\[13;\d+u|\x1b\[27;\d+;13~")    # Alt-Enter; Shift-Enter as terminals report it
 # Arrows and the like, and a terminal's late answers (ECMA-48): CSI, OSC and other strings, SS3, Alt with a key.
 _KEYS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bO.|\x1b.?")
@@ -61,7 +57,7 @@ class Typeahead:
 
         However it ends, the terminal is as it was; also while the program is suspended.
         """
-        with _echo(self._descriptor, on=False) as before, resumable(
+        with echo(self._descriptor, on=False) as before, resumable(
                 lambda: self._suspend(before), self._resume):
             try:
                 yield
@@ -74,15 +70,11 @@ class Typeahead:
         note_modes(self._descriptor)
 
     def _suspend(self, before: list[object]) -> None:
-        note_modes(self._descriptor)
         _write(DEAF)
-        with suppress(OSError, termios.error):
-            termios.tcsetattr(self._descriptor, termios.TCSANOW, before)  # type: ignore[arg-type]
+        lend(self._descriptor, before)
 
     def _resume(self) -> None:
-        modes = _CURRENT.get(self._descriptor)
-        if modes is not None:
-            _set(self._descriptor, modes)
+        take_back(self._descriptor)
         _write(LISTEN)
 
     def add(self, typed: bytes) -> None:
@@ -91,11 +83,11 @@ class Typeahead:
 
     def collect(self) -> None:
         """Take what was typed so far, with the rest of a paste that has begun."""
-        self._came += _pending(self._descriptor)
+        self._came += pending_bytes(self._descriptor)
         while self._came.rfind(PASTE_BEGINS.encode()) > self._came.rfind(PASTE_ENDS.encode()):
             if not select.select([self._descriptor], [], [], UNFINISHED)[0]:
                 break
-            more = _pending(self._descriptor)
+            more = pending_bytes(self._descriptor)
             if not more:
                 break
             self._came += more
@@ -113,9 +105,9 @@ class Typeahead:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(GLANCE)
-            count = _waiting(self._descriptor)
+            count = waiting_bytes(self._descriptor)
             if count:
-                self._came += _pending(self._descriptor)
+                self._came += pending_bytes(self._descriptor)
             if self._came and count < MUCH:    # more than that is followed by the rest of a paste
                 self._take_burst()
 
@@ -235,81 +227,6 @@ def _whole_characters(data: bytes | bytearray) -> int:
         if data[-back] < 0x80:
             break
     return len(data)
-
-
-@contextmanager
-def echoed(descriptor: int) -> Iterator[None]:
-    """For a question in the middle of a turn: its answer is seen while it is typed, and dropped by Ctrl-C."""
-    with _echo(descriptor, on=True):
-        yield
-
-
-@contextmanager
-def _echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
-    """Yields the modes that the terminal had."""
-    try:
-        before = termios.tcgetattr(descriptor)
-    except (termios.error, OSError, NameError):   # no terminal, or Windows
-        yield []
-        return
-    wanted = [*before[:_CONTROL], list(before[_CONTROL])]
-    if on:
-        wanted[_INPUT] |= termios.ICRNL
-        wanted[_LOCAL] = wanted[_LOCAL] & ~termios.NOFLSH | termios.ECHO | termios.ICANON
-    else:
-        wanted[_INPUT] &= ~termios.ICRNL     # an Enter stays one, also for a prompt that opens before it is collected
-        wanted[_LOCAL] = wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON | termios.IEXTEN) | termios.NOFLSH
-        wanted[_CONTROL][termios.VMIN], wanted[_CONTROL][termios.VTIME] = 1, 0
-    try:
-        _set(descriptor, wanted)
-        yield before
-    finally:
-        _set(descriptor, before)
-
-
-def _pending(descriptor: int) -> bytes:
-    """What can be read without waiting. Not in canonical mode, which keeps a line back until it is ended."""
-    try:
-        before = termios.tcgetattr(descriptor)
-    except (termios.error, OSError):
-        return b""
-    wanted = [*before[:_CONTROL], list(before[_CONTROL])]
-    wanted[_LOCAL] &= ~(termios.ICANON | termios.ECHO)
-    wanted[_CONTROL][termios.VMIN] = wanted[_CONTROL][termios.VTIME] = 0
-    pieces = []
-    try:
-        _set(descriptor, wanted)
-        with suppress(OSError):
-            while piece := os.read(descriptor, 65_536):
-                pieces.append(piece)
-    finally:
-        _set(descriptor, before)
-    return b"".join(pieces)
-
-
-def _waiting(descriptor: int) -> int:
-    """Bytes that can be read; none while a question waits for its line."""
-    try:
-        if termios.tcgetattr(descriptor)[_LOCAL] & termios.ICANON:
-            return 0
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
-    except (termios.error, OSError, NameError):
-        return 0
-
-
-_CURRENT: dict[int, list[object]] = {}    # the modes of each terminal as they were last set or noted: set again on resuming
-
-
-def note_modes(descriptor: int) -> None:
-    """Remember the modes that somebody else set, such as the prompt."""
-    with suppress(OSError, termios.error):
-        _CURRENT[descriptor] = termios.tcgetattr(descriptor)
-
-
-def _set(descriptor: int, modes: list[object]) -> None:
-    _CURRENT[descriptor] = modes
-    with suppress(OSError, termios.error):   # the terminal may be gone
-        termios.tcsetattr(descriptor, termios.TCSANOW, modes)  # type: ignore[arg-type]  # typeshed names each element
 
 
 def _write(switch: str) -> None:

@@ -6,7 +6,7 @@ import sys
 from typing import TextIO
 
 from core.console.line_input import drop_typed, read_line
-from core.console.typeahead import echoed
+from core.console.terminal_modes import echoed
 from core.safe_text import safe_line
 
 TYPE_CHECKING = False

@@ -19,7 +19,8 @@ from core.commands import command_in
 from core.config import Settings, data_directory
 from core.console.interrupts import Terminated
 from core.console.screen import Screen
-from core.console.typeahead import Typeahead, Typed, note_modes
+from core.console.terminal_modes import note_modes
+from core.console.typeahead import Typeahead, Typed
 from core.rendering.marks import styled
 from core.safe_text import safe_text, without_surrogates
 from core.terminal.bindings import prompt_keys

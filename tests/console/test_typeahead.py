@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from core.console.typeahead import Typeahead, Typed, echoed, readable
+from core.console.terminal_modes import echoed
+from core.console.typeahead import Typeahead, Typed, readable
 from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer,
                                lines_answer)
 from tests.pseudo_terminal import CTRL_C, CTRL_D, ENTER, Terminal

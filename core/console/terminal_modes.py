@@ -1,0 +1,103 @@
+"""The modes of a terminal: whether what is typed is echoed, and what of it waits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+_INPUT, _LOCAL, _CONTROL = 0, 3, 6     # places in what tcgetattr gives
+_modes: dict[int, list[object]] = {}   # of each terminal as they were last set or noted: set again on resuming
+
+
+@contextmanager
+def echoed(descriptor: int) -> Iterator[None]:
+    """For a question in the middle of a turn: its answer is seen while it is typed, and dropped by Ctrl-C."""
+    with echo(descriptor, on=True):
+        yield
+
+
+@contextmanager
+def echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
+    """Yields the modes that the terminal had."""
+    try:
+        before = termios.tcgetattr(descriptor)
+    except (termios.error, OSError, NameError):   # no terminal, or Windows
+        yield []
+        return
+    wanted = [*before[:_CONTROL], list(before[_CONTROL])]
+    if on:
+        wanted[_INPUT] |= termios.ICRNL
+        wanted[_LOCAL] = wanted[_LOCAL] & ~termios.NOFLSH | termios.ECHO | termios.ICANON
+    else:
+        wanted[_INPUT] &= ~termios.ICRNL     # an Enter stays one, also for a prompt that opens before it is collected
+        wanted[_LOCAL] = wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON | termios.IEXTEN) | termios.NOFLSH
+        wanted[_CONTROL][termios.VMIN], wanted[_CONTROL][termios.VTIME] = 1, 0
+    try:
+        _set(descriptor, wanted)
+        yield before
+    finally:
+        _set(descriptor, before)
+
+
+def pending_bytes(descriptor: int) -> bytes:
+    """What can be read without waiting. Not in canonical mode, which keeps a line back until it is ended."""
+    try:
+        before = termios.tcgetattr(descriptor)
+    except (termios.error, OSError):
+        return b""
+    wanted = [*before[:_CONTROL], list(before[_CONTROL])]
+    wanted[_LOCAL] &= ~(termios.ICANON | termios.ECHO)
+    wanted[_CONTROL][termios.VMIN] = wanted[_CONTROL][termios.VTIME] = 0
+    pieces = []
+    try:
+        _set(descriptor, wanted)
+        with suppress(OSError):
+            while piece := os.read(descriptor, 65_536):
+                pieces.append(piece)
+    finally:
+        _set(descriptor, before)
+    return b"".join(pieces)
+
+
+def waiting_bytes(descriptor: int) -> int:
+    """Bytes that can be read; none while a question waits for its line."""
+    try:
+        if termios.tcgetattr(descriptor)[_LOCAL] & termios.ICANON:
+            return 0
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except (termios.error, OSError, NameError):
+        return 0
+
+
+def note_modes(descriptor: int) -> None:
+    """Remember the modes that somebody else set, such as the prompt."""
+    with suppress(OSError, termios.error):
+        _modes[descriptor] = termios.tcgetattr(descriptor)
+
+
+def lend(descriptor: int, modes: list[object]) -> None:
+    """Set modes for another program until take_back()."""
+    note_modes(descriptor)
+    _apply(descriptor, modes)
+
+
+def take_back(descriptor: int) -> None:
+    """Set the modes that were set or noted last."""
+    if descriptor in _modes:
+        _apply(descriptor, _modes[descriptor])
+
+
+def _set(descriptor: int, modes: list[object]) -> None:
+    _modes[descriptor] = modes
+    _apply(descriptor, modes)
+
+
+def _apply(descriptor: int, modes: list[object]) -> None:
+    with suppress(OSError, termios.error):   # the terminal may be gone
+        termios.tcsetattr(descriptor, termios.TCSANOW, modes)  # type: ignore[arg-type]  # typeshed names each element

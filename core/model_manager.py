@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from core.config import Settings, cache_directory
@@ -18,7 +19,6 @@ from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import Host, find_host
-from core.providers.loads import Loads
 from core.providers.loopback import is_loopback
 from core.providers.parameters import fitted, read_schema, told, without
 from core.providers.sealed import has_sealed, without_sealed
@@ -33,6 +33,7 @@ FIRST_BYTE_CLOUD = 300.0   # the same where none has to; reasoning models are si
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.providers.capped import Purse
+    from core.providers.loads import Loads
     from core.providers.masking import Mask
     from core.store.rows import CallRow
 
@@ -166,8 +167,6 @@ class Providers:
         self.successors: dict[Target, Target] = {}   # what took the place of defaults that are gone
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
-        cache = cache_directory(settings.environment) if settings.save else ""
-        self.loads = Loads(os.path.join(cache, "loads.json") if cache else "")    # what is under way where
         self.purse: Purse | None = None              # who decides what may be spent, with --max-cost
         self.mask: Mask | None = None                # what was hidden from providers elsewhere, with --mask
         self.sent = Ledger()                         # what has left for the providers
@@ -203,6 +202,13 @@ class Providers:
             secrets = known_secrets(self.settings.environment, self.settings.providers)
             self.mask = Mask(self.settings.mask_names, secrets)
         return Masked(provider, self.mask)
+
+    @cached_property
+    def loads(self) -> Loads:
+        """What is under way where, for models and hosts that share work."""
+        from core.providers.loads import Loads
+        cache = cache_directory(self.settings.environment) if self.settings.save else ""
+        return Loads(os.path.join(cache, "loads.json") if cache else "")
 
     def _balanced(self, name: str, host: Host) -> Provider | None:
         """One provider over all of `base_urls`, unless --base-url names a single address."""

@@ -12,14 +12,16 @@ from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, Conte
                          ProviderError, QuotaExhausted, UsageError)
 from core.events import Delta, ModelChanged, Notice, Reading
 from core.model_manager import POOL, Providers, Target, resolve_target, retry_config_from_args
-from core.models.facts import provider_of
-from core.models.pool import Pool, open_pool
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
 from core.providers.parameters import left_out
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry.silence import FIRST_WAIT, WAIT_STEP
 from core.retry_handler import Item, Pieces, RetryBudget, Shaping, stream_chat_with_retry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.models.pool import Pool
 
 # Why a target cannot do what a request needs ("no tools", "its window is too small"), or "".
 Unfit = Callable[[Target, Request], Awaitable[str]]
@@ -75,9 +77,12 @@ class Chain:
 
     def _take(self, targets: Sequence[Target]) -> None:
         self._named = tuple(dict.fromkeys(targets))
-        self._pools = {target: open_pool(target, self._providers) for target in self._named
-                       if target.provider == POOL}
+        self._pools = {target: self._opened(target) for target in self._named if target.provider == POOL}
         self.rank()
+
+    def _opened(self, target: Target) -> Pool:
+        from core.models.pool import open_pool
+        return open_pool(target, self._providers)
 
     def rank(self) -> None:
         """Order the members of pools as they are to be asked now; for the beginning of a turn."""
@@ -270,6 +275,7 @@ def target_of(candidate: Candidate) -> Target:
 def _suggest(target: Target, error: ProviderError) -> None:
     """Ollama was asked, since no provider was named, for a model that is a cloud provider's."""
     if target.provider == "ollama" and isinstance(error, (ModelNotFound, ConnectFailed)):
+        from core.models.facts import provider_of
         provider = provider_of(target.model)
         if provider:
             error.hint = f"Did you mean {provider}/{target.model}?" + (f"\n{error.hint}" if error.hint else "")

@@ -12,7 +12,6 @@ from core.errors import ChatError, ProviderError, StreamBroken
 from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ThinkingDelta, Waiting
 from core.messages import Message, Usage
 from core.model_manager import Providers, Target, parse_target
-from core.models.facts import cost_of
 from core.models.fallback import Chain
 from core.store.identity import new_message_ids
 from core.store.rows import CallRow
@@ -173,6 +172,7 @@ class TurnNumbers:
         said = (call.usage.details or {}).get("cost") if call.usage else None
         if call.usage is None or said is None and self._providers.host(call.target.provider).kind != "cloud":
             return None
+        from core.models.facts import cost_of
         return cost_of(call.usage, call.target, self._providers)
 
     def save(self, session: str, store: Store | None) -> None:

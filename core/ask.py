@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.config import BY_NAME, Settings
 from core.config.file import checked_value
 from core.config.sources import load_settings
+from core.dataclass import dataclass
 from core.errors import UsageError
 from core.events import Event, MessageAdded, ModelChanged, Notice, Resuming, Retrying
 from core.messages import Finish, Message, Usage, user_message

@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from core.context.choosing import Chooser
 from core.context.embedding import Embedder
@@ -17,6 +16,7 @@ from core.context.items import Aside, Fault, Item, Loaded
 from core.context.loaded_sources import Ask, LoadedSources, in_own_thread, nothing_loaded
 from core.context.shown import AlreadyShown, shown_of
 from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source
+from core.dataclass import dataclass
 from core.errors import ContextError
 from core.events import Progress
 from core.messages import Attached, Image, Shown

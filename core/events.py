@@ -21,9 +21,9 @@ A turn that cannot go on ends by raising a ChatError; `Failed` is how that reach
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from core.dataclass import dataclass
 from core.errors import ChatError
 from core.messages import Extra, Finish, Message, ToolCall, ToolResult, Usage
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from core.dataclass import dataclass
 from core.safe_text import without_surrogates
 
 Role = Literal["system", "user", "assistant", "tool"]

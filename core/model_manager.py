@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from core.config import Settings, cache_directory
 from core.config.keys import known_secrets, origin_of
+from core.dataclass import dataclass, replace
 from core.errors import AuthFailed, BadResponse, ChatError, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
 from core.providers import (CanDelete, CanEmbed, CanListRunning, CanPull, Endpoint, HasMembers, ModelInfo, Options, Provider,
                             PullProgress, Request, installed_names, load_dialect)

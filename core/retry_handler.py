@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from core.dataclass import dataclass, replace
 from core.errors import ChatError, ContextTooLong, EmptyReply, ProviderError, StreamBroken, UsageError, unexpected
 from core.events import (Answering, Delta, Finished, ModelChanged, Notice, Reading, Retrying, Waiting,
                          is_content)

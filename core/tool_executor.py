@@ -11,9 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
+from core.dataclass import dataclass, replace
 from core.errors import ToolError
 from core.events import ToolFinished
 from core.messages import Message, ToolCall, ToolResult

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
+from core.dataclass import replace
 from core.errors import ContextTooLong
 from core.events import Notice, ShownProgress, Waiting
 from core.messages import GO_ON, Message

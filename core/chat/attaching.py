@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from core.chat.front import Front
 from core.chat.kept import kept_settings, read_attached
 from core.config import Settings
+from core.dataclass import replace
 from core.errors import ContextError, UsageError
 from core.messages import Attached
 from core.model_manager import Providers, Target

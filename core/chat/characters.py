@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+from core.dataclass import replace
 from core.events import Delta, TextDelta, ThinkingDelta
 from core.safe_text import without_surrogates
 

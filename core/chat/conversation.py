@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 
 from core.chat.asking import Asking
@@ -16,6 +15,7 @@ from core.chat.joining import BROKEN
 from core.chat.kept import with_kept
 from core.chat.turn import Respond, run_chat_turn
 from core.config import Settings
+from core.dataclass import replace
 from core.errors import ChatError, ProviderError, StoreError, UsageError
 from core.events import (
     Event, MessageAdded, Notice, OthersSaid, QuotesChecked, TextDelta, ThinkingDelta, Waiting)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
 from core.config import Settings
 from core.config.places import protected_places
@@ -11,6 +10,7 @@ from core.context.files import read_image
 from core.context.items import Fault, Item
 from core.context.reading import Reader, fault_of
 from core.context_loader import ContextSet
+from core.dataclass import dataclass, field
 from core.errors import ContextError
 from core.messages import Message, user_message
 from core.model_manager import Providers, Target

@@ -7,10 +7,10 @@ besides goes in just before its words. When there is no room for that, all of it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
 
 from core.context.shown import AlreadyShown, Forms, attached_of, with_attached
 from core.context_loader import NOTHING, ContextSet, Prepared
+from core.dataclass import dataclass, replace
 from core.messages import Message
 from core.providers import Request
 from core.window.budget import Budget, plan_budget

@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 from core.chat.fitted_request import Count, Fitted, fit_request
 from core.config import Settings, cache_directory
@@ -14,6 +13,7 @@ from core.config.places import protected_places
 from core.context.embedding import Embedder
 from core.context.shown import Forms
 from core.context_loader import Budget, ContextSet, plan_budget
+from core.dataclass import replace
 from core.errors import ChatError, ContextTooLong, UsageError
 from core.events import Progress
 from core.messages import Message, Usage

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from core.dataclass import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
+from core.dataclass import replace
 from core.events import Delta, TextDelta
 from core.messages import GO_ON, Message, Part, Text, Usage, user_message
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 
 from core.chat.turn import Respond, run_chat_turn
+from core.dataclass import replace
 from core.errors import UsageError
 from core.events import Event, MessageAdded, Notice, TextDelta
 from core.messages import Message, user_message

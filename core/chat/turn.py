@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 from core.chat.characters import WholeCharacters
 from core.chat.joining import BROKEN, Joint, continuation, joined
 from core.chat.repetition import Repetition
+from core.dataclass import replace
 from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
     Answering, Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,

@@ -11,12 +11,12 @@ import pkgutil
 import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Literal
 
 from core.chat.conversation import Chat
+from core.dataclass import dataclass
 from core.errors import UsageError
 from core.messages import Message
 from core.model_manager import Target

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from core.chat.conversation import Chat
 from core.commands import Outcome, command
+from core.dataclass import replace
 from core.messages import user_message
 from core.rendering.table import Table
 from core.stats.counting import count_request

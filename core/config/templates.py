@@ -6,10 +6,10 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from core.config import config_directory
+from core.dataclass import dataclass
 from core.errors import UsageError
 
 REST = ("input", "arguments")       # variables that stand for all words that no other variable takes

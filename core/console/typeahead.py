@@ -9,10 +9,10 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from core.console.suspending import resumable
 from core.console.terminal_modes import echo, lend, note_modes, pending_bytes, take_back, waiting_bytes
+from core.dataclass import dataclass
 from core.safe_text import without_surrogates
 
 END = "\x04"                # Ctrl-D

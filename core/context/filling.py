@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from core.context.form import Piece
 from core.context.items import Fault, Item
@@ -12,6 +11,7 @@ from core.context.pieces import Span, cut, join_spans, marks_of, spans_of
 from core.context.reading import Reader, fault_of
 from core.context.search import Spot, diverse
 from core.context.shown import AlreadyShown
+from core.dataclass import dataclass, field
 from core.errors import ContextError
 from core.messages import Image
 from core.window.tokens import bytes_to_tokens

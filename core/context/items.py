@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Literal
 
+from core.dataclass import dataclass, field
 from core.messages import Image
 
 ItemKind = Literal["file", "document", "image", "page", "session", "table", "command", "stdin", "resource"]

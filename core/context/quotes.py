@@ -6,7 +6,8 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from core.dataclass import dataclass
 
 SHORTEST = 4            # words, or
 LONG = 24               # characters: shorter text in quotation marks is a name or an emphasis, not a quotation

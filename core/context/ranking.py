@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from core.dataclass import dataclass
 
 K1, B = 1.2, 0.75          # the usual constants of BM25
 README = 0.01

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, get_args
 
 from core.context.form import NUMBERED, Piece, shown_name
 from core.context.items import Item, ItemKind
 from core.context.shown import attached_of
 from core.context.sources import Kind, Source, parse_source
+from core.dataclass import dataclass
 from core.errors import ContextError
 from core.messages import Image, Message, Shown
 

@@ -6,11 +6,11 @@ import heapq
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from core.context.pieces import Span, marks_of, spans_of
 from core.context.ranking import term_score
 from core.context.terms import Term, find, in_name, lowered
+from core.dataclass import dataclass
 
 NAME = 1.0          # a word in the path, of one in the text
 FILE = 0.5          # of the score of the whole file

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from core.context.form import Piece
 from core.context.items import Item
+from core.dataclass import replace
 from core.errors import ContextError
 from core.messages import Attached, Image, Message, Shown, Text
 

@@ -6,10 +6,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
+from core.dataclass import dataclass
 from core.errors import ContextError
 
 Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "session", "sql", "command", "resource"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from core.dataclass import dataclass
 
 STOP_WORDS = frozenset(
     "a about an and any are as at be but by can could do does for from get give had has have he her his how i if in into is it its "

@@ -14,12 +14,12 @@ import os
 import re
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
+from core.dataclass import dataclass
 from core.engine.machine import RESERVE, available_memory, gigabytes
 from core.engine.models import NOTE, PART, Source, read_header
 from core.engine.package import fetch_from_package

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+from core.dataclass import dataclass
 
 MAGIC = b"GGUF"
 ALIGNMENT = 32            # bytes; tensors start at multiples of it

@@ -11,10 +11,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from core.dataclass import dataclass, field
 from core.engine import gguf
 from core.engine.machine import gigabytes
 from core.errors import ModelNotFound, ProviderError, UsageError

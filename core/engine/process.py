@@ -18,11 +18,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from core.config.installed import install_command
+from core.dataclass import dataclass, field
 from core.engine import machine
 from core.errors import ProviderError
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from core.dataclass import dataclass, replace
 from core.errors import ProviderError
 from core.messages import Usage
 from core.model_manager import Providers, Target

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from core.config import Settings
+from core.dataclass import dataclass, replace
 from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, ContextTooLong, EmptyReply, ModelNotFound, Paused,
                          ProviderError, QuotaExhausted, UsageError)
 from core.events import Delta, ModelChanged, Notice, Reading

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from core.dataclass import dataclass
 from core.events import Reading
 from core.store.rows import CallRow
 

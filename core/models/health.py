@@ -6,9 +6,9 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from core.config.keys import read_key_file
+from core.dataclass import dataclass
 from core.errors import ChatError, ConfigError, ConnectFailed, ProviderError
 from core.model_manager import Providers, Target, build_model_list, provider_name
 from core.providers import (

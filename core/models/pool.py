@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 
+from core.dataclass import dataclass
 from core.errors import ConnectFailed, ProviderError
 from core.events import Delta, Notice, is_content
 from core.model_manager import Providers, Target, pool_entry

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from difflib import get_close_matches
 
+from core.dataclass import replace
 from core.errors import ChatError, ModelNotFound
 from core.events import Delta, Notice
 from core.model_manager import Providers, Target, build_model_list

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from core.dataclass import replace
 from core.events import Reading
 from core.model_manager import Providers, Target
 from core.providers import CanListRunning, Loads, ModelInfo, Request

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
+from core.dataclass import dataclass, replace
 from core.errors import ChatError
 from core.messages import Image, Message, Thinking, ToolCall, ToolResult, Usage
 from core.model_manager import Providers, Target, parse_target

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
+from core.dataclass import dataclass, field
 from core.errors import UsageError
 from core.events import Delta
 from core.messages import Message

@@ -6,11 +6,11 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from core.config import Settings, config_directory
 from core.config.keys import clean_key, origin_of, stored_key
+from core.dataclass import dataclass, field, replace
 from core.errors import AuthFailed
 from core.providers.addresses import Addresses, own_url
 from core.providers.hosts import Host, find_host, hosts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from core.config import Settings
+from core.dataclass import replace
 from core.errors import UsageError
 from core.providers import load_dialect
 from core.providers.hosts import Host, find_host, row_of_dialect

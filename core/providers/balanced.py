@@ -10,9 +10,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
+from core.dataclass import dataclass
 from core.errors import ConnectFailed, ModelNotFound, ProviderError, StreamBroken
 from core.events import Delta, is_content
 from core.providers import Endpoint, ModelInfo, Provider, Request

@@ -10,11 +10,11 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from core.config.network import certificates, proxy_for
+from core.dataclass import dataclass
 
 ATTEMPT_SECONDS = 0.25     # after which the next address of a name is tried beside the first (RFC 8305)
 MAX_HELD = 1 << 20         # bytes that are held for a reader who does not keep up; then the server has to wait

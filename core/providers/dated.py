@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
+
+from core.dataclass import dataclass
 
 NEAR = timedelta(days=45)       # an end within this time is reported
 STALE = timedelta(days=120)     # a fact that was checked longer ago is reported

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from core.dataclass import dataclass
 from core.errors import BadResponse, ProviderError
 from core.events import Delta, TextDelta, ThinkingDelta
 from core.providers import Endpoint

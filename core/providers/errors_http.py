@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
+from core.dataclass import dataclass
 from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, ModelNotFound, Overloaded, ProviderError,
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint

@@ -25,8 +25,9 @@ Quirks are what an OpenAI-compatible host does differently; core/providers/opena
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from core.dataclass import dataclass, field
 
 Kind = Literal["local", "cloud", "hybrid"]
 

@@ -7,8 +7,9 @@ of, and loading one takes a tenth of the start of a short answer.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from core.dataclass import dataclass
 
 LARGEST_HEAD = 102_400     # bytes of status and headers, or of what follows the last chunk
 LONGEST_SIZE = 4_096       # bytes of the line before a chunk

@@ -7,8 +7,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TextIO
+
+from core.dataclass import dataclass, field
 
 FORGET = 600.0  # seconds after which half of what was measured is forgotten
 LONGEST = 3_600.0  # seconds after which something under way counts as lost

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 from typing import Any
 
+from core.dataclass import replace
 from core.engine import machine
 from core.engine.models import (
     COMPARING, DEFAULT, KNOWN, SITE, InstalledModel, compares, find_known, find_source, installed_models, read_header,

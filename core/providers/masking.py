@@ -7,9 +7,10 @@ import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
+from core.dataclass import replace
 from core.events import Delta, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult
 from core.providers import Provider, Request, ToolSpec

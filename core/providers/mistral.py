@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
+from core.dataclass import replace
 from core.events import Delta, ThinkingDelta
 from core.messages import Message, Thinking
 from core.providers import Request, dialect

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.dataclass import dataclass, field
 from core.errors import UsageError
 
 _LISTS = ("stop",)     # parameters that may stand several times

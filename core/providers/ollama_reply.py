@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from core.dataclass import replace
 from core.errors import ProviderError, StreamBroken
 from core.events import Answering, Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage

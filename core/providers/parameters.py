@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 from core.config import Settings
+from core.dataclass import replace
 from core.errors import UsageError
 from core.messages import Image, Message, Text
 from core.providers import Options, Request, load_dialect

@@ -7,9 +7,9 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from core.dataclass import dataclass, field
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
 from core.providers.http1 import Client, ConnectTimeout, NoConnection, Response, Silence

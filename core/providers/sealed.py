@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
+from core.dataclass import replace
 from core.messages import Message, Part, Text, Thinking, ToolCall
 from core.providers import Request
 

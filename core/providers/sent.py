@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+
+from core.dataclass import dataclass, replace
 
 KEPT = 8 << 20        # bytes of requests that are held; of older ones only the figures
 MOST = 1_000          # requests that are listed

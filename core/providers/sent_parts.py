@@ -6,8 +6,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from core.dataclass import dataclass
 
 PICTURE = 256         # characters from which on a text without spaces is a picture's data
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
+from core.dataclass import replace
 from core.errors import BadResponse
 from core.providers import Endpoint
 from core.providers.foreign import object_of

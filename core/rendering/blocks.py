@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from core.dataclass import dataclass
 from core.rendering.cells import Alignment, alignments, cells_of, may_be_delimiter
 from core.rendering.grammar import Container, Item, Line, NeedMore, Quote, continued, parse_line
 from core.rendering.inline import Inline, formula, spans_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from core.dataclass import dataclass
 from core.rendering.operations import BOLD, ITALIC, STRIKE, Span
 
 DELIMITERS = frozenset("*_~")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Literal
+
+from core.dataclass import dataclass, field
 
 Leaf = Literal["blank", "text", "heading", "underline", "rule", "fence", "code", "row", "math", "definition"]
 

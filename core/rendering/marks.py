@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from core.dataclass import dataclass
 from core.rendering.columns import wrapped
 from core.rendering.rows import PROSE
 from core.rendering.theme import Theme

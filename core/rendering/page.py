@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from html import escape
 
+from core.dataclass import dataclass, field
 from core.rendering.blocks import Parser
 from core.rendering.highlight import Highlighter
 from core.rendering.operations import (END, TAGS, Close, Define, Json, Open, Operation,

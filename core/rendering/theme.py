@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from core.dataclass import dataclass
 
 Background = Literal["dark", "light", "mono", "unknown"]
 Depth = Literal[16, 256, "true"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
+from core.dataclass import dataclass, replace
 from core.errors import BadRequest, ConnectFailed, ContextTooLong, ModelNotFound, Paused, ProviderError, StreamBroken
 
 REQUESTS = 24      # requests beyond the first of each reply that one turn may make, whatever they are for

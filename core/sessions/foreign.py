@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 
+from core.dataclass import dataclass, field
 from core.messages import Message, Part, Role, Text, Thinking, ToolCall, ToolResult
 from core.safe_text import safe_line
 from core.store.identity import identity_text, name_letters

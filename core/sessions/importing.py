@@ -8,9 +8,9 @@ import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from core.dataclass import dataclass, field
 from core.errors import SessionGone, StoreConflict, UsageError
 from core.safe_text import safe_line
 from core.sessions.fetched_file import fetched

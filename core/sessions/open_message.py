@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 
+from core.dataclass import dataclass, field
 from core.messages import Message, ToolResult, tool_message
 from core.sessions.reply import Reply
 from core.sessions.writes import Write, chunk_write, message_write

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
+from core.dataclass import dataclass, replace
 from core.messages import Message, ToolResult, tool_message
 from core.store.rows import StoredMessage
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from core.dataclass import dataclass
 from core.errors import SessionGone
 from core.events import TextDelta, ThinkingDelta
 from core.messages import Message

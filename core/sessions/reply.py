@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from core.dataclass import dataclass, field
 from core.errors import BadResponse
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Extra, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Usage, tool_message

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from core.dataclass import dataclass
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult
 from core.store.message_json import dump
 from core.store.query import Query, Term, parse_query

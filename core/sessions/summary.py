@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
+from core.dataclass import replace
 from core.errors import UsageError
 from core.messages import Message, Text
 

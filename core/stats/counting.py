@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from core.dataclass import dataclass
 from core.errors import ChatError
 from core.model_manager import Providers, Target
 from core.models.fitness import forbidden

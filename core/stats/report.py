@@ -6,9 +6,9 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from core.dataclass import dataclass, field
 from core.errors import UsageError
 from core.rendering.table import Table
 from core.store.rows import CallRow

@@ -7,9 +7,9 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from core.dataclass import dataclass, field
 from core.errors import CostLimit
 from core.messages import Image, Usage
 from core.model_manager import Providers, Target

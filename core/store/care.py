@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from core.dataclass import dataclass
 from core.errors import StoreError
 from core.store.backups import remove_database
 from core.store.copying import copy_all

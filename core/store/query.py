@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
 
+from core.dataclass import dataclass, replace
 from core.errors import UsageError
 from core.store.words import words_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 
+from core.dataclass import dataclass, field
 from core.errors import StoreDamaged
 from core.store.backups import remove_database
 from core.store.care import summary

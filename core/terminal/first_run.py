@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from core.argument_parser import started_as
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.line_input import wait_readable
 from core.console.pull_progress import show_progress
 from core.console.screen import Screen
+from core.dataclass import dataclass
 from core.engine.machine import gigabytes
 from core.engine.models import KNOWN, SMALLEST, KnownModel
 from core.engine.process import find_binary

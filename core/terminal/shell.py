@@ -8,10 +8,10 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from core.console.interrupts import Interrupts
 from core.console.screen import Screen
+from core.dataclass import dataclass
 from core.errors import UsageError
 from core.safe_text import safe_line, safe_text
 

@@ -11,9 +11,9 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, overload
 
+from core.dataclass import dataclass, field
 from core.errors import ToolError, UsageError
 from core.providers import ToolSpec
 from core.tools.schema import describe_function

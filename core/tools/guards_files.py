@@ -11,10 +11,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
+from core.dataclass import dataclass
 from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools import ToolContext

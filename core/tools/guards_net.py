@@ -13,10 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from core.dataclass import dataclass, field
 from core.errors import ToolError
 from core.safe_text import safe_line
 

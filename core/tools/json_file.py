@@ -16,7 +16,6 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
 from core.errors import ToolError
@@ -45,12 +44,13 @@ STEP = re.compile(r"""(?:^|\.)([A-Za-z_$][\w$-]*)   # a key
                       | \[("(?:[^"\\]|\\.)*")\]      # a key of any characters""", re.X)
 
 
-@dataclass(slots=True)
 class Damage(Exception):
     """Where a document broke, in bytes from its start, and why."""
 
-    offset: int
-    reason: str
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(offset, reason)
+        self.offset = offset
+        self.reason = reason
 
 
 @tool(private=True, safe=True, timeout=MOST_SECONDS)

@@ -16,9 +16,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import IO, Any
 
+from core.dataclass import dataclass, field
 from core.errors import ChatError, ContextError, ToolError
 
 MOST_MEMORY = 160 << 20      # bytes of data that the child may hold

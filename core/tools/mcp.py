@@ -12,10 +12,10 @@ import contextlib
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from core.dataclass import dataclass, field
 from core.errors import ConfigError, ToolError
 from core.tools import Tool, ToolContext, canonical, fingerprint
 from core.tools.mcp_log import ServerLog

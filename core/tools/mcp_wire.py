@@ -10,9 +10,9 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from core.dataclass import dataclass, field
 from core.errors import ConfigError, ToolError
 from core.safe_text import safe_line
 from core.tools.mcp_log import ServerLog

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+from core.dataclass import dataclass
 from core.errors import ToolError
 from core.safe_text import safe_line
 from core.tools import ToolContext, tool

@@ -7,9 +7,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from typing import Any
 
+from core.dataclass import dataclass, field, replace
 from core.errors import StoreError
 
 MOST_KEYS = 64      # of accepted messages; a page repeats a request for seconds, not for days

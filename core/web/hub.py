@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
+from core.dataclass import replace
 from core.errors import ChatError, SessionNotFound
 from core.web.desk import Desks
 from core.web.live import Live

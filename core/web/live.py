@@ -6,13 +6,13 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Literal
 
 from core.chat.comparison import Comparison
 from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
 from core.context.shown import without_attached
+from core.dataclass import replace
 from core.errors import ChatError, UsageError, unexpected
 from core.events import Event, Notice, OthersSaid
 from core.messages import Image, Message, user_message

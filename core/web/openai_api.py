@@ -8,7 +8,6 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from starlette.routing import Route
 
 from core.chat.conversation import RESUMES
 from core.chat.turn import run_chat_turn
+from core.dataclass import dataclass, field
 from core.errors import ChatError, UsageError, unexpected
 from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolRequested, is_refusal
 from core.messages import Message

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from core.commands import all_commands
 from core.config.keys import keep_key
 from core.config.provider_settings import FIELDS, set_provider
 from core.config.sources import load_providers
+from core.dataclass import dataclass
 from core.errors import ChatError, UsageError
 from core.model_manager import Target, build_model_list, find_target, provider_name
 from core.models.facts import known_facts

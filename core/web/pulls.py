@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from core.dataclass import dataclass
 from core.errors import ChatError, unexpected
 from core.model_manager import Target, ensure_model_available
 from core.web.shared import Shared

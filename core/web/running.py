@@ -6,11 +6,11 @@ import hashlib
 import os
 import secrets
 import webbrowser
-from dataclasses import replace
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.config import Settings, cache_directory
+from core.dataclass import replace
 from core.setup.chat import open_chat
 from core.setup.saved import store_place
 from core.setup.store import OpenedStore

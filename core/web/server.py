@@ -9,7 +9,6 @@ import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,6 +17,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from core.config import Settings, data_directory
+from core.dataclass import dataclass
 from core.errors import UsageError
 from core.web.api import Api
 from core.web.assets import Assets

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from core.chat.conversation import Chat
 from core.chat.so_far import price_so_far, replies_of, tokens_in_window, window_of
+from core.dataclass import dataclass
 from core.messages import Message
 from core.web.desk import Desk, Desks
 from core.web.event_log import EventLog

@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
 
+from core.dataclass import dataclass
 from core.errors import StoreError, UsageError
 from core.safe_text import safe_line
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 
+from core.dataclass import dataclass, replace
 from core.errors import UsageError
 
 DEFAULT_WINDOW = 32_768      # of a model that nobody says anything of: context is kept within it, history is not cut for a guess

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
 
+from core.dataclass import dataclass, replace
 from core.errors import UsageError
 from core.messages import Message, Text, ToolResult
 from core.providers import Request

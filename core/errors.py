@@ -71,10 +71,15 @@ class SessionAmbiguous(SessionNotFound):
 
 
 class ProviderError(ChatError):
-    """A provider did not answer. `retry_after` is the delay in seconds that the provider itself asked for."""
+    """A provider did not answer. `retry_after` is the delay in seconds that the provider itself asked for.
+
+    `host` is the address that failed, where the provider has several, and `hosts_left` counts those not tried yet.
+    """
 
     kind = "provider"
     retryable = False
+    host = ""
+    hosts_left = 0
 
     def __init__(self, message: str, hint: str = "", *, retry_after: float | None = None, status: int | None = None) -> None:
         super().__init__(message, hint)

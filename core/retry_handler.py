@@ -12,8 +12,9 @@ from core.errors import ChatError, ContextTooLong, EmptyReply, ProviderError, St
 from core.events import (Answering, Delta, Finished, ModelChanged, Notice, Reading, Retrying, Waiting,
                          is_content)
 from core.providers import Request
-from core.retry.policy import (REQUESTS, SHORTER, Again, Candidate, Continue, Failure, GiveUp, Next, RetryConfig, Shorter, State,
-                               Step, Without, backoff_delay, moved, next_step)
+from core.retry.policy import (REQUESTS, SHORTER, Again, Candidate, Continue, Elsewhere, Failure, GiveUp,
+                               Next, RetryConfig, Shorter, State, Step, Without, backoff_delay, moved, next_step,
+                               weighed)
 from core.retry.silence import Silence, pausing
 
 __all__ = ["RetryConfig", "backoff_delay", "retry_call", "stream_chat_with_retry"]
@@ -105,6 +106,10 @@ class Line(Protocol):
     def note_answer(self, candidate: Candidate) -> None: ...
     def note_failure(self, candidate: Candidate, failure: Failure) -> None: ...
 
+    def note_host_failure(self, candidate: Candidate, failure: Failure) -> str:
+        """One host of the candidate failed and another is asked; returns what to report."""
+        ...
+
 
 class Shaping(Protocol):
     """Makes requests fit the window of a model (core/chat/asking.py)."""
@@ -156,7 +161,7 @@ async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | 
             asked.end(finished=finished)
             return
         except ProviderError as error:
-            failure = Failure(error, begun)
+            failure = Failure.of(error, begun)
         except ChatError:
             raise
         except Exception as problem:     # a fault of ours in one dialect is not the end of the conversation
@@ -204,7 +209,7 @@ class _Asking:
         self.silence = self._silence()
         if self._now.attempts == 1:
             self._line.budget.note_request()
-        return await self._line.open(self._now.candidate, self._sent)
+        return await self._line.open(self._now.candidate, replace(self._sent, avoid=self._now.hosts))
 
     def check(self, delta: Delta | Notice) -> None:
         """Raise EmptyReply when this is the end of a reply of which nothing has arrived."""
@@ -233,9 +238,10 @@ class _Asking:
 
     async def after(self, failure: Failure) -> AsyncGenerator[Item, None]:
         """Prepare the next request, saying what is done. Raises the error when there is none."""
-        self._line.note_failure(self._now.candidate, failure)
-        self._last, self._why = failure.error, failure.error.message
+        failure = weighed(failure, self._now)
         step, told = await self._decide(failure)
+        told = (*told, *self._note(step, failure))
+        self._last, self._why = failure.error, failure.error.message
         if isinstance(step, GiveUp):
             if isinstance(failure.error, EmptyReply):
                 self.state = None
@@ -293,6 +299,14 @@ class _Asking:
                 case _:
                     return step, ()
 
+    def _note(self, step: Step, failure: Failure) -> Sequence[str]:
+        """Record who failed: one host, or the model. Returns what is to be reported."""
+        candidate = self._now.candidate
+        if isinstance(step, Elsewhere):
+            return (self._line.note_host_failure(candidate, failure),)
+        self._line.note_failure(candidate, failure)
+        return ()
+
     def _move(self, step: Step, failure: Failure) -> None:
         before = replace(self._now, spare=self._line.budget.left)
         self.state = after = moved(before, step, failure)
@@ -348,9 +362,9 @@ async def retry_call(call: Callable[[], Awaitable[T]], config: RetryConfig,
         try:
             return await call()
         except ProviderError as error:
-            failure = Failure(error)
+            failure = Failure.of(error)
             step = next_step(failure, state)
-            if not isinstance(step, Again):
+            if not isinstance(step, (Again, Elsewhere)):
                 raise
-        await sleep(step.delay)
+        await sleep(step.delay if isinstance(step, Again) else 0.0)
         state = moved(state, step, failure)

@@ -58,6 +58,9 @@ class Models:
     def note_failure(self, candidate: Candidate, failure: Failure) -> None:
         self.failures.append(failure)
 
+    def note_host_failure(self, candidate: Candidate, failure: Failure) -> str:
+        return f"{failure.error.message} Another host is asked."
+
 
 def one_model(answer: Answer, config: RetryConfig = AT_ONCE) -> Respond:
     """The loop around a single model."""

@@ -202,13 +202,12 @@ class Chain:
         self._forget(target_of(candidate))
 
     def note_failure(self, candidate: Candidate, failure: Failure) -> None:
-        """A model that broke off is asked to go on once; the second time, or when it did not begin, it rests.
+        """A model that broke off is asked to continue once; the second time, or when it did not begin, it rests.
 
-        One that refused this request is not tired: it may take the next."""
+        One that refused this request is not tired: it may take the next.
+        """
         target, error, cause = target_of(candidate), failure.error, failure.cause
-        self._providers.explain(target.provider, error)
-        _suggest(target, error)
-        self.failures = [*self.failures[-9:], (target, error)]
+        self._note_error(target, error)
         if isinstance(cause, (AuthFailed, BadRequest, ContextTooLong, EmptyReply, Paused)):
             return
         record = self._records.setdefault(target, _Record())
@@ -217,6 +216,16 @@ class Chain:
             rest = QUOTA_REST if isinstance(cause, QuotaExhausted) else self._cool_down
             record.rests_until = self._clock() + max(rest, error.retry_after or 0)
             record.breaks = 0
+
+    def note_host_failure(self, candidate: Candidate, failure: Failure) -> str:
+        """The model does not rest: the provider itself leaves the host alone for a while."""
+        self._note_error(target_of(candidate), failure.error)
+        return f"{failure.error.message} Another host of {candidate.provider} is asked."
+
+    def _note_error(self, target: Target, error: ProviderError) -> None:
+        self._providers.explain(target.provider, error)
+        _suggest(target, error)
+        self.failures = [*self.failures[-9:], (target, error)]
 
     # ---- rest
 

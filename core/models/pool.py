@@ -55,7 +55,8 @@ class Pool:
                     yield delta
             self.loads.note_down(str(member), 0)
         except ProviderError as error:
-            if first is None and (error.retryable or isinstance(error, ConnectFailed)):
+            failed = first is None and not error.hosts_left
+            if failed and (error.retryable or isinstance(error, ConnectFailed)):
                 self.loads.note_down(str(member), REST)
             raise
         finally:

@@ -36,7 +36,8 @@ async def stream_or_successor(target: Target, request: Request, providers: Provi
                 yield delta
         return
     except ModelNotFound as error:
-        found = None if begun or not is_default(target, providers) else await _successor(target, providers)
+        replaced = not begun and not error.hosts_left and is_default(target, providers)
+        found = await _successor(target, providers) if replaced else None
         if found is None:
             raise
         missing = error

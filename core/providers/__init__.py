@@ -53,6 +53,7 @@ class Request:
     tools: tuple[ToolSpec, ...] = ()
     options: Options = Options()
     without: frozenset[str] = frozenset()      # fields that an adapter adds by itself and the server has refused
+    avoid: frozenset[str] = frozenset()        # addresses that just failed, where the provider has several
 
 
 class Recorder(Protocol):

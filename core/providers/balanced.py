@@ -1,18 +1,20 @@
-"""One provider at several addresses: the least busy and quickest one is asked, and a dead one is left alone until it is back.
+"""One provider at several addresses: the least busy and quickest one is asked, a dead one is left alone until it is back.
 
-Each address has a circuit breaker. It opens when the host cannot be reached or says that it is overloaded; then the others
-are asked, and the host is looked at again (half open) beside a request, never by one, so that nobody waits for it.
+A request goes to one host; whether another one is asked after it is for the policy to say (core/retry/policy.py). Each
+address has a circuit breaker. It opens when the host cannot be reached or says that it is overloaded, and the host is
+looked at again (half open) beside a request, never by one, so that nobody waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from inspect import isawaitable
 from typing import Any
 
-from core.dataclass import dataclass
+from core.dataclass import dataclass, field
 from core.errors import ConnectFailed, ModelNotFound, ProviderError, StreamBroken
 from core.events import Delta, is_content
 from core.providers import Endpoint, ModelInfo, Provider, Request
@@ -28,7 +30,8 @@ POWERS = ("check", "count", "show", "running", "pull", "delete", "embed", "adapt
 
 @dataclass(slots=True, eq=False)
 class _Host:
-    """An address and what is known of it: answers under way, seconds to the first content, and since when it is dead."""
+    """An address and what is known of it: answers under way, seconds to the first content, since when it is dead, and the
+    models that it did not have."""
 
     provider: Provider
     busy: int = 0
@@ -36,6 +39,7 @@ class _Host:
     measured: float = 0.0
     open_until: float | None = None
     probe: asyncio.Task[None] | None = None
+    lacks: set[str] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -69,35 +73,30 @@ class Balanced:
         return self._in_order()[0].provider.endpoint
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Ask the best host. One that fails before it has said anything is followed by the next best at once."""
-        failure: ProviderError | None = None
+        """Ask the best host that the request does not avoid. Its error says how many hosts are left."""
         self._look_at_dead_ones()
-        for host in self._in_order():
-            first: float | None = None
-            begun, started = False, self._clock()
-            self.asked = host.provider
-            host.busy += 1
-            self._loads.begin(host.url)
-            try:
-                async with aclosing(self._watched(host, request)) as deltas:
-                    async for delta in deltas:
-                        if not begun and is_content(delta):
-                            begun = True
-                            first = self._clock() - started
-                            host.note(first, self._clock())
-                        yield delta
-                self._is_well(host)
-                return
-            except ProviderError as error:
-                self._failed(host, error)
-                if begun or not _is_the_hosts(error):
-                    raise
-                failure = failure if isinstance(error, ModelNotFound) and failure else error
-            finally:
-                host.busy -= 1
-                self._loads.end(host.url, first)
-        assert failure is not None
-        raise failure
+        ordered = self._in_order(request.model)
+        left = [host for host in ordered if host.url not in request.avoid] or ordered
+        host, first, started = left[0], None, self._clock()
+        self.asked = host.provider
+        host.busy += 1
+        self._loads.begin(host.url)
+        try:
+            async with aclosing(self._watched(host, request)) as deltas:
+                async for delta in deltas:
+                    if first is None and is_content(delta):
+                        first = self._clock() - started
+                        host.note(first, self._clock())
+                    yield delta
+            self._is_well(host)
+            host.lacks.discard(request.model)
+        except ProviderError as error:
+            self._failed(host, error, request.model)
+            error.host, error.hosts_left = host.url, len({other.url for other in left[1:]} - {host.url})
+            raise
+        finally:
+            host.busy -= 1
+            self._loads.end(host.url, first)
 
     async def _watched(self, host: _Host, request: Request) -> AsyncGenerator[Delta, None]:
         """The host's stream. While it is silent it is asked for its models too: one that loads a model answers that, one that
@@ -133,18 +132,20 @@ class Balanced:
             host.probe = None
             await host.provider.close()
 
-    def _in_order(self) -> list[_Host]:
-        """The living: least busy, quickest, least recently asked first; then the longest dead."""
+    def _in_order(self, model: str = "") -> list[_Host]:
+        """The living: least busy, quickest, least recently asked first; then those without the model; then the longest dead."""
         now, loads = self._clock(), self._loads.look()
 
         def rank(host: _Host) -> tuple[float, ...]:
             load = loads.get(host.url, Load())
-            return (host.open_until or float(load.down), max(host.busy, load.busy),
+            return (host.open_until or float(load.down), model in host.lacks, max(host.busy, load.busy),
                     host.speed(now) or load.seconds, load.last)
         return sorted(self._hosts, key=rank)
 
-    def _failed(self, host: _Host, error: ProviderError) -> None:
+    def _failed(self, host: _Host, error: ProviderError, model: str = "") -> None:
         cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
+        if isinstance(cause, ModelNotFound) and model:
+            host.lacks.add(model)
         if cause.retryable or isinstance(cause, ConnectFailed):
             rest = max(PROBE_AFTER, cause.retry_after or 0)
             host.open_until = self._clock() + rest
@@ -172,9 +173,20 @@ class Balanced:
 
     def _power(self, name: str) -> Callable[..., Any]:
         def use(*arguments: Any) -> Any:
-            method = getattr(self._in_order()[0].provider, name)
-            return method(*arguments)
+            host = self._in_order()[0]
+            answer = getattr(host.provider, name)(*arguments)
+            return self._noted(host, answer) if isawaitable(answer) else answer
         return use
+
+    async def _noted(self, host: _Host, answer: Awaitable[Any]) -> Any:
+        """The answer; a host that fails is left alone, and its error says how many others are alive."""
+        try:
+            return await answer
+        except ProviderError as error:
+            self._failed(host, error)
+            alive = [other for other in self._hosts if other.open_until is None]
+            error.hosts_left = len(alive) if host not in alive else 0
+            raise
 
     async def _first_that_can(self, name: str) -> Any:
         failure: ProviderError | None = None

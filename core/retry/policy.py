@@ -37,25 +37,31 @@ def backoff_delay(config: RetryConfig, attempt: int, chance: Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that can be asked, at one of its hosts where it has several."""
+    """A model that can be asked."""
 
     provider: str
     model: str
-    host: int = 0
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"
 
-    def same_model(self, other: Candidate) -> bool:
-        return (self.provider, self.model) == (other.provider, other.model)
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error of one request; `begun` says that content of this request had arrived before it."""
+    """An error of one request; `begun` says that content of this request had arrived before it.
+
+    `host` is the address that was asked and `hosts_left` how many others of this provider have not been tried, both where
+    a provider has several hosts.
+    """
 
     error: ProviderError
     begun: bool = False
+    host: str = ""
+    hosts_left: int = 0
+
+    @classmethod
+    def of(cls, error: ProviderError, begun: bool = False) -> Failure:
+        return cls(error, begun, error.host, error.hosts_left)
 
     @property
     def cause(self) -> ProviderError:
@@ -70,7 +76,8 @@ class State:
 
     `others` have not been asked since the last content, `again` failed in a way that may pass, `refused` may not be asked
     again in this turn. `requests` and `resumes` are what is left of the turn's limits, `spare` of the retries that all turns
-    share. `text` is the text of the reply so far.
+    share. `text` is the text of the reply so far. `hosts` are the addresses of the candidate that failed since it was last
+    asked anew, and `passing` the last of their errors that may pass.
     """
 
     candidate: Candidate
@@ -87,6 +94,8 @@ class State:
     resumes: int = 0
     spare: float = 9.0
     text: str = ""
+    hosts: frozenset[str] = frozenset()
+    passing: ProviderError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +118,13 @@ class Without:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Ask the same model at another host of its provider, at once; it continues after the text so far, if there is any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Next:
-    """Ask another host or another model after `delay` seconds; it continues after the text so far, if there is any."""
+    """Ask another model after `delay` seconds; it continues after the text so far, if there is any."""
 
     candidate: Candidate
     delay: float = 0.0
@@ -129,13 +143,21 @@ class GiveUp:
     reason: str
 
 
-Step = Again | Shorter | Without | Next | Continue | GiveUp
+Step = Again | Shorter | Without | Elsewhere | Next | Continue | GiveUp
+
+
+def weighed(failure: Failure, state: State) -> Failure:
+    """The failure of a provider by those of all its hosts: one that is away may have the model that the last one lacks."""
+    if state.passing is None or failure.hosts_left or not isinstance(failure.cause, ModelNotFound):
+        return failure
+    return replace(failure, error=state.passing)
 
 
 def next_step(failure: Failure, state: State) -> Step:
     """What to do after this failure. Pure but for the random part of a delay; the rows are tried in this order.
 
     The default for an unknown error is the next model: it may do what this one cannot, and the user named it for that.
+    As many requests are set aside as there are models that have not been asked.
     """
     if state.requests < 1:
         return GiveUp(f"The limit of {REQUESTS} further requests in one turn is reached.")
@@ -144,13 +166,18 @@ def next_step(failure: Failure, state: State) -> Step:
     if (failure.begun or state.text) and state.resumes < 1:
         return GiveUp("A partial reply is not resumed.")
     state = _renewed(state) if failure.begun else state
-    return (_adapted(failure, state) or _next_host(failure, state) or _same_again(failure, state) or _next_model(state)
-            or _once_more(failure, state) or GiveUp(failure.error.message))
+    same = _same_model(failure, state) if state.requests > len(state.others) else None
+    return same or _next_model(state) or _once_more(failure, state) or GiveUp(failure.error.message)
+
+
+def _same_model(failure: Failure, state: State) -> Step | None:
+    return _adapted(failure, state) or _elsewhere(failure) or _same_again(failure, state)
 
 
 def _renewed(state: State) -> State:
     """Content has arrived: those that failed before it may be asked as if for the first time."""
-    return replace(state, others=(*state.others, *state.again), again=(), walks=1, attempts=1)
+    others = (*state.others, *state.again)
+    return replace(state, others=others, again=(), walks=1, attempts=1, hosts=frozenset(), passing=None)
 
 
 def _adapted(failure: Failure, state: State) -> Step | None:
@@ -164,12 +191,10 @@ def _adapted(failure: Failure, state: State) -> Step | None:
     return None
 
 
-def _next_host(failure: Failure, state: State) -> Step | None:
-    """Another host of the same model, when it is the host that failed."""
-    if not may_pass(failure.cause) and not isinstance(failure.cause, ModelNotFound):
-        return None
-    same = next((other for other in state.others if other.same_model(state.candidate)), None)
-    return Next(same) if same is not None else None
+def _elsewhere(failure: Failure) -> Step | None:
+    """Another host of the same model, when it is the host that failed: it is away, overloaded, or does not have the model."""
+    of_the_host = may_pass(failure.cause) or isinstance(failure.cause, ModelNotFound)
+    return Elsewhere() if of_the_host and failure.hosts_left else None
 
 
 def _same_again(failure: Failure, state: State) -> Step | None:
@@ -222,6 +247,11 @@ def moved(state: State, step: Step, failure: Failure) -> State:
     if failure.begun:
         state = replace(_renewed(state), breaks=state.breaks + 1, resumes=state.resumes - 1)
     state = replace(state, requests=state.requests - 1)
+    if isinstance(step, Elsewhere):
+        passing = failure.error if may_pass(failure.cause) else state.passing
+        return replace(state, hosts=state.hosts | {failure.host}, passing=passing)
+    if isinstance(step, (Again, Continue, Next)):       # all hosts are asked anew
+        state = replace(state, hosts=frozenset(), passing=None)
     match step:
         case Again():
             return replace(state, attempts=state.attempts + 1, spare=state.spare - 1)
@@ -246,7 +276,7 @@ def _passed_on(state: State, candidate: Candidate, failure: Failure) -> State:
         others, again, walks = again, (), walks + 1
     if walks > 1:
         spare -= 1
-    changed = not candidate.same_model(state.candidate)
+    changed = candidate != state.candidate
     return replace(
         state, candidate=candidate, others=tuple(other for other in others if other != candidate), again=again, refused=refused,
         walks=walks, spare=spare, attempts=1, breaks=0 if changed else state.breaks, shorter=0 if changed else state.shorter,

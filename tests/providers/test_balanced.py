@@ -12,14 +12,18 @@ from contextlib import ExitStack, aclosing
 import pytest
 
 from core.config import Settings
+from core.dataclass import replace
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError
-from core.events import Delta, TextDelta
+from core.events import Delta, Notice, TextDelta
 from core.messages import user_message
-from core.model_manager import Providers
+from core.model_manager import Providers, Target, retry_config_from_args
+from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import CanShow, Endpoint, Provider, Request
 from core.providers.balanced import PROBE_AFTER, Balanced
 from core.providers.ollama import Ollama
+from core.retry_handler import Item, stream_chat_with_retry
 from tests.fake_server import FakeOllama, FakeServer, json_answer
+from tests.one_model import Models
 
 ASKED = Request("words-5", (user_message("q"),))
 
@@ -45,8 +49,10 @@ def at(url: str) -> Provider:
 
 
 async def text_of(provider: Balanced, request: Request = ASKED) -> str:
-    async with aclosing(provider.stream(request)) as deltas:
-        return "".join([delta.text async for delta in deltas if isinstance(delta, TextDelta)])
+    """The answer as the asking loop gets it, in one attempt."""
+    models = Models({"p/m": provider.stream})
+    async with aclosing(stream_chat_with_retry(models, request)) as items:
+        return "".join([item.text async for item in items if isinstance(item, TextDelta)])
 
 
 def asked(server: FakeServer) -> int:
@@ -128,22 +134,70 @@ def test_a_host_that_loads_a_model_is_waited_for() -> None:
         assert asked(server) == 1
 
 
-def test_what_another_host_may_do_better_is_tried_there(five: list[FakeOllama]) -> None:
+def test_a_request_goes_to_one_host(five: list[FakeOllama]) -> None:
+    """Its error says which and how many are left; the policy decides about them."""
+    away = f"http://127.0.0.1:{free_port()}"
+
+    async def main() -> None:
+        balanced = Balanced([at(away), at(five[0].url), at(five[1].url)])
+        with pytest.raises(ConnectFailed) as failed:
+            [delta async for delta in balanced.stream(ASKED)]
+        assert (failed.value.host, failed.value.hosts_left) == (away, 2)
+        avoiding = replace(ASKED, avoid=frozenset({away, five[0].url}))
+        assert [delta async for delta in balanced.stream(avoiding)]
+        await balanced.close()
+    asyncio.run(main())
+    assert [asked(server) for server in five] == [0, 1, 0, 0, 0]
+
+
+def test_a_host_without_the_model_is_asked_for_it_once(five: list[FakeOllama]) -> None:
     with FakeServer(json_answer({"error": "model 'words-5' not found"}, 404)) as without:
-        async def main() -> str:
+        async def main() -> list[str]:
             balanced = Balanced([at(without.url), at(five[0].url)])
             try:
-                return await text_of(balanced)
+                texts = [await text_of(balanced) for _ in range(4)]
+                with pytest.raises(ModelNotFound):      # for another model it is asked
+                    [delta async for delta in balanced.stream(Request("words-3", ASKED.messages))]
+                return texts
             finally:
                 await balanced.close()
-        assert asyncio.run(main()) == "w0 w1 w2 w3 w4"
+        assert asyncio.run(main()) == ["w0 w1 w2 w3 w4"] * 4
+        assert (asked(without), asked(five[0])) == (2, 4)
+
+
+def test_other_calls_leave_a_dead_host_alone_too(five: list[FakeOllama]) -> None:
+    async def main() -> None:
+        balanced = Balanced([at(f"http://127.0.0.1:{free_port()}"), at(five[0].url)])
+        with pytest.raises(ConnectFailed) as failed:
+            await balanced.show("words-50")  # type: ignore[attr-defined]
+        assert failed.value.hosts_left == 1
+        assert await balanced.show("words-50")  # type: ignore[attr-defined]
+        await balanced.close()
+    asyncio.run(main())
+
+
+def test_a_chat_says_which_host_failed_and_the_model_does_not_rest(five: list[FakeOllama]) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    made = Settings({}, providers={"ollama": {"base_urls": [away, five[0].url]}})
+
+    async def main() -> list[Item]:
+        providers = Providers(made)
+        chain = Chain([Target("ollama", "words-5"), Target("demo", "demo")], providers, retry_config_from_args(made))
+        items = [item async for item in respond_with_fallbacks(chain, ASKED)]
+        assert chain.first == Target("ollama", "words-5")
+        await providers.close()
+        return items
+    items = asyncio.run(main())
+    (notice,) = [item.text for item in items if isinstance(item, Notice)]
+    assert away in notice and notice.endswith("Another host of ollama is asked.")
+    assert "".join(item.text for item in items if isinstance(item, TextDelta)) == "w0 w1 w2 w3 w4"
 
 
 @pytest.mark.parametrize(("status", "error", "kind"), [
     (401, "unauthorized", AuthFailed), (404, "model 'words-5' not found", ModelNotFound)])
-def test_errors_that_are_everywhere_are_told(status: int, error: str, kind: type[ProviderError]) -> None:
+def test_errors_that_are_everywhere_are_reported(status: int, error: str, kind: type[ProviderError]) -> None:
     async def main() -> ChatError:
-        balanced = Balanced([at(server.url), at(server.url)])
+        balanced = Balanced([at(one.url), at(two.url)])
         try:
             await text_of(balanced)
         except ChatError as problem:
@@ -151,9 +205,10 @@ def test_errors_that_are_everywhere_are_told(status: int, error: str, kind: type
         finally:
             await balanced.close()
         raise AssertionError
-    with FakeServer(json_answer({"error": error}, status)) as server:
+    answer = json_answer({"error": error}, status)
+    with FakeServer(answer) as one, FakeServer(answer) as two:
         assert isinstance(asyncio.run(main()), kind)
-        assert asked(server) == (1 if status == 401 else 2)
+        assert asked(one) + asked(two) == (1 if status == 401 else 2)
 
 
 def test_all_dead_is_an_error_and_no_end() -> None:

@@ -77,6 +77,38 @@ def test_a_stream_that_broke_before_its_first_word_is_asked_again() -> None:
     assert error is None and came[1:] == ANSWER
 
 
+def at_host(error: ProviderError, host: str, left: int) -> ProviderError:
+    error.host, error.hosts_left = host, left
+    return error
+
+
+def test_another_host_is_asked_at_once_and_the_model_has_not_failed() -> None:
+    avoided = []
+
+    async def stream(request: Request) -> AsyncGenerator[Delta, None]:
+        avoided.append(request.avoid)
+        if len(avoided) < 3:
+            raise at_host(Overloaded(f"h{len(avoided)} is busy."), f"h{len(avoided)}", 3 - len(avoided))
+        for delta in ANSWER:
+            yield delta
+    came, error, models = run(stream)
+    assert error is None and avoided == [frozenset(), {"h1"}, {"h1", "h2"}] and models.failures == []
+    assert came == [Notice("h1 is busy. Another host is asked."), Notice("h2 is busy. Another host is asked."), *ANSWER]
+
+
+def test_a_call_with_one_answer_goes_to_another_host_too() -> None:
+    left, slept = iter([at_host(ConnectFailed("h1 is away"), "h1", 1)]), list[float]()
+
+    async def call() -> str:
+        for error in left:
+            raise error
+        return "vectors"
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+    assert asyncio.run(retry_call(call, RetryConfig(max_attempts=1), sleep)) == "vectors" and slept == [0.0]
+
+
 @pytest.mark.parametrize("error", [AuthFailed("key"), ModelNotFound("model"), QuotaExhausted("money")])
 def test_what_does_not_pass_is_reported_at_once(error: ProviderError) -> None:
     came, raised, _ = run(scripted([error], ANSWER))

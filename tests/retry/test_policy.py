@@ -10,11 +10,11 @@ import pytest
 
 from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, ContextTooLong, EmptyReply, ModelNotFound, Overloaded,
                          Paused, ProviderError, QuotaExhausted, RateLimited, StreamBroken, Unsupported)
-from core.retry.policy import (Again, Candidate, Continue, Failure, GiveUp, Next, RetryConfig, Shorter, State, Step, Without,
-                               backoff_delay, moved, next_step)
+from core.retry.policy import (Again, Candidate, Continue, Elsewhere, Failure, GiveUp, Next, RetryConfig, Shorter,
+                               State, Step, Without, backoff_delay, may_pass, moved, next_step, weighed)
 
 CONFIG = RetryConfig(max_attempts=4, initial_delay=1.0, max_delay=3.0, multiplier=2.0, jitter=0.0)
-A, A2, B, C = Candidate("p", "a"), Candidate("p", "a", 1), Candidate("p", "b"), Candidate("q", "c")
+A, A2, B, C = Candidate("p", "a"), Candidate("p", "a2"), Candidate("p", "b"), Candidate("q", "c")
 ALONE, FIRST = State(A, config=CONFIG), State(A, (B, C), config=CONFIG)
 UNDERWAY = State(A, (B,), config=CONFIG, resumes=6, text="half ")
 REFUSALS: tuple[ProviderError, ...] = (
@@ -66,12 +66,72 @@ def test_a_request_is_made_smaller_before_anybody_else_is_asked() -> None:
     assert moved(moved(FIRST, Shorter(), Failure(long)), Next(B), Failure(long)).shorter == 0, "the next one gets all of it"
 
 
-def test_another_host_of_the_same_model_comes_first() -> None:
-    state = State(A, (B, A2), config=CONFIG)
-    for error in (*PASSING, ModelNotFound("not on this one")):
-        assert step(error, state) == Next(A2)
-    assert step(BadRequest("wrong everywhere"), state) == Next(B)
-    assert step(StreamBroken("cut"), State(A, (B, A2), config=CONFIG, resumes=6), begun=True) == Next(A2)
+# ---- several hosts of one provider
+
+OF_THE_HOST = (*PASSING, ModelNotFound("not on this one"))
+
+
+@pytest.mark.parametrize("error", OF_THE_HOST)
+def test_another_host_of_the_same_model_comes_first(error: ProviderError) -> None:
+    failure = Failure(error, host="h1", hosts_left=2)
+    assert next_step(failure, FIRST) == Elsewhere()
+    after = moved(FIRST, Elsewhere(), failure)
+    assert (after.candidate, after.others, after.attempts) == (A, (B, C), 1), "the model itself has not failed"
+    assert (after.hosts, after.requests, after.spare) == ({"h1"}, FIRST.requests - 1, FIRST.spare)
+    last = Failure(error, host="h2", hosts_left=0)
+    assert not isinstance(next_step(last, after), Elsewhere)
+
+
+@pytest.mark.parametrize("error", [error for error in REFUSALS if not isinstance(error, ModelNotFound)])
+def test_what_every_host_would_say_is_asked_of_one(error: ProviderError) -> None:
+    assert next_step(Failure(error, host="h1", hosts_left=2), FIRST) == Next(B)
+
+
+def test_a_host_that_breaks_off_is_followed_by_another_host() -> None:
+    failure = Failure(StreamBroken("cut"), True, "h1", 1)
+    assert next_step(failure, UNDERWAY) == Elsewhere()
+    after = moved(UNDERWAY, Elsewhere(), failure)
+    assert (after.hosts, after.resumes, after.breaks) == ({"h1"}, 5, 1)
+    assert next_step(Failure(StreamBroken("cut"), True, "h2", 0), after) == Next(B)
+    assert isinstance(next_step(failure, State(A, (B,), resumes=0)), GiveUp), "a partial reply that is not resumed"
+
+
+def test_all_hosts_are_asked_anew_with_the_next_attempt() -> None:
+    state = replace(ALONE, hosts=frozenset({"h1"}), passing=Overloaded("h1 is busy"))
+    last = Failure(Overloaded("h2 is busy"), host="h2")
+    assert next_step(last, state) == Again(1.0)
+    assert moved(state, Again(1.0), last).hosts == frozenset()
+    assert moved(replace(FIRST, hosts=frozenset({"h1"})), Next(B), last).hosts == frozenset()
+    long = Failure(ContextTooLong("too long"), host="h2")
+    assert moved(state, Shorter(), long).hosts == {"h1"}, "a smaller request does not raise the dead"
+
+
+def test_a_host_that_is_away_may_have_the_model_that_another_lacks() -> None:
+    away, gone = ConnectFailed("h1 is away"), ModelNotFound("not on h2")
+    state = moved(FIRST, Elsewhere(), Failure(away, host="h1", hosts_left=1))
+    last = weighed(Failure(gone, host="h2"), state)
+    assert last.error is away and next_step(last, state) == Again(1.0)
+    assert weighed(Failure(gone, host="h2", hosts_left=1), state).error is gone, "others have not been asked"
+    assert weighed(Failure(AuthFailed("key"), host="h2"), state).error.kind == "authentication"
+    nowhere = moved(FIRST, Elsewhere(), Failure(gone, host="h1", hosts_left=1))
+    assert weighed(Failure(gone, host="h2"), nowhere).error is gone
+
+
+@pytest.mark.parametrize("hosts", [1, 3, 30])
+@pytest.mark.parametrize("fallbacks", [0, 2, 12])
+def test_dead_hosts_leave_a_request_for_each_fallback(hosts: int, fallbacks: int) -> None:
+    """Any number of hosts and any number of attempts: each named model is asked within the budget."""
+    named = [A, *(Candidate("q", f"m{number}") for number in range(fallbacks))]
+    state, asked = State(A, tuple(named[1:]), config=replace(CONFIG, max_attempts=40), spare=1_000), [A]
+    while True:
+        left = hosts - 1 - len(state.hosts)
+        failure = Failure(ConnectFailed("away"), host=f"h{left}", hosts_left=left)
+        found = next_step(failure, state)
+        if isinstance(found, GiveUp):
+            break
+        state = moved(state, found, failure)
+        asked.append(state.candidate)
+    assert set(asked) == set(named) and len(asked) == 25
 
 
 def test_a_break_is_resumed_by_the_same_model_once_and_then_by_the_next() -> None:
@@ -160,7 +220,8 @@ def any_failure(chance: random.Random) -> Failure:
         Overloaded(words, retry_after=after), RateLimited(words, retry_after=after), BadResponse(words), ConnectFailed(words),
         Paused(words), StreamBroken(words)))
     begun = chance.random() < 0.5
-    return Failure(StreamBroken(words, cause=error) if begun and chance.random() < 0.5 else error, begun)
+    host, left = chance.choice([("", 0), (f"h{chance.randrange(4)}", chance.randrange(4))])
+    return Failure(StreamBroken(words, cause=error) if begun and chance.random() < 0.5 else error, begun, host, left)
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -180,11 +241,14 @@ def walk(chance: random.Random, script: list[Failure], order: list[Candidate]) -
     for number, failure in enumerate(script):
         found = next_step(failure, state)
         if isinstance(found, GiveUp):
-            unable = (failure.begun or text) and state.resumes < 1 or state.requests < 1
+            unable = (failure.begun or text) and state.resumes < 1
             assert unable or asked == set(order[:models]), "a fallback that was named is asked before the end"
             break
         assert not isinstance(found, Continue) or found.text == state.text
         assert not (isinstance(found, (Again, Shorter, Without)) and failure.begun), "what has begun is not asked anew"
+        if isinstance(found, Elsewhere):
+            assert failure.hosts_left and (may_pass(failure.cause) or isinstance(failure.cause, ModelNotFound))
+            assert moved(state, found, failure).refused == state.refused, "it is the host that failed"
         before, state = state, moved(state, found, failure)
         assert state.text == before.text and state.requests == before.requests - 1
         if isinstance(found, Next):
@@ -217,10 +281,16 @@ def test_the_budget_bounds_all_of_it() -> None:
 # ---- where a limit begins: one less, and one more
 
 def test_the_last_request_of_a_turn_is_made() -> None:
-    one = replace(FIRST, requests=1)
+    one = replace(ALONE, requests=1)
     assert step(Overloaded("busy"), one) == Again(1.0)
     assert isinstance(step(Overloaded("busy"), replace(one, requests=0)), GiveUp)
     assert step(Paused("p"), one) == Continue("")
+
+
+def test_a_request_is_set_aside_for_each_fallback() -> None:
+    for error in (Overloaded("busy"), ContextTooLong("long"), Unsupported("no", feature="tools")):
+        assert not isinstance(step(error, replace(FIRST, requests=3)), Next)
+        assert step(error, replace(FIRST, requests=2)) == Next(B)
 
 
 def test_content_renews_the_attempts() -> None:

@@ -42,6 +42,7 @@ coverage: test-environment
 check: test-environment
 	$(PY) -m flake8 core db.py stream_chat.py tests bench install
 	$(PY) -m mypy
+	$(PY) -m tests.web.check_javascript
 
 bench: test-environment
 	$(PY) -m compileall -q core db.py stream_chat.py

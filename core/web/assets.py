@@ -12,7 +12,7 @@ from core.dataclass import dataclass
 FOLDER = Path(__file__).resolve().parent / "static"
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8"}
-_IMPORT = re.compile(r'(?<=["\'])\./([a-z_]+\.js)(?=["\'])')
+_IMPORT = re.compile(r'(?<=from ")\./([a-z_]+\.js)(?=";)')     # not the types that a comment imports
 _NAME = re.compile(r"\{\{([a-z_.]+)\}\}")
 
 

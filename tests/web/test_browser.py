@@ -141,12 +141,25 @@ def test_a_tool_asks_and_the_keyboard_answers(tab: Tab, key: str) -> None:
 def test_what_is_typed_is_no_answer_to_a_tool(tab: Tab) -> None:
     tab.choose_model("ollama/tools:latest")
     tab.send("use it")
-    tab.box.press_sequentially("yes, and nothing else")
+    tab.box.press_sequentially("so yes, and nothing else")
     question = tab.page.locator(".approval")
     expect(question).to_be_visible()
     tab.page.reload()
     expect(question).to_be_focused()
-    expect(tab.box).to_have_value("yes, and nothing else")
+    expect(tab.box).to_have_value("so yes, and nothing else")
+    question.get_by_role("button", name="Deny").click()
+    tab.box.fill("")
+    tab.reply()
+
+
+def test_a_question_that_comes_while_something_is_written_takes_no_letter_of_it(tab: Tab) -> None:
+    tab.choose_model("ollama/tools:latest")
+    tab.send("use it")
+    question = tab.page.locator(".approval")
+    expect(question).to_be_focused()
+    tab.page.keyboard.type("so yes, no")
+    expect(tab.box).to_have_value("so yes, no")
+    expect(tab.box).to_be_focused()
     question.get_by_role("button", name="Deny").click()
     tab.box.fill("")
     tab.reply()

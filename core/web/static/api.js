@@ -24,7 +24,7 @@ export async function request(method, path, body) {
     cache: "no-store",
   });
   const written = await answer.text();
-  let found = {};
+  /** @type {any} */ let found = {};
   try {
     found = written ? JSON.parse(written) : {};
   } catch {
@@ -34,23 +34,43 @@ export async function request(method, path, body) {
   return found;
 }
 
-/** Send a file as it is; returns what the server says of it. @param {string} path @param {File} file @returns {Promise<any>} */
+/**
+ * Send a file as it is; returns what the server says of it.
+ * @param {string} path
+ * @param {File} file
+ * @returns {Promise<any>}
+ */
 export async function sendFile(path, file) {
   const answer = await fetch(`${path}?name=${encodeURIComponent(file.name)}`, {
-    method: "POST", headers: { "content-type": "application/octet-stream", "x-stream-chat": "page" }, body: file });
+    method: "POST",
+    headers: { "content-type": "application/octet-stream", "x-stream-chat": "page" },
+    body: file,
+  });
   const said = await answer.text();
-  const found = said.startsWith("{") ? JSON.parse(said) : { error: { message: said.trim().slice(0, 300) } };
+  const found = said.startsWith("{")
+    ? JSON.parse(said)
+    : { error: { message: said.trim().slice(0, 300) } };
   if (!answer.ok) throw new ApiError(answer.status, found.error ?? {});
   return found;
 }
 
-/** Send a file that is to be attached; returns its name for a message. @param {File} file @returns {Promise<string>} */
+/**
+ * Send a file that is to be attached; returns its name for a message.
+ * @param {File} file
+ * @returns {Promise<string>}
+ */
 export async function upload(file) {
   return (await sendFile("/api/files", file)).file;
 }
 
-/** Repeat a request until the server has answered it: a message with a key counts once, however often it is sent.
- * @param {string} method @param {string} path @param {unknown} body @param {(lost: boolean) => void} onLost */
+/**
+ * Repeat a request until the server has answered it: a message with a key counts once, however
+ * often it is sent.
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} body
+ * @param {(lost: boolean) => void} onLost
+ */
 export async function insist(method, path, body, onLost) {
   for (let wait = 500; ; wait = Math.min(wait * 2, 8000)) {
     try {
@@ -58,7 +78,8 @@ export async function insist(method, path, body, onLost) {
       onLost(false);
       return found;
     } catch (problem) {
-      if (problem instanceof ApiError && (problem.kind || problem.status < 502)) throw problem;     // the server's own word
+      // not the server's own word
+      if (problem instanceof ApiError && (problem.kind || problem.status < 502)) throw problem;
       onLost(true);
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
@@ -69,7 +90,8 @@ export async function insist(method, path, body, onLost) {
  * Listen to a session after a place. Reconnects by itself; the server sends what was missed.
  * @param {string} session
  * @param {string} after
- * @param {{events: (events: any[]) => void, reset: () => void, state: (connected: boolean) => void}} handlers
+ * @param {{events: (events: any[]) => void, reset: () => void, state: (connected: boolean) =>
+ *   void}} handlers
  * @returns {() => void} ends it
  */
 export function listen(session, after, handlers) {
@@ -80,7 +102,9 @@ export function listen(session, after, handlers) {
   let source;
   const open = () => {
     if (ended) return;
-    source = new EventSource(`/api/sessions/${encodeURIComponent(session)}/events?after=${encodeURIComponent(place)}`);
+    source = new EventSource(
+      `/api/sessions/${encodeURIComponent(session)}/events?after=${encodeURIComponent(place)}`,
+    );
     source.onopen = () => {
       wait = 500;
       handlers.state(true);

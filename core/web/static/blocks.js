@@ -1,14 +1,26 @@
-// Applies the server's operations to the page: a closed set of elements, with text in text nodes only.
+// Applies the server's operations to the page: a closed set of elements, with text in text nodes
+// only.
 
 import { h, icon } from "./dom.js";
 import { text } from "./text.js";
 
-const HEADINGS = { h1: "h3", h2: "h3", h3: "h4", h4: "h5", h5: "h6", h6: "h6" }; // the message itself has an h2
+/** @import { Operation } from "./wire.d.ts" */
+
+/** The message itself has an h2. @type {Record<string, string>} */
+const HEADINGS = { h1: "h3", h2: "h3", h3: "h4", h4: "h5", h5: "h6", h6: "h6" };
+/** @type {Record<string, string>} */
 const MARKS = { strong: "strong", em: "em", del: "del", code: "code" };
+/** @type {Record<string, string>} */
 const CODE_ROLES = { accent: "s", bold: "f", dim: "c" };
+/** @type {Record<string, string>} */
 const ALIGNED = { left: "start", center: "center", right: "end" };
 
-/** @typedef {{ tag: string, element: HTMLElement }} Open `element` is where its text and blocks go */
+/**
+ * @typedef {{
+ *   tag: string,
+ *   element: HTMLElement
+ * }} Open `element` is where its text and blocks go
+ */
 
 export class Blocks {
   /** @param {HTMLElement} root @param {(place: HTMLElement, code: string) => void} onCopy */
@@ -19,15 +31,16 @@ export class Blocks {
     /** @type {Text|null} */ this.tail = null;
   }
 
-  /** @param {any[]} operations */
+  /** @param {Operation[]} operations */
   apply(operations) {
-    for (const [name, ...given] of operations) {
-      if (name !== "tail") this.clearTail();
-      if (name === "open") this.begin(given[0], given[1] ?? "");
-      else if (name === "close") this.close(given[0]);
-      else if (name === "text") this.add(given[0], given[1] ?? [], given[2] ?? "", given[3] ?? "");
-      else if (name === "retag") this.retag(given[0]);
-      else if (name === "tail") this.showTail(given[0]);
+    for (const given of operations) {
+      if (given[0] !== "tail") this.clearTail();
+      if (given[0] === "open") this.begin(given[1], given[2] ?? "");
+      else if (given[0] === "close") this.close(given[1]);
+      else if (given[0] === "text")
+        this.add(given[1], given[2] ?? [], given[3] ?? "", given[4] ?? "");
+      else if (given[0] === "retag") this.retag(given[1]);
+      else if (given[0] === "tail") this.showTail(given[1]);
     }
   }
 
@@ -41,7 +54,9 @@ export class Blocks {
     if (tag === "code") return this.beginCode(parent, detail);
     if (tag === "table") {
       const table = h("table", {});
-      parent.append(h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" }, table));
+      parent.append(
+        h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" }, table),
+      );
       return this.push(tag, table);
     }
     if (tag === "math") {
@@ -57,11 +72,25 @@ export class Blocks {
   /** @param {HTMLElement} parent @param {string} language */
   beginCode(parent, language) {
     const code = h("code", {});
-    const button = h("button", { class: "button small quiet", type: "button", "data-copy": true,
-      onclick: () => this.onCopy(button, code.textContent ?? "") }, icon("copy"), h("span", {}, text.copy));
-    parent.append(h("figure", { class: "code", dir: "ltr" },
-      h("figcaption", {}, h("span", { class: "code-lang" }, language.split(/\s/)[0]), button),
-      h("pre", { tabindex: "0" }, code)));
+    const button = h(
+      "button",
+      {
+        class: "button small quiet",
+        type: "button",
+        "data-copy": true,
+        onclick: () => this.onCopy(button, code.textContent ?? ""),
+      },
+      icon("copy"),
+      h("span", {}, text.copy),
+    );
+    parent.append(
+      h(
+        "figure",
+        { class: "code", dir: "ltr" },
+        h("figcaption", {}, h("span", { class: "code-lang" }, language.split(/\s/)[0]), button),
+        h("pre", { tabindex: "0" }, code),
+      ),
+    );
     return this.push("code", code);
   }
 
@@ -91,9 +120,12 @@ export class Blocks {
       return;
     }
     /** @type {Node} */
-    let node = marks.includes("math") ? h("span", { class: "math", role: "math", title: source || undefined }, words) : lines(words);
+    let node = marks.includes("math")
+      ? h("span", { class: "math", role: "math", title: source || undefined }, words)
+      : lines(words);
     if (marks.includes("img")) node = document.createTextNode(words);
-    for (const mark of ["code", "em", "strong", "del"]) if (marks.includes(mark)) node = h(MARKS[mark], {}, node);
+    for (const mark of ["code", "em", "strong", "del"])
+      if (marks.includes(mark)) node = h(MARKS[mark], {}, node);
     parent.append(href ? link(href, node) : node);
   }
 
@@ -134,7 +166,11 @@ function element(tag, detail) {
 /** @param {string} detail */
 function item(detail) {
   if (detail === "x" || detail === "_") {
-    return h("li", { class: "task" }, h("input", { type: "checkbox", disabled: true, checked: detail === "x" }));
+    return h(
+      "li",
+      { class: "task" },
+      h("input", { type: "checkbox", disabled: true, checked: detail === "x" }),
+    );
   }
   return h("li", { value: /^\d{1,9}$/.test(detail) ? detail : undefined });
 }
@@ -149,7 +185,11 @@ function lines(words) {
   return made;
 }
 
-/** A link that says where it leads; anything but the web and mail stays text. @param {string} href @param {string|Node} label */
+/**
+ * A link that says where it leads; anything but the web and mail stays text.
+ * @param {string} href
+ * @param {string|Node} label
+ */
 function link(href, label) {
   let address;
   try {
@@ -157,8 +197,15 @@ function link(href, label) {
   } catch {
     return typeof label === "string" ? document.createTextNode(label) : label;
   }
-  if (!["http:", "https:", "mailto:"].includes(address.protocol)) return typeof label === "string" ? document.createTextNode(label) : label;
+  if (!["http:", "https:", "mailto:"].includes(address.protocol))
+    return typeof label === "string" ? document.createTextNode(label) : label;
   const shown = typeof label === "string" ? label : (label.textContent ?? "");
-  return h("a", { href: address.href, rel: "noreferrer noopener", target: "_blank" }, label,
-    address.host && !shown.includes(address.host) && h("span", { class: "link-host" }, address.host, icon("out")));
+  return h(
+    "a",
+    { href: address.href, rel: "noreferrer noopener", target: "_blank" },
+    label,
+    address.host &&
+      !shown.includes(address.host) &&
+      h("span", { class: "link-host" }, address.host, icon("out")),
+  );
 }

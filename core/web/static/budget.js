@@ -16,10 +16,20 @@ export class Budget {
     this.short = h("span", { class: "budget-short" });
     this.long = h("span", { class: "budget-long" });
     this.cost = h("span", { class: "budget-long" });
-    this.element = h("span", { class: "budget", hidden: true }, this.ring, this.short, this.long, this.cost);
+    this.element = h(
+      "span",
+      { class: "budget", hidden: true },
+      this.ring,
+      this.short,
+      this.long,
+      this.cost,
+    );
   }
 
-  /** @param {{ used: number|null, window: number|null, cost: number|null }} found @param {boolean} local */
+  /**
+   * @param {{ used: number|null, window: number|null, cost: number|null }} found
+   * @param {boolean} local
+   */
   show({ used, window, cost }, local) {
     const part = used !== null && window ? Math.min(1, used / window) : null;
     this.element.hidden = !used;
@@ -37,6 +47,13 @@ export class Budget {
 /** @param {string} name */
 function circle(name) {
   const made = document.createElementNS(SVG, "circle");
-  for (const [key, value] of Object.entries({ cx: "8", cy: "8", r: "6", pathLength: "100", class: name })) if (value) made.setAttribute(key, value);
+  for (const [key, value] of Object.entries({
+    cx: "8",
+    cy: "8",
+    r: "6",
+    pathLength: "100",
+    class: name,
+  }))
+    if (value) made.setAttribute(key, value);
   return made;
 }

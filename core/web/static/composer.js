@@ -4,44 +4,96 @@ import { Budget } from "./budget.js";
 import { h, icon, iconButton } from "./dom.js";
 import { text } from "./text.js";
 
+/** @import { Picture, QueueEvent } from "./wire.d.ts" */
+
 const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const MOST_IMAGE = 10 * 1024 * 1024;
 
-/** @typedef {{ media: string, data: string, name: string }} Picture */
-
 export class Composer {
-  /** @param {{ send: (said: string, images: Picture[], files: File[]) => void, command: (line: string) => void, stop: () => void, models: () => void,
-   *            queue: (keys: string[], send: boolean) => void, editLast: () => void, say: (line: string) => void }} actions */
+  /**
+   * @param {{
+   *   send: (said: string, images: Picture[], files: File[]) => void,
+   *   command: (line: string) => void,
+   *   stop: () => void,
+   *   models: () => void,
+   *   queue: (keys: string[], send: boolean) => void,
+   *   editLast: () => void,
+   *   say: (line: string) => void
+   * }} actions
+   */
   constructor(actions) {
     this.actions = actions;
     this.session = "";
     this.running = false;
     /** @type {Picture[]} */ this.images = [];
     /** @type {File[]} */ this.others = [];
-    this.box = /** @type {HTMLTextAreaElement} */ (h("textarea", {
-      class: "composer-text", id: "message", rows: "1", dir: "auto", placeholder: text.placeholder, enterkeyhint: "send",
-      oninput: () => this.changed(), onkeydown: (event) => this.key(event), onpaste: (event) => this.take(event.clipboardData, event),
-    }));
+    this.box = /** @type {HTMLTextAreaElement} */ (
+      h("textarea", {
+        class: "composer-text",
+        id: "message",
+        rows: "1",
+        dir: "auto",
+        placeholder: text.placeholder,
+        enterkeyhint: "send",
+        oninput: () => this.changed(),
+        onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event),
+        onpaste: (/** @type {ClipboardEvent} */ event) => this.take(event.clipboardData, event),
+      })
+    );
     this.files = h("div", { class: "composer-files", hidden: true });
     this.modelName = h("span", { class: "model-button-name" });
     this.modelIcon = h("span", { class: "model-button-icon" }, icon("local"));
-    this.modelButton = h("button", { class: "button quiet model-button", type: "button", "aria-haspopup": "dialog", onclick: () => actions.models() },
-      h("span", { class: "sr" }, "Model: "), this.modelIcon, this.modelName, icon("down"));
+    this.modelButton = h(
+      "button",
+      {
+        class: "button quiet model-button",
+        type: "button",
+        "aria-haspopup": "dialog",
+        onclick: () => actions.models(),
+      },
+      h("span", { class: "sr" }, "Model: "),
+      this.modelIcon,
+      this.modelName,
+      icon("down"),
+    );
     this.budget = new Budget();
-    this.sendButton = h("button", { class: "button send", type: "button", onclick: () => this.act() });
-    this.picker = /** @type {HTMLInputElement} */ (h("input", { type: "file", multiple: true, hidden: true, onchange: () => this.take(this.picker, null) }));
+    this.sendButton = h("button", {
+      class: "button send",
+      type: "button",
+      onclick: () => this.act(),
+    });
+    this.picker = /** @type {HTMLInputElement} */ (
+      h("input", {
+        type: "file",
+        multiple: true,
+        hidden: true,
+        onchange: () => this.take(this.picker, null),
+      })
+    );
     this.queued = h("div", { class: "queue" });
-    this.form = h("form", { class: "composer", "aria-label": "New message", onsubmit: (event) => event.preventDefault() },
+    this.form = h(
+      "form",
+      {
+        class: "composer",
+        "aria-label": "New message",
+        onsubmit: (/** @type {Event} */ event) => event.preventDefault(),
+      },
       this.files,
       h("label", { class: "sr", for: "message" }, text.message),
       this.box,
-      h("div", { class: "composer-row" },
-        iconButton("clip", text.addFiles, () => this.picker.click(), { title: `${text.addFiles} (Ctrl U)` }),
+      h(
+        "div",
+        { class: "composer-row" },
+        iconButton("clip", text.addFiles, () => this.picker.click(), {
+          title: `${text.addFiles} (Ctrl U)`,
+        }),
         this.modelButton,
         h("span", { class: "spacer" }),
         this.budget.element,
-        this.sendButton),
-      this.picker);
+        this.sendButton,
+      ),
+      this.picker,
+    );
     this.element = h("div", { class: "composer-stack" }, this.queued, this.form);
     this.form.addEventListener("dragover", (event) => event.preventDefault());
     this.form.addEventListener("drop", (event) => this.take(event.dataTransfer, event));
@@ -75,7 +127,13 @@ export class Composer {
   /** @param {KeyboardEvent} event */
   key(event) {
     if (event.isComposing || event.keyCode === 229) return;
-    if (event.key === "Enter" && !event.shiftKey && !event.altKey && !event.ctrlKey && !event.metaKey) {
+    if (
+      event.key === "Enter" &&
+      !event.shiftKey &&
+      !event.altKey &&
+      !event.ctrlKey &&
+      !event.metaKey
+    ) {
       event.preventDefault();
       this.send();
     } else if (event.key === "ArrowUp" && this.box.value === "") {
@@ -98,7 +156,12 @@ export class Composer {
     this.images = [];
     this.others = [];
     this.showImages();
-    if (said.startsWith("/") && !said.startsWith("//") && /^\/(\?|[A-Za-z][\w:.-]*)(\s|$)/.test(said)) this.actions.command(said);
+    if (
+      said.startsWith("/") &&
+      !said.startsWith("//") &&
+      /^\/(\?|[A-Za-z][\w:.-]*)(\s|$)/.test(said)
+    )
+      this.actions.command(said);
     else this.actions.send(said.startsWith("//") ? said.slice(1) : said, images, others);
   }
 
@@ -123,10 +186,16 @@ export class Composer {
     this.showState();
   }
 
-  /** @param {string} model @param {boolean} local @param {string} [other] the model that it is compared with */
+  /**
+   * @param {string} model
+   * @param {boolean} local
+   * @param {string} [other] the model that it is compared with
+   */
   setModel(model, local, other = "") {
     const name = model.slice(model.indexOf("/") + 1) || text.chooseModel;
-    this.modelName.textContent = other ? text.andModel(name, other.slice(other.indexOf("/") + 1)) : name;
+    this.modelName.textContent = other
+      ? text.andModel(name, other.slice(other.indexOf("/") + 1))
+      : name;
     this.modelButton.title = other ? text.andModel(model, other) : model;
     this.modelIcon.replaceChildren(icon(local ? "local" : "cloud"));
   }
@@ -137,7 +206,10 @@ export class Composer {
     this.sendButton.setAttribute("aria-label", stops ? text.stop : text.send);
     this.sendButton.title = stops ? `${text.stop} (Esc)` : `${text.send} (Enter)`;
     this.sendButton.replaceChildren(icon(stops ? "stop" : "send"));
-    this.sendButton.toggleAttribute("disabled", !stops && !this.box.value.trim() && this.images.length === 0);
+    this.sendButton.toggleAttribute(
+      "disabled",
+      !stops && !this.box.value.trim() && this.images.length === 0,
+    );
   }
 
   /** @param {DataTransfer|HTMLInputElement|null} source @param {Event|null} event */
@@ -160,28 +232,85 @@ export class Composer {
   showImages() {
     this.files.hidden = this.images.length + this.others.length === 0;
     this.files.replaceChildren(
-      ...this.images.map((image, place) => this.chip("image", image.name, "", () => this.images.splice(place, 1))),
-      ...this.others.map((file, place) => this.chip("file", file.name, text.size(file.size), () => this.others.splice(place, 1))));
+      ...this.images.map((image, place) =>
+        this.chip("image", image.name, "", () => this.images.splice(place, 1)),
+      ),
+      ...this.others.map((file, place) =>
+        this.chip("file", file.name, text.size(file.size), () => this.others.splice(place, 1)),
+      ),
+    );
   }
 
   /** @param {string} mark @param {string} name @param {string} note @param {() => void} remove */
   chip(mark, name, note, remove) {
-    return h("span", { class: "file" }, icon(mark), h("span", { class: "file-name", title: name }, name), note && h("span", { class: "file-note" }, note),
-      h("button", { class: "file-remove", type: "button", "aria-label": `Remove ${name}`,
-        onclick: () => { remove(); this.showImages(); this.showState(); this.box.focus(); } }, icon("close")));
+    return h(
+      "span",
+      { class: "file" },
+      icon(mark),
+      h("span", { class: "file-name", title: name }, name),
+      note && h("span", { class: "file-note" }, note),
+      h(
+        "button",
+        {
+          class: "file-remove",
+          type: "button",
+          "aria-label": `Remove ${name}`,
+          onclick: () => {
+            remove();
+            this.showImages();
+            this.showState();
+            this.box.focus();
+          },
+        },
+        icon("close"),
+      ),
+    );
   }
 
-  /** @param {{ items: {key: string, text: string}[], held: boolean }} event */
+  /** @param {Omit<QueueEvent, "type">} event */
   showQueue(event) {
     const keys = event.items.map((item) => item.key);
-    const without = (key) => keys.filter((each) => each !== key);
-    this.queued.replaceChildren(...event.items.map((item, place) => h("div", { class: "queued" },
-      icon("queue"),
-      h("span", { class: "queued-text", dir: "auto" }, item.text),
-      h("span", { class: "queued-note" }, event.held ? text.held : text.sendsWhenDone),
-      event.held && place === 0 && h("button", { class: "button small", type: "button", onclick: () => this.actions.queue(keys, true) }, text.sendNow),
-      iconButton("edit", text.editQueued, () => { this.actions.queue(without(item.key), false); this.fill(item.text); }, { class: "button icon-only small quiet" }),
-      iconButton("close", text.removeQueued, () => { this.actions.queue(without(item.key), false); this.box.focus(); }, { class: "button icon-only small quiet" }))));
+    const without = (/** @type {string} */ key) => keys.filter((each) => each !== key);
+    this.queued.replaceChildren(
+      ...event.items.map((item, place) =>
+        h(
+          "div",
+          { class: "queued" },
+          icon("queue"),
+          h("span", { class: "queued-text", dir: "auto" }, item.text),
+          h("span", { class: "queued-note" }, event.held ? text.held : text.sendsWhenDone),
+          event.held &&
+            place === 0 &&
+            h(
+              "button",
+              {
+                class: "button small",
+                type: "button",
+                onclick: () => this.actions.queue(keys, true),
+              },
+              text.sendNow,
+            ),
+          iconButton(
+            "edit",
+            text.editQueued,
+            () => {
+              this.actions.queue(without(item.key), false);
+              this.fill(item.text);
+            },
+            { class: "button icon-only small quiet" },
+          ),
+          iconButton(
+            "close",
+            text.removeQueued,
+            () => {
+              this.actions.queue(without(item.key), false);
+              this.box.focus();
+            },
+            { class: "button icon-only small quiet" },
+          ),
+        ),
+      ),
+    );
   }
 }
 

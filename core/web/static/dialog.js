@@ -3,14 +3,26 @@
 import { button, h } from "./dom.js";
 import { text } from "./text.js";
 
-/** Ask; `act` runs after a yes. @param {string} question @param {HTMLElement|null} field what is to be filled in
- * @param {string} yes @param {() => void} act */
+/**
+ * Ask; `act` runs after a yes.
+ * @param {string} question
+ * @param {HTMLElement|null} field what is to be filled in
+ * @param {string} yes
+ * @param {() => void} act
+ */
 export function ask(question, field, yes, act) {
-  const dialog = open(question, act,
-    h("p", {}, question), field,
-    h("div", { class: "dialog-actions" },
+  const dialog = open(
+    question,
+    act,
+    h("p", {}, question),
+    field,
+    h(
+      "div",
+      { class: "dialog-actions" },
       h("button", { class: "button primary", type: "submit" }, yes),
-      button(text.cancel, () => dialog.close(), "quiet")));
+      button(text.cancel, () => dialog.close(), "quiet"),
+    ),
+  );
   const input = /** @type {HTMLInputElement|null} */ (dialog.querySelector("input, select"));
   input?.focus();
   if (input?.type === "text") input.select();
@@ -18,14 +30,28 @@ export function ask(question, field, yes, act) {
 
 /** Show lines to read. @param {string} title @param {string[]} lines */
 export function tell(title, lines) {
-  open(title, () => {}, h("p", {}, h("strong", {}, title)), ...lines.map((line) => h("p", { class: "dialog-line" }, line)),
-    h("div", { class: "dialog-actions" }, h("button", { class: "button primary", type: "submit" }, text.ok)));
+  open(
+    title,
+    () => {},
+    h("p", {}, h("strong", {}, title)),
+    ...lines.map((line) => h("p", { class: "dialog-line" }, line)),
+    h(
+      "div",
+      { class: "dialog-actions" },
+      h("button", { class: "button primary", type: "submit" }, text.ok),
+    ),
+  );
 }
 
 /** @param {string} label @param {() => void} act @param {...(Node|null)} parts */
 function open(label, act, ...parts) {
-  const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "dialog", "aria-label": label },
-    h("form", { method: "dialog", onsubmit: () => act() }, ...parts)));
+  const dialog = /** @type {HTMLDialogElement} */ (
+    h(
+      "dialog",
+      { class: "dialog", "aria-label": label },
+      h("form", { method: "dialog", onsubmit: () => act() }, ...parts),
+    )
+  );
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

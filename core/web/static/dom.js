@@ -2,7 +2,8 @@
 
 /**
  * @param {string} tag
- * @param {Record<string, unknown>} [properties] attributes; `on…` are listeners, undefined and false are left out
+ * @param {Record<string, unknown>} [properties] attributes; `on…` are listeners, undefined and
+ *   false are left out
  * @param {...(Node|string|null|undefined|false)} children
  * @returns {HTMLElement}
  */
@@ -10,7 +11,8 @@ export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === false || value === null) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), /** @type {EventListener} */ (value));
+    if (name.startsWith("on"))
+      element.addEventListener(name.slice(2), /** @type {EventListener} */ (value));
     else element.setAttribute(name, value === true ? "" : String(value));
   }
   append(element, children);
@@ -44,17 +46,39 @@ export function icon(name, extra = "") {
 export function iconButton(name, label, act, more = {}) {
   return h(
     "button",
-    { class: "button icon-only quiet", type: "button", "aria-label": label, title: label, onclick: act, ...more },
+    {
+      class: "button icon-only quiet",
+      type: "button",
+      "aria-label": label,
+      title: label,
+      onclick: act,
+      ...more,
+    },
     icon(name),
   );
 }
 
-/** @param {string} label @param {(event: Event) => void} act @param {string} [kind] @param {string} [mark] an icon */
+/**
+ * @param {string} label
+ * @param {(event: Event) => void} act
+ * @param {string} [kind]
+ * @param {string} [mark] an icon
+ */
 export function button(label, act, kind = "", mark = "") {
-  return h("button", { class: `button ${kind}`.trim(), type: "button", onclick: act }, mark && icon(mark), label);
+  return h(
+    "button",
+    { class: `button ${kind}`.trim(), type: "button", onclick: act },
+    mark && icon(mark),
+    label,
+  );
 }
 
-/** Copy text, and say so on the button for a moment. @param {HTMLElement} place @param {string} value @param {string} said */
+/**
+ * Copy text, and say so on the button for a moment.
+ * @param {HTMLElement} place
+ * @param {string} value
+ * @param {string} said
+ */
 export async function copy(place, value, said) {
   await navigator.clipboard.writeText(value);
   const label = place.querySelector("span");

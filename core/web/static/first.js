@@ -4,18 +4,38 @@ import { request } from "./api.js";
 import { h, icon } from "./dom.js";
 import { text } from "./text.js";
 
+/** @import { PullRow } from "./wire.d.ts" */
+
 export class FirstRun {
-  /** @param {{ ready: (model: string) => void, go: (path: string) => void }} actions `ready`: there is a model now */
+  /**
+   * @param {{
+   *   ready: (model: string) => void,
+   *   go: (path: string) => void
+   * }} actions `ready`: there is a model now
+   */
   constructor(actions) {
     this.actions = actions;
     this.list = h("div", { class: "choices" });
     this.said = h("p", { class: "choice-said", role: "status" });
-    this.element = h("section", { class: "start first-run", "aria-labelledby": "first-title" },
-      h("div", { class: "start-head" }, icon("mark"), h("h1", { id: "first-title" }, text.firstTitle), h("p", {}, text.firstHint)),
-      this.list, this.said);
+    this.element = h(
+      "section",
+      { class: "start first-run", "aria-labelledby": "first-title" },
+      h(
+        "div",
+        { class: "start-head" },
+        icon("mark"),
+        h("h1", { id: "first-title" }, text.firstTitle),
+        h("p", {}, text.firstHint),
+      ),
+      this.list,
+      this.said,
+    );
   }
 
-  /** What a new session begins with; where nothing is set up, the choices are drawn. @returns {Promise<string>} the model, or "" */
+  /**
+   * What a new session begins with; where nothing is set up, the choices are drawn.
+   * @returns {Promise<string>} the model, or ""
+   */
   async look() {
     const found = await request("GET", "/api/first");
     if (found.set_up) return found.model;
@@ -34,13 +54,26 @@ export class FirstRun {
 
   /** @param {any} found */
   draw({ ollama, small, cloud }) {
-    const named = cloud.named.map((name) => text.makers[name] ?? name);
+    const named = cloud.named.map((/** @type {string} */ name) => text.makers[name] ?? name);
     this.list.replaceChildren(
-      choice("local", text.ollamaHere, ollama.ok ? text.ollamaEmpty(ollama.address) : text.ollamaGone(ollama.address),
-        () => this.again(), h("span", { class: "state" }, icon("retry"), text.checkAgain)),
-      choice("pull", text.smallModel, small.missing || text.smallFacts(small), small.missing ? null : () => this.fetch(small)),
-      choice("cloud", text.cloudProvider, text.cloudFacts(named, cloud.others), () => this.actions.go("/providers#cloud")),
-      choice("play", text.tryDemo, text.demoFacts, () => this.demo()));
+      choice(
+        "local",
+        text.ollamaHere,
+        ollama.ok ? text.ollamaEmpty(ollama.address) : text.ollamaGone(ollama.address),
+        () => this.again(),
+        h("span", { class: "state" }, icon("retry"), text.checkAgain),
+      ),
+      choice(
+        "pull",
+        text.smallModel,
+        small.missing || text.smallFacts(small),
+        small.missing ? null : () => this.fetch(small),
+      ),
+      choice("cloud", text.cloudProvider, text.cloudFacts(named, cloud.others), () =>
+        this.actions.go("/providers#cloud"),
+      ),
+      choice("play", text.tryDemo, text.demoFacts, () => this.demo()),
+    );
     this.list.firstElementChild?.setAttribute("data-first", "");
   }
 
@@ -54,14 +87,27 @@ export class FirstRun {
     await this.watch(small);
   }
 
-  /** Show the download of the small model while it runs, also one that an earlier visit began. @param {{ name: string }} small */
+  /**
+   * Show the download of the small model while it runs, also one that an earlier visit began.
+   * @param {{ name: string }} small
+   */
   async watch(small) {
     for (;;) {
       const { pulls } = await request("GET", "/api/pulls");
-      const job = pulls.find((each) => each.model === `local/${small.name}`);
+      const job = pulls.find((/** @type {PullRow} */ each) => each.model === `local/${small.name}`);
       if (!job || !this.element.isConnected) return;
-      this.said.replaceChildren(text.pulling(small.name), ": ", job.said,
-        job.state === "running" ? h("progress", { max: "100", value: job.percent ?? undefined, "aria-label": text.pulling(small.name) }) : "");
+      this.said.replaceChildren(
+        text.pulling(small.name),
+        ": ",
+        job.said,
+        job.state === "running"
+          ? h("progress", {
+              max: "100",
+              value: job.percent ?? undefined,
+              "aria-label": text.pulling(small.name),
+            })
+          : "",
+      );
       if (job.state === "done") return void (await this.again());
       if (job.state !== "running") return;
       await new Promise((resolve) => setTimeout(resolve, 700));
@@ -69,8 +115,21 @@ export class FirstRun {
   }
 }
 
-/** @param {string} mark @param {string} title @param {string} facts @param {(() => void)|null} act @param {Node} [state] */
+/**
+ * @param {string} mark
+ * @param {string} title
+ * @param {string} facts
+ * @param {(() => void)|null} act
+ * @param {Node} [state]
+ */
 function choice(mark, title, facts, act, state) {
-  const parts = [icon(mark), h("strong", {}, title), h("small", {}, facts), act && (state ?? icon("right"))];
-  return act ? h("button", { class: "choice", type: "button", onclick: act }, ...parts) : h("div", { class: "choice" }, ...parts);
+  const parts = [
+    icon(mark),
+    h("strong", {}, title),
+    h("small", {}, facts),
+    act && (state ?? icon("right")),
+  ];
+  return act
+    ? h("button", { class: "choice", type: "button", onclick: act }, ...parts)
+    : h("div", { class: "choice" }, ...parts);
 }

@@ -4,28 +4,87 @@ import { ApiError, request } from "./api.js";
 import { h, icon } from "./dom.js";
 import { text } from "./text.js";
 
+/** @import { ModelRow, ProviderRow, PullRow } from "./wire.d.ts" */
+
 export class Models {
   /** @param {(model: string) => void} choose @param {() => string} current */
   constructor(choose, current) {
     this.choose = this.chosen = choose;
     this.current = current;
-    /** @type {any[]} */ this.providers = [];
-    this.find = /** @type {HTMLInputElement} */ (h("input", { type: "search", placeholder: text.findModel, autocomplete: "off", oninput: () => this.draw() }));
-    this.list = h("div", { class: "models-list", tabindex: "0", role: "region", "aria-label": "Models" });
-    this.pullName = /** @type {HTMLInputElement} */ (h("input", { class: "input", id: "pull-name", type: "text", placeholder: "Pull a model, such as llama3.2:3b", autocomplete: "off" }));
+    /** @type {ProviderRow[]} */ this.providers = [];
+    this.find = /** @type {HTMLInputElement} */ (
+      h("input", {
+        type: "search",
+        placeholder: text.findModel,
+        autocomplete: "off",
+        oninput: () => this.draw(),
+      })
+    );
+    this.list = h("div", {
+      class: "models-list",
+      tabindex: "0",
+      role: "region",
+      "aria-label": "Models",
+    });
+    this.pullName = /** @type {HTMLInputElement} */ (
+      h("input", {
+        class: "input",
+        id: "pull-name",
+        type: "text",
+        placeholder: "Pull a model, such as llama3.2:3b",
+        autocomplete: "off",
+      })
+    );
     this.jobs = h("div", { class: "pull-jobs" });
-    this.element = h("div", { class: "popover models", id: "models", popover: "auto", role: "dialog", "aria-label": text.chooseModel },
-      h("div", { class: "models-find" }, h("label", { class: "field-search" }, icon("search"), h("span", { class: "sr" }, text.findModel), this.find)),
+    this.element = h(
+      "div",
+      {
+        class: "popover models",
+        id: "models",
+        popover: "auto",
+        role: "dialog",
+        "aria-label": text.chooseModel,
+      },
+      h(
+        "div",
+        { class: "models-find" },
+        h(
+          "label",
+          { class: "field-search" },
+          icon("search"),
+          h("span", { class: "sr" }, text.findModel),
+          this.find,
+        ),
+      ),
       this.list,
-      h("form", { class: "pull", "aria-label": text.pull, onsubmit: (event) => { event.preventDefault(); this.pull(); } },
-        h("div", { class: "pull-row" }, h("label", { class: "sr", for: "pull-name" }, "Model to pull"), this.pullName,
-          h("button", { class: "button", type: "submit" }, icon("pull"), text.pull)),
-        this.jobs));
+      h(
+        "form",
+        {
+          class: "pull",
+          "aria-label": text.pull,
+          onsubmit: (/** @type {Event} */ event) => {
+            event.preventDefault();
+            this.pull();
+          },
+        },
+        h(
+          "div",
+          { class: "pull-row" },
+          h("label", { class: "sr", for: "pull-name" }, "Model to pull"),
+          this.pullName,
+          h("button", { class: "button", type: "submit" }, icon("pull"), text.pull),
+        ),
+        this.jobs,
+      ),
+    );
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
 
-  /** @param {(model: string) => void} [choose] what to do with the chosen one instead of using it from now on
-   * @param {string} [label] what it is chosen for */
+  /**
+   * @param {(model: string) => void} [choose] what to do with the chosen one instead of using it
+   *   from now on
+   * @param {string} [label] what it is chosen for
+   */
   async open(choose, label = text.chooseModel) {
     this.chosen = choose ?? this.choose;
     this.element.setAttribute("aria-label", label);
@@ -39,9 +98,13 @@ export class Models {
   /** @param {boolean} [again] whether to ask the providers even if they were asked a moment ago */
   async load(again = false) {
     try {
-      this.providers = (await request("GET", again ? "/api/models?again=1" : "/api/models")).providers;
+      this.providers = (
+        await request("GET", again ? "/api/models?again=1" : "/api/models")
+      ).providers;
     } catch (problem) {
-      this.list.replaceChildren(h("p", { class: "provider-why" }, /** @type {Error} */ (problem).message));
+      this.list.replaceChildren(
+        h("p", { class: "provider-why" }, /** @type {Error} */ (problem).message),
+      );
       return;
     }
     this.draw();
@@ -49,33 +112,86 @@ export class Models {
 
   draw() {
     const words = this.find.value.trim().toLowerCase();
-    const groups = ["local", "cloud"].map((kind) => this.group(kind, words)).filter(Boolean);
-    this.list.replaceChildren(...(groups.length > 0 ? groups : [h("p", { class: "provider-why" }, this.providers.length > 0 ? text.noModels : `${text.testing} …`)]));
+    const groups = ["local", "cloud"]
+      .map((kind) => this.group(kind, words))
+      .filter((group) => group !== null);
+    this.list.replaceChildren(
+      ...(groups.length > 0
+        ? groups
+        : [
+            h(
+              "p",
+              { class: "provider-why" },
+              this.providers.length > 0 ? text.noModels : `${text.testing} …`,
+            ),
+          ]),
+    );
   }
 
   /** @param {string} kind @param {string} words */
   group(kind, words) {
     const parts = [];
     for (const provider of this.providers.filter((each) => each.kind === kind)) {
-      const models = provider.models.filter((model) => `${provider.name}/${model.name}`.toLowerCase().includes(words));
+      const models = provider.models.filter((model) =>
+        `${provider.name}/${model.name}`.toLowerCase().includes(words),
+      );
       if (models.length === 0 && words) continue;
       parts.push(providerLine(provider, () => this.test(provider)));
       if (provider.why) parts.push(h("p", { class: "provider-why" }, provider.why));
-      parts.push(h("ul", { role: "listbox", "aria-label": `Models of ${provider.name}` }, ...models.map((model) => this.row(provider, model))));
+      parts.push(
+        h(
+          "ul",
+          { role: "listbox", "aria-label": `Models of ${provider.name}` },
+          ...models.map((model) => this.row(provider, model)),
+        ),
+      );
     }
     if (parts.length === 0) return null;
-    return h("section", { class: "models-group" },
-      h("h3", { class: "models-kind" }, icon(kind === "local" ? "local" : "cloud"), kind === "local" ? text.local : text.cloud), ...parts);
+    return h(
+      "section",
+      { class: "models-group" },
+      h(
+        "h3",
+        { class: "models-kind" },
+        icon(kind === "local" ? "local" : "cloud"),
+        kind === "local" ? text.local : text.cloud,
+      ),
+      ...parts,
+    );
   }
 
+  /** @param {ProviderRow} provider @param {ModelRow} model */
   row(provider, model) {
     const name = `${provider.name}/${model.name}`;
-    const badges = ["tools", "vision", "thinking"].filter((able) => model[able]).map((able) => h("span", { class: "badge" }, able === "vision" ? "images" : able));
-    const price = provider.kind === "local" ? text.free : model.input_price === null ? "" : `$${model.input_price} / $${model.output_price}`;
-    return h("li", { class: "model", role: "option", tabindex: "0", "aria-selected": String(name === this.current()), "data-model": name, onclick: () => this.take(name) },
-      icon("check", "model-check"), h("span", { class: "model-name", title: name }, model.name),
-      h("span", { class: "badges" }, ...badges), h("span", { class: "model-figure" }, model.window ? `${Math.round(model.window / 1000)}k` : ""),
-      h("span", { class: "model-figure price" }, price));
+    const badges = /** @type {const} */ (["tools", "vision", "thinking"])
+      .filter((able) => model[able])
+      .map((able) => h("span", { class: "badge" }, able === "vision" ? "images" : able));
+    const price =
+      provider.kind === "local"
+        ? text.free
+        : model.input_price === null
+          ? ""
+          : `$${model.input_price} / $${model.output_price}`;
+    return h(
+      "li",
+      {
+        class: "model",
+        role: "option",
+        tabindex: "0",
+        "aria-selected": String(name === this.current()),
+        "data-model": name,
+        onclick: () => this.take(name),
+      },
+      icon("check", "model-check"),
+      h("span", { class: "model-name", title: name }, model.name),
+      h("span", { class: "badges" }, ...badges),
+      h(
+        "span",
+        { class: "model-figure" },
+        model.window ? `${Math.round(model.window / 1000)}k` : "",
+      ),
+      h("span", { class: "model-figure price" }, price),
+    );
   }
 
   /** @param {string} name */
@@ -91,15 +207,22 @@ export class Models {
     if (event.key === "ArrowDown") rows[Math.min(rows.length - 1, at + 1)]?.focus();
     else if (event.key === "ArrowUp") (at > 0 ? rows[at - 1] : this.find).focus();
     else if (event.key === "Enter" && at >= 0) this.take(rows[at].dataset.model ?? "");
-    else if (event.key === "Enter" && document.activeElement === this.find && rows[0]) this.take(rows[0].dataset.model ?? "");
+    else if (event.key === "Enter" && document.activeElement === this.find && rows[0])
+      this.take(rows[0].dataset.model ?? "");
     else return;
     event.preventDefault();
   }
 
+  /** @param {ProviderRow} provider */
   async test(provider) {
     provider.state = "testing";
     this.draw();
-    Object.assign(provider, await request("POST", `/api/providers/${encodeURIComponent(provider.name)}/test`).catch((problem) => ({ state: "bad", why: problem.message })));
+    Object.assign(
+      provider,
+      await request("POST", `/api/providers/${encodeURIComponent(provider.name)}/test`).catch(
+        (problem) => ({ state: "bad", why: problem.message }),
+      ),
+    );
     this.draw();
   }
 
@@ -112,7 +235,8 @@ export class Models {
       await request("POST", "/api/pulls", { model });
       this.pullName.value = "";
     } catch (problem) {
-      const said = problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem);
+      const said =
+        problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem);
       this.jobs.replaceChildren(h("p", { class: "provider-why" }, said));
       return;
     }
@@ -123,8 +247,8 @@ export class Models {
   async watchPulls() {
     for (let before = -1; this.element.matches(":popover-open"); ) {
       const { pulls } = await request("GET", "/api/pulls");
-      this.jobs.replaceChildren(...pulls.map((job) => this.job(job)));
-      const running = pulls.filter((job) => job.state === "running").length;
+      this.jobs.replaceChildren(...pulls.map((/** @type {PullRow} */ job) => this.job(job)));
+      const running = pulls.filter((/** @type {PullRow} */ job) => job.state === "running").length;
       if (before > running || (before < 0 && running < pulls.length)) await this.load(true);
       before = running;
       if (running === 0) return;
@@ -132,21 +256,70 @@ export class Models {
     }
   }
 
+  /** @param {PullRow} job */
   job(job) {
-    const stop = h("button", { class: "link-button", type: "button", onclick: () => request("DELETE", `/api/pulls/${encodeURIComponent(job.model)}`).then(() => this.watchPulls()) }, "Stop");
-    return h("div", { class: "pull-job" }, h("span", { class: "pull-name" }, job.model), h("span", { class: "pull-figure" }, job.said),
-      job.state === "running" && h("progress", { max: "100", value: job.percent ?? undefined, "aria-label": text.pulling(job.model) }),
-      job.state === "running" && stop);
+    const stop = h(
+      "button",
+      {
+        class: "link-button",
+        type: "button",
+        onclick: () =>
+          request("DELETE", `/api/pulls/${encodeURIComponent(job.model)}`).then(() =>
+            this.watchPulls(),
+          ),
+      },
+      "Stop",
+    );
+    return h(
+      "div",
+      { class: "pull-job" },
+      h("span", { class: "pull-name" }, job.model),
+      h("span", { class: "pull-figure" }, job.said),
+      job.state === "running" &&
+        h("progress", {
+          max: "100",
+          value: job.percent ?? undefined,
+          "aria-label": text.pulling(job.model),
+        }),
+      job.state === "running" && stop,
+    );
   }
 }
 
-/** @param {any} provider @param {() => void} test */
+const STATES = new Map([
+  ["ok", text.connected],
+  ["warn", text.noKey],
+  ["bad", text.unreachable],
+  ["testing", text.testing],
+  ["unknown", text.notTested],
+]);
+const MARKS = new Map([
+  ["ok", "ok"],
+  ["warn", "key"],
+  ["bad", "fail"],
+  ["testing", "clock"],
+]);
+
+/**
+ * How a provider is, with its icon: a state of its own word where it is not known.
+ * @param {string} state
+ */
+export function stateOf(state) {
+  return [icon(MARKS.get(state) ?? "plug"), STATES.get(state) ?? state];
+}
+
+/** @param {ProviderRow} provider @param {() => void} test */
 export function providerLine(provider, test) {
-  const said = { ok: text.connected, warn: text.noKey, bad: text.unreachable, testing: text.testing, unknown: text.notTested }[provider.state] ?? provider.state;
-  const mark = { ok: "ok", warn: "key", bad: "fail", testing: "clock", unknown: "plug" }[provider.state] ?? "plug";
-  const act = provider.state === "warn"
-    ? h("a", { class: "link-button", href: "/providers" }, text.addKey)
-    : h("button", { class: "link-button", type: "button", onclick: test }, text.testConnection);
-  return h("div", { class: "provider-line" }, h("span", { class: "provider-name" }, provider.name),
-    h("span", { class: "state", "data-state": provider.state }, icon(mark), said), h("span", { class: "when" }, provider.when ?? ""), act);
+  const act =
+    provider.state === "warn"
+      ? h("a", { class: "link-button", href: "/providers" }, text.addKey)
+      : h("button", { class: "link-button", type: "button", onclick: test }, text.testConnection);
+  return h(
+    "div",
+    { class: "provider-line" },
+    h("span", { class: "provider-name" }, provider.name),
+    h("span", { class: "state", "data-state": provider.state }, ...stateOf(provider.state)),
+    h("span", { class: "when" }, provider.when ?? ""),
+    act,
+  );
 }

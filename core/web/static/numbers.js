@@ -1,4 +1,5 @@
-// The page of numbers: tokens, cost, latency and errors by model and day, from the figures of --stats.
+// The page of numbers: tokens, cost, latency and errors by model and day, from the figures of
+// --stats.
 
 import { request } from "./api.js";
 import { h } from "./dom.js";
@@ -11,41 +12,91 @@ const WIDE = 0.74; // part of a day's room that its bar takes
 /** @param {HTMLElement} place */
 export async function showNumbers(place) {
   const shown = h("div", {});
-  const periods = h("div", { class: "segmented", role: "group", "aria-label": "Period" }, ...Object.entries(PERIODS).map(([days, name]) =>
-    h("button", { type: "button", "data-days": days, onclick: () => load(days) }, name)));
-  place.replaceChildren(h("div", { class: "sheet-page" },
-    h("div", { class: "page-head" }, h("h1", {}, "Numbers"), h("span", { class: "spacer" }), periods), shown));
+  const periods = h(
+    "div",
+    { class: "segmented", role: "group", "aria-label": "Period" },
+    ...Object.entries(PERIODS).map(([days, name]) =>
+      h("button", { type: "button", "data-days": days, onclick: () => load(days) }, name),
+    ),
+  );
+  place.replaceChildren(
+    h(
+      "div",
+      { class: "sheet-page" },
+      h(
+        "div",
+        { class: "page-head" },
+        h("h1", {}, "Numbers"),
+        h("span", { class: "spacer" }),
+        periods,
+      ),
+      shown,
+    ),
+  );
   /** @param {string} days */
   const load = async (days) => {
-    for (const each of periods.children) each.setAttribute("aria-pressed", String(each.getAttribute("data-days") === days));
+    for (const each of periods.children)
+      each.setAttribute("aria-pressed", String(each.getAttribute("data-days") === days));
     const found = await request("GET", `/api/numbers?days=${days}`);
-    if (found.days.length === 0) shown.replaceChildren(h("p", { class: "page-lead" }, "No calls in this period."));
-    else shown.replaceChildren(figures(found.figures), h("div", { class: "charts" }, chart(found.days)), table(found.table));
+    if (found.days.length === 0)
+      shown.replaceChildren(h("p", { class: "page-lead" }, "No calls in this period."));
+    else
+      shown.replaceChildren(
+        figures(found.figures),
+        h("div", { class: "charts" }, chart(found.days)),
+        table(found.table),
+      );
   };
   await load("30");
 }
 
 /** @param {{ label: string, value: string, note: string }[]} rows */
 function figures(rows) {
-  return h("dl", { class: "figures" }, ...rows.map((row) => h("div", {},
-    h("dt", { class: "figure-label" }, row.label), h("dd", { class: "figure-value" }, row.value), h("dd", { class: "figure-note" }, row.note))));
+  return h(
+    "dl",
+    { class: "figures" },
+    ...rows.map((row) =>
+      h(
+        "div",
+        {},
+        h("dt", { class: "figure-label" }, row.label),
+        h("dd", { class: "figure-value" }, row.value),
+        h("dd", { class: "figure-note" }, row.note),
+      ),
+    ),
+  );
 }
 
 /** @param {{ day: string, local: number, cloud: number }[]} days */
 function chart(days) {
   const most = Math.max(1, ...days.map((day) => day.local + day.cloud));
-  const label = `Tokens per day, ${days[0].day} to ${days[days.length - 1].day}. The most: ${most.toLocaleString("en")}.`;
+  const [from, to] = [days[0].day, days[days.length - 1].day];
+  const label = `Tokens per day, ${from} to ${to}. The most: ${most.toLocaleString("en")}.`;
   const plot = svg("svg", { class: "plot", role: "img", "aria-label": label });
-  for (const part of [0, 0.5, 1]) plot.append(svg("line", { class: "grid", x1: "0", x2: "100%", y1: HEIGHT - part * 140, y2: HEIGHT - part * 140 }));
+  for (const part of [0, 0.5, 1])
+    plot.append(
+      svg("line", {
+        class: "grid",
+        x1: "0",
+        x2: "100%",
+        y1: HEIGHT - part * 140,
+        y2: HEIGHT - part * 140,
+      }),
+    );
   const step = 100 / days.length;
   days.forEach((day, place) => {
     const bars = svg("g", { class: "bar-group" });
     const title = svg("title", {});
-    title.textContent = `${day.day}: local ${day.local.toLocaleString("en")}, cloud ${day.cloud.toLocaleString("en")}`;
+    const [onLocal, onCloud] = [day.local, day.cloud].map((count) => count.toLocaleString("en"));
+    title.textContent = `${day.day}: local ${onLocal}, cloud ${onCloud}`;
     const local = (day.local / most) * 140;
     const cloud = (day.cloud / most) * 140;
     const at = { x: `${place * step + step * 0.13}%`, width: `${step * WIDE}%`, rx: "2" };
-    bars.append(title, svg("rect", { class: "b", ...at, y: HEIGHT - local - cloud, height: cloud }), svg("rect", { class: "a", ...at, y: HEIGHT - local, height: local }));
+    bars.append(
+      title,
+      svg("rect", { class: "b", ...at, y: HEIGHT - local - cloud, height: cloud }),
+      svg("rect", { class: "a", ...at, y: HEIGHT - local, height: local }),
+    );
     plot.append(bars);
   });
   const axis = svg("svg", { class: "axis", "aria-hidden": "true" });
@@ -54,12 +105,16 @@ function chart(days) {
     mark.textContent = new Intl.NumberFormat("en", { notation: "compact" }).format(most * part);
     axis.append(mark);
   }
-  return h("section", { class: "chart span" }, h("div", { class: "chart-head" }, h("h2", {}, "Tokens per day"), legend()),
-    h("div", { class: "plot-box" }, axis, plot));
+  return h(
+    "section",
+    { class: "chart span" },
+    h("div", { class: "chart-head" }, h("h2", {}, "Tokens per day"), legend()),
+    h("div", { class: "plot-box" }, axis, plot),
+  );
 }
 
 function legend() {
-  const entry = (kind, name) => {
+  const entry = (/** @type {string} */ kind, /** @type {string} */ name) => {
     const box = svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" });
     box.append(svg("rect", { class: kind, width: "10", height: "10", rx: "2" }));
     return h("span", {}, box, name);

@@ -1,24 +1,36 @@
-// The page of providers: kind and state of each, its address, models and key, and a test of the connection.
+// The page of providers: kind and state of each, its address, models and key, and a test of the
+// connection.
 
 import { ApiError, request } from "./api.js";
 import { button, h, icon } from "./dom.js";
+import { stateOf } from "./models.js";
 import { text } from "./text.js";
 
-const STATES = { ok: text.connected, warn: text.noKey, bad: text.unreachable, testing: text.testing, unknown: text.notTested };
-const MARKS = { ok: "ok", warn: "key", bad: "fail", testing: "clock", unknown: "pause" };
+/** @import { ModelRow, ProviderRow } from "./wire.d.ts" */
 
 /** @param {HTMLElement} place */
 export async function showProviders(place) {
   const sheet = h("div", { class: "sheet-page" });
   place.replaceChildren(sheet);
   const { providers } = await request("GET", "/api/providers");
-  /** @type {Row[]} */ const rows = providers.map((provider) => new Row(provider));
-  const testAll = () => rows.filter((row) => row.provider.state !== "warn").forEach((row) => row.test());
+  /** @type {Row[]} */ const rows = providers.map(
+    (/** @type {ProviderRow} */ provider) => new Row(provider),
+  );
+  const testAll = () => {
+    for (const row of rows) if (row.provider.state !== "warn") row.test();
+  };
   sheet.append(
-    h("div", { class: "page-head" }, h("h1", {}, "Providers"), h("span", { class: "spacer" }), button("Test all", testAll, "", "plug")),
-    h("p", { class: "page-lead" }, "Keys are stored on this computer and are never shown again. A state is what the last test found."),
+    h(
+      "div",
+      { class: "page-head" },
+      h("h1", {}, "Providers"),
+      h("span", { class: "spacer" }),
+      button("Test all", testAll, "", "plug"),
+    ),
+    h("p", { class: "page-lead" }, text.keysStay),
     ...group(rows, "local", text.local, "Nothing leaves this computer"),
-    ...group(rows, "cloud", text.cloud, "Messages are sent to the provider"));
+    ...group(rows, "cloud", text.cloud, "Messages are sent to the provider"),
+  );
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
@@ -26,12 +38,16 @@ export async function showProviders(place) {
 function group(rows, kind, title, note) {
   return [
     h("h2", { class: "group-head", id: kind }, icon(kind), title, " ", h("small", {}, note)),
-    h("ul", { class: "list" }, ...rows.filter((row) => row.provider.kind === kind).map((row) => row.element)),
+    h(
+      "ul",
+      { class: "list" },
+      ...rows.filter((row) => row.provider.kind === kind).map((row) => row.element),
+    ),
   ];
 }
 
 class Row {
-  /** @param {any} provider */
+  /** @param {ProviderRow} provider */
   constructor(provider) {
     this.provider = provider;
     this.open = false;
@@ -41,19 +57,66 @@ class Row {
 
   draw() {
     const { provider } = this;
-    const toggle = h("button", { class: "button icon-only quiet", type: "button", "aria-expanded": String(this.open), "aria-label": `Settings of ${provider.name}`,
-      onclick: () => { this.open = !this.open; this.draw(); /** @type {HTMLElement|null} */ (this.element.querySelector("[aria-expanded]"))?.focus(); } },
-      icon("down", this.open ? "turned" : ""));
-    const act = provider.state === "warn" && provider.takes_key
-      ? h("button", { class: "button test", type: "button", onclick: () => { this.open = true; this.draw(); this.element.querySelector("input")?.focus(); } }, text.addKey)
-      : h("button", { class: "button test", type: "button", onclick: () => this.test() }, text.testConnection);
+    const toggle = h(
+      "button",
+      {
+        class: "button icon-only quiet",
+        type: "button",
+        "aria-expanded": String(this.open),
+        "aria-label": `Settings of ${provider.name}`,
+        onclick: () => {
+          this.open = !this.open;
+          this.draw();
+          /** @type {HTMLElement|null} */
+          (this.element.querySelector("[aria-expanded]"))?.focus();
+        },
+      },
+      icon("down", this.open ? "turned" : ""),
+    );
+    const act =
+      provider.state === "warn" && provider.takes_key
+        ? h(
+            "button",
+            {
+              class: "button test",
+              type: "button",
+              onclick: () => {
+                this.open = true;
+                this.draw();
+                this.element.querySelector("input")?.focus();
+              },
+            },
+            text.addKey,
+          )
+        : h(
+            "button",
+            { class: "button test", type: "button", onclick: () => this.test() },
+            text.testConnection,
+          );
     this.element.replaceChildren(
-      h("div", { class: "row-head" }, h("h3", { class: "row-name" }, provider.name),
-        h("span", { class: "row-where", title: provider.address }, (provider.address || "").replace(/^https:\/\//, "")),
-        h("span", { class: "row-state" },
-          h("span", { class: "state", "data-state": provider.state, role: "status" }, icon(MARKS[provider.state] ?? "plug"), STATES[provider.state] ?? provider.state),
-          h("span", { class: "when" }, (provider.when ?? "").replace("checked ", ""))),
-        act, toggle));
+      h(
+        "div",
+        { class: "row-head" },
+        h("h3", { class: "row-name" }, provider.name),
+        h(
+          "span",
+          { class: "row-where", title: provider.address },
+          (provider.address || "").replace(/^https:\/\//, ""),
+        ),
+        h(
+          "span",
+          { class: "row-state" },
+          h(
+            "span",
+            { class: "state", "data-state": provider.state, role: "status" },
+            ...stateOf(provider.state),
+          ),
+          h("span", { class: "when" }, (provider.when ?? "").replace("checked ", "")),
+        ),
+        act,
+        toggle,
+      ),
+    );
     if (provider.why) this.element.append(h("p", { class: "row-why" }, provider.why));
     if (this.open) this.element.append(this.body());
   }
@@ -62,7 +125,8 @@ class Row {
     const { provider } = this;
     const body = h("div", { class: "row-body" });
     if (provider.takes_key) body.append(this.keyForm());
-    const more = h("div", { class: "row-more" }, h("p", { class: "row-why" }, `${text.testing} …`));
+    const waiting = h("p", { class: "row-why" }, `${text.testing} …`);
+    const more = h("div", { class: "row-more" }, waiting);
     body.append(more);
     this.load(more);
     return body;
@@ -72,7 +136,10 @@ class Row {
   async load(place) {
     try {
       const found = await request("GET", this.path());
-      place.replaceChildren(this.settingsForm(found.fields, found.address), modelTable(found.models));
+      place.replaceChildren(
+        this.settingsForm(found.fields, found.address),
+        modelTable(found.models),
+      );
     } catch (problem) {
       place.replaceChildren(h("p", { class: "row-why" }, /** @type {Error} */ (problem).message));
     }
@@ -87,21 +154,58 @@ class Row {
     const inputs = fields.map(({ name, value }) => {
       const id = `${this.provider.name}-${name}`;
       const hint = name === "base_url" ? address : "";
-      return h("div", { class: "field" }, h("label", { for: id }, text.fields[name] ?? name),
-        h("input", { class: "input", id, name, type: "text", value, placeholder: hint || text.fieldDefault, autocomplete: "off", "data-before": value }));
+      return h(
+        "div",
+        { class: "field" },
+        h("label", { for: id }, text.fields[name] ?? name),
+        h("input", {
+          class: "input",
+          id,
+          name,
+          type: "text",
+          value,
+          placeholder: hint || text.fieldDefault,
+          autocomplete: "off",
+          "data-before": value,
+        }),
+      );
     });
     const error = h("p", { class: "field-error", role: "alert", hidden: true });
-    const form = h("form", { class: "fields", onsubmit: (event) => { event.preventDefault(); save(); } }, ...inputs,
-      h("div", { class: "field-line span" }, h("button", { class: "button", type: "submit" }, text.saveSettings), error));
+    const form = h(
+      "form",
+      {
+        class: "fields",
+        onsubmit: (/** @type {Event} */ event) => {
+          event.preventDefault();
+          save();
+        },
+      },
+      ...inputs,
+      h(
+        "div",
+        { class: "field-line span" },
+        h("button", { class: "button", type: "submit" }, text.saveSettings),
+        error,
+      ),
+    );
     const save = async () => {
-      const changed = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll("input")]).filter((each) => each.value !== each.dataset.before);
+      const changed = /** @type {HTMLInputElement[]} */ ([
+        ...form.querySelectorAll("input"),
+      ]).filter((each) => each.value !== each.dataset.before);
       try {
-        await request("PUT", `${this.path()}/settings`, Object.fromEntries(changed.map((each) => [each.name, each.value])));
+        await request(
+          "PUT",
+          `${this.path()}/settings`,
+          Object.fromEntries(changed.map((each) => [each.name, each.value])),
+        );
         this.provider = { ...this.provider, ...(await request("GET", this.path())) };
         await this.test();
       } catch (problem) {
         error.hidden = false;
-        error.replaceChildren(icon("warn"), problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem));
+        error.replaceChildren(
+          icon("warn"),
+          problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem),
+        );
       }
     };
     return form;
@@ -110,7 +214,15 @@ class Row {
   keyForm() {
     const { provider } = this;
     const id = `key-${provider.name}`;
-    const field = /** @type {HTMLInputElement} */ (h("input", { class: "input", id, type: "password", autocomplete: "off", placeholder: provider.has_key ? "Enter a key to replace the stored one" : "" }));
+    const field = /** @type {HTMLInputElement} */ (
+      h("input", {
+        class: "input",
+        id,
+        type: "password",
+        autocomplete: "off",
+        placeholder: provider.has_key ? "Enter a key to replace the stored one" : "",
+      })
+    );
     const error = h("p", { class: "field-error", role: "alert", hidden: true });
     const store = async () => {
       try {
@@ -119,33 +231,74 @@ class Row {
       } catch (problem) {
         field.setAttribute("aria-invalid", "true");
         error.hidden = false;
-        error.replaceChildren(icon("warn"), problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem));
+        error.replaceChildren(
+          icon("warn"),
+          problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem),
+        );
       }
     };
-    return h("form", { class: "field span", onsubmit: (event) => { event.preventDefault(); store(); } },
+    return h(
+      "form",
+      {
+        class: "field span",
+        onsubmit: (/** @type {Event} */ event) => {
+          event.preventDefault();
+          store();
+        },
+      },
       h("label", { for: id }, "Key"),
-      h("div", { class: "field-line" }, field,
+      h(
+        "div",
+        { class: "field-line" },
+        field,
         provider.has_key && h("span", { class: "key-saved" }, icon("lock"), "Stored"),
-        h("button", { class: "button primary", type: "submit" }, "Save key")), error);
+        h("button", { class: "button primary", type: "submit" }, "Save key"),
+      ),
+      error,
+    );
   }
 
   async test() {
     this.provider.state = "testing";
     this.draw();
-    const found = await request("POST", `${this.path()}/test`)
-      .catch((problem) => ({ state: "bad", why: problem.message }));
+    const found = await request("POST", `${this.path()}/test`).catch((problem) => ({
+      state: "bad",
+      why: problem.message,
+    }));
     this.provider = { ...this.provider, ...found };
     this.draw();
   }
 }
 
-/** @param {any[]} models */
+/** @param {ModelRow[]} models */
 function modelTable(models) {
   if (models.length === 0) return h("p", { class: "row-why" }, text.noModelsListed);
-  const price = (model) => (model.input_price === null ? "" : text.pricePair(model.input_price, model.output_price));
-  const row = (model) => h("tr", {}, h("td", {}, model.name),
-    h("td", {}, ...["tools", "vision", "thinking"].filter((able) => model[able]).map((able) => h("span", { class: "badge" }, able === "vision" ? "images" : able))),
-    h("td", {}, model.window ? `${Math.round(model.window / 1000)}k` : ""), h("td", {}, model.size ? text.size(model.size) : ""), h("td", {}, price(model)));
-  return h("div", { class: "table", tabindex: "0", role: "region", "aria-label": text.models },
-    h("table", {}, h("thead", {}, h("tr", {}, ...text.modelColumns.map((name) => h("th", {}, name)))), h("tbody", {}, ...models.map(row))));
+  const price = (/** @type {ModelRow} */ model) =>
+    model.input_price === null ? "" : text.pricePair(model.input_price, model.output_price);
+  const row = (/** @type {ModelRow} */ model) =>
+    h(
+      "tr",
+      {},
+      h("td", {}, model.name),
+      h(
+        "td",
+        {},
+        .../** @type {const} */ (["tools", "vision", "thinking"])
+          .filter((able) => model[able])
+          .map((able) => h("span", { class: "badge" }, able === "vision" ? "images" : able)),
+      ),
+      h("td", {}, model.window ? `${Math.round(model.window / 1000)}k` : ""),
+      h("td", {}, model.size ? text.size(model.size) : ""),
+      h("td", {}, price(model)),
+    );
+  return h(
+    "div",
+    { class: "table", tabindex: "0", role: "region", "aria-label": text.models },
+    h(
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, ...text.modelColumns.map((name) => h("th", {}, name)))),
+      h("tbody", {}, ...models.map(row)),
+    ),
+  );
 }

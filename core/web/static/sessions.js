@@ -7,11 +7,22 @@ import { h, icon } from "./dom.js";
 import { Sidebar } from "./sidebar.js";
 import { text } from "./text.js";
 
+/** @import { SessionRow } from "./wire.d.ts" */
+
 const MORE = 1000; // sessions by which a list grows
 
 export class Sessions {
-  /** @param {{ current: () => string, go: (path: string) => void, theme: () => void, renamed: (id: string, title: string) => void,
-   *            act: (does: () => Promise<unknown>) => Promise<unknown>, connected: () => void, signedOut: () => void }} page */
+  /**
+   * @param {{
+   *   current: () => string,
+   *   go: (path: string) => void,
+   *   theme: () => void,
+   *   renamed: (id: string, title: string) => void,
+   *   act: (does: () => Promise<unknown>) => Promise<unknown>,
+   *   connected: () => void,
+   *   signedOut: () => void
+   * }} page
+   */
   constructor(page) {
     this.page = page;
     this.shelf = "open";
@@ -25,7 +36,10 @@ export class Sessions {
       go: page.go,
       theme: page.theme,
       shelf: (name) => this.turnTo(name),
-      grow: () => { this.limit += MORE; this.list(); },
+      grow: () => {
+        this.limit += MORE;
+        this.list();
+      },
       take: (files) => this.import(files),
     });
   }
@@ -36,7 +50,10 @@ export class Sessions {
     const words = this.sidebar.words();
     const limit = this.limit ? `&limit=${this.limit}` : "";
     try {
-      const found = await request("GET", `/api/sessions?shelf=${this.shelf}&words=${encodeURIComponent(words)}${limit}`);
+      const found = await request(
+        "GET",
+        `/api/sessions?shelf=${this.shelf}&words=${encodeURIComponent(words)}${limit}`,
+      );
       if (asked !== this.asked) return;
       this.sidebar.show(found, this.shelf, this.page.current(), (id) => Boolean(readDraft(id)));
       this.page.connected();
@@ -53,69 +70,140 @@ export class Sessions {
     this.list();
   }
 
-  /** @param {any} session @param {HTMLElement} at */
+  /** @param {SessionRow} session @param {HTMLElement} at */
   menu(session, at) {
-    const entry = (mark, label, act) => h("button", { type: "button", role: "menuitem", onclick: () => { menu.remove(); act(); } }, icon(mark), label);
+    const entry = (
+      /** @type {string} */ mark,
+      /** @type {string} */ label,
+      /** @type {() => void} */ act,
+    ) =>
+      h(
+        "button",
+        {
+          type: "button",
+          role: "menuitem",
+          onclick: () => {
+            menu.remove();
+            act();
+          },
+        },
+        icon(mark),
+        label,
+      );
     const open = [
       entry("edit", text.rename, () => this.rename(session)),
       entry("tag", text.tags, () => this.tag(session)),
-      entry("pin", session.pinned ? text.unpin : text.pin, () => this.change(session, { pinned: !session.pinned })),
+      entry("pin", session.pinned ? text.unpin : text.pin, () =>
+        this.change(session, { pinned: !session.pinned }),
+      ),
       entry("out", text.export, () => this.export(session)),
       h("hr"),
       entry("archive", text.archive, () => this.change(session, { shelf: "archived" })),
-      entry("trash", text.toTrash, () => this.change(session, { shelf: "trash" }))];
+      entry("trash", text.toTrash, () => this.change(session, { shelf: "trash" })),
+    ];
     const away = [
       entry("retry", text.restore, () => this.change(session, { shelf: "open" })),
       entry("out", text.export, () => this.export(session)),
       h("hr"),
-      entry("trash", text.removeForever, () => this.remove(session))];
-    const menu = h("div", { class: "popover menu", popover: "auto", role: "menu", "aria-label": text.session }, ...(session.shelf === "open" ? open : away));
+      entry("trash", text.removeForever, () => this.remove(session)),
+    ];
+    const menu = h(
+      "div",
+      { class: "popover menu", popover: "auto", role: "menu", "aria-label": text.session },
+      ...(session.shelf === "open" ? open : away),
+    );
     show(menu, at);
   }
 
   /** The menu of the session that is open. @param {string} id @param {HTMLElement} at */
   async menuOf(id, at) {
     if (!id) return;
-    await this.page.act(async () => this.menu(await request("GET", `/api/sessions/${encodeURIComponent(id)}/row`), at));
+    await this.page.act(async () =>
+      this.menu(await request("GET", `/api/sessions/${encodeURIComponent(id)}/row`), at),
+    );
   }
 
-  /** @param {any} session @param {object} changes @returns {Promise<any>} the session as it is then; nothing when that failed */
+  /**
+   * @param {SessionRow} session
+   * @param {object} changes
+   * @returns {Promise<any>} the session as it is then; nothing when that failed
+   */
   change(session, changes) {
     return this.page.act(async () => {
-      const found = await request("PATCH", `/api/sessions/${encodeURIComponent(session.id)}`, changes);
+      const found = await request(
+        "PATCH",
+        `/api/sessions/${encodeURIComponent(session.id)}`,
+        changes,
+      );
       if (found.shelf !== "open" && session.id === this.page.current()) this.page.go("/");
       else await this.list();
       return found;
     });
   }
 
+  /** @param {SessionRow} session */
   rename(session) {
-    const field = /** @type {HTMLInputElement} */ (h("input", { class: "input", type: "text", value: session.title, "aria-label": text.newTitle }));
-    ask(text.rename, field, text.rename, () => this.change(session, { title: field.value })
-      .then((found) => found && this.page.renamed(session.id, found.title)));
+    const field = /** @type {HTMLInputElement} */ (
+      h("input", {
+        class: "input",
+        type: "text",
+        value: session.title,
+        "aria-label": text.newTitle,
+      })
+    );
+    ask(text.rename, field, text.rename, () =>
+      this.change(session, { title: field.value }).then(
+        (found) => found && this.page.renamed(session.id, found.title),
+      ),
+    );
   }
 
+  /** @param {SessionRow} session */
   tag(session) {
-    const field = /** @type {HTMLInputElement} */ (h("input", { class: "input", type: "text", value: session.tags.join(" "), placeholder: text.tagsHint, "aria-label": text.tags }));
-    ask(text.tags, field, text.save, () => this.change(session, { tags: field.value.split(/[\s,]+/).filter(Boolean) }));
+    const field = /** @type {HTMLInputElement} */ (
+      h("input", {
+        class: "input",
+        type: "text",
+        value: session.tags.join(" "),
+        placeholder: text.tagsHint,
+        "aria-label": text.tags,
+      })
+    );
+    ask(text.tags, field, text.save, () =>
+      this.change(session, { tags: field.value.split(/[\s,]+/).filter(Boolean) }),
+    );
   }
 
+  /** @param {SessionRow} session */
   remove(session) {
-    ask(text.deleteQuestion(session.title || text.untitled), null, text.removeForever, () => this.page.act(async () => {
-      await request("DELETE", `/api/sessions/${encodeURIComponent(session.id)}`);
-      writeDraft(session.id, "");
-      if (session.id === this.page.current()) this.page.go("/");
-      else await this.list();
-    }));
+    ask(text.deleteQuestion(session.title || text.untitled), null, text.removeForever, () =>
+      this.page.act(async () => {
+        await request("DELETE", `/api/sessions/${encodeURIComponent(session.id)}`);
+        writeDraft(session.id, "");
+        if (session.id === this.page.current()) this.page.go("/");
+        else await this.list();
+      }),
+    );
   }
 
+  /** @param {SessionRow} session */
   async export(session) {
     await this.page.act(async () => {
       const { formats } = await request("GET", "/api/formats");
-      const field = /** @type {HTMLSelectElement} */ (h("select", { class: "input", "aria-label": text.format },
-        ...formats.map((format) => h("option", { value: format.name }, `${format.name}: ${format.help}`))));
+      const field = /** @type {HTMLSelectElement} */ (
+        h(
+          "select",
+          { class: "input", "aria-label": text.format },
+          ...formats.map((/** @type {{ name: string, help: string }} */ format) =>
+            h("option", { value: format.name }, `${format.name}: ${format.help}`),
+          ),
+        )
+      );
       ask(text.exportAs(session.title), field, text.export, () =>
-        location.assign(`/api/sessions/${encodeURIComponent(session.id)}/export?format=${field.value}`));
+        location.assign(
+          `/api/sessions/${encodeURIComponent(session.id)}/export?format=${field.value}`,
+        ),
+      );
     });
   }
 
@@ -127,7 +215,12 @@ export class Sessions {
         const found = await sendFile("/api/import", file);
         tell(text.imported(file.name), [text.importFound(found), ...found.notes]);
       } catch (problem) {
-        tell(text.notImported(file.name), problem instanceof ApiError ? [problem.message, problem.hint].filter(Boolean) : [String(problem)]);
+        tell(
+          text.notImported(file.name),
+          problem instanceof ApiError
+            ? [problem.message, problem.hint].filter(Boolean)
+            : [String(problem)],
+        );
       }
     }
     this.sidebar.say("");
@@ -143,15 +236,19 @@ function show(menu, at) {
   menu.style.inset = "auto";
   menu.showPopover();
   const box = at.getBoundingClientRect();
-  menu.style.top = `${Math.max(8, Math.min(box.bottom + 4, innerHeight - menu.offsetHeight - 8))}px`;
+  const top = Math.min(box.bottom + 4, innerHeight - menu.offsetHeight - 8);
+  menu.style.top = `${Math.max(8, top)}px`;
   menu.style.left = `${Math.max(8, Math.min(box.left, innerWidth - menu.offsetWidth - 8))}px`;
   const entries = /** @type {HTMLElement[]} */ ([...menu.querySelectorAll("[role=menuitem]")]);
   entries[0].focus();
   menu.addEventListener("keydown", (event) => {
-    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!by) return;
+    const by = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+    if (by === 0) return;
     event.preventDefault();
-    entries[(entries.indexOf(/** @type {HTMLElement} */ (document.activeElement)) + by + entries.length) % entries.length].focus();
+    entries[
+      (entries.indexOf(/** @type {HTMLElement} */ (document.activeElement)) + by + entries.length) %
+        entries.length
+    ].focus();
   });
   menu.addEventListener("toggle", (event) => {
     if (/** @type {ToggleEvent} */ (event).newState !== "closed") return;

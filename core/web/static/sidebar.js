@@ -1,49 +1,152 @@
-// The list of sessions: pinned, then by day, searched and filtered by tag, with what is answering now and what has a draft.
+// The list of sessions: pinned, then by day, searched and filtered by tag, with what is answering
+// now and what has a draft.
 
 import { button, h, icon, iconButton } from "./dom.js";
 import { text } from "./text.js";
+
+/** @import { SessionRow } from "./wire.d.ts" */
 
 const DAY = 86_400_000;
 const BEFORE = 16; // characters of a snippet before the words that were searched for
 const TAGS = 3; // that are shown before the others are asked for
 
 export class Sidebar {
-  /** @param {{ open: (id: string) => void, fresh: () => void, search: () => void, more: (session: any, at: HTMLElement) => void,
-   *            go: (path: string) => void, theme: () => void, shelf: (name: string) => void, grow: () => void, take: (files: File[]) => void }} actions */
+  /**
+   * @param {{
+   *   open: (id: string) => void,
+   *   fresh: () => void,
+   *   search: () => void,
+   *   more: (session: SessionRow, at: HTMLElement) => void,
+   *   go: (path: string) => void,
+   *   theme: () => void,
+   *   shelf: (name: string) => void,
+   *   grow: () => void,
+   *   take: (files: File[]) => void
+   * }} actions
+   */
   constructor(actions) {
     this.actions = actions;
     this.tag = "";
     this.allTags = false;
     /** @type {string[]} */ this.tagNames = [];
-    this.tags = h("div", { class: "tags", role: "group", "aria-label": text.filterByTag, hidden: true });
-    this.list = h("div", { class: "sidebar-list", tabindex: "0", role: "region", "aria-label": "Session list" });
+    this.tags = h("div", {
+      class: "tags",
+      role: "group",
+      "aria-label": text.filterByTag,
+      hidden: true,
+    });
+    this.list = h("div", {
+      class: "sidebar-list",
+      tabindex: "0",
+      role: "region",
+      "aria-label": "Session list",
+    });
     this.said = h("p", { class: "sidebar-empty", role: "status", hidden: true });
-    this.find = /** @type {HTMLInputElement} */ (h("input", {
-      type: "search", placeholder: text.searchSessions, autocomplete: "off", oninput: () => actions.search(),
-    }));
-    this.picker = /** @type {HTMLInputElement} */ (h("input", { type: "file", hidden: true, multiple: true, "aria-label": text.import,
-      onchange: () => { actions.take([...(this.picker.files ?? [])]); this.picker.value = ""; } }));
+    this.find = /** @type {HTMLInputElement} */ (
+      h("input", {
+        type: "search",
+        placeholder: text.searchSessions,
+        autocomplete: "off",
+        oninput: () => actions.search(),
+      })
+    );
+    this.picker = /** @type {HTMLInputElement} */ (
+      h("input", {
+        type: "file",
+        hidden: true,
+        multiple: true,
+        "aria-label": text.import,
+        onchange: () => {
+          actions.take([...(this.picker.files ?? [])]);
+          this.picker.value = "";
+        },
+      })
+    );
     this.element = h(
       "nav",
       { class: "sidebar", id: "sidebar", "aria-label": "Sessions" },
-      h("div", { class: "sidebar-top" },
-        h("a", { class: "brand", href: "/", onclick: go(() => actions.fresh()) }, icon("mark"), h("span", {}, text.name)),
-        iconButton("new", text.newSession, () => actions.fresh(), { title: `${text.newSession} (Alt+N)` }),
-        iconButton("close", "Close the session list", () => actions.go(location.pathname), { class: "button icon-only quiet only-narrow", "data-close": "sidebar" })),
-      h("div", { class: "sidebar-find" },
-        h("label", { class: "field-search" }, icon("search"), h("span", { class: "sr" }, text.searchSessions), this.find, h("kbd", {}, "Ctrl K")),
-        this.tags, this.said),
+      h(
+        "div",
+        { class: "sidebar-top" },
+        h(
+          "a",
+          { class: "brand", href: "/", onclick: go(() => actions.fresh()) },
+          icon("mark"),
+          h("span", {}, text.name),
+        ),
+        iconButton("new", text.newSession, () => actions.fresh(), {
+          title: `${text.newSession} (Alt+N)`,
+        }),
+        iconButton("close", "Close the session list", () => actions.go(location.pathname), {
+          class: "button icon-only quiet only-narrow",
+          "data-close": "sidebar",
+        }),
+      ),
+      h(
+        "div",
+        { class: "sidebar-find" },
+        h(
+          "label",
+          { class: "field-search" },
+          icon("search"),
+          h("span", { class: "sr" }, text.searchSessions),
+          this.find,
+          h("kbd", {}, "Ctrl K"),
+        ),
+        this.tags,
+        this.said,
+      ),
       this.list,
-      h("div", { class: "sidebar-foot" },
-        h("a", { class: "button quiet", href: "/providers", onclick: go(() => actions.go("/providers")) }, icon("sliders"), "Providers"),
-        h("a", { class: "button quiet", href: "/numbers", onclick: go(() => actions.go("/numbers")) }, icon("chart"), "Numbers"),
+      h(
+        "div",
+        { class: "sidebar-foot" },
+        h(
+          "a",
+          {
+            class: "button quiet",
+            href: "/providers",
+            onclick: go(() => actions.go("/providers")),
+          },
+          icon("sliders"),
+          "Providers",
+        ),
+        h(
+          "a",
+          { class: "button quiet", href: "/numbers", onclick: go(() => actions.go("/numbers")) },
+          icon("chart"),
+          "Numbers",
+        ),
         h("span", { class: "spacer" }),
-        h("button", { class: "button icon-only quiet", type: "button", popovertarget: "keys", "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)" }, icon("keys")),
-        h("button", { class: "button icon-only quiet", type: "button", "aria-label": "Switch between light and dark", title: "Light or dark", onclick: actions.theme },
-          icon("sun", "when-dark"), icon("moon", "when-light"))),
+        h(
+          "button",
+          {
+            class: "button icon-only quiet",
+            type: "button",
+            popovertarget: "keys",
+            "aria-label": "Keyboard shortcuts",
+            title: "Keyboard shortcuts (?)",
+          },
+          icon("keys"),
+        ),
+        h(
+          "button",
+          {
+            class: "button icon-only quiet",
+            type: "button",
+            "aria-label": "Switch between light and dark",
+            title: "Light or dark",
+            onclick: actions.theme,
+          },
+          icon("sun", "when-dark"),
+          icon("moon", "when-light"),
+        ),
+      ),
       this.picker,
     );
-    this.element.addEventListener("dragover", (event) => { event.preventDefault(); this.element.toggleAttribute("data-drop", true); });
+    this.element.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      this.element.toggleAttribute("data-drop", true);
+    });
     this.element.addEventListener("dragleave", () => this.element.removeAttribute("data-drop"));
     this.element.addEventListener("drop", (event) => {
       event.preventDefault();
@@ -64,7 +167,12 @@ export class Sidebar {
     this.said.textContent = line;
   }
 
-  /** @param {any} found @param {string} shelf @param {string} current @param {(id: string) => boolean} hasDraft */
+  /**
+   * @param {any} found
+   * @param {string} shelf
+   * @param {string} current
+   * @param {(id: string) => boolean} hasDraft
+   */
   show(found, shelf, current, hasDraft) {
     this.say("");
     if (!this.words()) this.tagNames = found.tags;
@@ -73,17 +181,27 @@ export class Sidebar {
     let day = "";
     /** @type {HTMLElement|null} */ let group = null;
     for (const session of found.sessions) {
-      const heading = this.find.value ? text.found : session.pinned ? text.pinned : dayOf(session.updated * 1000);
+      const heading = this.find.value
+        ? text.found
+        : session.pinned
+          ? text.pinned
+          : dayOf(session.updated * 1000);
       if (heading !== day || !group) {
         day = heading;
         group = h("ul", {});
-        nodes.push(h("h2", { class: "day" }, heading === text.pinned && icon("pin"), heading), group);
+        nodes.push(
+          h("h2", { class: "day" }, heading === text.pinned && icon("pin"), heading),
+          group,
+        );
       }
       group.append(this.row(session, session.id === current, hasDraft(session.id)));
     }
-    if (found.sessions.length === 0) nodes.push(h("p", { class: "sidebar-empty" }, this.nothing(shelf)));
-    if (found.more && !this.find.value) nodes.push(button(text.showMore, this.actions.grow, "quiet"));
-    if (found.more && this.find.value) nodes.push(h("p", { class: "sidebar-empty" }, text.moreFound));
+    if (found.sessions.length === 0)
+      nodes.push(h("p", { class: "sidebar-empty" }, this.nothing(shelf)));
+    if (found.more && !this.find.value)
+      nodes.push(button(text.showMore, this.actions.grow, "quiet"));
+    if (found.more && this.find.value)
+      nodes.push(h("p", { class: "sidebar-empty" }, text.moreFound));
     if (shelf === "open") nodes.push(this.others(found));
     const place = this.list.scrollTop;
     this.list.replaceChildren(...nodes);
@@ -93,65 +211,149 @@ export class Sidebar {
   /** @param {string} shelf */
   nothing(shelf) {
     if (this.words()) return text.nothingFound(this.words());
-    return shelf === "open" ? text.noSessions : shelf === "trash" ? text.emptyTrash : text.noneArchived;
+    return shelf === "open"
+      ? text.noSessions
+      : shelf === "trash"
+        ? text.emptyTrash
+        : text.noneArchived;
   }
 
   /** @param {string} shelf */
   shelfHead(shelf) {
-    return h("div", { class: "shelf-head" }, iconButton("left", text.backToSessions, () => this.actions.shelf("open")),
-      h("strong", {}, shelf === "trash" ? text.trash : text.archived), shelf === "trash" && h("small", {}, text.trashDays));
+    return h(
+      "div",
+      { class: "shelf-head" },
+      iconButton("left", text.backToSessions, () => this.actions.shelf("open")),
+      h("strong", {}, shelf === "trash" ? text.trash : text.archived),
+      shelf === "trash" && h("small", {}, text.trashDays),
+    );
   }
 
   /** What else there is: the other shelves, and how sessions come in. @param {any} found */
   others(found) {
-    return h("div", { class: "shelves" },
-      found.archived > 0 && button(text.count(text.archived, found.archived), () => this.actions.shelf("archived"), "small quiet", "archive"),
-      found.trash > 0 && button(text.count(text.trash, found.trash), () => this.actions.shelf("trash"), "small quiet", "trash"),
-      button(text.import, () => this.picker.click(), "small quiet", "pull"));
+    return h(
+      "div",
+      { class: "shelves" },
+      found.archived > 0 &&
+        button(
+          text.count(text.archived, found.archived),
+          () => this.actions.shelf("archived"),
+          "small quiet",
+          "archive",
+        ),
+      found.trash > 0 &&
+        button(
+          text.count(text.trash, found.trash),
+          () => this.actions.shelf("trash"),
+          "small quiet",
+          "trash",
+        ),
+      button(text.import, () => this.picker.click(), "small quiet", "pull"),
+    );
   }
 
   drawTags() {
-    const names = this.tag && !this.tagNames.includes(this.tag) ? [this.tag, ...this.tagNames] : this.tagNames;
+    const names =
+      this.tag && !this.tagNames.includes(this.tag) ? [this.tag, ...this.tagNames] : this.tagNames;
     const shown = this.allTags ? names : names.slice(0, TAGS);
-    const choose = (name) => h("button", { class: "tag", type: "button", "aria-pressed": String(name === this.tag),
-      onclick: () => { this.tag = name; this.actions.search(); } }, name || text.allTags);
+    const choose = (/** @type {string} */ name) =>
+      h(
+        "button",
+        {
+          class: "tag",
+          type: "button",
+          "aria-pressed": String(name === this.tag),
+          onclick: () => {
+            this.tag = name;
+            this.actions.search();
+          },
+        },
+        name || text.allTags,
+      );
     this.tags.hidden = names.length === 0;
     this.tags.toggleAttribute("data-all", this.allTags);
-    this.tags.replaceChildren(choose(""), ...shown.map(choose), ...(shown.length < names.length
-      ? [h("button", { class: "tag", type: "button", "aria-label": text.moreTags(names.length - shown.length),
-        onclick: () => { this.allTags = true; this.drawTags(); } }, `+${names.length - shown.length}`)] : []));
+    this.tags.replaceChildren(
+      choose(""),
+      ...shown.map(choose),
+      ...(shown.length < names.length
+        ? [
+            h(
+              "button",
+              {
+                class: "tag",
+                type: "button",
+                "aria-label": text.moreTags(names.length - shown.length),
+                onclick: () => {
+                  this.allTags = true;
+                  this.drawTags();
+                },
+              },
+              `+${names.length - shown.length}`,
+            ),
+          ]
+        : []),
+    );
   }
 
+  /** @param {SessionRow} session @param {boolean} current @param {boolean} draft */
   row(session, current, draft) {
     const title = session.title || text.untitled;
-    const link = h("a", {
-      class: session.snippet === undefined ? "session" : "session found", href: `/s/${session.id}`, "aria-current": current ? "page" : undefined,
-      onclick: go(() => this.actions.open(session.id)),
-    }, h("span", { class: "session-title", dir: "auto", title }, title),
-    session.snippet === undefined ? this.note(session, draft) : h("span", { class: "session-snippet", dir: "auto" }, ...marked(session.snippet, session.marks)));
-    const more = h("button", {
-      class: "session-more", type: "button", "aria-label": `${text.more}: ${title}`, "aria-haspopup": "menu",
-      onclick: (event) => this.actions.more(session, /** @type {HTMLElement} */ (event.currentTarget)),
-    }, icon("more"));
+    const link = h(
+      "a",
+      {
+        class: session.snippet === undefined ? "session" : "session found",
+        href: `/s/${session.id}`,
+        "aria-current": current ? "page" : undefined,
+        onclick: go(() => this.actions.open(session.id)),
+      },
+      h("span", { class: "session-title", dir: "auto", title }, title),
+      session.snippet === undefined
+        ? this.note(session, draft)
+        : h(
+            "span",
+            { class: "session-snippet", dir: "auto" },
+            ...marked(session.snippet, session.marks),
+          ),
+    );
+    const more = h(
+      "button",
+      {
+        class: "session-more",
+        type: "button",
+        "aria-label": `${text.more}: ${title}`,
+        "aria-haspopup": "menu",
+        onclick: (/** @type {Event} */ event) =>
+          this.actions.more(session, /** @type {HTMLElement} */ (event.currentTarget)),
+      },
+      icon("more"),
+    );
     return h("li", {}, link, more);
   }
 
-  /** @param {any} session @param {boolean} draft */
+  /** @param {SessionRow} session @param {boolean} draft */
   note(session, draft) {
-    if (session.running) return h("span", { class: "session-live" }, h("span", { class: "sr" }, text.answeringNow));
+    if (session.running)
+      return h("span", { class: "session-live" }, h("span", { class: "sr" }, text.answeringNow));
     if (draft) return h("span", { class: "session-note" }, icon("edit"), text.draft);
     return h("span", { class: "session-note" }, session.tags[0] ?? timeOf(session.updated * 1000));
   }
 }
 
-/** A line with the parts marked that were searched for. @param {string} line @param {[number, number][]} marks */
+/**
+ * A line with the parts marked that were searched for.
+ * @param {string} line
+ * @param {[number, number][]} marks
+ */
 function marked(line, marks) {
   const characters = [...line];
   let at = Math.max(0, (marks[0]?.[0] ?? 0) - BEFORE);
   /** @type {(Node|string)[]} */ const nodes = at > 0 ? ["… "] : [];
   for (const [start, end] of marks) {
     if (start < at) continue;
-    nodes.push(characters.slice(at, start).join(""), h("mark", {}, characters.slice(start, end).join("")));
+    nodes.push(
+      characters.slice(at, start).join(""),
+      h("mark", {}, characters.slice(start, end).join("")),
+    );
     at = end;
   }
   return [...nodes, characters.slice(at).join("")];
@@ -172,9 +374,12 @@ function dayOf(at) {
   if (at >= midnight) return text.today;
   if (at >= midnight - DAY) return text.yesterday;
   const near = at >= midnight - 6 * DAY;
-  return new Intl.DateTimeFormat("en-GB", near
-    ? { weekday: "long", day: "numeric", month: "long" }
-    : { day: "numeric", month: "long", year: "numeric" }).format(at);
+  return new Intl.DateTimeFormat(
+    "en-GB",
+    near
+      ? { weekday: "long", day: "numeric", month: "long" }
+      : { day: "numeric", month: "long", year: "numeric" },
+  ).format(at);
 }
 
 /** @param {number} at */

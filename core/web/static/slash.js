@@ -1,21 +1,39 @@
-// The list that opens above the message box after a slash: commands, prompts, and what may follow a command.
+// The list that opens above the message box after a slash: commands, prompts, and what may follow
+// a command.
 
 import { request } from "./api.js";
 import { h } from "./dom.js";
 import { text } from "./text.js";
 
+/** @import { Composer } from "./composer.js" */
+/** @import { CommandRow } from "./wire.d.ts" */
+
 const MOST = 8;
 
-/** @typedef {{ line: string, label: string, help: string, more: boolean }} Entry `line` is what the box holds then; `more`: something follows */
+/**
+ * @typedef {{
+ *   line: string,
+ *   label: string,
+ *   help: string,
+ *   more: boolean
+ * }} Entry `line` is what the box holds then; `more`: something follows
+ */
 
 export class Slash {
-  /** @param {import("./composer.js").Composer} composer */
+  /** @param {Composer} composer */
   constructor(composer) {
     this.composer = composer;
-    /** The lists by address; they change with the session. @type {Map<string, Promise<any>>} */ this.known = new Map();
+    // The lists by address; they change with the session.
+    /** @type {Map<string, Promise<any>>} */ this.known = new Map();
     /** @type {Entry[]} */ this.shown = [];
     this.chosen = 0;
-    this.element = h("div", { class: "popover slash", id: "slash", popover: "manual", role: "listbox", "aria-label": text.commands });
+    this.element = h("div", {
+      class: "popover slash",
+      id: "slash",
+      popover: "manual",
+      role: "listbox",
+      "aria-label": text.commands,
+    });
     composer.box.addEventListener("keydown", (event) => this.key(event), { capture: true });
   }
 
@@ -23,7 +41,11 @@ export class Slash {
   async typed(line) {
     const word = /^\/([\w:.-]*)$/.exec(line);
     const argument = /^\/([\w-]+) +(\S*)$/.exec(line);
-    const found = word ? await this.names(word[1]) : argument ? await this.values(argument[1], argument[2]) : [];
+    const found = word
+      ? await this.names(word[1])
+      : argument
+        ? await this.values(argument[1], argument[2])
+        : [];
     if (this.composer.box.value !== line) return;
     this.shown = found.slice(0, MOST);
     this.chosen = 0;
@@ -34,16 +56,25 @@ export class Slash {
 
   /** @param {string} word @returns {Promise<Entry[]>} */
   async names(word) {
-    const { commands } = await this.ask(this.composer.session ? `${this.path()}/commands` : "/api/commands");
-    return commands.filter((entry) => entry.name.startsWith(word)).map((entry) => ({
-      line: `/${entry.name}`, label: `/${entry.name}${entry.usage ? ` ${entry.usage}` : ""}`, help: entry.help, more: Boolean(entry.usage) || entry.prompt }));
+    const { commands } = await this.ask(
+      this.composer.session ? `${this.path()}/commands` : "/api/commands",
+    );
+    return /** @type {CommandRow[]} */ (commands)
+      .filter((entry) => entry.name.startsWith(word))
+      .map((entry) => ({
+        line: `/${entry.name}`,
+        label: `/${entry.name}${entry.usage ? ` ${entry.usage}` : ""}`,
+        help: entry.help,
+        more: Boolean(entry.usage) || entry.prompt,
+      }));
   }
 
   /** @param {string} command @param {string} word @returns {Promise<Entry[]>} */
   async values(command, word) {
     if (!this.composer.session) return [];
     const { values } = await this.ask(`${this.path()}/commands/${encodeURIComponent(command)}`);
-    return values.filter((value) => value !== word && value.toLowerCase().includes(word.toLowerCase()))
+    return /** @type {string[]} */ (values)
+      .filter((value) => value !== word && value.toLowerCase().includes(word.toLowerCase()))
       .map((value) => ({ line: `/${command} ${value}`, label: value, help: "", more: false }));
   }
 
@@ -54,7 +85,9 @@ export class Slash {
   /** @param {string} address @returns {Promise<any>} */
   ask(address) {
     if (!this.element.matches(":popover-open")) this.known.clear();
-    const asked = this.known.get(address) ?? request("GET", address).catch(() => ({ commands: [], values: [] }));
+    const asked =
+      this.known.get(address) ??
+      request("GET", address).catch(() => ({ commands: [], values: [] }));
     this.known.set(address, asked);
     return asked;
   }
@@ -62,20 +95,36 @@ export class Slash {
   /** @param {string} heading */
   draw(heading) {
     this.heading = heading;
-    this.element.replaceChildren(h("p", { class: "slash-head" }, heading), ...this.shown.map((entry, place) =>
-      h("div", { class: "slash-item", role: "option", "aria-selected": String(place === this.chosen), onclick: () => this.take(place) },
-        h("code", {}, entry.label), h("span", {}, entry.help))));
+    this.element.replaceChildren(
+      h("p", { class: "slash-head" }, heading),
+      ...this.shown.map((entry, place) =>
+        h(
+          "div",
+          {
+            class: "slash-item",
+            role: "option",
+            "aria-selected": String(place === this.chosen),
+            onclick: () => this.take(place),
+          },
+          h("code", {}, entry.label),
+          h("span", {}, entry.help),
+        ),
+      ),
+    );
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
     if (!this.element.matches(":popover-open") || event.isComposing) return;
-    const moves = { ArrowDown: 1, ArrowUp: -1 };
-    const taken = this.composer.box.value === this.shown[this.chosen].line || / \S*$/.test(this.composer.box.value);
-    if (event.key in moves) {
-      this.chosen = (this.chosen + moves[event.key] + this.shown.length) % this.shown.length;
+    const by = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+    const taken =
+      this.composer.box.value === this.shown[this.chosen].line ||
+      / \S*$/.test(this.composer.box.value);
+    if (by !== 0) {
+      this.chosen = (this.chosen + by + this.shown.length) % this.shown.length;
       this.draw(this.heading ?? "");
-    } else if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey && !taken)) this.take(this.chosen);
+    } else if (event.key === "Tab" || (event.key === "Enter" && !event.shiftKey && !taken))
+      this.take(this.chosen);
     else return;
     event.preventDefault();
     event.stopImmediatePropagation();

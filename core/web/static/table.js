@@ -6,10 +6,31 @@ const NUMBER = /^[-+$]?[\d.,]*\d?( ?(s|%|ms|kB|MB|GB))?$/;
 
 /** @param {{ columns: string[], rows: string[][], note?: string }} found */
 export function table(found) {
-  const numbers = found.columns.map((_, place) => found.rows.every((row) => NUMBER.test(row[place] ?? "")));
-  const align = (place) => ({ "data-align": numbers[place] ? "end" : undefined });
-  return h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" },
-    h("table", {}, h("thead", {}, h("tr", {}, ...found.columns.map((name, place) => h("th", align(place), name)))),
-      h("tbody", {}, ...found.rows.map((row) => h("tr", {}, ...row.map((cell, place) => h("td", align(place), cell)))))),
-    found.note ? h("p", { class: "outcome-note" }, found.note) : null);
+  const numbers = found.columns.map((_, place) =>
+    found.rows.every((row) => NUMBER.test(row[place] ?? "")),
+  );
+  const align = (/** @type {number} */ place) => ({
+    "data-align": numbers[place] ? "end" : undefined,
+  });
+  return h(
+    "div",
+    { class: "table", tabindex: "0", role: "region", "aria-label": "Table" },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h("tr", {}, ...found.columns.map((name, place) => h("th", align(place), name))),
+      ),
+      h(
+        "tbody",
+        {},
+        ...found.rows.map((row) =>
+          h("tr", {}, ...row.map((cell, place) => h("td", align(place), cell))),
+        ),
+      ),
+    ),
+    found.note ? h("p", { class: "outcome-note" }, found.note) : null,
+  );
 }

@@ -1,12 +1,14 @@
 // Every sentence of the page, in one table. A function takes what changes and returns the sentence.
 
+/** @import { Imported } from "./wire.d.ts" */
+
 export const text = {
   name: "Stream Chat",
   newSession: "New session",
   untitled: "New session",
   searchSessions: "Search sessions",
   noSessions: "No sessions yet. What you ask is saved here.",
-  nothingFound: (words) => `Nothing found for “${words}”.`,
+  nothingFound: (/** @type {string} */ words) => `Nothing found for “${words}”.`,
   today: "Today",
   yesterday: "Yesterday",
   draft: "Draft",
@@ -37,7 +39,7 @@ export const text = {
   notSaved: "Not saved",
   connectionLost: "Connection lost",
   thinking: "Thinking",
-  thought: (seconds) => (seconds ? `Thought for ${seconds} s` : "Thought"),
+  thought: (/** @type {number} */ seconds) => (seconds ? `Thought for ${seconds} s` : "Thought"),
   running: "Running",
   done: "Done",
   toolFailed: "Failed",
@@ -48,14 +50,20 @@ export const text = {
   allowSession: "Allow in this session",
   allowAlways: "Allow always",
   deny: "Deny",
-  seconds: (value) => `${value} s`,
-  tokens: (count) => (count === 1 ? "1 token" : `${count.toLocaleString("en")} tokens`),
-  words: (count) => `${count.toLocaleString("en")} words`,
+  seconds: (/** @type {number} */ value) => `${value} s`,
+  tokens: (/** @type {number} */ count) => (count === 1 ? "1 token" : `${figure(count)} tokens`),
+  words: (/** @type {number} */ count) => `${figure(count)} words`,
   replying: "Replying",
-  replyComplete: (count) => `Reply complete, ${count.toLocaleString("en")} words`,
-  waiting: (what, seconds) => `${what || "Waiting"}, ${seconds} s`,
-  retrying: (attempt, delay, why) => `${why} Attempt ${attempt} in ${delay} s.`,
-  continuedOn: (why, model) => `${why} Continued on ${model}.`,
+  replyComplete: (/** @type {number} */ count) => `Reply complete, ${figure(count)} words`,
+  waiting: (/** @type {string} */ what, /** @type {number} */ seconds) =>
+    `${what || "Waiting"}, ${seconds} s`,
+  retrying: (
+    /** @type {number} */ attempt,
+    /** @type {number} */ delay,
+    /** @type {string} */ why,
+  ) => `${why} Attempt ${attempt} in ${delay} s.`,
+  continuedOn: (/** @type {string} */ why, /** @type {string} */ model) =>
+    `${why} Continued on ${model}.`,
   sendsWhenDone: "Sends when the reply ends",
   held: "Held, because the reply did not end well",
   sendNow: "Send now",
@@ -70,7 +78,7 @@ export const text = {
   tags: "Tags",
   tagsHint: "Words, with spaces between them",
   allTags: "All",
-  moreTags: (count) => `${count} more tags`,
+  moreTags: (/** @type {number} */ count) => `${count} more tags`,
   filterByTag: "Filter by tag",
   save: "Save",
   ok: "OK",
@@ -86,41 +94,53 @@ export const text = {
   backToSessions: "Back to the sessions",
   showMore: "Show more sessions",
   moreFound: "There are more; add a word to narrow the search.",
-  count: (what, count) => `${what} (${count.toLocaleString("en")})`,
+  count: (/** @type {string} */ what, /** @type {number} */ count) => `${what} (${figure(count)})`,
   import: "Import",
-  importing: (name) => `Importing ${name} …`,
-  imported: (name) => `Imported ${name}`,
-  notImported: (name) => `Not imported: ${name}`,
-  importFound: ({ added, known, messages }) => `Sessions added: ${added.toLocaleString("en")}, with ${messages.toLocaleString("en")} messages. Here already: ${known.toLocaleString("en")}.`,
-  exportAs: (title) => `Export “${title}” as`,
+  importing: (/** @type {string} */ name) => `Importing ${name} …`,
+  imported: (/** @type {string} */ name) => `Imported ${name}`,
+  notImported: (/** @type {string} */ name) => `Not imported: ${name}`,
+  importFound: (/** @type {Imported} */ { added, known, messages }) =>
+    `Sessions added: ${figure(added)}, with ${figure(messages)} messages. ` +
+    `Here already: ${figure(known)}.`,
+  exportAs: (/** @type {string} */ title) => `Export “${title}” as`,
   format: "Format",
-  fields: { base_url: "Base URL", model: "Default model", num_ctx: "Context tokens", temperature: "Temperature", max_tokens: "Longest reply, in tokens" },
+  /** @type {Record<string, string>} */
+  fields: {
+    base_url: "Base URL",
+    model: "Default model",
+    num_ctx: "Context tokens",
+    temperature: "Temperature",
+    max_tokens: "Longest reply, in tokens",
+  },
   fieldDefault: "as the provider has it",
   saveSettings: "Save settings",
   models: "Models",
   modelColumns: ["Model", "Can use", "Context", "Size", "$ per million in / out"],
   noModelsListed: "No models are listed.",
-  pricePair: (input, output) => `${input} / ${output}`,
+  pricePair: (/** @type {number|null} */ input, /** @type {number|null} */ output) =>
+    `${input} / ${output}`,
   commands: "Commands",
   compare: "Compare",
   compareWith: "Choose the model to compare with",
   stopComparing: "Stop comparing",
-  andModel: (one, other) => `${one} and ${other}`,
+  andModel: (/** @type {string} */ one, /** @type {string} */ other) => `${one} and ${other}`,
   twoReplies: "Two replies",
   stopThis: "Stop this reply",
   stoppedShort: "Stopped",
   keepThis: "Keep this one",
   keepLater: "When this reply is complete",
   nothingToKeep: "There is no reply to keep",
-  dollars: (value) => `$${value < 1 ? value.toFixed(4) : value.toFixed(2)}`,
-  soFar: (value) => `$${value < 0.01 ? value.toFixed(4) : value.toFixed(2)} so far`,
-  usedOf: (used, window) => `${used.toLocaleString("en")} of ${window.toLocaleString("en")} tokens`,
+  dollars: (/** @type {number} */ value) => `$${value < 1 ? value.toFixed(4) : value.toFixed(2)}`,
+  soFar: (/** @type {number} */ value) =>
+    `$${value < 0.01 ? value.toFixed(4) : value.toFixed(2)} so far`,
+  usedOf: (/** @type {number} */ used, /** @type {number} */ window) =>
+    `${figure(used)} of ${figure(window)} tokens`,
   budgetHint: "What the model read and wrote last, of its window. /context shows the parts.",
   versions: "Versions",
   versionBefore: "Previous version",
   versionAfter: "Next version",
-  versionOf: (number, count) => `${number} of ${count}`,
-  deleteQuestion: (title) => `Delete “${title}” permanently?`,
+  versionOf: (/** @type {number} */ number, /** @type {number} */ count) => `${number} of ${count}`,
+  deleteQuestion: (/** @type {string} */ title) => `Delete “${title}” permanently?`,
   rename: "Rename",
   export: "Export",
   yes: "Yes",
@@ -134,13 +154,16 @@ export const text = {
   testing: "Testing",
   notTested: "Not tested",
   testConnection: "Test connection",
+  keysStay:
+    "Keys are stored on this computer and are never shown again. " +
+    "A state is what the last test found.",
   addKey: "Add a key",
   free: "free",
-  fit: (name) => `Use ${name}`,
+  fit: (/** @type {string} */ name) => `Use ${name}`,
   findModel: "Find a model",
   noModels: "No model matches.",
   pull: "Pull model",
-  pulling: (name) => `Pulling ${name}`,
+  pulling: (/** @type {string} */ name) => `Pulling ${name}`,
   emptyTitle: "What would you like to ask?",
   emptyHint: "Everything you ask and read here is saved on this computer.",
   firstTitle: "Choose where answers come from",
@@ -148,12 +171,19 @@ export const text = {
   stillNothing: "Nothing found yet.",
   checkAgain: "Check again",
   ollamaHere: "Ollama on this computer",
-  ollamaGone: (address) => `Not running at ${address}. Start it with “ollama serve”. Nothing leaves this computer.`,
-  ollamaEmpty: (address) => `Found at ${address}, but without a model. Run “ollama pull llama3.2:3b”. Nothing leaves this computer.`,
+  ollamaGone: (/** @type {string} */ address) =>
+    `Not running at ${address}. Start it with “ollama serve”. Nothing leaves this computer.`,
+  ollamaEmpty: (/** @type {string} */ address) =>
+    `Found at ${address}, but without a model. Run “ollama pull llama3.2:3b”. ` +
+    "Nothing leaves this computer.",
   smallModel: "A small model, without an account",
-  smallFacts: (small) => `Downloads ${Math.round(small.size / 1e6)} MB once, then runs offline. For ${small.good_for}.`,
+  smallFacts: (/** @type {{ size: number, good_for: string }} */ small) =>
+    `Downloads ${Math.round(small.size / 1e6)} MB once, then runs offline. For ${small.good_for}.`,
   cloudProvider: "A cloud provider",
-  cloudFacts: (named, others) => `${named.join(", ")} and ${others} others. Paste a key; it is stored here and never shown again.`,
+  cloudFacts: (/** @type {string[]} */ named, /** @type {number} */ others) =>
+    `${named.join(", ")} and ${others} others. ` +
+    "Paste a key; it is stored here and never shown again.",
+  /** @type {Record<string, string>} */
   makers: { anthropic: "Anthropic", openai: "OpenAI", gemini: "Google" },
   tryDemo: "Try the demo",
   demoFacts: "Scripted replies, no model. Good for a look around.",
@@ -163,6 +193,16 @@ export const text = {
   more: "More",
   jump: "Jump to latest",
   addFiles: "Add files or images",
-  size: (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1000))} kB` : bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`),
+  size: (/** @type {number} */ bytes) =>
+    bytes < 1e6
+      ? `${Math.max(1, Math.round(bytes / 1000))} kB`
+      : bytes < 1e9
+        ? `${(bytes / 1e6).toFixed(1)} MB`
+        : `${(bytes / 1e9).toFixed(1)} GB`,
   imageTooLarge: "Images may have at most 10 MB.",
 };
+
+/** A number as it is read. @param {number} value */
+function figure(value) {
+  return value.toLocaleString("en");
+}

@@ -3,25 +3,60 @@
 import { h, icon } from "./dom.js";
 import { text } from "./text.js";
 
-/** @typedef {{ at: number, ids: string[] }} Versions */
+/** @import { Versions } from "./wire.d.ts" */
 
-/** Show or change the switcher of a message. @param {HTMLElement} message @param {Versions|undefined} versions
- * @param {(place: number, version: string) => void} onShow */
+/**
+ * Show or change the switcher of a message.
+ * @param {HTMLElement} message
+ * @param {Versions|undefined} versions
+ * @param {(place: number, version: string) => void} onShow
+ */
 export function showVersions(message, versions, onShow) {
   message.querySelector(".switcher")?.remove();
   if (!versions || versions.ids.length < 2) return;
-  const turn = (by, mark, label) => {
+  const turn = (
+    /** @type {number} */ by,
+    /** @type {string} */ mark,
+    /** @type {string} */ label,
+  ) => {
     const other = versions.ids[versions.at + by];
-    return h("button", { class: "button icon-only quiet", type: "button", "aria-label": label, title: label, "data-turn": by,
-      disabled: other === undefined, onclick: () => onShow(Number(message.dataset.place), other) }, icon(mark));
+    return h(
+      "button",
+      {
+        class: "button icon-only quiet",
+        type: "button",
+        "aria-label": label,
+        title: label,
+        "data-turn": by,
+        disabled: other === undefined,
+        onclick: () => onShow(Number(message.dataset.place), other),
+      },
+      icon(mark),
+    );
   };
-  message.querySelector(".meta")?.prepend(h("span", { class: "switcher", role: "group", "aria-label": text.versions },
-    turn(-1, "left", text.versionBefore), h("span", { class: "switcher-count" }, text.versionOf(versions.at + 1, versions.ids.length)),
-    turn(1, "right", text.versionAfter)));
+  message
+    .querySelector(".meta")
+    ?.prepend(
+      h(
+        "span",
+        { class: "switcher", role: "group", "aria-label": text.versions },
+        turn(-1, "left", text.versionBefore),
+        h(
+          "span",
+          { class: "switcher-count" },
+          text.versionOf(versions.at + 1, versions.ids.length),
+        ),
+        turn(1, "right", text.versionAfter),
+      ),
+    );
 }
 
-/** Turn to the version before or after: of the message that has the focus, or of the last one that has several.
- * @param {HTMLElement} thread @param {number} by */
+/**
+ * Turn to the version before or after: of the message that has the focus, or of the last one that
+ * has several.
+ * @param {HTMLElement} thread
+ * @param {number} by
+ */
 export function turnVersion(thread, by) {
   const all = /** @type {HTMLElement[]} */ ([...thread.querySelectorAll(".switcher")]);
   const focused = document.activeElement?.closest(".message")?.querySelector(".switcher");

@@ -1,0 +1,27 @@
+// Light or dark: as the system has it, until the user chooses.
+
+const root = document.documentElement;
+
+function theme() {
+  return (
+    root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")
+  );
+}
+
+/** Change between light and dark, and remember it. */
+export function switchTheme() {
+  const name = theme() === "dark" ? "light" : "dark";
+  root.dataset.theme = name;
+  try {
+    localStorage.setItem("theme", name);
+  } catch {
+    // a private window: the choice lasts for this page
+  }
+}
+
+try {
+  const kept = localStorage.getItem("theme");
+  if (kept) root.dataset.theme = kept;
+} catch {
+  // no storage: the system's theme
+}

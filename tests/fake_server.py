@@ -181,6 +181,12 @@ class FakeServer:
         """The requests for a reply. A slow machine gives the program time for others (what is loaded?) between them."""
         return [request for request in self.requests if request.method == "POST" and request.path == "/api/chat"]
 
+    @property
+    def connected(self) -> int:
+        """Connections that are open now."""
+        with self._lock:
+            return len(self._open)
+
     def answer(self, request: Received) -> Answer:
         script = self._script
         if isinstance(script, Answer):

@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 ORIGIN = "http://localhost"      # no web page is let in: none is served from there
 TRIES = 3                        # a free port may be taken before llama-server binds it
 LINUX_DEATH_SIGNAL = 1           # PR_SET_PDEATHSIG
+STEP = 512                       # tokens of a prompt read at once, after which the server says how far it is
 KEPT: list[Any] = []             # the server ends when nothing refers to it
 
 
@@ -166,7 +167,7 @@ class Keeper:
         orders = self.orders
         return [orders["binary"], "-m", orders["model"], "--host", "127.0.0.1", "--port", str(port), "-c", str(orders["context"]),
                 "-np", str(orders["slots"]), "-t", str(orders["threads"]), "-a", orders["alias"],
-                *(["--embeddings"] if orders["compares"] else ["--jinja"])]
+                *(["--embeddings"] if orders["compares"] else ["--jinja", "-b", str(STEP)])]
 
 
 def compute() -> NoReturn:
@@ -213,6 +214,8 @@ def start_wheel(orders: dict[str, Any]) -> str:
     if orders["compares"]:
         settings.embedding = True
         settings.n_batch = settings.n_ubatch = orders["context"]     # a text is read in one piece
+    else:
+        settings.n_batch = STEP
     settings.verbosity = 2
     try:
         KEPT.append(xllamacpp.Server(settings))

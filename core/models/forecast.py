@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from core.dataclass import dataclass
+from core.dataclass import dataclass, replace
 from core.events import Reading
 from core.store.rows import CallRow
 
 NEWEST = 16          # samples that count: a machine's speed changes
 LEAST_TOKENS = 200   # a shorter reading says nothing about the speed
 LEAST_SAMPLES = 3
-SURE = 1.2           # how far off a single number may have been; beyond, both ends are given
+SURE = 1.2           # how far off a single number may be; beyond, both ends are given
 FEW = 0.8            # of the samples: more than the rest are no exceptions
 A_LOAD = 1.0         # seconds beyond the forecast from which on a call has waited for its model
+ENDS = 2.0           # standard deviations on each side: about nineteen of twenty waits end between
+HALF_LIFE = 4        # so many samples ago one counts half as much as the newest
+LEAST_SPREAD = 0.04  # no machine is steadier; all spreads are of logarithms
+USUAL_SPREAD = 0.3   # of the steps of one reading, as long as there are too few to say
+CLUMPED = 3.0        # what slows one step slows the next as well: the mean varies so much more
 
 
 class Sample(NamedTuple):
@@ -26,15 +32,20 @@ class Sample(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Seconds: the likeliest, and those between which the last such waits ended."""
+    """Seconds: the likeliest, and those between which nearly all such waits end."""
 
     likely: float
     low: float
     high: float
 
+    @property
+    def sure(self) -> bool:
+        """Whether one number says it."""
+        return self.high <= self.likely * SURE and self.low * SURE >= self.likely
+
     def words(self) -> str:
         """As in "about 40 s" or "20 to 60 s"."""
-        if self.high <= self.likely * SURE and self.low * SURE >= self.likely:
+        if self.sure:
             return f"about {in_words(self.likely)}"
         low, high = in_words(self.low), in_words(self.high)
         if low == high:
@@ -43,24 +54,37 @@ class Span(NamedTuple):
         return f"{low.removesuffix(f' {unit}') if high.endswith(f' {unit}') else low} to {high}"
 
 
+class Pace(NamedTuple):
+    """How the machine works now beside its fitted speed: the logarithm of the factor, its variance."""
+
+    mean: float
+    variance: float
+
+    def with_now(self, now: Pace) -> Pace:
+        """Both together; the surer one counts more, and the past little where the present differs."""
+        differs = (self.mean - now.mean) ** 2 - now.variance
+        mine, its = 1 / max(self.variance, differs), 1 / now.variance
+        return Pace((self.mean * mine + now.mean * its) / (mine + its), 1 / (mine + its))
+
+
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Seconds for each token, and for each token times those before it: attention looks back.
-
-    `low` and `high` are how far the samples were off, as factors.
-    """
+    """Seconds for each token, and for each token times those before it: attention looks back."""
 
     token: float
     square: float
-    low: float = 1.0
-    high: float = 1.0
+    pace: Pace = Pace(0.0, LEAST_SPREAD ** 2)
 
     def seconds(self, start: int, end: int) -> float:
         return self.token * (end - start) + self.square * (end * end - start * start)
 
     def span(self, start: int, end: int) -> Span:
-        likely = self.seconds(start, end)
-        return Span(likely, likely * self.low, likely * self.high)
+        likely = self.seconds(start, end) * _factor(self.pace.mean)
+        off = _factor(ENDS * math.sqrt(self.pace.variance))
+        return Span(likely, likely / off, likely * off)
+
+    def paces(self, samples: Iterable[Sample]) -> list[float]:
+        return [math.log(each.seconds / self.seconds(each.start, each.end)) for each in samples]
 
 
 def speed_of(samples: Sequence[Sample]) -> Speed | None:
@@ -68,24 +92,59 @@ def speed_of(samples: Sequence[Sample]) -> Speed | None:
 
     Samples far above the others waited for something else, such as loading, and do not count.
     """
-    usable = [each for each in samples if each.end > each.start and each.seconds > 0][-NEWEST:]
+    usable = _usable(samples)[-NEWEST:]
     if not usable:
         return None
     rates = sorted(each.seconds / (each.end - each.start) for each in usable)
     usual = rates[(len(rates) - 1) // 2]
     kept = [each for each in usable if each.seconds <= 6 * usual * (each.end - each.start)]
-    speed = _fitted(kept)
+    speed = fitted(kept)
     near = [each for each in kept if each.seconds <= 3 * speed.seconds(each.start, each.end)]
+    speed = fitted(near or kept)
     counted = near if len(near) >= FEW * len(usable) else usable
-    speed = _fitted(near or kept)
-    off = sorted(each.seconds / speed.seconds(each.start, each.end) for each in counted)
-    middle = off[(len(off) - 1) // 2]
-    wider = 1 + 0.5 / len(off)      # a few samples that agree are no promise
-    return Speed(speed.token * middle, speed.square * middle,
-                 min(1.0, off[0] / middle) / wider, max(1.0, off[-1] / middle) * wider)
+    return replace(speed, pace=_usual_pace(speed.paces(counted)))
 
 
-def _fitted(samples: Sequence[Sample]) -> Speed:
+def _usable(samples: Iterable[Sample]) -> list[Sample]:
+    return [each for each in samples if each.end > each.start and each.seconds > 0]
+
+
+def _usual_pace(paces: Sequence[float]) -> Pace:
+    """The pace of a whole reading after those of earlier ones, the oldest first."""
+    number = len(paces)
+    weights = [0.5 ** (age / HALF_LIFE) for age in reversed(range(number))]
+    mean = sum(weight * pace for weight, pace in zip(weights, paces)) / sum(weights)
+    variance = sum((pace - mean) ** 2 for pace in paces) / max(1, number - 1)
+    return Pace(mean, max(variance, LEAST_SPREAD ** 2) * (1 + 4 / number))   # few agree by chance
+
+
+def _pace_of_rest(speed: Speed, steps: Sequence[Sample], left: int, before: Pace | None) -> Pace:
+    """The pace of the `left` tokens after these steps, of which the earlier readings say `before`."""
+    paces = speed.paces(steps)
+    spread = _spread(paces) if len(paces) >= LEAST_SAMPLES else USUAL_SPREAD
+    one = CLUMPED * max(spread, LEAST_SPREAD) ** 2
+    spent = sum(each.seconds for each in steps)
+    now = Pace(math.log(spent / sum(speed.seconds(each.start, each.end) for each in steps)),
+               one / len(steps))
+    done = steps[-1].end - steps[0].start
+    if before is None:      # how attention slows the rest is known from these steps alone
+        pace = Pace(now.mean, now.variance * (1 + left / done) ** 2)
+    else:
+        pace = before.with_now(now)
+    return Pace(pace.mean, pace.variance + one / max(1.0, left * len(steps) / done))
+
+
+def _spread(paces: Sequence[float]) -> float:
+    mean = sum(paces) / len(paces)
+    return math.sqrt(sum((pace - mean) ** 2 for pace in paces) / (len(paces) - 1))
+
+
+def _factor(logarithm: float) -> float:
+    """Bounded: a spread beyond all measure is still a number."""
+    return math.exp(max(-50.0, min(50.0, logarithm)))
+
+
+def fitted(samples: Sequence[Sample]) -> Speed:
     """The least relative error, with neither part below zero."""
     rows = [((end - start) / spent, (end * end - start * start) / spent) for start, end, spent in samples]
     xx, yy = sum(x * x for x, _ in rows), sum(y * y for _, y in rows)
@@ -105,14 +164,21 @@ def _at(ordered: Sequence[float], part: float) -> float:
 
 
 def left_to_read(read: Sequence[Reading], calls: Sequence[CallRow] = ()) -> Span | None:
-    """The rest of a prompt: from how the part before was read, or after one or two reports from
-    earlier calls, where there are any."""
-    steps = [Sample(before.done, after.done, after.seconds - before.seconds)
-             for before, after in zip(read, read[1:])]
+    """The rest of a prompt, from earlier calls and from how the part before was read: the more of
+    it has been read, the more that counts."""
     last = read[-1]
-    known = reading(calls, last.done, last.total) if len(steps) < LEAST_SAMPLES else None
-    speed = speed_of(steps) if known is None else None
-    return speed.span(last.done, last.total) if speed is not None else known
+    begun = Reading(last.cached, last.total, last.cached, 0.0)
+    steps = _usable(Sample(before.done, after.done, after.seconds - before.seconds)
+                    for before, after in zip((begun, *read), read))
+    earlier = _speed_in(calls)
+    speed = earlier or (speed_of(steps) if len(steps) >= LEAST_SAMPLES else None)
+    if speed is None:
+        return None
+    if steps:
+        before = earlier.pace if earlier is not None else None
+        left = last.total - last.done
+        speed = replace(speed, pace=_pace_of_rest(speed, steps[-NEWEST:], left, before))
+    return speed.span(last.done, last.total)
 
 
 def reading_samples(calls: Iterable[CallRow]) -> list[Sample]:
@@ -129,9 +195,13 @@ def reading_samples(calls: Iterable[CallRow]) -> list[Sample]:
 
 def reading(calls: Sequence[CallRow], start: int, end: int) -> Span | None:
     """The wait for the first word after a prompt; `start` of its `end` tokens are in the cache."""
-    samples = reading_samples(calls)
-    speed = speed_of(samples) if len(samples) >= LEAST_SAMPLES else None
+    speed = _speed_in(calls)
     return speed.span(start, end) if speed is not None else None
+
+
+def _speed_in(calls: Sequence[CallRow]) -> Speed | None:
+    samples = reading_samples(calls)
+    return speed_of(samples) if len(samples) >= LEAST_SAMPLES else None
 
 
 def expected_cached(calls: Sequence[CallRow], before_question: int) -> int:
@@ -147,7 +217,7 @@ def loading(calls: Sequence[CallRow]) -> Span | None:
     waits = []
     for call in calls:
         tokens = call.cached_tokens or 0, call.input_tokens or 0
-        read = speed.seconds(*tokens) if speed is not None else 0.0
+        read = speed.span(*tokens).likely if speed is not None else 0.0
         over = (call.first or 0.0) - read
         if over > A_LOAD and over > read:
             waits.append(over)

@@ -107,6 +107,8 @@ _HOSTS: tuple[Host, ...] = (
     Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1", ("LM_API_TOKEN",), "", ("lm-studio",),
          {"arguments": "json"}),
     Host("litellm",          "openai",           "hybrid", "http://127.0.0.1:4000/v1", ("LITELLM_API_KEY",)),
+    Host("stream-chat",      "openai",           "hybrid", "http://127.0.0.1:8421/v1", ("STREAM_CHAT_SERVER_KEY",), "", (),
+         {"replays": True}),
     Host("custom",           "openai",           "hybrid", "",                         ("CUSTOM_API_KEY",), "",
          ("openai-compatible",)),
 )

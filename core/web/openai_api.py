@@ -10,9 +10,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.chat.conversation import RESUMES
@@ -30,6 +31,7 @@ from core.session_manager import Session
 from core.stats.turn_numbers import TurnNumbers, measured
 from core.web import openai_form as form
 from core.web.api import body_of
+from core.web.kept_answers import KeptAnswers
 from core.web.shared import Shared
 
 SESSION_HEADER = "x-stream-chat-session"    # an ID or name of a session, "new", or "off" to save nothing
@@ -54,25 +56,41 @@ class OpenAiApi:
 
     def __init__(self, shared: Shared, open_session: OpenSession) -> None:
         self._shared, self._open_session = shared, open_session
-        shared.followers.append(self.close)
+        shared.followers.append(self._drop_chains)
         self._chains: dict[Target, Chain] = {}      # one for each model, so that its rests are remembered
         self._sessions: OrderedDict[str, str] = OrderedDict()
+        self.kept = KeptAnswers()
 
     def routes(self) -> list[Route]:
         rows: list[tuple[str, str, Handler]] = [
             ("GET", "/v1/models", self.models), ("GET", "/v1/models/{name:path}", self.model),
-            ("POST", "/v1/chat/completions", self.chat), ("POST", "/v1/embeddings", self.embeddings)]
+            ("POST", "/v1/chat/completions", self.chat), ("POST", "/v1/embeddings", self.embeddings),
+            *((method, path, handler) for path in ("/v1/stream", "/v1/stream/{name}")
+              for method, handler in (("GET", self.kept.resume), ("DELETE", self.kept.stop)))]
         return [Route(path, answering(handler), methods=[method]) for method, path, handler in rows]
 
     async def close(self) -> None:
+        await self.kept.close()
+        await self._drop_chains()
+
+    async def _drop_chains(self) -> None:
         chains, self._chains = self._chains, {}
         for chain in chains.values():
             await chain.close()
 
     async def models(self, request: HttpRequest) -> Response:
-        listed = await list_models(self._shared.providers, set_up(self._shared.providers))
+        others = [name for name in set_up(self._shared.providers) if not self._is_itself(name, request)]
+        listed = await list_models(self._shared.providers, others)
         rows = [_model_row(Target(entry.provider, info.name)) for entry in listed for info in entry.models]
         return JSONResponse({"object": "list", "data": rows})
+
+    def _is_itself(self, name: str, request: HttpRequest) -> bool:
+        """Whether this provider is this very server, which would ask itself without end."""
+        try:
+            address = self._shared.providers.asked(name).endpoint.base_url
+        except ChatError:       # what is wrong with it is said by its list of models
+            return False
+        return urlsplit(address).netloc == request.url.netloc
 
     async def model(self, request: HttpRequest) -> Response:
         return JSONResponse(_model_row(self._target(str(request.path_params["name"]))))
@@ -102,11 +120,9 @@ class OpenAiApi:
         events = self.ask(call)
         if not body.get("stream"):
             return JSONResponse(await _whole(call, events), headers=headers)
-        begun = await begun_events(events)
         options = body.get("stream_options")
         counted = isinstance(options, dict) and bool(options.get("include_usage"))
-        return StreamingResponse(_streamed(call, begun, events, counted=counted), headers=headers,
-                                 media_type="text/event-stream")
+        return await self.kept.respond(request, _streamed(call, events, counted=counted), headers)
 
     # ---- asking
 
@@ -217,10 +233,14 @@ async def _whole(call: Call, events: AsyncGenerator[Event, None]) -> dict[str, A
             "usage": form.usage_row([reply.usage for reply in replies if reply.usage is not None])}
 
 
-async def _streamed(call: Call, begun: Sequence[Event], events: AsyncGenerator[Event, None], *,
-                    counted: bool) -> AsyncIterator[bytes]:
-    """The reply as server-sent events; an error in the middle is one of them, and the last."""
+async def _streamed(call: Call, events: AsyncGenerator[Event, None], *,
+                    counted: bool) -> AsyncGenerator[bytes, None]:
+    """The reply as server-sent events; an error in the middle is one of them, and the last.
+
+    Raises an error before the first content.
+    """
     model, replies, calls = str(call.target), list[Message](), 0
+    begun = await begun_events(events)
     try:
         async with aclosing(events):
             yield _line(form.chunk(call.identity, model, {"role": "assistant", "content": ""}))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.errors import ChatError, UsageError, unexpected
@@ -37,9 +37,8 @@ class ResponsesApi:
         writer, events = Writer(body, str(call.target)), self._calls.ask(call)
         conversation = [*earlier, *messages_of(body)]
         if body.get("stream"):
-            begun = await begun_events(events)
-            return StreamingResponse(self._streamed(writer, begun, events, conversation), headers=headers,
-                                     media_type="text/event-stream")
+            lines = self._streamed(writer, events, conversation)
+            return await self._calls.kept.respond(request, lines, headers)
         async with aclosing(events):
             async for event in events:
                 for _ in writer.events(event):
@@ -62,8 +61,9 @@ class ResponsesApi:
         while len(self._said) > REMEMBERED:
             self._said.popitem(last=False)
 
-    async def _streamed(self, writer: Writer, begun: Sequence[Event], events: AsyncGenerator[Event, None],
-                        conversation: Sequence[Row]) -> AsyncIterator[bytes]:
+    async def _streamed(self, writer: Writer, events: AsyncGenerator[Event, None],
+                        conversation: Sequence[Row]) -> AsyncGenerator[bytes, None]:
+        begun = await begun_events(events)
         for row in writer.begin():
             yield _line(row)
         try:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,46 +15,12 @@ from core.events import TextDelta
 from core.messages import Usage, user_message
 from core.providers import Endpoint, Options, Provider, Request, load_dialect
 from core.providers.local import WIRE_QUIRKS
+from tests.cutting_proxy import CuttingProxy
 from tests.engine_support import order_for, tiny
 
 __all__ = ["tiny"]
 SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
 ANSWERS = 20
-
-
-class CuttingProxy:
-    """Passes connections on to the engine; `cuts` of them are lost after some bytes of the answer."""
-
-    def __init__(self, port: int, chance: random.Random) -> None:
-        self._port, self._chance = port, chance
-        self.cuts, self.posts = 0, 0
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        engine_reader, engine_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        up = asyncio.ensure_future(self._upwards(reader, engine_writer))
-        left = self._chance.randrange(300, 6_000) if self.cuts > 0 else 1 << 40
-        self.cuts -= 1
-        with contextlib.suppress(OSError):
-            while left > 0 and (data := await engine_reader.read(min(left, 4_096))):
-                writer.write(data)
-                await writer.drain()
-                left -= len(data)
-        up.cancel()
-        for end in (engine_writer, writer):
-            end.transport.abort()
-
-    async def _upwards(self, reader: asyncio.StreamReader, engine: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                self.posts += data.startswith(b"POST ")
-                engine.write(data)
-                await engine.drain()
 
 
 async def answer(provider: Provider, request: Request) -> tuple[str, int | None]:

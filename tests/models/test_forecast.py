@@ -100,6 +100,46 @@ def test_the_first_reports_are_filled_up_with_earlier_calls() -> None:
     assert span is not None and span.likely == pytest.approx(seconds(0, 20_000), rel=0.05)
 
 
+STEP = 512
+
+
+def progress(chance: random.Random, slower: float, noise: float) -> list[Reading]:
+    """A prompt of 10,240 tokens, read step by step by a machine that others use too."""
+    read, spent = list[Reading](), 0.0
+    for done in range(STEP, 20 * STEP + 1, STEP):
+        spent += seconds(done - STEP, done) * slower * chance.lognormvariate(0, noise)
+        read.append(Reading(done, 20 * STEP, 0, spent))
+    return read
+
+
+def test_a_machine_that_is_slower_today_is_believed_after_a_third_of_the_prompt() -> None:
+    chance = random.Random(SEED)
+    calls, read = past(chance, 0.1), progress(chance, 2.0, 0.05)
+    before, after = reading(calls, 0, 20 * STEP), left_to_read(read[:7], calls)
+    assert before is not None and after is not None
+    assert before.high < read[-1].seconds, "nobody could know"
+    left = read[-1].seconds - read[6].seconds
+    assert after.low < left < after.high and abs(after.likely - left) < 0.25 * left
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("noise", [0.05, 0.3, 0.6])
+def test_the_ends_hold_on_machines_of_any_unrest(noise: float, known: bool) -> None:
+    """Nine of ten waits end between them; on a quiet machine the likeliest is near."""
+    print(f"STREAM_CHAT_TEST_SEED={SEED}")
+    chance, within, near = random.Random(SEED), 0, 0
+    for _ in range(400):
+        slower = chance.lognormvariate(0, noise / 2)
+        calls = past(chance, min(0.9, noise)) if known else []
+        read = progress(chance, slower, noise)
+        span = left_to_read(read[:7], calls)
+        left = read[-1].seconds - read[6].seconds
+        assert span is not None
+        within += span.low <= left <= span.high
+        near += abs(span.likely - left) <= 0.25 * left
+    assert within >= 360 and (noise > 0.05 or not known or near >= 360)
+
+
 def test_the_first_word_of_any_other_server_is_what_is_usual() -> None:
     span = first_word([call(wait, 100) for wait in (1.0, 2.0, 1.5, 9.0, 1.2)])
     assert span is not None and span.words() == "1 to 9 s"

@@ -1,0 +1,153 @@
+"""Answers that are written to their end whether or not somebody reads, for clients that come back.
+
+The form is that of llama.cpp's server (its tools/server/README-dev.md, "Resumable streaming"): a
+request names its answer in the header X-Conversation-Id, GET /v1/stream?conv_id=NAME&from=BYTES
+gives the rest of it, and DELETE stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from core.errors import UsageError
+
+HEADER = "x-conversation-id"
+MOST_KEPT = 100         # answers that have ended
+KEPT_FOR = 300.0        # seconds after the end
+EVENTS = "text/event-stream"
+UNKNOWN = {"error": {"message": "There is no such answer here, or not any more.",
+                     "type": "invalid_request_error", "code": "not_found"}}
+Lines = AsyncGenerator[bytes, None]
+Key = tuple[str, str]   # who asked, and the answer's name
+
+
+class Answer:
+    """The bytes of one answer so far; `ended` is when there were no more to come."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.ended: float | None = None
+        self._data = bytearray()
+        self._failure: Exception | None = None
+        self._news = asyncio.Event()
+        self._task = asyncio.create_task(self._write(lines))
+
+    async def begun(self) -> None:
+        """Wait for the first bytes. Raises what went wrong before them."""
+        while not self._data and self.ended is None:
+            await self._news.wait()
+        if self._failure is not None and not self._data:
+            raise self._failure
+
+    async def rest(self, start: int) -> AsyncIterator[bytes]:
+        """What follows the first `start` bytes, until the end."""
+        while start < len(self._data) or self.ended is None:
+            news = self._news
+            if start < len(self._data):
+                part = bytes(self._data[start:])
+                start += len(part)
+                yield part
+            else:
+                await news.wait()
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._end()
+
+    async def _write(self, lines: Lines) -> None:
+        try:
+            async with aclosing(lines):
+                async for line in lines:
+                    self._data += line
+                    self._tell()
+        except Exception as problem:      # a reader has it as its own error, or as a stream that broke
+            self._failure = problem
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self.ended = self.ended or time.monotonic()
+        self._tell()
+
+    def _tell(self) -> None:
+        told, self._news = self._news, asyncio.Event()
+        told.set()
+
+
+class KeptAnswers:
+    """The answers that requests gave a name, each found only by who asked for it."""
+
+    def __init__(self) -> None:
+        self._answers: dict[Key, Answer] = {}
+
+    async def respond(self, request: Request, lines: Lines,
+                      headers: Mapping[str, str]) -> Response:
+        """Stream these lines. Raises what goes wrong before the first of them.
+
+        Without a name they end with their reader.
+        """
+        name = request.headers.get(HEADER, "")
+        if not name:
+            first = await anext(lines, b"")
+            return StreamingResponse(_with_first(first, lines), headers=headers, media_type=EVENTS)
+        key = _key(request, name)
+        if key in self._answers:
+            await self._answers.pop(key).stop()
+        answer = self._answers[key] = Answer(lines)
+        self._forget()
+        await answer.begun()
+        return StreamingResponse(answer.rest(0), headers=headers, media_type=EVENTS)
+
+    async def resume(self, request: Request) -> Response:
+        """The rest of an answer, from the byte that `from` says."""
+        answer, start = self._answers.get(_asked(request)), request.query_params.get("from", "0")
+        if not (start.isascii() and start.isdigit()):
+            raise UsageError("from must be a number of bytes.")
+        if answer is None:
+            return JSONResponse(UNKNOWN, 404)
+        await answer.begun()
+        return StreamingResponse(answer.rest(int(start)), media_type=EVENTS)
+
+    async def stop(self, request: Request) -> Response:
+        """Nobody wants this answer any more."""
+        answer = self._answers.pop(_asked(request), None)
+        if answer is None:
+            return JSONResponse(UNKNOWN, 404)
+        await answer.stop()
+        return Response(status_code=204)
+
+    async def close(self) -> None:
+        answers, self._answers = self._answers, {}
+        await asyncio.gather(*(answer.stop() for answer in answers.values()))
+
+    def _forget(self) -> None:
+        """Drop what ended long ago, and the oldest of too many that have ended."""
+        ended = sorted((answer.ended, key) for key, answer in self._answers.items()
+                       if answer.ended is not None)
+        late = time.monotonic() - KEPT_FOR
+        for place, (when, key) in enumerate(ended):
+            if when < late or place < len(ended) - MOST_KEPT:
+                del self._answers[key]
+
+
+def _key(request: Request, name: str) -> Key:
+    headers = request.headers
+    return headers.get("authorization") or headers.get("cookie", ""), name
+
+
+def _asked(request: Request) -> Key:
+    path, query = request.path_params.get("name"), request.query_params.get("conv_id", "")
+    return _key(request, str(path) if path else query)
+
+
+async def _with_first(first: bytes, lines: Lines) -> AsyncIterator[bytes]:
+    async with aclosing(lines):
+        yield first
+        async for line in lines:
+            yield line

@@ -137,6 +137,17 @@ class Compact:
     """The oldest turns are to be summarised, while the person watches."""
 
 
+class Choice(str):
+    """What can stand after a command, and (`told`) what it is."""
+
+    told: str
+
+    def __new__(cls, text: str, told: str = "") -> Choice:
+        made = super().__new__(cls, text)
+        made.told = told
+        return made
+
+
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
 Outcome = (str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Beside | Edit | Look | Page
            | Paste | ToClipboard | Leave | None)
@@ -219,6 +230,15 @@ def find_command(word: str) -> Command | None:
     return found[0] if word and len(found) == 1 else None
 
 
+def _meant(word: str) -> str:
+    """What somebody may have wanted who typed the name of no command."""
+    begun = [f"/{name}" for name in all_commands() if name.startswith(word.lower())]
+    if begun:
+        return f"It may be {' or '.join(begun[:6])}."
+    close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
+    return f"Did you mean /{close[0]}?" if close else "/help lists all commands."
+
+
 def _is_whole_name(word: str, entry: Command) -> bool:
     return word == entry.name or word in entry.aliases
 
@@ -247,9 +267,7 @@ async def run_command(chat: Chat, line: str) -> Outcome:
             if outcome is not None:
                 return outcome
     if found is None:
-        close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
-        meant = f"Did you mean /{close[0]}?" if close else "/help lists all commands."
-        raise UsageError(f"There is no command /{word}.", f"{meant} Begin with // to send it as a message.")
+        raise UsageError(f"There is no command /{word}.", f"{_meant(word)} Begin with // to send it as a message.")
     if argument.strip() and not found.usage:
         raise UsageError(f"/{found.name} takes nothing after it.", f"/{found.name} alone: {found.help.splitlines()[0]}")
     return await found.run(chat, argument.strip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.chat.conversation import Chat
-from core.commands import Again, Done, History, Leave, Outcome, command
+from core.commands import Again, Choice, Done, History, Leave, Outcome, command
 from core.model_manager import parse_target
 
 GROUP = "Chat"
@@ -23,7 +23,7 @@ async def _sessions(chat: Chat) -> list[str]:
     """The newest sessions, by their names."""
     if chat.session.store is None:
         return []
-    return [row.name for row in chat.session.store.sessions(COMPLETED)]
+    return [Choice(row.name, row.title) for row in chat.session.store.sessions(COMPLETED)]
 
 
 @command("resume", usage="[ID]", complete=_sessions)

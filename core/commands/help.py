@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Command, Outcome, Page, all_commands, command, find_command
+from core.commands import Choice, Command, Outcome, Page, all_commands, command, find_command
 from core.config.pages import page_names, page_title, read_page
 from core.errors import UsageError
 from core.rendering.table import Table
@@ -13,8 +13,11 @@ from core.rendering.table import Table
 GROUP = "Chat"
 NAMES = 11          # cells of a group's name and the space after it
 WIDTH = 78          # of the list: it is wrapped once more where the screen is narrower
-KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"), ("Ctrl-C", "stops a reply, clears a line"),
-        ("Ctrl-D", "leaves, on an empty line"), ("Tab", "completes"), ("Up, Ctrl-R", "find what you typed before"),
+KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"),
+        ("Tab, Right", "take what the menu under the prompt offers first; Tab opens the menu"),
+        ("Down, Up", "choose in the menu, then Enter takes it; Esc closes it"),
+        ("Up, Ctrl-R", "find what you typed before"), ("Ctrl-C", "stops a reply, clears a line"),
+        ("Ctrl-D", "leaves, on an empty line"),
         ("Ctrl-X Ctrl-E", "opens the editor"), ("Ctrl-L, Ctrl-Z", "clear the screen, suspend"),
         ("Ctrl-O", "while the model thinks: keeps what it thinks on the screen"),
         ("!command", "runs it in your shell; its output can join your next message"),
@@ -25,7 +28,8 @@ ENDING = ("/help NAME explains a command, /help WORD searches, /help keys, /help
 
 
 async def _topics(chat: Chat) -> list[str]:
-    return [*all_commands(), *page_names(), "keys", "pages", "all"]
+    commands = (Choice(name, entry.help.splitlines()[0]) for name, entry in all_commands().items())
+    return [*commands, *page_names(), "keys", "pages", "all"]
 
 
 @command("?", "h", usage="[COMMAND | WORD | PAGE | keys | all]", complete=_topics)

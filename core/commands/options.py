@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from core.argument_parser import first_part
 from core.chat.conversation import Chat
-from core.commands import Outcome, command
+from core.commands import Choice, Outcome, command
 from core.config import BY_NAME, parse_value
 from core.errors import UsageError
 from core.model_manager import options_from_args
@@ -18,7 +19,7 @@ SETTABLE = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_
 
 
 async def _names(chat: Chat) -> Sequence[str]:
-    return [f"{name} " for name in SETTABLE]
+    return [Choice(f"{name} ", first_part(BY_NAME[name].help)) for name in SETTABLE]
 
 
 @command("parameter", usage="[NAME VALUE | NAME off]", complete=_names)

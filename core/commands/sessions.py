@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Confirm, History, Outcome, command
+from core.commands import Choice, Confirm, History, Outcome, command
 from core.errors import UsageError
 from core.model_manager import parse_target
 from core.rendering.table import Table
@@ -33,7 +33,7 @@ def _store(chat: Chat) -> Store:
 
 
 async def _recent(chat: Chat) -> Sequence[str]:
-    return [row.name for row in _store(chat).sessions(MOST_LISTED)]
+    return [Choice(row.name, row.title) for row in _store(chat).sessions(MOST_LISTED)]
 
 
 async def _shelves(chat: Chat) -> Sequence[str]:

@@ -206,11 +206,12 @@ def complete_mention(text: str, root: str = ".") -> list[str]:
     directory, begun = os.path.split(typed)
     try:
         with os.scandir(os.path.join(root, os.path.expanduser(directory))) as entries:
-            found = [_completed(directory, entry) for entry in entries
-                     if entry.name.lower().startswith(begun.lower()) and (begun or not entry.name.startswith("."))]
+            fitting = (entry for entry in entries if entry.name.lower().startswith(begun.lower())
+                       and (begun or not entry.name.startswith(".")))
+            found = sorted(fitting, key=lambda entry: entry.name)[:MOST_COMPLETIONS]
+            return [_completed(directory, entry) for entry in found]
     except OSError:
         return []
-    return sorted(found)[:MOST_COMPLETIONS]
 
 
 def _completed(directory: str, entry: os.DirEntry[str]) -> str:

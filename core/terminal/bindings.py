@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import has_focus, vi_navigation_mode
+from prompt_toolkit.filters import Condition, emacs_mode, has_focus, vi_navigation_mode
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
+from core.terminal.menu import Menu
 from core.terminal.pastes import Pastes
 from core.terminal.several_lines import continues, in_quotes
 
 typing = has_focus(DEFAULT_BUFFER)     # and not in a search, which has keys of its own
 
 
-def prompt_keys(pastes: Pastes) -> KeyBindings:
+def prompt_keys(pastes: Pastes, menu: Menu) -> KeyBindings:
     """Enter sends, Alt-Enter, Ctrl-J and Shift-Enter start a line, Ctrl-C clears or leaves, Ctrl-X Ctrl-E edits."""
     keys = KeyBindings()
     keys.add("escape", "enter", filter=typing)(_new_line)
     keys.add("c-j", filter=typing)(_new_line)
     keys.add("enter", filter=typing)(_enter)
+    add_menu_keys(keys, menu)
     keys.add("c-z")(lambda event: event.app.suspend_to_background())
 
     @keys.add("c-c", filter=typing)
@@ -36,15 +38,27 @@ def prompt_keys(pastes: Pastes) -> KeyBindings:
         buffer = event.current_buffer
         if pastes.repeats(event.data, buffer.document.char_before_cursor):
             buffer.delete_before_cursor()
-            buffer.insert_text(pastes.unfolded(event.data))
+            buffer.insert_text(pastes.unfolded(event.data), fire_event=False)
         else:
-            buffer.insert_text(pastes.take(event.data))
+            buffer.insert_text(pastes.take(event.data), fire_event=False)
 
     def edit(event: KeyPressEvent) -> None:
         open_editor(event.current_buffer, pastes)
     keys.add("c-x", "c-e", filter=typing)(edit)
     keys.add("v", filter=typing & vi_navigation_mode)(edit)
     return keys
+
+
+def add_menu_keys(keys: KeyBindings, menu: Menu) -> None:
+    """Tab takes the marked row or opens the menu; the arrows choose, then Enter takes; Escape closes."""
+    is_open = typing & Condition(menu.open)
+    chosen = is_open & Condition(lambda: menu.chosen)
+    keys.add("tab", filter=typing)(lambda event: menu.complete(event.current_buffer))
+    keys.add("enter", filter=chosen)(lambda event: menu.take(event.current_buffer))
+    for name, by, where in (("down", 1, is_open), ("c-n", 1, is_open), ("up", -1, chosen), ("c-p", -1, chosen),
+                            ("s-tab", -1, is_open)):
+        keys.add(name, filter=where)(lambda event, by=by: menu.move(event.current_buffer, by))
+    keys.add("escape", filter=is_open & emacs_mode)(lambda event: menu.dismiss(event.current_buffer))
 
 
 def open_editor(buffer: Buffer, pastes: Pastes) -> None:
@@ -60,11 +74,9 @@ def _new_line(event: KeyPressEvent) -> None:
 
 
 def _enter(event: KeyPressEvent) -> None:
-    """Take a match of the menu, continue after a backslash or in open quotes, or send."""
+    """Continue after a backslash or in open quotes, or send."""
     buffer = event.current_buffer
-    if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
-        buffer.complete_state = None
-    elif continues(buffer.document.text_before_cursor) and buffer.document.is_cursor_at_the_end:
+    if continues(buffer.document.text_before_cursor) and buffer.document.is_cursor_at_the_end:
         buffer.delete_before_cursor()
         buffer.insert_text("\n")
     elif in_quotes(buffer.text):

@@ -1,65 +1,105 @@
-"""Completes slash commands and what follows them at the prompt."""
+"""What a text at the prompt can become: commands, what follows them, and files after @."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
-
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from core.chat.conversation import Chat
-from core.commands import find_command, names_to_complete
-from core.errors import ChatError
+from core.commands import Command, all_commands, find_command, names_to_complete
 from core.safe_text import safe_line
 
+LONGEST = 100       # characters of what is said about a match
+_COMMAND = re.compile(r"/([^\s/]*)")
+_ARGUMENT = re.compile(r"/(\S+) +(.*)")
 
-class ChatCompleter(Completer):
-    """Names of commands at the start of a line; the commands themselves know their arguments."""
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """`text` takes the place of the last `typed` characters; `told` says what it is."""
+
+    text: str
+    typed: int
+    told: str = ""
+
+
+class Completions:
+    """The matches for a text. Lists that have to be asked for are asked for once in a prompt."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
+        self._lists: dict[str, Sequence[str]] = {}
 
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        text = document.text_before_cursor
-        if text.startswith("/") and " " not in text and "\n" not in text:
-            for name, told in names_to_complete(self._chat):
-                if name.startswith(text[1:]):
-                    yield Completion(f"/{name}", start_position=-len(text), display_meta=safe_line(told, 100))
+    def matches(self, before: str) -> list[Match]:
+        """The best first, for the text before the cursor; as far as lists are known."""
+        name, argument = _COMMAND.fullmatch(before), _ARGUMENT.fullmatch(before)
+        if name is not None:
+            return list(self._commands(name[1]))
+        command = find_command(argument[1].lower()) if argument is not None else None
+        if argument is not None and command is not None:
+            return list(self._arguments(command, argument[2].lstrip()))
+        return [Match(path, len(before) - before.rindex("@")) for path in _mentions(before)]
 
-    async def get_completions_async(self, document: Document, complete_event: CompleteEvent) -> AsyncGenerator[Completion, None]:
-        for completion in self.get_completions(document, complete_event):
-            yield completion
-        text = document.text_before_cursor
-        if "@" in text and not text.startswith("/"):
-            from core.context.sources import complete_mention
-            begun = len(text) - text.rindex("@")
-            for path in complete_mention(text):
-                yield Completion(path, start_position=-begun)
-            return
-        word, space, argument = text.removeprefix("/").partition(" ")
-        command = find_command(word) if text.startswith("/") and space and "\n" not in text else None
-        if command is not None and command.complete is None and takes_path(command.usage):
-            for path in complete_path(argument):
-                yield Completion(path, start_position=-len(argument))
-        if command is None or command.complete is None:
-            return
-        try:
-            names = await command.complete(self._chat)
-        except ChatError:   # a list that cannot be had completes nothing
-            return
-        for name in fitting(argument, names):
-            yield Completion(name, start_position=-len(argument))
+    def unknown(self, before: str) -> Command | None:
+        """The command whose list has to be learned for this text."""
+        argument = _ARGUMENT.fullmatch(before)
+        command = find_command(argument[1].lower()) if argument is not None else None
+        known = command is None or command.complete is None or command.name in self._lists
+        return None if known else command
+
+    async def learn(self, command: Command) -> None:
+        """Ask for what can follow a command. Raises whatever its completer does; then nothing can."""
+        self._lists[command.name] = ()
+        if command.complete is not None:
+            self._lists[command.name] = await command.complete(self._chat)
+
+    def _commands(self, typed: str) -> Iterator[Match]:
+        """Those that begin with it, then other names of commands that do."""
+        for name, told in names_to_complete(self._chat):
+            if name.startswith(typed):
+                yield Match(f"/{name}", len(typed) + 1, short(told))
+        for command in all_commands().values() if typed else ():
+            for alias in command.aliases:
+                if alias.startswith(typed) and len(alias) > 1:
+                    yield Match(f"/{alias}", len(typed) + 1, short(command.help))
+
+    def _arguments(self, command: Command, typed: str) -> Iterator[Match]:
+        names = self._lists.get(command.name, ())
+        for name in fitting(typed, names):
+            yield Match(name, len(typed), safe_line(getattr(name, "told", ""), LONGEST))
+        path = path_in(command, typed, names)
+        if path is not None:
+            for found in _mentions(f"@{path}"):
+                yield Match(found.removeprefix("@"), len(path))
 
 
-def takes_path(usage: str) -> bool:
-    """Whether what follows the command begins with a file."""
-    return usage.lstrip("[").startswith("FILE")
-
-
-def complete_path(typed: str) -> list[str]:
-    """The files and folders that the path can become."""
+def _mentions(text: str) -> list[str]:
+    if "@" not in text:
+        return []
     from core.context.sources import complete_mention
-    return [path.removeprefix("@") for path in complete_mention(f"@{typed}")]
+    return complete_mention(text)
+
+
+def takes_more(before: str) -> bool:
+    """Whether this is the whole name of a command behind which something can be said."""
+    name = _COMMAND.fullmatch(before)
+    return name is not None and any(name[1] in (command.name, *command.aliases) and command.usage
+                                    for command in all_commands().values())
+
+
+def short(told: str) -> str:
+    """The first clause of what a command does."""
+    return safe_line(re.split(r"[:;(\n]|\. |\.$", told)[0].strip(), LONGEST)
+
+
+def path_in(command: Command, typed: str, names: Sequence[str]) -> str | None:
+    """The part of an argument that is the beginning of a path; None where no path is expected."""
+    if command.usage.lstrip("[").startswith("FILE"):
+        return typed
+    if re.search(r"\b(FILE|SOURCE)\b", command.usage) is None:
+        return None
+    return next((typed[len(name):] for name in names if name.endswith(" ") and typed.startswith(name)), None)
 
 
 def fitting(typed: str, names: Iterable[str]) -> list[str]:

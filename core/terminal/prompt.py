@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from prompt_toolkit import PromptSession
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import to_filter
-from prompt_toolkit.formatted_text import ANSI
+from prompt_toolkit.formatted_text import ANSI, to_formatted_text
 from prompt_toolkit.styles import Style
 
 from core.chat.conversation import Chat
@@ -24,10 +24,11 @@ from core.console.typeahead import Typeahead, Typed
 from core.rendering.marks import styled
 from core.safe_text import safe_text, without_surrogates
 from core.terminal.bindings import prompt_keys
-from core.terminal.completion import ChatCompleter
+from core.terminal.completion import Completions
 from core.terminal.input_history import open_history
 from core.terminal.keyboard import Keyboard
 from core.terminal.line_reader import Reader
+from core.terminal.menu import Menu
 from core.terminal.others import watch
 from core.terminal.pastes import FoldPastes, Pastes
 from core.terminal.status_line import status_line
@@ -41,17 +42,21 @@ class PromptReader(Reader):
     def __init__(self, settings: Settings, screen: Screen) -> None:
         super().__init__(screen)
         self._pastes = Pastes()
+        self._menu = Menu(screen)
+        self._status: Callable[[], ANSI] | None = None
         self._session = self._open(settings)
+        self._menu.attach(self._session.default_buffer)
         self.typed: Typeahead = Typeahead(sys.stdin.fileno())
+        self._session.app.before_render += lambda app: self._set_below()
         self._session.app.after_render += lambda app: note_modes(sys.stdin.fileno())
 
     def _open(self, settings: Settings) -> PromptSession[str]:
         vi = settings.editing_mode == "vi"
         session: PromptSession[str] = PromptSession(
             history=open_history(_history_file(settings), self._pastes.full), multiline=True, input=Keyboard(),
-            key_bindings=prompt_keys(self._pastes), editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
+            key_bindings=prompt_keys(self._pastes, self._menu), editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
             input_processors=[FoldPastes(self._pastes)], erase_when_done=True, complete_while_typing=False,
-            tempfile_suffix=".md", style=no_bar())
+            tempfile_suffix=".md", style=prompt_style(self._screen))
         for window in session.layout.find_all_windows():
             window.dont_extend_height = to_filter(True)      # so that the status line hangs under the text
         return session
@@ -80,11 +85,13 @@ class PromptReader(Reader):
         for pasted in (draft, *begun.pasted) if draft else begun.pasted:
             text = text.replace(pasted, self._pastes.take(pasted), 1)
         mark = ANSI(f"{self._screen.sign('user')} ")
-        self._session.bottom_toolbar = self._toolbar(chat) if chat.settings.status else None
+        self._menu.begin(Completions(chat))
+        self._status = self._toolbar(chat) if chat.settings.status else None
+        self._session.style = prompt_style(self._screen)
         try:
             with kept_terminal():
-                entered = self._session.prompt(mark, prompt_continuation="  ", completer=ChatCompleter(chat),
-                                               default=text, pre_run=lambda: self._watch(chat))
+                entered = self._session.prompt(mark, prompt_continuation="  ", default=text,
+                                               pre_run=lambda: self._watch(chat))
         finally:
             self.typed.listen()
         return Typed(without_surrogates(self._pastes.full(entered)), tuple(self._pastes.texts))
@@ -100,6 +107,13 @@ class PromptReader(Reader):
             rows = [styled(row, style) for row in safe_text(text).split("\n")]
             self._screen.write(f"{self._screen.sign('user')} " + "\n  ".join(rows) + "\n")
 
+    def _set_below(self) -> None:
+        """Under the prompt hangs the menu while it is open, and else the status line."""
+        self._session.bottom_toolbar = self._menu_rows if self._menu.open() else self._status
+
+    def _menu_rows(self) -> ANSI:
+        return ANSI("\n".join(self._menu.rows()))
+
     def _toolbar(self, chat: Chat) -> Callable[[], ANSI]:
         """The status line, made once for a prompt and again only when the screen has another width."""
         made: dict[int, ANSI] = {}
@@ -112,9 +126,11 @@ class PromptReader(Reader):
         return show
 
 
-def no_bar() -> Style:
-    """The status line is words like any other, not a bar in reverse video."""
-    return Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "noreverse"})
+def prompt_style(screen: Screen) -> Style:
+    """What hangs under the prompt is words like any other, not a bar in reverse video; what Tab would add is dim."""
+    [(dim, *_), *_] = to_formatted_text(ANSI(styled("x", screen.theme.dim)))
+    return Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "noreverse",
+                            "auto-suggestion": f"fg:default {dim}"})
 
 
 @contextmanager

@@ -233,7 +233,7 @@ def find_command(word: str) -> Command | None:
 def _meant(word: str) -> str:
     """What somebody may have wanted who typed the name of no command."""
     begun = [f"/{name}" for name in all_commands() if name.startswith(word.lower())]
-    if begun:
+    if word and begun:
         return f"It may be {' or '.join(begun[:6])}."
     close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
     return f"Did you mean /{close[0]}?" if close else "/help lists all commands."

@@ -37,7 +37,10 @@ class Interrupts:
     def __init__(self) -> None:
         self.typed: Typeahead | None = None   # what is typed while a coroutine runs; None where that is not looked after
         self._runner = asyncio.Runner()
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None     # what Ctrl-C stops
+        self._whole: asyncio.Task[Any] | None = None    # all of what runs
+        self._running = False     # the loop runs: an exception of a signal would leave it in disorder
+        self._stop_at_once = False
         self._cancelled_at = -AGAIN
         self._ended_by: int | None = None
         self._ending = False      # Terminated was raised: what runs from now on closes things
@@ -53,6 +56,7 @@ class Interrupts:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result. Raises Interrupted after Ctrl-C and Terminated after SIGTERM or SIGHUP."""
         self._listen()
+        self._running, self._stop_at_once = True, False
         try:
             return self._runner.run(self._watched(coroutine))
         except asyncio.CancelledError:
@@ -60,7 +64,7 @@ class Interrupts:
                 raise self._terminated() from None
             raise Interrupted from None
         finally:
-            self._task = None
+            self._running, self._task, self._whole = False, None, None
             if self._ended_by is not None and not self._ending:
                 raise self._terminated()     # it was done just before it would have been cancelled
 
@@ -94,7 +98,10 @@ class Interrupts:
 
     async def _watched(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self._cancelled_at = -AGAIN
-        self._task = asyncio.current_task()
+        self._task = self._whole = asyncio.current_task()
+        if self._stop_at_once:
+            coroutine.close()
+            raise asyncio.CancelledError
         with _woken_by_signals(), self.typed.collecting() if self.typed else nullcontext():
             return await coroutine
 
@@ -102,15 +109,20 @@ class Interrupts:
         if number != signal.SIGINT:
             self._ended_by = number
             self._end_without_reader()
-        task = self._task
-        if task is None or task.done():
-            if self._ended_by is not None:
-                raise self._terminated()
-            if not self.stopped_lately():
-                raise KeyboardInterrupt
-            return
+        if self._running:
+            self._stop()
+        elif self._ended_by is not None:
+            raise self._terminated()
+        elif not self.stopped_lately():
+            raise KeyboardInterrupt
+
+    def _stop(self) -> None:
+        """Stop what runs. What has just ended, or has not begun, is not interrupted by an exception in the loop itself."""
         now = time.monotonic()
-        if now - self._cancelled_at > AGAIN:
+        task = self._whole if self._task is None or self._task.done() else self._task
+        if task is None:
+            self._stop_at_once = True
+        elif now - self._cancelled_at > AGAIN:
             self._cancelled_at = now
             self._runner.get_loop().call_soon_threadsafe(task.cancel)
 

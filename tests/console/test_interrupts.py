@@ -321,3 +321,40 @@ def test_a_signal_that_ends_the_program_is_not_stopped_at_a_part() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         interrupts.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_as_the_work_ends_leaves_the_loop_in_order(number: signal.Signals) -> None:
+    """When the task is done and the loop still runs, an exception would leave a callback behind that stops the next run."""
+    async def end_with_a_signal() -> int:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, number)
+        return 1
+
+    async def work() -> int:
+        await asyncio.sleep(0.01)
+        return 2
+    interrupts = Interrupts()
+    try:
+        if number == signal.SIGINT:
+            assert interrupts.run(end_with_a_signal()) == 1
+        else:
+            with pytest.raises(Terminated):
+                interrupts.run(end_with_a_signal())
+        assert interrupts.run(work()) == 2
+    finally:
+        interrupts.close()
+
+
+def test_ctrl_c_between_a_part_and_the_rest_stops_the_rest() -> None:
+    async def part() -> None:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+
+    async def whole(interrupts: Interrupts) -> None:
+        await interrupts.stoppable(part())
+        await asyncio.sleep(60)
+    interrupts = Interrupts()
+    try:
+        with pytest.raises(Interrupted):
+            interrupts.run(whole(interrupts))
+    finally:
+        interrupts.close()

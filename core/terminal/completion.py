@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from core.chat.conversation import Chat
 from core.commands import Command, all_commands, find_command, names_to_complete
+from core.dataclass import dataclass
 from core.safe_text import safe_line
 
 LONGEST = 100       # characters of what is said about a match

@@ -99,6 +99,14 @@ class Store(Protocol):
 
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]: ...
 
+    def newest_messages(self, session_id: str, limit: int, before: int = 0) -> list[StoredMessage]:
+        """The last `limit` shown messages before the message `before` (0: of all), in their order; 0 means no limit."""
+        ...
+
+    def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
+        """How many messages are shown before that one, and how many of those hold one of the texts in their stored parts."""
+        ...
+
     def sessions(self, limit: int = 0, words: str = "", *, shelf: Shelf = "open") -> list[SessionRow]:
         """Those on one shelf, the pinned and then the last used first; with `words`, those that match them as a query
         (core/store/query.py) whose last word may go on. 0 means no limit."""

@@ -14,47 +14,16 @@ from core.context.filling import Choice
 from core.context.form import Piece, write_block
 from core.context.items import Aside, Fault, Item, Loaded
 from core.context.loaded_sources import Ask, LoadedSources, in_own_thread, nothing_loaded
+from core.context.prepared import NOTHING, Prepared
 from core.context.shown import AlreadyShown, shown_of
 from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source
-from core.dataclass import dataclass
 from core.errors import ContextError
 from core.events import Progress
-from core.messages import Attached, Image, Shown
+from core.messages import Shown
 from core.tools.limited_process import LimitedProcess
 from core.window.budget import Budget, budget_bar, plan_budget
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator
 from db import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a question brings into its request. `line` says in one line what the model sees of all; `notes` are faults and
-    cuts, one line each.
-
-    Of what is `included`, now or before, some is `whole`. `tokens` and `shown` belong to the `block`.
-    """
-
-    block: str
-    images: tuple[Image, ...]
-    tokens: int
-    line: str
-    included: tuple[str, ...]
-    left_out: tuple[str, ...]
-    notes: tuple[str, ...]
-    whole: tuple[str, ...] = ()
-    shown: tuple[Shown, ...] = ()
-
-    @property
-    def attached(self) -> Attached:
-        """What stands before the words of the question."""
-        return Attached(self.block, self.shown)
-
-    def __bool__(self) -> bool:
-        """Whether anything has to be sent."""
-        return bool(self.block or self.images)
-
-
-NOTHING = Prepared("", (), 0, "", (), (), ())
 
 
 class ContextSet(LoadedSources):

@@ -13,7 +13,8 @@ from core.messages import Finish, Message, ToolResult, tool_message
 from core.sessions.history import History
 from core.sessions.listing import format_session_lines, list_sessions, select_session
 from core.sessions.open_message import OpenMessage
-from core.sessions.opened_session import state_of, title_of
+from core.sessions.loaded import state_of
+from core.sessions.opened_session import title_of
 from core.sessions.opening import answer_calls
 from core.sessions.recovery import Recovered, recover
 from core.sessions.reply import missing_results
@@ -39,19 +40,20 @@ class Session(History):
     def add_user(self, message: Message) -> None:
         """Add what the user says, saved before anything is sent. Also the moment to try a store that failed again."""
         self._journal.retry()
-        unanswered = missing_results(self.messages)
+        unanswered = missing_results(self._recent)
         if unanswered is not None:
             self._append(unanswered)
         self._append(message)
 
     def keep_question(self, message: Message) -> None:
         """Store what was attached to the user's last message, before it is sent. A message of other words is left alone."""
-        place = self._last_question()
-        if place is None or self._ids[place] in self._unreadable or self.messages[place].text != message.text:
+        place = max((place for place, said in enumerate(self._recent) if said.role == "user"), default=None)
+        if place is None or self._recent[place] == message or self._recent[place].text != message.text:
             return
-        if self.messages[place] != message:
-            self._journal.write(message_write("finish", message, id=self._ids[place], state=state_of(message)))
-            self.messages[place] = self._said[self._ids[place]].message = message
+        identity = self._recent_ids[place]
+        if identity not in self._unreadable:
+            self._journal.write(message_write("finish", message, id=identity, state=state_of(message)))
+            self._recent[place] = self._said[identity].message = message
 
     def add_reply(self, message: Message) -> None:
         """Take in a reply that was made elsewhere (in a branch)."""
@@ -61,7 +63,7 @@ class Session(History):
         """Add a complete message, in place of the open one if there is one."""
         opened = self._open
         identity = opened.id if opened else new_message_id()
-        parent = self._ids[-1] if self._ids else 0
+        parent = self._recent_ids[-1] if self._recent_ids else 0
         if not self._stored:
             self.title = self.title or title_of(message)
             self._journal.begin(self.id, self.name, self.title, self.model, identity, message)
@@ -73,8 +75,8 @@ class Session(History):
                                               **({} if opened else {"parent": parent})))
         self._open = None
         self._note(identity, message, parent)
-        self.messages.append(message)
-        self._ids.append(identity)
+        self._recent.append(message)
+        self._recent_ids.append(identity)
 
     async def record(self, events: AsyncGenerator[Event, None], model: str = "") -> AsyncGenerator[Event, None]:
         """Pass a turn's events on, each saved before it is yielded. `model` answers first, where another stands in for ours.
@@ -146,7 +148,7 @@ class Session(History):
     def _begin(self, message: Message) -> OpenMessage:
         opened = OpenMessage(new_message_id(), message.model or "")
         self._journal.write(message_write("add", message, session=self.id, id=opened.id, state="streaming",
-                                          parent=self._ids[-1] if self._ids else 0))
+                                          parent=self._recent_ids[-1] if self._recent_ids else 0))
         return opened
 
     def _settle(self, finish: Finish) -> None:
@@ -155,7 +157,7 @@ class Session(History):
         if opened is not None and not opened.results:
             self._append(opened.reply.broken(opened.model, finish))
             return
-        answered = answer_calls(self.messages, opened.results if opened else ())
+        answered = answer_calls(self._recent, opened.results if opened else ())
         if answered is not None:
             self._append(answered)
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ANSWER = ("-m", "words-5")
 STARTS = (("-h",), ("--help",), ("--help", "temperature"), ("--list-sessions",), ("--list-models",), (*ANSWER, "q"),
           (*ANSWER, "--no-save", "q"), (*ANSWER, "--tools", "calculate", "q"), (*ANSWER, "--context", "notes.txt", "q"),
-          ("-p", "demo", "--demo-delay", "0", "q"))
+          ("-p", "demo", "--demo-delay", "0", "q"), (*ANSWER, "a long question " * 300))
 # Writes the names of the loaded modules: at the first word, at the end, and when it is asked by a signal.
 WRAPPER = """
 import atexit, os, signal, sys
@@ -54,7 +54,7 @@ def modules_of_starts(place: Path) -> dict[str, set[str]]:
             _run(place / str(number), words, environment)
         _answer_in_terminal(place / "terminal", environment)
         _chat(place / "chat", environment)
-    names = {str(number): " ".join(words) for number, words in enumerate(STARTS, 1)}
+    names = {str(number): " ".join(words)[:60] for number, words in enumerate(STARTS, 1)}
     return {f"{names.get(file.stem, file.stem)} ({file.suffix[1:]})": set(file.read_text().split())
             for file in place.iterdir() if file.suffix in (".first", ".prompt", ".command", ".end") and file.stem != "0"}
 

@@ -19,7 +19,7 @@ from core.retry_handler import Item, Pieces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from core.chat.fitting import Fitter
+    from core.chat.fitting import Earlier, Fitter
     from core.chat.fitted_request import Fitted
 
 
@@ -35,6 +35,7 @@ class Asking:
         self.sent: Request | None = None
         self.note_sent: Callable[[], None] = lambda: None     # called whenever a request goes out
         self.keep_question: Callable[[Message], None] = lambda message: None    # stores what was attached to the question
+        self.earlier: Earlier | None = None    # what may be loaded before the first message of a request
         self._chain, self._may_not_fit, self._fitter, self._progress = chain, may_not_fit, fitter, progress
         self._whole: Request | None = None                   # the last request as the turn has it
         self._fitted: tuple[Target, Request, Fitted] | None = None     # the last one that was fitted, and what came of it
@@ -61,7 +62,7 @@ class Asking:
             return
         target, fitter, started = self._chain.first, self._fitter(), time.monotonic()
         conversation, tail = _parted(request)
-        fitting = asyncio.ensure_future(fitter.fit(conversation, target))
+        fitting = asyncio.ensure_future(fitter.fit(conversation, target, self.earlier))
         try:
             while not (await asyncio.wait({fitting}, timeout=1.0))[0]:
                 if fitter.doing:
@@ -90,7 +91,7 @@ class Asking:
         target = target_of(candidate)
         conversation, tail = _parted(self._whole)
         try:
-            fitted = await self._fitter().fit_smaller(conversation, self.sent, target, error)
+            fitted = await self._fitter().fit_smaller(conversation, self.sent, target, error, self.earlier)
         finally:
             self._clear()
         if fitted is None:

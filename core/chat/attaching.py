@@ -70,7 +70,7 @@ class Attaching:
         kept = read_attached(self.session.settings)
         if not first and self._fitter is not None:
             self._take_out({entry.source.name for entry in kept})
-        if not kept and not any(isinstance(part, Attached) for message in self.session.messages for part in message.parts):
+        if not kept and not any(isinstance(part, Attached) for message in self.session.recent for part in message.parts):
             return
         self.news += await self.context.restore(kept, self.session.messages)
         names = [entry.source.name for entry in kept if entry.source.name in self.context.loaded]

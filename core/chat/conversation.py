@@ -89,6 +89,11 @@ class Chat(Attaching):
         return Request(self.target.model, tuple(self.session.messages), self.system,
                        self.toolbox.specs if self.toolbox else (), self.options)
 
+    def recent_request(self) -> Request:
+        """The same with the messages that are loaded. Fitting loads more as long as there is room for them."""
+        return Request(self.target.model, self.session.recent, self.system,
+                       self.toolbox.specs if self.toolbox else (), self.options)
+
     def turn(self, message: Message) -> AsyncGenerator[Event, None]:
         """Save the user's message, then yield what happens; each event is saved before it is yielded."""
         return self.answer(asked=message)
@@ -112,7 +117,7 @@ class Chat(Attaching):
 
     async def go_on(self) -> AsyncGenerator[Event, None]:
         """Let the model finish its last reply, which is not whole. Raises UsageError when there is none."""
-        last = self.session.messages[-1] if self.session.messages else None
+        last = self.session.recent[-1] if self.session.recent else None
         if last is None or last.role != "assistant" or last.finish not in BROKEN:
             raise UsageError("There is no unfinished reply to go on with.")
         async with aclosing(self.answer(last)) as events:
@@ -149,13 +154,13 @@ class Chat(Attaching):
             saved = await self._add(asked) if asked is not None else ()
             for notice in [*saved, *map(Notice, self.take_news()), *await self._learn()]:
                 yield notice
-            if self.settings.auto_compact and continued is None and self.may_not_fit(self.request()):
+            if self.settings.auto_compact and continued is None and self.may_not_fit(self.recent_request()):
                 async with aclosing(self._compact_if_due()) as events:
                     async for event in events:
                         yield event
             meter = self._meter()
             self._asking = self.asking(self.chain)
-            self._asking.keep_question = self.session.keep_question
+            self._asking.keep_question, self._asking.earlier = self.session.keep_question, self.session
             turn = self._run_turn(self._asking, continued)
             numbers = TurnNumbers(self.target, self.chain, self.providers, prepared=True)
             self._asking.note_sent = numbers.note_sent
@@ -233,7 +238,7 @@ class Chat(Attaching):
         yield Notice(self.fitter.compacted(plan, before, self.request(), target))
 
     def _run_turn(self, asking: Asking, continued: Message | None) -> AsyncGenerator[Event, None]:
-        request = self.request()
+        request = self.recent_request()
         rounds, resumes = self.settings.tool_rounds, RESUMES if self.settings.resume else 0
         ends = self.settings.stop_repetition
         if not self.toolbox:
@@ -244,6 +249,7 @@ class Chat(Attaching):
             self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
         attached = self._fitter.context if self._fitter is not None else None
         self.toolbox.private = self.toolbox.private or attached is not None and bool(attached.sources)
+        self.toolbox.note_messages(self.session.messages)
         return chat_with_tools(asking.respond, request, self.toolbox, model=str(self.target), rounds=rounds,
                                resumes=resumes, continued=continued, stop_repetition=ends)
 
@@ -256,7 +262,7 @@ class Chat(Attaching):
 
     async def _learn(self) -> list[Notice]:
         """Before images are sent, know whether the model sees them: some servers drop them without a word."""
-        if not any(isinstance(part, Image) for message in self.session.messages for part in message.parts):
+        if not any(isinstance(part, Image) for message in self.session.recent for part in message.parts):
             return []
         from core.chat.seeing import sight_notices
         return await sight_notices(self.request(), self.target, self.providers)
@@ -265,9 +271,10 @@ class Chat(Attaching):
         """Whether the model saw all that this reply answers."""
         if message.role != "assistant":
             return []
-        request = replace(self.request(), messages=tuple(self.session.messages[:-1]))
         if self._fitter is not None and self._asking is not None and self._asking.sent is not None:
             request = self._asking.sent
+        else:
+            request = replace(self.recent_request(), messages=self.session.recent[:-1])
         cut = await self.window.check(request, message)
         if self._fitter is not None and not cut:
             self._fitter.learn(request, message.usage, str(self.target))

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from core.context.shown import AlreadyShown, Forms, attached_of, with_attached
-from core.context_loader import NOTHING, ContextSet, Prepared
+from core.context.prepared import NOTHING, Prepared
 from core.dataclass import dataclass, replace
 from core.messages import Message
 from core.providers import Request
 from core.window.budget import Budget, plan_budget
 from core.window.compaction import fixed_messages, shorten_results, trim_history
 from core.window.tokens import TokenEstimator, tool_features
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.context_loader import ContextSet
 
 LATER_ROOM = 4_096      # tokens that a later question gets at least, or a quarter of the first one's room where that is less
 DROPPED = "What was attached earlier is not sent: it does not fit the model's window any more."
@@ -42,15 +46,16 @@ class Fitted:
 
 async def fit_request(request: Request, window: int | None, estimator: TokenEstimator, *, model: str = "",
                       context: ContextSet | None = None, vision: bool = True, pinned: Collection[int] = (),
-                      count: Count | None = None, forms: Forms | None = None) -> Fitted:
+                      count: Count | None = None, forms: Forms | None = None, waiting: int = 0) -> Fitted:
     """Put the context in and leave the oldest turns out where it is needed; with `window` None no turn is left out.
 
     `count` asks the provider for the exact number. It is asked once; when it says that the request is too large after all,
-    the request is fitted anew with what was learned. `forms` are those of earlier requests. Raises UsageError when system
-    prompt and tools alone are too large.
+    the request is fitted anew with what was learned. `forms` are those of earlier requests, `waiting` is how many messages
+    before the first one were not even loaded, because these fill the window. Raises UsageError when system prompt and tools
+    alone are too large.
     """
     fitting = _Fitting(request, window, estimator, model or request.model, context, forms or Forms(), vision=vision,
-                       pinned=pinned)
+                       pinned=pinned, waiting=waiting)
     fitted = await fitting.fit()
     if count is None:
         return fitted
@@ -76,9 +81,9 @@ class _Fitting:
     """One request that is to fit."""
 
     def __init__(self, request: Request, window: int | None, estimator: TokenEstimator, name: str, context: ContextSet | None,
-                 forms: Forms, *, vision: bool, pinned: Collection[int]) -> None:
+                 forms: Forms, *, vision: bool, pinned: Collection[int], waiting: int) -> None:
         self._request, self._window, self._estimator, self._name = request, window, estimator, name
-        self._context, self._vision, self._pinned = context, vision, pinned
+        self._context, self._vision, self._pinned, self._waiting = context, vision, pinned, waiting
         self._forms, self._words = forms, forms.words(request.messages)
 
     def _count(self, messages: Sequence[Message]) -> int:
@@ -96,7 +101,8 @@ class _Fitting:
         budget = self._budget()
         placed = await self._place(budget)
         budget, prepared = budget.with_context(placed.tokens), placed.prepared
-        trimmed = trim_history(placed.messages, budget.for_history, self._count, pinned=self._pinned)
+        trimmed = trim_history(placed.messages, budget.for_history, self._count, pinned=self._pinned,
+                               waiting=self._waiting)
         kept = shorten_results(trimmed.messages, budget.for_history, self._count)
         notices = [text for text in (prepared.line, *prepared.notes, *placed.notices, trimmed.notice, kept.notice) if text]
         return Fitted(replace(self._request, messages=self._forms.sent(kept.messages)),

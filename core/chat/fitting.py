@@ -6,13 +6,11 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from typing import Protocol
 
 from core.chat.fitted_request import Count, Fitted, fit_request
 from core.config import Settings, cache_directory
-from core.config.places import protected_places
-from core.context.embedding import Embedder
 from core.context.shown import Forms
-from core.context_loader import Budget, ContextSet, plan_budget
 from core.dataclass import replace
 from core.errors import ChatError, ContextTooLong, UsageError
 from core.events import Progress
@@ -25,13 +23,28 @@ from core.providers import CanCount, CanTellWindow, Request
 from core.running_total import RunningTotal
 from core.session_manager import Session
 from core.sessions.summary import is_pinned
+from core.window.budget import Budget, plan_budget
 from core.window.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, plan_compaction
 from core.window.tokens import LearnedFile, TokenEstimator, tool_features
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.context.embedding import Embedder
+    from core.context_loader import ContextSet
 
 SMALL = 1_400       # tokens that fit the smallest window that servers choose by themselves, with room for the answer
 SHORTER = 0.7       # of the last try: what is tried next with a model that refuses a request as too long
 SHORTER_AT_ALL = 0.98
 COUNT_FROM = 0.6    # of the window: a provider that can count is asked only where the answer matters
+
+
+class Earlier(Protocol):
+    """A session of which the newest messages are loaded (core/sessions/loaded.py)."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    def before(self, message: Message) -> tuple[Message, ...]: ...
 
 
 class Fitter:
@@ -54,6 +67,8 @@ class Fitter:
                      progress: Progress | None) -> ContextSet:
         """The set of what is attached; the same one each time, for the session that is going on now."""
         if self.context is None:
+            from core.config.places import protected_places
+            from core.context_loader import ContextSet
             self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin, estimator=self.estimator,
                                       protected=protected_places(self.settings, self.settings.database_url or ""))
         self.context.store, self.context.session = session.store, session.id
@@ -64,6 +79,7 @@ class Fitter:
         return self.context
 
     def _embedder(self, name: str) -> Embedder:
+        from core.context.embedding import Embedder
         target = find_target(name, self.settings)
 
         async def embed(texts: Sequence[str]) -> list[list[float]]:
@@ -75,28 +91,44 @@ class Fitter:
             return await self._providers.embed(target, texts)
         return Embedder(str(target), embed)
 
-    async def fit(self, request: Request, target: Target) -> Fitted:
-        """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit."""
-        async with self._one_by_one:
-            return await self._fit(request, target)
+    async def fit(self, request: Request, target: Target, earlier: Earlier | None = None) -> Fitted:
+        """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit.
 
-    async def _fit(self, request: Request, target: Target) -> Fitted:
+        `earlier` is where messages are loaded from that stand before the first one, as long as there is room for them.
+        """
+        async with self._one_by_one:
+            return await self._fit(request, target, earlier)
+
+    async def _fit(self, request: Request, target: Target, earlier: Earlier | None) -> Fitted:
         window = await self.window(request, target)
+        if earlier is not None:
+            request = self._with_earlier(request, window, target, earlier)
         self.doing = ""    # what the context does is shown by its own progress
         sees = not (self._has_images() and self._may_ask(target)) or (await learn(target, self._providers)).vision is not False
         return await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
-                                 pinned=self._pinned(request), count=self._counter(request, target, window), forms=self._forms)
+                                 pinned=self._pinned(request), count=self._counter(request, target, window), forms=self._forms,
+                                 waiting=earlier.waiting if earlier is not None else 0)
 
-    async def fit_smaller(self, request: Request, sent: Request, target: Target,
-                          error: ContextTooLong) -> Fitted | None:
+    def _with_earlier(self, request: Request, window: int | None, target: Target, earlier: Earlier) -> Request:
+        """With what was said before it, until the window is full; with all of it where nobody knows the window."""
+        while request.messages and (window is None or self.history(request, target) <= window):
+            more = earlier.before(request.messages[0])
+            if not more:
+                break
+            request = replace(request, messages=(*more, *request.messages))
+        return request
+
+    async def fit_smaller(self, request: Request, sent: Request, target: Target, error: ContextTooLong,
+                          earlier: Earlier | None = None) -> Fitted | None:
         """The same after the target has refused `sent` as too long; None when nothing more can be left out."""
-        if not self._can_shrink(request):
+        waiting = earlier is not None and earlier.waiting
+        if not waiting and not self._can_shrink(request):
             return None
         key = (str(target), request.options.num_ctx)
         tokens, before = self.estimator.request(sent, str(target)), self._limits.get(key)
         self._limits[key] = self._smaller(error, tokens, before)
         try:
-            fitted = await self.fit(request, target)
+            fitted = await self.fit(request, target, earlier)
         except UsageError:
             fitted = None
         if fitted is not None and self.estimator.request(fitted.request, str(target)) < tokens * SHORTER_AT_ALL:

@@ -185,7 +185,7 @@ def _code_after(event: Event, code: int) -> int:
 
 
 def _interrupted_reply(chat: Chat) -> Message | None:
-    last = chat.session.messages[-1] if chat.session.messages else None
+    last = chat.session.recent[-1] if chat.session.recent else None
     return last if last is not None and last.role == "assistant" and last.finish == "interrupted" else None
 
 

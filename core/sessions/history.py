@@ -6,7 +6,8 @@ import time
 
 from core.errors import UsageError
 from core.messages import Message
-from core.sessions.opened_session import OpenedSession, state_of
+from core.sessions.loaded import state_of
+from core.sessions.opened_session import OpenedSession
 from core.sessions.summary import (
     compacted_ids, find_summary, pin, pinned_places, replace_places, summary_messages)
 from core.sessions.writes import message_write
@@ -30,8 +31,10 @@ class History(OpenedSession):
         store = self.store
         if store is not None and self._stored:
             return Tree(store.load_messages(self.id, hidden=True))
+        self._load_what_can_be()
+        shown = set(self._recent_ids)
         for entry in self._said.values():
-            entry.active = entry.id in self._ids
+            entry.active = entry.id in shown
         return Tree(sorted(self._said.values(), key=lambda entry: entry.id))
 
     def show(self, end: int, tree: Tree | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A session as it is opened, taken turns in and written: what holds its messages and where they go."""
+"""A session as it is opened, taken turns in and written: whose turn it is, and where its messages go."""
 
 from __future__ import annotations
 
@@ -12,53 +12,38 @@ from core.events import Notice, OthersSaid
 from core.messages import Message
 from core.safe_text import safe_line
 from core.sessions.journal import Journal, NoJournal
-from core.sessions.opening import open_conversation
+from core.sessions.loaded import LoadedMessages, state_of
 from core.sessions.recovery import recover_session
 from core.sessions.spool import Places
 from core.sessions.summaries import Summaries
 from core.sessions.writes import Write, message_write
-from core.store.identity import made_at, new_session_id, new_session_name
-from core.store.rows import SessionRow, StoredMessage
+from core.store.identity import new_session_id, new_session_name
+from core.store.rows import SessionRow
 from db import Store
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from core.store.rows import State
-
-_STATES: dict[str | None, State] = {"interrupted": "interrupted", "truncated": "truncated", "incomplete": "truncated",
-                                    "error": "failed"}
 LOOK_SECONDS = 0.1       # how often another program's turn is looked at while it is waited for
 
 
-class OpenedSession:
-    """One conversation. `messages` is what the model is to see; with `store` None nothing is written anywhere.
+class OpenedSession(LoadedMessages):
+    """One conversation. With `store` None nothing is written anywhere.
 
     The session gets its row in the store with its first message, so a chat that was opened and left leaves nothing.
     `spool` is the directory for what the store refuses.
     """
 
     def __init__(self, store: Store | None, spool: str | Places = "", *, model: str = "") -> None:
+        super().__init__()
         self.id, self.name = new_session_id(), new_session_name(time.time())
         self.title = ""
         self.model = model
         self.settings = ""     # what belongs to it beside its messages, as it is stored
-        self.messages: list[Message] = []
-        self._ids: list[int] = []
-        self._said: dict[int, StoredMessage] = {}    # all that this program saw, for a session that is not stored
         self._journal = NoJournal() if store is None else Journal(store, spool, self._all_writes)
         self._summaries = Summaries()
-        self._unreadable: frozenset[int] = frozenset()
-        self._news: list[str] = []
         self._stored = False
         self._seen: float | None = None    # when the stored session had changed last, as far as this program knows
         self._looked: float | None = None  # the same at the last look, also when a reply was still streaming then
         self._others: OthersSaid | None = None     # what other programs wrote and nobody was shown yet
         self._owned = False    # whether the turn is ours
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """The identity of each message."""
-        return tuple(self._ids)
 
     @property
     def saved(self) -> bool:
@@ -98,24 +83,15 @@ class OpenedSession:
         self._journal.known(row.id, row.name, row.title, row.model, row.created)
 
     def _load(self, store: Store) -> None:
-        opened = open_conversation(store.load_messages(self.id))
+        before = self._recent_ids
+        opened = self._load_stored(store, self.id)
         if opened.note and opened.unreadable != self._unreadable:
             self._news.append(opened.note)
-        if opened.ids != self._ids:
+        if opened.ids != before:
             self._summaries.clear()
         if opened.streams:
             self._seen = None    # to be loaded again when it is our turn
-        self.messages, self._ids, self._unreadable = opened.messages, opened.ids, opened.unreadable
-        self._note_all()
-
-    def _note_all(self) -> None:
-        for parent, identity, message in zip((0, *self._ids), self._ids, self.messages):
-            self._note(identity, message, parent)
-
-    def _note(self, identity: int, message: Message, parent: int) -> None:
-        """Remember what was said, and after what."""
-        if identity not in self._said:
-            self._said[identity] = StoredMessage(identity, message, state_of(message), True, made_at(identity), "", parent)
+        self._unreadable = opened.unreadable
 
     def _write_to(self, journal: NoJournal) -> None:
         if isinstance(journal, Journal):
@@ -160,14 +136,16 @@ class OpenedSession:
         store, changed = self._journal.store, self._journal.changed(self.id) if self._stored else None
         if store is None or changed is None or changed == self._seen:
             return False
-        before = self._ids
+        before, waiting = self._recent_ids, self._waiting
         recover_session(store, self.id)
         self._seen = changed
         self._load(store)
-        added = self._ids[:len(before)] == before
-        if self._ids == before:
+        start = self._recent_ids.index(before[0]) if before and before[0] in self._recent_ids else 0
+        now, same = self._recent_ids[start:], not before or self._waiting + start == waiting
+        if now == before and same:
             return False
-        self._others = _joined(self._others, tuple(self.messages[len(before):] if added else self.messages), changed=not added)
+        added = same and now[:len(before)] == before
+        self._others = _joined(self._others, self.recent[start + len(before) if added else 0:], changed=not added)
         return True
 
     async def _own_soon(self) -> bool:
@@ -239,6 +217,7 @@ class OpenedSession:
 
     def _all_writes(self) -> list[Write]:
         """The whole conversation as writes, for a store that has none of it any more."""
+        self._load_what_can_be()
         known = self._summaries.everything(self.messages, self._ids)
         summarised = [identity for identity in known if identity not in set(self._ids)]
         writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title, "model": self.model,
@@ -258,10 +237,6 @@ def _joined(before: OthersSaid | None, messages: tuple[Message, ...], *, changed
     text = ("Another program changed this conversation; it is loaded again." if changed
             else f"Another program added {count} to this conversation.")
     return OthersSaid(text, messages, changed)
-
-
-def state_of(message: Message) -> State:
-    return _STATES.get(message.finish, "complete")
 
 
 def title_of(message: Message) -> str:

@@ -1,14 +1,15 @@
-"""The queries, written once for both databases: sessions, their messages, the numbers of calls, and embeddings."""
+"""The queries for sessions and their messages, written once for both databases."""
 
 from __future__ import annotations
 
 import time
 
-from core.errors import SessionAmbiguous, SessionNotFound, StoreConflict
+from core.errors import SessionAmbiguous, SessionNotFound
 from core.store.database import Database, Statement
-from core.store.identity import made_at, new_message_ids
+from core.store.identity import made_at
+from core.store.sql_numbers import MOST_MARKS, conflict
 from core.store.matching import newest_matches, of_session, of_title
-from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, StoredMessage, Unfinished
+from core.store.rows import Chunk, OpenReply, SessionRow, StoredMessage, Unfinished
 from core.store.text import ESCAPE, from_database, like_pattern, to_database
 
 TYPE_CHECKING = False
@@ -21,14 +22,11 @@ if TYPE_CHECKING:
     from core.store.query import Query
     from core.store.rows import State
 
-MOST_MARKS = 500          # values in one query
 OF_EACH = 50              # messages of a session that a short list of sessions looks at, on average
 MOST_AMBIGUOUS = 9        # sessions that are listed when a name could mean several
 LEAST_IDENTITY = 6        # characters of an identity that are taken for a part of it
 _SESSION = ", ".join(SessionRow._fields)
 _MESSAGE = "id, role, state, active, created, model, finish, usage, parts, parent"
-_CALL = ("created, session_id, provider, model, host, first_seconds, seconds, input_tokens, output_tokens, cached_tokens, speed, "
-         "cost, retries, fallbacks, finish, error")
 _ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, owner, digest, model, finish, usage, parts, words, "
         "tools, parent, active) VALUES (?, ?, {position}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
 _COPIED = "role, state, created, model, finish, usage, parts, words, tools"
@@ -48,7 +46,7 @@ class Sessions:
             if run("SELECT 1 FROM deleted_sessions WHERE id = ?", (session_id,)):
                 raise self._database.session_gone()
             if not run("SELECT 1 FROM sessions WHERE id = ? AND created = ? AND name = ?", (session_id, created, name)):
-                raise _conflict("session", session_id)
+                raise conflict("session", session_id)
         return Statement(
             "INSERT INTO sessions (id, name, title, words, model, created, updated, message_count, parent, used) "
             "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
@@ -196,7 +194,7 @@ class Messages:
         def unchanged(run: Run) -> None:
             if not run("SELECT 1 FROM messages WHERE id = ? AND session_id = ? AND role = ? AND coalesce(digest, ?) = ?",
                        (key, session_id, message.role, digest, digest)):
-                raise _conflict("message", f"{identity:x}")
+                raise conflict("message", f"{identity:x}")
         return Statement(_ADD.format(position=position),
                          (key, session_id, *((session_id,) if values is None else values), message.role, state,
                           made_at(identity) if created is None else created, owner, digest, *columns, *message_words(message),
@@ -269,6 +267,29 @@ class Messages:
                                    (session_id, 0 if hidden else 1))
         return [self._stored(row) for row in rows]
 
+    def newest(self, session_id: str, limit: int, before: int) -> list[StoredMessage]:
+        earlier, values = self._earlier(before)
+        end = f"LIMIT {int(limit)}" if limit else ""
+        rows = self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND active = 1 {earlier} "
+                                   f"ORDER BY position DESC, id DESC {end}", (session_id, *values))
+        return [self._stored(row) for row in reversed(rows)]
+
+    def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
+        earlier, values = self._earlier(before)
+        holds = " OR ".join(f"{self._database.place_of}(parts, ?) > 0" for _ in texts)
+        rows = self._database.read(
+            f"SELECT count(*), coalesce(sum(CASE WHEN {holds} THEN 1 ELSE 0 END), 0) FROM messages "
+            f"WHERE session_id = ? AND active = 1 {earlier}", (*texts, session_id, *values))
+        return int(rows[0][0]), int(rows[0][1])
+
+    def _earlier(self, before: int) -> tuple[str, tuple[str, ...]]:
+        """The condition for messages before one; 0: for all. The first half of it is what an index is used for."""
+        if not before:
+            return "", ()
+        key = self._database.key(before)
+        return ("AND position <= (SELECT position FROM messages WHERE id = ?) "
+                "AND (position, id) < (SELECT position, id FROM messages WHERE id = ?)"), (key, key)
+
     def unfinished(self) -> list[Unfinished]:
         columns = ", ".join(f"messages.{column}" for column in _MESSAGE.split(", "))
         rows = self._database.read(
@@ -302,66 +323,9 @@ class Messages:
                 for kind, part, text, extra in rows]
 
 
-class Calls:
-    """The numbers of model calls."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def add(self, calls: Sequence[tuple[int, CallRow]]) -> None:
-        self._database.write([self._inserted(identity, call) for identity, call in calls], durable=False)
-
-    def _inserted(self, identity: int, call: CallRow) -> Statement:
-        key = self._database.key(identity)
-
-        def unchanged(run: Run) -> None:
-            if not run("SELECT 1 FROM model_calls WHERE id = ? AND created = ? AND session_id = ?",
-                       (key, call.created, call.session)):
-                raise _conflict("model call", f"{identity:x}")
-        marks = ", ".join("?" * (len(CallRow._fields) + 1))
-        return Statement(f"INSERT INTO model_calls (id, {_CALL}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING",
-                         (key, *(to_database(value) if isinstance(value, str) else value for value in call)), unchanged)
-
-    def since(self, since: float) -> list[CallRow]:
-        rows = self._database.read(f"SELECT {_CALL} FROM model_calls WHERE created >= ? ORDER BY created, id", (since,))
-        return [CallRow._make(from_database(value) if isinstance(value, str) else value for value in row) for row in rows]
-
-
-class Vectors:
-    """Embeddings by model and hash of their text."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def add(self, model: str, vectors: Mapping[str, bytes], most: int) -> None:
-        name = to_database(model)
-        self._database.write([
-            *(Statement("INSERT INTO embeddings (id, model, hash, vector) VALUES (?, ?, ?, ?) "
-                        "ON CONFLICT (model, hash) DO UPDATE SET id = excluded.id, vector = excluded.vector",
-                        (self._database.key(identity), name, digest, vector))
-              for identity, (digest, vector) in zip(new_message_ids(len(vectors)), vectors.items())),
-            Statement("DELETE FROM embeddings WHERE id <= (SELECT id FROM embeddings ORDER BY id DESC LIMIT 1 OFFSET ?)", (most,)),
-        ], durable=False)
-
-    def find(self, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        for start in range(0, len(hashes), MOST_MARKS):
-            some = hashes[start:start + MOST_MARKS]
-            marks = ", ".join("?" * len(some))
-            rows = self._database.read(f"SELECT hash, vector FROM embeddings WHERE model = ? AND hash IN ({marks})",
-                                       (to_database(model), *some))
-            found.update((digest, bytes(vector)) for digest, vector in rows)
-        return found
-
-
 def _title_words(title: str) -> str:
     from core.store.words import words_of
     return " ".join(words_of(title))
-
-
-def _conflict(what: str, identity: str) -> StoreConflict:
-    return StoreConflict(f"Another {what} has the identity {identity} already; nothing was overwritten.",
-                         "The data was copied or damaged; please report it.")
 
 
 def _ambiguous(name: str, found: Sequence[SessionRow]) -> SessionAmbiguous:

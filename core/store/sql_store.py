@@ -6,7 +6,8 @@ import time
 
 from core.errors import StoreBusy
 from core.store.database import Database, Statement
-from core.store.sql import Calls, Messages, Sessions, Vectors
+from core.store.sql import Messages, Sessions
+from core.store.sql_numbers import Calls, Vectors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,6 +179,12 @@ class SqlStore:
 
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]:
         return self._messages.load(session_id, hidden=hidden)
+
+    def newest_messages(self, session_id: str, limit: int, before: int = 0) -> list[StoredMessage]:
+        return self._messages.newest(session_id, limit, before)
+
+    def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
+        return self._messages.count_earlier(session_id, before, texts)
 
     def open_reply(self, session_id: str, known: int = 0, seen: int = 0) -> OpenReply | None:
         return self._messages.open_reply(session_id, known, seen)

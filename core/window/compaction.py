@@ -47,20 +47,21 @@ class Trimmed:
     notice: str = ""
 
 
-def trim_history(messages: Sequence[Message], room: int, count: Count, *, pinned: Collection[int] = ()) -> Trimmed:
+def trim_history(messages: Sequence[Message], room: int, count: Count, *, pinned: Collection[int] = (),
+                 waiting: int = 0) -> Trimmed:
     """Leave out the oldest whole turns until the rest has at most `room` tokens. The last turn and pinned messages' turns stay.
 
-    `count` gives the tokens of some messages; `pinned` are places. What stays is a conversation that a provider accepts.
+    `count` gives the tokens of some messages; `pinned` are places. `waiting` is how many messages before these are left out
+    already. What stays is a conversation that a provider accepts.
     """
-    if count(messages) <= room:
-        return Trimmed(tuple(messages))
-    left = _oldest(messages, room, count, pinned)
-    if not left:
+    left = _oldest(messages, room, count, pinned) if count(messages) > room else []
+    number = len(left) + waiting
+    if not number:
         return Trimmed(tuple(messages))
     gone = set(left)
     kept = tuple(message for place, message in enumerate(messages) if place not in gone)
-    return Trimmed(kept, tuple(left), f"The oldest {len(left)} of {len(messages)} messages were not sent: they do not fit the "
-                                      f"model's window. They stay saved; /compact summarises them.")
+    return Trimmed(kept, tuple(left), f"The oldest {number} of {len(messages) + waiting} messages were not sent: they do not fit "
+                                      f"the model's window. They stay saved; /compact summarises them.")
 
 
 def _oldest(messages: Sequence[Message], room: int, count: Count, pinned: Collection[int]) -> list[int]:

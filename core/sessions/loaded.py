@@ -1,0 +1,156 @@
+"""The messages of a session in memory: the newest at once, the earlier ones when needed."""
+
+from __future__ import annotations
+
+from core.errors import StoreError
+from core.messages import Message
+from core.sessions.newest import Newest, read_newest, read_page
+from core.sessions.opening import Opened, open_conversation
+from core.store.identity import made_at
+from core.store.rows import StoredMessage
+from db import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.store.rows import State
+
+_STATES: dict[str | None, State] = {
+    "interrupted": "interrupted",
+    "truncated": "truncated",
+    "incomplete": "truncated",
+    "error": "failed",
+}
+
+
+class LoadedMessages:
+    """What a conversation holds. `messages` are all of them; `recent` costs no reading.
+
+    Only the way of a question to the model looks at `recent`, so nothing else can miss a message.
+    """
+
+    def __init__(self) -> None:
+        self._recent: list[Message] = []
+        self._recent_ids: list[int] = []
+        self._waiting = 0  # messages before these that were not loaded yet
+        self._source: tuple[Store, str] | None = None  # where they are: the store, the session
+        # All that this program saw, for a session that is not stored.
+        self._said: dict[int, StoredMessage] = {}
+        self._unreadable: frozenset[int] = frozenset()
+        self._news: list[str] = []
+
+    @property
+    def messages(self) -> list[Message]:
+        """What the model is to see, from the beginning. Raises StoreError."""
+        self._load_waiting()
+        return self._recent
+
+    @messages.setter
+    def messages(self, messages: list[Message]) -> None:
+        self._recent, self._waiting = messages, 0
+
+    @property
+    def _ids(self) -> list[int]:
+        """The identity of each message."""
+        self._load_waiting()
+        return self._recent_ids
+
+    @_ids.setter
+    def _ids(self, ids: list[int]) -> None:
+        self._recent_ids = ids
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The identity of each message."""
+        return tuple(self._ids)
+
+    @property
+    def recent(self) -> tuple[Message, ...]:
+        """The newest messages, as far back as they are loaded."""
+        return tuple(self._recent)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages before `recent` are not loaded."""
+        return self._waiting
+
+    def before(self, message: Message) -> tuple[Message, ...]:
+        """Messages before this one, which is in `recent`; if none are loaded, some are.
+
+        Empty when nothing is before it, or when it cannot be read, which is reported."""
+        place = next((place for place, other in enumerate(self._recent) if other is message), 0)
+        if not place and self._waiting:
+            size = len(self._recent)
+            try:
+                self._load_page()
+            except StoreError as error:
+                self._report(f"are not sent, because they cannot be loaded: {error.message}")
+            place = len(self._recent) - size
+        return tuple(self._recent[:place])
+
+    def _load_stored(self, store: Store, session: str) -> Opened:
+        """Replace all by what is stored now, as far back as before. Raises StoreError."""
+        whole = bool(self._recent) and not self._waiting
+        newest = (
+            Newest(store.load_messages(session))
+            if whole
+            else read_newest(store, session, since=self._recent_ids[0] if self._recent_ids else 0)
+        )
+        opened = open_conversation(newest.entries)
+        self._recent, self._recent_ids = opened.messages, opened.ids
+        self._waiting, self._source = newest.waiting, (store, session)
+        self._remember(newest)
+        return opened
+
+    def _load_page(self) -> None:
+        """Load some of what waits: the newest of it."""
+        if self._source is not None:
+            page = read_page(*self._source, self._recent_ids[0], loaded=len(self._recent))
+            self._put_before(page, self._waiting - len(page.entries) if page.waiting else 0)
+
+    def _load_waiting(self) -> None:
+        """Load all that waits."""
+        if self._waiting and self._source is not None:
+            store, session = self._source
+            self._put_before(Newest(store.newest_messages(session, 0, self._recent_ids[0])), 0)
+
+    def _put_before(self, page: Newest, waiting: int) -> None:
+        if not page.entries:
+            self._report("are not stored any more.")
+        opened = open_conversation(page.entries)
+        self._recent[:0], self._recent_ids[:0] = opened.messages, opened.ids
+        self._waiting = max(waiting, 0)
+        self._unreadable |= opened.unreadable
+        if opened.note:
+            self._news.append(opened.note)
+        self._remember(page)
+
+    def _load_what_can_be(self) -> None:
+        """The same where the store may be gone: what cannot be read is reported."""
+        try:
+            self._load_waiting()
+        except StoreError as error:
+            self._report(f"cannot be loaded: {error.message}")
+            self._waiting = 0
+
+    def _report(self, what: str) -> None:
+        self._news.append(f"The first {self._waiting:,} messages of this conversation {what}")
+
+    def _remember(self, loaded: Newest) -> None:
+        parent = loaded.entries[0].parent or 0 if loaded.entries else 0
+        self._note_all(parent if loaded.waiting else 0)
+
+    def _note_all(self, parent: int = 0) -> None:
+        for identity, message in zip(self._recent_ids, self._recent):
+            self._note(identity, message, parent)
+            parent = identity
+
+    def _note(self, identity: int, message: Message, parent: int) -> None:
+        """Remember what was said, and after what."""
+        if identity not in self._said:
+            self._said[identity] = StoredMessage(
+                identity, message, state_of(message), True, made_at(identity), "", parent
+            )
+
+
+def state_of(message: Message) -> State:
+    return _STATES.get(message.finish, "complete")

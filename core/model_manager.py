@@ -11,25 +11,22 @@ from typing import Any, Protocol, TypeVar
 from core.config import Settings, cache_directory
 from core.config.keys import known_secrets, origin_of
 from core.dataclass import dataclass, replace
-from core.errors import AuthFailed, BadResponse, ChatError, ConfigError, ModelNotFound, ProviderError, Unsupported, UsageError
-from core.providers import (CanDelete, CanEmbed, CanListRunning, CanPull, Endpoint, HasMembers, ModelInfo, Options, Provider,
+from core.errors import AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError, Unsupported, UsageError
+from core.providers import (CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
                             PullProgress, Request, installed_names, load_dialect)
-from core.providers.access import KeyRing
 from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
+from core.providers.endpoints import Endpoints
 from core.providers.foreign import ODD_SHAPES
-from core.providers.hosts import Host, find_host
+from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
 from core.providers.loopback import is_loopback
 from core.providers.parameters import fitted, read_schema, told, without
 from core.providers.sealed import has_sealed, without_sealed
 from core.providers.sent import Ledger
 from core.retry_handler import RetryConfig, retry_call
 
-DEFAULT_PROVIDER = "ollama"
 POOL = "pool"              # stands where a provider's name does, before the name of a pool
 PREFERENCES = ("load", "speed", "cost")
-FIRST_BYTE = 600.0         # seconds until an answer must begin, where a model may have to be loaded first
-FIRST_BYTE_CLOUD = 300.0   # the same where none has to; reasoning models are silent for minutes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.providers.capped import Purse
@@ -74,9 +71,9 @@ def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) 
 
     The path or the address of a model file is one of this computer, whatever the default.
     """
-    if default == DEFAULT_PROVIDER and text.endswith(".gguf") and text not in settings.alias:
-        if "://" in text or os.path.isfile(os.path.expanduser(text)):
-            return Target("local", text)
+    runs = host_of_file(text) if default == DEFAULT_PROVIDER and text not in settings.alias else None
+    if runs is not None and ("://" in text or os.path.isfile(os.path.expanduser(text))):
+        return Target(runs.name, text)
     text = str(settings.alias.get(text, text))
     if text in settings.pools:
         return Target(POOL, text)
@@ -175,14 +172,13 @@ class Providers:
         self._primary = build_model_list(settings)[0].provider
         file_owner = first_named(Settings(settings.file, providers=settings.providers)).provider
         self._addresses = Addresses(settings, self._primary, file_owner)
-        self._keys = KeyRing(settings, self._addresses)
-        self._notes: dict[str, str] = {}             # why a key that exists is not sent, by provider
+        self._endpoints = Endpoints(settings, self._primary, self._addresses, self.sent)
 
     def open(self, name: str) -> Provider:
         """Raises UsageError for an unknown provider, AuthFailed for one that needs a key and has none."""
         if name not in self._open:
             host = self.host(name)
-            opened = self._balanced(name, host) or load_dialect(host.dialect)(self._endpoint(name, host))
+            opened = self._balanced(name, host) or load_dialect(host.dialect)(self._endpoints.of(name, host))
             opened = self._masked(opened, host) if self.settings.mask else opened
             self._open[name] = self._capped(opened, name) if self.purse is not None else opened
         return self._open[name]
@@ -217,7 +213,7 @@ class Providers:
             return None
         from core.providers.balanced import CONNECT_TIMEOUT, Balanced
         make = load_dialect(host.dialect)
-        endpoints = [self._endpoint(name, replace(host, base_url=f"{url.rstrip('/')}/")) for url in urls]
+        endpoints = [self._endpoints.of(name, replace(host, base_url=f"{url.rstrip('/')}/")) for url in urls]
         return Balanced([make(replace(endpoint, connect_timeout=min(endpoint.connect_timeout, CONNECT_TIMEOUT)))
                          for endpoint in endpoints], loads=self.loads)
 
@@ -252,50 +248,6 @@ class Providers:
         """Whether the user still has to say where this provider is."""
         return self._addresses.needs_address(self.host(name)) and not self._addresses.given(name)
 
-    def _endpoint(self, name: str, host: Host) -> Endpoint:
-        entry = self.entry(name)
-        for key, problem in entry.get("missing", {}).items():
-            if key != "api_key":
-                raise ConfigError(problem, "Set it, or write ${NAME:-default}.")
-        base_url = self.base_url(name, host)
-        access = self._keys.access(name, host, base_url)
-        self._notes[name] = access.note
-        headers = {"headers": access.headers} if access.headers else {}
-        return Endpoint(
-            base_url=base_url,
-            key=access.key,
-            host=host.name,
-            sent=self.sent,
-            connect_timeout=float(entry.get("connect_timeout") or self.settings.connect_timeout),
-            idle_timeout=float(entry.get("idle_timeout") or self.settings.idle_timeout),
-            first_byte_timeout=self._first_byte_timeout(host, entry),
-            quirks={**host.quirks, **entry.get("options", {}), **entry.get("quirks", {}), **self._own_quirks(name, host),
-                    **headers},
-        )
-
-    def _first_byte_timeout(self, host: Host, entry: Mapping[str, Any]) -> float:
-        """Long where models are loaded first; never shorter than what the person allows between bytes."""
-        given = entry.get("first_byte_timeout") or self.settings.first_byte_timeout
-        if given is not None:
-            return float(given)
-        if {"idle_timeout"} & self.settings.given or entry.get("idle_timeout"):
-            return float(entry.get("idle_timeout") or self.settings.idle_timeout)
-        return FIRST_BYTE_CLOUD if host.kind == "cloud" else FIRST_BYTE
-
-    def _own_quirks(self, name: str, host: Host) -> Mapping[str, Any]:
-        """What the settings say of how this provider is spoken to."""
-        entry, delay = self.entry(name), self.settings.demo_delay
-        found: dict[str, Any] = {"delay": delay} if host.dialect == "demo" and delay is not None else {}
-        if host.dialect == "local":
-            settings = self.settings
-            models = os.path.join(cache_directory(settings.environment), "models")
-            found = {"model_directory": entry.get("options", {}).get("model_directory", models), "engine": settings.engine,
-                     "threads": settings.engine_threads, "idle": settings.engine_idle, "environment": settings.environment}
-        version = (self.settings.api_version if name == self._primary else None) or entry.get("api_version")
-        if version:
-            found["api_version"] = version
-        return found
-
     async def ask(self, name: str, answer: Awaitable[T]) -> T:
         """What a provider answers to anything but a conversation; a key that it quotes in an error is hidden."""
         try:
@@ -311,8 +263,8 @@ class Providers:
         """Hide the key in an error, since a server may quote it, and say why one that exists was not sent."""
         if name in self._open:
             _hide_key(error, self._open[name].endpoint.key)
-        if isinstance(error, AuthFailed) and self._notes.get(name):
-            error.hint = self._notes[name]
+        if isinstance(error, AuthFailed) and self._endpoints.notes.get(name):
+            error.hint = self._endpoints.notes[name]
 
     async def embed(self, target: Target, texts: Sequence[str]) -> list[list[float]]:
         """One vector for each text. Raises ProviderError; Unsupported where the provider gives none."""
@@ -330,12 +282,8 @@ class Providers:
         if chosen:
             return chosen
         models = [info for info in await self.ask(name, self.open(name).models()) if _may_chat(info)]
-        if not models and name == "local":
-            from core.engine.models import DEFAULT
-            raise ModelNotFound("No local model is here yet.", f"Fetch one: --provider local --model {DEFAULT.name}")
         if not models:
-            raise ModelNotFound(f"{self.open(name).endpoint.base_url} has no model yet.",
-                                "Fetch one, e.g. `ollama pull llama3.2`, or try --provider demo.")
+            raise _no_model(name, self.open(name).endpoint.base_url)
         return models[0].name
 
     def prepared(self, target: Target, request: Request) -> Request:
@@ -381,6 +329,12 @@ def _hide_key(error: ProviderError, key: str | None) -> None:
     if key and len(key) > 3:
         error.message, error.hint = error.message.replace(key, "***"), error.hint.replace(key, "***")
         error.args = (error.message,)
+
+
+def _no_model(name: str, address: str) -> ModelNotFound:
+    row = find_host(name)
+    fetch = f"Fetch one: --provider {name} --model {row.first_model}" if row and row.first_model else "Load one there"
+    return ModelNotFound(f"{address or name} has no model yet.", f"{fetch}, or try --provider {DEMO}.")
 
 
 def _may_chat(info: ModelInfo) -> bool:

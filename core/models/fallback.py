@@ -14,6 +14,7 @@ from core.events import Delta, ModelChanged, Notice, Reading
 from core.model_manager import POOL, Providers, Target, resolve_target, retry_config_from_args
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
+from core.providers.hosts import DEFAULT_PROVIDER
 from core.providers.parameters import left_out
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry.silence import FIRST_WAIT, WAIT_STEP
@@ -282,8 +283,8 @@ def target_of(candidate: Candidate) -> Target:
 
 
 def _suggest(target: Target, error: ProviderError) -> None:
-    """Ollama was asked, since no provider was named, for a model that is a cloud provider's."""
-    if target.provider == "ollama" and isinstance(error, (ModelNotFound, ConnectFailed)):
+    """The default provider was asked, since none was named, for a model that is a cloud provider's."""
+    if target.provider == DEFAULT_PROVIDER and isinstance(error, (ModelNotFound, ConnectFailed)):
         from core.models.facts import provider_of
         provider = provider_of(target.model)
         if provider:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 from core.config.keys import read_key_file
 from core.dataclass import dataclass
 from core.errors import ChatError, ConfigError, ConnectFailed, ProviderError
-from core.model_manager import Providers, Target, build_model_list, provider_name
-from core.providers import (
-    CanCheck, CanShow, Endpoint, ModelInfo, Provider, installed_names, load_dialect)
+from core.model_manager import Providers, build_model_list, provider_name
+from core.providers import CanAdvise, CanCheck, ModelInfo, Provider, installed_names
+from core.providers.hosts import hosts, row_of_dialect
 from core.providers.loopback import is_loopback
-from core.providers.hosts import hosts
 
-TIMEOUT = 8.0                        # seconds that one provider may take
-OLLAMA = "http://127.0.0.1:11434"    # where an Ollama is unless somebody moved it
-OLD_OLLAMA = (0, 9)                  # thinking came with 0.9, tool calls that stream with 0.8
-COMMON_WINDOW = 4096                 # what Ollama loads a model with when nobody says otherwise
+TIMEOUT = 8.0     # seconds that one provider may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,48 +101,71 @@ async def _list(providers: Providers, name: str, timeout: float) -> Listed:
 
 # ---- health
 
-async def check_all(providers: Providers, names: list[str], timeout: float = TIMEOUT,
-                    usual_ollama: str = OLLAMA) -> list[Health]:
-    return list(await asyncio.gather(*(check(providers, name, timeout, usual_ollama) for name in names)))
+async def check_all(providers: Providers, names: list[str], timeout: float = TIMEOUT, usual: str = "") -> list[Health]:
+    return list(await asyncio.gather(*(check(providers, name, timeout, usual) for name in names)))
 
 
-async def check(providers: Providers, name: str, timeout: float = TIMEOUT, usual_ollama: str = OLLAMA) -> Health:
+async def check(providers: Providers, name: str, timeout: float = TIMEOUT, usual: str = "") -> Health:
     """Check one provider and add advice. Never raises: what is wrong is part of the result.
 
-    `usual_ollama` is asked as well where an Ollama with another address does not answer.
+    `usual` is where such a server mostly is, for when it does not answer at its address; "" stands for its row's.
     """
     started = time.monotonic()
-    address = ""
+    address, provider = "", None
     try:
         provider = providers.open(name)
         address = provider.endpoint.base_url
         async with asyncio.timeout(timeout):
             said = await providers.ask(name, _describe(provider))
         seconds = time.monotonic() - started
-        return Health(name, address, True, seconds, said, tuple(await _ollama_advice(provider, said, name, providers, timeout)))
+        return Health(name, address, True, seconds, said, tuple(await _advice(provider, said, name, providers, timeout)))
     except TimeoutError:
         error: ChatError = ConnectFailed(f"No answer within {timeout:g} s.")
     except ChatError as problem:
         error = problem
     seconds = time.monotonic() - started
-    return Health(name, address, False, seconds, error.message, tuple(await _advice(name, address, error, providers, usual_ollama)))
+    advice = [error.hint] if error.hint else []
+    if isinstance(error, ConnectFailed) and provider is not None and address:
+        own = await _advice_when_down(provider, name, providers, usual)
+        proxy = proxy_advice(address, providers.settings.environment)
+        advice = [*(own or advice), *([proxy] if proxy else [])]
+    return Health(name, address, False, seconds, error.message, tuple(advice))
 
 
 async def _describe(provider: Provider) -> str:
     return await provider.check() if isinstance(provider, CanCheck) else f"{len(await provider.models())} models"
 
 
-async def _advice(name: str, address: str, error: ChatError, providers: Providers, usual_ollama: str) -> list[str]:
-    found = [error.hint] if error.hint else []
-    if not isinstance(error, ConnectFailed) or not address:
-        return found
-    proxy = proxy_advice(address, providers.settings.environment)
-    if proxy:
-        found.append(proxy)
-    if providers.host(name).dialect == "ollama":
-        wanted = providers.settings.ollama_host or ""
-        found = [*await _ollama_down(address, wanted, usual_ollama), *found[1:]]
+async def _advice_when_down(provider: Provider, name: str, providers: Providers, usual: str) -> list[str]:
+    found: list[str] = []
+    if isinstance(provider, CanAdvise):
+        row = row_of_dialect(providers.host(name).dialect)
+        wanted = str(getattr(providers.settings, row.address_setting) or "") if row and row.address_setting else ""
+        await _collect(provider.advice_when_down(wanted, usual or (row.base_url if row else "")), found)
     return found
+
+
+async def _advice(provider: Provider, said: str, name: str, providers: Providers, timeout: float) -> list[str]:
+    """What is not as it should be at a server that answers."""
+    found: list[str] = []
+    if not isinstance(provider, CanAdvise):
+        return found
+    chosen = build_model_list(providers.settings)[0]
+    model = chosen.model if chosen.provider == name else ""
+    try:
+        async with asyncio.timeout(timeout):
+            await _collect(provider.advice(said, model, providers.settings.num_ctx), found)
+    except ChatError as problem:
+        found.append(problem.message)
+    except TimeoutError:
+        found.append("Its list of models did not arrive.")
+    return found
+
+
+async def _collect(sentences: AsyncGenerator[str, None], found: list[str]) -> None:
+    async with aclosing(sentences):
+        async for sentence in sentences:
+            found.append(sentence)
 
 
 def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
@@ -161,64 +180,3 @@ def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
     if not variable or is_loopback(address) or host in (entry.strip() for entry in spared):
         return ""
     return f"{variable} is set, so {host} is asked through that proxy. If it is on your own network: NO_PROXY={host}"
-
-
-async def _ollama_down(address: str, wanted: str, usual: str) -> list[str]:
-    """Nothing answers where the Ollama should be."""
-    found = []
-    if address != usual and await _answers(usual):
-        found.append(f"An Ollama answers at {usual}, and OLLAMA_HOST or --base-url names {address}.")
-    elif is_loopback(address):
-        found.append("Start it: `ollama serve`, or the Ollama application. If it runs elsewhere, name it with OLLAMA_HOST.")
-    else:
-        found.append("On that machine the server must listen on all addresses: OLLAMA_HOST=0.0.0.0 ollama serve. "
-                     "Then look at its firewall.")
-    if wanted.partition("://")[2].startswith("0.0.0.0") or wanted.startswith("0.0.0.0"):
-        found.append("0.0.0.0 in OLLAMA_HOST is where a server listens; it was read as this machine.")
-    return found
-
-
-async def _answers(base_url: str) -> bool:
-    provider = load_dialect("ollama")(Endpoint(base_url, connect_timeout=0.5))
-    try:
-        async with asyncio.timeout(1):
-            await provider.models()
-        return True
-    except (ChatError, TimeoutError):
-        return False
-    finally:
-        await provider.close()
-
-
-async def _ollama_advice(provider: Provider, said: str, name: str, providers: Providers, timeout: float) -> list[str]:
-    """An Ollama that answers can still be old, empty, without the model that was chosen, or load it with a small window."""
-    if providers.host(name).dialect != "ollama":
-        return []
-    found = []
-    version = re.search(r"(\d+)\.(\d+)", said)
-    if version and (0, 0) < (int(version[1]), int(version[2])) < OLD_OLLAMA:
-        found.append(f"Version {version[0]} is old: thinking needs 0.9, tool calls that stream need 0.8.")
-    try:
-        async with asyncio.timeout(timeout):
-            names = [info.name for info in await provider.models()]
-            if not names:
-                found.append("It has no model yet: ollama pull llama3.2, or /models pull llama3.2")
-            chosen = build_model_list(providers.settings)[0]
-            if chosen.provider == name and chosen.model:
-                found += await _model_advice(provider, chosen, names, providers)
-    except (ChatError, TimeoutError) as problem:
-        found.append(getattr(problem, "message", "Its list of models did not come."))
-    return found
-
-
-async def _model_advice(provider: Provider, chosen: Target, names: list[str], providers: Providers) -> list[str]:
-    if chosen.model not in names and f"{chosen.model}:latest" not in names:
-        return [f"It does not have {chosen.model}: ollama pull {chosen.model}"]
-    if not isinstance(provider, CanShow):
-        return []
-    info = await provider.show(chosen.model)
-    loaded = providers.settings.num_ctx or info.details.get("num_ctx") or COMMON_WINDOW
-    if info.context_window and loaded < info.context_window:
-        return [f"{chosen.model} can take {info.context_window:,} tokens and may be loaded with {loaded:,}: "
-                "/ctx, or --num-ctx, asks for more (and takes more memory)."]
-    return []

@@ -203,6 +203,30 @@ class CanCheck(Protocol):
     async def check(self) -> str: ...
 
 
+@runtime_checkable
+class CanAdvise(Protocol):
+    """Knows what the user may do about its server, each as a sentence."""
+
+    def advice(self, said: str, model: str, window: int | None) -> AsyncGenerator[str, None]:
+        """The server answered check() with `said`. `model` is to be asked, with a window of so many tokens."""
+        ...
+
+    def advice_when_down(self, wanted: str, usual: str) -> AsyncGenerator[str, None]:
+        """Nothing answers. `wanted` is the address as the user wrote it, `usual` where such a server mostly is."""
+        ...
+
+
+@runtime_checkable
+class RunsFiles(Protocol):
+    """Runs files of models that are in a directory of this computer."""
+
+    directory: str
+
+    def engine_program(self) -> str | None:
+        """The program that runs them; None for an installed package. Raises ProviderError when there is neither."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PullProgress:
     """`completed` and `total` are bytes of the layer (its digest), or of the whole where there are none; 0 while unknown.

@@ -25,7 +25,7 @@ PROBE_AFTER = 10.0        # seconds between a failure and the next look at the h
 PROBE_TIMEOUT = 1.2
 LOOK_AFTER = 0.75         # seconds of silence after which a host is asked whether it is there at all
 FORGET = 60.0             # seconds after which half of what was measured is forgotten
-POWERS = ("check", "count", "show", "running", "pull", "delete", "embed", "adapted")
+POWERS = ("check", "count", "show", "running", "pull", "delete", "embed", "adapted", "advice", "advice_when_down")
 
 
 @dataclass(slots=True, eq=False)

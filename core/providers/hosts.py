@@ -56,25 +56,38 @@ class Host:
     maker: bool = False                    # it serves its own models, so that a model's name gives it away
     looked_for: bool = False               # asked for its models and its health although nobody set it up
     v1_dialect: str = ""                   # the dialect it speaks at an address that ends with /v1
+    model_files: str = ""                  # ending of the files of models that it runs
+    own_settings: Mapping[str, str] = field(default_factory=dict)    # quirks that are settings: quirk -> setting
+    shown: bool = True                     # its name stands before those of its models where there is little room
+    first_model: str = ""                  # a model to fetch first, where it has none
+    offered: bool = False                  # named among the cloud providers when nothing is set up
 
+
+DEFAULT_PROVIDER = "ollama"     # where a model is looked for that is named without a provider
+EMBEDDED = "local"              # the engine that comes with the program
+DEMO = "demo"                   # what answers when there is nothing else
 
 _HOSTS: tuple[Host, ...] = (
     #    name                dialect             kind      base_url
     Host("ollama",           "ollama",           "hybrid", "http://127.0.0.1:11434",   ("OLLAMA_API_KEY",),
          key_origins=("https://ollama.com",), address_setting="ollama_host", v1_dialect="openai",
-         cloud_names=("-cloud", ":cloud"), family_names=False, looked_for=True),
+         cloud_names=("-cloud", ":cloud"), family_names=False, looked_for=True, shown=False,
+         first_model="llama3.2"),
     Host("demo",             "demo",             "local",  "",                         (), "demo", server=False,
-         family_names=False),
+         family_names=False, own_settings={"delay": "demo_delay"}),
     Host("local",            "local",            "local",  "",                         (), "", (),
-         {"close": True, "arguments": "json"}, server=False, family_names=False),
+         {"close": True, "arguments": "json"}, server=False, family_names=False, model_files=".gguf", shown=False,
+         own_settings={"engine": "engine", "threads": "engine_threads", "idle": "engine_idle",
+                       "environment": "environment"}, first_model="qwen3.5-0.8b"),
     Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-6-luna",
-         ("chatgpt",), {"max_tokens": "max_completion_tokens", "tools_effort": "none"}, maker=True),
+         ("chatgpt",), {"max_tokens": "max_completion_tokens", "tools_effort": "none"}, maker=True, offered=True),
     Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-6-luna",
          ("responses",), priced_as="openai"),
     Host("anthropic",        "anthropic",        "cloud",  "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "claude-haiku-4-5",
-         ("claude",), maker=True),
+         ("claude",), maker=True, offered=True),
     Host("gemini",           "gemini",           "cloud",  "https://generativelanguage.googleapis.com/v1beta",
-         ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-3.5-flash-lite", ("google",), maker=True),
+         ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-3.5-flash-lite", ("google",), maker=True,
+         offered=True),
     Host("cohere",           "cohere",           "cloud",  "https://api.cohere.com",   ("COHERE_API_KEY", "CO_API_KEY"),
          "command-a-03-2025", maker=True),
     Host("mistral",          "mistral",          "cloud",  "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",),
@@ -118,6 +131,11 @@ _BY_NAME: Mapping[str, Host] = {name: host for host in _HOSTS for name in (host.
 def find_host(name: str) -> Host | None:
     """The row of that name or alias, or None."""
     return _BY_NAME.get(name.strip().lower())
+
+
+def host_of_file(path: str) -> Host | None:
+    """The row that runs files of models with this ending, or None."""
+    return next((host for host in _HOSTS if host.model_files and path.endswith(host.model_files)), None)
 
 
 def row_of_dialect(dialect: str) -> Host | None:

@@ -1,8 +1,8 @@
 """A model on this computer: llama.cpp's server in a child process, spoken to in the OpenAI dialect over its own address.
 
 The engine is started when something is asked, shared with other chats, and ends with the last one (core/engine).
-`endpoint.quirks`: model_directory (required), engine (path of a llama-server, or None for the wheel), threads (or None),
-idle (seconds that an engine outlives its last chat), environment (variables, for pip and HF_ENDPOINT).
+`endpoint.quirks`: model_directory (else one in the cache), engine (path of a llama-server, or None for the wheel), threads
+(or None), idle (seconds that an engine outlives its last chat), environment (variables, for pip and HF_ENDPOINT).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from core.config import cache_directory
 from core.dataclass import replace
 from core.engine import machine
 from core.engine.models import (
@@ -39,6 +40,7 @@ class Local:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.directory = _directory(endpoint)
         self._engine: Engine | None = None
         self._order: EngineOrder | None = None
         self._wire: Provider | None = None
@@ -85,10 +87,10 @@ class Local:
 
     async def models(self) -> list[ModelInfo]:
         """What is on this computer. What could be fetched is in core.engine.models.KNOWN."""
-        return [_info(model) for model in installed_models(self._directory())]
+        return [_info(model) for model in installed_models(self.directory)]
 
     async def show(self, model: str) -> ModelInfo:
-        found = require_model(model, self._directory())
+        found = require_model(model, self.directory)
         header = read_header(found.path)
         context = header.get(f"{header.get('general.architecture')}.context_length")
         return replace(_info(found), context_window=context if isinstance(context, int) else None)
@@ -98,15 +100,18 @@ class Local:
         from core.engine.download import download
         environment = self.endpoint.quirks.get("environment") or {}
         source = find_source(model or DEFAULT.name, environment.get("HF_ENDPOINT") or SITE)
-        async with contextlib.aclosing(download(source, self._directory(), environment)) as steps:
+        async with contextlib.aclosing(download(source, self.directory, environment)) as steps:
             async for step in steps:
                 yield step
 
     async def check(self) -> str:
         """Say which engine would run. Starts nothing."""
-        binary = find_binary(self.endpoint.quirks.get("engine"))
-        count = len(installed_models(self._directory()))
-        return f"{binary or 'llama.cpp (xllamacpp)'}, {count} model{'' if count == 1 else 's'} in {self._directory()}"
+        binary = self.engine_program()
+        count = len(installed_models(self.directory))
+        return f"{binary or 'llama.cpp (xllamacpp)'}, {count} model{'' if count == 1 else 's'} in {self.directory}"
+
+    def engine_program(self) -> str | None:
+        return find_binary(self.endpoint.quirks.get("engine"))
 
     async def close(self) -> None:
         if self._comparing is not None:
@@ -136,9 +141,9 @@ class Local:
 
     def _order_for(self, request: Request) -> EngineOrder:
         quirks = self.endpoint.quirks
-        binary = find_binary(quirks.get("engine"))
-        model = require_model(request.model, self._directory())
-        directory, wanted = os.path.join(self._directory(), ".engines"), request.options.num_ctx
+        binary = self.engine_program()
+        model = require_model(request.model, self.directory)
+        directory, wanted = os.path.join(self.directory, ".engines"), request.options.num_ctx
         running = find_running(model.path, directory, wanted, binary)     # the memory that it has does not count against it
         header = read_header(model.path)
         if running is not None:
@@ -161,12 +166,6 @@ class Local:
         given = {"temperature": options.temperature, "top_p": options.top_p}
         return {name: value for name, value in (known.sampling if known else {}).items() if given.get(name) is None}
 
-    def _directory(self) -> str:
-        directory = self.endpoint.quirks.get("model_directory")
-        if not directory:
-            raise ProviderError("No directory for local models is set.")
-        return str(directory)
-
     def _alias(self) -> str:
         assert self._order is not None
         return os.path.basename(self._order.model).removesuffix(".gguf")
@@ -178,6 +177,11 @@ class Local:
         message = "The engine ended in the middle of its work (crashed, or ended by the system for lack of memory)."
         hint = f"It is started again for the next message. Its log: {self._engine.log}"
         return StreamBroken(message, hint) if isinstance(error, StreamBroken) else ConnectFailed(message, hint)
+
+
+def _directory(endpoint: Endpoint) -> str:
+    environment = endpoint.quirks.get("environment") or {}
+    return str(endpoint.quirks.get("model_directory") or os.path.join(cache_directory(environment), "models"))
 
 
 async def _stays_alive(engine: Engine) -> bool:

@@ -83,6 +83,14 @@ class Ollama:
         version = answer.get("version") if isinstance(answer, dict) else None
         return f"Ollama {version or '(version unknown)'} at {self.endpoint.base_url}"
 
+    def advice(self, said: str, model: str, window: int | None) -> AsyncGenerator[str, None]:
+        from core.providers.ollama_advice import when_up
+        return when_up(self, said, model, window)
+
+    def advice_when_down(self, wanted: str, usual: str) -> AsyncGenerator[str, None]:
+        from core.providers.ollama_advice import when_down
+        return when_down(self.endpoint.base_url, wanted, Ollama(Endpoint(usual, connect_timeout=0.5)))
+
     async def show(self, model: str) -> ModelInfo:
         async with self._package(model) as package:
             answer = await package.show(model)

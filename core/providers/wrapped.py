@@ -5,7 +5,8 @@ from __future__ import annotations
 from core.providers import Endpoint, ModelInfo, Provider
 
 # What may be asked beside the three methods of every provider: none of these carries a conversation.
-HARMLESS_POWERS = ("check", "show", "running", "window", "pull", "delete", "create", "asked", "lists_all")
+HARMLESS_POWERS = ("check", "show", "running", "window", "pull", "delete", "create", "asked", "lists_all", "advice",
+                   "advice_when_down", "directory", "engine_program")
 
 
 class Wrapped:

@@ -12,10 +12,11 @@ from core.errors import ConfigError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import ShownProgress
 from core.model_manager import (
     Providers, Target, chosen, first_named, ensure_model_available, parse_target, resolve_target)
-from core.providers.hosts import hosts
+from core.providers import RunsFiles
+from core.providers.hosts import DEMO, EMBEDDED, hosts
 
 REMEMBERED = "model"   # file in the data directory: the answer to the choice, as provider/model
-DEMO = Target("demo", "demo")
+DEMO_TARGET = Target(DEMO, DEMO)
 Choose = Callable[[ProviderError, Providers], Awaitable[Target]]
 
 
@@ -27,7 +28,7 @@ async def first_target(settings: Settings, providers: Providers, choose: Choose 
     ways out. A demo or the smallest model that was chosen before gives way to a server or a key.
     """
     target = first_named(settings)
-    if choose is not None and target.provider == "local" and target.model:
+    if choose is not None and target.provider == EMBEDDED and target.model:
         await _fetch_named(target, providers, progress)
     if target.model or chosen(settings):
         return await resolve_target(target, providers), ""
@@ -50,7 +51,7 @@ async def first_target(settings: Settings, providers: Providers, choose: Choose 
 async def _fetch_named(target: Target, providers: Providers, progress: ShownProgress | None) -> None:
     """Fetch the model that was asked for by name or address, if it can be had and is not here yet."""
     from core.engine.models import find_model, find_source
-    if find_model(target.model, _model_directory(providers)) is not None:
+    if find_model(target.model, runner(providers).directory) is not None:
         return
     find_source(target.model)
     try:
@@ -67,7 +68,7 @@ async def _without_server(settings: Settings, providers: Providers, choose: Choo
                           error: ProviderError) -> tuple[Target, str]:
     """What answers without a server and a key: what was chosen, a model on this computer, or a choice."""
     ask = choose is not None
-    if remembered is not None and remembered != DEMO:
+    if remembered is not None and remembered != DEMO_TARGET:
         return remembered, _remembered_notice(settings, remembered) if ask else ""
     local = newest_local(providers)
     if local is not None:
@@ -78,7 +79,7 @@ async def _without_server(settings: Settings, providers: Providers, choose: Choo
         return remembered, _demo_notice()
     picked = await choose(error, providers)
     remember(settings, picked)
-    return picked, _demo_notice() if picked == DEMO else _small_notice(picked)
+    return picked, _demo_notice() if picked == DEMO_TARGET else _small_notice(picked)
 
 
 def _small_notice(target: Target) -> str:
@@ -90,20 +91,23 @@ def _small_notice(target: Target) -> str:
 
 def _still_here(target: Target | None, providers: Providers) -> Target | None:
     """A model whose file was deleted is not chosen any more."""
-    if target is None or target.provider != "local":
+    if target is None or target.provider != EMBEDDED:
         return target
     from core.engine.models import find_model
-    return target if find_model(target.model, _model_directory(providers)) else None
+    return target if find_model(target.model, runner(providers).directory) else None
 
 
-def _model_directory(providers: Providers) -> str:
-    return str(providers.open("local").endpoint.quirks["model_directory"])
+def runner(providers: Providers) -> RunsFiles:
+    """What runs files of models on this computer."""
+    provider = providers.open(EMBEDDED)
+    assert isinstance(provider, RunsFiles)
+    return provider
 
 
 def gives_way(target: Target) -> bool:
     """The demo and the smallest model are for want of something better."""
     from core.engine.models import SMALLEST
-    return target in (DEMO, Target("local", SMALLEST.name))
+    return target in (DEMO_TARGET, Target(EMBEDDED, SMALLEST.name))
 
 
 def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, str] | None:
@@ -129,12 +133,11 @@ def _stored(settings: Settings) -> Iterator[str]:
 def newest_local(providers: Providers) -> Target | None:
     """The model file that was fetched last."""
     from core.engine.models import installed_models
-    from core.engine.process import find_binary
-    models = installed_models(_model_directory(providers))
+    models = installed_models(runner(providers).directory)
     try:
         if models:
-            find_binary(providers.open("local").endpoint.quirks.get("engine"))
-            return Target("local", max(models, key=lambda model: os.path.getmtime(model.path)).name)
+            runner(providers).engine_program()
+            return Target(EMBEDDED, max(models, key=lambda model: os.path.getmtime(model.path)).name)
     except (ProviderError, OSError):
         pass
     return None

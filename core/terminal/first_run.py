@@ -16,13 +16,12 @@ from core.console.screen import Screen
 from core.dataclass import dataclass
 from core.engine.machine import gigabytes
 from core.engine.models import KNOWN, SMALLEST, KnownModel
-from core.engine.process import find_binary
 from core.errors import ChatError, ProviderError
 from core.model_manager import Providers, Target
-from core.providers.hosts import hosts
+from core.providers.hosts import EMBEDDED, hosts
 from core.rendering.listing import wrap_words
 from core.safe_text import safe_line
-from core.setup.model import DEMO
+from core.setup.model import DEMO_TARGET, runner
 
 ENTER_SECONDS = 0.4    # how long after a key an Enter still belongs to it
 BESIDE = 76            # columns from which a description stands beside its title
@@ -56,7 +55,7 @@ async def choose(error: ProviderError, providers: Providers, interrupts: Interru
                 menu.explain_servers()
                 raise SystemExit(0)
             case _:
-                target = DEMO
+                target = DEMO_TARGET
     return target
 
 
@@ -112,9 +111,9 @@ class Menu:
 
     async def fetch(self, model: KnownModel) -> Target | None:
         """Download with a progress bar; None when that did not work, after saying why."""
-        target = Target("local", model.name)
+        target = Target(EMBEDDED, model.name)
         try:
-            find_binary(self.providers.open("local").endpoint.quirks.get("engine"))
+            runner(self.providers).engine_program()
             await self.interrupts.stoppable(show_progress(self.screen, target, self.providers))
         except Interrupted:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.chat.conversation import Chat
 from core.chat.so_far import price_so_far, replies_of, tokens_in_window, window_of
 from core.console.screen import Screen
+from core.providers.hosts import find_host
 from core.rendering.marks import HANG, styled
 from core.rendering.widths import clip, text_width
 from core.safe_text import safe_line
@@ -54,5 +55,6 @@ def status_parts(chat: Chat, speed: float | None = None) -> list[Part]:
 def model_name(chat: Chat) -> str:
     """With its provider, unless it runs on this computer or in the user's own Ollama."""
     target = chat.target
-    name = target.model if target.model and target.provider in ("ollama", "local") else str(target)
+    row = find_host(target.provider)
+    name = target.model if target.model and row is not None and not row.shown else str(target)
     return safe_line(name, LONGEST_NAME)

@@ -9,16 +9,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.engine.models import SMALLEST
-from core.engine.process import find_binary
 from core.errors import ChatError, ProviderError, UsageError
 from core.model_manager import Providers, Target, build_model_list, chosen
 from core.models.health import check
-from core.providers.hosts import hosts
-from core.setup.model import DEMO, first_target, no_model, remember
+from core.providers.hosts import DEFAULT_PROVIDER, DEMO, hosts
+from core.setup.model import DEMO_TARGET, first_target, no_model, remember, runner
 from core.web.api import body_of, guarded, text_of
 from core.web.shared import Shared
-
-NAMED = ("anthropic", "openai", "gemini")     # of the cloud providers, those that the page names
 
 
 class FirstRun:
@@ -37,7 +34,7 @@ class FirstRun:
         try:
             target = await self._first()
         except ProviderError:
-            return JSONResponse({"set_up": False, "ollama": await self._ollama(), "small": self._small(),
+            return JSONResponse({"set_up": False, "server": await self._server(), "small": self._small(),
                                  "cloud": _cloud()})
         return JSONResponse({"set_up": True, "model": str(target)})
 
@@ -51,29 +48,31 @@ class FirstRun:
         """What a chat on the page begins with when nothing is set up. Raises ProviderError before anything is chosen."""
         if not self._demo:
             raise no_model(error) from error
-        return DEMO
+        return DEMO_TARGET
 
-    async def _ollama(self) -> dict[str, Any]:
-        health = await check(self._shared.providers, "ollama")
+    async def _server(self) -> dict[str, Any]:
+        """How the server is that is asked when nothing else is named."""
+        health = await check(self._shared.providers, DEFAULT_PROVIDER)
         return {"ok": health.ok, "address": health.address, "advice": " ".join(health.advice)}
 
     def _small(self) -> dict[str, Any]:
         missing = ""
         try:
-            find_binary(self._shared.providers.open("local").endpoint.quirks.get("engine"))
+            runner(self._shared.providers).engine_program()
         except ChatError as error:
             missing = f"{error.message} {error.hint}"
         return {"name": SMALLEST.name, "size": SMALLEST.download_size, "licence": SMALLEST.licence,
                 "good_for": SMALLEST.good_for, "missing": missing}
 
     async def choose_demo(self, request: Request) -> Response:
-        if text_of(await body_of(request), "choice") != "demo":
+        if text_of(await body_of(request), "choice") != DEMO:
             raise UsageError("Only the demo is chosen here.", "A model is chosen by setting it up.")
         self._demo = True
-        remember(self._shared.settings, DEMO)
-        return JSONResponse({"model": str(DEMO)})
+        remember(self._shared.settings, DEMO_TARGET)
+        return JSONResponse({"model": str(DEMO_TARGET)})
 
 
 def _cloud() -> dict[str, Any]:
-    names = [host.name for host in hosts() if host.kind == "cloud"]
-    return {"named": [name for name in NAMED if name in names], "others": len(names) - len(NAMED)}
+    cloud = [host for host in hosts() if host.kind == "cloud"]
+    named = [host.name for host in cloud if host.offered]
+    return {"named": named, "others": len(cloud) - len(named)}

@@ -22,7 +22,7 @@ def opened(environment: dict[str, str] | None = None, entries: dict[str, Any] | 
     return Providers(Settings(values, environment=environment or {"HOME": "/nonexistent"}, providers=entries or {}))
 
 
-def check(providers: Providers, *names: str, timeout: float = 5, usual: str = NOTHING_LISTENS) -> list[Health]:
+def check(providers: Providers, *names: str, timeout: float = 120, usual: str = NOTHING_LISTENS) -> list[Health]:
     async def run() -> list[Health]:
         try:
             return await check_all(providers, list(names), timeout, usual)

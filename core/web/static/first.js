@@ -53,7 +53,7 @@ export class FirstRun {
   }
 
   /** @param {any} found */
-  draw({ ollama, small, cloud }) {
+  draw({ server: ollama, small, cloud }) {
     const named = cloud.named.map((/** @type {string} */ name) => text.makers[name] ?? name);
     this.list.replaceChildren(
       choice(

@@ -1,0 +1,57 @@
+"""What to do about an Ollama that does not answer, is old or empty, or loads a model with a small window."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+
+from core.errors import ChatError
+from core.providers import CanShow, Provider
+from core.providers.loopback import is_loopback
+
+OLD = (0, 9)             # thinking came with 0.9, tool calls that stream with 0.8
+COMMON_WINDOW = 4096     # what Ollama loads a model with when nobody says otherwise
+LOOK_TIMEOUT = 1.0       # seconds in which an Ollama at its usual address answers
+
+
+async def when_down(address: str, wanted: str, usual: Provider) -> AsyncGenerator[str, None]:
+    """Nothing answers at `address`. `wanted` is the address as the user wrote it; `usual` is where most servers are."""
+    if address != usual.endpoint.base_url and await _answers(usual):
+        yield f"An Ollama answers at {usual.endpoint.base_url}, and OLLAMA_HOST or --base-url names {address}."
+    elif is_loopback(address):
+        yield "Start it: `ollama serve`, or the Ollama application. If it runs elsewhere, name it with OLLAMA_HOST."
+    else:
+        yield ("On that machine the server must listen on all addresses: OLLAMA_HOST=0.0.0.0 ollama serve. "
+               "Then look at its firewall.")
+    if wanted.rpartition("://")[2].startswith("0.0.0.0"):
+        yield "0.0.0.0 in OLLAMA_HOST is where a server listens; it was read as this machine."
+
+
+async def _answers(provider: Provider) -> bool:
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            await provider.models()
+        return True
+    except (ChatError, TimeoutError):
+        return False
+    finally:
+        await provider.close()
+
+
+async def when_up(provider: Provider, said: str, model: str, window: int | None) -> AsyncGenerator[str, None]:
+    """The server answers and `said` its version. `model` is asked for, "" for none, and `window` tokens for it."""
+    version = re.search(r"(\d+)\.(\d+)", said)
+    if version and (0, 0) < (int(version[1]), int(version[2])) < OLD:
+        yield f"Version {version[0]} is old: thinking needs 0.9, tool calls that stream need 0.8."
+    names = [info.name for info in await provider.models()]
+    if not names:
+        yield "It has no model yet: ollama pull llama3.2, or /models pull llama3.2"
+    if model and model not in names and f"{model}:latest" not in names:
+        yield f"It does not have {model}: ollama pull {model}"
+    elif model and isinstance(provider, CanShow):
+        info = await provider.show(model)
+        loaded = window or info.details.get("num_ctx") or COMMON_WINDOW
+        if info.context_window and loaded < info.context_window:
+            yield (f"{model} can take {info.context_window:,} tokens and may be loaded with {loaded:,}: "
+                   "/ctx, or --num-ctx, asks for more (and takes more memory).")

@@ -6,6 +6,7 @@ Listing sessions starts here, so nothing that costs time is imported at module l
 
 from __future__ import annotations
 
+from core.errors import UsageError
 from core.store.address import parse_address
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from core.messages import Message
     from core.store.query import Query
+    from core.store.sharing import Share
     from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage, Unfinished
 else:
     Protocol = object
@@ -156,6 +158,16 @@ class Store(Protocol):
         """A session that begins with copies of messages of `source`, given as (identity, identity of the copy), with their
         states and times, in one transaction."""
 
+    def share_session(self, session_id: str, reader: str, *, write: bool) -> None:
+        """Let another member of the team read a session, or write to it too. Raises UsageError and StoreForbidden."""
+
+    def unshare_session(self, session_id: str, reader: str) -> None:
+        """The reverse."""
+
+    def shares(self, session_id: str) -> list[Share]:
+        """With whom a session is shared."""
+        ...
+
     def import_session(self, row: SessionRow, settings: str, messages: Sequence[StoredMessage]) -> None:
         """Add a session that was made elsewhere, with all its branches, in one transaction. What is stored already stays."""
 
@@ -185,14 +197,19 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-def open_store(url: str, *, share: bool = False) -> Store:
+def open_store(url: str, *, share: bool = False, user: str = "", whole: bool = False) -> Store:
     """Open `url`: a file, sqlite:///FILE or postgresql://... Creates and migrates what is missing.
 
-    `share`: a PostgreSQL database that another program uses may get a schema of ours. Raises StoreError and UsageError.
+    `share`: a PostgreSQL database that another program uses may get a schema of ours. `user`: the member of a team for whom
+    it is opened, where that is not who connects; `whole`: with what all members have, as far as who connects may see it.
+    Raises StoreError and UsageError.
     """
     address = parse_address(url)
     if address.kind == "postgresql":
         from core.store.postgres import PostgresStore
-        return PostgresStore(address, share=share)
+        return PostgresStore(address, share=share, user=user or address.user, whole=whole)
+    if user:
+        raise UsageError("--user is for sessions in PostgreSQL: those in a file are one user's.",
+                         "Name a database with --database-url postgresql://...")
     from core.store.sqlite import SqliteStore
     return SqliteStore(address.place)

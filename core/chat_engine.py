@@ -41,8 +41,9 @@ DOORS = {
     "import_file": "core.command_line.import_sessions",
     "delete_session": "core.command_line.delete",
     **dict.fromkeys(("undo", "redo", "branches", "branch", "fork", "rename", "tag", "pin_session", "unpin_session", "archive",
-                     "unarchive", "undelete", "prune"), "core.command_line.change_session"),
+                     "unarchive", "undelete", "prune", "share", "unshare"), "core.command_line.change_session"),
     **dict.fromkeys(("db_check", "db_repair", "db_backup", "db_restore", "db_move", "db_shrink"), "core.command_line.care"),
+    "db_init": "core.command_line.team",
     "web": "core.web.start",
 }
 ONE_ANSWER = "core.command_line.one_answer"

@@ -29,6 +29,7 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── StoreGone               deleted or moved away while it was in use
 │   │   └── SessionGone         the database is there, the session or message that is written to is not
 │   ├── StoreConflict           different data has the same identity there
+│   ├── StoreForbidden          this user has no right to it
 │   ├── StoreForeign            the database of another program
 │   └── StoreTooNew             made by a newer version of this program
 └── ToolError                   a tool failed; becomes the model's error result
@@ -213,6 +214,10 @@ class SessionGone(StoreGone):
 
 class StoreConflict(StoreError):
     kind = "store_conflict"
+
+
+class StoreForbidden(StoreError):
+    kind = "store_forbidden"
 
 
 class StoreForeign(StoreError):

@@ -11,6 +11,7 @@ from core.errors import UsageError
 from core.safe_text import safe_line
 from core.session_manager import Session, open_session
 from core.sessions.listing import find_session, local_minutes
+from core.sessions.sharing import share, shared_with
 from core.sessions.shelves import changed_tags, find_in_trash
 from core.setup.saved import open_saved, spool_places
 from core.stats.report import read_since
@@ -74,9 +75,21 @@ def _open(settings: Settings, store: Store, row: SessionRow) -> str:
     return f"Session {row.name} is in the lists again."
 
 
+def _share(settings: Settings, store: Store, row: SessionRow) -> str:
+    for name in settings.share:
+        share(store, row, name)
+    return shared_with(store, row)
+
+
+def _unshare(settings: Settings, store: Store, row: SessionRow) -> str:
+    for name in settings.unshare:
+        store.unshare_session(row.id, name)
+    return shared_with(store, row)
+
+
 ROWS: dict[str, Callable[[Settings, Store, SessionRow], str]] = {
     "rename": _rename, "tag": _tag, "pin_session": _pin, "unpin_session": _pin, "archive": _archive, "unarchive": _open,
-    "undelete": _open}
+    "undelete": _open, "share": _share, "unshare": _unshare}
 
 
 def _undo(settings: Settings, session: Session) -> None:

@@ -15,7 +15,8 @@ from db import Store
 GROUP = "Sessions"
 
 
-def _saved(chat: Chat, argument: str = "") -> tuple[Store, SessionRow]:
+def saved_row(chat: Chat, argument: str = "") -> tuple[Store, SessionRow]:
+    """The session that is open, or that of this name. Raises UsageError where nothing is saved."""
     store = chat.session.store
     if store is None:
         raise UsageError("Nothing is saved now.", "Sessions are saved unless --no-save is given.")
@@ -27,7 +28,7 @@ def _saved(chat: Chat, argument: str = "") -> tuple[Store, SessionRow]:
 @command(usage="TITLE")
 async def rename(chat: Chat, argument: str) -> Outcome:
     """Give this session another title."""
-    _saved(chat)
+    saved_row(chat)
     chat.session.set_title(argument)
     return f"This session is now called: {safe_line(chat.session.title)}"
 
@@ -35,7 +36,7 @@ async def rename(chat: Chat, argument: str) -> Outcome:
 @command(usage="[TAG | -TAG ...]")
 async def tag(chat: Chat, argument: str) -> Outcome:
     """Show the tags of this session, add some, or (-TAG) remove some."""
-    store, row = _saved(chat)
+    store, row = saved_row(chat)
     tags = changed_tags(row.tags, argument.split())
     if tags != row.tags:
         store.update_session(row.id, tags=tags)
@@ -47,7 +48,7 @@ async def pin_session(chat: Chat, argument: str) -> Outcome:
     """Keep this session at the top of lists, or (off) not any more."""
     if argument not in ("", "off"):
         raise UsageError("/pin-session takes nothing or off after it.")
-    store, row = _saved(chat)
+    store, row = saved_row(chat)
     store.update_session(row.id, pinned=not argument)
     return "This session is not pinned any more." if argument else "This session is pinned: lists begin with it."
 
@@ -55,7 +56,7 @@ async def pin_session(chat: Chat, argument: str) -> Outcome:
 @command(usage="[ID]")
 async def archive(chat: Chat, argument: str) -> Outcome:
     """Take this session, or session ID, out of the lists; /sessions archived shows it, /unarchive brings it back."""
-    store, row = _saved(chat, argument)
+    store, row = saved_row(chat, argument)
     store.shelve_session(row.id, "archived")
     return f"Session {row.name} is archived. /unarchive {row.name} brings it back."
 
@@ -63,7 +64,7 @@ async def archive(chat: Chat, argument: str) -> Outcome:
 @command(usage="[ID]")
 async def unarchive(chat: Chat, argument: str) -> Outcome:
     """Bring an archived session back into the lists."""
-    store, row = _saved(chat, argument)
+    store, row = saved_row(chat, argument)
     if row.shelf == "trash":
         raise UsageError(f"Session {row.name} is in the trash.", f"/undelete {row.name} brings it back.")
     store.shelve_session(row.id, "open")

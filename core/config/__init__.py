@@ -193,6 +193,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Sessions", "db_move", str, None, "copy everything to another place, SQLite or PostgreSQL, and compare",
             metavar="URL", in_file=False),
     Setting("Sessions", "db_shrink", bool, False, "give unused space of the database back", in_file=False),
+    # ---- a team's sessions in PostgreSQL
+    Setting("Team", "share", list, (), "let members of the team read the session (NAME) or write to it too (NAME:write)",
+            metavar="NAME,...", in_file=False),
+    Setting("Team", "unshare", list, (), "the reverse of --share", metavar="NAME,...", in_file=False),
+    Setting("Team", "user", str, None, "the member whose sessions these are, where the database's role may act for others",
+            env="STREAM_CHAT_USER", metavar="NAME"),
+    Setting("Team", "db_init", bool, False, "prepare the PostgreSQL database for a team: tables, roles and rights",
+            in_file=False),
+    Setting("Team", "member", list, (), "with --db-init: roles that become members of the team; missing ones are made",
+            metavar="ROLE,...", in_file=False),
+    Setting("Team", "server", list, (), "with --db-init: roles of page servers, which may act for all members",
+            metavar="ROLE,...", in_file=False),
     # ---- tools and context
     Setting("Tools and context", "experimental", bool, False, "let the model call the built-in tools that are safe without asking",
             env="EXPERIMENTAL"),

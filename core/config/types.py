@@ -114,6 +114,12 @@ class SettingTypes:
     db_restore: str | None
     db_move: str | None
     db_shrink: bool
+    share: tuple[str, ...]
+    unshare: tuple[str, ...]
+    user: str | None
+    db_init: bool
+    member: tuple[str, ...]
+    server: tuple[str, ...]
     experimental: bool
     experimental_websearch: bool
     tools: tuple[str, ...]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 
-from core.errors import SessionGone, StoreError, StoreGone
+from core.errors import SessionGone, StoreError, StoreForbidden, StoreGone
 from core.messages import Message
 from core.sessions.spool import Places, SpoolFile, places_of, remove
 from core.sessions.writes import Write, apply_write, chunk_write
@@ -166,11 +166,13 @@ class Journal(NoJournal):
         self._keep(chunk_write(identity, seq, chunk))
 
     def begin_turn(self, session: str) -> bool:
-        """A store in trouble keeps nobody from going on: what is said is spooled."""
+        """A store in trouble keeps nobody from going on: what is said is spooled. Raises StoreForbidden."""
         try:
             return not self.saved or self._store.begin_turn(session)
         except SessionGone:
             self._session_deleted()
+        except StoreForbidden:
+            raise
         except StoreError:
             pass
         return True

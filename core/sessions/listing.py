@@ -40,13 +40,14 @@ COLUMNS = (
     Column("last used", lambda rows: local_minutes(row.updated for row in rows)),
     Column("messages", lambda rows: [str(row.message_count) for row in rows], right=True, optional=True),
     Column("model", lambda rows: [row.model for row in rows], 28, optional=True),
-    Column("title", lambda rows: [row.title if not row.pinned and not row.tags else marked(row) for row in rows], 80),
+    Column("title", lambda rows: [row.title if not row.pinned and not row.tags and not row.member else marked(row)
+                                  for row in rows], 80),
 )
 
 
 def marked(row: SessionRow) -> str:
-    """The title of a session that is pinned or has tags."""
-    tags = "".join(f" #{tag}" for tag in row.tags.split())
+    """The title of a session that is pinned, has tags, or is shared by somebody else."""
+    tags = "".join(f" #{tag}" for tag in row.tags.split()) + (f" (from {safe_line(row.member, 30)})" if row.member else "")
     return f"{'* ' if row.pinned else ''}{safe_line(row.title, 76 - len(tags)) if len(tags) < 60 else row.title}{tags}"
 
 
@@ -103,7 +104,8 @@ def session_objects(store: Store, limit: int = 0, words: str = "", shelf: Shelf 
     """list_sessions() for programs; times are seconds since 1970."""
     return [{"id": row.id, "name": row.name, "title": row.title, "model": row.model, "created": row.created,
              "updated": row.updated, "messages": row.message_count, "parent": row.parent,
-             "pinned": bool(row.pinned), "tags": row.tags.split(), "shelf": row.shelf}
+             "pinned": bool(row.pinned), "tags": row.tags.split(), "shelf": row.shelf,
+             **({"owner": row.member} if row.member else {})}
             for row in store.sessions(limit, words, shelf=shelf)]
 
 

@@ -41,7 +41,7 @@ def open_place(settings: Settings) -> Store:
     general = settings.environment.get("DATABASE_URL", "")
     from_general = bool(general) and settings.database_url == general and "database_url" not in settings.flags
     try:
-        return open_store(store_place(settings), share=not from_general)
+        return open_store(store_place(settings), share=not from_general, user=settings.user or "")
     except (StoreForeign, UsageError) as error:
         if from_general:
             error.message = f"DATABASE_URL: {error.message}"

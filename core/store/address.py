@@ -12,13 +12,35 @@ if TYPE_CHECKING:
     from typing import Literal, NamedTuple
 
     class Address(NamedTuple):
-        """`place` names it to people, without a password; two addresses of one database have the same."""
+        """`place` names it to people, without a password; two addresses of one database have the same. `user` is the member
+        of a team for whom it is opened, empty for who connects."""
 
         kind: Literal["sqlite", "postgresql"]
         place: str
         url: str
+        user: str = ""
 else:
-    Address = namedtuple("Address", "kind place url")
+    Address = namedtuple("Address", "kind place url user", defaults=("",))
+
+USER = "stream_chat_user"     # of an address: a parameter for us, not for the server
+
+
+def url_for(url: str, user: str) -> str:
+    """The address of the same database, opened for this member."""
+    from urllib.parse import quote
+    return f"{url}{'&' if '?' in url else '?'}{USER}={quote(user, safe='')}"
+
+
+def _without_user(rest: str) -> tuple[str, str]:
+    """What the server is to see of an address, and the member that it names."""
+    if USER not in rest:
+        return rest, ""
+    from urllib.parse import unquote
+    before, _, parameters = rest.partition("?")
+    pairs = [pair.partition("=") for pair in parameters.split("&")]
+    kept = "&".join("".join(pair) for pair in pairs if pair[0] != USER)
+    user = next((unquote(pair[2]) for pair in pairs if pair[0] == USER), "")
+    return f"{before}?{kept}" if kept else before, user
 
 
 def parse_address(url: str) -> Address:
@@ -27,7 +49,8 @@ def parse_address(url: str) -> Address:
     kind = scheme.lower().partition("+")[0] if separator else "sqlite"
     if kind in ("postgresql", "postgres"):
         place = "postgresql://" + rest.rpartition("@")[2].partition("?")[0]
-        return Address("postgresql", place, f"postgresql://{rest}")
+        rest, user = _without_user(rest)
+        return Address("postgresql", place, f"postgresql://{rest}", user)
     if kind != "sqlite":
         raise UsageError(f"Sessions cannot be kept in {scheme}://.",
                          "Use a file name, sqlite:///FILE or postgresql://USER@HOST/NAME.")

@@ -14,11 +14,13 @@ Rows = tuple[str, Sequence[Sequence[object]]]  # a statement and the values of e
 
 
 class Table(NamedTuple):
-    """`key` are the columns by which the rows are read in order."""
+    """`key` are the columns by which the rows are read in order. `own`: only those of who reads, since the other database
+    has room for one user's."""
 
     name: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
+    own: bool = False
 
 
 # Those that refer to others come after them. Which program's turn runs (`turn`, `owner`) is not
@@ -44,8 +46,11 @@ TABLES = (
             "trashed",
             "tags",
             "words",
+            "member",
         ),
     ),
+    Table("shares", ("session_id", "reader"), ("session_id", "reader", "may_write")),
+    Table("accounts", ("name",), ("name", "password", "created")),
     Table(
         "messages",
         ("id",),
@@ -89,9 +94,10 @@ TABLES = (
             "fallbacks",
             "finish",
             "error",
+            "member",
         ),
     ),
-    Table("embeddings", ("id",), ("id", "model", "hash", "vector")),
+    Table("embeddings", ("id",), ("id", "model", "hash", "vector"), own=True),
 )
 
 
@@ -112,10 +118,11 @@ def _batches(source: Database, table: Table) -> Iterator[list[tuple[object, ...]
     keys, marks = ", ".join(table.key), ", ".join("?" * len(table.key))
     places = [table.columns.index(name) for name in table.key]
     last: Sequence[object] = ()
+    own = source.mine if table.own else "1 = 1"
     while True:
-        after = f"WHERE ({keys}) > ({marks})" if last else ""
+        after = f"AND ({keys}) > ({marks})" if last else ""
         rows = source.read(
-            f"SELECT {', '.join(table.columns)} FROM {table.name} {after} "
+            f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {own} {after} "
             f"ORDER BY {keys} LIMIT {BATCH}",
             last,
         )
@@ -142,14 +149,18 @@ def counts(database: Database) -> dict[str, int]:
 
 
 def fingerprint(database: Database) -> dict[str, tuple[int, int]]:
-    """Of each table the number of rows, and a number that only the same rows give."""
+    """Of each table the number of rows, and a number that only the same rows give. Whose they are is not compared: what
+    comes from a database of one user belongs to who brings it."""
     found = {}
     for table in TABLES:
+        compared = len(table.columns) - (table.columns[-1] == "member")
         count = total = 0
         for batch in _batches(database, table):
             count += len(batch)
             total = (
-                total + sum(crc32(repr(row).encode("utf-8", "surrogatepass")) for row in batch)
+                total + sum(
+                    crc32(repr(row[:compared]).encode("utf-8", "surrogatepass")) for row in batch
+                )
             ) & (1 << 64) - 1
         found[table.name] = count, total
     return found

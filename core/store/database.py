@@ -53,6 +53,11 @@ class Database:
     place = url = ""
     _beats = 0
     place_of = "instr"       # the function that finds a text in another one; 0 when it is not in it
+    mine = "1 = 1"           # the condition for a session of the user who asks, and for one that this user may write
+    writable = "1 = 1"
+    member = "''"            # who shared a session with this user; empty for one's own
+    next_use = "(SELECT coalesce(max(used), 0) + 1 FROM sessions)"
+    vector_key = "model, hash"
     triples = ""             # a table (old, new, before) of identities, made of one value: JSON from triples_of()
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
@@ -110,8 +115,9 @@ class Database:
     def scrub(self) -> None:
         """Remove what deleted rows leave behind in indexes and logs, as far as the database can."""
 
-    def search(self, query: Query) -> Search:
-        """How messages with these words are found; the query is not empty."""
+    def search(self, query: Query, most: int = 0) -> Search:
+        """How messages with these words are found; the query is not empty. `most`: of how many, the newest, it is enough to
+        look at where looking at all costs much; 0 means all."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -12,9 +12,15 @@ if TYPE_CHECKING:
     from core.store.query import Query
 
 
-def newest_matches(database: Database, query: Query, columns: str, limit: int) -> tuple[str, list[Any]]:
-    """The statement that finds the messages with these words, the newest first, and its values. 0 means no limit."""
-    search = database.search(query)
+BEFORE_FILTERS = 10      # messages with the words, for each that is wanted, among which filters choose at first
+
+
+def newest_matches(database: Database, query: Query, columns: str, limit: int, *,
+                   thorough: bool = False) -> tuple[str, list[Any]]:
+    """The statement that finds the messages with these words, the newest first, and its values. 0 means no limit.
+
+    Not `thorough`, it may find fewer than the limit although there are more."""
+    search = database.search(query, 0 if thorough else limit * BEFORE_FILTERS)
     conditions, values = [search.condition], list(search.values)
     if query.place != "branches":
         conditions.append("messages.active = 1")

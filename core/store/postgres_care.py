@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from core.errors import StoreError
+from core.errors import StoreError, StoreForbidden
 from core.store.address import Address
 from core.store.care import Problem, Report, common_problems, copy_into_file, repairable, summary
 from core.store.copying import RECOUNT, all_rows, counts
-from core.store.postgres import SCHEMA, PostgresDatabase, PostgresStore
+from core.store.postgres import PostgresDatabase, PostgresStore
+from core.store.postgres_schema import SCHEMA
 from core.store.sqlite import SqliteStore
 from core.store.sqlite_care import prepared_backup
 
@@ -26,6 +27,15 @@ _SIZE = (
 )
 
 
+_OWNER = f"SELECT pg_has_role(session_user, relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid = '{SCHEMA}.sessions'::regclass"
+
+
+def _require_owner(database: PostgresDatabase) -> None:
+    """A server passes over what others own, and says so to nobody. Raises StoreForbidden."""
+    if not database.read(_OWNER)[0][0]:
+        raise StoreForbidden(f"Only the owner of {database.place} repairs, restores or shrinks it; nothing was changed.")
+
+
 class PostgresCare:
     """Implements care.Care, which describes the methods."""
 
@@ -35,7 +45,7 @@ class PostgresCare:
 
     @contextmanager
     def _database(self) -> Iterator[PostgresDatabase]:
-        with closing(PostgresStore(self._address, share=True)) as store:
+        with closing(PostgresStore(self._address, share=True, whole=True)) as store:
             yield store.postgres
 
     def check(self) -> Report:
@@ -52,12 +62,13 @@ class PostgresCare:
         if not repairable(self.check().problems):
             return []
         with self._database() as database:
+            _require_owner(database)
             database.load([(RECOUNT, [()])])
             database.maintain(f"REINDEX SCHEMA {SCHEMA}")
         return ["The indexes and counts were made anew; no message was changed."]
 
     def backup(self, path: str) -> None:
-        with closing(PostgresStore(self._address, share=True)) as store:
+        with closing(PostgresStore(self._address, share=True, whole=True)) as store:
             copy_into_file(store, path)
 
     def restore(self, path: str) -> str:
@@ -71,12 +82,14 @@ class PostgresCare:
             closing(SqliteStore(prepared)) as source,
             self._database() as database,
         ):
+            _require_owner(database)
             with source.database.snapshot():
                 database.replace(aside, all_rows(source.database))
         return f"schema {aside}"
 
     def shrink(self) -> tuple[int, int]:
         with self._database() as database:
+            _require_owner(database)
             before = int(database.read(_SIZE)[0][0])
             for table in (
                 "messages",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from itertools import zip_longest
 
 from core.dataclass import dataclass, field
 from core.errors import StoreDamaged
@@ -107,11 +108,15 @@ def recover_file(place: str, path: str) -> list[str]:
         damaged.close()
 
 
+# Columns that were added at the end: a row from before that ends earlier, and has the default.
+ADDED = {"sessions": "", "model_calls": ""}
+
+
 def _rows(damaged: DamagedFile, columns: Mapping[str, list[str]]) -> Iterator[tuple[str, Row]]:
     for number, values in damaged.rows():
         for table, names in columns.items():
-            if len(names) == len(values):
-                row: Row = dict(zip(names, values))
+            if len(names) - len(values) in (0, 1 if table in ADDED else 0):
+                row: Row = dict(zip_longest(names, values, fillvalue=ADDED.get(table, "")))
                 if SHAPES[table](row):
                     yield table, row | {"number": number} if "number" in row else row
                     break

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     class SessionRow(NamedTuple):
         """A session as lists show it. `name` is for people, `id` is its identity; times are seconds since 1970;
         `parent` is the identity of the session that it was branched from. `tags` are words with a space
-        between them; `shelf` is where the session is kept."""
+        between them; `shelf` is where the session is kept.
+        `member` is who shared it with you, empty for your own."""
 
         id: str
         name: str
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         pinned: int = 0
         shelf: Shelf = "open"
         tags: str = ""
+        member: str = ""
 
     class CallRow(NamedTuple):
         """The numbers of one model call; None where they are not known. `first` and `seconds` are the times to the first
@@ -52,8 +54,8 @@ if TYPE_CHECKING:
         error: str | None
 else:
     # The same without `typing`, which takes 6 ms to import. A tuple, because 10,000 of them are made for one list.
-    SessionRow = namedtuple("SessionRow", "id name title model created updated message_count parent pinned shelf tags",
-                            defaults=(None, 0, "open", ""))
+    SessionRow = namedtuple("SessionRow", "id name title model created updated message_count parent pinned shelf tags member",
+                            defaults=(None, 0, "open", "", ""))
     CallRow = namedtuple("CallRow", "created session provider model host first seconds input_tokens output_tokens cached_tokens "
                                     "speed cost retries fallbacks finish error")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.store.message_json import read_message
+from core.store.owners import OWNERS_OF_BOTH, OWNERS_POSTGRES
 from core.store.text import from_database
 from core.store.words import POSTGRES_WORDS, message_words, words_of
 
@@ -15,9 +16,11 @@ from core.store.words import POSTGRES_WORDS, message_words, words_of
 # what a list of sessions is sorted by and, in SQLite, all that it shows, so that it is read from the index alone.
 SQLITE = {"key": "integer", "bytes": "blob", "listed": "updated, id, title, model, message_count",
           "listed_by_use": "used, id, name, title, model, created, updated, message_count, parent", "identity": "text",
-          "listed_by_shelf": "shelf, pinned, used, id, name, title, model, created, updated, message_count, parent, tags"}
+          "listed_by_shelf": "shelf, pinned, used, id, name, title, model, created, updated, message_count, parent, tags",
+          "me": "''"}
 POSTGRES = {"key": "bigint", "bytes": "bytea", "listed": "updated", "listed_by_use": "used", "identity": "uuid",
-            "listed_by_shelf": "shelf, pinned, used"}
+            "listed_by_shelf": "shelf, pinned, used", "me": "session_user", "schema": "stream_chat",
+            "words": POSTGRES_WORDS.replace("'", "''")}
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sessions_and_messages", (
         """CREATE TABLE sessions (
@@ -68,6 +71,8 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # One contract for searches in both databases: both compare words that we make (core/store/words.py) and no parser of
     # their own, so that names such as C++ and text without spaces are found. The words replace a copy of the text.
     ("words", ()),
+    # Each session has an owner, who may share it (core/store/owners.py).
+    ("owners", OWNERS_OF_BOTH),
 )
 
 # The two databases differ too much here. SQLite's full-text index refers to rows by number, so each message keeps one;
@@ -238,3 +243,6 @@ def migrate_postgres(execute: Callable[..., Any], applied: int) -> None:
                 execute(statement)
             _fill_words(lambda sql, values: execute(sql.replace("?", "%s"), values), "id")
             execute(f"CREATE INDEX messages_words ON messages USING gin ({POSTGRES_WORDS})")
+        if name == "owners":
+            for statement in OWNERS_POSTGRES:
+                execute(statement.format_map(POSTGRES))

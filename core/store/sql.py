@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from core.errors import SessionAmbiguous, SessionNotFound
+from core.errors import SessionAmbiguous, SessionNotFound, StoreForbidden
 from core.store.database import Database, Statement
 from core.store.identity import made_at
 from core.store.sql_numbers import MOST_MARKS, conflict
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OF_EACH = 50              # messages of a session that a short list of sessions looks at, on average
 MOST_AMBIGUOUS = 9        # sessions that are listed when a name could mean several
 LEAST_IDENTITY = 6        # characters of an identity that are taken for a part of it
-_SESSION = ", ".join(SessionRow._fields)
+_SESSION = ", ".join(SessionRow._fields)    # where `member` is worked out already
 _MESSAGE = "id, role, state, active, created, model, finish, usage, parts, parent"
 _ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, owner, digest, model, finish, usage, parts, words, "
         "tools, parent, active) VALUES (?, ?, {position}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
@@ -38,6 +38,7 @@ class Sessions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._columns = ", ".join((*SessionRow._fields[:-1], f"{database.member} AS member"))
 
     def inserted(self, session_id: str, name: str, title: str, model: str, created: float, parent: str | None,
                  count: int = 0) -> Statement:
@@ -49,15 +50,15 @@ class Sessions:
                 raise conflict("session", session_id)
         return Statement(
             "INSERT INTO sessions (id, name, title, words, model, created, updated, message_count, parent, used) "
-            "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
+            f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, {self._database.next_use} "
             "WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?) ON CONFLICT (id) DO NOTHING",
             (session_id, name, to_database(title), _title_words(title), to_database(model), created, created, count, parent,
              session_id), unchanged)
 
     def touched(self, session_id: str) -> Statement:
         """It was used last. The order is a sequence: a clock may go back."""
-        return Statement("UPDATE sessions SET updated = ?, used = (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
-                         "WHERE id = ?", (time.time(), session_id))
+        return Statement(f"UPDATE sessions SET updated = ?, used = {self._database.next_use} WHERE id = ?",
+                         (time.time(), session_id))
 
     def recounted(self, session_id: str) -> Statement:
         return Statement("UPDATE sessions SET message_count = (SELECT count(*) FROM messages WHERE session_id = ? "
@@ -66,15 +67,19 @@ class Sessions:
     def used_by(self, message_key: object) -> Statement:
         """The same for the session of a message that changed."""
         return Statement(
-            "UPDATE sessions SET updated = ?, used = (SELECT coalesce(max(used), 0) + 1 FROM sessions) "
+            f"UPDATE sessions SET updated = ?, used = {self._database.next_use} "
             "WHERE id = (SELECT session_id FROM messages WHERE id = ?)", (time.time(), message_key))
 
     def update(self, session_id: str, changes: Mapping[str, str | int | float | None]) -> None:
         title = changes.get("title")
         changes = {**changes, "words": _title_words(title) if isinstance(title, str) else None}
+
+        def unchanged(run: Run) -> None:
+            if run("SELECT 1 FROM sessions WHERE id = ?", (session_id,)):
+                raise read_only()
         self._database.write([
             Statement(f"UPDATE sessions SET {column} = ? WHERE id = ?",
-                      (to_database(value) if isinstance(value, str) else value, session_id))
+                      (to_database(value) if isinstance(value, str) else value, session_id), unchanged)
             for column, value in changes.items() if value is not None])
 
     def described(self, row: SessionRow, settings: str) -> list[Statement]:
@@ -101,7 +106,7 @@ class Sessions:
                 where, order = where.replace("shelf", "shelf || ''", 1), "pinned + 0 DESC, used DESC"
         end = f"LIMIT {int(limit)}" if limit else ""
         return _sessions(self._database.read(
-            f"SELECT {_SESSION} FROM sessions WHERE {where} ORDER BY {order} {end}", values))
+            f"SELECT {self._columns} FROM sessions WHERE {where} ORDER BY {order} {end}", values))
 
     def _matching(self, query: Query, most: int) -> tuple[str, list[Any]]:
         """The condition for a session with these words in its title or in one message, of at most so many messages."""
@@ -122,30 +127,31 @@ class Sessions:
         title, words = of_title(self._database, query)
         conditions, values = of_session(query)
         return _sessions(self._database.read(
-            f"SELECT {_SESSION} FROM sessions WHERE {' AND '.join(['shelf <> ?', title, *conditions])} "
+            f"SELECT {self._columns} FROM sessions WHERE {' AND '.join(['shelf <> ?', title, *conditions])} "
             f"ORDER BY used + 0 DESC LIMIT {int(limit)}", ("trash", *words, *values)))
 
     def of(self, session_ids: Sequence[str]) -> list[SessionRow]:
         if not session_ids:
             return []
         marks = ", ".join("?" * len(session_ids))
-        return _sessions(self._database.read(f"SELECT {_SESSION} FROM sessions WHERE id IN ({marks})", session_ids))
+        return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE id IN ({marks})", session_ids))
 
     def last(self) -> SessionRow | None:
         """Pinned or not, each is the last of a part of the index."""
-        some = (f"SELECT * FROM (SELECT {_SESSION}, used FROM sessions WHERE shelf = 'open' AND pinned = {pinned} "
-                f"ORDER BY used DESC LIMIT 1) AS p{pinned}" for pinned in (0, 1))
+        some = (f"SELECT * FROM (SELECT {self._columns}, used FROM sessions WHERE shelf = 'open' AND pinned = {pinned} "
+                f"AND {self._database.mine} ORDER BY used DESC LIMIT 1) AS p{pinned}" for pinned in (0, 1))
         found = self._database.read(f"SELECT {_SESSION} FROM ({' UNION ALL '.join(some)}) AS newest ORDER BY used DESC LIMIT 1")
         return _sessions(found)[0] if found else None
 
     def old_trash(self, before: float) -> list[str]:
         """The identities of what has been in the trash since before then."""
-        return [row[0] for row in self._database.read("SELECT id FROM sessions WHERE shelf = 'trash' AND trashed < ?", (before,))]
+        return [row[0] for row in self._database.read(
+            f"SELECT id FROM sessions WHERE shelf = 'trash' AND trashed < ? AND {self._database.mine}", (before,))]
 
     def unused(self, before: float) -> list[SessionRow]:
         """Those on no pin that were used last before then, the oldest first."""
-        return _sessions(self._database.read(f"SELECT {_SESSION} FROM sessions WHERE shelf <> 'trash' AND pinned = 0 "
-                                             "AND updated < ? ORDER BY used", (before,)))
+        return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE shelf <> 'trash' AND pinned = 0 "
+                                             f"AND updated < ? AND {self._database.mine} ORDER BY used", (before,)))
 
     def find(self, name: str) -> SessionRow:
         """By identity, by name, or by a part of either. Raises SessionNotFound and SessionAmbiguous."""
@@ -165,10 +171,13 @@ class Sessions:
 
     def _where(self, condition: str, *values: str) -> list[SessionRow]:
         return _sessions(self._database.read(
-            f"SELECT {_SESSION} FROM sessions WHERE {condition} ORDER BY used DESC LIMIT {MOST_AMBIGUOUS}", values))
+            f"SELECT {self._columns} FROM sessions WHERE {condition} ORDER BY used DESC LIMIT {MOST_AMBIGUOUS}", values))
 
     def delete(self, session_ids: Sequence[str]) -> None:
         """For good: what another program still holds of it cannot bring it back."""
+        for row in self.of(session_ids):
+            if row.member:
+                raise StoreForbidden(f"Session {row.name} belongs to {row.member}, who alone can delete it.", "")
         for session_id in session_ids:
             self._database.write([
                 Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? ON CONFLICT (id) DO NOTHING",
@@ -250,8 +259,10 @@ class Messages:
     def find(self, query: Query, limit: int) -> list[tuple[str, int]]:
         if query.empty:
             return []
-        sql, values = newest_matches(self._database, query, "session_id, messages.id", limit)
-        return [(row[0], self._database.identity(row[1])) for row in self._database.read(sql, values)]
+        rows = self._database.read(*newest_matches(self._database, query, "session_id, messages.id", limit))
+        if len(rows) < limit:
+            rows = self._database.read(*newest_matches(self._database, query, "session_id, messages.id", limit, thorough=True))
+        return [(row[0], self._database.identity(row[1])) for row in rows]
 
     def some(self, identities: Sequence[int]) -> list[StoredMessage]:
         """Those with these identities, in any order."""
@@ -294,7 +305,7 @@ class Messages:
         columns = ", ".join(f"messages.{column}" for column in _MESSAGE.split(", "))
         rows = self._database.read(
             f"SELECT {columns}, session_id, name, owner FROM messages JOIN sessions ON sessions.id = session_id "
-            "WHERE state = 'streaming' ORDER BY session_id, position")
+            f"WHERE state = 'streaming' AND {self._database.writable} ORDER BY session_id, position")
         self._database.sweep()
         return [Unfinished(row[-3], row[-2], self._stored(row[:-3]), self._chunks(row[0]))
                 for row in rows if self._database.is_gone(row[-1] or "")]
@@ -321,6 +332,12 @@ class Messages:
                                    (key, first))
         return [Chunk(kind, part, from_database(text), None if extra is None else from_database(extra))
                 for kind, part, text, extra in rows]
+
+
+def read_only() -> StoreForbidden:
+    """What is shared for reading was to be written."""
+    return StoreForbidden("This session is shared with you for reading only; nothing was changed.",
+                          "/fork, or --fork, continues in a copy of your own.")
 
 
 def _title_words(title: str) -> str:

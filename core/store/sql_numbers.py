@@ -74,7 +74,7 @@ class Vectors:
                 *(
                     Statement(
                         "INSERT INTO embeddings (id, model, hash, vector) VALUES (?, ?, ?, ?) "
-                        "ON CONFLICT (model, hash) DO UPDATE "
+                        f"ON CONFLICT ({self._database.vector_key}) DO UPDATE "
                         "SET id = excluded.id, vector = excluded.vector",
                         (self._database.key(identity), name, digest, vector),
                     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from core.errors import StoreBusy
+from core.errors import StoreBusy, UsageError
 from core.store.database import Database, Statement
-from core.store.sql import Messages, Sessions
+from core.store.sql import Messages, Sessions, read_only
 from core.store.sql_numbers import Calls, Vectors
 
 TYPE_CHECKING = False
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from core.store.database import Run
     from core.store.query import Query
     from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage, Unfinished
+    from core.store.sharing import Share
+
+_NOT_SHARED = UsageError("Sessions in a file are one user's; those in PostgreSQL can be shared.",
+                         "docs/teams.md describes a database for a team; --db-move copies the sessions into it.")
 
 
 class SqlStore:
@@ -107,6 +111,15 @@ class SqlStore:
     def sessions(self, limit: int = 0, words: str = "", *, shelf: Shelf = "open") -> list[SessionRow]:
         return self._sessions.rows(limit, words, shelf)
 
+    def share_session(self, session_id: str, reader: str, *, write: bool) -> None:
+        raise _NOT_SHARED
+
+    def unshare_session(self, session_id: str, reader: str) -> None:
+        raise _NOT_SHARED
+
+    def shares(self, session_id: str) -> list[Share]:
+        return []
+
     def find_session(self, name: str) -> SessionRow:
         return self._sessions.find(name)
 
@@ -125,6 +138,8 @@ class SqlStore:
             return False
 
         def unchanged(run: Run) -> None:
+            if run("SELECT 1 FROM sessions WHERE id = ? AND coalesce(turn, '') = ?", (session_id, before)):
+                raise read_only()
             raise StoreBusy("Another program began a turn in this session at the same moment.")
         try:
             self._database.write([Statement("UPDATE sessions SET turn = ? WHERE id = ? AND coalesce(turn, '') = ?",

@@ -322,7 +322,7 @@ class SqliteDatabase(Database):
         except sqlite3.Error:
             pass   # the rows are gone; what a busy database keeps of them goes with the next deletion
 
-    def search(self, query: Query) -> Search:
+    def search(self, query: Query, most: int = 0) -> Search:
         """By row number, which grows with time: SQLite stops at the limit instead of sorting all that it finds."""
         wanted = " AND ".join(map(_fts_term, query.wanted))
         expression = f"({wanted})" + "".join(f" NOT {_fts_term(term)}" for term in query.unwanted)

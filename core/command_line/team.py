@@ -9,6 +9,7 @@ from core.errors import UsageError
 from core.safe_text import safe_line
 from core.setup.saved import store_place
 from core.store.address import parse_address
+from core.store.postgres_roles import prepare
 
 
 def run(settings: Settings) -> int:
@@ -19,8 +20,6 @@ def run(settings: Settings) -> int:
             "A team's sessions are kept in PostgreSQL.",
             "Name the database with --database-url postgresql://USER@HOST/NAME.",
         )
-    from core.store.postgres_roles import prepare
-
     made = prepare(address, settings.member, settings.server)
     for name, password in made.items():
         print(f"{name} {password}")

@@ -2,7 +2,7 @@
 
 A provider's stream yields deltas, in the order in which they arrived:
 
-    [Answering]  Reading*  (TextDelta | ThinkingDelta | ToolCallDelta)*  Usage*  Finish
+    [TakenUp]  [Kept]  [Answering]  Reading*  (TextDelta | ThinkingDelta | ToolCallDelta)*  Usage*  Finish
 
 `Reading` is how far the prompt has been read, where the server says it; it is no part of the reply.
 `Finish` is the last delta of a reply that is known to be whole, and a stream without it was cut off. A `Usage`
@@ -82,7 +82,19 @@ class Reading:
     seconds: float
 
 
-Delta = Answering | Reading | TextDelta | ThinkingDelta | ToolCallDelta | Usage | Finished
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The server keeps this answer, and who has the handle can take it up again (Request.kept)."""
+
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """What follows is an answer that was begun earlier, once more from its beginning."""
+
+
+Delta = Answering | Reading | Kept | TakenUp | TextDelta | ThinkingDelta | ToolCallDelta | Usage | Finished
 
 
 def is_content(item: object) -> bool:
@@ -185,7 +197,7 @@ class Failed:
 
 Event = (
     TextDelta | ThinkingDelta | Usage | ToolRequested | ToolFinished | Waiting | Retrying | ModelChanged | Resuming | Notice
-    | QuotesChecked | MessageAdded | Failed
+    | QuotesChecked | MessageAdded | Failed | Kept
 )
 
 
@@ -212,7 +224,7 @@ def to_dict(event: Event) -> dict[str, Any] | None:
             return {"event": "model_changed", "from": old, "to": new, "reason": reason}
         case Resuming(reason):
             return {"event": "notice", "text": f"{reason} The answer goes on from there."}
-        case Waiting():
+        case Waiting() | Kept():
             return None
         case Notice(text):
             return {"event": "notice", "text": text}

@@ -141,6 +141,15 @@ class Message:
         return tuple([part for part in self.parts if isinstance(part, ToolResult)])
 
 
+# Where a reply that a killed program left behind says, in the details of its usage, how to have it again.
+KEPT_AS = "kept_as"
+
+
+def handle_in(message: Message) -> str:
+    """What finds a broken reply again on the server that wrote it; "" where nothing does."""
+    return str((message.usage.details or {}).get(KEPT_AS) or "") if message.usage else ""
+
+
 # How the request begins that asks a model to go on with its unfinished answer (core/chat/joining.py).
 GO_ON = "Your last answer was cut off by a technical fault."
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from core.errors import SessionNotFound
-from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolFinished
-from core.messages import Finish, Message, ToolResult, tool_message
+from core.events import Event, Kept, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolFinished
+from core.messages import KEPT_AS, Finish, Message, ToolResult, tool_message
 from core.sessions.history import History
 from core.sessions.listing import format_session_lines, list_sessions, select_session
 from core.sessions.open_message import OpenMessage
@@ -25,7 +25,7 @@ from core.store.message_json import dump
 from core.store.rows import Chunk
 from db import Store
 
-KEPT = (TextDelta, ThinkingDelta, ToolFinished, MessageAdded)    # the events that are written
+WRITTEN = (TextDelta, ThinkingDelta, ToolFinished, MessageAdded)
 SYNC_SECONDS = 0.25      # the most of a streaming reply that a power cut can take
 
 
@@ -36,6 +36,7 @@ class Session(History):
         super().__init__(store, spool, model=model)
         self._open: OpenMessage | None = None
         self._synced = 0.0
+        self._handle = ""       # of the answer that comes next, until its first frame is written
 
     def add_user(self, message: Message) -> None:
         """Add what the user says, saved before anything is sent. Also the moment to try a store that failed again."""
@@ -91,7 +92,10 @@ class Session(History):
                     yield Notice(text)
                 async for event in stream:
                     model = event.new if isinstance(event, ModelChanged) else model
-                    if isinstance(event, KEPT):
+                    if isinstance(event, Kept):
+                        self._handle = event.handle
+                        continue
+                    if isinstance(event, WRITTEN):
                         durable = self._is_durable(event)
                         async with self._journal.ready(durable=durable):
                             self._keep(event, model, durable=durable)
@@ -126,11 +130,17 @@ class Session(History):
             self._open = self._begin(Message("assistant", (), model))
         opened = self._open
         kind = "text" if isinstance(delta, TextDelta) else "thinking"
-        chunk = Chunk(kind, delta.part, delta.text, dump(delta.extra) if delta.extra else None)
+        extra = {**(delta.extra or {}), **self._take_handle()}
+        chunk = Chunk(kind, delta.part, delta.text, dump(extra) if extra else None)
         self._synced = time.monotonic() if durable else self._synced
         self._journal.chunk(opened.id, len(opened.frames), chunk, durable=durable)
         opened.frames.append(chunk)
         opened.reply.add(delta)
+
+    def _take_handle(self) -> dict[str, str]:
+        """With the first frame goes what finds the answer again, should this program be killed."""
+        handle, self._handle = self._handle, ""
+        return {KEPT_AS: handle} if handle else {}
 
     def _is_durable(self, event: Event) -> bool:
         """Most frames are not: a power cut takes the last of them."""

@@ -110,7 +110,8 @@ class BackgroundServer(KeptAnswers):
         if not self.streams:
             words = "This response can no longer be streamed because it is more than 5 minutes old."
             return json_answer({"error": {"message": words, "type": "invalid_request_error"}}, 400)
-        return self.part(b"".join(self.kept[name][int(query["starting_after"][0]) + 1:]))
+        after = int(query.get("starting_after", ["-1"])[0])
+        return self.part(b"".join(self.kept[name][after + 1:]))
 
     def _create(self, request: Received) -> Answer:
         body, made = request.json, wire("openai-responses", TEXT[said_already(request):])

@@ -19,7 +19,7 @@ from core.dataclass import replace
 from core.errors import ChatError, ProviderError, StoreError, UsageError
 from core.events import (
     Event, MessageAdded, Notice, OthersSaid, QuotesChecked, TextDelta, ThinkingDelta, Waiting)
-from core.messages import Attached, Image, Message, ToolResult
+from core.messages import Attached, Image, Message, ToolResult, handle_in
 from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.providers import Options, Request
@@ -239,6 +239,8 @@ class Chat(Attaching):
 
     def _run_turn(self, asking: Asking, continued: Message | None) -> AsyncGenerator[Event, None]:
         request = self.recent_request()
+        if continued is not None:
+            request = replace(request, kept=handle_in(continued))
         rounds, resumes = self.settings.tool_rounds, RESUMES if self.settings.resume else 0
         ends = self.settings.stop_repetition
         if not self.toolbox:

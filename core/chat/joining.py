@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from core.dataclass import replace
-from core.events import Delta, TextDelta
+from core.events import Delta, TextDelta, ThinkingDelta
 from core.messages import GO_ON, Message, Part, Text, Usage, user_message
 
 SHOWN = 200         # characters of the broken text that the instruction repeats
@@ -74,6 +74,35 @@ class Joint:
             return True
         bare = self._text.lstrip()
         return len(bare) < len(self._end) and bare in self._end
+
+
+class SecondReading:
+    """Drops from an answer that is read once more what is known of it: exactly that, from its beginning.
+
+    Should the beginning be another one, it is treated like a model's own continuation.
+    """
+
+    def __init__(self, before: Message) -> None:
+        self._known = {TextDelta: before.text, ThinkingDelta: before.thinking}
+        self._joint = Joint(before.text)
+        self._same = True
+
+    def fit(self, delta: Delta) -> Iterator[Delta]:
+        if not isinstance(delta, (TextDelta, ThinkingDelta)):
+            yield delta
+            return
+        known, text = self._known[type(delta)], delta.text
+        size = min(len(known), len(text))
+        self._same = self._same and known[:size] == text[:size]
+        if not self._same:
+            yield from self._joint.fit(delta)
+            return
+        self._known[type(delta)] = known[size:]
+        if text[size:] or delta.extra:
+            yield replace(delta, text=text[size:])
+
+    def rest(self) -> Iterator[TextDelta]:
+        return iter(()) if self._same else self._joint.rest()
 
 
 def repeated(before: str, after: str) -> int:

@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing
 
 from core.chat.characters import WholeCharacters
-from core.chat.joining import BROKEN, Joint, continuation, joined
+from core.chat.joining import BROKEN, Joint, SecondReading, continuation, joined
 from core.chat.repetition import Repetition
 from core.dataclass import replace
 from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
-    Answering, Delta, Event, Finished, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TextDelta, ThinkingDelta,
-    ToolCallDelta, ToolFinished, ToolRequested, Waiting)
+    Answering, Delta, Event, Finished, Kept, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TakenUp, TextDelta,
+    ThinkingDelta, ToolCallDelta, ToolFinished, ToolRequested, Waiting)
 from core.messages import Finish, Message, ToolCall, ToolResult, tool_message
 from core.providers import Request
 from core.retry_handler import BrokeOff, Item, Pieces, TurnLimits
@@ -105,13 +105,17 @@ class _Pieces:
         self._reply = Reply()
         self._characters = WholeCharacters()
         self._watches: dict[type, Repetition] = {}     # of the answer, the thinking, the arguments of tools
-        self._joint = Joint(joined(self.messages)[-1].text if self._goes_on else "")
+        self._joint: Joint | SecondReading = Joint(self._before.text)
+
+    @property
+    def _before(self) -> Message:
+        """What is being finished."""
+        return joined(self.messages)[-1] if self._goes_on else Message("assistant", ())
 
     @property
     def text(self) -> str:
         """The text so far, of all pieces; what is being finished counts."""
-        before = joined(self.messages)[-1].text if self._goes_on else ""
-        return before + self._reply.text
+        return self._before.text + self._reply.text
 
     def asked(self) -> Request:
         """The conversation as it is sent; a broken reply at its end is to be continued."""
@@ -141,6 +145,10 @@ class _Pieces:
                 yield item
             case Answering(name):
                 self._named = name
+            case Kept():
+                yield item
+            case TakenUp():
+                self._joint = SecondReading(self._before)
             case _:
                 yield from self._add(item)
 
@@ -181,6 +189,7 @@ class _Pieces:
         if error.message != self._reason or added:      # an attempt that brought nothing new needs no new notice
             yield Resuming(error.message)
         self._reason, self._word = error.message, ""
+        self._request = replace(self._request, kept="")     # from here on the text so far is what counts
         self._begin()
 
     def broken(self, error: ProviderError) -> Iterator[Event]:

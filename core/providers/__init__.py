@@ -54,6 +54,7 @@ class Request:
     options: Options = Options()
     without: frozenset[str] = frozenset()      # fields that an adapter adds by itself and the server has refused
     avoid: frozenset[str] = frozenset()        # addresses that just failed, where the provider has several
+    kept: str = ""      # the handle of an answer to this that was begun and may still be had
 
 
 class Recorder(Protocol):

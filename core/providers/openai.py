@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from core.errors import ModelNotFound, ProviderError
-from core.events import Delta, Reading, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import Delta, Kept, Reading, TakenUp, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
 from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.embedding import by_index, checked_vectors
@@ -19,7 +19,8 @@ from core.providers.foreign import objects_of, read_each, size_of
 from core.providers.listing import not_a_list
 from core.providers.openai_models import model_entries, model_info
 from core.providers.openai_request import NAME, adapted, origin_of, request_body
-from core.providers.reattach import Keeper, ReplayBuffer, Wire, kept_reads
+from core.providers.reattach import (
+    Keeper, ReplayBuffer, Wire, find_again, handle_of, kept_reads)
 from core.providers.server_count import count_on_server
 from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_deltas, read_reply
@@ -64,22 +65,31 @@ class OpenAI:
         path = self._versioned(self._path(request.model))
         kept = self.endpoint.quirks.get("replays") and body["stream"]
         keeper = ReplayBuffer(self._wire) if kept else None
-        async with aclosing(self._reply(path, body, translation, keeper)) as deltas:
+        async with aclosing(self._reply(path, body, translation, keeper, request.kept)) as deltas:
             async for delta in deltas:
                 yield delta
 
-    async def _reply(self, path: str, body: Any, translation: Translation,
-                     keeper: Keeper | None) -> AsyncGenerator[Delta, None]:
-        """The deltas of an answer; with a keeper it is taken up again where its connection breaks."""
+    async def _reply(self, path: str, body: Any, translation: Translation, keeper: Keeper | None,
+                     handle: str) -> AsyncGenerator[Delta, None]:
+        """The deltas of an answer; with a keeper it is taken up again where its connection breaks.
+
+        An answer that the server has under this handle is taken up instead of a new one.
+        """
         if keeper is None:
             async with exchange(self._client, self.endpoint, path, body, self._error) as response:
                 async with aclosing(read_reply(response, translation, body["model"])) as deltas:
                     async for delta in deltas:
                         yield delta
             return
-        reads = kept_reads(self._wire, path, body, keeper, translation.over)
+        found = bool(handle) and await find_again(self._wire, keeper, handle)
+        if found:
+            yield TakenUp()
+        reads = kept_reads(self._wire, path, body, keeper, translation.over, begun=found)
+        named = ""
         async with aclosing(read_deltas(reads, translation, body["model"])) as deltas:
             async for delta in deltas:
+                if not named and (named := handle_of(self._wire, keeper)):
+                    yield Kept(named)
                 yield delta
 
     def body(self, request: Request) -> dict[str, Any]:

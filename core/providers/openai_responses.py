@@ -34,7 +34,7 @@ class OpenAIResponses(OpenAI):
         path, body = self._versioned("/responses"), trimmed(self.body(request), request.without)
         kept = body.get("background") and body["stream"]
         keeper = BackgroundResponse(self._wire, self._versioned, translation) if kept else None
-        async with aclosing(self._reply(path, body, translation, keeper)) as deltas:
+        async with aclosing(self._reply(path, body, translation, keeper, request.kept)) as deltas:
             async for delta in deltas:
                 yield delta
 
@@ -60,10 +60,21 @@ class BackgroundResponse:
                  translation: ResponseTranslation) -> None:
         self._wire, self._versioned, self._translation = wire, versioned, translation
 
+    @property
+    def name(self) -> str:
+        return self._translation.identity
+
+    async def find(self, name: str) -> bool:
+        found = await self._wire.tell("GET", self._versioned(f"/responses/{quote(name, safe='')}"))
+        self._translation.identity = name if found else ""
+        return found
+
     def rest(self, received: int) -> Sequence[str]:
         path, number = self._path(), self._translation.number
-        if not path or number is None:
+        if not path:
             return ()
+        if number is None:      # nothing of it was read: from the beginning
+            return (f"{path}{'&' if '?' in path else '?'}stream=true",)
         self._translation.after = number
         return (f"{path}{'&' if '?' in path else '?'}stream=true&starting_after={number}",)
 

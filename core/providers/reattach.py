@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from core.dataclass import dataclass, field
 from core.errors import ConnectFailed, ProviderError, StreamBroken
@@ -55,8 +56,21 @@ class Keeper(Protocol):
     `exact`: the rest begins at the very byte, else with a whole event.
     """
 
-    headers: Mapping[str, str]      # what a request says so that its answer is kept
     exact: bool
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What a request says so that its answer is kept."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the server calls the answer; "" as long as that is not known."""
+        ...
+
+    async def find(self, name: str) -> bool:
+        """Whether the server still has the answer of this name. If so, it is this keeper's."""
+        ...
 
     def rest(self, received: int) -> Sequence[str]:
         """Paths of the rest after `received` bytes, the likeliest first; none: it is not kept."""
@@ -81,28 +95,53 @@ class ReplayBuffer:
     exact = True
 
     def __init__(self, wire: Wire) -> None:
-        self._wire, self._id = wire, f"chat-{os.urandom(16).hex()}"
-        self.headers: Mapping[str, str] = {"x-conversation-id": self._id}
+        self._wire, self.name = wire, f"chat-{os.urandom(16).hex()}"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"x-conversation-id": self.name}
+
+    async def find(self, name: str) -> bool:
+        for path in self._rest(name, 0):
+            if await self._wire.tell("GET", path):
+                self.name = name
+                return True
+        return False
 
     def rest(self, received: int) -> Sequence[str]:
-        return f"/stream?conv_id={self._id}&from={received}", f"/stream/{self._id}?from={received}"
+        return self._rest(self.name, received)
+
+    def _rest(self, name: str, received: int) -> Sequence[str]:
+        name = quote(name, safe="")
+        return f"/stream?conv_id={name}&from={received}", f"/stream/{name}?from={received}"
 
     async def whole(self) -> bytes:
         return b""
 
     async def leave(self, *, complete: bool) -> None:
-        if not complete and not await self._wire.tell("DELETE", f"/stream?conv_id={self._id}"):
-            await self._wire.tell("DELETE", f"/stream/{self._id}")
+        if not complete and not await self._wire.tell("DELETE", f"/stream?conv_id={self.name}"):
+            await self._wire.tell("DELETE", f"/stream/{self.name}")
 
 
-def kept_reads(wire: Wire, path: str, body: Any, keeper: Keeper,
-               over: Callable[[], bool]) -> Reads:
+def handle_of(wire: Wire, keeper: Keeper) -> str:
+    """What finds the answer again in another run of the program: its name, and where it is."""
+    return f"{wire.endpoint.base_url} {keeper.name}" if keeper.name else ""
+
+
+async def find_again(wire: Wire, keeper: Keeper, handle: str) -> bool:
+    """Whether the answer of this handle is the server's, and can still be had."""
+    base_url, _, name = handle.rpartition(" ")
+    return bool(name) and base_url == wire.endpoint.base_url and await keeper.find(name)
+
+
+def kept_reads(wire: Wire, path: str, body: Any, keeper: Keeper, over: Callable[[], bool], *,
+               begun: bool = False) -> Reads:
     """The body of the answer to a POST, over as many connections as it takes.
 
-    `over` says whether the answer is complete. A break that cannot be repaired is raised as it
-    was. Whoever closes this early stops the server.
+    `begun`: it was asked for before, so it is not asked for again. `over` says whether the answer is
+    complete. A break that cannot be repaired is raised as it was. Whoever closes this early stops the server.
     """
-    return lambda clock: _Kept(wire, keeper, over, clock).reads(path, body)
+    return lambda clock: _Kept(wire, keeper, over, clock).reads(path, None if begun else body)
 
 
 class _Kept:
@@ -114,15 +153,17 @@ class _Kept:
         self._received = 0
 
     async def reads(self, path: str, body: Any) -> AsyncGenerator[bytes, None]:
+        """`body` is None for an answer that was asked for before."""
         broken: ProviderError | None = None
-        answered = False
+        answered = body is None
         try:
             try:
-                async with self._ask(path, body) as response:
-                    answered = True
-                    async with contextlib.aclosing(self._chunks(response)) as chunks:
-                        async for chunk in chunks:
-                            yield chunk
+                if body is not None:
+                    async with self._ask(path, body) as response:
+                        answered = True
+                        async with contextlib.aclosing(self._chunks(response)) as chunks:
+                            async for chunk in chunks:
+                                yield chunk
             except (StreamBroken, ConnectFailed) as problem:
                 if _never_sent(problem):
                     raise

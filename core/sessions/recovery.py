@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from core.dataclass import dataclass
 from core.errors import SessionGone
 from core.events import TextDelta, ThinkingDelta
-from core.messages import Message
+from core.messages import KEPT_AS, Message, Usage
 from core.sessions.opening import answer_calls
 from core.sessions.reply import Reply
 from core.sessions.spool import Places, drain_spool
@@ -64,5 +64,9 @@ def _reply_of(chunks: Sequence[Chunk]) -> Reply:
     reply = Reply()
     for chunk in chunks:
         kind = TextDelta if chunk.kind == "text" else ThinkingDelta
-        reply.add(kind(chunk.text, chunk.part, json.loads(chunk.extra) if chunk.extra else None))
+        extra = json.loads(chunk.extra) if chunk.extra else {}
+        handle = extra.pop(KEPT_AS, "")
+        if handle:
+            reply.usage = Usage(details={KEPT_AS: handle})
+        reply.add(kind(chunk.text, chunk.part, extra or None))
     return reply

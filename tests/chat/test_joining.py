@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from core.chat.joining import Joint, joined, repeated
+from core.chat.joining import Joint, SecondReading, joined, repeated
 from core.chat.turn import Respond, run_chat_turn, to_finish
 from core.errors import (AuthFailed, BadRequest, BadResponse, ChatError, ConnectFailed, ModelNotFound, Overloaded, ProviderError,
                          QuotaExhausted, StreamBroken)
@@ -223,3 +223,24 @@ def test_going_on_later_with_pieces_that_hold_no_text() -> None:
     events, error = run(scripted([TextDelta(" of it."), Finished("stop")], seen=seen), messages=[question, half, thought],
                         continued=thought)
     assert error is None and shown(events) == " of it." and seen[0].messages[1] == half
+
+
+@pytest.mark.parametrize("thought", ["", "let me see, let me see "])
+def test_an_answer_that_is_read_once_more_brings_only_what_is_new(thought: str) -> None:
+    """To the character, however it is cut, also where it repeats itself at the joint."""
+    whole = "ha ha ha the same line\nthe same line\n" * 3
+    for known in range(1, len(whole)):
+        for size in (1, 7, 1_000):
+            reading = SecondReading(Message("assistant", (Thinking(thought), Text(whole[:known]))))
+            deltas: list[Delta] = [ThinkingDelta(thought)] if thought else []
+            deltas += [TextDelta(whole[at:at + size]) for at in range(0, len(whole), size)]
+            came = [each for delta in deltas for each in reading.fit(delta)]
+            assert not [each for each in came if isinstance(each, ThinkingDelta)]
+            assert "".join(each.text for each in came if isinstance(each, TextDelta)) == whole[known:]
+            assert not list(reading.rest())
+
+
+def test_an_answer_that_is_another_one_is_joined_like_a_continuation() -> None:
+    reading = SecondReading(Message("assistant", (Text("The first half of the answer, "),)))
+    came = [*reading.fit(TextDelta("the answer, and its other half.")), *reading.rest()]
+    assert "".join(each.text for each in came if isinstance(each, TextDelta)) == "and its other half."

@@ -18,7 +18,7 @@ FEW = 0.8            # of the samples: more than the rest are no exceptions
 A_LOAD = 1.0         # seconds beyond the forecast from which on a call has waited for its model
 ENDS = 2.0           # standard deviations on each side: about nineteen of twenty waits end between
 HALF_LIFE = 4        # so many samples ago one counts half as much as the newest
-LEAST_SPREAD = 0.04  # no machine is steadier; all spreads are of logarithms
+LEAST_SPREAD = 0.02  # no machine is steadier; all spreads are of logarithms
 USUAL_SPREAD = 0.3   # of the steps of one reading, as long as there are too few to say
 CLUMPED = 3.0        # what slows one step slows the next as well: the mean varies so much more
 

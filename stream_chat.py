@@ -18,7 +18,7 @@ def main() -> None:
     import gc
     import os
 
-    gc.set_threshold(20_000, 20, 50)   # most of what is made at the start stays: looking for garbage there takes 8 ms
+    gc.set_threshold(50_000, 20, 50)   # most of what is made at the start stays: looking for garbage there takes 8 ms
     from core.chat_engine import main as chat_main
     os._exit(chat_main())
 

@@ -147,27 +147,29 @@ def _parser() -> argparse.ArgumentParser:
                 raise _unknown_option(unknown)
             raise UsageError(message[:1].upper() + message[1:] + ".", "stream-chat --help lists all options.")
 
-    parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    parser.add_argument("prompt", nargs="*", default=[])
+    # With a usage of ours, and options in a group, argparse makes no formatter for each option: 7 ms.
+    parser = Parser(usage=USAGE, add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    options = parser.add_argument_group()
+    options.add_argument("prompt", nargs="*", default=[])
     for row in SETTINGS:
-        _add(parser, row)
+        _add(options, row)
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, row: Setting) -> None:
+def _add(options: argparse._ArgumentGroup, row: Setting) -> None:
     import argparse
     if row.kind is bool:
         negatable = row.flags if not row.in_file else (*row.flags, *(f"--no-{flag[2:]}" for flag in row.flags if flag[:2] == "--"))
-        parser.add_argument(*row.flags, dest=row.name, action="store_const", const=True)
+        options.add_argument(*row.flags, dest=row.name, action="store_const", const=True)
         for flag in negatable[len(row.flags):]:
-            parser.add_argument(flag, dest=row.name, action="store_const", const=False)
+            options.add_argument(flag, dest=row.name, action="store_const", const=False)
         return
 
     def read(text: str) -> Any:
         return parse_value(row, text, row.flags[-1])
 
     action = "append" if row.kind in (list, dict) else "store"
-    parser.add_argument(*row.flags, dest=row.name, action=action, type=read, default=argparse.SUPPRESS)
+    options.add_argument(*row.flags, dest=row.name, action=action, type=read, default=argparse.SUPPRESS)
 
 
 def short_help(width: int = 100) -> str:

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.model_manager", "core.models", "core.stats", "core.window"),
     ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.retry", "db", "core.store"),
     ("core.events", "core.rendering"),
-    ("core.dataclass", "core.running_total", "core.messages", "core.errors", "core.config", "core.safe_text"),
+    ("core.dataclass", "core.regex", "core.running_total", "core.messages", "core.errors", "core.config", "core.safe_text"),
 )
 
 
@@ -203,3 +203,17 @@ def test_dataclasses_are_made_by_our_own_decorator() -> None:
              if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
              and {alias.name for alias in node.names} & {"dataclass", "field", "replace"}]
     assert not wrong, f"write `from core.dataclass import ...`: {wrong}"
+
+
+def test_patterns_of_modules_are_compiled_when_used() -> None:
+    wrong = [f"{module}:{node.lineno}" for module, path in modules().items() if module != "core.regex"
+             for node in outside_functions(ast.parse(path.read_text(encoding="utf-8")))
+             if isinstance(node, ast.Attribute) and node.attr == "compile" and ast.unparse(node.value) == "re"]
+    assert not wrong, f"write `from core.regex import regex`: {wrong}"
+
+
+def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from outside_functions(node)

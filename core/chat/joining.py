@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from core.dataclass import replace
 from core.events import Delta, TextDelta, ThinkingDelta
 from core.messages import GO_ON, Message, Part, Text, Usage, user_message
+from core.regex import regex
 
 SHOWN = 200         # characters of the broken text that the instruction repeats
 OVERLAP = 4000      # characters at the joint that are compared
 LEAST = 8           # a shorter match is chance, unless it is the word that was cut
 BROKEN = ("truncated", "error", "interrupted", "length", "incomplete")
 
-_CUT_WORD = re.compile(r"\w{3,}\Z")
+_CUT_WORD = regex(r"\w{3,}\Z")
 
 
 def continuation(broken: Message) -> Message:

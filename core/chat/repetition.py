@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+from core.regex import regex
+
 
 EVERY = 500  # new characters between two looks
 SELDOM = 6_000  # the same for repetitions that are not to the letter, which cost more
@@ -19,11 +20,11 @@ SENTENCES = 60  # this many sentences ...
 FEW = 6  # ... of which only so many differ are a repetition in any order
 SHOWN = 40  # characters of the passage that the reason quotes
 
-_NUMBER = re.compile(r"\d+")
-_SPACE = re.compile(r"\s+")
-_SENTENCE = re.compile(r"[.!?;:\n|]+")
-_ROW = re.compile(r"(?:[^,;|\t]*[,;|\t]){2}.*")  # a line with columns
-_WORDS = re.compile(r"[^\W\d_]{2}")
+_NUMBER = regex(r"\d+")
+_SPACE = regex(r"\s+")
+_SENTENCE = regex(r"[.!?;:\n|]+")
+_ROW = regex(r"(?:[^,;|\t]*[,;|\t]){2}.*")  # a line with columns
+_WORDS = regex(r"[^\W\d_]{2}")
 
 
 class Repetition:

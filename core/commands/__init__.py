@@ -20,6 +20,7 @@ from core.dataclass import dataclass
 from core.errors import UsageError
 from core.messages import Message
 from core.model_manager import Target
+from core.regex import regex
 from core.rendering.table import Table
 
 TYPE_CHECKING = False
@@ -243,7 +244,7 @@ def _is_whole_name(word: str, entry: Command) -> bool:
     return word == entry.name or word in entry.aliases
 
 
-_SHAPE = re.compile(r"/(\?|[A-Za-z][\w:.-]*)(\s|$)")
+_SHAPE = regex(r"/(\?|[A-Za-z][\w:.-]*)(\s|$)")
 
 
 def command_in(line: str) -> str | None:

@@ -10,9 +10,10 @@ from typing import Any
 from core.config import BY_NAME, SETTINGS, Setting, check_value, parse_value
 from core.config.migration import OLD_KEYS, migrate
 from core.errors import ConfigError, UsageError
+from core.regex import regex
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+_VARIABLE = regex(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_ENV_LINE = regex(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 DEEPEST = 20              # levels of a configuration; an anchor that holds itself has no end
 MOST_NODES = 100_000      # values of a configuration, with each use of an anchor
 Values = dict[str, Any]

@@ -12,12 +12,12 @@ import re
 import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from core.config import config_directory
 from core.errors import ConfigError, UsageError
+from core.regex import regex
 
 FILE = "keys.json"
 SERVICE = "stream-chat"       # the name under which the system's keyring holds them
@@ -27,7 +27,7 @@ SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 PORTS = {"http": 80, "https": 443}
 T = TypeVar("T")
 # As a line of HTTP, and as the pairs of names and values in which libraries log it.
-_COOKIE = re.compile(
+_COOKIE = regex(
     r"""(\b(?:set-)?cookie2?(?:['"]\s*[,:]\s*b?|:\s*))("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)""", re.IGNORECASE)
 
 
@@ -164,6 +164,7 @@ def _keyring_key(name: str) -> str | None:
 
 def _asked(question: Callable[[], T]) -> T | None:
     """The keyring's answer; None where there is no keyring, and from one that fails or does not answer in time."""
+    from importlib.util import find_spec
     if find_spec("keyring") is None:
         return None
     answers: list[T] = []

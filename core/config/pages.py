@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 
-_HERE = re.compile(r"\[([^\]\n]+)\]\(#[\w-]+\)")
-_LINK = re.compile(r"\[([^\]\n]+)\]\(([\w-]+)\.md(?:#[\w-]+)?\)")
+from core.regex import regex
+
+_HERE = regex(r"\[([^\]\n]+)\]\(#[\w-]+\)")
+_LINK = regex(r"\[([^\]\n]+)\]\(([\w-]+)\.md(?:#[\w-]+)?\)")
 
 
 def page_names() -> list[str]:

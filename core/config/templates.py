@@ -11,11 +11,12 @@ from difflib import get_close_matches
 from core.config import config_directory
 from core.dataclass import dataclass
 from core.errors import UsageError
+from core.regex import regex
 
 REST = ("input", "arguments")       # variables that stand for all words that no other variable takes
-_NAME = re.compile(r"[A-Za-z][\w.-]*")
-_VARIABLE = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*(?:=([^{}]*))?\}\}|\$ARGUMENTS\b")
-_FRONT = re.compile(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
+_NAME = regex(r"[A-Za-z][\w.-]*")
+_VARIABLE = regex(r"\{\{\s*([A-Za-z_]\w*)\s*(?:=([^{}]*))?\}\}|\$ARGUMENTS\b")
+_FRONT = regex(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
 MOST = 1 << 20                      # bytes of one file
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from typing import Any
 
 import yaml
+
+from core.regex import regex
 
 _TAG = "tag:yaml.org,2002:"
 # The core schema, and of YAML 1.1 what files of today use. Each with the characters that it may begin with.
@@ -40,7 +41,7 @@ def _date_as_written(loader: _Loader, node: Any) -> str:
 
 
 for _name, _pattern, _first in _KINDS:
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), [*_first, *([""] if _name == "null" else [])])
+    _Loader.add_implicit_resolver(_TAG + _name, regex(_pattern), [*_first, *([""] if _name == "null" else [])])
 _Loader.add_constructor(_TAG + "int", _whole_number)
 _Loader.add_constructor(_TAG + "timestamp", _date_as_written)
 

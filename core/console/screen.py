@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -14,9 +13,11 @@ from core.console.line_input import wait_for_line
 from core.console.notification import notification
 from core.console.terminal_modes import echoed
 from core.errors import ChatError
+from core.regex import regex
 from core.rendering import MarkdownStream, PlainStream, ThinkingStream
 from core.rendering.event_lines import Line, middle_cut
 from core.rendering.listing import wrap_words
+from core.rendering.terminal_size import terminal_size
 from core.rendering.marks import HANG, MARKS, Kind, marked, styled
 from core.rendering.theme import Background
 from core.rendering.widths import clip, text_width
@@ -33,7 +34,7 @@ CLEAR_LINE = "\x1b[K"
 THINKING_ROWS = 3           # of a model's thinking while it lasts
 LIVE_ROWS = 4               # at most, of what is written over
 LEAST_ARGUMENT = 16         # cells of a tool's argument that are left of a long one
-_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_SEQUENCE = regex(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 class Screen:
@@ -155,10 +156,10 @@ class Screen:
     # ---- sizes
 
     def width(self) -> int:
-        return max(20, shutil.get_terminal_size((80, 24)).columns)
+        return max(20, terminal_size()[0])
 
     def height(self) -> int:
-        return max(4, shutil.get_terminal_size((80, 24)).lines)
+        return max(4, terminal_size()[1])
 
     # ---- lines of ours
 

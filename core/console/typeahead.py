@@ -13,19 +13,20 @@ from contextlib import contextmanager, suppress
 from core.console.suspending import resumable
 from core.console.terminal_modes import echo, lend, note_modes, pending_bytes, take_back, waiting_bytes
 from core.dataclass import dataclass
+from core.regex import regex
 from core.safe_text import without_surrogates
 
 END = "\x04"                # Ctrl-D
 OPEN = "\x0f"               # Ctrl-O
 PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"
 LISTEN, DEAF = "\x1b[?25h\x1b[?2004h", "\x1b[?2004l"    # the terminal marks what is pasted, or not
-_NEW_LINE = re.compile(r"\x1b[\r\n]|\x1b\[13;\d+u|\x1b\[27;\d+;13~")    # Alt-Enter; Shift-Enter as terminals report it
+_NEW_LINE = regex(r"\x1b[\r\n]|\x1b\[13;\d+u|\x1b\[27;\d+;13~")    # Alt-Enter; Shift-Enter as terminals report it
 # Arrows and the like, and a terminal's late answers (ECMA-48): CSI, OSC and other strings, SS3, Alt with a key.
-_KEYS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bO.|\x1b.?")
-_UNFINISHED_KEY = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*|O)?")
-_SIGNS = re.compile(r"[\x00-\x07\x0c\x0e-\x14\x16\x18-\x1f]")
-_EDITS = re.compile(r"([\x08\x7f]+|\x15|\x17)")     # Backspace, Ctrl-U, Ctrl-W
-_PASTE = re.compile(f"{re.escape(PASTE_BEGINS)}(.*?)(?:{re.escape(PASTE_ENDS)}|$)", re.DOTALL)
+_KEYS = regex(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bO.|\x1b.?")
+_UNFINISHED_KEY = regex(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*|O)?")
+_SIGNS = regex(r"[\x00-\x07\x0c\x0e-\x14\x16\x18-\x1f]")
+_EDITS = regex(r"([\x08\x7f]+|\x15|\x17)")     # Backspace, Ctrl-U, Ctrl-W
+_PASTE = regex(f"{re.escape(PASTE_BEGINS)}(.*?)(?:{re.escape(PASTE_ENDS)}|$)", re.DOTALL)
 GLANCE = 0.05               # seconds between two looks; what comes within one was typed or pasted at once
 MUCH = 1024                 # bytes; a terminal keeps 4096: what is longer comes in several pieces
 UNFINISHED = 0.3            # seconds to wait for the end of a paste that has begun

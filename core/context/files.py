@@ -17,6 +17,7 @@ from core.context.opening import OURS, Guard, open_item
 from core.context.sources import Source
 from core.errors import ContextError
 from core.messages import Image
+from core.regex import regex
 from core.tools.secret_files import is_secret_name
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ WESTERN = frozenset(b"\x80\x82\x84\x85\x8a\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
 DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
-LOG_NAME = re.compile(r"\.(?:log|out|err|trace)(?:\.[\d-]+)?$|[/._-]log$", re.IGNORECASE)
+LOG_NAME = regex(r"\.(?:log|out|err|trace)(?:\.[\d-]+)?$|[/._-]log$", re.IGNORECASE)
 SQLITE = b"SQLite format 3\0"
 BINARY = frozenset(
     ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz .heic .ico .iso .jar .lib .m4a "
@@ -43,7 +44,7 @@ BINARY = frozenset(
     ".sqlite .sqlite3 .tar .tgz .tif .tiff .ttf .wasm .wav .webm .whl .woff .woff2 .xls .xz .zip .zst".split())
 GENERATED = (r"package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum"
              r"|.*(?:\.lock|\.map|\.min\.js|\.min\.css|_pb2\.pyi?|_pb2_grpc\.pyi?|\.pb\.go)")
-LEFT_NAMES = re.compile(GENERATED, re.IGNORECASE)
+LEFT_NAMES = regex(GENERATED, re.IGNORECASE)
 GENERATED_FOLDERS = frozenset({"node_modules", "__pycache__", "site-packages", "bower_components"})
 
 

@@ -7,17 +7,18 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from core.context.form import Piece
+from core.regex import regex
 
 MOST, LEAST = 1_500, 400          # characters of a piece
 MOST_ROWS = 700                   # of a piece of rows
 PIECE_CHARACTERS = 4_000          # of a line that is larger than a piece; the rest of it is left out
 GAP = 3                           # lines between two pieces that are shown rather than left out
-_CODE = re.compile(
+_CODE = regex(
     r"^(?:[ \t]{0,4}(?:@\w|(?:async +)?def |class |(?:export |pub |public |private |protected |static )*"
     r"(?:func|fn|impl|function|interface|struct|enum|trait|type) )|CREATE |\[[\w.\-\" ]+\]$)", re.MULTILINE)
-_PROSE = re.compile(r"^(?:#{1,6} |\*\*\w+:\*\*$|<h[1-6]|.+\n(?:={3,}|-{3,}|~{3,})$)", re.MULTILINE)
-_ROWS = re.compile(r"\.(?:csv|tsv|jsonl|ndjson|log|out|err|trace)(?:\.[\d-]+)?$", re.IGNORECASE)
-_TEXT = re.compile(r"\.(?:md|markdown|rst|txt|html?)$", re.IGNORECASE)
+_PROSE = regex(r"^(?:#{1,6} |\*\*\w+:\*\*$|<h[1-6]|.+\n(?:={3,}|-{3,}|~{3,})$)", re.MULTILINE)
+_ROWS = regex(r"\.(?:csv|tsv|jsonl|ndjson|log|out|err|trace)(?:\.[\d-]+)?$", re.IGNORECASE)
+_TEXT = regex(r"\.(?:md|markdown|rst|txt|html?)$", re.IGNORECASE)
 Span = tuple[int, int]
 
 

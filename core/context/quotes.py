@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
 from core.dataclass import dataclass
+from core.regex import regex
 
 SHORTEST = 4            # words, or
 LONG = 24               # characters: shorter text in quotation marks is a name or an emphasis, not a quotation
@@ -16,11 +17,11 @@ SHOWN = 60              # characters of a quotation that a problem repeats
 MOST_PROBLEMS = 5       # that are spelled out; further ones are counted
 
 _PAIRS = {"\u201c": "\u201d", "\u201e": "\u201c\u201d", "\u00ab": "\u00bb", "\u2018": "\u2019", '"': '"'}
-_QUOTED = re.compile("|".join(f"{opening}([^{opening}{closing}\n]{{2,2000}})[{closing}]"
-                              for opening, closing in _PAIRS.items()))
-_BLOCK = re.compile(r"(?m)(?:^ {0,3}> ?.*\n?)+")
-_FENCE = re.compile(r"(?ms)^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1[`~]* *$|\Z)")
-_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:\.\.\.|\u2026)\s*\]|\.\.\.|\u2026)\s*")
+_QUOTED = regex("|".join(f"{opening}([^{opening}{closing}\n]{{2,2000}})[{closing}]"
+                         for opening, closing in _PAIRS.items()))
+_BLOCK = regex(r"(?m)(?:^ {0,3}> ?.*\n?)+")
+_FENCE = regex(r"(?ms)^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1[`~]* *$|\Z)")
+_ELLIPSIS = regex(r"\s*(?:\[\s*(?:\.\.\.|\u2026)\s*\]|\.\.\.|\u2026)\s*")
 _LINES = r"(?:\s*[:#]\s*L?|,?\s*\(?\s*(?:at\s+|on\s+)?lines?\s+)(\d{1,7})(?:\s*(?:-|\u2013|to)\s*L?(\d{1,7}))?"
 
 # Typography that says nothing about the words: quotation marks, dashes, spaces, hyphenation, ligatures (NFKC).

@@ -13,10 +13,11 @@ from core.context.sources import Kind, Source, parse_source
 from core.dataclass import dataclass
 from core.errors import ContextError
 from core.messages import Image, Message, Shown
+from core.regex import regex
 
 READ_AGAIN = frozenset({"file", "directory", "glob", "sessions", "session"})    # quick, and nobody has to be asked
-BLOCK = re.compile(r'<(source-[0-9a-f]{6}) (\w+)="([^"\n]*)"(?: lines="(\d+)-\d+ of (\d+)")?(?: note="[^"\n]*")?>\n'
-                   r"(.*?)\n</\1>", re.DOTALL)
+BLOCK = regex(r'<(source-[0-9a-f]{6}) (\w+)="([^"\n]*)"(?: lines="(\d+)-\d+ of (\d+)")?(?: note="[^"\n]*")?>\n'
+              r"(.*?)\n</\1>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

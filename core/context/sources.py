@@ -11,17 +11,18 @@ from urllib.parse import parse_qsl, urlsplit
 
 from core.dataclass import dataclass
 from core.errors import ContextError
+from core.regex import regex
 
 Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "session", "sql", "command", "resource"]
 MOST_COMPLETIONS = 200
-TAKES_THE_REST = re.compile(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
+TAKES_THE_REST = regex(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
 # `@` at the start or after a space or a bracket: an address such as me@example.org is none.
-MENTION = re.compile(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]+)\"|([^\s\"'`]+))")
+MENTION = regex(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]+)\"|([^\s\"'`]+))")
 ENDINGS = frozenset(".c .cc .cfg .conf .cpp .go .hpp .ini .ipynb .java .jsonl .jsx .kt .lock .log .lua .php .rb .rs .sql .swift "
                     ".toml .ts .tsx .vue .yaml .yml".split())     # beside those with a MIME type
 CLOSING = ".,;:!?)]}"    # ends a sentence rather than a name
 # A name with an ending of letters, or one that begins as a path does; @types/node and @property are neither.
-LIKE_A_PATH = re.compile(r"^(?:\.{1,2}|~)?/.|^[^@]*[^@/]\.[A-Za-z]{1,5}$")
+LIKE_A_PATH = regex(r"^(?:\.{1,2}|~)?/.|^[^@]*[^@/]\.[A-Za-z]{1,5}$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from core.dataclass import dataclass
+from core.regex import regex
 
 STOP_WORDS = frozenset(
     "a about an and any are as at be but by can could do does for from get give had has have he her his how i if in into is it its "
@@ -20,8 +21,8 @@ FEW = 2                      # words of a question that is taken for one about t
 FOLLOWED, EARLIER, DECAY = 0.8, 0.3, 0.5      # weights of the question before those, before others, and of each one before it
 MOST_EARLIER = 4
 STEM, INFLECTED = 3, 0.8      # letters that a stem has at least; what another form of the word counts
-_SMALL, _LARGE = re.compile("[a-z]*"), re.compile("[A-Z]*")
-_WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
+_SMALL, _LARGE = regex("[a-z]*"), regex("[A-Z]*")
+_WIDE = regex("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
 
 
 @dataclass(frozen=True, slots=True)

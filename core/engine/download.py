@@ -24,6 +24,7 @@ from core.engine.machine import RESERVE, available_memory, gigabytes
 from core.engine.models import NOTE, PART, Source, read_header
 from core.engine.package import fetch_from_package
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError
+from core.regex import regex
 from core.providers import PullProgress
 from core.providers.loopback import is_loopback
 from core.providers.transport import retry_after
@@ -35,7 +36,7 @@ LONGEST_PAUSE = 30.0
 BLOCK = 1 << 20
 SPARE = 64 << 20          # bytes of the disk that stay free
 OTHER_WAY = "Check the network and HTTPS_PROXY, or fetch the file elsewhere and give its path as --model."
-SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = regex(r"[0-9a-f]{64}")
 
 
 class Broken(Exception):

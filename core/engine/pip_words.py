@@ -2,15 +2,17 @@
 
 import re
 
+from core.regex import regex
+
 _REASONS = (
-    (re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError"), "its certificate is not trusted"),
-    (re.compile(r"ProxyError|Tunnel connection failed|\b407\b"), "the proxy does not let it through"),
-    (re.compile(r"name resolution|Failed to resolve|Name or service not known|nodename nor servname|getaddrinfo"),
+    (regex(r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError"), "its certificate is not trusted"),
+    (regex(r"ProxyError|Tunnel connection failed|\b407\b"), "the proxy does not let it through"),
+    (regex(r"name resolution|Failed to resolve|Name or service not known|nodename nor servname|getaddrinfo"),
      "its name cannot be resolved"),
-    (re.compile(r"timed? ?out", re.IGNORECASE), "it does not answer"),
-    (re.compile(r"refused"), "connection refused"),
-    (re.compile(r"unreachable"), "the network is unreachable"),
-    (re.compile(r"IncompleteRead|ConnectionReset|RemoteDisconnected|ProtocolError|connection broken|incomplete"),
+    (regex(r"timed? ?out", re.IGNORECASE), "it does not answer"),
+    (regex(r"refused"), "connection refused"),
+    (regex(r"unreachable"), "the network is unreachable"),
+    (regex(r"IncompleteRead|ConnectionReset|RemoteDisconnected|ProtocolError|connection broken|incomplete"),
      "the connection was lost"),
 )
 

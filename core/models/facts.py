@@ -14,6 +14,7 @@ from core.dataclass import dataclass, replace
 from core.errors import ProviderError
 from core.messages import Usage
 from core.model_manager import Providers, Target
+from core.regex import regex
 from core.providers import CanShow, ModelInfo
 from core.providers.hosts import Kind, find_host, hosts
 
@@ -42,7 +43,7 @@ class ModelFacts:
 
 # What families of models can do, where neither server nor table says it: pattern, tools, vision, thinking, temperature.
 _FAMILIES: tuple[tuple[re.Pattern[str], bool, bool, bool, bool], ...] = tuple(
-    (re.compile(pattern), tools, vision, thinking, temperature) for pattern, tools, vision, thinking, temperature in (
+    (regex(pattern), tools, vision, thinking, temperature) for pattern, tools, vision, thinking, temperature in (
         #  pattern                                                    tools  vision thinking temperature
         (r"embed|rerank|moderation|whisper|tts|dall-e|image-gen",     False, False, False, False),
         (r"claude-(3-7|[a-z]+-[4-9])",                                True,  True,  True,  True),

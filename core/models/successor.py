@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from difflib import get_close_matches
 
 from core.dataclass import replace
 from core.errors import ChatError, ModelNotFound
 from core.events import Delta, Notice
 from core.model_manager import Providers, Target, build_model_list
 from core.providers import ModelInfo, Request
-from core.providers.dated import successor_named
 from core.providers.hosts import find_host
 
 # Words in the names of models that do not chat.
@@ -75,6 +73,9 @@ async def _successor(target: Target, providers: Providers) -> Target | None:
     names = [info.name for info in listed if _chats(info)]
     if not names or target.model in (info.name for info in listed):
         return None
+    from difflib import get_close_matches
+
+    from core.providers.dated import successor_named
     named = successor_named(target.provider, target.model)
     close = get_close_matches(target.model, names, n=1, cutoff=0.0)
     return Target(target.provider, named if named in names else close[0])

@@ -12,10 +12,11 @@ from core.config import Settings, config_directory
 from core.config.keys import clean_key, origin_of, stored_key
 from core.dataclass import dataclass, field, replace
 from core.errors import AuthFailed
+from core.regex import regex
 from core.providers.addresses import Addresses, own_url
 from core.providers.hosts import Host, find_host, hosts
 
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+_SECRET_HEADER = regex(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 _SHARED = ipaddress.ip_network("100.64.0.0/10")     # carrier NAT and overlay networks such as Tailscale
 _OWN_DOMAINS = (".local", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
 

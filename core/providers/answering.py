@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from core.regex import regex
+
 LONGEST = 200       # characters of a name
-_SNAPSHOT = re.compile(r"[-@:_](latest|\d{3,}|20\d\d-\d\d-\d\d|\d\d-20\d\d)$")   # -0613, -20250929, -2024-08-06
+_SNAPSHOT = regex(r"[-@:_](latest|\d{3,}|20\d\d-\d\d-\d\d|\d\d-20\d\d)$")   # -0613, -20250929, -2024-08-06
 
 
 def name_in(payload: Mapping[str, Any]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.regex import regex
 from core.providers import Options, Request
 from core.providers.tool_schema import closed_form, tool_parameters
 
@@ -17,9 +17,9 @@ ANY_JSON = "Answer with one JSON object and no other text."     # the API has a 
 CACHE: Mapping[str, str] = {"type": "ephemeral"}    # kept for five minutes after each use
 SMALLEST_BUDGET = 1024      # tokens of thinking, by the API's rule
 BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 32000}
-_VALID_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_SHORT_MODELS = re.compile(r"claude-3-(haiku|opus|sonnet)")
-_BUDGET_MODELS = re.compile(r"claude-3|claude-(opus|sonnet|haiku)-4(-[015])?([-@]\d{8}|-latest)?$")   # later ones think adaptively
+_VALID_ID = regex(r"[a-zA-Z0-9_-]{1,64}")
+_SHORT_MODELS = regex(r"claude-3-(haiku|opus|sonnet)")
+_BUDGET_MODELS = regex(r"claude-3|claude-(opus|sonnet|haiku)-4(-[015])?([-@]\d{8}|-latest)?$")   # later ones think adaptively
 
 
 def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from html import unescape
 from typing import Any
 
 from core.dataclass import dataclass
@@ -318,7 +317,9 @@ def _with_upstream(message: str, metadata: Any) -> str:
 
 def _read_plain(text: str) -> Said:
     """Plain text or a page of HTML: its title, or its first words."""
-    text = unescape(readable(text)) if text.lstrip()[:1] == "<" else text
+    if text.lstrip()[:1] == "<":
+        from html import unescape
+        text = unescape(readable(text))
     return Said(text, words=text.lower(), delay=spoken_delay(text))
 
 

@@ -6,19 +6,20 @@ import re
 
 from core.events import Finished
 from core.messages import Finish
+from core.regex import regex
 
 COMPLETE = frozenset((
     "stop", "eos", "eostoken", "end", "endturn", "endoftext", "stopsequence", "stoptoken", "complete", "completed", "done",
     "finished", "success", "succeeded", "load", "unload", "finishreasonunspecified"))
 # Parts of words, in the order in which they are looked for.
 _KINDS: tuple[tuple[Finish, re.Pattern[str]], ...] = (
-    ("refusal", re.compile(r"refus")),
-    ("content_filter", re.compile(
+    ("refusal", regex(r"refus")),
+    ("content_filter", regex(
         r"filter|safety|sensitiv|prohibit|blocklist|blocked|recitation|moderat|content_?polic|guardrail|toxic|spii|armor|flagged"
         r"|inappropriate|violat")),
-    ("length", re.compile(r"length|max_?(output_?|completion_?|new_?)?tokens?\b|token_?limit|limit_?tokens"
-                          r"|context_?(window|size|limit)|window_?exceeded|error_limit")),
-    ("tool_calls", re.compile(r"^(unexpected_)?(tool|function)_?(use|calls?)?$")),
+    ("length", regex(r"length|max_?(output_?|completion_?|new_?)?tokens?\b|token_?limit|limit_?tokens"
+                     r"|context_?(window|size|limit)|window_?exceeded|error_limit")),
+    ("tool_calls", regex(r"^(unexpected_)?(tool|function)_?(use|calls?)?$")),
 )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from core.regex import regex
+
 MOST = 1 << 53          # what every reader of JSON can still count
-_DIGITS = re.compile(r"\d{1,15}")
+_DIGITS = regex(r"\d{1,15}")
 T = TypeVar("T")
 # What reading a value of an unexpected shape raises.
 ODD_SHAPES = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, RecursionError)

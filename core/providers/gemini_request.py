@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.regex import regex
 from core.providers import Options, Request, ToolSpec
 from core.providers.foreign import list_of, object_of, objects_of, words_of
 from core.providers.tool_schema import DEEPEST, resolved, tool_parameters
@@ -20,8 +20,8 @@ LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "
 AUTOMATIC = -1
 TOP_LEVEL = frozenset(("safetySettings", "toolConfig", "cachedContent", "tools", "labels"))   # other options are of the generation
 ANYTHING: Mapping[str, Any] = {"type": "string"}   # what stands for a value of any type: each needs one
-_BEFORE_3 = re.compile(r"(models/)?(gemini-[12]([.-]|$)|gemini-pro(-vision)?$|gemma|learnlm)")
-_WITHOUT_THINKING = re.compile(r"(models/)?(gemini-1|gemini-2\.0|gemma)")
+_BEFORE_3 = regex(r"(models/)?(gemini-[12]([.-]|$)|gemini-pro(-vision)?$|gemma|learnlm)")
+_WITHOUT_THINKING = regex(r"(models/)?(gemini-1|gemini-2\.0|gemma)")
 _KNOWN = frozenset((
     "title", "description", "maxItems", "minItems", "required", "minProperties", "maxProperties", "minLength",
     "maxLength", "pattern", "propertyOrdering", "minimum", "maximum"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -12,12 +11,13 @@ from typing import Self
 from urllib.parse import SplitResult, quote
 
 from core import __version__
+from core.regex import regex
 from core.providers.connecting import Connection, Route, split_url
 from core.providers.http_parser import AnswerParser, Head, NotHttp
 
 LARGEST_PIECE = 1 << 20    # bytes that are unpacked at once: little on the wire may be much
 IDLE_SECONDS = 5.0         # how long a connection that is kept may be used again: servers close them
-_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): [^\x00\r\n]*")
+_HEADER = regex(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): [^\x00\r\n]*")
 _IN_A_PATH = "/%:@!$&'()*+,;=-._~"
 
 

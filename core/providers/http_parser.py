@@ -10,13 +10,14 @@ import re
 from enum import Enum, auto
 
 from core.dataclass import dataclass
+from core.regex import regex
 
 LARGEST_HEAD = 102_400     # bytes of status and headers, or of what follows the last chunk
 LONGEST_SIZE = 4_096       # bytes of the line before a chunk
-_STATUS = re.compile(rb"HTTP/1\.([0-9]) ([0-9]{3})(?: [^\x00\n]*)?")
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_END_OF_LINES = re.compile(rb"\r?\n\r?\n")
-_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_STATUS = regex(rb"HTTP/1\.([0-9]) ([0-9]{3})(?: [^\x00\n]*)?")
+_NAME = regex(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_END_OF_LINES = regex(rb"\r?\n\r?\n")
+_HEXADECIMAL = regex(rb"[0-9A-Fa-f]{1,15}")
 
 
 class NotHttp(Exception):

@@ -13,6 +13,7 @@ from typing import Any
 from core.dataclass import replace
 from core.events import Delta, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult
+from core.regex import regex
 from core.providers import Provider, Request, ToolSpec
 from core.providers.wrapped import Wrapped
 
@@ -35,8 +36,8 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("PHONE", r"(?<![\w.+/-])(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-]|\.\d)"),
     ("PHONE", r"(?<![\w.+/-])\(?0\d{2,4}\)?[ /-]\d{3,4}(?:[ -]?\d{2,4}){1,3}(?![\w-]|\.\d)"),
 )
-_COMPILED = tuple((kind, re.compile(pattern)) for kind, pattern in _PATTERNS)
-_STAND_IN = re.compile(r"\[\[[A-Z]+_\d+\]\]")
+_COMPILED = tuple((kind, regex(pattern)) for kind, pattern in _PATTERNS)
+_STAND_IN = regex(r"\[\[[A-Z]+_\d+\]\]")
 _CHECKS: Mapping[str, Callable[[str], bool]] = {"CARD": lambda text: _is_card(text), "IBAN": lambda text: _is_iban(text)}
 
 
@@ -152,7 +153,7 @@ class Restorer:
         return held
 
 
-_BEGUN = re.compile(r"\[(?:\[(?:[A-Z]+(?:_\d*\]?)?)?)?\Z")
+_BEGUN = regex(r"\[(?:\[(?:[A-Z]+(?:_\d*\]?)?)?)?\Z")
 MOST_HELD = 40      # characters that may be the beginning of a stand-in
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from core.dataclass import replace
 from core.events import Delta, ThinkingDelta
 from core.messages import Message, Thinking
+from core.regex import regex
 from core.providers import Request, dialect
 from core.providers.openai import THINKING, ChatTranslation, OpenAI, thinking_text
 from core.providers.openai_request import CallIds, origin_of, request_body
 from core.providers.translation import Translation
 
 NAME = "mistral"
-_ID = re.compile(r"[a-zA-Z0-9]{9}")   # anything else is 400, code 3280
+_ID = regex(r"[a-zA-Z0-9]{9}")   # anything else is 400, code 3280
 OWN = {NAME: {"thinking": True}}      # marks the reasoning that goes back as a part of the content
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from core.errors import Unsupported
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.regex import regex
 from core.providers import Endpoint, Request
 from core.providers.tool_schema import function_tool, strict_form
 
 NAME = "openai"
-_THINKS_BEFORE_TOOLS = re.compile(r"gpt-(5\.[6-9]|[6-9])")
-_FITTING = re.compile(r".{1,40}", re.DOTALL)   # OpenAI refuses longer tool call ids
+_THINKS_BEFORE_TOOLS = regex(r"gpt-(5\.[6-9]|[6-9])")
+_FITTING = regex(r".{1,40}", re.DOTALL)   # OpenAI refuses longer tool call ids
 
 
 def request_body(request: Request, endpoint: Endpoint, ids: CallIds | None = None) -> dict[str, Any]:

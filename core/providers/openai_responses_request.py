@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from core.messages import Image, Message, Part, Text, Thinking, ToolCall
+from core.regex import regex
 from core.providers import Endpoint, Options, Request
 from core.providers.openai_request import answer_schema
 from core.providers.tool_schema import tool_parameters
@@ -16,7 +16,7 @@ from core.providers.tool_schema import tool_parameters
 NAME = "openai-responses"
 LONGEST_ID = 64   # characters of a call_id
 # Models that do not reason refuse reasoning.encrypted_content with 400; servers other than OpenAI's ignore it.
-_WITHOUT_REASONING = re.compile(r"(.*[/:])?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
+_WITHOUT_REASONING = regex(r"(.*[/:])?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
 
 
 def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:

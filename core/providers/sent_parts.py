@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.dataclass import dataclass
+from core.regex import regex
 
 PICTURE = 256         # characters from which on a text without spaces is a picture's data
 
 # The names under which the dialects have the same things.
 _MESSAGES = ("messages", "input", "contents")
 _SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction")
-_SOURCE = re.compile(r'<(source-[0-9a-f]{6}) (\w+)="([^"\n]*)"([^>\n]*)>\n.*?\n</\1>', re.DOTALL)
-_DATA = re.compile(r"(data:[\w/+.-]+;base64,)?[A-Za-z0-9+/]+={0,2}")
+_SOURCE = regex(r'<(source-[0-9a-f]{6}) (\w+)="([^"\n]*)"([^>\n]*)>\n.*?\n</\1>', re.DOTALL)
+_DATA = regex(r"(data:[\w/+.-]+;base64,)?[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True, slots=True)

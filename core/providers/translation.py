@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
@@ -12,6 +11,7 @@ from typing import Any
 from core.errors import BadResponse, ProviderError, StreamBroken
 from core.events import Answering, Delta, Finished, Reading, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Usage
+from core.regex import regex
 from core.providers import Endpoint
 from core.providers.answering import is_another, name_in
 from core.providers.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
@@ -22,7 +22,7 @@ from core.providers.transport import ContentClock, lines_of, read_chunks
 DONE = object()   # stands for the event whose data is [DONE], which is no JSON
 SIGNS_OF_LIFE = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})     # names of events
 Reads = Callable[[ContentClock], AsyncGenerator[bytes, None]]     # the body, read under this clock
-_FIELD = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
+_FIELD = regex(rb"(data|event|id|retry)?:|(data|event|id|retry)?\r?$")   # a line of an event stream
 
 
 class Words(str):

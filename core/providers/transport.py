@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import os
 import socket
 import time
@@ -16,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from typing import Any
 
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
+from core.regex import regex
 from core.providers import Endpoint
 from core.providers.connecting import BadAddress, split_url
 from core.providers.decoder import EventDecoder, LineDecoder, ServerEvent, not_the_protocol, parse_json
@@ -89,7 +89,7 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any, err
         response.close()
 
 
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")     # not after a backslash that stands for itself
+_NUL = regex(r"(?<!\\)((?:\\\\)*)\\u0000")     # not after a backslash that stands for itself
 
 
 def _as_json(body: Any) -> bytes:

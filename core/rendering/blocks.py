@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.dataclass import dataclass
+from core.regex import regex
 from core.rendering.cells import Alignment, alignments, cells_of, may_be_delimiter
 from core.rendering.grammar import Container, Item, Line, NeedMore, Quote, continued, parse_line
 from core.rendering.inline import Inline, formula, spans_of
@@ -16,8 +16,8 @@ from core.safe_text import safe_text
 
 _LONGEST_HEAD = 4096            # a line that is undecided for longer is text; so is a formula
 _CODE_PIECE = 600               # characters of a line of code that may still be highlighted as a whole
-_CLOSING_HASHES = re.compile(r"[ \t]+#*[ \t]*$")
-_NOTHING_BUT_HASHES = re.compile(r"#*[ \t]*$")
+_CLOSING_HASHES = regex(r"[ \t]+#*[ \t]*$")
+_NOTHING_BUT_HASHES = regex(r"#*[ \t]*$")
 
 
 class Tail(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
+from core.regex import regex
+
 Alignment = Literal["", "left", "center", "right"]
-_DELIMITER = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
-_CODE = re.compile(r"(`+)[^`]+\1")
-_PIPE = re.compile(r"(?<!\\)\|")
+_DELIMITER = regex(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
+_CODE = regex(r"(`+)[^`]+\1")
+_PIPE = regex(r"(?<!\\)\|")
 
 
 def may_be_delimiter(text: str) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from core.dataclass import dataclass
+from core.regex import regex
 from core.rendering.operations import BOLD, ITALIC, STRIKE, Span
 
 DELIMITERS = frozenset("*_~")
 # What closes follows no white space. The literal character first: that is what the search looks for fastest.
-_CLOSER = {char: re.compile(rf"{re.escape(char)}(?<=[^\s{char}]{re.escape(char)})") for char in "*_~"}
+_CLOSER = {char: regex(rf"{re.escape(char)}(?<=[^\s{char}]{re.escape(char)})") for char in "*_~"}
 
 
 @dataclass(slots=True)

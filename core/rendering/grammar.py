@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from core.dataclass import dataclass, field
+from core.regex import regex
 
 Leaf = Literal["blank", "text", "heading", "underline", "rule", "fence", "code", "row", "math", "definition"]
 
 FIRST_CELL = 64         # characters of a paragraph that may still become a table's header: it has a | by then
 DEEPEST = 24
 _INDENTED = 4
-_RULE_SO_FAR = re.compile(r"([-*_])[ \t]*(?:\1[ \t]*)*")
-_RULE = re.compile(r"([-*_])[ \t]*(?:\1[ \t]*){2,}")
-_UNDERLINE = re.compile(r"(?:=+|-+)[ \t]*")
-_MARKER = re.compile(r"(?P<sign>[-*+])(?=[ \t]|$)|(?P<number>\d{1,9})(?P<end>[.)])(?=[ \t]|$)")
-_MARKER_SO_FAR = re.compile(r"[-*+]|\d{1,9}[.)]?")
-_BOX = re.compile(r"\[([ xX])\][ \t]")
-_BOX_SO_FAR = re.compile(r"\[(?:[ xX]\]?)?")
-_HEADING = re.compile(r"(#{1,6})(?:[ \t]+|$)")
-_HEADING_SO_FAR = re.compile(r"#{1,6}[ \t]*")
-_FENCE = re.compile(r"(`{3,})([^`]*)|(~{3,})(.*)")
-_FENCE_SO_FAR = re.compile(r"`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*")
-_DEFINITION_SO_FAR = re.compile(r"\[(?:[^\[\]\\]|\\.)*\\?(?:\](?::.*)?)?")
-_DEFINITION = re.compile(r"\[((?:[^\[\]\\]|\\.)*[^\s\[\]\\](?:[^\[\]\\]|\\.)*)\]:[ \t]*(<[^<>]*>|[^\s<]\S*)"
-                         r"(?:[ \t]+(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\((?:[^()\\]|\\.)*\)))?[ \t]*")
-_PIPE = re.compile(r"(?<!\\)\|")
+_RULE_SO_FAR = regex(r"([-*_])[ \t]*(?:\1[ \t]*)*")
+_RULE = regex(r"([-*_])[ \t]*(?:\1[ \t]*){2,}")
+_UNDERLINE = regex(r"(?:=+|-+)[ \t]*")
+_MARKER = regex(r"(?P<sign>[-*+])(?=[ \t]|$)|(?P<number>\d{1,9})(?P<end>[.)])(?=[ \t]|$)")
+_MARKER_SO_FAR = regex(r"[-*+]|\d{1,9}[.)]?")
+_BOX = regex(r"\[([ xX])\][ \t]")
+_BOX_SO_FAR = regex(r"\[(?:[ xX]\]?)?")
+_HEADING = regex(r"(#{1,6})(?:[ \t]+|$)")
+_HEADING_SO_FAR = regex(r"#{1,6}[ \t]*")
+_FENCE = regex(r"(`{3,})([^`]*)|(~{3,})(.*)")
+_FENCE_SO_FAR = regex(r"`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*")
+_DEFINITION_SO_FAR = regex(r"\[(?:[^\[\]\\]|\\.)*\\?(?:\](?::.*)?)?")
+_DEFINITION = regex(r"\[((?:[^\[\]\\]|\\.)*[^\s\[\]\\](?:[^\[\]\\]|\\.)*)\]:[ \t]*(<[^<>]*>|[^\s<]\S*)"
+                    r"(?:[ \t]+(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\((?:[^()\\]|\\.)*\)))?[ \t]*")
+_PIPE = regex(r"(?<!\\)\|")
 
 
 class NeedMore(Exception):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from core.regex import regex
 from core.rendering.layout import Run
 
 _STYLES: dict[tuple[str, ...], str] = {        # strings and numbers stand out, what is defined is bold, comments are dim
@@ -25,7 +26,7 @@ _STYLES: dict[tuple[str, ...], str] = {        # strings and numbers stand out, 
 }
 _LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer", "BashSessionLexer",
                  "PythonConsoleLexer", "PowerShellSessionLexer")
-_OWN_FLAGS = re.compile(r"\\[1-9]|\(\?[aiLmsux(]")       # these cannot stand in an alternation of several rules
+_OWN_FLAGS = regex(r"\\[1-9]|\(\?[aiLmsux(]")       # these cannot stand in an alternation of several rules
 _COMMENT = _STYLES["Comment",]
 
 

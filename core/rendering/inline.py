@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from core.regex import regex
 from core.rendering.emphasis import DELIMITERS, Closers, Delimiters, OpenEmphasis, close_run, find_run
 from core.rendering.operations import CODE, END, IMAGE, MATH, Span
 from core.rendering.targets import LINK_TARGET, LINK_TARGET_SO_FAR, find_address, find_html, normal_label, unescaped
@@ -12,13 +13,13 @@ from core.safe_text import safe_text
 
 REACH = 1000            # characters within which a construct must end; otherwise its beginning is literal
 DEEPEST = 32            # brackets within one another
-_SPECIAL = re.compile(r"[\\`*_~\[!&<$]|[ \t]*\n[ \t]*|(?<![A-Za-z0-9])(?:https?://|ftp://|www\.)(?=.)", re.DOTALL)
-_OPEN_END = re.compile(r"[ \t]+\Z|(?<![A-Za-z0-9])(?:h|ht|htt|https?(?::/{0,2})?|f|ft|ftp(?::/{0,2})?|w|ww|www\.?)\Z")
-_TICKS = re.compile(r"`+")
-_BRACKETS = re.compile(r"[\\\[\]`<]")
-_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_ENTITY_SO_FAR = re.compile(r"&(?:#[0-9]{0,7}|#[xX][0-9a-fA-F]{0,6}|[A-Za-z][A-Za-z0-9]{0,31})?")
-_DOLLARS = re.compile(r"(?<![\s\\$])\$(?![\w$])")
+_SPECIAL = regex(r"[\\`*_~\[!&<$]|[ \t]*\n[ \t]*|(?<![A-Za-z0-9])(?:https?://|ftp://|www\.)(?=.)", re.DOTALL)
+_OPEN_END = regex(r"[ \t]+\Z|(?<![A-Za-z0-9])(?:h|ht|htt|https?(?::/{0,2})?|f|ft|ftp(?::/{0,2})?|w|ww|www\.?)\Z")
+_TICKS = regex(r"`+")
+_BRACKETS = regex(r"[\\\[\]`<]")
+_ENTITY = regex(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_ENTITY_SO_FAR = regex(r"&(?:#[0-9]{0,7}|#[xX][0-9a-fA-F]{0,6}|[A-Za-z][A-Za-z0-9]{0,31})?")
+_DOLLARS = regex(r"(?<![\s\\$])\$(?![\w$])")
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 Put = Callable[[Span], None]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 
+from core.regex import regex
 from core.rendering.widths import char_width, clip, text_width
 
 Run = tuple[str, str]           # style (SGR parameters, "" for none), text
 
 RESET = "\x1b[m"
-_PIECES = re.compile(r"[^ \t\n]+|[ \t]+|\n").findall
+_PIECES = regex(r"[^ \t\n]+|[ \t]+|\n").findall
 _CLOSING = frozenset("。，、．！？；：）」』】》〉〕”’…")      # may not begin a row
 
 

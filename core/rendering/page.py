@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from html import escape
 
 from core.dataclass import dataclass, field
+from core.regex import regex
 from core.rendering.blocks import Parser
 from core.rendering.highlight import Highlighter
 from core.rendering.operations import (END, TAGS, Close, Define, Json, Open, Operation,
                                        Span, to_json)
 
-_SAFE_LINK = re.compile(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
+_SAFE_LINK = regex(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
 _ELEMENTS = {"quote": "blockquote", "code": "code", "math": "div"}
 _INLINE = {"del": "del", "strong": "strong", "em": "em", "code": "code", "math": "span", "img": "span",
            "accent": "span", "dim": "span", "bold": "span"}

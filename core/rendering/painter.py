@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
+from core.regex import regex
 from core.rendering.layout import RESET
 from core.rendering.widths import is_exact, last_row, visual_end
 
-_SGR = re.compile(r"\x1b\[([0-9;]*)m")
-_PARTS = re.compile(r"\x1b\[[0-9;]*m|[^\x1b]")
+_SGR = regex(r"\x1b\[([0-9;]*)m")
+_PARTS = regex(r"\x1b\[[0-9;]*m|[^\x1b]")
 _LONGEST_ROW = 8192
 
 

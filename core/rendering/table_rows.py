@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from core.regex import regex
 from core.rendering.cells import Alignment
 from core.rendering.layout import Layout, Run
 from core.rendering.widths import text_width
@@ -12,7 +12,7 @@ from core.rendering.widths import text_width
 GAP = 3                 # cells between columns
 LAST = 12               # cells that the last column needs to be wrapped in
 NARROWEST = 3
-_SGR = re.compile(r"\x1b\[[0-9;]*m")
+_SGR = regex(r"\x1b\[[0-9;]*m")
 Cell = list[Run]
 
 

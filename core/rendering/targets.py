@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from core.regex import regex
 from core.rendering.operations import END, Span
 
 _INNER = r"(?:[^ \t\n()\\]|\\[^ \t\n]|\\(?=[ \t\n])|\([^ \t\n()\\]*\))*"
@@ -13,20 +14,20 @@ _TITLES = (r'"(?:[^"\\]|\\.)*', r"'(?:[^'\\]|\\.)*", r"\((?:[^()\\]|\\.)*")
 _TITLE = "|".join(f"{title}{end}" for title, end in zip(_TITLES, ('"', "'", r"\)")))
 _TITLE_SO_FAR = "|".join(rf"{title}(?:\\|{end}[ \t\n]*)?" for title, end in zip(_TITLES, ('"', "'", r"\)")))
 _SPACE = r"[ \t\n]"
-LINK_TARGET = re.compile(
+LINK_TARGET = regex(
     rf"\({_SPACE}*(?:<(?P<angle>{_ANGLE[1:]})>|(?P<url>{_URL}))(?:{_SPACE}+(?:{_TITLE}))?{_SPACE}*\)", re.DOTALL)
-LINK_TARGET_SO_FAR = re.compile(
+LINK_TARGET_SO_FAR = regex(
     rf"\({_SPACE}*(?:{_ANGLE}\\?|{_URL}(?:\\|\({_INNER}(?:\\|\([^ \t\n()\\]*)?)?|"
     rf"(?:{_ANGLE}>|{_URL}){_SPACE}*(?:(?<={_SPACE})(?:{_TITLE_SO_FAR}))?)", re.DOTALL)
-_ADDRESS = re.compile(r"[^\s<>。，、；：！？（）【】《》「」]+")
-_AUTOLINK = re.compile(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*)>")
-_MAIL = re.compile(r"<([\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)>", re.ASCII)
-_BREAK = re.compile(r"<br[ \t]*/?>\n?", re.IGNORECASE)
-_HTML = re.compile(
+_ADDRESS = regex(r"[^\s<>。，、；：！？（）【】《》「」]+")
+_AUTOLINK = regex(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*)>")
+_MAIL = regex(r"<([\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)>", re.ASCII)
+_BREAK = regex(r"<br[ \t]*/?>\n?", re.IGNORECASE)
+_HTML = regex(
     r"<(?:[A-Za-z][A-Za-z0-9-]*(?:\s+[A-Za-z_:][\w.:-]*(?:\s*=\s*(?:[^\s\"'=<>`]+|'[^']*'|\"[^\"]*\"))?)*\s*/?|"
     r"/[A-Za-z][A-Za-z0-9-]*\s*|\?.*?\?|![A-Za-z][^>]*|!--.*?--|!\[CDATA\[.*?\]\])>", re.DOTALL)
-_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_TRAILING_ENTITY = re.compile(r"&[A-Za-z0-9]+;\Z")
+_ESCAPE = regex(r"\\([!-/:-@\[-`{-~])|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_TRAILING_ENTITY = regex(r"&[A-Za-z0-9]+;\Z")
 
 
 def find_html(text: str, pos: int, end: int) -> tuple[Span, int] | None:

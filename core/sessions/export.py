@@ -14,6 +14,7 @@ from typing import Any
 
 from core.errors import StoreFull, UsageError
 from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
+from core.regex import regex
 from core.rendering.code_blocks import closing_fence, opening_fence
 from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
@@ -27,7 +28,7 @@ Exporter = Callable[[SessionRow, Sequence[StoredMessage]], Iterator[str]]
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 EXPORTERS: dict[str, Exporter] = {}
 COMPLETE: set[str] = set()      # the formats that hold all branches
-HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+HALVES = regex("[\ud800-\udbff][\udc00-\udfff]")
 ENDINGS: dict[str, str] = {}    # of files, and the format that each stands for
 
 

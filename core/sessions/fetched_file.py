@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from core.errors import ConnectFailed, UsageError
+from core.regex import regex
 from core.safe_text import safe_line
 
 MOST_BYTES = 2_000_000_000
 SECONDS = 60.0  # without a byte
 # LibreChat shows a shared conversation as a page, and gives it as JSON beside it
 # (api/server/routes/share.js there).
-SHARED = re.compile(r"(.*)/share/([\w-]+)/?$")
+SHARED = regex(r"(.*)/share/([\w-]+)/?$")
 
 
 @contextmanager

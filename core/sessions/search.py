@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from core.dataclass import dataclass
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult
+from core.regex import regex
 from core.store.message_json import dump
 from core.store.query import Query, Term, parse_query
 from core.store.rows import SessionRow, StoredMessage
@@ -16,7 +17,7 @@ from db import Store
 
 LOOKED_AT = 300       # of the newest messages that match; the rank is made of these
 AROUND = 70           # characters of a snippet on each side of the words
-SYMBOL = re.compile(r"[\ue100-\ue1ff]|\ue002[0-9a-f]+")
+SYMBOL = regex(r"[\ue100-\ue1ff]|\ue002[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _shown(word: str) -> str:
     return chr(int(word[1:], 16)) if word[0] == "\ue002" else chr(ord(word) - 0xE100)
 
 
-_UNSPACED = re.compile(f"[{UNSPACED}]")
+_UNSPACED = regex(f"[{UNSPACED}]")
 
 
 def _folded(text: str) -> str:

@@ -7,12 +7,13 @@ import time
 
 from core.dataclass import dataclass, replace
 from core.errors import UsageError
+from core.regex import regex
 from core.store.words import words_of
 
 PLACES = ("title", "tool", "answer", "question", "branches")
 FILTERS = ("model", "provider", "tag", "after", "before", "in")
-_TERMS = re.compile(r'(-?)(?:(?:(%s):)?"([^"]*)"?|(\S+))' % "|".join(FILTERS))
-_FILTER = re.compile(r"(%s):(.+)" % "|".join(FILTERS), re.IGNORECASE)
+_TERMS = regex(r'(-?)(?:(?:(%s):)?"([^"]*)"?|(\S+))' % "|".join(FILTERS))
+_FILTER = regex(r"(%s):(.+)" % "|".join(FILTERS), re.IGNORECASE)
 LEAST_PREFIX = 2      # letters of a word that is completed
 
 

@@ -9,6 +9,7 @@ from itertools import zip_longest
 
 from core.dataclass import dataclass, field
 from core.errors import StoreDamaged
+from core.regex import regex
 from core.store.backups import remove_database
 from core.store.care import summary
 from core.store.copying import BATCH, RECOUNT, Rows, counts, insertion
@@ -17,8 +18,8 @@ from core.store.salvage import DamagedFile, Value
 from core.store.sqlite import SqliteStore
 
 Row = dict[str, Value]
-_IDENTITY = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(r"[0-9a-z-]{1,64}")
+_IDENTITY = regex(r"[0-9a-f]{32}")
+_NAME = regex(r"[0-9a-z-]{1,64}")
 STATES = ("streaming", "complete", "interrupted", "truncated", "failed")
 ROLES = ("system", "user", "assistant", "tool")
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult
+from core.regex import regex
 from core.store.message_json import dump
 
 MOST_BYTES = 700_000      # of one message that are searched: PostgreSQL's index takes at most 1 MB
@@ -16,14 +17,14 @@ _SYMBOLS = "+#@$%&=<>~^|/\\_"
 # Scripts without spaces between words: each character is a word, and a run of them a phrase.
 UNSPACED = ("\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u3130-\u318f\u31a0-\u9fff\ua960-\ua97f\uac00-\ud7ff"
             "\uf900-\ufaff\U00020000-\U0003ffff")
-_UNSPACED = re.compile(f"([{UNSPACED}])")
-_ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
+_UNSPACED = regex(f"([{UNSPACED}])")
+_ACCENTS = regex("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _MARKS = "\u0900-\u0903\u093a-\u094f\u0981-\u09cd\u0a01-\u0acd\u0b01-\u0bcd\u0c00-\u0ccd\u0d00-\u0dcf"    # vowel signs
 _ESCAPED = re.escape(_SYMBOLS)
 # Words; symbols that touch something (C++, a/b, @name); dots and colons within a word (3.11, std::vector, .env).
 _GLUED = rf"[{_ESCAPED}](?:(?=\S)|(?<=\S.))|[.:](?=[.:]?[^\W_])"
-_ASCII = re.compile(rf"[a-z0-9]+|{_GLUED}")
-_WORDS = re.compile(rf"(?:[^\W_]|[{_MARKS}])+|{_GLUED}|[\u2190-\u2bff\U0001f000-\U0001faff]")
+_ASCII = regex(rf"[a-z0-9]+|{_GLUED}")
+_WORDS = regex(rf"(?:[^\W_]|[{_MARKS}])+|{_GLUED}|[\u2190-\u2bff\U0001f000-\U0001faff]")
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u02bc")
 _SYMBOL_WORDS = {ord(symbol): chr(0xE100 + ord(symbol)) for symbol in _SYMBOLS + ".:"}    # letters of private use
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import select
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,8 +10,10 @@ from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 
-_NEW_LINE = re.compile(r"\x1b\[(?:13;\d+u|27;\d+;13~)")     # Shift-Enter and its like (CSI u; xterm's modifyOtherKeys)
-_FINAL = re.compile(r"[@-~]")
+from core.regex import regex
+
+_NEW_LINE = regex(r"\x1b\[(?:13;\d+u|27;\d+;13~)")     # Shift-Enter and its like (CSI u; xterm's modifyOtherKeys)
+_FINAL = regex(r"[@-~]")
 LONGEST = 4096        # characters of a terminal's answer; more was typed
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urljoin
 
 from core.errors import ToolError
+from core.regex import regex
 from core.safe_text import safe_line
 from core.tools import ToolContext, tool
 from core.tools.guards_net import NetworkGuard, Url, parse_url, resolve
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 << 20       # of a body, unpacked
 MOST_REDIRECTS = 5
 MOST_SECONDS = 25.0        # for everything
-READABLE = re.compile(r"text/.*|application/(json|xml|x-ndjson|yaml|javascript)|.*\+(json|xml)")
+READABLE = regex(r"text/.*|application/(json|xml|x-ndjson|yaml|javascript)|.*\+(json|xml)")
 LEFT_OUT = frozenset("script style noscript template svg iframe object nav footer form button head".split())
 BLOCKS = frozenset("p div section article main header aside ul ol li table tr blockquote pre br hr h1 h2 h3 h4 h5 h6 dl dt dd "
                    "figure figcaption details summary".split())

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, BinaryIO
 
 from core.errors import ToolError
+from core.regex import regex
 from core.safe_text import safe_line
 from core.tools import ToolContext, tool
 from core.tools.guards_files import open_file
@@ -38,7 +39,7 @@ OUTLINED = 2_000              # entries that an outline looks into
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 Step = str | int | None       # a key, an index, or every element
 
-STEP = re.compile(r"""(?:^|\.)([A-Za-z_$][\w$-]*)   # a key
+STEP = regex(r"""(?:^|\.)([A-Za-z_$][\w$-]*)   # a key
                       | \[(\d{1,12})\]               # an index
                       | (\[\*\]|\[\])                # every element
                       | \[("(?:[^"\\]|\\.)*")\]      # a key of any characters""", re.X)

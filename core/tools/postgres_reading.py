@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from core.errors import ToolError
+from core.regex import regex
 from core.safe_text import safe_line
 from core.tools.csv_rows import as_csv
 from core.tools.limited_process import Job
@@ -19,11 +20,11 @@ from core.tools.limited_process import Job
 INSIST = "allow_superuser"      # a parameter of the address: the user knows what the role can do
 TABLES = ("SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
           "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, ordinal_position")
-READING = re.compile(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(select|with|values|table|show|explain)\b", re.I | re.S)
+READING = regex(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(select|with|values|table|show|explain)\b", re.I | re.S)
 # A second fence, for roles that the user insists on and functions of extensions. The first one is the role.
-ACTING = re.compile(r"\b(pg_(?:read|ls|write|stat_file|stat_reset|terminate|cancel|reload|rotate|switch|logical|create|drop|export|"
-                    r"sleep|notify|advisory|promote|backup|replication)\w*"
-                    r"|lo_\w+|dblink\w*|copy|set_config|query_to_xml\w*|nextval|setval)\b|\bU&\"", re.I)
+ACTING = regex(r"\b(pg_(?:read|ls|write|stat_file|stat_reset|terminate|cancel|reload|rotate|switch|logical|create|drop|export|"
+               r"sleep|notify|advisory|promote|backup|replication)\w*"
+               r"|lo_\w+|dblink\w*|copy|set_config|query_to_xml\w*|nextval|setval)\b|\bU&\"", re.I)
 # What only reads tables and statistics. Any other role of the system may do more than that, now or in a later version.
 HARMLESS = ("pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables", "pg_monitor",
             "pg_database_owner")

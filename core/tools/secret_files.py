@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from core.regex import regex
+
 HEAD = 8_192             # bytes of a file that are looked at
 LONGEST = 4_096          # characters of an argument that can be a path
 _DATA = r"\.(json5?|jsonc|ya?ml|toml|ini|cfg|conf|config|env|xml|txt|csv|properties|plist|enc|sops|pickle|php|tf|sh)"
@@ -49,28 +51,28 @@ _FILES = "|".join((
     # what was typed, and what lets a browser in
     r"\.\w*_?history", r"login data.*|logins\.json|key[34]\.db|cookies(\.sqlite|\.txt)?",
 ))
-_SECRET = re.compile(f"(?:{_FOLDERS}|{_FILES})")
+_SECRET = regex(f"(?:{_FOLDERS}|{_FILES})")
 # Most names have none of this, and are done with after one look.
-_MAYBE = re.compile(r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|"
-                    r"adminsdk|config|\.tf|rc\b|"
-                    r"\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf|cnf|cfg|db)\b|hist|log|cookie|"
-                    r"wallet|shadow|gcloud|krb|secring")
+_MAYBE = regex(r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|"
+               r"adminsdk|config|\.tf|rc\b|"
+               r"\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf|cnf|cfg|db)\b|hist|log|cookie|"
+               r"wallet|shadow|gcloud|krb|secring")
 # Copies that editors, tools and people make: they hold what the original does.
-_COPY = re.compile(r"^(#(?P<auto>.+)#|\.?(?P<swap>.+)\.sw[a-p]|(?P<copy>.+?)"
-                   r"(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev|rej|new|disabled|gz|bz2|xz|zst|zip|\d+)"
-                   r"| ?\(\d+\)| - copy|[-_.](19|20)\d\d[-_.\d]*)(?P<ending>\.\w+)?)$")
-_PLACEHOLDER = re.compile(r"(^|[._-])(example|sample|template|dist|tmpl|tpl|schema)s?([._-]|$)")
-_STRICT = re.compile(r"id_|ssh_host_")       # a real key however it is called
-_PUBLIC = re.compile(r".*\.pub")
-_PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1")
+_COPY = regex(r"^(#(?P<auto>.+)#|\.?(?P<swap>.+)\.sw[a-p]|(?P<copy>.+?)"
+              r"(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev|rej|new|disabled|gz|bz2|xz|zst|zip|\d+)"
+              r"| ?\(\d+\)| - copy|[-_.](19|20)\d\d[-_.\d]*)(?P<ending>\.\w+)?)$")
+_PLACEHOLDER = regex(r"(^|[._-])(example|sample|template|dist|tmpl|tpl|schema)s?([._-]|$)")
+_STRICT = regex(r"id_|ssh_host_")       # a real key however it is called
+_PUBLIC = regex(r".*\.pub")
+_PRIVATE_KEY = regex(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1")
 _KEY_WORDS = (b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"AGE-SECRET-KEY-1")     # without one of them it does not match
 # Files of credentials: a word that each has, which is found fast, and the marks that all must be there.
-_SERVICE_ACCOUNT = (b'"type"', re.compile(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
-                    re.compile(rb'"(?:private_key|refresh_token|credential_source)"\s*:'))
-_KUBECONFIG = (b"kind", re.compile(rb"""["']?kind["']?\s*:\s*["']?Config\b"""),
-               re.compile(rb"client-key-data|client-certificate-data|\btoken\b|\bexec\b|\bpassword\b|auth-provider|\busers\b"))
-_GITHUB = (b"oauth_token", re.compile(rb"^\s*oauth_token\s*:", re.M), re.compile(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
-_TERRAFORM = (b'"terraform_version"', re.compile(rb'"terraform_version"\s*:'), re.compile(rb'"(?:serial|lineage)"\s*:'))
+_SERVICE_ACCOUNT = (b'"type"', regex(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
+                    regex(rb'"(?:private_key|refresh_token|credential_source)"\s*:'))
+_KUBECONFIG = (b"kind", regex(rb"""["']?kind["']?\s*:\s*["']?Config\b"""),
+               regex(rb"client-key-data|client-certificate-data|\btoken\b|\bexec\b|\bpassword\b|auth-provider|\busers\b"))
+_GITHUB = (b"oauth_token", regex(rb"^\s*oauth_token\s*:", re.M), regex(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
+_TERRAFORM = (b'"terraform_version"', regex(rb'"terraform_version"\s*:'), regex(rb'"(?:serial|lineage)"\s*:'))
 
 
 def is_secret_name(name: str) -> bool:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import re
 from pathlib import Path
 
 from core.dataclass import dataclass
+from core.regex import regex
 
 FOLDER = Path(__file__).resolve().parent / "static"
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8"}
-_IMPORT = re.compile(r'(?<=from ")\./([a-z_]+\.js)(?=";)')     # not the types that a comment imports
-_NAME = re.compile(r"\{\{([a-z_.]+)\}\}")
+_IMPORT = regex(r'(?<=from ")\./([a-z_]+\.js)(?=";)')     # not the types that a comment imports
+_NAME = regex(r"\{\{([a-z_.]+)\}\}")
 
 
 @dataclass(frozen=True, slots=True)

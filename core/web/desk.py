@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -12,9 +11,10 @@ from typing import Any
 
 from core.dataclass import dataclass, field, replace
 from core.errors import StoreError
+from core.regex import regex
 
 MOST_KEYS = 64      # of accepted messages; a page repeats a request for seconds, not for days
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = regex(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Collection
 
 from core.dataclass import dataclass
 from core.errors import StoreError, UsageError
+from core.regex import regex
 from core.safe_text import safe_line
 
 MOST_FILE = 30 * 1024 * 1024
-_OURS = re.compile(r"[0-9a-f]{16}/[^/]{1,120}")
+_OURS = regex(r"[0-9a-f]{16}/[^/]{1,120}")
 
 
 @dataclass(frozen=True, slots=True)

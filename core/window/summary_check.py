@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from core.messages import Message
+from core.regex import regex
 from core.store.words import UNSPACED, words_of
 
 JUDGED_FROM = 20       # different words of a conversation; with fewer, hardly anything can be missing
@@ -15,8 +16,8 @@ LEAST_SHARE = 0.25     # of the summary's own words that must come from the conv
 COMMON = 0.05          # of the conversation's words that must be in the summary, up to MOST_COMMON
 MOST_COMMON = 8
 MARKED_FROM = 6        # names and numbers that are said more than once; of so many, one at least must be kept
-_MARKED = re.compile(r"(?<![.!?:\n] )(?<!^)\b[A-Z][\w-]+|\b\d[\d.,:/-]*\d\b|\b\w+(?:[._/]\w+)+", re.MULTILINE)
-_UNSPACED = re.compile(f"[{UNSPACED}]")
+_MARKED = regex(r"(?<![.!?:\n] )(?<!^)\b[A-Z][\w-]+|\b\d[\d.,:/-]*\d\b|\b\w+(?:[._/]\w+)+", re.MULTILINE)
+_UNSPACED = regex(f"[{UNSPACED}]")
 
 
 def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:

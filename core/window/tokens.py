@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
 from core.messages import Attached, Image, Message, Text, Thinking, ToolCall, ToolResult
+from core.regex import regex
 from core.providers import Request, ToolSpec
 from core.running_total import RunningTotal
 
@@ -33,8 +33,8 @@ _LETTERS = bytes(range(65, 91)) + bytes(range(97, 123))
 _DIGITS = b"0123456789"
 _BLANKS = b" \t\r\n\x0b\x0c"
 _ONLY_LETTERS = bytes(byte if byte in _LETTERS else 32 for byte in range(256))
-_GAP = re.compile(rb"\n+|[ \t]{2,}")
-_WIDE = re.compile("[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U0001f000-\U0003ffff]")
+_GAP = regex(rb"\n+|[ \t]{2,}")
+_WIDE = regex("[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U0001f000-\U0003ffff]")
 Features = tuple[float, ...]
 
 

@@ -37,6 +37,8 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 
 from __future__ import annotations
 
+from core.safe_text import safe_line
+
 
 class ChatError(Exception):
     """Base of everything that can go wrong in a known way. Anything else is a bug and keeps its traceback."""
@@ -257,7 +259,6 @@ def missing_package(name: str) -> ChatError:
 
 def describe(error: ChatError) -> str:
     """The error as at most three lines for a screen: what and why, then what to do. Foreign text in it is made safe."""
-    from core.safe_text import safe_line
     lines = [f"error: {safe_line(' '.join(error.message.split()), 400)}"]
     lines += [safe_line(line, 300) for line in error.hint.splitlines()[:2]]
     return "\n".join(lines)

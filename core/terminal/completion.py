@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from core.chat.conversation import Chat
 from core.commands import Command, all_commands, find_command, names_to_complete
 from core.dataclass import dataclass
+from core.regex import regex
 from core.safe_text import safe_line
 
 LONGEST = 100       # characters of what is said about a match
-_COMMAND = re.compile(r"/([^\s/]*)")
-_ARGUMENT = re.compile(r"/(\S+) +(.*)")
+_COMMAND = regex(r"/([^\s/]*)")
+_ARGUMENT = regex(r"/(\S+) +(.*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from core.config import Settings
-from core.rendering.terminal_size import terminal_size
 
 LESS = "FRX"        # what the pager `less` does: leaves by itself, keeps colours, leaves the text on the screen
 
 
 def show_long(text: str, settings: Settings) -> None:
     """Print it, on a terminal through PAGER (else less) when it is longer than the screen."""
-    pager = pager_of(settings) if sys.stdout.isatty() and text.count("\n") >= terminal_size()[1] else []
+    pager = pager_of(settings) if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size((80, 24)).lines else []
     if pager and _paged(pager, text, settings.environment):
         return
     sys.stdout.write(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -17,7 +18,6 @@ from core.regex import regex
 from core.rendering import MarkdownStream, PlainStream, ThinkingStream
 from core.rendering.event_lines import Line, middle_cut
 from core.rendering.listing import wrap_words
-from core.rendering.terminal_size import terminal_size
 from core.rendering.marks import HANG, MARKS, Kind, marked, styled
 from core.rendering.theme import Background
 from core.rendering.widths import clip, text_width
@@ -156,10 +156,10 @@ class Screen:
     # ---- sizes
 
     def width(self) -> int:
-        return max(20, terminal_size()[0])
+        return max(20, shutil.get_terminal_size((80, 24)).columns)
 
     def height(self) -> int:
-        return max(4, terminal_size()[1])
+        return max(4, shutil.get_terminal_size((80, 24)).lines)
 
     # ---- lines of ours
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
 from core.rendering.columns import wrapped
-from core.rendering.terminal_size import terminal_size
 from core.rendering.widths import text_width
 
 GAP = 2          # cells between columns
@@ -31,7 +30,8 @@ def fitted(text: str, out: TextIO) -> str:
     """The text as it is to be written to `out`: a terminal gets it broken between words, everything else as it is."""
     if not out.isatty():
         return text
-    return "\n".join(wrap_words(text, max(20, terminal_size()[0]) - 1))
+    from shutil import get_terminal_size     # loads three compressors; a pipe does without
+    return "\n".join(wrap_words(text, max(20, get_terminal_size((80, 24)).columns) - 1))
 
 
 def _wrap_line(line: str, width: int) -> list[str]:

@@ -52,10 +52,12 @@ class Api:
 
     async def show(self, request: Request) -> Response:
         live = await self._live(request)
-        before = request.query_params.get("before", "")
-        found = live.snapshot(int(before) if before.isascii() and before.isdigit() else None)
+        start = _place(request, "from")
+        found = live.snapshot(_place(request, "before")) if start is None else live.later(start)
+        if found is None:
+            return JSONResponse({**_about(live), "newest": True})
         return JSONResponse({**_about(live), "events": found.events, "place": found.place,
-                             "first": found.first})
+                             "first": found.first, "end": found.end})
 
     # ---- events
 
@@ -197,6 +199,12 @@ async def _stream(live: Live, after: str) -> AsyncIterator[bytes]:
         data = json.dumps([event for _, event in batch], separators=(",", ":"))
         yield f"id: {live.epoch}:{number}\ndata: {data}\n\n".encode()
     yield b"event: reset\ndata: {}\n\n"
+
+
+def _place(request: Request, name: str) -> int | None:
+    """The place of a message that a query names; None for no number."""
+    value = request.query_params.get(name, "")
+    return int(value[:9]) if value.isascii() and value.isdigit() else None
 
 
 def _about(live: Live) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Snapshot:
     events: list[PageEvent]
     place: str              # "epoch:number" of the last event that is in it
     first: int              # the place of the first message that is in it; 0: nothing is left out
+    end: int                # the place after the last stored message that is in it
 
 
 class Shown(EventLog):
@@ -54,11 +55,24 @@ class Shown(EventLog):
         """The newest messages and the turn that runs; with `before`, the messages in front of that place."""
         end = len(self._before) if before is None else max(0, min(before, len(self._before)))
         first = _turn_start(self._before, max(0, end - SHOWN))
-        events = list(stored_events(self._before[first:end], first, self._files(), self._versions()))
+        events = self._events_of(first, end)
         if before is None:
             events += self.since(self._turn_first)
             events.append(self._queue_event())
-        return Snapshot(events, self.place, first)
+        return Snapshot(events, self.place, first, end)
+
+    def later(self, start: int) -> Snapshot | None:
+        """The messages from that place on, as far as a turn ends; None when only the newest are left."""
+        if start + SHOWN // 2 >= len(self._before):
+            return None
+        end = _turn_start(self._before, min(start + SHOWN, len(self._before) - 1))
+        if end <= start:    # one turn with more messages than that
+            end = next((place for place in range(start + 1, len(self._before))
+                        if self._before[place].role == "user"), len(self._before))
+        return Snapshot(self._events_of(start, end), self.place, start, end)
+
+    def _events_of(self, first: int, end: int) -> list[PageEvent]:
+        return list(stored_events(self._before[first:end], first, self._files(), self._versions()))
 
     def _files(self) -> dict[int, list[str]]:
         """The names of the files that were sent with each message, by its place."""

@@ -72,11 +72,10 @@ export class Acts {
   /** @param {string} line @param {any} found */
   showOutcome(line, found) {
     if (found.show === "text" && found.text)
-      this.page.thread.element.append(outcome(line, h("pre", { tabindex: "0" }, found.text)));
+      this.page.thread.addNote(outcome(line, h("pre", { tabindex: "0" }, found.text)));
     if (found.show === "confirm") ask(found.text, null, text.yes, () => this.command(line, true));
     if (found.show === "edit") this.page.composer.fill(found.text);
-    if (found.show === "table") this.page.thread.element.append(outcome(line, table(found)));
-    this.page.thread.toEnd();
+    if (found.show === "table") this.page.thread.addNote(outcome(line, table(found)));
   }
 
   /** @param {string} what @param {object} [body] */

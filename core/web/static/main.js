@@ -62,6 +62,8 @@ export class Page {
       onAnswered: () => this.composer.box.focus(),
       onEdit: (place, said) => this.acts.edit(place, said),
       onEarlier: (first) => this.earlier(first),
+      onLater: (end) => this.later(end),
+      onLatest: () => this.open(this.session),
       isLocal: (model) => this.isLocal(model),
       onChoose: (side, act) => this.acts.post(`compare/${side}/${act}`),
       onVersion: (place, version) => this.acts.turnTo(place, version),
@@ -231,8 +233,18 @@ export class Page {
 
   /** @param {number} first */
   async earlier(first) {
+    const asked = this.opening;
     const found = await request("GET", `${this.path()}?before=${first}`);
-    this.thread.prepend(found.events, found.first);
+    if (asked === this.opening) this.thread.prepend(found.events, found.first);
+  }
+
+  /** @param {number} end */
+  async later(end) {
+    const asked = this.opening;
+    const found = await request("GET", `${this.path()}?from=${end}`);
+    if (asked !== this.opening) return;
+    if (found.newest) await this.open(this.session);
+    else this.thread.append(found.events, found.end);
   }
 
   // ---- what happens
@@ -301,8 +313,7 @@ export class Page {
       problem instanceof ApiError
         ? [problem.message, problem.hint].filter(Boolean)
         : [String(/** @type {Error} */ (problem).message ?? problem)];
-    this.thread.element.append(notice("bad", lines));
-    this.thread.toEnd();
+    this.thread.addNote(notice("bad", lines));
   }
 
   /** @param {string} title */

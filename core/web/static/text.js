@@ -70,6 +70,7 @@ export const text = {
   editQueued: "Edit the queued message",
   removeQueued: "Remove the queued message",
   earlier: "Show earlier messages",
+  later: "Show later messages",
   session: "Session",
   found: "Best matches first",
   pinned: "Pinned",

@@ -1,8 +1,10 @@
 // The conversation: draws events as messages, and follows the end while the reader is there.
 
 import { Compare } from "./compare.js";
-import { button, copy, h, icon, iconButton } from "./dom.js";
+import { h } from "./dom.js";
+import { question, unsent } from "./question.js";
 import { Reply, notice } from "./reply.js";
+import { Stretch } from "./stretch.js";
 import { text } from "./text.js";
 import { showVersions } from "./versions.js";
 
@@ -10,13 +12,16 @@ import { showVersions } from "./versions.js";
 /** @import { CompareStart, Continued, ThreadEvent, TurnEnd, TurnStart } from "./wire.d.ts" */
 /** @import { UserEvent, Versions } from "./wire.d.ts" */
 
+const SLICE = 8; // milliseconds of a frame in which events are drawn; the browser needs the rest
+const PIECE = 200; // operations that are drawn without a look at the clock
 const SETTLING = 6; // frames in which a conversation that was just drawn gets its height
-const LONG = 1200; // characters from which a message of the user is folded
 
 /**
  * @typedef {ReplyActions & {
  *   onEdit: (place: number, text: string) => Promise<boolean>,
- *   onEarlier: (first: number) => void,
+ *   onEarlier: (first: number) => Promise<void>,
+ *   onLater: (end: number) => Promise<void>,
+ *   onLatest: () => Promise<void>,
  *   onVersion: (place: number, version: string) => void,
  *   isLocal: (model: string) => boolean,
  *   onChoose: (side: number, act: "stop"|"keep") => void
@@ -27,11 +32,14 @@ export class Thread {
   /** @param {HTMLElement} scroller @param {HTMLElement} jump @param {Actions} actions */
   constructor(scroller, jump, actions) {
     this.scroller = scroller;
+    this.jump = jump;
     this.actions = actions;
     this.element = h("div", { class: "thread" });
     this.end = h("div", { class: "thread-end" });
     this.status = h("p", { class: "sr", role: "status" });
-    scroller.replaceChildren(this.element, this.end, this.status);
+    this.stretch = new Stretch(scroller, this.element, actions);
+    const { top, bottom } = this.stretch;
+    scroller.replaceChildren(top, this.element, bottom, this.end, this.status);
     /** @type {Reply|null} */ this.reply = null;
     /** @type {Compare|null} */ this.compare = null;
     this.model = "";
@@ -39,9 +47,13 @@ export class Thread {
     this.following = true;
     /** @type {ThreadEvent[]} */ this.waiting = [];
     this.frame = 0;
-    this.watchEnd("80px", (seen) => jump.toggleAttribute("data-shown", !seen));
+    this.atEnd = true; // whether the end is in sight
+    this.watchEnd("80px", (seen) => {
+      this.atEnd = seen;
+      this.showJump();
+    });
     this.watchEnd("0px", (seen) => {
-      if (seen) this.following = true;
+      if (seen && this.stretch.isNewest) this.following = true;
     });
     const letGo = () => {
       this.following = false;
@@ -70,6 +82,11 @@ export class Thread {
     new IntersectionObserver(watch, { root: this.scroller, rootMargin: margin }).observe(this.end);
   }
 
+  /** Offer to jump to the newest text while it is out of sight. */
+  showJump() {
+    this.jump.toggleAttribute("data-shown", !this.atEnd || !this.stretch.isNewest);
+  }
+
   clear() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
@@ -77,28 +94,25 @@ export class Thread {
     this.reply = null;
     this.compare = null;
     this.element.replaceChildren();
+    this.stretch.set(0, null);
   }
 
   /**
-   * Draw a stored conversation at once.
+   * Draw the newest part of a stored conversation at once.
    * @param {ThreadEvent[]} events
-   * @param {number} first
+   * @param {number} first the place of the first message in it
    * @param {boolean} again whether it is on the screen already: who reads in the middle stays
    *   there
    */
   draw(events, first, again) {
-    const place = again && !this.following ? this.scroller.scrollTop : null;
+    const at = again && !this.following ? this.stretch.reading() : null;
     this.clear();
-    if (first > 0)
-      this.element.append(
-        button(text.earlier, () => this.actions.onEarlier(first), "quiet", "latest"),
-      );
     for (const event of events) this.show(event);
     this.settle();
-    this.toEnd();
-    if (place === null) return;
-    this.following = false;
-    this.scroller.scrollTop = place;
+    this.stretch.set(first, null);
+    this.showJump();
+    if (at && this.stretch.readOn(at)) this.following = false;
+    else this.toEnd();
   }
 
   /**
@@ -107,34 +121,56 @@ export class Thread {
    * @param {number} first
    */
   prepend(events, first) {
-    const kept = [...this.element.childNodes].slice(1);
-    const reply = this.reply;
-    const height = this.scroller.scrollHeight;
-    this.element.replaceChildren();
-    if (first > 0)
-      this.element.append(
-        button(text.earlier, () => this.actions.onEarlier(first), "quiet", "latest"),
-      );
+    const made = this.drawApart(events);
+    this.stretch.prepend(made, first);
+    if (!this.stretch.isNewest) this.reply = null;
+  }
+
+  /**
+   * Put later messages behind, without moving what is read.
+   * @param {ThreadEvent[]} events
+   * @param {number} end the place after the last of them
+   */
+  append(events, end) {
+    this.stretch.append(this.drawApart(events), end);
+  }
+
+  /** Draw messages beside the conversation. @param {ThreadEvent[]} events @returns {Node[]} */
+  drawApart(events) {
+    const { element, reply } = this;
+    this.element = h("div");
     this.reply = null;
     for (const event of events) this.show(event);
-    this.element.append(...kept);
+    /** @type {Reply|null} */ (this.reply)?.markBroken();
+    const made = [...this.element.childNodes];
+    this.element = element;
     this.reply = reply;
-    this.scroller.scrollTop += this.scroller.scrollHeight - height;
+    return made;
   }
 
   /** Draw what just happened, once a frame. @param {ThreadEvent[]} events */
   add(events) {
-    this.waiting.push(...events);
+    if (!this.stretch.isNewest) return; // it is drawn when the reader returns to the end
+    for (const event of events) this.waiting.push(...pieces(event));
     if (document.hidden) this.flush();
     else if (!this.frame) this.frame = requestAnimationFrame(() => this.flush());
   }
 
+  /** Draw what waits, as far as a frame has time; the rest is drawn in the next one. */
   flush() {
     this.frame = 0;
-    const events = this.waiting;
-    this.waiting = [];
-    for (const event of events) this.show(event);
-    if (this.following) this.scroller.scrollTop = 1e9;
+    const until = performance.now() + SLICE;
+    let count = 0;
+    let asked = false;
+    while (count < this.waiting.length && (document.hidden || performance.now() < until)) {
+      const event = this.waiting[count++];
+      asked ||= event.type === "user";
+      this.show(event);
+    }
+    this.waiting.splice(0, count);
+    if (asked) this.toEnd();
+    else if (this.following) this.scroller.scrollTop = 1e9;
+    if (this.waiting.length > 0) this.frame = requestAnimationFrame(() => this.flush());
   }
 
   /** @param {ThreadEvent} event */
@@ -220,6 +256,7 @@ export class Thread {
     const both = event.state === "compared";
     if (!both) this.reply?.add(event);
     this.status.textContent = both ? text.twoReplies : text.replyComplete(this.reply?.words() ?? 0);
+    if (this.following) this.stretch.dropFirst();
   }
 
   /** After a stored conversation is drawn: an unfinished last reply offers to continue. */
@@ -234,144 +271,22 @@ export class Thread {
     const known =
       event.key && this.element.querySelector(`[data-message="${CSS.escape(event.key)}"]`);
     if (known) known.remove();
-    const bubble = h(
-      "div",
-      { class: "bubble prose", dir: "auto", "data-long": event.text.length > LONG },
-      h("p", { class: "plain" }, event.text),
-    );
-    const images = (event.images ?? []).map((image) =>
-      h("img", {
-        src: `data:${image.media};base64,${image.data}`,
-        alt: image.name || "Image",
-        width: "176",
-        height: "112",
-        class: "attachment-image",
-      }),
-    );
-    const files = (event.files ?? []).map((name) =>
-      h(
-        "span",
-        { class: "file" },
-        icon("file"),
-        h("span", { class: "file-name", title: name }, name),
-      ),
-    );
-    const meta = h(
-      "footer",
-      { class: "meta meta-user" },
-      h(
-        "span",
-        { class: "meta-actions" },
-        iconButton("copy", text.copyMessage, (click) =>
-          copy(/** @type {HTMLElement} */ (click.currentTarget), event.text, text.copied),
-        ),
-        event.place >= 0 &&
-          iconButton("edit", text.edit, () => this.editIn(article, event.place, event.text), {
-            "data-key": "edit",
-          }),
-      ),
-    );
-    const article = h(
-      "article",
-      { class: "message from-user", "data-message": event.key, "data-place": event.place },
-      h("h2", { class: "sr" }, text.you),
-      images.length + files.length > 0 && h("div", { class: "attachments" }, ...images, ...files),
-      bubble,
-      meta,
-    );
-    if (event.text.length > LONG) {
-      const open = button(
-        "",
-        () => {
-          bubble.toggleAttribute("data-open");
-          label();
-        },
-        "small quiet",
-      );
-      const label = () => {
-        open.textContent = bubble.hasAttribute("data-open")
-          ? "Show less"
-          : `Show all, ${text.words(event.text.split(/\s+/).length)}`;
-      };
-      label();
-      meta.prepend(open);
-    }
+    const article = question(event, this.actions.onEdit);
     this.reply?.markBroken();
     showVersions(article, event.versions, this.actions.onVersion);
     this.element.append(article);
-    this.toEnd();
-  }
-
-  /**
-   * Write a message anew in its place; nothing changes before it is sent.
-   * @param {HTMLElement} article
-   * @param {number} place
-   * @param {string} said
-   */
-  editIn(article, place, said) {
-    if (article.querySelector(".edit")) return;
-    const box = /** @type {HTMLTextAreaElement} */ (
-      h("textarea", { class: "edit-text", dir: "auto", rows: "3", "aria-label": text.edit })
-    );
-    box.value = said;
-    const close = () => {
-      form.remove();
-      for (const part of hidden) part.hidden = false;
-      /** @type {HTMLElement|null} */ (article.querySelector("[data-key=edit]"))?.focus();
-    };
-    const send = async () => {
-      if (box.value.trim() && (await this.actions.onEdit(place, box.value))) close();
-    };
-    const form = h(
-      "form",
-      {
-        class: "edit",
-        onsubmit: (/** @type {Event} */ event) => {
-          event.preventDefault();
-          send();
-        },
-      },
-      box,
-      h(
-        "div",
-        { class: "edit-actions" },
-        button(text.cancel, close, "quiet"),
-        h("button", { class: "button primary", type: "submit" }, text.askAgain),
-      ),
-    );
-    box.addEventListener("keydown", (event) => {
-      if (event.isComposing || event.keyCode === 229) return;
-      if (event.key === "Escape") close();
-      else if (event.key === "Enter" && !event.shiftKey) send();
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    });
-    const hidden = /** @type {HTMLElement[]} */ ([
-      article.querySelector(".bubble"),
-      article.querySelector(".meta"),
-    ]);
-    for (const part of hidden) part.hidden = true;
-    article.append(form);
-    box.focus();
-    box.setSelectionRange(said.length, said.length);
   }
 
   /** Show a message before the server has it. @param {string} key @param {string} said */
   addUnsent(key, said) {
-    this.element.append(
-      h(
-        "article",
-        { class: "message from-user", "data-message": key, "data-state": "sending" },
-        h("h2", { class: "sr" }, text.you),
-        h("div", { class: "bubble prose", dir: "auto" }, h("p", { class: "plain" }, said)),
-        h(
-          "footer",
-          { class: "meta meta-user" },
-          h("span", { class: "state" }, icon("clock"), text.saving),
-        ),
-      ),
-    );
+    if (this.stretch.isNewest) this.element.append(unsent(key, said));
+    this.toEnd();
+  }
+
+  /** Show something that is not part of the conversation at its end. @param {HTMLElement} shown */
+  async addNote(shown) {
+    if (!this.stretch.isNewest) await this.actions.onLatest();
+    this.element.append(shown);
     this.toEnd();
   }
 
@@ -387,10 +302,22 @@ export class Thread {
    */
   toEnd(frames = SETTLING) {
     this.following = true;
+    if (!this.stretch.isNewest) return void this.actions.onLatest();
     this.scroller.scrollTop = 1e9;
     if (frames > 0)
       requestAnimationFrame(() => {
         if (this.following) this.toEnd(frames - 1);
       });
   }
+}
+
+/** An event that draws much, as several that draw little. @param {ThreadEvent} event */
+function pieces(event) {
+  if (event.type !== "text" || event.ops.length <= PIECE) return [event];
+  /** @type {ThreadEvent[]} */ const found = [];
+  for (let at = 0; at < event.ops.length; at += PIECE) {
+    const raw = at === 0 ? event.raw : "";
+    found.push({ type: "text", raw, ops: event.ops.slice(at, at + PIECE) });
+  }
+  return found;
 }

@@ -1,0 +1,263 @@
+"""How the page's server holds up: many streams at once, and what /v1 adds to the provider.
+
+    python -m bench.web_bench load [STREAMS [RATE [SECONDS]]]     200 streams of 50 tokens a second, for 20 seconds
+    python -m bench.web_bench overhead [ADDRESS]                  /v1 beside the bare provider; ADDRESS: another gateway's /v1
+
+The provider writes into each token when it was sent. Provider, server and browsers are three processes of this machine, so
+the times hold only while nothing else runs; the processor time of the server holds always.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.web.page_server import PageServer
+
+WARM_UP = 3.0           # seconds at the beginning that are not counted
+BETWEEN = 0.1           # seconds between two other requests
+TOKEN = "token"         # of programs
+_SENT = re.compile(rb"@(\d+\.\d+)@")
+_TICK = os.sysconf("SC_CLK_TCK")
+_WORDS = [b"%b%b" % (start, end) for start in b"mo te ri so la ke du na pi vo ha se".split()
+          for end in b"lan mer tin sol rak den pur nov wis gel fam bor kyl".split()]
+_HEAD = (b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+
+# ---- the provider
+
+async def _provide(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Speaks Ollama's and OpenAI's form; the model's name is tokens@rate."""
+    try:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            body = await reader.readexactly(int(found[1])) if found else b""
+            await _answer(writer, head.split(b" ", 2)[1].decode(), json.loads(body or b"{}"))
+    except (OSError, EOFError):
+        pass
+    finally:
+        writer.close()
+
+
+async def _answer(writer: asyncio.StreamWriter, path: str, asked: dict[str, str]) -> None:
+    model = asked.get("model", "")
+    if path == "/api/chat":
+        await _stream(writer, model, b"application/x-ndjson", _ollama_frame, _ollama_end(model))
+    elif path == "/v1/chat/completions":
+        await _stream(writer, model, b"text/event-stream", _openai_frame, _OPENAI_END)
+    else:
+        listed = [{"name": "100@50", "model": "100@50", "id": "100@50"}]
+        answer = json.dumps({"models": listed, "data": listed, "version": "0.33.0", "capabilities": ["completion"],
+                             "model_info": {}, "details": {}}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                     % (len(answer), answer))
+
+
+async def _stream(writer: asyncio.StreamWriter, model: str, media: bytes, frame: Callable[[bytes], bytes], end: bytes) -> None:
+    count, _, rate = model.rpartition("/")[2].partition("@")
+    pause = 1 / float(rate) if rate and float(rate) else 0.0
+    begun = time.monotonic()
+    writer.write(_HEAD % media)
+    for number in range(int(count)):
+        if pause:
+            await asyncio.sleep(begun + number * pause - time.monotonic())
+        if writer.is_closing():
+            return
+        line = frame(b"@%.6f@ %b " % (time.monotonic(), _WORDS[number % len(_WORDS)]))
+        writer.write(b"%x\r\n%b\r\n" % (len(line), line))
+    writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(end), end))
+    await writer.drain()
+
+
+def _ollama_frame(word: bytes) -> bytes:
+    return b'{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"%b"},"done":false}\n' % word
+
+
+def _ollama_end(model: str) -> bytes:
+    return json.dumps({"model": model, "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", "content": ""},
+                       "done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 5}).encode() + b"\n"
+
+
+def _openai_frame(word: bytes) -> bytes:
+    return (b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+            b'[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % word)
+
+
+_OPENAI_END = (b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+               b'[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+
+
+async def provide() -> None:
+    server = await asyncio.start_server(_provide, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@contextmanager
+def provider() -> Iterator[str]:
+    with subprocess.Popen([sys.executable, "-m", "bench.web_bench", "provider"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        process.terminate()
+
+
+@contextmanager
+def serving(model: str, provider_url: str) -> Iterator[PageServer]:
+    with tempfile.TemporaryDirectory() as home:
+        environment = {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OLLAMA_HOST": provider_url,
+                       "STREAM_CHAT_WEB_TOKEN": TOKEN}
+        with PageServer(environment, "-m", model) as server:
+            yield server
+
+
+# ---- many streams
+
+class Load:
+    """The streams of all tabs, and how late each token is."""
+
+    def __init__(self, server: PageServer) -> None:
+        self.server = server
+        cookies = "; ".join(f"{each.name}={each.value}" for each in server.client.cookies)
+        self._head = (f"host: 127.0.0.1:{server.port}\r\ncookie: {cookies}\r\nx-stream-chat: page\r\n")
+        self.late: list[float] = []
+        self.others: list[float] = []
+        self.counting = False
+        self.processor = 0.0     # seconds that the server used while it was counted
+
+    async def run(self, streams: int, seconds: float) -> None:
+        sessions = [(await self._request("POST", "/api/sessions"))["id"] for _ in range(streams)]
+        ready = [asyncio.Event() for _ in sessions]
+        tabs = [asyncio.create_task(self._listen(session, is_ready)) for session, is_ready in zip(sessions, ready)]
+        await asyncio.gather(*(is_ready.wait() for is_ready in ready))
+        for session in sessions:
+            await self._request("POST", f"/api/sessions/{session}/messages", {"key": session, "text": "go"})
+        await asyncio.sleep(WARM_UP)
+        self.counting, begun = True, _processor(self.server.process.pid)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for path in ("/api/sessions?shelf=open", f"/api/sessions/{sessions[0]}", "/api/start"):
+                asked = time.monotonic()
+                await self._request("GET", path)
+                self.others.append(time.monotonic() - asked)
+            await asyncio.sleep(BETWEEN)
+        self.counting, self.processor = False, _processor(self.server.process.pid) - begun
+        for tab in tabs:
+            tab.cancel()
+
+    async def _listen(self, session: str, ready: asyncio.Event) -> None:
+        """One tab: how long each token took from the provider to its event."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        place = (await self._request("GET", f"/api/sessions/{session}"))["place"]
+        writer.write(f"GET /api/sessions/{session}/events?after={place} HTTP/1.1\r\n{self._head}\r\n".encode())
+        await reader.readuntil(b"connected")
+        ready.set()
+        while data := await reader.read(65_536):
+            if self.counting:
+                now = time.monotonic()
+                self.late += [now - float(sent) for sent in set(_SENT.findall(data))]
+        writer.close()
+
+    async def _request(self, method: str, path: str, body: object = None) -> Any:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        data = json.dumps(body or {}).encode()
+        writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}content-type: application/json\r\nconnection: close\r\n"
+                     f"content-length: {len(data)}\r\n\r\n".encode() + data)
+        answer = await reader.read(-1)
+        assert answer.startswith(b"HTTP/1.1 20"), answer[:300]
+        writer.close()
+        return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+def load(streams: int = 200, rate: int = 50, seconds: int = 20) -> None:
+    with provider() as url, serving(f"{rate * (seconds + 40)}@{rate}", url) as server:
+        measured = Load(server)
+        before = _memory(server.process.pid)
+        asyncio.run(measured.run(streams, seconds))
+        grown, late = _memory(server.process.pid) - before, measured.late
+        print(f"{streams} streams of {rate} tokens a second: {len(late) / seconds:,.0f} tokens a second arrived")
+        print(f"from the provider to the event: {_of(late)}")
+        print(f"other requests: {_of(measured.others)}")
+        print(f"the server: {measured.processor / seconds:.0%} of a processor, {measured.processor / len(late) * 1e6:.0f} µs a token, "
+              f"{grown / streams / 1e6:.2f} MB a stream")
+
+
+def _of(seconds: Sequence[float]) -> str:
+    parts = statistics.quantiles(seconds, n=100)
+    return f"median {parts[49] * 1e3:.1f} ms, p99 {parts[98] * 1e3:.1f} ms, worst {max(seconds) * 1e3:.1f} ms"
+
+
+def _processor(pid: int) -> float:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def _memory(pid: int) -> int:
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# ---- what /v1 adds
+
+def overhead(*gateways: str) -> None:
+    """The same stream from the provider itself, from our /v1, and from other gateways, one after the other in each round."""
+    with provider() as url, serving("100@0", url) as server:
+        places = {"provider": (f"{url}/v1", "MODEL"), "/v1": (f"{server.url}/v1", "ollama/MODEL"),
+                  "/v1, not saved": (f"{server.url}/v1", "ollama/MODEL")}
+        places |= {gateway: (gateway, "openai/MODEL") for gateway in gateways}
+        first: dict[str, list[float]] = {name: [] for name in places}
+        each: dict[str, list[float]] = {name: [] for name in places}
+        for _ in range(20):
+            for name, (address, model) in places.items():
+                off = "off" if name.endswith("not saved") else "new"
+                start, whole, _ = asyncio.run(_timed(address, model.replace("MODEL", "2000@0"), off))
+                first[name].append(start)
+                each[name].append((whole - start) / 2000)
+        for name in places:
+            print(f"{name}: first token {statistics.median(first[name]) * 1e3:.1f} ms, "
+                  f"then {statistics.median(each[name]) * 1e6:.1f} µs a token")
+
+
+async def _timed(address: str, model: str, session: str) -> tuple[float, float, int]:
+    """Seconds to the first token and to the end of a stream, and its tokens."""
+    parts = urlsplit(address)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "go"}]}).encode()
+    begun = time.monotonic()
+    writer.write(f"POST {parts.path}/chat/completions HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {TOKEN}\r\n"
+                 f"x-stream-chat-session: {session}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+                 f"content-length: {len(body)}\r\n\r\n".encode() + body)
+    first, data = 0.0, b""
+    while b"[DONE]" not in data[-400:]:
+        piece = await reader.read(65_536)
+        if not piece:
+            raise AssertionError(data[-500:])
+        data += piece
+        first = first or (time.monotonic() - begun if _SENT.search(data) else 0.0)
+    writer.close()
+    return first, time.monotonic() - begun, len(_SENT.findall(data))
+
+
+def main() -> None:
+    what, *given = sys.argv[1:] or ["load"]
+    if what == "provider":
+        asyncio.run(provide())
+    elif what == "load":
+        load(*map(int, given))
+    else:
+        overhead(*given)
+
+
+if __name__ == "__main__":
+    main()

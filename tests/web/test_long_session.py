@@ -1,0 +1,122 @@
+"""A long session on the page: a part of it is there at once, which moves with the reader, and nothing is skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from core.messages import Message, Text, user_message
+from core.session_manager import Session
+from db import open_store
+from tests.fake_server import FakeOllama, fake_words
+from tests.web.browser import Tab
+from tests.web.page_server import PageServer
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
+TURNS = 300
+MOST = 200      # messages that are on the page at once, at most
+LET_GO = "place => place.dispatchEvent(new WheelEvent('wheel', {deltaY: -1}))"
+TOP_OF = "each => each.getBoundingClientRect().top"
+PLACES = "() => [...document.querySelectorAll('.thread > .message')].map(each => Number(each.dataset.place))"
+
+
+def fill(path: str, turns: int) -> str:
+    """A session whose messages are "question N" and replies of different lengths."""
+    store = open_store(path)
+    session = Session(store, model="ollama/words-5")
+    for turn in range(turns):
+        session.add_user(user_message(f"question {turn}"))
+        words = "\n\n".join([f"reply {turn}", *[fake_words(60)] * (turn % 5)])
+        session.add_reply(Message("assistant", (Text(words),), "ollama/words-5", None, "stop"))
+    session.close()
+    store.close()
+    return session.id
+
+
+@pytest.fixture(scope="module")
+def long_session(home: dict[str, str]) -> str:
+    return fill(os.path.join(home["HOME"], ".local", "share", "stream-chat", "sessions.db"), TURNS)
+
+
+@pytest.fixture
+def tab(chromium: Browser, long_session: str, home: dict[str, str]) -> Iterator[Tab]:
+    with FakeOllama() as ollama, PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-5") as server:
+        with Tab(chromium, server) as opened:
+            opened.go(f"/s/{long_session}")
+            expect(question(opened, TURNS - 1)).to_be_in_viewport()
+            yield opened
+            opened.fine()
+
+
+def question(tab: Tab, turn: int) -> Locator:
+    return tab.page.locator(f".from-user[data-place='{2 * turn}']")
+
+
+def scroller(tab: Tab) -> Locator:
+    return tab.page.locator(".scroll").first
+
+
+def first_shown(tab: Tab) -> int:
+    return int(tab.page.locator(".from-user").first.get_attribute("data-place") or 0)
+
+
+def test_reading_up_and_down_passes_every_message_and_keeps_few_on_the_page(tab: Tab) -> None:
+    seen: set[int] = set()
+
+    def look() -> None:
+        places = tab.page.evaluate(PLACES)
+        assert places == list(range(places[0], places[0] + len(places))), "in order, without a gap"
+        assert len(places) <= MOST
+        seen.update(places)
+
+    look()
+    scroller(tab).evaluate(LET_GO)
+    while (first := first_shown(tab)) > 0:
+        scroller(tab).evaluate("place => { place.scrollTop = 0; }")
+        expect(question(tab, first // 2 - 1)).to_be_attached()
+        look()
+    scroller(tab).evaluate("place => { place.scrollTop = 0; }")
+    expect(question(tab, 0)).to_be_in_viewport()
+    assert seen == set(range(2 * TURNS))
+    expect(tab.page.locator(".jump[data-shown]")).to_be_visible()
+    while not question(tab, TURNS - 1).count():
+        last = max(tab.page.evaluate(PLACES))
+        scroller(tab).evaluate("place => { place.scrollTop = 1e9; }")
+        expect(question(tab, (last + 1) // 2)).to_be_attached()
+        look()
+    assert tab.ask("one more", replies=len(tab.page.evaluate(PLACES)) // 2 + 1)
+
+
+def test_what_is_read_stays_in_its_place_when_earlier_messages_come(tab: Tab) -> None:
+    first = first_shown(tab)
+    scroller(tab).evaluate(LET_GO)
+    button = tab.page.get_by_role("button", name="Show earlier messages")
+    button.scroll_into_view_if_needed()
+    expect(question(tab, first // 2 - 1)).to_be_attached()
+    read = question(tab, first // 2 + 2)
+    read.scroll_into_view_if_needed()
+    tab.page.wait_for_timeout(300)
+    before = read.evaluate(TOP_OF)
+    count = len(tab.page.evaluate(PLACES))
+    button.evaluate("button => button.click()")
+    expect(tab.page.locator(".thread > .message")).not_to_have_count(count)
+    tab.page.wait_for_timeout(300)
+    assert abs(read.evaluate(TOP_OF) - before) < 60
+
+
+def test_who_reads_what_is_old_is_not_disturbed_and_returns_to_the_newest(tab: Tab) -> None:
+    scroller(tab).evaluate(LET_GO)
+    while first_shown(tab) > 200:
+        first = first_shown(tab)
+        scroller(tab).evaluate("place => { place.scrollTop = 0; }")
+        expect(question(tab, first // 2 - 1)).to_be_attached()
+    tab.server.ask(tab.session, "from another tab")
+    tab.server.wait_until_done(tab.session)
+    expect(tab.page.locator(".from-user", has_text="from another tab")).to_have_count(0)
+    tab.page.locator(".jump").click()
+    expect(tab.page.locator(".from-user", has_text="from another tab")).to_be_in_viewport()
+    expect(tab.page.locator(".from-model").last).to_contain_text(fake_words(5))
+    expect(tab.page.locator(".jump[data-shown]")).to_have_count(0)

@@ -59,6 +59,7 @@ class Screen:
         self.speed: float | None = None     # tokens a second of the last answer
         self._title = ""
         self.draft = ""      # what the next prompt begins with
+        self.begun_reply = ""      # what is on the screen of a reply that another program is writing
         self.pictures: list[Image] = []     # what goes with the next message
         self.shell_allowed = False      # commands that are typed with ! run without a question
         self._live: list[int] = []      # the widths of the rows that are written over

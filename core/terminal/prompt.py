@@ -29,7 +29,7 @@ from core.terminal.input_history import open_history
 from core.terminal.keyboard import Keyboard
 from core.terminal.line_reader import Reader
 from core.terminal.menu import Menu
-from core.terminal.others import watch
+from core.terminal.others import Following, newest, watch
 from core.terminal.pastes import FoldPastes, Pastes
 from core.terminal.status_line import status_line
 
@@ -44,6 +44,7 @@ class PromptReader(Reader):
         self._pastes = Pastes()
         self._menu = Menu(screen)
         self._status: Callable[[], ANSI] | None = None
+        self._following: Following | None = None
         self._session = self._open(settings)
         self._menu.attach(self._session.default_buffer)
         self.typed: Typeahead = Typeahead(sys.stdin.fileno())
@@ -98,7 +99,8 @@ class PromptReader(Reader):
 
     def _watch(self, chat: Chat) -> None:
         """While the prompt stands, show what other programs write to the session."""
-        self._session.app.create_background_task(watch(chat, self._screen))
+        app, self._following = self._session.app, Following(chat, self._screen)
+        app.create_background_task(watch(self._following, app.invalidate))
 
     def _show(self, text: str) -> None:
         """What was entered stands on the screen once, however much it is; a message is bold, a command is not."""
@@ -108,8 +110,14 @@ class PromptReader(Reader):
             self._screen.write(f"{self._screen.sign('user')} " + "\n  ".join(rows) + "\n")
 
     def _set_below(self) -> None:
-        """Under the prompt hangs the menu while it is open, and else the status line."""
-        self._session.bottom_toolbar = self._menu_rows if self._menu.open() else self._status
+        """Under the prompt hangs the menu while it is open, else what another program is writing, else the status line."""
+        written = self._tail_rows if self._following is not None and self._following.tail.strip() else None
+        self._session.bottom_toolbar = self._menu_rows if self._menu.open() else written or self._status
+
+    def _tail_rows(self) -> ANSI:
+        """The newest words of the reply that another program writes."""
+        words = newest(self._following.tail, self._screen.width() - 8) if self._following is not None else ""
+        return ANSI(self._screen.marked("now", words)[0])
 
     def _menu_rows(self) -> ANSI:
         return ANSI("\n".join(self._menu.rows()))

@@ -32,9 +32,68 @@ def test_nothing_serious_is_found(chromium: Browser, server: PageServer, size: s
         tab.page.locator(".model-button").click()
         expect(tab.page.locator(".models .model").first).to_be_visible()
         look_at(tab, "models")
-        for path in ("/providers", "/numbers"):
-            tab.go(path)
-            look_at(tab, path)
+        tab.page.keyboard.press("Escape")
+        compare(tab)
+        look_at(tab, "two replies")
+        open_form(tab)
+        look_at(tab, "the form of a provider")
+        tab.go("/numbers")
+        look_at(tab, "numbers")
+
+
+@pytest.mark.parametrize("width", [320, 375, 720], ids=["small", "phone", "200% zoom"])
+def test_nothing_is_cut_off_at_the_side(chromium: Browser, server: PageServer, width: int) -> None:
+    """A window of 1440 pixels at 200 % has 720 of CSS."""
+    with Tab(chromium, server) as tab:
+        tab.page.set_viewport_size({"width": width, "height": 450})
+        tab.go()
+        fits(tab, "new session")
+        tab.ask(f"# {'Donaudampfschiff' * 9}\n\n`{'x' * 300}` https://example.org/{'a' * 200}")
+        fits(tab, "conversation")
+        compare(tab)
+        fits(tab, "two replies")
+        open_form(tab)
+        fits(tab, "the form of a provider")
+        tab.go("/numbers")
+        fits(tab, "numbers")
+
+
+def test_nothing_moves_where_movement_is_unwanted(chromium: Browser, server: PageServer) -> None:
+    with Tab(chromium, server, reduced=True) as tab:
+        tab.go()
+        tab.choose_model("ollama/slow:latest")
+        tab.send("go")
+        expect(tab.page.locator(".from-model .spinner").first).to_be_visible()
+        moving = tab.page.evaluate(MOVING)
+        assert moving == [], moving
+        tab.box.press("Escape")
+
+
+MOVING = """() => document.getAnimations().filter((each) => {
+  const { iterations, duration } = each.effect.getComputedTiming();
+  return each.playState === "running" && (iterations > 1 || Number(duration) > 100);
+}).map((each) => each.effect.target.className)"""
+TOO_WIDE = "() => [document.documentElement.scrollWidth, document.querySelector('.main').scrollWidth].map(w => w - innerWidth)"
+
+
+def fits(tab: Tab, place: str) -> None:
+    assert max(tab.page.evaluate(TOO_WIDE)) <= 0, place
+
+
+def compare(tab: Tab) -> None:
+    """Two replies beside one another, complete."""
+    tab.page.get_by_role("button", name="Compare", exact=True).click()
+    tab.page.locator('.models .model[data-model="ollama/words-50:latest"]').click()
+    tab.send("both")
+    expect(tab.page.get_by_role("button", name="Keep this one").and_(tab.page.locator(":enabled"))).to_have_count(2)
+
+
+def open_form(tab: Tab) -> None:
+    """The settings of a provider, with its models."""
+    tab.go("/providers")
+    row = tab.page.locator("#ollama")
+    row.get_by_label("Settings of ollama").click()
+    expect(row.locator("table")).to_be_visible()
 
 
 def look_at(tab: Tab, place: str) -> None:

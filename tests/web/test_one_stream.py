@@ -77,6 +77,21 @@ def test_a_turn_on_the_page_is_seen_in_the_terminal_and_what_waits_is_asked_afte
     expect(tab.page.locator(".bubble")).to_have_text(["begin", "a long one", "from the page"])
 
 
+def test_a_turn_on_the_page_is_seen_in_the_terminal_while_it_runs(both: tuple[Tab, Terminal]) -> None:
+    tab, terminal = both
+    tab.choose_model("ollama/words-200@20:latest")
+    tab.send("from the page")
+    terminal.wait("from the page")
+    terminal.wait("w12")
+    expect(tab.page.locator(".from-model .state[data-state=live]")).to_be_visible()
+    tab.box.press("Escape")
+    expect(tab.page.locator(".notice").filter(has_text="Stopped")).to_be_visible()
+    terminal.wait("Incomplete: the reply ends here")
+    tab.choose_model("ollama/words-5:latest")
+    tab.send("and another")
+    terminal.wait(fake_words(5))
+
+
 def test_a_terminal_that_is_killed_leaves_a_reply_that_the_page_can_continue(both: tuple[Tab, Terminal]) -> None:
     tab, terminal = both
     terminal.say("/model words-40@10")

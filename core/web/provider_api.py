@@ -17,7 +17,7 @@ from core.config.provider_settings import FIELDS, set_provider
 from core.config.sources import load_providers
 from core.dataclass import dataclass
 from core.errors import ChatError, UsageError
-from core.model_manager import Target, build_model_list, find_target, provider_name
+from core.model_manager import Target, build_model_list, can_fetch, find_target, provider_name
 from core.models.facts import known_facts
 from core.models.health import Listed, all_names, check, list_models, missing_for, set_up, stored_names
 from core.providers import ModelInfo
@@ -170,7 +170,13 @@ class ProviderApi:
         self._note(name, listed.error)
         entry, lacks = self._shared.providers.entry(name), lacks_of(self._shared.providers.host(name).dialect)
         fields = [{"name": field, "value": _written(entry.get(field))} for field in FIELDS if field not in lacks]
-        return JSONResponse({**self._with_models(listed), "fields": fields})
+        return JSONResponse({**self._with_models(listed), "fields": fields, "pulls": self._can_pull(name)})
+
+    def _can_pull(self, name: str) -> bool:
+        try:
+            return can_fetch(Target(name, "any"), self._shared.providers)
+        except ChatError:
+            return False
 
     async def change(self, request: Request) -> Response:
         """Set the address, the default model and parameters of a provider, for all sessions from now on."""

@@ -231,6 +231,10 @@ def test_providers_are_tested_and_set_and_a_model_is_pulled(tab: Tab, ollama: Fa
     row.get_by_role("button", name="Save settings").click()
     expect(row.get_by_label("Temperature")).to_have_value("0.125")
     expect(row.locator(".state")).to_have_text("Connected")
+    row.get_by_label("Model to pull").fill(f"formed-{tab.size}")
+    row.get_by_role("button", name="Pull model").click()
+    expect(row.locator("td", has_text=f"formed-{tab.size}:latest")).to_be_visible()
+    expect(tab.page.locator(".sidebar a[aria-current=page]")).to_have_text("Providers")
     tab.go("/")
     tab.ask("with the provider's own temperature")
     assert ollama.chats[-1].json["options"]["temperature"] == 0.125
@@ -238,8 +242,9 @@ def test_providers_are_tested_and_set_and_a_model_is_pulled(tab: Tab, ollama: Fa
     tab.ask("without it", 2)
     assert "temperature" not in ollama.chats[-1].json.get("options", {})
     tab.page.locator(".model-button").click()
-    tab.page.get_by_label("Model to pull").fill(f"pulled-{tab.size}")
-    tab.page.get_by_role("button", name="Pull model").click()
+    models = tab.page.locator(".models")
+    models.get_by_label("Model to pull").fill(f"pulled-{tab.size}")
+    models.get_by_role("button", name="Pull model").click()
     expect(tab.page.locator(f'.model[data-model="ollama/pulled-{tab.size}:latest"]')).to_be_visible()
 
 

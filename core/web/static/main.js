@@ -156,6 +156,7 @@ export class Page {
       );
     } else if (session) this.open(decodeURIComponent(session[1]));
     else this.fresh();
+    this.sessions.sidebar.showPlace();
     this.sessions.list();
   }
 

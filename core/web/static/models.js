@@ -1,10 +1,11 @@
-// The list of models: local and cloud, how each provider is, and pulling a model.
+// The list of models: local and cloud, how each provider is, and a place to pull one.
 
-import { ApiError, request } from "./api.js";
+import { request } from "./api.js";
 import { h, icon } from "./dom.js";
+import { Pulls } from "./pulls.js";
 import { text } from "./text.js";
 
-/** @import { ModelRow, ProviderRow, PullRow } from "./wire.d.ts" */
+/** @import { ModelRow, ProviderRow } from "./wire.d.ts" */
 
 export class Models {
   /** @param {(model: string) => void} choose @param {() => string} current */
@@ -26,16 +27,12 @@ export class Models {
       role: "region",
       "aria-label": "Models",
     });
-    this.pullName = /** @type {HTMLInputElement} */ (
-      h("input", {
-        class: "input",
-        id: "pull-name",
-        type: "text",
-        placeholder: "Pull a model, such as llama3.2:3b",
-        autocomplete: "off",
-      })
-    );
-    this.jobs = h("div", { class: "pull-jobs" });
+    this.pulls = new Pulls({
+      id: "pull-name",
+      provider: "",
+      isShown: () => this.element.matches(":popover-open"),
+      onDone: () => this.load(true),
+    });
     this.element = h(
       "div",
       {
@@ -57,25 +54,7 @@ export class Models {
         ),
       ),
       this.list,
-      h(
-        "form",
-        {
-          class: "pull",
-          "aria-label": text.pull,
-          onsubmit: (/** @type {Event} */ event) => {
-            event.preventDefault();
-            this.pull();
-          },
-        },
-        h(
-          "div",
-          { class: "pull-row" },
-          h("label", { class: "sr", for: "pull-name" }, "Model to pull"),
-          this.pullName,
-          h("button", { class: "button", type: "submit" }, icon("pull"), text.pull),
-        ),
-        this.jobs,
-      ),
+      this.pulls.element,
     );
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
@@ -92,7 +71,7 @@ export class Models {
     this.element.showPopover();
     this.find.focus();
     this.draw();
-    await Promise.all([this.load(), this.watchPulls()]);
+    await Promise.all([this.load(), this.pulls.watch()]);
   }
 
   /** @param {boolean} [again] whether to ask the providers even if they were asked a moment ago */
@@ -163,6 +142,7 @@ export class Models {
   /** @param {ProviderRow} provider @param {ModelRow} model */
   row(provider, model) {
     const name = `${provider.name}/${model.name}`;
+    const chosen = [name, name.replace(/:latest$/, "")].includes(this.current());
     const badges = /** @type {const} */ (["tools", "vision", "thinking"])
       .filter((able) => model[able])
       .map((able) => h("span", { class: "badge" }, able === "vision" ? "images" : able));
@@ -178,7 +158,7 @@ export class Models {
         class: "model",
         role: "option",
         tabindex: "0",
-        "aria-selected": String(name === this.current()),
+        "aria-selected": String(chosen),
         "data-model": name,
         onclick: () => this.take(name),
       },
@@ -224,65 +204,6 @@ export class Models {
       ),
     );
     this.draw();
-  }
-
-  // ---- pulling
-
-  async pull() {
-    const model = this.pullName.value.trim();
-    if (!model) return;
-    try {
-      await request("POST", "/api/pulls", { model });
-      this.pullName.value = "";
-    } catch (problem) {
-      const said =
-        problem instanceof ApiError ? `${problem.message} ${problem.hint}` : String(problem);
-      this.jobs.replaceChildren(h("p", { class: "provider-why" }, said));
-      return;
-    }
-    await this.watchPulls();
-  }
-
-  /** Show what is being pulled, until nothing is or the list is closed. A reload finds it again. */
-  async watchPulls() {
-    for (let before = -1; this.element.matches(":popover-open"); ) {
-      const { pulls } = await request("GET", "/api/pulls");
-      this.jobs.replaceChildren(...pulls.map((/** @type {PullRow} */ job) => this.job(job)));
-      const running = pulls.filter((/** @type {PullRow} */ job) => job.state === "running").length;
-      if (before > running || (before < 0 && running < pulls.length)) await this.load(true);
-      before = running;
-      if (running === 0) return;
-      await new Promise((resolve) => setTimeout(resolve, 700));
-    }
-  }
-
-  /** @param {PullRow} job */
-  job(job) {
-    const stop = h(
-      "button",
-      {
-        class: "link-button",
-        type: "button",
-        onclick: () =>
-          request("DELETE", `/api/pulls/${encodeURIComponent(job.model)}`).then(() =>
-            this.watchPulls(),
-          ),
-      },
-      "Stop",
-    );
-    return h(
-      "div",
-      { class: "pull-job" },
-      h("span", { class: "pull-name" }, job.model),
-      h("span", { class: "pull-figure" }, job.said),
-      job.state === "running" &&
-        h("progress", {
-          max: "100",
-          value: job.percent ?? undefined,
-          "aria-label": text.pulling(job.model),
-        }),
-      job.state === "running" && stop,
-    );
   }
 }
 

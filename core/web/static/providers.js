@@ -2,8 +2,9 @@
 // connection.
 
 import { ApiError, request } from "./api.js";
-import { button, h, icon } from "./dom.js";
+import { append, button, h, icon } from "./dom.js";
 import { stateOf } from "./models.js";
+import { Pulls } from "./pulls.js";
 import { text } from "./text.js";
 
 /** @import { ModelRow, ProviderRow } from "./wire.d.ts" */
@@ -123,12 +124,14 @@ class Row {
 
   body() {
     const { provider } = this;
-    const body = h("div", { class: "row-body" });
-    if (provider.takes_key) body.append(this.keyForm());
     const waiting = h("p", { class: "row-why" }, `${text.testing} …`);
     const more = h("div", { class: "row-more" }, waiting);
-    body.append(more);
+    const key = provider.takes_key && this.keyForm();
     this.load(more);
+    // on this computer a key is seldom needed
+    const parts = provider.kind === "cloud" ? [key, more] : [more, key];
+    const body = h("div", { class: "row-body" });
+    append(body, parts);
     return body;
   }
 
@@ -136,13 +139,33 @@ class Row {
   async load(place) {
     try {
       const found = await request("GET", this.path());
-      place.replaceChildren(
-        this.settingsForm(found.fields, found.address),
-        modelTable(found.models),
+      const names = h(
+        "datalist",
+        { id: `models-of-${this.provider.name}` },
+        ...found.models.map((/** @type {ModelRow} */ { name }) => h("option", { value: name })),
       );
+      const table = h("div", {}, modelTable(found.models));
+      place.replaceChildren(this.settingsForm(found.fields, found.address), names, table);
+      if (found.pulls) this.offerPulls(place, table);
     } catch (problem) {
-      place.replaceChildren(h("p", { class: "row-why" }, /** @type {Error} */ (problem).message));
+      const said = /** @type {Error} */ (problem).message;
+      place.replaceChildren(h("p", { class: "row-why" }, said));
     }
+  }
+
+  /** @param {HTMLElement} place @param {HTMLElement} table where a pulled model is listed */
+  offerPulls(place, table) {
+    const pulls = new Pulls({
+      id: `pull-${this.provider.name}`,
+      provider: this.provider.name,
+      isShown: () => place.isConnected,
+      onDone: async () => {
+        const { models } = await request("GET", this.path());
+        table.replaceChildren(modelTable(models));
+      },
+    });
+    place.append(pulls.element);
+    pulls.watch();
   }
 
   path() {
@@ -163,6 +186,7 @@ class Row {
           id,
           name,
           type: "text",
+          list: name === "model" ? `models-of-${this.provider.name}` : undefined,
           value,
           placeholder: hint || text.fieldDefault,
           autocomplete: "off",

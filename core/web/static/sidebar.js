@@ -161,6 +161,14 @@ export class Sidebar {
     return [this.tag && `tag:${this.tag}`, this.find.value.trim()].filter(Boolean).join(" ");
   }
 
+  /** Mark the page that is shown at the foot of the list. */
+  showPlace() {
+    for (const link of this.element.querySelectorAll(".sidebar-foot a"))
+      if (link.getAttribute("href") === location.pathname)
+        link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+  }
+
   /** @param {string} line */
   say(line) {
     this.said.hidden = !line;

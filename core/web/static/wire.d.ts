@@ -237,6 +237,7 @@ export interface ProviderRow {
   address: string;
   takes_key: boolean;
   has_key: boolean;
+  pulls?: boolean;
   models: ModelRow[];
 }
 export interface PullRow {

@@ -1,0 +1,107 @@
+// Pulling models: a field for the name, and the downloads with their progress.
+
+import { ApiError, request } from "./api.js";
+import { h, icon } from "./dom.js";
+import { text } from "./text.js";
+
+/** @import { PullRow } from "./wire.d.ts" */
+
+const BETWEEN = 700; // milliseconds between two looks at the downloads
+
+/**
+ * @typedef {{
+ *   id: string,
+ *   provider: string,
+ *   isShown: () => boolean,
+ *   onDone: () => Promise<void>
+ * }} Place where this is; `provider` is the one whose models are pulled, "" what the name says
+ */
+
+export class Pulls {
+  /** @param {Place} place */
+  constructor(place) {
+    this.place = place;
+    this.watching = false;
+    this.name = /** @type {HTMLInputElement} */ (
+      h("input", {
+        class: "input",
+        id: place.id,
+        type: "text",
+        placeholder: text.pullHint,
+        autocomplete: "off",
+      })
+    );
+    this.jobs = h("div", { class: "pull-jobs" });
+    const label = h("label", { class: "sr", for: place.id }, text.modelToPull);
+    const send = h("button", { class: "button", type: "submit" }, icon("pull"), text.pull);
+    const start = (/** @type {Event} */ event) => {
+      event.preventDefault();
+      this.pull();
+    };
+    this.element = h(
+      "form",
+      { class: place.provider ? "pull-inline" : "pull", "aria-label": text.pull, onsubmit: start },
+      h("div", { class: "pull-row" }, label, this.name, send),
+      this.jobs,
+    );
+  }
+
+  async pull() {
+    const name = this.name.value.trim();
+    if (!name) return;
+    const { provider } = this.place;
+    const own = !provider || name.startsWith(`${provider}/`);
+    try {
+      await request("POST", "/api/pulls", { model: own ? name : `${provider}/${name}` });
+      this.name.value = "";
+    } catch (problem) {
+      const lines = problem instanceof ApiError ? [problem.message, problem.hint] : [problem];
+      this.jobs.replaceChildren(h("p", { class: "provider-why" }, lines.join(" ")));
+      return;
+    }
+    await this.watch();
+  }
+
+  /** Show what is being pulled while something is, and this is shown. A reload finds it again. */
+  async watch() {
+    if (this.watching) return;
+    this.watching = true;
+    for (let before = -1; this.place.isShown(); ) {
+      const pulls = await this.rows();
+      this.jobs.replaceChildren(...pulls.map((job) => this.job(job)));
+      const running = pulls.filter((job) => job.state === "running").length;
+      if (before > running || (before < 0 && running < pulls.length)) await this.place.onDone();
+      before = running;
+      if (running === 0) break;
+      await new Promise((resolve) => setTimeout(resolve, BETWEEN));
+    }
+    this.watching = false;
+  }
+
+  /** @returns {Promise<PullRow[]>} */
+  async rows() {
+    const { pulls } = await request("GET", "/api/pulls").catch(() => ({ pulls: [] }));
+    const start = this.place.provider ? `${this.place.provider}/` : "";
+    return pulls.filter((/** @type {PullRow} */ job) => job.model.startsWith(start));
+  }
+
+  /** @param {PullRow} job */
+  job(job) {
+    const address = `/api/pulls/${encodeURIComponent(job.model)}`;
+    const stop = () => request("DELETE", address).then(() => this.watch());
+    const runs = job.state === "running";
+    return h(
+      "div",
+      { class: "pull-job" },
+      h("span", { class: "pull-name" }, job.model),
+      h("span", { class: "pull-figure" }, job.said),
+      runs &&
+        h("progress", {
+          max: "100",
+          value: job.percent ?? undefined,
+          "aria-label": text.pulling(job.model),
+        }),
+      runs && h("button", { class: "link-button", type: "button", onclick: stop }, text.stopPull),
+    );
+  }
+}

@@ -232,6 +232,8 @@ def test_providers_are_tested_and_set_and_a_model_is_pulled(tab: Tab, ollama: Fa
     expect(row.get_by_label("Temperature")).to_have_value("0.125")
     expect(row.locator(".state")).to_have_text("Connected")
     row.get_by_label("Model to pull").fill(f"formed-{tab.size}")
+    row.get_by_role("button", name="Test connection").click()
+    expect(row.locator(".state")).to_have_text("Connected")
     row.get_by_role("button", name="Pull model").click()
     expect(row.locator("td", has_text=f"formed-{tab.size}:latest")).to_be_visible()
     expect(tab.page.locator(".sidebar a[aria-current=page]")).to_have_text("Providers")

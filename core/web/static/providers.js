@@ -52,11 +52,32 @@ class Row {
   constructor(provider) {
     this.provider = provider;
     this.open = false;
-    this.element = h("li", { class: "row", id: provider.name });
+    this.summary = h("div", { class: "row-summary" });
+    this.names = h("datalist", { id: `models-of-${provider.name}` });
+    this.table = h("div");
+    this.more = h("div", { class: "row-more" });
+    /** @type {HTMLElement|null} */ this.body = null;
+    this.element = h("li", { class: "row", id: provider.name }, this.summary);
     this.draw();
   }
 
+  /** Draw how the provider is; what is written in its form stays. */
   draw() {
+    const held = this.summary.querySelector(":focus");
+    const again = held?.matches("[aria-expanded]") ? "[aria-expanded]" : ".test";
+    this.drawSummary();
+    const button = /** @type {HTMLElement|null} */ (held && this.summary.querySelector(again));
+    button?.focus();
+    if (!this.open) {
+      this.body?.remove();
+      this.body = null;
+    } else if (!this.body) {
+      this.body = this.form();
+      this.element.append(this.body);
+    }
+  }
+
+  drawSummary() {
     const { provider } = this;
     const toggle = h(
       "button",
@@ -68,8 +89,6 @@ class Row {
         onclick: () => {
           this.open = !this.open;
           this.draw();
-          /** @type {HTMLElement|null} */
-          (this.element.querySelector("[aria-expanded]"))?.focus();
         },
       },
       icon("down", this.open ? "turned" : ""),
@@ -94,7 +113,7 @@ class Row {
             { class: "button test", type: "button", onclick: () => this.test() },
             text.testConnection,
           );
-    this.element.replaceChildren(
+    this.summary.replaceChildren(
       h(
         "div",
         { class: "row-head" },
@@ -118,53 +137,49 @@ class Row {
         toggle,
       ),
     );
-    if (provider.why) this.element.append(h("p", { class: "row-why" }, provider.why));
-    if (this.open) this.element.append(this.body());
+    if (provider.why) this.summary.append(h("p", { class: "row-why" }, provider.why));
   }
 
-  body() {
+  form() {
     const { provider } = this;
-    const waiting = h("p", { class: "row-why" }, `${text.testing} …`);
-    const more = h("div", { class: "row-more" }, waiting);
+    this.more.replaceChildren(h("p", { class: "row-why" }, `${text.testing} …`));
     const key = provider.takes_key && this.keyForm();
-    this.load(more);
+    this.load();
     // on this computer a key is seldom needed
-    const parts = provider.kind === "cloud" ? [key, more] : [more, key];
+    const parts = provider.kind === "cloud" ? [key, this.more] : [this.more, key];
     const body = h("div", { class: "row-body" });
     append(body, parts);
     return body;
   }
 
-  /** The provider's settings and models. @param {HTMLElement} place */
-  async load(place) {
+  /** The provider's settings and models. */
+  async load() {
     try {
       const found = await request("GET", this.path());
-      const names = h(
-        "datalist",
-        { id: `models-of-${this.provider.name}` },
-        ...found.models.map((/** @type {ModelRow} */ { name }) => h("option", { value: name })),
-      );
-      const table = h("div", {}, modelTable(found.models));
-      place.replaceChildren(this.settingsForm(found.fields, found.address), names, table);
-      if (found.pulls) this.offerPulls(place, table);
+      this.showModels(found.models);
+      const form = this.settingsForm(found.fields, found.address);
+      this.more.replaceChildren(form, this.names, this.table);
+      if (found.pulls) this.offerPulls();
     } catch (problem) {
       const said = /** @type {Error} */ (problem).message;
-      place.replaceChildren(h("p", { class: "row-why" }, said));
+      this.more.replaceChildren(h("p", { class: "row-why" }, said));
     }
   }
 
-  /** @param {HTMLElement} place @param {HTMLElement} table where a pulled model is listed */
-  offerPulls(place, table) {
+  /** @param {ModelRow[]} models */
+  showModels(models) {
+    this.table.replaceChildren(modelTable(models));
+    this.names.replaceChildren(...models.map(({ name }) => h("option", { value: name })));
+  }
+
+  offerPulls() {
     const pulls = new Pulls({
       id: `pull-${this.provider.name}`,
       provider: this.provider.name,
-      isShown: () => place.isConnected,
-      onDone: async () => {
-        const { models } = await request("GET", this.path());
-        table.replaceChildren(modelTable(models));
-      },
+      isShown: () => pulls.element.isConnected,
+      onDone: async () => this.showModels((await request("GET", this.path())).models),
     });
-    place.append(pulls.element);
+    this.more.append(pulls.element);
     pulls.watch();
   }
 
@@ -222,7 +237,11 @@ class Row {
           `${this.path()}/settings`,
           Object.fromEntries(changed.map((each) => [each.name, each.value])),
         );
-        this.provider = { ...this.provider, ...(await request("GET", this.path())) };
+        for (const each of changed) each.dataset.before = each.value;
+        error.hidden = true;
+        const found = await request("GET", this.path());
+        this.provider = { ...this.provider, ...found };
+        this.showModels(found.models);
         await this.test();
       } catch (problem) {
         error.hidden = false;
@@ -244,14 +263,22 @@ class Row {
         id,
         type: "password",
         autocomplete: "off",
-        placeholder: provider.has_key ? "Enter a key to replace the stored one" : "",
+        placeholder: provider.has_key ? text.replaceKey : "",
       })
     );
+    const stored = h("span", { class: "key-saved", hidden: !provider.has_key });
+    append(stored, [icon("lock"), text.keyStored]);
     const error = h("p", { class: "field-error", role: "alert", hidden: true });
     const store = async () => {
       try {
         await request("PUT", `${this.path()}/key`, { key: field.value });
+        field.value = "";
+        field.placeholder = text.replaceKey;
+        field.removeAttribute("aria-invalid");
+        stored.hidden = false;
+        error.hidden = true;
         await this.test();
+        await this.load();
       } catch (problem) {
         field.setAttribute("aria-invalid", "true");
         error.hidden = false;
@@ -270,13 +297,13 @@ class Row {
           store();
         },
       },
-      h("label", { for: id }, "Key"),
+      h("label", { for: id }, text.key),
       h(
         "div",
         { class: "field-line" },
         field,
-        provider.has_key && h("span", { class: "key-saved" }, icon("lock"), "Stored"),
-        h("button", { class: "button primary", type: "submit" }, "Save key"),
+        stored,
+        h("button", { class: "button primary", type: "submit" }, text.saveKey),
       ),
       error,
     );

@@ -159,6 +159,10 @@ export const text = {
     "Keys are stored on this computer and are never shown again. " +
     "A state is what the last test found.",
   addKey: "Add a key",
+  key: "Key",
+  keyStored: "Stored",
+  replaceKey: "Enter a key to replace the stored one",
+  saveKey: "Save key",
   free: "free",
   fit: (/** @type {string} */ name) => `Use ${name}`,
   findModel: "Find a model",

@@ -12,7 +12,7 @@ import { showVersions } from "./versions.js";
 /** @import { CompareStart, Continued, ThreadEvent, TurnEnd, TurnStart } from "./wire.d.ts" */
 /** @import { UserEvent, Versions } from "./wire.d.ts" */
 
-const SLICE = 8; // milliseconds of a frame in which events are drawn; the browser needs the rest
+const SLICE = 4; // milliseconds of a frame in which events are drawn; the browser needs the rest
 const PIECE = 200; // operations that are drawn without a look at the clock
 const SETTLING = 6; // frames in which a conversation that was just drawn gets its height
 

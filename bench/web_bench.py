@@ -188,8 +188,8 @@ def load(streams: int = 200, rate: int = 50, seconds: int = 20) -> None:
         print(f"{streams} streams of {rate} tokens a second: {len(late) / seconds:,.0f} tokens a second arrived")
         print(f"from the provider to the event: {_of(late)}")
         print(f"other requests: {_of(measured.others)}")
-        print(f"the server: {measured.processor / seconds:.0%} of a processor, {measured.processor / len(late) * 1e6:.0f} µs a token, "
-              f"{grown / streams / 1e6:.2f} MB a stream")
+        print(f"the server: {measured.processor / seconds:.0%} of a processor, "
+              f"{measured.processor / len(late) * 1e6:.0f} µs a token, {grown / streams / 1e6:.2f} MB a stream")
 
 
 def _of(seconds: Sequence[float]) -> str:

@@ -101,6 +101,10 @@ class Store(Protocol):
 
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]: ...
 
+    def message_ids(self, session_id: str, *, hidden: bool = False) -> list[int]:
+        """The identities of what load_messages() returns, in its order."""
+        ...
+
     def newest_messages(self, session_id: str, limit: int, before: int = 0) -> list[StoredMessage]:
         """The last `limit` shown messages before the message `before` (0: of all), in their order; 0 means no limit."""
         ...

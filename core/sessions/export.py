@@ -19,12 +19,13 @@ from core.rendering.code_blocks import closing_fence, opening_fence
 from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
 from core.sessions.portable import session_to_dict, stored_to_dict
+from core.sessions.reading import read_messages
 from core.store.message_json import dump, message_to_dict
 from core.store.rows import SessionRow, StoredMessage
 from core.store.text import to_database
 from db import Store
 
-Exporter = Callable[[SessionRow, Sequence[StoredMessage]], Iterator[str]]
+Exporter = Callable[[SessionRow, Iterable[StoredMessage]], Iterator[str]]
 STANDARD_OUTPUT = ("-", "/dev/stdout")
 EXPORTERS: dict[str, Exporter] = {}
 COMPLETE: set[str] = set()      # the formats that hold all branches
@@ -48,12 +49,12 @@ def exporter(name: str, endings: Sequence[str] = (), *, complete: bool = False) 
 
 
 @exporter("json", endings=(".json",), complete=True)
-def export_json(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_json(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """Everything that is stored, without loss: all branches too."""
     return json_pieces(session, messages, "")
 
 
-def json_pieces(session: SessionRow, messages: Sequence[StoredMessage], settings: str) -> Iterator[str]:
+def json_pieces(session: SessionRow, messages: Iterable[StoredMessage], settings: str) -> Iterator[str]:
     yield _json_text(session_to_dict(session, settings), indent=1)[:-2] + ',\n "messages": ['
     for number, stored in enumerate(messages):
         yield (",\n  " if number else "\n  ") + _json_text(stored_to_dict(stored), exact=stored.message)
@@ -61,19 +62,19 @@ def json_pieces(session: SessionRow, messages: Sequence[StoredMessage], settings
 
 
 @exporter("jsonl", endings=(".jsonl", ".ndjson"), complete=True)
-def export_jsonl(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_jsonl(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """The same, a line for the session and one for each message; such files can be put one after the other."""
     return jsonl_pieces(session, messages, "")
 
 
-def jsonl_pieces(session: SessionRow, messages: Sequence[StoredMessage], settings: str) -> Iterator[str]:
+def jsonl_pieces(session: SessionRow, messages: Iterable[StoredMessage], settings: str) -> Iterator[str]:
     yield _json_text(session_to_dict(session, settings)) + "\n"
     for stored in messages:
         yield _json_text({"session": session.id, **stored_to_dict(stored)}, exact=stored.message) + "\n"
 
 
 @exporter("html", endings=(".html", ".htm"))
-def export_html(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_html(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """One file that looks like the page, without scripts."""
     from core.sessions.html_page import html_pieces
     return map(without_surrogates, html_pieces(session, messages))
@@ -95,17 +96,17 @@ def _json_text(row: dict[str, Any], indent: int | None = None, *, exact: Message
 
 
 @exporter("csv", endings=(".csv",))
-def export_csv(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """One row a part, for spreadsheets; a cell that a spreadsheet would run gets an apostrophe in front."""
     return _csv_rows(session, messages, raw=False)
 
 
-def export_raw_csv(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_raw_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """The same with the cells as they are: a spreadsheet may run what is in them."""
     return _csv_rows(session, messages, raw=True)
 
 
-def _csv_rows(session: SessionRow, messages: Sequence[StoredMessage], *, raw: bool) -> Iterator[str]:
+def _csv_rows(session: SessionRow, messages: Iterable[StoredMessage], *, raw: bool) -> Iterator[str]:
     yield _csv_line(("session", "number", "time", "role", "model", "state", "kind", "name", "content"), raw=raw)
     for number, stored in enumerate(messages, 1):
         message = stored.message
@@ -128,7 +129,7 @@ def harmless_cell(cell: str) -> str:
 
 
 @exporter("text", endings=(".txt", ".text"))
-def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_text(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """The conversation as plain text."""
     yield f"{without_surrogates(session.title)}\n{session.name}  {_time(session.created)}\n"
     for stored in messages:
@@ -140,7 +141,7 @@ def export_text(session: SessionRow, messages: Sequence[StoredMessage]) -> Itera
 
 
 @exporter("markdown", endings=(".md", ".markdown"))
-def export_markdown(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_markdown(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """The conversation as Markdown; answers stay as the model wrote them."""
     yield f"# {without_surrogates(session.title)}\n\n*{session.name}, {_time(session.created)}*\n"
     broken = ""
@@ -181,7 +182,7 @@ def fenced(text: str) -> str:
 
 
 @exporter("sql", endings=(".sql",))
-def export_sql(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_sql(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """Statements that load into SQLite and PostgreSQL; loading twice changes nothing."""
     yield ("-- NUL, U+001A and lone surrogates are written as U+001A and four hexadecimal digits.\nBEGIN;\n"
            "CREATE TABLE IF NOT EXISTS sessions (id text PRIMARY KEY, title text NOT NULL, model text NOT NULL,\n"
@@ -269,9 +270,9 @@ def session_pieces(store: Store, session: SessionRow, format: str, *, raw_csv: b
     """A stored session in a format, as pieces of text."""
     if format in COMPLETE:
         make = json_pieces if format == "json" else jsonl_pieces
-        return make(session, store.load_messages(session.id, hidden=True), store.session_settings(session.id))
+        return make(session, read_messages(store, session.id, hidden=True), store.session_settings(session.id))
     exporter = export_raw_csv if format == "csv" and raw_csv else find_exporter(format)
-    return exporter(session, store.load_messages(session.id))
+    return exporter(session, read_messages(store, session.id))
 
 
 def export_many(store: Store, sessions: Sequence[SessionRow], format: str, output: str | None, *, force: bool = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from core.messages import Attached, Image, Part, Text, Thinking, ToolCall, ToolResult
@@ -31,7 +31,7 @@ img { max-width: 100% }
 """
 
 
-def html_pieces(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def html_pieces(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     title = _text(session.title)
     yield ("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"

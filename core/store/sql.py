@@ -278,6 +278,11 @@ class Messages:
                                    (session_id, 0 if hidden else 1))
         return [self._stored(row) for row in rows]
 
+    def ids(self, session_id: str, *, hidden: bool) -> list[int]:
+        rows = self._database.read("SELECT id FROM messages WHERE session_id = ? AND active >= ? "
+                                   "ORDER BY position, id", (session_id, 0 if hidden else 1))
+        return [self._database.identity(row[0]) for row in rows]
+
     def newest(self, session_id: str, limit: int, before: int) -> list[StoredMessage]:
         earlier, values = self._earlier(before)
         end = f"LIMIT {int(limit)}" if limit else ""

@@ -195,6 +195,9 @@ class SqlStore:
     def load_messages(self, session_id: str, *, hidden: bool = False) -> list[StoredMessage]:
         return self._messages.load(session_id, hidden=hidden)
 
+    def message_ids(self, session_id: str, *, hidden: bool = False) -> list[int]:
+        return self._messages.ids(session_id, hidden=hidden)
+
     def newest_messages(self, session_id: str, limit: int, before: int = 0) -> list[StoredMessage]:
         return self._messages.newest(session_id, limit, before)
 

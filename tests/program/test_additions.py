@@ -128,7 +128,7 @@ async def shout(chat: Chat, argument: str) -> Outcome:
 
 def test_an_export_format_is_a_function(copy: Copy) -> None:
     copy.insert("core/sessions/export.py", '@exporter("html",', '''@exporter("org", endings=(".org",))
-def export_org(session: SessionRow, messages: Sequence[StoredMessage]) -> Iterator[str]:
+def export_org(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """Org mode."""
     for stored in messages:
         yield f"* {stored.message.role}\\n{stored.message.text}\\n"

@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -175,3 +176,17 @@ def test_unknown_names(store: Store) -> None:
     assert all(format in caught.value.hint for format in FORMATS)
     with pytest.raises(SessionNotFound):
         export_session(store, "zzzz", "json")
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "markdown", "csv", "sql"])
+def test_the_memory_of_an_export_does_not_grow_with_the_session(store: Store, tmp_path: Path, format: str) -> None:
+    for place in range(400):
+        store.add_message("20260101-1000-abcd", new_message_id(), user_message(f"{place}" + "-" * 100_000), "complete")
+    target = tmp_path / "out"
+    tracemalloc.start()
+    try:
+        export_session(store, "abcd", format, str(target))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert target.stat().st_size > 40_000_000 > 2 * peak

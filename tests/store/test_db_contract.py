@@ -350,3 +350,16 @@ def test_one_program_at_a_time_runs_a_turn(open_one: Open) -> None:
     assert first.begin_turn("s1"), "its owner is gone"
     with pytest.raises(SessionGone):
         first.begin_turn("nothing")
+
+
+def test_parts_of_a_session_are_read(store: Store) -> None:
+    store.create_session("s1", "t", "m", 1.0)
+    ids = [add(store, "s1", user_message(f"{place}")) for place in range(7)]
+    store.hide_messages("s1", ids[1:3])
+    shown = [ids[0], *ids[3:]]
+    assert store.message_ids("s1") == shown and store.message_ids("s1", hidden=True) == ids
+    assert [entry.id for entry in store.newest_messages("s1", 2)] == ids[5:]
+    assert [entry.id for entry in store.newest_messages("s1", 3, ids[4])] == [ids[0], ids[3]]
+    assert [entry.id for entry in store.newest_messages("s1", 0, ids[0])] == []
+    assert store.count_earlier("s1", ids[6], ['"text":"3"', '"text":"1"']) == (4, 1), "hidden ones do not count"
+    assert store.count_earlier("s1", ids[0], ['"text":"3"']) == (0, 0)

@@ -3,7 +3,7 @@
 # make quick  tests that start no process   make coverage  all tests, and how much of the code they reach
 # make test   all tests                     make lock      the newest versions that requirements*.txt allow
 # make facts  which default models and API versions are past or near their end (run it before a release)
-# make prove  checks every promise of docs/proof.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
+# make prove  checks every promise of docs/guarantees.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
 # make mutants  changes the code one thing at a time and counts what no test notices
 # make pictures  the pictures of the README and of docs/, from the program itself and from the page in a real browser
 # make eval   how often the line that answers a question is in the context, written into docs/context.md

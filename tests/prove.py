@@ -1,9 +1,9 @@
-"""Checks the promises of docs/proof.md, prints what was counted, and writes it into that page.
+"""Checks the promises of docs/guarantees.md, prints what was counted, and writes it into that page.
 
     python -m tests.prove                      everything, some minutes
     python -m tests.prove --full --state FILE  many times as much, hours; FILE keeps what is done
     python -m tests.prove --only kills,cuts --seed 7
-    python -m tests.prove --write              also write the figures into docs/proof.md
+    python -m tests.prove --write              also write the figures into docs/guarantees.md
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core import __version__
+from tests.proof import power
+from tests.proof.clocks import set_clocks
 from tests.proof.imports import kill_imports
 from tests.proof.kills import kill_programs
+from tests.proof.simulation import simulate
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "proof.md"
+PAGE = ROOT / "docs" / "guarantees.md"
 BEGIN, END = "<!-- figures: begin (written by make prove) -->", "<!-- figures: end -->"
 SHOWN = 30      # lines of a failed campaign
 
@@ -75,29 +79,61 @@ def imports(seed: int, count: int) -> Result:
     return Result(f"{ended:,} imports killed, {midway:,} of them midway", "\n".join(faults))
 
 
+def power_cuts(seed: int, count: int) -> Result:
+    if not power.available():
+        return Result("not run: it needs strace (apt install strace) and the right to trace")
+    tally = power.cut_power(seed, count)
+    return Result(f"{tally.cuts:,} power cuts, {tally.while_answering:,} of them in mid-answer, at most "
+                  f"{tally.most_lost * 1000:.0f} ms of a reply lost", "\n".join(tally.faults))
+
+
+def clocks(seed: int, count: int) -> Result:
+    tally = set_clocks(seed, count)
+    return Result(f"{tally.runs:,} runs, each at another time, {tally.back:,} of them earlier than the "
+                  f"one before; {tally.questions:,} questions", "\n".join(tally.faults))
+
+
+def simulation(seed: int, count: int) -> Result:
+    tally = simulate(seed, count)
+    return Result(f"{tally.conversations:,} conversations, {tally.turns:,} turns, {tally.kills:,} programs "
+                  f"killed, {tally.stops:,} stopped, {tally.seconds / 3600:,.0f} hours of their time",
+                  "\n".join(tally.faults))
+
+
 def tests(*targets: str, count: str = "") -> Callable[[int, int], Result]:
     """A campaign that is a test; `count` is the variable that says how much it does."""
     def run(seed: int, number: int) -> Result:
         environment = {**os.environ, "STREAM_CHAT_TEST_SEED": str(seed)}
         if count:
             environment[count] = str(number)
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "0", *targets]
+        command = [sys.executable, "-m", "pytest", "-q", "-s", "-x", "--timeout", "0", *targets]
         done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
                               capture_output=True, text=True)
         said = re.search(r"(\d+) passed", done.stdout)
         passed = int(said[1]) if said else 0
         faults = "" if done.returncode == 0 and passed else "\n".join(
             (done.stdout + done.stderr).splitlines()[-SHOWN:])
-        return Result(f"{number:,} {UNITS[count]}" if count else f"{passed:,} tests", faults)
+        return Result(counted(done.stdout) or f"{passed:,} tests", faults)
     return run
 
 
-UNITS = {"STREAM_CHAT_TEST_CUTS": "lost connections in each dialect",
-         "STREAM_CHAT_TEST_CAMPAIGN": "conversations",
-         "STREAM_CHAT_TEST_PAGE_KILLS": "servers killed in mid-answer"}
+def counted(printed: str) -> str:
+    """The sums of what the tests say that they have done, in lines like "counted: 250 answers"."""
+    sums = Counter[str]()
+    for number, unit in re.findall(r"counted: ([\d,]+) (.+)", printed):
+        sums[unit.strip()] += int(number.replace(",", ""))
+    return ", ".join(f"{number:,} {unit}" for unit, number in sums.items())
+
+
 CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("kills", "What was sent or shown is saved, whenever the program is killed", kills,
              60, 10_000),
+    Campaign("power", "A power cut takes no question, no finished answer, and 250 ms of a reply",
+             power_cuts, 200, 1_000),
+    Campaign("clocks", "A clock that is set, even years back, loses and mixes up nothing", clocks,
+             25, 2_000),
+    Campaign("simulation", "What is saved is what was said, whatever fails in whichever order",
+             simulation, 400, 100_000),
     Campaign("imports", "An import that was killed is finished by the next one, nothing twice",
              imports, 18, 2_000),
     Campaign("servers", "No killed server ends a conversation, or doubles or drops a character",
@@ -108,7 +144,12 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("faults", "Whatever fails in an answer, it comes whole, and no tool runs twice",
              tests("tests/program/test_faults.py")),
     Campaign("cuts", "A lost connection costs no token twice where the server keeps its answer",
-             tests("tests/providers/test_reattach.py", count="STREAM_CHAT_TEST_CUTS"), 40, 10_000),
+             tests("tests/providers/test_reattach.py", "tests/web/test_kept_answers.py",
+                   count="STREAM_CHAT_TEST_CUTS"), 40, 10_000),
+    Campaign("again", "A killed program takes a running answer up again, and no token is written twice",
+             tests("tests/program/test_taken_up.py", count="STREAM_CHAT_TEST_KILLS"), 3, 500),
+    Campaign("engine", "The embedded engine ends with its chats, and a lost connection costs nothing",
+             tests("tests/engine/test_engine_cuts.py", "tests/engine/test_engine.py")),
     Campaign("wire", "How the network cuts a stream changes nothing",
              tests("tests/providers/test_dialect_streams.py")),
     Campaign("joints", "A reply that broke off and its continuation fit",
@@ -123,9 +164,11 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("keys", "Keys go to the server that they are for, and nowhere else",
              tests("tests/config/test_keys.py", "tests/providers/test_access.py")),
     Campaign("cost", "No request can pass the limit on cost",
-             tests("tests/stats/test_spending.py")),
+             tests("tests/stats/test_spending.py", count="STREAM_CHAT_TEST_CONVERSATIONS"),
+             2_000, 10_000),
     Campaign("mask", "What is masked does not leave, and comes back unchanged",
-             tests("tests/providers/test_masking.py")),
+             tests("tests/providers/test_masking.py", count="STREAM_CHAT_TEST_PROMPTS"),
+             1_000, 10_000),
     Campaign("sent", "/sent shows what a server saw, byte for byte",
              tests("tests/providers/test_sent.py")),
     Campaign("asides", "An aside leaves the next request as it was, byte for byte",

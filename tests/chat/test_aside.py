@@ -117,6 +117,7 @@ def test_the_next_request_is_the_same_to_the_byte(dialect: str, tmp_path: Path) 
             assert model.asides == sum(text.startswith("ASIDE") for text in plan)
             bodies.append(model.bodies)
         assert bodies[0] == bodies[1]
+        print(f"\ncounted: {len(bodies[0])} requests")
 
 
 def test_an_aside_knows_the_conversation_and_is_saved_apart(store: SqliteStore) -> None:

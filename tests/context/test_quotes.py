@@ -52,6 +52,7 @@ def test_true_quotes_pass(part: int) -> None:
         place = luck.choice(("", f" ({name}:{line})", f" ({name}, line {line})", f" (`{name}`:{line})"))
         checked = check_answer(f"As it says: {opening}{typeset(luck, quote)}{closing}{place}. So it is.", MATERIALS)
         assert checked.count >= 1 and not checked.problems, (quote, checked.problems)
+    print("\ncounted: 250 true quotations")
 
 
 def changed_word(luck: random.Random, quote: str) -> str:
@@ -95,6 +96,7 @@ def test_changed_quotes_do_not_pass(part: int) -> None:
         place = f" ({name}:{line})" if how == 2 else luck.choice(("", f" ({name}:{line})"))
         checked = check_answer(f"It says \u201c{quote}\u201d{place}.", MATERIALS)
         assert checked.problems, (quote, name)
+    print("\ncounted: 250 changed quotations")
 
 
 def test_what_is_said_of_it() -> None:

@@ -139,6 +139,8 @@ def test_random_kills_end_no_conversation() -> None:
           f"{seen['on several models']} on several models, {seen[Retrying.__name__]} retries, "
           f"{seen[ModelChanged.__name__]} changes of the model; {len(wrong)} wrong")
     assert not wrong, f"seed {SEED}: {wrong[:3]}"
+    print(f"counted: {CONVERSATIONS} conversations\n"
+          f"counted: {sum(server.kills for server in servers)} servers killed")
     assert seen[Resuming.__name__], f"seed {SEED}: nothing was broken"
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.proof import power
+from tests.proof.clocks import set_clocks
 from tests.proof.imports import kill_imports
 from tests.proof.kills import kill_programs
-from tests.prove import CAMPAIGNS, PAGE, main
+from tests.proof.simulation import simulate
+from tests.prove import CAMPAIGNS, PAGE, counted, main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -30,6 +33,32 @@ def test_the_judge_finds_what_is_not_saved() -> None:
     """A program that saves nothing is found out."""
     tally = kill_programs(5, 10, ["--no-save"])
     assert tally.while_answering and any("not saved" in fault for fault in tally.faults)
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not power.available(), reason="strace is not installed, or may not trace")
+def test_a_power_cut_loses_nothing_that_was_promised_and_a_disk_that_lies_is_noticed() -> None:
+    tally = power.cut_power(5, 40)
+    assert not tally.faults and tally.cuts == 40 and tally.while_answering
+    assert power.cut_power(5, 40, lies=True).faults
+
+
+@pytest.mark.processes
+def test_clocks_that_are_set_lose_nothing() -> None:
+    tally = set_clocks(5, 6)
+    assert not tally.faults and tally.runs == 6
+
+
+def test_simulated_conversations_are_saved_as_they_were() -> None:
+    tally = simulate(5, 12)
+    assert not tally.faults and tally.conversations == 12 and tally.kills and tally.stops
+    again = simulate(5, 12)
+    assert (again.turns, again.kills, again.stops) == (tally.turns, tally.kills, tally.stops)
+
+
+def test_what_tests_count_is_summed() -> None:
+    assert counted("x\n.counted: 1,250 cuts\ncounted: 3 kills\n.\ncounted: 50 cuts\n") == \
+        "1,300 cuts, 3 kills"
 
 
 def test_the_page_explains_each_campaign() -> None:

@@ -76,6 +76,7 @@ def test_a_killed_program_takes_the_answer_up_again(
     server = SERVERS[name](chance)
     assert finished_after_a_kill(name, server, program, environment, chance) == TEXT
     assert (server.asked, server.written) == (1, TOKENS[name])
+    print("\ncounted: 1 programs killed in mid-answer")
 
 
 def test_a_server_that_was_restarted_is_asked_to_continue(program: list[str],

@@ -89,8 +89,8 @@ def test_random_cuts_change_nothing_and_cost_nothing(name: str) -> None:
             server.part = after_the_name(server)  # type: ignore[method-assign]
         check_undisturbed(answered(name, server), server)
         lost, conversations = lost + server.lost, conversations + 1
-    print(f"{name}: {lost} connections lost in {conversations} answers, "
-          f"{conversations * TOKENS} tokens written, 0 twice")
+    print(f"\ncounted: {lost} lost connections\ncounted: {conversations} answers\n"
+          f"counted: {conversations * TOKENS} tokens written once")
 
 
 def after_the_name(server: KeptAnswers) -> Callable[[bytes], Answer]:

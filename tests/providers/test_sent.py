@@ -90,6 +90,7 @@ def test_it_is_what_the_server_saw(dialect: str, tmp_path: Path) -> None:
         assert sum(part.size for part in parts_of(seen.body)) == said.size == len(seen.body)
     texts = [part for sent in ledger.requests for part in parts_of(sent.body or b"")]
     assert any(part.name.startswith("file ") and "notes.md" in part.name for part in texts)
+    print(f"\ncounted: {len(server.requests)} requests")
 
 
 def test_the_parts_are_named_after_their_sources(tmp_path: Path) -> None:

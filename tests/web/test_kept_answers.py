@@ -86,7 +86,7 @@ def test_lost_connections_change_nothing_and_ask_no_model_again(
     before = len(ollama.chats)
     lost, answers = asyncio.run(run())
     assert len(ollama.chats) - before == answers
-    print(f"{lost} connections lost in {answers} answers, each written once")
+    print(f"\ncounted: {lost} lost connections\ncounted: {answers} answers")
 
 
 def test_a_terminal_loses_its_connection_and_shows_the_answer_whole(

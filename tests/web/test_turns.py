@@ -101,7 +101,7 @@ def test_servers_that_are_killed_finish_their_answers_when_they_are_back(page: P
         finishes = [event["finish"] for event in found["events"] if event["type"] == "message_end"]
         assert finishes[-1] == "stop" and "w59" in said, (number, finishes, said)
         lengths.append(len(shown))
-    print(f"{KILLS} kills after {min(lengths)} to {max(lengths)} characters")
+    print(f"\ncounted: {KILLS} servers killed in mid-answer\n{KILLS} kills after {min(lengths)} to {max(lengths)} characters")
 
 
 def killed_after(page: PageServer, session: str, characters: int) -> str:

@@ -1,0 +1,250 @@
+"""Whole conversations in one process: programs, models and faults by a random schedule, no real time.
+
+Programs (each with a store of its own, on one SQLite file) take turns at a session: they ask, are
+stopped, are killed, take back, ask again otherwise. Models break off, refuse, pause and call tools;
+waiting costs nothing, since the clock jumps to the next event. The oracle is a list: what must be
+said in the session, as somebody would note it on paper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from core.chat.turn import run_chat_turn
+from core.errors import AuthFailed, ChatError, Overloaded, RateLimited, StreamBroken
+from core.events import (
+    Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished)
+from core.messages import Message, ToolCall, ToolResult, user_message
+from core.providers import Request
+from core.retry.policy import RetryConfig
+from core.retry_handler import stream_chat_with_retry
+from core.session_manager import Session, open_session, recover
+from core.store.sqlite import SqliteStore
+from tests.one_model import Models
+
+PROGRAMS = 3
+TARGETS = ("a/one", "b/two")
+FAULTS = ("", "", "", "breaks", "breaks", "refuses", "busy", "silent", "tool", "tool")
+PATIENT = RetryConfig(max_attempts=4, initial_delay=0.0, max_delay=0.0, jitter=0.0)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Its clock jumps to the next moment at which something is due."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+
+    def time(self) -> float:
+        return self._now
+
+    def _run_once(self) -> None:
+        ready, due = self._ready, self._scheduled     # type: ignore[attr-defined]
+        if not ready and due:
+            self._now = max(self._now, due[0]._when)
+        super()._run_once()                           # type: ignore[misc]
+
+
+@dataclass(slots=True)
+class Tally:
+    conversations: int = 0
+    turns: int = 0
+    kills: int = 0
+    stops: int = 0
+    seconds: float = 0.0        # that would have passed
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Paper:
+    """What must be said. A line of an answer that broke off or was killed is what was shown."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+
+class _Model:
+    """Answers a question with words that follow from it, as its plan of faults lets it."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self.left = 0       # faults of this turn that are still to come
+
+    async def answer(self, request: Request) -> AsyncGenerator[Delta, None]:
+        chance = self._chance
+        fault = chance.choice(FAULTS) if self.left else ""
+        self.left -= bool(fault)
+        if fault == "refuses":
+            raise AuthFailed("The key is not valid.")
+        if fault == "busy":
+            raise chance.choice((Overloaded, RateLimited))("Busy.")
+        await asyncio.sleep(chance.choice((0.0, 0.1, 3.0)) if fault != "silent" else 15.0)
+        called = any(message.tool_results for message in request.messages[-2:])
+        if fault == "tool" and not called and request.messages[-1].role == "user":
+            yield ToolCallDelta(0, f"call-{chance.random()}", "look", "{}")
+            yield Finished("tool_calls")
+            return
+        if chance.random() < 0.2:
+            yield ThinkingDelta("let me think ")
+        words = whole_answer(request)[len(said_of_it(request)):]
+        end = chance.randrange(len(words) + 1) if fault == "breaks" else len(words)
+        at = 0
+        while at < end:
+            size = chance.choice((1, 7, 40))
+            yield TextDelta(words[at:min(end, at + size)], 1)
+            at += size
+        if fault == "breaks":
+            raise StreamBroken("The connection broke.")
+        yield Finished("stop")
+
+
+def question_of(request: Request) -> str:
+    return next(message.text for message in reversed(request.messages)
+                if message.text.startswith("question "))
+
+
+def whole_answer(request: Request) -> str:
+    question = question_of(request)
+    return "".join(f"{question}, word {number}: {number * 7919 % 997}. " for number in range(12))
+
+
+def said_of_it(request: Request) -> str:
+    """What stands of the answer already, where the model is asked to continue."""
+    whole = whole_answer(request)
+    replies = [message.text for message in request.messages if message.role == "assistant"]
+    return replies[-1] if replies and whole.startswith(replies[-1]) else ""
+
+
+class Conversation:
+    """One session, its programs, and the paper."""
+
+    def __init__(self, place: str, chance: random.Random, tally: Tally, number: int,
+                 dead: list[object]) -> None:
+        """`dead` keeps the turns of killed programs as they were: Python would tidy them up."""
+        self._place, self._chance, self._tally, self._number = place, chance, tally, number
+        self._paper = _Paper()
+        self._name = ""
+        self._ran: list[str] = []
+        self._model = _Model(chance)
+        self._dead = dead
+
+    async def run(self) -> None:
+        steps = self._chance.randint(2, 5)
+        for step in range(steps):
+            store = SqliteStore(self._place)
+            recover(store)
+            session = open_session(store, name=self._name) if self._name else Session(store)
+            try:
+                await self._step(session, store, f"question {self._number}.{step}")
+            finally:
+                session.close()
+                store.close()
+            self._name = self._name or session.id
+            self._check()
+
+    async def _step(self, session: Session, store: SqliteStore, question: str) -> None:
+        lines, chance = self._paper.lines, self._chance
+        if lines and chance.random() < 0.2:
+            while lines.pop()[0] != "user":
+                pass
+            session.undo()
+            if not lines or chance.random() < 0.5:
+                lines.append(("user", question))
+                await self._turn(session, store, question)
+            return
+        lines.append(("user", question))
+        await self._turn(session, store, question)
+
+    async def _turn(self, session: Session, store: SqliteStore, question: str) -> None:
+        """Ask; sometimes be stopped, or killed, after some events."""
+        chance, shown = self._chance, ""
+        self._tally.turns += 1
+        self._model.left = chance.randint(0, 3)
+        ending, left = chance.choice(("", "", "", "stop", "kill")), chance.randrange(12)
+        session.add_user(user_message(question))
+        turn = run_chat_turn(self._respond(), Request("m", tuple(session.messages)), self._tool,
+                             model=TARGETS[0], resumes=3)
+        events = session.record(turn, TARGETS[0])
+        try:
+            async for event in events:
+                shown += event.text if isinstance(event, TextDelta) else ""
+                left -= 1
+                if ending and left < 0:
+                    break
+            else:
+                ending = ""
+        except ChatError:
+            ending = ""
+        if ending == "kill":
+            self._tally.kills += 1
+            self._dead.append(events)
+            store.close()       # its locks are gone, as after kill -9; nothing else is tidied up
+        else:
+            self._tally.stops += ending == "stop"
+            await events.aclose()
+        if shown:
+            self._paper.lines.append(("assistant", shown))
+
+    def _respond(self) -> partial[AsyncGenerator[Delta, None]]:
+        models = Models(dict.fromkeys(TARGETS, self._model.answer), PATIENT)
+        return partial(stream_chat_with_retry, models)  # type: ignore[arg-type, return-value]
+
+    async def _tool(self, call: ToolCall) -> ToolFinished:
+        self._ran.append(call.id)
+        await asyncio.sleep(self._chance.choice((0.0, 100.0)))
+        return ToolFinished(ToolResult(call.id, call.name, "found"), 0.0)
+
+    def _check(self) -> None:
+        """A program that has seen nothing of all this opens the session."""
+        store = SqliteStore(self._place)
+        try:
+            recover(store)
+            messages = open_session(store, name=self._name).messages
+        finally:
+            store.close()
+        told = _told(messages)
+        if told != self._paper.lines:
+            self._fault(f"{told[-2:]} is saved for {self._paper.lines[-2:]}")
+        if len(set(self._ran)) != len(self._ran):
+            self._fault("a tool ran twice")
+        calls = [call.id for message in messages for call in message.tool_calls]
+        results = [result.id for message in messages for result in message.tool_results]
+        last = messages[-1].tool_calls if messages else ()      # they get theirs with the next question
+        if calls != results + [call.id for call in last]:
+            self._fault(f"calls {calls} have the results {results}")
+
+    def _fault(self, words: str) -> None:
+        self._tally.faults.append(f"conversation {self._number}: {words}")
+
+
+def _told(messages: list[Message]) -> list[tuple[str, str]]:
+    """The words of both sides; the pieces of one answer are one line, as it was shown."""
+    lines: list[tuple[str, str]] = []
+    for message in messages:
+        if message.role not in ("user", "assistant") or not message.text:
+            continue
+        if message.role == "assistant" and lines and lines[-1][0] == "assistant":
+            lines[-1] = ("assistant", lines[-1][1] + message.text)
+        else:
+            lines.append((message.role, message.text))
+    return lines
+
+
+def simulate(seed: int, count: int) -> Tally:
+    """So many conversations. The same seed gives the same ones."""
+    tally, loop, dead = Tally(), JumpingLoop(), list[object]()
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        for number in range(count):
+            place = str(Path(folder) / f"{number // 200}.db")
+            talk = Conversation(place, random.Random(f"{seed} {number}"), tally, number,
+                                dead)
+            loop.run_until_complete(talk.run())
+            tally.conversations += 1
+    tally.seconds = loop.time()
+    return tally

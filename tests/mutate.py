@@ -1,8 +1,8 @@
 """`make mutants`: changes one thing in a module at a time and runs its mirrored tests, which should notice.
 
-A test that passes whatever the code does proves nothing. Each mutant is run in a child process that imports the
-changed module in place of the real one; no file is written. Tests that start processes are left out: they would see the
-real one. Random choices print their seed.
+A test that passes whatever the code does proves nothing. Each mutant is run in a fork of a process that has collected
+the tests: the functions of the real module get the changed code there; no file is written. Tests that start processes
+are left out: they would see the real one. Random choices print their seed.
 """
 
 from __future__ import annotations
@@ -10,28 +10,56 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
-import importlib.abc
-import importlib.machinery
-import importlib.util
+import gc
+import importlib
 import io
 import os
 import random
+import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
+
+import _pytest.main as loop
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PASSED, FAILED, UNCHANGED = 0, 1, 2     # how a trial ends
+CONSTANTS = (int, float, str, tuple, frozenset, dict, list, re.Pattern)
 LEAST_SECONDS = 20.0     # that the tests of a mutant may take; more where they take long without one
 # What is decided or guarded here is what a fault would cost most.
-MODULES = (
-    "core/retry/policy.py", "core/providers/finish.py", "core/chat/joining.py", "core/chat/repetition.py",
-    "core/window/budget.py", "core/store/identity.py", "core/tools/guards_net.py", "core/tools/secret_files.py",
-    "core/providers/loads.py", "core/models/pool.py", "core/config/yaml_words.py", "core/stats/counting.py")
+# Behind each, the tests that look at it where that is not said by their imports.
+MODULES: dict[str, tuple[str, ...]] = {
+    "core/retry/policy.py": ("retry/test_policy.py",),
+    "core/providers/finish.py": ("providers/test_openai.py", "providers/test_anthropic.py"),
+    "core/chat/joining.py": (), "core/chat/repetition.py": (), "core/window/budget.py": (),
+    "core/store/identity.py": ("store/test_identity.py", "store/test_db_contract.py"),
+    "core/tools/guards_net.py": (), "core/tools/secret_files.py": (), "core/tools/guards_files.py": (),
+    "core/providers/loads.py": (), "core/models/pool.py": (), "core/config/yaml_words.py": (),
+    "core/stats/counting.py": (), "core/safe_text.py": ("test_safe_text.py",),
+    "core/store/text.py": ("store/test_db_contract.py",),
+    "core/store/matching.py": ("store/test_db_contract.py", "sessions/test_search.py"),
+    "core/store/words.py": ("store/test_db_contract.py", "sessions/test_search.py"),
+    "core/store/sql.py": ("store/test_db_contract.py", "store/test_db_sqlite.py"),
+    "core/store/sql_store.py": ("store/test_db_contract.py", "store/test_db_sqlite.py"),
+    "core/store/sqlite.py": ("store/test_db_sqlite.py", "store/test_care.py"),
+    "core/store/locks.py": (), "core/store/message_json.py": (),
+    "core/providers/foreign.py": (), "core/providers/http_parser.py": (), "core/providers/decoder.py": (),
+    "core/providers/errors_http.py": ("providers/test_provider_errors.py",),
+    "core/providers/parameters.py": ("providers/test_provider_errors.py", "providers/test_sealed.py"),
+    "core/providers/sealed.py": ("providers/test_sealed.py", "providers/test_conversations.py"),
+    "core/providers/tool_schema.py": ("providers/test_foreign_shapes.py",),
+    "core/providers/thinking.py": (), "core/providers/ollama_reply.py": (), "core/tools/calculate.py": (),
+    "core/sessions/spool.py": ("sessions/test_waiting_writes.py", "sessions/test_session.py"),
+    "core/sessions/reply.py": ("chat/test_turn.py",),
+    "core/sessions/tree.py": ("sessions/test_history.py", "sessions/test_together.py"),
+    "core/session_manager.py": ("sessions/test_history.py", "sessions/test_session.py"),
+    "core/sessions/journal.py": ("sessions/test_history.py", "sessions/test_session.py")}
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
@@ -121,22 +149,10 @@ def _named(operator: ast.AST) -> str:
 
 # ---- running
 
-class _InPlace(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives this code for this module, and nothing for others."""
-
-    def __init__(self, name: str, code: CodeType, path: Path) -> None:
-        self.name, self.code, self.path = name, code, path
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.util.spec_from_loader(name, self, origin=str(self.path)) if name == self.name else None
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__file__ = str(self.path)
-        exec(self.code, module.__dict__)
-
-
 def mirrored_tests(module: str) -> list[str]:
-    """The tests that import the module: those in the folder that mirrors its own, else any."""
+    """The tests named for it, else those that import it in the folder that mirrors its own, else any."""
+    if MODULES.get(module):
+        return [str(ROOT / "tests" / path) for path in MODULES[module]]
     name, folder = _name_of(module), Path(module).parent.name
     beside = [*(ROOT / "tests").glob("test_*.py"), *(ROOT / "tests" / folder).glob("test_*.py")]
     found = [str(path) for path in beside if name in path.read_text(encoding="utf-8")]
@@ -148,36 +164,94 @@ def _name_of(module: str) -> str:
     return module.removesuffix(".py").replace("/", ".")
 
 
-def passes(module: str, tree: ast.Module | None, tests: Sequence[str], seconds: float) -> bool:
-    """Whether the tests pass with this in the module's place, within this time."""
-    child = os.fork()
-    if child == 0:
-        _be_tested(module, tree, tests)
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status) == 0
-        time.sleep(0.02)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+def put_in_place(module: ModuleType, tree: ast.Module) -> bool:
+    """Give the module's functions the code of this tree, and its constants their values, wherever they are in use.
+
+    False when that changes nothing: default values and the bodies of classes were read when the module was imported.
+    """
+    compiled = compile(tree, str(module.__file__), "exec")
+    codes = {(code.co_qualname, code.co_firstlineno): code for code in _codes(compiled)}
+    changed = False
+    for function in [each for each in gc.get_objects() if isinstance(each, FunctionType)]:
+        old = function.__code__
+        new = codes.get((old.co_qualname, old.co_firstlineno)) if old.co_filename == module.__file__ else None
+        if new is not None and new != old:
+            function.__code__, changed = new, True
+    return _set_constants(module, compiled) or changed
 
 
-def _be_tested(module: str, tree: ast.Module | None, tests: Sequence[str]) -> None:
-    """In the child process: never returns."""
-    code = 1
-    try:
-        os.setpgid(0, 0)
-        import pytest
-        if tree is not None:
-            compiled = compile(tree, str(ROOT / module), "exec")
-            sys.meta_path.insert(0, _InPlace(_name_of(module), compiled, ROOT / module))
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            code = int(pytest.main(["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header",
-                                    "-m", "not processes", *tests]))
-    finally:
-        os._exit(code)
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield inner
+            yield from _codes(inner)
+
+
+def _set_constants(module: ModuleType, compiled: CodeType) -> bool:
+    fresh: dict[str, object] = {"__name__": module.__name__, "__file__": module.__file__,
+                                "__package__": module.__package__}
+    with suppress(Exception):
+        exec(compiled, fresh)
+    changed = False
+    for name, value in fresh.items():
+        old = vars(module).get(name)
+        if isinstance(value, CONSTANTS) and type(old) is type(value) and value != old and " at 0x" not in repr(value):
+            for user in list(sys.modules.values()):
+                if vars(user).get(name) is old:
+                    setattr(user, name, value)
+                    changed = True
+    return changed
+
+
+class Trials:
+    """Runs the collected tests once as they are, then once for each mutant, each time in a fork of this process."""
+
+    def __init__(self, module: str, mutants: Sequence[Mutant]) -> None:
+        self.module, self.mutants = module, mutants
+        self.tried: list[Mutant] = []
+        self.survivors: list[Mutant] = []
+        self.sound = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        started = time.monotonic()
+        self.sound = self._outcome(session, None, 600.0) == PASSED
+        seconds = max(LEAST_SECONDS, 5 * (time.monotonic() - started))
+        for mutant in self.mutants if self.sound else ():
+            outcome = self._outcome(session, mutant, seconds)
+            if outcome != UNCHANGED:
+                self.tried.append(mutant)
+            if outcome == PASSED:
+                self.survivors.append(mutant)
+                print(f"  {self.module}:{mutant.line}: {mutant.what}", file=sys.__stderr__, flush=True)
+        return True
+
+    def _outcome(self, session: pytest.Session, mutant: Mutant | None, seconds: float) -> int:
+        child = os.fork()
+        if child == 0:
+            self._be_tested(session, mutant)
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            found, status = os.waitpid(child, os.WNOHANG)
+            if found:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return FAILED
+
+    def _be_tested(self, session: pytest.Session, mutant: Mutant | None) -> None:
+        """In the child process: never returns."""
+        outcome = FAILED
+        try:
+            os.setpgid(0, 0)
+            if mutant is not None and not put_in_place(importlib.import_module(_name_of(self.module)), mutant.tree):
+                outcome = UNCHANGED
+            else:
+                loop.pytest_runtestloop(session)
+                outcome = PASSED if not session.testsfailed else FAILED
+        finally:
+            os._exit(outcome)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -205,14 +279,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_module(module: str, most: int, chance: random.Random) -> tuple[int, list[Mutant]]:
     """How many were tried, and those that no test noticed."""
     tests = mirrored_tests(module)
-    started = time.monotonic()
-    if not tests or not passes(module, None, tests, 600.0):
-        print(f"{module}: its tests do not pass as it is: {', '.join(tests) or 'there are none'}")
-        return 0, []
-    seconds = max(LEAST_SECONDS, 5 * (time.monotonic() - started))
     every = list(mutants_of((ROOT / module).read_text(encoding="utf-8")))
     chosen = sorted(chance.sample(every, min(most, len(every))), key=lambda mutant: mutant.line)
-    return len(chosen), [mutant for mutant in chosen if passes(module, mutant.tree, tests, seconds)]
+    trials = Trials(module, chosen)
+    with redirect_stdout(io.StringIO()) as said:
+        pytest.main(["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "-m", "not processes",
+                     *tests], plugins=[trials])
+    if not trials.sound:
+        print(f"{module}: its tests do not pass as it is: {', '.join(tests) or 'there are none'}\n{said.getvalue()}")
+    return len(trials.tried), trials.survivors
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from contextlib import aclosing
 
 from core.chat.characters import WholeCharacters
+from core.chat.endless import Endless
 from core.chat.joining import BROKEN, Joint, SecondReading, continuation, joined
-from core.chat.repetition import Repetition
 from core.dataclass import replace
 from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
     Answering, Delta, Event, Finished, Kept, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TakenUp, TextDelta,
-    ThinkingDelta, ToolCallDelta, ToolFinished, ToolRequested, Waiting)
+    ThinkingDelta, ToolFinished, ToolRequested, Waiting)
 from core.messages import Finish, Message, ToolCall, ToolResult, tool_message
 from core.providers import Request
 from core.retry_handler import BrokeOff, Item, Pieces, TurnLimits
@@ -37,18 +37,19 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
     `model` is how the reply is signed (provider/model). `rounds` bounds how often tools are run; with 0, calls are
     reported and the turn ends with them. A reply that breaks off is continued up to `resumes` times. `continued`
     is a broken reply at the end of the conversation that this turn is to finish. With `stop_repetition`, a reply that
-    repeats itself without end is ended, as incomplete and with the reason.
+    repeats itself without end is ended, as incomplete and with the reason; so is one that is longer than any.
     """
     messages, goes_on = to_finish(request.messages) if continued is not None else (request.messages, False)
+    endless = Endless(repetition=stop_repetition)
     request, limits = replace(request, messages=messages), TurnLimits()
     for round_number in range(rounds + 1):
-        reply = _Pieces(request, model, resumes, limits, goes_on=goes_on, watched=stop_repetition)
+        reply = _Pieces(request, model, resumes, limits, goes_on=goes_on, endless=endless)
         try:
             async with aclosing(respond(reply.asked(), reply)) as stream:
                 async for item in stream:
                     for event in reply.take(item):
                         yield event
-                    if reply.endless:
+                    if endless.reason:
                         break
         except ProviderError as error:
             for event in reply.broken(error):
@@ -89,7 +90,7 @@ class _Pieces:
     """
 
     def __init__(self, request: Request, model: str, resumes: int, limits: TurnLimits, *, goes_on: bool,
-                 watched: bool) -> None:
+                 endless: Endless) -> None:
         self.model, self.resumes, self.limits = model, resumes, limits
         self.messages = request.messages
         self._request, self._goes_on = request, goes_on
@@ -97,14 +98,13 @@ class _Pieces:
         self._pieces = 0              # messages of this reply
         self._reason = ""             # the last break that was reported
         self._word = ""               # the provider's own word for the end
-        self._watched = watched
-        self.endless = ""             # how the reply repeats itself, when it does so without end
+        self._endless = endless
         self._begin()
 
     def _begin(self) -> None:
         self._reply = Reply()
         self._characters = WholeCharacters()
-        self._watches: dict[type, Repetition] = {}     # of the answer, the thinking, the arguments of tools
+        self._endless.begin()
         self._joint: Joint | SecondReading = Joint(self._before.text)
 
     @property
@@ -158,19 +158,9 @@ class _Pieces:
         for whole in self._characters.feed(item):
             for delta in self._joint.fit(whole):
                 self._reply.add(delta)
-                self._watch(delta)
+                self._endless.take(delta)
                 if isinstance(delta, (TextDelta, ThinkingDelta)):
                     yield delta
-
-    def _watch(self, delta: Delta) -> None:
-        """A finished reply has an end, however often it repeats something."""
-        match delta:
-            case TextDelta(text=text) | ThinkingDelta(text=text) | ToolCallDelta(arguments=text) if self._watched:
-                watch = self._watches.setdefault(type(delta), Repetition())
-                watch.feed(text)
-                self.endless = self.endless or watch.reason
-            case Finished():
-                self.endless = ""
 
     def _resume(self, error: ProviderError) -> Iterator[Event]:
         """Close the piece. Where none of its text has arrived yet, the reply is asked for anew."""
@@ -218,7 +208,7 @@ class _Pieces:
     def close(self) -> Iterator[Event]:
         """The reply is complete, or as complete as the provider made it."""
         yield from self._rest()
-        message = self._ended() if self.endless else self._reply.message(self._named or self.model)
+        message = self._ended() if self._endless.reason else self._reply.message(self._named or self.model)
         self.messages = (*self.messages, message)
         if message.usage is not None:
             yield message.usage
@@ -231,9 +221,9 @@ class _Pieces:
 
     def _remarks(self, message: Message) -> Iterator[str]:
         """What the finish reason alone does not say."""
-        if self.endless:
-            yield (f"Stopped: {message.model} {self.endless}. What it wrote is saved. "
-                   "`--no-stop-repetition` lets every reply run.")
+        if self._endless.reason:
+            yield (f"Stopped: {message.model} {self._endless.reason}. What it wrote is saved. "
+                   f"{self._endless.advice}").rstrip()
         elif message.finish == "incomplete":
             dropped = " The tools that it called were not run." if self._reply.calls else ""
             yield f"{self.model} ended its answer with {self._word!r}: it may be incomplete.{dropped}"

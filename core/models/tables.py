@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from core.config import Settings
@@ -11,6 +12,7 @@ from core.model_manager import POOL, Providers, Target, pool_entry
 from core.models.facts import ModelFacts, known_facts, short_count, yes_no
 from core.models.health import Health, Listed, all_names, check_all, list_models, missing_for, set_up
 from core.providers import CanListRunning, ModelInfo
+from core.providers.foreign import AT_ONCE, MOST_ENTRIES
 from core.providers.parameters import lacks_of
 from core.rendering.table import Table
 
@@ -82,11 +84,22 @@ async def model_table(providers: Providers, only: str = "") -> Table:
     names = [only] if only else set_up(providers)
     found = await list_models(providers, names)
     loaded = await _loaded(found, providers)
-    rows = [row for listed in found for row in _model_rows(listed, loaded, providers)]
+    rows: list[tuple[str, ...]] = []
+    records: list[dict[str, object]] = []
+    for listed in found:
+        rows += [_unlisted_row(listed, providers)] if listed.error is not None or not listed.models else []
+        records += [_unlisted_record(listed)] if listed.error is not None else []
+        for number, info in enumerate(listed.models):
+            target = Target(listed.provider, info.name)
+            facts = known_facts(target, providers, info)
+            rows.append(_model_row(target, info, facts, loaded=target in loaded))
+            records.append(_model_record(target, info, facts, loaded=target in loaded))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        rows += [_cut_row(listed)] if len(listed.models) >= MOST_ENTRIES else []
     return Table(("model", "context", "tools", "vision", "thinking", "in/out $ per M", "size", "note"), tuple(rows),
                  "? is not known. Prices are estimates out of a shipped table, never a bill.",
-                 optional=("size", "thinking", "vision", "tools"),
-                 records=tuple(record for listed in found for record in _model_records(listed, loaded, providers)))
+                 optional=("size", "thinking", "vision", "tools"), records=tuple(records))
 
 
 async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
@@ -105,33 +118,35 @@ async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
     return loaded
 
 
-def _model_records(listed: Listed, loaded: set[Target], providers: Providers) -> list[dict[str, object]]:
-    if listed.error is not None:
-        return [{"provider": listed.provider, "model": None, "error": listed.error.message}]
-    return [_model_record(Target(listed.provider, info.name), info, loaded, providers) for info in listed.models]
-
-
-def _model_record(target: Target, info: ModelInfo, loaded: set[Target], providers: Providers) -> dict[str, object]:
-    facts = known_facts(target, providers, info)
+def _model_record(target: Target, info: ModelInfo, facts: ModelFacts, *, loaded: bool) -> dict[str, object]:
     return {"provider": target.provider, "model": str(target), "context_window": facts.context_window,
             "output_limit": facts.output_limit, "tools": facts.tools, "vision": facts.vision,
             "thinking": facts.thinking, "input_price": facts.input_price, "output_price": facts.output_price,
-            "bytes": info.size, "loaded": target in loaded}
+            "bytes": info.size, "loaded": loaded}
 
 
-def _model_rows(listed: Listed, loaded: set[Target], providers: Providers) -> list[tuple[str, ...]]:
-    if listed.error is not None:
-        missing = missing_for(listed.provider, providers)
-        return [(f"{listed.provider}/", "", "", "", "", "", "", f"needs {missing}" if missing else listed.error.message)]
-    if not listed.models:
-        return [(f"{listed.provider}/", "", "", "", "", "", "", "has no model yet")]
-    return [_model_row(Target(listed.provider, info.name), info, loaded, providers) for info in listed.models]
-
-
-def _model_row(target: Target, info: ModelInfo, loaded: set[Target], providers: Providers) -> tuple[str, ...]:
-    facts = known_facts(target, providers, info)
+def _model_row(target: Target, info: ModelInfo, facts: ModelFacts, *, loaded: bool) -> tuple[str, ...]:
     return (str(target), short_count(facts.context_window), yes_no(facts.tools), yes_no(facts.vision), yes_no(facts.thinking),
-            _prices(facts), _size(info.size), "loaded" if target in loaded else "")
+            _prices(facts), _size(info.size), "loaded" if loaded else "")
+
+
+def _unlisted_record(listed: Listed) -> dict[str, object]:
+    return {"provider": listed.provider, "model": None, "error": listed.error.message if listed.error else None}
+
+
+def _unlisted_row(listed: Listed, providers: Providers) -> tuple[str, ...]:
+    """Why there are no models of this provider."""
+    missing = missing_for(listed.provider, providers) if listed.error is not None else ""
+    why = listed.error.message if listed.error is not None else "has no model yet"
+    return _remark(listed, f"needs {missing}" if missing else why)
+
+
+def _cut_row(listed: Listed) -> tuple[str, ...]:
+    return _remark(listed, f"lists more; the first {MOST_ENTRIES:,} are shown")
+
+
+def _remark(listed: Listed, note: str) -> tuple[str, ...]:
+    return (f"{listed.provider}/", "", "", "", "", "", "", note)
 
 
 def _prices(facts: ModelFacts) -> str:

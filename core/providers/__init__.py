@@ -75,7 +75,7 @@ class Endpoint:
     idle_timeout: float = 300.0          # seconds without a byte, or without content
     first_byte_timeout: float | None = None   # the same before the first content, where models load; None: idle_timeout
     quirks: Mapping[str, Any] = field(default_factory=dict)
-    longest: int = 64 << 20              # bytes of one line, event or document; more is not a chat protocol
+    longest: int = 8 << 20              # bytes of one line, event or document; more is not a chat protocol
     sent: Recorder | None = field(default=None, compare=False)     # is told of every request
     linger: float = 2.0                  # seconds for what follows the end of a reply: some servers leave the connection open
 

@@ -44,7 +44,7 @@ class Anthropic(Fetching):
         entries = await fetch_entries(
             self._client, self.endpoint, "/v1/models?limit=1000", self._error, under="data", name="id", parameter="after_id",
             following=lambda page: page.get("has_more") and page.get("last_id"))
-        return list(read_each(entries, model_info))
+        return await read_each(entries, model_info)
 
     async def show(self, model: str) -> ModelInfo:
         return model_info(await self._get(f"/v1/models/{quote(model, safe='')}", needs="id"))

@@ -49,7 +49,7 @@ class Cohere(Fetching):
         entries = await fetch_entries(
             self._client, self.endpoint, "/v1/models?endpoint=chat&page_size=1000", self._error, under="models", name="name",
             parameter="page_token", following=lambda page: page.get("next_page_token"))
-        return list(read_each(entries, model_info))
+        return await read_each(entries, model_info)
 
     async def show(self, model: str) -> ModelInfo:
         path = f"/v1/models/{quote(model, safe='')}"

@@ -16,6 +16,7 @@ from core.events import Delta, TextDelta, ThinkingDelta
 from core.providers import Endpoint
 
 LINE_COST = 64            # bytes that a held line costs beside its own
+MOST_VALUES = 500_000     # of one JSON document, about
 MOST_TOKENS = 1 << 53     # what every reader of JSON can still count
 
 
@@ -100,15 +101,41 @@ class EventDecoder:
 def parse_json(text: bytes | str, endpoint: Endpoint) -> Any:
     """One JSON value of a stream; raises BadResponse. Bytes that are not UTF-8 become U+FFFD rather than an end."""
     try:
-        return json.loads((text if isinstance(text, str) else text.decode("utf-8", "replace")).removeprefix("\ufeff"))
+        return load_json((text if isinstance(text, str) else text.decode("utf-8", "replace")).removeprefix("\ufeff"))
+    except TooMuch as problem:
+        raise too_much(endpoint) from problem
     except (ValueError, RecursionError) as problem:
         raise not_the_protocol(endpoint, text) from problem
+
+
+class TooMuch(Exception):
+    """More values than one JSON document may hold."""
+
+
+def load_json(text: str) -> Any:
+    """One JSON value. Raises ValueError, RecursionError or TooMuch: a value of two bytes takes a hundred in memory."""
+    if len(text) > MOST_VALUES and sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise TooMuch
+    return json.loads(text)
+
+
+def too_much(endpoint: Endpoint) -> BadResponse:
+    """What is read at once is bounded: a server may send without end."""
+    size = f"over {endpoint.longest / (1 << 20):.3g} MB or {MOST_VALUES:,} values"
+    return BadResponse(f"{endpoint.base_url} sent more at once than {named(endpoint)} does: {size}.",
+                       "Check --base-url and --provider.")
+
+
+def named(endpoint: Endpoint) -> str:
+    """The kind of server that was expected."""
+    name = endpoint.host or "chat"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name} server"
 
 
 def not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
     start = content[:4000]
     shown = readable(start.decode("utf-8", "replace") if isinstance(start, bytes) else start)[:80]
-    return BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {shown!r}",
+    return BadResponse(f"{endpoint.base_url} did not answer as {named(endpoint)} does: {shown!r}",
                        "Check --base-url and --provider.")
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Any, TypeVar
 
 from core.regex import regex
 
 MOST = 1 << 53          # what every reader of JSON can still count
+MOST_ENTRIES = 10_000   # of one list; what follows is not read
+AT_ONCE = 200           # entries that are read before others have a turn
 _DIGITS = regex(r"\d{1,15}")
 T = TypeVar("T")
 # What reading a value of an unexpected shape raises.
@@ -55,10 +60,15 @@ def first_size(values: Iterable[Any]) -> int | None:
     return next(filter(None, map(size_of, values)), None)
 
 
-def read_each(entries: Iterable[Any], read: Callable[[Any], T]) -> Iterator[T]:
-    """What `read` makes of each entry, without those that it cannot read: one odd entry costs only itself."""
-    for entry in entries:
-        try:
-            yield read(entry)
-        except ODD_SHAPES:
-            continue
+async def read_each(entries: Iterable[Any], read: Callable[[Any], T]) -> list[T]:
+    """What `read` makes of each entry, without those that it cannot read: one odd entry costs only itself.
+
+    At most MOST_ENTRIES, and never so many at once that Ctrl-C would have to wait.
+    """
+    found: list[T] = []
+    for number, entry in enumerate(islice(entries, MOST_ENTRIES), 1):
+        with suppress(*ODD_SHAPES):
+            found.append(read(entry))
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return found

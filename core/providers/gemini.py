@@ -48,7 +48,7 @@ class Gemini(Fetching):
         entries = await fetch_entries(
             self._client, self.endpoint, "/models?pageSize=1000", self._error, under="models", name="name",
             parameter="pageToken", following=lambda page: page.get("nextPageToken"))
-        return list(read_each(entries, model_info))
+        return await read_each(entries, model_info)
 
     async def show(self, model: str) -> ModelInfo:
         return model_info(await self._get(f"/{model_path(model)}", needs="name"))

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from core.errors import BadResponse, ProviderError
 from core.providers import Endpoint
+from core.providers.decoder import named
 from core.providers.errors_http import classify
-from core.providers.foreign import objects_of, size_of, text_of
+from core.providers.foreign import MOST_ENTRIES, objects_of, size_of, text_of
 from core.providers.http1 import Client
 from core.providers.transport import ErrorMapper, fetch_json
 
@@ -22,7 +23,7 @@ async def fetch_object(client: Client, endpoint: Endpoint, path: str, error_from
     answer = await fetch_json(client, endpoint, path, error_from, body=body)
     if not isinstance(answer, dict) or needs and answer.get(needs) is None:
         shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
-        raise BadResponse(f"{endpoint.base_url} did not answer as a {endpoint.host or 'chat'} server does: {shown:.80}",
+        raise BadResponse(f"{endpoint.base_url} did not answer as {named(endpoint)} does: {shown:.80}",
                           "Check --base-url and --provider.")
     return answer
 
@@ -42,7 +43,7 @@ async def fetch_entries(client: Client, endpoint: Endpoint, path: str, error_fro
             raise not_a_list(endpoint, page)
         found += [entry for entry in objects_of(listed) if text_of(entry.get(name))]
         token = following(page)
-        if not isinstance(token, (str, int)) or not token:
+        if not isinstance(token, (str, int)) or not token or len(found) >= MOST_ENTRIES:
             break
         page_path = f"{path}{'&' if '?' in path else '?'}{parameter}={quote(str(token), safe='')}"
     return found

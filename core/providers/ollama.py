@@ -76,7 +76,7 @@ class Ollama:
 
     async def models(self) -> list[ModelInfo]:
         answer = await self._fetch("/api/tags")
-        return list(read_each(entries_of(answer, "models"), model_info))
+        return await read_each(entries_of(answer, "models"), model_info)
 
     async def check(self) -> str:
         answer = await self._fetch("/api/version")
@@ -99,7 +99,7 @@ class Ollama:
     async def running(self) -> list[ModelInfo]:
         """The loaded models; their context window is the one they were loaded with."""
         answer = await self._fetch("/api/ps")
-        return list(read_each(entries_of(answer, "models"), model_info))
+        return await read_each(entries_of(answer, "models"), model_info)
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         """What is longer than the model's window is cut by the server (`truncate`)."""

@@ -134,7 +134,7 @@ class OpenAI:
         listed = answer.get("data", answer.get("models", "")) if isinstance(answer, dict) else answer
         if listed is not None and not isinstance(listed, list):
             raise not_a_list(self.endpoint, answer)
-        return list(read_each(model_entries(listed), model_info))
+        return await read_each(model_entries(listed), model_info)
 
     async def close(self) -> None:
         await self._wire.close()

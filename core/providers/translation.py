@@ -14,8 +14,9 @@ from core.messages import Usage
 from core.regex import regex
 from core.providers import Endpoint
 from core.providers.answering import is_another, name_in
-from core.providers.decoder import (LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
-                                    plausible_count)
+from core.providers.decoder import (
+    LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json, plausible_count,
+    too_much)
 from core.providers.http1 import Response
 from core.providers.transport import ContentClock, lines_of, read_chunks
 
@@ -184,7 +185,7 @@ async def _payloads(reads: Reads, endpoint: Endpoint) -> AsyncGenerator[Iterator
             seen = seen or bool(events)
             yield _events(events, endpoint)
             if held + decoder.held > endpoint.longest:
-                raise not_the_protocol(endpoint, lines[0])
+                raise too_much(endpoint)
     yield _last_event(decoder.close(), endpoint)
     yield _document(b"\n".join(other), endpoint, alone=not seen)
 

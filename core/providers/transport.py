@@ -18,7 +18,8 @@ from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, S
 from core.regex import regex
 from core.providers import Endpoint
 from core.providers.connecting import BadAddress, split_url
-from core.providers.decoder import EventDecoder, LineDecoder, ServerEvent, not_the_protocol, parse_json
+from core.providers.decoder import (
+    EventDecoder, LineDecoder, ServerEvent, TooMuch, load_json, not_the_protocol, parse_json, too_much)
 from core.providers.http1 import Client, ConnectTimeout, HttpError, NoConnection, Response, Silence
 from core.providers.loopback import is_loopback
 from core.safe_text import without_surrogates
@@ -119,7 +120,9 @@ async def fetch_json(client: Client, endpoint: Endpoint, path: str, error_from: 
         with _named_failures(endpoint):
             content = await _read_whole(response, endpoint)
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return load_json(content.decode("utf-8-sig"))
+    except TooMuch as problem:
+        raise too_much(endpoint) from problem
     except (ValueError, RecursionError) as problem:
         raise not_the_protocol(endpoint, content) from problem
 
@@ -132,7 +135,7 @@ async def _read_whole(response: Response, endpoint: Endpoint) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > endpoint.longest:
-            raise not_the_protocol(endpoint, pieces[0])
+            raise too_much(endpoint)
     return b"".join(pieces)
 
 
@@ -298,7 +301,7 @@ async def lines_of(reads: AsyncGenerator[bytes, None],
             if whole or chunk == ANEW:
                 yield whole
             if lines.size > endpoint.longest:
-                raise not_the_protocol(endpoint, lines.close())
+                raise too_much(endpoint)
     if lines.size:
         yield [lines.close()]
 
@@ -351,7 +354,7 @@ async def read_events(response: Response, endpoint: Endpoint, *,
             if events:
                 yield events
             if decoder.held > endpoint.longest:
-                raise not_the_protocol(endpoint, chunk)
+                raise too_much(endpoint)
     last = decoder.close()
     if last:
         yield last

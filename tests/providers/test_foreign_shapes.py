@@ -21,11 +21,12 @@ from core.models.health import list_models
 from core.models.tables import model_table
 from core.providers import ModelInfo, Request, ToolSpec
 from core.providers.anthropic_request import request_body as anthropic_body
-from core.providers.foreign import size_of
+from core.providers.foreign import AT_ONCE, MOST_ENTRIES, size_of
 from core.providers.gemini_request import schema_subset
 from core.providers.ollama_reply import ReplyReader
 from core.providers.openai_request import answer_schema
 from core.providers.tool_schema import closed_form, is_closed, tool_parameters
+from core.rendering.table import Table
 from tests.dialects import ask, exchange, reply_of, run, server_events, stream_answer
 from tests.fake_server import Answer, FakeServer, json_answer
 
@@ -104,6 +105,23 @@ def test_one_odd_host_does_not_empty_the_list_for_all(odd: Any) -> None:
         assert [info.name for info in found[1].models] == ["good"]
         table = asyncio.run(model_table(Providers(Settings({}, providers=entries, )), "strange"))
         assert table.rows
+
+
+def test_a_very_long_list_is_cut_and_says_so() -> None:
+    """Others have a turn while it is read: Ctrl-C never waits for the whole list."""
+    entries = [{"id": f"m{number}"} for number in range(MOST_ENTRIES + 5)]
+
+    async def run_table(url: str) -> tuple[Table, int]:
+        making = asyncio.ensure_future(model_table(Providers(Settings({}, providers={"long": {"base_url": url}})), "long"))
+        turns = 0
+        while not making.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return await making, turns
+    with FakeServer(json_answer({"data": entries})) as server:
+        table, turns = asyncio.run(run_table(server.url))
+    assert [row[0] for row in table.rows[:2]] == ["long/m0", "long/m1"] and len(table.rows) == MOST_ENTRIES + 1
+    assert table.rows[-1][-1] == "lists more; the first 10,000 are shown" and turns > 2 * MOST_ENTRIES // AT_ONCE
 
 
 @pytest.mark.parametrize("value, size", [

@@ -135,6 +135,23 @@ def test_an_endless_event_is_bounded() -> None:
         ask(Answer([b"data: " + b"x" * 5_000 + b"\n"] * 400), read_events, longest=100_000)
 
 
+@pytest.mark.parametrize("body", [b'{"z":[' + b"{}," * 300_000 + b"0]}", b'{"z":' + b"[0,{}," * 10 + b"0" + b",[]" * 600_000],
+                         ids=["objects", "lists"])
+@pytest.mark.parametrize("reader", [read_json_lines, None], ids=["stream", "document"])
+def test_a_document_of_very_many_values_is_not_read(reader: Reader | None, body: bytes) -> None:
+    """A value of two bytes takes a hundred in memory, and reading millions of them cannot be stopped."""
+    async def fetch(url: str) -> Any:
+        endpoint = Endpoint(url, host="openai")
+        async with transport.open_client(endpoint) as client:
+            return await transport.fetch_json(client, endpoint, "/m", refused)
+    with pytest.raises(BadResponse, match=r"sent more at once than an? \w+ server does: over 8 MB or 500,000 values"):
+        if reader is not None:
+            ask(Answer([body + b"\n"]), reader, longest=8 << 20)
+        else:
+            with FakeServer(Answer([body])) as server:
+                asyncio.run(fetch(server.url))
+
+
 def test_a_token_per_chunk_is_not_a_frame_per_token() -> None:
     """Servers send an HTTP chunk per token; 3,000 of them must not take 3,000 frames (50 s)."""
     batches: list[int] = []

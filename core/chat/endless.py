@@ -1,0 +1,51 @@
+"""Notices when the reply of a turn will have no end: it repeats itself, or is longer than any model writes."""
+
+from __future__ import annotations
+
+from core.chat.repetition import Repetition
+from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+
+MOST_CHARACTERS = 3_000_000   # of one turn: what is thought, said and asked of tools
+MOST_CALLS = 500              # of tools in one turn
+
+
+class Endless:
+    """Watches a turn as it is written. `reason` says why it is to be stopped, "" while it is not; `advice` what lets it run."""
+
+    def __init__(self, *, repetition: bool) -> None:
+        self.reason = self.advice = ""
+        self._repetition = repetition
+        self._watches: dict[type, Repetition] = {}     # of the answer, the thinking, the arguments of tools
+        self._characters = 0
+        self._calls: set[tuple[int, int]] = set()
+        self._piece = 0
+
+    def begin(self) -> None:
+        """Another piece or another reply of the turn: what it repeats is looked at anew, its length is not."""
+        self._watches, self._piece = {}, self._piece + 1
+
+    def take(self, delta: Delta) -> None:
+        """A reply that has ended is finished, however often it repeats something."""
+        match delta:
+            case TextDelta(text=text) | ThinkingDelta(text=text):
+                self._written(type(delta), text)
+            case ToolCallDelta(index=index, name=name, arguments=text):
+                self._calls.add((self._piece, index))
+                self._written(type(delta), name + text)
+            case Finished():
+                self.reason = ""
+
+    def _written(self, kind: type, text: str) -> None:
+        self._characters += len(text)
+        if self._characters > MOST_CHARACTERS:
+            self.reason = self.reason or f"wrote more than {MOST_CHARACTERS:,} characters in one turn"
+        elif len(self._calls) > MOST_CALLS:
+            self.reason = self.reason or f"called tools more than {MOST_CALLS} times in one turn"
+        elif self._repetition:
+            self._look(kind, text)
+
+    def _look(self, kind: type, text: str) -> None:
+        watch = self._watches.setdefault(kind, Repetition())
+        watch.feed(text)
+        if watch.reason and not self.reason:
+            self.reason, self.advice = watch.reason, "`--no-stop-repetition` lets every reply run."

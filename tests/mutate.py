@@ -39,7 +39,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/providers/finish.py": ("providers/test_openai.py", "providers/test_anthropic.py"),
     "core/chat/joining.py": (), "core/chat/repetition.py": (), "core/window/budget.py": (),
     "core/store/identity.py": ("store/test_identity.py", "store/test_db_contract.py"),
-    "core/tools/guards_net.py": (), "core/tools/secret_files.py": (), "core/tools/guards_files.py": (),
+    "core/tools/guards_net.py": (), "core/tools/secret_files.py": (), "core/tools/guards_files.py": (
+        "tools/test_guard_files.py", "tools/test_secret_files.py", "tools/test_tool_executor.py"),
     "core/providers/loads.py": (), "core/models/pool.py": (), "core/config/yaml_words.py": (),
     "core/stats/counting.py": (), "core/safe_text.py": ("test_safe_text.py",),
     "core/store/text.py": ("store/test_db_contract.py",),

@@ -21,7 +21,7 @@ from core.models.health import list_models
 from core.models.tables import model_table
 from core.providers import ModelInfo, Request, ToolSpec
 from core.providers.anthropic_request import request_body as anthropic_body
-from core.providers.foreign import AT_ONCE, MOST_ENTRIES, size_of
+from core.providers.foreign import AT_ONCE, MOST_ENTRIES, first_size, size_of
 from core.providers.gemini_request import schema_subset
 from core.providers.ollama_reply import ReplyReader
 from core.providers.openai_request import answer_schema
@@ -130,6 +130,10 @@ def test_a_very_long_list_is_cut_and_says_so() -> None:
     ("9" * 40, None), ([8], None)])
 def test_sizes(value: Any, size: int | None) -> None:
     assert size_of(value) == size
+
+
+def test_the_first_size_that_is_one() -> None:
+    assert first_size([None, "x", 0, -3, "7", 8]) == 7 and first_size([None, {}]) is None and first_size([]) is None
 
 
 @pytest.mark.parametrize("said, tools", [(["completion"], None), (["tools"], True), ({"tools": False}, False), ({}, None)])

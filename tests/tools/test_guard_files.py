@@ -16,7 +16,7 @@ from core.errors import ToolError
 from core.tools import ToolContext, real_roots
 from core.tools.database import query_database
 from core.tools.files import list_files, read_file, search_files
-from core.tools.guards_files import open_file
+from core.tools.guards_files import find_file, open_file
 from core.tools.json_file import read_json_file
 
 SECRET = "the-planted-secret"
@@ -98,6 +98,33 @@ def test_no_path_leads_outside(world: World) -> None:
             assert SECRET not in said and "root:x:" not in said and (not environment or environment not in said), (function, path)
         with pytest.raises(ToolError):
             open_file(world.context, path).close()
+
+
+@pytest.mark.parametrize("path", ["/proc/self/environ", "/proc/self/status", "/proc/version", "/sys/kernel/mm", "/dev/null"])
+def test_what_the_kernel_shows_of_itself_is_refused_whatever_the_roots_are(path: str) -> None:
+    context = ToolContext(roots=("/",))
+    assert "is never read by a tool" in outcome(read_file, context, path)
+    assert outcome(read_file, ToolContext(roots=(path,)), path).startswith("refused")
+
+
+def test_a_refusal_names_the_path_and_what_is_there(world: World) -> None:
+    for path, said in (("pipe", "a pipe or a socket"), ("sub", "a directory"), ("nothing", "nothing")):
+        refused = outcome(read_file, world.context, path)
+        assert refused.startswith("refused") and repr(path) in refused and said in refused
+    with pytest.raises(ToolError, match="'sub'"):
+        find_file(world.context, "sub")
+    assert find_file(world.context, "sub/inner.txt") == str(world.root / "sub" / "inner.txt")
+
+
+def test_a_path_may_be_as_long_as_the_system_allows(world: World) -> None:
+    assert outcome(read_file, world.context, "a" * 4_097) == "refused: That is no path of a file."
+    assert "no path" not in outcome(read_file, world.context, "a" * 4_096)
+
+
+def test_a_list_is_as_deep_as_it_was_asked_for(world: World) -> None:
+    top = ["plain.txt  11", "sub/"]
+    assert list_files(world.context, ".", "*", 1).split("\n") == top
+    assert set(list_files(world.context, ".", "*", 2).split("\n")) == {*top, "sub/deep/", "sub/inner.txt  11"}
 
 
 def test_what_is_inside_is_read(world: World) -> None:

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from core.argument_parser import first_part
 from core.chat.conversation import Chat
 from core.commands import Choice, Outcome, command
-from core.config import BY_NAME, parse_value
+from core.config import BY_NAME
+from core.config.values import parse_value
 from core.errors import UsageError
 from core.model_manager import options_from_args
 from core.rendering.table import Table

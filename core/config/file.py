@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.config import BY_NAME, SETTINGS, Setting, check_value, parse_value
+from core.config import BY_NAME, SETTINGS, Setting
 from core.config.migration import OLD_KEYS, migrate
+from core.config.values import check_value, parse_value
 from core.errors import ConfigError, UsageError
 from core.regex import regex
 

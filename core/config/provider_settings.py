@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from core.config import BY_NAME, config_directory, parse_value
+from core.config import BY_NAME, config_directory
 from core.config.file import read_config_file
+from core.config.values import parse_value
 from core.errors import UsageError
 
 FILE = "providers.json"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from core.config import SETTINGS, Settings, config_directory, parse_value
+from core.config import SETTINGS, Settings, config_directory
+from core.config.values import parse_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

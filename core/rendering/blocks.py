@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from core.dataclass import dataclass
 from core.regex import regex
+from core.rendering.atoms import formula
 from core.rendering.cells import Alignment, alignments, cells_of, may_be_delimiter
-from core.rendering.grammar import Container, Item, Line, NeedMore, Quote, continued, parse_line
-from core.rendering.inline import Inline, formula, spans_of
+from core.rendering.fences import Fence, dedented
+from core.rendering.grammar import Line, NeedMore, continued, parse_line
+from core.rendering.inline import Inline, spans_of
+from core.rendering.nesting import Nesting
 from core.rendering.operations import Close, Define, Open, Operation, Retag, Span
 from core.rendering.targets import normal_label, unescaped
 from core.safe_text import safe_text
@@ -30,40 +32,16 @@ class Tail(NamedTuple):
     gap: bool = False
 
 
-@dataclass(slots=True)
-class _List:
-    """An open list: the sign that makes items its own, and the number of its last one."""
-
-    kind: str
-    tag: str
-    number: int
-
-
-class Fence(NamedTuple):
-    """An open code fence: its marks, the spaces before them, and its info string."""
-
-    marks: str
-    indent: int
-    info: str
-
-    def closed_by(self, code: str) -> bool:
-        """The one rule: at most three spaces, at least as many of the same marks, nothing after them."""
-        bare = code.rstrip(" \t")
-        marks = bare.lstrip(" ")
-        return len(bare) - len(marks) < 4 and len(marks) >= len(self.marks) and not marks.strip(self.marks[0])
-
-
-class Parser:
+class Parser(Nesting):
     """Reads one reply. `take()` gives the operations since the last call, `tail()` what is not decided yet.
 
     `references`: link definitions that are known before; those of the text are added as they are read.
     """
 
     def __init__(self, references: Mapping[str, str] | None = None) -> None:
+        super().__init__()
         self.references: dict[str, str] = dict(references or {})
-        self.containers: list[Container] = []
         self.fence: Fence | None = None
-        self._operations: list[Operation] = []
         self._leaf = ""             # paragraph, heading, fence, code, table, math or nothing
         self._head = ""             # the line so far, while it can still become different things
         self._held = False          # only the end of the line can decide what it is
@@ -75,10 +53,7 @@ class Parser:
         self._formula: list[str] = []
         self._hashes = ""           # the end of a heading that is decoration if nothing follows
         self._bare_heading = False  # nothing but that so far
-        self._blank_before = False
         self._blank_code: list[str] = []
-        self._lists: list[_List] = []
-        self._fresh = True          # nothing stands yet in the innermost open block
 
     def feed(self, text: str) -> None:
         """A piece of the model's text, as it was sent."""
@@ -129,7 +104,7 @@ class Parser:
             kept, head, pos = continued(head, self.containers, whole=False) if self.containers else (0, head, 0)
         except NeedMore:
             return Tail()
-        code = _dedented(head[pos:], fence.indent)
+        code = dedented(head[pos:], fence.indent)
         hidden = kept < len(self.containers) or not code.strip(" ").strip(fence.marks[0])
         return Tail() if hidden else Tail(head=code, code=True)
 
@@ -214,66 +189,10 @@ class Parser:
                 self._enter(line)
                 self._define(line)
 
-    # Containers
-
-    def _emit(self, operation: Operation) -> None:
-        self._operations.append(operation)
-
-    def _open(self, tag: str, detail: str = "") -> None:
-        self._emit(Open(tag, detail, self._gap()))
-        self._blank_before = self._fresh = False
-
-    def _gap(self) -> bool:
-        """Whether an empty line belongs before the next block: not in lists, unless the text has one."""
-        in_list = bool(self.containers) and isinstance(self.containers[-1], Item)
-        return not self._fresh and (self._blank_before or not in_list)
-
     def _enter(self, line: Line) -> None:
         """Close what the line does not continue, and open what it opens."""
         self._close_leaf()
-        self._leave(line.kept, line.opened[0] if line.opened else None)
-        for container in line.opened:
-            if isinstance(container, Quote):
-                self._open("quote")
-            else:
-                self._open_item(container)
-            self._fresh = True
-            self.containers.append(container)
-        for container in self.containers:
-            if isinstance(container, Item):
-                container.empty = container.empty and line.leaf == "blank"
-
-    def _open_item(self, item: Item) -> None:
-        siblings = len(self._lists) > self._items()
-        number = int(item.number or 0)
-        if not siblings:
-            self._open("ol" if item.number else "ul")
-            self._fresh = True
-            self._lists.append(_List(item.kind, "ol" if item.number else "ul", number))
-        else:
-            self._lists[-1].number = max(number, self._lists[-1].number + 1)
-        gap = siblings and self._blank_before
-        self._blank_before = False
-        label = f"{self._lists[-1].number}{item.kind}" if item.number else ""
-        self._emit(Open("li", label + item.box, gap))
-
-    def _leave(self, kept: int, following: Container | None) -> None:
-        """Close the containers after the first `kept`; a list stays open for a sibling of its last item."""
-        while len(self.containers) > kept:
-            self._close_list(None)
-            self._emit(Close("quote" if isinstance(self.containers.pop(), Quote) else "li"))
-            self._fresh = False
-        self._close_list(following)
-
-    def _close_list(self, following: Container | None) -> None:
-        """Close the list whose last item is closed, unless another item of its kind follows."""
-        if len(self._lists) > self._items():
-            kind = following.kind if isinstance(following, Item) else ""
-            if self._lists[-1].kind != kind:
-                self._emit(Close(self._lists.pop().tag))
-
-    def _items(self) -> int:
-        return sum(isinstance(container, Item) for container in self.containers)
+        self._follow(line)
 
     def _blank(self, line: Line) -> None:
         if line.opened:
@@ -373,7 +292,7 @@ class Parser:
             if kept < len(self.containers):
                 self._close_leaf()
                 return False
-        code = _dedented(line[pos:], fence.indent)
+        code = dedented(line[pos:], fence.indent)
         if len(code) > _CODE_PIECE:
             self._flowing, self._head = True, ""
             self._emit(Span(code))
@@ -473,11 +392,3 @@ class Parser:
             self._operations += spans_of(cell, self.references)
             self._emit(Close(tag))
         self._emit(Close("tr"))
-
-
-def _dedented(line: str, indent: int) -> str:
-    """The line without as many of its leading spaces as stand before its fence."""
-    margin = 0
-    while margin < indent and line.startswith(" ", margin):
-        margin += 1
-    return line[margin:]

@@ -1,4 +1,5 @@
-"""Inline Markdown of one paragraph, resolved while it streams: emphasis, code, links, formulas, escapes."""
+"""Inline Markdown of one paragraph, resolved while it streams: emphasis, code, links, formulas,
+escapes."""
 
 from __future__ import annotations
 
@@ -6,32 +7,37 @@ import re
 from collections.abc import Callable, Mapping
 
 from core.regex import regex
-from core.rendering.emphasis import DELIMITERS, Closers, Delimiters, OpenEmphasis, close_run, find_run
-from core.rendering.operations import CODE, END, IMAGE, MATH, Span
-from core.rendering.targets import LINK_TARGET, LINK_TARGET_SO_FAR, find_address, find_html, normal_label, unescaped
-from core.safe_text import safe_text
+from core.rendering.atoms import Atoms, Wait
+from core.rendering.emphasis import (
+    DELIMITERS,
+    Closers,
+    Delimiters,
+    OpenEmphasis,
+    close_run,
+    find_run,
+)
+from core.rendering.operations import END, IMAGE, Span
+from core.rendering.targets import (
+    LINK_TARGET,
+    LINK_TARGET_SO_FAR,
+    find_html,
+    normal_label,
+    unescaped,
+)
 
-REACH = 1000            # characters within which a construct must end; otherwise its beginning is literal
+# characters within which a construct must end; otherwise its beginning is literal
+REACH = 1000
 DEEPEST = 32            # brackets within one another
-_SPECIAL = regex(r"[\\`*_~\[!&<$]|[ \t]*\n[ \t]*|(?<![A-Za-z0-9])(?:https?://|ftp://|www\.)(?=.)", re.DOTALL)
-_OPEN_END = regex(r"[ \t]+\Z|(?<![A-Za-z0-9])(?:h|ht|htt|https?(?::/{0,2})?|f|ft|ftp(?::/{0,2})?|w|ww|www\.?)\Z")
-_TICKS = regex(r"`+")
+_SPECIAL = regex(
+    r"[\\`*_~\[!&<$]|[ \t]*\n[ \t]*|(?<![A-Za-z0-9])(?:https?://|ftp://|www\.)(?=.)", re.DOTALL
+)
+_OPEN_END = regex(
+    r"[ \t]+\Z|(?<![A-Za-z0-9])(?:h|ht|htt|https?(?::/{0,2})?|f|ft|ftp(?::/{0,2})?|w|ww|www\.?)\Z"
+)
 _BRACKETS = regex(r"[\\\[\]`<]")
-_ENTITY = regex(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_ENTITY_SO_FAR = regex(r"&(?:#[0-9]{0,7}|#[xX][0-9a-fA-F]{0,6}|[A-Za-z][A-Za-z0-9]{0,31})?")
-_DOLLARS = regex(r"(?<![\s\\$])\$(?![\w$])")
-_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 Put = Callable[[Span], None]
 Labels = dict[str, list[Span]]
-
-
-class Wait(Exception):
-    """More text is needed to decide; only one that contains `char` can help ("" stands for any text)."""
-
-    def __init__(self, char: str = "") -> None:
-        super().__init__(char)
-        self.char = char
 
 
 def spans_of(text: str, references: Mapping[str, str]) -> list[Span]:
@@ -40,7 +46,8 @@ def spans_of(text: str, references: Mapping[str, str]) -> list[Span]:
 
 
 def _label_spans(text: str, references: Mapping[str, str], labels: Labels) -> list[Span]:
-    """The same; what is known from `labels` is not read again: a link in a link is text, which is looked at twice."""
+    """The same; what is known from `labels` is not read again: a link in a link is text, which is
+    looked at twice."""
     spans = labels.get(text)
     if spans is None:
         spans = []
@@ -50,7 +57,8 @@ def _label_spans(text: str, references: Mapping[str, str], labels: Labels) -> li
 
 
 class Inline:
-    """Resolves one paragraph. What cannot be decided yet is in `rest`, wherever the stream was cut."""
+    """Resolves one paragraph. What cannot be decided yet is in `rest`, wherever the stream was
+    cut."""
 
     __slots__ = ("rest", "_put", "_references", "_before", "_budget", "_char", "_open")
 
@@ -108,13 +116,13 @@ def _decided_end(text: str, pos: int) -> int:
     return max(end.start(), pos) if end else len(text)
 
 
-class _Segment:
+class _Segment(Atoms):
     """The text that there is, of which a construct sees what is within its reach, up to `end`.
 
     `complete` says that no more of that will come.
     """
 
-    __slots__ = ("text", "end", "complete", "references", "final", "open", "_closers", "_labels")
+    __slots__ = ("references", "final", "open", "_closers", "_labels")
 
     def __init__(self, text: str, final: bool, references: Mapping[str, str], labels: Labels,
                  known: OpenEmphasis | None = None) -> None:
@@ -172,118 +180,6 @@ class _Segment:
                 return self._line_end(pos)
         return self._address(pos)
 
-    def need(self, pos: int, char: str = "") -> None:
-        if pos >= self.end and not self.complete:
-            raise Wait(char)
-
-    def _line_end(self, pos: int) -> tuple[list[Span], int]:
-        after = self.text.index("\n", pos) + 1
-        while after < self.end and self.text[after] in " \t":
-            after += 1
-        return [Span("\n")], after
-
-    def _escape(self, pos: int) -> tuple[list[Span], int]:
-        self.need(pos + 1)
-        following = self.text[pos + 1:pos + 2]
-        if following in ("(", "["):
-            return self._formula(pos, "\\)" if following == "(" else "\\]")
-        if following == "\n":
-            return [], pos + 1
-        if following and following in _PUNCTUATION:
-            return [Span(following)], pos + 2
-        return [Span("\\")], pos + 1
-
-    # Formulas
-
-    def _formula(self, pos: int, end: str) -> tuple[list[Span], int]:
-        close = self.text.find(end, pos + 2, self.end)
-        if close < 0:
-            self.need(self.end)
-            return [Span(self.text[pos + 1])], pos + 2
-        if not self.text[pos + 2:close].strip():
-            return [Span(self.text[pos:close + 2])], close + 2
-        return [formula(self.text[pos:close + 2])], close + 2
-
-    def _dollars(self, pos: int) -> tuple[list[Span], int]:
-        self.need(pos + 1)
-        if self.text.startswith("$$", pos):
-            close = self.text.find("$$", pos + 2, self.end)
-            if close < 0:
-                self.need(self.end)
-            if close > pos + 2 and self.text[pos + 2:close].strip():
-                return [formula(self.text[pos:close + 2])], close + 2
-            return [Span("$$")], pos + 2
-        before, following = self.text[pos - 1], self.text[pos + 1:pos + 2]
-        if not following or following.isspace() or before.isalnum() or before in "\\$":
-            return [Span("$")], pos + 1
-        return self._tight(pos)
-
-    def _tight(self, pos: int) -> tuple[list[Span], int]:
-        """What stands between single dollars is a formula if nothing but its signs touches them from inside."""
-        stop = self.text.find("\n", pos, self.end)
-        end = self.end if stop < 0 else stop
-        close = self.text.find("$", pos + 1, end)
-        while close > 0:
-            self.need(close + 1)
-            if _DOLLARS.match(self.text, close):
-                return [formula(self.text[pos:close + 1])], close + 1
-            if self.text[close - 1] != "\\":
-                return [Span("$")], pos + 1
-            close = self.text.find("$", close + 1, end)
-        if stop < 0:
-            self.need(self.end)
-        return [Span("$")], pos + 1
-
-    # Code, entities, addresses
-
-    def _code(self, pos: int) -> tuple[list[Span], int]:
-        start, close, after = self._code_span(pos)
-        if close < 0:
-            return [Span(self.text[pos:start])], start
-        content = self.text[start:close].replace("\n", " ")
-        if len(content) > 2 and content[0] == content[-1] == " " and content.strip(" "):
-            content = content[1:-1]
-        return [Span(content, CODE)], after
-
-    def _code_span(self, pos: int) -> tuple[int, int, int]:
-        """Where the content begins, where it ends (-1: it does not), and where the text continues."""
-        opener = _TICKS.match(self.text, pos, self.end)
-        start = opener.end() if opener else pos + 1
-        self.need(start)
-        for run in _TICKS.finditer(self.text, start, self.end):
-            if run.end() - run.start() == start - pos:
-                self.need(run.end())
-                return start, run.start(), run.end()
-        self.need(self.end, "`")
-        return start, -1, start
-
-    def _entity(self, pos: int) -> tuple[list[Span], int]:
-        match = _ENTITY.match(self.text, pos, self.end)
-        if match:
-            return [Span(safe_text(unescaped(match.group())))], match.end()
-        so_far = _ENTITY_SO_FAR.match(self.text, pos, self.end)
-        self.need(so_far.end() if so_far else pos + 1)
-        return [Span("&")], pos + 1
-
-    def _angle(self, pos: int) -> tuple[list[Span], int]:
-        found = find_html(self.text, pos, self.end)
-        if found is not None:
-            return [found[0]] if found[0].text else [], found[1]
-        self.need(pos + 1)
-        following = self.text[pos + 1:pos + 2]
-        if (following.isalpha() or following in "/!?") and self.text.find(">", pos, self.end) < 0:
-            self.need(self.end, ">")
-        return [Span("<")], pos + 1
-
-    def _address(self, pos: int) -> tuple[list[Span], int]:
-        """An address in the middle of the text, whole, whatever characters it has."""
-        address, after = find_address(self.text, pos, self.end)
-        self.need(after)
-        href = address if "://" in address else f"http://{address}"
-        if not address:
-            return [Span(self.text[pos])], pos + 1
-        return [Span(address, END, href)], pos + len(address)
-
     # Links
 
     def _image(self, pos: int) -> tuple[list[Span], int]:
@@ -303,11 +199,16 @@ class _Segment:
             return [Span("[")], pos + 1
         label, href, after = found
         spans = _label_spans(label, self.references, self._labels)
-        if any(span.href and not span.marks & IMAGE and not span.href.endswith(span.text) for span in spans):
+        if any(
+            span.href and not span.marks & IMAGE and not span.href.endswith(span.text)
+            for span in spans
+        ):
             return [Span("[")], pos + 1
         if not href:
             return spans, after
-        linked = [span._replace(href=href, marks=span.marks & ~END) for span in spans] or [Span(href, 0, href)]
+        linked = [span._replace(href=href, marks=span.marks & ~END) for span in spans] or [
+            Span(href, 0, href)
+        ]
         linked[-1] = linked[-1]._replace(marks=linked[-1].marks | END)
         return linked, after
 
@@ -365,9 +266,11 @@ class _Segment:
     # Emphasis
 
     def _emphasis(self, known: OpenEmphasis) -> tuple[list[Span], int]:
-        """Read on in an emphasis. Return the spans before what is still open, and where that begins; all, when it is closed.
+        """Read on in an emphasis. Return the spans before what is still open, and where that
+        begins; all, when it is closed.
 
-        A beginning that finds no end within its reach is text, and the next one is the first: nothing is read twice.
+        A beginning that finds no end within its reach is text, and the next one is the first:
+        nothing is read twice.
         """
         self.open, openers = None, known.openers
         first = openers[0]
@@ -388,7 +291,11 @@ class _Segment:
     def _step(self, known: OpenEmphasis, pos: int, spans: list[Span]) -> int:
         """Read the next piece within an emphasis. Return where the text continues."""
         special = _SPECIAL.search(self.text, pos)
-        stop = special.start() if special else len(self.text) if self.final else _decided_end(self.text, pos)
+        stop = (
+            special.start()
+            if special
+            else len(self.text) if self.final else _decided_end(self.text, pos)
+        )
         if stop > pos:
             before = spans.pop().text if known.words else ""
             spans.append(Span(before + self.text[pos:stop]))
@@ -412,9 +319,3 @@ class _Segment:
         if run.opens and run.count:
             known.openers.append(run)
         return pos + run.size
-
-
-def formula(source: str) -> Span:
-    """A formula with its delimiters, shown as Unicode where that is exact."""
-    from core.rendering.formulas import shown
-    return Span(shown(source), MATH, "", source)

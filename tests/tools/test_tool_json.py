@@ -13,7 +13,8 @@ import pytest
 
 from core.errors import ToolError
 from core.tools import ToolContext
-from core.tools.json_file import parse_path, read_json_file
+from core.tools.json_document import parse_path
+from core.tools.json_file import read_json_file
 
 DOCUMENT: dict[str, Any] = {
     "conversations": [{"id": i, "messages": [{"role": "user", "content": f"words {i}.{k}"} for k in range(3)]} for i in range(4)],

@@ -1,0 +1,97 @@
+"""Text and other values as a setting's own type, refused where they make no sense for it."""
+
+from __future__ import annotations
+
+from core.config import Setting
+from core.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def parse_value(row: Setting, text: str, where: str) -> Any:
+    """Turn text into the setting's type. Raises UsageError naming `where` it stood."""
+    if row.kind is not dict:
+        _refuse_blank(row, text, where)
+    if row.kind is bool:
+        return _parse_bool(text, where)
+    if row.kind is list and not row.split:
+        return (text,)
+    if row.kind is list:
+        _refuse_blank(row, text.replace(",", " "), where)
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if row.kind is dict:
+        key, equals, value = text.partition("=")
+        if not (equals and key.strip()):
+            raise UsageError(f"{where} takes KEY=VALUE, not {text!r}.")
+        _refuse_blank(row, value, f"{where} {key.strip()}=")
+        return {key.strip(): _parse_scalar(value)}
+    if row.kind in (int, float):
+        return _parse_number(row, text, where)
+    return check_value(row, text, where)
+
+
+def _refuse_blank(row: Setting, text: str, where: str) -> None:
+    """An empty value is not the same as none given: it is refused where it means nothing."""
+    if not (text.strip() or row.blank == "empty" or row.blank == "spaces" and text):
+        raise UsageError(
+            f"{where} needs a value, and this one is empty.", "Is a variable in your command empty?"
+        )
+
+
+def check_value(row: Setting, value: Any, where: str) -> Any:
+    """Refuse a value outside the setting's choices or bounds."""
+    if row.choices and value not in row.choices:
+        meant = row.near.get(str(value).lower())
+        raise UsageError(
+            f"{where} cannot be {value!r}.{f' Did you mean {meant}?' if meant else ''}",
+            f"It is one of: {', '.join(row.choices)}.",
+        )
+    if row.kind in (int, float) and value is not None:
+        if value != value or value in (float("inf"), float("-inf")):
+            raise UsageError(f"{where} takes a finite number, not {value}.")
+        if row.low is not None and value < row.low or row.high is not None and value > row.high:
+            bounds = (
+                f"at least {row.low:g}" if row.high is None else f"from {row.low:g} to {row.high:g}"
+            )
+            raise UsageError(f"{where} cannot be {value}.", f"It takes a number {bounds}.")
+    return value
+
+
+def _parse_bool(text: str, where: str) -> bool:
+    word = text.strip().lower()
+    if word in ("1", "true", "yes", "on", "y", "t"):
+        return True
+    if word in ("0", "false", "no", "off", "n", "f"):
+        return False
+    raise UsageError(f"{where} takes yes or no, not {text!r}.")
+
+
+def _parse_number(row: Setting, text: str, where: str) -> int | float:
+    try:
+        value: int | float = _whole(row, text) if row.kind is int else float(text)
+    except ValueError:
+        noun = (
+            "a number of tokens, such as 32768 or 32k"
+            if row.tokens
+            else "a whole number" if row.kind is int else "a number"
+        )
+        raise UsageError(f"{where} takes {noun}, not {text!r}.") from None
+    check_value(row, value, where)
+    return value
+
+
+def _whole(row: Setting, text: str) -> int:
+    if row.tokens and text.strip()[-1:].lower() == "k":
+        return round(float(text.strip()[:-1]) * 1024)
+    return int(text)
+
+
+def _parse_scalar(text: str) -> Any:
+    """key=value options: JSON where it is JSON (numbers, true, lists), else the text itself."""
+    import json
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

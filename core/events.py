@@ -263,3 +263,17 @@ class ShownProgress(Progress, Protocol):
     """Progress that a user sees until it is cleared."""
 
     def clear(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """`completed` and `total` are bytes of the layer (its digest), or of the whole where there are none; 0 while unknown.
+
+    `kept`: when it is stopped now, the next pull continues from here.
+    """
+
+    status: str
+    completed: int = 0
+    total: int = 0
+    layer: str = ""
+    kept: bool = True

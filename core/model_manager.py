@@ -12,14 +12,16 @@ from core.config import Settings, cache_directory
 from core.config.keys import known_secrets, origin_of
 from core.dataclass import dataclass, replace
 from core.errors import AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError, Unsupported, UsageError
-from core.providers import (CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
-                            PullProgress, Request, installed_names, load_dialect)
+from core.events import PullProgress
+from core.providers import (
+    CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
+    Request, installed_names, load_dialect)
 from core.providers.addresses import Addresses
 from core.providers.addresses import provider_name as provider_name   # also importable from here
 from core.providers.endpoints import Endpoints
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 from core.providers.parameters import fitted, read_schema, told, without
 from core.providers.sealed import has_sealed, without_sealed
 from core.providers.sent import Ledger

@@ -32,7 +32,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.chat",),
     ("core.session_manager", "core.sessions", "core.context_loader", "core.context"),
     ("core.model_manager", "core.models", "core.stats", "core.window"),
-    ("core.providers", "core.engine", "core.tools", "core.tool_executor", "core.retry_handler", "core.retry", "db", "core.store"),
+    ("core.providers", "core.tools", "core.tool_executor", "core.retry_handler"),
+    ("core.engine", "core.retry", "db", "core.store"),
     ("core.events", "core.rendering"),
     ("core.dataclass", "core.regex", "core.running_total", "core.messages", "core.errors", "core.config", "core.safe_text"),
 )

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from core.chat.conversation import Chat
 from core.commands import Done, Outcome, command
 from core.errors import UsageError
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 from core.providers.sent import Sent
 from core.providers.sent_parts import parts_of
 from core.rendering.quantities import size_words

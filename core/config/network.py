@@ -1,4 +1,4 @@
-"""What the environment says of the network: which proxy leads to an address, which certificates are trusted."""
+"""Which addresses are this machine's own, which proxy leads to others, and which certificates are trusted."""
 
 from __future__ import annotations
 
@@ -59,3 +59,17 @@ def certificates(environment: Mapping[str, str] | None = None) -> tuple[str | No
     """The file and the directory of certificates that are trusted in place of the system's; None where none is named."""
     known = os.environ if environment is None else environment
     return known.get("SSL_CERT_FILE") or None, known.get("SSL_CERT_DIR") or None
+
+
+def is_loopback(url: str) -> bool:
+    """True for an address of this machine, 0.0.0.0 and :: included. A URL that cannot be read is not one."""
+    import ipaddress
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified

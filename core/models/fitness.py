@@ -8,7 +8,7 @@ from core.errors import ChatError
 from core.model_manager import Providers, Target
 from core.models.facts import ModelFacts, known_facts, learn, short_count
 from core.providers import Request
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 from core.providers.parameters import count_images
 from core.window.tokens import TokenEstimator
 

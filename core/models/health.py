@@ -13,7 +13,7 @@ from core.errors import ChatError, ConfigError, ConnectFailed, ProviderError
 from core.model_manager import Providers, build_model_list, provider_name
 from core.providers import CanAdvise, CanCheck, ModelInfo, Provider, installed_names
 from core.providers.hosts import hosts, row_of_dialect
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 
 TIMEOUT = 8.0     # seconds that one provider may take
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from core.dataclass import dataclass, field
 from core.errors import UsageError
-from core.events import Delta
+from core.events import Delta, PullProgress
 from core.messages import Message
 from core.providers.hosts import hosts as known_hosts
 
@@ -226,20 +226,6 @@ class RunsFiles(Protocol):
     def engine_program(self) -> str | None:
         """The program that runs them; None for an installed package. Raises ProviderError when there is neither."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PullProgress:
-    """`completed` and `total` are bytes of the layer (its digest), or of the whole where there are none; 0 while unknown.
-
-    `kept`: when it is stopped now, the next pull continues from here.
-    """
-
-    status: str
-    completed: int = 0
-    total: int = 0
-    layer: str = ""
-    kept: bool = True
 
 
 Dialect = Callable[[Endpoint], Provider]

@@ -18,7 +18,7 @@ from core.providers import Endpoint
 from core.providers.decoder import plausible_count, readable
 from core.providers.hosts import find_host
 from core.providers.parameters import is_parameter, last_name
-from core.providers.transport import retry_after
+from core.retry.headers import retry_after
 
 LONG_WAIT = 60.0        # seconds; a provider that asks for more is quoted to the user
 VERY_LONG = 30 * 86400.0

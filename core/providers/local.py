@@ -21,8 +21,8 @@ from core.engine.models import (
     require_model)
 from core.engine.process import Engine, EngineOrder, find_binary, find_running, open_engine
 from core.errors import ConnectFailed, ProviderError, StreamBroken
-from core.events import Delta
-from core.providers import CanCount, CanEmbed, Endpoint, ModelInfo, Options, Provider, PullProgress, Request, dialect, load_dialect
+from core.events import Delta, PullProgress
+from core.providers import CanCount, CanEmbed, Endpoint, ModelInfo, Options, Provider, Request, dialect, load_dialect
 
 # After a streamed answer the server closes the connection that it announced to keep (measured: up to a quarter of the
 # next requests were lost), so each request gets its own. Thinking is a switch of the chat template.

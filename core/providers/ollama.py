@@ -18,8 +18,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from core.errors import ConnectFailed, ProviderError, StreamBroken
-from core.events import Delta
-from core.providers import Endpoint, ModelInfo, PullProgress, Request, dialect
+from core.events import Delta, PullProgress
+from core.providers import Endpoint, ModelInfo, Request, dialect
 from core.providers.decoder import join_deltas
 from core.providers.embedding import checked_vectors
 from core.providers.foreign import read_each
@@ -28,7 +28,7 @@ from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import entries_of, model_info, not_ollama, pull_step, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
 from core.providers.ollama_request import chat_body
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 from core.providers.transport import ErrorMapper, exchange, fetch_json, open_client, read_json_lines
 
 if TYPE_CHECKING:

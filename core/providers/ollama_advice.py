@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 from core.errors import ChatError
 from core.providers import CanShow, Provider
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 
 OLD = (0, 9)             # thinking came with 0.9, tool calls that stream with 0.8
 COMMON_WINDOW = 4096     # what Ollama loads a model with when nobody says otherwise

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import (AuthFailed, BadRequest, ContextTooLong, ModelNotFound, Overloaded, ProviderError, QuotaExhausted,
                          RateLimited, Unsupported)
 from core.providers.errors_http import Said, named_parameter, overflows, spoken_delay
-from core.providers.transport import retry_after
+from core.retry.headers import retry_after
 
 
 def error_from(status: int, headers: Mapping[str, str], content: bytes, *, model: str = "") -> ProviderError:

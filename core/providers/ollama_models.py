@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from core.errors import BadResponse, ProviderError
-from core.providers import ModelInfo, PullProgress
+from core.events import PullProgress
+from core.providers import ModelInfo
 from core.providers.foreign import first_size, object_of, objects_of, size_of, text_of, words_of
 
 OFFERED = frozenset({"tools", "vision", "thinking"})    # what Ollama's list of capabilities would name

@@ -14,7 +14,7 @@ from core.dataclass import dataclass, field
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.providers import Endpoint
 from core.providers.http1 import Client, ConnectTimeout, NoConnection, Response, Silence
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 from core.providers.transport import (ANEW, ContentClock, ErrorMapper, exchange,
                                       read_chunks)
 

@@ -21,7 +21,7 @@ from core.providers.connecting import BadAddress, split_url
 from core.providers.decoder import (
     EventDecoder, LineDecoder, ServerEvent, TooMuch, load_json, not_the_protocol, parse_json, too_much)
 from core.providers.http1 import Client, ConnectTimeout, HttpError, NoConnection, Response, Silence
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 from core.safe_text import without_surrogates
 
 FRAME = 1 / 60            # seconds: what comes within this time after a read is taken as one
@@ -358,26 +358,3 @@ async def read_events(response: Response, endpoint: Endpoint, *,
     last = decoder.close()
     if last:
         yield last
-
-
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds from retry-after-ms, or Retry-After as seconds or an HTTP date. None when absent or unreadable."""
-    milliseconds = _finite(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return max(0.0, milliseconds / 1000)
-    value = headers.get("retry-after")
-    seconds = _finite(value)
-    if value is None or seconds is not None:
-        return None if seconds is None else max(0.0, seconds)
-    from email.utils import parsedate_to_datetime
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now))
-    return None
-
-
-def _finite(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if abs(number) < float("inf") else None

@@ -21,7 +21,7 @@ from core.model_manager import Target, build_model_list, can_fetch, find_target,
 from core.models.facts import known_facts
 from core.models.health import Listed, all_names, check, list_models, missing_for, set_up, stored_names
 from core.providers import ModelInfo
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 from core.providers.parameters import lacks_of
 from core.stats.report import ModelStats, day_of, days_between, quantile, summarise
 from core.store.rows import CallRow

@@ -16,7 +16,7 @@ import pytest
 from core.config import Settings
 from core.console.pull_progress import Pull
 from core.console.screen import Screen
-from core.providers import PullProgress
+from core.events import PullProgress
 from core.rendering.widths import text_width
 from tests.fake_server import Answer, FakeServer, Hold, Pause, Received, Stall, Step, json_answer, json_line
 from tests.pseudo_terminal import Terminal

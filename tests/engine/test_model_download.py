@@ -24,7 +24,8 @@ from core.engine.download import download
 from core.engine.models import Source
 from core.engine.tiny import tiny_model
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError, UsageError
-from core.providers import Endpoint, PullProgress
+from core.events import PullProgress
+from core.providers import Endpoint
 from core.providers.local import Local
 
 MODEL = tiny_model()

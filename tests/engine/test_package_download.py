@@ -23,7 +23,7 @@ from core.engine.download import download
 from core.engine.models import Source
 from core.engine.tiny import tiny_model
 from core.errors import ChatError, ConnectFailed, ModelNotFound, ProviderError
-from core.providers import PullProgress
+from core.events import PullProgress
 from tests.waiting import wait_until
 
 MODEL = tiny_model()

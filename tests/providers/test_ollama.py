@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from core.errors import (AuthFailed, BadRequest, BadResponse, ConnectFailed, ContextTooLong, ModelNotFound, Overloaded,
                          ProviderError, QuotaExhausted, RateLimited, StreamBroken, Unsupported)
-from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import Delta, Finished, PullProgress, TextDelta, ThinkingDelta, ToolCallDelta
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
-from core.providers import CanCheck, CanPull, CanShow, Endpoint, ModelInfo, Options, PullProgress, Request, ToolSpec
+from core.providers import CanCheck, CanPull, CanShow, Endpoint, ModelInfo, Options, Request, ToolSpec
 from core.providers.decoder import join_deltas
 from core.providers.ollama import Ollama, ollama_base_url
 from core.providers.ollama_errors import error_from

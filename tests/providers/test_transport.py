@@ -20,7 +20,7 @@ from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.providers import Endpoint, transport
 from core.providers.decoder import EventDecoder, ServerEvent, join_deltas
 from core.providers.http1 import NoConnection, Response
-from core.providers.loopback import is_loopback
+from core.config.network import is_loopback
 from core.providers.transport import read_events, read_json_lines, read_lines
 from tests.dialects import run as run_provider
 from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at, json_answer, lines_answer, pieces,

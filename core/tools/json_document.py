@@ -146,7 +146,7 @@ class Document:
             parts = (
                 [chunk]
                 if begin < source.offset
-                else [chunk[at : at + 1] for at in range(len(chunk))]
+                else [chunk[at:at + 1] for at in range(len(chunk))]
             )
             for at, piece in enumerate(parts):
                 try:

@@ -21,6 +21,7 @@ from core.sessions.export import ENDINGS, EXPORTERS
 from core.store.schema import MIGRATIONS
 from core.tools.reference import tools_markdown
 from tests.make_exchange import exchange_page
+from tests.make_maps import commands_page, tree_page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -212,7 +213,7 @@ def _roff(text: str) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "exchange.md": exchange_page, "stream-chat.1": man_page, "providers.md": providers_page, "settings.md": settings_page,
-    "tools.md": tools_markdown}
+    "tools.md": tools_markdown, "commands.md": commands_page, "tree.md": tree_page}
 
 
 def formats_module() -> str:

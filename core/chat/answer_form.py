@@ -10,6 +10,7 @@ from typing import Any
 from core.errors import UsageError, WrongForm
 from core.events import Event, Notice
 from core.messages import Message, user_message
+from core.providers.parameters import schema_of
 from core.safe_text import safe_line
 
 MOST_SHOWN = 200      # characters of a fault
@@ -61,18 +62,6 @@ def fault_of(answer: str | None, wanted: Any) -> str:
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
-
-
-def schema_of(wanted: Any) -> Mapping[str, Any] | None:
-    """The JSON Schema in a response format; None where any JSON will do."""
-    match wanted:
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
-            return dict(schema)
-        case {"type": "json_object" | "text"}:
-            return None
-        case dict():
-            return dict(wanted)
-    return None
 
 
 def _misfit(value: Any, schema: Mapping[str, Any]) -> str:

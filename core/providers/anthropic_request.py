@@ -9,6 +9,7 @@ from typing import Any
 from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.regex import regex
 from core.providers import Options, Request
+from core.providers.parameters import schema_of
 from core.providers.tool_schema import closed_form, tool_parameters
 
 NAME = "anthropic"
@@ -36,7 +37,7 @@ def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
                          for tool in request.tools]
     body |= thinking_fields(request, quirks, limit, begun_without=_tool_turn_without_thinking(messages))
     body |= _sampling(options, thinking=body.get("thinking", {}).get("type") in ("enabled", "adaptive"))
-    schema = _schema(options.response_format)
+    schema = schema_of(options.response_format)
     if schema is not None:
         body["output_config"] = body.get("output_config", {}) | {"format": {"type": "json_schema", "schema": closed_form(schema)}}
     if "cache_control" not in request.without:
@@ -107,18 +108,6 @@ def adapted(request: Request, quirks: Mapping[str, Any]) -> list[str]:
     if limit and least > limit:
         said.append(f"thinking needs a limit of at least {least} tokens, so that is asked for instead of {limit}")
     return said
-
-
-def _schema(wanted: Any) -> Mapping[str, Any] | None:
-    """A JSON Schema, or OpenAI's wrapping of one."""
-    match wanted:
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
-            return dict(schema)
-        case {"type": "json_object" | "text"}:
-            return None
-        case dict():
-            return dict(wanted)
-    return None
 
 
 def message_entries(messages: Sequence[Message]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

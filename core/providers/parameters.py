@@ -191,3 +191,15 @@ def told(request: Request, feature: str) -> str:
         case "signature":
             return f"{request.model} refused signed reasoning of earlier answers, so it was left out."
     return f"{request.model} does not take {feature}, so it was left out."
+
+
+def schema_of(wanted: Any) -> Mapping[str, Any] | None:
+    """The JSON Schema in a response format; None where any JSON will do."""
+    match wanted:
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return dict(schema)
+        case {"type": "json_object" | "text"}:
+            return None
+        case dict():
+            return dict(wanted)
+    return None

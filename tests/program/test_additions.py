@@ -1,7 +1,8 @@
-"""What a newcomer adds, done in a copy of the program: how few files each addition touches, and that it works everywhere."""
+"""What a newcomer adds, done in a copy of the program as docs/building.md says: how few files each touches, and that it works."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.fake_server import Answer, FakeServer, Received, json_answer, lines_answer
 from tests.pseudo_terminal import CTRL_D, Terminal
 
+LONGEST = 600     # seconds: the program is compiled anew in each copy, and the machine may be busy
 DEMO = ("--provider", "demo", "--demo-delay", "0")
 
 
@@ -30,15 +33,37 @@ class Copy:
         (self.place / file).write_text(text, encoding="utf-8")
 
     def insert(self, file: str, before: str, text: str) -> None:
-        """Text in front of a line that the file has."""
+        """Text in front of the one line of the file that begins so."""
+        path = self.place / file
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        found = [number for number, line in enumerate(lines) if line.lstrip().startswith(before)]
+        assert len(found) == 1, f"{file} has another shape: {before!r} begins {len(found)} lines"
+        path.write_text("".join([*lines[:found[0]], text, *lines[found[0]:]]), encoding="utf-8")
+
+    def follow(self, heading: str) -> None:
+        """Do what this part of the page says: make its files, and put its lines where they belong."""
+        page = (ROOT / "docs" / "building.md").read_text(encoding="utf-8")
+        part = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+        examples = re.findall(r"```python\n# (\S+?\.py)(?:, (before|at the end of): ([^\n]+))?\n(.*?)```", part, re.S)
+        assert examples, f"the page has no example for {heading}"
+        for file, where, mark, text in examples:
+            if where == "before":
+                self.insert(file, mark, text)
+            elif where:
+                self.append(file, mark, text)
+            else:
+                self.add(file, text)
+
+    def append(self, file: str, table: str, text: str) -> None:
+        """Rows at the end of a table."""
         path = self.place / file
         whole = path.read_text(encoding="utf-8")
-        assert whole.count(before) == 1, f"{file} has another shape: {before!r} is there {whole.count(before)} times"
-        path.write_text(whole.replace(before, text + before), encoding="utf-8")
+        end = whole.index("\n)\n", whole.index(f"{table}: ")) + 1
+        path.write_text(whole[:end] + text + whole[end:], encoding="utf-8")
 
     def make_docs(self) -> None:
         """Make the pages and modules that are made from the code."""
-        subprocess.run([sys.executable, "-m", "tests.make_docs"], cwd=self.place, env=self.environment, check=True, timeout=100)
+        subprocess.run([sys.executable, "-m", "tests.make_docs"], cwd=self.place, env=self.environment, check=True, timeout=LONGEST)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, str(self.place / "stream_chat.py"), *words]
@@ -51,7 +76,7 @@ class Copy:
 
     def start(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(self.command(*words), env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=100)
+                              text=True, timeout=LONGEST)
 
 
 @pytest.fixture
@@ -66,8 +91,7 @@ def copy(tmp_path: Path, environment: dict[str, str]) -> Copy:
 
 
 def test_a_host_is_a_row(copy: Copy) -> None:
-    copy.insert("core/providers/hosts.py", '    Host("openai-responses",',
-                '    Host("example", "openai", "cloud", "http://127.0.0.1:1/v1", ("EXAMPLE_API_KEY",), "model-1"),\n')
+    copy.follow("A host")
     assert "EXAMPLE_API_KEY" in copy.run("--list-providers")
     asked = copy.start("--provider", "example", "--retry-max-attempts", "1", "q")
     assert "EXAMPLE_API_KEY" in asked.stderr and asked.returncode == 1
@@ -79,43 +103,44 @@ def test_a_dialect_is_a_file_and_a_row(copy: Copy) -> None:
     example = (ROOT / "docs" / "example-provider" / "stream_chat_parrot.py").read_text(encoding="utf-8")
     example = example.replace("from core.providers import ", "from core.providers import dialect, ", 1)
     copy.add("core/providers/parrot.py", example.replace("class Parrot:", '@dialect("parrot")\nclass Parrot:'))
-    copy.insert("core/providers/hosts.py", '    Host("openai-responses",',
+    copy.insert("core/providers/hosts.py", 'Host("openai-responses",',
                 '    Host("parrot", "parrot", "local", "", (), "grey"),\n')
     assert copy.run("--provider", "parrot", "pretty polly").strip() == "pretty polly"
     assert "parrot" in copy.run("--list-providers")
 
 
+def test_a_dialect_over_http(copy: Copy) -> None:
+    """It answers, reports a refusal, resumes a reply that broke off, and says what it lacks."""
+    copy.follow("A dialect")
+    broken = iter([True])
+
+    def script(request: Received) -> Answer:
+        if request.path == "/models":
+            return json_answer(["small", "large"])
+        if request.json["model"] == "missing":
+            return json_answer({"error": "no such model"}, 404)
+        whole = [{"text": "Hello "}, {"text": "there."}, {"end": "stop"}]
+        resumed = len(request.json["messages"]) > 1
+        return lines_answer(whole[:1] if next(broken, False) else whole[1:] if resumed else whole)
+    with FakeServer(script) as server:
+        asked = ("--provider", "relay", "--base-url", server.url)
+        assert copy.run(*asked, "-m", "small", "q") == "Hello there.\n"
+        asked_first = next(request for request in server.requests if request.path == "/say")
+        assert asked_first.json["messages"] == [{"role": "user", "text": "q"}]
+        assert {"small", "large"} <= set(re.findall(r"\w+", copy.run(*asked, "--list-models")))
+        refused = copy.start(*asked, "-m", "missing", "q")
+        assert refused.returncode == 1 and "Traceback" not in refused.stderr
+        assert "temperature" in copy.start(*asked, "-m", "small", "--temperature", "1", "q").stderr
+
+
 def test_a_tool_is_a_file(copy: Copy) -> None:
-    copy.add("core/tools/dice.py", '''"""Dice."""
-
-from core.tools import tool
-
-
-@tool
-def roll_dice(sides: int) -> int:
-    """Roll a die.
-
-    Args:
-        sides: how many sides it has
-    """
-    return sides
-''')
+    copy.follow("A tool")
     assert "roll_dice" in copy.start("--tools", "nothing-of-this-name", *DEMO, "q").stderr
     assert copy.run("--tools", "roll_dice", *DEMO, "q")
 
 
 def test_a_command_is_a_function(copy: Copy) -> None:
-    copy.add("core/commands/shouting.py", '''"""A command that shouts."""
-
-from core.chat.conversation import Chat
-from core.commands import Outcome, command
-
-
-@command(usage="TEXT")
-async def shout(chat: Chat, argument: str) -> Outcome:
-    """Say something louder."""
-    return argument.upper()
-''')
+    copy.follow("A command")
     with Terminal(copy.command(*DEMO), copy.environment) as terminal:
         terminal.say("/shout hello there")
         terminal.wait("HELLO THERE")
@@ -127,14 +152,7 @@ async def shout(chat: Chat, argument: str) -> Outcome:
 
 
 def test_an_export_format_is_a_function(copy: Copy) -> None:
-    copy.insert("core/sessions/export.py", '@exporter("html",', '''@exporter("org", endings=(".org",))
-def export_org(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """Org mode."""
-    for stored in messages:
-        yield f"* {stored.message.role}\\n{stored.message.text}\\n"
-
-
-''')
+    copy.follow("An export format")
     copy.make_docs()
     copy.run(*DEMO, "why?")
     assert copy.run("--export-session", "last", "--format", "org").startswith("* user\nwhy?\n* assistant\n")
@@ -144,10 +162,7 @@ def export_org(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterat
 
 
 def test_a_setting_is_a_row_and_its_use(copy: Copy) -> None:
-    copy.insert("core/config/__init__.py", '    Setting("Model", "top_p",',
-                '    Setting("Model", "greeting", str, "", "what is said before the answer", env="STREAM_CHAT_GREETING"),\n')
-    copy.insert("core/command_line/one_answer.py", "    question = read_question(settings)\n",
-                '    print(getattr(settings, "greeting"))\n')
+    copy.follow("A setting")
     assert copy.run("--greeting", "Hello.", *DEMO, "q").startswith("Hello.\n")
     copy.environment["STREAM_CHAT_GREETING"] = "Good day."
     assert copy.run(*DEMO, "q").startswith("Good day.\n")
@@ -157,11 +172,7 @@ def test_a_setting_is_a_row_and_its_use(copy: Copy) -> None:
 
 def test_a_migration_is_a_row(copy: Copy) -> None:
     copy.run(*DEMO, "before")
-    whole = (copy.place / "core/store/schema.py").read_text(encoding="utf-8")
-    table = whole[whole.index("MIGRATIONS: "):]
-    end = whole.index("MIGRATIONS: ") + table.index("\n)\n") + 1
-    row = '    ("mood", ("ALTER TABLE sessions ADD COLUMN mood integer NOT NULL DEFAULT 7",)),\n'
-    (copy.place / "core/store/schema.py").write_text(whole[:end] + row + whole[end:], encoding="utf-8")
+    copy.follow("A change of the tables")
     copy.make_docs()
     assert "before" in copy.run("--list-sessions")
     copy.run(*DEMO, "after")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.chat.answer_form import fault_of, schema_of
+from core.chat.answer_form import fault_of
+from core.providers.parameters import schema_of
 from tests.fake_server import Answer, FakeServer, Received, chat_line, done_line, lines_answer
 from tests.pseudo_terminal import CTRL_D, Terminal
 

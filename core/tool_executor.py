@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """One question to the person. `text` is all that will run, made safe, never shortened; `host` is set for network tools."""
+    """One question to the user. `text` is all that will run, made safe, never shortened; `host` is set for network tools."""
 
     tool: Tool
     kind: Kind
@@ -107,7 +107,7 @@ class Servers(Protocol):
     def tools(self) -> Sequence[Tool]: ...
 
     async def start(self) -> list[str]:
-        """Start what is not started, within limits. Returns what the person should know."""
+        """Start what is not started, within limits. Returns what the user should know."""
         ...
 
     async def close(self) -> None: ...
@@ -133,7 +133,7 @@ class Toolbox:
         self.approve = approve
         self.servers = servers
         self._served: set[str] = set()     # the names of tools that servers offered last
-        self.off: set[str] = set()   # switched off by the person: a server that starts later does not bring them back
+        self.off: set[str] = set()   # switched off by the user: a server that starts later does not bring them back
         self._loop = ToolLoop()
         self._session_grants: set[str] = set()
         self._asking: asyncio.Lock | None = None
@@ -148,7 +148,7 @@ class Toolbox:
         return bool(self.tools) or self.servers is not None
 
     async def prepare(self) -> list[str]:
-        """Start the servers that bring tools, and take their tools up. Returns what the person should know."""
+        """Start the servers that bring tools, and take their tools up. Returns what the user should know."""
         if self.servers is None:
             return []
         news = await self.servers.start()
@@ -183,7 +183,7 @@ class Toolbox:
         self._session_grants.clear()
 
     def begin_turn(self) -> None:
-        """Give the model a new budget; call it when the person has said something."""
+        """Give the model a new budget; call it when the user has said something."""
         self._calls = 0
         self._seen: Counter[str] = Counter()
         self._asking = None   # a lock belongs to one event loop, and a turn to one loop

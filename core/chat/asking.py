@@ -120,7 +120,7 @@ class Asking:
 
 
 def _parted(request: Request) -> tuple[Request, tuple[Message, ...]]:
-    """The conversation, and the order to go on with a broken reply at its end: that is no turn of the person."""
+    """The conversation, and the order to go on with a broken reply at its end: that is no turn of the user."""
     last = request.messages[-1] if request.messages else None
     if last is None or last.role != "user" or not last.text.startswith(GO_ON):
         return request, ()

@@ -256,7 +256,7 @@ class Chat(Attaching):
                                resumes=resumes, continued=continued, stop_repetition=ends)
 
     def _meter(self) -> TurnMeter | None:
-        """What counts tokens and prices, if the person wants to see them: it reads a table of prices."""
+        """What counts tokens and prices, if the user wants to see them: it reads a table of prices."""
         if not self.show_usage:
             return None
         from core.stats.usage import TurnMeter

@@ -11,7 +11,7 @@ OLD_KEYS = {"api_key": "openai", "claude_api_key": "claude", "gemini_api_key": "
 
 
 def migrate(path: str, mapping: dict[str, Any]) -> Sequence[str]:
-    """Add the provider to the mapping and to the file; the old file is kept beside it. Returns what to tell the person."""
+    """Add the provider to the mapping and to the file; the old file is kept beside it. Returns what to tell the user."""
     if not path.endswith(".json") or "provider" in mapping or not OLD_KEYS.keys() & mapping.keys():
         return ()
     provider = _provider_of(mapping)

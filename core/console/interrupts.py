@@ -24,7 +24,7 @@ DRAIN = 1.0   # seconds that what is still to be shown may take when the program
 
 
 class Interrupted(Exception):
-    """The person stopped what was running."""
+    """The user stopped what was running."""
 
 
 class Terminated(SystemExit):

@@ -1,4 +1,4 @@
-"""What a command prints, as context: run once, when the person has agreed, with an end to its time and its output."""
+"""What a command prints, as context: run once, when the user has agreed, with an end to its time and its output."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Embedder:
         self._news = ""
 
     def take_news(self) -> str:
-        """What the person should be told, once."""
+        """What the user should be told, once."""
         news, self._news = self._news, ""
         return news
 

@@ -82,7 +82,7 @@ def why(problem: OSError) -> str:
 
 
 def _load_named(path: str, source: Source, root: str, guard: Guard) -> Iterator[Found]:
-    """A file that the person named: no rule leaves it out, but it has to be a file."""
+    """A file that the user named: no rule leaves it out, but it has to be a file."""
     found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
         yield Fault(source.name, "is a folder")

@@ -90,7 +90,7 @@ def _real_path(path: str, descriptor: int) -> str:
 
 
 def open_item(item: Item, guard: Guard) -> FileIO:
-    """Open the file of an item. A link is followed only where the person named it.
+    """Open the file of an item. A link is followed only where the user named it.
 
     Raises ContextError for what is no file or is ours, and OSError.
     """

@@ -14,7 +14,7 @@ from core.tools.guards_net import parse_url
 
 
 def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:
-    """The readable text of one page. The person named the address, so it may be a local one; redirects to others may not."""
+    """The readable text of one page. The user named the address, so it may be a local one; redirects to others may not."""
     try:
         url = parse_url(source.target)
         final, kind, body, cut = download(ToolContext(stop=stop), url, local=frozenset({url.place}))

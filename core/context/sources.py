@@ -27,7 +27,7 @@ LIKE_A_PATH = regex(r"^(?:\.{1,2}|~)?/.|^[^@]*[^@/]\.[A-Za-z]{1,5}$")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One thing named by the person. `name` is what they wrote; `target` the path, address, command, ID or words.
+    """One thing named by the user. `name` is what they wrote; `target` the path, address, command, ID or words.
 
     `query` and `table` belong to databases; `words` says that the target of a session source is a search.
     """

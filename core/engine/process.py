@@ -258,7 +258,7 @@ def _named_failures(order: EngineOrder) -> Iterator[None]:
 
 
 def _failed(answer: dict[str, str], log: str) -> ProviderError:
-    """What the keeper said, in words for the person."""
+    """What the keeper said, in words for the user."""
     kind, detail = answer["failed"], answer["detail"]
     look = f"Its log: {log}"
     if kind == "import" and "libgomp" in detail:

@@ -73,7 +73,7 @@ class NoJournal:
         """The write that happens for every frame; nothing is put together that the store does not need."""
 
     def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop goes on, until the next write need not wait."""
+        """Wait, while the event loop runs on, until the next write need not wait."""
         return nullcontext()
 
     def hurried(self) -> AbstractContextManager[None]:

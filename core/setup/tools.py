@@ -37,7 +37,7 @@ def offered_tools(settings: Settings) -> list[Tool]:
 
 
 def make_context(settings: Settings, store: Any, session: str | None, place: str) -> ToolContext:
-    """What tools may touch: the working directory and what the person gave, but nothing of the program's own."""
+    """What tools may touch: the working directory and what the user gave, but nothing of the program's own."""
     sources = [source for text in settings.context for source in parse_context_arg(text)]
     given = [source.target for source in sources if source.kind in ("file", "directory")]
     given += [path for source in sources if source.kind == "glob" for path in glob.glob(source.target, recursive=True)]

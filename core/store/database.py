@@ -77,7 +77,7 @@ class Database:
         raise NotImplementedError
 
     def ready(self, *, durable: bool) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop goes on, until the next write need not wait; within it, that write is done at once.
+        """Wait, while the event loop runs on, until the next write need not wait; within it, that write is done at once.
 
         After the longest wait, that write is refused at once."""
         return NOTHING_WAITS

@@ -121,7 +121,7 @@ class Queue:
         return False
 
     async def come(self, limit: float) -> None:
-        """Wait until try_enter() takes the turn, at most until then (time.monotonic()), while the event loop goes on."""
+        """Wait until try_enter() takes the turn, at most until then (time.monotonic()), while the event loop runs on."""
         if os.name == "nt" or self._descriptor < 0:
             import asyncio
             await asyncio.sleep(GLANCE)

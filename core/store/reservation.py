@@ -28,7 +28,7 @@ MOST_SECONDS = 10.0     # of waiting; then the write is refused, and what it hel
 
 
 class Reservation:
-    """Waits for the turn to write while the event loop goes on, and holds it for one write."""
+    """Waits for the turn to write while the event loop runs on, and holds it for one write."""
 
     __slots__ = ("_database", "_durable")
 

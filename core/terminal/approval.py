@@ -66,7 +66,7 @@ class TerminalApproval:
 
 
 def question_lines(request: ApprovalRequest, height: int) -> list[str]:
-    """All that the person needs to know. `request.text` is made safe and never shortened."""
+    """All that the user needs to know. `request.text` is made safe and never shortened."""
     tool = request.tool
     head, *arguments = request.text.split("\n")
     shown = [f"Run {safe_line(tool.name)}?  {WHAT_IT_DOES.get(tool.kind, tool.kind)}"]

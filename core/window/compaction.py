@@ -24,14 +24,14 @@ Count = Callable[[Sequence[Message]], int]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message of the person and all that followed it: messages[first:end]. Calls and their results are never parted."""
+    """A message of the user and all that followed it: messages[first:end]. Calls and their results are never parted."""
 
     first: int
     end: int
 
 
 def split_turns(messages: Sequence[Message]) -> list[Turn]:
-    """The turns in order; what stands before the first message of the person belongs to the first turn."""
+    """The turns in order; what stands before the first message of the user belongs to the first turn."""
     starts = [place for place, message in enumerate(messages) if message.role == "user"]
     starts = [0, *starts[1:]] if starts else [0] if messages else []
     ends = [*starts[1:], len(messages)]

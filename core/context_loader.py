@@ -26,6 +26,9 @@ from core.window.tokens import IMAGE_TOKENS, TokenEstimator
 from db import Store
 
 
+EXACT = 0.05      # of a number of tokens: one that may be further off is shown with its error
+
+
 class ContextSet(LoadedSources):
     """What is attached to one conversation, and the choice of what of it goes into a request.
 
@@ -84,7 +87,8 @@ class ContextSet(LoadedSources):
         left = [item.name for item in choice.left_out]
         block = write_block(choice.pieces, () if shown else left, has_tools=has_tools, changed=tuple(shown.changed))
         tokens = (self.estimator.text(block, model) if block else 0) + IMAGE_TOKENS * len(choice.images)
-        line = context_line(items, choice, tokens + shown.tokens, budget.window, exact=self.estimator.is_calibrated(model))
+        doubt = self.estimator.text_doubt(block, model) + IMAGE_TOKENS * len(choice.images) // 2
+        line = context_line(items, choice, tokens + shown.tokens, budget.window, doubt)
         self.last = Prepared(
             block, tuple(choice.images), tokens, line,
             tuple(item.name for item in items if item.included and item.name not in faulty), tuple(left),
@@ -138,14 +142,17 @@ def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
                if choice.searched else "")
 
 
-def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int, *, exact: bool = False) -> str:
-    """12 of 14 files, ≈18,200 of 32,768 tokens; 2 left out: a, b"""
+def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int, doubt: int = 0) -> str:
+    """12 of 14 files, ≈18,200 ±900 of 32,768 tokens; 2 left out: a, b
+
+    `doubt` is how far off the number may be; it is shown from 5 % on.
+    """
     noun = "files" if all(item.kind in ("file", "document", "image") for item in items) else "sources"
     whole = sum(item.included == "whole" for item in items)
     parts = sum(item.included == "pieces" for item in items)
     in_part = f", {parts:,} in part" if parts else ""
-    about = "" if exact else "\u2248"
-    line = f"context: {whole + parts:,} of {len(items):,} {noun}{in_part}, {about}{tokens:,} of {window:,} tokens"
+    number = f"\u2248{tokens:,} \u00b1{doubt:,}" if doubt > tokens * EXACT else f"{tokens:,}"
+    line = f"context: {whole + parts:,} of {len(items):,} {noun}{in_part}, {number} of {window:,} tokens"
     if choice.left_out:
         names = [item.name for item in choice.left_out[:3]]
         line += f"; {len(choice.left_out):,} left out: {', '.join(names)}{', ...' if len(choice.left_out) > 3 else ''}"

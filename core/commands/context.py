@@ -46,7 +46,10 @@ async def _shown(chat: Chat) -> str:
     fitted = await chat.fitter.fit(chat.request(), chat.target)
     budget = fitted.budget
     bar = budget_bar(budget, 0 if chat.settings.plain_screen else BAR)
+    doubt = chat.fitter.estimator.doubt(fitted.request, str(chat.target))
     lines = [bar, "", *filter(None, fitted.notices)]
+    if doubt:
+        lines.append(f"The numbers of tokens are estimated; all together they may be off by {doubt:,}.")
     if chat.context.sources:
         lines.append(f"What is attached may take {budget.for_context:,} of the window's {budget.window:,} tokens; "
                      f"{budget.reserve:,} are kept for the answer. /context list shows what was chosen and why.")

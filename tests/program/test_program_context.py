@@ -125,14 +125,14 @@ def test_a_question_about_this_repository(reader: Reader, program: list[str], en
                   if line.startswith("def plan_budget"))
     done = run(program, ["--context", "core", "where is def plan_budget(?"], environment)
     assert done.stdout == f"core/window/budget.py:{wanted}\n", done.stderr
-    assert re.match(r"context: \d+ of \d+ files.*≈[\d,]+ of 32,768 tokens; \d+ left out: ", done.stderr)
+    assert re.match(r"context: \d+ of \d+ files.*≈[\d,]+ ±[\d,]+ of 32,768 tokens; \d+ left out: ", done.stderr)
 
 
 def test_a_folder_by_the_rules_of_gitignore(reader: Reader, program: list[str], environment: Environment, folder: Path) -> None:
     done = run(program, ["--context", ".", "where is def delay?"], environment, folder)
     assert (done.returncode, done.stdout) == (0, "src/retry.py:4\n")
     first, second = done.stderr.splitlines()
-    assert re.fullmatch(r"context: 2 of 2 files, ≈\d+ of 32,768 tokens", first)
+    assert re.fullmatch(r"context: 2 of 2 files, ≈\d+ ±\d+ of 32,768 tokens", first)
     assert second == "1 reference to the attached files checked: correct."
     assert "delay(old)" not in sent(reader)[0]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.window.tokens import TokenEstimator
 
 SMALLEST = 1_024         # tokens; below it no server has a window that anybody chats with
-DOUBT = 0.42             # how far an estimate may be above the truth, as a part of it
+DOUBT = 0.55             # how far an estimate may be above the truth, as a part of it
 ASK_SECONDS = 2.0        # for the window, once the answer is there
 LOADED_SECONDS = 0.5     # a server that took longer than this had to load the model, perhaps with another window
 MOST_ANCHORS = 8
@@ -61,7 +61,8 @@ def kept_tokens(seen: Seen) -> int | None:
     half, full = counted - (window // 2 + 2), counted >= window - 2     # how a long last message is cut
     if seen.least > window and (seen.last <= window or abs(half) <= 4 or full):
         return counted
-    marked = half == 0 and seen.likely > counted * 1.02 or abs(half) <= 4 and seen.likely > window * 0.9
+    rough = 1.02 if seen.before else 1.3     # how far above the count the estimate has to be
+    marked = half == 0 and seen.likely > counted * rough or abs(half) <= 4 and seen.likely > window * 0.9
     full = full and seen.likely > counted * 1.2
     less = counted < seen.before - 16 and seen.likely > window * 0.9                # fewer than its own beginning had
     return counted if marked or full or less else None

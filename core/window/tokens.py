@@ -24,9 +24,9 @@ NAMES = ("words", "letters", "digits", "numbers", "signs", "runs", "gaps", "swit
 # letters, capitals and digits meet; wide characters are CJK without kana and hangul, other letters of other scripts.
 # The weights are near the mean of those that fit the tokenizers of GPT-4 and 4o, Qwen 2, DeepSeek and Claude 2 best.
 FIRST = (0.045, 0.172, 0.12, 1.3, 0.05, 1.05, 0.22, 0.53, 0.73, 0.85, 0.02, 1.9, 0.077, 5.0)
-# How far each may be off: further than in these tokenizers, for there are others.
-DOUBTS = (0.2, 0.06, 0.35, 0.4, 0.2, 0.4, 0.2, 0.2, 0.3, 0.35, 0.3, 1.5, 0.05, 4.0)
-NOISE = 0.02               # how far a count may be off that the weights explain, as a part of it
+# How far each may be off: much further than in these tokenizers, so that three counts outweigh them.
+DOUBTS = (1.4, 0.42, 2.4, 2.8, 1.4, 2.8, 1.4, 1.4, 2.1, 2.4, 2.1, 10.0, 0.35, 20.0)
+NOISE = 0.01               # how far a count may be off that the weights explain, as a part of it
 ROUGH = 0.25               # how far an estimate may be off before anything was learned
 SMALLEST, MOST_FACTOR = 50, 8
 MOST_MESSAGES = 100_000    # whose numbers are remembered
@@ -129,16 +129,16 @@ class _Weights:
     def doubt(self, features: Features) -> float:
         """The standard deviation of the estimate, in tokens."""
         row = [float(number) for number in features]
-        spread = [sum(map(float.__mul__, line, row)) for line in self.doubts]
-        return float(max(sum(map(float.__mul__, row, spread)), 0.0) ** 0.5)
+        return float(max(sum(map(float.__mul__, row, self._spread(row))), 0.0) ** 0.5)
+
+    def _spread(self, row: Sequence[float]) -> list[float]:
+        return [sum(map(float.__mul__, line, row)) for line in self.doubts]
 
     def learn(self, features: Features, counted: int) -> None:
         row = [float(number) for number in features]
-        spread = [sum(doubt * number for doubt, number in zip(line, row, strict=True)) for line in self.doubts]
-        noise = (NOISE * counted + 1) ** 2
-        whole = noise + sum(map(float.__mul__, row, spread))
-        gain = [part / whole for part in spread]
-        miss = counted - self.tokens(features)
+        spread = self._spread(row)
+        whole = (NOISE * counted + 1) ** 2 + sum(map(float.__mul__, row, spread))
+        miss, gain = counted - self.tokens(features), [part / whole for part in spread]
         self.values = [value + share * miss for value, share in zip(self.values, gain, strict=True)]
         self.doubts = [[doubt - share * part for doubt, part in zip(line, spread, strict=True)]
                        for line, share in zip(self.doubts, gain, strict=True)]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
 
+from core.dataclass import dataclass
 from core.messages import Attached, Image, Message, Text, Thinking, ToolCall, ToolResult
 from core.regex import regex
 from core.providers import Request, ToolSpec

@@ -115,7 +115,8 @@ def in_base64(size: int) -> str:
     return base64.b64encode(random.Random(3).randbytes(size)).decode()
 
 
-KINDS = {"prose": PROSE * 12, "code": CODE * 12, "base64": in_base64(1_500), "log": LOG * 20, "json": JSON * 20, "chinese": CHINESE * 30}
+KINDS = {"prose": PROSE * 12, "code": CODE * 12, "base64": in_base64(1_500), "log": LOG * 20,
+         "json": JSON * 20, "chinese": CHINESE * 30}
 
 
 @pytest.mark.parametrize("learned", KINDS)

@@ -17,7 +17,7 @@ FILE = 0.5          # of the score of the whole file
 HEADING = 1.0       # what a word in the first line of a function or section counts besides
 MOST_HITS = 5_000   # of one word in one text
 AGAIN = 0.93        # of its score, for each piece of the same text that is taken already
-FUSION = 60         # the usual constant of reciprocal rank fusion
+MEANING = 0.4       # of a piece's score, where texts are compared by meaning; words count the rest
 
 
 @dataclass(slots=True)
@@ -126,15 +126,15 @@ def diverse(spots: Sequence[Spot]) -> Iterator[Spot]:
 
 
 def fuse_spots(spots: Sequence[Spot], similar: Mapping[tuple[str, Span], float]) -> list[Spot]:
-    """The spots by words and by meaning together: reciprocal rank fusion.
+    """The spots by words and by meaning together: a weighted sum of both scores, each as a part of the best one.
 
     `similar` may hold more places; those count that are nearer than the middle of all.
     """
+    most = max((spot.score for spot in spots), default=0.0) or 1.0
+    by_words = {(spot.name, spot.span): spot.score / most for spot in spots}
     middle = sum(similar.values()) / len(similar) if similar else 0.0
-    by_words = {(spot.name, spot.span): rank for rank, spot in enumerate(spots, 1)}
-    nearest = sorted((place for place in similar if similar[place] > middle), key=lambda place: -similar[place])
-    by_meaning = {place: rank for rank, place in enumerate(nearest, 1)}
-    last_word, last_near = len(by_words) + 1, len(by_meaning) + 1
-    joined = [Spot(*place, 1 / (FUSION + by_words.get(place, last_word)) + 1 / (FUSION + by_meaning.get(place, last_near)))
-              for place in {**by_words, **by_meaning}]
+    above = {place: value - middle for place, value in similar.items() if value > middle}
+    nearest = max(above.values(), default=1.0)
+    joined = [Spot(*place, (1 - MEANING) * by_words.get(place, 0.0) + MEANING * above.get(place, 0.0) / nearest)
+              for place in {**by_words, **above}]
     return sorted(joined, key=_by_score)

@@ -406,13 +406,14 @@ def test_nothing_to_compare() -> None:
 
 # ---- the parts
 
-def test_ranks_are_fused() -> None:
-    spots = [Spot("a", (0, 5), 3.0), Spot("b", (0, 5), 1.0)]
-    similar = {("c", (0, 5)): 0.9, ("b", (0, 5)): 0.5}
-    joined = fuse_spots(spots, similar)
-    scores = {spot.name: spot.score for spot in joined}
-    assert scores == pytest.approx({"a": 1 / 61 + 1 / 62, "b": 1 / 62 + 1 / 62, "c": 1 / 63 + 1 / 61})
-    assert fuse_spots([], {}) == []
+def test_words_and_meaning_are_added() -> None:
+    """Each as a part of its best; what is less near than the middle of all counts by its words alone."""
+    spots = [Spot("a", (0, 5), 3.0), Spot("b", (0, 5), 1.5)]
+    similar = {("c", (0, 5)): 0.9, ("b", (0, 5)): 0.7, ("d", (0, 5)): 0.2}
+    scores = {spot.name: spot.score for spot in fuse_spots(spots, similar)}
+    assert scores == pytest.approx({"a": 0.6, "b": 0.3 + 0.4 / 3, "c": 0.4})
+    assert [spot.name for spot in fuse_spots(spots, similar)] == ["a", "b", "c"]
+    assert fuse_spots([], {}) == [] and fuse_spots([], {("a", (0, 5)): 0.5}) == []
 
 
 def test_packing() -> None:

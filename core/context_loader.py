@@ -85,7 +85,9 @@ class ContextSet(LoadedSources):
                            earlier=earlier, shown=shown)
         faulty = {fault.name for fault in choice.faults}
         left = [item.name for item in choice.left_out]
-        block = write_block(choice.pieces, () if shown else left, has_tools=has_tools, changed=tuple(shown.changed))
+        unread = [str(fault) for fault in (*self.faults, *choice.faults)]
+        block = write_block(choice.pieces, () if shown else left, has_tools=has_tools, changed=tuple(shown.changed),
+                            unread=() if shown else unread)
         tokens = (self.estimator.text(block, model) if block else 0) + IMAGE_TOKENS * len(choice.images)
         doubt = self.estimator.text_doubt(block, model) + IMAGE_TOKENS * len(choice.images) // 2
         line = context_line(items, choice, tokens + shown.tokens, budget.window, doubt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
@@ -69,7 +70,14 @@ def _listed(chat: Chat) -> Outcome:
     more = f" The first {MOST_LISTED} of {len(items):,} are listed." if len(items) > MOST_LISTED else ""
     faults = "".join(f" Not attached: {fault}." for fault in chat.context.faults)
     return Table(("name", "kind", "tokens", "in the last request", "why"), rows,
-                 f"Attached: {', '.join(source.name for source in sources)}.{more}{faults}")
+                 f"Attached: {', '.join(source.name for source in sources)}.{more}{_set_aside(chat)}{faults}")
+
+
+def _set_aside(chat: Chat) -> str:
+    """How many files of folders the rules leave out, by reason."""
+    aside = sum((loaded.aside for loaded in chat.context.loaded.values()), start=Counter[str]())
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(aside.items()))
+    return f" Not taken from folders: {listed}." if listed else ""
 
 
 async def _added(chat: Chat, source: str) -> str:

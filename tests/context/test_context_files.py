@@ -119,6 +119,22 @@ def test_bad_input_is_listed_and_the_rest_is_loaded(tmp_path: Path) -> None:
     assert result.included == ("good.txt", "empty.txt")
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize(("name", "data", "reason"), (
+    ("noend", b"PK\x03\x04\0\0" * 90, "holds binary data"), ("bad.docx", b"no zip", "is broken"), ("bad.xlsx", b"", "is broken")))
+def test_the_model_knows_what_of_a_folder_could_not_be_read(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
+    write(tmp_path, {"dir/good.txt": "fine words", f"dir/{name}": data})
+    result = run(tmp_path, "dir", window=8_192)
+    said = result.block.rpartition("Attached too, but not shown to you: ")[2]
+    assert said.startswith(f"dir/{name}: {reason}") and result.included == ("dir/good.txt",), result.block
+    assert any(note.startswith(f"dir/{name}: {reason}") for note in result.notes)
+
+
+def test_of_many_that_could_not_be_read_a_few_are_named(tmp_path: Path) -> None:
+    write(tmp_path, {"dir/good.txt": "fine words", **{f"dir/b{number}": b"\0" * 50 for number in range(9)}})
+    assert "; and 4 more.\n" in run(tmp_path, "dir", window=8_192).block
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
 def test_permission_denied(tmp_path: Path) -> None:
     write(tmp_path, {"a.txt": "a", "locked.txt": "x", "dir/x.txt": "x"})

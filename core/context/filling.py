@@ -135,9 +135,10 @@ class Filling:
         for number, item in enumerate(self._order):
             if item.included or item.name in self._faulty:
                 continue
-            full = self._left < SMALLEST or misses >= MOST_MISSES
+            full = self._left < SMALLEST or misses >= MOST_MISSES and not item.named
             if full or not item.named and (bool(self._shown) or self._is_too_large(item)):
                 self._choice.left_out.append(item)
+                misses += 1
                 continue
             if self._take_whole(item) or item.named and self._take_beginning(item):
                 misses = 0

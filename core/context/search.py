@@ -17,7 +17,7 @@ FILE = 0.5          # of the score of the whole file
 HEADING = 1.0       # what a word in the first line of a function or section counts besides
 MOST_HITS = 5_000   # of one word in one text
 AGAIN = 0.93        # of its score, for each piece of the same text that is taken already
-MEANING = 0.4       # of a piece's score, where texts are compared by meaning; words count the rest
+MEANING = 0.45     # of a piece's score, where texts are compared by meaning; words count the rest
 
 
 @dataclass(slots=True)

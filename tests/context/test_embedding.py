@@ -411,8 +411,8 @@ def test_words_and_meaning_are_added() -> None:
     spots = [Spot("a", (0, 5), 3.0), Spot("b", (0, 5), 1.5)]
     similar = {("c", (0, 5)): 0.9, ("b", (0, 5)): 0.7, ("d", (0, 5)): 0.2}
     scores = {spot.name: spot.score for spot in fuse_spots(spots, similar)}
-    assert scores == pytest.approx({"a": 0.6, "b": 0.3 + 0.4 / 3, "c": 0.4})
-    assert [spot.name for spot in fuse_spots(spots, similar)] == ["a", "b", "c"]
+    assert scores == pytest.approx({"a": 0.55, "b": 0.275 + 0.15, "c": 0.45})
+    assert [spot.name for spot in fuse_spots(spots, similar)] == ["a", "c", "b"]
     assert fuse_spots([], {}) == [] and fuse_spots([], {("a", (0, 5)): 0.5}) == []
 
 

@@ -14,8 +14,9 @@ from core.store.backups import remove_database
 from core.store.care import summary
 from core.store.copying import BATCH, RECOUNT, Rows, counts, insertion
 from core.store.database import Database
+from core.store.recovering_old import RECOVERED, SAME, recover_earlier
 from core.store.salvage import DamagedFile, Value
-from core.store.sqlite import SqliteStore
+from core.store.sqlite import APPLICATION_ID, SqliteStore
 
 Row = dict[str, Value]
 _IDENTITY = regex(r"[0-9a-f]{32}")
@@ -86,27 +87,47 @@ def recover_file(place: str, path: str) -> list[str]:
 
     Raises StoreDamaged when there is nothing to recover, and OSError.
     """
+    with closing(DamagedFile(place)) as damaged:
+        lines = [] if 0 < damaged.version < SAME else _recover(damaged, path)
+        if not lines and recover_earlier(damaged, path, APPLICATION_ID):
+            with closing(SqliteStore(path)) as store:
+                lines = _finish(store.database, _found_in(store.database))
+        if lines:
+            return lines
+    raise StoreDamaged(
+        f"Nothing of a session database can be read in {place}; it is unchanged.",
+        "--db-restore FILE brings a backup back.",
+    )
+
+
+def _recover(damaged: DamagedFile, path: str) -> list[str]:
+    """The same for rows of today's shape; empty when there are none."""
     remove_database(path)
-    damaged = DamagedFile(place)
-    try:
-        with closing(SqliteStore(path)) as store:
-            database = store.database
-            columns = {
-                table: [row[1] for row in database.read(f"PRAGMA table_info({table})")]
-                for table in SHAPES
-            }
-            found = _look(damaged, columns)
-            if not found.sessions and not found.messages:
-                raise StoreDamaged(
-                    f"Nothing of a session database can be read in {place}; it is unchanged.",
-                    "--db-restore FILE brings a backup back.",
-                )
-            database.load(_batches(damaged, columns, found))
-            lost = _missing(database, found)
-            database.load([(RECOUNT, [()])])
-            return [f"Recovered: {summary(counts(database))}.", *lost]
-    finally:
-        damaged.close()
+    with closing(SqliteStore(path)) as store:
+        database = store.database
+        columns = {
+            table: [row[1] for row in database.read(f"PRAGMA table_info({table})")]
+            for table in SHAPES
+        }
+        found = _look(damaged, columns)
+        if not found.sessions and not found.messages:
+            return []
+        database.load(_batches(damaged, columns, found))
+        return _finish(database, found)
+
+
+def _finish(database: Database, found: _Found) -> list[str]:
+    """Count anew; returns what was recovered and what was not."""
+    lost = _missing(database, found)
+    database.load([(RECOUNT, [()])])
+    return [f"Recovered: {summary(counts(database))}.", *lost]
+
+
+def _found_in(database: Database) -> _Found:
+    """What recover_earlier() has written."""
+    rows = database.read("SELECT id, title, created, message_count FROM sessions")
+    homeless = {row[0]: row[2] for row in rows if row[1] == RECOVERED}
+    return _Found({row[0]: row[3] for row in rows if row[0] not in homeless}, homeless=homeless)
 
 
 # Columns that were added at the end: a row from before that ends earlier, and has the default.
@@ -149,7 +170,7 @@ def _batches(
 ) -> Iterator[Rows]:
     """Sessions first, then messages, then what belongs to them."""
     yield insertion("sessions", ("id", "name", "title", "model", "created", "updated")), [
-        (session, session, "(recovered)", "", created, created)
+        (session, session, RECOVERED, "", created, created)
         for session, created in found.homeless.items()
     ]
     for wanted in SHAPES:

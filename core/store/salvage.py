@@ -15,6 +15,7 @@ Value = int | float | str | bytes | None
 SIZES = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _USUAL = 4096
 _LEAF = 0x0D
+_MAGIC = b"SQLite format 3\0"
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
 _MOST_BYTES = 1 << 30
 
@@ -35,6 +36,12 @@ class DamagedFile:
         self._usable = self.page_size - reserved
         self._count = max(-(-os.path.getsize(path) // self.page_size), *self._in_log, 0)
         self.lost = 0  # rows of which a part could not be read
+
+    @property
+    def version(self) -> int:
+        """PRAGMA user_version; 0 where the header is lost."""
+        head = self._page(1)
+        return int.from_bytes(head[60:64], "big") if head.startswith(_MAGIC) else 0
 
     def close(self) -> None:
         self._file.close()

@@ -182,6 +182,14 @@ def migrate_sqlite(connection: sqlite3.Connection, version: int, application: in
         raise
 
 
+def make_sqlite(connection: sqlite3.Connection, version: int) -> None:
+    """Make the empty tables of an earlier version."""
+    import sqlite_utils
+    following = MIGRATIONS[version][0] if version < len(MIGRATIONS) else None
+    _sqlite_migrations().apply(sqlite_utils.Database(connection), stop_before=following)
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
 def _sqlite_migrations() -> Any:
     from sqlite_utils import Migrations
     migrations = Migrations("stream_chat")

@@ -30,13 +30,25 @@ class Identities:
         self._process = os.getpid()
 
     def __call__(self) -> int:
+        return _number(self._reserve(1), os.urandom(8))
+
+    def several(self, count: int) -> list[int]:
+        """As many, each greater than the one before."""
+        first, chance = self._reserve(count), os.urandom(8 * count)
+        return [_number(first + place, chance[8 * place:8 * place + 8]) for place in range(count)]
+
+    def _reserve(self, count: int) -> int:
+        """The first of so many ticks that follow one another."""
         if self._process != os.getpid():      # a thread that the fork did not copy may have held the lock
             self._process, self._lock = os.getpid(), allocate_lock()
         with self._lock:
-            self._last = max(self._clock() // 1_000_000 << 12, self._last + 1)
-            tick = self._last
-        chance = int.from_bytes(os.urandom(8), "big") >> 2
-        return tick >> 12 << 80 | _VERSION | (tick & 0xFFF) << 64 | _VARIANT | chance
+            first = max(self._clock() // 1_000_000 << 12, self._last + 1)
+            self._last = first + count - 1
+        return first
+
+
+def _number(tick: int, chance: bytes) -> int:
+    return tick >> 12 << 80 | _VERSION | (tick & 0xFFF) << 64 | _VARIANT | int.from_bytes(chance, "big") >> 2
 
 
 _identities = Identities()
@@ -49,7 +61,7 @@ def new_message_id() -> int:
 
 def new_message_ids(count: int) -> list[int]:
     """As many, in order."""
-    return [_identities() for _ in range(count)]
+    return _identities.several(count)
 
 
 def new_session_id() -> str:

@@ -73,13 +73,7 @@ class SqliteDatabase(Database):
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         run = connection.execute
-        version, application = (run(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
-        if application != APPLICATION_ID:
-            _check_ours(connection, application, self.place)
-        if version > SCHEMA_VERSION:
-            raise StoreTooNew(f"The session database {self.place} was made by a newer version of this program.",
-                              "Update the program, or name another file with --database-url.")
-        if version < SCHEMA_VERSION:
+        if check_usable(connection, self.place) < SCHEMA_VERSION:
             self._migrate(connection)
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA foreign_keys = ON")
@@ -352,6 +346,21 @@ class SqliteStore(SqlStore):
     def unwritable(self) -> str:
         """Why it can only be read; empty when it can be written, as far as is known."""
         return self._sqlite.unwritable
+
+
+def check_usable(connection: sqlite3.Connection, place: str) -> int:
+    """The version of its tables. Raises StoreForeign, StoreTooNew and sqlite3.Error."""
+    version, application = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id")
+    )
+    if application != APPLICATION_ID:
+        _check_ours(connection, application, place)
+    if version > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"The session database {place} was made by a newer version of this program.",
+            "Update the program, or name another file with --database-url.",
+        )
+    return int(version)
 
 
 def _check_ours(connection: sqlite3.Connection, application: int, place: str) -> None:

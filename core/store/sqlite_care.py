@@ -17,7 +17,7 @@ from core.store.copying import RECOUNT, counts
 from core.store.database import MIGRATION_SECONDS
 from core.store.locks import Queue
 from core.store.recovering import recover_file
-from core.store.sqlite import APPLICATION_ID, SqliteStore
+from core.store.sqlite import APPLICATION_ID, SqliteStore, check_usable
 from core.store.swap import put_in_place
 
 MOST_SHOWN = 5  # problems that SQLite itself reports
@@ -177,6 +177,7 @@ class SqliteCare:
         self._require_file()
         try:
             with closing(self._connect()) as connection:
+                check_usable(connection, self.place)
                 save(connection, path)
         except OSError as problem:
             raise no_room(path, problem) from problem
@@ -262,6 +263,8 @@ def prepare(path: str, prepared: str) -> None:
             shutil.copyfile(path + end, prepared + end)
             os.chmod(prepared + end, 0o600)
     try:
+        with closing(sqlite3.connect(prepared)) as connection:
+            check_usable(connection, path)
         verify(prepared)
     except sqlite3.Error as problem:
         raise StoreDamaged(

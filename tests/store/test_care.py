@@ -479,3 +479,20 @@ def test_a_chat_begins_a_backup_once_a_day(path: str, program: list[str], enviro
     ask()
     assert wait_until(lambda: len(backups_of(directory, "sessions")) == 1)
     assert len(held(backups_of(directory, "sessions")[0])) == 3
+
+
+@pytest.mark.parametrize("kind,words", [("newer", "newer version"), ("foreign", "another program")])
+def test_what_is_not_ours_is_not_called_damaged(tmp_path: Path, kind: str, words: str) -> None:
+    """Neither is it saved as a backup of ours, or put in the place of the sessions."""
+    path, other = str(tmp_path / "s.db"), str(tmp_path / "other.db")
+    fill(path, 2, 1)
+    if kind == "newer":
+        fill(other, 2, 1)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("PRAGMA user_version = 99" if kind == "newer" else "CREATE TABLE messages (mine text)")
+    before, said = Path(other).read_bytes(), held(path)
+    for act in (lambda: open_care(other).backup(str(tmp_path / "copy.db")), lambda: open_care(path).restore(other)):
+        with pytest.raises(StoreError) as caught:
+            act()
+        assert words in caught.value.message and "damaged" not in caught.value.message
+    assert Path(other).read_bytes() == before and held(path) == said and not (tmp_path / "copy.db").exists()

@@ -79,3 +79,12 @@ def test_names_are_short_and_begin_with_the_time() -> None:
     now = chance.uniform(1e9, 2e9)
     name = new_session_name(now)
     assert name.startswith(time.strftime("%Y%m%d-%H%M-", time.localtime(now))) and len(name) == len("20261121-0412-k3f9")
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 62), st.integers(0, 5_000)), min_size=1, max_size=20))
+def test_several_at_once_are_in_order_too(steps: list[tuple[int, int]]) -> None:
+    clock = iter([moment for moment, _ in steps for _ in range(2)])
+    make = Identities(lambda: next(clock))
+    made = [identity for _, count in steps for identity in (*make.several(count), make())]
+    assert all(early < late for early, late in itertools.pairwise(made))
+    assert all(identity >> 76 & 0xF == 7 and identity >> 62 & 0b11 == 0b10 for identity in made), "UUID version 7"

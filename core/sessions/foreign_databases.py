@@ -10,6 +10,7 @@ from typing import Any
 from core.messages import Part, ToolCall, ToolResult
 from core.sessions.foreign import Imported, Node, build, words
 from core.sessions.foreign_kinds import image_of, moment
+from core.sessions.foreign_llm import read_threads, threads_of
 
 MOST_IMAGE = 20_000_000      # bytes
 
@@ -21,9 +22,14 @@ def tables_of(connection: sqlite3.Connection) -> set[str]:
 def read_llm(connection: sqlite3.Connection) -> Iterator[Imported]:
     """Each response is a question and its answer; those without a conversation are sessions of their own."""
     tables = tables_of(connection)
+    stored = threads_of(connection, tables)
+    if stored:
+        yield from read_threads(connection)
     names = {row["id"]: (row["name"] or "", row["model"] or "") for row in connection.execute("SELECT * FROM conversations")}
     keys = [row[0] for row in connection.execute("SELECT DISTINCT coalesce(conversation_id, id) FROM responses ORDER BY 1")]
     for key in keys:
+        if str(key) in stored:      # continued with a version that keeps all of it in its message store
+            continue
         rows = connection.execute("SELECT * FROM responses WHERE coalesce(conversation_id, id) = ? ORDER BY datetime_utc, id",
                                   (key,))
         nodes: list[Node] = []

@@ -204,6 +204,70 @@ def test_the_logs_of_llm_and_oterms_chats(store: Store, tmp_path: Path) -> None:
     assert shown(store) == ["a", "b"]
 
 
+LLM_STORE = """
+    CREATE TABLE conversations (id text PRIMARY KEY, name text, model text);
+    CREATE TABLE responses (id text PRIMARY KEY, model text, prompt text, system text, response text,
+        conversation_id text, duration_ms integer, datetime_utc text);
+    CREATE TABLE messages (hash text PRIMARY KEY, parent_hash text, role text, provider_metadata text);
+    CREATE TABLE parts (id integer PRIMARY KEY, message_hash text, position integer, type text,
+        tool_name text, text text, payload text);
+    CREATE TABLE fragments (id integer PRIMARY KEY, hash text, content text);
+    CREATE TABLE attachments (id text PRIMARY KEY, type text, path text, url text, content blob);
+    CREATE TABLE threads (id text PRIMARY KEY, name text, tip_message_hash text, forked_from text,
+        datetime_utc text);
+    CREATE TABLE turns (id text PRIMARY KEY, thread_id text, parent_message_hash text,
+        tip_message_hash text, model text, duration_ms integer, datetime_utc text);
+    INSERT INTO conversations VALUES ('old', 'Earlier', 'gpt-4o'), ('t', 'Begun earlier', 'gpt-4o');
+    INSERT INTO responses VALUES
+        ('1', 'gpt-4o', 'first', NULL, 'one', 'old', 500, '2024-01-01T10:00:00'),
+        ('2', 'gpt-4o', 'begun', NULL, 'earlier', 't', 500, '2024-01-01T10:00:00');
+    INSERT INTO messages VALUES ('s', NULL, 'system', NULL), ('q', 's', 'user', NULL),
+        ('c', 'q', 'assistant', NULL), ('r', 'c', 'tool', NULL), ('a', 'r', 'assistant', NULL),
+        ('a2', 'r', 'assistant', NULL), ('x', 'y', 'user', NULL), ('y', 'x', 'assistant', NULL);
+    INSERT INTO fragments VALUES (7, 'h', 'borrowed');
+    INSERT INTO parts (message_hash, position, type, tool_name, text, payload) VALUES
+        ('s', 0, 'text', NULL, 'be brief', NULL),
+        ('q', 0, 'text', NULL, NULL, '{"text_ref": [{"literal": "about "}, {"fragment": 7}]}'),
+        ('q', 1, 'attachment', NULL, NULL, '{"attachment": {"id": "png"}}'),
+        ('c', 0, 'reasoning', NULL, 'hm', NULL),
+        ('c', 1, 'tool_call', 'look', NULL,
+            '{"name": "look", "arguments": {"at": 1}, "tool_call_id": "k"}'),
+        ('r', 0, 'tool_result', 'look', NULL, '{"name": "look", "output": "seen", "tool_call_id": "k"}'),
+        ('a', 0, 'text', NULL, 'the answer', NULL), ('a2', 0, 'text', NULL, 'another', NULL),
+        ('a', 1, 'of_tomorrow', NULL, 'unknown', NULL), ('x', 0, 'text', NULL, 'round', NULL);
+    INSERT INTO threads VALUES ('t', 'Talk', 'a', NULL, '2026-08-01T10:00:00');
+    INSERT INTO turns VALUES ('t1', 't', 'q', 'c', 'gpt-5', 2000, '2026-08-01T10:00:00'),
+        ('t2', 't', 'r', 'a', 'gpt-5', 3000, '2026-08-01T10:00:10'),
+        ('t3', 't', 'r', 'a2', 'gpt-6', 3000, '2026-08-01T10:01:00'),
+        ('t4', NULL, 'x', 'y', 'gpt-5', NULL, '2026-08-01T11:00:00');
+"""
+
+
+def test_the_message_store_of_llm(store: Store, tmp_path: Path) -> None:
+    """Its branches, calls and pictures; what its earlier tables hold besides; nothing twice."""
+    png = b"\x89PNG\r\n\x1a\n" + bytes(20)
+    with closing(sqlite3.connect(tmp_path / "logs.db")) as connection:
+        connection.executescript(LLM_STORE)
+        connection.execute("INSERT INTO attachments VALUES ('png', 'image/png', NULL, NULL, ?)", (png,))
+        connection.commit()
+    for added in (3, 0):
+        report = import_file(store, str(tmp_path / "logs.db"))
+        assert (report.kind, report.added) == ("llm", added)
+    rows = {row.title: row for row in store.sessions()}
+    assert set(rows) == {"Earlier", "Talk", "round"}
+    talk = rows["Talk"]
+    entries = store.load_messages(talk.id, hidden=True)
+    assert [(entry.message.role, entry.message.text, entry.active) for entry in entries] == [
+        ("user", "about borrowed", True), ("assistant", "", True), ("tool", "", True),
+        ("assistant", "the answer", True), ("assistant", "another", False)]
+    question, call, result, answer, other = (entry.message for entry in entries)
+    assert isinstance(question.parts[1], Image) and call.thinking == "hm"
+    assert call.tool_calls[0].arguments == {"at": 1} and result.tool_results[0].content == "seen"
+    assert (answer.model or "").endswith("gpt-5") and (other.model or "").endswith("gpt-6")
+    assert entries[0].created == 1785578400.0 and entries[1].created == 1785578402.0
+    assert "be brief" in store.session_settings(talk.id)
+
+
 def test_hostile_and_damaged_files_are_refused(store: Store, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -4,6 +4,7 @@
 # make test   all tests                     make lock      the newest versions that requirements*.txt allow
 # make facts  which default models and API versions are past or near their end (run it before a release)
 # make prove  checks every promise of docs/guarantees.md (FULL=1, ONLY=kills,cuts, SEED=7, WRITE=1)
+# make sbom   what the program consists of, in sbom.json (CycloneDX)
 # make mutants  changes the code one thing at a time and counts what no test notices
 # make pictures  the pictures of the README and of docs/, from the program itself and from the page in a real browser
 # make eval   how often the line that answers a question is in the context, written into docs/context.md
@@ -25,7 +26,7 @@ FOUND_OR_WHY = @test -n "$(FOUND)" || { \
 	else echo "error: Stream Chat needs Python 3.11 or newer, and no Python was found."; fi; \
 	echo "Install one (apt install python3, brew install python), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; } >&2
 
-.PHONY: mutants chat quick test coverage check bench prove eval docs pictures facts lock clean chat-environment test-environment
+.PHONY: mutants chat quick test coverage check bench prove sbom eval docs pictures facts lock clean chat-environment test-environment
 
 chat: chat-environment
 	@$(PY) stream_chat.py $(ARGS) || { code=$$?; [ $$code -eq 130 ] || exit $$code; }
@@ -43,6 +44,10 @@ check: test-environment
 	$(PY) -m flake8 core db.py stream_chat.py tests bench install
 	$(PY) -m mypy
 	$(PY) -m tests.web.check_javascript
+	$(PY) -I install/audit.py
+
+sbom: test-environment
+	$(PY) -I install/audit.py --sbom
 
 bench: test-environment
 	$(PY) -m compileall -q core db.py stream_chat.py
@@ -50,7 +55,7 @@ bench: test-environment
 
 prove: test-environment
 	$(PY) -m tests.prove $(if $(FULL),--full --state .prove.jsonl) $(if $(ONLY),--only $(ONLY)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write)
+		$(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT)) $(if $(WRITE),--write)
 
 eval: test-environment
 	$(PY) -m bench.context_eval --write

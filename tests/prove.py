@@ -2,7 +2,7 @@
 
     python -m tests.prove                      everything, some minutes
     python -m tests.prove --full --state FILE  many times as much, hours; FILE keeps what is done
-    python -m tests.prove --only kills,cuts --seed 7
+    python -m tests.prove --only kills,cuts --seed 7 --count 500
     python -m tests.prove --write              also write the figures into docs/guarantees.md
 """
 
@@ -33,6 +33,7 @@ from tests.proof.simulation import simulate
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "guarantees.md"
 BEGIN, END = "<!-- figures: begin (written by make prove) -->", "<!-- figures: end -->"
+HEAD = "| promise | | counted | when | took | again |\n|---|---|---|---|---|---|"
 SHOWN = 30      # lines of a failed campaign
 
 
@@ -201,6 +202,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="these campaigns, with commas between them")
     parser.add_argument("--seed", type=int, default=random.randrange(1, 1 << 30))
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--count", type=int, default=0, help="how much each campaign does")
     parser.add_argument("--state", default="", help="file that keeps what is done")
     parser.add_argument("--write", action="store_true")
     return parser.parse_args(words)
@@ -209,7 +211,8 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 def _run(campaign: Campaign, given: argparse.Namespace) -> Done:
     print(f"{campaign.key} ...", end=" ", flush=True)
     began = time.monotonic()
-    result = campaign.run(given.seed, campaign.full if given.full else campaign.quick)
+    count = given.count or (campaign.full if given.full else campaign.quick)
+    result = campaign.run(given.seed, count)
     spent = time.monotonic() - began
     done = Done(campaign.key, campaign.promise, result.counted, spent, given.seed, result.faults)
     print(f"{'FAILED' if done.faults else 'held'}: {done.counted}, {spent:.0f} s", flush=True)
@@ -233,19 +236,25 @@ def _again(done: Done) -> str:
 
 
 def _table(done: Sequence[Done]) -> str:
-    rows = [f"| {each.promise} | {'**failed**' if each.faults else 'held'} | {each.counted} | "
-            f"{each.seconds:.0f} s | `{_again(each)}` |" for each in done]
-    return "\n".join(["| promise | | counted | took | again |", "|---|---|---|---|---|", *rows])
+    return "\n".join([HEAD, *map(_row, done)])
+
+
+def _row(done: Done) -> str:
+    held = "**failed**" if done.faults else "held"
+    return (f"| {done.promise} | {held} | {done.counted} | {datetime.date.today():%Y-%m-%d} | "
+            f"{done.seconds:.0f} s | `{_again(done)}` |")
 
 
 def write_page(done: Sequence[Done]) -> None:
-    """Put the figures between the marks."""
+    """Put the figures between the marks; of campaigns that were not run, those of before stay."""
     text = PAGE.read_text(encoding="utf-8")
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    when = (f"{datetime.date.today():%Y-%m-%d}, Stream Chat {__version__}, "
-            f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
-            f"{os.cpu_count()} cores")
-    PAGE.write_text(f"{text[:begin]}\n{when}:\n\n{_table(done)}\n{text[end:]}", encoding="utf-8")
+    rows = {match[1]: match[0] for match in re.finditer(r"\| .*ONLY=(\w+).*\|", text[begin:end])}
+    rows |= {each.key: _row(each) for each in done}
+    table = "\n".join([HEAD, *(rows[each.key] for each in CAMPAIGNS if each.key in rows)])
+    where = (f"Stream Chat {__version__}, Python {platform.python_version()}, {platform.system()} "
+             f"{platform.machine()}, {os.cpu_count()} cores")
+    PAGE.write_text(f"{text[:begin]}\n{where}:\n\n{table}\n{text[end:]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

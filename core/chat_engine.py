@@ -44,6 +44,7 @@ DOORS = {
                      "unarchive", "undelete", "prune", "share", "unshare"), "core.command_line.change_session"),
     **dict.fromkeys(("db_check", "db_repair", "db_backup", "db_restore", "db_move", "db_shrink"), "core.command_line.care"),
     "db_init": "core.command_line.team",
+    **dict.fromkeys(("add_user", "remove_user", "list_users"), "core.command_line.accounts"),
     "web": "core.web.start",
 }
 ONE_ANSWER = "core.command_line.one_answer"

@@ -143,6 +143,17 @@ class SettingTypes:
     web: bool
     port: int
     open: bool
+    team: bool
+    host: str
+    public_url: str | None
+    trusted_proxies: tuple[str, ...]
+    user_header: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    user_rate: int
+    add_user: str | None
+    remove_user: str | None
+    list_users: bool
     model_fallbacks: tuple[str, ...]
     fallbacks: Mapping[str, object]
     fallback_on_auth: bool

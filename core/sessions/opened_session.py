@@ -14,6 +14,7 @@ from core.safe_text import safe_line
 from core.sessions.journal import Journal, NoJournal
 from core.sessions.loaded import LoadedMessages, state_of
 from core.sessions.recovery import recover_session
+from core.sessions.sharing import settings_of_others
 from core.sessions.spool import Places
 from core.sessions.summaries import Summaries
 from core.sessions.writes import Write, message_write
@@ -78,6 +79,8 @@ class OpenedSession(LoadedMessages):
         """Become the saved session `row`."""
         self.id, self.name, self.title, self.model = row.id, row.name, row.title, row.model or self.model
         self.settings = store.session_settings(row.id)
+        if row.member:
+            self.settings = settings_of_others(self.settings)
         self._stored, self._seen = True, row.updated
         self._load(store)
         self._journal.known(row.id, row.name, row.title, row.model, row.created)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from core.errors import UsageError
 from core.store.rows import SessionRow
 from db import Store
 
+# Of what is kept with a session, what does no more than shape an answer. Attached files and tools
+# are left out: they would be those of who opens it.
+HARMLESS = ("system", "temperature", "top_p", "seed", "max_tokens", "stop", "think")
 RIGHTS = {"": False, "read": False, "write": True}
 
 
@@ -29,3 +35,20 @@ def shared_with(store: Store, row: SessionRow) -> str:
         f"{each.reader} ({'reads and writes' if each.write else 'reads'})" for each in shares
     )
     return f"Session {row.name} is shared with {names}."
+
+
+def kept_of_others(text: str) -> dict[str, Any]:
+    """What counts of the settings that somebody else kept with a session."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return (
+        {name: found[name] for name in HARMLESS if name in found} if isinstance(found, dict) else {}
+    )
+
+
+def settings_of_others(text: str) -> str:
+    """The same, as it is kept."""
+    kept = kept_of_others(text)
+    return json.dumps(kept, ensure_ascii=False, sort_keys=True) if kept else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from urllib.parse import quote
 
 from core.chat.front import Front
 from core.config import Settings, data_directory
@@ -13,6 +14,7 @@ from core.stats.spending import Ledger, Limits, Spending
 
 def open_purse(settings: Settings, providers: Providers, session: Callable[[], str], front: Front) -> Spending:
     """Who decides what this chat may spend. With --no-save what is spent is not written down, and only counts here."""
-    path = os.path.join(data_directory(settings.environment), "spending.json") if settings.save else ""
+    name = f"spending-{quote(settings.user, safe='')}.json" if settings.user else "spending.json"
+    path = os.path.join(data_directory(settings.environment), name) if settings.save else ""
     limits = Limits(settings.max_cost, settings.max_cost_day, settings.max_cost_month)
     return Spending(providers, limits, Ledger(path), session, front.agree)

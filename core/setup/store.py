@@ -14,7 +14,9 @@ from db import Store
 class OpenedStore:
     """The store of this run, or what stands in for it: none with --no-save, one that is tried again when it cannot be opened."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+        """`store`: one that is open already, which is closed by who opened it."""
+        self._lent = store is not None
         self.spool = spool_places(settings)
         self.store: Store | None = None
         self.news: list[str] = []         # what the person should know before they go on
@@ -22,7 +24,7 @@ class OpenedStore:
         if not settings.save:
             return
         try:
-            self.store = open_place(settings)
+            self.store = store or open_place(settings)
         except StoreError as error:
             if settings.session or settings.continue_ or settings.select_session:
                 raise
@@ -66,5 +68,5 @@ class OpenedStore:
         return open_session(self.store, self.spool, name=name, newest=not chosen and newest)
 
     def close(self) -> None:
-        if self.store is not None:
+        if self.store is not None and not self._lent:
             self.store.close()

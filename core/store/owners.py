@@ -163,3 +163,31 @@ OWNERS_POSTGRES = (
         for table in dict.fromkeys(row[0] for row in _POLICIES)
     ),
 )
+
+# What a page server has to do for a session: its running turn, and what waits to be sent. Of each
+# process a row; a server sees whose processes have ended. A member who may write to another's
+# session changes neither its shelf nor what is kept with it: files that are attached, and tools.
+DESKS_POSTGRES = (
+    """CREATE TABLE desks (session_id text NOT NULL, program text NOT NULL, data text NOT NULL,
+        member text NOT NULL DEFAULT '', PRIMARY KEY (session_id, program))""",
+    "CREATE TRIGGER set_member BEFORE INSERT ON desks FOR EACH ROW EXECUTE FUNCTION set_member()",
+    _policy("desks", "ALL", _MINE, ""),
+    "ALTER TABLE desks ENABLE ROW LEVEL SECURITY",
+    f"""CREATE FUNCTION open_desks() RETURNS TABLE (owner text, session_id text, program text)
+        LANGUAGE sql STABLE {_DEFINER} AS $$
+        SELECT member, desks.session_id, desks.program FROM desks WHERE may_act()
+    $$""",
+    """CREATE OR REPLACE FUNCTION keep_shelf() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF row_security_active(TG_RELID) AND OLD.member <> {schema}.current_member() THEN
+            NEW.settings := OLD.settings;
+            IF OLD.shelf <> NEW.shelf THEN
+                RAISE insufficient_privilege
+                    USING MESSAGE = 'only the owner of a session puts it on another shelf';
+            END IF;
+        END IF;
+        RETURN NEW; END
+    $$""",
+    "DROP TRIGGER keep_shelf ON sessions",
+    "CREATE TRIGGER keep_shelf BEFORE UPDATE ON sessions FOR EACH ROW "
+    "WHEN (OLD.shelf <> NEW.shelf OR OLD.settings <> NEW.settings) EXECUTE FUNCTION keep_shelf()",
+)

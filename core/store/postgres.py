@@ -81,6 +81,10 @@ class PostgresDatabase(Database):
             f"{self._link.address.place} ({user})"
         )
 
+    def may_act(self) -> bool:
+        """Whether our role may act for others."""
+        return bool(self.read("SELECT may_act()")[0][0])
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:

@@ -42,7 +42,7 @@ _GRANTS = (
     ),
     "UPDATE (state, active, model, finish, usage, parts, words, tools) ON {schema}.messages",
     "SELECT, INSERT, DELETE ON {schema}.model_calls",
-    "SELECT, INSERT, UPDATE, DELETE ON {schema}.embeddings, {schema}.shares",
+    "SELECT, INSERT, UPDATE, DELETE ON {schema}.embeddings, {schema}.shares, {schema}.desks",
     "SELECT, UPDATE, USAGE ON SEQUENCE {schema}.sessions_use",
 )
 _SERVER_GRANTS = ("INSERT, UPDATE, DELETE ON {schema}.accounts",)

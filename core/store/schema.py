@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.store.message_json import read_message
-from core.store.owners import OWNERS_OF_BOTH, OWNERS_POSTGRES
+from core.store.owners import DESKS_POSTGRES, OWNERS_OF_BOTH, OWNERS_POSTGRES
 from core.store.text import from_database
 from core.store.words import POSTGRES_WORDS, message_words, words_of
 
@@ -73,6 +73,8 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("words", ()),
     # Each session has an owner, who may share it (core/store/owners.py).
     ("owners", OWNERS_OF_BOTH),
+    # What page servers have to do, so that one finishes what another left when it died.
+    ("desks", ()),
 )
 
 # The two databases differ too much here. SQLite's full-text index refers to rows by number, so each message keeps one;
@@ -253,4 +255,7 @@ def migrate_postgres(execute: Callable[..., Any], applied: int) -> None:
             execute(f"CREATE INDEX messages_words ON messages USING gin ({POSTGRES_WORDS})")
         if name == "owners":
             for statement in OWNERS_POSTGRES:
+                execute(statement.format_map(POSTGRES))
+        if name == "desks":
+            for statement in DESKS_POSTGRES:
                 execute(statement.format_map(POSTGRES))

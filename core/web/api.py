@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -52,6 +53,8 @@ class Api:
 
     async def show(self, request: Request) -> Response:
         live = await self._live(request)
+        with suppress(StoreError):      # what is known is shown
+            live.look()
         start = _place(request, "from")
         found = live.snapshot(_place(request, "before")) if start is None else live.later(start)
         if found is None:

@@ -54,6 +54,17 @@ class Desks:
             self._kept[session] = self._load(session)
         return self._kept[session]
 
+    def begin(self, session: str) -> None:
+        """A session was made in which nothing was said yet."""
+
+    def is_begun(self, session: str) -> bool:
+        """Whether another process made this session."""
+        return False
+
+    def knows(self, session: str, key: str) -> bool:
+        """Whether a message with this key was accepted, here or by another process."""
+        return key in self.read(session).keys
+
     def write(self, session: str, desk: Desk) -> None:
         """Replace a desk, on disk before this returns. Raises StoreError."""
         if self.folder and _NAME.fullmatch(session):
@@ -89,7 +100,7 @@ class Desks:
             return Desk()
         try:
             with open(self._path(session), encoding="utf-8") as file:
-                return _desk(json.load(file))
+                return desk_of(json.load(file))
         except (OSError, ValueError, TypeError, RecursionError):
             return Desk()
 
@@ -105,7 +116,7 @@ class Desks:
             raise StoreError(f"The page's queue cannot be saved: {problem.strerror}.") from problem
 
 
-def _desk(found: Any) -> Desk:
+def desk_of(found: Any) -> Desk:
     """What a file holds; what makes no sense in it is left out."""
     queue = tuple(Queued(str(row["key"]), str(row["text"]),
                          tuple((str(kind), str(data), str(name)) for kind, data, name in row["images"]),

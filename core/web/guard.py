@@ -53,20 +53,20 @@ class Guard:
             return      # no WebSocket is served; the server closes it
         refusal = self.refusal(scope)
         if refusal is not None:
-            await _refuse(send, *refusal)
+            await refuse(send, *refusal)
             return
-        await self._app(scope, _bounded(receive), _with_headers(send))
+        await self._app(scope, bounded(receive), with_headers(send))
 
     def refusal(self, scope: Scope) -> tuple[int, str] | None:
         """The status and reason with which this request is refused; None lets it pass."""
         headers: list[tuple[bytes, bytes]] = list(scope["headers"])
-        hosts = _values(headers, b"host")
+        hosts = values_of(headers, b"host")
         if len(hosts) != 1 or hosts[0] not in self._hosts:
             return 421, "This address is not served here."
         unsafe = scope["method"] not in SAFE_METHODS
-        if not _is_own_origin(headers, hosts[0], unsafe=unsafe):
+        if not is_own_origin(headers, hosts[0], unsafe=unsafe):
             return 403, "Requests from other sites are refused."
-        if _length(headers) > MOST_BYTES:
+        if length_of(headers) > MOST_BYTES:
             return 413, f"At most {MOST_BYTES // 1024 // 1024} MB a request."
         path = str(scope["path"])
         if path in OPEN_PATHS or path.startswith(OPEN_FOLDER):
@@ -75,19 +75,19 @@ class Guard:
             return None
         if not self._is_browser(headers):
             return 401, "Sign in with the link that the program printed when it started."
-        if unsafe and not _values(headers, PAGE_HEADER):
+        if unsafe and not values_of(headers, PAGE_HEADER):
             return 403, "The page's own header is missing."
         return None
 
     def _is_program(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        values = _values(headers, b"authorization")
+        values = values_of(headers, b"authorization")
         if not self._token or len(values) != 1:
             return False
         scheme, _, given = values[0].partition(" ")
         return scheme.lower() == "bearer" and _same(given.strip(), self._token)
 
     def _is_browser(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        for value in _values(headers, b"cookie"):
+        for value in values_of(headers, b"cookie"):
             try:
                 morsel = SimpleCookie(value).get(self._cookie)
             except CookieError:
@@ -97,7 +97,7 @@ class Guard:
         return False
 
 
-def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[str]:
+def values_of(headers: list[tuple[bytes, bytes]], name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in headers if key.lower() == name]
 
 
@@ -105,32 +105,33 @@ def _same(given: str, wanted: str) -> bool:
     return bool(wanted) and hmac.compare_digest(given.encode(), wanted.encode())
 
 
-def _is_own_origin(headers: list[tuple[bytes, bytes]], host: str, *, unsafe: bool) -> bool:
+def is_own_origin(headers: list[tuple[bytes, bytes]], host: str, *, unsafe: bool,
+                  scheme: str = "http") -> bool:
     """Whether no other site is behind this request. A header that a browser did not send proves nothing."""
-    if any(origin != f"http://{host}" for origin in _values(headers, b"origin")):
+    if any(origin != f"{scheme}://{host}" for origin in values_of(headers, b"origin")):
         return False
     allowed = {"same-origin"} if unsafe else {"same-origin", "none"}
-    return all(site in allowed for site in _values(headers, b"sec-fetch-site"))
+    return all(site in allowed for site in values_of(headers, b"sec-fetch-site"))
 
 
-def _length(headers: list[tuple[bytes, bytes]]) -> int:
-    lengths = _values(headers, b"content-length")
+def length_of(headers: list[tuple[bytes, bytes]]) -> int:
+    lengths = values_of(headers, b"content-length")
     return max((int(length) for length in lengths if length.isascii() and length.isdigit()), default=0)
 
 
-def _bounded(receive: Receive) -> Receive:
+def bounded(receive: Receive) -> Receive:
     """The same body, ended as a lost connection where it grows past the limit without having said so."""
     taken = 0
 
-    async def bounded() -> MutableMapping[str, Any]:
+    async def receiving() -> MutableMapping[str, Any]:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
         return message if taken <= MOST_BYTES else {"type": "http.disconnect"}
-    return bounded
+    return receiving
 
 
-def _with_headers(send: Send) -> Send:
+def with_headers(send: Send) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             present = {key.lower() for key, _ in message.get("headers", ())}
@@ -143,8 +144,8 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-async def _refuse(send: Send, status: int, reason: str) -> None:
-    sending = _with_headers(send)
+async def refuse(send: Send, status: int, reason: str) -> None:
+    sending = with_headers(send)
     body = f"{reason}\n".encode()
     await sending({"type": "http.response.start", "status": status,
                    "headers": [(b"content-type", b"text/plain; charset=utf-8"),

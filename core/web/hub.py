@@ -11,13 +11,14 @@ from contextlib import suppress
 from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.dataclass import replace
-from core.errors import ChatError, SessionNotFound
+from core.errors import ChatError, SessionNotFound, UsageError
 from core.web.desk import Desks
 from core.web.live import Live
 from core.web.questions import Questions
 
 IDLE_SECONDS = 600.0        # after which a conversation that nobody looks at is closed
 LOOK_SECONDS = 0.2          # between two looks at what other programs wrote
+TAKE_OVER_LOOKS = 50        # at a turn that a dead process ran
 MOST_OPEN = 500
 log = logging.getLogger(__name__)
 OpenChat = Callable[[str | None, Front], Awaitable[Chat]]
@@ -37,16 +38,36 @@ class Hub:
 
     async def new(self) -> Live:
         """A conversation that is saved with its first message."""
-        return await self._open(None)
+        live = await self._open(None)
+        self.desks.begin(live.chat.session.id)
+        return live
 
     async def get(self, session: str) -> Live:
         """The conversation of this ID. Raises SessionNotFound and StoreError."""
         live = self._lives.get(session)
+        if live is not None and live.is_begun_elsewhere():
+            await self._lives.pop(session).close()
+            live = None
         if live is None:
             async with self._opening:       # two requests at once get the same conversation
                 live = self._lives.get(session) or await self._open(session)
         live.used = time.monotonic()
         return live
+
+    @property
+    def count(self) -> int:
+        """How many conversations are open."""
+        return len(self._lives)
+
+    @property
+    def running(self) -> int:
+        """In how many a turn runs."""
+        return sum(live.running for live in self._lives.values())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn runs, or somebody looks at a conversation."""
+        return any(live.running or live.listened for live in self._lives.values())
 
     def is_running(self, session: str) -> bool:
         live = self._lives.get(session)
@@ -54,7 +75,13 @@ class Hub:
 
     async def _open(self, session: str | None) -> Live:
         questions = Questions()
-        chat = await self._open_chat(session, questions.front())
+        try:
+            chat = await self._open_chat(session, questions.front())
+        except SessionNotFound:
+            if session is None or not self.desks.is_begun(session):
+                raise
+            chat = await self._open_chat(None, questions.front())
+            chat.session.id = session       # another process made it, and nothing was said in it yet
         live = self._lives[chat.session.id] = Live(chat, questions, self.desks)
         live.used = time.monotonic()
         return live
@@ -74,6 +101,19 @@ class Hub:
                 log.info("session %s is not resumed: %s", session, error.message)
                 self.desks.write(session, replace(self.desks.read(session), running=False))
         return resumed
+
+    async def take_over(self, session: str) -> None:
+        """Continue what another server process left when it died; the desk has it already. Raises ChatError."""
+        live = await self.get(session)
+        for _ in range(TAKE_OVER_LOOKS):        # until its turn counts as ended here too
+            live.look()
+            if not live.running:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        try:
+            live.resume()
+        except UsageError:      # it ended well, or another process continues it
+            self.desks.write(session, replace(self.desks.read(session), running=False))
 
     async def renew(self) -> None:
         """Close the conversations in which nothing runs: they are opened anew, with the settings of now."""

@@ -55,12 +55,19 @@ class Live(Shown):
     def _runs_here(self) -> bool:
         return self._task is not None and not self._task.done()
 
+    def is_begun_elsewhere(self) -> bool:
+        """Whether another process saved the first message of this conversation, of which this one knows nothing."""
+        session = self.chat.session
+        if self._runs_here or session.messages or session.store is None or self._desk().queue:
+            return False
+        return bool(session.store.some_sessions([session.id]))
+
     # ---- what a page does
 
     def post(self, message: Queued) -> Accepted:
         """Ask, or queue while a reply runs. The same key twice is the same message. Raises StoreError."""
         desk = self._desk()
-        if message.key in desk.keys:
+        if self._desks.knows(self.chat.session.id, message.key):
             return "known"
         self._set_desk(replace(desk.accept(message.key), queue=(*desk.queue, message), held=False))
         if not self.running and len(desk.queue) == 0:
@@ -97,7 +104,7 @@ class Live(Shown):
 
         The pictures that were sent with it are sent again. Raises UsageError and StoreError.
         """
-        if message.key in self._desk().keys:
+        if self._desks.knows(self.chat.session.id, message.key):
             return "known"
         self._refuse_if_running()
         words = without_attached(self.chat.session.rewind(place))

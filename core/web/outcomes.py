@@ -15,11 +15,14 @@ from core.rendering.table import Table
 from core.session_manager import Session
 from core.web.desk import Queued
 from core.web.live import Live
+from core.web.member_limits import require_allowed
 
 
 async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:
     """The outcome as JSON; a turn that it asks for is begun. `confirmed`: the user said yes to its question. Raises ChatError."""
     chat, target, session = live.chat, live.chat.target, live.chat.session
+    if chat.settings.team:
+        require_allowed(line)
     outcome = await run_command(chat, line)
     if confirmed and isinstance(outcome, Confirm):
         outcome = outcome.act()

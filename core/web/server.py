@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 from starlette.applications import Starlette
@@ -55,30 +55,13 @@ class Door:
         return known
 
 
-def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: OpenAiApi, first: FirstRun, door: Door,
-             *, uploads: Uploads, port: int, token: str) -> App:
-    """The whole application, guarded."""
+def make_page(hub: Hub, store: Store | None, providers: ProviderApi, programs: OpenAiApi,
+              first: FirstRun, uploads: Uploads, *more: Route) -> Starlette:
+    """The application behind the sign-in: all that one user sees, with `more` routes."""
     assets, api, sessions = Assets(), Api(hub, uploads), SessionApi(hub, store)
 
     async def page(request: Request) -> Response:
         return HTMLResponse(assets.page)
-
-    async def file(request: Request) -> Response:
-        asset = assets.files.get(str(request.path_params["name"]))
-        if asset is None:
-            return PlainTextResponse("There is no such file.\n", 404)
-        packed = "gzip" in request.headers.get("accept-encoding", "")
-        headers = {"cache-control": FOREVER, "vary": "accept-encoding"}
-        if packed:
-            headers["content-encoding"] = "gzip"
-        return Response(asset.packed if packed else asset.body, headers=headers, media_type=asset.media_type)
-
-    async def enter(request: Request) -> Response:
-        if not door.take(request.query_params.get("token", "")):
-            return PlainTextResponse(USED + "\n", 403)
-        response = HTMLResponse(SIGNED_IN)
-        response.set_cookie(door.cookie, door.secret, max_age=365 * 86_400, httponly=True, samesite="strict")
-        return response
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -96,23 +79,49 @@ def make_app(hub: Hub, store: Store | None, providers: ProviderApi, programs: Op
         await providers.close()
 
     pages = [Route(path, page) for path in ("/", "/s/{session}", "/providers", "/numbers")]
-    routes = [*pages, Route("/static/{name}", file), Route("/open", enter), Route("/healthz", health), *api.routes(),
-              *sessions.routes(), *providers.routes(), *programs.routes(), *ResponsesApi(programs).routes(), *first.routes()]
-    app = Starlette(routes=routes, lifespan=lifespan)
+    routes = [*pages, file_route(assets), Route("/healthz", health), *more, *api.routes(),
+              *sessions.routes(), *providers.routes(), *programs.routes(),
+              *ResponsesApi(programs).routes(), *first.routes()]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def file_route(assets: Assets) -> Route:
+    """The page's own files."""
+    async def file(request: Request) -> Response:
+        asset = assets.files.get(str(request.path_params["name"]))
+        if asset is None:
+            return PlainTextResponse("There is no such file.\n", 404)
+        packed = "gzip" in request.headers.get("accept-encoding", "")
+        headers = {"cache-control": FOREVER, "vary": "accept-encoding"}
+        if packed:
+            headers["content-encoding"] = "gzip"
+        return Response(asset.packed if packed else asset.body, headers=headers, media_type=asset.media_type)
+    return Route("/static/{name}", file)
+
+
+def make_app(page: Callable[[Route], Starlette], door: Door, *, port: int, token: str) -> App:
+    """The page of one user on this computer, guarded. `page` makes it, with the route of the link."""
+    async def enter(request: Request) -> Response:
+        if not door.take(request.query_params.get("token", "")):
+            return PlainTextResponse(USED + "\n", 403)
+        response = HTMLResponse(SIGNED_IN)
+        response.set_cookie(door.cookie, door.secret, max_age=365 * 86_400, httponly=True, samesite="strict")
+        return response
+
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
-    return Guard(app, hosts=hosts, cookie=door.cookie, secret=door.secret, token=token)
+    return Guard(page(Route("/open", enter)), hosts=hosts, cookie=door.cookie, secret=door.secret, token=token)
 
 
-def bind(port: int) -> socket.socket:
+def bind(port: int, host: str = HOST) -> socket.socket:
     """The listening socket. Raises UsageError when the port is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
+        listener.bind((host, port))
         listener.listen(256)        # whoever follows the link at once waits instead of being refused
     except OSError as problem:
         listener.close()
-        raise UsageError(f"Port {port} of {HOST} cannot be used: {problem.strerror}.",
+        raise UsageError(f"Port {port} of {host} cannot be used: {problem.strerror}.",
                          "Is the page running already? --port N takes another one.") from problem
     return listener
 
@@ -136,10 +145,12 @@ def kept_secret(folder: str) -> str:
     return made
 
 
-def serve(app: App, listener: socket.socket) -> None:
-    """Run until SIGINT or SIGTERM."""
+def serve(app: App, listener: socket.socket, tls: tuple[str, str] | None = None) -> None:
+    """Run until SIGINT or SIGTERM. `tls`: the files of a certificate and its key."""
+    certificate, key = tls or (None, None)
     config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on", server_header=False,
-                            timeout_graceful_shutdown=2, http="h11", ws="none")
+                            timeout_graceful_shutdown=2, http="h11", ws="none", proxy_headers=False,
+                            ssl_certfile=certificate, ssl_keyfile=key)
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

@@ -28,7 +28,7 @@ async def clear_up(desks: Desks, uploads: Uploads, store: Store | None, before: 
 
     Returns how many files were deleted.
     """
-    known = await asyncio.to_thread(lambda: dict(desks.all()))
+    known = dict(desks.all())
     for session in _gone(known, store):
         desks.forget(session)
         del known[session]

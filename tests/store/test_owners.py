@@ -359,3 +359,29 @@ def test_a_connection_that_died_is_made_again(team: Team) -> None:
             )
             say(ana, "s-ana", "after")
     assert len(ana.load_messages("s-ana")) == 4
+
+
+def test_a_backup_is_restored_into_another_database_and_compared(
+    team: Team, postgres_url: str, tmp_path: object
+) -> None:
+    """The drill of docs/teams.md: owners, shares and accounts come along."""
+    ana = team.open("ana")
+    begin(ana, "s-ana", "the secret plan")
+    ana.share_session("s-ana", "ben", write=True)
+    begin(team.open("ben"), "s-ben", "mine")
+    copy = f"{tmp_path}/copy.db"
+    open_care(team.url).backup(copy)
+    scratch = postgres.new_database(postgres_url)
+    prepare(parse_address(scratch), ["ana", "ben"], [])
+    assert move(copy, scratch)["sessions"] == 2
+    for name, sees in (
+        ("ana", {"s-ana": ""}),
+        ("ben", {"s-ana": "ana", "s-ben": ""}),
+        ("cleo", {}),
+    ):
+        if name == "cleo":
+            prepare(parse_address(scratch), ["cleo"], [])
+        with closing(open_store(scratch.replace("//chat@", f"//{name}@"))) as store:
+            assert {row.id: row.member for row in store.sessions()} == sees
+            if name == "ben":
+                assert store.begin_turn("s-ana")

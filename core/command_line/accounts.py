@@ -1,0 +1,71 @@
+"""--add-user, --remove-user and --list-users: the accounts of the page for many."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from getpass import getpass
+
+from core.config import Settings
+from core.errors import UsageError
+from core.safe_text import safe_line
+from core.setup.passwords import hashed, require_argon2
+from core.setup.saved import open_place
+from core.store.accounts import Accounts
+from core.store.postgres import PostgresStore
+
+LEAST = 10  # characters of a password
+
+
+def run(settings: Settings) -> int:
+    """Returns the exit code."""
+    store = open_place(settings.replace(user=None))
+    with closing(store):
+        if not isinstance(store, PostgresStore):
+            raise UsageError(
+                "The accounts of a team are kept in PostgreSQL.",
+                "Name its database with --database-url postgresql://...",
+            )
+        if not store.postgres.may_act():
+            raise UsageError(
+                "Only the database's owner or a page server's role keeps accounts.",
+                "Name it in --database-url.",
+            )
+        accounts = Accounts(store.postgres)
+        if settings.add_user:
+            return _add(accounts, settings.add_user)
+        if settings.remove_user:
+            accounts.remove(settings.remove_user)
+            print(f"The account {safe_line(settings.remove_user)} is removed.", file=sys.stderr)
+            return 0
+        for name in accounts.names():
+            print(safe_line(name))
+    return 0
+
+
+def _add(accounts: Accounts, name: str) -> int:
+    require_argon2()
+    if not name.isprintable() or name != name.strip() or len(name.encode()) > 63:
+        raise UsageError(
+            f"{name!r} cannot be the name of an account.", "Use letters, digits, dots and dashes."
+        )
+    password = _read_password(name)
+    if len(password) < LEAST:
+        raise UsageError(f"A password needs {LEAST} characters or more; nothing was changed.")
+    known = name in accounts.names()
+    accounts.put(name, hashed(password))
+    print(
+        f"{safe_line(name)} {'has another password' if known else 'can sign in'} now.",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _read_password(name: str) -> str:
+    """Typed unseen, or piped in. Never on the command line, which others can read."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    try:
+        return getpass(f"Password of {name} (it is not shown): ")
+    except EOFError:
+        return ""

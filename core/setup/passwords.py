@@ -1,0 +1,33 @@
+"""Passwords of accounts, hashed with argon2."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from core.config.installed import install_command
+from core.errors import UsageError
+
+
+def require_argon2() -> None:
+    """Raises UsageError where the package is missing."""
+    if find_spec("argon2") is None:
+        raise UsageError(
+            "Passwords need the package argon2-cffi, which is not installed.",
+            f"Install it: {install_command('argon2-cffi')}",
+        )
+
+
+def hashed(password: str) -> str:
+    from argon2 import PasswordHasher
+
+    return PasswordHasher().hash(password)
+
+
+def fits(password_hash: str, password: str) -> bool:
+    from argon2 import PasswordHasher
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    try:
+        return PasswordHasher().verify(password_hash, password)
+    except (VerificationError, InvalidHashError):
+        return False

@@ -1,0 +1,60 @@
+"""What a chat on the page for many may do: the server's files, tools and settings are not its
+members'."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from core.chat.kept import read_attached
+from core.commands import find_command
+from core.errors import UsageError
+from core.regex import regex
+from core.session_manager import Session
+from core.sessions.sharing import kept_of_others
+
+# Commands that stay within a conversation and a member's own sessions.
+ALLOWED = frozenset(
+    "aside retry drop undo redo edit fork branches new session continue system compare compact"
+    " uncompact cost help model models think usage sent sessions search history delete keep share"
+    " unshare rename tag pin-session archive unarchive undelete stats last".split()
+)
+_UPLOADED = regex(r"[0-9a-f]{16}/[^/,*?\[\]|:]+")
+
+
+def require_allowed(line: str) -> None:
+    """Raises UsageError for a command that reads or changes what belongs to the server."""
+    word = line.strip().removeprefix("/").split(maxsplit=1)[0].lower() if line.strip("/ ") else ""
+    found = find_command(word)
+    if found is not None and found.name not in ALLOWED or found is None and ":" in word:
+        raise UsageError(
+            f"/{word} is not offered on the page of a team: it would read or change what the server"
+            " has.",
+            "It works in a terminal of your own.",
+        )
+
+
+def settle(session: Session, uploads: str) -> None:
+    """Leave out of what is kept with a session what would read files of the server or switch on its
+    tools: it may come from an import, or from another member. Files that were uploaded stay."""
+    kept = kept_of_others(session.settings)
+    attached = [
+        entry.to_json()
+        for entry in read_attached(session.settings)
+        if _is_uploaded(entry.to_json(), uploads)
+    ]
+    if attached:
+        kept["attached"] = attached
+    session.settings = json.dumps(kept, ensure_ascii=False, sort_keys=True) if kept else ""
+
+
+def _is_uploaded(row: Any, uploads: str) -> bool:
+    """Whether this names one file in the folder of this member's uploads."""
+    if not isinstance(row, dict) or row.get("kind") != "file" or not uploads:
+        return False
+    name, root = row.get("name"), row.get("root")
+    if not isinstance(name, str) or not isinstance(root, str):
+        return False
+    inside = os.path.normpath(os.path.join(root, name)).removeprefix(uploads + os.sep)
+    return name.startswith(os.sep) and _UPLOADED.fullmatch(inside) is not None

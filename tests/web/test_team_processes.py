@@ -1,0 +1,262 @@
+"""Five members, two server processes, nginx and a real PostgreSQL, as docs/teams.md sets them up:
+one of each is killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.web.page_server import PATIENCE, free_port, text_of
+from tests.web.team_page import Member, TeamPage
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+]
+ROOT = Path(__file__).resolve().parent.parent.parent
+NAMES = ("ana", "ben", "cleo", "dan", "eve")
+
+
+class Nginx:
+    """nginx over deploy/nginx.conf, with other ports and a certificate made for the test."""
+
+    def __init__(self, folder: Path, ports: tuple[int, int]) -> None:
+        self.port = free_port()
+        made = subprocess.run(
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost",
+                "-keyout",
+                str(folder / "key.pem"),
+                "-out",
+                str(folder / "cert.pem"),
+            ],
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+        assert made.returncode == 0, made.stderr
+        site = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
+        for given, here in (
+            ("127.0.0.1:8421", f"127.0.0.1:{ports[0]}"),
+            ("127.0.0.1:8422", f"127.0.0.1:{ports[1]}"),
+            ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
+            ("chat.example.org", "localhost"),
+            ("/etc/ssl/stream-chat", str(folder)),
+        ):
+            assert given in site
+            site = site.replace(given, here)
+        temporary = "".join(
+            f"{name}_temp_path {folder}/{name};\n"
+            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (folder / "nginx.conf").write_text(
+            f"daemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n"
+            f"events {{}}\nhttp {{\naccess_log off;\n{temporary}{site}\n}}\n",
+            encoding="utf-8",
+        )
+        self._command = ["nginx", "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
+        self.certificate = str(folder / "cert.pem")
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            try:
+                requests.get(self.url + "/healthz", verify=self.certificate, timeout=PATIENCE)
+                return
+            except requests.ConnectionError:
+                assert self._process.poll() is None
+                time.sleep(0.05)
+        raise AssertionError("nginx does not answer")
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(PATIENCE)
+
+
+def patiently(member: Member, method: str, path: str, body: object = None) -> requests.Response:
+    """As a page asks: again when the network or a server fails; a question has a key and counts
+    once."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            answer = member.ask(method, path, **({} if method == "GET" else {"json": body or {}}))
+            if answer.status_code < 500:
+                return answer
+        except requests.RequestException:
+            pass
+        assert time.monotonic() < end, (member.name, path)
+        time.sleep(0.2)
+
+
+def done(member: Member, session: str) -> str:
+    """The text of the conversation when no turn runs any more."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = patiently(member, "GET", f"/api/sessions/{session}").json()
+        if not found["running"] and text_of(found["events"]).rstrip().endswith("."):
+            return text_of(found["events"])
+        time.sleep(0.3)
+    raise AssertionError(f"the reply of {member.name} did not end: {found}")
+
+
+def test_a_process_and_nginx_are_killed_and_nothing_is_lost(
+    postgres_url: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    import psycopg
+
+    environment |= {"STREAM_CHAT_WEB_TOKEN": "for-the-figures"}
+    with TeamPage(postgres_url, environment, *NAMES) as page:
+        public = "https://localhost:{}"
+        ports = free_port(), free_port()
+        folder = tmp_path / "nginx"
+        folder.mkdir()
+        proxy_port = None
+        nginx: Nginx | None = None
+        try:
+            nginx = Nginx.__new__(Nginx)
+            Nginx.__init__(nginx, folder, ports)
+            proxy_port = nginx.port
+            options = (
+                "--trusted-proxy",
+                "127.0.0.1",
+                "--public-url",
+                public.format(proxy_port),
+                "--demo-delay",
+                "0.15",
+            )
+            for port in ports:
+                page.start(*options, port=port)
+            members = [Member(name, nginx.url) for name in NAMES]
+            for member in members:
+                member.client.verify = nginx.certificate
+                assert member.sign_in() == 303
+            sessions = [
+                patiently(member, "POST", "/api/sessions").json()["id"] for member in members
+            ]
+            for member, session in zip(members, sessions):
+                body = {"key": f"q-{member.name}", "text": f"the secret of {member.name}"}
+                answer = patiently(member, "POST", f"/api/sessions/{session}/messages", body)
+                assert answer.status_code == 202, answer.text
+            wait_for_words(page, len(NAMES))
+            page.end(ports[0], signal.SIGKILL)
+            nginx.kill()
+            with psycopg.connect(page.database, autocommit=True) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'page'"
+                )
+            nginx.start()
+            for member, session in zip(members, sessions):
+                body = {"key": f"q-{member.name}", "text": f"the secret of {member.name}"}
+                patiently(member, "POST", f"/api/sessions/{session}/messages", body)
+            said = [done(member, session) for member, session in zip(members, sessions)]
+            assert all(len(text) > 50 for text in said)
+            page.start(*options, port=ports[0])
+            check_what_each_sees(members, sessions)
+            figures = requests.get(
+                f"http://127.0.0.1:{ports[1]}/metrics",
+                timeout=PATIENCE,
+                headers={"authorization": "Bearer for-the-figures"},
+            )
+            assert (
+                "stream_chat_requests_total" in figures.text
+                and "stream_chat_members 5" in figures.text
+            )
+            assert members[0].ask("GET", "/metrics").status_code == 404
+        finally:
+            if nginx is not None and proxy_port is not None:
+                nginx.kill()
+
+
+def wait_for_words(page: TeamPage, count: int) -> None:
+    """Until so many replies stream."""
+    import psycopg
+
+    end = time.monotonic() + PATIENCE
+    with psycopg.connect(page.database, autocommit=True) as connection:
+        while time.monotonic() < end:
+            row = connection.execute(
+                "SELECT count(DISTINCT message_id) FROM stream_chat.chunks"
+            ).fetchone()
+            if row is not None and row[0] >= count:
+                return
+            time.sleep(0.05)
+    raise AssertionError("the replies did not begin")
+
+
+def check_what_each_sees(members: list[Member], sessions: list[str]) -> None:
+    """Every question once, with its reply, and nothing of others; nobody has to sign in again."""
+    for member, session in zip(members, sessions):
+        rows = patiently(member, "GET", "/api/sessions").json()["sessions"]
+        assert [row["id"] for row in rows] == [session], (member.name, rows)
+        events = str(patiently(member, "GET", f"/api/sessions/{session}").json()["events"])
+        assert events.count(f"'text': 'the secret of {member.name}'") == 1
+        for other, theirs in zip(members, sessions):
+            if other is not member:
+                assert patiently(member, "GET", f"/api/sessions/{theirs}").status_code == 404
+                assert f"secret of {other.name}" not in events
+
+
+def test_a_stream_begun_on_one_process_is_followed_on_another(
+    postgres_url: str, environment: dict[str, str]
+) -> None:
+    with TeamPage(postgres_url, environment, "ana") as page:
+        one, two = page.start("--demo-delay", "0.2"), page.start("--demo-delay", "0.2")
+        here, there = Member("ana", f"http://127.0.0.1:{one}"), Member(
+            "ana", f"http://127.0.0.1:{two}"
+        )
+        assert here.sign_in() == 303
+        there.client.cookies.update(here.client.cookies)  # signed in on both
+        session = here.new_session()
+        here.say(session, "a first question")
+        here.wait(session)
+        place = there.json("GET", f"/api/sessions/{session}")["place"]
+        heard: list[str] = []
+
+        def listen() -> None:
+            with there.client.get(
+                f"{there.url}/api/sessions/{session}/events",
+                params={"after": place},
+                stream=True,
+                timeout=PATIENCE,
+            ) as answer:
+                for line in answer.iter_lines(decode_unicode=True):
+                    heard.append(line)
+                    if "turn_end" in line:
+                        return
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        here.say(session, "a second question")
+        listener.join(PATIENCE)
+        texts = [line for line in heard if '"type":"text"' in line]
+        assert not listener.is_alive() and len(texts) >= 3, heard
+        assert text_of(here.wait(session)["events"]) == text_of(there.wait(session)["events"])

@@ -9,7 +9,7 @@ from core.argument_parser import parse_arguments
 from core.config import Settings
 from core.console.question import something_is_piped
 from core.console.standard_streams import OUTPUT_LOST, flush, lose_output, prepare_streams
-from core.errors import ChatError, unexpected
+from core.errors import ChatError, UsageError, unexpected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ DOORS = {
     **dict.fromkeys(("add_user", "remove_user", "list_users"), "core.command_line.accounts"),
     "web": "core.web.start",
 }
+WRITERS = frozenset(f"core.command_line.{name}" for name in ("export", "export_many", "care"))    # that know --output
 ONE_ANSWER = "core.command_line.one_answer"
 TERMINAL = "core.terminal.start"
 LOG = "core.console.debug_log"
@@ -79,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def act(settings: Settings) -> int:
     """Do what was asked for; returns the exit code."""
     door = door_of(settings)
+    if "output" in settings.flags and door not in WRITERS:
+        raise UsageError("--output is the file of an export or a backup, and neither was asked for.",
+                         "--export-session last --output FILE writes out a session; > FILE after a question keeps its answer.")
     if door != DOORS["version"]:
         _load(SILENCE).silence()
     if settings.debug:

@@ -316,3 +316,10 @@ def test_the_key_is_never_told(program: list[str], environment: Environment, tmp
     assert done.returncode in (1, 2) and secret.encode() not in done.stdout + done.stderr
     assert not log.exists() or secret not in log.read_text()
     assert os.path.isdir(environment["HOME"])
+
+
+@pytest.mark.parametrize("words", [["hello"], ["--list-sessions"], ["--stats"], ["--list-providers"]])
+def test_an_output_file_is_never_ignored(program: list[str], environment: Environment, tmp_path: Path, words: list[str]) -> None:
+    done = subprocess.run([*program, *words, "-o", "answer.txt"], env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and "--output is the file of an export" in done.stderr

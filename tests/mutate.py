@@ -43,7 +43,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tools/test_guard_files.py", "tools/test_secret_files.py", "tools/test_tool_executor.py"),
     "core/providers/loads.py": (), "core/models/pool.py": (), "core/config/yaml_words.py": (),
     "core/stats/counting.py": (), "core/safe_text.py": ("test_safe_text.py",),
-    "core/store/text.py": ("store/test_db_contract.py",),
+    "core/store/text.py": ("store/test_text.py", "store/test_db_contract.py"),
     "core/store/matching.py": ("store/test_db_contract.py", "sessions/test_search.py"),
     "core/store/words.py": ("store/test_db_contract.py", "sessions/test_search.py"),
     "core/store/sql.py": ("store/test_db_contract.py", "store/test_db_sqlite.py"),

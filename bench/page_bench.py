@@ -101,8 +101,9 @@ def _task_times(events: list[dict[str, Any]]) -> Iterator[float]:
             yield event["tdur"] / 1_000
 
 
-def stream(kind: str, tokens: int) -> Seen:
-    with opened(f"{kind}-{tokens}@{RATE}") as (tab, _):
+def stream(kind: str, tokens: int, rate: int = RATE) -> Seen:
+    """A reply while it is written, at so many tokens a second; 0: as fast as it can be read."""
+    with opened(f"{kind}-{tokens}@{rate}") as (tab, _):
         tab.go()
 
         def ask(tab: Tab) -> None:

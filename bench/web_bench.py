@@ -26,6 +26,8 @@ from urllib.parse import urlsplit
 from tests.web.page_server import PageServer
 
 WARM_UP = 3.0           # seconds at the beginning that are not counted
+TOKENS = 2_000         # of a stream through /v1
+ROUNDS = 20
 BETWEEN = 0.1           # seconds between two other requests
 TOKEN = "token"         # of programs
 _SENT = re.compile(rb"@(\d+\.\d+)@")
@@ -216,17 +218,27 @@ def overhead(*gateways: str) -> None:
         places = {"provider": (f"{url}/v1", "MODEL"), "/v1": (f"{server.url}/v1", "ollama/MODEL"),
                   "/v1, not saved": (f"{server.url}/v1", "ollama/MODEL")}
         places |= {gateway: (gateway, "openai/MODEL") for gateway in gateways}
-        first: dict[str, list[float]] = {name: [] for name in places}
-        each: dict[str, list[float]] = {name: [] for name in places}
-        for _ in range(20):
-            for name, (address, model) in places.items():
-                off = "off" if name.endswith("not saved") else "new"
-                start, whole, _ = asyncio.run(_timed(address, model.replace("MODEL", "2000@0"), off))
-                first[name].append(start)
-                each[name].append((whole - start) / 2000)
-        for name in places:
-            print(f"{name}: first token {statistics.median(first[name]) * 1e3:.1f} ms, "
-                  f"then {statistics.median(each[name]) * 1e6:.1f} µs a token")
+        for name, (address, model) in places.items():
+            off = "off" if name.endswith("not saved") else "new"
+            first, each = zip(*(_measured(address, model, off) for _ in range(ROUNDS)))
+            print(f"{name}: first token {statistics.median(first) * 1e3:.1f} ms, "
+                  f"then {statistics.median(each) * 1e6:.1f} µs a token")
+        for name in ("off", "new"):
+            begun = _processor(server.process.pid)
+            for _ in range(ROUNDS):
+                asyncio.run(_timed(f"{server.url}/v1", "ollama/2@0", name))
+            request = (_processor(server.process.pid) - begun) / ROUNDS
+            for _ in range(ROUNDS):
+                asyncio.run(_timed(f"{server.url}/v1", f"ollama/{TOKENS}@0", name))
+            whole = (_processor(server.process.pid) - begun) / ROUNDS - request
+            print(f"processor time of /v1, {'not saved' if name == 'off' else 'saved'}: {request * 1e3:.1f} ms a request, "
+                  f"{(whole - request) / TOKENS * 1e6:.1f} µs a token")
+
+
+def _measured(address: str, model: str, session: str) -> tuple[float, float]:
+    """Seconds to the first token, and for each token after it."""
+    start, whole, count = asyncio.run(_timed(address, model.replace("MODEL", f"{TOKENS}@0"), session))
+    return start, (whole - start) / count
 
 
 async def _timed(address: str, model: str, session: str) -> tuple[float, float, int]:

@@ -21,7 +21,7 @@ from core.errors import ContextError
 from core.events import Progress
 from core.messages import Shown
 from core.tools.limited_process import LimitedProcess
-from core.window.budget import Budget, budget_bar, plan_budget
+from core.window.budget import Budget, budget_bars, plan_budget
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator
 from db import Store
 
@@ -204,5 +204,5 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
 
 
 __all__ = ["Aside", "Budget", "ContextError", "ContextSet", "Fault", "Item", "Loaded", "Mention", "NOTHING", "Prepared",
-           "Source", "budget_bar", "complete_mention", "context_line", "find_mentions", "load_context_files",
+           "Source", "budget_bars", "complete_mention", "context_line", "find_mentions", "load_context_files",
            "load_context_from_database", "parse_context_arg", "plan_budget"]

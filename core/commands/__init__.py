@@ -21,12 +21,14 @@ from core.errors import UsageError
 from core.messages import Message
 from core.model_manager import Target
 from core.regex import regex
+from core.rendering.bars import Bars
 from core.rendering.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.chat.aside import Aside
     from core.chat.comparison import Comparison
+    from db import Store
 
 
 class Done(str):
@@ -54,6 +56,14 @@ class History:
     messages: tuple[Message, ...]
     said: str = ""
     last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseSession:
+    """The user is to choose a saved session; what `take` returns for its ID is the outcome."""
+
+    store: Store
+    take: Callable[[str], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,15 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Filling:
+    """What fills the model's window is to be shown: shares, what is attached (a name and what is said of it), and notes."""
+
+    bars: Bars
+    attached: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Compact:
     """The oldest turns are to be summarised, while the person watches."""
 
@@ -151,7 +170,7 @@ class Choice(str):
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
 Outcome = (str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Beside | Edit | Look | Page
-           | Paste | ToClipboard | Leave | None)
+           | Filling | ChooseSession | Paste | ToClipboard | Leave | None)
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
 

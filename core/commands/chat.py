@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from core.chat.conversation import Chat
-from core.commands import Again, Choice, Done, History, Leave, Outcome, command
+from core.commands import Again, Choice, ChooseSession, Done, History, Leave, Outcome, command
+from core.errors import UsageError
 from core.model_manager import parse_target
 
 GROUP = "Chat"
@@ -26,12 +27,26 @@ async def _sessions(chat: Chat) -> list[str]:
     return [Choice(row.name, row.title) for row in chat.session.store.sessions(COMPLETED)]
 
 
-@command("resume", usage="[ID]", complete=_sessions)
+@command(usage="[ID]", complete=_sessions)
 async def session(chat: Chat, argument: str) -> Outcome:
-    """Show this session's ID, or go on with another one (the start of its ID will do)."""
+    """Show this session's ID, or resume another one (the start of its ID will do)."""
     if not argument:
         return f"This is session {chat.session.name}" + (f": {chat.session.title}" if chat.session.title else ".")
-    opened = chat.open_session(argument)
+    return _resumed(chat, argument)
+
+
+@command(usage="[ID]", complete=_sessions)
+async def resume(chat: Chat, argument: str) -> Outcome:
+    """Resume another session: choose it from a list, or name it (the start of its ID will do)."""
+    if argument:
+        return _resumed(chat, argument)
+    if chat.session.store is None:
+        raise UsageError("Nothing is saved now, so there is no session to choose.", "Sessions are saved unless --no-save is given.")
+    return ChooseSession(chat.session.store, lambda identity: _resumed(chat, identity))
+
+
+def _resumed(chat: Chat, name: str) -> History:
+    opened = chat.open_session(name)
     said = chat.enter(opened)
     if opened.model:
         chat.target = parse_target(opened.model, known=chat.settings.providers)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Compact, Done, Outcome, command
+from core.commands import Compact, Done, Filling, Outcome, command
 from core.errors import ContextError, UsageError
 from core.messages import Message
+from core.models.facts import short_count
 from core.rendering.table import Table
 from core.safe_text import safe_line
-from core.window.budget import budget_bar
+from core.window.budget import budget_bars
 
-BAR = 32              # cells of a bar for the whole window
 MOST_LISTED = 200
+MOST_SOURCES = 8      # that are shown under the bars
 HINT = "/context, /context list, /context add SOURCE, /context drop NAME, /context refresh"
 
 
@@ -43,20 +44,30 @@ async def context(chat: Chat, argument: str) -> Outcome:
     raise ContextError(f"/context does not know {argument!r}.", HINT)
 
 
-async def _shown(chat: Chat) -> str:
+async def _shown(chat: Chat) -> Filling:
     fitted = await chat.fitter.fit(chat.request(), chat.target)
-    budget = fitted.budget
-    bar = budget_bar(budget, 0 if chat.settings.plain_screen else BAR)
+    budget, notes = fitted.budget, [note for note in fitted.notices if note]
     doubt = chat.fitter.estimator.doubt(fitted.request, str(chat.target))
-    lines = [bar, "", *filter(None, fitted.notices)]
     if doubt:
-        lines.append(f"The numbers of tokens are estimated; all together they may be off by {doubt:,}.")
+        notes.append(f"The numbers of tokens are estimated; all together they may be off by {doubt:,}.")
     if chat.context.sources:
-        lines.append(f"What is attached may take {budget.for_context:,} of the window's {budget.window:,} tokens; "
+        notes.append(f"What is attached may take {budget.for_context:,} of the window's {budget.window:,} tokens; "
                      f"{budget.reserve:,} are kept for the answer. /context list shows what was chosen and why.")
-    if not chat.context.sources:
-        lines.append("Nothing attached. /context add SOURCE attaches files, folders, pages, databases, or db (earlier chats).")
-    return "\n".join(lines)
+    else:
+        notes.append("Nothing attached. /context add SOURCE attaches files, folders, pages, databases, or db (earlier chats).")
+    return Filling(budget_bars(budget, chat.target.model), tuple(_attached(chat)), tuple(notes))
+
+
+def _attached(chat: Chat) -> Iterator[tuple[str, str]]:
+    """Each source, and how much of it was in the last request."""
+    for source in chat.context.sources[:MOST_SOURCES]:
+        items = [item for item in chat.context.items if item.origin == source.name]
+        sent = [item for item in items if item.included]
+        tokens = short_count(sum(item.tokens for item in sent))
+        count = "" if len(items) == 1 else f"{len(sent):,} of {len(items):,} items, "
+        yield source.name, f"{count}{tokens} tokens" if sent else "not in the last request"
+    if len(chat.context.sources) > MOST_SOURCES:
+        yield f"{len(chat.context.sources) - MOST_SOURCES:,} more", "/context list shows them"
 
 
 def _listed(chat: Chat) -> Outcome:

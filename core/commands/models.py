@@ -86,7 +86,7 @@ async def models(chat: Chat, argument: str) -> Outcome:
     if word not in ("pull", "rm", "show"):
         if word:
             chat.providers.host(word)   # one that there is none of is an error, not a row of the table
-        return await model_table(chat.providers, provider_name(word) if word else "")
+        return await model_table(chat.providers, provider_name(word) if word else "", chat.target)
     name = name.strip()
     target = find_target(name, chat.settings, chat.target.provider) if name else chat.target
     if word == "show":

@@ -7,6 +7,7 @@ import sys
 
 from core.config import Settings
 from core.console.screen import Screen
+from core.rendering.choices import choice_rows, spoken_rows
 from core.rendering.listing import table_lines
 from core.rendering.table import Table
 from core.safe_text import safe_line
@@ -30,12 +31,23 @@ def _records(table: Table) -> list[dict[str, object]]:
 
 def show_table(screen: Screen, table: Table) -> None:
     """As wide as it needs, and no wider than the screen."""
+    if screen.plain:
+        screen.write("".join(f"{line}\n" for line in spoken_rows(table)))
+    elif table.choices is not None:
+        for line in choice_rows(table, table.choices, screen.width(), screen.theme, screen.sign("user")):
+            screen.write(f"{line}\n")
+        screen.gap()
+    else:
+        _show_rows(screen, table)
+    if table.note:
+        screen.note(table.note)
+
+
+def _show_rows(screen: Screen, table: Table) -> None:
     rows = [[safe_line(cell) for cell in row] for row in table.rows]
     for line, heading in table_lines(table.columns, rows, screen.width() - 1, optional=table.optional,
                                      headings=table.headings):
         screen.line(line, "bold" if heading else "")
-    if table.note:
-        screen.note(table.note)
 
 
 def aligned(table: Table) -> list[str]:

@@ -14,7 +14,9 @@ from core.models.health import Health, Listed, all_names, check_all, list_models
 from core.providers import CanListRunning, ModelInfo
 from core.providers.foreign import AT_ONCE, MOST_ENTRIES
 from core.providers.parameters import lacks_of
-from core.rendering.table import Table
+from core.rendering.table import Choices, Table
+
+WITHIN = " /model NAME switches, /models pull NAME downloads."
 
 
 def provider_table(providers: Providers) -> Table:
@@ -79,8 +81,11 @@ def agent_table(settings: Settings) -> Table:
     return Table(("agent", "model", "system prompt", "also sets"), rows, "--as NAME starts as one, /as NAME becomes one.")
 
 
-async def model_table(providers: Providers, only: str = "") -> Table:
-    """The models of all providers that are set up, asked at the same time; those that could not be asked say why."""
+async def model_table(providers: Providers, only: str = "", current: Target | None = None) -> Table:
+    """The models of all providers that are set up, asked at the same time; those that could not be asked say why.
+
+    `current` is the one in use.
+    """
     names = [only] if only else set_up(providers)
     found = await list_models(providers, names)
     loaded = await _loaded(found, providers)
@@ -97,9 +102,14 @@ async def model_table(providers: Providers, only: str = "") -> Table:
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
         rows += [_cut_row(listed)] if len(listed.models) >= MOST_ENTRIES else []
-    return Table(("model", "context", "tools", "vision", "thinking", "in/out $ per M", "size", "note"), tuple(rows),
-                 "? is not known. Prices are estimates out of a shipped table, never a bill.",
-                 optional=("size", "thinking", "vision", "tools"), records=tuple(records))
+    groups = [row[0].partition("/")[0] for row in rows]
+    names = [row[0].partition("/")[2] for row in rows]
+    used = frozenset(number for number, row in enumerate(rows)
+                     if current and row[0].removesuffix(":latest") == str(current).removesuffix(":latest"))
+    return Table(("model", "window", "can", "size or price", "note"), tuple(rows),
+                 "Prices are estimates, in and out for a million tokens." + (WITHIN if current else ""),
+                 optional=("can", "size or price"), records=tuple(records), choices=Choices(
+                     tuple(groups), tuple(names), used, quiet=frozenset((3, 4)), right=frozenset((1,))))
 
 
 async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
@@ -126,8 +136,10 @@ def _model_record(target: Target, info: ModelInfo, facts: ModelFacts, *, loaded:
 
 
 def _model_row(target: Target, info: ModelInfo, facts: ModelFacts, *, loaded: bool) -> tuple[str, ...]:
-    return (str(target), short_count(facts.context_window), yes_no(facts.tools), yes_no(facts.vision), yes_no(facts.thinking),
-            _prices(facts), _size(info.size), "loaded" if loaded else "")
+    """A cell is empty where nothing is known."""
+    can = [name for name, able in (("tools", facts.tools), ("images", facts.vision), ("thinking", facts.thinking)) if able]
+    return (str(target), short_count(facts.context_window) if facts.context_window else "", ", ".join(can),
+            _size(info.size) if info.size is not None else _prices(facts), "loaded" if loaded else "")
 
 
 def _unlisted_record(listed: Listed) -> dict[str, object]:
@@ -146,18 +158,21 @@ def _cut_row(listed: Listed) -> tuple[str, ...]:
 
 
 def _remark(listed: Listed, note: str) -> tuple[str, ...]:
-    return (f"{listed.provider}/", "", "", "", "", "", "", note)
+    return (f"{listed.provider}/", "", "", "", note)
 
 
 def _prices(facts: ModelFacts) -> str:
+    """As in "$0.25 / $2.00"; nothing where no price is known."""
     if facts.kind == "local" or facts.input_price is None or facts.output_price is None:
-        return "-"
-    return f"{facts.input_price:g}/{facts.output_price:g}"
+        return ""
+    return f"{_dollars(facts.input_price)} / {_dollars(facts.output_price)}"
 
 
-def _size(size: int | None) -> str:
-    if size is None:
-        return "-"
+def _dollars(price: float) -> str:
+    return f"${price:.2f}" if round(price, 2) == price else f"${price:g}"
+
+
+def _size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
@@ -166,9 +181,9 @@ def facts_table(target: Target, facts: ModelFacts, info: ModelInfo | None) -> Ta
     rows = [("model", str(target)), ("context window", f"{facts.context_window:,}" if facts.context_window else "?"),
             ("longest answer", f"{facts.output_limit:,}" if facts.output_limit else "?"), ("tools", yes_no(facts.tools)),
             ("vision", yes_no(facts.vision)), ("thinking", yes_no(facts.thinking)), ("temperature", yes_no(facts.temperature)),
-            ("$ per M, in/out", _prices(facts)), ("runs", facts.kind), ("needs a key", yes_no(facts.needs_key))]
+            ("price a million tokens", _prices(facts) or "?"), ("runs", facts.kind), ("needs a key", yes_no(facts.needs_key))]
     if info is not None:
-        rows.append(("size", _size(info.size)))
+        rows.append(("size", "?" if info.size is None else _size(info.size)))
         rows += [(name.replace("_", " "), str(value)) for name, value in info.details.items()
                  if not isinstance(value, (dict, list))]
     return Table(("what", "value"), tuple(rows))

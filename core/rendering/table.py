@@ -8,6 +8,20 @@ from core.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """How a table looks in a terminal whose rows are things to choose from: groups under headings, the one in use marked.
+
+    `groups` and `names` have an entry for each row; a row without a name says something about its group.
+    """
+
+    groups: tuple[str, ...]
+    names: tuple[str, ...]
+    used: frozenset[int] = frozenset()      # rows
+    quiet: frozenset[int] = frozenset()     # columns that are dim
+    right: frozenset[int] = frozenset()     # columns of numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows for people; a front end draws it. `note` stands under it, and `headings` above the rows of those numbers.
 
@@ -21,3 +35,4 @@ class Table:
     optional: tuple[str, ...] = ()
     headings: Mapping[int, str] = field(default_factory=dict)
     records: tuple[Mapping[str, object], ...] | None = None
+    choices: Choices | None = None

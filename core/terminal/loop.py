@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from core.chat.conversation import Chat
 from core.commands import (
-    Again, Beside, Compact, Compare, Confirm, Done, Edit, Fetch, History, Leave, Look, Outcome, Page,
-    Paste, Say, ToClipboard, command_in, message_in, run_command)
+    Again, Beside, ChooseSession, Compact, Compare, Confirm, Done, Edit, Fetch, Filling, History, Leave,
+    Look, Outcome, Page, Paste, Say, ToClipboard, command_in, message_in, run_command)
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.screen import Screen
 from core.console.tables import show_table
@@ -161,6 +161,11 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
         case Table():
             screen.gap()
             show_table(screen, outcome)
+        case ChooseSession():
+            show_chosen(chat, screen, interrupts, outcome)
+        case Filling():
+            from core.terminal.filling import show_filling
+            show_filling(screen, outcome)
         case Page(text):
             show_page(screen, text)
         case Paste():
@@ -196,6 +201,17 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
             if said:
                 screen.note(said)
             take_turn(chat, screen, interrupts, chat.go_on() if go_on else chat.answer())
+
+
+def show_chosen(chat: Chat, screen: Screen, interrupts: Interrupts, choice: ChooseSession) -> None:
+    """Let the user choose a session, and show what comes of it."""
+    from core.terminal.start import choose_session
+    try:
+        row = choose_session(screen)(choice.store)
+    except KeyboardInterrupt:
+        screen.note("No session was chosen.")
+        return
+    show_outcome(chat, screen, interrupts, choice.take(row.id))
 
 
 def change_look(chat: Chat, screen: Screen, look: Look) -> None:

@@ -1,27 +1,33 @@
-"""Chooses a session in a terminal: arrows or typing to narrow the list, Enter to take it."""
+"""Chooses a session in a terminal: arrows or words to search for, Enter to take it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
-from core.errors import SessionNotFound
-from core.sessions.listing import format_session_lines
+from core.console.screen import Screen
+from core.errors import SessionNotFound, UsageError
+from core.rendering.marks import styled
+from core.sessions.search import Found, search
+from core.sessions.shelves import delete_session
 from core.store.rows import SessionRow
+from core.terminal.session_list import ROWS, heading, session_rows
 from db import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from prompt_toolkit.formatted_text import StyleAndTextTuples
+    from prompt_toolkit.buffer import Buffer
+    from prompt_toolkit.formatted_text import ANSI
     from prompt_toolkit.key_binding import KeyBindings
 
-ROWS = 12    # sessions on the screen at once
+MOST = 200      # sessions to choose from; words find others
 
 
-def pick(store: Store) -> SessionRow:
+def pick(store: Store, screen: Screen) -> SessionRow:
     """The session that the user takes. Raises KeyboardInterrupt when the user leaves without one."""
     if not store.sessions(1):
         raise SessionNotFound("There are no saved sessions.", "Start a chat; it is saved by default.")
-    chosen = _Picker(store).run()
+    chosen = _Picker(store, screen).run()
     if chosen is None:
         raise KeyboardInterrupt
     return chosen
@@ -30,37 +36,51 @@ def pick(store: Store) -> SessionRow:
 class _Picker:
     """A line to type in and the matching sessions under it."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._rows: Sequence[SessionRow] = store.sessions(200)
+    def __init__(self, store: Store, screen: Screen) -> None:
+        self._store, self._screen = store, screen
+        self._words = self._said = ""
         self._at = 0
+        self._found: Sequence[Found] = self._look()
 
     def run(self) -> SessionRow | None:
         from prompt_toolkit.application import Application
         from prompt_toolkit.buffer import Buffer
         from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, Layout, VSplit, Window
+        label = "Search: "
         typed = Buffer(multiline=False, on_text_changed=self._search)
-        line = VSplit([Window(FormattedTextControl("find: "), width=6, height=1), Window(BufferControl(typed), height=1)])
-        listing = Window(FormattedTextControl(self._lines), height=ROWS + 1)
+        line = VSplit([Window(FormattedTextControl(lambda: self._ansi(styled(label, self._screen.theme.dim))),
+                              width=len(label), height=1), Window(BufferControl(typed), height=1)])
         application: Application[SessionRow | None] = Application(
-            layout=Layout(HSplit([line, listing])), key_bindings=self._keys(), erase_when_done=True)
+            layout=Layout(HSplit([Window(FormattedTextControl(lambda: self._ansi(heading(self._screen))), height=1), line,
+                                  Window(FormattedTextControl(self._list), dont_extend_height=True)]), focused_element=typed),
+            key_bindings=self._keys(), erase_when_done=True)
         return application.run()
 
-    def _search(self, buffer: object) -> None:
-        words = buffer.text.strip()  # type: ignore[attr-defined]  # prompt_toolkit passes its Buffer
-        self._rows = self._store.sessions(200, words)
-        self._at = 0
+    def _ansi(self, text: str) -> ANSI:
+        from prompt_toolkit.formatted_text import ANSI
+        return ANSI(text)
 
-    def _lines(self) -> StyleAndTextTuples:
-        if not self._rows:
-            return [("italic", "  0 of 0; nothing holds these words. Delete some of them; Esc leaves\n")]
-        first = max(0, min(self._at - ROWS // 2, len(self._rows) - ROWS))
-        shown = self._rows[first:first + ROWS]
-        lines: StyleAndTextTuples = [
-            ("reverse" if first + number == self._at else "", f"  {text}\n")
-            for number, text in enumerate(format_session_lines(shown))]
-        told = f"  {self._at + 1} of {len(self._rows)}; type to search, \u2191 \u2193 choose, Enter opens, Esc leaves\n"
-        return [("italic", told), *lines]
+    def _look(self) -> Sequence[Found]:
+        """Those that hold the words, the best first; without words the last used."""
+        if not self._words:
+            return [Found(row, (), 0.0) for row in self._store.sessions(MOST)]
+        try:
+            return search(self._store, self._words, limit=MOST, hits=1, complete_last=True)
+        except UsageError as problem:
+            self._said = problem.message
+            return []
+
+    def _search(self, buffer: Buffer) -> None:
+        self._words, self._said, self._at = buffer.text.strip(), "", 0
+        self._found = self._look()
+
+    def _list(self) -> ANSI:
+        rows = ["", *session_rows(self._found, self._at, self._screen, time.time())] if self._found else []
+        more = "+" if len(self._found) == MOST else ""
+        count = f"{min(self._at + 1, len(self._found))} of {len(self._found)}{more} {'session' if len(self._found) == 1 else 'sessions'}"
+        said = self._said or ("" if self._found else "Nothing holds these words.")
+        end = styled("  ".join(filter(None, (count, said))), self._screen.theme.dim)
+        return self._ansi("\n".join([*rows, "", end]))
 
     def _keys(self) -> KeyBindings:
         from prompt_toolkit.key_binding import KeyBindings
@@ -69,10 +89,22 @@ class _Picker:
         keys.add("up")(lambda event: self._move(-1))
         keys.add("pagedown")(lambda event: self._move(ROWS))
         keys.add("pageup")(lambda event: self._move(-ROWS))
-        keys.add("enter")(lambda event: event.app.exit(result=self._rows[self._at]) if self._rows else None)
+        keys.add("c-x", "d")(lambda event: self._delete())
+        keys.add("enter")(lambda event: event.app.exit(result=self._found[self._at].session) if self._found else None)
         for key in ("escape", "c-c", "c-d"):
             keys.add(key, eager=True)(lambda event: event.app.exit(result=None))
         return keys
 
     def _move(self, by: int) -> None:
-        self._at = max(0, min(self._at + by, len(self._rows) - 1))
+        self._at, self._said = max(0, min(self._at + by, len(self._found) - 1)), ""
+
+    def _delete(self) -> None:
+        """Put the marked session into the trash, from which it comes back."""
+        if not self._found:
+            return
+        try:
+            self._said = delete_session(self._store, self._found[self._at].session)
+        except UsageError as problem:
+            self._said = problem.message
+        self._found = self._look()
+        self._at = max(0, min(self._at, len(self._found) - 1))

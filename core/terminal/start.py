@@ -23,7 +23,6 @@ from core.setup.store import OpenedStore
 from core.terminal.painter import Painter
 from core.store.rows import SessionRow
 from core.terminal.approval import TerminalApproval
-from core.terminal.session_picker import pick
 from db import Store
 
 
@@ -60,7 +59,11 @@ def choose_session(screen: Screen) -> Callable[[Store], SessionRow]:
     """How --select-session asks here."""
     if screen.dumb or not somebody_types():
         return choose_from_list
-    return pick
+
+    def choose(store: Store) -> SessionRow:
+        from core.terminal.session_picker import pick
+        return pick(store, screen)
+    return choose
 
 
 def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts, question: str) -> int:

@@ -8,9 +8,10 @@ from typing import Any
 
 from core.chat.aside import Aside
 from core.commands import (
-    Again, Beside, Compact, Compare, Confirm, Edit, Fetch, History, Leave, Look, Outcome, Page,
-    Paste, Say, ToClipboard, run_command)
+    Again, Beside, ChooseSession, Compact, Compare, Confirm, Edit, Fetch, Filling, History, Leave, Look, Outcome,
+    Page, Paste, Say, ToClipboard, run_command)
 from core.model_manager import Target
+from core.rendering.bars import bar_text
 from core.rendering.table import Table
 from core.session_manager import Session
 from core.web.desk import Queued
@@ -63,6 +64,11 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
             return {"show": "text", "text": text}
         case Table(columns=columns, rows=rows, note=note):
             return {"show": "table", "columns": columns, "rows": rows, "note": note}
+        case ChooseSession():
+            return {"show": "text", "text": "Choose a session in the list beside the conversation, or name it: /resume ID."}
+        case Filling(bars=bars, attached=attached, notes=notes):
+            added = [f"+ {name}  {said}" for name, said in attached]
+            return {"show": "text", "text": "\n".join([bar_text(bars), "", *added, *notes])}
         case Page(text) | ToClipboard(text):
             return {"show": "text", "text": text}
         case Paste():

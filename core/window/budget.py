@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-
 from core.dataclass import dataclass, replace
 from core.errors import UsageError
+from core.rendering.bars import Bars
 
 DEFAULT_WINDOW = 32_768      # of a model that nobody says anything of: context is kept within it, history is not cut for a guess
 MOST_RESERVE = 8_192         # tokens kept for the answer when --max-tokens does not say
 MARGIN = 0.05                # of the window: estimates are not exact
 CONTEXT_SHARE = 0.75         # the most of what is free that context takes: a conversation needs room too
 CONTEXT_LEAST = 0.3          # of what is free: a long history does not push context out, but is cut itself
-NAMES = {"system": "instructions", "tools": "tools", "context": "attached", "history": "conversation",
-         "free": "free", "reserve": "kept for the answer"}
+NAMES = {"system": "Instructions", "tools": "Tools", "context": "Attached", "history": "Conversation",
+         "free": "Free", "reserve": "Kept for the answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +74,12 @@ def plan_budget(window: int | None, *, max_tokens: int | None = None, system: in
     return budget
 
 
-def budget_bar(budget: Budget, width: int = 40) -> str:
-    """What fills the window, a row for each share that is not empty: its tokens, its percentage and a bar.
-
-    `width` is how many cells the whole window has; 0: no bars.
-    """
-    shares = {NAMES[name]: size for name, size in budget.shares().items() if size}
-    whole = max(budget.window, sum(shares.values()))
-    used = budget.system + budget.tools + budget.context + budget.history
+def budget_bars(budget: Budget, model: str = "") -> Bars:
+    """What fills the window of a model: its shares that are not empty, and how full it is with what is kept for the answer."""
+    shares = budget.shares()
+    free = shares.pop("free")
+    taken = sum(shares.values())
     short = -budget.free - budget.margin
-    rows = [f"Window  {budget.window:,} tokens, {used / budget.window:.0%} used"
-            + (f": {short:,} too many" if short > 0 else ""), ""]
-    longest = max(map(len, shares))
-    for name, size in shares.items():
-        cells = 0 if name == NAMES["free"] or not width else max(1, round(size * width / whole))
-        rows.append(f"  {name:<{longest}} {size:>9,}  {size / budget.window:>4.0%}  {'=' * cells}".rstrip())
-    return "\n".join(rows)
+    about = f"{taken / budget.window:.0%} of {budget.window:,} tokens" + (f", {model}" if model else "")
+    rows = tuple((NAMES[name], size) for name, size in (*shares.items(), ("free", free)) if size)
+    return Bars("Window", about + (f": {short:,} too many" if short > 0 else ""), budget.window, rows, NAMES["free"])

@@ -322,7 +322,7 @@ def test_the_commands_of_context(reader: Reader, program: list[str], environment
         (folder / "src/retry.py").write_text("\n\n\n\n\n\ndef delay(attempt):\n    return 3\n", encoding="utf-8")
         chat.ask("/context refresh", "Read again: 1 items")
         chat.ask("where is def delay?", r"src/retry\.py:7")
-        chat.ask("/context", r"attached +\d+ +0%(.|\n)*conversation +\d+ +0%(.|\n)*kept for the answer +8,192 +25%")
+        chat.ask("/context", r"Attached +\d+ +0%(.|\n)*Conversation +\d+ +0%(.|\n)*Kept for the answer +8,192 +25%")
         chat.ask("/context drop src", "src is out of the context")
         chat.ask("where is def delay?", "I do not know")
         chat.ask("where is High? see @notes.md", r"notes\.md:3")

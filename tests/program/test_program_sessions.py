@@ -154,13 +154,37 @@ def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environmen
         chat.send(ENTER)
         chat.wait("Resumed: .*2 messages")
     with Terminal([*program, "--select-session"], environment) as chat:
-        chat.wait(r"1 of 3; type to search, . . choose, Enter opens, Esc leaves\n.*alpha")
+        chat.wait(r"^\u203a alpha +(?:today|yesterday) [0-9:]+ +4 messages\n")
+        chat.wait("^1 of 3 sessions$")
         chat.send("gamx")
         chat.wait("0 of 0")
         chat.send(ENTER + BACKSPACE)
         chat.wait("1 of 1")
         chat.send(ESCAPE)
         assert chat.exit_status() == 130 and "error" not in chat.text()
+        chat.check_restored()
+
+
+def test_a_session_is_chosen_in_a_chat_or_put_into_the_trash(
+        ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+    for words in ("alpha", "beta"):
+        run(program, environment, words)
+    with Terminal([*program, "-m", "words-5"], environment) as chat:
+        chat.say("/resume")
+        chat.wait("^1 of 2 sessions$")
+        chat.send("\x18d")
+        chat.wait(r"^1 of 1 session  Session \S+ is in the trash for 30 days")
+        chat.send(ESCAPE)
+        chat.wait("No session was chosen")
+        chat.say("/resume")
+        chat.wait("^1 of 1 session$")
+        chat.send(ENTER)
+        chat.wait(r"Session \S+: alpha \(2 messages")
+        chat.ask("and then?", "w4", 2)
+        assert sent(ollama)[0] == "alpha"
+        chat.wait_prompt()
+        chat.send(CTRL_D)
+        chat.exit_status()
         chat.check_restored()
 
 

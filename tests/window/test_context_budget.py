@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from pathlib import Path
 
 import pytest
 
 from core.chat.fitted_request import Fitted, fit_request
-from core.context_loader import Budget, ContextSet, budget_bar, plan_budget
+from core.context_loader import Budget, ContextSet, budget_bars, plan_budget
 from core.errors import UsageError
 from core.messages import Message, Text, user_message
 from core.providers import Options, Request, ToolSpec
+from core.rendering.bars import bar_rows, bar_text, spoken_bars
+from core.rendering.theme import MONO, NO_STYLE, theme_of
 from core.window.tokens import TokenEstimator, message_text
 
 
@@ -35,20 +38,24 @@ def test_a_window_that_is_too_small() -> None:
     assert "1,900" in caught.value.message and "--num-ctx" in caught.value.hint
 
 
-def test_the_bar() -> None:
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_the_bars() -> None:
     budget = plan_budget(8_192, system=10, tools=0, history=1_000, exact=True).with_context(4_000)
-    assert budget_bar(budget, 40).split("\n") == [
-        "Window  8,192 tokens, 61% used", "",
-        "  instructions               10    0%  =",
-        "  attached                4,000   49%  ====================",
-        "  conversation            1,000   12%  =====",
-        "  free                    1,134   14%",
-        "  kept for the answer     2,048   25%  =========="]
-    assert "808 too many" in budget_bar(plan_budget(8_192, history=6_952, exact=True), 40)
-    assert "=" not in budget_bar(budget, 0)
+    assert list(bar_rows(budget_bars(budget, "m"), 80, NO_STYLE, unicode=False)) == [
+        "Window  86% of 8,192 tokens, m", "",
+        "  Instructions             10     0%  #",
+        "  Attached              4,000    49%  " + "#" * 41,
+        "  Conversation          1,000    12%  " + "#" * 10,
+        "  Kept for the answer   2,048    25%  " + "#" * 21,
+        "  Free                  1,134    14%  " + "." * 12]
+    assert "808 too many" in bar_text(budget_bars(plan_budget(8_192, history=6_952, exact=True)))
+    assert "Attached: 4,000, 49%." in spoken_bars(budget_bars(budget)) and "#" not in bar_text(budget_bars(budget))
 
 
-def test_the_bars_are_no_longer_than_the_window() -> None:
+def test_the_bars_fit_and_stand_one_under_the_other() -> None:
     seed = random.randrange(10 ** 6)
     print("seed", seed)
     dice = random.Random(seed)
@@ -56,10 +63,10 @@ def test_the_bars_are_no_longer_than_the_window() -> None:
         window = dice.randrange(1_000, 200_000)
         budget = plan_budget(window, system=dice.randrange(200), tools=dice.randrange(500), history=dice.randrange(window * 2),
                              exact=dice.random() < 0.5).with_context(dice.randrange(window))
-        width = dice.randrange(12, 150)
-        rows = budget_bar(budget, width).split("\n")[2:]
-        assert sum(row.count("=") for row in rows) <= width + len(rows), rows
-        assert len({row.index("%") for row in rows}) == 1, "the columns stand one under the other"
+        width, theme = dice.randrange(44, 150), dice.choice([NO_STYLE, MONO, theme_of("dark", "true")])
+        rows = [plain(row) for row in bar_rows(budget_bars(budget, "model"), width, theme)]
+        assert all(len(row) < width for row in rows), (width, rows)
+        assert len({row.index("%") for row in rows[2:]}) == 1, "the columns stand one under the other"
 
 
 def conversation(turns: int) -> tuple[Message, ...]:

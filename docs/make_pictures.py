@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from docs.task_pictures import TASKS, Task, show_task
 from tests.fake_server import (
     Answer, FakeServer, Pause, Received, chat_line, done_line, json_answer, json_line)
 from tests.pseudo_terminal import Terminal
@@ -131,8 +132,13 @@ def show_command(take: Callable[[Terminal], None]) -> None:
         take(terminal)
 
 
+def scene_of(task: Task) -> Callable[[Callable[[Terminal], None]], None]:
+    return lambda take: show_task(task, take, COLUMNS)
+
+
 SCENES: dict[str, Callable[[Callable[[Terminal], None]], None]] = {
-    "answer": show_answer, "tools": show_tools, "command": show_command}
+    "answer": show_answer, "tools": show_tools, "command": show_command,
+    **{name: scene_of(task) for name, task in TASKS.items()}}
 RECORDED = "answer"
 
 
@@ -181,6 +187,8 @@ def runs_of(terminal: Terminal, number: int) -> Iterator[Run]:
 def normal(run: Run) -> Run:
     """Without what differs from run to run: names of sessions, times and speeds."""
     text = re.sub(r"\d{8}-\d{4}-[a-z0-9]{4}", "20261129-1417-csqa", run.text.rstrip())
+    text = re.sub(r"\b(today|yesterday) \d\d:\d\d", "today 14:17", text)
+    text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-29 14:17", text)
     text = re.sub(r"\b\d+(\.\d)? (s|tokens/s)(?![a-z])", lambda found: f"{'2.1' if found[2] == 's' else '48'} {found[2]}", text)
     return Run(run.column, text, run.color, run.bold)
 
@@ -277,15 +285,20 @@ def page(rows: int, title: str, text: str, body: str) -> str:
 
 
 TITLES = {"answer": "An answer with a table and code, streamed into the terminal", "tools": "A tool that the model calls",
-          "command": "A command of the shell, whose output joins the next message"}
+          "command": "A command of the shell, whose output joins the next message",
+          **{name: task.title for name, task in TASKS.items()}}
 
 
-def main() -> None:
+def main(names: Sequence[str] = ()) -> None:
+    """All pictures, or only those that are named."""
     PICTURES.mkdir(exist_ok=True)
     for name, title in TITLES.items():
+        if names and name not in names:
+            continue
         (PICTURES / f"{name}.svg").write_text(svg(still(name), title), encoding="utf-8")
-    (PICTURES / "chat.svg").write_text(animated(recording(RECORDED), TITLES[RECORDED]), encoding="utf-8")
+    if not names or RECORDED in names:
+        (PICTURES / "chat.svg").write_text(animated(recording(RECORDED), TITLES[RECORDED]), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -61,7 +61,7 @@ async def save(chat: Chat, argument: str) -> Outcome:
             file.write(text if text.endswith("\n") else text + "\n")
     except OSError as problem:
         raise UsageError(f"{path} cannot be written: {problem.strerror}.") from problem
-    return f"Saved the answer to {path}. /export saves the session."
+    return Done(f"Saved the answer to {path}. /export saves the session.")
 
 
 def _answers(chat: Chat) -> list[Message]:

@@ -85,7 +85,7 @@ async def fork(chat: Chat, argument: str) -> Outcome:
     if not old.messages:
         raise UsageError("Nothing was said in this session yet.")
     chat.session = old.fork(old.exchange_end(number))
-    return f"This is session {chat.session.name}, with {_count(chat)} of {old.name}."
+    return Done(f"This is session {chat.session.name}, with {_count(chat)} of {old.name}.")
 
 
 @command(usage="[N]")

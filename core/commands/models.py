@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Confirm, Fetch, Outcome, command
+from core.commands import Confirm, Done, Fetch, Outcome, command
 from core.errors import UsageError
 from core.model_manager import (
     POOL, Target, delete_model, find_target, provider_name, resolve_target)
@@ -71,7 +71,7 @@ async def _switch(chat: Chat, target: Target) -> str:
         lines.append(f"It has no {', '.join(unused)}, so that is not sent to it.")
     if chat.toolbox and after.tools is False:
         lines.append("It cannot call tools, so none are offered to it.")
-    return "\n".join(line for line in lines if line)
+    return Done("\n".join(line for line in lines if line))
 
 
 async def _management(chat: Chat) -> Sequence[str]:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from core.argument_parser import first_part
 from core.chat.conversation import Chat
-from core.commands import Choice, Outcome, command
+from core.commands import Choice, Done, Outcome, command
 from core.config import BY_NAME
 from core.config.values import parse_value
 from core.errors import UsageError
@@ -42,7 +42,7 @@ async def set_(chat: Chat, argument: str) -> Outcome:
         return f"{name} is {_shown(getattr(chat.settings, name))}."
     value = row.default if text.lower() in ("off", "default") and name != "think" else parse_value(row, text, f"/set {name}")
     _apply(chat, name, value)
-    return f"{name} is {_shown(value)}, from the next answer on."
+    return Done(f"{name} is {_shown(value)}, from the next answer on.")
 
 
 @command()
@@ -62,7 +62,7 @@ async def think(chat: Chat, argument: str) -> Outcome:
     if not argument:
         return f"Thinking is {_shown(chat.settings.think)}."
     _apply(chat, "think", parse_value(BY_NAME["think"], argument.lower(), "/think"))
-    return f"Thinking is {argument.lower()}, from the next answer on."
+    return Done(f"Thinking is {argument.lower()}, from the next answer on.")
 
 
 def _apply(chat: Chat, name: str, value: object) -> None:

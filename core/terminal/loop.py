@@ -23,6 +23,7 @@ from core.rendering.event_lines import notice_line
 from core.rendering.quantities import duration
 from core.rendering.table import Table
 from core.safe_text import safe_line
+from core.terminal.choosing import choose_session
 from core.terminal.line_reader import Reader
 from core.terminal.others import show_new
 from core.terminal.painter import Painter
@@ -205,7 +206,6 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
 
 def show_chosen(chat: Chat, screen: Screen, interrupts: Interrupts, choice: ChooseSession) -> None:
     """Let the user choose a session, and show what comes of it."""
-    from core.terminal.start import choose_session
     try:
         row = choose_session(screen)(choice.store)
     except KeyboardInterrupt:

@@ -76,8 +76,9 @@ class _Picker:
 
     def _list(self) -> ANSI:
         rows = ["", *session_rows(self._found, self._at, self._screen, time.time())] if self._found else []
-        more = "+" if len(self._found) == MOST else ""
-        count = f"{min(self._at + 1, len(self._found))} of {len(self._found)}{more} {'session' if len(self._found) == 1 else 'sessions'}"
+        number = len(self._found)
+        noun = "session" if number == 1 else "sessions"
+        count = f"{min(self._at + 1, number)} of {number}{'+' if number == MOST else ''} {noun}"
         said = self._said or ("" if self._found else "Nothing holds these words.")
         end = styled("  ".join(filter(None, (count, said))), self._screen.theme.dim)
         return self._ansi("\n".join([*rows, "", end]))

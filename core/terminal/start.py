@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from core.chat.conversation import Chat
 from core.chat.front import Front
 from core.config import Settings
 from core.console.exit_codes import EXIT_INTERRUPTED, exit_code
 from core.console.interrupts import Interrupted, Interrupts
-from core.console.one_chat import choose_from_list, print_news, with_chat
+from core.console.one_chat import print_news, with_chat
 from core.console.progress_line import ProgressLine
 from core.console.first_turn import begin_answer
 from core.console.question import piped_context, read_question
@@ -21,9 +20,8 @@ from core.model_manager import Providers, Target
 from core.rendering.listing import fitted
 from core.setup.store import OpenedStore
 from core.terminal.painter import Painter
-from core.store.rows import SessionRow
 from core.terminal.approval import TerminalApproval
-from db import Store
+from core.terminal.choosing import choose_session
 
 
 def run(settings: Settings) -> int:
@@ -53,17 +51,6 @@ def front_of(settings: Settings, screen: Screen, interrupts: Interrupts | None) 
     if not somebody_types():
         return Front(choose_model=choose, progress=progress, piped=piped_context(settings))
     return Front(TerminalApproval(screen), agree, choose, progress, piped_context(settings))
-
-
-def choose_session(screen: Screen) -> Callable[[Store], SessionRow]:
-    """How --select-session asks here."""
-    if screen.dumb or not somebody_types():
-        return choose_from_list
-
-    def choose(store: Store) -> SessionRow:
-        from core.terminal.session_picker import pick
-        return pick(store, screen)
-    return choose
 
 
 def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts, question: str) -> int:

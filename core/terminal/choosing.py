@@ -1,0 +1,22 @@
+"""How a saved session is chosen in this terminal: from a list that moves, or by its number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.console.one_chat import choose_from_list
+from core.console.questions import somebody_types
+from core.console.screen import Screen
+from core.store.rows import SessionRow
+from db import Store
+
+
+def choose_session(screen: Screen) -> Callable[[Store], SessionRow]:
+    """How --select-session asks here."""
+    if screen.dumb or not somebody_types():
+        return choose_from_list
+
+    def choose(store: Store) -> SessionRow:
+        from core.terminal.session_picker import pick
+        return pick(store, screen)
+    return choose

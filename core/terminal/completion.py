@@ -9,7 +9,6 @@ from core.chat.conversation import Chat
 from core.commands import Command, all_commands, find_command, names_to_complete
 from core.dataclass import dataclass
 from core.regex import regex
-from core.regex import regex
 from core.safe_text import safe_line
 
 LONGEST = 100       # characters of what is said about a match

@@ -95,7 +95,9 @@ def _fish_lines(row: Setting) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Fit to stand between single quotes."""
+    """Fit to stand between single quotes; without a bracket that a shortened text leaves open."""
+    opened = text.rfind("(")
+    text = text[:opened].rstrip() if opened > text.rfind(")") else text
     return text.replace("'", "").replace("\\", "")
 
 

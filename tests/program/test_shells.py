@@ -98,20 +98,65 @@ def test_bash_completes(program: list[str], environment: Environment, tmp_path: 
         assert found in done.stdout, (line, done)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
-def test_a_wish_becomes_a_command_that_is_not_run(
-        program: list[str], environment: Environment, model: FakeServer, tmp_path: Path) -> None:
+def needs(shell: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"there is no {shell} here")
+
+
+@needs("fish")
+@pytest.mark.parametrize(("line", "found"), [
+    ("--them", "--theme"), ("--theme l", "light"), ("--provider anth", "anthropic"), ("--context ./a", "./a file.md"),
+    ("--no-sa", "--no-save"), ("--help first", "first-steps"), ("-", "-m")])
+def test_fish_completes(line: str, found: str, program: list[str], environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / "completions.fish").write_text(run(program, environment, "--completion", "fish").stdout)
+    (tmp_path / "a file.md").touch()
+    asked = f"source {tmp_path}/completions.fish; complete -C 'stream-chat {line}'"
+    done = subprocess.run(["fish", "--no-config", "-c", asked], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert found in [row.split("\t")[0].replace("\\ ", " ") for row in done.stdout.splitlines()], done
+
+
+def shell_in(shell: str, environment: Environment, tmp_path: Path) -> Terminal:
+    """An interactive shell without the user's own configuration, in which `stream-chat` is this program."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "stream-chat").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "stream_chat.py"}" "$@"\n')
     (programs / "stream-chat").chmod(0o755)
-    own = environment | {"PATH": f"{programs}{os.pathsep}{environment['PATH']}", "PS1": "$ "}
-    with Terminal(["bash", "--norc", "--noprofile"], own, cwd=tmp_path) as shell:
+    own = environment | {"PATH": f"{programs}{os.pathsep}{environment['PATH']}", "PS1": "$ ", "SHELL": f"/bin/{shell}"}
+    own |= {"TERM": "dumb"} if shell == "fish" else {}       # else it asks the terminal for more than pyte answers
+    words = {"bash": ["--norc", "--noprofile"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
+    return Terminal([shell, *words], own, cwd=tmp_path)
+
+
+@needs("zsh")
+def test_zsh_completes(program: list[str], environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / "a file.md").touch()
+    with shell_in("zsh", environment, tmp_path) as shell:
         shell.wait(r"\$ *$")
-        shell.send('eval "$(stream-chat --widget bash)"; echo ready\r')
+        shell.send(f'cd {tmp_path}; autoload -Uz compinit && compinit -u -D && '
+                   'eval "$(stream-chat --completion zsh)"; echo read""y\r')
         shell.wait("^ready")
-        shell.send("print one\x18\x01")
-        shell.wait(r"^\$ print\(1\)$")
+        for line, found in (("--them", "--theme"), ("--theme l", "--theme light"), ("--provider anth", "--provider anthropic"),
+                            ("--context ./a", r"--context \./a\\ file\.md"), ("--no-sa", "--no-save"),
+                            ("--help first", "--help first-steps")):
+            shell.send(f"stream-chat {line}\t")
+            shell.wait(rf"^\$ stream-chat {found}\s*$")
+            shell.send("\x15")
+            shell.wait(r"^\$ *$")
+
+
+READY = {"bash": 'eval "$(stream-chat --widget bash)"; echo read""y\r', "zsh": 'eval "$(stream-chat --widget zsh)"; echo read""y\r',
+         "fish": 'stream-chat --widget fish | source; echo read""y\r'}
+
+
+@pytest.mark.parametrize("shell", [pytest.param(name, marks=needs(name)) for name in SHELLS])
+def test_a_wish_becomes_a_command_that_is_not_run(
+        shell: str, program: list[str], environment: Environment, model: FakeServer, tmp_path: Path) -> None:
+    with shell_in(shell, environment, tmp_path) as terminal:
+        terminal.wait(r"[$>#] *$")
+        terminal.send(READY[shell])
+        terminal.wait("^ready")
+        terminal.wait(r"[$>#] *$")
+        terminal.send("print one\x18\x01")
+        terminal.wait(r"[$>#] print\(1\)$")
     [asked] = model.requests
     assert asked.json["messages"][-1]["content"] == "print one"
     assert "one block of code" in asked.json["messages"][0]["content"]

@@ -121,7 +121,6 @@ def shell_in(shell: str, environment: Environment, tmp_path: Path) -> Terminal:
     (programs / "stream-chat").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "stream_chat.py"}" "$@"\n')
     (programs / "stream-chat").chmod(0o755)
     own = environment | {"PATH": f"{programs}{os.pathsep}{environment['PATH']}", "PS1": "$ ", "SHELL": f"/bin/{shell}"}
-    own |= {"TERM": "dumb"} if shell == "fish" else {}       # else it asks the terminal for more than pyte answers
     words = {"bash": ["--norc", "--noprofile"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
     return Terminal([shell, *words], own, cwd=tmp_path)
 

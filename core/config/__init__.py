@@ -121,6 +121,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Chat", "status", bool, True, "a status line under the prompt, and time and tokens after each answer",
             env="STREAM_CHAT_STATUS"),
     Setting("Chat", "title", bool, True, "show the session and the model in the title of the terminal", env="STREAM_CHAT_TITLE"),
+    Setting("Chat", "show_pictures", bool, True, "show the pictures that you attach, in kitty, Ghostty, iTerm2 and WezTerm",
+            env="STREAM_CHAT_SHOW_PICTURES"),
     Setting("Chat", "silence_notice", float, 10.0, "seconds without text in mid-answer after which a terminal is told (0: never)",
             low=0),
     Setting("Chat", "usage", bool, False, "tell tokens, speed and price after each turn", env="STREAM_CHAT_USAGE"),

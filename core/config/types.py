@@ -61,6 +61,7 @@ class SettingTypes:
     theme: Literal["auto", "dark", "light", "mono"]
     status: bool
     title: bool
+    show_pictures: bool
     silence_notice: float
     usage: bool
     clipboard: Literal["program", "osc52"]

@@ -147,6 +147,15 @@ class Screen:
         self.out.flush()
         self._title = text
 
+    def picture(self, picture: Image) -> None:
+        """Draw it, where the terminal is known to draw pictures."""
+        from core.console.inline_picture import picture_sequence
+        able = self._settings.show_pictures and not self.dumb and self.out.isatty()
+        sequence = picture_sequence(picture, self._settings.environment) if able else ""
+        if sequence:
+            self.end_line()
+            self.write(f"{sequence}\n")
+
     def copy(self, text: str) -> None:
         """Ask the terminal to put this on its clipboard (OSC 52)."""
         import base64

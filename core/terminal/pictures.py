@@ -35,6 +35,7 @@ def add(screen: Screen, picture: Image) -> None:
     """Keep a picture for the next message, and say so."""
     screen.pictures.append(picture)
     screen.say("added", f"{described(picture)}, with your next message")
+    screen.picture(picture)
 
 
 def described(picture: Image) -> str:
@@ -49,6 +50,7 @@ def take(screen: Screen, pasted: Sequence[str]) -> tuple[Image, ...]:
         with open(path, "rb") as file:
             picture = picture_of(file.read(MOST + 1), os.path.basename(path))
         screen.say("added", described(picture))
+        screen.picture(picture)
         found.append(picture)
     screen.pictures.clear()
     return tuple(found)

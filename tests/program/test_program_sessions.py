@@ -154,7 +154,7 @@ def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environmen
         chat.send(ENTER)
         chat.wait("Resumed: .*2 messages")
     with Terminal([*program, "--select-session"], environment) as chat:
-        chat.wait(r"^\u203a alpha +(?:today|yesterday) [0-9:]+ +4 messages\n")
+        chat.wait(r"^\u203a alpha +(?:today|yesterday) [0-9:]+ +4 messages")
         chat.wait("^1 of 3 sessions$")
         chat.send("gamx")
         chat.wait("0 of 0")

@@ -49,13 +49,14 @@ def test_what_cannot_be_drawn_is_not_sent(data: str) -> None:
     assert picture_sequence(Image("image/png", data, "x"), KITTY) == ""
 
 
-@pytest.mark.parametrize(("own", "drawn"), [
-    (KITTY, True), (KITTY | {"STREAM_CHAT_SHOW_PICTURES": "no"}, False), ({"TERM": "xterm-256color"}, False),
-    (KITTY | {"ACCESSIBLE": "1"}, False)])
-def test_a_dropped_picture(own: Environment, drawn: bool, program: list[str], environment: Environment, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("own", "flag", "drawn"), [
+    (KITTY, "--show-pictures", True), (KITTY, "--no-show-pictures", False), ({"TERM": "xterm-256color"}, "--show-pictures", False),
+    (KITTY | {"ACCESSIBLE": "1"}, "--show-pictures", False)])
+def test_a_dropped_picture(
+        own: Environment, flag: str, drawn: bool, program: list[str], environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(PNG)
     with FakeOllama(models=("words-5",)) as server:
-        with Terminal([*program, "-m", "words-5"], environment | {"OLLAMA_HOST": server.url} | own) as chat:
+        with Terminal([*program, "-m", "words-5", flag], environment | {"OLLAMA_HOST": server.url} | own) as chat:
             chat.wait(r"^(You:|\u203a)")
             if "ACCESSIBLE" not in own:
                 chat.wait_prompt()

@@ -45,9 +45,9 @@ TESTS = Path(__file__).resolve().parent.parent
 def words_of_tests() -> set[str]:
     """Every word of every text in tests that start the program or its page."""
     words: set[str] = set()
-    for path in TESTS.rglob("test_*.py"):
+    for path in (*TESTS.rglob("test_*.py"), TESTS / "web" / "team_page.py"):
         source = path.read_text(encoding="utf-8")
-        if re.search(r"\bprogram\b|PageServer|\"stream_chat\.py\"", source):
+        if re.search(r"\bprogram\b|PageServer|TeamPage|\"stream_chat\.py\"", source):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     words.update(re.split(r"[\s=\"']+", node.value))

@@ -21,6 +21,19 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "a long password of {}"
 
 
+def make_certificate(folder: Path) -> tuple[str, str]:
+    """A certificate for localhost and its key, as files."""
+    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext".split()
+    made = subprocess.run(
+        ["openssl", *words, "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert made.returncode == 0, made.stderr
+    return certificate, key
+
+
 class TeamPage:
     """`python stream_chat.py --web --team` over a database of its own."""
 

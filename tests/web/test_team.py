@@ -16,7 +16,7 @@ from core.web.attempts import FREE_TRIES, Attempts
 from core.web.tickets import is_genuine, make_ticket, name_in
 from tests.conftest import NOTHING_LISTENS
 from tests.web.page_server import PATIENCE, text_of
-from tests.web.team_page import Member, TeamPage
+from tests.web.team_page import Member, TeamPage, make_certificate
 
 pytestmark = pytest.mark.processes
 
@@ -253,6 +253,25 @@ def test_a_trusted_proxy_names_the_user(postgres_url: str, environment: dict[str
         other = page.start("--trusted-proxy", "127.0.0.9", "--user-header", "X-User")
         dan.url = f"http://127.0.0.1:{other}"
         assert dan.ask("GET", "/api/sessions").status_code == 401
+
+
+def test_the_page_serves_tls_itself(
+    postgres_url: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with TeamPage(postgres_url, environment, "ana") as page:
+        port = page.start("--tls-cert", certificate, "--tls-key", key)
+        ana = Member("ana", f"https://localhost:{port}")
+        with pytest.raises(requests.exceptions.SSLError):
+            ana.sign_in()
+        ana.client.verify = certificate
+        assert ana.sign_in() == 303
+        assert all(cookie.secure for cookie in ana.client.cookies)
+        session = ana.new_session()
+        ana.say(session, "hello")
+        assert "hello" in str(ana.wait(session))
+        missing = page.run("--web", "--team", "--tls-cert", certificate, "--tls-key", f"{key}.old")
+        assert missing.returncode == 2 and "File not found" in missing.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.web.page_server import PATIENCE, free_port, text_of
-from tests.web.team_page import Member, TeamPage
+from tests.web.team_page import Member, TeamPage, make_certificate
 
 pytestmark = [
     pytest.mark.processes,
@@ -30,29 +30,7 @@ class Nginx:
 
     def __init__(self, folder: Path, ports: tuple[int, int]) -> None:
         self.port = free_port()
-        made = subprocess.run(
-            [
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=localhost",
-                "-addext",
-                "subjectAltName=DNS:localhost",
-                "-keyout",
-                str(folder / "key.pem"),
-                "-out",
-                str(folder / "cert.pem"),
-            ],
-            capture_output=True,
-            timeout=PATIENCE,
-        )
-        assert made.returncode == 0, made.stderr
+        make_certificate(folder)
         site = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
         for given, here in (
             ("127.0.0.1:8421", f"127.0.0.1:{ports[0]}"),

@@ -165,11 +165,11 @@ OWNERS_POSTGRES = (
 )
 
 # What a page server has to do for a session: its running turn, and what waits to be sent. Of each
-# process a row; a server sees whose processes have ended. A member who may write to another's
+# process and member a row; a server sees whose processes have ended. A member who may write to another's
 # session changes neither its shelf nor what is kept with it: files that are attached, and tools.
 DESKS_POSTGRES = (
     """CREATE TABLE desks (session_id text NOT NULL, program text NOT NULL, data text NOT NULL,
-        member text NOT NULL DEFAULT '', PRIMARY KEY (session_id, program))""",
+        member text NOT NULL DEFAULT '', PRIMARY KEY (session_id, program, member))""",
     "CREATE TRIGGER set_member BEFORE INSERT ON desks FOR EACH ROW EXECUTE FUNCTION set_member()",
     _policy("desks", "ALL", _MINE, ""),
     "ALTER TABLE desks ENABLE ROW LEVEL SECURITY",

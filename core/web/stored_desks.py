@@ -15,7 +15,7 @@ from core.web.desk import MOST_KEYS, Desk, Desks, desk_of
 
 _PUT = (
     "INSERT INTO desks (session_id, program, data) VALUES (?, ?, ?) "
-    "ON CONFLICT (session_id, program) DO UPDATE SET data = excluded.data"
+    "ON CONFLICT (session_id, program, member) DO UPDATE SET data = excluded.data"
 )
 _DELETE = "DELETE FROM desks WHERE session_id = ? AND program = ?"
 

@@ -47,7 +47,7 @@ class Small(FakeOllama):
         return [request for request in self.requests if request.path == "/api/chat" and request.json["messages"]]
 
     def size(self, body: Any) -> int:
-        return sum(len(message["content"]) // 4 + 5 for message in body["messages"])
+        return sum(len(message["content"]) // 5 + 5 for message in body["messages"])
 
     def _route(self, request: Received) -> Answer:
         if request.path == "/api/ps":
@@ -184,7 +184,7 @@ def test_tool_results_push_out_the_oldest_turns(small: Small) -> None:
             return f"seen at {at}: " + "it is all blue there. " * 160
         small.calls, small.window = 2, 4_096
         chat = open_chat(small, look=look)
-        fill(chat, 4)
+        fill(chat, 9)
         events = await ask(chat, "the last question")
         assert isinstance(events[-1], MessageAdded) and events[-1].message.text == "answer to the last question"
         sizes, told = small.sizes(), notices(events)
@@ -194,7 +194,7 @@ def test_tool_results_push_out_the_oldest_turns(small: Small) -> None:
         last = small.chats()[-1].json["messages"]
         assert sum(message["role"] == "tool" for message in last) == 2, "nothing of the turn itself is left out"
         assert not any("left out" in message["content"] for message in last)
-        assert len(chat.session.messages) == 8 + 6
+        assert len(chat.session.messages) == 18 + 6
         await chat.close()
     asyncio.run(run())
 

@@ -202,7 +202,7 @@ STAND_IN = """\
     parser = argparse.ArgumentParser()
     for name in ("-m", "--host", "-a"):
         parser.add_argument(name)
-    for name in ("--port", "-c", "-np", "-t"):
+    for name in ("--port", "-c", "-np", "-t", "-b"):
         parser.add_argument(name, type=int)
     parser.add_argument("--jinja", action="store_true")
     given = parser.parse_args()

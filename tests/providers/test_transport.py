@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.network import is_loopback
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, RateLimited, StreamBroken
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.providers import Endpoint, transport
 from core.providers.decoder import EventDecoder, ServerEvent, join_deltas
 from core.providers.http1 import NoConnection, Response
-from core.config.network import is_loopback
 from core.providers.transport import read_events, read_json_lines, read_lines
+from core.retry.headers import retry_after
 from tests.dialects import run as run_provider
 from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at, json_answer, lines_answer, pieces,
                                sse_answer, text_answer)
@@ -30,7 +31,7 @@ Reader = Callable[[Response, Endpoint], AsyncGenerator[list[Any], None]]
 
 
 def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-    return RateLimited(body.decode(), retry_after=transport.retry_after(headers), status=status)
+    return RateLimited(body.decode(), retry_after=retry_after(headers), status=status)
 
 
 async def collect(server_url: str, reader: Reader, *, got: list[Any] | None = None, idle: float = 20.0,
@@ -440,7 +441,7 @@ def test_joining_loses_nothing_to_an_error() -> None:
     ({"retry-after": "Wed, 31 Dec 1969 00:01:00 GMT"}, 0.0),
 ])
 def test_retry_after(headers: dict[str, str], expected: float | None) -> None:
-    assert transport.retry_after(headers, now=0.0) == expected
+    assert retry_after(headers, now=0.0) == expected
 
 
 def test_the_fake_server_repeats_its_last_answer() -> None:

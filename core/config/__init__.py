@@ -247,7 +247,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Web page", "web", bool, False, "open the chats as a page in a browser, on this computer", in_file=False),
     Setting("Web page", "port", int, 8421, "port of the page", low=1, high=65535),
     Setting("Web page", "open", bool, False, "with --web: open the page in the browser", in_file=False),
-    Setting("Web page", "team", bool, False, "with --web: a page for all members of a team, who sign in (docs/teams.md)"),
+    Setting("Web page", "team", bool, False, "with --web: a page for all members of a team, who sign in (--help teams)"),
     Setting("Web page", "host", str, "127.0.0.1", "with --team: the address that the page listens on", metavar="ADDRESS"),
     Setting("Web page", "public_url", str, None, "with --team: the address that browsers show, behind a proxy or with a name",
             metavar="URL"),

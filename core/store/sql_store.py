@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from core.store.sharing import Share
 
 _NOT_SHARED = UsageError("Sessions in a file are one user's; those in PostgreSQL can be shared.",
-                         "docs/teams.md describes a database for a team; --db-move copies the sessions into it.")
+                         "--help teams describes a database for a team; --db-move copies the sessions into it.")
 
 
 class SqlStore:

@@ -32,7 +32,7 @@ def serve_team(settings: Settings) -> int:
         if not isinstance(store, PostgresStore):
             raise UsageError(
                 "The page of a team needs its sessions in PostgreSQL.",
-                "Name the database with --database-url postgresql://... (docs/teams.md).",
+                "Name the database with --database-url postgresql://... (--help teams).",
             )
         if not store.postgres.may_act():
             raise UsageError(

@@ -100,7 +100,7 @@ def test_a_model_that_only_compares_is_not_asked_to_chat(tmp_path: Path) -> None
     async def run() -> None:
         providers = Providers(Settings({"provider": "local", "save": False}, environment={"HOME": str(tmp_path)}))
         assert [info.name for info in await providers.open("local").models()] == [row.name]
-        with pytest.raises(ModelNotFound, match="No local model"):
+        with pytest.raises(ModelNotFound, match="local has no model yet"):
             await providers.default_model("local")
         await providers.close()
     asyncio.run(run())

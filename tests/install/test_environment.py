@@ -39,7 +39,7 @@ def clone(tmp_path: Path) -> Path:
     made = tmp_path / "a clone"
     shutil.copytree(ROOT / "install", made / "install", ignore=shutil.ignore_patterns("__pycache__"))
     (made / "core" / "engine").mkdir(parents=True)
-    for name in ("core/__init__.py", "core/engine/__init__.py", "core/engine/pip_words.py", "Makefile"):
+    for name in ("core/__init__.py", "core/regex.py", "core/engine/__init__.py", "core/engine/pip_words.py", "Makefile"):
         shutil.copy(ROOT / name, made / name)
     (made / "stream_chat.py").write_text(PROGRAM)
     (made / "db.py").touch()

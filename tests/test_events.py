@@ -9,7 +9,7 @@ import pytest
 
 from core import errors, events
 from core.errors import ChatError, ConnectFailed, UsageError, describe
-from core.events import (Event, Failed, MessageAdded, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, TextDelta,
+from core.events import (Event, Failed, Kept, MessageAdded, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, TextDelta,
                          ThinkingDelta, ToolFinished, ToolRequested, Waiting, to_dict)
 from core.messages import Message, Text, ToolCall, ToolResult, Usage, tool_message, user_message
 
@@ -18,6 +18,7 @@ CASES: list[tuple[Event, dict[str, object] | None]] = [
     (TextDelta("", extra={"x": 1}), None),
     (ThinkingDelta("hm"), {"event": "thinking", "text": "hm"}),
     (ThinkingDelta(""), None),
+    (Kept("resp_1"), None),
     (Usage(1, 2), {"event": "usage", "input_tokens": 1, "output_tokens": 2}),
     (Usage(None, 2, 3, {"total_duration": 9}), {"event": "usage", "output_tokens": 2, "cached_tokens": 3, "total_duration": 9}),
     (ToolRequested(ToolCall("i", "n", {"a": [1]})), {"event": "tool_call", "id": "i", "name": "n", "arguments": {"a": [1]}}),

@@ -8,16 +8,15 @@ second. A line without end, which would fill the chat's memory, ends the server 
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
 import time
 
-from core.regex import regex
-
 LONGEST_LINE = 8 << 20    # bytes
 # A backslash that stands for itself, a whole pair, and a half of a character: valid JSON, which strict readers refuse.
-ESCAPES = regex(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..")
+ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..")
 LOOK = 0.5                # seconds between looks at whether the chat still lives
 GRACE = 2.0               # seconds that a server gets to end after it closed its output
 

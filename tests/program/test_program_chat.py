@@ -54,7 +54,7 @@ def test_markdown_is_formatted_as_it_streams(program: list[str], environment: En
 def test_thinking_is_dim_and_can_be_folded(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "think", "--show-thinking"], environment) as chat:
         chat.ask("q", "w0 w1 w2 w3 w4")
-        assert "so be it" in chat.text() and b"\x1b[2mso " in chat.raw
+        assert "so be it" in chat.text() and b"\x1b[2mso" in chat.raw
     with Terminal([*program, "-m", "think"], environment) as chat:
         shown = chat.ask("q", "w0 w1 w2 w3 w4")
         assert re.search(r"\u203a q\n~ Thought for [\d.]+ s, 3 words\. /thinking shows it\.\n\nw0", shown)

@@ -52,9 +52,10 @@ class Nginx:
         )
         self._command = ["nginx", "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
         self.certificate = str(folder / "cert.pem")
-        self.start()
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """The page's processes answer by now: one that does not is left alone for two seconds."""
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
@@ -76,8 +77,10 @@ class Nginx:
         return f"https://localhost:{self.port}"
 
     def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(PATIENCE)
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(PATIENCE)
+            self._process = None
 
 
 def patiently(member: Member, method: str, path: str, body: object = None) -> requests.Response:
@@ -117,22 +120,19 @@ def test_a_process_and_nginx_are_killed_and_nothing_is_lost(
         ports = free_port(), free_port()
         folder = tmp_path / "nginx"
         folder.mkdir()
-        proxy_port = None
-        nginx: Nginx | None = None
+        nginx = Nginx(folder, ports)
         try:
-            nginx = Nginx.__new__(Nginx)
-            Nginx.__init__(nginx, folder, ports)
-            proxy_port = nginx.port
             options = (
                 "--trusted-proxy",
                 "127.0.0.1",
                 "--public-url",
-                public.format(proxy_port),
+                public.format(nginx.port),
                 "--demo-delay",
                 "0.15",
             )
             for port in ports:
                 page.start(*options, port=port)
+            nginx.start()
             members = [Member(name, nginx.url) for name in NAMES]
             for member in members:
                 member.client.verify = nginx.certificate
@@ -170,8 +170,7 @@ def test_a_process_and_nginx_are_killed_and_nothing_is_lost(
             )
             assert members[0].ask("GET", "/metrics").status_code == 404
         finally:
-            if nginx is not None and proxy_port is not None:
-                nginx.kill()
+            nginx.kill()
 
 
 def wait_for_words(page: TeamPage, count: int) -> None:

@@ -22,6 +22,7 @@ export class Pulls {
   constructor(place) {
     this.place = place;
     this.watching = false;
+    this.begun = false;
     this.name = /** @type {HTMLInputElement} */ (
       h("input", {
         class: "input",
@@ -64,15 +65,17 @@ export class Pulls {
 
   /** Show what is being pulled while something is, and this is shown. A reload finds it again. */
   async watch() {
+    this.begun = true; // also while an earlier look is under way, which may miss it
     if (this.watching) return;
     this.watching = true;
     for (let before = -1; this.place.isShown(); ) {
+      this.begun = false;
       const pulls = await this.rows();
       this.jobs.replaceChildren(...pulls.map((job) => this.job(job)));
       const running = pulls.filter((job) => job.state === "running").length;
       if (before > running || (before < 0 && running < pulls.length)) await this.place.onDone();
-      before = running;
-      if (running === 0) break;
+      before = this.begun ? -1 : running;
+      if (running === 0 && !this.begun) break;
       await new Promise((resolve) => setTimeout(resolve, BETWEEN));
     }
     this.watching = false;

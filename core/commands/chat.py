@@ -62,7 +62,7 @@ async def continue_(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[TEXT | off]")
 async def system(chat: Chat, argument: str) -> Outcome:
-    """Show, set or (off) remove the system prompt."""
+    """Show or set the system prompt; off removes it."""
     if not argument:
         return f"System prompt: {chat.system}" if chat.system else "There is no system prompt."
     chat.set_system(None if argument == "off" else argument)

@@ -35,7 +35,7 @@ async def rename(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[TAG | -TAG ...]")
 async def tag(chat: Chat, argument: str) -> Outcome:
-    """Show the tags of this session, add some, or (-TAG) remove some."""
+    """Show the tags of this session, or add some; -TAG removes one."""
     store, row = saved_row(chat)
     tags = changed_tags(row.tags, argument.split())
     if tags != row.tags:
@@ -45,7 +45,7 @@ async def tag(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[off]")
 async def pin_session(chat: Chat, argument: str) -> Outcome:
-    """Keep this session at the top of lists, or (off) not any more."""
+    """Keep this session at the top of lists; off ends it."""
     if argument not in ("", "off"):
         raise UsageError("/pin-session takes nothing or off after it.")
     store, row = saved_row(chat)

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from prompt_toolkit.completion import CompleteEvent
-from prompt_toolkit.document import Document
 
 from core.chat.conversation import Chat
 from core.commands import Confirm, run_command
@@ -21,7 +19,7 @@ from core.models.facts import ModelFacts
 from core.models.switch import left_out
 from core.providers import Options, Request
 from core.session_manager import Session
-from core.terminal.completion import ChatCompleter, fitting
+from core.terminal.completion import Completions, fitting
 from core.tool_executor import Toolbox
 from core.tools import ToolContext, get_tools
 from tests.fake_server import Answer, FakeOllama, FakeServer, Received, json_answer
@@ -186,9 +184,11 @@ def test_usage_of_a_session_has_a_price() -> None:
 
 def test_completion_knows_models_and_aliases() -> None:
     async def use(chat: Chat) -> list[str]:
-        completer = ChatCompleter(chat)
-        typed = "/model sl"
-        return [found.text async for found in completer.get_completions_async(Document(typed, len(typed)), CompleteEvent())]
+        completions = Completions(chat)
+        command = completions.unknown("/model sl")
+        assert command is not None
+        await completions.learn(command)
+        return [match.text for match in completions.matches("/model sl")]
     with FakeOllama() as server:
         assert chatting(use, server, alias={"slim": "demo/demo"}) == ["slim", "slow:latest"]
         chats = [request for request in server.requests if request.path == "/api/tags"]

@@ -120,7 +120,7 @@ class Asking:
 
 
 def _parted(request: Request) -> tuple[Request, tuple[Message, ...]]:
-    """The conversation, and the order to go on with a broken reply at its end: that is no turn of the user."""
+    """The conversation, and the instruction at its end to continue a broken reply, which is not a turn of the user."""
     last = request.messages[-1] if request.messages else None
     if last is None or last.role != "user" or not last.text.startswith(GO_ON):
         return request, ()

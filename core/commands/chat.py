@@ -56,7 +56,7 @@ def _resumed(chat: Chat, name: str) -> History:
 
 @command("go")
 async def continue_(chat: Chat, argument: str) -> Outcome:
-    """Let the model go on with a reply that broke off, was stopped, or met its length limit."""
+    """Continue a reply that broke off, was stopped, or reached its length limit."""
     return Again(go_on=True)
 
 

@@ -1,4 +1,4 @@
-"""Signals: Ctrl-C stops what runs and keeps what came; SIGTERM and SIGHUP end the program in good order."""
+"""Signals: Ctrl-C stops what runs and keeps what has arrived; SIGTERM and SIGHUP end the program cleanly."""
 
 from __future__ import annotations
 

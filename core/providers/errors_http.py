@@ -18,14 +18,14 @@ from core.providers import Endpoint
 from core.providers.decoder import plausible_count, readable
 from core.providers.hosts import find_host
 from core.providers.parameters import is_parameter, last_name
+from core.regex import regex
 from core.retry.headers import retry_after
 
 LONG_WAIT = 60.0        # seconds; a provider that asks for more is quoted to the user
 VERY_LONG = 30 * 86400.0
 LONGEST_MESSAGE = 400   # characters of a provider's own words that are shown
 
-# Patterns of words, compiled when the first error comes: all of them would take a tenth of a start.
-_TOO_LONG = (
+_TOO_LONG = regex(
     r"context_length_exceeded|exceed_context_size|too_many_tokens|request_too_large|prompt (is )?too long"
     r"|too many tokens|maximum context length|max context length|exceeds? (the )?(available |maximum )?context"
     r"|context (window|size|length) exceed"
@@ -42,50 +42,50 @@ _TOO_LONG = (
     r"|(context|token limit|input tokens?|prompt tokens?)\b.{0,60}\b(exceed|overflow|surpass|too (long|large|small|many))"
     r"|inputs?[`'\"]? tokens \+ [`'\"]?max_new_tokens|must have (less|fewer) than \d+ tokens")
 # A limit of the answer or of a minute, said with some of the same words.
-_OTHER_LIMIT = r"tokens per (minute|day)|completion tokens|output tokens|^[`'\" ]*max_(completion_|output_)?tokens"
-_BAD_KEY = (
+_OTHER_LIMIT = regex(r"tokens per (minute|day)|completion tokens|output tokens|^[`'\" ]*max_(completion_|output_)?tokens")
+_BAD_KEY = regex(
     r"api_key_invalid|invalid_api_key|no_db_connection|authentication_error"
     r"|unauthenticated|(incorrect|invalid|missing|no|expired) (x-)?api[ -]?key"
     r"|api[ _]key (is )?(not valid|invalid|expired|required|missing|not found)|authentication fails|unauthorized"
     r"|invalid (api )?token(?! (in|at|near|id))|no auth credentials|didn't provide an api key|user not found")
-_BAD_MODEL = (
+_BAD_MODEL = regex(
     r"model_not_found|model_not_supported|deploymentnotfound|\binvalid_model\b|unknown_model|invalid model|unknown model"
     r"|no such model|not a valid model|model not exist|not found for api version|no endpoints found (for|matching)|^\s*model: \S+\s"
     r"|models?\b[^.]{0,150}?\b(not found|does not exist|doesn't exist|not exist|is not supported by any|not supported by provider)"
     r"|deployment\b.{0,60}does not exist")
-_MODEL_NOT_ALLOWED = (      # the key is good, and not for this model
+_MODEL_NOT_ALLOWED = regex(      # the key is good, and not for this model
     r"(access|permission|allow\w*|entitle\w*|authori[sz]ed|subscribe\w*|enabled|tier|plan|team|project)\b.{0,80}\bmodels?\b"
     r"|\bmodels?\b.{0,80}\b(access|permission|allow\w*|entitle\w*|authori[sz]ed|restricted|gated|enabled|not available)")
-_NO_CREDIT = (
+_NO_CREDIT = regex(
     r"insufficient_quota|insufficient[ _]balance|credit balance|insufficient[ _](credits|funds)|billing_hard_limit|out of credits"
     r"|requires more credits|exceeded your (monthly|current) (included credits|quota)|billing_not_active|perday|payment required")
-_RATE = r"rate[ _-]?limit|ratelimit|too many requests|resource_exhausted|too_many_requests|throttl|capacity exceeded"
-_BUSY = (r"overloaded|server (is )?busy|loading model|model is (currently )?loading|unavailable|over capacity"
-         r"|try again later")
-_FILTERED = (r"content_filter|content management policy|content_policy|responsibleaipolicyviolation"
-             r"|data_inspection_failed|safety (system|reasons)|requires moderation|flagged")
-_WRONG_CALL = r"tool_use_failed|invalid_tool_generation|failed to call a function"
-_REFUSED_PARAMETER = (r"unsupported_(parameter|value)|unsupported (parameter|value)|not supported with this model"
-                      r"|unrecognized request argument|unknown (parameter|name|field)|extra inputs are not permitted")
+_RATE = regex(r"rate[ _-]?limit|ratelimit|too many requests|resource_exhausted|too_many_requests|throttl|capacity exceeded")
+_BUSY = regex(r"overloaded|server (is )?busy|loading model|model is (currently )?loading|unavailable|over capacity"
+              r"|try again later")
+_FILTERED = regex(r"content_filter|content management policy|content_policy|responsibleaipolicyviolation"
+                  r"|data_inspection_failed|safety (system|reasons)|requires moderation|flagged")
+_WRONG_CALL = regex(r"tool_use_failed|invalid_tool_generation|failed to call a function")
+_REFUSED_PARAMETER = regex(r"unsupported_(parameter|value)|unsupported (parameter|value)|not supported with this model"
+                           r"|unrecognized request argument|unknown (parameter|name|field)|extra inputs are not permitted")
 _FEATURES = (
-    ("signature", r"(invalid|missing|corrupt\w*|mismatch\w*|expired|unknown)\b[^.]{0,40}\bsignature"
-                  r"|signature\b[^.]{0,60}\b(invalid|not valid|does not match|mismatch|cannot be|could not be|missing)"
-                  r"|thought_?signature|encrypted_content|encrypted content|required following item"
-                  r"|thinking\W{0,3} blocks?\b[^.]{0,90}\bcannot be modified"),
-    ("tools", r"(not|n't) support[a-z]* (tool|function)|tools? param requires|cannot use tools|support tool use"
-              r"|(tool|function)[ -]?(use|call\w*|choice)? (is|are) not (supported|enabled|available)"
-              r"|enable-auto-tool-choice|tool calling is not"),
-    ("vision", r"image input is not supported|support image|(not|n't) support (vision|images?|multimodal)|mmproj"
-               r"|images? (are|is) not supported|not a multimodal model|image_url is not supported|vision is not"
-               r"|image input modality is not"),
-    ("thinking", r"(not|n't) support (thinking|reasoning)|thinking (is )?not supported|reasoning is not supported"
-                 r"|thinking budget is not"),
+    ("signature", regex(r"(invalid|missing|corrupt\w*|mismatch\w*|expired|unknown)\b[^.]{0,40}\bsignature"
+                        r"|signature\b[^.]{0,60}\b(invalid|not valid|does not match|mismatch|cannot be|could not be|missing)"
+                        r"|thought_?signature|encrypted_content|encrypted content|required following item"
+                        r"|thinking\W{0,3} blocks?\b[^.]{0,90}\bcannot be modified")),
+    ("tools", regex(r"(not|n't) support[a-z]* (tool|function)|tools? param requires|cannot use tools|support tool use"
+                    r"|(tool|function)[ -]?(use|call\w*|choice)? (is|are) not (supported|enabled|available)"
+                    r"|enable-auto-tool-choice|tool calling is not")),
+    ("vision", regex(r"image input is not supported|support image|(not|n't) support (vision|images?|multimodal)|mmproj"
+                     r"|images? (are|is) not supported|not a multimodal model|image_url is not supported|vision is not"
+                     r"|image input modality is not")),
+    ("thinking", regex(r"(not|n't) support (thinking|reasoning)|thinking (is )?not supported|reasoning is not supported"
+                       r"|thinking budget is not")),
 )
-_DELAY = (
+_DELAY = regex(
     r"(?i)(?:try again|retry|retry after|wait)(?: in| after)?\s+(?=\d)"
     r"(?:(\d+(?:\.\d+)?)\s*h(?:ours?)?\s*)?(?:(\d+(?:\.\d+)?)\s*m(?!s)(?:in(?:ute)?s?)?\s*)?"
     r"(?:(\d+(?:\.\d+)?)\s*s(?:ec(?:ond)?s?)?\s*)?(?:(\d+(?:\.\d+)?)\s*(?:ms|milliseconds)\b)?")
-_KEYLIKE = r"\b(?:sk|gsk|hf|xai|key|AIza|pk|rk)[-_][A-Za-z0-9_\-]{16,}|\bAIza[A-Za-z0-9_\-]{20,}"
+_KEYLIKE = regex(r"\b(?:sk|gsk|hf|xai|key|AIza|pk|rk)[-_][A-Za-z0-9_\-]{16,}|\bAIza[A-Za-z0-9_\-]{20,}")
 _STATUS_OF_TYPE = {
     "overloaded_error": 529, "rate_limit_error": 429, "api_error": 500, "server_error": 500, "authentication_error": 401,
     "permission_error": 403, "not_found_error": 404, "invalid_request_error": 400, "rate_limit_exceeded": 429,
@@ -147,17 +147,17 @@ def _kind(endpoint: Endpoint, status: int, said: Said, header_delay: float | Non
     feature = _unsupported_feature(status, said)
     if status != 429 and overflows(words) or status == 413 or "request too large" in words:
         return _too_long(who, detail, said, status)
-    if status in (401, 403) and re.search(_MODEL_NOT_ALLOWED, words) and not re.search(_BAD_MODEL, words):
+    if status in (401, 403) and _MODEL_NOT_ALLOWED.search(words) and not _BAD_MODEL.search(words):
         return AuthFailed(f"{who} does not let this key use the model{detail}",
                           "--list-models shows the models it may use; /model or --model names another.", status=status)
-    if re.search(_BAD_KEY, words) and status != 429 or status == 401:
+    if _BAD_KEY.search(words) and status != 429 or status == 401:
         return AuthFailed(f"{who} did not accept the key{detail}", _key_hint(endpoint), status=status)
     if feature:
         return Unsupported(f"{who} does not support {feature} here{detail}", feature=feature, status=status)
-    if re.search(_NO_CREDIT, words) and not (status == 429 and said.delay is not None and "perday" not in words) or status == 402:
+    if _NO_CREDIT.search(words) and not (status == 429 and said.delay is not None and "perday" not in words) or status == 402:
         return QuotaExhausted(f"{who} says that the quota or the credit is used up{detail}",
                               "Check the plan and the billing at the provider, or use another model.", status=status)
-    if status == 429 or re.search(_RATE, words) and status < 500:
+    if status == 429 or _RATE.search(words) and status < 500:
         delay = said.delay if header_delay is None else header_delay
         return RateLimited(f"{who} limits how often it is asked{detail}", retry_after=delay, status=status)
     return _other(endpoint, status, said, header_delay)
@@ -167,13 +167,13 @@ def _other(endpoint: Endpoint, status: int, said: Said, header_delay: float | No
     who = endpoint.host or endpoint.base_url
     detail = _shown(said.message, endpoint)
     delay = said.delay if header_delay is None else header_delay
-    if re.search(_FILTERED, said.words):
+    if _FILTERED.search(said.words):
         return BadRequest(f"{who} refused the request by its content filter{detail}", "Put it in other words.", status=status)
-    if re.search(_WRONG_CALL, said.words):
+    if _WRONG_CALL.search(said.words):
         return BadResponse(f"{who} says that the model called a tool wrongly{detail}", "Asking again often helps.", status=status)
-    if re.search(_BAD_MODEL, said.words) and status < 500 or status == 404 and said.code + said.kind:
+    if _BAD_MODEL.search(said.words) and status < 500 or status == 404 and said.code + said.kind:
         return ModelNotFound(f"{who} has no such model{detail}", "--list-models shows what there is.", status=status)
-    if status in (503, 529) or re.search(_BUSY, said.words) and status >= 500:
+    if status in (503, 529) or _BUSY.search(said.words) and status >= 500:
         return Overloaded(f"{who} is overloaded or not ready{detail}", retry_after=delay, status=status)
     if status in (404, 405):
         return BadRequest(f"{endpoint.base_url} answered {status}: it has no such address{detail}",
@@ -189,8 +189,8 @@ def _other(endpoint: Endpoint, status: int, said: Said, header_delay: float | No
 
 def overflows(words: str) -> bool:
     """Whether these words (in small letters) say that the conversation is too long for the model."""
-    found = re.search(_TOO_LONG, words)
-    return found is not None and not (re.search(_OTHER_LIMIT, words) and "context" not in words and "prompt" not in words)
+    found = _TOO_LONG.search(words)
+    return found is not None and not (_OTHER_LIMIT.search(words) and "context" not in words and "prompt" not in words)
 
 
 def named_parameter(said: Said) -> str:
@@ -204,13 +204,13 @@ def named_parameter(said: Said) -> str:
         return "system"
     words = map(last_name, re.findall(r"[a-z][a-z0-9_.]*[a-z0-9]", said.words))
     plain = [name for name in words if is_parameter(name) and name not in _COMMON]
-    common = re.search(_AS_A_NAME, said.words)
+    common = _AS_A_NAME.search(said.words)
     return str(plain[0]) if plain else str(next(filter(None, common.groups()))) if common else ""
 
 
 # Words of every day are names only where they stand like one.
 _COMMON = ("stop", "think", "format", "seed", "include", "store", "json", "stream", "thinking", "reasoning", "p", "tools")
-_AS_A_NAME = (
+_AS_A_NAME = regex(
     r"\b({0})\b (?:parameter|field|argument|option)|(?:parameter|field|argument|option):? ({0})\b"
     r"|^\W*({0})\b:? (?:must|is|should|may|can)".format("|".join(_COMMON)))
 
@@ -233,9 +233,9 @@ def _unsupported_feature(status: int, said: Said) -> str:
     if status in (401, 403, 429):
         return ""
     for feature, pattern in _FEATURES:
-        if re.search(pattern, said.words):
+        if pattern.search(said.words):
             return feature
-    if status < 500 and re.search(_REFUSED_PARAMETER, said.words):
+    if status < 500 and _REFUSED_PARAMETER.search(said.words):
         return said.param or _quoted(said.message)
     return ""
 
@@ -250,7 +250,7 @@ def _shown(message: str, endpoint: Endpoint) -> str:
     text = " ".join(message.split())
     if endpoint.key and len(endpoint.key) > 3:
         text = text.replace(endpoint.key, "***")
-    text = re.sub(_KEYLIKE, "***", text)
+    text = _KEYLIKE.sub("***", text)
     if len(text) > LONGEST_MESSAGE:
         text = text[:LONGEST_MESSAGE - 1] + "…"
     return f": {text}" if text else "."
@@ -369,14 +369,14 @@ def _body_delay(fields: Mapping[str, Any], text: str) -> float | None:
 
 def spoken_delay(text: str) -> float | None:
     """Seconds in "Please try again in 1m47.5s", "in 399ms", "Please retry in 48.9s"."""
-    for found in re.finditer(_DELAY, text):
+    for found in _DELAY.finditer(text):
         hours, minutes, seconds, milliseconds = (float(part) if part else None for part in found.groups())
         if (hours, minutes, seconds, milliseconds) != (None, None, None, None):
             return (hours or 0) * 3600 + (minutes or 0) * 60 + (seconds or 0) + (milliseconds or 0) / 1000
     return None
 
 
-_LIMITS = (
+_LIMITS = tuple(regex(each) for each in (
     r"(?P<needed>\d+) tokens > (?P<limit>\d+) maximum",
     r"maximum context length (?:is|of) (?P<limit>\d+) tokens.*?"
     r"(?:requested|resulted in|contains?|has)\D{0,40}?(?P<needed>\d+)",
@@ -385,7 +385,7 @@ _LIMITS = (
     r"prompt contains (?P<needed>\d+) tokens.*?(?P<limit>\d{3,})",
     r"request \((?P<needed>\d+) tokens\) exceeds .*?\((?P<limit>\d+) tokens\)",
     r"(?:maximum context length (?:is|of)|limit for this model is) (?P<limit>\d+)",
-)
+))
 
 
 def _token_counts(said: Said) -> tuple[int | None, int | None]:
@@ -396,7 +396,7 @@ def _token_counts(said: Said) -> tuple[int | None, int | None]:
         return limit, needed
     words = re.sub(r"\d{13,}", "", re.sub(r"(?<=\d),(?=\d)", "", said.words))   # int() refuses thousands of digits
     for pattern in _LIMITS:
-        if found := re.search(pattern, words):
+        if found := pattern.search(words):
             groups = found.groupdict()
             return int(groups["limit"]), int(groups["needed"]) if groups.get("needed") else None
     return None, None

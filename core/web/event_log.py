@@ -1,4 +1,4 @@
-"""Numbers what happens in a conversation, so that a page that was away asks for what came after its last event."""
+"""Numbers the events of a conversation, so that a page that was disconnected asks for those after its last one."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ TOKEN_VARIABLE = "STREAM_CHAT_WEB_TOKEN"
 
 
 def serve_page(settings: Settings) -> int:
-    """Serve the page until it is told to end; returns the exit code. Raises UsageError and StoreError."""
+    """Serve the page until it is stopped; returns the exit code. Raises UsageError and StoreError."""
     listener = bind(settings.port)
     opened = OpenedStore(settings)
     folder = web_folder(settings) if settings.save else ""

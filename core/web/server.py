@@ -1,4 +1,4 @@
-"""Serves the page: binds the address, prints the link, and runs until it is told to end."""
+"""Serves the page: binds the address, prints the link, and runs until it is stopped."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Serves the page for a team: checks that what is asked for is safe, listens, and runs until it is
-told to end."""
+stopped."""
 
 from __future__ import annotations
 

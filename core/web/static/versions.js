@@ -1,6 +1,6 @@
 // The switcher under a message that was said, or answered, more than once.
 
-import { h, icon } from "./dom.js";
+import { h, iconButton } from "./dom.js";
 import { text } from "./text.js";
 
 /** @import { Versions } from "./wire.d.ts" */
@@ -20,19 +20,8 @@ export function showVersions(message, versions, onShow) {
     /** @type {string} */ label,
   ) => {
     const other = versions.ids[versions.at + by];
-    return h(
-      "button",
-      {
-        class: "button icon-only quiet",
-        type: "button",
-        "aria-label": label,
-        title: label,
-        "data-turn": by,
-        disabled: other === undefined,
-        onclick: () => onShow(Number(message.dataset.place), other),
-      },
-      icon(mark),
-    );
+    const show = () => onShow(Number(message.dataset.place), other);
+    return iconButton(mark, label, show, { "data-turn": by, disabled: other === undefined });
   };
   message
     .querySelector(".meta")

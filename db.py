@@ -1,7 +1,7 @@
 """Where sessions are kept: the Store, and open_store(), which opens one in SQLite or PostgreSQL.
 
-Listing sessions starts here, so nothing that costs time is imported at module level (measured: `typing` 6 ms,
-`dataclasses` 10 ms, sqlite_utils 70 ms; sqlite3 is 4 ms).
+Listing sessions starts here, so nothing that costs time is imported at module level (measured:
+`typing` 6 ms, `dataclasses` 10 ms, sqlite_utils 70 ms; sqlite3 is 4 ms).
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from core.messages import Message
     from core.store.query import Query
     from core.store.sharing import Share
-    from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage, Unfinished
+    from core.store.rows import (CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage,
+                                 Unfinished)
 else:
     Protocol = object
 
 
 class Store(Protocol):
-    """Keeps sessions. Synchronous; every write is one transaction and may be repeated without effect.
+    """Keeps sessions.
 
-    Methods raise a StoreError when the database does not do its part. `durable` writes survive a power cut.
+    Synchronous; every write is one transaction and may be repeated without effect.
+
+    Methods raise a StoreError when the database does not do its part. `durable`
+    writes survive a power cut.
     """
 
     @property
@@ -41,50 +45,67 @@ class Store(Protocol):
 
     def create_session(self, session_id: str, title: str, model: str, created: float,
                        first: tuple[int, Message] | None = None, *, name: str = "") -> None:
-        """With its first message, if one is given, in one step: a program that is killed leaves both or neither.
+        """With its first message, if one is given, in one step: a program that is
+        killed leaves both or neither.
 
-        `session_id` comes from new_session_id(), `name` is what people see (the ID if empty). Raises SessionGone for a
-        session that was deleted."""
+        `session_id` comes from new_session_id(), `name` is what people see (the ID if empty).
+        Raises SessionGone for a session that was deleted.
+        """
 
     def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None,
-                       settings: str | None = None, pinned: bool | None = None, tags: str | None = None) -> None: ...
+                       settings: str | None = None, pinned: bool | None = None,
+                       tags: str | None = None) -> None: ...
 
     def shelve_session(self, session_id: str, shelf: Shelf) -> None:
         """Archive a session, put it into the trash, or back among the open ones."""
 
     def empty_trash(self, before: float) -> int:
-        """Delete for good what has been in the trash since before then; returns how many sessions."""
+        """Delete for good what has been in the trash since before then;
+        returns how many sessions.
+        """
         ...
 
     def session_settings(self, session_id: str) -> str:
-        """What belongs to the session beside its messages (core/chat/kept.py); empty when nothing does."""
+        """What belongs to the session beside its messages (core/chat/kept.py);
+        empty when nothing does.
+        """
         ...
 
     def add_message(self, session_id: str, message_id: int, message: Message, state: State, *,
                     parent: int | None = None) -> None:
-        """Append a message; `message_id` comes from new_message_id(), `parent` is the one before it (0: none).
+        """Append a message; `message_id` comes from new_message_id(), `parent` is the
+        one before it (0: none).
 
-        Raises StoreConflict when another one has that ID."""
+        Raises StoreConflict when another one has that ID.
+        """
 
-    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool = False) -> None:
+    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *,
+                     durable: bool = False) -> None:
         """Add a frame to a message that is streaming. `seq` counts from 0."""
 
     def finish_message(self, message_id: int, message: Message, state: State) -> None:
-        """Replace what a message holds; its chunks are folded away unless it is still streaming. Raises SessionGone when it
-        is not there (any more)."""
+        """Replace what a message holds; its chunks are folded away unless it is still streaming.
+
+        Raises SessionGone when it is not there (any more).
+        """
 
     def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
         """Take messages out of the conversation and keep them stored."""
 
-    def replace_messages(self, session_id: str, hidden: Sequence[int], added: Sequence[tuple[int, Message]]) -> None:
-        """Hide messages and put others in the place of the last of them; `added` are (new_message_id(), message)."""
+    def replace_messages(self, session_id: str, hidden: Sequence[int],
+                         added: Sequence[tuple[int, Message]]) -> None:
+        """Hide messages and put others in the place of the last of them;
+        `added` are (new_message_id(), message).
+        """
 
-    def restore_messages(self, session_id: str, shown: Sequence[int], hidden: Sequence[int]) -> None:
+    def restore_messages(self, session_id: str, shown: Sequence[int],
+                         hidden: Sequence[int]) -> None:
         """The reverse: show hidden messages again, at their old places, and hide others."""
 
     def find_messages(self, query: Query, limit: int) -> list[tuple[str, int]]:
-        """(session ID, message ID) of the messages that match, the newest first; what is in the trash is left out. 0 means no
-        limit."""
+        """(session ID, message ID) of the messages that match, the newest first; what is in the
+        trash is left out. 0 means no limit.
+        """
         ...
 
     def find_titles(self, query: Query, limit: int) -> list[SessionRow]:
@@ -106,16 +127,22 @@ class Store(Protocol):
         ...
 
     def newest_messages(self, session_id: str, limit: int, before: int = 0) -> list[StoredMessage]:
-        """The last `limit` shown messages before the message `before` (0: of all), in their order; 0 means no limit."""
+        """The last `limit` shown messages before the message `before` (0: of all), in their order;
+        0 means no limit.
+        """
         ...
 
     def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
-        """How many messages are shown before that one, and how many of those hold one of the texts in their stored parts."""
+        """How many messages are shown before that one,
+        and how many of those hold one of the texts in their stored parts.
+        """
         ...
 
-    def sessions(self, limit: int = 0, words: str = "", *, shelf: Shelf = "open") -> list[SessionRow]:
-        """Those on one shelf, the pinned and then the last used first; with `words`, those that match them as a query
-        (core/store/query.py) whose last word may go on. 0 means no limit."""
+    def sessions(self, limit: int = 0, words: str = "", *,
+                 shelf: Shelf = "open") -> list[SessionRow]:
+        """Those on one shelf, the pinned and then the last used first; with `words`, those that
+        match them as a query (core/store/query.py) whose last word may go on. 0 means no limit.
+        """
         ...
 
     def last_session(self) -> SessionRow | None:
@@ -127,8 +154,9 @@ class Store(Protocol):
         ...
 
     def find_session(self, name: str) -> SessionRow:
-        """The session with this ID or name, or the only one whose name (or ID, from six characters on) starts or ends so.
-        Raises SessionNotFound and SessionAmbiguous."""
+        """The session with this ID or name, or the only one whose name (or ID, from six characters
+        on) starts or ends so. Raises SessionNotFound and SessionAmbiguous.
+        """
         ...
 
     def unfinished(self) -> list[Unfinished]:
@@ -136,16 +164,21 @@ class Store(Protocol):
         ...
 
     def open_reply(self, session_id: str, known: int = 0, seen: int = 0) -> OpenReply | None:
-        """The reply that streams in a session, whoever writes it; of the message `known` only what follows `seen` frames."""
+        """The reply that streams in a session, whoever writes it;
+        of the message `known` only what follows `seen` frames.
+        """
         ...
 
     def pulse(self) -> int:
-        """Another number when another program may have written something since the last call; costs nearly nothing."""
+        """Another number when another program may have written something since the last call;
+        costs nearly nothing.
+        """
         ...
 
     def begin_turn(self, session_id: str) -> bool:
-        """Become the only program that runs a turn in this session; False while another one does that lives. Ends with
-        end_turn(), close() or the program. Raises SessionGone."""
+        """Become the only program that runs a turn in this session; False while another one does
+        that lives. Ends with end_turn(), close() or the program. Raises SessionGone.
+        """
         ...
 
     def end_turn(self, session_id: str) -> None: ...
@@ -155,15 +188,21 @@ class Store(Protocol):
 
     def create_branch(self, parent: str, session_id: str, title: str, model: str, created: float,
                       messages: Sequence[tuple[int, Message]], *, name: str = "") -> None:
-        """A session that begins with these messages (new_message_id() and message) of its parent, in one transaction."""
+        """A session that begins with these messages (new_message_id() and message) of its parent,
+        in one transaction.
+        """
 
     def copy_session(self, source: str, session_id: str, title: str, model: str, created: float,
                      pairs: Sequence[tuple[int, int]], *, name: str = "") -> None:
-        """A session that begins with copies of messages of `source`, given as (identity, identity of the copy), with their
-        states and times, in one transaction."""
+        """A session that begins with copies of messages of `source`, given as (identity, identity
+        of the copy), with their states and times, in one transaction.
+        """
 
     def share_session(self, session_id: str, reader: str, *, write: bool) -> None:
-        """Let another member of the team read a session, or write to it too. Raises UsageError and StoreForbidden."""
+        """Let another member of the team read a session, or write to it too.
+
+        Raises UsageError and StoreForbidden.
+        """
 
     def unshare_session(self, session_id: str, reader: str) -> None:
         """The reverse."""
@@ -172,8 +211,12 @@ class Store(Protocol):
         """With whom a session is shared."""
         ...
 
-    def import_session(self, row: SessionRow, settings: str, messages: Sequence[StoredMessage]) -> None:
-        """Add a session that was made elsewhere, with all its branches, in one transaction. What is stored already stays."""
+    def import_session(self, row: SessionRow, settings: str,
+                       messages: Sequence[StoredMessage]) -> None:
+        """Add a session that was made elsewhere, with all its branches, in one transaction.
+
+        What is stored already stays.
+        """
 
     def add_calls(self, calls: Sequence[tuple[int, CallRow]]) -> None:
         """Keep the numbers of model calls; each has an ID from new_message_id()."""
@@ -183,15 +226,19 @@ class Store(Protocol):
         ...
 
     def add_vectors(self, model: str, vectors: Mapping[str, bytes], most: int) -> None:
-        """Keep embeddings by the hash of their text, in place of older ones; beyond `most` in all, the oldest go."""
+        """Keep embeddings by the hash of their text, in place of older ones;
+        beyond `most` in all, the oldest go.
+        """
 
     def vectors(self, model: str, hashes: Sequence[str]) -> dict[str, bytes]:
         """The embeddings that are kept of these texts."""
         ...
 
     def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop goes on, until the next write need not wait for other programs; within it, that write
-        is done at once. After the longest wait, it is refused at once."""
+        """Wait, while the event loop goes on, until the next write need not wait for
+        other programs; within it, that write is done at once. After the longest
+        wait, it is refused at once.
+        """
         ...
 
     def hurried(self) -> AbstractContextManager[None]:
@@ -204,9 +251,9 @@ class Store(Protocol):
 def open_store(url: str, *, share: bool = False, user: str = "", whole: bool = False) -> Store:
     """Open `url`: a file, sqlite:///FILE or postgresql://... Creates and migrates what is missing.
 
-    `share`: a PostgreSQL database that another program uses may get a schema of ours. `user`: the member of a team for whom
-    it is opened, where that is not who connects; `whole`: with what all members have, as far as who connects may see it.
-    Raises StoreError and UsageError.
+    `share`: a PostgreSQL database that another program uses may get a schema of ours. `user`: the
+    member of a team for whom it is opened, where that is not who connects; `whole`: with what all
+    members have, as far as who connects may see it. Raises StoreError and UsageError.
     """
     address = parse_address(url)
     if address.kind == "postgresql":

@@ -4,12 +4,15 @@ import sys
 
 
 def main() -> None:
-    """Answer --version before anything is imported; hand everything else to the program and leave at once when it is done.
+    """Answer --version before anything is imported; hand everything else to the program and leave
+    at once when it is done.
 
-    Everything is saved, closed and flushed by then; what the interpreter would still do takes 10 to 30 ms.
+    Everything is saved, closed and flushed by then; what the interpreter would
+    still do takes 10 to 30 ms.
     """
     if sys.version_info < (3, 11):
-        sys.exit("error: Stream Chat needs Python 3.11 or newer; this is %d.%d (%s)." % (*sys.version_info[:2], sys.executable))
+        sys.exit("error: Stream Chat needs Python 3.11 or newer; this is "
+                 "%d.%d (%s)." % (*sys.version_info[:2], sys.executable))
     prefer_own_modules()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from core import __version__
@@ -18,13 +21,16 @@ def main() -> None:
     import gc
     import os
 
-    gc.set_threshold(50_000, 20, 50)   # most of what is made at the start stays: looking for garbage there takes 8 ms
+    # most of what is made at the start stays: looking for garbage there takes 8 ms
+    gc.set_threshold(50_000, 20, 50)
     from core.chat_engine import main as chat_main
     os._exit(chat_main())
 
 
 def prefer_own_modules() -> None:
-    """Find `core` and `db` beside this file, whatever a PYTHONPATH or the current directory holds under these names."""
+    """Find `core` and `db` beside this file, whatever a PYTHONPATH or the current directory
+    holds under these names.
+    """
     import os
     here = os.path.dirname(os.path.abspath(__file__))
     if sys.path[:1] == [here]:

@@ -1,4 +1,5 @@
-"""The least that a streaming client can be, for comparison: asks, prints, saves nothing, handles no failure.
+"""The least that a streaming client can be, for comparison: asks, prints, saves
+nothing, handles no failure.
 
     python bench/baseline.py http://127.0.0.1:11434 MODEL PROMPT [--no-tls]
 

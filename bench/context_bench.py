@@ -1,4 +1,6 @@
-"""Context: many files to a first prompt, and words in many messages. One measurement a process, told as JSON:
+"""Context: many files to a first prompt, and words in many messages.
+
+One measurement a process, told as JSON:
 
     python -m bench.context_bench files 50000
     python -m bench.context_bench sessions 100000
@@ -24,12 +26,14 @@ from core.context_loader import ContextSet, plan_budget
 FILE_BYTES = 10_000
 MESSAGES = 10      # of a session
 ROUNDS = 3
-WORDS = "the of a server table pool retry value line error request stream token model answer user file path name list".split()
+WORDS = ("the of a server table pool retry value line error request stream token model answer user "
+         "file path name list".split())
 
 
 def words(dice: random.Random, size: int) -> str:
     text = " ".join(dice.choices(WORDS, k=400)) + "\n"
-    return "\n".join(text[place:place + 70] for place in range(0, len(text), 70)) * (size // len(text) + 1)
+    return "\n".join(text[place:place + 70]
+                     for place in range(0, len(text), 70)) * (size // len(text) + 1)
 
 
 def make_files(root: str, count: int) -> None:
@@ -42,8 +46,10 @@ def make_files(root: str, count: int) -> None:
         with open(os.path.join(folder, f"file{number}.py"), "w", encoding="utf-8") as file:
             file.write(texts[number % 50])
     with open(os.path.join(root, ".gitignore"), "w", encoding="utf-8") as file:
-        file.write("*.pyc\n__pycache__/\n/build/\n*.egg-info/\n.venv/\nnode_modules/\n*.log\ndist/\n.coverage\n*.tmp\n")
-    with open(os.path.join(root, "p7", "m3", "connection_backoff.py"), "w", encoding="utf-8") as file:
+        file.write("*.pyc\n__pycache__/\n/build/\n*.egg-info/\n.venv/\nnode_modules/\n*.log\n"
+                   "dist/\n.coverage\n*.tmp\n")
+    with open(os.path.join(root, "p7", "m3", "connection_backoff.py"), "w",
+              encoding="utf-8") as file:
         file.write("def backoff_delay(attempt): return 2 ** attempt\n")
 
 
@@ -72,7 +78,8 @@ async def first_prompt(root: str) -> float:
     started = time.perf_counter()
     context = ContextSet(root=root)
     await context.add(".")
-    result = await context.prepare("Where is the backoff delay of a connection computed?", plan_budget(32_768))
+    result = await context.prepare("Where is the backoff delay of a connection computed?",
+                                   plan_budget(32_768))
     seconds = time.perf_counter() - started
     assert any("connection_backoff" in name for name in result.included), result.line
     return seconds
@@ -100,15 +107,19 @@ def make_sessions(path: str, count: int) -> None:
     run.execute("BEGIN")
     for number in range(count):
         session = f"20260101-0000-{number:08d}"
-        run.execute("INSERT INTO sessions (id, name, title, model, created, updated, used, message_count) "
-                    "VALUES (?, ?, ?, 'm', ?, ?, ?, ?)", (session, session, f"chat {number}", number, number, number, MESSAGES))
+        run.execute("INSERT INTO sessions (id, name, title, model, created, updated, used, "
+                    "message_count) VALUES (?, ?, ?, 'm', ?, ?, ?, ?)",
+                    (session, session, f"chat {number}", number, number, number, MESSAGES))
         rows = []
         for position in range(MESSAGES):
-            text = " ".join(dice.choices(WORDS, k=25)) + (" zebra crossing" if number % 9_973 == 5 and position == 3 else "")
-            identity, role = f"{number * MESSAGES + position + 1:032x}", "assistant" if position % 2 else "user"
-            rows.append((identity, session, position, role, number, json.dumps([{"type": "text", "text": text}]), text.lower()))
-        run.executemany("INSERT INTO messages (id, session_id, position, role, state, created, parts, words) "
-                        "VALUES (?, ?, ?, ?, 'complete', ?, ?, ?)", rows)
+            text = (" ".join(dice.choices(WORDS, k=25))
+                    + (" zebra crossing" if number % 9_973 == 5 and position == 3 else ""))
+            identity, role = (f"{number * MESSAGES + position + 1:032x}",
+                              "assistant" if position % 2 else "user")
+            rows.append((identity, session, position, role, number,
+                         json.dumps([{"type": "text", "text": text}]), text.lower()))
+        run.executemany("INSERT INTO messages (id, session_id, position, role, state, created, "
+                        "parts, words) VALUES (?, ?, ?, ?, 'complete', ?, ?, ?)", rows)
     run.execute("COMMIT")
     run.close()
 
@@ -132,10 +143,12 @@ def measure_sessions(count: int) -> dict[str, float]:
         path = os.path.join(root, "sessions.db")
         make_sessions(path, count)
         wanted = {"rare": "zebra crossing", "common": "server", "several": "the pool retry"}
-        return {name: max(asyncio.run(timed_search(path, words)) for _ in range(ROUNDS)) for name, words in wanted.items()}
+        return {name: max(asyncio.run(timed_search(path, words)) for _ in range(ROUNDS))
+                for name, words in wanted.items()}
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps((measure_files if sys.argv[1] == "files" else measure_sessions)(int(sys.argv[2]))))
+    print(json.dumps((measure_files if sys.argv[1] == "files"
+                      else measure_sessions)(int(sys.argv[2]))))

@@ -1,7 +1,10 @@
-"""How often the line that answers a question is in the context, at three windows, by several methods (`make eval`).
+"""How often the line that answers a question is in the context, at three windows, by
+several methods (`make eval`).
 
-    python -m bench.context_eval                     every method, the half of the questions that is kept apart
-    python -m bench.context_eval --half tuning       the other half, which the weights were chosen on
+    python -m bench.context_eval                     every method, the half of the
+                                                     questions that is kept apart
+    python -m bench.context_eval --half tuning       the other half, which the
+                                                     weights were chosen on
     python -m bench.context_eval --write             puts the table into docs/context.md
 """
 
@@ -33,14 +36,16 @@ from core.providers.local import Local
 from core.window.tokens import TokenEstimator
 
 WINDOWS = (4_096, 8_192, 32_768)
-DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "context.md")
+DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs",
+                    "context.md")
 BEGIN, END = "<!-- made by make eval -->", "<!-- end of what make eval made -->"
 FENCED = re.compile(r'<(source-\w{6}) \w+="([^"]*)"[^>]*>\n(.*?)\n</\1>', re.DOTALL)
 
 
 def is_hit(block: str, question: Question) -> bool:
     """Whether the block holds the line that answers, from the right file."""
-    return any(name == question.file and question.answer in body for _, name, body in FENCED.findall(block))
+    return any(name == question.file and question.answer in body
+               for _, name, body in FENCED.findall(block))
 
 
 class Shipped:
@@ -68,16 +73,19 @@ class Plain:
 
     def scores(self, question: str) -> Iterator[float]:
         from math import log
-        words = [(word, log(1 + (len(self.pieces) - self.found[word] + 0.5) / (self.found[word] + 0.5)))
+        words = [(word,
+                  log(1 + (len(self.pieces) - self.found[word] + 0.5) / (self.found[word] + 0.5)))
                  for word in set(plain_words(question)) if word in self.found]
         for counts in self.counted:
             norm = K1 * (1 - B + B * counts.total() / self.average)
-            yield sum(weight * counts[word] * (K1 + 1) / (counts[word] + norm) for word, weight in words)
+            yield sum(weight * counts[word] * (K1 + 1) / (counts[word] + norm)
+                      for word, weight in words)
 
     def block(self, question: str, window: int) -> str:
         room = plan_budget(window).for_context - self.estimator.text(OPENING) - 40
         taken: list[Piece] = []
-        for score, piece in sorted(zip(self.scores(question), self.pieces, strict=True), key=lambda pair: -pair[0]):
+        for score, piece in sorted(zip(self.scores(question), self.pieces, strict=True),
+                                   key=lambda pair: -pair[0]):
             cost = self.estimator.text(write_piece(piece)) + 1
             if score <= 0 or room < 60:
                 break
@@ -95,11 +103,13 @@ class Alone(Plain):
         whole: dict[str, list[str]] = {}
         for piece in self.pieces:
             whole.setdefault(piece.name, []).append(piece.text)
-        self.pieces = [piece for name, parts in whole.items() for piece in split_pieces(name, "file", "\n".join(parts))]
+        self.pieces = [piece for name, parts in whole.items()
+                       for piece in split_pieces(name, "file", "\n".join(parts))]
         self._embedder = small_embedder()
 
     def scores(self, question: str) -> Iterator[float]:
-        near = asyncio.run(self._embedder.similarities(question, [piece.text for piece in self.pieces]))
+        near = asyncio.run(self._embedder.similarities(question,
+                                                       [piece.text for piece in self.pieces]))
         return (near.get(digest_of(piece.text), 0.0) for piece in self.pieces)
 
 
@@ -150,7 +160,8 @@ def screens(name: str, text: str, size: int = 60) -> Iterator[Piece]:
 
 
 METHODS: dict[str, Callable[[Corpus], Shipped | Plain]] = {
-    "plain BM25": Plain, "Stream Chat": Shipped, "embeddings alone": Alone, "Stream Chat with embeddings": Fused}
+    "plain BM25": Plain, "Stream Chat": Shipped, "embeddings alone": Alone,
+    "Stream Chat with embeddings": Fused}
 QUICK = tuple(METHODS)[:2]      # without a model
 
 
@@ -164,7 +175,8 @@ class Result:
 
 
 def measure(corpus: Corpus, methods: Sequence[str], half: str, result: Result) -> None:
-    questions = [question for question in corpus.questions if half == "all" or question.apart == (half == "final")]
+    questions = [question for question in corpus.questions
+                 if half == "all" or question.apart == (half == "final")]
     result.asked[corpus.name] = len(questions)
     for method in methods:
         chosen = METHODS[method](corpus)
@@ -178,16 +190,20 @@ def measure(corpus: Corpus, methods: Sequence[str], half: str, result: Result) -
 
 def table(result: Result, methods: Sequence[str]) -> str:
     """A row for each method and corpus."""
-    lines = ["| corpus (questions) | method | " + " | ".join(f"{window // 1024}k" for window in WINDOWS) + " |", "|---" * 5 + "|"]
+    lines = ["| corpus (questions) | method | "
+             + " | ".join(f"{window // 1024}k" for window in WINDOWS) + " |", "|---" * 5 + "|"]
     for name, count in result.asked.items():
-        lines += [f"| {name} ({count}) | {method} | {_cells(result, method, [name])} |" for method in methods]
+        lines += [f"| {name} ({count}) | {method} | {_cells(result, method, [name])} |"
+                  for method in methods]
     everything = list(result.asked)
-    lines += [f"| **all ({result.asked.total()})** | {method} | {_cells(result, method, everything)} |" for method in methods]
+    lines += [f"| **all ({result.asked.total()})** | {method} | "
+              f"{_cells(result, method, everything)} |" for method in methods]
     return "\n".join(lines)
 
 
 def _cells(result: Result, method: str, names: Sequence[str]) -> str:
-    return " | ".join(str(sum(result.hits[method, name, window] for name in names)) for window in WINDOWS)
+    return " | ".join(str(sum(result.hits[method, name, window] for name in names))
+                      for window in WINDOWS)
 
 
 def write_docs(text: str) -> None:

@@ -1,6 +1,8 @@
-"""Runs one command in a real terminal or a pipe and notes when what happened; it imports nothing of the program.
+"""Runs one command in a real terminal or a pipe and notes when what happened; it
+imports nothing of the program.
 
-Its own memory stays small on purpose: the kernel reports a child's peak memory as no less than its parent's at the fork.
+Its own memory stays small on purpose: the kernel reports a child's peak memory as no less than
+its parent's at the fork.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _STYLES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Wait until `shown` is in what was written since the last step, and `pause` seconds more; then type `keys`."""
+    """Wait until `shown` is in what was written since the last step, and `pause` seconds more;
+    then type `keys`.
+    """
 
     shown: bytes
     keys: bytes = b""
@@ -38,7 +42,10 @@ class Step:
 
 @dataclass(slots=True)
 class Run:
-    """What one run showed. Times are CLOCK_MONOTONIC seconds, `cpu` seconds of user and system time, `peak` bytes."""
+    """What one run showed.
+
+    Times are CLOCK_MONOTONIC seconds, `cpu` seconds of user and system time, `peak` bytes.
+    """
 
     started: float
     ended: float = 0.0
@@ -47,7 +54,8 @@ class Run:
     written: int = 0
     code: int = 0
     seen: dict[bytes, float] = field(default_factory=dict)
-    stepped: list[tuple[float, float]] = field(default_factory=list)   # when a step's words were seen, when its keys were typed
+    # when a step's words were seen, when its keys were typed
+    stepped: list[tuple[float, float]] = field(default_factory=list)
     head: bytes = b""
     tail: bytes = b""
 
@@ -58,14 +66,21 @@ class Run:
 
 def environment(home: str) -> dict[str, str]:
     """An empty home and nothing of the person who measures."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "XDG_CONFIG_HOME": f"{home}/config",
-            "XDG_DATA_HOME": f"{home}/data", "XDG_CACHE_HOME": f"{home}/cache", "XDG_STATE_HOME": f"{home}/state",
-            "TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": home,
+            "XDG_CONFIG_HOME": f"{home}/config",
+            "XDG_DATA_HOME": f"{home}/data", "XDG_CACHE_HOME": f"{home}/cache",
+            "XDG_STATE_HOME": f"{home}/state",
+            "TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8"}
 
 
-def run(command: Sequence[str], env: Mapping[str, str], *, terminal: bool = True, marks: Sequence[bytes] = (),
+def run(command: Sequence[str], env: Mapping[str, str], *, terminal: bool = True,
+        marks: Sequence[bytes] = (),
         steps: Sequence[Step] = (), timeout: float = 120.0, cwd: str | None = None) -> Run:
-    """Run it to its end. `marks` are words whose first appearance is timed. Raises TimeoutError, with its last words."""
+    """Run it to its end.
+
+    `marks` are words whose first appearance is timed. Raises TimeoutError, with its last words.
+    """
     reading, process, started = _start(command, env, cwd, terminal=terminal)
     watch = _Watch(Run(started), reading, marks, steps, answering=terminal)
     ended = os.pidfd_open(process.pid)
@@ -90,11 +105,13 @@ def _start(command: Sequence[str], env: Mapping[str, str], cwd: str | None, *,
         reading, inside = os.openpty()
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         started = time.monotonic()
-        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=inside, preexec_fn=lambda: os.login_tty(0))
+        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=inside,
+                                   preexec_fn=lambda: os.login_tty(0))
     else:
         reading, inside = os.pipe()
         started = time.monotonic()
-        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=inside, stderr=subprocess.STDOUT,
+        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL,
+                                   stdout=inside, stderr=subprocess.STDOUT,
                                    start_new_session=True)
     os.close(inside)
     return reading, process, started
@@ -112,7 +129,8 @@ def _summed_up(result: Run, code: int, usage: resource.struct_rusage) -> Run:
 class _Watch:
     """Reads what the command writes, answers what it asks of its terminal, and types."""
 
-    def __init__(self, result: Run, terminal: int, marks: Sequence[bytes], steps: Sequence[Step], *, answering: bool) -> None:
+    def __init__(self, result: Run, terminal: int, marks: Sequence[bytes], steps: Sequence[Step], *,
+                 answering: bool) -> None:
         self.run = result
         self._terminal = terminal
         self._marks = list(marks)
@@ -127,7 +145,8 @@ class _Watch:
     def until_end(self, ended: int, pid: int, deadline: float) -> None:
         open_still = True
         while True:
-            ready, _, _ = select.select([self._terminal, ended] if open_still else [ended], [], [], POLL)
+            ready, _, _ = select.select([self._terminal, ended] if open_still else [ended], [], [],
+                                        POLL)
             if self._terminal in ready:
                 open_still = self._read()
             elif ended in ready:
@@ -135,7 +154,8 @@ class _Watch:
             self._look_at_memory(pid)
             self._step()
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not over in time; it wrote {self.run.written} bytes, at the end {self.run.tail[-400:]!r}")
+                raise TimeoutError(f"not over in time; it wrote {self.run.written} bytes, at the "
+                                   f"end {self.run.tail[-400:]!r}")
 
     def drain(self) -> None:
         while select.select([self._terminal], [], [], 0)[0] and self._read():
@@ -172,7 +192,8 @@ class _Watch:
     def _step(self) -> None:
         """Type the next keys if their time has come."""
         now = time.monotonic()
-        if self._type_at is None and self._steps and self._steps[0].shown in _STYLES.sub(b"", self._since_step):
+        if (self._type_at is None and self._steps
+            and self._steps[0].shown in _STYLES.sub(b"", self._since_step)):
             self._seen_at, self._type_at = now, now + self._steps[0].pause
         if self._type_at is None or now < self._type_at:
             return
@@ -189,7 +210,8 @@ class _Watch:
         self._look_at = now + POLL
         try:
             with open(f"/proc/{pid}/status") as status:
-                peak = next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")), 0)
+                peak = next((int(line.split()[1]) for line in status if line.startswith("VmHWM:")),
+                            0)
         except OSError:
             return
         self.run.peak = max(self.run.peak, peak * 1024)

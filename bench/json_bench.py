@@ -1,4 +1,6 @@
-"""How long read_json_file takes for a large file, how much memory, and how that compares with the streaming parser alone."""
+"""How long read_json_file takes for a large file, how much memory,
+and how that compares with the streaming parser alone.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,11 @@ def write_files(directory: str, size: int) -> None:
     for number in range(2_000):
         text = " ".join(own.choices(words, k=own.randrange(5, 60)))
         messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text[::-1]}]
-        entries.append(json.dumps({"id": number, "user": own.choice(words), "score": own.random(), "tags": own.choices(words, k=3),
+        entries.append(json.dumps({"id": number, "user": own.choice(words), "score": own.random(),
+                                   "tags": own.choices(words, k=3),
                                    "read": True, "messages": messages}))
-    with open(f"{directory}/array.json", "w") as array, open(f"{directory}/lines.ndjson", "w") as lines:
+    with (open(f"{directory}/array.json", "w") as array,
+          open(f"{directory}/lines.ndjson", "w") as lines):
         array.write("[")
         while array.tell() < size:
             array.write(",\n".join(entries) + ",\n")
@@ -59,10 +63,13 @@ def write_files(directory: str, size: int) -> None:
         array.write(entries[0] + "]")
 
 
-def measured(code: str, directory: str, name: str, path: str, *, summary: bool) -> tuple[float, float]:
+def measured(code: str, directory: str, name: str, path: str, *,
+             summary: bool) -> tuple[float, float]:
     """Seconds and megabytes of a process of its own."""
-    done = subprocess.run([sys.executable, "-c", REPORT.format(code), directory, name, path, str(int(summary))], cwd=ROOT,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", REPORT.format(code), directory, name, path,
+                           str(int(summary))], cwd=ROOT,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+                          text=True, check=True)
     seconds, megabytes = map(float, done.stdout.split())
     return seconds, megabytes
 
@@ -77,11 +84,14 @@ class Case(NamedTuple):
 
 
 def measure_json(size: int) -> Iterator[Case]:
-    """An array and a file of lines, of `size` bytes each: a summary of all, and a path that is in every entry."""
+    """An array and a file of lines, of `size` bytes each:
+    a summary of all, and a path that is in every entry.
+    """
     with tempfile.TemporaryDirectory() as directory:
         write_files(directory, size)
         for name, prefix in (("array.json", "[*]."), ("lines.ndjson", "")):
-            for what, parser, path in (("summary", EVENTS, ""), ("a path", ENTRIES, prefix + "messages[*].content")):
+            for what, parser, path in (("summary", EVENTS, ""),
+                                       ("a path", ENTRIES, prefix + "messages[*].content")):
                 alone, _ = measured(parser, directory, name, path, summary=False)
                 seconds, megabytes = measured(TOOL, directory, name, path, summary=True)
                 yield Case(f"{name}: {what}", seconds, alone, megabytes)

@@ -1,10 +1,12 @@
-"""How the page's tab keeps up in a real Chromium: a long answer while it streams, and a session of many messages.
+"""How the page's tab keeps up in a real Chromium: a long answer while it streams, and a
+session of many messages.
 
     python -m bench.page_bench stream mixed 32000    a reply of so many tokens of Markdown
-    python -m bench.page_bench scroll 10000          up and down through a session of so many messages
+    python -m bench.page_bench scroll 10000          up and down through a
+                                                     session of so many messages
 
-What is counted is the main thread's own processor time for each of its tasks (one draws one frame), which other work on
-the machine does not change, and what the tab holds at the end.
+What is counted is the main thread's own processor time for each of its tasks (one draws one frame),
+which other work on the machine does not change, and what the tab holds at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from tests.web.test_long_session import fill
 RATE = 1_000            # tokens a second, several times what a model writes
 LONG = 50.0             # milliseconds of a frame
 CATEGORIES = ["toplevel", "devtools.timeline"]
-LET_GO = "() => document.querySelector('.scroll').dispatchEvent(new WheelEvent('wheel', {deltaY: -1}))"
+LET_GO = ("() => document.querySelector('.scroll').dispatchEvent(new WheelEvent('wheel', "
+          "{deltaY: -1}))")
 Act = Callable[[Tab], None]
 
 
@@ -46,14 +49,15 @@ class Seen:
     nodes: int
 
     def __str__(self) -> str:
-        return (f"longest task {self.longest:.1f} ms, {self.over} of {self.tasks:,} over {LONG:.0f} ms; "
-                f"{self.heap / 1e6:.1f} MB of JavaScript, {self.nodes:,} nodes")
+        return (f"longest task {self.longest:.1f} ms, {self.over} of {self.tasks:,} over "
+                f"{LONG:.0f} ms; {self.heap / 1e6:.1f} MB of JavaScript, {self.nodes:,} nodes")
 
 
 @contextmanager
 def fake_models() -> Iterator[str]:
     """The address of a server whose replies are ready before they are asked for."""
-    with subprocess.Popen([sys.executable, "-m", "bench.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    with subprocess.Popen([sys.executable, "-m", "bench.server"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE,
                           text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
@@ -63,10 +67,12 @@ def fake_models() -> Iterator[str]:
 @contextmanager
 def opened(model: str, messages: int = 0) -> Iterator[tuple[Tab, str]]:
     """A tab over a server of its own, and a stored session of so many messages."""
-    with tempfile.TemporaryDirectory() as home, fake_models() as models, running_chromium() as chromium:
+    with (tempfile.TemporaryDirectory() as home, fake_models() as models,
+          running_chromium() as chromium):
         place = Path(home, ".local/share/stream-chat/sessions.db")
         session = fill(str(place), messages // 2) if messages else ""
-        environment = {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OLLAMA_HOST": models}
+        environment = {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+                       "OLLAMA_HOST": models}
         with PageServer(environment, "-m", model) as server, Tab(chromium, server) as tab:
             yield tab, session
 
@@ -82,17 +88,24 @@ def watched(tab: Tab, act: Act) -> Seen:
     session = tab.context.new_cdp_session(tab.page)
     session.send("HeapProfiler.collectGarbage")
     session.send("Performance.enable")
-    metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
-    return Seen(max(times), sum(time > LONG for time in times), len(times), int(metrics["JSHeapUsedSize"]),
+    metrics = {each["name"]: each["value"]
+               for each in session.send("Performance.getMetrics")["metrics"]}
+    return Seen(max(times), sum(time > LONG for time in times), len(times),
+                int(metrics["JSHeapUsedSize"]),
                 int(metrics["Nodes"]))
 
 
 def _task_times(events: list[dict[str, Any]]) -> Iterator[float]:
-    """The processor time of each task of the page's main thread, in milliseconds, without what this bench asks of it."""
+    """The processor time of each task of the page's main thread, in milliseconds,
+    without what this bench asks of it.
+    """
     named = [event for event in events if event.get("name") == "thread_name"]
-    mains = {(event["pid"], event["tid"]) for event in named if event["args"]["name"] == "CrRendererMain"}
-    own = [event for event in events if event.get("ph") == "X" and (event["pid"], event["tid"]) in mains]
-    asked = sorted(event["ts"] for event in own if "DevToolsSession" in json.dumps(event.get("args", "")))
+    mains = {(event["pid"], event["tid"])
+             for event in named if event["args"]["name"] == "CrRendererMain"}
+    own = [event for event in events
+           if event.get("ph") == "X" and (event["pid"], event["tid"]) in mains]
+    asked = sorted(event["ts"] for event in own
+                   if "DevToolsSession" in json.dumps(event.get("args", "")))
     yield 0.0
     for event in own:
         place = bisect.bisect_left(asked, event["ts"])

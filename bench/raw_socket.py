@@ -1,4 +1,5 @@
-"""The least that a streaming client in Python can be: a socket, no HTTP library, saves nothing, handles no failure.
+"""The least that a streaming client in Python can be: a socket, no HTTP library, saves
+nothing, handles no failure.
 
     python bench/raw_socket.py http://127.0.0.1:11434 MODEL PROMPT
 """
@@ -11,8 +12,10 @@ import sys
 def main(base: str, model: str, prompt: str) -> None:
     host, port = base.removeprefix("http://").split(":")
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]}).encode()
-    with socket.create_connection((host, int(port))) as connection, connection.makefile("rb") as answer:
-        connection.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    with (socket.create_connection((host, int(port))) as connection,
+          connection.makefile("rb") as answer):
+        connection.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+                           b"\r\n" % len(body) + body)
         while answer.readline().strip():
             pass
         while size := int(answer.readline(), 16):

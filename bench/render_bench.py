@@ -1,6 +1,7 @@
 """Times the Markdown renderer: processor time and bytes per token, for several kinds of documents.
 
-    python bench/render_bench.py [--tokens 8000,32000] [--frame 10] [--kinds mixed,code,para,list,table,cjk] [--file F]
+    python bench/render_bench.py [--tokens 8000,32000] [--frame 10] [--kinds
+    mixed,code,para,list,table,cjk] [--file F]
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from core.rendering import MarkdownStream  # noqa: E402
 
 CHARS_PER_TOKEN = 4
-WORDS = ("a stream of tokens becomes rows on the screen while the model still thinks about the rest and nobody waits for "
-         "more than what is needed to decide what a line can be").split()
+WORDS = ("a stream of tokens becomes rows on the screen while the model still thinks about the "
+         "rest and nobody waits for more than what is needed to decide what a line can be").split()
 PYTHON = '''import asyncio
 
 async def answer(prompt: str, *, limit: int = 8192) -> str:
@@ -34,7 +35,8 @@ async def answer(prompt: str, *, limit: int = 8192) -> str:
 def sentence(rng: random.Random) -> str:
     words = [rng.choice(WORDS) for _ in range(rng.randint(6, 16))]
     place = rng.randrange(len(words))
-    words[place] = rng.choice(["**{}**", "`{}`", "*{}*", "[{}](https://example.org/x)", "{}", "{}"]).format(words[place])
+    words[place] = rng.choice(["**{}**", "`{}`", "*{}*", "[{}](https://example.org/x)", "{}",
+                               "{}"]).format(words[place])
     return " ".join(words).capitalize() + "."
 
 
@@ -47,19 +49,24 @@ def block(kind: str, rng: random.Random) -> str:
         case "list":
             return f"- {sentence(rng)}\n"
         case "table":
-            return f"| {rng.choice(WORDS)} | {rng.randint(1, 99999)} | `{rng.choice(WORDS)}` {rng.choice(WORDS)} |\n"
+            return (f"| {rng.choice(WORDS)} | {rng.randint(1, 99999)} | `{rng.choice(WORDS)}` "
+                    f"{rng.choice(WORDS)} |\n")
         case "cjk":
-            return "".join(rng.choice("流式聊天客户端可以在终端里实时渲染标记语言") for _ in range(rng.randint(20, 80))) + "。\n\n"
+            return "".join(rng.choice("流式聊天客户端可以在终端里实时渲染标记语言")
+                           for _ in range(rng.randint(20, 80))) + "。\n\n"
         case _:
-            table = "| Name | Count | What |\n|---|---:|:---|\n" + "".join(block("table", rng) for _ in range(6))
+            table = "| Name | Count | What |\n|---|---:|:---|\n" + "".join(block("table", rng)
+                                                                           for _ in range(6))
             items = "".join(block("list", rng) for _ in range(4))
-            return (f"## {rng.choice(WORDS)}\n\n{sentence(rng)} {sentence(rng)} {sentence(rng)}\n\n{items}\n"
+            return (f"## {rng.choice(WORDS)}\n\n{sentence(rng)} {sentence(rng)} {sentence(rng)}\n\n"
+                    f"{items}\n"
                     f"```python\n{PYTHON}```\n\n{table}\n> {sentence(rng)}\n\n")
 
 
 def document(kind: str, size: int) -> str:
     rng = random.Random(7)
-    parts = [{"code": "```python\n", "table": "| Alpha | Beta | Gamma |\n| --- | ---: | :--- |\n"}.get(kind, "")]
+    parts = [{"code": "```python\n", "table": "| Alpha | Beta | Gamma |\n| --- | ---: | :--- |\n"}
+             .get(kind, "")]
     length = len(parts[0])
     while length < size:
         parts.append(block(kind, rng))
@@ -89,7 +96,8 @@ def measure(text: str, frame: int) -> tuple[float, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", default="8000,32000")
     parser.add_argument("--frame", type=int, default=10, help="tokens in a frame")
     parser.add_argument("--kinds", default="mixed,code,para,list,table,cjk")
@@ -104,7 +112,8 @@ def main() -> None:
             count = len(text) / per_token
             seconds, written = measure(text, options.frame * per_token)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(f"{kind:8} {count:7.0f} {seconds * 1e6 / count:9.1f} {written / len(text.encode()):7.2f} {peak:8.0f}")
+            print(f"{kind:8} {count:7.0f} {seconds * 1e6 / count:9.1f} "
+                  f"{written / len(text.encode()):7.2f} {peak:8.0f}")
 
 
 if __name__ == "__main__":

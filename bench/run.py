@@ -43,7 +43,9 @@ T = TypeVar("T")
 FIRST_MARK, LAST_MARK = FIRST.encode(), LAST.encode()
 PROMPT_MARK = "›".encode()
 PROMPT = "Why is the sky blue?"
-START = 500               # tokens of the answer whose processor time counts as start-up: all that is loaded late is loaded by then
+# tokens of the answer whose processor time counts as start-up: all that is loaded
+# late is loaded by then
+START = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Plan:
     turns: tuple[int, ...] = (10, 1_000, 4_000)        # that a conversation has already
 
 
-QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500, files=2_000, chats=1_000,
+QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500,
+             files=2_000, chats=1_000,
              json_bytes=10_000_000)
 
 
@@ -90,7 +93,9 @@ class Bench:
     base: str
 
     def home(self, name: str) -> dict[str, str]:
-        """An environment of its own: empty at the first use of the name, kept for later runs of the same."""
+        """An environment of its own: empty at the first use of the name,
+        kept for later runs of the same.
+        """
         place = self.homes / name
         place.mkdir(exist_ok=True)
         return environment(str(place))
@@ -98,7 +103,8 @@ class Bench:
     def fetch(self, path: str, model: str = "") -> Any:
         from urllib.request import ProxyHandler, Request, build_opener
         body = json.dumps({"model": model}).encode() if model else None
-        with build_opener(ProxyHandler({})).open(Request(self.base + path, body), timeout=60) as answer:
+        with build_opener(ProxyHandler({})).open(Request(self.base + path, body),
+                                                 timeout=60) as answer:
             return json.loads(answer.read())
 
     def last_exchange(self) -> Mapping[str, float]:
@@ -115,7 +121,10 @@ class Bench:
 
 
 def interleaved(commands: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
-    """Each in turn, forwards and backwards, so that what else the machine does meets all alike. The first round is dropped."""
+    """Each in turn, forwards and backwards, so that what else the machine does meets all alike.
+
+    The first round is dropped.
+    """
     results: dict[str, list[T]] = {name: [] for name in commands}
     for number in range(runs + 1):
         for name in (list(commands) if number % 2 else reversed(list(commands))):
@@ -128,7 +137,8 @@ def interleaved(commands: Mapping[str, Callable[[], T]], runs: int) -> dict[str,
 def checked(result: Run, *codes: int) -> Run:
     """The run, if it ended as expected."""
     if result.code not in (codes or (0,)):
-        raise SystemExit(f"bench: a run ended with {result.code}: {result.tail[-600:].decode(errors='replace')}")
+        raise SystemExit(f"bench: a run ended with {result.code}: "
+                         f"{result.tail[-600:].decode(errors='replace')}")
     return result
 
 
@@ -145,14 +155,16 @@ def measure_start(bench: Bench) -> list[Figure]:
         "--help": [*PROGRAM, "--help"],
         "--list-sessions": [*PROGRAM, "--database-url", str(database), "--list-sessions"],
     }
-    got = interleaved({name: partial(seconds_of, words, env) for name, words in commands.items()}, bench.plan.runs * 2)
+    got = interleaved({name: partial(seconds_of, words, env) for name, words in commands.items()},
+                      bench.plan.runs * 2)
     least = median(got["python"])
     promised = {"--version": 2.0, "--help": 3.5, "--list-sessions": 5.0}
     shown = {"--list-sessions": f"--list-sessions, {bench.plan.sessions:,} sessions"}
     figures = [Figure("python -c pass", least * 1e3, "ms")]
     for name, worst in promised.items():
         ratio = median(took / bare for took, bare in zip(got[name], got["python"]))
-        figures.append(Figure(shown.get(name, name), ratio, "x python -c pass", worst, f"{median(got[name]) * 1e3:.0f} ms"))
+        figures.append(Figure(shown.get(name, name), ratio, "x python -c pass", worst,
+                              f"{median(got[name]) * 1e3:.0f} ms"))
     return figures
 
 
@@ -168,12 +180,16 @@ def make_sessions(place: Path, count: int) -> None:
     connection = sqlite3.connect(place)
     with connection:
         connection.executemany(
-            "INSERT INTO sessions (id, title, model, created, updated, message_count) VALUES (?, ?, ?, ?, ?, 2)",
-            ((f"20260101-{number // 1440:04d}-{number:05d}", f"Question number {number} about the sky and the sea",
+            "INSERT INTO sessions (id, title, model, created, updated, message_count) VALUES (?, "
+            "?, ?, ?, ?, 2)",
+            ((f"20260101-{number // 1440:04d}-{number:05d}",
+              f"Question number {number} about the sky and the sea",
               "ollama/llama3.2", 1.7e9 + number, 1.7e9 + number) for number in range(count)))
         connection.executemany(
-            "INSERT INTO messages (id, session_id, position, role, state, created, parts, words) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((number * 2 + half, f"20260101-{number // 1440:04d}-{number:05d}", half + 1, role, "complete", 1.7e9 + number,
+            "INSERT INTO messages (id, session_id, position, role, state, created, parts, words) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            ((number * 2 + half, f"20260101-{number // 1440:04d}-{number:05d}", half + 1, role,
+              "complete", 1.7e9 + number,
               '[{"type": "text", "text": "Some words."}]', "some words")
              for number in range(count) for half, role in enumerate(("user", "assistant"))))
     connection.close()
@@ -183,7 +199,9 @@ def make_sessions(place: Path, count: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Seconds of one short answer: to its first token without the server's part, from its last to the end of the process."""
+    """Seconds of one short answer: to its first token without the server's part,
+    from its last to the end of the process.
+    """
 
     to_request: float
     added: float
@@ -199,9 +217,12 @@ def measure_answer(bench: Bench) -> list[Figure]:
         return lambda: short_answer(bench, [*bench.ask(model), *flags, PROMPT], bench.home(home()))
 
     got = interleaved({
-        "raw": lambda: short_answer(bench, [*RAW_SOCKET, bench.base, model, PROMPT], bench.home("bare")),
-        "bare": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT], bench.home("bare")),
-        "no-tls": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT, "--no-tls"], bench.home("bare")),
+        "raw": lambda: short_answer(bench, [*RAW_SOCKET, bench.base, model, PROMPT],
+                                    bench.home("bare")),
+        "bare": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT],
+                                     bench.home("bare")),
+        "no-tls": lambda: short_answer(bench, [*BASELINE, bench.base, model, PROMPT, "--no-tls"],
+                                       bench.home("bare")),
         "saved": ours(lambda: "saved"),
         "unsaved": ours(lambda: "unsaved", "--no-save"),
         "first": ours(lambda: f"fresh-{next(fresh)}"),
@@ -217,15 +238,19 @@ def measure_answer(bench: Bench) -> list[Figure]:
         Figure("First token, raw socket script", milliseconds("raw", "added"), "ms"),
         Figure("First token, bare script", milliseconds("bare", "added"), "ms"),
         Figure("First token, bare script without TLS", milliseconds("no-tls", "added"), "ms"),
-        Figure("First token, answer saved", ratio("bare"), "x bare script", 1.5, f"{milliseconds('saved', 'added'):.0f} ms"),
-        Figure("First token, answer saved, beside the script without TLS", ratio("no-tls"), "x bare script"),
-        Figure("First token, answer saved, beside the raw socket script", ratio("raw"), "x raw socket"),
+        Figure("First token, answer saved", ratio("bare"), "x bare script", 1.5,
+               f"{milliseconds('saved', 'added'):.0f} ms"),
+        Figure("First token, answer saved, beside the script without TLS", ratio("no-tls"),
+               "x bare script"),
+        Figure("First token, answer saved, beside the raw socket script", ratio("raw"),
+               "x raw socket"),
         Figure("First token, --no-save", milliseconds("unsaved", "added"), "ms"),
         Figure("First token, very first run (database made)", milliseconds("first", "added"), "ms"),
         Figure("Request sent, bare script", milliseconds("bare", "to_request"), "ms"),
         Figure("Request sent, question saved", milliseconds("saved", "to_request"), "ms"),
         Figure("Last token to end of process, bare script", milliseconds("bare", "leaving"), "ms"),
-        Figure("Last token to end of process, answer saved", milliseconds("saved", "leaving"), "ms"),
+        Figure("Last token to end of process, answer saved", milliseconds("saved", "leaving"),
+               "ms"),
     ]
 
 
@@ -233,7 +258,8 @@ def short_answer(bench: Bench, command: Sequence[str], env: Mapping[str, str]) -
     result = checked(run(command, env, marks=(FIRST_MARK, LAST_MARK)))
     served = bench.last_exchange()
     waited = served["first_sent"] - served["asked"]
-    return Answer(served["asked"] - result.started, result.seen[FIRST_MARK] - result.started - waited,
+    return Answer(served["asked"] - result.started,
+                  result.seen[FIRST_MARK] - result.started - waited,
                   result.ended - served["last_sent"])
 
 
@@ -245,7 +271,8 @@ def measure_reply(bench: Bench) -> list[Figure]:
     plan = bench.plan
     for kind in plan.kinds:
         models = [f"{kind}-{size}" for size in (START, *plan.sizes)]
-        got = interleaved({model: partial(long_answer, bench, [*bench.ask(model), PROMPT]) for model in models}, plan.long_runs)
+        got = interleaved({model: partial(long_answer, bench, [*bench.ask(model), PROMPT])
+                           for model in models}, plan.long_runs)
         start = median(result.cpu for result in got[models[0]])
         spent = [median(result.cpu for result in got[model]) - start for model in models[1:]]
         text = bench.fetch("/bench/text", models[-1])["bytes"]
@@ -253,8 +280,10 @@ def measure_reply(bench: Bench) -> list[Figure]:
         figures += [
             Figure(f"{kind}: processor time", spent[-1] / more[-1] * 1e6, "us/token", 100.0),
             Figure(f"{kind}: growth of it with length", growth(more, spent), "exponent", 1.1),
-            Figure(f"{kind}: bytes written", median(result.written for result in got[models[-1]]) / text, "x the text", 6.0),
-            Figure(f"{kind}: peak memory", max(result.peak for result in got[models[-1]]) / 1e6, "MB", 80.0),
+            Figure(f"{kind}: bytes written",
+                   median(result.written for result in got[models[-1]]) / text, "x the text", 6.0),
+            Figure(f"{kind}: peak memory", max(result.peak for result in got[models[-1]]) / 1e6,
+                   "MB", 80.0),
         ]
     return figures
 
@@ -270,7 +299,8 @@ def growth(sizes: Sequence[int], costs: Sequence[float]) -> float:
     """The exponent k of cost ~ size**k, by least squares on the logarithms."""
     points = [(math.log(size), math.log(max(cost, 1e-6))) for size, cost in zip(sizes, costs)]
     middle_x, middle_y = (sum(values) / len(points) for values in zip(*points))
-    slope: float = sum((x - middle_x) * (y - middle_y) for x, y in points) / sum((x - middle_x) ** 2 for x, _ in points)
+    slope: float = sum((x - middle_x) * (y - middle_y) for x, y in points) / sum((x - middle_x) ** 2
+                                                                                 for x, _ in points)
     return slope
 
 
@@ -293,14 +323,18 @@ def measure_pace(bench: Bench) -> list[Figure]:
 # ---- the chat
 
 def measure_chat(bench: Bench) -> list[Figure]:
-    """The chat's first prompt, and Ctrl-C in a reply: at the prompt again, or out of a one-shot answer."""
+    """The chat's first prompt, and Ctrl-C in a reply:
+    at the prompt again, or out of a one-shot answer.
+    """
     stops = max(3, bench.plan.runs // 2)
     got = interleaved({"prompt": lambda: first_prompt(bench), "stop": lambda: stop_in_chat(bench),
                        "leave": lambda: stop_one_answer(bench)}, stops)
     return [
         Figure("Chat: start to first prompt", median(got["prompt"]) * 1e3, "ms"),
-        Figure("Chat: Ctrl-C in a reply to the next prompt", median(got["stop"]) * 1e3, "ms", 200.0, _slowest(got["stop"])),
-        Figure("One answer: Ctrl-C to end of process", median(got["leave"]) * 1e3, "ms", 200.0, _slowest(got["leave"])),
+        Figure("Chat: Ctrl-C in a reply to the next prompt", median(got["stop"]) * 1e3, "ms", 200.0,
+               _slowest(got["stop"])),
+        Figure("One answer: Ctrl-C to end of process", median(got["leave"]) * 1e3, "ms", 200.0,
+               _slowest(got["leave"])),
     ]
 
 
@@ -309,7 +343,8 @@ def _slowest(seconds: Sequence[float]) -> str:
 
 
 def first_prompt(bench: Bench) -> float:
-    result = checked(run(bench.ask("mixed-50"), bench.home("chat"), steps=(Step(PROMPT_MARK, b"\x04"),)))
+    result = checked(run(bench.ask("mixed-50"), bench.home("chat"),
+                         steps=(Step(PROMPT_MARK, b"\x04"),)))
     return result.stepped[0][0] - result.started
 
 
@@ -356,40 +391,51 @@ def measure_store(bench: Bench) -> list[Figure]:
         return median(map(float, made.stdout.split()))
 
     return [Figure("Commit of a frame", commits("plain", bench.plan.frames) * 1e6, "us"),
-            Figure("Commit of a frame, synced to the disk", commits("durable", bench.plan.frames // 10) * 1e6, "us")]
+            Figure("Commit of a frame, synced to the disk",
+                   commits("durable", bench.plan.frames // 10) * 1e6, "us")]
 
 
 def measure_context(bench: Bench) -> list[Figure]:
     """Files and earlier chats, as what a request is made of."""
     def told(what: str, count: int) -> dict[str, Any]:
-        made = subprocess.run([sys.executable, "-m", "bench.context_bench", what, str(count)], env=bench.home("context"), cwd=ROOT,
+        made = subprocess.run([sys.executable, "-m", "bench.context_bench", what, str(count)],
+                              env=bench.home("context"), cwd=ROOT,
                               capture_output=True, text=True, check=True)
         found: dict[str, Any] = json.loads(made.stdout)
         return found
 
     files, chats = told("files", bench.plan.files), told("sessions", bench.plan.chats)
     where = f"{bench.plan.chats * 10:,} messages"
-    return [Figure(f"{bench.plan.files:,} files: first request ready", files["seconds"] * 1000, "ms"),
-            Figure(f"{bench.plan.files:,} files: {files['name']}, only listing them", files["baseline"] * 1000, "ms"),
+    return [Figure(f"{bench.plan.files:,} files: first request ready", files["seconds"] * 1000,
+                   "ms"),
+            Figure(f"{bench.plan.files:,} files: {files['name']}, only listing them",
+                   files["baseline"] * 1000, "ms"),
             Figure(f"{bench.plan.files:,} files: peak memory", files["memory"], "MB", 150),
             *(Figure(f"{name} words in {where}", chats[key] * 1000, "ms", 200)
               for key, name in (("rare", "Rare"), ("common", "Common"), ("several", "Several")))]
 
 
 def measure_turns(bench: Bench) -> list[Figure]:
-    """One more question, without the server's part, when a conversation is short and when it is very long."""
+    """One more question, without the server's part,
+    when a conversation is short and when it is very long.
+    """
     counts = [str(count) for count in bench.plan.turns]
-    made = subprocess.run([sys.executable, "-m", "bench.turns_bench", bench.base, *counts], env=bench.home("turns"), cwd=ROOT,
+    made = subprocess.run([sys.executable, "-m", "bench.turns_bench", bench.base, *counts],
+                          env=bench.home("turns"), cwd=ROOT,
                           capture_output=True, text=True, check=True)
     spent: dict[str, float] = json.loads(made.stdout)
-    return [Figure(f"A question after {count:,} turns: processor time", spent[str(count)] * 1e3, "ms")
+    return [Figure(f"A question after {count:,} turns: processor time", spent[str(count)] * 1e3,
+                   "ms")
             for count in bench.plan.turns]
 
 
 def measure_sessions(bench: Bench) -> list[Figure]:
-    """Whole commands over many sessions, in processor time, beside a bare script that runs one such query."""
+    """Whole commands over many sessions, in processor time,
+    beside a bare script that runs one such query.
+    """
     words = [sys.executable, "-m", "bench.sessions_bench", str(bench.plan.chats)]
-    made = subprocess.run(words, env=bench.home("sessions"), cwd=ROOT, capture_output=True, text=True, check=True)
+    made = subprocess.run(words, env=bench.home("sessions"), cwd=ROOT, capture_output=True,
+                          text=True, check=True)
     figures = []
     for name, (ours, bare) in json.loads(made.stdout).items():
         note = f"{ours / bare:.1f} x a bare script" if bare > 0 else ""
@@ -402,7 +448,8 @@ def measure_json_tool(bench: Bench) -> list[Figure]:
     figures = []
     for case in measure_json(bench.plan.json_bytes):
         size = f"{bench.plan.json_bytes / 1e9:g} GB {case.what}"
-        figures += [Figure(size, case.seconds / case.parser_seconds, "x the parser alone", 1.5, f"{case.seconds:.1f} s"),
+        figures += [Figure(size, case.seconds / case.parser_seconds, "x the parser alone", 1.5,
+                           f"{case.seconds:.1f} s"),
                     Figure(f"{size}: peak memory", case.megabytes, "MB", 100)]
     return figures
 
@@ -426,7 +473,8 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
 @contextmanager
 def running_server() -> Iterator[str]:
     """The fake server in a process of its own; gives its address."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.server"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, "-m", "bench.server"], cwd=ROOT,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                text=True)
     assert process.stdin and process.stdout
     try:
@@ -449,7 +497,8 @@ def measure(plan: Plan, names: Sequence[str]) -> dict[str, list[Figure]]:
     """The figures of the named measurements, by their titles."""
     compile_program()
     figures = {}
-    with tempfile.TemporaryDirectory(prefix="stream-chat-bench-") as homes, running_server() as base:
+    with (tempfile.TemporaryDirectory(prefix="stream-chat-bench-") as homes,
+          running_server() as base):
         bench = Bench(plan, Path(homes), base)
         for name in names:
             title, how = MEASUREMENTS[name]
@@ -462,8 +511,10 @@ def table(figures: Sequence[Figure]) -> str:
     """The figures as a Markdown table; a promise that is not kept stands out."""
     rows = ["| what | measured | promised | |", "|:---|---:|---:|:---|"]
     for figure in figures:
-        promised = "" if figure.worst is None else f"at most {figure.worst:g}" + ("" if figure.kept else " **missed**")
-        rows.append(f"| {figure.what} | {_number(figure.value)} {_unit(figure.unit)} | {promised} | {figure.note} |")
+        promised = ("" if figure.worst is None
+                    else f"at most {figure.worst:g}" + ("" if figure.kept else " **missed**"))
+        rows.append(f"| {figure.what} | {_number(figure.value)} {_unit(figure.unit)} | {promised} "
+                    f"| {figure.note} |")
     return "\n".join(rows)
 
 
@@ -472,7 +523,8 @@ def _number(value: float) -> str:
 
 
 def _unit(unit: str) -> str:
-    return unit.replace("us", "µs", 1) if unit.startswith("us") else unit.replace("x ", "× ", 1) if unit.startswith("x ") else unit
+    return (unit.replace("us", "µs", 1) if unit.startswith("us")
+            else unit.replace("x ", "× ", 1) if unit.startswith("x ") else unit)
 
 
 def report(figures: Mapping[str, Sequence[Figure]], command: str) -> str:
@@ -484,14 +536,15 @@ def report(figures: Mapping[str, Sequence[Figure]], command: str) -> str:
 
 def machine() -> str:
     load = os.getloadavg()[0]
-    return (f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-            f"SQLite {sqlite3.sqlite_version}, load {load:.1f}")
+    return (f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python "
+            f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}, load {load:.1f}")
 
 
 def write_page(page: Path, text: str) -> None:
     """Replace what stands between the markers."""
     old = page.read_text(encoding="utf-8")
-    new, found = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: f"{BEGIN}\n{text}\n{END}", old, flags=re.S)
+    new, found = re.subn(f"{re.escape(BEGIN)}.*?{re.escape(END)}",
+                         lambda _: f"{BEGIN}\n{text}\n{END}", old, flags=re.S)
     if not found:
         raise SystemExit(f"bench: {page} has no markers")
     page.write_text(new, encoding="utf-8")
@@ -499,19 +552,22 @@ def write_page(page: Path, text: str) -> None:
 
 def chosen_plan(options: argparse.Namespace) -> Plan:
     plan = QUICK if options.quick else Plan()
-    return replace(plan, runs=options.runs or plan.runs, kinds=tuple(options.kinds.split(",")) if options.kinds else plan.kinds)
+    return replace(plan, runs=options.runs or plan.runs,
+                   kinds=tuple(options.kinds.split(",")) if options.kinds else plan.kinds)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer runs and smaller answers; nothing is written")
+    parser.add_argument("--quick", action="store_true",
+                        help="fewer runs and smaller answers; nothing is written")
     parser.add_argument("--only", help=f"some of {','.join(MEASUREMENTS)}; nothing is written")
     parser.add_argument("--kinds", help=f"some of {','.join(KINDS)}; nothing is written")
     parser.add_argument("--runs", type=int, help="runs of each short command")
     options = parser.parse_args(words)
     begun = time.monotonic()
-    figures = measure(chosen_plan(options), options.only.split(",") if options.only else list(MEASUREMENTS))
+    figures = measure(chosen_plan(options),
+                      options.only.split(",") if options.only else list(MEASUREMENTS))
     print(f"{time.monotonic() - begun:.0f} s; {machine()}")
     if not (options.quick or options.only or options.kinds):
         write_page(PAGE, report(figures, "make bench"))

@@ -1,7 +1,9 @@
-"""A fake Ollama server that is never the slow part: every frame of a reply is made before the first is sent.
+"""A fake Ollama server that is never the slow part: every frame of a reply is made
+before the first is sent.
 
-The model's name is the order: KIND-TOKENS, or KIND-TOKENS@RATE for RATE tokens a second. Every reply starts with FIRST and
-ends with LAST, so that a screen can be watched for them. Times are CLOCK_MONOTONIC seconds, as in every process here.
+The model's name is the order: KIND-TOKENS, or KIND-TOKENS@RATE for RATE tokens a second. Every
+reply starts with FIRST and ends with LAST, so that a screen can be watched for them. Times are
+CLOCK_MONOTONIC seconds, as in every process here.
 
     python -m bench.server      prints its port and serves until its standard input ends
 """
@@ -23,8 +25,9 @@ CHARS_PER_TOKEN = 4
 CHARS_PER_CJK_TOKEN = 2
 PIECE = 65_536            # bytes handed to the kernel at a time when there is no rate
 
-_WORDS = ("a model writes its answer as tokens and every token is shown when it comes while the terminal keeps what was "
-          "said before so that nobody reads the same line twice or waits for a table to end").split()
+_WORDS = ("a model writes its answer as tokens and every token is shown when it comes while the "
+          "terminal keeps what was said before so that nobody reads the same line twice or waits "
+          "for a table to end").split()
 _CODE = '''class Reply:
     """Collects what a stream brings."""
 
@@ -59,19 +62,22 @@ class Exchange:
 def _sentence(chance: random.Random) -> str:
     words = chance.choices(_WORDS, k=chance.randint(6, 16))
     place = chance.randrange(len(words))
-    words[place] = chance.choice(("{}", "**{}**", "*{}*", "`{}`", "[{}](https://example.org/page)")).format(words[place])
+    words[place] = chance.choice(
+        ("{}", "**{}**", "*{}*", "`{}`", "[{}](https://example.org/page)")).format(words[place])
     return " ".join(words).capitalize() + "."
 
 
 def _row(chance: random.Random) -> str:
-    return f"| {chance.choice(_WORDS)} | {chance.randint(1, 99_999)} | `{chance.choice(_WORDS)}` {chance.choice(_WORDS)} |\n"
+    return (f"| {chance.choice(_WORDS)} | {chance.randint(1, 99_999)} | `{chance.choice(_WORDS)}` "
+            f"{chance.choice(_WORDS)} |\n")
 
 
 def _section(chance: random.Random) -> str:
     items = "".join(f"- {_sentence(chance)}\n" for _ in range(4))
     rows = "".join(_row(chance) for _ in range(5))
-    return (f"## {' '.join(chance.choices(_WORDS, k=3))}\n\n{_sentence(chance)} {_sentence(chance)}\n\n{items}\n"
-            f"```python\n{_CODE}```\n\n| word | number | more |\n|---|---:|:---|\n{rows}\n> {_sentence(chance)}\n\n")
+    return (f"## {' '.join(chance.choices(_WORDS, k=3))}\n\n{_sentence(chance)} "
+            f"{_sentence(chance)}\n\n{items}\n```python\n{_CODE}```\n\n| word | number | more |\n"
+            f"|---|---:|:---|\n{rows}\n> {_sentence(chance)}\n\n")
 
 
 def _block(kind: str, chance: random.Random) -> str:
@@ -95,7 +101,8 @@ def document(kind: str, tokens: int) -> list[str]:
     """Exactly `tokens` tokens of Markdown; the same for every run."""
     chance = random.Random(1)
     size = CHARS_PER_CJK_TOKEN if kind == "cjk" else CHARS_PER_TOKEN
-    start = {"code": "```python\n", "table": "| word | number | more |\n|---|---:|:---|\n"}.get(kind, "")
+    start = {"code": "```python\n",
+             "table": "| word | number | more |\n|---|---:|:---|\n"}.get(kind, "")
     end = "\n```\n\n" if kind == "code" else "\n\n"
     middle = max(0, tokens - 4)
     text = start
@@ -104,12 +111,14 @@ def document(kind: str, tokens: int) -> list[str]:
     if kind == "mixed":
         text = _close_fence(text[:middle * size])
     pieces = [text[place * size:(place + 1) * size] for place in range(middle)]
-    return ([FIRST, "\n\n", *pieces, end, LAST] if tokens >= 4 else [FIRST, " ", LAST])[:max(tokens, 3)]
+    return ([FIRST, "\n\n", *pieces, end, LAST] if tokens >= 4
+            else [FIRST, " ", LAST])[:max(tokens, 3)]
 
 
 def _close_fence(text: str) -> str:
     """Let no code block swallow the end: its last characters become the fence."""
-    return text if text.count("```") % 2 == 0 else text[:-5].rstrip("`") .ljust(len(text) - 5) + "\n```\n"
+    return (text if text.count("```") % 2 == 0
+            else text[:-5].rstrip("`") .ljust(len(text) - 5) + "\n```\n")
 
 
 @functools.lru_cache(maxsize=64)
@@ -117,10 +126,13 @@ def frames(model: str) -> tuple[bytes, ...]:
     """The reply as HTTP chunks, one per token as Ollama sends them, then its end."""
     kind, _, tokens = model.partition("@")[0].partition("-")
     words = document(kind, int(tokens))
-    said = [{"model": model, "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", "content": word}, "done": False}
+    said = [{"model": model, "created_at": "2026-01-01T00:00:00Z",
+             "message": {"role": "assistant", "content": word}, "done": False}
             for word in words]
-    end = {"model": model, "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", "content": ""}, "done": True,
-           "done_reason": "stop", "total_duration": 1, "prompt_eval_count": 5, "eval_count": len(words)}
+    end = {"model": model, "created_at": "2026-01-01T00:00:00Z",
+           "message": {"role": "assistant", "content": ""}, "done": True,
+           "done_reason": "stop", "total_duration": 1, "prompt_eval_count": 5,
+           "eval_count": len(words)}
     lines = [json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in (*said, end)]
     return (*(b"%x\r\n%b\r\n" % (len(line), line) for line in lines), b"0\r\n\r\n")
 
@@ -128,7 +140,10 @@ def frames(model: str) -> tuple[bytes, ...]:
 # ---- the server
 
 class Server:
-    """Answers each connection in a thread of its own. The times of the replies are at /bench/exchanges."""
+    """Answers each connection in a thread of its own.
+
+    The times of the replies are at /bench/exchanges.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -161,15 +176,19 @@ class Server:
             case "/api/chat":
                 self._chat(connection, str(json.loads(body)["model"]))
             case "/api/tags":
-                _send_json(connection, {"models": [{"name": "mixed-50", "model": "mixed-50", "size": 1}]})
+                _send_json(connection,
+                           {"models": [{"name": "mixed-50", "model": "mixed-50", "size": 1}]})
             case "/api/version":
                 _send_json(connection, {"version": "0.12.6"})
             case "/api/show":
-                _send_json(connection, {"capabilities": ["completion"], "model_info": {}, "details": {}})
+                _send_json(connection,
+                           {"capabilities": ["completion"], "model_info": {}, "details": {}})
             case "/bench/exchanges":
                 _send_json(connection, [asdict(exchange) for exchange in self.exchanges])
             case "/bench/text":
-                _send_json(connection, {"bytes": len("".join(document(*_order(json.loads(body)["model"]))).encode())})
+                _send_json(connection,
+                           {"bytes":
+                            len("".join(document(*_order(json.loads(body)["model"]))).encode())})
             case _:
                 _send_json(connection, {"error": "no such path"}, b"404 Not Found")
 
@@ -178,7 +197,8 @@ class Server:
         self.exchanges.append(exchange)
         pieces = frames(model)
         rate = float(model.partition("@")[2] or 0)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\n")
         exchange.first_sent = time.monotonic()
         try:
             if rate:
@@ -202,7 +222,9 @@ def _send_at_once(connection: socket.socket, pieces: tuple[bytes, ...]) -> None:
 
 
 def _send_paced(connection: socket.socket, pieces: tuple[bytes, ...], rate: float) -> None:
-    """Each token when its time has come; the last ones (end of the reply, end of the body) together."""
+    """Each token when its time has come; the last ones (end of the reply,
+    end of the body) together.
+    """
     begun = time.monotonic()
     for number, piece in enumerate(pieces[:-2]):
         time.sleep(max(0.0, begun + number / rate - time.monotonic()))
@@ -218,7 +240,8 @@ def _read_request(connection: socket.socket) -> tuple[str, bytes] | None:
             return None
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
-    length = next((int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+    length = next((int(line.partition(b":")[2]) for line in head.split(b"\r\n")
+                   if line.lower().startswith(b"content-length:")), 0)
     while len(body) < length:
         body += connection.recv(65_536)
     return head.split(b" ", 2)[1].decode(), body
@@ -226,7 +249,8 @@ def _read_request(connection: socket.socket) -> tuple[str, bytes] | None:
 
 def _send_json(connection: socket.socket, value: object, status: bytes = b"200 OK") -> None:
     content = json.dumps(value).encode()
-    connection.sendall(b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+    connection.sendall(b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+                       b"\r\n%b"
                        % (status, len(content), content))
 
 

@@ -1,8 +1,10 @@
-"""Sessions: whole commands over many messages, beside a bare script that runs one query of the same kind.
+"""Sessions: whole commands over many messages, beside a bare script that runs
+one query of the same kind.
 
     python -m bench.sessions_bench 100000 [DATABASE]
 
-DATABASE is kept for later runs. Told as JSON: for each case the processor seconds of the command and of the script.
+DATABASE is kept for later runs. Told as JSON: for each case the processor seconds of the
+command and of the script.
 """
 
 from __future__ import annotations
@@ -99,12 +101,13 @@ def make(path: str, count: int) -> None:
 
 
 def add_session(
-    run: sqlite3.Connection, dice: random.Random, pool: Sequence[str], name: str, number: int, size: int
+    run: sqlite3.Connection, dice: random.Random, pool: Sequence[str], name: str, number: int,
+    size: int
 ) -> None:
     title = f"chat {number}"
     run.execute(
-        "INSERT INTO sessions (id, name, title, words, model, created, updated, used, message_count) "
-        "VALUES (?, ?, ?, ?, 'demo/demo', ?, ?, ?, ?)",
+        "INSERT INTO sessions (id, name, title, words, model, created, updated, used, "
+        "message_count) VALUES (?, ?, ?, ?, 'demo/demo', ?, ?, ?, ?)",
         (name, name, title, " ".join(words_of(title)), 1e9 + number, 1e9 + number, number, size),
     )
     rows = []
@@ -115,23 +118,27 @@ def add_session(
             text += " " + dice.choice(RARE)
         identity = (1 << 100) + number * LONG + position
         parts = json.dumps([{"type": "text", "text": text}], ensure_ascii=False)
-        said = text if text.isascii() and text.replace(" ", "").isalnum() else " ".join(words_of(text))
+        said = (text if text.isascii() and text.replace(" ", "").isalnum()
+                else " ".join(words_of(text)))
         before = f"{identity - 1 if position else 0:032x}"
-        rows.append((f"{identity:032x}", name, position, ("user", "assistant")[position % 2], number, parts, said, before))
+        rows.append((f"{identity:032x}", name, position, ("user", "assistant")[position % 2],
+                     number, parts, said, before))
     run.executemany(
-        "INSERT INTO messages (id, session_id, position, role, state, created, parts, words, parent) "
-        "VALUES (?, ?, ?, ?, 'complete', ?, ?, ?, ?)",
+        "INSERT INTO messages (id, session_id, position, role, state, created, parts, words, "
+        "parent) VALUES (?, ?, ?, ?, 'complete', ?, ?, ?, ?)",
         rows,
     )
 
 
 def cpu(command: Sequence[str], home: str, rounds: int) -> float:
     """The median of the processor seconds of the whole command."""
-    env = {"PATH": os.environ.get("PATH", ""), "HOME": home, "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+    env = {"PATH": os.environ.get("PATH", ""), "HOME": home, "LANG": "C.UTF-8",
+           "PYTHONPATH": str(ROOT)}
     spent = []
     for _ in range(rounds):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode not in (0, 1):
             raise SystemExit(f"bench: {command} ended with {done.returncode}: {done.stderr[-500:]}")
@@ -150,11 +157,13 @@ def measure(path: str, home: str, rounds: int) -> dict[str, tuple[float, float]]
             cpu([*ours, "--search", query], home, rounds),
             cpu([*bare, BARE_SEARCH, path, plain], home, rounds),
         )
-    picked = subprocess.run([*bare, PICKER, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    picked = subprocess.run([*bare, PICKER, path], cwd=ROOT, capture_output=True, text=True,
+                            check=True)
     found["A key in the picker, the slowest"] = float(picked.stdout), 0.0
     empty = cpu([*PROGRAM, "--database-url", os.path.join(home, "empty.db"), "hello"], home, rounds)
     resumed = cpu([*ours, "--session", "long", "hello"], home, rounds) - empty
-    opened = cpu([*bare, BARE_OPEN, path], home, rounds) - cpu([*bare, "import json, sqlite3"], home, rounds)
+    opened = cpu([*bare, BARE_OPEN, path], home, rounds) - cpu([*bare, "import json, sqlite3"],
+                                                               home, rounds)
     found[f"Resume a session of {LONG:,} messages"] = resumed, opened
     return found
 
@@ -166,7 +175,8 @@ def main(count: int, path: str = "") -> dict[str, tuple[float, float]]:
         if not os.path.exists(path):
             begun = time.monotonic()
             make(path, count)
-            print(f"made in {time.monotonic() - begun:.0f} s, {os.path.getsize(path) / 1e6:,.0f} MB", file=sys.stderr)
+            print(f"made in {time.monotonic() - begun:.0f} s, "
+                  f"{os.path.getsize(path) / 1e6:,.0f} MB", file=sys.stderr)
         return measure(path, root, ROUNDS if count >= SMALL else 1)
     finally:
         shutil.rmtree(root, ignore_errors=True)

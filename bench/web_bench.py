@@ -1,10 +1,13 @@
 """How the page's server holds up: many streams at once, and what /v1 adds to the provider.
 
-    python -m bench.web_bench load [STREAMS [RATE [SECONDS]]]     200 streams of 50 tokens a second, for 20 seconds
-    python -m bench.web_bench overhead [ADDRESS]                  /v1 beside the bare provider; ADDRESS: another gateway's /v1
+    python -m bench.web_bench load [STREAMS [RATE [SECONDS]]]     200 streams of 50 tokens
+                                                                  a second, for 20 seconds
+    python -m bench.web_bench overhead [ADDRESS]                  /v1 beside the bare provider;
+                                                                  ADDRESS: another gateway's /v1
 
-The provider writes into each token when it was sent. Provider, server and browsers are three processes of this machine, so
-the times hold only while nothing else runs; the processor time of the server holds always.
+The provider writes into each token when it was sent. Provider, server and browsers are three
+processes of this machine, so the times hold only while nothing else runs; the processor time of
+the server holds always.
 """
 
 from __future__ import annotations
@@ -60,13 +63,16 @@ async def _answer(writer: asyncio.StreamWriter, path: str, asked: dict[str, str]
         await _stream(writer, model, b"text/event-stream", _openai_frame, _OPENAI_END)
     else:
         listed = [{"name": "100@50", "model": "100@50", "id": "100@50"}]
-        answer = json.dumps({"models": listed, "data": listed, "version": "0.33.0", "capabilities": ["completion"],
+        answer = json.dumps({"models": listed, "data": listed, "version": "0.33.0",
+                             "capabilities": ["completion"],
                              "model_info": {}, "details": {}}).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+                     b"\r\n%b"
                      % (len(answer), answer))
 
 
-async def _stream(writer: asyncio.StreamWriter, model: str, media: bytes, frame: Callable[[bytes], bytes], end: bytes) -> None:
+async def _stream(writer: asyncio.StreamWriter, model: str, media: bytes,
+                  frame: Callable[[bytes], bytes], end: bytes) -> None:
     count, _, rate = model.rpartition("/")[2].partition("@")
     pause = 1 / float(rate) if rate and float(rate) else 0.0
     begun = time.monotonic()
@@ -87,8 +93,10 @@ def _ollama_frame(word: bytes) -> bytes:
 
 
 def _ollama_end(model: str) -> bytes:
-    return json.dumps({"model": model, "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", "content": ""},
-                       "done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 5}).encode() + b"\n"
+    return json.dumps({"model": model, "created_at": "2026-01-01T00:00:00Z",
+                       "message": {"role": "assistant", "content": ""},
+                       "done": True, "done_reason": "stop", "prompt_eval_count": 5,
+                       "eval_count": 5}).encode() + b"\n"
 
 
 def _openai_frame(word: bytes) -> bytes:
@@ -96,8 +104,9 @@ def _openai_frame(word: bytes) -> bytes:
             b'[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % word)
 
 
-_OPENAI_END = (b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
-               b'[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+_OPENAI_END = (
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+    b'[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
 
 
 async def provide() -> None:
@@ -108,7 +117,8 @@ async def provide() -> None:
 
 @contextmanager
 def provider() -> Iterator[str]:
-    with subprocess.Popen([sys.executable, "-m", "bench.web_bench", "provider"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-m", "bench.web_bench", "provider"],
+                          stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
         process.terminate()
@@ -117,7 +127,8 @@ def provider() -> Iterator[str]:
 @contextmanager
 def serving(model: str, provider_url: str) -> Iterator[PageServer]:
     with tempfile.TemporaryDirectory() as home:
-        environment = {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OLLAMA_HOST": provider_url,
+        environment = {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+                       "OLLAMA_HOST": provider_url,
                        "STREAM_CHAT_WEB_TOKEN": TOKEN}
         with PageServer(environment, "-m", model) as server:
             yield server
@@ -131,7 +142,8 @@ class Load:
     def __init__(self, server: PageServer) -> None:
         self.server = server
         cookies = "; ".join(f"{each.name}={each.value}" for each in server.client.cookies)
-        self._head = (f"host: 127.0.0.1:{server.port}\r\ncookie: {cookies}\r\nx-stream-chat: page\r\n")
+        self._head = (f"host: 127.0.0.1:{server.port}\r\ncookie: {cookies}\r\nx-stream-chat: "
+                      "page\r\n")
         self.late: list[float] = []
         self.others: list[float] = []
         self.counting = False
@@ -140,10 +152,12 @@ class Load:
     async def run(self, streams: int, seconds: float) -> None:
         sessions = [(await self._request("POST", "/api/sessions"))["id"] for _ in range(streams)]
         ready = [asyncio.Event() for _ in sessions]
-        tabs = [asyncio.create_task(self._listen(session, is_ready)) for session, is_ready in zip(sessions, ready)]
+        tabs = [asyncio.create_task(self._listen(session, is_ready))
+                for session, is_ready in zip(sessions, ready)]
         await asyncio.gather(*(is_ready.wait() for is_ready in ready))
         for session in sessions:
-            await self._request("POST", f"/api/sessions/{session}/messages", {"key": session, "text": "go"})
+            await self._request("POST", f"/api/sessions/{session}/messages",
+                                {"key": session, "text": "go"})
         await asyncio.sleep(WARM_UP)
         self.counting, begun = True, _processor(self.server.process.pid)
         end = time.monotonic() + seconds
@@ -161,7 +175,8 @@ class Load:
         """One tab: how long each token took from the provider to its event."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
         place = (await self._request("GET", f"/api/sessions/{session}"))["place"]
-        writer.write(f"GET /api/sessions/{session}/events?after={place} HTTP/1.1\r\n{self._head}\r\n".encode())
+        writer.write(f"GET /api/sessions/{session}/events?after={place} HTTP/1.1\r\n"
+                     f"{self._head}\r\n".encode())
         await reader.readuntil(b"connected")
         ready.set()
         while data := await reader.read(65_536):
@@ -173,7 +188,8 @@ class Load:
     async def _request(self, method: str, path: str, body: object = None) -> Any:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
         data = json.dumps(body or {}).encode()
-        writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}content-type: application/json\r\nconnection: close\r\n"
+        writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}content-type: application/json\r\n"
+                     "connection: close\r\n"
                      f"content-length: {len(data)}\r\n\r\n".encode() + data)
         answer = await reader.read(-1)
         assert answer.startswith(b"HTTP/1.1 20"), answer[:300]
@@ -187,16 +203,19 @@ def load(streams: int = 200, rate: int = 50, seconds: int = 20) -> None:
         before = _memory(server.process.pid)
         asyncio.run(measured.run(streams, seconds))
         grown, late = _memory(server.process.pid) - before, measured.late
-        print(f"{streams} streams of {rate} tokens a second: {len(late) / seconds:,.0f} tokens a second arrived")
+        print(f"{streams} streams of {rate} tokens a second: {len(late) / seconds:,.0f} tokens a "
+              "second arrived")
         print(f"from the provider to the event: {_of(late)}")
         print(f"other requests: {_of(measured.others)}")
         print(f"the server: {measured.processor / seconds:.0%} of a processor, "
-              f"{measured.processor / len(late) * 1e6:.0f} µs a token, {grown / streams / 1e6:.2f} MB a stream")
+              f"{measured.processor / len(late) * 1e6:.0f} µs a token, {grown / streams / 1e6:.2f} "
+              "MB a stream")
 
 
 def _of(seconds: Sequence[float]) -> str:
     parts = statistics.quantiles(seconds, n=100)
-    return f"median {parts[49] * 1e3:.1f} ms, p99 {parts[98] * 1e3:.1f} ms, worst {max(seconds) * 1e3:.1f} ms"
+    return (f"median {parts[49] * 1e3:.1f} ms, p99 {parts[98] * 1e3:.1f} ms, worst "
+            f"{max(seconds) * 1e3:.1f} ms")
 
 
 def _processor(pid: int) -> float:
@@ -213,7 +232,9 @@ def _memory(pid: int) -> int:
 # ---- what /v1 adds
 
 def overhead(*gateways: str) -> None:
-    """The same stream from the provider itself, from our /v1, and from other gateways, one after the other in each round."""
+    """The same stream from the provider itself, from our /v1, and from other gateways,
+    one after the other in each round.
+    """
     with provider() as url, serving("100@0", url) as server:
         places = {"provider": (f"{url}/v1", "MODEL"), "/v1": (f"{server.url}/v1", "ollama/MODEL"),
                   "/v1, not saved": (f"{server.url}/v1", "ollama/MODEL")}
@@ -231,13 +252,15 @@ def overhead(*gateways: str) -> None:
             for _ in range(ROUNDS):
                 asyncio.run(_timed(f"{server.url}/v1", f"ollama/{TOKENS}@0", name))
             whole = (_processor(server.process.pid) - begun) / ROUNDS - request
-            print(f"processor time of /v1, {'not saved' if name == 'off' else 'saved'}: {request * 1e3:.1f} ms a request, "
-                  f"{(whole - request) / TOKENS * 1e6:.1f} µs a token")
+            print(f"processor time of /v1, {'not saved' if name == 'off' else 'saved'}: "
+                  f"{request * 1e3:.1f} ms a request, {(whole - request) / TOKENS * 1e6:.1f} µs "
+                  "a token")
 
 
 def _measured(address: str, model: str, session: str) -> tuple[float, float]:
     """Seconds to the first token, and for each token after it."""
-    start, whole, count = asyncio.run(_timed(address, model.replace("MODEL", f"{TOKENS}@0"), session))
+    start, whole, count = asyncio.run(
+        _timed(address, model.replace("MODEL", f"{TOKENS}@0"), session))
     return start, (whole - start) / count
 
 
@@ -245,10 +268,13 @@ async def _timed(address: str, model: str, session: str) -> tuple[float, float, 
     """Seconds to the first token and to the end of a stream, and its tokens."""
     parts = urlsplit(address)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "go"}]}).encode()
+    body = json.dumps({"model": model, "stream": True,
+                       "messages": [{"role": "user", "content": "go"}]}).encode()
     begun = time.monotonic()
-    writer.write(f"POST {parts.path}/chat/completions HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {TOKEN}\r\n"
-                 f"x-stream-chat-session: {session}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    writer.write(f"POST {parts.path}/chat/completions HTTP/1.1\r\nhost: {parts.netloc}\r\n"
+                 f"authorization: Bearer {TOKEN}\r\n"
+                 f"x-stream-chat-session: {session}\r\ncontent-type: application/json\r\n"
+                 "connection: close\r\n"
                  f"content-length: {len(body)}\r\n\r\n".encode() + body)
     first, data = 0.0, b""
     while b"[DONE]" not in data[-400:]:

@@ -87,14 +87,19 @@ def started_as() -> str:
 
 
 def _only_switches(words: list[str]) -> dict[str, Any] | None:
-    """`--list-sessions` and its like need no parser (argparse and its 80 options take 12 ms); None for anything else."""
+    """`--list-sessions` and its like need no parser (argparse and its 80 options take 12 ms);
+    None for anything else.
+    """
     names = {flag: row.name for row in SETTINGS if row.kind is bool for flag in row.flags}
     return {names[word]: True for word in words} if all(word in names for word in words) else None
 
 
 def _as_text(words: str) -> str:
-    """Bytes of the command line that the locale could not read come as lone surrogates: they are UTF-8, or lost."""
-    return words if words.isascii() else words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """Bytes of the command line that the locale could not read come as lone surrogates:
+    they are UTF-8, or lost.
+    """
+    return (words if words.isascii()
+            else words.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 def _joined(value: Any) -> Any:
@@ -120,10 +125,15 @@ def _fill_bare_flags(words: list[str]) -> list[str]:
 
 
 def _refuse_misspelt(flag: str, word: str, row: Setting) -> None:
-    """A word that is nearly a value of the flag was hardly meant as the question. Those of two letters are near to too much."""
+    """A word that is nearly a value of the flag was hardly meant as the question.
+
+    Those of two letters are near to too much.
+    """
     if 3 <= len(word) <= 1 + max(map(len, row.choices), default=0):
         from difflib import get_close_matches
-        close = get_close_matches(word.lower(), [choice for choice in row.choices if len(choice) > 2], n=1, cutoff=0.7)
+        close = get_close_matches(word.lower(),
+                                  [choice for choice in row.choices if len(choice) > 2], n=1,
+                                  cutoff=0.7)
         if close:
             raise UsageError(f"{flag} cannot be {word!r}. Did you mean {flag} {close[0]}?",
                              f"As the question it is: {flag}={row.value_if_bare} {word}")
@@ -133,7 +143,8 @@ def _unknown_option(word: str) -> UsageError:
     """With the option that was probably meant: by its letters, else by what its name holds."""
     from difflib import get_close_matches
     flags = [flag for row in SETTINGS for flag in row.flags if flag.startswith("--")]
-    close = get_close_matches(word, flags, n=1, cutoff=0.7) or [flag for flag in flags if len(word) > 4 and flag.startswith(word)]
+    close = (get_close_matches(word, flags, n=1, cutoff=0.7)
+             or [flag for flag in flags if len(word) > 4 and flag.startswith(word)])
     hint = f"Did you mean {close[0]}?" if close else "stream-chat --help lists all options."
     return UsageError(f"Unknown option: {word}.", f"{hint} Words after -- are the question.")
 
@@ -146,10 +157,13 @@ def _parser() -> argparse.ArgumentParser:
             unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
             if unknown.startswith("-"):
                 raise _unknown_option(unknown)
-            raise UsageError(message[:1].upper() + message[1:] + ".", "stream-chat --help lists all options.")
+            raise UsageError(message[:1].upper() + message[1:] + ".",
+                             "stream-chat --help lists all options.")
 
-    # With a usage of ours, and options in a group, argparse makes no formatter for each option: 7 ms.
-    parser = Parser(usage=USAGE, add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    # With a usage of ours, and options in a group, argparse makes no formatter
+    # for each option: 7 ms.
+    parser = Parser(usage=USAGE, add_help=False, allow_abbrev=False,
+                    argument_default=argparse.SUPPRESS)
     options = parser.add_argument_group()
     options.add_argument("prompt", nargs="*", default=[])
     for row in SETTINGS:
@@ -160,7 +174,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add(options: argparse._ArgumentGroup, row: Setting) -> None:
     import argparse
     if row.kind is bool:
-        negatable = row.flags if not row.in_file else (*row.flags, *(f"--no-{flag[2:]}" for flag in row.flags if flag[:2] == "--"))
+        negatable = (row.flags if not row.in_file
+                     else (*row.flags,
+                           *(f"--no-{flag[2:]}" for flag in row.flags if flag[:2] == "--")))
         options.add_argument(*row.flags, dest=row.name, action="store_const", const=True)
         for flag in negatable[len(row.flags):]:
             options.add_argument(flag, dest=row.name, action="store_const", const=False)
@@ -170,7 +186,8 @@ def _add(options: argparse._ArgumentGroup, row: Setting) -> None:
         return parse_value(row, text, row.flags[-1])
 
     action = "append" if row.kind in (list, dict) else "store"
-    options.add_argument(*row.flags, dest=row.name, action=action, type=read, default=argparse.SUPPRESS)
+    options.add_argument(*row.flags, dest=row.name, action=action, type=read,
+                         default=argparse.SUPPRESS)
 
 
 def short_help(width: int = 100) -> str:
@@ -178,22 +195,28 @@ def short_help(width: int = 100) -> str:
     lines = [USAGE.removesuffix(DASH)]
     for heading, names in COMMON:
         lines.append(f"{heading}:")
-        lines.extend(line for name in names for line in option_lines(BY_NAME[name], width, short=True))
+        lines.extend(line for name in names
+                     for line in option_lines(BY_NAME[name], width, short=True))
     lines.append("\n".join(["", *EXAMPLES.splitlines()[:4], ""]))
-    lines.extend(wrapped(f"--help lists all {len(SETTINGS)} options, --help TOPIC explains one thing: --help first-steps, "
-                         "--help sessions, --help --model; --help topics lists the topics.", width))
+    lines.extend(wrapped(f"--help lists all {len(SETTINGS)} options, --help TOPIC explains one "
+                         "thing: --help first-steps, --help sessions, --help --model; --help "
+                         "topics lists the topics.", width))
     return "\n".join(lines)
 
 
 def help_text(width: int = 100) -> str:
-    """All options. Made by hand: argparse's own formatter takes 15 ms and cannot group by what people want to do."""
+    """All options.
+
+    Made by hand: argparse's own formatter takes 15 ms and cannot group by what people want to do.
+    """
     lines = [USAGE]
     for group, rows in rows_by_group():
         lines.extend(group_lines(group, rows, width))
         lines.append("")
     lines.append(EXAMPLES)
-    lines.extend(wrapped("Every option can also be set in the configuration file or, where one is named, by an environment "
-                         "variable: --help settings lists them all, --help topics what else is explained.", width))
+    lines.extend(wrapped("Every option can also be set in the configuration file or, where one is "
+                         "named, by an environment variable: --help settings lists them all, "
+                         "--help topics what else is explained.", width))
     return "\n".join(lines)
 
 
@@ -204,10 +227,13 @@ def group_lines(group: str, rows: Sequence[Setting], width: int) -> list[str]:
 
 def option_lines(row: Setting, width: int, *, short: bool = False) -> list[str]:
     """An option and what it does, in two columns; `short`: the first part of it alone."""
-    flags = [f"--[no-]{flag[2:]}" if row.kind is bool and row.in_file and row.default is True else flag for flag in row.flags]
-    value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
+    flags = [f"--[no-]{flag[2:]}" if row.kind is bool and row.in_file and row.default is True
+             else flag for flag in row.flags]
+    value = ("" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None
+             else f" {row.metavar}")
     left = "  " + ", ".join(flags) + value
-    text = row.help + (f" ({', '.join(row.choices)})" if row.choices and len(row.choices) < 9 else "") + _default_note(row)
+    text = row.help + (f" ({', '.join(row.choices)})" if row.choices and len(row.choices) < 9
+                       else "") + _default_note(row)
     lines = wrapped(first_part(row.help) if short else text, width - 34)
     if len(left) > 32:
         return [left, *(" " * 34 + line for line in lines)]

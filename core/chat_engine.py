@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 
-# Each action and the module whose `run(settings)` does it. Only that module is loaded: start-up is imports.
+# Each action and the module whose `run(settings)` does it. Only that module is
+# loaded: start-up is imports.
 DOORS = {
     "help": "core.command_line.about",
     "version": "core.command_line.about",
@@ -40,14 +41,18 @@ DOORS = {
     "export_found": "core.command_line.export_many",
     "import_file": "core.command_line.import_sessions",
     "delete_session": "core.command_line.delete",
-    **dict.fromkeys(("undo", "redo", "branches", "branch", "fork", "rename", "tag", "pin_session", "unpin_session", "archive",
-                     "unarchive", "undelete", "prune", "share", "unshare"), "core.command_line.change_session"),
-    **dict.fromkeys(("db_check", "db_repair", "db_backup", "db_restore", "db_move", "db_shrink"), "core.command_line.care"),
+    **dict.fromkeys(("undo", "redo", "branches", "branch", "fork", "rename", "tag", "pin_session",
+                     "unpin_session", "archive",
+                     "unarchive", "undelete", "prune", "share", "unshare"),
+                    "core.command_line.change_session"),
+    **dict.fromkeys(("db_check", "db_repair", "db_backup", "db_restore", "db_move", "db_shrink"),
+                    "core.command_line.care"),
     "db_init": "core.command_line.team",
     **dict.fromkeys(("add_user", "remove_user", "list_users"), "core.command_line.accounts"),
     "web": "core.web.start",
 }
-WRITERS = frozenset(f"core.command_line.{name}" for name in ("export", "export_many", "care"))    # that know --output
+# that know --output
+WRITERS = frozenset(f"core.command_line.{name}" for name in ("export", "export_many", "care"))
 ONE_ANSWER = "core.command_line.one_answer"
 TERMINAL = "core.terminal.start"
 LOG = "core.console.debug_log"
@@ -56,7 +61,10 @@ REPORT = "core.console.report"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code. Errors are reported in at most three lines on standard error."""
+    """Run the program; returns its exit code.
+
+    Errors are reported in at most three lines on standard error.
+    """
     words = sys.argv[1:] if argv is None else list(argv)
     prepare_streams()
     try:
@@ -81,8 +89,10 @@ def act(settings: Settings) -> int:
     """Do what was asked for; returns the exit code."""
     door = door_of(settings)
     if "output" in settings.flags and door not in WRITERS:
-        raise UsageError("--output is the file of an export or a backup, and neither was asked for.",
-                         "--export-session last --output FILE writes out a session; > FILE after a question keeps its answer.")
+        raise UsageError("--output is the file of an export or a backup, and neither was "
+                         "asked for.",
+                         "--export-session last --output FILE writes out a session; > FILE after a "
+                         "question keeps its answer.")
     if door != DOORS["version"]:
         _load(SILENCE).silence()
     if settings.debug:
@@ -100,7 +110,8 @@ def door_of(settings: Settings) -> str:
             return module
     if settings.extract is not None:
         return ONE_ANSWER
-    if sys.stdout.isatty() and not (settings.json and (settings.prompt or something_is_piped(settings))):
+    if sys.stdout.isatty() and not (settings.json
+                                    and (settings.prompt or something_is_piped(settings))):
         return TERMINAL
     return ONE_ANSWER
 

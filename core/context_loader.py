@@ -1,4 +1,6 @@
-"""Context for a conversation: what the user named, and what of it goes into the request for a question."""
+"""Context for a conversation: what the user named,
+and what of it goes into the request for a question.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from core.context.items import Aside, Fault, Item, Loaded
 from core.context.loaded_sources import Ask, LoadedSources, in_own_thread, nothing_loaded
 from core.context.prepared import NOTHING, Prepared
 from core.context.shown import AlreadyShown, shown_of
-from core.context.sources import Mention, Source, complete_mention, find_mentions, parse_context_arg, parse_source
+from core.context.sources import (Mention, Source, complete_mention, find_mentions,
+                                  parse_context_arg, parse_source)
 from core.errors import ContextError
 from core.events import Progress
 from core.messages import Shown
@@ -35,10 +38,12 @@ class ContextSet(LoadedSources):
     `embedder` compares texts by meaning.
     """
 
-    def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None, session: str = "",
+    def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None,
+                 session: str = "",
                  ask: Ask | None = None, stdin: str = "", estimator: TokenEstimator | None = None,
                  progress: Progress | None = None, protected: Sequence[str] = ()) -> None:
-        super().__init__(root=root, grep=grep, store=store, session=session, ask=ask, stdin=stdin, progress=progress,
+        super().__init__(root=root, grep=grep, store=store, session=session, ask=ask, stdin=stdin,
+                         progress=progress,
                          protected=protected)
         self.estimator = estimator or TokenEstimator()
         self._chooser = Chooser(self.estimator, guard=self.guard)
@@ -46,12 +51,17 @@ class ContextSet(LoadedSources):
         self.last = NOTHING
 
     def check(self, shown: AlreadyShown) -> list[str]:
-        """Compare what is shown with the things as they are now; returns what to say of those that have changed."""
+        """Compare what is shown with the things as they are now;
+        returns what to say of those that have changed.
+        """
         shown.check(self.items, self._chooser.reader.text)
         return [f"{name} has changed since it was sent" for name in shown.changed]
 
     async def _beside(self, steps: Iterator[int], what: str) -> None:
-        """The same in a thread, for steps that convert documents. When it is cancelled, so is the step."""
+        """The same in a thread, for steps that convert documents.
+
+        When it is cancelled, so is the step.
+        """
         stop, loop = threading.Event(), asyncio.get_running_loop()
         self._chooser.reader.documents = documents = LimitedProcess()
 
@@ -68,12 +78,14 @@ class ContextSet(LoadedSources):
             documents.close()
 
     async def prepare(self, question: str, budget: Budget, *, model: str = "", vision: bool = True,
-                      has_tools: bool = False, earlier: Sequence[str] = (), shown: AlreadyShown | None = None,
+                      has_tools: bool = False, earlier: Sequence[str] = (),
+                      shown: AlreadyShown | None = None,
                       room: int | None = None) -> Prepared:
-        """Choose what goes into the next request for this question, within `room` (budget.for_context).
+        """Choose what goes into the next request for this question, within
+        `room` (budget.for_context).
 
-        `earlier` are the questions before it, the oldest first. What the conversation has `shown` already (see check()) is not
-        chosen again.
+        `earlier` are the questions before it, the oldest first. What the conversation has `shown`
+        already (see check()) is not chosen again.
         """
         items, shown = self.items, shown or AlreadyShown()
         if not items:
@@ -81,37 +93,48 @@ class ContextSet(LoadedSources):
             return NOTHING
         self._chooser.model = model
         choice = Choice()
-        await self._choose(items, question, budget.for_context if room is None else room, choice, vision=vision,
+        await self._choose(items, question, budget.for_context if room is None else room, choice,
+                           vision=vision,
                            earlier=earlier, shown=shown)
         faulty = {fault.name for fault in choice.faults}
         left = [item.name for item in choice.left_out]
         unread = [str(fault) for fault in (*self.faults, *choice.faults)]
-        block = write_block(choice.pieces, () if shown else left, has_tools=has_tools, changed=tuple(shown.changed),
+        block = write_block(choice.pieces, () if shown else left, has_tools=has_tools,
+                            changed=tuple(shown.changed),
                             unread=() if shown else unread)
-        tokens = (self.estimator.text(block, model) if block else 0) + IMAGE_TOKENS * len(choice.images)
+        tokens = ((self.estimator.text(block, model) if block else 0)
+                  + IMAGE_TOKENS * len(choice.images))
         doubt = self.estimator.text_doubt(block, model) + IMAGE_TOKENS * len(choice.images) // 2
         line = context_line(items, choice, tokens + shown.tokens, budget.window, doubt)
         self.last = Prepared(
             block, tuple(choice.images), tokens, line,
-            tuple(item.name for item in items if item.included and item.name not in faulty), tuple(left),
+            tuple(item.name for item in items if item.included and item.name not in faulty),
+            tuple(left),
             (*map(str, choice.faults), *_notes(items, choice), *self._news()),
-            tuple(item.name for item in items if item.included == "whole"), self._now_shown(items, choice, shown))
+            tuple(item.name for item in items if item.included == "whole"),
+            self._now_shown(items, choice, shown))
         return self.last
 
-    def _now_shown(self, items: Sequence[Item], choice: Choice, before: AlreadyShown) -> tuple[Shown, ...]:
+    def _now_shown(self, items: Sequence[Item], choice: Choice,
+                   before: AlreadyShown) -> tuple[Shown, ...]:
         """What the chosen pieces and pictures show, for the next questions."""
         pieces: dict[str, list[Piece]] = {}
         for piece in choice.pieces:
             pieces.setdefault(piece.name, []).append(piece)
         pictures = {image.name for image in choice.images}
-        texts = [shown_of(pieces[item.name], item, self._chooser.reader.text(item)) for item in items if item.name in pieces]
-        seen = [Shown(item.name, item.origin, "", item.stamp, 0, ()) for item in items if item.name in pictures]
-        return (*(entry for name, entry in before.changed.items() if name not in pieces), *texts, *seen)
+        texts = [shown_of(pieces[item.name], item, self._chooser.reader.text(item))
+                 for item in items if item.name in pieces]
+        seen = [Shown(item.name, item.origin, "", item.stamp, 0, ())
+                for item in items if item.name in pictures]
+        return (*(entry for name, entry in before.changed.items() if name not in pieces), *texts,
+                *seen)
 
-    async def _choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *, vision: bool,
+    async def _choose(self, items: Sequence[Item], question: str, room: int, choice: Choice, *,
+                      vision: bool,
                       earlier: Sequence[str], shown: AlreadyShown) -> None:
         order: list[Item] = []
-        ranking = self._chooser.rank(items, question, room, choice, order, vision=vision, earlier=earlier, shown=shown)
+        ranking = self._chooser.rank(items, question, room, choice, order, vision=vision,
+                                     earlier=earlier, shown=shown)
         await self._run(ranking, items)
         if order and self.embedder is not None:
             order = await self._by_meaning(self.embedder, order, question)
@@ -127,7 +150,8 @@ class ContextSet(LoadedSources):
         """The items ranked by their meaning too; as they were, when that cannot be had."""
         pieces: list[Piece] = []
         await self._run(self._chooser.candidates(order, pieces), order)
-        similar = await embedder.similarities(question, [piece.text for piece in pieces], self.progress)
+        similar = await embedder.similarities(question, [piece.text for piece in pieces],
+                                              self.progress)
         return self._chooser.reorder(order, similar) if similar else order
 
     def _news(self) -> tuple[str, ...]:
@@ -140,24 +164,29 @@ def _notes(items: Sequence[Item], choice: Choice) -> Iterator[str]:
         if item.included and item.note and not item.kept:
             yield f"{item.name}: {item.note}"
     if choice.by_name:
-        yield (f"{choice.searched:,} items were searched for the question's words, {choice.by_name:,} were judged by their names"
+        yield (f"{choice.searched:,} items were searched for the question's words, "
+               f"{choice.by_name:,} were judged by their names"
                if choice.searched else "")
 
 
-def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int, doubt: int = 0) -> str:
+def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int,
+                 doubt: int = 0) -> str:
     """12 of 14 files, ≈18,200 ±900 of 32,768 tokens; 2 left out: a, b
 
     `doubt` is how far off the number may be; it is shown from 5 % on.
     """
-    noun = "files" if all(item.kind in ("file", "document", "image") for item in items) else "sources"
+    noun = ("files" if all(item.kind in ("file", "document", "image") for item in items)
+            else "sources")
     whole = sum(item.included == "whole" for item in items)
     parts = sum(item.included == "pieces" for item in items)
     in_part = f", {parts:,} in part" if parts else ""
     number = f"\u2248{tokens:,} \u00b1{doubt:,}" if doubt > tokens * EXACT else f"{tokens:,}"
-    line = f"context: {whole + parts:,} of {len(items):,} {noun}{in_part}, {number} of {window:,} tokens"
+    line = (f"context: {whole + parts:,} of {len(items):,} {noun}{in_part}, {number} of {window:,} "
+            "tokens")
     if choice.left_out:
         names = [item.name for item in choice.left_out[:3]]
-        line += f"; {len(choice.left_out):,} left out: {', '.join(names)}{', ...' if len(choice.left_out) > 3 else ''}"
+        line += (f"; {len(choice.left_out):,} left out: "
+                 f"{', '.join(names)}{', ...' if len(choice.left_out) > 3 else ''}")
     if choice.faults:
         line += f"; {len(choice.faults):,} could not be read"
     return line
@@ -166,7 +195,10 @@ def context_line(items: Sequence[Item], choice: Choice, tokens: int, window: int
 # ---- the plan's names, for one call without a set
 
 def load_context_files(paths: Sequence[str], grep: Sequence[str] = (), *, root: str = "") -> Loaded:
-    """Find files, folders and globs. Files are read when they are needed. Raises ContextError when none could be loaded."""
+    """Find files, folders and globs.
+
+    Files are read when they are needed. Raises ContextError when none could be loaded.
+    """
     loaded = Loaded()
     for path in paths:
         source = parse_source(path, root)
@@ -175,11 +207,13 @@ def load_context_files(paths: Sequence[str], grep: Sequence[str] = (), *, root: 
         for found in load_files(source, grep, root):
             loaded.add(found)
     if paths and not loaded.items:
-        raise nothing_loaded(", ".join(paths), loaded.faults, [(parse_source(paths[0], root), loaded)])
+        raise nothing_loaded(", ".join(paths), loaded.faults,
+                             [(parse_source(paths[0], root), loaded)])
     return loaded
 
 
-def load_context_from_database(target: str, store: Store | None = None, *, session: str = "", root: str = "") -> Loaded:
+def load_context_from_database(target: str, store: Store | None = None, *, session: str = "",
+                               root: str = "") -> Loaded:
     """Load earlier sessions (db, db:ID, db:"words") from the store, or rows by a database's URL.
 
     Raises ContextError when nothing came.
@@ -194,7 +228,8 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
         from core.context.sql import load_sql
         found = load_sql(source, root or os.getcwd(), stop)
     else:
-        raise ContextError(f"{target} is no database.", 'Write db, db:ID, db:"words" or sqlite:///FILE?table=NAME.')
+        raise ContextError(f"{target} is no database.",
+                           'Write db, db:ID, db:"words" or sqlite:///FILE?table=NAME.')
     for entry in found:
         loaded.add(entry)
     stop.set()
@@ -203,6 +238,8 @@ def load_context_from_database(target: str, store: Store | None = None, *, sessi
     return loaded
 
 
-__all__ = ["Aside", "Budget", "ContextError", "ContextSet", "Fault", "Item", "Loaded", "Mention", "NOTHING", "Prepared",
-           "Source", "budget_bars", "complete_mention", "context_line", "find_mentions", "load_context_files",
+__all__ = ["Aside", "Budget", "ContextError", "ContextSet", "Fault", "Item", "Loaded", "Mention",
+           "NOTHING", "Prepared",
+           "Source", "budget_bars", "complete_mention", "context_line", "find_mentions",
+           "load_context_files",
            "load_context_from_database", "parse_context_arg", "plan_budget"]

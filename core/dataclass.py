@@ -1,8 +1,9 @@
 """Dataclasses that cost next to nothing until they are used.
 
-`dataclass`, `field` and `replace` mean what they mean in the standard library's `dataclasses`, for the options
-that the program uses. The standard library compiles up to six methods when a class is made, 0.4 ms a class, and a
-start makes about 70 classes. Here a method is compiled when it is first called. Type checkers see the standard library.
+`dataclass`, `field` and `replace` mean what they mean in the standard library's `dataclasses`, for
+the options that the program uses. The standard library compiles up to six methods when a class is
+made, 0.4 ms a class, and a start makes about 70 classes. Here a method is compiled when it is first
+called. Type checkers see the standard library.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Field:
 
     __slots__ = ("name", "default", "default_factory", "compare", "repr")
 
-    def __init__(self, *, default: object = NOTHING, default_factory: Callable[[], object] | Nothing = NOTHING,
+    def __init__(self, *, default: object = NOTHING,
+                 default_factory: Callable[[], object] | Nothing = NOTHING,
                  compare: bool = True, repr: bool = True) -> None:
         self.name = ""
         self.default = default
@@ -70,14 +72,16 @@ def _with_slots(cls: type, frozen: bool, eq: bool) -> type:
     every = {each.name: each for each in (*inherited, *own)}
     body.pop("__dict__", None)
     body.pop("__weakref__", None)
-    body["__slots__"] = tuple(each.name for each in own if each.name not in {known.name for known in inherited})
+    body["__slots__"] = tuple(each.name for each in own
+                              if each.name not in {known.name for known in inherited})
     body[FIELDS] = tuple(every.values())
     body["__dataclass_fields__"] = StandardFields()
     body.setdefault("__match_args__", tuple(every))
     body.setdefault("__repr__", _shown)
     late: dict[str, Callable[[type], Source]] = {"__init__": _init_of_frozen if frozen else _init}
     if frozen:
-        body.update(__setattr__=_refuse_to_set, __delattr__=_refuse_to_delete, __getstate__=_state, __setstate__=_set_state)
+        body.update(__setattr__=_refuse_to_set, __delattr__=_refuse_to_delete, __getstate__=_state,
+                    __setstate__=_set_state)
     if eq:
         late["__eq__"] = _eq
         if frozen:
@@ -100,7 +104,8 @@ def _described(name: str, default: object) -> Field:
     return described
 
 
-def _compiled_at_first_call(cls: type, name: str, write: Callable[[type], Source]) -> Callable[..., object]:
+def _compiled_at_first_call(cls: type, name: str,
+                            write: Callable[[type], Source]) -> Callable[..., object]:
     def method(*args: object, **kwargs: object) -> object:
         source, names = write(cls)
         exec(source, names)
@@ -151,7 +156,8 @@ def _compared(cls: type, instance: str) -> str:
 
 
 def _shown(self: object) -> str:
-    parts = (f"{each.name}={getattr(self, each.name)!r}" for each in _fields(type(self)) if each.repr)
+    parts = (f"{each.name}={getattr(self, each.name)!r}"
+             for each in _fields(type(self)) if each.repr)
     return f"{type(self).__qualname__}({', '.join(parts)})"
 
 
@@ -179,13 +185,16 @@ class StandardFields:
 
     def __get__(self, instance: object, owner: type) -> dict[str, Any]:
         import dataclasses
-        twin = dataclasses.make_dataclass(owner.__name__, [(each.name, object, _standard(each)) for each in _fields(owner)])
+        twin = dataclasses.make_dataclass(owner.__name__,
+                                          [(each.name, object, _standard(each))
+                                           for each in _fields(owner)])
         return cast("dict[str, Any]", getattr(twin, "__dataclass_fields__"))
 
 
 def _standard(described: Field) -> Any:
     from dataclasses import field as standard_field
-    defaults: dict[str, Any] = {name: getattr(described, name) for name in ("default", "default_factory")
+    defaults: dict[str, Any] = {name: getattr(described, name)
+                                for name in ("default", "default_factory")
                                 if getattr(described, name) is not NOTHING}
     return standard_field(compare=described.compare, repr=described.repr, **defaults)
 

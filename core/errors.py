@@ -3,7 +3,8 @@
 ChatError                    message (what, why), hint (what to do), kind, exit_code
 ├── UsageError               2  a flag, a command or an argument is wrong
 │   ├── ConfigError          2  the configuration cannot be used; says the file and line
-│   ├── ContextError         2  nothing could be loaded that was to be attached, or it is written wrongly
+│   ├── ContextError         2  nothing could be loaded that was to be attached,
+    or it is written wrongly
 │   └── SessionNotFound      2
 │       └── SessionAmbiguous 2  a part of an ID that several sessions have
 ├── ProviderError            1  a provider did not answer; retryable, retry_after
@@ -21,13 +22,15 @@ ChatError                    message (what, why), hint (what to do), kind, exit_
 │   ├── EmptyReply              the model ended its reply without a word
 │   ├── Paused                  the model put its reply aside; sent back, it continues
 │   └── StreamBroken         3  the reply broke off after it had begun; the text so far is kept
-├── WrongForm                3  the answer is not the JSON that was asked for, or does not fit its schema
+├── WrongForm                3  the answer is not the JSON that was asked for,
+                             or does not fit its schema
 ├── StoreError               1  sessions cannot be read or written
 │   ├── StoreBusy               another program holds the database
 │   ├── StoreFull               no room on the disk, or not allowed to write
 │   ├── StoreDamaged            not a database, or a broken one
 │   ├── StoreGone               deleted or moved away while it was in use
-│   │   └── SessionGone         the database is there, the session or message that is written to is not
+│   │   └── SessionGone         the database is there, the session or message
+    that is written to is not
 │   ├── StoreConflict           different data has the same identity there
 │   ├── StoreForbidden          this user has no right to it
 │   ├── StoreForeign            the database of another program
@@ -41,7 +44,10 @@ from core.safe_text import safe_line
 
 
 class ChatError(Exception):
-    """Base of everything that can go wrong in a known way. Anything else is a bug and keeps its traceback."""
+    """Base of everything that can go wrong in a known way.
+
+    Anything else is a bug and keeps its traceback.
+    """
 
     kind = "error"
     exit_code = 1
@@ -74,9 +80,12 @@ class SessionAmbiguous(SessionNotFound):
 
 
 class ProviderError(ChatError):
-    """A provider did not answer. `retry_after` is the delay in seconds that the provider itself asked for.
+    """A provider did not answer.
 
-    `host` is the address that failed, where the provider has several, and `hosts_left` counts those not tried yet.
+    `retry_after` is the delay in seconds that the provider itself asked for.
+
+    `host` is the address that failed, where the provider has several, and `hosts_left`
+    counts those not tried yet.
     """
 
     kind = "provider"
@@ -84,7 +93,8 @@ class ProviderError(ChatError):
     host = ""
     hosts_left = 0
 
-    def __init__(self, message: str, hint: str = "", *, retry_after: float | None = None, status: int | None = None) -> None:
+    def __init__(self, message: str, hint: str = "", *, retry_after: float | None = None,
+                 status: int | None = None) -> None:
         super().__init__(message, hint)
         self.retry_after = retry_after
         self.status = status
@@ -122,7 +132,8 @@ class ContextTooLong(ProviderError):
 
     kind = "context_too_long"
 
-    def __init__(self, message: str, hint: str = "", *, limit: int | None = None, needed: int | None = None,
+    def __init__(self, message: str, hint: str = "", *, limit: int | None = None,
+                 needed: int | None = None,
                  status: int | None = None) -> None:
         super().__init__(message, hint, status=status)
         self.limit = limit
@@ -130,11 +141,14 @@ class ContextTooLong(ProviderError):
 
 
 class BadRequest(ProviderError):
-    """`feature` is a parameter that the refusal names, where it names one: without it, the request may be accepted."""
+    """`feature` is a parameter that the refusal names, where it names one:
+    without it, the request may be accepted.
+    """
 
     kind = "bad_request"
 
-    def __init__(self, message: str, hint: str = "", *, feature: str = "", status: int | None = None,
+    def __init__(self, message: str, hint: str = "", *, feature: str = "",
+                 status: int | None = None,
                  retry_after: float | None = None) -> None:
         super().__init__(message, hint, status=status, retry_after=retry_after)
         self.feature = feature
@@ -145,7 +159,8 @@ class Unsupported(BadRequest):
 
     kind = "unsupported"
 
-    def __init__(self, message: str, hint: str = "", *, feature: str, status: int | None = None) -> None:
+    def __init__(self, message: str, hint: str = "", *, feature: str,
+                 status: int | None = None) -> None:
         super().__init__(message, hint, feature=feature, status=status)
 
 
@@ -174,7 +189,10 @@ class Paused(ProviderError):
 
 
 class StreamBroken(ProviderError):
-    """The reply broke off. `cause` is an error that the provider reported inside the stream, if it did."""
+    """The reply broke off.
+
+    `cause` is an error that the provider reported inside the stream, if it did.
+    """
 
     kind = "stream_broken"
     exit_code = 3
@@ -235,13 +253,18 @@ class ToolError(ChatError):
 
 
 def unexpected(problem: Exception) -> ChatError:
-    """A bug, as an error that ends one turn and not the conversation. Its traceback goes to the --debug log."""
+    """A bug, as an error that ends one turn and not the conversation.
+
+    Its traceback goes to the --debug log.
+    """
     import logging
     logging.getLogger(__name__).error("unexpected", exc_info=problem)
-    if isinstance(problem, ModuleNotFoundError) and not (problem.name or "core").startswith(("core", "db")):
+    if (isinstance(problem, ModuleNotFoundError)
+        and not (problem.name or "core").startswith(("core", "db"))):
         return missing_package(str(problem.name))
     return ChatError(f"Something went wrong that should not: {type(problem).__name__}: {problem}",
-                     "This is a fault of Stream Chat. What came is kept; --debug FILE writes down the details.")
+                     "This is a fault of Stream Chat. What came is kept; --debug FILE writes down "
+                     "the details.")
 
 
 def missing_package(name: str) -> ChatError:
@@ -250,15 +273,22 @@ def missing_package(name: str) -> ChatError:
     import sys
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     own = os.path.join(root, ".venv", "bin", "python")
-    ways = "Install what is needed: " + (f"`make chat` in {root}" if os.path.exists(os.path.join(root, "Makefile"))
-                                         else "install Stream Chat again")
-    if os.path.exists(own) and os.path.realpath(sys.prefix) != os.path.realpath(os.path.dirname(os.path.dirname(own))):
-        ways = f"Start it with its own Python: {os.path.relpath(own)} {os.path.relpath(os.path.join(root, 'stream_chat.py'))}"
-    return ChatError(f"The Python package {name.partition('.')[0]} is missing in {sys.executable}.", ways)
+    ways = ("Install what is needed: "
+            + (f"`make chat` in {root}" if os.path.exists(os.path.join(root, "Makefile"))
+               else "install Stream Chat again"))
+    if (os.path.exists(own) and os.path.realpath(sys.prefix)
+        != os.path.realpath(os.path.dirname(os.path.dirname(own)))):
+        ways = (f"Start it with its own Python: {os.path.relpath(own)} "
+                f"{os.path.relpath(os.path.join(root, 'stream_chat.py'))}")
+    return ChatError(f"The Python package {name.partition('.')[0]} is missing in {sys.executable}.",
+                     ways)
 
 
 def describe(error: ChatError) -> str:
-    """The error as at most three lines for a screen: what and why, then what to do. Foreign text in it is made safe."""
+    """The error as at most three lines for a screen: what and why, then what to do.
+
+    Foreign text in it is made safe.
+    """
     lines = [f"error: {safe_line(' '.join(error.message.split()), 400)}"]
     lines += [safe_line(line, 300) for line in error.hint.splitlines()[:2]]
     return "\n".join(lines)

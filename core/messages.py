@@ -10,20 +10,25 @@ from core.safe_text import without_surrogates
 
 Role = Literal["system", "user", "assistant", "tool"]
 
-# Why a reply ended. The first five come from the model; the others say that the reply is not complete: the provider ended
-# it for a reason that is not one of these, the user stopped it, the connection ended without an end marker, the provider
-# reported an error.
-Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "incomplete", "interrupted", "truncated", "error"]
+# Why a reply ended. The first five come from the model; the others say that the reply is not
+# complete: the provider ended it for a reason that is not one of these, the user stopped it, the
+# connection ended without an end marker, the provider reported an error.
+Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "incomplete",
+                 "interrupted", "truncated", "error"]
 FINISHES: tuple[str, ...] = get_args(Finish)
 
-# Provider-only data that must be sent back unchanged (signatures, ids, reasoning items), by dialect name:
-# {"anthropic": {"signature": "..."}}. Only the adapter of that dialect looks inside its own entry.
+# Provider-only data that must be sent back unchanged (signatures, ids, reasoning items),
+# by dialect name: {"anthropic": {"signature": "..."}}. Only the adapter of that dialect
+# looks inside its own entry.
 Extra = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words meant for the reader. Empty text with `extra` stands for a provider's own block that we only carry."""
+    """Words meant for the reader.
+
+    Empty text with `extra` stands for a provider's own block that we only carry.
+    """
 
     text: str
     extra: Extra | None = None
@@ -39,7 +44,10 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model's wish to run a tool. `invalid` holds the raw text when it was no JSON object; `arguments` is then empty."""
+    """The model's wish to run a tool.
+
+    `invalid` holds the raw text when it was no JSON object; `arguments` is then empty.
+    """
 
     id: str
     name: str
@@ -69,10 +77,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a message showed of one attached thing: lines from 1, both ends included, of a text with this digest.
+    """What a message showed of one attached thing: lines from 1, both ends included, of
+    a text with this digest.
 
-    `origin` is the source that it belongs to, `stamp` the file's time of change in nanoseconds (0: there is no file). Without
-    spans the message only says that the text has changed.
+    `origin` is the source that it belongs to, `stamp` the file's time of change in nanoseconds (0:
+    there is no file). Without spans the message only says that the text has changed.
     """
 
     name: str
@@ -85,7 +94,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """Reference material that was sent before the words of a message, as it was sent. Its pictures stand behind it.
+    """Reference material that was sent before the words of a message, as it was sent.
+
+    Its pictures stand behind it.
 
     With `anew`, what was attached to earlier messages is not sent any more.
     """
@@ -102,8 +113,8 @@ Part = Text | Thinking | ToolCall | ToolResult | Image | Attached
 class Usage:
     """Tokens of one model call as the provider counted them; None means that it did not say.
 
-    `input_tokens` is the whole prompt, cached tokens included. `details` holds the rest (durations, reasoning
-    tokens, cost) under the provider's names.
+    `input_tokens` is the whole prompt, cached tokens included. `details` holds the rest (durations,
+    reasoning tokens, cost) under the provider's names.
     """
 
     input_tokens: int | None = None
@@ -114,7 +125,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One entry of a conversation. `model` is written provider/model; usage and finish belong to replies."""
+    """One entry of a conversation.
+
+    `model` is written provider/model; usage and finish belong to replies.
+    """
 
     role: Role
     parts: tuple[Part, ...]
@@ -141,7 +155,8 @@ class Message:
         return tuple([part for part in self.parts if isinstance(part, ToolResult)])
 
 
-# Where a reply that a killed program left behind says, in the details of its usage, how to have it again.
+# Where a reply that a killed program left behind says, in the details of its
+# usage, how to have it again.
 KEPT_AS = "kept_as"
 
 
@@ -150,7 +165,8 @@ def handle_in(message: Message) -> str:
     return str((message.usage.details or {}).get(KEPT_AS) or "") if message.usage else ""
 
 
-# How the request begins that asks a model to go on with its unfinished answer (core/chat/joining.py).
+# How the request begins that asks a model to go on with its unfinished answer
+# (core/chat/joining.py).
 GO_ON = "Your last answer was cut off by a technical fault."
 
 

@@ -1,4 +1,6 @@
-"""Decides which model answers: names, addresses, keys, the adapters in use and what to ask when one cannot answer."""
+"""Decides which model answers: names, addresses, keys,
+the adapters in use and what to ask when one cannot answer.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 from core.config import Settings, cache_directory
 from core.config.keys import known_secrets, origin_of
 from core.dataclass import dataclass, replace
-from core.errors import AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError, Unsupported, UsageError
+from core.errors import (AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError,
+                         Unsupported, UsageError)
 from core.events import PullProgress
 from core.providers import (
     CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
@@ -56,8 +59,12 @@ class Target:
         return f"{self.provider}/{self.model}"
 
 
-def parse_target(text: str, default: str = DEFAULT_PROVIDER, known: Mapping[str, Any] | None = None) -> Target:
-    """Read `model`, `provider/model` or `provider/`. A model's own name may hold slashes: only a known provider's is split off."""
+def parse_target(text: str, default: str = DEFAULT_PROVIDER,
+                 known: Mapping[str, Any] | None = None) -> Target:
+    """Read `model`, `provider/model` or `provider/`.
+
+    A model's own name may hold slashes: only a known provider's is split off.
+    """
     head, slash, rest = text.partition("/")
     if head == POOL and rest:
         return Target(POOL, rest)
@@ -69,11 +76,13 @@ def parse_target(text: str, default: str = DEFAULT_PROVIDER, known: Mapping[str,
 
 
 def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) -> Target:
-    """Read what a person calls a model: one of their own names for it (`alias`), or what parse_target reads.
+    """Read what a person calls a model: one of their own names for it (`alias`), or
+    what parse_target reads.
 
     The path or the address of a model file is one of this computer, whatever the default.
     """
-    runs = host_of_file(text) if default == DEFAULT_PROVIDER and text not in settings.alias else None
+    runs = (host_of_file(text) if default == DEFAULT_PROVIDER and text not in settings.alias
+            else None)
     if runs is not None and ("://" in text or os.path.isfile(os.path.expanduser(text))):
         return Target(runs.name, text)
     text = str(settings.alias.get(text, text))
@@ -88,7 +97,8 @@ def pool_entry(name: str, settings: Settings) -> tuple[tuple[Target, ...], str]:
     if entry is None:
         known = ", ".join(sorted(map(str, settings.pools)))
         raise UsageError(f"There is no pool {name!r}.", f"The configuration has: {known}." if known
-                         else "Pools stand under `pools:` in the configuration file (--help configuration).")
+                         else "Pools stand under `pools:` in the configuration file (--help "
+                         "configuration).")
     row = entry if isinstance(entry, Mapping) else {"members": entry}
     listed, prefer = row.get("members"), str(row.get("prefer", "load"))
     names = listed.split(",") if isinstance(listed, str) else listed
@@ -116,8 +126,11 @@ def build_model_list(settings: Settings) -> list[Target]:
 
 
 def first_named(settings: Settings) -> Target:
-    """With --provider, --model is taken as it stands. A --model on the command line is read in full when the provider is only
-    the configuration file's."""
+    """With --provider, --model is taken as it stands.
+
+    A --model on the command line is read in full when the provider is only
+    the configuration file's.
+    """
     model = settings.model or ""
     default = provider_name(settings.provider) if settings.provider else DEFAULT_PROVIDER
     if not settings.provider or "model" in settings.flags and "provider" not in settings.flags:
@@ -126,7 +139,9 @@ def first_named(settings: Settings) -> Target:
 
 
 def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
-    """Who stands in for a model: its own row under `fallbacks`, else those that stand in for all."""
+    """Who stands in for a model: its own row under `fallbacks`,
+    else those that stand in for all.
+    """
     for name, others in settings.fallbacks.items():
         if find_target(name, settings) == target and "model_fallbacks" not in settings.flags:
             names = others if isinstance(others, (list, tuple)) else str(others).split(",")
@@ -136,15 +151,19 @@ def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
 
 
 def retry_config_from_args(settings: Settings) -> RetryConfig:
-    return RetryConfig(settings.retry_max_attempts, settings.retry_initial_delay, settings.retry_max_delay,
+    return RetryConfig(settings.retry_max_attempts, settings.retry_initial_delay,
+                       settings.retry_max_delay,
                        settings.retry_multiplier, settings.retry_jitter)
 
 
 def options_from_args(settings: Settings) -> Options:
     """What the person asked of the model, in the form that every adapter translates."""
-    think: bool | str | None = {"on": True, "off": False, None: None}.get(settings.think, settings.think)
-    return Options(settings.temperature, settings.top_p, settings.seed, settings.max_tokens, settings.stop, think,
-                   settings.num_ctx, settings.keep_alive, _response_format(settings.response_format), settings.option)
+    think: bool | str | None = {"on": True, "off": False, None: None}.get(settings.think,
+                                                                          settings.think)
+    return Options(settings.temperature, settings.top_p, settings.seed, settings.max_tokens,
+                   settings.stop, think,
+                   settings.num_ctx, settings.keep_alive,
+                   _response_format(settings.response_format), settings.option)
 
 
 def _response_format(wanted: str | None) -> Any:
@@ -161,13 +180,15 @@ class Providers:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.lacks: dict[Target, set[str]] = {}      # what models turned out not to have, so that it is asked for once
-        self.learned: dict[Target, Any] = {}         # what is known of models (core/models/facts.py), once it was asked for
+        # what models turned out not to have, so that it is asked for once
+        self.lacks: dict[Target, set[str]] = {}
+        # what is known of models (core/models/facts.py), once it was asked for
+        self.learned: dict[Target, Any] = {}
         self.successors: dict[Target, Target] = {}   # what took the place of defaults that are gone
         self.listed: dict[Target, ModelInfo] = {}    # how the server's list describes a model
         self.names: dict[str, list[str]] = {}        # models by provider, for completion
-        self.purse: Purse | None = None              # who decides what may be spent, with --max-cost
-        self.mask: Mask | None = None                # what was hidden from providers elsewhere, with --mask
+        self.purse: Purse | None = None  # who decides what may be spent, with --max-cost
+        self.mask: Mask | None = None  # what was hidden from providers elsewhere, with --mask
         self.sent = Ledger()                         # what has left for the providers
         self.past: Past | None = None                # earlier calls of the models, for forecasts
         self._open: dict[str, Provider] = {}
@@ -177,10 +198,13 @@ class Providers:
         self._endpoints = Endpoints(settings, self._primary, self._addresses, self.sent)
 
     def open(self, name: str) -> Provider:
-        """Raises UsageError for an unknown provider, AuthFailed for one that needs a key and has none."""
+        """Raises UsageError for an unknown provider,
+        AuthFailed for one that needs a key and has none.
+        """
         if name not in self._open:
             host = self.host(name)
-            opened = self._balanced(name, host) or load_dialect(host.dialect)(self._endpoints.of(name, host))
+            opened = (self._balanced(name, host)
+                      or load_dialect(host.dialect)(self._endpoints.of(name, host)))
             opened = self._masked(opened, host) if self.settings.mask else opened
             self._open[name] = self._capped(opened, name) if self.purse is not None else opened
         return self._open[name]
@@ -193,7 +217,8 @@ class Providers:
 
     def _masked(self, provider: Provider, host: Host) -> Provider:
         """With --mask, a provider elsewhere sees stand-ins only, whoever asks it for whatever."""
-        if host.kind != "cloud" and (not provider.endpoint.base_url or is_loopback(provider.endpoint.base_url)):
+        if host.kind != "cloud" and (not provider.endpoint.base_url
+                                     or is_loopback(provider.endpoint.base_url)):
             return provider
         from core.providers.masking import Mask, Masked
         if self.mask is None:
@@ -215,12 +240,16 @@ class Providers:
             return None
         from core.providers.balanced import CONNECT_TIMEOUT, Balanced
         make = load_dialect(host.dialect)
-        endpoints = [self._endpoints.of(name, replace(host, base_url=f"{url.rstrip('/')}/")) for url in urls]
-        return Balanced([make(replace(endpoint, connect_timeout=min(endpoint.connect_timeout, CONNECT_TIMEOUT)))
-                         for endpoint in endpoints], loads=self.loads)
+        endpoints = [self._endpoints.of(name, replace(host, base_url=f"{url.rstrip('/')}/"))
+                     for url in urls]
+        return Balanced(
+            [make(replace(endpoint, connect_timeout=min(endpoint.connect_timeout, CONNECT_TIMEOUT)))
+             for endpoint in endpoints], loads=self.loads)
 
     def asked(self, name: str) -> Provider:
-        """The adapter that was asked last: where a provider has several hosts, that of the one that answered."""
+        """The adapter that was asked last: where a provider has several hosts,
+        that of the one that answered.
+        """
         provider = self.open(name)
         return provider.asked if isinstance(provider, HasMembers) else provider
 
@@ -229,7 +258,9 @@ class Providers:
         return bool(getattr(load_dialect(self.host(name).dialect), trait, False))
 
     def lists_running(self, name: str) -> bool:
-        """Whether the provider says which models are in memory; False for one that cannot be asked."""
+        """Whether the provider says which models are in memory;
+        False for one that cannot be asked.
+        """
         try:
             return isinstance(self.open(name), CanListRunning)
         except ChatError:
@@ -251,7 +282,9 @@ class Providers:
         return self._addresses.needs_address(self.host(name)) and not self._addresses.given(name)
 
     async def ask(self, name: str, answer: Awaitable[T]) -> T:
-        """What a provider answers to anything but a conversation; a key that it quotes in an error is hidden."""
+        """What a provider answers to anything but a conversation;
+        a key that it quotes in an error is hidden.
+        """
         try:
             return await answer
         except ProviderError as error:
@@ -262,47 +295,62 @@ class Providers:
                               "Check --base-url and --provider.") from problem
 
     def explain(self, name: str, error: ProviderError) -> None:
-        """Hide the key in an error, since a server may quote it, and say why one that exists was not sent."""
+        """Hide the key in an error, since a server may quote it,
+        and say why one that exists was not sent.
+        """
         if name in self._open:
             _hide_key(error, self._open[name].endpoint.key)
         if isinstance(error, AuthFailed) and self._endpoints.notes.get(name):
             error.hint = self._endpoints.notes[name]
 
     async def embed(self, target: Target, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text. Raises ProviderError; Unsupported where the provider gives none."""
+        """One vector for each text.
+
+        Raises ProviderError; Unsupported where the provider gives none.
+        """
         provider = self.open(target.provider)
         if not isinstance(provider, CanEmbed):
-            raise Unsupported(f"{target.provider} gives no embeddings.", "Name another model with --embedding-model.",
+            raise Unsupported(f"{target.provider} gives no embeddings.",
+                              "Name another model with --embedding-model.",
                               feature="embeddings")
         able = provider
         return await retry_call(lambda: self.ask(target.provider, able.embed(target.model, texts)),
                                 retry_config_from_args(self.settings))
 
     async def default_model(self, name: str) -> str:
-        """The model to use when none was named: the row's own, else the first that the server has."""
+        """The model to use when none was named: the row's own,
+        else the first that the server has.
+        """
         chosen = self.host(name).default_model
         if chosen:
             return chosen
-        models = [info for info in await self.ask(name, self.open(name).models()) if _may_chat(info)]
+        models = [info for info in await self.ask(name, self.open(name).models())
+                  if _may_chat(info)]
         if not models:
             raise _no_model(name, self.open(name).endpoint.base_url)
         return models[0].name
 
     def prepared(self, target: Target, request: Request) -> Request:
-        """The request with the provider's own settings and without what the model is known to lack."""
+        """The request with the provider's own settings and without what the model is known to lack.
+        """
         request = self._with_own_data(target, request)
         entry = self.entry(target.provider)
         if not entry and target not in self.lacks and request.options == Options():
             return request
-        return fitted(request, entry, self.settings, self.host(target.provider).dialect, self.lacks.get(target, ()))
+        return fitted(request, entry, self.settings, self.host(target.provider).dialect,
+                      self.lacks.get(target, ()))
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
-        """The request without signatures and other sealed data that another origin made: it would refuse them."""
+        """The request without signatures and other sealed data that another origin made:
+        it would refuse them.
+        """
         named = {message.model for message in request.messages} - {None}
         others = {model for model in named if not str(model).startswith(f"{target.provider}/")}
-        sealed = {message.model for message in request.messages if message.model in others and has_sealed(message)}
+        sealed = {message.model for message in request.messages
+                  if message.model in others and has_sealed(message)}
         foreign = {model for model in sealed
-                   if model and self._origin(model.partition("/")[0]) != self._origin(target.provider)}
+                   if model and self._origin(model.partition("/")[0])
+                   != self._origin(target.provider)}
         return without_sealed(request, foreign) if foreign else request
 
     def _origin(self, name: str) -> str:
@@ -313,7 +361,9 @@ class Providers:
             return name
 
     def without(self, target: Target, request: Request, feature: str) -> str:
-        """Leave a feature or parameter out of all further requests to the model; "" when this request does not have it."""
+        """Leave a feature or parameter out of all further requests to the model;
+        "" when this request does not have it.
+        """
         request = replace(self.prepared(target, request), model=target.model)
         if without(request, feature) is request:
             return ""
@@ -329,14 +379,17 @@ class Providers:
 def _hide_key(error: ProviderError, key: str | None) -> None:
     """A server may quote the key that it was sent."""
     if key and len(key) > 3:
-        error.message, error.hint = error.message.replace(key, "***"), error.hint.replace(key, "***")
+        error.message, error.hint = (error.message.replace(key, "***"),
+                                     error.hint.replace(key, "***"))
         error.args = (error.message,)
 
 
 def _no_model(name: str, address: str) -> ModelNotFound:
     row = find_host(name)
-    fetch = f"Fetch one: --provider {name} --model {row.first_model}" if row and row.first_model else "Load one there"
-    return ModelNotFound(f"{address or name} has no model yet.", f"{fetch}, or try --provider {DEMO}.")
+    fetch = (f"Fetch one: --provider {name} --model {row.first_model}" if row and row.first_model
+             else "Load one there")
+    return ModelNotFound(f"{address or name} has no model yet.",
+                         f"{fetch}, or try --provider {DEMO}.")
 
 
 def _may_chat(info: ModelInfo) -> bool:
@@ -346,19 +399,28 @@ def _may_chat(info: ModelInfo) -> bool:
 
 
 async def resolve_target(target: Target, providers: Providers) -> Target:
-    """The target with a model: its own, or the provider's default. Raises what asking the server raises."""
-    return target if target.model else Target(target.provider, await providers.default_model(target.provider))
+    """The target with a model: its own, or the provider's default.
+
+    Raises what asking the server raises.
+    """
+    return (target if target.model
+            else Target(target.provider, await providers.default_model(target.provider)))
 
 
 def can_fetch(target: Target, providers: Providers) -> bool:
     return bool(target.model) and isinstance(providers.open(target.provider), CanPull)
 
 
-async def ensure_model_available(target: Target, providers: Providers) -> AsyncGenerator[PullProgress, None]:
-    """Fetch the model that the server does not have, reporting progress. Raises ProviderError when it cannot be had."""
+async def ensure_model_available(target: Target,
+                                 providers: Providers) -> AsyncGenerator[PullProgress, None]:
+    """Fetch the model that the server does not have, reporting progress.
+
+    Raises ProviderError when it cannot be had.
+    """
     provider = providers.open(target.provider)
     if not isinstance(provider, CanPull):
-        raise UsageError(f"{target.provider} cannot fetch models.", "Its own documentation says how models get there.")
+        raise UsageError(f"{target.provider} cannot fetch models.",
+                         "Its own documentation says how models get there.")
     async with aclosing(provider.pull(target.model)) as progress:
         async for step in progress:
             yield step

@@ -1,4 +1,6 @@
-"""Regular expressions that are compiled when they are first used: all of those in modules take a tenth of a start."""
+"""Regular expressions that are compiled when they are first used:
+all of those in modules take a tenth of a start.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ _OF_A_PATTERN = ("match", "fullmatch", "search", "findall", "finditer", "sub", "
 
 
 class LateRegex:
-    """What `re.compile` returns, but for the moment of compiling. After it, a method costs what it costs there."""
+    """What `re.compile` returns, but for the moment of compiling.
+
+    After it, a method costs what it costs there.
+    """
 
     def __init__(self, text: Any, flags: int = 0) -> None:
         self._given = text, flags

@@ -1,4 +1,6 @@
-"""Asks for a reply until it is complete, as the policy says: again, shorter, without, elsewhere, onward."""
+"""Asks for a reply until it is complete, as the policy says:
+again, shorter, without, elsewhere, onward.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,16 @@ from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from core.dataclass import dataclass, replace
-from core.errors import ChatError, ContextTooLong, EmptyReply, ProviderError, StreamBroken, UsageError, unexpected
-from core.events import (Answering, Delta, Finished, ModelChanged, Notice, Reading, Retrying, Waiting,
+from core.errors import (ChatError, ContextTooLong, EmptyReply, ProviderError, StreamBroken,
+                         UsageError, unexpected)
+from core.events import (Answering, Delta, Finished, ModelChanged, Notice, Reading, Retrying,
+                         Waiting,
                          is_content)
 from core.providers import Request
-from core.retry.policy import (REQUESTS, SHORTER, Again, Candidate, Continue, Elsewhere, Failure, GiveUp,
-                               Next, RetryConfig, Shorter, State, Step, Without, backoff_delay, moved, next_step,
+from core.retry.policy import (REQUESTS, SHORTER, Again, Candidate, Continue, Elsewhere, Failure,
+                               GiveUp,
+                               Next, RetryConfig, Shorter, State, Step, Without, backoff_delay,
+                               moved, next_step,
                                weighed)
 from core.retry.silence import Silence, pausing
 
@@ -22,9 +28,11 @@ T = TypeVar("T")
 
 
 class RetryBudget:
-    """Keeps retries from becoming a load of their own: a few are free, then three for every twenty requests.
+    """Keeps retries from becoming a load of their own: a few are free, then three
+    for every twenty requests.
 
-    Without it, a full outage multiplies the traffic by the number of attempts just when servers can bear it least.
+    Without it, a full outage multiplies the traffic by the number of attempts just when
+    servers can bear it least.
     """
 
     def __init__(self, reserve: float = 9.0, share: float = 0.15) -> None:
@@ -37,7 +45,9 @@ class RetryBudget:
 
 @dataclass(slots=True)
 class TurnLimits:
-    """What all requests of one turn share: how many more may be made, and who may not be asked again."""
+    """What all requests of one turn share: how many more may be made,
+    and who may not be asked again.
+    """
 
     requests: int = REQUESTS
     refused: frozenset[Candidate] = frozenset()
@@ -54,7 +64,10 @@ Item = Delta | Waiting | Retrying | ModelChanged | Notice | BrokeOff
 
 
 class Pieces(Protocol):
-    """The reply as far as it has arrived, kept by whoever consumes the loop. `resumes` is how often it may be continued."""
+    """The reply as far as it has arrived, kept by whoever consumes the loop.
+
+    `resumes` is how often it may be continued.
+    """
 
     limits: TurnLimits
     resumes: int
@@ -76,13 +89,18 @@ class Line(Protocol):
 
     config: RetryConfig
     budget: RetryBudget
-    pauses: tuple[float, float]     # seconds of silence before the first report of a wait, and between two
+    # seconds of silence before the first report of a wait, and between two
+    pauses: tuple[float, float]
 
-    def begin(self, refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
-        """Who may be asked for a new reply, best first, and the change of the model that this means."""
+    def begin(self,
+              refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
+        """Who may be asked for a new reply, best first,
+        and the change of the model that this means.
+        """
         ...
 
-    async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta | Notice, None]:
+    async def open(self, candidate: Candidate,
+                   request: Request) -> AsyncGenerator[Delta | Notice, None]:
         """The stream of this candidate. Raises a ProviderError when it cannot be asked at all."""
         ...
 
@@ -96,11 +114,15 @@ class Line(Protocol):
     def change(self, candidate: Candidate, why: str) -> ModelChanged | None: ...
 
     def without(self, candidate: Candidate, request: Request, feature: str) -> str:
-        """Leave this out of all further requests to the candidate; returns what to report, "" when it was not in there."""
+        """Leave this out of all further requests to the candidate;
+        returns what to report, "" when it was not in there.
+        """
         ...
 
     def note_name(self, candidate: Candidate, name: str) -> str:
-        """Another model of this name responds; returns what to report, "" when it was reported before."""
+        """Another model of this name responds; returns what to report,
+        "" when it was reported before.
+        """
         ...
 
     def note_answer(self, candidate: Candidate) -> None: ...
@@ -114,7 +136,8 @@ class Line(Protocol):
 class Shaping(Protocol):
     """Makes requests fit the window of a model (core/chat/asking.py)."""
 
-    async def shorten(self, candidate: Candidate, error: ContextTooLong) -> tuple[Request, Sequence[str]] | None: ...
+    async def shorten(self, candidate: Candidate,
+                      error: ContextTooLong) -> tuple[Request, Sequence[str]] | None: ...
 
     def fit(self, request: Request) -> AsyncGenerator[Waiting | Notice, None]:
         """Find out what to send instead of this request: `sent` afterwards."""
@@ -125,7 +148,9 @@ class Shaping(Protocol):
 
 async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | None = None,
                                  shaping: Shaping | None = None) -> AsyncGenerator[Item, None]:
-    """Yield one reply, from whoever gives it, in as many pieces as it takes. Raises the last error when nobody does.
+    """Yield one reply, from whoever gives it, in as many pieces as it takes.
+
+    Raises the last error when nobody does.
 
     Every wait, change and omission is an item of its own before it happens.
     """
@@ -164,7 +189,8 @@ async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | 
             failure = Failure.of(error, begun)
         except ChatError:
             raise
-        except Exception as problem:     # a fault of ours in one dialect is not the end of the conversation
+        # a fault of ours in one dialect is not the end of the conversation
+        except Exception as problem:
             failure = Failure(ProviderError(unexpected(problem).message), begun)
         async with aclosing(asked.after(failure)) as news:
             async for item in news:
@@ -174,10 +200,12 @@ async def stream_chat_with_retry(line: Line, request: Request, pieces: Pieces | 
 class _Asking:
     """What is asked next. `state` is None once the reply has come to its end."""
 
-    def __init__(self, line: Line, request: Request, pieces: Pieces | None, shaping: Shaping | None) -> None:
+    def __init__(self, line: Line, request: Request, pieces: Pieces | None,
+                 shaping: Shaping | None) -> None:
         self._line, self._pieces, self._shaping = line, pieces, shaping
         self._limits = pieces.limits if pieces is not None else TurnLimits()
-        self._whole = self._fitted = self._sent = request      # as the turn has it, made to fit, and as this model takes it
+        # as the turn has it, made to fit, and as this model takes it
+        self._whole = self._fitted = self._sent = request
         self._why = ""                          # why the model before could not answer
         self._last: ProviderError | None = None
         self.state: State | None = None
@@ -196,8 +224,10 @@ class _Asking:
                 yield notice
         candidates, change = self._line.begin(self._limits.refused)
         pieces = self._pieces
-        self.state = State(candidates[0], tuple(candidates[1:]), refused=self._limits.refused, config=self._line.config,
-                           requests=self._limits.requests, resumes=pieces.resumes if pieces is not None else 0)
+        self.state = State(candidates[0], tuple(candidates[1:]), refused=self._limits.refused,
+                           config=self._line.config,
+                           requests=self._limits.requests,
+                           resumes=pieces.resumes if pieces is not None else 0)
         if change is not None:
             yield change
         async with aclosing(self._choose()) as chosen:
@@ -209,15 +239,19 @@ class _Asking:
         self.silence = self._silence()
         if self._now.attempts == 1:
             self._line.budget.note_request()
-        return await self._line.open(self._now.candidate, replace(self._sent, avoid=self._now.hosts))
+        return await self._line.open(self._now.candidate,
+                                     replace(self._sent, avoid=self._now.hosts))
 
     def check(self, delta: Delta | Notice) -> None:
         """Raise EmptyReply when this is the end of a reply of which nothing has arrived."""
-        if isinstance(delta, Finished) and delta.reason in ("stop", "tool_calls") and not self._text:
+        if (isinstance(delta, Finished) and delta.reason in ("stop", "tool_calls")
+            and not self._text):
             raise EmptyReply(f"{self._now.candidate} gave an empty answer.")
 
     def named(self, delta: Delta | Notice) -> Iterator[Item]:
-        """The delta; with the provider's name, and a notice where the user has not seen it, when it says who responds."""
+        """The delta; with the provider's name, and a notice where the user has not seen it,
+        when it says who responds.
+        """
         if not isinstance(delta, Answering):
             yield delta
             return
@@ -264,7 +298,8 @@ class _Asking:
         """Wait, where the step says so; then make the request that is sent."""
         delay = step.delay if isinstance(step, (Again, Next, Continue)) else 0.0
         if delay or isinstance(step, Again):
-            yield Retrying(max(self._now.attempts, self._now.walks, self._now.breaks), delay, failure.error.message)
+            yield Retrying(max(self._now.attempts, self._now.walks, self._now.breaks), delay,
+                           failure.error.message)
             async with aclosing(pausing(delay, self._line.pauses)) as waits:
                 async for wait in waits:
                     yield wait
@@ -280,13 +315,17 @@ class _Asking:
                     yield item
 
     async def _decide(self, failure: Failure) -> tuple[Step, Sequence[str]]:
-        """The next step that can be done: there may be nothing to leave out. Also what is to be reported about it."""
+        """The next step that can be done: there may be nothing to leave out.
+
+        Also what is to be reported about it.
+        """
         state, line = replace(self._now, spare=self._line.budget.left), self._line
         while True:
             step = next_step(failure, state)
             match step, failure.error:
                 case Shorter(), ContextTooLong() as error:
-                    shorter = await self._shaping.shorten(state.candidate, error) if self._shaping is not None else None
+                    shorter = (await self._shaping.shorten(state.candidate, error)
+                               if self._shaping is not None else None)
                     if shorter is not None:
                         self._sent, told = shorter
                         return step, told
@@ -311,7 +350,8 @@ class _Asking:
         before = replace(self._now, spare=self._line.budget.left)
         self.state = after = moved(before, step, failure)
         self._line.budget.left = after.spare
-        self._limits.requests, self._limits.refused = after.requests, self._limits.refused | after.refused
+        self._limits.requests, self._limits.refused = (after.requests,
+                                                       self._limits.refused | after.refused)
         if self._pieces is not None:
             self._pieces.resumes = after.resumes
 
@@ -338,7 +378,8 @@ class _Asking:
             failure = Failure(ProviderError(self._why))
             step = next_step(failure, self._now)
             if not isinstance(step, Next):
-                raise self._last or UsageError(self._why, "Name one that can with /model or --model-fallbacks.")
+                raise self._last or UsageError(self._why, "Name one that can with /model or "
+                                               "--model-fallbacks.")
             self._move(step, failure)
         change = self._line.change(self._now.candidate, self._why)
         if change is not None:

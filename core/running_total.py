@@ -8,21 +8,29 @@ from typing import Generic, TypeVar
 from core.messages import Message
 
 T = TypeVar("T")
-REMEMBERED = 4     # conversations whose totals are kept: the whole one, what is sent of it, the one before
+# conversations whose totals are kept: the whole one, what is sent of it, the one before
+REMEMBERED = 4
 LONG = 32          # messages from which it is worth it
 
 
 class RunningTotal(Generic[T]):
-    """Folds `add` over messages. A conversation grows at its end, so the total of its beginning is known already."""
+    """Folds `add` over messages.
+
+    A conversation grows at its end, so the total of its beginning is known already.
+    """
 
     def __init__(self, empty: T, add: Callable[[T, Message], T]) -> None:
         self._empty, self._add = empty, add
         self._known: list[tuple[tuple[Message, ...], T]] = []
 
     def of(self, messages: Sequence[Message]) -> T:
-        """The total of these messages. They are compared by identity first, so a known beginning costs next to nothing."""
+        """The total of these messages.
+
+        They are compared by identity first, so a known beginning costs next to nothing.
+        """
         given = tuple(messages)
-        beginning, total = max((known for known in self._known if given[:len(known[0])] == known[0]),
+        beginning, total = max((known
+                                for known in self._known if given[:len(known[0])] == known[0]),
                                key=lambda known: len(known[0]), default=((), self._empty))
         for message in given[len(beginning):]:
             total = self._add(total, message)

@@ -6,8 +6,8 @@ from __future__ import annotations
 def _visible() -> dict[int, str]:
     """Code point -> what is shown in its place.
 
-    C0 controls become their Unicode pictures; DEL, C1 and everything that steers a terminal or reorders text
-    without being seen becomes its code point in angle brackets.
+    C0 controls become their Unicode pictures; DEL, C1 and everything that steers a terminal or
+    reorders text without being seen becomes its code point in angle brackets.
     """
     table = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
     table[0x7F] = "\u2421"
@@ -35,8 +35,8 @@ _TABLE: dict[int, str] = {}
 def safe_text(text: str) -> str:
     """Return `text` with only newline, tab and visible characters.
 
-    Works character by character, so the result never depends on how a stream was cut: safe_text(a + b) ==
-    safe_text(a) + safe_text(b).
+    Works character by character, so the result never depends on how a stream was cut: safe_text(a +
+    b) == safe_text(a) + safe_text(b).
     """
     if text.isprintable():   # none of what the table holds is
         return text
@@ -46,13 +46,18 @@ def safe_text(text: str) -> str:
 
 
 def without_surrogates(text: str) -> str:
-    """Text that UTF-8 can hold: the two halves of a character are joined, a lone one becomes U+FFFD."""
+    """Text that UTF-8 can hold: the two halves of a character are joined,
+    a lone one becomes U+FFFD.
+    """
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def safe_line(text: str, limit: int = 0) -> str:
-    """The same for a place that has one line: line ends are shown too. `limit` > 0 shortens, with an ellipsis."""
+    """The same for a place that has one line: line ends are shown too.
+
+    `limit` > 0 shortens, with an ellipsis.
+    """
     line = safe_text(text).replace("\n", "\u2424").replace("\t", " ")
     return line[: limit - 1] + "\u2026" if 0 < limit < len(line) else line

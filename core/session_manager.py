@@ -1,4 +1,6 @@
-"""A conversation that is saved while it happens: what was sent or shown is in the store before it is sent or shown."""
+"""A conversation that is saved while it happens:
+what was sent or shown is in the store before it is sent or shown.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from core.errors import SessionNotFound
-from core.events import Event, Kept, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolFinished
+from core.events import (Event, Kept, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta,
+                         ToolFinished)
 from core.messages import KEPT_AS, Finish, Message, ToolResult, tool_message
 from core.sessions.history import History
 from core.sessions.listing import format_session_lines, list_sessions, select_session
@@ -30,7 +33,9 @@ SYNC_SECONDS = 0.25      # the most of a streaming reply that a power cut can ta
 
 
 class Session(History):
-    """A conversation as it happens: its messages, whole or while they stream, are saved before anything else is done."""
+    """A conversation as it happens: its messages, whole or while they stream,
+    are saved before anything else is done.
+    """
 
     def __init__(self, store: Store | None, spool: str | Places = "", *, model: str = "") -> None:
         super().__init__(store, spool, model=model)
@@ -39,7 +44,10 @@ class Session(History):
         self._handle = ""       # of the answer that comes next, until its first frame is written
 
     def add_user(self, message: Message) -> None:
-        """Add what the user says, saved before anything is sent. Also the moment to try a store that failed again."""
+        """Add what the user says, saved before anything is sent.
+
+        Also the moment to try a store that failed again.
+        """
         self._journal.retry()
         unanswered = missing_results(self._recent)
         if unanswered is not None:
@@ -47,13 +55,19 @@ class Session(History):
         self._append(message)
 
     def keep_question(self, message: Message) -> None:
-        """Store what was attached to the user's last message, before it is sent. A message of other words is left alone."""
-        place = max((place for place, said in enumerate(self._recent) if said.role == "user"), default=None)
-        if place is None or self._recent[place] == message or self._recent[place].text != message.text:
+        """Store what was attached to the user's last message, before it is sent.
+
+        A message of other words is left alone.
+        """
+        place = max((place for place, said in enumerate(self._recent) if said.role == "user"),
+                    default=None)
+        if (place is None or self._recent[place] == message
+            or self._recent[place].text != message.text):
             return
         identity = self._recent_ids[place]
         if identity not in self._unreadable:
-            self._journal.write(message_write("finish", message, id=identity, state=state_of(message)))
+            self._journal.write(message_write("finish", message, id=identity,
+                                              state=state_of(message)))
             self._recent[place] = self._said[identity].message = message
 
     def add_reply(self, message: Message) -> None:
@@ -72,18 +86,22 @@ class Session(History):
             self._own()
         else:
             do = "finish" if opened else "add"
-            self._journal.write(message_write(do, message, session=self.id, id=identity, state=state_of(message),
+            self._journal.write(message_write(do, message, session=self.id, id=identity,
+                                              state=state_of(message),
                                               **({} if opened else {"parent": parent})))
         self._open = None
         self._note(identity, message, parent)
         self._recent.append(message)
         self._recent_ids.append(identity)
 
-    async def record(self, events: AsyncGenerator[Event, None], model: str = "") -> AsyncGenerator[Event, None]:
-        """Pass a turn's events on, each saved before it is yielded. `model` answers first, where another stands in for ours.
+    async def record(self, events: AsyncGenerator[Event, None],
+                     model: str = "") -> AsyncGenerator[Event, None]:
+        """Pass a turn's events on, each saved before it is yielded.
 
-        However the turn ends, what was received is kept: an interrupted reply becomes a message, and calls that got no
-        result get one. That happens at once, without waiting for anything.
+        `model` answers first, where another stands in for ours.
+
+        However the turn ends, what was received is kept: an interrupted reply becomes a message,
+        and calls that got no result get one. That happens at once, without waiting for anything.
         """
         model = model or self.model
         async with aclosing(events) as stream:
@@ -148,7 +166,9 @@ class Session(History):
         return not is_frame or time.monotonic() - self._synced >= SYNC_SECONDS
 
     def _keep_result(self, result: ToolResult) -> None:
-        """A finished tool may have changed the world, so its result is saved before the others are in."""
+        """A finished tool may have changed the world,
+        so its result is saved before the others are in.
+        """
         if self._open is None:
             self._open = self._begin(tool_message(()))
         self._open.results.append(result)
@@ -157,7 +177,8 @@ class Session(History):
 
     def _begin(self, message: Message) -> OpenMessage:
         opened = OpenMessage(new_message_id(), message.model or "")
-        self._journal.write(message_write("add", message, session=self.id, id=opened.id, state="streaming",
+        self._journal.write(message_write("add", message, session=self.id, id=opened.id,
+                                          state="streaming",
                                           parent=self._recent_ids[-1] if self._recent_ids else 0))
         return opened
 
@@ -173,25 +194,31 @@ class Session(History):
 
     def _all_writes(self) -> list[Write]:
         """With what streams."""
-        return super()._all_writes() + (self._open.writes(self.id) if self._open is not None else [])
+        return super()._all_writes() + (self._open.writes(self.id) if self._open is not None
+                                        else [])
 
 
-def open_session(store: Store | None, spool: str | Places = "", *, name: str | None = None, newest: bool = False,
+def open_session(store: Store | None, spool: str | Places = "", *, name: str | None = None,
+                 newest: bool = False,
                  model: str = "") -> Session:
     """A new session, the one called `name`, or the last used. Raises SessionNotFound."""
     session = Session(store, spool, model=model)
     if name is None and not newest:
         return session
     if store is None:
-        raise SessionNotFound("No session can be opened while saving is off.", "Leave out --no-save.")
+        raise SessionNotFound("No session can be opened while saving is off.",
+                              "Leave out --no-save.")
     row = store.find_session(name) if name is not None else store.last_session()
     if row is None:
-        raise SessionNotFound("There are no saved sessions to go on with.", "Start a chat; it is saved by default.")
+        raise SessionNotFound("There are no saved sessions to go on with.",
+                              "Start a chat; it is saved by default.")
     if row.shelf == "trash":
-        raise SessionNotFound(f"Session {row.name} is in the trash.", f"stream-chat --undelete {row.name} brings it back.")
+        raise SessionNotFound(f"Session {row.name} is in the trash.",
+                              f"stream-chat --undelete {row.name} brings it back.")
     session.resume(row, store)
     return session
 
 
-__all__ = ["Recovered", "Session", "answer_calls", "format_session_lines", "list_sessions", "open_session", "recover",
+__all__ = ["Recovered", "Session", "answer_calls", "format_session_lines", "list_sessions",
+           "open_session", "recover",
            "select_session", "title_of"]

@@ -1,4 +1,6 @@
-"""What the model calls is checked, approved and run within limits; a failure is the model's result."""
+"""What the model calls is checked, approved and run within limits;
+a failure is the model's result.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping,
+                             Sequence)
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, get_args
 
@@ -19,7 +22,8 @@ from core.events import ToolFinished
 from core.messages import Message, ToolCall, ToolResult
 from core.providers import ToolSpec
 from core.safe_text import safe_text
-from core.tools import REGISTERED, Kind, Tool, ToolContext, canonical, fingerprint, first_line, get_tools
+from core.tools import (REGISTERED, Kind, Tool, ToolContext, canonical, fingerprint, first_line,
+                        get_tools)
 from core.tools.running import MAX_RESULT, ToolLoop, as_text, call_function, shorten
 from core.tools.schema import check_arguments
 from core.tools.secret_files import secret_arguments
@@ -35,7 +39,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """One question to the user. `text` is all that will run, made safe, never shortened; `host` is set for network tools."""
+    """One question to the user.
+
+    `text` is all that will run, made safe, never shortened; `host` is set for network tools.
+    """
 
     tool: Tool
     kind: Kind
@@ -50,7 +57,10 @@ Approve = Callable[[ApprovalRequest], Awaitable[Decision]]
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What runs without asking: kinds of tools, tools by name, and hosts. A word of one says nothing about the others."""
+    """What runs without asking: kinds of tools, tools by name, and hosts.
+
+    A word of one says nothing about the others.
+    """
 
     kinds: frozenset[str]
     tools: frozenset[str]
@@ -67,7 +77,10 @@ class Allowed:
 
 
 def namespace(word: str) -> tuple[str, str]:
-    """(kind, tool or host, name): what a word of --allow is. A host without a dot needs `host:` before it."""
+    """(kind, tool or host, name): what a word of --allow is.
+
+    A host without a dot needs `host:` before it.
+    """
     before, colon, name = word.partition(":")
     if colon and before in ("kind", "tool", "host") and name and not name.isdecimal():
         return before, name.lower() if before == "host" else name
@@ -80,12 +93,15 @@ class Declined(ToolError):
     """The user refused a call; the words are for the model."""
 
     def __init__(self) -> None:
-        super().__init__("Not run: the user said no.", "Do not try again unless the user asks for it.")
+        super().__init__("Not run: the user said no.",
+                         "Do not try again unless the user asks for it.")
 
 
 @dataclass(slots=True)
 class _Trial:
-    """What became of one call: whether the user was asked, whether it ran, and how long it took by itself."""
+    """What became of one call: whether the user was asked, whether it ran,
+    and how long it took by itself.
+    """
 
     asked: bool = False
     ran: bool = False
@@ -101,7 +117,10 @@ class _Trial:
 
 
 class Servers(Protocol):
-    """Programs that bring tools of their own (core/tools/mcp.py). They are started when tools are first offered."""
+    """Programs that bring tools of their own (core/tools/mcp.py).
+
+    They are started when tools are first offered.
+    """
 
     @property
     def tools(self) -> Sequence[Tool]: ...
@@ -114,16 +133,21 @@ class Servers(Protocol):
 
 
 class Toolbox:
-    """The tools of one conversation: what was granted, what was run in this turn, and whether private data is in it.
+    """The tools of one conversation: what was granted, what was run in this turn, and
+    whether private data is in it.
 
-    `allow` holds kinds and tool names that run without asking, and hosts that may be talked to whatever is in the
-    conversation (see Allowed). `grants` keeps "always" decisions (fingerprint -> what it allows); give a
-    mapping that lasts. Without `approve`, what is not allowed is denied. True when there is something to offer.
+    `allow` holds kinds and tool names that run without asking, and hosts that may be talked to
+    whatever is in the conversation (see Allowed). `grants` keeps "always" decisions (fingerprint ->
+    what it allows); give a mapping that lasts. Without `approve`, what is not allowed is denied.
+    True when there is something to offer.
     """
 
-    def __init__(self, tools: Iterable[Tool], context: ToolContext | None = None, approve: Approve | None = None, *,
-                 allow: Iterable[str] = ("read",), grants: MutableMapping[str, str] | None = None, private: bool = False,
-                 servers: Servers | None = None, calls_per_turn: int = CALLS_PER_TURN, same_calls: int = SAME_CALLS,
+    def __init__(self, tools: Iterable[Tool], context: ToolContext | None = None,
+                 approve: Approve | None = None, *,
+                 allow: Iterable[str] = ("read",), grants: MutableMapping[str, str] | None = None,
+                 private: bool = False,
+                 servers: Servers | None = None, calls_per_turn: int = CALLS_PER_TURN,
+                 same_calls: int = SAME_CALLS,
                  max_result: int = MAX_RESULT) -> None:
         self.tools: dict[str, Tool] = {made.name: made for made in tools}
         self.context = context or ToolContext()
@@ -133,7 +157,8 @@ class Toolbox:
         self.approve = approve
         self.servers = servers
         self._served: set[str] = set()     # the names of tools that servers offered last
-        self.off: set[str] = set()   # switched off by the user: a server that starts later does not bring them back
+        # switched off by the user: a server that starts later does not bring them back
+        self.off: set[str] = set()
         self._loop = ToolLoop()
         self._session_grants: set[str] = set()
         self._asking: asyncio.Lock | None = None
@@ -148,7 +173,10 @@ class Toolbox:
         return bool(self.tools) or self.servers is not None
 
     async def prepare(self) -> list[str]:
-        """Start the servers that bring tools, and take their tools up. Returns what the user should know."""
+        """Start the servers that bring tools, and take their tools up.
+
+        Returns what the user should know.
+        """
         if self.servers is None:
             return []
         news = await self.servers.start()
@@ -189,17 +217,24 @@ class Toolbox:
         self._asking = None   # a lock belongs to one event loop, and a turn to one loop
 
     def note_messages(self, messages: Iterable[Message]) -> None:
-        """Take over a stored conversation: results of private tools in it count, and so do those of tools that are not known."""
+        """Take over a stored conversation: results of private tools in it count,
+        and so do those of tools that are not known.
+        """
         names = {result.name for message in messages for result in message.tool_results}
         known = REGISTERED | self.tools
-        self.private = self.private or any(name not in known or known[name].private for name in names)
+        self.private = self.private or any(name not in known or known[name].private
+                                           for name in names)
 
     async def execute_tool_call(self, call: ToolCall) -> ToolResult:
         """The result of one call; see run()."""
         return (await self.run(call)).result
 
     async def run(self, call: ToolCall) -> ToolFinished:
-        """Run one call. Never raises, except when it is cancelled: what goes wrong is the result, marked as an error."""
+        """Run one call.
+
+        Never raises, except when it is cancelled: what goes wrong is the
+        result, marked as an error.
+        """
         said, trial = "", _Trial()
         try:
             result = ToolResult(call.id, call.name, await self._run(call, trial))
@@ -208,7 +243,8 @@ class Toolbox:
             result = _failed(call, " ".join(filter(None, (problem.message, problem.hint))))
         except Exception as problem:
             log.warning("tool %s failed", call.name, exc_info=True)
-            result = _failed(call, f"{call.name} failed: {type(problem).__name__}: {first_line(problem)}")
+            result = _failed(call, f"{call.name} failed: {type(problem).__name__}: "
+                             f"{first_line(problem)}")
         return ToolFinished(result, trial.seconds, said, trial.ran, trial.asked)
 
     def _hosts(self, made: Tool, arguments: Mapping[str, Any]) -> list[str]:
@@ -218,33 +254,41 @@ class Toolbox:
         self._count_call()
         made = self.tools.get(call.name)
         if made is None:
-            raise ToolError(f"There is no tool named {call.name[:80]!r}.", f"There are: {', '.join(self.tools) or 'none'}.")
+            raise ToolError(f"There is no tool named {call.name[:80]!r}.",
+                            f"There are: {', '.join(self.tools) or 'none'}.")
         if call.invalid is not None:
-            raise ToolError(f"The arguments are no JSON object: {what_is_wrong(call.invalid)}.", "Nothing was run.")
+            raise ToolError(f"The arguments are no JSON object: {what_is_wrong(call.invalid)}.",
+                            "Nothing was run.")
         arguments = check_arguments(made.parameters, call.arguments)
         self._count_same(made, arguments)
         hosts = await self._get_approval(made, arguments, trial)
         self.private = self.private or made.private
         context = replace(self.context, stop=threading.Event(), hosts=hosts)
         with trial.timed():
-            return shorten(as_text(await call_function(made, arguments, context, self._loop)), self._limits[2])
+            return shorten(as_text(await call_function(made, arguments, context, self._loop)),
+                           self._limits[2])
 
     def _count_call(self) -> None:
         self._calls += 1
         if self._calls > self._limits[0]:
-            raise ToolError(f"Not run: this turn has used its {self._limits[0]} tool calls.", "Answer with what you have.")
+            raise ToolError(f"Not run: this turn has used its {self._limits[0]} tool calls.",
+                            "Answer with what you have.")
 
     def _count_same(self, made: Tool, arguments: Mapping[str, Any]) -> None:
         key = fingerprint([made.name, arguments])
         self._seen[key] += 1
         if self._seen[key] > self._limits[1]:
-            raise ToolError(f"Not run: this same call was made {self._limits[1]} times in this turn already.",
+            raise ToolError(f"Not run: this same call was made {self._limits[1]} times in this "
+                            "turn already.",
                             "Its result will not change; use it, or do something else.")
 
     # ---- approval
 
-    async def _get_approval(self, made: Tool, arguments: Mapping[str, Any], trial: _Trial) -> frozenset[str] | None:
-        """Return when the call may run, with the hosts it is bound to (None: any); raise ToolError when it may not."""
+    async def _get_approval(self, made: Tool, arguments: Mapping[str, Any],
+                            trial: _Trial) -> frozenset[str] | None:
+        """Return when the call may run, with the hosts it is bound to (None: any);
+        raise ToolError when it may not.
+        """
         hosts = self._hosts(made, arguments)
         secrets = [] if made.source == "built in" else secret_arguments(arguments)
         if secrets:
@@ -265,15 +309,20 @@ class Toolbox:
 
     async def _ask_for_secrets(self, made: Tool, arguments: Mapping[str, Any], hosts: Sequence[str],
                                paths: Sequence[str], trial: _Trial) -> None:
-        """A tool from elsewhere is asked about each time it names a file of keys, whatever is allowed."""
+        """A tool from elsewhere is asked about each time it names a file of keys,
+        whatever is allowed.
+        """
         named = ", ".join(path[:200] for path in paths[:3])
         if self.approve is None:
-            raise ToolError(f"Not run: {named} looks like a file of keys or passwords, and nobody can be asked here.",
+            raise ToolError(f"Not run: {named} looks like a file of keys or passwords, and nobody "
+                            "can be asked here.",
                             "Tell the user; do not try again.")
         self._asking = self._asking or asyncio.Lock()
         async with self._asking:
-            request = ApprovalRequest(made, made.kind, dict(arguments), call_text(made.name, arguments),
-                                      ", ".join(hosts), f"{safe_text(named)} looks like a file of keys or passwords")
+            request = ApprovalRequest(made, made.kind, dict(arguments),
+                                      call_text(made.name, arguments),
+                                      ", ".join(hosts), f"{safe_text(named)} looks like a file of "
+                                      "keys or passwords")
             trial.asked = True
             if await self.approve(request) not in ("once", "session", "always"):
                 raise Declined
@@ -281,7 +330,8 @@ class Toolbox:
     def is_free(self, made: Tool) -> bool:
         """Whether it runs without asking, as things stand."""
         asks_for_host = made.kind == "network" and self.private
-        return not asks_for_host and (made.kind in self.allow.kinds or made.name in self.allow.tools)
+        return not asks_for_host and (made.kind in self.allow.kinds
+                                      or made.name in self.allow.tools)
 
     def _is_granted(self, made: Tool, arguments: Mapping[str, Any], host: str) -> bool:
         if made.kind == "network" and host and host in self.allow.hosts:
@@ -289,10 +339,13 @@ class Toolbox:
         key = grant_key(made, arguments, host)
         return key in self._session_grants or key in self.grants
 
-    async def _ask(self, made: Tool, arguments: Mapping[str, Any], host: str, trial: _Trial) -> None:
+    async def _ask(self, made: Tool, arguments: Mapping[str, Any], host: str,
+                   trial: _Trial) -> None:
         assert self.approve is not None
-        reason = "private data is in this conversation" if made.kind == "network" and self.private else ""
-        request = ApprovalRequest(made, made.kind, dict(arguments), call_text(made.name, arguments), host, reason)
+        reason = ("private data is in this conversation" if made.kind == "network" and self.private
+                  else "")
+        request = ApprovalRequest(made, made.kind, dict(arguments), call_text(made.name, arguments),
+                                  host, reason)
         trial.asked = True
         decision = await self.approve(request)
         if decision not in ("once", "session", "always"):
@@ -305,8 +358,10 @@ class Toolbox:
 
     def _denial(self, made: Tool, host: str) -> str:
         if made.kind == "network" and self.private:
-            return f"Not run: private data is in this conversation, and {host or made.name} was not approved."
-        return f"Not run: {made.name} ({made.kind}) needs the user's approval, and nobody can be asked here."
+            return (f"Not run: private data is in this conversation, and {host or made.name} was "
+                    "not approved.")
+        return (f"Not run: {made.name} ({made.kind}) needs the user's approval, and nobody can be "
+                "asked here.")
 
 
 async def execute_tool_call(call: ToolCall, toolbox: Toolbox) -> ToolResult:
@@ -331,19 +386,23 @@ def what_is_wrong(text: str) -> str:
         return f"{problem.msg} at character {problem.pos} of {len(text)}"
     except (ValueError, RecursionError) as problem:
         return first_line(problem)
-    return "a name stands twice in one object" if isinstance(value, dict) else f"it is {type(value).__name__}"
+    return ("a name stands twice in one object" if isinstance(value, dict)
+            else f"it is {type(value).__name__}")
 
 
 def call_text(name: str, arguments: Mapping[str, Any]) -> str:
     """A call in full and made safe, one argument a line."""
-    lines = [f"  {key} = {json.dumps(value, ensure_ascii=False, default=str)}" for key, value in arguments.items()]
+    lines = [f"  {key} = {json.dumps(value, ensure_ascii=False, default=str)}"
+             for key, value in arguments.items()]
     return safe_text("\n".join([name, *lines]))
 
 
 def grant_key(made: Tool, arguments: Mapping[str, Any], host: str = "") -> str:
-    """What a lasting "yes" covers: this definition of the tool with arguments of this shape and, on the network, this host.
+    """What a lasting "yes" covers: this definition of the tool with arguments of this shape and,
+    on the network, this host.
 
-    For a tool that runs things the arguments are the deed, so they are part of the grant as they are.
+    For a tool that runs things the arguments are the deed, so they are part
+    of the grant as they are.
     """
     shape = arguments if made.kind == "run" else shape_of(arguments)
     return fingerprint([made.definition, shape, host])
@@ -359,7 +418,9 @@ def shape_of(value: Any) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """`perform_web_search` and `read_json_file` under the names by which they are looked for; loaded only then."""
+    """`perform_web_search` and `read_json_file` under the names by which they are looked for;
+    loaded only then.
+    """
     if name == "perform_web_search":
         from core.tools.web_search import perform_web_search
         return perform_web_search
@@ -369,4 +430,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["ApprovalRequest", "Approve", "Decision", "Servers", "Toolbox", "call_text", "execute_tool_call", "get_tools"]
+__all__ = ["ApprovalRequest", "Approve", "Decision", "Servers", "Toolbox", "call_text",
+           "execute_tool_call", "get_tools"]

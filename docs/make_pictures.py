@@ -1,6 +1,7 @@
 """Makes the pictures of the documentation from the program itself: `make pictures`.
 
-A fake model answers; the program runs in a pseudo-terminal, and what the terminal shows becomes SVG.
+A fake model answers; the program runs in a pseudo-terminal, and what the
+terminal shows becomes SVG.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from tests.pseudo_terminal import Terminal
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS = 80
-CELL, LINE, SIZE, EDGE = 8.4, 19, 14, 16          # pixels: a cell, a row, the font, around the screen
-NO_BREAK = "\u00a0"                                # a space that SVG does not fold with its neighbours
+CELL, LINE, SIZE, EDGE = 8.4, 19, 14, 16  # pixels: a cell, a row, the font, around the screen
+NO_BREAK = "\u00a0"  # a space that SVG does not fold with its neighbours
 GROUND, TEXT = "#16181d", "#d8dbe0"
 PACE = 0.04                                        # seconds between two pieces of an answer
 LOOK = 0.07                                        # seconds between two frames of the recording
-STILL = 1.2                                        # seconds for which a frame stands at most; the last one longer
+STILL = 1.2  # seconds for which a frame stands at most; the last one longer
 THOUGHT = "The user wants both at a glance: a short table, then the smallest example. "
 ANSWER = """Both run code side by side; they differ in what they share.
 
@@ -76,7 +77,8 @@ def script(request: Received) -> Answer:
     """An Ollama with one model, which thinks and answers; with tools, it calculates."""
     if request.path == "/api/show":
         facts = {"general.architecture": "qwen3", "qwen3.context_length": 32768}
-        return json_answer({"model_info": facts, "capabilities": ["completion", "tools", "thinking"]})
+        return json_answer({"model_info": facts,
+                            "capabilities": ["completion", "tools", "thinking"]})
     if request.path != "/api/chat":
         return json_answer({"models": [{"name": "qwen3:8b", "model": "qwen3:8b"}]})
     body = request.json
@@ -86,7 +88,8 @@ def script(request: Received) -> Answer:
         call = {"function": {"name": "calculate", "arguments": {"expression": "17 * 23"}}}
         return paced([chat_line("qwen3:8b", tool_calls=[call])], count=9)
     thoughts = [chat_line("qwen3:8b", thinking=piece) for piece in pieces(THOUGHT)]
-    return paced([*thoughts, *(chat_line("qwen3:8b", piece) for piece in pieces(ANSWER))], count=180)
+    return paced([*thoughts, *(chat_line("qwen3:8b", piece) for piece in pieces(ANSWER))],
+                 count=180)
 
 
 def paced(lines: Sequence[object], *, count: int) -> Answer:
@@ -98,8 +101,10 @@ def paced(lines: Sequence[object], *, count: int) -> Answer:
 def chat(*words: str, lines: int) -> Iterator[Terminal]:
     """The program in a terminal with an empty home."""
     with FakeServer(script) as server, tempfile.TemporaryDirectory() as home:
-        environment = {"HOME": home, "LANG": "C.UTF-8", "TERM": "xterm-256color", "COLORTERM": "truecolor",
-                       "STREAM_CHAT_THEME": "dark", "OLLAMA_HOST": server.url, "PATH": "/usr/bin:/bin"}
+        environment = {"HOME": home, "LANG": "C.UTF-8", "TERM": "xterm-256color",
+                       "COLORTERM": "truecolor",
+                       "STREAM_CHAT_THEME": "dark", "OLLAMA_HOST": server.url,
+                       "PATH": "/usr/bin:/bin"}
         command = [sys.executable, str(ROOT / "stream_chat.py"), "-m", "qwen3:8b", *words]
         with Terminal(command, environment, columns=COLUMNS, lines=lines, cwd=home) as terminal:
             yield terminal
@@ -189,7 +194,8 @@ def normal(run: Run) -> Run:
     text = re.sub(r"\d{8}-\d{4}-[a-z0-9]{4}", "20261129-1417-csqa", run.text.rstrip())
     text = re.sub(r"\b(today|yesterday) \d\d:\d\d", "today 14:17", text)
     text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-29 14:17", text)
-    text = re.sub(r"\b\d+(\.\d)? (s|tokens/s)(?![a-z])", lambda found: f"{'2.1' if found[2] == 's' else '48'} {found[2]}", text)
+    text = re.sub(r"\b\d+(\.\d)? (s|tokens/s)(?![a-z])",
+                  lambda found: f"{'2.1' if found[2] == 's' else '48'} {found[2]}", text)
     return Run(run.column, text, run.color, run.bold)
 
 
@@ -238,7 +244,9 @@ def recording(name: str) -> list[tuple[float, Frame]]:
 # ---- SVG
 
 def svg(frame: Frame, title: str) -> str:
-    """One picture; its text stands in <desc>, for those who do not see it and for the test of its age."""
+    """One picture; its text stands in <desc>, for those who do not see it and
+    for the test of its age.
+    """
     rows = "".join(f'<g transform="translate(0 {number * LINE})">{row_svg(row)}</g>\n'
                    for number, row in enumerate(frame) if row)
     return page(len(frame), title, text_of(frame), rows)
@@ -252,10 +260,12 @@ def animated(frames: Sequence[tuple[float, Frame]], title: str) -> str:
     drawn, styles = [], []
     for number, (start, frame) in enumerate(frames):
         end = frames[number + 1][0] if number + 1 < len(frames) else total
-        styles.append(f"@keyframes f{number}{{0%{{visibility:hidden}}{100 * start / total:.3f}%{{visibility:visible}}"
-                      f"{100 * end / total:.3f}%,100%{{visibility:{'visible' if end == total else 'hidden'}}}}}"
-                      f"#f{number}{{animation:f{number} {total:.2f}s step-end infinite}}")
-        rows = "".join(f'<use href="#{known.setdefault(row, f"r{len(known)}")}" y="{place * LINE}"/>'
+        styles.append(
+            f"@keyframes f{number}{{0%{{visibility:hidden}}{100 * start / total:.3f}%{{visibility:visible}}"
+            f"{100 * end / total:.3f}%,100%{{visibility:{'visible' if end == total else 'hidden'}}}}}"
+            f"#f{number}{{animation:f{number} {total:.2f}s step-end infinite}}")
+        rows = "".join(f'<use href="#{known.setdefault(row, f"r{len(known)}")}" '
+                       f'y="{place * LINE}"/>'
                        for place, row in enumerate(frame) if row)
         drawn.append(f'<g id="f{number}" visibility="hidden">{rows}</g>')
     symbols = "".join(f'<g id="{name}">{row_svg(row)}</g>\n' for row, name in known.items())
@@ -276,15 +286,18 @@ def run_svg(run: Run) -> str:
 
 def page(rows: int, title: str, text: str, body: str) -> str:
     width, height = COLUMNS * CELL + 2 * EDGE, rows * LINE + 2 * EDGE
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" role="img">\n'
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" '
+            f'width="{width:.0f}" role="img">\n'
             f"<title>{escape(title)}</title>\n<desc>{escape(text)}</desc>\n"
             f'<rect width="100%" height="100%" rx="8" fill="{GROUND}"/>\n'
             f'<g transform="translate({EDGE} {EDGE + SIZE - 1})" font-size="{SIZE}" '
-            'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, \'DejaVu Sans Mono\', monospace">\n'
+            'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, \'DejaVu Sans Mono\', '
+            'monospace">\n'
             f"{body}\n</g>\n</svg>\n")
 
 
-TITLES = {"answer": "An answer with a table and code, streamed into the terminal", "tools": "A tool that the model calls",
+TITLES = {"answer": "An answer with a table and code, streamed into the terminal",
+          "tools": "A tool that the model calls",
           "command": "A command of the shell, whose output joins the next message",
           **{name: task.title for name, task in TASKS.items()}}
 
@@ -297,7 +310,8 @@ def main(names: Sequence[str] = ()) -> None:
             continue
         (PICTURES / f"{name}.svg").write_text(svg(still(name), title), encoding="utf-8")
     if not names or RECORDED in names:
-        (PICTURES / "chat.svg").write_text(animated(recording(RECORDED), TITLES[RECORDED]), encoding="utf-8")
+        (PICTURES / "chat.svg").write_text(animated(recording(RECORDED), TITLES[RECORDED]),
+                                           encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Looks up known vulnerabilities of everything that the lock files install; without a network it says so.
+"""Looks up known vulnerabilities of everything that the lock files install;
+without a network it says so.
 
     python install/audit.py            exit code 1 if there are any
     python install/audit.py --sbom     writes sbom.json: what is in the program (CycloneDX)
@@ -29,7 +30,10 @@ def main() -> int:
 
 
 def audit() -> int:
-    """Print each vulnerability. Returns 1 if there are any; what could not be looked up is no failure."""
+    """Print each vulnerability.
+
+    Returns 1 if there are any; what could not be looked up is no failure.
+    """
     files = [word for lock in LOCKS for word in ("-r", lock)]
     said = _run(AUDIT, "pip-audit", *files, "--no-deps", "--disable-pip", "--format", "json",
                 "--progress-spinner", "off")

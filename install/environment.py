@@ -1,7 +1,8 @@
 """Makes .venv what `make chat` and `make test` need: present, whole, and as the lock files say.
 
-Run by any Python from 3.11 on, before anything is installed. An environment that cannot be used (half
-made, of a Python that is gone, copied from another machine) is made anew; one that can is kept.
+Run by any Python from 3.11 on, before anything is installed. An environment that
+cannot be used (half made, of a Python that is gone, copied from another machine) is
+made anew; one that can is kept.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ sys.path.insert(0, str(ROOT))
 from core.engine.pip_words import why_no_connection     # noqa: E402
 
 VENV = ROOT / ".venv"
-PARTS = {"bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", ".lock", "CACHEDIR.TAG",
+PARTS = {"bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", ".lock",
+         "CACHEDIR.TAG",
          "chat.ok", "dev.ok"}
-# What is installed, from which lock files, and how much that is to download and on the disk (measured, Linux).
+# What is installed, from which lock files, and how much that is to download and on the
+# disk (measured, Linux).
 CHAT = ("the program", ("requirements.lock",), "23 MB, 105 MB on the disk")
 ENGINE = ("the embedded engine", ("requirements-local.lock",), "34 MB, 102 MB on the disk")
 PAGE = ("the web page", ("requirements-web.lock",), "1 MB, 3 MB on the disk")
 TESTS = ("the tests", ("requirements-dev.lock",), "32 MB, 140 MB on the disk")
-RUNNING = "import sys, platform; print(sys.prefix, platform.python_version(), platform.machine(), sys.version_info >= (3, 11))"
+RUNNING = ("import sys, platform; print(sys.prefix, platform.python_version(), platform.machine(), "
+           "sys.version_info >= (3, 11))")
 LOST = re.compile(r"Read-only file system|Permission denied")
 
 
@@ -39,7 +43,10 @@ class Failed(Exception):
 
 
 def main(words: Sequence[str]) -> int:
-    """`chat` or `test`; `named`: the user chose this Python. Prints nothing when all is in place."""
+    """`chat` or `test`; `named`: the user chose this Python.
+
+    Prints nothing when all is in place.
+    """
     try:
         prepare(tests="test" in words, named="named" in words)
     except Failed as problem:
@@ -64,7 +71,8 @@ def prepare(*, tests: bool, named: bool) -> None:
         except Failed as problem:
             if why_no_connection(str(problem)) or "connection" in str(problem):
                 raise
-            print(f"The embedded engine cannot be installed here ({problem}); everything else works.", file=sys.stderr)
+            print(f"The embedded engine cannot be installed here ({problem}); everything else "
+                  "works.", file=sys.stderr)
             (VENV / "engine.ok").write_text(stamp(ENGINE[1], running))
         return
     install(ENGINE, "engine.ok", running)
@@ -73,19 +81,26 @@ def prepare(*, tests: bool, named: bool) -> None:
 
 
 def fetch_test_model() -> None:
-    """A real language model for the tests, into the user's cache. Without it they say why they skip."""
-    code = ("import os, sys; from core.config import cache_directory; from core.engine.models import SMALLEST; "
-            "print(os.path.exists(os.path.join(cache_directory(os.environ), 'models', SMALLEST.file)), SMALLEST.name)")
-    found = subprocess.run([python(), "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    """A real language model for the tests, into the user's cache.
+
+    Without it they say why they skip.
+    """
+    code = ("import os, sys; from core.config import cache_directory; from core.engine.models "
+            "import SMALLEST; print(os.path.exists(os.path.join(cache_directory(os.environ), "
+            "'models', SMALLEST.file)), SMALLEST.name)")
+    found = subprocess.run([python(), "-c", code], cwd=ROOT, capture_output=True,
+                           text=True).stdout.split()
     if found[:1] == ["False"]:
         print("Fetching a small language model for the tests, once (93 MB) ...", file=sys.stderr)
-        subprocess.run([python(), "stream_chat.py", "--provider", "local", "--pull", found[1]], cwd=ROOT)
+        subprocess.run([python(), "stream_chat.py", "--provider", "local", "--pull", found[1]],
+                       cwd=ROOT)
 
 
 def describe() -> str | None:
     """What the environment's Python is; None for one that cannot be used."""
     try:
-        done = subprocess.run([python(), "-I", "-c", RUNNING], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([python(), "-I", "-c", RUNNING], capture_output=True, text=True,
+                              timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     words = done.stdout.strip()
@@ -104,8 +119,8 @@ def make() -> str:
     try:
         VENV.mkdir()
     except OSError as problem:
-        raise Failed(f"{ROOT} cannot be written: {problem.strerror}.\nClone into a folder of yours, or install the "
-                     "program elsewhere: pipx install PATH.") from None
+        raise Failed(f"{ROOT} cannot be written: {problem.strerror}.\nClone into a folder of "
+                     "yours, or install the program elsewhere: pipx install PATH.") from None
     done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
     running = describe()
     if done.returncode or running is None:
@@ -113,7 +128,8 @@ def make() -> str:
         said = " ".join((done.stdout + done.stderr).split())
         if "ensurepip" in said or "No module named venv" in said:
             raise Failed("Python's venv module is not complete here.\n"
-                         f"On Debian and Ubuntu: apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv")
+                         "On Debian and Ubuntu: apt install "
+                         f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
         raise Failed(f"No environment could be made in {VENV}: {said[-300:]}")
     return running
 
@@ -126,7 +142,8 @@ def remove() -> None:
     names = {entry.name for entry in VENV.iterdir()}
     if "pyvenv.cfg" not in names and names - PARTS - {"engine.ok", "page.ok"}:
         raise Failed(f"{VENV} is not a virtual environment.\nMove it away, then start again.")
-    print(f"The environment in {VENV.name} cannot be used (half made, or of another Python); it is made anew.",
+    print(f"The environment in {VENV.name} cannot be used (half made, or of another Python); it is "
+          "made anew.",
           file=sys.stderr)
     try:
         shutil.rmtree(VENV)
@@ -160,10 +177,12 @@ def install(what: tuple[str, Sequence[str], str], name: str, running: str) -> No
 
 def run_pip(arguments: Sequence[str], count: int) -> None:
     """pip with what it does in one line. Raise Failed with its reason."""
-    command = [python(), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps",
+    command = [python(), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
+               "--no-deps",
                "--require-hashes", "--progress-bar", "off", *arguments]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=log, text=True,
                                    encoding="utf-8", errors="replace", cwd=ROOT)
         assert process.stdout is not None
         try:
@@ -182,13 +201,15 @@ def show(lines: Iterator[str], count: int) -> None:
     """One line that is written over; in a log, nothing."""
     able, seen = sys.stderr.isatty(), 0
     for line in lines:
-        found = re.match(r"\s*(Collecting|Requirement already satisfied:|Downloading|Installing) (\S+)", line)
+        found = re.match(r"\s*(Collecting|Requirement already "
+                         r"satisfied:|Downloading|Installing) (\S+)", line)
         if not found:
             continue
         seen += found[1] in ("Collecting", "Requirement already satisfied:")
         if able:
             text = "installing ..." if found[1] == "Installing" else package_named(found[2])
-            row = f"  {min(seen, count)} of {count}  {text}"[:shutil.get_terminal_size().columns - 1]
+            row = f"  {min(seen, count)} of {count}  {text}"[:shutil.get_terminal_size().columns
+                                                             - 1]
             print(f"\r\x1b[K{row}", end="", file=sys.stderr, flush=True)
     if able:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
@@ -205,11 +226,12 @@ def explain(said: str) -> str:
     """pip's words in two lines."""
     reason = why_no_connection(said)
     if reason:
-        return (f"No connection to the Python package index: {reason}.\nCheck the network; behind a proxy or with a "
-                "mirror, set HTTPS_PROXY or pip's index-url. The same command continues.")
+        return (f"No connection to the Python package index: {reason}.\nCheck the network; behind "
+                "a proxy or with a mirror, set HTTPS_PROXY or pip's index-url. The same command "
+                "continues.")
     if "No space left" in said:
-        return ("There is no room left on the disk.\nThe environment takes about 210 MB. Make room; "
-                "the same command continues.")
+        return ("There is no room left on the disk.\nThe environment takes about 210 MB. Make "
+                "room; the same command continues.")
     if LOST.search(said):
         return f"{VENV} cannot be written.\nIs the folder read-only, or another user's?"
     errors = [line.partition("ERROR:")[2].strip() for line in said.splitlines() if "ERROR:" in line]

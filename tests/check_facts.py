@@ -1,4 +1,6 @@
-"""`make facts`: prints which default models and API versions are past or near their end, and fails on one that is past it."""
+"""`make facts`: prints which default models and API versions are past or near their end,
+and fails on one that is past it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What every test shares: an empty home, no network beyond loopback, and no settings from outside."""
+"""What every test shares: an empty home, no network beyond loopback,
+and no settings from outside.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,23 @@ from tests import postgres
 from tests.fake_server import FakeOllama
 
 # A busy machine is no fault of what is tested.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any machine", deadline=None,
+                          suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTHING_LISTENS = "http://127.0.0.1:1"   # no user may listen there, so a connection is refused on every machine
+# no user may listen there, so a connection is refused on every machine
+NOTHING_LISTENS = "http://127.0.0.1:1"
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "CI", "PYTEST_XDIST_WORKER")
 
 
 def _first_own_port() -> int:
-    """The lowest port that the system gives to whoever asks for any; services of the machine are below it."""
+    """The lowest port that the system gives to whoever asks for any;
+    services of the machine are below it.
+    """
     try:
-        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
+                   .split()[0])
     except (OSError, ValueError):
         return 32_768
 
@@ -39,7 +46,8 @@ FIRST_OWN_PORT = _first_own_port()
 class _Processes:
     """Notices in which test a process is started: `make quick` runs the tests that start none."""
 
-    EVENTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"})
+    EVENTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec",
+                        "os.system"})
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -59,7 +67,8 @@ def _finds_a_library() -> bool:
 
 
 PROCESSES = _Processes()
-STARTERS = {"program", "environment", "tiny", "real_model", "postgres_url"}   # fixtures that start processes
+# fixtures that start processes
+STARTERS = {"program", "environment", "tiny", "real_model", "postgres_url"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,21 +87,26 @@ _OURS = ("core", "db", "stream_chat", "tests", "bench", "install")
 
 
 def _needs(package: str | None) -> str:
-    """Why a test is skipped that needs a package which is not installed; "" for none, or where nothing may be missing."""
+    """Why a test is skipped that needs a package which is not installed;
+    "" for none, or where nothing may be missing.
+    """
     if not package or package.partition(".")[0] in _OURS or os.environ.get("CI"):
         return ""
     return f"needs the package {package}: pip install -r requirements-dev.txt"
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport,
+                                                                         pytest.CollectReport]:
     """A file of tests whose packages are not installed is skipped, with the reason."""
     report = yield
     if report.outcome == "failed":
-        missing = re.findall(r"ModuleNotFoundError: No module named '([\w.]+)'", str(report.longrepr))
+        missing = re.findall(r"ModuleNotFoundError: No module named '([\w.]+)'",
+                             str(report.longrepr))
         reason = _needs(missing[-1] if missing else None)
         if reason:
-            report.outcome, report.longrepr = "skipped", (str(collector.path), 0, f"Skipped: {reason}")
+            report.outcome, report.longrepr = ("skipped",
+                                               (str(collector.path), 0, f"Skipped: {reason}"))
     return report
 
 
@@ -107,7 +121,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             raise
         pytest.skip(reason)
     if PROCESSES.started and item.get_closest_marker("processes") is None:
-        pytest.fail(f"mark the test with @pytest.mark.processes: it starts {PROCESSES.started[0]}", pytrace=False)
+        pytest.fail(f"mark the test with @pytest.mark.processes: it starts {PROCESSES.started[0]}",
+                    pytrace=False)
     return result
 
 
@@ -125,27 +140,32 @@ def clean_environment(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name not in KEPT and not name.startswith(("PYTEST_", "COV", "STREAM_CHAT_TEST_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(homes / str(next(HOMES))))    # not made: most tests need no directory
+    # not made: most tests need no directory
+    monkeypatch.setenv("HOME", str(homes / str(next(HOMES))))
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("TERM", "xterm-256color")
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A connection to anywhere but the test's own servers fails the test, also where the program answers for the error."""
+    """A connection to anywhere but the test's own servers fails the test,
+    also where the program answers for the error.
+    """
     connect = socket.socket.connect
     strangers: list[object] = []
 
     def guarded(self: socket.socket, address: object) -> None:
         if isinstance(address, tuple) and self.family in (socket.AF_INET, socket.AF_INET6):
             host, port = str(address[0]), int(address[1])
-            if not (host.startswith("127.") or host in ("::1", "localhost", "0.0.0.0")) or 1 < port < FIRST_OWN_PORT:
+            if (not (host.startswith("127.") or host in ("::1", "localhost", "0.0.0.0"))
+                or 1 < port < FIRST_OWN_PORT):
                 strangers.append(address)
                 raise ConnectionRefusedError(f"a test tried to reach {address}")
         connect(self, address)  # type: ignore[arg-type]
     monkeypatch.setattr(socket.socket, "connect", guarded)
     yield
-    assert not strangers, f"the test tried to reach {strangers}, which may be a service of this machine"
+    assert not strangers, (f"the test tried to reach {strangers}, which may be a service of this "
+                           "machine")
 
 
 @pytest.fixture
@@ -153,14 +173,19 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """For a child process: an empty home, the same interpreter, and no Ollama of this machine."""
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COV")}   # so that children are covered too
-    return kept | {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color",
-                   "PYTHONPATH": str(ROOT), "OLLAMA_HOST": NOTHING_LISTENS, "STREAM_CHAT_STATUS": "off"}
+    # so that children are covered too
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COV")}
+    return kept | {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "LANG": "C.UTF-8",
+                   "TERM": "xterm-256color",
+                   "PYTHONPATH": str(ROOT), "OLLAMA_HOST": NOTHING_LISTENS,
+                   "STREAM_CHAT_STATUS": "off"}
 
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of our own, for all tests of this worker; `postgres.new_database` makes a place in it."""
+    """A PostgreSQL server of our own, for all tests of this worker;
+    `postgres.new_database` makes a place in it.
+    """
     reason = postgres.why_not()
     if reason:
         pytest.skip(f"no PostgreSQL: {reason}")

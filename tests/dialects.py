@@ -1,4 +1,6 @@
-"""Asks a provider over real loopback HTTP and hands back all that came; shared by the tests of the dialects."""
+"""Asks a provider over real loopback HTTP and hands back all that came;
+shared by the tests of the dialects.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def stream_answer(body: bytes, *after: Step, cut: int = 1 << 20) -> Answer:
 
 def provider_at(dialect: str, url: str, *, idle_timeout: float = 10.0, **more: Any) -> Provider:
     """`more` are other fields of the endpoint."""
-    return load_dialect(dialect)(Endpoint(url, "test-key", dialect, idle_timeout=idle_timeout, **more))
+    return load_dialect(dialect)(
+        Endpoint(url, "test-key", dialect, idle_timeout=idle_timeout, **more))
 
 
 def run(dialect: str, url: str, use: Callable[[Any], Coroutine[Any, Any, T]], **settings: Any) -> T:
@@ -50,7 +53,8 @@ def run(dialect: str, url: str, use: Callable[[Any], Coroutine[Any, Any, T]], **
     return asyncio.run(whole())
 
 
-def ask(dialect: str, url: str, request: Request, **settings: Any) -> tuple[list[Delta], ProviderError | None]:
+def ask(dialect: str, url: str, request: Request,
+        **settings: Any) -> tuple[list[Delta], ProviderError | None]:
     """Everything that a stream yields, and the error that ended it."""
     deltas: list[Delta] = []
 
@@ -65,8 +69,12 @@ def ask(dialect: str, url: str, request: Request, **settings: Any) -> tuple[list
     return deltas, run(dialect, url, use, **settings)
 
 
-def exchange(dialect: str, answer: Answer | Sequence[Answer], request: Request, **settings: Any) -> tuple[list[Delta], Received]:
-    """One question to a scripted server: the deltas, and the request as the server got it. An error is raised."""
+def exchange(dialect: str, answer: Answer | Sequence[Answer], request: Request,
+             **settings: Any) -> tuple[list[Delta], Received]:
+    """One question to a scripted server: the deltas, and the request as the server got it.
+
+    An error is raised.
+    """
     with FakeServer(answer) as server:
         deltas, error = ask(dialect, server.url, request, **settings)
         if error is not None:

@@ -1,4 +1,6 @@
-"""A chat's side of the engine as its own process, to be killed: makes the model if needed, attaches, asks without end."""
+"""A chat's side of the engine as its own process, to be killed:
+makes the model if needed, attaches, asks without end.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,13 @@ async def main(model: str, directory: str) -> None:
         write_tiny_model(model)
     engine = await open_engine(EngineOrder(model, directory, 2048))
     print(engine.address, engine.pid, flush=True)
-    body = {"messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 5000, "ignore_eos": True}
+    body = {"messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 5000,
+            "ignore_eos": True}
     headers = {"authorization": f"Bearer {engine.key}", "connection": "close"}
     async with httpx2.AsyncClient(trust_env=False, headers=headers) as client:
         while True:
-            async with client.stream("POST", engine.address + "/v1/chat/completions", json=body) as response:
+            async with client.stream("POST", engine.address + "/v1/chat/completions",
+                                     json=body) as response:
                 async for _ in response.aiter_bytes():
                     pass
 

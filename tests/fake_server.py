@@ -1,8 +1,10 @@
-"""A model server of our own on loopback: real sockets, scripted answers, exact control of how and when the bytes go out.
+"""A model server of our own on loopback: real sockets, scripted answers, exact control of how
+and when the bytes go out.
 
-`FakeServer` sends what a script says: any bytes in any cut, pauses, stalls, a lost or a reset connection. It records
-each request and whether its client left early. `FakeOllama` speaks Ollama's API and is scripted by the model's name.
-`python -m tests.fake_server [--port N]` runs a FakeOllama, prints its address as one line and serves until it is killed.
+`FakeServer` sends what a script says: any bytes in any cut, pauses, stalls, a lost or a reset
+connection. It records each request and whether its client left early. `FakeOllama` speaks Ollama's
+API and is scripted by the model's name. `python -m tests.fake_server [--port N]` runs a FakeOllama,
+prints its address as one line and serves until it is killed.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LINGER_RESET = struct.pack("ii", 1, 0)
-REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 401: "Unauthorized",
+           403: "Forbidden", 404: "Not Found",
            429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}
 
 
@@ -60,7 +63,8 @@ Step = bytes | Pause | Stall | Cut | Reset | Hold
 class Answer:
     """One response. Each bytes step is one send (and one chunk, if chunked).
 
-    `framing` is chunked, length, close (the body ends with the connection) or raw (the steps are the whole response).
+    `framing` is chunked, length, close (the body ends with the connection) or raw (the steps
+    are the whole response).
     """
 
     steps: Sequence[Step] = ()
@@ -72,7 +76,9 @@ class Answer:
 
 @dataclass(slots=True)
 class Received:
-    """A request as it came, and how its answer ended: sent, client_left, cut or reset; empty while it is sent."""
+    """A request as it came, and how its answer ended: sent, client_left, cut or reset;
+    empty while it is sent.
+    """
 
     method: str
     path: str
@@ -91,7 +97,8 @@ Script = Callable[[Received], Answer]
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer((json.dumps(value).encode(),), status, headers or {}, "application/json; charset=utf-8", "length")
+    return Answer((json.dumps(value).encode(),), status, headers or {},
+                  "application/json; charset=utf-8", "length")
 
 
 def text_answer(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -103,8 +110,11 @@ def lines_answer(values: Iterable[Any], *after: Step, delay: float = 0.0) -> Ans
     return Answer([*_spaced((json_line(value) for value in values), delay), *after])
 
 
-def sse_answer(events: Iterable[str | bytes], *after: Step, delay: float = 0.0, status: int = 200) -> Answer:
-    """Server-sent events, one send each; the events are given as they go out, blank line included."""
+def sse_answer(events: Iterable[str | bytes], *after: Step, delay: float = 0.0,
+               status: int = 200) -> Answer:
+    """Server-sent events, one send each; the events are given as they go out,
+    blank line included.
+    """
     sends = (event if isinstance(event, bytes) else event.encode() for event in events)
     return Answer([*_spaced(sends, delay), *after], status, content_type="text/event-stream")
 
@@ -133,8 +143,9 @@ def cut_at(data: bytes, at: int, end: Step) -> list[Step]:
 class FakeServer:
     """Serve on a free loopback port while the `with` block lasts.
 
-    `script` is one Answer for every request, a sequence of them (the last repeats), or a function of the request. `skip` lets
-    time pass in which the server says nothing (tests/virtual_time.py); without it the server waits.
+    `script` is one Answer for every request, a sequence of them (the last repeats), or a function
+    of the request. `skip` lets time pass in which the server says nothing (tests/virtual_time.py);
+    without it the server waits.
     """
 
     def __init__(self, script: Script | Answer | Sequence[Answer], port: int = 0, *,
@@ -178,8 +189,12 @@ class FakeServer:
 
     @property
     def chats(self) -> list[Received]:
-        """The requests for a reply. A slow machine gives the program time for others (what is loaded?) between them."""
-        return [request for request in self.requests if request.method == "POST" and request.path == "/api/chat"]
+        """The requests for a reply.
+
+        A slow machine gives the program time for others (what is loaded?) between them.
+        """
+        return [request for request in self.requests
+                if request.method == "POST" and request.path == "/api/chat"]
 
     @property
     def connected(self) -> int:
@@ -194,7 +209,8 @@ class FakeServer:
         if callable(script):
             return script(request)
         if request.path == "/api/ps":
-            return json_answer({"models": []})   # asked by the way in a long silence: no step of the sequence
+            # asked by the way in a long silence: no step of the sequence
+            return json_answer({"models": []})
         asked = sum(each.path != "/api/ps" for each in self.requests)
         return script[min(asked, len(script)) - 1]
 
@@ -244,7 +260,8 @@ def _read_request(connection: socket.socket, held: bytearray) -> Received | None
     head, _, rest = bytes(held).partition(b"\r\n\r\n")
     start, *fields = head.decode("latin-1").split("\r\n")
     method, path, _ = start.split(" ", 2)
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in fields)}
+    headers = {name.strip().lower(): value.strip()
+               for name, _, value in (line.partition(":") for line in fields)}
     held[:] = rest
     if headers.get("transfer-encoding", "") == "chunked":
         return Received(method, path, headers, _read_chunks(connection, held))
@@ -282,7 +299,8 @@ def _receive(connection: socket.socket, held: bytearray) -> bool:
     return bool(data)
 
 
-def _send_answer(connection: socket.socket, answer: Answer, request: Received, skip: Callable[[float], None] | None) -> bool:
+def _send_answer(connection: socket.socket, answer: Answer, request: Received,
+                 skip: Callable[[float], None] | None) -> bool:
     """Send it all; True when the connection can be used again."""
     request.outcome = "client_left"
     try:
@@ -292,7 +310,8 @@ def _send_answer(connection: socket.socket, answer: Answer, request: Received, s
         request.done.set()
 
 
-def _send_steps(connection: socket.socket, answer: Answer, skip: Callable[[float], None] | None) -> str:
+def _send_steps(connection: socket.socket, answer: Answer,
+                skip: Callable[[float], None] | None) -> str:
     steps = answer.steps
     if answer.framing != "raw":
         connection.sendall(_head(answer, steps))
@@ -328,7 +347,8 @@ def _head(answer: Answer, steps: Sequence[Step]) -> bytes:
         case "chunked":
             fields["Transfer-Encoding"] = "chunked"
         case "length":
-            fields["Content-Length"] = str(sum(len(step) for step in steps if isinstance(step, bytes)))
+            fields["Content-Length"] = str(
+                sum(len(step) for step in steps if isinstance(step, bytes)))
         case "close":
             fields["Connection"] = "close"
     lines = [f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Status')}"]
@@ -336,7 +356,8 @@ def _head(answer: Answer, steps: Sequence[Step]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _client_left(connection: socket.socket, seconds: float, skip: Callable[[float], None] | None) -> bool:
+def _client_left(connection: socket.socket, seconds: float,
+                 skip: Callable[[float], None] | None) -> bool:
     """Wait, or let the time pass; True as soon as the other side has closed."""
     if skip is not None:
         skip(seconds)
@@ -371,20 +392,25 @@ def chat_line(model: str, content: str = "", **message: Any) -> dict[str, Any]:
 
 
 def done_line(model: str, reason: str = "stop", count: int = 1, **more: Any) -> dict[str, Any]:
-    return {**chat_line(model), "done": True, "done_reason": reason, "total_duration": 30_000_000, "load_duration": 1_000_000,
-            "prompt_eval_count": 7, "prompt_eval_duration": 2_000_000, "eval_count": count, "eval_duration": 20_000_000, **more}
+    return {**chat_line(model), "done": True, "done_reason": reason, "total_duration": 30_000_000,
+            "load_duration": 1_000_000,
+            "prompt_eval_count": 7, "prompt_eval_duration": 2_000_000, "eval_count": count,
+            "eval_duration": 20_000_000, **more}
 
 
-OVERFLOW = {"error": {"code": 400, "message": "request (18008 tokens) exceeds the available context size (4096 tokens), try "
-                      "increasing it", "type": "exceed_context_size_error", "n_prompt_tokens": 18008, "n_ctx": 4096}}
+OVERFLOW = {"error": {"code": 400, "message": "request (18008 tokens) exceeds the available "
+                      "context size (4096 tokens), try increasing it",
+                      "type": "exceed_context_size_error", "n_prompt_tokens": 18008, "n_ctx": 4096}}
 REFUSALS: dict[str, tuple[int, Any, dict[str, str]]] = {
     "missing": (404, {"error": "model 'missing' not found"}, {}),
-    "busy": (503, {"error": "server busy, please try again.  maximum pending requests exceeded"}, {}),
+    "busy": (503, {"error": "server busy, please try again.  maximum pending requests exceeded"},
+             {}),
     "limited": (429, {"error": "you have reached your hourly limit"}, {"Retry-After": "1"}),
     "locked": (401, {"error": "unauthorized"}, {}),
     "overflow": (400, {"error": json.dumps(OVERFLOW)}, {}),
     "crash": (500, {"error": "llama-server process has terminated: signal: killed"}, {}),
-    "no-tools": (400, {"error": "registry.ollama.ai/library/no-tools:latest does not support tools"}, {}),
+    "no-tools":
+    (400, {"error": "registry.ollama.ai/library/no-tools:latest does not support tools"}, {}),
     "no-think": (400, {"error": '"no-think" does not support thinking'}, {}),
 }
 MODELS = ("words-50", "words-500@50", "slow", "echo", "think", "tools")
@@ -397,19 +423,22 @@ class FakeOllama(FakeServer):
     words-N, words-N@R     N words, at R words a second
     slow                   600 words, ten a second
     echo                   the last user message
-    think                  thinks two words, then five words;   inline-think: the same as <think> tags in the content
-    tools                  calls the first tool offered with {"q": "x"}; answers "result: ..." after a tool result
+    think                  thinks two words, then five words;   inline-think: the same as
+                           <think> tags in the content
+    tools                  calls the first tool offered with {"q": "x"}; answers "result:
+                           ..." after a tool result
     cut-N reset-N stall-N error-N   N words, then that
     missing busy limited locked overflow crash no-tools no-think forbidden    refused
     empty                  no words
-    window-N strict-N      a window of N tokens (num_ctx changes it): the one drops the oldest messages that do not fit and then
-                           the beginning of the last, the other refuses where `truncate` is false. The answer lists what it saw.
+    window-N strict-N      a window of N tokens (num_ctx changes it): the one drops the oldest
+                           messages that do not fit and then the beginning of the last, the other
+                           refuses where `truncate` is false. The answer lists what it saw.
     """
 
     def __init__(self, port: int = 0, models: Sequence[str] = MODELS) -> None:
         super().__init__(self._route, port)
         self.models = list(models)
-        self.windows: dict[str, int] = {}      # of the models that were asked, as /api/ps tells them
+        self.windows: dict[str, int] = {}  # of the models that were asked, as /api/ps tells them
         self.count_tokens: Callable[[str], int] = lambda text: len(text.encode()) // 4 + 4
 
     def __enter__(self) -> FakeOllama:
@@ -426,8 +455,10 @@ class FakeOllama(FakeServer):
                 return json_answer({"version": "0.33.0"})
             case "GET", "/api/ps":
                 loaded = self.windows or {self.models[0]: 4096}
-                return json_answer({"models": [{**_tag(name), "context_length": window, "size_vram": 0,
-                                                "expires_at": "2026-01-01T00:05:00Z"} for name, window in loaded.items()]})
+                return json_answer(
+                    {"models": [{**_tag(name), "context_length": window, "size_vram": 0,
+                                 "expires_at": "2026-01-01T00:05:00Z"}
+                                for name, window in loaded.items()]})
             case "POST", "/api/show":
                 return self._show(request.json["model"])
             case "POST", "/api/pull":
@@ -439,23 +470,30 @@ class FakeOllama(FakeServer):
     def _chat(self, body: Mapping[str, Any]) -> Answer:
         model = str(body["model"]).removesuffix(":latest")
         refused = REFUSALS.get(model)
-        if refused and not (model == "no-tools" and not body.get("tools")) and not (model == "no-think" and not body.get("think")):
+        if (refused and not (model == "no-tools" and not body.get("tools"))
+            and not (model == "no-think" and not body.get("think"))):
             return json_answer(refused[1], refused[0], refused[2])
         if model == "forbidden":
             return Answer((), 403, framing="length")
         messages = body["messages"]
         if not messages:
-            return json_answer({**done_line(model), "done_reason": "unload" if body.get("keep_alive") == 0 else "load"})
+            return json_answer({**done_line(model),
+                                "done_reason": "unload" if body.get("keep_alive") == 0 else "load"})
         kind, _, rest = model.rpartition("-")
         number = rest.partition("@")[0]
         if kind in ("window", "strict") and number.isdigit():
-            return self._windowed(model, int((body.get("options") or {}).get("num_ctx") or number), body)
+            return self._windowed(model, int((body.get("options") or {}).get("num_ctx") or number),
+                                  body)
         if kind in ("words", "cut", "reset", "stall", "error") and number.isdigit():
             return _words(model, kind, int(number), float(rest.partition("@")[2] or 0))
-        special = {"slow": lambda: _words(model, "words", 600, 10), "echo": lambda: _echo(model, messages),
-                   "think": lambda: _think(model, body.get("think")), "inline-think": lambda: _inline_think(model),
-                   "tools": lambda: _tools(model, body), "empty": lambda: lines_answer([done_line(model)]),
-                   "no-tools": lambda: _words(model, "words", 5, 0), "no-think": lambda: _words(model, "words", 5, 0)}
+        special = {"slow": lambda: _words(model, "words", 600, 10),
+                   "echo": lambda: _echo(model, messages),
+                   "think": lambda: _think(model, body.get("think")),
+                   "inline-think": lambda: _inline_think(model),
+                   "tools": lambda: _tools(model, body),
+                   "empty": lambda: lines_answer([done_line(model)]),
+                   "no-tools": lambda: _words(model, "words", 5, 0),
+                   "no-think": lambda: _words(model, "words", 5, 0)}
         if model in special:
             return special[model]()
         return json_answer({"error": f"model '{model}' not found"}, 404)
@@ -479,7 +517,8 @@ class FakeOllama(FakeServer):
                             "parameters": "num_ctx                        8192\nstop    \"<end>\"",
                             "details": _tag(model)["details"],
                             "capabilities": ["completion", "tools"],
-                            "model_info": {"general.architecture": "qwen2", "qwen2.context_length": 32768},
+                            "model_info": {"general.architecture": "qwen2",
+                                           "qwen2.context_length": 32768},
                             "modified_at": "2026-01-01T00:00:00Z"})
 
     def _pull(self, model: str) -> Answer:
@@ -490,7 +529,8 @@ class FakeOllama(FakeServer):
         for digest, total in LAYERS:
             layer = {"status": f"pulling {digest}", "digest": f"sha256:{digest}", "total": total}
             progress += [layer, {**layer, "completed": total // 2}, {**layer, "completed": total}]
-        progress += [{"status": "verifying sha256 digest"}, {"status": "writing manifest"}, {"status": "success"}]
+        progress += [{"status": "verifying sha256 digest"}, {"status": "writing manifest"},
+                     {"status": "success"}]
         self.models.append(model)
         return lines_answer(progress)
 
@@ -503,9 +543,12 @@ class FakeOllama(FakeServer):
 
 def _tag(name: str) -> dict[str, Any]:
     full = name if ":" in name else name + ":latest"
-    return {"name": full, "model": full, "modified_at": "2026-01-01T00:00:00Z", "size": 2_596_693, "digest": "b3c9f9",
-            "details": {"parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "1.24M",
-                        "quantization_level": "F16", "context_length": 16384}, "capabilities": ["completion", "tools"]}
+    return {"name": full, "model": full, "modified_at": "2026-01-01T00:00:00Z", "size": 2_596_693,
+            "digest": "b3c9f9",
+            "details": {"parent_model": "", "format": "gguf", "family": "llama",
+                        "families": ["llama"], "parameter_size": "1.24M",
+                        "quantization_level": "F16", "context_length": 16384},
+            "capabilities": ["completion", "tools"]}
 
 
 def _words(model: str, kind: str, count: int, rate: float) -> Answer:
@@ -515,34 +558,43 @@ def _words(model: str, kind: str, count: int, rate: float) -> Answer:
         case "cut":
             return lines_answer(lines, Cut(), delay=delay)
         case "reset":
-            return lines_answer(lines, Pause(0.05), Reset(), delay=delay)   # what is unread when a RST comes is lost
+            # what is unread when a RST comes is lost
+            return lines_answer(lines, Pause(0.05), Reset(), delay=delay)
         case "stall":
             return lines_answer(lines, Stall(), delay=delay)
         case "error":
             error = {"error": "an error was encountered while running the model: unexpected EOF"}
             return lines_answer([*lines, error], delay=delay)
-    return lines_answer((line for part in (lines, (done_line(model, count=count),)) for line in part), delay=delay)
+    return lines_answer((line for part in (lines, (done_line(model, count=count),))
+                         for line in part), delay=delay)
 
 
 def _echo(model: str, messages: Sequence[Mapping[str, Any]]) -> Answer:
-    last = next((str(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
-    return lines_answer([*(chat_line(model, last[at:at + 8]) for at in range(0, len(last), 8)), done_line(model)])
+    last = next((str(message["content"])
+                 for message in reversed(messages) if message["role"] == "user"), "")
+    return lines_answer([*(chat_line(model, last[at:at + 8]) for at in range(0, len(last), 8)),
+                         done_line(model)])
 
 
 def _think(model: str, think: Any) -> Answer:
-    thoughts = [] if think is False else [chat_line(model, thinking="so "), chat_line(model, thinking="be it")]
-    return lines_answer([*thoughts, *(chat_line(model, fake_word(number)) for number in range(5)), done_line(model, count=7)])
+    thoughts = ([] if think is False
+                else [chat_line(model, thinking="so "), chat_line(model, thinking="be it")])
+    return lines_answer([*thoughts, *(chat_line(model, fake_word(number)) for number in range(5)),
+                         done_line(model, count=7)])
 
 
 def _inline_think(model: str) -> Answer:
     content = "<think>\nso be it\n</think>\n\n" + fake_words(5)
-    return lines_answer([*(chat_line(model, content[at:at + 3]) for at in range(0, len(content), 3)), done_line(model)])
+    return lines_answer(
+        [*(chat_line(model, content[at:at + 3]) for at in range(0, len(content), 3)),
+         done_line(model)])
 
 
 def _tools(model: str, body: Mapping[str, Any]) -> Answer:
     last = body["messages"][-1]
     if last["role"] == "tool":
-        return lines_answer([chat_line(model, "result: "), chat_line(model, last["content"]), done_line(model)])
+        return lines_answer([chat_line(model, "result: "), chat_line(model, last["content"]),
+                             done_line(model)])
     if not body.get("tools"):
         return lines_answer([chat_line(model, "no tools"), done_line(model)])
     call = {"function": {"name": body["tools"][0]["function"]["name"], "arguments": {"q": "x"}}}

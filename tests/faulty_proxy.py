@@ -1,7 +1,9 @@
-"""A model that always says the same text, in every dialect, behind a server that breaks the connection in every way.
+"""A model that always says the same text, in every dialect, behind a server that breaks the
+connection in every way.
 
-The model looks how much of TEXT stands in the request already and goes on from there, so whoever puts the pieces of an
-answer together must end with TEXT, to the character. A fault is made of an answer: the same events, cut, delayed, garbled.
+The model looks how much of TEXT stands in the request already and goes on from there, so whoever
+puts the pieces of an answer together must end with TEXT, to the character. A fault is made of an
+answer: the same events, cut, delayed, garbled.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from typing import Any
 from tests.dialects import server_events
 from tests.fake_server import Answer, Cut, Pause, Received, Reset, Stall, Step, json_answer
 
-TEXT = "".join(f"n{number}:wörd-{number * 7919 % 997}→{'é日😀'[number % 3]}{chr(10) if number % 6 == 5 else ' '}"
-               for number in range(30))
-IDLE = 30.0           # seconds of silence that are too many; a server that skips its pauses makes them pass at once
+TEXT = "".join(
+    f"n{number}:wörd-{number * 7919 % 997}→{'é日😀'[number % 3]}{chr(10) if number % 6 == 5 else ' '}"
+    for number in range(30))
+# seconds of silence that are too many; a server that skips its pauses makes them pass at once
+IDLE = 30.0
 PIECE = 40            # characters of a delta
 TOOL = "look"
 ARGUMENTS = {"where": "in the drawer", "times": 3}
@@ -27,7 +31,9 @@ DIALECTS = ("ollama", "openai", "openai-responses", "anthropic", "gemini", "cohe
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """An answer as events: what opens it, one event a piece of text, those of a tool call, its end, and an error instead."""
+    """An answer as events: what opens it, one event a piece of text, those of a tool call, its end,
+    and an error instead.
+    """
 
     head: tuple[bytes, ...]
     texts: tuple[bytes, ...]
@@ -43,7 +49,8 @@ class Wire:
 
 def wire(dialect: str, text: str, *, call: bool = False) -> Wire:
     """The answer `text`, then the call of a tool if `call`, in this dialect."""
-    return _WIRES[dialect]([text[start:start + PIECE] for start in range(0, len(text), PIECE)], call)
+    return _WIRES[dialect]([text[start:start + PIECE] for start in range(0, len(text), PIECE)],
+                           call)
 
 
 def _sse(*payloads: Any, named: bool = False) -> tuple[bytes, ...]:
@@ -58,27 +65,35 @@ def _ollama(pieces: Sequence[str], call: bool) -> Wire:
     def said(**message: Any) -> bytes:
         return _line(message={"role": "assistant", "content": "", **message}, done=False)
     calls = [{"function": {"name": TOOL, "arguments": ARGUMENTS}}]
-    done = _line(message={"role": "assistant", "content": ""}, done=True, done_reason="stop", prompt_eval_count=5, eval_count=3)
-    return Wire((), tuple(said(content=piece) for piece in pieces), (said(tool_calls=calls),) if call else (), (done,),
-                _line(error="an error was encountered while running the model: unexpected EOF"), b"\n")
+    done = _line(message={"role": "assistant", "content": ""}, done=True, done_reason="stop",
+                 prompt_eval_count=5, eval_count=3)
+    return Wire((), tuple(said(content=piece) for piece in pieces),
+                (said(tool_calls=calls),) if call else (), (done,),
+                _line(error="an error was encountered while running the model: unexpected EOF"),
+                b"\n")
 
 
 def _openai(pieces: Sequence[str], call: bool) -> Wire:
     def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-        return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+        return {"object": "chat.completion.chunk",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
     written = json.dumps(ARGUMENTS)
-    parts = [{"index": 0, "id": "call00001", "type": "function", "function": {"name": TOOL, "arguments": written[:9]}},
+    parts = [{"index": 0, "id": "call00001", "type": "function",
+              "function": {"name": TOOL, "arguments": written[:9]}},
              {"index": 0, "function": {"arguments": written[9:]}}]
     calls = [chunk({"tool_calls": [part]}) for part in parts] if call else []
     usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}}
-    return Wire(_sse(chunk({"role": "assistant", "content": ""})), _sse(*(chunk({"content": piece}) for piece in pieces)),
+    return Wire(_sse(chunk({"role": "assistant", "content": ""})),
+                _sse(*(chunk({"content": piece}) for piece in pieces)),
                 _sse(*calls), _sse(chunk({}, "tool_calls" if call else "stop"), usage, "[DONE]"),
-                _sse({"error": {"message": "The server had an error while processing", "type": "server_error"}})[0], b": ping\n\n")
+                _sse({"error": {"message": "The server had an error while processing",
+                                "type": "server_error"}})[0], b": ping\n\n")
 
 
 def _mistral(pieces: Sequence[str], call: bool) -> Wire:
     made = _openai(pieces, call)
-    error = {"object": "error", "message": "Service unavailable", "type": "internal_server_error", "code": "3000"}
+    error = {"object": "error", "message": "Service unavailable", "type": "internal_server_error",
+             "code": "3000"}
     return replace(made, error=_sse(error)[0])
 
 
@@ -88,18 +103,24 @@ def _responses(pieces: Sequence[str], call: bool) -> Wire:
     text, written = "".join(pieces), json.dumps(ARGUMENTS)
     message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
                "content": [{"type": "output_text", "text": text, "annotations": []}]}
-    item = {"type": "function_call", "id": "fc_1", "call_id": "call00001", "name": TOOL, "arguments": written}
+    item = {"type": "function_call", "id": "fc_1", "call_id": "call00001", "name": TOOL,
+            "arguments": written}
     head = [at("created", 0, response={"id": "resp_1", "status": "in_progress", "output": []}),
             at("output_item.added", 0, item={**message, "content": []})]
-    texts = [at("output_text.delta", 0, content_index=0, delta=piece, item_id="msg_1") for piece in pieces]
+    texts = [at("output_text.delta", 0, content_index=0, delta=piece, item_id="msg_1")
+             for piece in pieces]
     calls = [at("output_item.added", 1, item={**item, "arguments": ""}),
              at("function_call_arguments.delta", 1, delta=written[:9], item_id="fc_1"),
-             at("function_call_arguments.delta", 1, delta=written[9:], item_id="fc_1"), at("output_item.done", 1, item=item)]
+             at("function_call_arguments.delta", 1, delta=written[9:], item_id="fc_1"),
+             at("output_item.done", 1, item=item)]
     done = {"id": "resp_1", "status": "completed", "output": [message, item] if call else [message],
             "usage": {"input_tokens": 5, "output_tokens": 3}}
-    error = {"type": "error", "code": "server_error", "message": "The server had an error", "param": None}
-    return Wire(_sse(*head, named=True), _sse(*texts, named=True), _sse(*calls, named=True) if call else (),
-                _sse(at("output_item.done", 0, item=message), {"type": "response.completed", "response": done}, named=True),
+    error = {"type": "error", "code": "server_error", "message": "The server had an error",
+             "param": None}
+    return Wire(_sse(*head, named=True), _sse(*texts, named=True),
+                _sse(*calls, named=True) if call else (),
+                _sse(at("output_item.done", 0, item=message),
+                     {"type": "response.completed", "response": done}, named=True),
                 _sse(error, named=True)[0], b": ping\n\n")
 
 
@@ -107,28 +128,40 @@ def _anthropic(pieces: Sequence[str], call: bool) -> Wire:
     def delta(index: int, kind: str, name: str, value: str) -> dict[str, Any]:
         return {"type": "content_block_delta", "index": index, "delta": {"type": kind, name: value}}
     written = json.dumps(ARGUMENTS)
-    head = [{"type": "message_start", "message": {"role": "assistant", "usage": {"input_tokens": 5, "output_tokens": 1}}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}]
+    head = [{"type": "message_start",
+             "message": {"role": "assistant", "usage": {"input_tokens": 5, "output_tokens": 1}}},
+            {"type": "content_block_start", "index": 0,
+             "content_block": {"type": "text", "text": ""}}]
     stop = {"type": "content_block_stop", "index": 0}
     calls = [stop, {"type": "content_block_start", "index": 1,
-                    "content_block": {"type": "tool_use", "id": "toolu_1", "name": TOOL, "input": {}}},
-             delta(1, "input_json_delta", "partial_json", written[:9]), delta(1, "input_json_delta", "partial_json", written[9:])]
+                    "content_block": {"type": "tool_use", "id": "toolu_1", "name": TOOL,
+                                      "input": {}}},
+             delta(1, "input_json_delta", "partial_json", written[:9]),
+             delta(1, "input_json_delta", "partial_json", written[9:])]
     tail = [{"type": "content_block_stop", "index": int(call)},
-            {"type": "message_delta", "delta": {"stop_reason": "tool_use" if call else "end_turn"}, "usage": {"output_tokens": 3}},
+            {"type": "message_delta", "delta": {"stop_reason": "tool_use" if call else "end_turn"},
+             "usage": {"output_tokens": 3}},
             {"type": "message_stop"}]
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    return Wire(_sse(*head, named=True), _sse(*(delta(0, "text_delta", "text", piece) for piece in pieces), named=True),
-                _sse(*calls, named=True) if call else (), _sse(*tail, named=True), _sse(error, named=True)[0],
+    return Wire(_sse(*head, named=True),
+                _sse(*(delta(0, "text_delta", "text", piece) for piece in pieces), named=True),
+                _sse(*calls, named=True) if call else (), _sse(*tail, named=True),
+                _sse(error, named=True)[0],
                 _sse({"type": "ping"}, named=True)[0])
 
 
 def _gemini(pieces: Sequence[str], call: bool) -> Wire:
     def said(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
-        return {"candidates": [{"content": {"parts": list(parts), "role": "model"}, "index": 0, **more}], "responseId": "r"}
-    error = {"error": {"code": 503, "message": "The model is overloaded. Please try again later.", "status": "UNAVAILABLE"}}
+        return {"candidates":
+                [{"content": {"parts": list(parts), "role": "model"}, "index": 0, **more}],
+                "responseId": "r"}
+    error = {"error": {"code": 503, "message": "The model is overloaded. Please try again later.",
+                       "status": "UNAVAILABLE"}}
     return Wire((), _sse(*(said({"text": piece}) for piece in pieces)),
-                _sse(said({"functionCall": {"name": TOOL, "args": ARGUMENTS, "id": "f1"}})) if call else (),
-                _sse({**said({"text": ""}, finishReason="STOP"), "usageMetadata": {"promptTokenCount": 5}}), _sse(error)[0],
+                _sse(said({"functionCall": {"name": TOOL, "args": ARGUMENTS, "id": "f1"}})) if call
+                else (),
+                _sse({**said({"text": ""}, finishReason="STOP"),
+                      "usageMetadata": {"promptTokenCount": 5}}), _sse(error)[0],
                 b": ping\n\n")
 
 
@@ -142,14 +175,17 @@ def _cohere(pieces: Sequence[str], call: bool) -> Wire:
              event("tool-call-delta", 0, tool_calls={"function": {"arguments": written[:9]}}),
              event("tool-call-delta", 0, tool_calls={"function": {"arguments": written[9:]}})]
     end = {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL" if call else "COMPLETE"}}
-    error = {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "internal server error"}}
+    error = {"type": "message-end",
+             "delta": {"finish_reason": "ERROR", "error": "internal server error"}}
     return Wire(_sse(event("message-start", role="assistant", content=[])),
-                _sse(*(event("content-delta", 0, content={"text": piece}) for piece in pieces)), _sse(*calls) if call else (),
+                _sse(*(event("content-delta", 0, content={"text": piece}) for piece in pieces)),
+                _sse(*calls) if call else (),
                 _sse(end, "[DONE]"), _sse(error)[0], b": ping\n\n")
 
 
 _WIRES: dict[str, Callable[[Sequence[str], bool], Wire]] = {
-    "ollama": _ollama, "openai": _openai, "openai-responses": _responses, "anthropic": _anthropic, "gemini": _gemini,
+    "ollama": _ollama, "openai": _openai, "openai-responses": _responses, "anthropic": _anthropic,
+    "gemini": _gemini,
     "cohere": _cohere, "mistral": _mistral,
 }
 
@@ -184,12 +220,14 @@ def whole_answer(dialect: str, made: Wire) -> Answer:
 
 # ---- what breaks
 
-Break = Callable[[Wire], list[Step]]     # what follows the events that came; the answer ends with it
+Break = Callable[[Wire], list[Step]]  # what follows the events that came; the answer ends with it
 PHASES = ("before", "middle", "call", "end")
 
 
 def came(made: Wire, phase: str) -> list[Step]:
-    """The events until the fault: none, about half of the text and half an event, half a call, or all but the end."""
+    """The events until the fault: none, about half of the text and half an event, half a call,
+    or all but the end.
+    """
     half = len(made.texts) // 2
     match phase:
         case "before":
@@ -206,7 +244,8 @@ BREAKS: dict[str, Break] = {
     "rst": lambda made: [Pause(0.03), Reset()],
     "no-marker": lambda made: [],
     "silence": lambda made: [Stall()],
-    "keep-alive": lambda made: [*[step for _ in range(200) for step in (b"\n" + made.ping, Pause(IDLE / 20))], Stall()],
+    "keep-alive": lambda made:
+    [*[step for _ in range(200) for step in (b"\n" + made.ping, Pause(IDLE / 20))], Stall()],
     "error": lambda made: [b"\n" * 2 + made.error],
     "garbage": lambda made: [b"\n\ndata: {\"not json\n\n{\"not json\n", Stall()],
 }
@@ -217,7 +256,8 @@ def broken_answer(dialect: str, made: Wire, phase: str, fault: str) -> Answer:
     if phase == "middle" and fault in ("keep-alive", "error", "garbage"):
         half = len(made.texts) // 2     # between events: these faults are events themselves
         steps = [*made.head, *made.texts[:half]]
-    return Answer([b"".join(step for step in steps if isinstance(step, bytes)), *BREAKS[fault](made)],
+    return Answer([b"".join(step for step in steps if isinstance(step, bytes)),
+                   *BREAKS[fault](made)],
                   content_type=content_type(dialect))
 
 
@@ -231,17 +271,21 @@ def odd_answer(dialect: str, made: Wire, oddity: str) -> Answer:
     match oddity:
         case "byte by byte":
             short = body if len(body) < 2_000 else b""
-            steps: list[Step] = [bytes([byte]) for byte in short] or [body[at:at + 7] for at in range(0, len(body), 7)]
+            steps: list[Step] = ([bytes([byte]) for byte in short]
+                                 or [body[at:at + 7] for at in range(0, len(body), 7)])
             return Answer(steps, content_type=kind)
         case "slow bytes":
-            slow: list[Step] = [step for byte in body[:12] for step in (bytes([byte]), Pause(IDLE / 4))]
+            slow: list[Step] = [step for byte in body[:12]
+                                for step in (bytes([byte]), Pause(IDLE / 4))]
             return Answer([*slow, body[12:]], content_type=kind)
         case "rare tokens":
-            return Answer([step for event in made.events for step in (event, Pause(IDLE / 4))], content_type=kind)
+            return Answer([step for event in made.events for step in (event, Pause(IDLE / 4))],
+                          content_type=kind)
         case "marker, then linger":
             return Answer([body, Stall()], content_type=kind)
         case "bad utf-8":
-            bad = b": \xff\xfe\n\n" if dialect != "ollama" else b'{"x": "\xff\xfe", "message": {"content": ""}, "done": false}\n'
+            bad = (b": \xff\xfe\n\n" if dialect != "ollama"
+                   else b'{"x": "\xff\xfe", "message": {"content": ""}, "done": false}\n')
             return Answer([bad, body], content_type=kind)
         case "merged":
             return Answer([body], content_type=kind, framing="length")
@@ -250,21 +294,27 @@ def odd_answer(dialect: str, made: Wire, oddity: str) -> Answer:
         case "crlf":
             return Answer([body.replace(b"\n", b"\r\n")], content_type=kind)
         case "gzip":
-            return Answer([gzip.compress(body)], headers={"Content-Encoding": "gzip"}, content_type=kind)
+            return Answer([gzip.compress(body)], headers={"Content-Encoding": "gzip"},
+                          content_type=kind)
         case "wrong content type":
             return Answer([body], content_type="text/html; charset=latin-1")
         case "huge line":
-            padding = b'{"pad": "' + b"x" * 3_000_000 + b'", "message": {"content": ""}, "done": false}\n'
-            return Answer([padding if dialect == "ollama" else b": " + b"x" * 3_000_000 + b"\n\n", body], content_type=kind)
+            padding = (b'{"pad": "' + b"x" * 3_000_000 + b'", "message": {"content": ""}, "done": '
+                       b'false}\n')
+            return Answer([padding if dialect == "ollama" else b": " + b"x" * 3_000_000 + b"\n\n",
+                           body], content_type=kind)
     raise AssertionError(oddity)
 
 
-ODDITIES = ("byte by byte", "slow bytes", "rare tokens", "marker, then linger", "bad utf-8", "merged", "until close", "crlf",
+ODDITIES = ("byte by byte", "slow bytes", "rare tokens", "marker, then linger", "bad utf-8",
+            "merged", "until close", "crlf",
             "gzip", "wrong content type", "huge line")
 
 
 def refused(status: int, form: str = "") -> Answer:
-    """An error answer; `form` is how it says when to come again: seconds, date, milliseconds, body, or not at all."""
+    """An error answer; `form` is how it says when to come again:
+    seconds, date, milliseconds, body, or not at all.
+    """
     headers = {"seconds": {"Retry-After": "0"}, "date": {"Retry-After": formatdate(usegmt=True)},
                "milliseconds": {"retry-after-ms": "20"}}.get(form, {})
     words = "Please try again in 20ms." if form == "body" else "That did not work."
@@ -285,7 +335,8 @@ def no_answer(kind: str) -> Answer:
         case "no http":
             return Answer([b"SSH-2.0-OpenSSH_9.6\r\n", Cut()], framing="raw")
         case "html":
-            page = b"<!doctype html><html><head><title>Sign in</title></head><body>hotel wifi</body></html>"
+            page = (b"<!doctype html><html><head><title>Sign in</title></head><body>hotel "
+                    b"wifi</body></html>")
             return Answer([page], content_type="text/html", framing="length")
         case "json, not a stream":
             return json_answer({"status": "ok"})
@@ -294,5 +345,6 @@ def no_answer(kind: str) -> Answer:
     raise AssertionError(kind)
 
 
-NO_ANSWERS = ("accepted, never answered", "closed at once", "reset at once", "half a head", "no http", "html", "json, not a stream",
+NO_ANSWERS = ("accepted, never answered", "closed at once", "reset at once", "half a head",
+              "no http", "html", "json, not a stream",
               "empty")

@@ -1,6 +1,8 @@
-"""A program to be killed: streams replies through Session.record() and paints what it yields, until it dies.
+"""A program to be killed: streams replies through Session.record() and paints what
+it yields, until it dies.
 
-Usage: python -m tests.killed_child DATABASE SPOOL SEED. Paints "SESSION-ID\n", then the text and thinking of every frame.
+Usage: python -m tests.killed_child DATABASE SPOOL SEED. Paints "SESSION-ID\n", then the text and
+thinking of every frame.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ async def turn(chance: random.Random) -> AsyncGenerator[Event, None]:
         yield delta
         await asyncio.sleep(chance.choice((0, 0, 0.0005)))
     if chance.random() < 0.7:
-        yield MessageAdded(Message("assistant", reply.broken("demo/x", "stop").parts, "demo/x", None, "stop"))
+        yield MessageAdded(Message("assistant", reply.broken("demo/x", "stop").parts, "demo/x",
+                                   None, "stop"))
         return
     call = ToolCall("1", "clock", {})
-    yield MessageAdded(Message("assistant", (*reply.broken("demo/x", "stop").parts, call), "demo/x", None, "tool_calls"))
+    yield MessageAdded(Message("assistant", (*reply.broken("demo/x", "stop").parts, call), "demo/x",
+                               None, "tool_calls"))
     yield ToolRequested(call)
     yield ToolFinished(ToolResult("1", "clock", "noon"), 0.1)
     yield MessageAdded(tool_message((ToolResult("1", "clock", "noon"),)))

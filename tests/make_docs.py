@@ -1,4 +1,6 @@
-"""The pages of docs/ and the types that are made from the code: `make docs` writes them, tests/test_docs.py compares them."""
+"""The pages of docs/ and the types that are made from the code:
+`make docs` writes them, tests/test_docs.py compares them.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +34,20 @@ def settings_page() -> str:
              "Command line > environment > configuration file > default.", "",
              "The configuration file is `config.yaml` in `~/.config/stream-chat`",
              "(macOS: `~/Library/Application Support/stream-chat`),",
-             "or what `--config` names. Its keys are the names in the last column; `${NAME}` and `${NAME:-default}` in a value are",
+             "or what `--config` names. Its keys are the names in the last column; `${NAME}` and "
+             "`${NAME:-default}` in a value are",
              "taken from the environment.", ""]
     for group, rows in rows_by_group():
-        lines += [f"## {group}", "", "| option | variable | default | what it does | key in the file |", "|---|---|---|---|---|"]
+        lines += [f"## {group}", "", "| option | variable | default | what it does | key in the "
+                  "file |", "|---|---|---|---|---|"]
         lines += [_settings_row(row) for row in rows]
         lines.append("")
     return "\n".join(lines)
 
 
 def _settings_row(row: Setting) -> str:
-    value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
+    value = ("" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None
+             else f" {row.metavar}")
     flags = ", ".join(f"`{flag}{value}`" for flag in row.flags)
     if row.kind is bool and row.in_file:
         flags += f", `--no-{row.flags[-1].removeprefix('--')}`"
@@ -52,45 +57,64 @@ def _settings_row(row: Setting) -> str:
     choices = f" ({', '.join(row.choices)})" if row.choices else ""
     variables = ", ".join(f"`{name}`" for name in row.env)
     key = f"`{row.name}`" if row.in_file else ""
-    return f"| {flags} | {variables} | {default} | {row.help}{choices} | {key} |".replace("|  |", "| |").replace("|  |", "| |")
+    return (f"| {flags} | {variables} | {default} | {row.help}{choices} | "
+            f"{key} |".replace("|  |", "| |").replace("|  |", "| |"))
 
 
 def providers_page() -> str:
     """The same rows and the same dialects as --list-providers shows."""
     lines = ["# Providers", "",
-             "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the same and what is missing",
+             "Made from `core/providers/hosts.py` by `make docs`. `--list-providers` shows the "
+             "same and what is missing",
              "to use each; `--check` asks those that are set up.",
              "[Configuration](configuration.md) says how to give keys and to add hosts.",
              "",
-             "| provider | also called | dialect | runs | address | key | default model |", "|---|---|---|---|---|---|---|"]
+             "| provider | also called | dialect | runs | address | key | default model |",
+             "|---|---|---|---|---|---|---|"]
     lines += [_provider_row(host) for host in hosts()]
-    lines += ["", "A model is written `provider/model`. Where no default model stands, it is the first that the server lists.",
-              "A default that its provider no longer has gives way to one that it lists, with a notice; a model that you",
-              "named is never replaced. `make facts` shows which defaults are past or near their end",
+    lines += ["", "A model is written `provider/model`. Where no default model stands, it is the "
+              "first that the server lists.",
+              "A default that its provider no longer has gives way to one that it lists, with a "
+              "notice; a model that you",
+              "named is never replaced. `make facts` shows which defaults are past or near "
+              "their end",
               "(sources: `core/providers/dated.py`).", "",
               *_choosing(), *_capabilities(),
               "## What a dialect has no parameter for", "",
-              "Given on the command line these are refused; from the configuration file, or after `/model`, they are left out.", "",
+              "Given on the command line these are refused; from the configuration file, or after "
+              "`/model`, they are left out.", "",
               "| dialect | has no |", "|---|---|"]
     dialects = dict.fromkeys(host.dialect for host in hosts())
-    lines += [f"| {name} | {', '.join(f'`{field}`' for field in sorted(lacks_of(name)))} |" for name in dialects if lacks_of(name)]
-    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more without; a notice tells it.",
-              "A stand-in that has no such parameter says so once. Signed or encrypted reasoning goes back only to the origin",
+    lines += [f"| {name} | {', '.join(f'`{field}`' for field in sorted(lacks_of(name)))} |"
+              for name in dialects if lacks_of(name)]
+    lines += ["", "A model that refuses a parameter, tools, images or thinking is asked once more "
+              "without; a notice tells it.",
+              "A stand-in that has no such parameter says so once. Signed or encrypted reasoning "
+              "goes back only to the origin",
               "that made it.",
               "",
               "## Proxies and certificates", "",
-              "`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name a proxy: `http://`, `https://`, or `socks5://`, with",
-              "`user:password@` where it wants to know who asks. Names in small letters count too, and first. `NO_PROXY` lists",
-              "what is reached without one: a name with all below it (`example.org`), an address, a network (`10.0.0.0/8`),",
-              "each with a port or not, or `*`. This machine is never reached through a proxy. On macOS and Windows the system's",
+              "`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name a proxy: `http://`, `https://`, or "
+              "`socks5://`, with",
+              "`user:password@` where it wants to know who asks. Names in small letters count too, "
+              "and first. `NO_PROXY` lists",
+              "what is reached without one: a name with all below it (`example.org`), an address, "
+              "a network (`10.0.0.0/8`),",
+              "each with a port or not, or `*`. This machine is never reached through a proxy. On "
+              "macOS and Windows the system's",
               "settings count where these variables are not set.", "",
-              "Certificates are those that the system trusts, or those that `SSL_CERT_FILE` (or `SSL_CERT_DIR`) names.", "",
+              "Certificates are those that the system trusts, or those that `SSL_CERT_FILE` (or "
+              "`SSL_CERT_DIR`) names.", "",
               "## Adding a dialect", "",
-              "A package of its own names a class under the entry point `stream_chat.providers`; it is made with an `Endpoint` and",
+              "A package of its own names a class under the entry point `stream_chat.providers`; "
+              "it is made with an `Endpoint` and",
               "has the methods of `core.providers.Provider`: `stream`, `models`, `close`.",
-              "It is then a provider like any other: `--provider NAME`, `-m NAME/MODEL`, `/model`, fallbacks, `--list-providers`.",
-              "[example-provider](example-provider/stream_chat_parrot.py) is such a package, whole:", "",
-              "```toml", '[project.entry-points."stream_chat.providers"]', 'parrot = "stream_chat_parrot:Parrot"', "```", ""]
+              "It is then a provider like any other: `--provider NAME`, `-m NAME/MODEL`, `/model`, "
+              "fallbacks, `--list-providers`.",
+              "[example-provider](example-provider/stream_chat_parrot.py) is such a package, "
+              "whole:", "",
+              "```toml", '[project.entry-points."stream_chat.providers"]',
+              'parrot = "stream_chat_parrot:Parrot"', "```", ""]
     return "\n".join(lines)
 
 
@@ -98,43 +122,54 @@ def _choosing() -> list[str]:
     return [
         "## Which one to use", "",
         "| you want | take | because |", "|---|---|---|",
-        "| nothing to leave this computer | `ollama`, `local`, `llamacpp`, `vllm`, `lmstudio` with `--local-only` | a model"
-        " elsewhere is then never asked, not even as a fallback |",
-        "| to try it without a server or a key | `local`, `demo` | `--provider local --pull` fetches a small model once;"
-        " `demo` is scripted |",
-        "| the best answers, tools and images | `anthropic`, `openai`, `gemini` | their larger models; the defaults are their"
-        " small ones |",
-        "| little cost | `openai`, `groq`, `mistral` | see the prices below; `--max-cost` sets a limit that holds |",
-        "| speed | the one that is quick for you | `/stats` shows the first word and the tokens a second of each; a pool with"
-        " `prefer: speed` asks the quickest |",
-        "| one key for many models | `openrouter`, `huggingface`, `together` | they pass a request on; who runs it differs"
-        " by model |",
-        "| several of these at once | a [pool](configuration.md#pools), fallbacks | the work is shared, and the next one stands"
-        " in when one fails |", "",
-        "What a provider does with what you send is in its own terms; [privacy](privacy.md) says what is sent. `/compare A B`",
+        "| nothing to leave this computer | `ollama`, `local`, `llamacpp`, `vllm`, `lmstudio` with "
+        "`--local-only` | a model elsewhere is then never asked, not even as a fallback |",
+        "| to try it without a server or a key | `local`, `demo` | `--provider local --pull` "
+        "fetches a small model once; `demo` is scripted |",
+        "| the best answers, tools and images | `anthropic`, `openai`, `gemini` | their larger "
+        "models; the defaults are their small ones |",
+        "| little cost | `openai`, `groq`, `mistral` | see the prices below; `--max-cost` sets a "
+        "limit that holds |",
+        "| speed | the one that is quick for you | `/stats` shows the first word and the tokens a "
+        "second of each; a pool with `prefer: speed` asks the quickest |",
+        "| one key for many models | `openrouter`, `huggingface`, `together` | they pass a request "
+        "on; who runs it differs by model |",
+        "| several of these at once | a [pool](configuration.md#pools), fallbacks | the work is "
+        "shared, and the next one stands in when one fails |", "",
+        "What a provider does with what you send is in its own terms; [privacy](privacy.md) says "
+        "what is sent. `/compare A B`",
         "asks two models the same.", ""]
 
 
 def _capabilities() -> list[str]:
-    """What is shipped about the default models; a server's own list counts more where it says something."""
+    """What is shipped about the default models;
+    a server's own list counts more where it says something.
+    """
     settings = Settings({"save": False}, environment={"HOME": "/nowhere"})
     providers = Providers(settings)
     lines = ["## What the default models can do", "",
-             f"Window in tokens, prices in dollars for a million tokens read and written: as of {table_date()}, from",
-             f"{table_source()}. The defaults themselves were checked at the source in the last column. `?` is not known.", "",
-             "| provider | default model | window | tools | images | thinking | in/out | JSON, schema | counts exactly | checked |",
+             "Window in tokens, prices in dollars for a million tokens read and written: as of "
+             f"{table_date()}, from",
+             f"{table_source()}. The defaults themselves were checked at the source in the last "
+             "column. `?` is not known.", "",
+             "| provider | default model | window | tools | images | thinking | in/out | JSON, "
+             "schema | counts exactly | checked |",
              "|---|---|---:|---|---|---|---|---|---|---|"]
     for host in hosts():
         if host.default_model and host.server:
-            lines.append(_capability_row(host, known_facts(Target(host.name, host.default_model), providers)))
-    return [*lines, "", "`--list-models` and `/models show NAME` say the same of any model, and what its server says of it.", ""]
+            lines.append(_capability_row(host,
+                                         known_facts(Target(host.name, host.default_model),
+                                                     providers)))
+    return [*lines, "", "`--list-models` and `/models show NAME` say the same of any model, and "
+            "what its server says of it.", ""]
 
 
 def _capability_row(host: Host, facts: ModelFacts) -> str:
     fact = fact_of(host.name, "model", host.default_model)
     assert fact is not None
     prices = "?" if facts.input_price is None else f"{facts.input_price:g} / {facts.output_price:g}"
-    counts = "yes" if hasattr(load_dialect(host.dialect), "count") or host.quirks.get("count") else "no"
+    counts = ("yes" if hasattr(load_dialect(host.dialect), "count") or host.quirks.get("count")
+              else "no")
     cells = (f"`{host.name}`", f"`{host.default_model}`", short_count(facts.context_window),
              yes_no(facts.tools), yes_no(facts.vision), yes_no(facts.thinking), prices,
              "no" if "response_format" in lacks_of(host.dialect) else "yes", counts,
@@ -144,15 +179,19 @@ def _capability_row(host: Host, facts: ModelFacts) -> str:
 
 def _provider_row(host: Host) -> str:
     keys = " or ".join(f"`{name}`" for name in host.key_variables)
-    address = f"`{host.base_url}`" if host.base_url else "to be given" if host.dialect == "openai" else ""
-    cells = (f"`{host.name}`", ", ".join(host.aliases), host.dialect, host.kind, address, keys, host.default_model)
+    address = (f"`{host.base_url}`" if host.base_url else "to be given" if host.dialect == "openai"
+               else "")
+    cells = (f"`{host.name}`", ", ".join(host.aliases), host.dialect, host.kind, address, keys,
+             host.default_model)
     return re.sub(r"\|\s+(?=\|)", "| ", f"| {' | '.join(cells)} |")
 
 
 def settings_types() -> str:
     """The attributes of Settings, so that a misspelled one fails the type check."""
-    lines = ['"""The type of every setting. Made from `core/config/__init__.py` by `make docs`."""', "",
-             "from __future__ import annotations", "", "from collections.abc import Mapping, Sequence",
+    lines = ['"""The type of every setting. Made from `core/config/__init__.py` by `make docs`."""',
+             "",
+             "from __future__ import annotations", "",
+             "from collections.abc import Mapping, Sequence",
              "from typing import Any, Literal", "", "", "class SettingTypes:",
              '    """What Settings holds; the rows of SETTINGS say what each is for."""', "",
              "    prompt: str", "    reads_stdin: bool",
@@ -182,24 +221,30 @@ def _quoted(text: str) -> str:
 def man_page() -> str:
     """stream-chat(1), in the macros of man(7)."""
     usage = [line for line in USAGE.splitlines()[1:] if line]
-    lines = ['.\\" Made from core/config/__init__.py by `make docs`.', ".TH STREAM-CHAT 1", ".SH NAME",
-             "stream-chat \\- a streaming chat for language models that loses nothing", ".SH SYNOPSIS",
-             ".B stream-chat", "[options] [question ...]", ".SH DESCRIPTION", *map(_roff, usage), ".SH OPTIONS"]
+    lines = ['.\\" Made from core/config/__init__.py by `make docs`.', ".TH STREAM-CHAT 1",
+             ".SH NAME",
+             "stream-chat \\- a streaming chat for language models that loses nothing",
+             ".SH SYNOPSIS",
+             ".B stream-chat", "[options] [question ...]", ".SH DESCRIPTION", *map(_roff, usage),
+             ".SH OPTIONS"]
     for group, rows in rows_by_group():
         lines.append(f".SS {_roff(group)}")
         for row in rows:
             lines += _man_row(row)
     lines += [".SH EXIT STATUS",
-              "0 answered; 1 no answer; 2 wrong usage or configuration; 3 the answer is incomplete; 130 interrupted.",
+              "0 answered; 1 no answer; 2 wrong usage or configuration; 3 the answer is "
+              "incomplete; 130 interrupted.",
               ".SH FILES", ".I ~/.config/stream\\-chat/config.yaml", "the configuration", ".br",
               ".I ~/.local/share/stream\\-chat", "the sessions", ".SH EXAMPLES", ".nf"]
     lines += [_roff(line.strip()) for line in EXAMPLES.splitlines()[1:] if line]
     return "\n".join([*lines, ".fi", ".SH SEE ALSO",
-                      r"\fBstream\-chat \-\-help topics\fR lists the pages of the documentation.", ""])
+                      r"\fBstream\-chat \-\-help topics\fR lists the pages of the documentation.",
+                      ""])
 
 
 def _man_row(row: Setting) -> list[str]:
-    value = "" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None else f" {row.metavar}"
+    value = ("" if row.kind is bool else f" [{row.metavar}]" if row.value_if_bare is not None
+             else f" {row.metavar}")
     flags = ", ".join(f"\\fB{_roff(flag)}\\fR" for flag in flags_of(row))
     text = row.help + (f" ({', '.join(row.choices)})" if row.choices else "")
     env = f" Environment: {', '.join(row.env)}." if row.env else ""
@@ -212,13 +257,15 @@ def _roff(text: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "exchange.md": exchange_page, "stream-chat.1": man_page, "providers.md": providers_page, "settings.md": settings_page,
+    "exchange.md": exchange_page, "stream-chat.1": man_page, "providers.md": providers_page,
+    "settings.md": settings_page,
     "tools.md": tools_markdown, "commands.md": commands_page, "tree.md": tree_page}
 
 
 def formats_module() -> str:
     """The export formats for --help, which loads no exporter."""
-    lines = ['"""The export formats and the endings of their files. Made from `core/sessions/export.py` by `make docs`."""',
+    lines = ['"""The export formats and the endings of their files. Made from '
+             '`core/sessions/export.py` by `make docs`."""',
              "", "FORMATS: dict[str, tuple[str, ...]] = {"]
     for name in EXPORTERS:
         endings = ", ".join(_quoted(ending) for ending, format in ENDINGS.items() if format == name)
@@ -227,7 +274,9 @@ def formats_module() -> str:
 
 
 def version_module() -> str:
-    """The version of the schema for a start that finds its database up to date, and loads no migration."""
+    """The version of the schema for a start that finds its database up to date,
+    and loads no migration.
+    """
     return ('"""The number of migrations. Made from `core/store/schema.py` by `make docs`."""\n\n'
             f"SCHEMA_VERSION = {len(MIGRATIONS)}\n")
 
@@ -238,7 +287,10 @@ MODULES: dict[str, Callable[[], str]] = {"core/config/formats.py": formats_modul
 
 
 def main() -> None:
-    """Write all of them. The pages are made from the modules, so a changed module is loaded anew first."""
+    """Write all of them.
+
+    The pages are made from the modules, so a changed module is loaded anew first.
+    """
     before = [(ROOT / name).read_text(encoding="utf-8") for name in MODULES]
     for name, make in MODULES.items():
         (ROOT / name).write_text(make(), encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Makes docs/exchange.md by asking the adapters themselves: what stands where in each dialect, and what is lost."""
+"""Makes docs/exchange.md by asking the adapters themselves:
+what stands where in each dialect, and what is lost.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,8 @@ def place_of(dialect: str, make: Callable[[str], Request]) -> str:
 # ---- options: what changes when one is set
 
 VALUES: dict[str, Any] = {
-    "temperature": 0.25, "top_p": 0.75, "seed": 4711, "max_tokens": 4321, "stop": ("marked",), "think": "low",
+    "temperature": 0.25, "top_p": 0.75, "seed": 4711, "max_tokens": 4321, "stop": ("marked",),
+    "think": "low",
     "num_ctx": 8765, "keep_alive": "77m",
     "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}}}
 
@@ -131,21 +134,27 @@ def _shared(paths: list[str]) -> str:
 
 # ---- the page
 
-ENDS = ("stop", "end_turn", "STOP", "COMPLETE", "length", "max_tokens", "MAX_TOKENS", "tool_calls", "tool_use",
+ENDS = ("stop", "end_turn", "STOP", "COMPLETE", "length", "max_tokens", "MAX_TOKENS", "tool_calls",
+        "tool_use",
         "content_filter", "SAFETY", "refusal", "model_context_window_exceeded", "network_error")
 FAILURES: tuple[tuple[int, str], ...] = (
     (401, "invalid api key"), (403, "you have no access to model m"), (404, "model m not found"),
     (400, "maximum context length is 8192 tokens"), (413, "request too large"),
     (400, "unsupported parameter: 'seed'"), (402, "payment required"), (429, "rate limit reached"),
-    (429, "insufficient_quota"), (503, "overloaded"), (500, "internal error"), (418, "words that nobody knows"))
+    (429, "insufficient_quota"), (503, "overloaded"), (500, "internal error"),
+    (418, "words that nobody knows"))
 USAGE = (
-    ("openai", "usage.prompt_tokens", "usage.completion_tokens", "usage.prompt_tokens_details.cached_tokens"),
-    ("openai-responses", "usage.input_tokens", "usage.output_tokens", "usage.input_tokens_details.cached_tokens"),
-    ("anthropic", "the sum of usage.input_tokens, cache_creation_input_tokens and cache_read_input_tokens",
+    ("openai", "usage.prompt_tokens", "usage.completion_tokens",
+     "usage.prompt_tokens_details.cached_tokens"),
+    ("openai-responses", "usage.input_tokens", "usage.output_tokens",
+     "usage.input_tokens_details.cached_tokens"),
+    ("anthropic", "the sum of usage.input_tokens, cache_creation_input_tokens and "
+     "cache_read_input_tokens",
      "usage.output_tokens", "usage.cache_read_input_tokens"),
     ("gemini", "usageMetadata.promptTokenCount", "usageMetadata.candidatesTokenCount",
      "usageMetadata.cachedContentTokenCount"),
-    ("mistral", "usage.prompt_tokens", "usage.completion_tokens", "usage.prompt_tokens_details.cached_tokens"),
+    ("mistral", "usage.prompt_tokens", "usage.completion_tokens",
+     "usage.prompt_tokens_details.cached_tokens"),
     ("cohere", "usage.tokens.input_tokens", "usage.tokens.output_tokens", ""),
     ("ollama", "prompt_eval_count", "eval_count", ""))
 
@@ -158,9 +167,12 @@ def exchange_page() -> str:
 def _beginning() -> list[str]:
     return [
         "# How a conversation maps to each dialect", "",
-        "Made by `make docs`: the adapters in `core/providers/` are asked, and this page shows what they send. A",
-        "conversation is stored once, in our own form (`core/messages.py`), and translated for whoever answers; so any",
-        "model can continue what another one began. `[]` stands for an entry of a list, `-` for what is left out.", ""]
+        "Made by `make docs`: the adapters in `core/providers/` are asked, and this page shows "
+        "what they send. A",
+        "conversation is stored once, in our own form (`core/messages.py`), and translated for "
+        "whoever answers; so any",
+        "model can continue what another one began. `[]` stands for an entry of a list, `-` for "
+        "what is left out.", ""]
 
 
 def _table(head: str, rows: list[tuple[str, list[str]]]) -> list[str]:
@@ -172,10 +184,14 @@ def _table(head: str, rows: list[tuple[str, list[str]]]) -> list[str]:
 def _messages() -> list[str]:
     rows = [(name, [place_of(each, make) for each in DIALECTS]) for name, make in SAID.items()]
     return ["## Messages", "", *_table("what is said", rows),
-            "Thinking is plain text where it comes from another origin, and goes back only where a dialect takes it.",
-            "Signed and encrypted reasoning goes back unchanged, and only to the origin that made it. An id of a call",
-            "that a dialect does not accept is replaced by one made from it, the same in call and result. A call",
-            "without a result gets one that says so. Gemini and Cohere take no `$ref` in the schema of a tool: it is",
+            "Thinking is plain text where it comes from another origin, and goes back only where a "
+            "dialect takes it.",
+            "Signed and encrypted reasoning goes back unchanged, and only to the origin that made "
+            "it. An id of a call",
+            "that a dialect does not accept is replaced by one made from it, the same in call and "
+            "result. A call",
+            "without a result gets one that says so. Gemini and Cohere take no `$ref` in the "
+            "schema of a tool: it is",
             "written out.", ""]
 
 
@@ -183,8 +199,10 @@ def _options() -> list[str]:
     names = [field.name for field in fields(Options) if field.name in VALUES]
     rows = [(f"`{name}`", [places_of(each, name) for each in DIALECTS]) for name in names]
     return ["## Options", "", *_table("option", rows),
-            "What a dialect has no field for is refused on the command line, and reported where a stand-in or the",
-            "configuration brings it. `--option NAME=VALUE` passes any other field on as it is.", ""]
+            "What a dialect has no field for is refused on the command line, and reported where a "
+            "stand-in or the",
+            "configuration brings it. `--option NAME=VALUE` passes any other field on as it is.",
+            ""]
 
 
 def _example() -> list[str]:
@@ -202,16 +220,19 @@ def _example() -> list[str]:
 def _replies() -> list[str]:
     lines = ["## How a reply ended", "", "| the provider's word | recorded as |", "|---|---|"]
     lines += [f"| `{word}` | `{finish_of(word).reason}` |" for word in ENDS]
-    lines += ["", "A word that nobody knows is `incomplete`, never `stop`: exit code 3, and the word is shown. Calls in a",
+    lines += ["", "A word that nobody knows is `incomplete`, never `stop`: exit code 3, and the "
+              "word is shown. Calls in a",
               "reply that did not end properly are not run.", "", "## Tokens", "",
               "| dialect | read | written | of that from a cache |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join([row[0], *(cell if ' ' in cell else f'`{cell}`' if cell else '-' for cell in row[1:])])} |"
-              for row in USAGE]
+    lines += [
+        f"| {' | '.join([row[0], *(cell if ' ' in cell else f'`{cell}`' if cell else '-' for cell in row[1:])])} |"
+        for row in USAGE]
     lines += ["", "## Errors", "", "One judge reads status, code, type and words of all dialects"
               " (`core/providers/errors_http.py`).", "",
               "| status | words, for example | kind | is it asked again? |", "|---|---|---|---|"]
     for status, words in FAILURES:
-        error = classify(Endpoint(ADDRESS, host="m"), status, {}, json.dumps({"error": {"message": words}}).encode())
+        error = classify(Endpoint(ADDRESS, host="m"), status, {},
+                         json.dumps({"error": {"message": words}}).encode())
         lines.append(f"| {status} | {words} | `{error.kind}` | {_asked_again(error)} |")
     return lines
 

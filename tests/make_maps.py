@@ -1,4 +1,6 @@
-"""Two pages that list what there is: the slash commands, and every file of the program with its sentence."""
+"""Two pages that list what there is: the slash commands,
+and every file of the program with its sentence.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ MADE = "Made from the code by `make docs`."
 
 def commands_page() -> str:
     """The slash commands by group, as /help shows them."""
-    lines = ["# Commands", "", f"{MADE} In a chat, `/help` lists them and `/help NAME` explains one.",
+    lines = ["# Commands", "", f"{MADE} In a chat, `/help` lists them and `/help NAME` "
+             "explains one.",
              "An unambiguous beginning is enough: `/hel`.", ""]
     groups: dict[str, list[Command]] = {}
     for entry in all_commands().values():
@@ -37,7 +40,8 @@ def _cell(text: str) -> str:
 
 def tree_page() -> str:
     """A line for every module: its name and the first sentence of its docstring."""
-    lines = ["# The files", "", f"{MADE} [architecture](architecture.md) says what each package may import.", ""]
+    lines = ["# The files", "", f"{MADE} [architecture](architecture.md) says what each package "
+             "may import.", ""]
     folders = sorted({path.parent for path in (ROOT / "core").rglob("*.py")})
     lines += _folder("The program", [ROOT / "stream_chat.py", ROOT / "db.py"])
     for folder in folders:

@@ -1,6 +1,8 @@
-"""Writes core/models/models.json: context windows and prices out of the genai-prices package (Pydantic, MIT).
+"""Writes core/models/models.json: context windows and prices out of the genai-prices
+package (Pydantic, MIT).
 
-Not needed to run or to test the program: `pip install genai-prices`, then `python -m tests.make_model_data`.
+Not needed to run or to test the program: `pip install genai-prices`, then `python
+-m tests.make_model_data`.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from typing import Any
 
 OUTPUT = Path(__file__).resolve().parent.parent / "core" / "models" / "models.json"
 # Their provider -> ours.
-NAMES = {"openai": "openai", "anthropic": "anthropic", "google": "gemini", "cohere": "cohere", "mistral": "mistral", "groq": "groq",
-         "deepseek": "deepseek", "openrouter": "openrouter", "x-ai": "xai", "together": "together", "azure": "azure"}
+NAMES = {"openai": "openai", "anthropic": "anthropic", "google": "gemini", "cohere": "cohere",
+         "mistral": "mistral", "groq": "groq",
+         "deepseek": "deepseek", "openrouter": "openrouter", "x-ai": "xai", "together": "together",
+         "azure": "azure"}
 
 
 def main() -> None:
@@ -24,16 +28,21 @@ def main() -> None:
     for provider in providers:
         if provider.id in NAMES:
             table[NAMES[provider.id]] = _models(provider)
-    made = {"made": datetime.date.today().isoformat(), "source": f"genai-prices {version('genai-prices')} (MIT)",
-            "columns": ["context window", "dollars per million input tokens", "output tokens", "cached input tokens"],
+    made = {"made": datetime.date.today().isoformat(),
+            "source": f"genai-prices {version('genai-prices')} (MIT)",
+            "columns": ["context window", "dollars per million input tokens", "output tokens",
+                        "cached input tokens"],
             "models": table}
     text = json.dumps(made, separators=(",", ":"), ensure_ascii=False)
-    OUTPUT.write_text(text.replace('],"', '],\n"').replace('":{"', '":{\n"') + "\n", encoding="utf-8")
+    OUTPUT.write_text(text.replace('],"', '],\n"').replace('":{"', '":{\n"') + "\n",
+                      encoding="utf-8")
     print(f"{OUTPUT}: {sum(map(len, table.values()))} names, {OUTPUT.stat().st_size:,} bytes")
 
 
 def _models(provider: Any) -> dict[str, list[Any]]:
-    """Every name that stands for a model exactly -> [context, input, output, cached]; what is not known at all is left out."""
+    """Every name that stands for a model exactly -> [context, input, output, cached];
+    what is not known at all is left out.
+    """
     found: dict[str, list[Any]] = {}
     for model in provider.models:
         price = _today(model.prices)
@@ -55,11 +64,14 @@ def _exact_names(match: Any) -> Iterator[str]:
 
 
 def _today(prices: Any) -> Any:
-    """Of prices with a beginning the newest that has begun, else of those that change with the hour the dearest."""
+    """Of prices with a beginning the newest that has begun,
+    else of those that change with the hour the dearest.
+    """
     if not isinstance(prices, list):
         return prices
     today = datetime.date.today()
-    dated = [entry for entry in prices if hasattr(entry.constraint, "start_date") and entry.constraint.start_date <= today]
+    dated = [entry for entry in prices
+             if hasattr(entry.constraint, "start_date") and entry.constraint.start_date <= today]
     if dated:
         return max(dated, key=lambda entry: entry.constraint.start_date).prices
     other = [entry for entry in prices if not hasattr(entry.constraint, "start_date")] or prices

@@ -1,12 +1,16 @@
-"""An Ollama whose embeddings are bags of meanings: words that mean the same count for the same number."""
+"""An Ollama whose embeddings are bags of meanings:
+words that mean the same count for the same number.
+"""
 
 from __future__ import annotations
 
 from tests.fake_server import Answer, FakeOllama, Received, json_answer
 
-MEANINGS = (("sign in", "log on", "credentials", "password"), ("people", "members"), ("road", "traffic"), ("sea", "tide", "wave"),
+MEANINGS = (("sign in", "log on", "credentials", "password"), ("people", "members"),
+            ("road", "traffic"), ("sea", "tide", "wave"),
             ("bread", "flour"))
-# Only the first is about what is asked, in other words; only the second has the words of the question.
+# Only the first is about what is asked, in other words; only the second has the
+# words of the question.
 QUESTION = "how do people sign in?"
 FILES = {"access.txt": "Members log on with their credentials and a password of ten letters.\n",
          "roads.txt": "People saw the sign beside the road, and the traffic of the road went by.\n",
@@ -29,7 +33,8 @@ class Meanings(FakeOllama):
 
     def texts(self) -> list[str]:
         """All that was asked for so far."""
-        return [text for request in self.requests if request.path == "/api/embed" for text in request.json["input"]]
+        return [text for request in self.requests if request.path == "/api/embed"
+                for text in request.json["input"]]
 
     def _route(self, request: Received) -> Answer:
         if request.path == "/api/embed":

@@ -1,8 +1,10 @@
-"""`make mutants`: changes one thing in a module at a time and runs its mirrored tests, which should notice.
+"""`make mutants`: changes one thing in a module at a time and runs its mirrored
+tests, which should notice.
 
-A test that passes whatever the code does proves nothing. Each mutant is run in a fork of a process that has collected
-the tests: the functions of the real module get the changed code there; no file is written. Tests that start processes
-are left out: they would see the real one. Random choices print their seed.
+A test that passes whatever the code does proves nothing. Each mutant is run in a fork of a
+process that has collected the tests: the functions of the real module get the changed code there;
+no file is written. Tests that start processes are left out: they would see the real one. Random
+choices print their seed.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PASSED, FAILED, UNCHANGED = 0, 1, 2     # how a trial ends
 CONSTANTS = (int, float, str, tuple, frozenset, dict, list, re.Pattern)
-LEAST_SECONDS = 20.0     # that the tests of a mutant may take; more where they take long without one
+LEAST_SECONDS = 20.0  # that the tests of a mutant may take; more where they take long without one
 # What is decided or guarded here is what a fault would cost most.
 # Behind each, the tests that look at it where that is not said by their imports.
 MODULES: dict[str, tuple[str, ...]] = {
@@ -39,7 +41,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/providers/finish.py": ("providers/test_openai.py", "providers/test_anthropic.py"),
     "core/chat/joining.py": (), "core/chat/repetition.py": (), "core/window/budget.py": (),
     "core/store/identity.py": ("store/test_identity.py", "store/test_db_contract.py"),
-    "core/tools/guards_net.py": (), "core/tools/secret_files.py": (), "core/tools/guards_files.py": (
+    "core/tools/guards_net.py": (), "core/tools/secret_files.py": (),
+    "core/tools/guards_files.py": (
         "tools/test_guard_files.py", "tools/test_secret_files.py", "tools/test_tool_executor.py"),
     "core/providers/loads.py": (), "core/models/pool.py": (), "core/config/yaml_words.py": (),
     "core/stats/counting.py": (), "core/safe_text.py": ("test_safe_text.py",),
@@ -50,21 +53,27 @@ MODULES: dict[str, tuple[str, ...]] = {
     "core/store/sql_store.py": ("store/test_db_contract.py", "store/test_db_sqlite.py"),
     "core/store/sqlite.py": ("store/test_db_sqlite.py", "store/test_care.py"),
     "core/store/locks.py": (), "core/store/message_json.py": (),
-    "core/providers/foreign.py": (), "core/providers/http_parser.py": (), "core/providers/decoder.py": (),
+    "core/providers/foreign.py": (), "core/providers/http_parser.py": (),
+    "core/providers/decoder.py": (),
     "core/providers/errors_http.py": ("providers/test_provider_errors.py",),
-    "core/providers/parameters.py": ("providers/test_provider_errors.py", "providers/test_sealed.py"),
+    "core/providers/parameters.py":
+    ("providers/test_provider_errors.py", "providers/test_sealed.py"),
     "core/providers/sealed.py": ("providers/test_sealed.py", "providers/test_conversations.py"),
     "core/providers/tool_schema.py": ("providers/test_foreign_shapes.py",),
-    "core/providers/thinking.py": (), "core/providers/ollama_reply.py": (), "core/tools/calculate.py": (),
+    "core/providers/thinking.py": (), "core/providers/ollama_reply.py": (),
+    "core/tools/calculate.py": (),
     "core/sessions/spool.py": ("sessions/test_waiting_writes.py", "sessions/test_session.py"),
     "core/sessions/reply.py": ("chat/test_turn.py",),
     "core/sessions/tree.py": ("sessions/test_history.py", "sessions/test_together.py"),
     "core/session_manager.py": ("sessions/test_history.py", "sessions/test_session.py"),
     "core/sessions/journal.py": ("sessions/test_history.py", "sessions/test_session.py")}
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Continue: ast.Break, ast.Break: ast.Continue}
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Continue: ast.Break,
+    ast.Break: ast.Continue}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,8 @@ def _not_code(tree: ast.Module) -> Iterator[ast.AST]:
     """Docstrings, annotations, options of dataclasses, and what only the type check reads."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if (isinstance(body, list) and body and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)):
             yield from ast.walk(body[0])
         for name in ("annotation", "returns"):
             if getattr(node, name, None) is not None:
@@ -102,7 +112,8 @@ def _not_code(tree: ast.Module) -> Iterator[ast.AST]:
             yield from ast.walk(decorator)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             yield from ast.walk(node)
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("TYPE_CHECKING", "__all__"):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("TYPE_CHECKING",
+                                                                             "__all__"):
             yield from ast.walk(node)
 
 
@@ -117,7 +128,8 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.AST], None]]]:
         case ast.Constant(value=bool() as value):
             yield f"{value} turned", lambda found: setattr(found, "value", not value)
         case ast.Constant(value=int() | float() as number):
-            other = number + 1 if abs(number) < 100 else number * 2      # a limit of 3,001 is one of 3,000
+            # a limit of 3,001 is one of 3,000
+            other = number + 1 if abs(number) < 100 else number * 2
             yield f"{number} -> {other}", lambda found: setattr(found, "value", other)
         case ast.Return(value=value) if value is not None and not isinstance(value, ast.Constant):
             yield "returns None", lambda found: setattr(found, "value", ast.Constant(None))
@@ -151,7 +163,9 @@ def _named(operator: ast.AST) -> str:
 # ---- running
 
 def mirrored_tests(module: str) -> list[str]:
-    """The tests named for it, else those that import it in the folder that mirrors its own, else any."""
+    """The tests named for it, else those that import it in the folder that
+    mirrors its own, else any.
+    """
     if MODULES.get(module):
         return [str(ROOT / "tests" / path) for path in MODULES[module]]
     name, folder = _name_of(module), Path(module).parent.name
@@ -166,16 +180,19 @@ def _name_of(module: str) -> str:
 
 
 def put_in_place(module: ModuleType, tree: ast.Module) -> bool:
-    """Give the module's functions the code of this tree, and its constants their values, wherever they are in use.
+    """Give the module's functions the code of this tree, and its constants their values,
+    wherever they are in use.
 
-    False when that changes nothing: default values and the bodies of classes were read when the module was imported.
+    False when that changes nothing: default values and the bodies of classes were read when
+    the module was imported.
     """
     compiled = compile(tree, str(module.__file__), "exec")
     codes = {(code.co_qualname, code.co_firstlineno): code for code in _codes(compiled)}
     changed = False
     for function in [each for each in gc.get_objects() if isinstance(each, FunctionType)]:
         old = function.__code__
-        new = codes.get((old.co_qualname, old.co_firstlineno)) if old.co_filename == module.__file__ else None
+        new = (codes.get((old.co_qualname, old.co_firstlineno))
+               if old.co_filename == module.__file__ else None)
         if new is not None and new != old:
             function.__code__, changed = new, True
     return _set_constants(module, compiled) or changed
@@ -196,7 +213,8 @@ def _set_constants(module: ModuleType, compiled: CodeType) -> bool:
     changed = False
     for name, value in fresh.items():
         old = vars(module).get(name)
-        if isinstance(value, CONSTANTS) and type(old) is type(value) and value != old and " at 0x" not in repr(value):
+        if (isinstance(value, CONSTANTS) and type(old) is type(value) and value != old
+            and " at 0x" not in repr(value)):
             for user in list(sys.modules.values()):
                 if vars(user).get(name) is old:
                     setattr(user, name, value)
@@ -205,7 +223,9 @@ def _set_constants(module: ModuleType, compiled: CodeType) -> bool:
 
 
 class Trials:
-    """Runs the collected tests once as they are, then once for each mutant, each time in a fork of this process."""
+    """Runs the collected tests once as they are, then once for each mutant,
+    each time in a fork of this process.
+    """
 
     def __init__(self, module: str, mutants: Sequence[Mutant]) -> None:
         self.module, self.mutants = module, mutants
@@ -224,7 +244,8 @@ class Trials:
                 self.tried.append(mutant)
             if outcome == PASSED:
                 self.survivors.append(mutant)
-                print(f"  {self.module}:{mutant.line}: {mutant.what}", file=sys.__stderr__, flush=True)
+                print(f"  {self.module}:{mutant.line}: {mutant.what}", file=sys.__stderr__,
+                      flush=True)
         return True
 
     def _outcome(self, session: pytest.Session, mutant: Mutant | None, seconds: float) -> int:
@@ -246,7 +267,8 @@ class Trials:
         outcome = FAILED
         try:
             os.setpgid(0, 0)
-            if mutant is not None and not put_in_place(importlib.import_module(_name_of(self.module)), mutant.tree):
+            if mutant is not None and not put_in_place(
+                    importlib.import_module(_name_of(self.module)), mutant.tree):
                 outcome = UNCHANGED
             else:
                 loop.pytest_runtestloop(session)
@@ -284,10 +306,12 @@ def run_module(module: str, most: int, chance: random.Random) -> tuple[int, list
     chosen = sorted(chance.sample(every, min(most, len(every))), key=lambda mutant: mutant.line)
     trials = Trials(module, chosen)
     with redirect_stdout(io.StringIO()) as said:
-        pytest.main(["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "-m", "not processes",
+        pytest.main(["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "-m",
+                     "not processes",
                      *tests], plugins=[trials])
     if not trials.sound:
-        print(f"{module}: its tests do not pass as it is: {', '.join(tests) or 'there are none'}\n{said.getvalue()}")
+        print(f"{module}: its tests do not pass as it is: {', '.join(tests) or 'there are none'}\n"
+              f"{said.getvalue()}")
     return len(trials.tried), trials.survivors
 
 

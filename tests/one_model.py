@@ -10,12 +10,16 @@ from core.providers import Request
 from core.retry.policy import Candidate, Failure, RetryConfig
 from core.retry_handler import Item, Pieces, RetryBudget, stream_chat_with_retry
 
-Answer = Callable[[Request], AsyncGenerator[Delta | Waiting | Retrying | ModelChanged | Notice, None]]
+Answer = Callable[[Request],
+                  AsyncGenerator[Delta | Waiting | Retrying | ModelChanged | Notice, None]]
 AT_ONCE = RetryConfig(max_attempts=1, initial_delay=0.0, max_delay=0.0, jitter=0.0)
 
 
 class Models:
-    """Each name is asked by its function. `asked` are the names in the order in which they were asked."""
+    """Each name is asked by its function.
+
+    `asked` are the names in the order in which they were asked.
+    """
 
     def __init__(self, answers: dict[str, Answer], config: RetryConfig = AT_ONCE) -> None:
         self.config, self.budget, self.pauses = config, RetryBudget(), (1.5, 1.0)
@@ -23,13 +27,16 @@ class Models:
         self.speaking = next(iter(answers))
         self.lacks: dict[str, set[str]] = {}
 
-    def begin(self, refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
+    def begin(self,
+              refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
         all_of_them = [Candidate(*name.split("/")) for name in self.answers]
-        return [candidate for candidate in all_of_them if candidate not in refused] or all_of_them, None
+        return ([candidate for candidate in all_of_them if candidate not in refused] or all_of_them,
+                None)
 
     async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta, None]:
         self.asked.append(str(candidate))
-        return self.answers[str(candidate)](request)  # type: ignore[return-value]  # a script may say what a loop says
+        # a script may say what a loop says
+        return self.answers[str(candidate)](request)  # type: ignore[return-value]
 
     async def why_not(self, candidate: Candidate, request: Request) -> str:
         return ""

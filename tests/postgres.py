@@ -16,13 +16,17 @@ from contextlib import contextmanager
 
 def binaries() -> str | None:
     """The directory of initdb and pg_ctl, or None."""
-    found = [os.path.dirname(path) for path in sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))]
+    found = [os.path.dirname(path)
+             for path in sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))]
     on_path = shutil.which("initdb")
     return found[-1] if found else os.path.dirname(on_path) if on_path else None
 
 
 def why_not() -> str:
-    """The reason why no server can be started here; empty when one can. Raises RuntimeError where one is required (.ci/run)."""
+    """The reason why no server can be started here; empty when one can.
+
+    Raises RuntimeError where one is required (.ci/run).
+    """
     reason = _reason()
     if reason and os.environ.get("STREAM_CHAT_TEST_POSTGRES") == "required":
         raise RuntimeError(f"the tests of PostgreSQL cannot run: {reason}")
@@ -50,7 +54,8 @@ def _reason() -> str:
 def as_server(command: list[str]) -> None:
     """Run as a user who may start a server: PostgreSQL refuses root."""
     prefix = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    done = subprocess.run(prefix + command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+    done = subprocess.run(prefix + command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.STDOUT,
                           cwd="/", timeout=60)
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}")
@@ -93,8 +98,10 @@ def running_server() -> Iterator[str]:
         shutil.chown(directory, "postgres")
     control = [os.path.join(where, "pg_ctl"), "-D", data, "-w"]
     try:
-        as_server([os.path.join(where, "initdb"), "-D", data, "-U", "chat", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])
-        as_server([*control, "-l", log, "-o", f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off", "start"])
+        as_server([os.path.join(where, "initdb"), "-D", data, "-U", "chat", "-A", "trust", "-E",
+                   "UTF8", "--locale=C", "--no-sync"])
+        as_server([*control, "-l", log, "-o",
+                   f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off", "start"])
         yield f"postgresql://chat@127.0.0.1:{port}/postgres"
     finally:
         try:

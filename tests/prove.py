@@ -84,20 +84,22 @@ def power_cuts(seed: int, count: int) -> Result:
     if not power.available():
         return Result("not run: it needs strace (apt install strace) and the right to trace")
     tally = power.cut_power(seed, count)
-    return Result(f"{tally.cuts:,} power cuts, {tally.while_answering:,} of them in mid-answer, at most "
-                  f"{tally.most_lost * 1000:.0f} ms of a reply lost", "\n".join(tally.faults))
+    return Result(f"{tally.cuts:,} power cuts, {tally.while_answering:,} of them in mid-answer, "
+                  f"at most {tally.most_lost * 1000:.0f} ms of a reply lost",
+                  "\n".join(tally.faults))
 
 
 def clocks(seed: int, count: int) -> Result:
     tally = set_clocks(seed, count)
-    return Result(f"{tally.runs:,} runs, each at another time, {tally.back:,} of them earlier than the "
-                  f"one before; {tally.questions:,} questions", "\n".join(tally.faults))
+    return Result(f"{tally.runs:,} runs, each at another time, {tally.back:,} of them earlier "
+                  f"than the one before; {tally.questions:,} questions", "\n".join(tally.faults))
 
 
 def simulation(seed: int, count: int) -> Result:
     tally = simulate(seed, count)
-    return Result(f"{tally.conversations:,} conversations, {tally.turns:,} turns, {tally.kills:,} programs "
-                  f"killed, {tally.stops:,} stopped, {tally.seconds / 3600:,.0f} hours of their time",
+    return Result(f"{tally.conversations:,} conversations, {tally.turns:,} turns, {tally.kills:,} "
+                  f"programs killed, {tally.stops:,} stopped, {tally.seconds / 3600:,.0f} hours of "
+                  "their time",
                   "\n".join(tally.faults))
 
 
@@ -147,9 +149,11 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("cuts", "A lost connection costs no token twice where the server keeps its answer",
              tests("tests/providers/test_reattach.py", "tests/web/test_kept_answers.py",
                    count="STREAM_CHAT_TEST_CUTS"), 40, 10_000),
-    Campaign("again", "A killed program takes a running answer up again, and no token is written twice",
+    Campaign("again", "A killed program takes a running answer up again, and no token is "
+             "written twice",
              tests("tests/program/test_taken_up.py", count="STREAM_CHAT_TEST_KILLS"), 3, 500),
-    Campaign("engine", "The embedded engine ends with its chats, and a lost connection costs nothing",
+    Campaign("engine", "The embedded engine ends with its chats, and a lost connection costs "
+             "nothing",
              tests("tests/engine/test_engine_cuts.py", "tests/engine/test_engine.py")),
     Campaign("wire", "How the network cuts a stream changes nothing",
              tests("tests/providers/test_dialect_streams.py")),

@@ -1,4 +1,6 @@
-"""A person at a terminal, for tests: runs a program in a pseudo-terminal, types, and reads the screen as pyte draws it."""
+"""A person at a terminal, for tests: runs a program in a pseudo-terminal, types,
+and reads the screen as pyte draws it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from typing import Any
 import pyte
 
 PATIENCE = 60.0                      # seconds; a slow machine is not a failure
-PROMPT_BEGINS = re.compile(rb"(?<!\x1b\[\?25h)\x1b\[\?2004h")    # once a prompt; the chat itself shows the cursor before it
+# once a prompt; the chat itself shows the cursor before it
+PROMPT_BEGINS = re.compile(rb"(?<!\x1b\[\?25h)\x1b\[\?2004h")
 CTRL_C, CTRL_D, ENTER, ESCAPE, UP, DOWN = "\x03", "\x04", "\r", "\x1b", "\x1b[A", "\x1b[B"
 ALT_ENTER = "\x1b\r"
 
@@ -36,10 +39,15 @@ class _Screen(pyte.HistoryScreen):
 
 
 class Terminal:
-    """A program in a pseudo-terminal. Use it in a `with` block, which ends the program if it has not ended by itself."""
+    """A program in a pseudo-terminal.
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, columns: int = 100, lines: int = 30,
-                 cwd: str | os.PathLike[str] | None = None, stdin: Any = None, stderr: Any = None) -> None:
+    Use it in a `with` block, which ends the program if it has not ended by itself.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], *,
+                 columns: int = 100, lines: int = 30,
+                 cwd: str | os.PathLike[str] | None = None, stdin: Any = None,
+                 stderr: Any = None) -> None:
         self.master, self.slave = os.openpty()
         _set_size(self.slave, columns, lines)
         self.modes_before = self.modes()
@@ -54,7 +62,8 @@ class Terminal:
 
     def _take_terminal(self) -> None:
         fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)     # it is ignored where the tests run in a shell's background
+        # it is ignored where the tests run in a shell's background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def __enter__(self) -> Terminal:
         return self
@@ -77,12 +86,16 @@ class Terminal:
         self.wait_prompt()
         self.send(text)
         letters = "".join(text.split())[-20:]
-        self.wait_until(lambda: letters in "".join("".join(self.screen.display).split()), f"the echo of {text!r}")
+        self.wait_until(lambda: letters in "".join("".join(self.screen.display).split()),
+                        f"the echo of {text!r}")
         self._prompts += 1
         self.send(keys)
 
     def ask(self, text: str, pattern: str, count: int = 1) -> str:
-        """Say it, and wait for what is to come and the next prompt. Returns what the screen shows from the question on."""
+        """Say it, and wait for what is to come and the next prompt.
+
+        Returns what the screen shows from the question on.
+        """
         self.say(text)
         self.wait(pattern, count)
         self.wait_prompt()
@@ -103,8 +116,11 @@ class Terminal:
     # ---- what the person sees
 
     def text(self) -> str:
-        """All that is on the screen and that has scrolled off its top, without spaces at the ends of lines."""
-        gone = ["".join(line[column].data for column in range(self.screen.columns)) for line in self.screen.history.top]
+        """All that is on the screen and that has scrolled off its top,
+        without spaces at the ends of lines.
+        """
+        gone = ["".join(line[column].data for column in range(self.screen.columns))
+                for line in self.screen.history.top]
         return "\n".join(line.rstrip() for line in [*gone, *self.screen.display]).rstrip()
 
     def at_prompt(self) -> bool:
@@ -119,16 +135,19 @@ class Terminal:
     def wait(self, pattern: str, count: int = 1, timeout: float = PATIENCE) -> None:
         """Until the screen shows the pattern (`count` times)."""
         found = re.compile(pattern, re.MULTILINE)
-        self.wait_until(lambda: len(found.findall(self.text())) >= count, f"{pattern!r} x {count}", timeout)
+        self.wait_until(lambda: len(found.findall(self.text())) >= count, f"{pattern!r} x {count}",
+                        timeout)
 
     def wait_until(self, holds: Any, what: str, timeout: float = PATIENCE) -> None:
         limit = time.monotonic() + timeout
         while not holds():
-            if not self.read(0.05) and (time.monotonic() > limit or self.child.poll() is not None and not self.read(0)):
+            if not self.read(0.05) and (time.monotonic() > limit or self.child.poll() is not None
+                                        and not self.read(0)):
                 if holds():
                     return
-                raise AssertionError(f"{what} did not come (exit status {self.child.poll()}); the screen:\n{self.text()}\n"
-                                     f"the end of what came: {self.raw[-600:]!r}")
+                raise AssertionError(f"{what} did not come (exit status {self.child.poll()}); the "
+                                     f"screen:\n{self.text()}\nthe end of what came: "
+                                     f"{self.raw[-600:]!r}")
 
     def read(self, seconds: float) -> bool:
         """Take what has come within this time."""
@@ -160,11 +179,14 @@ class Terminal:
         return termios.tcgetattr(self.slave)
 
     def check_restored(self) -> None:
-        """The terminal is as the program found it: modes, cursor, no bracketed paste, no other screen, no style left on."""
+        """The terminal is as the program found it:
+        modes, cursor, no bracketed paste, no other screen, no style left on.
+        """
         assert self.modes() == self.modes_before
         for switch in (b"?2004", b"?1049", b"?1000", b"?1006", b"?7"):
             on, off = (b"h", b"l") if switch != b"?7" else (b"l", b"h")
-            assert self.raw.rfind(b"\x1b[" + switch + on) <= self.raw.rfind(b"\x1b[" + switch + off), f"{switch!r} is left on"
+            assert (self.raw.rfind(b"\x1b[" + switch + on)
+                    <= self.raw.rfind(b"\x1b[" + switch + off)), f"{switch!r} is left on"
         assert self.raw.rfind(b"\x1b[?25l") <= self.raw.rfind(b"\x1b[?25h"), "the cursor is hidden"
         styles = re.findall(rb"\x1b\[([0-9;]*)m", self.raw)
         assert not styles or styles[-1] in (b"", b"0"), "a style is left on"

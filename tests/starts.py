@@ -1,4 +1,6 @@
-"""The program started in many ways, and the modules that each start has loaded at its first word, at its prompt and at its end."""
+"""The program started in many ways, and the modules that each start has loaded at its first word,
+at its prompt and at its end.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,13 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 ANSWER = ("-m", "words-5")
-STARTS = (("-h",), ("--help",), ("--help", "temperature"), ("--list-sessions",), ("--list-models",), (*ANSWER, "q"),
-          (*ANSWER, "--no-save", "q"), (*ANSWER, "--tools", "calculate", "q"), (*ANSWER, "--context", "notes.txt", "q"),
+STARTS = (("-h",), ("--help",), ("--help", "temperature"), ("--list-sessions",), ("--list-models",),
+          (*ANSWER, "q"),
+          (*ANSWER, "--no-save", "q"), (*ANSWER, "--tools", "calculate", "q"),
+          (*ANSWER, "--context", "notes.txt", "q"),
           ("-p", "demo", "--demo-delay", "0", "q"), (*ANSWER, "a long question " * 300))
-# Writes the names of the loaded modules: at the first word, at the end, and when it is asked by a signal.
+# Writes the names of the loaded modules: at the first word, at the end, and when
+# it is asked by a signal.
 WRAPPER = """
 import atexit, os, signal, sys
 program, place = sys.argv.pop(1), sys.argv.pop(1)
@@ -46,17 +51,21 @@ def modules_of_starts(place: Path) -> dict[str, set[str]]:
     """By the words of the command line and the moment. `place` is an empty folder."""
     (place / "notes.txt").write_text("The sky is blue.")
     with FakeOllama() as server:
-        empty = place / "empty"     # spool files that others left in the usual place would be looked at
+        # spool files that others left in the usual place would be looked at
+        empty = place / "empty"
         empty.mkdir()
-        environment = {"HOME": str(place), "TMPDIR": str(empty), "PATH": os.environ["PATH"], "TERM": "xterm-256color",
+        environment = {"HOME": str(place), "TMPDIR": str(empty), "PATH": os.environ["PATH"],
+                       "TERM": "xterm-256color",
                        "LANG": "C.UTF-8", "OLLAMA_HOST": server.url}
-        for number, words in enumerate([(*ANSWER, "q"), *STARTS]):     # the first one makes the database
+        # the first one makes the database
+        for number, words in enumerate([(*ANSWER, "q"), *STARTS]):
             _run(place / str(number), words, environment)
         _answer_in_terminal(place / "terminal", environment)
         _chat(place / "chat", environment)
     names = {str(number): " ".join(words)[:60] for number, words in enumerate(STARTS, 1)}
     return {f"{names.get(file.stem, file.stem)} ({file.suffix[1:]})": set(file.read_text().split())
-            for file in place.iterdir() if file.suffix in (".first", ".prompt", ".command", ".end") and file.stem != "0"}
+            for file in place.iterdir() if file.suffix in (".first", ".prompt", ".command", ".end")
+            and file.stem != "0"}
 
 
 def _command(place: Path, words: Sequence[str]) -> list[str]:
@@ -64,7 +73,8 @@ def _command(place: Path, words: Sequence[str]) -> list[str]:
 
 
 def _run(place: Path, words: Sequence[str], environment: Mapping[str, str]) -> None:
-    done = subprocess.run(_command(place, words), env=dict(environment), cwd=place.parent, stdin=subprocess.DEVNULL,
+    done = subprocess.run(_command(place, words), env=dict(environment), cwd=place.parent,
+                          stdin=subprocess.DEVNULL,
                           capture_output=True, timeout=100)
     assert done.returncode == 0, done.stderr
 

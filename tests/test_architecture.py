@@ -1,4 +1,6 @@
-"""The way of a message in docs/architecture.md names modules, classes and functions that exist and that the program uses."""
+"""The way of a message in docs/architecture.md names modules,
+classes and functions that exist and that the program uses.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def program() -> Program:
             if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
                 found.defined.add(node.name)
             if isinstance(node, ast.ClassDef):
-                methods = [inner for inner in node.body if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef))]
+                methods = [inner for inner in node.body
+                           if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef))]
                 found.defined |= {f"{node.name}.{method.name}" for method in methods}
             if isinstance(node, ast.Name):
                 (found.used if isinstance(node.ctx, ast.Load) else found.defined).add(node.id)
@@ -56,7 +59,8 @@ def test_a_step_names_what_exists_and_is_used(name: str) -> None:
     if name in FOREIGN or first in sys.stdlib_module_names:
         return
     if name.endswith(".py"):
-        assert list(ROOT.glob(name) if "/" in name else (ROOT / "core").rglob(name)), f"there is no {name}"
+        assert list(ROOT.glob(name) if "/" in name
+                    else (ROOT / "core").rglob(name)), f"there is no {name}"
     elif name not in known.modules:
         inside = rest if first in known.modules else name
         assert inside in known.defined, f"{name} is not defined in core/"

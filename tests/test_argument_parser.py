@@ -1,4 +1,6 @@
-"""The command line: every flag is in --help, and every bad value is told in three lines with exit code 2."""
+"""The command line: every flag is in --help,
+and every bad value is told in three lines with exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,13 @@ def test_the_plan_s_sanity_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage:" in capsys.readouterr().out
 
 
-def test_the_version(program: list[str], environment: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version(program: list[str], environment: dict[str, str],
+                     capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--version", "-V"):
-        done = subprocess.run([*program, flag], env=environment, capture_output=True, text=True, timeout=30)
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"stream-chat {__version__}\n", "")
+        done = subprocess.run([*program, flag], env=environment, capture_output=True, text=True,
+                              timeout=30)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"stream-chat {__version__}\n",
+                                                               "")
     assert main(["--version", "--json"]) == 0 and __version__ in capsys.readouterr().out
 
 
@@ -38,13 +43,15 @@ def test_help_names_every_flag(width: int) -> None:
         assert len(line) <= max(width, 105), line
 
 
-@pytest.mark.parametrize("words", [["--help", "--nonsense"], ["q", "-h"], ["--model", "x", "--help"]])
+@pytest.mark.parametrize("words",
+                         [["--help", "--nonsense"], ["q", "-h"], ["--model", "x", "--help"]])
 def test_help_wins(words: list[str]) -> None:
     assert parse_arguments(words, {}).help
 
 
 def _bad_values() -> list[list[str]]:
-    bad = [["--nonsense"], ["--model"], ["--mod", "x"], ["--option", "novalue"], ["--option", "=1"], ["-q"]]
+    bad = [["--nonsense"], ["--model"], ["--mod", "x"], ["--option", "novalue"], ["--option", "=1"],
+           ["-q"]]
     for row in SETTINGS:
         flag = row.flags[-1]
         if row.kind in (int, float):
@@ -59,15 +66,20 @@ def _bad_values() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("words", _bad_values(), ids=" ".join)
-def test_every_bad_value(words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_bad_value(words: list[str], capsys: pytest.CaptureFixture[str],
+                         monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(words) == 2
     told = capsys.readouterr()
-    assert told.out == "" and told.err.startswith("error: ") and 1 <= len(told.err.splitlines()) <= 3
+    assert (told.out == "" and told.err.startswith("error: ")
+            and 1 <= len(told.err.splitlines()) <= 3)
     assert words[0].split("=")[0] in told.err
 
 
-@pytest.mark.parametrize("row", [row for row in SETTINGS if row.env and row.kind in (int, float, bool)], ids=lambda row: row.name)
-def test_every_bad_variable(row: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("row",
+                         [row for row in SETTINGS if row.env and row.kind in (int, float, bool)],
+                         ids=lambda row: row.name)
+def test_every_bad_variable(row: object, capsys: pytest.CaptureFixture[str],
+                            monkeypatch: pytest.MonkeyPatch) -> None:
     variable = row.env[0]  # type: ignore[attr-defined]  # a Setting
     monkeypatch.setenv(variable, "nonsense")
     assert main(["q"]) == 2
@@ -95,9 +107,11 @@ def test_a_flag_without_its_value_does_not_take_the_question() -> None:
 
 
 def test_repeated_flags() -> None:
-    words = ["--context", "a,b", "--context", "c", "--option", "x=1", "--option", "y=[2]", "--stop", "a,b"]
+    words = ["--context", "a,b", "--context", "c", "--option", "x=1", "--option", "y=[2]", "--stop",
+             "a,b"]
     settings = parse_arguments(words, HOME)
-    assert settings.context == ("a,b", "c") and settings.option == {"x": 1, "y": [2]} and settings.stop == ("a,b",)
+    assert (settings.context == ("a,b", "c") and settings.option == {"x": 1, "y": [2]}
+            and settings.stop == ("a,b",))
     assert parse_arguments(["--seed", "1", "--seed", "2"], HOME).seed == 2
 
 
@@ -113,20 +127,24 @@ def test_words_that_the_locale_could_not_read() -> None:
     assert parse_arguments(["caf\udce9"], HOME).prompt == "caf\ufffd"
 
 
-@pytest.mark.parametrize(("word", "meant"), [("hihg", "high"), ("meduim", "medium"), ("offf", "off"), ("HIGH", "high")])
+@pytest.mark.parametrize(("word", "meant"),
+                         [("hihg", "high"), ("meduim", "medium"), ("offf", "off"),
+                          ("HIGH", "high")])
 def test_a_misspelt_effort_is_not_taken_for_the_question(word: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"Did you mean --think {meant}"):
         parse_arguments(["--think", word, "why?"], HOME)
 
 
-@pytest.mark.parametrize("question", ["why?", "hi", "one", "of", "who is it", "how", "highlight this", ""])
+@pytest.mark.parametrize("question",
+                         ["why?", "hi", "one", "of", "who is it", "how", "highlight this", ""])
 def test_a_question_after_a_bare_flag_is_the_question(question: str) -> None:
     settings = parse_arguments(["--think", question], HOME)
     assert (settings.think, settings.prompt) == ("on", question)
 
 
 @pytest.mark.parametrize(("words", "hint"), [
-    (["--modle", "x"], "--model"), (["--temprature=1"], "--temperature"), (["--list-session"], "--list-sessions"),
+    (["--modle", "x"], "--model"), (["--temprature=1"], "--temperature"),
+    (["--list-session"], "--list-sessions"),
     (["--exprot-session", "x"], "--export-session"), (["--qqq"], "--help")])
 def test_an_option_that_is_misspelt_is_recognised(words: list[str], hint: str) -> None:
     with pytest.raises(UsageError) as raised:
@@ -134,6 +152,7 @@ def test_an_option_that_is_misspelt_is_recognised(words: list[str], hint: str) -
     assert hint in raised.value.hint and words[0].partition("=")[0] in raised.value.message
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("32k", 32768), ("32K", 32768), ("1.5k", 1536), ("8192", 8192)])
+@pytest.mark.parametrize(("text", "tokens"),
+                         [("32k", 32768), ("32K", 32768), ("1.5k", 1536), ("8192", 8192)])
 def test_tokens_may_be_written_short(text: str, tokens: int) -> None:
     assert parse_arguments(["--num-ctx", text], {}).num_ctx == tokens

@@ -1,4 +1,7 @@
-"""The benchmark harness works: its server, its driver, its page. How fast anything is does not matter here."""
+"""The benchmark harness works: its server, its driver, its page.
+
+How fast anything is does not matter here.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,16 @@ import pytest
 
 from bench import run as bench
 from bench.driver import Step, environment, run
-from bench.run import BEGIN, END, Bench, Figure, Plan, growth, report, running_server, table, write_page
+from bench.run import (BEGIN, END, Bench, Figure, Plan, growth, report, running_server, table,
+                       write_page)
 from bench.server import FIRST, KINDS, LAST, document, frames
 
 pytestmark = [pytest.mark.processes,
-              pytest.mark.skipif(sys.platform != "linux", reason="the harness reads /proc and uses pidfd")]
+              pytest.mark.skipif(sys.platform != "linux",
+                                 reason="the harness reads /proc and uses pidfd")]
 
-TINY = Plan(runs=1, long_runs=1, sizes=(600, 700), kinds=("mixed",), sessions=20, frames=20, files=300, chats=20,
+TINY = Plan(runs=1, long_runs=1, sizes=(600, 700), kinds=("mixed",), sessions=20, frames=20,
+            files=300, chats=20,
             json_bytes=100_000, turns=(3, 40))
 
 
@@ -52,7 +58,8 @@ def test_the_driver_times_words_in_a_terminal(tmp_path: Path) -> None:
 
 
 def test_the_driver_counts_a_pipe_to_its_end(tmp_path: Path) -> None:
-    result = run([sys.executable, "-c", "print('x' * 999_999)"], environment(str(tmp_path)), terminal=False)
+    result = run([sys.executable, "-c", "print('x' * 999_999)"], environment(str(tmp_path)),
+                 terminal=False)
     assert (result.code, result.written) == (0, 1_000_000)
 
 
@@ -70,7 +77,8 @@ def test_the_driver_ends_what_does_not_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(bench.MEASUREMENTS))
-def test_every_measurement_gives_figures(tiny: Bench, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_measurement_gives_figures(tiny: Bench, name: str,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "PACES", ((20, 2_000),))
     _, measurement = bench.MEASUREMENTS[name]
     figures = measurement(tiny)
@@ -93,8 +101,10 @@ def test_growth_is_the_exponent(power: float) -> None:
 
 
 def test_a_missed_promise_stands_out() -> None:
-    rows = table([Figure("a", 3.0, "us/token", 2.0), Figure("b", 1.0, "x bare script", 2.0, "5 ms")]).splitlines()
-    assert rows[2:] == ["| a | 3.00 µs/token | at most 2 **missed** |  |", "| b | 1.00 × bare script | at most 2 | 5 ms |"]
+    rows = table([Figure("a", 3.0, "us/token", 2.0),
+                  Figure("b", 1.0, "x bare script", 2.0, "5 ms")]).splitlines()
+    assert rows[2:] == ["| a | 3.00 µs/token | at most 2 **missed** |  |",
+                        "| b | 1.00 × bare script | at most 2 | 5 ms |"]
 
 
 def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Our dataclasses do what the standard library's do: each class of the program is compared with its twin."""
+"""Our dataclasses do what the standard library's do:
+each class of the program is compared with its twin.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,10 @@ CLASSES = classes()
 
 def twin_of(cls: type) -> Any:
     """The same fields in a dataclass of the standard library, frozen or not as the class is."""
-    described = [(name, object, _standard(each)) for name, each in getattr(cls, "__dataclass_fields__").items()]
-    return dataclasses.make_dataclass(cls.__qualname__, described, slots=True, frozen=is_frozen(cls))
+    described = [(name, object, _standard(each))
+                 for name, each in getattr(cls, "__dataclass_fields__").items()]
+    return dataclasses.make_dataclass(cls.__qualname__, described, slots=True,
+                                      frozen=is_frozen(cls))
 
 
 def is_frozen(cls: type) -> bool:
@@ -71,7 +75,8 @@ def test_a_class_is_like_its_twin(cls: Any) -> None:
         assert ours == cls(**values)
         assert ours != theirs
         for name in values:
-            changed, theirs_changed = (light.replace(ours, **{name: "other"}), dataclasses.replace(theirs, **{name: "other"}))
+            changed, theirs_changed = (light.replace(ours, **{name: "other"}),
+                                       dataclasses.replace(theirs, **{name: "other"}))
             assert (changed == ours) == (theirs_changed == theirs), name
             assert getattr(changed, name) == "other"
 
@@ -126,7 +131,8 @@ def test_a_derived_class_has_all_fields() -> None:
     assert repr(Derived()) == "Derived(first=1, second=[], fourth='four')"
     assert Derived(second=[2]) == Derived(1, [2], 9)
     assert Derived() != Base(1)
-    assert [field.name for field in dataclasses.fields(Derived)] == ["first", "second", "third", "fourth"]
+    assert [field.name for field in dataclasses.fields(Derived)] == ["first", "second", "third",
+                                                                     "fourth"]
     assert dataclasses.asdict(Derived()) == {"first": 1, "second": [], "third": 3, "fourth": "four"}
 
 

@@ -1,4 +1,6 @@
-"""Documentation cannot lie: pages made from the code are up to date, links lead somewhere, named commands exist."""
+"""Documentation cannot lie: pages made from the code are up to date, links lead somewhere,
+named commands exist.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ ROOT = DOCS.parent
 PAGES_FOR_PEOPLE = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")])
 
 
-LISTS = ("commands.md", "tree.md")      # a sentence that changes elsewhere may be a few days late in them
+# a sentence that changes elsewhere may be a few days late in them
+LISTS = ("commands.md", "tree.md")
 
 
 @pytest.mark.parametrize("name", sorted(set(PAGES) - set(LISTS)))
@@ -26,8 +29,11 @@ def test_made_pages_are_up_to_date(name: str) -> None:
 
 @pytest.mark.parametrize("name", LISTS)
 def test_lists_name_nearly_everything(name: str) -> None:
-    """95 of 100 lines are as they are made: one new file or sentence turns nothing red, neglect does."""
-    made, written = set(PAGES[name]().splitlines()), set((DOCS / name).read_text(encoding="utf-8").splitlines())
+    """95 of 100 lines are as they are made: one new file or sentence turns
+    nothing red, neglect does.
+    """
+    made, written = (set(PAGES[name]().splitlines()),
+                     set((DOCS / name).read_text(encoding="utf-8").splitlines()))
     assert len(made & written) >= 0.95 * len(made | written), "run `make docs`"
 
 
@@ -45,8 +51,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES_FOR_PEOPLE, ids=lambda page: page.name)
 def test_options_that_are_named_exist(page: Path) -> None:
-    known = {flag for row in SETTINGS for flag in row.flags} | {f"--no-{flag[2:]}" for row in SETTINGS for flag in row.flags}
-    for command in re.findall(r"(?:stream_chat\.py|stream-chat) [^\n`]*", page.read_text(encoding="utf-8")):
+    known = {flag for row in SETTINGS
+             for flag in row.flags} | {f"--no-{flag[2:]}" for row in SETTINGS for flag in row.flags}
+    for command in re.findall(r"(?:stream_chat\.py|stream-chat) [^\n`]*",
+                              page.read_text(encoding="utf-8")):
         for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", command):
             assert option in known, f"{page.name} names {option}"
 
@@ -59,7 +67,8 @@ def test_nothing_speaks_of_a_machine() -> None:
         pytest.skip("not a git checkout")
     for name in names.stdout.split():
         path = ROOT / name
-        if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.name != "test_docs.py" and path.is_file():
+        if (path.suffix in (".py", ".md", ".toml", ".txt", "") and path.name != "test_docs.py"
+            and path.is_file()):
             text = path.read_text(encoding="utf-8", errors="replace")
             assert not re.search(r"/(?:work/(?:main|shared)|root/\.pyenv)", text), name
 
@@ -70,4 +79,5 @@ def test_the_drawn_layers_are_the_enforced_ones() -> None:
     names = {word.strip("/").removeprefix("core/").removesuffix(".py") for word in drawing.split()}
     for row in LAYERS:
         for module in row:
-            assert module.removeprefix("core.") in names, f"{module} is not drawn in docs/architecture.md"
+            assert (module.removeprefix("core.")
+                    in names), f"{module} is not drawn in docs/architecture.md"

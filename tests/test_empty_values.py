@@ -1,4 +1,6 @@
-"""An empty value is not the same as none given: every option says so instead of doing something else."""
+"""An empty value is not the same as none given:
+every option says so instead of doing something else.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,11 @@ def _means_something(row: Setting, words: list[str]) -> bool:
     return row.blank == "empty" or row.blank == "spaces" and value != ""
 
 
-@pytest.mark.parametrize("row, words", [(row, words) for row, words in _options() if not _means_something(row, words)],
-                         ids=lambda value: "".join(map(repr, value)) if isinstance(value, list) else value.name)
+@pytest.mark.parametrize("row, words",
+                         [(row, words) for row, words in _options()
+                          if not _means_something(row, words)],
+                         ids=lambda value: "".join(map(repr, value)) if isinstance(value, list)
+                         else value.name)
 def test_an_empty_value_is_refused(row: Setting, words: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         parse_arguments([*words, "question"], HOME)
@@ -45,18 +50,22 @@ def test_an_empty_value_is_refused(row: Setting, words: list[str]) -> None:
 
 
 def test_where_an_empty_value_means_something_it_is_kept() -> None:
-    assert parse_arguments(["--system", "", "q"], HOME | {"STREAM_CHAT_SYSTEM": "a pirate"}).system == ""
+    assert parse_arguments(["--system", "", "q"],
+                           HOME | {"STREAM_CHAT_SYSTEM": "a pirate"}).system == ""
     assert parse_arguments(["--option", "suffix=", "q"], HOME).option == {"suffix": ""}
     assert parse_arguments(["--stop", "\n", "q"], HOME).stop == ("\n",)
     assert {row.name for row in SETTINGS if row.blank} == {"system", "option", "stop"}
 
 
 @pytest.mark.parametrize("words", [
-    ["--set-key", ""], ["--export-session", ""], ["--delete-session", "", "--yes"], ["--pull", ""], ["--modelfile="],
+    ["--set-key", ""], ["--export-session", ""], ["--delete-session", "", "--yes"], ["--pull", ""],
+    ["--modelfile="],
     ["--think", ""], ["--system", "x", ""], [""], ["", " "], ["--", ""]])
-def test_nothing_is_asked_instead(program: list[str], environment: dict[str, str], words: list[str]) -> None:
+def test_nothing_is_asked_instead(program: list[str], environment: dict[str, str],
+                                  words: list[str]) -> None:
     """The text on standard input is not sent, not saved and not shown."""
-    done = subprocess.run([*program, "-p", "demo", *words], env=environment, capture_output=True, text=True, timeout=60,
+    done = subprocess.run([*program, "-p", "demo", *words], env=environment, capture_output=True,
+                          text=True, timeout=60,
                           input="a secret")
     assert done.returncode == 2 and done.stdout == "" and "secret" not in done.stderr
     assert 1 <= len(done.stderr.splitlines()) <= 3

@@ -35,17 +35,21 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.providers", "core.tools", "core.tool_executor", "core.retry_handler"),
     ("core.engine", "core.retry", "db", "core.store"),
     ("core.events", "core.rendering"),
-    ("core.dataclass", "core.regex", "core.running_total", "core.messages", "core.errors", "core.config", "core.safe_text"),
+    ("core.dataclass", "core.regex", "core.running_total", "core.messages", "core.errors",
+     "core.config", "core.safe_text"),
 )
 
 
 def modules() -> dict[str, Path]:
     paths = [ROOT / "stream_chat.py", ROOT / "db.py", *sorted((ROOT / "core").rglob("*.py"))]
-    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+            for path in paths}
 
 
 def layer_of(module: str) -> int | None:
-    """The row of the longest matching name; None for the package `core` itself, which holds only the version."""
+    """The row of the longest matching name; None for the package `core` itself,
+    which holds only the version.
+    """
     for number, names in enumerate(LAYERS):
         if any(module == name or module.startswith(name + ".") for name in names):
             return number
@@ -63,7 +67,9 @@ def imported(node: ast.Import | ast.ImportFrom, known: set[str]) -> set[str]:
 
 
 def all_imported(node: ast.Import | ast.ImportFrom) -> set[str]:
-    """What an import may load: the modules that it names, and what it takes from them, which may be modules too."""
+    """What an import may load: the modules that it names, and what it takes from them,
+    which may be modules too.
+    """
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names}
     return {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
@@ -74,7 +80,8 @@ def test_imports_point_down(module: str) -> None:
     if module == "core":
         return
     row = layer_of(module)
-    assert row is not None, f"{module} stands in no layer: add it to LAYERS and to docs/architecture.md"
+    assert row is not None, (f"{module} stands in no layer: add it to LAYERS and to "
+                             "docs/architecture.md")
     for name in imports_of(modules()[module], set(modules())):
         other = layer_of(name)
         assert other is not None, f"{module} imports {name}, which stands in no layer"
@@ -102,7 +109,8 @@ def test_every_action_has_a_door() -> None:
 def test_no_modules_import_one_another() -> None:
     """Not even for a type, and not over others."""
     known = modules()
-    below = {module: imports_of(path, set(known)) & set(known) - {module} for module, path in known.items()}
+    below = {module: imports_of(path, set(known)) & set(known) - {module}
+             for module, path in known.items()}
     while loose := {module for module, names in below.items() if not names & set(below)}:
         below = {module: names for module, names in below.items() if module not in loose}
     assert not below, f"these import one another: {sorted(below)}"
@@ -117,31 +125,39 @@ def test_an_import_in_a_function_spares_a_start(tmp_path: Path) -> None:
         spares = any(module in present and not names <= present for present in starts.values())
         if not spares and not any(packages_of(name) - packages_of(module) for name in names):
             needless.append(f"{module} line {line}: {' and '.join(sorted(names))}")
-    assert not needless, "each start that loads these loads what they import; import it at the top:\n" + "\n".join(needless)
+    assert not needless, ("each start that loads these loads what they import; import it at the "
+                          "top:\n" + "\n".join(needless))
 
 
 def late_imports(known: dict[str, Path]) -> Iterator[tuple[str, int, set[str]]]:
-    """(importing module, line, imported modules) for each import of ours inside a function, but for those of a module's
-    __getattr__ and of stream_chat.py, which has to find the program first."""
+    """(importing module, line, imported modules) for each import of ours inside a function, but for
+    those of a module's __getattr__ and of stream_chat.py, which has to find the program first.
+    """
     for module, path in known.items():
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            named = isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and function.name != "__getattr__"
+            named = (isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+                     and function.name != "__getattr__")
             for node in ast.walk(function) if named and module != "stream_chat" else ():
-                if isinstance(node, (ast.Import, ast.ImportFrom)) and (names := imported(node, set(known))):
+                if (isinstance(node, (ast.Import, ast.ImportFrom))
+                    and (names := imported(node, set(known)))):
                     yield module, node.lineno, names
 
 
 @cache
 def packages_of(module: str) -> frozenset[str]:
-    """The packages of others that come with a module, by the imports at the top of all that it loads."""
+    """The packages of others that come with a module,
+    by the imports at the top of all that it loads.
+    """
     known, seen, waiting = modules(), set(), [module]
     while waiting:
         name = waiting.pop()
         if name not in seen and name in known:
             top = ast.parse(known[name].read_text(encoding="utf-8")).body
-            waiting += [other for node in top if isinstance(node, (ast.Import, ast.ImportFrom)) for other in all_imported(node)]
+            waiting += [other for node in top if isinstance(node, (ast.Import, ast.ImportFrom))
+                        for other in all_imported(node)]
         seen.add(name)
-    return frozenset({name.split(".")[0] for name in seen} - {"core", "db", *sys.stdlib_module_names})
+    return frozenset({name.split(".")[0] for name in seen}
+                     - {"core", "db", *sys.stdlib_module_names})
 
 
 def test_every_layer_has_its_modules() -> None:
@@ -161,7 +177,8 @@ def test_only_config_reads_the_environment() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
-                raise AssertionError(f"{module} line {node.lineno} reads the environment; ask Settings instead")
+                raise AssertionError(f"{module} line {node.lineno} reads the environment; ask "
+                                     "Settings instead")
 
 
 def test_functions_are_short() -> None:
@@ -170,7 +187,8 @@ def test_functions_are_short() -> None:
     for module, path in modules().items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                lengths.append(((node.end_lineno or node.lineno) - node.lineno + 1, f"{module}.{node.name}"))
+                lengths.append(((node.end_lineno or node.lineno) - node.lineno + 1,
+                                f"{module}.{node.name}"))
     lengths.sort()
     assert lengths[len(lengths) // 2][0] < 10
     assert lengths[len(lengths) * 9 // 10][0] < 30
@@ -183,15 +201,16 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
     names = [name for name in modules() if name != "core.tools.mcp"]
     code = ("import sys, importlib\n"
             "def audit(event, args):\n"
-            "    if event in ('socket.connect', 'os.mkdir', 'os.remove', 'sqlite3.connect', 'subprocess.Popen') or (\n"
-            "            event == 'open' and isinstance(args[1], str) and set(args[1]) & set('wax+')):\n"
-            "        if not str(args[0]).endswith('.pyc') and '__pycache__' not in str(args[0]):\n"
-            "            print(name, event, args)\n"
+            "    if event in ('socket.connect', 'os.mkdir', 'os.remove', 'sqlite3.connect', "
+            "'subprocess.Popen') or (\n            event == 'open' and isinstance(args[1], str) "
+            "and set(args[1]) & set('wax+')):\n        if not str(args[0]).endswith('.pyc') and "
+            "'__pycache__' not in str(args[0]):\n            print(name, event, args)\n"
             f"for name in {names!r}: importlib.import_module(name)\n"
-            "for module in [m for m in sys.modules if m.split('.')[0] in ('core', 'db', 'stream_chat')]: del sys.modules[module]\n"
-            "sys.addaudithook(audit)\n"
+            "for module in [m for m in sys.modules if m.split('.')[0] in ('core', 'db', "
+            "'stream_chat')]: del sys.modules[module]\nsys.addaudithook(audit)\n"
             f"for name in {names!r}: importlib.import_module(name)\n")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT,
+                          env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -199,7 +218,8 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
 
 def test_dataclasses_are_made_by_our_own_decorator() -> None:
     """The standard library's takes 0.4 ms a class, and a start makes about 70."""
-    wrong = [f"{module}:{node.lineno}" for module, path in modules().items() if module != "core.dataclass"
+    wrong = [f"{module}:{node.lineno}"
+             for module, path in modules().items() if module != "core.dataclass"
              for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
              if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
              and {alias.name for alias in node.names} & {"dataclass", "field", "replace"}]
@@ -207,10 +227,12 @@ def test_dataclasses_are_made_by_our_own_decorator() -> None:
 
 
 def test_patterns_of_modules_are_compiled_when_used() -> None:
-    wrong = [f"{module}:{node.lineno}" for module, path in modules().items() if module != "core.regex"
+    wrong = [f"{module}:{node.lineno}"
+             for module, path in modules().items() if module != "core.regex"
              if module != "core.tools.mcp_keeper"      # a program of its own, without ours
              for node in outside_functions(ast.parse(path.read_text(encoding="utf-8")))
-             if isinstance(node, ast.Attribute) and node.attr == "compile" and ast.unparse(node.value) == "re"]
+             if isinstance(node, ast.Attribute) and node.attr == "compile"
+             and ast.unparse(node.value) == "re"]
     assert not wrong, f"write `from core.regex import regex`: {wrong}"
 
 

@@ -12,19 +12,23 @@ TEXT = "one 1, two 22; Three 333"
 
 
 @pytest.mark.parametrize("method, arguments", [
-    ("match", (TEXT,)), ("fullmatch", (TEXT,)), ("search", (TEXT, 4)), ("findall", (TEXT,)), ("split", (TEXT, 1)),
+    ("match", (TEXT,)), ("fullmatch", (TEXT,)), ("search", (TEXT, 4)), ("findall", (TEXT,)),
+    ("split", (TEXT, 1)),
     ("sub", ("-", TEXT)), ("subn", ("-", TEXT)),
 ])
 def test_methods(method: str, arguments: tuple[object, ...]) -> None:
-    late, early = regex(r"(?P<word>[a-z]+) (\d+)", re.IGNORECASE), re.compile(r"(?P<word>[a-z]+) (\d+)", re.IGNORECASE)
+    late, early = (regex(r"(?P<word>[a-z]+) (\d+)", re.IGNORECASE),
+                   re.compile(r"(?P<word>[a-z]+) (\d+)", re.IGNORECASE))
     for _ in range(2):     # the first use compiles
         found, expected = (getattr(pattern, method)(*arguments) for pattern in (late, early))
         if isinstance(expected, re.Match):
             assert (found.span(), found.groupdict()) == (expected.span(), expected.groupdict())
         else:
             assert found == expected
-    assert [match.span() for match in late.finditer(TEXT)] == [match.span() for match in early.finditer(TEXT)]
-    assert (late.pattern, late.flags, late.groups, late.groupindex) == (early.pattern, early.flags, 2, {"word": 1})
+    assert [match.span() for match in late.finditer(TEXT)] == [match.span()
+                                                               for match in early.finditer(TEXT)]
+    assert (late.pattern, late.flags, late.groups, late.groupindex) == (early.pattern, early.flags,
+                                                                        2, {"word": 1})
 
 
 def test_a_wrong_pattern_is_told_at_the_first_use() -> None:

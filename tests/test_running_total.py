@@ -28,8 +28,10 @@ def test_any_change_of_a_conversation_is_seen() -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    total: RunningTotal[tuple[str, ...]] = RunningTotal((), lambda words, message: (*words, message.text))
-    conversations = [[user_message(f"{name} {number}") for number in range(2 * LONG)] for name in "ab"]
+    total: RunningTotal[tuple[str, ...]] = RunningTotal((), lambda words,
+                                                        message: (*words, message.text))
+    conversations = [[user_message(f"{name} {number}") for number in range(2 * LONG)]
+                     for name in "ab"]
     for number in range(300):
         messages = chance.choice(conversations)
         match chance.randrange(4):

@@ -1,4 +1,6 @@
-"""The rules of docs/testing.md that no single test can see: where tests are, what `make` runs, which tests start processes."""
+"""The rules of docs/testing.md that no single test can see:
+where tests are, what `make` runs, which tests start processes.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = sorted(path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists())
+FOLDERS = sorted(path.name for path in (ROOT / "tests").iterdir()
+                 if (path / "__init__.py").exists())
 
 
 def test_folders_mirror_the_program() -> None:
@@ -25,19 +28,23 @@ def test_a_process_in_an_unmarked_test_fails_it(tmp_path: Path) -> None:
     test.write_text("import subprocess\nimport pytest\n\n"
                     "def test_plain(): subprocess.run(['true'])\n\n"
                     "@pytest.mark.processes\ndef test_marked(): subprocess.run(['true'])\n\n"
-                    "def test_by_fixture(environment): subprocess.run(['true'], env=environment)\n\n"
-                    "def test_without(): pass\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:xdist", "--confcutdir", str(tmp_path),
+                    "def test_by_fixture(environment): subprocess.run(['true'], "
+                    "env=environment)\n\ndef test_without(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:xdist",
+               "--confcutdir", str(tmp_path),
                "-c", str(ROOT / "pyproject.toml"), str(test)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert "1 failed, 3 passed" in done.stdout and "FAILED" in done.stdout, done.stdout
-    assert "mark the test with @pytest.mark.processes: it starts subprocess.Popen: true" in done.stdout
-    quick = subprocess.run([*command, "-m", "not processes"], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert ("mark the test with @pytest.mark.processes: it starts "
+            "subprocess.Popen: true" in done.stdout)
+    quick = subprocess.run([*command, "-m", "not processes"], cwd=ROOT, capture_output=True,
+                           text=True, timeout=100)
     assert "2 deselected" in quick.stdout, quick.stdout
 
 
 def test_the_page_names_what_make_runs() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"),
+                             re.MULTILINE))
     page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     named = set(re.findall(r"make ([a-z]+)", page))
     assert named <= targets and {"quick", "test", "coverage", "check"} <= named

@@ -1,7 +1,9 @@
-"""Time that a test turns: silence of an hour passes at once, and a slow machine is not an hour slow.
+"""Time that a test turns: silence of an hour passes at once, and a slow
+machine is not an hour slow.
 
-An event loop whose clock is real time and what was skipped. A `FakeServer` that is given `loop.skip` as its `wait` skips its
-pauses instead of waiting, so the limits in the test can be far above what any machine takes.
+An event loop whose clock is real time and what was skipped. A `FakeServer` that is given
+`loop.skip` as its `wait` skips its pauses instead of waiting, so the limits in the test can be far
+above what any machine takes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         return super().time() + self._skipped
 
     def skip(self, seconds: float) -> None:
-        """Let this time pass; called by another thread. Returns when it has passed, or when the loop has ended."""
+        """Let this time pass; called by another thread.
+
+        Returns when it has passed, or when the loop has ended.
+        """
         passed = threading.Event()
 
         def step(left: int) -> None:

@@ -1,4 +1,7 @@
-"""Waiting in tests: for what is to happen, with one generous limit. What is tested is that it happens, not how fast."""
+"""Waiting in tests: for what is to happen, with one generous limit.
+
+What is tested is that it happens, not how fast.
+"""
 
 from __future__ import annotations
 

@@ -17,11 +17,15 @@ MOST_SHOWN = 200      # characters of a fault
 LARGEST = 20_000      # characters of a schema that is sent again with a repair
 
 
-async def in_form(turn: AsyncGenerator[Event, None], wanted: Any, messages: Callable[[], Sequence[Message]],
-                  ask: Callable[[Message], AsyncGenerator[Event, None]]) -> AsyncGenerator[Event, None]:
-    """Yield the events of a turn; where its answer lacks the form, those of one more in which it is repaired.
+async def in_form(turn: AsyncGenerator[Event, None], wanted: Any,
+                  messages: Callable[[], Sequence[Message]],
+                  ask: Callable[[Message], AsyncGenerator[Event, None]]) -> AsyncGenerator[Event,
+                                                                                           None]:
+    """Yield the events of a turn; where its answer lacks the form, those of one more
+    in which it is repaired.
 
-    `messages` is the conversation after a turn. Raises WrongForm when the second answer lacks the form too.
+    `messages` is the conversation after a turn. Raises WrongForm when the second
+    answer lacks the form too.
     """
     async with aclosing(turn) as events:
         async for event in events:
@@ -29,27 +33,34 @@ async def in_form(turn: AsyncGenerator[Event, None], wanted: Any, messages: Call
     fault = fault_of(last_answer(messages()), wanted)
     if not fault:
         return
-    yield Notice(f"The answer does not have the form that was asked for: {fault}. It is asked for once more.")
+    yield Notice(f"The answer does not have the form that was asked for: {fault}. It is asked for "
+                 "once more.")
     async with aclosing(ask(user_message(repair_words(fault, wanted)))) as events:
         async for event in events:
             yield event
     fault = fault_of(last_answer(messages()), wanted)
     if fault:
-        raise WrongForm(f"The answer does not have the form that was asked for, also when it was asked for again: {fault}.",
+        raise WrongForm("The answer does not have the form that was asked for, also when it was "
+                        f"asked for again: {fault}.",
                         "Both answers are saved. A larger model, or a simpler schema, may help.")
 
 
 def last_answer(messages: Sequence[Message]) -> str | None:
-    """The words of the reply at the end; None where the turn did not end with a complete one, which is reported as such."""
+    """The words of the reply at the end; None where the turn did not end with a complete one,
+    which is reported as such.
+    """
     last = messages[-1] if messages else None
     if last is None or last.role != "assistant" or last.finish != "stop":
         return None
-    begun = max((place for place, message in enumerate(messages) if message.role != "assistant"), default=-1)
+    begun = max((place for place, message in enumerate(messages) if message.role != "assistant"),
+                default=-1)
     return "".join(message.text for message in messages[begun + 1:])
 
 
 def fault_of(answer: str | None, wanted: Any) -> str:
-    """What is wrong with the answer, in words; "" where nothing is, or there is no answer to look at."""
+    """What is wrong with the answer, in words;
+    "" where nothing is, or there is no answer to look at.
+    """
     if answer is None:
         return ""
     try:
@@ -65,26 +76,35 @@ def _refuse(name: str) -> Any:
 
 
 def _misfit(value: Any, schema: Mapping[str, Any]) -> str:
-    """The fault that says most. References to other documents are not followed: nothing is fetched."""
-    from jsonschema.exceptions import best_match  # type: ignore[import-untyped]  # the package has no types
-    from jsonschema.validators import validator_for  # type: ignore[import-untyped]  # the package has no types
+    """The fault that says most.
+
+    References to other documents are not followed: nothing is fetched.
+    """
+    # the package has no types
+    from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+    # the package has no types
+    from jsonschema.validators import validator_for  # type: ignore[import-untyped]
     from referencing import Registry
     from referencing.exceptions import Unresolvable
     validator = validator_for(schema)(schema, registry=Registry())
     try:
         error = best_match(validator.iter_errors(value))
     except Unresolvable as problem:
-        raise UsageError(f"The schema refers to {safe_line(str(problem), MOST_SHOWN)}, which is not in it.",
+        raise UsageError(f"The schema refers to {safe_line(str(problem), MOST_SHOWN)}, which is "
+                         "not in it.",
                          "Put what it refers to into the file.") from problem
     if error is None:
         return ""
-    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-    return safe_line(f"{place.removeprefix('.')}: {error.message}" if place else error.message, MOST_SHOWN)
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}"
+                    for step in error.absolute_path)
+    return safe_line(f"{place.removeprefix('.')}: {error.message}" if place else error.message,
+                     MOST_SHOWN)
 
 
 def repair_words(fault: str, wanted: Any) -> str:
     """What the model is told."""
     schema = json.dumps(schema_of(wanted), ensure_ascii=False)
-    form = "as JSON" if schema == "null" or len(schema) > LARGEST else f"as JSON that fits this schema: {schema}"
-    return (f"Your answer does not have the form that was asked for: {fault}. Write the whole answer again, {form}\n"
-            "Write the JSON alone: no other text, and no code fence.")
+    form = ("as JSON" if schema == "null" or len(schema) > LARGEST
+            else f"as JSON that fits this schema: {schema}")
+    return (f"Your answer does not have the form that was asked for: {fault}. Write the whole "
+            f"answer again, {form}\nWrite the JSON alone: no other text, and no code fence.")

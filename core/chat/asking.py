@@ -1,4 +1,6 @@
-"""What a turn asks: each request is made to fit the model's window before it is sent, and again when a server refuses it."""
+"""What a turn asks: each request is made to fit the model's window before it is sent,
+and again when a server refuses it.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,29 @@ if TYPE_CHECKING:
 
 
 class Asking:
-    """One for each turn; `respond` is what run_chat_turn calls. `sent` is the last request as it was sent.
+    """One for each turn; `respond` is what run_chat_turn calls.
 
-    Requests of one turn grow at their end. As long as the last one that was fitted still fits with what came after it, it
-    is sent as it was, so that prompt caches hit; then it is fitted anew, and what is left out that was in is told.
+    `sent` is the last request as it was sent.
+
+    Requests of one turn grow at their end. As long as the last one that was fitted still fits with
+    what came after it, it is sent as it was, so that prompt caches hit; then it is fitted anew, and
+    what is left out that was in is told.
     """
 
-    def __init__(self, chain: Chain, may_not_fit: Callable[[Request], bool], fitter: Callable[[], Fitter],
+    def __init__(self, chain: Chain, may_not_fit: Callable[[Request], bool],
+                 fitter: Callable[[], Fitter],
                  progress: ShownProgress | None = None) -> None:
         self.sent: Request | None = None
         self.note_sent: Callable[[], None] = lambda: None     # called whenever a request goes out
-        self.keep_question: Callable[[Message], None] = lambda message: None    # stores what was attached to the question
-        self.earlier: Earlier | None = None    # what may be loaded before the first message of a request
-        self._chain, self._may_not_fit, self._fitter, self._progress = chain, may_not_fit, fitter, progress
+        # stores what was attached to the question
+        self.keep_question: Callable[[Message], None] = lambda message: None
+        # what may be loaded before the first message of a request
+        self.earlier: Earlier | None = None
+        self._chain, self._may_not_fit, self._fitter, self._progress = (chain, may_not_fit, fitter,
+                                                                        progress)
         self._whole: Request | None = None                   # the last request as the turn has it
-        self._fitted: tuple[Target, Request, Fitted] | None = None     # the last one that was fitted, and what came of it
+        # the last one that was fitted, and what came of it
+        self._fitted: tuple[Target, Request, Fitted] | None = None
         self._told: object = None
 
     def respond(self, request: Request, pieces: Pieces | None = None) -> AsyncGenerator[Item, None]:
@@ -46,7 +56,9 @@ class Asking:
         return respond_with_fallbacks(self._chain, request, pieces, self)
 
     async def fit(self, request: Request) -> AsyncGenerator[Waiting | Notice, None]:
-        """Find out what can be sent instead of this request, and report what goes in and what does not."""
+        """Find out what can be sent instead of this request,
+        and report what goes in and what does not.
+        """
         self._whole = self.sent = request
         if self._may_not_fit(request):
             async with aclosing(self._fit(request)) as news:
@@ -85,26 +97,35 @@ class Asking:
         grown = replace(request, messages=(*fitted.request.messages, *request.messages[size:]))
         return grown if self._fitter().fits(grown, fitted.budget, target) else None
 
-    async def shorten(self, candidate: Candidate, error: ContextTooLong) -> tuple[Request, Sequence[str]] | None:
-        """What can be sent instead of a request that was refused as too long, and what is left out now."""
+    async def shorten(self, candidate: Candidate,
+                      error: ContextTooLong) -> tuple[Request, Sequence[str]] | None:
+        """What can be sent instead of a request that was refused as too long,
+        and what is left out now.
+        """
         assert self._whole is not None and self.sent is not None
         target = target_of(candidate)
         conversation, tail = _parted(self._whole)
         try:
-            fitted = await self._fitter().fit_smaller(conversation, self.sent, target, error, self.earlier)
+            fitted = await self._fitter().fit_smaller(conversation, self.sent, target, error,
+                                                      self.earlier)
         finally:
             self._clear()
         if fitted is None:
             return None
         size = f" of {error.limit:,} tokens" if error.limit else ""
-        why = f"{target} refused this as too long for its window{size}; it is asked again with less."
+        why = (f"{target} refused this as too long for its window{size}; it is asked again "
+               "with less.")
         told = self._take(target, self._whole, fitted, tail)
         self.note_sent()
         return self.sent, (why, *told)
 
-    def _take(self, target: Target, request: Request, fitted: Fitted, tail: Sequence[Message]) -> Sequence[str]:
-        """Make this what is sent; returns what is to be told of it: nothing, when the same was told before in this turn."""
-        fitted = replace(fitted, request=replace(fitted.request, messages=(*fitted.request.messages, *tail)))
+    def _take(self, target: Target, request: Request, fitted: Fitted,
+              tail: Sequence[Message]) -> Sequence[str]:
+        """Make this what is sent; returns what is to be told of it:
+        nothing, when the same was told before in this turn.
+        """
+        fitted = replace(fitted, request=replace(fitted.request,
+                                                 messages=(*fitted.request.messages, *tail)))
         self.sent, self._fitted = fitted.request, (target, request, fitted)
         if fitted.question is not None:
             self.keep_question(fitted.question)
@@ -120,7 +141,9 @@ class Asking:
 
 
 def _parted(request: Request) -> tuple[Request, tuple[Message, ...]]:
-    """The conversation, and the instruction at its end to continue a broken reply, which is not a turn of the user."""
+    """The conversation, and the instruction at its end to continue a broken reply,
+    which is not a turn of the user.
+    """
     last = request.messages[-1] if request.messages else None
     if last is None or last.role != "user" or not last.text.startswith(GO_ON):
         return request, ()

@@ -1,4 +1,6 @@
-"""What is attached to a chat: sources that are named, files named in a prompt, and what a session had before."""
+"""What is attached to a chat: sources that are named, files named in a prompt,
+and what a session had before.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Attaching:
-    """The part of a chat that attaches. Nothing of it is loaded before something is attached or was."""
+    """The part of a chat that attaches.
+
+    Nothing of it is loaded before something is attached or was.
+    """
 
     settings: Settings
     session: Session
@@ -50,7 +55,9 @@ class Attaching:
 
     @property
     def fitter(self) -> Fitter:
-        """What keeps requests within the window; loaded with the first thing attached, or when the conversation grows."""
+        """What keeps requests within the window; loaded with the first thing attached,
+        or when the conversation grows.
+        """
         if self._fitter is None:
             from core.chat.fitting import Fitter
             self._fitter = Fitter(self.settings, self.providers, self.window)
@@ -63,14 +70,17 @@ class Attaching:
                                         progress=self.front.progress)
 
     async def bring_back(self) -> None:
-        """Attach what belongs to the session, after it was opened; what only the one before had is taken out."""
+        """Attach what belongs to the session, after it was opened;
+        what only the one before had is taken out.
+        """
         if self._brought == self.session.id:
             return
         first, self._brought = not self._brought, self.session.id
         kept = read_attached(self.session.settings)
         if not first and self._fitter is not None:
             self._take_out({entry.source.name for entry in kept})
-        if not kept and not any(isinstance(part, Attached) for message in self.session.recent for part in message.parts):
+        if not kept and not any(isinstance(part, Attached) for message in self.session.recent
+                                for part in message.parts):
             return
         self.news += await self.context.restore(kept, self.session.messages)
         names = [entry.source.name for entry in kept if entry.source.name in self.context.loaded]
@@ -81,17 +91,23 @@ class Attaching:
     def _take_out(self, wanted: set[str]) -> None:
         """Detach what neither this session nor --context names."""
         from core.context.sources import parse_context_arg
-        named = {source.name for value in self._started.context for source in parse_context_arg(value)}
-        for source in [source for source in self.context.sources if source.name not in wanted | named]:
+        named = {source.name for value in self._started.context
+                 for source in parse_context_arg(value)}
+        for source in [source for source in self.context.sources
+                       if source.name not in wanted | named]:
             self.context.drop(source.name)
 
     def keep_attached(self) -> None:
         """Store with the session what is attached, and its settings."""
-        sources = self._fitter.context.kept() if self._fitter is not None and self._fitter.context is not None else ()
+        sources = (self._fitter.context.kept()
+                   if self._fitter is not None and self._fitter.context is not None else ())
         self.session.keep_settings(kept_settings(self.settings, sources))
 
     async def attach(self, source: str) -> list[str]:
-        """Attach what one --context argument names; returns what could not be loaded of it. Raises ContextError."""
+        """Attach what one --context argument names; returns what could not be loaded of it.
+
+        Raises ContextError.
+        """
         await self.bring_back()
         before = [*self.context.items]
         try:
@@ -112,34 +128,42 @@ class Attaching:
             known = self.toolbox.context
             given = [item.path for item in self.context.items if item.path]
             folders = [entry.target for entry in self.context.sources if entry.kind == "directory"]
-            roots = dict.fromkeys((*known.roots, *real_roots([*folders, *(given if len(given) < 1000 else ())])))
+            roots = dict.fromkeys((*known.roots,
+                                   *real_roots([*folders, *(given if len(given) < 1000 else ())])))
             self.toolbox.context = replace(known, roots=tuple(roots))
             self.toolbox.private = True
 
     async def attach_mentions(self, text: str, pasted: Sequence[str] = ()) -> list[str]:
-        """Attach the files and folders that a prompt names as @path; returns what the user should know.
+        """Attach the files and folders that a prompt names as @path; returns
+        what the user should know.
 
-        What stands in pasted text is not attached: its author is somebody else. Raises ContextError when one cannot be
-        attached and the user does not want to send the prompt without it.
+        What stands in pasted text is not attached: its author is somebody else. Raises ContextError
+        when one cannot be attached and the user does not want to send the prompt without it.
         """
         if "@" not in text:
             return []
         from core.context.sources import is_surely_path, missing_mentions, typed_mentions
         mentions, others = typed_mentions(text, pasted)
-        missing = [path for path in missing_mentions(text) if not any(path in piece for piece in pasted)]
-        notes = [f"Not attached: {path}: it stands in pasted text. /context add {path} attaches it" for path in others]
-        notes += [f"Not attached: {path}: there is no such file" for path in missing if not is_surely_path(path)]
+        missing = [path for path in missing_mentions(text)
+                   if not any(path in piece for piece in pasted)]
+        notes = [f"Not attached: {path}: it stands in pasted text. /context add {path} attaches it"
+                 for path in others]
+        notes += [f"Not attached: {path}: there is no such file"
+                  for path in missing if not is_surely_path(path)]
         failed = [f"{path}: there is no such file" for path in missing if is_surely_path(path)]
         for path in mentions:
             try:
                 notes += await self.attach(f'"{path}"' if "," in path else path)
             except UsageError as error:
-                failed.append(error.message.removeprefix("No context could be loaded: ").removesuffix("."))
+                failed.append(error.message.removeprefix("No context could be loaded: ")
+                              .removesuffix("."))
         if failed:
             await self._send_without(failed)
         return notes
 
     async def _send_without(self, failed: Sequence[str]) -> None:
         said = f"Not attached: {'; '.join(failed)}."
-        if self.front.agree is None or not await self.front.agree(f"{said}\nSend the message without it?"):
-            raise ContextError(f"Not sent. {said}", "Correct the name after @, or put a space behind the @.")
+        if (self.front.agree is None
+            or not await self.front.agree(f"{said}\nSend the message without it?")):
+            raise ContextError(f"Not sent. {said}",
+                               "Correct the name after @, or put a space behind the @.")

@@ -1,4 +1,6 @@
-"""Joins the halves of characters that a model's pieces of text cut (a surrogate pair in two pieces of JSON)."""
+"""Joins the halves of characters that a model's pieces of text cut (a surrogate
+pair in two pieces of JSON).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from core.safe_text import without_surrogates
 
 
 class WholeCharacters:
-    """A first half at the end of a piece waits for the next piece; a half without the other becomes U+FFFD."""
+    """A first half at the end of a piece waits for the next piece;
+    a half without the other becomes U+FFFD.
+    """
 
     def __init__(self) -> None:
         self._half: TextDelta | ThinkingDelta | None = None

@@ -1,4 +1,6 @@
-"""Two models asked the same at the same time; what each says is saved while it comes, as a branch of the session."""
+"""Two models asked the same at the same time;
+what each says is saved while it comes, as a branch of the session.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ MARK = "\u21b3 "      # before the title of a branch
 
 
 class Side:
-    """One of the two: its branch, and how it went. `text` is what came so far, `notes` what was said of the request."""
+    """One of the two: its branch, and how it went.
+
+    `text` is what came so far, `notes` what was said of the request.
+    """
 
     def __init__(self, target: Target, session: Session) -> None:
         self.target, self.session = target, session
@@ -47,12 +52,17 @@ class Side:
 
 
 class Comparison:
-    """`new` says that the question is not in the conversation yet. Tools are left out: they would run twice."""
+    """`new` says that the question is not in the conversation yet.
 
-    def __init__(self, chat: Chat, targets: Sequence[Target], question: Message, *, new: bool) -> None:
+    Tools are left out: they would run twice.
+    """
+
+    def __init__(self, chat: Chat, targets: Sequence[Target], question: Message, *,
+                 new: bool) -> None:
         self.chat, self.question, self.new = chat, question, new
         self._parent, self._length = chat.session, len(chat.session.messages)
-        last = max((place for place, message in enumerate(chat.session.messages) if message.role == "user"), default=0)
+        last = max((place for place, message in enumerate(chat.session.messages)
+                    if message.role == "user"), default=0)
         self.sides = [self._open(target, self._length if new else last) for target in targets]
 
     def _open(self, target: Target, beginning: int) -> Side:
@@ -62,8 +72,10 @@ class Comparison:
 
     async def run(self, on_text: Callable[[], None] = lambda: None,
                   on_end: Callable[[Side], None] = lambda side: None) -> None:
-        """Ask both. One that fails does not stop the other; closing or cancelling this stops both and keeps
-        their partial replies.
+        """Ask both.
+
+        One that fails does not stop the other; closing or cancelling this stops both and
+        keeps their partial replies.
 
         `on_text` is called when one of them said something, `on_end` when one has ended.
         """
@@ -79,16 +91,19 @@ class Comparison:
             for side in self.sides:
                 side.session.close()
 
-    async def _ask(self, side: Side, on_text: Callable[[], None], on_end: Callable[[Side], None]) -> None:
+    async def _ask(self, side: Side, on_text: Callable[[], None],
+                   on_end: Callable[[Side], None]) -> None:
         chat, started = self.chat, time.monotonic()
         chain = chain_of(chat.settings, chat.providers, side.target, ())
-        request = Request(side.target.model, tuple(side.session.messages), chat.system, (), chat.options)
+        request = Request(side.target.model, tuple(side.session.messages), chat.system, (),
+                          chat.options)
         asking = chat.asking(chain)
         turn = run_chat_turn(asking.respond, request, None, model=str(side.target), rounds=0)
         numbers = TurnNumbers(side.target, chain, chat.providers, prepared=True)
         asking.note_sent, asking.keep_question = numbers.note_sent, side.session.keep_question
         try:
-            async with aclosing(measured(side.session.record(turn), numbers, side.session)) as events:
+            async with aclosing(measured(side.session.record(turn), numbers,
+                                         side.session)) as events:
                 async for event in events:
                     if isinstance(event, TextDelta):
                         side.text += event.text
@@ -105,16 +120,21 @@ class Comparison:
             on_end(side)
 
     def keep(self, number: int) -> Side:
-        """Take answer 1 or 2 into the conversation. Taking the other one later replaces it. Raises UsageError."""
+        """Take answer 1 or 2 into the conversation.
+
+        Taking the other one later replaces it. Raises UsageError.
+        """
         if self.chat.session is not self._parent or len(self._parent.messages) != self._length:
             raise UsageError("The conversation has gone on since these answers.",
-                             f"They are saved: /session {self.sides[number - 1].session.name} goes on with that one.")
+                             f"They are saved: /session {self.sides[number - 1].session.name} goes "
+                             "on with that one.")
         side = self.sides[number - 1]
         if not side.replies:
             raise UsageError(f"{side.target} gave no answer.", "Take the other one, or ask again.")
         if self.new:
             self._parent.set_model(str(self.chat.target))
-            self._parent.add_user(side.session.messages[side.asked - 1])    # with what was attached to it
+            # with what was attached to it
+            self._parent.add_user(side.session.messages[side.asked - 1])
             self.chat.write_down(self.question)
         else:
             self._parent.retry()

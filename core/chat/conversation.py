@@ -1,4 +1,6 @@
-"""A chat as a front end drives it: settings, session, models and tools together, one method for one turn."""
+"""A chat as a front end drives it: settings, session, models and tools together,
+one method for one turn.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,17 @@ if TYPE_CHECKING:
     from core.tool_executor import Toolbox
     from core.window.compaction import Plan
 
-FITS = 2_000  # characters that fit the smallest window that servers choose by themselves, with room for the answer
+# characters that fit the smallest window that servers choose by themselves,
+# with room for the answer
+FITS = 2_000
 RESUMES = 6   # how often a reply that breaks off is asked to go on, within one turn
 
 
 class Chat(Attaching):
     """Mutable on purpose: this is what /model, /system and /new change between turns."""
 
-    def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target, *,
+    def __init__(self, settings: Settings, session: Session, providers: Providers, target: Target,
+                 *,
                  open_session: Callable[[str | None], Session], toolbox: Toolbox | None = None,
                  make_toolbox: Callable[[], Toolbox] | None = None, front: Front | None = None,
                  started: Settings | None = None) -> None:
@@ -61,7 +66,8 @@ class Chat(Attaching):
         self.news: list[str] = []    # told before the next answer
         self._fitter: Fitter | None = None
         self._window: WindowWatch | None = None
-        self._asking: Asking | None = None    # the requests of the turn that is going on, or was the last
+        # the requests of the turn that is going on, or was the last
+        self._asking: Asking | None = None
         self.found: list[tuple[str, int]] = []    # what /search found last: session and message
         self.compared: object = None      # what /compare asked last
         self.aside: object = None         # what /aside asked last
@@ -90,12 +96,17 @@ class Chat(Attaching):
                        self.toolbox.specs if self.toolbox else (), self.options)
 
     def recent_request(self) -> Request:
-        """The same with the messages that are loaded. Fitting loads more as long as there is room for them."""
+        """The same with the messages that are loaded.
+
+        Fitting loads more as long as there is room for them.
+        """
         return Request(self.target.model, self.session.recent, self.system,
                        self.toolbox.specs if self.toolbox else (), self.options)
 
     def turn(self, message: Message) -> AsyncGenerator[Event, None]:
-        """Save the user's message, then yield what happens; each event is saved before it is yielded."""
+        """Save the user's message, then yield what happens;
+        each event is saved before it is yielded.
+        """
         return self.answer(asked=message)
 
     async def _add(self, message: Message) -> list[Notice]:
@@ -108,7 +119,10 @@ class Chat(Attaching):
         return self.write_down(message)
 
     async def _resolve(self) -> None:
-        """Find the model where only the provider was named. One that does not answer is left to its fallbacks, if it has any."""
+        """Find the model where only the provider was named.
+
+        One that does not answer is left to its fallbacks, if it has any.
+        """
         try:
             self.target = await resolve_target(self.target, self.providers)
         except ProviderError:
@@ -116,7 +130,10 @@ class Chat(Attaching):
                 raise
 
     async def go_on(self) -> AsyncGenerator[Event, None]:
-        """Let the model finish its last reply, which is not whole. Raises UsageError when there is none."""
+        """Let the model finish its last reply, which is not whole.
+
+        Raises UsageError when there is none.
+        """
         last = self.session.recent[-1] if self.session.recent else None
         if last is None or last.role != "assistant" or last.finish not in BROKEN:
             raise UsageError("There is no unfinished reply to go on with.")
@@ -126,27 +143,38 @@ class Chat(Attaching):
 
     @property
     def form(self) -> object:
-        """The form that an answer must have, as the user or the provider's entry says; None for words."""
-        if self.options.response_format is not None or not self.providers.entry(self.target.provider):
+        """The form that an answer must have, as the user or the provider's entry says;
+        None for words.
+        """
+        if (self.options.response_format is not None
+            or not self.providers.entry(self.target.provider)):
             return self.options.response_format
-        return self.providers.prepared(self.target, Request("", (), options=self.options)).options.response_format
+        return self.providers.prepared(self.target,
+                                       Request("", (),
+                                               options=self.options)).options.response_format
 
-    def answer(self, continued: Message | None = None, asked: Message | None = None) -> AsyncGenerator[Event, None]:
-        """Let the model answer `asked`, or the conversation as it stands, or finish the reply `continued` at its end."""
+    def answer(self, continued: Message | None = None,
+               asked: Message | None = None) -> AsyncGenerator[Event, None]:
+        """Let the model answer `asked`, or the conversation as it stands,
+        or finish the reply `continued` at its end.
+        """
         turn, form = self._answer(continued, asked), self.form
         if form is None:
             return turn
         from core.chat.answer_form import in_form
-        return in_form(turn, form, lambda: self.session.messages, lambda message: self._answer(None, message))
+        return in_form(turn, form, lambda: self.session.messages,
+                       lambda message: self._answer(None, message))
 
-    async def _answer(self, continued: Message | None, asked: Message | None) -> AsyncGenerator[Event, None]:
+    async def _answer(self, continued: Message | None,
+                      asked: Message | None) -> AsyncGenerator[Event, None]:
         self.unsent = asked
         try:
             async with aclosing(self.session.begin_turn()) as notices:
                 async for notice in notices:
                     yield notice
                     if asked is None and isinstance(notice, OthersSaid):
-                        raise UsageError("Another program has just written to this conversation; nothing was asked.",
+                        raise UsageError("Another program has just written to this conversation; "
+                                         "nothing was asked.",
                                          "Look at what it wrote, then try again.")
             self.unsent = None
             await self.bring_back()
@@ -154,13 +182,15 @@ class Chat(Attaching):
             saved = await self._add(asked) if asked is not None else ()
             for notice in [*saved, *map(Notice, self.take_news()), *await self._learn()]:
                 yield notice
-            if self.settings.auto_compact and continued is None and self.may_not_fit(self.recent_request()):
+            if (self.settings.auto_compact and continued is None
+                and self.may_not_fit(self.recent_request())):
                 async with aclosing(self._compact_if_due()) as events:
                     async for event in events:
                         yield event
             meter = self._meter()
             self._asking = self.asking(self.chain)
-            self._asking.keep_question, self._asking.earlier = self.session.keep_question, self.session
+            self._asking.keep_question, self._asking.earlier = (self.session.keep_question,
+                                                                self.session)
             turn = self._run_turn(self._asking, continued)
             numbers = TurnNumbers(self.target, self.chain, self.providers, prepared=True)
             self._asking.note_sent = numbers.note_sent
@@ -171,7 +201,8 @@ class Chat(Attaching):
                     if meter is not None:
                         meter.note(event)
                     if isinstance(event, MessageAdded):
-                        for notice in [*self.write_down(event.message), *await self._look_at_window(event.message)]:
+                        for notice in [*self.write_down(event.message),
+                                       *await self._look_at_window(event.message)]:
                             yield notice
                         checked = await self._check_quotes(event.message)
                         if checked is not None:
@@ -193,15 +224,21 @@ class Chat(Attaching):
         return Asking(chain, self.may_not_fit, lambda: self.fitter, self.front.progress)
 
     def may_not_fit(self, request: Request) -> bool:
-        """Whether anything has to be looked at before this is sent; a short conversation without context costs nothing."""
+        """Whether anything has to be looked at before this is sent;
+        a short conversation without context costs nothing.
+        """
         if self._fitter is not None:
             return True
         return _characters(request) > min(FITS, (self.options.num_ctx or FITS) // 2)
 
     async def _compact_if_due(self) -> AsyncGenerator[Event, None]:
-        """Summarise the oldest turns when they take too much room. Without a summary, the oldest are left out."""
+        """Summarise the oldest turns when they take too much room.
+
+        Without a summary, the oldest are left out.
+        """
         try:
-            plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=True)
+            plan = await self.fitter.plan(self.request(), self.target, self.session.pinned,
+                                          only_if_due=True)
             if plan is not None:
                 async with aclosing(self._summarise(plan)) as events:
                     async for event in events:
@@ -211,14 +248,19 @@ class Chat(Attaching):
             yield Notice(f"The conversation could not be summarised: {error.message}")
 
     async def compact(self) -> AsyncGenerator[Event, None]:
-        """Let the model summarise the oldest turns; the summary takes their place. Stopped, it changes nothing."""
+        """Let the model summarise the oldest turns; the summary takes their place.
+
+        Stopped, it changes nothing.
+        """
         try:
             async with aclosing(self.session.begin_turn()) as notices:
                 async for notice in notices:
                     yield notice
-            plan = await self.fitter.plan(self.request(), self.target, self.session.pinned, only_if_due=False)
+            plan = await self.fitter.plan(self.request(), self.target, self.session.pinned,
+                                          only_if_due=False)
             if plan is None:
-                raise UsageError("There is nothing to summarise yet: the last exchange and what is pinned always stay.")
+                raise UsageError("There is nothing to summarise yet: the last exchange and what is "
+                                 "pinned always stay.")
             async with aclosing(self._summarise(plan)) as events:
                 async for event in events:
                     yield event
@@ -228,7 +270,8 @@ class Chat(Attaching):
     async def _summarise(self, plan: Plan) -> AsyncGenerator[Event, None]:
         from core.chat.summarising import Summary
         before, target = self.request(), self.target
-        yield Notice(f"Summarising the oldest {len(plan.hidden)} of {len(before.messages)} messages ...")
+        yield Notice(f"Summarising the oldest {len(plan.hidden)} of {len(before.messages)} "
+                     "messages ...")
         summary = Summary(partial(respond_with_fallbacks, self.chain), plan, before, str(target))
         async with aclosing(summary.ask()) as events:
             async for event in events:
@@ -244,27 +287,35 @@ class Chat(Attaching):
         rounds, resumes = self.settings.tool_rounds, RESUMES if self.settings.resume else 0
         ends = self.settings.stop_repetition
         if not self.toolbox:
-            return run_chat_turn(asking.respond, request, None, model=str(self.target), rounds=rounds,
+            return run_chat_turn(asking.respond, request, None, model=str(self.target),
+                                 rounds=rounds,
                                  resumes=resumes, continued=continued, stop_repetition=ends)
         self.toolbox.approve = self.front.approve
         if self.toolbox.context.session != self.session.id:
             self.toolbox.begin_session(self.session.id, private=bool(self.settings.context))
         attached = self._fitter.context if self._fitter is not None else None
-        self.toolbox.private = self.toolbox.private or attached is not None and bool(attached.sources)
+        self.toolbox.private = (self.toolbox.private or attached is not None
+                                and bool(attached.sources))
         self.toolbox.note_messages(self.session.messages)
-        return chat_with_tools(asking.respond, request, self.toolbox, model=str(self.target), rounds=rounds,
+        return chat_with_tools(asking.respond, request, self.toolbox, model=str(self.target),
+                               rounds=rounds,
                                resumes=resumes, continued=continued, stop_repetition=ends)
 
     def _meter(self) -> TurnMeter | None:
-        """What counts tokens and prices, if the user wants to see them: it reads a table of prices."""
+        """What counts tokens and prices, if the user wants to see them:
+        it reads a table of prices.
+        """
         if not self.show_usage:
             return None
         from core.stats.usage import TurnMeter
         return TurnMeter(self.providers)
 
     async def _learn(self) -> list[Notice]:
-        """Before images are sent, know whether the model sees them: some servers drop them without a word."""
-        if not any(isinstance(part, Image) for message in self.session.recent for part in message.parts):
+        """Before images are sent, know whether the model sees them:
+        some servers drop them without a word.
+        """
+        if not any(isinstance(part, Image) for message in self.session.recent
+                   for part in message.parts):
             return []
         from core.chat.seeing import sight_notices
         return await sight_notices(self.request(), self.target, self.providers)
@@ -283,7 +334,9 @@ class Chat(Attaching):
         return [Notice(cut)] if cut else []
 
     async def _check_quotes(self, message: Message) -> QuotesChecked | None:
-        """What came of the quotations of this answer, where something is attached and the user wants it."""
+        """What came of the quotations of this answer,
+        where something is attached and the user wants it.
+        """
         attached = self._fitter.context if self._fitter is not None else None
         if attached is None or not attached.sources or not self.settings.check_quotes:
             return None
@@ -291,7 +344,10 @@ class Chat(Attaching):
         return await check_quotes(attached, message)
 
     def write_down(self, message: Message) -> list[Notice]:
-        """Add to the transcript. A transcript that fails is told once and given up: the session has everything."""
+        """Add to the transcript.
+
+        A transcript that fails is told once and given up: the session has everything.
+        """
         try:
             if self._transcript:
                 self._transcript.add(message)
@@ -306,7 +362,10 @@ class Chat(Attaching):
         self.settings = self.settings.replace(system=text or "")
 
     def enter(self, session: Session) -> list[str]:
-        """Continue another session, with the system prompt and options that it had. Returns what to say of them."""
+        """Continue another session, with the system prompt and options that it had.
+
+        Returns what to say of them.
+        """
         self.session = session
         self.settings, said = with_kept(self._started, session.settings)
         self.system, self.options = self.settings.system, options_from_args(self.settings)
@@ -315,7 +374,8 @@ class Chat(Attaching):
     def set_options(self, **changes: object) -> None:
         """From the next answer on, and kept with the session."""
         self.settings = self.settings.replace(**changes)
-        self.options = replace(self.options, **changes)  # type: ignore[arg-type]  # checked by the dataclass's own fields
+        # checked by the dataclass's own fields
+        self.options = replace(self.options, **changes)  # type: ignore[arg-type]
 
     async def close(self) -> None:
         if self.toolbox:
@@ -333,12 +393,17 @@ def _characters(request: Request) -> int:
     return total
 
 
-async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str, rounds: int = 16, resumes: int = 0,
-                          continued: Message | None = None, stop_repetition: bool = True) -> AsyncGenerator[Event, None]:
-    """A turn in which the model may call what is in the toolbox; the rest is as in run_chat_turn."""
+async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str,
+                          rounds: int = 16, resumes: int = 0,
+                          continued: Message | None = None,
+                          stop_repetition: bool = True) -> AsyncGenerator[Event, None]:
+    """A turn in which the model may call what is in the toolbox;
+    the rest is as in run_chat_turn.
+    """
     toolbox.begin_turn()
     toolbox.note_messages(request.messages)
-    toolbox.private = toolbox.private or any(isinstance(part, Attached) for message in request.messages for part in message.parts)
+    toolbox.private = toolbox.private or any(isinstance(part, Attached) for message
+                                             in request.messages for part in message.parts)
     preparing = asyncio.ensure_future(toolbox.prepare())
     try:
         started = time.monotonic()
@@ -349,7 +414,9 @@ async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, 
     finally:
         preparing.cancel()
     request = replace(request, tools=toolbox.specs)
-    async with aclosing(run_chat_turn(respond, request, toolbox.run, model=model, rounds=rounds, resumes=resumes,
-                                      continued=continued, stop_repetition=stop_repetition)) as events:
+    async with aclosing(run_chat_turn(respond, request, toolbox.run, model=model, rounds=rounds,
+                                      resumes=resumes,
+                                      continued=continued,
+                                      stop_repetition=stop_repetition)) as events:
         async for event in events:
             yield event

@@ -1,4 +1,6 @@
-"""Notices when the reply of a turn will have no end: it repeats itself, or is longer than any model writes."""
+"""Notices when the reply of a turn will have no end:
+it repeats itself, or is longer than any model writes.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,24 @@ MOST_CALLS = 500              # of tools in one turn
 
 
 class Endless:
-    """Watches a turn as it is written. `reason` says why it is to be stopped, "" while it is not; `advice` what lets it run."""
+    """Watches a turn as it is written.
+
+    `reason` says why it is to be stopped, "" while it is not; `advice` what lets it run.
+    """
 
     def __init__(self, *, repetition: bool) -> None:
         self.reason = self.advice = ""
         self._repetition = repetition
-        self._watches: dict[type, Repetition] = {}     # of the answer, the thinking, the arguments of tools
+        # of the answer, the thinking, the arguments of tools
+        self._watches: dict[type, Repetition] = {}
         self._characters = 0
         self._calls: set[tuple[int, int]] = set()
         self._piece = 0
 
     def begin(self) -> None:
-        """Another piece or another reply of the turn: what it repeats is looked at anew, its length is not."""
+        """Another piece or another reply of the turn:
+        what it repeats is looked at anew, its length is not.
+        """
         self._watches, self._piece = {}, self._piece + 1
 
     def take(self, delta: Delta) -> None:
@@ -38,7 +46,8 @@ class Endless:
     def _written(self, kind: type, text: str) -> None:
         self._characters += len(text)
         if self._characters > MOST_CHARACTERS:
-            self.reason = self.reason or f"wrote more than {MOST_CHARACTERS:,} characters in one turn"
+            self.reason = (self.reason or f"wrote more than {MOST_CHARACTERS:,} characters in "
+                           "one turn")
         elif len(self._calls) > MOST_CALLS:
             self.reason = self.reason or f"called tools more than {MOST_CALLS} times in one turn"
         elif self._repetition:

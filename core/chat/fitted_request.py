@@ -1,7 +1,8 @@
 """Makes a request fit: what is attached goes in, and the oldest turns stay out where they must.
 
-What was sent with earlier questions stays in its place, byte for byte, so that prompt caches hit; what a question needs
-besides goes in just before its words. When there is no room for that, all of it is chosen anew.
+What was sent with earlier questions stays in its place, byte for byte, so that prompt caches
+hit; what a question needs besides goes in just before its words. When there is no room for that,
+all of it is chosen anew.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.context_loader import ContextSet
 
-LATER_ROOM = 4_096      # tokens that a later question gets at least, or a quarter of the first one's room where that is less
+# tokens that a later question gets at least, or a quarter of the first one's
+# room where that is less
+LATER_ROOM = 4_096
 DROPPED = "What was attached earlier is not sent: it does not fit the model's window any more."
 Count = Callable[[Request], Awaitable[int]]       # asks the provider how many tokens a request has
 
@@ -30,9 +33,10 @@ Count = Callable[[Request], Awaitable[int]]       # asks the provider how many t
 class Fitted:
     """A request that fits the model's window. `notices` say what went in and what did not.
 
-    `left_out` are the places of the messages that are not sent, `shortened` is how many characters of tool results are not,
-    `context` the names of what of the context is in, is in whole, and is not. `question` is the last of the user's messages
-    with what was attached to it now, to be stored; None when nothing was.
+    `left_out` are the places of the messages that are not sent, `shortened` is how many characters
+    of tool results are not, `context` the names of what of the context is in, is in whole, and is
+    not. `question` is the last of the user's messages with what was attached to it now, to be
+    stored; None when nothing was.
     """
 
     request: Request
@@ -44,17 +48,23 @@ class Fitted:
     question: Message | None = None
 
 
-async def fit_request(request: Request, window: int | None, estimator: TokenEstimator, *, model: str = "",
-                      context: ContextSet | None = None, vision: bool = True, pinned: Collection[int] = (),
-                      count: Count | None = None, forms: Forms | None = None, waiting: int = 0) -> Fitted:
-    """Put the context in and leave the oldest turns out where it is needed; with `window` None no turn is left out.
+async def fit_request(request: Request, window: int | None, estimator: TokenEstimator, *,
+                      model: str = "",
+                      context: ContextSet | None = None, vision: bool = True,
+                      pinned: Collection[int] = (),
+                      count: Count | None = None, forms: Forms | None = None,
+                      waiting: int = 0) -> Fitted:
+    """Put the context in and leave the oldest turns out where it is needed; with `window`
+    None no turn is left out.
 
-    `count` asks the provider for the exact number. It is asked once; when it says that the request is too large after all,
-    the request is fitted anew with what was learned. `forms` are those of earlier requests, `waiting` is how many messages
-    before the first one were not even loaded, because these fill the window. Raises UsageError when system prompt and tools
-    alone are too large.
+    `count` asks the provider for the exact number. It is asked once; when it says that the
+    request is too large after all, the request is fitted anew with what was learned. `forms`
+    are those of earlier requests, `waiting` is how many messages before the first one were
+    not even loaded, because these fill the window. Raises UsageError when system prompt and
+    tools alone are too large.
     """
-    fitting = _Fitting(request, window, estimator, model or request.model, context, forms or Forms(), vision=vision,
+    fitting = _Fitting(request, window, estimator, model or request.model, context,
+                       forms or Forms(), vision=vision,
                        pinned=pinned, waiting=waiting)
     fitted = await fitting.fit()
     if count is None:
@@ -68,7 +78,9 @@ async def fit_request(request: Request, window: int | None, estimator: TokenEsti
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """The messages with what is attached in its places, `tokens` of it in all; `question` as in Fitted."""
+    """The messages with what is attached in its places, `tokens` of it in all;
+    `question` as in Fitted.
+    """
 
     messages: tuple[Message, ...]
     tokens: int
@@ -80,7 +92,8 @@ class _Placed:
 class _Fitting:
     """One request that is to fit."""
 
-    def __init__(self, request: Request, window: int | None, estimator: TokenEstimator, name: str, context: ContextSet | None,
+    def __init__(self, request: Request, window: int | None, estimator: TokenEstimator, name: str,
+                 context: ContextSet | None,
                  forms: Forms, *, vision: bool, pinned: Collection[int], waiting: int) -> None:
         self._request, self._window, self._estimator, self._name = request, window, estimator, name
         self._context, self._vision, self._pinned, self._waiting = context, vision, pinned, waiting
@@ -94,19 +107,23 @@ class _Fitting:
         request, estimator, name = self._request, self._estimator, self._name
         return plan_budget(self._window, max_tokens=request.options.max_tokens,
                            system=estimator.text(request.system or "", name),
-                           tools=estimator.tokens(tool_features(request.tools), name), history=self._count(self._words),
+                           tools=estimator.tokens(tool_features(request.tools), name),
+                           history=self._count(self._words),
                            fixed=self._count(fixed_messages(self._words, self._pinned)))
 
     async def fit(self) -> Fitted:
         budget = self._budget()
         placed = await self._place(budget)
         budget, prepared = budget.with_context(placed.tokens), placed.prepared
-        trimmed = trim_history(placed.messages, budget.for_history, self._count, pinned=self._pinned,
+        trimmed = trim_history(placed.messages, budget.for_history, self._count,
+                               pinned=self._pinned,
                                waiting=self._waiting)
         kept = shorten_results(trimmed.messages, budget.for_history, self._count)
-        notices = [text for text in (prepared.line, *prepared.notes, *placed.notices, trimmed.notice, kept.notice) if text]
+        notices = [text for text in (prepared.line, *prepared.notes, *placed.notices,
+                                     trimmed.notice, kept.notice) if text]
         return Fitted(replace(self._request, messages=self._forms.sent(kept.messages)),
-                      replace(budget, history=self._count(kept.messages)), tuple(notices), trimmed.left_out, kept.characters,
+                      replace(budget, history=self._count(kept.messages)), tuple(notices),
+                      trimmed.left_out, kept.characters,
                       (prepared.included, prepared.whole, prepared.left_out), placed.question)
 
     async def _place(self, budget: Budget) -> _Placed:
@@ -116,11 +133,13 @@ class _Fitting:
         used = self._estimator.messages(messages, self._name) - budget.history
         shown, left = AlreadyShown(parts, used), budget.for_history - budget.history - used
         if self._context is None:
-            return _Placed(messages, used) if left >= 0 or not parts else _Placed(self._words, 0, notices=(DROPPED,))
+            return (_Placed(messages, used) if left >= 0 or not parts
+                    else _Placed(self._words, 0, notices=(DROPPED,)))
         if not self._context.sources:
             return _Placed(self._words, 0)
         changes = tuple(self._context.check(shown))
-        stays = not changes or used > LATER_ROOM    # what is short is read again rather than shown twice
+        # what is short is read again rather than shown twice
+        stays = not changes or used > LATER_ROOM
         if shown and stays and self._context.holds(shown.origins()):
             least = min(budget.for_context // 4, LATER_ROOM)
             room = max(budget.for_context - used, least, left // 2)
@@ -133,16 +152,21 @@ class _Fitting:
     async def _prepare(self, budget: Budget, room: int, shown: AlreadyShown) -> Prepared:
         assert self._context is not None
         questions = [message.text for message in self._words if message.role == "user"] or [""]
-        return await self._context.prepare(questions[-1], budget, model=self._name, vision=self._vision,
-                                           has_tools=bool(self._request.tools), earlier=questions[:-1], shown=shown, room=room)
+        return await self._context.prepare(questions[-1], budget, model=self._name,
+                                           vision=self._vision,
+                                           has_tools=bool(self._request.tools),
+                                           earlier=questions[:-1], shown=shown, room=room)
 
-    def _placed(self, messages: tuple[Message, ...], used: int, prepared: Prepared, *, anew: bool = False) -> _Placed:
+    def _placed(self, messages: tuple[Message, ...], used: int, prepared: Prepared, *,
+                anew: bool = False) -> _Placed:
         if not prepared and not anew:
             return _Placed(messages, used, prepared)
         attached = replace(prepared.attached, anew=anew)
-        place = max((place for place, message in enumerate(messages) if message.role == "user"), default=None)
+        place = max((place for place, message in enumerate(messages) if message.role == "user"),
+                    default=None)
         if place is None:
             alone = with_attached(Message("user", ()), attached, prepared.images)
             return _Placed((alone, *messages), used + prepared.tokens, prepared)
         question = with_attached(messages[place], attached, prepared.images)
-        return _Placed((*messages[:place], question, *messages[place + 1:]), used + prepared.tokens, prepared, question)
+        return _Placed((*messages[:place], question, *messages[place + 1:]), used + prepared.tokens,
+                       prepared, question)

@@ -1,4 +1,6 @@
-"""Keeps the requests of a chat within its model's window: what is attached, what is left out, what is summarised."""
+"""Keeps the requests of a chat within its model's window:
+what is attached, what is left out, what is summarised.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from core.running_total import RunningTotal
 from core.session_manager import Session
 from core.sessions.summary import is_pinned
 from core.window.budget import Budget, plan_budget
-from core.window.compaction import COMPACT_AT, Plan, compaction_line, fixed_messages, plan_compaction
+from core.window.compaction import (COMPACT_AT, Plan, compaction_line, fixed_messages,
+                                    plan_compaction)
 from core.window.tokens import LearnedFile, TokenEstimator, tool_features
 
 TYPE_CHECKING = False
@@ -32,10 +35,11 @@ if TYPE_CHECKING:
     from core.context.embedding import Embedder
     from core.context_loader import ContextSet
 
-SMALL = 1_400       # tokens that fit the smallest window that servers choose by themselves, with room for the answer
-SHORTER = 0.7       # of the last try: what is tried next with a model that refuses a request as too long
+# tokens that fit the smallest window that servers choose by themselves, with room for the answer
+SMALL = 1_400
+SHORTER = 0.7  # of the last try: what is tried next with a model that refuses a request as too long
 SHORTER_AT_ALL = 0.98
-COUNT_FROM = 0.6    # of the window: a provider that can count is asked only where the answer matters
+COUNT_FROM = 0.6  # of the window: a provider that can count is asked only where the answer matters
 
 
 class Earlier(Protocol):
@@ -48,10 +52,14 @@ class Earlier(Protocol):
 
 
 class Fitter:
-    """One for each chat, made when something is attached or the conversation grows. `doing` says what takes so long just now."""
+    """One for each chat, made when something is attached or the conversation grows.
+
+    `doing` says what takes so long just now.
+    """
 
     def __init__(self, settings: Settings, providers: Providers, watch: WindowWatch) -> None:
-        learned = LearnedFile(os.path.join(cache_directory(settings.environment), "tokens.json")) if settings.save else None
+        learned = (LearnedFile(os.path.join(cache_directory(settings.environment), "tokens.json"))
+                   if settings.save else None)
         self.settings = settings
         self.estimator = TokenEstimator(learned)
         self.context: ContextSet | None = None
@@ -59,22 +67,29 @@ class Fitter:
         self._providers = providers
         self._watch = watch
         self._forms = Forms()
-        self._limits: dict[tuple[str, int | None], int] = {}    # windows of models that refused what seemed to fit
+        # windows of models that refused what seemed to fit
+        self._limits: dict[tuple[str, int | None], int] = {}
         self._pins: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_pin)
         self._one_by_one = asyncio.Lock()     # the context belongs to one request at a time
 
-    def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None, stdin: str,
+    def open_context(self, session: Session, *, ask: Callable[[str], Awaitable[bool]] | None,
+                     stdin: str,
                      progress: Progress | None) -> ContextSet:
-        """The set of what is attached; the same one each time, for the session that is going on now."""
+        """The set of what is attached; the same one each time,
+        for the session that is going on now.
+        """
         if self.context is None:
             from core.config.places import protected_places
             from core.context_loader import ContextSet
-            self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin, estimator=self.estimator,
-                                      protected=protected_places(self.settings, self.settings.database_url or ""))
+            self.context = ContextSet(grep=self.settings.context_grep, stdin=stdin,
+                                      estimator=self.estimator,
+                                      protected=protected_places(self.settings,
+                                                                 self.settings.database_url or ""))
         self.context.store, self.context.session = session.store, session.id
         self.context.ask, self.context.progress = ask, progress
         if self.settings.embedding_model:
-            self.context.embedder = self.context.embedder or self._embedder(self.settings.embedding_model)
+            self.context.embedder = (self.context.embedder
+                                     or self._embedder(self.settings.embedding_model))
             self.context.embedder.store = session.store if self.settings.save else None
         return self.context
 
@@ -92,9 +107,12 @@ class Fitter:
         return Embedder(str(target), embed)
 
     async def fit(self, request: Request, target: Target, earlier: Earlier | None = None) -> Fitted:
-        """What is to be sent instead of this request. Raises UsageError when not even system prompt and tools fit.
+        """What is to be sent instead of this request.
 
-        `earlier` is where messages are loaded from that stand before the first one, as long as there is room for them.
+        Raises UsageError when not even system prompt and tools fit.
+
+        `earlier` is where messages are loaded from that stand before the first one, as long
+        as there is room for them.
         """
         async with self._one_by_one:
             return await self._fit(request, target, earlier)
@@ -104,13 +122,19 @@ class Fitter:
         if earlier is not None:
             request = self._with_earlier(request, window, target, earlier)
         self.doing = ""    # what the context does is shown by its own progress
-        sees = not (self._has_images() and self._may_ask(target)) or (await learn(target, self._providers)).vision is not False
-        return await fit_request(request, window, self.estimator, model=str(target), context=self.context, vision=sees,
-                                 pinned=self._pinned(request), count=self._counter(request, target, window), forms=self._forms,
+        sees = (not (self._has_images() and self._may_ask(target))
+                or (await learn(target, self._providers)).vision is not False)
+        return await fit_request(request, window, self.estimator, model=str(target),
+                                 context=self.context, vision=sees,
+                                 pinned=self._pinned(request),
+                                 count=self._counter(request, target, window), forms=self._forms,
                                  waiting=earlier.waiting if earlier is not None else 0)
 
-    def _with_earlier(self, request: Request, window: int | None, target: Target, earlier: Earlier) -> Request:
-        """With what was said before it, until the window is full; with all of it where nobody knows the window."""
+    def _with_earlier(self, request: Request, window: int | None, target: Target,
+                      earlier: Earlier) -> Request:
+        """With what was said before it, until the window is full;
+        with all of it where nobody knows the window.
+        """
         while request.messages and (window is None or self.history(request, target) <= window):
             more = earlier.before(request.messages[0])
             if not more:
@@ -118,9 +142,12 @@ class Fitter:
             request = replace(request, messages=(*more, *request.messages))
         return request
 
-    async def fit_smaller(self, request: Request, sent: Request, target: Target, error: ContextTooLong,
+    async def fit_smaller(self, request: Request, sent: Request, target: Target,
+                          error: ContextTooLong,
                           earlier: Earlier | None = None) -> Fitted | None:
-        """The same after the target has refused `sent` as too long; None when nothing more can be left out."""
+        """The same after the target has refused `sent` as too long;
+        None when nothing more can be left out.
+        """
         waiting = earlier is not None and earlier.waiting
         if not waiting and not self._can_shrink(request):
             return None
@@ -131,7 +158,8 @@ class Fitter:
             fitted = await self.fit(request, target, earlier)
         except UsageError:
             fitted = None
-        if fitted is not None and self.estimator.request(fitted.request, str(target)) < tokens * SHORTER_AT_ALL:
+        if fitted is not None and self.estimator.request(fitted.request,
+                                                         str(target)) < tokens * SHORTER_AT_ALL:
             return fitted
         if not error.limit:    # a guess that has not helped
             self._limits.pop(key)
@@ -143,25 +171,34 @@ class Fitter:
 
     def _can_shrink(self, request: Request) -> bool:
         attached = self.context is not None and bool(self.context.sources)
-        return attached or len(fixed_messages(request.messages, self._pinned(request))) < len(request.messages) or any(
-            message.tool_results for message in request.messages)
+        return (attached or len(fixed_messages(request.messages, self._pinned(request)))
+                < len(request.messages) or any(
+            message.tool_results for message in request.messages))
 
     def _smaller(self, error: ContextTooLong, tokens: int, before: int | None) -> int:
-        """The window to fit into now, in our own tokens: the server may count more of them in the same text."""
+        """The window to fit into now, in our own tokens:
+        the server may count more of them in the same text.
+        """
         limit = error.limit or tokens
         if error.limit and error.needed:
             limit = int(limit * min(1.0, tokens / error.needed))
         return limit if before is None or limit < before else int(before * SHORTER)
 
     def fits(self, request: Request, budget: Budget, target: Target) -> bool:
-        """Whether this request, which has grown, is still within the window that the budget was made for."""
-        return self.estimator.request(request, str(target)) + budget.reserve + budget.margin <= budget.window
+        """Whether this request, which has grown, is still within the window that
+        the budget was made for.
+        """
+        return self.estimator.request(request,
+                                      str(target)) + budget.reserve + budget.margin <= budget.window
 
     def _has_images(self) -> bool:
         return self.context is not None and any(item.kind == "image" for item in self.context.items)
 
     def _counter(self, request: Request, target: Target, window: int | None) -> Count | None:
-        """The provider's own count, where it has one and the request is near the window. A count that fails is none."""
+        """The provider's own count, where it has one and the request is near the window.
+
+        A count that fails is none.
+        """
         if window is None or not self._may_ask(target):
             return None
         try:
@@ -203,13 +240,17 @@ class Fitter:
             facts = known_facts(target, self._providers)
             return facts.context_window or (await learn(target, self._providers)).context_window
         found = self._watch.known(target, asked) or asked
-        if found is None and self.context is None and self.estimator.request(request, str(target)) < SMALL:
+        if found is None and self.context is None and self.estimator.request(request,
+                                                                             str(target)) < SMALL:
             return None
         found = found or await self._watch.window(target, asked)
         return found or await self._loaded_window(request, target)
 
     async def _allocated(self, request: Request, target: Target) -> int | None:
-        """The window of a provider that decides about it itself. One that fails says why when it is asked."""
+        """The window of a provider that decides about it itself.
+
+        One that fails says why when it is asked.
+        """
         try:
             provider = self._providers.open(target.provider)
             return await provider.window(request) if isinstance(provider, CanTellWindow) else None
@@ -217,10 +258,13 @@ class Fitter:
             return None
 
     async def _loaded_window(self, request: Request, target: Target) -> int | None:
-        """How large the window is shows only once the model is loaded, so have it loaded: it is about to be used."""
+        """How large the window is shows only once the model is loaded, so have it loaded:
+        it is about to be used.
+        """
         self.doing = f"loading {target.model}, to see how large its window is"
         try:
-            empty = self._providers.prepared(target, Request(target.model, (), options=request.options))
+            empty = self._providers.prepared(target,
+                                             Request(target.model, (), options=request.options))
             async with aclosing(self._providers.open(target.provider).stream(empty)) as stream:
                 async for _ in stream:
                     pass
@@ -238,8 +282,10 @@ class Fitter:
     def budget(self, request: Request, target: Target, window: int | None) -> Budget:
         """The shares of the window as the conversation stands, without what is attached."""
         name = str(target)
-        return plan_budget(window, max_tokens=request.options.max_tokens, system=self.estimator.text(request.system or "", name),
-                           tools=self.estimator.tokens(tool_features(request.tools), name), history=self.history(request, target))
+        return plan_budget(window, max_tokens=request.options.max_tokens,
+                           system=self.estimator.text(request.system or "", name),
+                           tools=self.estimator.tokens(tool_features(request.tools), name),
+                           history=self.history(request, target))
 
     def as_sent(self, request: Request) -> Request:
         """The request with all that is attached in it, as a provider gets it."""
@@ -249,7 +295,8 @@ class Fitter:
         """The tokens of what is said, without what is attached."""
         return self.estimator.messages(self._forms.words(request.messages), str(target))
 
-    async def plan(self, request: Request, target: Target, pinned: tuple[int, ...], *, only_if_due: bool) -> Plan | None:
+    async def plan(self, request: Request, target: Target, pinned: tuple[int, ...], *,
+                   only_if_due: bool) -> Plan | None:
         """What a summary would replace; None when there is nothing to summarise, or no need to."""
         budget = self.budget(request, target, await self.window(request, target))
         room = budget.for_history
@@ -259,7 +306,8 @@ class Fitter:
         def count(messages: Sequence[Message]) -> int:
             return self.estimator.messages(messages, str(target))
         share = room if only_if_due else min(room, budget.history)
-        return plan_compaction(self._forms.words(request.messages), share, count, pinned=pinned, most=room)
+        return plan_compaction(self._forms.words(request.messages), share, count, pinned=pinned,
+                               most=room)
 
     def compacted(self, plan: Plan, before: Request, after: Request, target: Target) -> str:
         """The line that tells what a summary has brought."""
@@ -267,7 +315,9 @@ class Fitter:
 
 
 def _with_pin(found: tuple[int, tuple[int, ...]], message: Message) -> tuple[int, tuple[int, ...]]:
-    """How many messages were looked at, and the places of those that are pinned, with one message more."""
+    """How many messages were looked at, and the places of those that are pinned,
+    with one message more.
+    """
     place, pinned = found
     return place + 1, (*pinned, place) if is_pinned(message) else pinned
 

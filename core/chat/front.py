@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The defaults are those of a program that nobody watches: what needs an answer is refused, with the reason.
+    """The defaults are those of a program that nobody watches: what needs an answer is
+    refused, with the reason.
 
-    `approve` decides whether a tool may run. `agree` gets a question about what is to be attached (a
-    command to run, a file of keys) and says yes or no. `choose_model` is asked when no model is set up;
-    it gets the error that says so, and raises what ends the program. `progress` shows what is done while
-    something is attached. `piped` is the text of the context source `-`.
+    `approve` decides whether a tool may run. `agree` gets a question about what is to be attached
+    (a command to run, a file of keys) and says yes or no. `choose_model` is asked when no model is
+    set up; it gets the error that says so, and raises what ends the program. `progress` shows what
+    is done while something is attached. `piped` is the text of the context source `-`.
     """
 
     approve: Approve | None = None

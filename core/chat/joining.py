@@ -1,4 +1,6 @@
-"""Finishing a reply that broke off: how the model is asked to go on, and how the pieces are put together without a seam."""
+"""Finishing a reply that broke off: how the model is asked to go on,
+and how the pieces are put together without a seam.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,11 @@ def continuation(broken: Message) -> Message:
 
 
 class Joint:
-    """Fits the text that goes on to the text before it: what a model repeats at the start is dropped, nothing else.
+    """Fits the text that goes on to the text before it: what a model repeats at the start
+    is dropped, nothing else.
 
-    Holds text back until it is clear whether it repeats the end of what came before (or all of it, from the beginning).
-    `before` is the whole answer so far, in however many pieces it came.
+    Holds text back until it is clear whether it repeats the end of what came before (or all of it,
+    from the beginning). `before` is the whole answer so far, in however many pieces it came.
     """
 
     def __init__(self, before: str) -> None:
@@ -55,7 +58,8 @@ class Joint:
     def rest(self) -> Iterator[TextDelta]:
         """Decide now, with what has come: this is all of it.
 
-        Not for a piece that broke off as well: what it holds stands in the answer already, as far as anybody can tell.
+        Not for a piece that broke off as well: what it holds stands in the answer already, as
+        far as anybody can tell.
         """
         if self._decided:
             return
@@ -77,7 +81,8 @@ class Joint:
 
 
 class SecondReading:
-    """Drops from an answer that is read once more what is known of it: exactly that, from its beginning.
+    """Drops from an answer that is read once more what is known of it: exactly
+    that, from its beginning.
 
     Should the beginning be another one, it is treated like a model's own continuation.
     """
@@ -106,9 +111,11 @@ class SecondReading:
 
 
 def repeated(before: str, after: str) -> int:
-    """How many characters at the start of `after` stand already at the end (or, after a restart, from the start) of `before`.
+    """How many characters at the start of `after` stand already at the end (or, after a restart,
+    from the start) of `before`.
 
-    A match that is one short thing over and over (a ruler, an indentation, "ha ha ha") says nothing: it may as well go on.
+    A match that is one short thing over and over (a ruler, an indentation, "ha ha ha") says
+    nothing: it may as well go on.
     """
     if after.startswith(before) and not _is_monotonous(before):
         return len(before)
@@ -132,15 +139,19 @@ def _overlap(before: str, after: str) -> int:
 
 def _is_monotonous(text: str) -> bool:
     """The same thing at least twice over, or nothing but blanks."""
-    return not text.strip() or any(text[period:] == text[:-period] for period in range(1, len(text) // 2 + 1))
+    return not text.strip() or any(text[period:] == text[:-period]
+                                   for period in range(1, len(text) // 2 + 1))
 
 
 def joined(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The conversation as it is sent: a broken reply and the one that finished it are one message again."""
+    """The conversation as it is sent: a broken reply and the one that finished
+    it are one message again.
+    """
     result: list[Message] = []
     for message in messages:
         last = result[-1] if result else None
-        if last is not None and last.role == message.role == "assistant" and last.finish in BROKEN and not last.tool_calls:
+        if (last is not None and last.role == message.role == "assistant" and last.finish in BROKEN
+            and not last.tool_calls):
             result[-1] = replace(message, parts=_run_together((*last.parts, *message.parts)))
         else:
             result.append(message)

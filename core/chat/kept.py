@@ -1,4 +1,6 @@
-"""What belongs to a session beside its messages: the system prompt, options, tools and what is attached."""
+"""What belongs to a session beside its messages:
+the system prompt, options, tools and what is attached.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.context.restoring import KeptSource
 
-KEPT = ("system", "temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "option",
+KEPT = ("system", "temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx",
+        "keep_alive", "option",
         "response_format", "experimental", "experimental_websearch", "tools")
 ATTACHED = "attached"
 MOST_SHOWN = 100    # characters of one value
 
 
 def kept_settings(settings: Settings, attached: Sequence[KeptSource] = ()) -> str:
-    """As JSON: those that are not at their defaults, and what is attached. Empty when there is neither."""
+    """As JSON: those that are not at their defaults, and what is attached.
+
+    Empty when there is neither.
+    """
     found: dict[str, object] = {name: getattr(settings, name) for name in KEPT
                                 if getattr(settings, name) != BY_NAME[name].default}
     if attached:
@@ -56,14 +62,19 @@ def _fits(name: str, value: object) -> bool:
     return isinstance(value, kind) and (isinstance(value, bool) == (BY_NAME[name].kind is bool))
 
 
-def with_kept(settings: Settings, text: str, flags: frozenset[str] | None = None) -> tuple[Settings, list[str]]:
-    """The settings of a session that is continued: its own, except where a flag says otherwise. And what to say of both.
+def with_kept(settings: Settings, text: str,
+              flags: frozenset[str] | None = None) -> tuple[Settings, list[str]]:
+    """The settings of a session that is continued: its own, except where a flag says otherwise.
 
-    `flags` are those that count; without them, all that were given."""
+    And what to say of both.
+
+    `flags` are those that count; without them, all that were given.
+    """
     kept, flags = read_kept(text), settings.flags if flags is None else flags
     restored = {name: value for name, value in kept.items() if name not in flags}
     said = [f"{shown(name, value)} (as this session had it)" for name, value in restored.items()]
-    said += [f"{shown(name, getattr(settings, name))} from now on; this session had {shown(name, value)}"
+    said += [f"{shown(name, getattr(settings, name))} from now on; this session had "
+             f"{shown(name, value)}"
              for name, value in kept.items() if name in flags and getattr(settings, name) != value]
     return settings.replace(**restored), ["; ".join(said) + "."] if said else []
 

@@ -18,7 +18,9 @@ KINDS = frozenset({"file", "document", "page", "stdin", "command", "resource", "
 
 
 async def check_quotes(context: ContextSet, message: Message) -> QuotesChecked | None:
-    """What came of the references in this answer; None where it has none, or nothing is attached."""
+    """What came of the references in this answer;
+    None where it has none, or nothing is attached.
+    """
     items = _worth_reading(context.items, message.text)
     if message.role != "assistant" or message.tool_calls or not items:
         return None

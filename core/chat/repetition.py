@@ -58,7 +58,8 @@ class Repetition:
 
 
 def _nearly(text: str) -> bool:
-    """Whether the text repeats a passage or a few sentences, whatever their numbers, spaces and capitals.
+    """Whether the text repeats a passage or a few sentences, whatever their
+    numbers, spaces and capitals.
 
     Rows of a table that differ in their numbers are data, and may be as many as were asked for.
     """

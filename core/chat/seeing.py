@@ -1,4 +1,6 @@
-"""Asks before images go to a model that is known not to see them: servers drop them, some without a word."""
+"""Asks before images go to a model that is known not to see them:
+servers drop them, some without a word.
+"""
 
 from __future__ import annotations
 
@@ -19,35 +21,44 @@ if TYPE_CHECKING:
     from core.providers import Request
 
 
-async def require_sight(context: ContextSet, before: Sequence[Item], target: Target, providers: Providers,
+async def require_sight(context: ContextSet, before: Sequence[Item], target: Target,
+                        providers: Providers,
                         front: Front) -> None:
-    """Return where the images attached since `before` will be seen, or the user wants to go on without.
+    """Return where the images attached since `before` will be seen, or the
+    user wants to go on without.
 
-    Otherwise they are taken out again, and ContextError is raised. What nobody knows of a model is not held against it.
+    Otherwise they are taken out again, and ContextError is raised. What nobody knows of a
+    model is not held against it.
     """
     fresh = [item.name for item in context.items if item.kind == "image" and item not in before]
     if not fresh or providers.settings.context_optional or await _may_see(target, providers):
         return
     said = f"{target} does not see images: {', '.join(fresh)}."
-    if front.agree is not None and await front.agree(f"{said}\nContinue without {'it' if len(fresh) == 1 else 'them'}?"):
+    if front.agree is not None and await front.agree(
+            f"{said}\nContinue without {'it' if len(fresh) == 1 else 'them'}?"):
         return
     for name in fresh:
         context.drop(name)
     context.forget_empty()
     raise ContextError(f"Not attached: {said}",
-                       "Name a model that sees images with --model, or ask without them: --context-optional.")
+                       "Name a model that sees images with --model, or ask without them: "
+                       "--context-optional.")
 
 
 async def _may_see(target: Target, providers: Providers) -> bool:
     try:
         target = await resolve_target(target, providers)
-        return bool(forbidden(target, providers)) or (await learn(target, providers)).vision is not False
+        return (bool(forbidden(target, providers))
+                or (await learn(target, providers)).vision is not False)
     except ProviderError:       # reported when the question is asked
         return True
 
 
 async def sight_notices(request: Request, target: Target, providers: Providers) -> list[Notice]:
-    """What to say, once in a run, of the images in a conversation that goes to a model without sight."""
+    """What to say, once in a run, of the images in a conversation that goes
+    to a model without sight.
+    """
     if target in providers.learned:
         return []
-    return [Notice(told(request, "vision"))] if (await learn(target, providers)).vision is False else []
+    return ([Notice(told(request, "vision"))] if (await learn(target, providers)).vision is False
+            else [])

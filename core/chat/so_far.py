@@ -1,4 +1,6 @@
-"""What a conversation has used so far: how full its model's window is, and what its replies cost."""
+"""What a conversation has used so far: how full its model's window is,
+and what its replies cost.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ def replies_of(chat: Chat) -> list[Message]:
 
 
 def tokens_in_window(replies: Sequence[Message]) -> int | None:
-    """Prompt and answer of the last call, as it was counted; 0 before the first, None where nothing was counted."""
+    """Prompt and answer of the last call, as it was counted;
+    0 before the first, None where nothing was counted.
+    """
     if not replies:
         return 0
     usage = replies[-1].usage
@@ -25,7 +29,9 @@ def tokens_in_window(replies: Sequence[Message]) -> int | None:
 
 
 def window_of(chat: Chat) -> int | None:
-    """As far as it is known without asking; the table of models is read once something was answered."""
+    """As far as it is known without asking; the table of models is read
+    once something was answered.
+    """
     known = chat.known_window()
     if known or not chat.session.messages:
         return known

@@ -14,15 +14,16 @@ from core.providers import Request
 from core.window.compaction import Plan
 from core.window.summary_check import fault_of_summary
 
-AGAIN = ("That is not a summary of the conversation above: it {fault}. Nobody asks you anything now. Write down what was said "
-         "in it, with its names and numbers, in a few sentences.")
+AGAIN = ("That is not a summary of the conversation above: it {fault}. Nobody asks you anything "
+         "now. Write down what was said in it, with its names and numbers, in a few sentences.")
 
 
 class Summary:
     """One summary; `message` is there when ask() has ended."""
 
     def __init__(self, respond: Respond, plan: Plan, before: Request, model: str) -> None:
-        self._respond, self._plan, self._request, self._model = respond, plan, plan.request(before), model
+        self._respond, self._plan, self._request, self._model = (respond, plan,
+                                                                 plan.request(before), model)
         self.message: Message | None = None
 
     async def ask(self) -> AsyncGenerator[Event, None]:
@@ -32,19 +33,23 @@ class Summary:
                 async for event in events:
                     yield event
             assert self.message is not None, "a turn without an error ends with a message"
-            fault = fault_of_summary(self.message.text, self._plan.messages) if self.message.finish == "stop" else ""
+            fault = (fault_of_summary(self.message.text, self._plan.messages)
+                     if self.message.finish == "stop" else "")
             if not fault:
                 return
             if last:
-                raise UsageError(f"What the model gave as a summary {fault}; the conversation stays as it is. Where it "
-                                 "outgrows the window, the oldest turns are not sent.", "Try /compact again with another model.")
+                raise UsageError(f"What the model gave as a summary {fault}; the conversation "
+                                 "stays as it is. Where it outgrows the window, the oldest turns "
+                                 "are not sent.", "Try /compact again with another model.")
             yield Notice(f"What the model gave as a summary {fault}; it is asked once more.")
             order = user_message(AGAIN.format(fault=fault))
-            self._request = replace(self._request, messages=(*self._request.messages, self.message, order))
+            self._request = replace(self._request,
+                                    messages=(*self._request.messages, self.message, order))
 
     async def _once(self) -> AsyncGenerator[Event, None]:
         length = 0
-        async with aclosing(run_chat_turn(self._respond, self._request, model=self._model, rounds=0)) as events:
+        async with aclosing(run_chat_turn(self._respond, self._request, model=self._model,
+                                          rounds=0)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     length += len(event.text)

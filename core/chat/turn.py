@@ -1,7 +1,8 @@
-"""One turn: ask the model, collect its reply, run the tools it calls, and ask again until it is done.
+"""One turn: ask the model, collect its reply, run the tools it calls, and
+ask again until it is done.
 
-Gets everything as arguments. Tools run at most once each, only from a whole and valid message; every call gets a
-result, so that a conversation is always one that a provider accepts.
+Gets everything as arguments. Tools run at most once each, only from a whole and valid message;
+every call gets a result, so that a conversation is always one that a provider accepts.
 """
 
 from __future__ import annotations
@@ -16,30 +17,37 @@ from core.chat.joining import BROKEN, Joint, SecondReading, continuation, joined
 from core.dataclass import replace
 from core.errors import BadResponse, Paused, ProviderError, StreamBroken
 from core.events import (
-    Answering, Delta, Event, Finished, Kept, MessageAdded, ModelChanged, Notice, Resuming, Retrying, TakenUp, TextDelta,
+    Answering, Delta, Event, Finished, Kept, MessageAdded, ModelChanged, Notice, Resuming, Retrying,
+    TakenUp, TextDelta,
     ThinkingDelta, ToolFinished, ToolRequested, Waiting)
 from core.messages import Finish, Message, ToolCall, ToolResult, tool_message
 from core.providers import Request
 from core.retry_handler import BrokeOff, Item, Pieces, TurnLimits
 from core.sessions.reply import Reply, in_call_order
 
-# What answers a request: the loop of core/retry_handler.py, which looks into the reply's pieces to continue it.
+# What answers a request: the loop of core/retry_handler.py, which looks into the reply's
+# pieces to continue it.
 Respond = Callable[[Request, Pieces], AsyncGenerator[Item, None]]
 RunTool = Callable[[ToolCall], Awaitable[ToolFinished]]
-PAUSES = ("pause_turn",)      # words with which a provider puts a reply aside that is to be sent back
+PAUSES = ("pause_turn",)  # words with which a provider puts a reply aside that is to be sent back
 
 
-async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | None = None, *, model: str, rounds: int = 16,
+async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | None = None, *,
+                        model: str, rounds: int = 16,
                         resumes: int = 0, continued: Message | None = None,
                         stop_repetition: bool = True) -> AsyncGenerator[Event, None]:
-    """Yield what happens, ending with a MessageAdded. Raises a ChatError when no answer, or only a part of one, arrived.
+    """Yield what happens, ending with a MessageAdded.
 
-    `model` is how the reply is signed (provider/model). `rounds` bounds how often tools are run; with 0, calls are
-    reported and the turn ends with them. A reply that breaks off is continued up to `resumes` times. `continued`
-    is a broken reply at the end of the conversation that this turn is to finish. With `stop_repetition`, a reply that
-    repeats itself without end is ended, as incomplete and with the reason; so is one that is longer than any.
+    Raises a ChatError when no answer, or only a part of one, arrived.
+
+    `model` is how the reply is signed (provider/model). `rounds` bounds how often tools are run;
+    with 0, calls are reported and the turn ends with them. A reply that breaks off is continued up
+    to `resumes` times. `continued` is a broken reply at the end of the conversation that this turn
+    is to finish. With `stop_repetition`, a reply that repeats itself without end is ended, as
+    incomplete and with the reason; so is one that is longer than any.
     """
-    messages, goes_on = to_finish(request.messages) if continued is not None else (request.messages, False)
+    messages, goes_on = (to_finish(request.messages) if continued is not None
+                         else (request.messages, False))
     endless = Endless(repetition=stop_repetition)
     request, limits = replace(request, messages=messages), TurnLimits()
     for round_number in range(rounds + 1):
@@ -57,7 +65,8 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
             raise reply.error(error) from error
         for event in reply.close():
             yield event
-        request, model, message, goes_on = replace(request, messages=reply.messages), reply.model, reply.messages[-1], False
+        request, model, message, goes_on = (replace(request, messages=reply.messages), reply.model,
+                                            reply.messages[-1], False)
         if message.finish != "tool_calls":
             return
         for call in message.tool_calls:
@@ -66,7 +75,8 @@ async def run_chat_turn(respond: Respond, request: Request, run_tool: RunTool | 
             return
         if round_number == rounds:
             yield MessageAdded(_not_run(message.tool_calls))
-            yield Notice(f"The model has called tools {rounds} times in this turn; it was stopped (--tool-rounds sets the limit).")
+            yield Notice(f"The model has called tools {rounds} times in this turn; it was stopped "
+                         "(--tool-rounds sets the limit).")
             return
         results: tuple[ToolResult, ...] = ()
         async with aclosing(_run_tools(message.tool_calls, run_tool)) as finished:
@@ -84,17 +94,21 @@ def _not_run(calls: Sequence[ToolCall]) -> Message:
 
 
 class _Pieces:
-    """One reply, in as many pieces as it takes. Each piece that holds anything is a message of its own.
+    """One reply, in as many pieces as it takes.
+
+    Each piece that holds anything is a message of its own.
 
     `goes_on` says that the conversation ends with a broken reply, which is to be finished.
     """
 
-    def __init__(self, request: Request, model: str, resumes: int, limits: TurnLimits, *, goes_on: bool,
+    def __init__(self, request: Request, model: str, resumes: int, limits: TurnLimits, *,
+                 goes_on: bool,
                  endless: Endless) -> None:
         self.model, self.resumes, self.limits = model, resumes, limits
         self.messages = request.messages
         self._request, self._goes_on = request, goes_on
-        self._named = ""              # the model that answers, where the server names another than the one asked for
+        # the model that answers, where the server names another than the one asked for
+        self._named = ""
         self._pieces = 0              # messages of this reply
         self._reason = ""             # the last break that was reported
         self._word = ""               # the provider's own word for the end
@@ -120,7 +134,8 @@ class _Pieces:
     def asked(self) -> Request:
         """The conversation as it is sent; a broken reply at its end is to be continued."""
         messages = joined(self.messages)
-        return replace(self._request, messages=(*messages, continuation(messages[-1])) if self._goes_on else messages)
+        return replace(self._request, messages=(*messages, continuation(messages[-1]))
+                       if self._goes_on else messages)
 
     onward = asked
 
@@ -176,10 +191,12 @@ class _Pieces:
             self._goes_on = not paused
         elif added:
             self.messages = self.messages[:-1]
-        if error.message != self._reason or added:      # an attempt that brought nothing new needs no new notice
+        # an attempt that brought nothing new needs no new notice
+        if error.message != self._reason or added:
             yield Resuming(error.message)
         self._reason, self._word = error.message, ""
-        self._request = replace(self._request, kept="")     # from here on the text so far is what counts
+        # from here on the text so far is what counts
+        self._request = replace(self._request, kept="")
         self._begin()
 
     def broken(self, error: ProviderError) -> Iterator[Event]:
@@ -191,7 +208,9 @@ class _Pieces:
             yield MessageAdded(message)
 
     def error(self, error: ProviderError) -> ProviderError:
-        """How the failure is reported: a reply of which something arrived has broken off; without, there is no answer."""
+        """How the failure is reported: a reply of which something arrived has broken off;
+        without, there is no answer.
+        """
         if not self._pieces:
             error.exit_code = 1
             return error
@@ -208,7 +227,8 @@ class _Pieces:
     def close(self) -> Iterator[Event]:
         """The reply is complete, or as complete as the provider made it."""
         yield from self._rest()
-        message = self._ended() if self._endless.reason else self._reply.message(self._named or self.model)
+        message = (self._ended() if self._endless.reason
+                   else self._reply.message(self._named or self.model))
         self.messages = (*self.messages, message)
         if message.usage is not None:
             yield message.usage
@@ -226,13 +246,16 @@ class _Pieces:
                    f"{self._endless.advice}").rstrip()
         elif message.finish == "incomplete":
             dropped = " The tools that it called were not run." if self._reply.calls else ""
-            yield f"{self.model} ended its answer with {self._word!r}: it may be incomplete.{dropped}"
+            yield (f"{self.model} ended its answer with {self._word!r}: it may be "
+                   f"incomplete.{dropped}")
         elif message.finish == "stop" and not message.text.strip() and not self._goes_on:
             yield f"{self.model} gave an empty answer."
 
 
 def to_finish(messages: Sequence[Message]) -> tuple[tuple[Message, ...], bool]:
-    """The conversation without pieces at its end that hold no text, and whether it then ends with a broken reply."""
+    """The conversation without pieces at its end that hold no text,
+    and whether it then ends with a broken reply.
+    """
     kept = list(messages)
     while kept and kept[-1].role == "assistant" and kept[-1].finish in BROKEN and not kept[-1].text:
         kept.pop()
@@ -240,14 +263,20 @@ def to_finish(messages: Sequence[Message]) -> tuple[tuple[Message, ...], bool]:
 
 
 def finish_of(error: ProviderError) -> Finish:
-    """How a reply ended that this error cut: the provider said so itself, or the connection just stopped."""
+    """How a reply ended that this error cut: the provider said so itself,
+    or the connection just stopped.
+    """
     if isinstance(error, Paused):
         return "incomplete"
     return "truncated" if isinstance(error, StreamBroken) and error.cause is None else "error"
 
 
-async def _run_tools(calls: Sequence[ToolCall], run_tool: RunTool) -> AsyncGenerator[ToolFinished, None]:
-    """Run all calls at once and yield each as it finishes. Closing the generator cancels what still runs."""
+async def _run_tools(calls: Sequence[ToolCall],
+                     run_tool: RunTool) -> AsyncGenerator[ToolFinished, None]:
+    """Run all calls at once and yield each as it finishes.
+
+    Closing the generator cancels what still runs.
+    """
     tasks = [asyncio.ensure_future(run_tool(call)) for call in calls]
     try:
         for finished in asyncio.as_completed(tasks):

@@ -19,7 +19,8 @@ def run(settings: Settings) -> int:
         print(short_help(width))
         return 0
     from core.console.pager import show_long
-    show_long(help_text(width) + "\n" if settings.help == ALL else _topic(settings, width), settings)
+    show_long(help_text(width) + "\n" if settings.help == ALL else _topic(settings, width),
+              settings)
     return 0
 
 

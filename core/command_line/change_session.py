@@ -88,7 +88,8 @@ def _unshare(settings: Settings, store: Store, row: SessionRow) -> str:
 
 
 ROWS: dict[str, Callable[[Settings, Store, SessionRow], str]] = {
-    "rename": _rename, "tag": _tag, "pin_session": _pin, "unpin_session": _pin, "archive": _archive, "unarchive": _open,
+    "rename": _rename, "tag": _tag, "pin_session": _pin, "unpin_session": _pin, "archive": _archive,
+    "unarchive": _open,
     "undelete": _open, "share": _share, "unshare": _unshare}
 
 
@@ -113,8 +114,10 @@ def _branches(settings: Settings, session: Session) -> None:
     found = session.branches()
     if settings.json:
         import json
-        rows = [{"branch": number, "shown": branch.shown, "messages": branch.length, "shared": branch.shared,
-                 "created": branch.last.created, "model": branch.last.message.model, "ends_with": branch.last.message.text}
+        rows = [{"branch": number, "shown": branch.shown, "messages": branch.length,
+                 "shared": branch.shared,
+                 "created": branch.last.created, "model": branch.last.message.model,
+                 "ends_with": branch.last.message.text}
                 for number, branch in enumerate(found, 1)]
         print(json.dumps(rows, indent=1))
         return
@@ -128,9 +131,11 @@ def _branch(settings: Settings, session: Session) -> None:
     found = session.branches()
     number = settings.branch or 0
     if not 1 <= number <= len(found):
-        raise UsageError(f"Session {session.name} has no branch {number}.", f"--branches lists the {len(found)} there are.")
+        raise UsageError(f"Session {session.name} has no branch {number}.",
+                         f"--branches lists the {len(found)} there are.")
     session.show(found[number - 1].end)
-    print(f"Session {session.name} continues with branch {number} of {len(found)}.", file=sys.stderr)
+    print(f"Session {session.name} continues with branch {number} of {len(found)}.",
+          file=sys.stderr)
 
 
 CONVERSATIONS: dict[str, Callable[[Settings, Session], None]] = {
@@ -146,9 +151,11 @@ def _prune(settings: Settings, store: Store) -> int:
         return 0
     where = "delete them permanently" if settings.forever else "put them into the trash"
     if not settings.yes and not somebody_types():
-        raise UsageError(f"{len(rows)} sessions were not used since then; nobody can be asked whether to {where}.",
+        raise UsageError(f"{len(rows)} sessions were not used since then; nobody can be asked "
+                         f"whether to {where}.",
                          "--yes does it unasked. Pinned sessions stay.")
-    if not settings.yes and not says_yes(f"{len(rows)} sessions were not used since then: {where}? [y/N] "):
+    if not settings.yes and not says_yes(f"{len(rows)} sessions were not used since then: {where}? "
+                                         "[y/N] "):
         print("Nothing is changed.", file=sys.stderr)
         return 1
     for row in rows:
@@ -156,5 +163,6 @@ def _prune(settings: Settings, store: Store) -> int:
             store.delete_session(row.id)
         else:
             store.shelve_session(row.id, "trash")
-    print(f"{len(rows)} sessions are {'deleted' if settings.forever else 'in the trash for 30 days'}.", file=sys.stderr)
+    print(f"{len(rows)} sessions are "
+          f"{'deleted' if settings.forever else 'in the trash for 30 days'}.", file=sys.stderr)
     return 0

@@ -21,7 +21,8 @@ def run(settings: Settings) -> int:
     try:
         with suppress(StoreError):    # what is saved completely can be read all the same
             recover(store)
-        export_session(store, name, export_format(settings), settings.output, raw_csv=settings.csv_raw,
+        export_session(store, name, export_format(settings), settings.output,
+                       raw_csv=settings.csv_raw,
                        write=_write_safely if sys.stdout.isatty() else None, force=settings.force)
     finally:
         store.close()
@@ -38,5 +39,7 @@ def export_format(settings: Settings) -> str:
 
 
 def _write_safely(text: str) -> None:
-    """A terminal is shown an export as it is shown everything else; a file and a pipe get it as it is."""
+    """A terminal is shown an export as it is shown everything else;
+    a file and a pipe get it as it is.
+    """
     sys.stdout.write(safe_text(text))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from core.errors import ChatError
 from core.rendering.code_blocks import CodeBlock, code_blocks
 
-SAME = {"py": "python", "sh": "bash", "shell": "bash", "zsh": "bash", "console": "bash", "js": "javascript",
+SAME = {"py": "python", "sh": "bash", "shell": "bash", "zsh": "bash", "console": "bash",
+        "js": "javascript",
         "ts": "typescript", "yml": "yaml", "c++": "cpp", "rs": "rust", "golang": "go"}
 
 
@@ -22,8 +23,10 @@ def extracted(text: str, which: str) -> str:
     else:
         wanted = [block for block in blocks if language(block.info) == language(which)]
     if not wanted:
-        raise ChatError(f"The answer has no {'code' if which == 'all' else f'code {which}'}.", _hint(blocks))
-    return "\n".join(block.source if block.source.endswith("\n") else block.source + "\n" for block in wanted)
+        raise ChatError(f"The answer has no {'code' if which == 'all' else f'code {which}'}.",
+                        _hint(blocks))
+    return "\n".join(block.source if block.source.endswith("\n") else block.source + "\n"
+                     for block in wanted)
 
 
 def language(info: str) -> str:

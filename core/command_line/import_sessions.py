@@ -22,7 +22,8 @@ def run(settings: Settings) -> int:
     finally:
         store.close()
     known = f", {report.known:,} were here already" if report.known else ""
-    print(f"{safe_line(path)} ({report.kind}): {report.added:,} sessions with {report.messages:,} messages added{known}.",
+    print(f"{safe_line(path)} ({report.kind}): {report.added:,} sessions with {report.messages:,} "
+          f"messages added{known}.",
           file=sys.stderr)
     for note in report.notes[:MOST_NOTES]:
         print(safe_line(note), file=sys.stderr)

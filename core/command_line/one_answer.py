@@ -23,7 +23,8 @@ from core.console.first_turn import begin_answer
 from core.console.question import piped_context, read_question
 from core.console.questions import agree, somebody_types
 from core.errors import ChatError, UsageError, describe
-from core.events import (Event, Failed, MessageAdded, Notice, QuotesChecked, Resuming, TextDelta, ToolRequested, message_dict,
+from core.events import (Event, Failed, MessageAdded, Notice, QuotesChecked, Resuming, TextDelta,
+                         ToolRequested, message_dict,
                          to_dict)
 from core.messages import Message
 from core.rendering.event_lines import EventLines, finish_note
@@ -39,30 +40,37 @@ def run(settings: Settings) -> int:
     if not question and not settings.retry:
         raise _nothing_to_ask(settings)
     able = sys.stderr.isatty() and settings.environment.get("TERM", "") not in ("", "dumb")
-    front = Front(agree=agree if somebody_types() else None, progress=ProgressLine(sys.stderr, able=able),
+    front = Front(agree=agree if somebody_types() else None,
+                  progress=ProgressLine(sys.stderr, able=able),
                   piped=piped_context(settings))
     interrupts = Interrupts()
 
     def answer(chat: Chat, opened: OpenedStore) -> int:
         print_news(opened.news)
         if settings.extract is not None:
-            return answer_with_code(chat, begin_answer(settings, chat, question), interrupts, settings.extract)
+            return answer_with_code(chat, begin_answer(settings, chat, question), interrupts,
+                                    settings.extract)
         if settings.json:
-            return answer_as_json(chat, begin_answer(settings, chat, question), interrupts, sys.stdout)
-        return answer_as_text(chat, begin_answer(settings, chat, question), interrupts, sys.stdout, sys.stderr)
+            return answer_as_json(chat, begin_answer(settings, chat, question), interrupts,
+                                  sys.stdout)
+        return answer_as_text(chat, begin_answer(settings, chat, question), interrupts, sys.stdout,
+                              sys.stderr)
     return with_chat(settings, front, interrupts, answer, choose_session=choose_from_list)
 
 
 def _nothing_to_ask(settings: Settings) -> UsageError:
-    flag = next((flag for flag in ("select_session", "session", "continue_") if getattr(settings, flag)), "")
+    flag = next((flag for flag in ("select_session", "session", "continue_")
+                 if getattr(settings, flag)), "")
     hint = 'Try: stream-chat --continue "and then?"'
     if flag:
-        return UsageError(f"--{flag.rstrip('_').replace('_', '-')} needs a terminal to chat in, or a question.", hint)
+        return UsageError(f"--{flag.rstrip('_').replace('_', '-')} needs a terminal to chat in, or "
+                          "a question.", hint)
     return UsageError("There is nothing to ask: no prompt, and the output is not a terminal.",
                       'Try: stream-chat "why is the sky blue?"')
 
 
-def answer_as_json(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts, out: TextIO) -> int:
+def answer_as_json(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts,
+                   out: TextIO) -> int:
     """NDJSON events on `out`; the last line is a message or an error. Returns the exit code."""
     writer = _JsonWriter(out, chat)
 
@@ -93,12 +101,16 @@ def answer_as_json(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
         return error.exit_code
 
 
-def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts, out: TextIO, err: TextIO) -> int:
-    """The answer's own characters on `out` as they come, everything else on `err`. Returns the exit code.
+def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts,
+                   out: TextIO, err: TextIO) -> int:
+    """The answer's own characters on `out` as they come, everything else on `err`.
 
-    A pipe gets exactly what the model wrote: making it safe is for terminals. Only where both are the same file, a line
-    of the answer is ended before something else is written. An answer that must have a form is written at its end, so that
-    one that had to be repaired is not written twice.
+    Returns the exit code.
+
+    A pipe gets exactly what the model wrote: making it safe is for terminals. Only where
+    both are the same file, a line of the answer is ended before something else is written.
+    An answer that must have a form is written at its end, so that one that had to be
+    repaired is not written twice.
     """
     together, at_end, lines = same_file(out, err), chat.form is not None, EventLines()
 
@@ -141,8 +153,12 @@ def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
         return error.exit_code
 
 
-def answer_with_code(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts, which: str) -> int:
-    """Only the code of the answer on standard output, when it is complete. Without code, the answer on standard error."""
+def answer_with_code(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: Interrupts,
+                     which: str) -> int:
+    """Only the code of the answer on standard output, when it is complete.
+
+    Without code, the answer on standard error.
+    """
     from core.command_line.extract import extracted
     answer = io.StringIO()
     code = answer_as_text(chat, turn, interrupts, answer, sys.stderr)
@@ -159,8 +175,10 @@ def answer_with_code(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: 
 def _whole_answer(chat: Chat) -> str:
     """All that was said after the last question or order."""
     messages = chat.session.messages
-    asked = max((place for place, message in enumerate(messages) if message.role == "user"), default=-1)
-    return "".join(message.text for message in messages[asked + 1:] if message.role == "assistant") or "\n"
+    asked = max((place for place, message in enumerate(messages) if message.role == "user"),
+                default=-1)
+    return ("".join(message.text for message in messages[asked + 1:] if message.role == "assistant")
+            or "\n")
 
 
 def same_file(one: TextIO, other: TextIO) -> bool:
@@ -173,7 +191,8 @@ def same_file(one: TextIO, other: TextIO) -> bool:
 
 def _notes(event: Event, lines: EventLines) -> list[str]:
     notes = [str(line) if line.name else line.text for line in lines.of(event)]
-    if isinstance(event, MessageAdded) and event.message.role == "assistant" and finish_note(event.message):
+    if (isinstance(event, MessageAdded) and event.message.role == "assistant"
+        and finish_note(event.message)):
         notes.append(finish_note(event.message))
     return notes
 
@@ -186,11 +205,16 @@ def _code_after(event: Event, code: int) -> int:
 
 def _interrupted_reply(chat: Chat) -> Message | None:
     last = chat.session.recent[-1] if chat.session.recent else None
-    return last if last is not None and last.role == "assistant" and last.finish == "interrupted" else None
+    return (last if last is not None and last.role == "assistant" and last.finish == "interrupted"
+            else None)
 
 
 class _JsonWriter:
-    """Events as lines. A message is held until it is known to be whole: one that broke off and was finished is one message."""
+    """Events as lines.
+
+    A message is held until it is known to be whole: one that broke off and was
+    finished is one message.
+    """
 
     def __init__(self, out: TextIO, chat: Chat) -> None:
         self._out, self._chat = out, chat
@@ -199,7 +223,9 @@ class _JsonWriter:
         self._before = ""
 
     def begin(self) -> None:
-        """The first line says what answers here, and where the answer is saved: a session's ID, or null."""
+        """The first line says what answers here, and where the answer is saved:
+        a session's ID, or null.
+        """
         if not self._begun:
             self._begun = True
             session, target = self._chat.session, self._chat.target
@@ -213,7 +239,8 @@ class _JsonWriter:
         if isinstance(event, Resuming) and self._held is not None:
             self._before += self._held.text
             self._held = None
-        if isinstance(event, (Notice, QuotesChecked)) and self._held is not None:    # the last line is the message
+        # the last line is the message
+        if isinstance(event, (Notice, QuotesChecked)) and self._held is not None:
             _emit(self._out, to_dict(event))
             return
         self.flush()
@@ -223,7 +250,9 @@ class _JsonWriter:
         _emit(self._out, to_dict(event))
 
     def flush(self) -> None:
-        """A reply's calls stand before the reply, so that a message is the last line also when none is run."""
+        """A reply's calls stand before the reply, so that a message is the last
+        line also when none is run.
+        """
         message, self._held = self._held, None
         if message is not None:
             for call in message.tool_calls:

@@ -29,7 +29,8 @@ async def _list(settings: Settings, providers: Providers) -> int:
     if settings.list_agents:
         show(settings, agent_table(settings))
     if settings.list_models:
-        only = provider_name(settings.provider) if settings.provider and "provider" in settings.flags else ""
+        only = (provider_name(settings.provider)
+                if settings.provider and "provider" in settings.flags else "")
         show(settings, await model_table(providers, only))
     return 0
 

@@ -27,7 +27,8 @@ def run(settings: Settings) -> int:
     if not found:
         print("Nothing was found.", file=sys.stderr)
         return 1
-    color = sys.stdout.isatty() and settings.color != "never" and "NO_COLOR" not in settings.environment
+    color = (sys.stdout.isatty() and settings.color != "never"
+             and "NO_COLOR" not in settings.environment)
     for entry in found:
         print("\n".join(lines_of(entry, color=color)))
     return 0
@@ -40,7 +41,8 @@ def lines_of(entry: Found, *, color: bool = False) -> list[str]:
     for hit in entry.hits:
         text, last = "", 0
         for start, end in hit.marks if color else ():
-            text += safe_line(hit.snippet[last:start]) + f"\x1b[1m{safe_line(hit.snippet[start:end])}\x1b[22m"
+            text += (safe_line(hit.snippet[last:start])
+                     + f"\x1b[1m{safe_line(hit.snippet[start:end])}\x1b[22m")
             last = end
         lines.append(f"    {hit.role}: {text}{safe_line(hit.snippet[last:])}")
     return lines

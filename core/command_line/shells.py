@@ -10,7 +10,8 @@ from core.config import SETTINGS, Setting, Settings
 from core.config.pages import page_names
 from core.providers.hosts import hosts
 
-FILES = ("FILE", "PATH", "SOURCE,...", "DIRECTORY")     # what the options that take files call their value
+# what the options that take files call their value
+FILES = ("FILE", "PATH", "SOURCE,...", "DIRECTORY")
 PROGRAM = "stream-chat"
 
 
@@ -50,12 +51,16 @@ def bash() -> str:
         if row.kind is bool:
             continue
         words = words_after(row)
-        found = "$(compgen -f -- \"$cur\")" if words is None else f"$(compgen -W '{' '.join(words)}' -- \"$cur\")"
+        found = ("$(compgen -f -- \"$cur\")" if words is None
+                 else f"$(compgen -W '{' '.join(words)}' -- \"$cur\")")
         cases.append(f"        {'|'.join(row.flags)}) COMPREPLY=({found}); return ;;")
-    return "\n".join(("# bash: put this line into ~/.bashrc:", f"#   eval \"$({PROGRAM} --completion bash)\"",
-                      "_stream_chat() {", "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}",
+    return "\n".join(("# bash: put this line into ~/.bashrc:",
+                      f"#   eval \"$({PROGRAM} --completion bash)\"",
+                      "_stream_chat() {", "    local cur=${COMP_WORDS[COMP_CWORD]} "
+                      "prev=${COMP_WORDS[COMP_CWORD-1]}",
                       "    COMPREPLY=()", "    case $prev in", *cases, "    esac",
-                      f"    [[ $cur == -* ]] && COMPREPLY=($(compgen -W '{' '.join(flags)}' -- \"$cur\"))", "}",
+                      f"    [[ $cur == -* ]] && COMPREPLY=($(compgen -W '{' '.join(flags)}' -- "
+                      "\"$cur\"))", "}",
                       f"complete -o default -F _stream_chat {PROGRAM}"))
 
 
@@ -63,7 +68,8 @@ def bash() -> str:
 
 def zsh() -> str:
     return "\n".join((f"#compdef {PROGRAM}", "# zsh: put this line into ~/.zshrc, after compinit:",
-                      f"#   eval \"$({PROGRAM} --completion zsh)\"", "_stream_chat() {", "  _arguments -s \\",
+                      f"#   eval \"$({PROGRAM} --completion zsh)\"", "_stream_chat() {",
+                      "  _arguments -s \\",
                       *(f"    {line} \\" for row in SETTINGS for line in _zsh_lines(row)),
                       "    '*:question:_files'", "}", f"compdef _stream_chat {PROGRAM}"))
 
@@ -89,7 +95,8 @@ def _fish_lines(row: Setting) -> Iterator[str]:
     flags = flags_of(row)
     names = [f"-s {flag[1:]}" if len(flag) == 2 else f"-l {flag[2:]}" for flag in flags]
     words = words_after(row)
-    value = "" if row.kind is bool else " -r -F" if words is None else f" -x -a '{' '.join(words)}'" if words else " -x"
+    value = ("" if row.kind is bool else " -r -F" if words is None
+             else f" -x -a '{' '.join(words)}'" if words else " -x")
     for name in names:
         yield f"complete -c {PROGRAM} {name}{value} -d '{_plain(first_part(row.help))}'"
 

@@ -1,4 +1,6 @@
-"""What --help TOPIC shows: a page of the documentation, a group of options, an option, or a command of the chat."""
+"""What --help TOPIC shows: a page of the documentation, a group of options, an option,
+or a command of the chat.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ LIST = "topics"
 
 
 def topic_text(topic: str, settings: Settings, width: int) -> str:
-    """The text about it, styled where it leads to a terminal. Raises UsageError for what nothing is known about."""
+    """The text about it, styled where it leads to a terminal.
+
+    Raises UsageError for what nothing is known about.
+    """
     word = topic.strip().lower()
     if word == LIST:
         return "\n".join(_topic_lines(width)) + "\n"
@@ -32,10 +37,12 @@ def topic_text(topic: str, settings: Settings, width: int) -> str:
 
 
 def _topic_lines(width: int) -> list[str]:
-    groups = [word for group, _ in rows_by_group() for word in group.lower().split() if word not in ("and", "page", "the")]
+    groups = [word for group, _ in rows_by_group()
+              for word in group.lower().split() if word not in ("and", "page", "the")]
     return ["Pages:", *(f"  {name:<16}{page_title(name)}"[:width] for name in page_names()), "",
             "Groups of options:", f"  {', '.join(groups)}", "",
-            "Also an option (--help --model), a command of the chat (--help /model), or a word (--help proxy)."]
+            "Also an option (--help --model), a command of the chat (--help /model), or a word "
+            "(--help proxy)."]
 
 
 def _about(row: Setting, width: int) -> list[str]:
@@ -53,20 +60,23 @@ def _about(row: Setting, width: int) -> list[str]:
 def _mentioning(topic: str, width: int) -> list[str]:
     """The options and pages in which the word stands."""
     word = topic.lower()
-    rows = [row for row in SETTINGS if word in f"{' '.join(row.flags)} {row.help} {' '.join(row.env)}".lower()]
+    rows = [row for row in SETTINGS
+            if word in f"{' '.join(row.flags)} {row.help} {' '.join(row.env)}".lower()]
     pages = [name for name in page_names() if word in read_page(name).lower()]
     if not rows and not pages:
         raise UsageError(f"There is no help about {topic}.", _suggestion(word))
     lines = group_lines(f"Options about {topic}", rows, width) if rows else []
     if pages:
-        lines += [""] * bool(rows) + [f"Pages that mention {topic}:", *(f"  --help {name}" for name in pages)]
+        lines += [""] * bool(rows) + [f"Pages that mention {topic}:",
+                                      *(f"  --help {name}" for name in pages)]
     return lines
 
 
 def _suggestion(word: str) -> str:
     flags = [flag for row in SETTINGS for flag in row.flags]
     close = get_close_matches(word, [*page_names(), *flags, LIST], n=1, cutoff=0.6)
-    return f"Did you mean --help {close[0]}?" if close else f"stream-chat --help {LIST} lists the topics."
+    return (f"Did you mean --help {close[0]}?" if close
+            else f"stream-chat --help {LIST} lists the topics.")
 
 
 def _page(name: str, settings: Settings) -> str:

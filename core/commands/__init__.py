@@ -1,6 +1,9 @@
-"""The slash commands: what one is, and which there are. Each is one function in a module of this package:
+"""The slash commands: what one is, and which there are.
 
-its name is the command, its docstring is the help. A new module is found without being named anywhere.
+Each is one function in a module of this package:
+
+its name is the command, its docstring is the help. A new module is found
+without being named anywhere.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ class Done(str):
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply; `said` is told first."""
+    """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply;
+    `said` is told first.
+    """
 
     go_on: bool = False
     said: str = ""
@@ -51,7 +56,9 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """These messages are to be shown again after `said`: all of them, or (`last`) the last exchange, in about a screen."""
+    """These messages are to be shown again after `said`:
+    all of them, or (`last`) the last exchange, in about a screen.
+    """
 
     messages: tuple[Message, ...]
     said: str = ""
@@ -91,7 +98,9 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Paste:
-    """What is on the clipboard is to be taken: attached, or as the beginning of the next message."""
+    """What is on the clipboard is to be taken:
+    attached, or as the beginning of the next message.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +146,9 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A terminal is to look different: its theme, its status line, or what it shows of the model's thinking."""
+    """A terminal is to look different: its theme, its status line,
+    or what it shows of the model's thinking.
+    """
 
     what: Literal["theme", "status", "thinking"]
     value: str
@@ -145,7 +156,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """What fills the model's window is to be shown: shares, what is attached (a name and what is said of it), and notes."""
+    """What fills the model's window is to be shown:
+    shares, what is attached (a name and what is said of it), and notes.
+    """
 
     bars: Bars
     attached: tuple[tuple[str, str], ...]
@@ -169,7 +182,8 @@ class Choice(str):
 
 
 # What a command gives back to the front end: text or a table to show, something to do, or nothing.
-Outcome = (str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Beside | Edit | Look | Page
+Outcome = (str | Table | History | Confirm | Again | Say | Fetch | Compact | Compare | Beside | Edit
+           | Look | Page
            | Filling | ChooseSession | Paste | ToClipboard | Leave | None)
 CommandFunction = Callable[[Chat, str], Awaitable[Outcome]]
 Completer = Callable[[Chat], Awaitable[Sequence[str]]]
@@ -193,8 +207,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class MoreCommands:
-    """Commands that only some chats have. Their names hold `mark`; `names` lists those that are known so far, with what they do;
-    `run` takes the name and its argument, and gives None for another name. They come before beginnings of other commands."""
+    """Commands that only some chats have.
+
+    Their names hold `mark`; `names` lists those that are known so far, with what they do; `run`
+    takes the name and its argument, and gives None for another name. They come before
+    beginnings of other commands.
+    """
 
     mark: str
     names: Callable[[Chat], Sequence[tuple[str, str]]]
@@ -206,13 +224,20 @@ _MORE: list[MoreCommands] = []
 _ELSEWHERE = {"clear": "new", "reset": "new", "load": "session"}   # words of other programs
 
 
-def command(*aliases: str, usage: str = "", complete: Completer | None = None) -> Callable[[CommandFunction], CommandFunction]:
+def command(*aliases: str, usage: str = "",
+            complete: Completer | None = None) -> Callable[[CommandFunction], CommandFunction]:
     """Register a function as a slash command. A trailing underscore in its name is dropped."""
     def register(function: CommandFunction) -> CommandFunction:
         name = function.__name__.rstrip("_").replace("_", "-")
-        _COMMANDS[name] = Command(name, function, usage, inspect.getdoc(function) or "", aliases, complete)
+        _COMMANDS[name] = Command(name, function, usage, _paragraphs(function), aliases, complete)
         return function
     return register
+
+
+def _paragraphs(function: CommandFunction) -> str:
+    """The docstring, each paragraph on one line: what shows it wraps it to its own width."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def more_commands(more: MoreCommands) -> None:
@@ -234,7 +259,8 @@ def all_commands() -> dict[str, Command]:
 
 @cache
 def _load_all() -> None:
-    names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=lambda name: (name != "chat", name))
+    names = sorted((module.name for module in pkgutil.iter_modules(__path__)),
+                   key=lambda name: (name != "chat", name))
     for name in names:
         importlib.import_module(f"{__name__}.{name}")
 
@@ -255,7 +281,8 @@ def _meant(word: str) -> str:
     begun = [f"/{name}" for name in all_commands() if name.startswith(word.lower())]
     if word and begun:
         return f"It may be {' or '.join(begun[:6])}."
-    close = [_ELSEWHERE[word]] if word in _ELSEWHERE else get_close_matches(word, all_commands(), n=1)
+    close = ([_ELSEWHERE[word]] if word in _ELSEWHERE
+             else get_close_matches(word, all_commands(), n=1))
     return f"Did you mean /{close[0]}?" if close else "/help lists all commands."
 
 
@@ -267,18 +294,24 @@ _SHAPE = regex(r"/(\?|[A-Za-z][\w:.-]*)(\s|$)")
 
 
 def command_in(line: str) -> str | None:
-    """The command that a line gives, without space around it; None for a message, such as "/etc/hosts is what?"."""
+    """The command that a line gives, without space around it;
+    None for a message, such as "/etc/hosts is what?".
+    """
     stripped = line.strip()
     return stripped if _SHAPE.match(stripped) else None
 
 
 def message_in(line: str) -> str:
     """The message that a line gives: a first // stands for a slash that is not a command's."""
-    return line.removeprefix("/") if line.startswith("//") and command_in(line[1:]) is not None else line
+    return (line.removeprefix("/") if line.startswith("//") and command_in(line[1:]) is not None
+            else line)
 
 
 async def run_command(chat: Chat, line: str) -> Outcome:
-    """Run `/name argument`. Raises UsageError for an unknown name, and for words after a command that takes none."""
+    """Run `/name argument`.
+
+    Raises UsageError for an unknown name, and for words after a command that takes none.
+    """
     word, _, argument = re.sub(r"^(\S+)\s+", r"\1 ", line.strip()).removeprefix("/").partition(" ")
     found = find_command(word.lower())
     if found is None or not _is_whole_name(word.lower(), found):
@@ -287,7 +320,9 @@ async def run_command(chat: Chat, line: str) -> Outcome:
             if outcome is not None:
                 return outcome
     if found is None:
-        raise UsageError(f"There is no command /{word}.", f"{_meant(word)} Begin with // to send it as a message.")
+        raise UsageError(f"There is no command /{word}.",
+                         f"{_meant(word)} Begin with // to send it as a message.")
     if argument.strip() and not found.usage:
-        raise UsageError(f"/{found.name} takes nothing after it.", f"/{found.name} alone: {found.help.splitlines()[0]}")
+        raise UsageError(f"/{found.name} takes nothing after it.",
+                         f"/{found.name} alone: {found.help.splitlines()[0]}")
     return await found.run(chat, argument.strip())

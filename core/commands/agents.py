@@ -19,18 +19,22 @@ async def _names(chat: Chat) -> Sequence[str]:
 
 @command("agent", usage="[NAME]", complete=_names)
 async def as_(chat: Chat, argument: str) -> Outcome:
-    """List the agents of the configuration, or continue as one: its model, system prompt, options, tools and fallbacks."""
+    """List the agents of the configuration, or continue as one:
+    its model, system prompt, options, tools and fallbacks.
+    """
     if not argument:
         return agent_table(chat.settings)
     values = agent_values(chat.settings.agents, argument)
     settings = chat.settings.replace(**{"system": None, **values})
     if {"model", "provider"} & set(values):
         target = await resolve_target(build_model_list(settings)[0], chat.providers)
-        chat.providers.open(target.provider)      # refused now, and not when the question is saved already
+        # refused now, and not when the question is saved already
+        chat.providers.open(target.provider)
         chat.settings = settings
         chat.target = target
         chat.session.set_model(str(target))
-    chat.settings, chat.system, chat.options = settings, settings.system, options_from_args(settings)
+    chat.settings, chat.system, chat.options = (settings, settings.system,
+                                                options_from_args(settings))
     if values.get("tools"):
         await run_command(chat, "/tools none")
         await run_command(chat, f"/tools on {','.join(values['tools'])}")

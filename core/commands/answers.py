@@ -24,16 +24,19 @@ async def _blocks(chat: Chat) -> list[str]:
 
 @command(usage="[N | code [N]]", complete=_blocks)
 async def copy(chat: Chat, argument: str) -> Outcome:
-    """Copy the last answer, the answer N back, or its code: /copy, /copy 2, /copy code, /copy code 3.
+    """Copy the last answer, the answer N back, or its code: /copy, /copy 2,
+    /copy code, /copy code 3.
 
-    `code` alone takes all blocks of the last answer; `code N` the block with that number, counted through the chat.
+    `code` alone takes all blocks of the last answer; `code N` the block with that number,
+    counted through the chat.
     """
     word, _, number = argument.partition(" ")
     text = _code(chat, number.strip()) if word == "code" else _answer(chat, argument).text
     lines = text.count("\n") + (not text.endswith("\n"))
     count = f"{lines:,} {'line' if lines == 1 else 'lines'}"
     if chat.settings.clipboard == "osc52":
-        return ToClipboard(text, f"Copied {count} through the terminal (OSC 52), if it allows that.")
+        return ToClipboard(text, f"Copied {count} through the terminal (OSC 52), if it "
+                           "allows that.")
     return Done(f"Copied {count} with {to_clipboard(text, chat.settings.environment)}.")
 
 
@@ -45,7 +48,9 @@ async def paste(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="FILE [N] [--force]")
 async def save(chat: Chat, argument: str) -> Outcome:
-    """Write the last answer (or the answer N back) into FILE as it is; --force replaces a file that exists."""
+    """Write the last answer (or the answer N back) into FILE as it is;
+    --force replaces a file that exists.
+    """
     words = shell_words(argument)
     force = "--force" in words
     words = [word for word in words if word != "--force"]
@@ -65,7 +70,8 @@ async def save(chat: Chat, argument: str) -> Outcome:
 
 
 def _answers(chat: Chat) -> list[Message]:
-    return [message for message in chat.session.messages if message.role == "assistant" and message.text.strip()]
+    return [message for message in chat.session.messages
+            if message.role == "assistant" and message.text.strip()]
 
 
 def _answer(chat: Chat, number: str) -> Message:
@@ -74,17 +80,21 @@ def _answer(chat: Chat, number: str) -> Message:
     if not answers:
         raise UsageError("There is no answer yet.")
     if number and not (number.isascii() and number.isdigit() and 1 <= int(number) <= len(answers)):
-        raise UsageError(f"There is no answer {number}.", f"The chat has {len(answers)}; the last is number 1.")
+        raise UsageError(f"There is no answer {number}.",
+                         f"The chat has {len(answers)}; the last is number 1.")
     return answers[-int(number or 1)]
 
 
 def _code(chat: Chat, number: str) -> str:
-    blocks: list[CodeBlock] = [block for message in _answers(chat) for block in code_blocks(message.text)]
+    blocks: list[CodeBlock] = [block for message in _answers(chat)
+                               for block in code_blocks(message.text)]
     last = code_blocks(_answer(chat, "").text)
     if not number:
         if not last:
-            raise UsageError("The last answer has no code.", f"/copy code N takes one of {len(blocks)}." if blocks else "")
+            raise UsageError("The last answer has no code.",
+                             f"/copy code N takes one of {len(blocks)}." if blocks else "")
         return "\n".join(block.source for block in last)
     if not (number.isascii() and number.isdigit() and 1 <= int(number) <= len(blocks)):
-        raise UsageError(f"There is no code {number}.", f"The chat has {len(blocks)} blocks of code.")
+        raise UsageError(f"There is no code {number}.",
+                         f"The chat has {len(blocks)} blocks of code.")
     return blocks[int(number) - 1].source

@@ -1,4 +1,6 @@
-"""Commands that change a conversation: take back, bring back, edit, ask again, and go to another branch. Nothing is deleted."""
+"""Commands that change a conversation: take back, bring back, edit, ask again,
+and go to another branch. Nothing is deleted.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,14 @@ async def _choose(chat: Chat, name: str) -> None:
 
 @command()
 async def drop(chat: Chat, argument: str) -> Outcome:
-    """Take the last reply out of the conversation; it stays saved as a branch but is not sent any more."""
-    if not chat.session.messages or chat.session.messages[-1].role == "user" or chat.session.retry() is None:
+    """Take the last reply out of the conversation;
+    it stays saved as a branch but is not sent any more.
+    """
+    if (not chat.session.messages or chat.session.messages[-1].role == "user"
+        or chat.session.retry() is None):
         raise UsageError("There is no reply to drop.")
-    return Done(f"Dropped the last reply. The conversation now ends with your message: {beginning(chat.session.messages[-1])}")
+    return Done("Dropped the last reply. The conversation now ends with your message: "
+                f"{beginning(chat.session.messages[-1])}")
 
 
 @command()
@@ -57,14 +63,16 @@ async def redo(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[N] [TEXT]")
 async def edit(chat: Chat, argument: str) -> Outcome:
-    """Change your last message, or your message number N (-2: the one before the last), and ask again from there.
+    """Change your last message, or your message number N (-2: the one before the last),
+    and ask again from there.
 
     Without TEXT it is opened in your editor ($VISUAL or $EDITOR). What followed stays as a branch.
     """
     number, text = _numbered(argument)
     place = chat.session.question_place(number)
     if not text:
-        return Edit(chat.session.messages[place].text, lambda changed: _edited(chat, place, changed))
+        return Edit(chat.session.messages[place].text,
+                    lambda changed: _edited(chat, place, changed))
     return _edited(chat, place, text)
 
 
@@ -77,10 +85,13 @@ def _edited(chat: Chat, place: int, text: str) -> Outcome:
 
 @command(usage="[N]")
 async def fork(chat: Chat, argument: str) -> Outcome:
-    """Continue in a new session that starts with this conversation, or with its first N exchanges; this one stays as it is."""
+    """Continue in a new session that starts with this conversation, or with its first N exchanges;
+    this one stays as it is.
+    """
     number, rest = _numbered(argument)
     if rest or number is not None and number < 1:
-        raise UsageError("/fork takes a number of exchanges.", "/fork 2 starts a session with the first two.")
+        raise UsageError("/fork takes a number of exchanges.",
+                         "/fork 2 starts a session with the first two.")
     old = chat.session
     if not old.messages:
         raise UsageError("Nothing was said in this session yet.")
@@ -96,14 +107,19 @@ async def branches(chat: Chat, argument: str) -> Outcome:
         if len(found) < 2:
             return "This conversation has one branch. /edit, /retry and /undo make others."
         times = local_minutes(branch.last.created for branch in found)
-        rows = tuple((f"{number}{' (shown)' if branch.shown else ''}", moment, str(branch.length), str(branch.shared),
-                      beginning(branch.last.message)) for number, (branch, moment) in enumerate(zip(found, times), 1))
-        return Table(("branch", "last message", "messages", "shared", "ends with"), rows, "/branches N continues with one.")
+        rows = tuple((f"{number}{' (shown)' if branch.shown else ''}", moment, str(branch.length),
+                      str(branch.shared),
+                      beginning(branch.last.message))
+                     for number, (branch, moment) in enumerate(zip(found, times), 1))
+        return Table(("branch", "last message", "messages", "shared", "ends with"), rows,
+                     "/branches N continues with one.")
     number, rest = _numbered(argument)
     if rest or number is None or not 1 <= number <= len(found):
-        raise UsageError(f"There is no branch {argument}.", f"/branches lists the {len(found)} there are.")
+        raise UsageError(f"There is no branch {argument}.",
+                         f"/branches lists the {len(found)} there are.")
     chat.session.show(found[number - 1].end)
-    return History(tuple(chat.session.messages), f"Branch {number} of {len(found)} ({_count(chat)}).", last=True)
+    return History(tuple(chat.session.messages),
+                   f"Branch {number} of {len(found)} ({_count(chat)}).", last=True)
 
 
 def _numbered(argument: str) -> tuple[int | None, str]:

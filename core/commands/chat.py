@@ -17,7 +17,8 @@ async def new(chat: Chat, argument: str) -> Outcome:
     old = chat.session
     chat.session = chat.open_session(None)
     kept = f" The old one is saved as {old.name}." if old.saved and old.messages else ""
-    return Done(f"New session {chat.session.name}.{kept}" if chat.session.saved else "New session, not saved.")
+    return Done(f"New session {chat.session.name}.{kept}" if chat.session.saved
+                else "New session, not saved.")
 
 
 async def _sessions(chat: Chat) -> list[str]:
@@ -31,7 +32,8 @@ async def _sessions(chat: Chat) -> list[str]:
 async def session(chat: Chat, argument: str) -> Outcome:
     """Show this session's ID, or resume another one (the start of its ID will do)."""
     if not argument:
-        return f"This is session {chat.session.name}" + (f": {chat.session.title}" if chat.session.title else ".")
+        return (f"This is session {chat.session.name}"
+                + (f": {chat.session.title}" if chat.session.title else "."))
     return _resumed(chat, argument)
 
 
@@ -41,7 +43,8 @@ async def resume(chat: Chat, argument: str) -> Outcome:
     if argument:
         return _resumed(chat, argument)
     if chat.session.store is None:
-        raise UsageError("Nothing is saved now, so there is no session to choose.", "Sessions are saved unless --no-save is given.")
+        raise UsageError("Nothing is saved now, so there is no session to choose.",
+                         "Sessions are saved unless --no-save is given.")
     return ChooseSession(chat.session.store, lambda identity: _resumed(chat, identity))
 
 
@@ -50,7 +53,8 @@ def _resumed(chat: Chat, name: str) -> History:
     said = chat.enter(opened)
     if opened.model:
         chat.target = parse_target(opened.model, known=chat.settings.providers)
-    told = " ".join([f"Session {opened.name}: {opened.title} ({len(opened.messages)} messages, {chat.target}).", *said])
+    told = " ".join([f"Session {opened.name}: {opened.title} ({len(opened.messages)} messages, "
+                     f"{chat.target}).", *said])
     return History(tuple(opened.messages), told, last=True)
 
 
@@ -66,7 +70,8 @@ async def system(chat: Chat, argument: str) -> Outcome:
     if not argument:
         return f"System prompt: {chat.system}" if chat.system else "There is no system prompt."
     chat.set_system(None if argument == "off" else argument)
-    return Done("System prompt removed." if argument == "off" else "System prompt set, from the next answer on.")
+    return Done("System prompt removed." if argument == "off"
+                else "System prompt set, from the next answer on.")
 
 
 @command("quit", "bye", "q", "ex")

@@ -1,4 +1,6 @@
-"""The clipboard of this desktop: put text on it, and take text or a picture from it, with the programs that are there."""
+"""The clipboard of this desktop: put text on it, and take text or a picture from it,
+with the programs that are there.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,16 @@ from core.errors import UsageError
 TIMEOUT = 10.0    # seconds
 MOST = 32 << 20   # bytes that are taken from it
 Programs = tuple[tuple[str, tuple[str, ...]], ...]
-# The variable that says that the desktop is there, and the command that reads the text from its standard input.
+# The variable that says that the desktop is there, and the command that reads the text
+# from its standard input.
 PROGRAMS: Programs = (
     ("WAYLAND_DISPLAY", ("wl-copy",)), ("DISPLAY", ("xclip", "-selection", "clipboard")),
     ("DISPLAY", ("xsel", "--clipboard", "--input")), ("WSL_DISTRO_NAME", ("clip.exe",)),
     ("TERMUX_VERSION", ("termux-clipboard-set",)), ("TMUX", ("tmux", "load-buffer", "-")))
 # The same for what writes the text, or a picture, to its standard output.
 TEXT: Programs = (
-    ("WAYLAND_DISPLAY", ("wl-paste", "--no-newline")), ("DISPLAY", ("xclip", "-selection", "clipboard", "-o")),
+    ("WAYLAND_DISPLAY", ("wl-paste", "--no-newline")),
+    ("DISPLAY", ("xclip", "-selection", "clipboard", "-o")),
     ("DISPLAY", ("xsel", "--clipboard", "--output")),
     ("WSL_DISTRO_NAME", ("powershell.exe", "-NoProfile", "-Command", "Get-Clipboard -Raw")),
     ("TERMUX_VERSION", ("termux-clipboard-get",)), ("TMUX", ("tmux", "save-buffer", "-")))
@@ -32,7 +36,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def copy(text: str, environment: Mapping[str, str]) -> str:
-    """Returns the name of the program that took it. Raises UsageError when there is none, or none that works."""
+    """Returns the name of the program that took it.
+
+    Raises UsageError when there is none, or none that works.
+    """
     failures = []
     for command in _programs(PROGRAMS, environment, ("pbcopy",), ("clip",)):
         name = os.path.basename(command[0])
@@ -61,7 +68,8 @@ def picture(environment: Mapping[str, str]) -> bytes:
 
 def text(environment: Mapping[str, str]) -> str:
     """The text on the clipboard. Raises UsageError where it cannot be read, or is empty."""
-    commands = _programs(TEXT, environment, ("pbpaste",), ("powershell", "-NoProfile", "-Command", "Get-Clipboard -Raw"))
+    commands = _programs(TEXT, environment, ("pbpaste",),
+                         ("powershell", "-NoProfile", "-Command", "Get-Clipboard -Raw"))
     if not commands:
         raise UsageError("The clipboard cannot be read: no clipboard program was found.",
                          f"{INSTALL}, or paste with the keys of your terminal.")
@@ -75,7 +83,8 @@ def text(environment: Mapping[str, str]) -> str:
 def _output(command: Sequence[str]) -> bytes:
     """What the program prints; nothing when it fails."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return b""
     return done.stdout[:MOST] if done.returncode == 0 else b""
@@ -84,11 +93,13 @@ def _output(command: Sequence[str]) -> bytes:
 def _programs(programs: Programs, environment: Mapping[str, str], mac: tuple[str, ...],
               windows: tuple[str, ...]) -> list[tuple[str, ...]]:
     """The commands of this desktop, as far as their programs are installed."""
-    wanted = [("", mac)] if sys.platform == "darwin" else [("", windows)] if sys.platform == "win32" else programs
+    wanted = ([("", mac)] if sys.platform == "darwin"
+              else [("", windows)] if sys.platform == "win32" else programs)
     found = []
     for variable, command in wanted:
         path = environment.get("PATH")
-        program = shutil.which(command[0], path=path) if command and (not variable or environment.get(variable)) else None
+        program = (shutil.which(command[0], path=path)
+                   if command and (not variable or environment.get(variable)) else None)
         if program:
             found.append((program, *command[1:]))
     return found

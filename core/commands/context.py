@@ -1,4 +1,6 @@
-"""Commands for what is attached, and for long conversations: /context, /pin, /compact, /uncompact."""
+"""Commands for what is attached, and for long conversations:
+/context, /pin, /compact, /uncompact.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ async def _words(chat: Chat) -> Sequence[str]:
 
 @command(usage="[list | add SOURCE | drop NAME | refresh]", complete=_words)
 async def context(chat: Chat, argument: str) -> Outcome:
-    """Show what fills the model's window; attach files, folders, pages, databases or earlier chats, list them, take them out."""
+    """Show what fills the model's window; attach files, folders, pages, databases or earlier chats,
+    list them, take them out.
+    """
     word, _, rest = argument.partition(" ")
     await chat.bring_back()
     match word, rest.strip():
@@ -49,12 +53,15 @@ async def _shown(chat: Chat) -> Filling:
     budget, notes = fitted.budget, [note for note in fitted.notices if note]
     doubt = chat.fitter.estimator.doubt(fitted.request, str(chat.target))
     if doubt:
-        notes.append(f"The numbers of tokens are estimated; all together they may be off by {doubt:,}.")
+        notes.append("The numbers of tokens are estimated; all together they may be off by "
+                     f"{doubt:,}.")
     if chat.context.sources:
-        notes.append(f"What is attached may take {budget.for_context:,} of the window's {budget.window:,} tokens; "
-                     f"{budget.reserve:,} are kept for the answer. /context list shows what was chosen and why.")
+        notes.append(f"What is attached may take {budget.for_context:,} of the window's "
+                     f"{budget.window:,} tokens; {budget.reserve:,} are kept for the answer. "
+                     "/context list shows what was chosen and why.")
     else:
-        notes.append("Nothing attached. /context add SOURCE attaches files, folders, pages, databases, or db (earlier chats).")
+        notes.append("Nothing attached. /context add SOURCE attaches files, folders, pages, "
+                     "databases, or db (earlier chats).")
     return Filling(budget_bars(budget, chat.target.model), tuple(_attached(chat)), tuple(notes))
 
 
@@ -75,10 +82,12 @@ def _listed(chat: Chat) -> Outcome:
     if not sources:
         return "Nothing attached. /context add takes a file, folder or address."
     rows = tuple((item.name, item.kind, f"\u2248{item.tokens:,}" if item.tokens else "",
-                  {"whole": "whole", "pieces": "in part", "": "no"}[item.included] + (f"; {item.note}" if item.note else ""),
+                  {"whole": "whole", "pieces": "in part", "": "no"}[item.included]
+                  + (f"; {item.note}" if item.note else ""),
                   item.why)
                  for item in sorted(items, key=lambda item: not item.included)[:MOST_LISTED])
-    more = f" The first {MOST_LISTED} of {len(items):,} are listed." if len(items) > MOST_LISTED else ""
+    more = (f" The first {MOST_LISTED} of {len(items):,} are listed." if len(items) > MOST_LISTED
+            else "")
     faults = "".join(f" Not attached: {fault}." for fault in chat.context.faults)
     return Table(("name", "kind", "tokens", "in the last request", "why"), rows,
                  f"Attached: {', '.join(source.name for source in sources)}.{more}{_set_aside(chat)}{faults}")
@@ -95,7 +104,8 @@ async def _added(chat: Chat, source: str) -> str:
     known = len(chat.context.items)
     faults = await chat.attach(source)
     count = len(chat.context.items) - known
-    return "\n".join([f"Attached {source}: {count:,} {'item' if count == 1 else 'items'}.", *faults])
+    return "\n".join([f"Attached {source}: {count:,} {'item' if count == 1 else 'items'}.",
+                      *faults])
 
 
 async def _refreshed(chat: Chat) -> str:
@@ -107,7 +117,9 @@ async def _refreshed(chat: Chat) -> str:
 
 @command(usage="[NUMBER | list]")
 async def pin(chat: Chat, argument: str) -> Outcome:
-    """Keep the last exchange, or message NUMBER, in the conversation whatever is summarised or left out."""
+    """Keep the last exchange, or message NUMBER,
+    in the conversation whatever is summarised or left out.
+    """
     if argument == "list":
         return _pinned(chat)
     for place in _places(chat, argument):
@@ -124,13 +136,18 @@ async def unpin(chat: Chat, argument: str) -> Outcome:
 
 
 def _places(chat: Chat, argument: str) -> list[int]:
-    """The place of a message by its number (from 1), or of the last one of the person. Raises UsageError."""
+    """The place of a message by its number (from 1), or of the last one of the person.
+
+    Raises UsageError.
+    """
     messages = chat.session.messages
     if argument:
         if not (argument.isascii() and argument.isdigit() and 1 <= int(argument) <= len(messages)):
-            raise UsageError(f"There is no message {argument}.", f"The conversation has {len(messages)}; the first is number 1.")
+            raise UsageError(f"There is no message {argument}.",
+                             f"The conversation has {len(messages)}; the first is number 1.")
         return [int(argument) - 1]
-    last = max((place for place, message in enumerate(messages) if message.role == "user"), default=None)
+    last = max((place for place, message in enumerate(messages) if message.role == "user"),
+               default=None)
     if last is None:
         raise UsageError("There is nothing to pin yet.")
     return [last]
@@ -138,7 +155,8 @@ def _places(chat: Chat, argument: str) -> list[int]:
 
 def _pinned(chat: Chat) -> Outcome:
     messages = chat.session.messages
-    rows = tuple((str(place + 1), messages[place].role, _beginning(messages[place])) for place in chat.session.pinned)
+    rows = tuple((str(place + 1), messages[place].role, _beginning(messages[place]))
+                 for place in chat.session.pinned)
     return Table(("number", "who", "what"), rows) if rows else "Nothing is pinned."
 
 
@@ -148,7 +166,9 @@ def _beginning(message: Message) -> str:
 
 @command()
 async def compact(chat: Chat, argument: str) -> Outcome:
-    """Let the model summarise the older part of the conversation; nothing is deleted, /uncompact brings it back."""
+    """Let the model summarise the older part of the conversation;
+    nothing is deleted, /uncompact brings it back.
+    """
     return Compact()
 
 

@@ -52,19 +52,24 @@ async def help(chat: Chat, argument: str) -> Outcome:
 
 
 def explained(word: str) -> str:
-    """A command: its names, what it takes and what it does. Raises UsageError for a word that is not a command."""
+    """A command: its names, what it takes and what it does.
+
+    Raises UsageError for a word that is not a command.
+    """
     found = find_command(word.removeprefix("/"))
     if found is None:
         raise UsageError(f"There is no command {word}.", "/help in a chat lists them all.")
     names = ", ".join(f"/{name}" for name in (found.name, *found.aliases))
-    more = f"\n/help page {found.name} shows the page about it." if found.name in page_names() else ""
+    more = (f"\n/help page {found.name} shows the page about it." if found.name in page_names()
+            else "")
     return f"{names} {found.usage}".strip() + f"\n{found.help}{more}"
 
 
 def _searched(argument: str, word: str) -> Outcome:
     """The commands that have the word in their help, or all of a group."""
     entries = [entry for entry in all_commands().values()
-               if word == entry.group.lower() or word in f"{entry.name} {entry.usage} {entry.help}".lower()]
+               if word == entry.group.lower() or word in f"{entry.name} {entry.usage} "
+               f"{entry.help}".lower()]
     if not entries:
         raise UsageError(f"No command has anything to do with {argument}.",
                          "/help lists all commands, /help pages the documentation.")
@@ -76,7 +81,8 @@ def command_table(entries: Sequence[Command], note: str) -> Table:
     groups = list(dict.fromkeys(entry.group for entry in entries))
     entries = sorted(entries, key=lambda entry: groups.index(entry.group))
     headings = {[entry.group for entry in entries].index(group): group for group in groups}
-    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0]) for entry in entries)
+    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0])
+                 for entry in entries)
     return Table(("command", "what it does"), rows, note, headings=headings)
 
 

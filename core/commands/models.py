@@ -21,10 +21,14 @@ GROUP = "Models"
 
 
 async def _model_names(chat: Chat) -> Sequence[str]:
-    """What /model understands: models of this provider, aliases, and the other providers' models that are known already."""
+    """What /model understands: models of this provider, aliases,
+    and the other providers' models that are known already.
+    """
     provider = chat.target.provider
-    own = (await model_names(chat.settings, [provider], chat.providers.names, chat.providers.sent))[provider]
-    others = [f"{name}/{model}" for name, models in chat.providers.names.items() if name != provider for model in models]
+    own = (await model_names(chat.settings, [provider], chat.providers.names,
+                             chat.providers.sent))[provider]
+    others = [f"{name}/{model}" for name, models in chat.providers.names.items() if name != provider
+              for model in models]
     pools = [f"{POOL}/{name}" for name in chat.settings.pools]
     return [*chat.settings.alias, *pools, *own, *others]
 
@@ -51,7 +55,9 @@ def _to_pool(chat: Chat, pool: Target) -> str:
 
 
 def _ask_first(chat: Chat, target: Target, remark: str) -> Outcome:
-    """A model that its provider does not list may be a slip of the keyboard; the list may also be incomplete."""
+    """A model that its provider does not list may be a slip of the keyboard;
+    the list may also be incomplete.
+    """
     def act() -> str:
         chat.target = target
         chat.session.set_model(str(target))
@@ -85,7 +91,8 @@ async def models(chat: Chat, argument: str) -> Outcome:
     word, _, name = argument.partition(" ")
     if word not in ("pull", "rm", "show"):
         if word:
-            chat.providers.host(word)   # one that there is none of is an error, not a row of the table
+            # one that there is none of is an error, not a row of the table
+            chat.providers.host(word)
         return await model_table(chat.providers, provider_name(word) if word else "", chat.target)
     name = name.strip()
     target = find_target(name, chat.settings, chat.target.provider) if name else chat.target
@@ -102,7 +109,8 @@ async def models(chat: Chat, argument: str) -> Outcome:
 
 async def _explain(chat: Chat, target: Target) -> Outcome:
     provider = chat.providers.open(target.provider)
-    info = await chat.providers.ask(target.provider, provider.show(target.model)) if isinstance(provider, CanShow) else None
+    info = (await chat.providers.ask(target.provider, provider.show(target.model))
+            if isinstance(provider, CanShow) else None)
     return facts_table(target, known_facts(target, chat.providers, info), info)
 
 
@@ -127,7 +135,8 @@ async def usage(chat: Chat, argument: str) -> Outcome:
     """Show what this session used; on or off: whether each turn tells it."""
     if argument in ("on", "off"):
         chat.show_usage = argument == "on"
-        return f"Tokens and price are {'told after each turn' if chat.show_usage else 'not told any more'}."
+        return ("Tokens and price are "
+                f"{'told after each turn' if chat.show_usage else 'not told any more'}.")
     if argument:
         raise UsageError(f"/usage does not know {argument!r}.", "/usage, /usage on, /usage off")
     replies = [message for message in chat.session.messages if message.role == "assistant"]

@@ -25,7 +25,8 @@ async def _names(chat: Chat) -> Sequence[str]:
 
 @command("parameter", usage="[NAME VALUE | NAME off]", complete=_names)
 async def set_(chat: Chat, argument: str) -> Outcome:
-    """Change how the model is asked, from the next answer on: /set temperature 0.2; off leaves it to the provider.
+    """Change how the model is asked, from the next answer on: /set temperature 0.2; off
+    leaves it to the provider.
 
     /set clipboard osc52 lets the terminal copy what /copy copies, also over SSH.
     """
@@ -40,7 +41,8 @@ async def set_(chat: Chat, argument: str) -> Outcome:
     row = BY_NAME[name]
     if not text:
         return f"{name} is {_shown(getattr(chat.settings, name))}."
-    value = row.default if text.lower() in ("off", "default") and name != "think" else parse_value(row, text, f"/set {name}")
+    value = (row.default if text.lower() in ("off", "default") and name != "think"
+             else parse_value(row, text, f"/set {name}"))
     _apply(chat, name, value)
     return Done(f"{name} is {_shown(value)}, from the next answer on.")
 
@@ -48,8 +50,10 @@ async def set_(chat: Chat, argument: str) -> Outcome:
 @command()
 async def options(chat: Chat, argument: str) -> Outcome:
     """Show the options with which the model is asked."""
-    rows = tuple((name, _shown(getattr(chat.settings, name)), BY_NAME[name].help) for name in SETTABLE)
-    return Table(("option", "value", "what it does"), rows, "/set NAME VALUE changes one; off leaves it to the provider.")
+    rows = tuple((name, _shown(getattr(chat.settings, name)), BY_NAME[name].help)
+                 for name in SETTABLE)
+    return Table(("option", "value", "what it does"), rows,
+                 "/set NAME VALUE changes one; off leaves it to the provider.")
 
 
 async def _efforts(chat: Chat) -> Sequence[str]:

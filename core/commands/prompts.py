@@ -16,14 +16,17 @@ async def prompts(chat: Chat, argument: str) -> Outcome:
     found = find_templates(chat.settings.environment)
     directory = template_directory(chat.settings.environment)
     if not found:
-        return f"No prompts yet. A file {directory}/review.md becomes /review; /help page prompts says more."
-    rows = tuple((f"/{template.name}", template.usage(), template.about) for template in found.values())
+        return (f"No prompts yet. A file {directory}/review.md becomes /review; /help page prompts "
+                "says more.")
+    rows = tuple((f"/{template.name}", template.usage(), template.about)
+                 for template in found.values())
     return Table(("prompt", "takes", "what it is for"), rows, f"They are files in {directory}.")
 
 
 def template_names(chat: Chat) -> list[tuple[str, str]]:
     """Those that no command of the chat hides."""
-    return [(template.name, template.about) for template in find_templates(chat.settings.environment).values()]
+    return [(template.name, template.about)
+            for template in find_templates(chat.settings.environment).values()]
 
 
 async def run_template(chat: Chat, word: str, argument: str) -> Outcome | None:

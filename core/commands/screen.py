@@ -22,7 +22,9 @@ async def _switch(chat: Chat) -> Sequence[str]:
 
 @command(usage="[auto | dark | light | mono]", complete=_themes)
 async def theme(chat: Chat, argument: str) -> Outcome:
-    """Choose colours for a dark or a light background, none (mono), or those that fit the terminal (auto)."""
+    """Choose colours for a dark or a light background, none (mono),
+    or those that fit the terminal (auto).
+    """
     if not argument:
         return f"The theme is {chat.settings.theme}. /theme {' | '.join(THEMES)} changes it."
     if argument not in THEMES:
@@ -34,7 +36,8 @@ async def theme(chat: Chat, argument: str) -> Outcome:
 async def status(chat: Chat, argument: str) -> Outcome:
     """Switch the line under the prompt, and time and tokens after each answer, on or off."""
     if not argument:
-        return f"The status line is {'on' if chat.settings.status else 'off'}. /status on | off changes it."
+        return (f"The status line is {'on' if chat.settings.status else 'off'}. /status on | off "
+                "changes it.")
     if argument not in ("on", "off"):
         raise UsageError(f"/status does not know {argument!r}.", "/status on, /status off")
     return Look("status", argument)
@@ -46,10 +49,14 @@ async def _thinking(chat: Chat) -> Sequence[str]:
 
 @command(usage="[on | off | live]", complete=_thinking)
 async def thinking(chat: Chat, argument: str) -> Outcome:
-    """Show what the model thought before its last answer; on, off, live: what is shown of it while it thinks."""
+    """Show what the model thought before its last answer;
+    on, off, live: what is shown of it while it thinks.
+    """
     if argument in ("on", "off", "live"):
         return Look("thinking", argument)
     if argument:
-        raise UsageError(f"/thinking does not know {argument!r}.", "/thinking, /thinking on, /thinking off, /thinking live")
-    thought = next((message.thinking for message in reversed(chat.session.messages) if message.thinking.strip()), "")
+        raise UsageError(f"/thinking does not know {argument!r}.",
+                         "/thinking, /thinking on, /thinking off, /thinking live")
+    thought = next((message.thinking
+                    for message in reversed(chat.session.messages) if message.thinking.strip()), "")
     return thought.strip("\n") + "\n" if thought else "No thinking in this conversation yet."

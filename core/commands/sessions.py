@@ -28,7 +28,8 @@ MOST_SHOWN = 10    # messages of /history without a number
 
 def _store(chat: Chat) -> Store:
     if chat.session.store is None:
-        raise UsageError("Nothing is saved now, so there is nothing to look at.", "Sessions are saved unless --no-save is given.")
+        raise UsageError("Nothing is saved now, so there is nothing to look at.",
+                         "Sessions are saved unless --no-save is given.")
     return chat.session.store
 
 
@@ -42,37 +43,48 @@ async def _shelves(chat: Chat) -> Sequence[str]:
 
 @command(usage="[WORDS | archived | trash]", complete=_shelves)
 async def sessions(chat: Chat, argument: str) -> Outcome:
-    """List the saved sessions, newest first, or those that hold all WORDS; also what is archived or in the trash."""
-    shelf: Shelf | None = "archived" if argument == "archived" else "trash" if argument == "trash" else None
+    """List the saved sessions, newest first, or those that hold all WORDS;
+    also what is archived or in the trash.
+    """
+    shelf: Shelf | None = ("archived" if argument == "archived" else "trash" if argument == "trash"
+                           else None)
     if shelf is not None:
         argument = ""
     rows = _store(chat).sessions(MOST_LISTED + 1, argument, shelf=shelf or "open")
     if not rows and shelf:
         return "No session is archived." if shelf == "archived" else "The trash is empty."
     if not rows:
-        return f"No saved session holds {argument!r}." if argument else "There are no saved sessions yet."
-    more = f"These are the newest {MOST_LISTED}; /sessions WORDS looks in all. " if len(rows) > MOST_LISTED else ""
+        return (f"No saved session holds {argument!r}." if argument
+                else "There are no saved sessions yet.")
+    more = (f"These are the newest {MOST_LISTED}; /sessions WORDS looks in all. "
+            if len(rows) > MOST_LISTED else "")
     cells = tuple(zip(*(column.cells(rows[:MOST_LISTED]) for column in COLUMNS)))
-    return Table(tuple(column.heading for column in COLUMNS), cells, f"{more}/session ID goes on with one.",
+    return Table(tuple(column.heading for column in COLUMNS), cells,
+                 f"{more}/session ID goes on with one.",
                  optional=tuple(column.heading for column in COLUMNS if column.optional))
 
 
 @command(usage="WORDS | N")
 async def search(chat: Chat, argument: str) -> Outcome:
-    """Find what was said: words, "a phrase", -without, begin*, model: tag: after: before: in:. Then /search N opens result N.
+    """Find what was said: words, "a phrase", -without, begin*, model: tag: after: before: in:.
+
+    Then /search N opens result N.
 
     in: is title, question, answer, tool or branches (what was taken back too).
     """
     if argument.isdecimal() and 1 <= int(argument) <= len(chat.found):
         return _open_found(chat, *chat.found[int(argument) - 1])
     if not argument:
-        raise UsageError("/search needs words.", 'Example: /search "quantum physics" after:2026-01-31')
+        raise UsageError("/search needs words.",
+                         'Example: /search "quantum physics" after:2026-01-31')
     results = find(_store(chat), argument)
-    chat.found = [(entry.session.id, entry.hits[0].message if entry.hits else 0) for entry in results]
+    chat.found = [(entry.session.id, entry.hits[0].message if entry.hits else 0)
+                  for entry in results]
     if not results:
         return f"Nothing was found for {argument!r}."
     times = local_minutes(entry.session.updated for entry in results)
-    rows = tuple((str(number), when, entry.session.title, entry.hits[0].snippet if entry.hits else "(title)")
+    rows = tuple((str(number), when, entry.session.title,
+                  entry.hits[0].snippet if entry.hits else "(title)")
                  for number, (entry, when) in enumerate(zip(results, times), 1))
     return Table(("result", "last used", "session", "where"), rows, "/search N opens one.")
 
@@ -84,9 +96,11 @@ def _open_found(chat: Chat, session: str, message: int) -> Outcome:
     if opened.model:
         chat.target = parse_target(opened.model, known=chat.settings.providers)
     place = opened.ids.index(message) if message in opened.ids else len(opened.messages)
-    first = max((number for number in range(min(place + 1, len(opened.messages))) if opened.messages[number].role == "user"),
+    first = max((number for number in range(min(place + 1, len(opened.messages)))
+                 if opened.messages[number].role == "user"),
                 default=0)
-    told = " ".join([f"Session {opened.name}: {opened.title} (message {first + 1} of {len(opened.messages)}).", *said])
+    told = " ".join([f"Session {opened.name}: {opened.title} (message {first + 1} of "
+                     f"{len(opened.messages)}).", *said])
     return History(tuple(opened.messages[first:first + 2]), told)
 
 
@@ -101,12 +115,15 @@ async def history(chat: Chat, argument: str) -> Outcome:
 
 @command(usage="[ID] [--forever]", complete=_recent)
 async def delete(chat: Chat, argument: str) -> Outcome:
-    """Put a saved session into the trash for 30 days (/undelete); without ID: this one. --forever deletes it at once."""
+    """Put a saved session into the trash for 30 days (/undelete);
+    without ID: this one. --forever deletes it at once.
+    """
     store = _store(chat)
     forever = "--forever" in argument.split()
     argument = " ".join(word for word in argument.split() if word != "--forever")
     if not argument and not chat.session.messages:
-        raise UsageError("Nothing was said in this session yet, so nothing of it is saved.", "/sessions lists the others.")
+        raise UsageError("Nothing was said in this session yet, so nothing of it is saved.",
+                         "/sessions lists the others.")
     row = store.find_session(argument or chat.session.id)
 
     def act() -> str:
@@ -116,7 +133,8 @@ async def delete(chat: Chat, argument: str) -> Outcome:
         chat.session = chat.open_session(None)
         return f"{said} This is a new one."
     how = " permanently" if forever else ""
-    return Confirm(f"Delete session {row.name} ({row.title}; {row.message_count} messages){how}?", act)
+    return Confirm(f"Delete session {row.name} ({row.title}; {row.message_count} messages){how}?",
+                   act)
 
 
 @command()
@@ -132,7 +150,9 @@ async def _formats(chat: Chat) -> Sequence[str]:
 
 @command(usage="[FORMAT] FILE [--force]", complete=_formats)
 async def export(chat: Chat, argument: str) -> Outcome:
-    """Write this session into a file, in FORMAT or the one that its ending stands for; --force replaces a file that exists."""
+    """Write this session into a file, in FORMAT or the one that its ending stands for;
+    --force replaces a file that exists.
+    """
     words = shell_words(argument)
     force = "--force" in words[1:]
     words = [word for word in words if word != "--force"] if force else words
@@ -140,11 +160,13 @@ async def export(chat: Chat, argument: str) -> Outcome:
     path = os.path.expanduser(" ".join(words))
     if not format and f".{path.lower()}" in ENDINGS and not os.path.exists(path):
         meant = ENDINGS[f".{path.lower()}"]
-        raise UsageError(f"/export {path} names no file.", f"Did you mean /export {meant} FILE, or /export chat.{path}?")
+        raise UsageError(f"/export {path} names no file.",
+                         f"Did you mean /export {meant} FILE, or /export chat.{path}?")
     if format:
         find_exporter(format)
     if not path:
-        raise UsageError(f"/export needs a format ({', '.join(EXPORTERS)}) and a file; its ending may name the format.",
+        raise UsageError(f"/export needs a format ({', '.join(EXPORTERS)}) and a file; its ending "
+                         "may name the format.",
                          "Example: /export chat.md")
     if not chat.session.messages:
         raise UsageError("Nothing was said in this session yet.")

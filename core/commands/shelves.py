@@ -21,7 +21,8 @@ def saved_row(chat: Chat, argument: str = "") -> tuple[Store, SessionRow]:
     if store is None:
         raise UsageError("Nothing is saved now.", "Sessions are saved unless --no-save is given.")
     if not argument and not chat.session.messages:
-        raise UsageError("Nothing was said in this session yet, so nothing of it is saved.", "/sessions lists the others.")
+        raise UsageError("Nothing was said in this session yet, so nothing of it is saved.",
+                         "/sessions lists the others.")
     return store, store.find_session(argument or chat.session.id)
 
 
@@ -50,12 +51,15 @@ async def pin_session(chat: Chat, argument: str) -> Outcome:
         raise UsageError("/pin-session takes nothing or off after it.")
     store, row = saved_row(chat)
     store.update_session(row.id, pinned=not argument)
-    return "This session is not pinned any more." if argument else "This session is pinned: lists begin with it."
+    return ("This session is not pinned any more." if argument
+            else "This session is pinned: lists begin with it.")
 
 
 @command(usage="[ID]")
 async def archive(chat: Chat, argument: str) -> Outcome:
-    """Take this session, or session ID, out of the lists; /sessions archived shows it, /unarchive brings it back."""
+    """Take this session, or session ID, out of the lists;
+    /sessions archived shows it, /unarchive brings it back.
+    """
     store, row = saved_row(chat, argument)
     store.shelve_session(row.id, "archived")
     return f"Session {row.name} is archived. /unarchive {row.name} brings it back."
@@ -66,7 +70,8 @@ async def unarchive(chat: Chat, argument: str) -> Outcome:
     """Bring an archived session back into the lists."""
     store, row = saved_row(chat, argument)
     if row.shelf == "trash":
-        raise UsageError(f"Session {row.name} is in the trash.", f"/undelete {row.name} brings it back.")
+        raise UsageError(f"Session {row.name} is in the trash.",
+                         f"/undelete {row.name} brings it back.")
     store.shelve_session(row.id, "open")
     return f"Session {row.name} is in the lists again."
 

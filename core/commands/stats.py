@@ -14,10 +14,13 @@ GROUP = "Models"
 
 @command(usage="[SINCE]")
 async def stats(chat: Chat, argument: str) -> Outcome:
-    """Show calls, tokens, cost, speed and failures of each model; SINCE is 12h, 7d, 2w or a date."""
+    """Show calls, tokens, cost, speed and failures of each model;
+    SINCE is 12h, 7d, 2w or a date.
+    """
     store = chat.session.store
     if store is None:
-        raise UsageError("There are no numbers: nothing is saved now.", "Numbers are kept in the session database.")
+        raise UsageError("There are no numbers: nothing is saved now.",
+                         "Numbers are kept in the session database.")
     now = time.time()
     since = read_since(argument, now)
     return stats_table(summarise(store.calls(since)), since, now)

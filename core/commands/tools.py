@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def _toolbox(chat: Chat) -> Toolbox:
-    """The chat's tools. A chat that was started without gets a box now, with nothing switched on."""
+    """The chat's tools.
+
+    A chat that was started without gets a box now, with nothing switched on.
+    """
     if chat.toolbox is None:
         chat.toolbox = chat.make_toolbox() if chat.make_toolbox else Toolbox(())
     return chat.toolbox
@@ -38,12 +41,15 @@ def _known(box: Toolbox) -> dict[str, Tool]:
 
 async def _switches(chat: Chat) -> Sequence[str]:
     names = sorted(_known(_toolbox(chat)))
-    return ["all", "none", "forget", *(f"{word} {name}" for word in ("on", "off") for name in names)]
+    return ["all", "none", "forget",
+            *(f"{word} {name}" for word in ("on", "off") for name in names)]
 
 
 @command(usage="[on NAME | off NAME | all | none | forget]", complete=_switches)
 async def tools(chat: Chat, argument: str) -> Outcome:
-    """List the tools, switch one on or off, offer all or none of them, or forget what was allowed for always."""
+    """List the tools, switch one on or off, offer all or none of them,
+    or forget what was allowed for always.
+    """
     box = _toolbox(chat)
     word, _, name = argument.partition(" ")
     match word:
@@ -57,7 +63,8 @@ async def tools(chat: Chat, argument: str) -> Outcome:
             count = len(box.grants)
             box.grants.clear()
             return f"Forgotten: {count} permissions. Everything is asked again."
-    raise UsageError(f"/tools cannot {argument!r}.", "/tools on NAME, /tools off NAME, /tools all, /tools none, /tools forget")
+    raise UsageError(f"/tools cannot {argument!r}.",
+                     "/tools on NAME, /tools off NAME, /tools all, /tools none, /tools forget")
 
 
 def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
@@ -73,11 +80,14 @@ def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
 
 
 def _list_tools(box: Toolbox) -> Table:
-    rows = [(made.name, "on" if made.name in box.tools else "off", made.kind, "no" if box.is_free(made) else "yes",
+    rows = [(made.name, "on" if made.name in box.tools else "off", made.kind,
+             "no" if box.is_free(made) else "yes",
              _place(made.source), made.description.split("\n")[0])
             for made in sorted(_known(box).values(), key=lambda made: made.name)]
-    private = " Private data is in this conversation: network tools ask for each host." if box.private else ""
-    allowed = f" Allowed for always: {', '.join(sorted(set(box.grants.values())))}." if box.grants else ""
+    private = (" Private data is in this conversation: network tools ask for each host."
+               if box.private else "")
+    allowed = (f" Allowed for always: {', '.join(sorted(set(box.grants.values())))}." if box.grants
+               else "")
     note = f"/tools on NAME or off NAME.{private}{allowed}{_broken_packages()}"
     return Table(("tool", "is", "kind", "asks", "from", "what it does"), tuple(rows), note)
 
@@ -95,7 +105,8 @@ def _place(source: str) -> str:
     if not os.path.isabs(source):
         return source
     near, home = os.path.relpath(source), os.path.expanduser("~")
-    return near if not near.startswith("..") else f"~{source[len(home):]}" if source.startswith(f"{home}/") else source
+    return (near if not near.startswith("..")
+            else f"~{source[len(home):]}" if source.startswith(f"{home}/") else source)
 
 
 @command(usage="[N]")
@@ -106,9 +117,11 @@ async def last(chat: Chat, argument: str) -> Outcome:
     results = [result for message in chat.session.messages for result in message.tool_results]
     number = max(1, int(argument or 1))
     if number > len(results):
-        raise UsageError("There is no such tool result in this conversation." if results else "No tool was called yet.")
+        raise UsageError("There is no such tool result in this conversation." if results
+                         else "No tool was called yet.")
     result = results[-number]
-    calls = [call for message in chat.session.messages for call in message.tool_calls if call.id == result.id]
+    calls = [call for message in chat.session.messages
+             for call in message.tool_calls if call.id == result.id]
     head = call_text(calls[-1].name, calls[-1].arguments) if calls else result.name
     return f"{head}\n{'failed: ' if result.is_error else ''}{result.content}"
 
@@ -119,13 +132,16 @@ def _servers(chat: Chat) -> ServerGroup:
     from core.tools.mcp_group import ServerGroup
     servers = _toolbox(chat).servers
     if not isinstance(servers, ServerGroup):
-        raise UsageError("No MCP servers are set up.", "Put mcpServers into the configuration file, or start with --mcp-server.")
+        raise UsageError("No MCP servers are set up.",
+                         "Put mcpServers into the configuration file, or start with --mcp-server.")
     return servers
 
 
 @command(usage="[restart NAME | read ADDRESS]")
 async def mcp(chat: Chat, argument: str) -> Outcome:
-    """List the MCP servers with their tools, prompts and resources, restart one, or attach a resource to what you ask."""
+    """List the MCP servers with their tools, prompts and resources, restart one,
+    or attach a resource to what you ask.
+    """
     servers = _servers(chat)
     word, _, rest = argument.partition(" ")
     news = await _toolbox(chat).prepare()
@@ -137,7 +153,8 @@ async def mcp(chat: Chat, argument: str) -> Outcome:
         case "restart" if rest:
             entry = await servers.restart(rest.strip())
             await _toolbox(chat).prepare()
-            return entry.problem and f"{rest} cannot be used: {entry.problem}." or f"{rest} runs, with {len(entry.tools)} tools."
+            return (entry.problem and f"{rest} cannot be used: {entry.problem}."
+                    or f"{rest} runs, with {len(entry.tools)} tools.")
         case "read" if rest:
             return await _read(chat, servers, rest.strip())
     raise UsageError(f"/mcp cannot {argument!r}.", "/mcp, /mcp restart NAME, /mcp read ADDRESS")
@@ -147,10 +164,12 @@ async def _rows(entry: Connection) -> list[tuple[str, str, str]]:
     name = entry.server.name
     if entry.problem or not entry.ready:
         return [(name, "problem", entry.problem or "it is not ready yet")]
-    prompts = [(name, "prompt", f"/{name}__{prompt} {' '.join(f'{one}=...' for one in needs)}  {told}")
+    prompts = [(name, "prompt", f"/{name}__{prompt} {' '.join(f'{one}=...' for one in needs)}  "
+                f"{told}")
                for prompt, told, needs in await entry.prompts()]
     resources = [(name, "resource", f"{uri}  {title}") for uri, title in await entry.resources()]
-    return [(name, "tools", ", ".join(made.name for made in entry.tools) or "none"), *prompts, *resources]
+    return [(name, "tools", ", ".join(made.name for made in entry.tools) or "none"), *prompts,
+            *resources]
 
 
 async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:
@@ -161,7 +180,8 @@ async def _read(chat: Chat, servers: ServerGroup, address: str) -> str:
             text = await entry.resource(address)
             _toolbox(chat).private = True
             chat.context.put(Item(address, "resource", address, len(text), text=text, named=True))
-            return f"Attached {address}: {len(text):,} characters. It goes along with your next question; /context shows it."
+            return (f"Attached {address}: {len(text):,} characters. It goes along with your next "
+                    "question; /context shows it.")
     raise UsageError(f"No MCP server offers {address}.", "/mcp lists what there is.")
 
 
@@ -177,7 +197,8 @@ def prompt_names(chat: Chat) -> list[tuple[str, str]]:
     """The prompts that MCP servers have told of, as slash commands: server__prompt."""
     if chat.toolbox is None or chat.toolbox.servers is None:
         return []
-    return [(f"{entry.server.name}__{name}", told) for entry in _servers(chat).connections for name, told in entry.known_prompts]
+    return [(f"{entry.server.name}__{name}", told) for entry in _servers(chat).connections
+            for name, told in entry.known_prompts]
 
 
 async def run_prompt(chat: Chat, word: str, argument: str) -> Outcome | None:
@@ -202,7 +223,8 @@ def _prompt_arguments(needs: Sequence[str], argument: str) -> dict[str, str]:
     try:
         words = shlex.split(argument)
     except ValueError as problem:
-        raise UsageError(f"The arguments cannot be read: {problem}.", "Write key=value or key='several words'.") from problem
+        raise UsageError(f"The arguments cannot be read: {problem}.",
+                         "Write key=value or key='several words'.") from problem
     given = dict(word.split("=", 1) for word in words if "=" in word)
     unknown = [name for name in given if name not in needs]
     if unknown or len(given) < len(words):

@@ -14,17 +14,21 @@ LEAST = 256
 
 @command(usage="[TOKENS | auto]")
 async def ctx(chat: Chat, argument: str) -> Outcome:
-    """Show the model's window, or ask the server for another one: /ctx 32k. auto leaves it to the server again."""
+    """Show the model's window, or ask the server for another one:
+    /ctx 32k. auto leaves it to the server again.
+    """
     dialect = chat.providers.host(chat.target.provider).dialect
     if "num_ctx" in lacks_of(dialect):
-        raise UsageError(f"{chat.target.provider} decides about the window itself.", "/ctx is for models on Ollama and local ones.")
+        raise UsageError(f"{chat.target.provider} decides about the window itself.",
+                         "/ctx is for models on Ollama and local ones.")
     if not argument:
         return await _shown(chat)
     size = None if argument.lower() in ("auto", "off") else read_tokens(argument)
     chat.set_options(num_ctx=size)
     if size is None:
         return "The window is the server's own choice again, from the next answer on."
-    return (f"The window is {size:,} tokens from the next answer on; the model is loaded again for it, which takes a moment."
+    return (f"The window is {size:,} tokens from the next answer on; the model is loaded again for "
+            "it, which takes a moment."
             + await _too_much(chat, size))
 
 
@@ -35,7 +39,8 @@ async def _shown(chat: Chat) -> str:
     if window is None:
         return f"The window of {chat.target} is not known before it has answered ({by})."
     _, likely, _ = chat.window.estimate(chat.request(), chat.target)
-    return f"The window of {chat.target} is {window:,} tokens ({by}); the conversation takes about {likely:,} of them."
+    return (f"The window of {chat.target} is {window:,} tokens ({by}); the conversation takes "
+            f"about {likely:,} of them.")
 
 
 async def _too_much(chat: Chat, size: int) -> str:
@@ -46,7 +51,8 @@ async def _too_much(chat: Chat, size: int) -> str:
     except ChatError:
         return ""
     most = shown.context_window if shown is not None else None
-    return f" {chat.target.model} was made for {most:,}: the server gives no more than that." if most and most < size else ""
+    return (f" {chat.target.model} was made for {most:,}: the server gives no more than that."
+            if most and most < size else "")
 
 
 def read_tokens(text: str) -> int:
@@ -54,6 +60,8 @@ def read_tokens(text: str) -> int:
     word = text.strip().lower().replace(",", "").replace("_", "")
     factor = 1024 if word.endswith("k") else 1
     digits = word.removesuffix("k")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) * factor >= LEAST):
-        raise UsageError(f"{text!r} is no size of a window.", f"Write a number of tokens such as 32k, at least {LEAST}, or auto.")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10
+            and int(digits) * factor >= LEAST):
+        raise UsageError(f"{text!r} is no size of a window.",
+                         f"Write a number of tokens such as 32k, at least {LEAST}, or auto.")
     return int(digits) * factor

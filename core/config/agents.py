@@ -1,4 +1,6 @@
-"""Named agents of the configuration: a model, a system prompt, options, tools and fallbacks under one name."""
+"""Named agents of the configuration: a model, a system prompt, options,
+tools and fallbacks under one name.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,26 @@ from core.config import BY_NAME
 from core.config.file import checked_value
 from core.errors import UsageError
 
-OTHER_NAMES: Mapping[str, str] = {"fallbacks": "model_fallbacks", "system_prompt": "system", "options": "option"}
+OTHER_NAMES: Mapping[str, str] = {"fallbacks": "model_fallbacks", "system_prompt": "system",
+                                  "options": "option"}
 MAY_SET = frozenset({
-    "model", "provider", "model_fallbacks", "system", "temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx",
+    "model", "provider", "model_fallbacks", "system", "temperature", "top_p", "seed", "max_tokens",
+    "stop", "think", "num_ctx",
     "keep_alive", "option", "response_format", "tools", "experimental", "tool_rounds"})
 
 
 def agent_values(agents: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The settings of this agent, by name. Raises UsageError for one that there is not, or that cannot be read."""
+    """The settings of this agent, by name.
+
+    Raises UsageError for one that there is not, or that cannot be read.
+    """
     entry = agents.get(name)
     if entry is None:
         known = ", ".join(sorted(map(str, agents)))
-        raise UsageError(f"There is no agent {name!r}.", f"The configuration has: {known}." if known else
-                         "Agents are described under `agents:` in the configuration file (--help configuration).")
+        raise UsageError(f"There is no agent {name!r}.",
+                         f"The configuration has: {known}." if known else
+                         "Agents are described under `agents:` in the configuration file (--help "
+                         "configuration).")
     if not isinstance(entry, Mapping):
         raise UsageError(f"The agent {name} takes a mapping, such as `system: You are brief.`")
     found: dict[str, Any] = {}
@@ -29,7 +38,8 @@ def agent_values(agents: Mapping[str, Any], name: str) -> dict[str, Any]:
         key = str(written).replace("-", "_")
         key = OTHER_NAMES.get(key, key)
         if key not in MAY_SET:
-            raise UsageError(f"The agent {name} cannot set {written!r}.", f"It sets any of: {', '.join(sorted(MAY_SET))}.")
+            raise UsageError(f"The agent {name} cannot set {written!r}.",
+                             f"It sets any of: {', '.join(sorted(MAY_SET))}.")
         found[key] = checked_value(BY_NAME[key], value, f"agents: {name}")
     return found
 
@@ -40,5 +50,6 @@ def described(entry: Any) -> tuple[str, str, str]:
         return "", "", "cannot be read"
     model = "/".join(str(entry[name]) for name in ("provider", "model") if entry.get(name))
     system = str(entry.get("system") or entry.get("system_prompt") or "")
-    others = [f"{name}: {value}" for name, value in entry.items() if name not in ("provider", "model", "system", "system_prompt")]
+    others = [f"{name}: {value}" for name, value in entry.items()
+              if name not in ("provider", "model", "system", "system_prompt")]
     return model, system, "; ".join(others)

@@ -20,30 +20,42 @@ MOST_NODES = 100_000      # values of a configuration, with each use of an ancho
 Values = dict[str, Any]
 Keys = tuple[str, ...]
 
-# What an entry under `providers:` (or `llm:`) may hold beside the settings of a model. The older names are the plans'.
+# What an entry under `providers:` (or `llm:`) may hold beside the settings of a model. The
+# older names are the plans'.
 ENTRY_KINDS: Mapping[str, type] = {
-    "base_url": str, "base_urls": list, "dialect": str, "kind": str, "api_key": str, "key_variable": list, "model": str,
-    "fallback": bool, "api_version": str, "headers": dict, "options": dict, "quirks": dict, "models": dict,
+    "base_url": str, "base_urls": list, "dialect": str, "kind": str, "api_key": str,
+    "key_variable": list, "model": str,
+    "fallback": bool, "api_version": str, "headers": dict, "options": dict, "quirks": dict,
+    "models": dict,
     "requires_key": bool,
 }
-ENTRY_SETTINGS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "response_format",
+ENTRY_SETTINGS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx",
+                  "keep_alive", "response_format",
                   "option", "connect_timeout", "first_byte_timeout", "idle_timeout")
 OLDER_NAMES: Mapping[str, str] = {
-    "default_model": "model", "api_key_env": "key_variable", "key_variables": "key_variable", "endpoint": "base_url",
+    "default_model": "model", "api_key_env": "key_variable", "key_variables": "key_variable",
+    "endpoint": "base_url",
     "provider_options": "option", "context": "context_window", "timeout": "idle_timeout",
     "requires_api_key": "requires_key", "needs_key": "requires_key",
 }
 MODEL_KINDS: Mapping[str, type] = {
-    "tools": bool, "vision": bool, "thinking": bool, "system": bool, "temperature": bool, "streaming": bool,
-    "context_window": int, "output_limit": int, "input_price": float, "output_price": float, "cached_price": float,
+    "tools": bool, "vision": bool, "thinking": bool, "system": bool, "temperature": bool,
+    "streaming": bool,
+    "context_window": int, "output_limit": int, "input_price": float, "output_price": float,
+    "cached_price": float,
 }
 KINDS = ("local", "cloud", "hybrid")
-_NOUNS: Mapping[type, str] = {str: "text", bool: "yes or no", int: "a whole number", float: "a number", dict: "a mapping",
+_NOUNS: Mapping[type, str] = {str: "text", bool: "yes or no", int: "a whole number",
+                              float: "a number", dict: "a mapping",
                               list: "a name or a list of names"}
 
 
-def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values, Values, Sequence[str]]:
-    """Return (settings by name, providers by name, notices). Raises ConfigError naming file, line and key."""
+def read_config_file(path: str,
+                     environment: Mapping[str, str]) -> tuple[Values, Values, Sequence[str]]:
+    """Return (settings by name, providers by name, notices).
+
+    Raises ConfigError naming file, line and key.
+    """
     document = _Document(path)
     notices = migrate(document.path, document.mapping)
     values: Values = {}
@@ -56,16 +68,19 @@ def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values,
         if key == "api_key" or key.endswith("_api_key"):
             legacy[key] = value
             continue
-        name = {"aliases": "alias", "system_prompt": "system", "provider_options": "option", "mcpServers": "mcp_servers"}.get(
+        name = {"aliases": "alias", "system_prompt": "system", "provider_options": "option",
+                "mcpServers": "mcp_servers"}.get(
             key, key.replace("-", "_"))
         if name == "fallbacks" and not isinstance(value, dict):
             name = "model_fallbacks"
         row = BY_NAME.get(name)
         if row is None or not row.in_file:
-            raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.", _did_you_mean(key, _setting_names()))
+            raise ConfigError(f"{document.place(key)}: there is no setting {key!r}.",
+                              _did_you_mean(key, _setting_names()))
         if _is_text(row):
             value = document.written(value, key)
-        values[row.name] = checked_value(row, _expand(value, environment, document.place(key)), document.place(key))
+        values[row.name] = checked_value(row, _expand(value, environment, document.place(key)),
+                                         document.place(key))
     _add_legacy_keys(legacy, providers, document, environment)
     _follow_order(values, providers, plan="llm" in document.mapping)
     return values, providers, notices
@@ -73,21 +88,27 @@ def read_config_file(path: str, environment: Mapping[str, str]) -> tuple[Values,
 
 def _add_legacy_keys(legacy: Values, providers: Values, document: _Document,
                      environment: Mapping[str, str]) -> None:
-    """`api_key` and `claude_api_key` at the top of the older files: each is its owner's, whoever is chosen."""
+    """`api_key` and `claude_api_key` at the top of the older files:
+    each is its owner's, whoever is chosen.
+    """
     for key, value in legacy.items():
         name = OLD_KEYS.get(key) or key.removesuffix("_api_key")
-        _fill_entry(providers.setdefault(name, {}), "api_key", _typed(str, value, document.place(key), key), environment,
+        _fill_entry(providers.setdefault(name, {}), "api_key",
+                    _typed(str, value, document.place(key), key), environment,
                     document.place(key))
 
 
 def _follow_order(values: Values, providers: Values, *, plan: bool) -> None:
-    """Where entries say `fallback`, or under `llm:`, the first that is no fallback answers and the others stand in for it."""
+    """Where entries say `fallback`, or under `llm:`,
+    the first that is no fallback answers and the others stand in for it.
+    """
     spare = [name for name, entry in providers.items() if entry.get("fallback")]
     first = next((name for name in providers if name not in spare), None)
     if first is not None and (plan or spare) and "model" not in values:
         values.setdefault("provider", first)
     if spare and "model_fallbacks" not in values:
-        values["model_fallbacks"] = tuple(f"{name}/{providers[name].get('model', '')}" for name in spare)
+        values["model_fallbacks"] = tuple(f"{name}/{providers[name].get('model', '')}"
+                                          for name in spare)
 
 
 class _Document:
@@ -101,10 +122,12 @@ class _Document:
             text = Path(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError as problem:
             raise ConfigError(f"There is no configuration file {path}.",
-                              "Name one that is there with --config, or leave that out.") from problem
+                              "Name one that is there with --config, or leave "
+                              "that out.") from problem
         except OSError as problem:
             raise ConfigError(f"The configuration {path} cannot be read: {problem.strerror}.",
-                              "Mend its permissions, or name another file with --config.") from problem
+                              "Mend its permissions, or name another file with "
+                              "--config.") from problem
         except UnicodeDecodeError as problem:
             raise ConfigError(f"The configuration {path} is not UTF-8 text (byte {problem.start}).",
                               "Save it as UTF-8.") from problem
@@ -126,12 +149,15 @@ class _Document:
             self._note_lines(node, (), 0)     # before merges (<<) are put into the nodes
             loaded = loader.construct_document(node) if node is not None else {}
             return loaded if loaded is not None else {}
-        except (yaml.YAMLError, ValueError) as problem:   # ValueError: 2001-13-45 looks like a date and is none
+        # ValueError: 2001-13-45 looks like a date and is none
+        except (yaml.YAMLError, ValueError) as problem:
             mark = getattr(problem, "problem_mark", None)
             line = f" line {mark.line + 1}" if mark else ""
             number = isinstance(problem, ValueError) and not isinstance(problem, yaml.YAMLError)
-            what = "a number or a date in it is none" if number else getattr(problem, "problem", None) or "it is not YAML"
-            raise ConfigError(f"The configuration {self.path}{line} cannot be understood: {what}.", "Mend that line.") from problem
+            what = ("a number or a date in it is none" if number
+                    else getattr(problem, "problem", None) or "it is not YAML")
+            raise ConfigError(f"The configuration {self.path}{line} cannot be understood: {what}.",
+                              "Mend that line.") from problem
         except RecursionError as problem:
             raise ConfigError(f"The configuration {self.path} is nested too deeply.") from problem
         finally:
@@ -139,21 +165,27 @@ class _Document:
                 loader.dispose()
 
     def _check_size(self, node: Any) -> None:
-        """Refuse a file that aliases of aliases make endless: what is shared in it is walked once for each use."""
+        """Refuse a file that aliases of aliases make endless:
+        what is shared in it is walked once for each use.
+        """
         counts: dict[int, int] = {}
 
         def count(part: Any) -> int:
             if id(part) not in counts:
-                counts[id(part)] = MOST_NODES      # for an alias of what it stands in: that has no end
-                inside = [each for pair in part.value for each in pair] if part.id == "mapping" else part.value
+                counts[id(part)] = MOST_NODES  # for an alias of what it stands in: that has no end
+                inside = ([each for pair in part.value for each in pair] if part.id == "mapping"
+                          else part.value)
                 counts[id(part)] = 1 + (0 if part.id == "scalar" else sum(map(count, inside)))
             return counts[id(part)]
         if node is not None and count(node) > MOST_NODES:
-            raise ConfigError(f"The configuration {self.path} holds more than {MOST_NODES:,} values.",
+            raise ConfigError(f"The configuration {self.path} holds more than {MOST_NODES:,} "
+                              "values.",
                               "Are there aliases of aliases?")
 
     def _note_lines(self, node: Any, path: Keys, depth: int) -> None:
-        """Remember where keys stand; refuse one that stands there twice (PyYAML would keep the last without a word)."""
+        """Remember where keys stand; refuse one that stands there twice (PyYAML would keep
+        the last without a word).
+        """
         if depth > DEEPEST or node is None or node.id != "mapping":
             return
         merged = [pair[1] for pair in node.value if _merges(pair[0])]
@@ -163,7 +195,8 @@ class _Document:
             if _merges(key_node):
                 continue
             if here in self.lines:
-                raise ConfigError(f"{self.path} line {line}: {key_node.value!r} stands there a second time.",
+                raise ConfigError(f"{self.path} line {line}: {key_node.value!r} stands there a "
+                                  "second time.",
                                   f"The first is on line {self.lines[here]}; keep one of them.")
             self.lines[here] = line
             self._nodes[here] = value_node
@@ -172,7 +205,9 @@ class _Document:
             self._note_merged(part, path, depth)
 
     def _note_merged(self, node: Any, path: Keys, depth: int) -> None:
-        """What `<<` brings in: keys of the mapping itself win, then those of the first that is merged."""
+        """What `<<` brings in: keys of the mapping itself win,
+        then those of the first that is merged.
+        """
         if depth > DEEPEST:
             return
         for part in node.value if node.id == "sequence" else [node]:
@@ -188,22 +223,28 @@ class _Document:
                     self._note_lines(value_node, here, depth + 1)
 
     def written(self, value: Any, *path: str) -> Any:
-        """The value of a key with its words as they stand in the file: YAML reads No as false and 007 as seven."""
+        """The value of a key with its words as they stand in the file:
+        YAML reads No as false and 007 as seven.
+        """
         node = self._nodes.get(path)
         if node is None or value is None:
             return value
         if node.id == "scalar":
             return node.value
         if node.id == "sequence" and isinstance(value, list) and len(value) == len(node.value):
-            return [item.value if item.id == "scalar" else read for item, read in zip(node.value, value, strict=True)]
+            return [item.value if item.id == "scalar" else read
+                    for item, read in zip(node.value, value, strict=True)]
         if node.id == "mapping" and isinstance(value, dict):
-            words = {key.value: item.value for key, item in node.value if key.id == item.id == "scalar"}
+            words = {key.value: item.value
+                     for key, item in node.value if key.id == item.id == "scalar"}
             return {words_key: words.get(words_key, read) for words_key, read in
                     ((str(key), read) for key, read in value.items())}
         return value
 
     def place(self, *path: str) -> str:
-        """File and line of a key; of the nearest one above it when it came from elsewhere (an anchor)."""
+        """File and line of a key; of the nearest one above it when it came
+        from elsewhere (an anchor).
+        """
         while path and path not in self.lines:
             path = path[:-1]
         return f"{self.path} line {self.lines.get(path, 1)}"
@@ -216,7 +257,9 @@ def _merges(key: Any) -> bool:
 # ---- ${NAME}
 
 def missing_variable(value: Any, environment: Mapping[str, str]) -> str:
-    """The first variable without a default that a value needs and that is not set; empty when there is none."""
+    """The first variable without a default that a value needs and that is not set;
+    empty when there is none.
+    """
     for text in _strings(value, 0):
         for name, default in _VARIABLE.findall(text):
             if not environment.get(name) and not default and f"${{{name}:-" not in text:
@@ -233,16 +276,20 @@ def _strings(value: Any, depth: int) -> Iterator[str]:
 
 
 def _expand(value: Any, environment: Mapping[str, str], where: str) -> Any:
-    """Fill in ${NAME} and ${NAME:-default}, after parsing, so that a value can never change the document."""
+    """Fill in ${NAME} and ${NAME:-default}, after parsing,
+    so that a value can never change the document.
+    """
     missing = missing_variable(value, environment)
     if missing:
-        raise ConfigError(f"{where}: the environment variable {missing} is not set.", f"Set it, or write ${{{missing}:-default}}.")
+        raise ConfigError(f"{where}: the environment variable {missing} is not set.",
+                          f"Set it, or write ${{{missing}:-default}}.")
     return _filled(value, environment, 0)
 
 
 def _filled(value: Any, environment: Mapping[str, str], depth: int) -> Any:
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: environment.get(match.group(1)) or match.group(2) or "", value)
+        return _VARIABLE.sub(lambda match: environment.get(match.group(1)) or match.group(2) or "",
+                             value)
     if depth < DEEPEST and isinstance(value, list):
         return [_filled(item, environment, depth + 1) for item in value]
     if depth < DEEPEST and isinstance(value, dict):
@@ -262,17 +309,19 @@ def checked_value(row: Setting, value: Any, where: str) -> Any:
     place = f"{where}: {row.name}"
     try:
         if row.kind is list:
-            return tuple(str(item) for item in value) if isinstance(value, list) else parse_value(row, str(value), place)
+            return (tuple(str(item) for item in value) if isinstance(value, list)
+                    else parse_value(row, str(value), place))
         if row.kind is dict:
             if not isinstance(value, dict):
                 raise UsageError(f"{place} takes a mapping.")
             return value
         if row.kind is bool and isinstance(value, bool) or value is None:
             return value
-        if row.name == "think" and isinstance(value, bool):   # YAML reads a bare on/off as a boolean
+        if row.name == "think" and isinstance(value, bool):  # YAML reads a bare on/off as a boolean
             return "on" if value else "off"
         if isinstance(value, (dict, list)):
-            raise UsageError(f"{place} takes one value, not a {'list' if isinstance(value, list) else 'mapping'}.")
+            raise UsageError(f"{place} takes one value, not a "
+                             f"{'list' if isinstance(value, list) else 'mapping'}.")
         if row.kind is str:
             return check_value(row, str(value), place)
         return parse_value(row, str(value), place)
@@ -296,19 +345,27 @@ def _typed(kind: type, value: Any, where: str, key: str) -> Any:
 
 # ---- providers
 
-def _read_providers(value: Any, document: _Document, key: str, environment: Mapping[str, str]) -> Values:
+def _read_providers(value: Any, document: _Document, key: str,
+                    environment: Mapping[str, str]) -> Values:
     if not isinstance(value, dict):
-        raise ConfigError(f"{document.place(key)}: {key} takes a mapping of provider names to their settings.")
+        raise ConfigError(f"{document.place(key)}: {key} takes a mapping of provider names to "
+                          "their settings.")
     found: Values = {}
     for name, entry in value.items():
         if not isinstance(entry, dict):
-            raise ConfigError(f"{document.place(key, str(name))}: {name} takes a mapping, such as `base_url: https://...`.")
+            raise ConfigError(f"{document.place(key, str(name))}: {name} takes a mapping, such as "
+                              "`base_url: https://...`.")
         found[str(name)] = _read_entry(entry, document, (key, str(name)), environment)
     return found
 
 
-def _read_entry(entry: Mapping[Any, Any], document: _Document, path: Keys, environment: Mapping[str, str]) -> Values:
-    """One provider. A variable that is not set is an error only when the provider is used: `missing` says which and where."""
+def _read_entry(entry: Mapping[Any, Any], document: _Document, path: Keys,
+                environment: Mapping[str, str]) -> Values:
+    """One provider.
+
+    A variable that is not set is an error only when the provider is used:
+    `missing` says which and where.
+    """
     read: Values = {}
     for written, value in entry.items():
         place = document.place(*path, str(written))
@@ -316,8 +373,10 @@ def _read_entry(entry: Mapping[Any, Any], document: _Document, path: Keys, envir
         name = OLDER_NAMES.get(name, name)
         if name in ENTRY_SETTINGS:
             missing = missing_variable(value, environment)
-            value = document.written(value, *path, str(written)) if _is_text(BY_NAME[name]) else value
-            checked = value if missing else checked_value(BY_NAME[name], _filled(value, environment, 0), place)
+            value = (document.written(value, *path, str(written)) if _is_text(BY_NAME[name])
+                     else value)
+            checked = value if missing else checked_value(BY_NAME[name],
+                                                          _filled(value, environment, 0), place)
         elif name == "models":
             checked = _read_models(value, document, (*path, str(written)))
         elif name in ENTRY_KINDS:
@@ -326,23 +385,29 @@ def _read_entry(entry: Mapping[Any, Any], document: _Document, path: Keys, envir
             checked = _typed(ENTRY_KINDS[name], value, place, str(written))
         else:
             raise ConfigError(f"{place}: a provider has no setting {written!r}.",
-                              _did_you_mean(str(written), (*ENTRY_KINDS, *ENTRY_SETTINGS), "configuration"))
+                              _did_you_mean(str(written), (*ENTRY_KINDS, *ENTRY_SETTINGS),
+                                            "configuration"))
         if name == "kind" and checked not in KINDS:
-            raise ConfigError(f"{place}: kind cannot be {checked!r}.", f"It is one of: {', '.join(KINDS)}.")
+            raise ConfigError(f"{place}: kind cannot be {checked!r}.",
+                              f"It is one of: {', '.join(KINDS)}.")
         _fill_entry(read, name, checked, environment, place)
     return read
 
 
-def _fill_entry(entry: Values, name: str, value: Any, environment: Mapping[str, str], place: str) -> None:
+def _fill_entry(entry: Values, name: str, value: Any, environment: Mapping[str, str],
+                place: str) -> None:
     missing = missing_variable(value, environment)
     if missing:
-        entry.setdefault("missing", {})[name] = f"{place}: the environment variable {missing} is not set."
+        entry.setdefault("missing", {})[name] = (f"{place}: the environment variable {missing} is "
+                                                 "not set.")
     else:
         entry[name] = _filled(value, environment, 0)
 
 
 def _read_models(value: Any, document: _Document, path: Keys) -> Values:
-    """What the person knows better of single models: capabilities and prices (dollars for a million tokens)."""
+    """What the person knows better of single models:
+    capabilities and prices (dollars for a million tokens).
+    """
     found: Values = {}
     for model, facts in _typed(dict, value, document.place(*path), path[-1]).items():
         here = (*path, str(model))
@@ -361,7 +426,8 @@ def _setting_names() -> list[str]:
     return [row.name for row in SETTINGS if row.in_file]
 
 
-def _did_you_mean(key: str, names: Mapping[str, Any] | Sequence[str], topic: str = "settings") -> str:
+def _did_you_mean(key: str, names: Mapping[str, Any] | Sequence[str],
+                  topic: str = "settings") -> str:
     from difflib import get_close_matches
     close = get_close_matches(key.replace("-", "_"), list(names), n=1)
     return f"Did you mean {close[0]}?" if close else f"stream-chat --help {topic} lists them."
@@ -370,11 +436,15 @@ def _did_you_mean(key: str, names: Mapping[str, Any] | Sequence[str], topic: str
 # ---- .env
 
 def read_env_file(path: str) -> dict[str, str]:
-    """NAME=value lines; `export`, quotes and # comments as in a shell. Nothing is expanded and nothing is run."""
+    """NAME=value lines; `export`, quotes and # comments as in a shell.
+
+    Nothing is expanded and nothing is run.
+    """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or 'it is not UTF-8 text'}.") from problem
+        raise ConfigError(f"{path} cannot be read: "
+                          f"{getattr(problem, 'strerror', None) or 'it is not UTF-8 text'}.") from problem
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         line = line.strip()
@@ -382,7 +452,8 @@ def read_env_file(path: str) -> dict[str, str]:
             continue
         match = _ENV_LINE.fullmatch(line)
         if match is None:
-            raise ConfigError(f"{path} line {number} cannot be understood.", "Its lines are NAME=value.")
+            raise ConfigError(f"{path} line {number} cannot be understood.",
+                              "Its lines are NAME=value.")
         found[match.group(1)] = _env_value(match.group(2))
     return found
 

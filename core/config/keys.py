@@ -1,7 +1,8 @@
 """Keys of providers: where they are found and how they are stored.
 
-A key comes from the environment, the configuration file, the system's keyring or, where there is none, the user's 0600
-file, which also says which keys are in the keyring and for what. core/providers/access.py decides where each may go.
+A key comes from the environment, the configuration file, the system's keyring or, where there is
+none, the user's 0600 file, which also says which keys are in the keyring and for what.
+core/providers/access.py decides where each may go.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from core.regex import regex
 
 FILE = "keys.json"
 SERVICE = "stream-chat"       # the name under which the system's keyring holds them
-SECURE = 1                    # the priority from which keyring's backends count as recommended; none and null are below it
-PATIENCE = 20.0               # seconds in which a keyring has to answer; a person may have to unlock it
+# the priority from which keyring's backends count as recommended; none and null are below it
+SECURE = 1
+PATIENCE = 20.0  # seconds in which a keyring has to answer; a person may have to unlock it
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 PORTS = {"http": 80, "https": 443}
 T = TypeVar("T")
@@ -46,7 +48,10 @@ def origin_of(url: str) -> str:
 
 
 def stored_key(environment: Mapping[str, str], names: Sequence[str]) -> tuple[str, str] | None:
-    """The first of these providers' stored keys, and what it is for (empty: not recorded). Raises ConfigError."""
+    """The first of these providers' stored keys, and what it is for (empty: not recorded).
+
+    Raises ConfigError.
+    """
     held = read_key_file(environment)
     name = next((name for name in names if name in held), None)
     if name is None:
@@ -61,7 +66,10 @@ def stored_key(environment: Mapping[str, str], names: Sequence[str]) -> tuple[st
 
 
 def read_key_file(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """{provider: (key, origin)}; without a key it is in the keyring. Raises ConfigError for a file that is not ours alone."""
+    """{provider: (key, origin)}; without a key it is in the keyring.
+
+    Raises ConfigError for a file that is not ours alone.
+    """
     path = key_file(environment)
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -73,9 +81,11 @@ def read_key_file(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         _check_mode(path, os.fstat(file.fileno()))
         try:
             loaded = json.load(file)
-            return {str(name): (str(entry.get("key", "")), str(entry["origin"])) for name, entry in loaded.items()}
+            return {str(name): (str(entry.get("key", "")), str(entry["origin"]))
+                    for name, entry in loaded.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise ConfigError(f"{path} is not a file of keys.", "Delete it, and store the keys again with --set-key.") from None
+            raise ConfigError(f"{path} is not a file of keys.",
+                              "Delete it, and store the keys again with --set-key.") from None
 
 
 def _check_mode(path: str, found: os.stat_result) -> None:
@@ -83,8 +93,10 @@ def _check_mode(path: str, found: os.stat_result) -> None:
     if os.name != "posix":
         return
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise ConfigError(f"Others can read the keys in {path} (mode {stat.S_IMODE(found.st_mode):o}), so it is not used.",
-                          f"chmod 600 {path}\nIf others have an account here, replace the keys as well.")
+        raise ConfigError(f"Others can read the keys in {path} (mode "
+                          f"{stat.S_IMODE(found.st_mode):o}), so it is not used.",
+                          f"chmod 600 {path}\nIf others have an account here, replace the keys "
+                          "as well.")
     if found.st_uid not in (os.getuid(), 0):
         raise ConfigError(f"The keys in {path} belong to another user, so they are not used.")
 
@@ -122,14 +134,19 @@ def _checked(key: str) -> str:
 
 
 def _write_entry(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
-    """Write it into the file, readable by its owner alone; returns the path. The file is replaced whole or not at all."""
+    """Write it into the file, readable by its owner alone; returns the path.
+
+    The file is replaced whole or not at all.
+    """
     known = {**read_key_file(environment), name: (key, origin)}
-    entries = {other: {"key": value, "origin": place} if value else {"origin": place} for other, (value, place) in known.items()}
+    entries = {other: {"key": value, "origin": place} if value else {"origin": place}
+               for other, (value, place) in known.items()}
     path = key_file(environment)
     temporary = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w",
+                  encoding="utf-8") as file:
             json.dump(entries, file, indent=2)
             file.flush()
             os.fsync(file.fileno())
@@ -139,17 +156,21 @@ def _write_entry(environment: Mapping[str, str], name: str, key: str, origin: st
     return path
 
 
-# ---- the system's keyring: an optional package, whose backends may raise anything, and may wait for a person
+# ---- the system's keyring: an optional package, whose backends may raise anything,
+# and may wait for a person
 
 def _put_into_keyring(name: str, key: str) -> str:
-    """The keyring's name, if it has the key now; "" where there is none that keeps secrets (priority below 1) and works."""
+    """The keyring's name, if it has the key now;
+    "" where there is none that keeps secrets (priority below 1) and works.
+    """
     def put() -> str:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
         ring = keyring.get_keyring()
         if ring.priority < SECURE:
             return ""
         keyring.set_password(SERVICE, name, key)
-        return f"the system's keyring ({ring.name})" if keyring.get_password(SERVICE, name) == key else ""
+        return (f"the system's keyring ({ring.name})" if keyring.get_password(SERVICE, name) == key
+                else "")
     return _asked(put) or ""
 
 
@@ -163,7 +184,9 @@ def _keyring_key(name: str) -> str | None:
 
 
 def _asked(question: Callable[[], T]) -> T | None:
-    """The keyring's answer; None where there is no keyring, and from one that fails or does not answer in time."""
+    """The keyring's answer; None where there is no keyring,
+    and from one that fails or does not answer in time.
+    """
     from importlib.util import find_spec
     if find_spec("keyring") is None:
         return None
@@ -172,7 +195,8 @@ def _asked(question: Callable[[], T]) -> T | None:
     def ask() -> None:
         try:
             answers.append(question())
-        except BaseException:  # without it there is simply no key here; an exit that it asks for is not the chat's
+        # without it there is simply no key here; an exit that it asks for is not the chat's
+        except BaseException:
             return
     thread = threading.Thread(target=ask, name="keyring", daemon=True)
     thread.start()
@@ -182,11 +206,14 @@ def _asked(question: Callable[[], T]) -> T | None:
 
 def known_secrets(environment: Mapping[str, str], providers: Mapping[str, Any]) -> list[str]:
     """All that looks like a secret in this run, longest first: for hiding it in a log."""
-    found = {value.strip() for name, value in environment.items() if name.upper().endswith(SECRET_ENDINGS)}
+    found = {value.strip() for name, value in environment.items()
+             if name.upper().endswith(SECRET_ENDINGS)}
     for entry in providers.values():
-        found |= {str(entry.get("api_key") or ""), *(str(value) for value in dict(entry.get("headers") or {}).values())}
+        found |= {str(entry.get("api_key") or ""),
+                  *(str(value) for value in dict(entry.get("headers") or {}).values())}
     try:
-        found |= {key or _keyring_key(name) or "" for name, (key, _) in read_key_file(environment).items()}
+        found |= {key or _keyring_key(name) or ""
+                  for name, (key, _) in read_key_file(environment).items()}
     except ConfigError:
         pass
     return sorted((value for value in found if len(value) > 5), key=len, reverse=True)

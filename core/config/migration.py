@@ -1,4 +1,6 @@
-"""Brings a configuration of the older single-provider shape up to date: a JSON file with a key and no provider."""
+"""Brings a configuration of the older single-provider shape up to date:
+a JSON file with a key and no provider.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ OLD_KEYS = {"api_key": "openai", "claude_api_key": "claude", "gemini_api_key": "
 
 
 def migrate(path: str, mapping: dict[str, Any]) -> Sequence[str]:
-    """Add the provider to the mapping and to the file; the old file is kept beside it. Returns what to tell the user."""
+    """Add the provider to the mapping and to the file; the old file is kept beside it.
+
+    Returns what to tell the user.
+    """
     if not path.endswith(".json") or "provider" in mapping or not OLD_KEYS.keys() & mapping.keys():
         return ()
     provider = _provider_of(mapping)
@@ -20,17 +25,21 @@ def migrate(path: str, mapping: dict[str, Any]) -> Sequence[str]:
     try:
         os.rename(path, backup)
         os.chmod(backup, 0o600)
-        _write(path, {"provider": provider} | {key: value for key, value in mapping.items() if key != "provider"})
+        _write(path, {"provider": provider}
+               | {key: value for key, value in mapping.items() if key != "provider"})
     except OSError as problem:
         _put_back(backup, path)
-        return (f"{path} names no provider; it is taken as {provider}. It could not be brought up to date: {problem.strerror}.",)
-    return (f"{path} named no provider; it was brought up to date as {provider}. The old file is {backup}.",)
+        return (f"{path} names no provider; it is taken as {provider}. It could not be brought up "
+                f"to date: {problem.strerror}.",)
+    return (f"{path} named no provider; it was brought up to date as {provider}. The old file is "
+            f"{backup}.",)
 
 
 def _provider_of(mapping: Mapping[str, Any]) -> str:
     """The one whose model it is, if its key is there; else the first key's."""
     model = str(mapping.get("model") or "")
-    fitting = (name for key, name in OLD_KEYS.items() if key in mapping and name != "openai" and model.startswith(name))
+    fitting = (name for key, name in OLD_KEYS.items()
+               if key in mapping and name != "openai" and model.startswith(name))
     return next(fitting, next(name for key, name in OLD_KEYS.items() if key in mapping))
 
 

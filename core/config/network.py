@@ -1,4 +1,6 @@
-"""Which addresses are this machine's own, which proxy leads to others, and which certificates are trusted."""
+"""Which addresses are this machine's own, which proxy leads to others,
+and which certificates are trusted.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,19 @@ def proxy_for(url: str, environment: Mapping[str, str] | None = None) -> str | N
     proxy = known.get(target.scheme) or known.get("all")
     host = (target.hostname or "").rstrip(".")
     port = target.port or (443 if target.scheme == "https" else 80)
-    if not proxy or any(_covers(entry.strip().lower(), host, port) for entry in known.get("no", "").split(",")):
+    if not proxy or any(_covers(entry.strip().lower(), host, port)
+                        for entry in known.get("no", "").split(",")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _proxies(environment: Mapping[str, str]) -> Mapping[str, str]:
     """By scheme; `no` are the addresses without one. Names in small letters win, as with curl."""
-    found = {kind: environment.get(f"{kind}_proxy") or environment.get(f"{kind.upper()}_PROXY") or ""
+    found = {kind: environment.get(f"{kind}_proxy") or environment.get(f"{kind.upper()}_PROXY")
+             or ""
              for kind in ("http", "https", "all", "no")}
-    if "REQUEST_METHOD" in environment:    # a web server: HTTP_PROXY may be a header that a visitor sent
+    # a web server: HTTP_PROXY may be a header that a visitor sent
+    if "REQUEST_METHOD" in environment:
         found["http"] = environment.get("http_proxy", "")
     if not any(found.values()) and sys.platform in ("darwin", "win32"):
         from urllib.request import getproxies
@@ -36,7 +41,9 @@ def _proxies(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether one entry of NO_PROXY means this host: a name with all below it, an address, a network, with a port or not."""
+    """Whether one entry of NO_PROXY means this host:
+    a name with all below it, an address, a network, with a port or not.
+    """
     if entry == "*":
         return True
     entry = entry.rpartition("://")[2]
@@ -56,13 +63,18 @@ def _covers(entry: str, host: str, port: int) -> bool:
 
 
 def certificates(environment: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:
-    """The file and the directory of certificates that are trusted in place of the system's; None where none is named."""
+    """The file and the directory of certificates that are trusted in place of the system's;
+    None where none is named.
+    """
     known = os.environ if environment is None else environment
     return known.get("SSL_CERT_FILE") or None, known.get("SSL_CERT_DIR") or None
 
 
 def is_loopback(url: str) -> bool:
-    """True for an address of this machine, 0.0.0.0 and :: included. A URL that cannot be read is not one."""
+    """True for an address of this machine, 0.0.0.0 and :: included.
+
+    A URL that cannot be read is not one.
+    """
     import ipaddress
     try:
         host = (urlsplit(url).hostname or "").rstrip(".")

@@ -1,4 +1,6 @@
-"""The pages of the documentation: in a clone they are in docs/, an installed copy carries them beside it."""
+"""The pages of the documentation: in a clone they are in docs/,
+an installed copy carries them beside it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _LINK = regex(r"\[([^\]\n]+)\]\(([\w-]+)\.md(?:#[\w-]+)?\)")
 
 
 def page_names() -> list[str]:
-    """The names of the pages, sorted; none where the documentation was left out of the installation."""
+    """The names of the pages, sorted; none where the documentation was left
+    out of the installation.
+    """
     directory = _directory()
     names = sorted(os.listdir(directory)) if directory else []
     return [name.removesuffix(".md") for name in names if name.endswith(".md")]
@@ -31,9 +35,15 @@ def read_page(name: str) -> str:
 
 
 def _directory() -> str:
-    """Where the pages are: beside core/, or in the prefix of the installation. "" where they are missing."""
+    """Where the pages are: beside core/, or in the prefix of the installation.
+
+    "" where they are missing.
+    """
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     share = os.path.join("share", "doc", "stream-chat")
-    prefix = os.path.normpath(os.path.join(root, "..", "..", ".."))    # above lib/python3.x/site-packages
-    places = (os.path.join(root, "docs"), *(os.path.join(above, share) for above in (root, prefix, sys.prefix)))
-    return next((place for place in places if os.path.isfile(os.path.join(place, "first-steps.md"))), "")
+    # above lib/python3.x/site-packages
+    prefix = os.path.normpath(os.path.join(root, "..", "..", ".."))
+    places = (os.path.join(root, "docs"),
+              *(os.path.join(above, share) for above in (root, prefix, sys.prefix)))
+    return next((place for place in places
+                 if os.path.isfile(os.path.join(place, "first-steps.md"))), "")

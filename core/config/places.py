@@ -12,5 +12,6 @@ def protected_places(settings: Settings, place: str) -> list[str]:
     places = [data_directory(settings.environment), config_directory(settings.environment)]
     scheme, separator, rest = place.partition("://")
     file = place if not separator else rest.removeprefix("/") if scheme == "sqlite" else ""
-    files = (file, settings.config, settings.environment.get("STREAM_CHAT_CONFIG"), settings.mcp_config, settings.debug)
+    files = (file, settings.config, settings.environment.get("STREAM_CHAT_CONFIG"),
+             settings.mcp_config, settings.debug)
     return places + [os.path.expanduser(each) for each in files if each]

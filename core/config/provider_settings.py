@@ -1,4 +1,6 @@
-"""What was set for a provider on the page: a file of its own, over the provider's entry in the configuration file."""
+"""What was set for a provider on the page:
+a file of its own, over the provider's entry in the configuration file.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +23,35 @@ def provider_file(environment: Mapping[str, str]) -> str:
 
 
 def with_set(providers: Mapping[str, Any], environment: Mapping[str, str]) -> Mapping[str, Any]:
-    """The entries of the configuration file with what was set over them. Raises ConfigError for a damaged file."""
+    """The entries of the configuration file with what was set over them.
+
+    Raises ConfigError for a damaged file.
+    """
     path = provider_file(environment)
     if not os.path.exists(path):
         return providers
     own = read_config_file(path, environment)[1]
-    return {**providers, **{name: {**providers.get(name, {}), **entry} for name, entry in own.items()}}
+    return {**providers,
+            **{name: {**providers.get(name, {}), **entry} for name, entry in own.items()}}
 
 
 def set_provider(environment: Mapping[str, str], name: str, changes: Mapping[str, str]) -> None:
-    """Store the fields of a provider as they are written; "" takes one back. Raises UsageError and ConfigError."""
+    """Store the fields of a provider as they are written; "" takes one back.
+
+    Raises UsageError and ConfigError.
+    """
     path = provider_file(environment)
     rows = _read(path)
-    entry = {**rows.get(name, {}), **{field: _value(field, text) for field, text in changes.items()}}
+    entry = {**rows.get(name, {}),
+             **{field: _value(field, text) for field, text in changes.items()}}
     rows[name] = {field: value for field, value in entry.items() if value is not None}
     beside = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"providers": {each: row for each, row in rows.items() if row}}, file, indent=1)
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w",
+                  encoding="utf-8") as file:
+            json.dump({"providers": {each: row for each, row in rows.items() if row}}, file,
+                      indent=1)
         read_config_file(beside, environment)       # refused now, and not at the next start
         os.replace(beside, path)
     except OSError as problem:
@@ -55,7 +67,8 @@ def _value(field: str, text: str) -> Any:
     if not text.strip():
         return None
     if field == "base_url" and not text.strip().startswith(("http://", "https://")):
-        raise UsageError(f"{text.strip()} is not an address.", "It starts with http:// or https://.")
+        raise UsageError(f"{text.strip()} is not an address.",
+                         "It starts with http:// or https://.")
     return parse_value(BY_NAME[field], text.strip(), field)
 
 

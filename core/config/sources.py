@@ -1,4 +1,5 @@
-"""Puts the settings together: command line over environment over configuration file over defaults."""
+"""Puts the settings together: command line over environment over configuration file over defaults.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, prompt: str | None = None,
+def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *,
+                  prompt: str | None = None,
                   reads_stdin: bool = False) -> Settings:
-    """Put the sources together. `flags` holds what stood on the command line, already of the right type.
+    """Put the sources together.
+
+    `flags` holds what stood on the command line, already of the right type.
 
     `prompt` is None when there were no words, which is not the same as empty ones.
     """
@@ -23,7 +27,8 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, p
     providers: Mapping[str, Any] = {}
     notices: Sequence[str] = ()
     environment = with_own_variables(environment)
-    path = str(flags.get("config") or environment.get("STREAM_CHAT_CONFIG") or find_config_file(environment) or "")
+    path = str(flags.get("config") or environment.get("STREAM_CHAT_CONFIG")
+               or find_config_file(environment) or "")
     if path:
         from core.config.file import read_config_file
         values, providers, notices = read_config_file(path, environment)
@@ -34,9 +39,11 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], *, p
     values.update(from_environment(environment))
     if flags.get("agent"):      # what it sets counts as if it had been typed
         from core.config.agents import agent_values
-        flags = {**agent_values({**values.get("agents", {}), **flags.get("agents", {})}, flags["agent"]), **flags}
+        flags = {**agent_values({**values.get("agents", {}), **flags.get("agents", {})},
+                                flags["agent"]), **flags}
     values.update(flags)
-    return Settings(values, prompt=prompt, reads_stdin=reads_stdin, environment=environment, providers=providers,
+    return Settings(values, prompt=prompt, reads_stdin=reads_stdin, environment=environment,
+                    providers=providers,
                     flags=frozenset(flags), notices=notices, file=file)
 
 
@@ -45,12 +52,16 @@ def load_providers(settings: Settings) -> Mapping[str, Any]:
     from core.config.file import read_config_file
     from core.config.provider_settings import with_set
     environment = settings.environment
-    path = str(settings.config or environment.get("STREAM_CHAT_CONFIG") or find_config_file(environment) or "")
+    path = str(settings.config or environment.get("STREAM_CHAT_CONFIG")
+               or find_config_file(environment) or "")
     return with_set(read_config_file(path, environment)[1] if path else {}, environment)
 
 
 def with_own_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment over the user's own .env file. One in the working directory is never read: it could redirect a key."""
+    """The environment over the user's own .env file.
+
+    One in the working directory is never read: it could redirect a key.
+    """
     path = os.path.join(config_directory(environment), ".env")
     if not os.path.exists(path):
         return environment

@@ -1,4 +1,6 @@
-"""Prompts that are kept as files: `prompts/NAME.md` and `skills/NAME/SKILL.md` beside the configuration."""
+"""Prompts that are kept as files: `prompts/NAME.md` and `skills/NAME/SKILL.md`
+beside the configuration.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from core.dataclass import dataclass
 from core.errors import UsageError
 from core.regex import regex
 
-REST = ("input", "arguments")       # variables that stand for all words that no other variable takes
+REST = ("input", "arguments")  # variables that stand for all words that no other variable takes
 _NAME = regex(r"[A-Za-z][\w.-]*")
 _VARIABLE = regex(r"\{\{\s*([A-Za-z_]\w*)\s*(?:=([^{}]*))?\}\}|\$ARGUMENTS\b")
 _FRONT = regex(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
@@ -51,11 +53,15 @@ def template_directory(environment: Mapping[str, str]) -> str:
 
 
 def find_templates(environment: Mapping[str, str]) -> dict[str, Template]:
-    """All that can be read, by name in lower case. A prompt comes before a skill of the same name."""
+    """All that can be read, by name in lower case.
+
+    A prompt comes before a skill of the same name.
+    """
     top = config_directory(environment)
     paths = [(name.removesuffix(".md"), os.path.join(top, "prompts", name))
              for name in _listed(os.path.join(top, "prompts")) if name.endswith(".md")]
-    paths += [(name, os.path.join(top, "skills", name, "SKILL.md")) for name in _listed(os.path.join(top, "skills"))]
+    paths += [(name, os.path.join(top, "skills", name, "SKILL.md"))
+              for name in _listed(os.path.join(top, "skills"))]
     found: dict[str, Template] = {}
     for name, path in paths:
         template = _read(name, path)
@@ -70,16 +76,20 @@ def find_template(name: str, environment: Mapping[str, str]) -> Template:
     found = templates.get(name.lower())
     if found is None:
         close = get_close_matches(name.lower(), templates, n=1)
-        known = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(templates)}." if templates else ""
+        known = (f"Did you mean {close[0]}?" if close
+                 else f"There are: {', '.join(templates)}." if templates else "")
         raise UsageError(f"There is no prompt {name}.",
-                         known or f"Prompts are files in {template_directory(environment)}: --help prompts.")
+                         known or f"Prompts are files in {template_directory(environment)}: --help "
+                         "prompts.")
     return found
 
 
 def filled(template: Template, argument: str) -> str:
-    """The text of the template with its variables filled from `name=value` words and the rest of the argument.
+    """The text of the template with its variables filled from `name=value` words and
+    the rest of the argument.
 
-    Text that no variable takes is put at the end. Raises UsageError for a variable that has no value.
+    Text that no variable takes is put at the end. Raises UsageError for a
+    variable that has no value.
     """
     wanted = template.variables()
     values, rest = _assigned(argument, wanted)
@@ -89,7 +99,8 @@ def filled(template: Template, argument: str) -> str:
             values[name], rest = rest.strip(), ""
             missing.remove(name)
     if missing:
-        raise UsageError(f"{template.name} needs {', '.join(missing)}.", f"It takes: {template.usage()}")
+        raise UsageError(f"{template.name} needs {', '.join(missing)}.",
+                         f"It takes: {template.usage()}")
     text = _VARIABLE.sub(lambda match: _value(match, values), template.body).strip()
     return f"{text}\n\n{rest.strip()}" if rest.strip() else text
 

@@ -1,4 +1,6 @@
-"""Reads the numbers of YAML as YAML 1.2 has them, dates as text, and yes, no, on and off as truth values."""
+"""Reads the numbers of YAML as YAML 1.2 has them, dates as text, and yes, no,
+on and off as truth values.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,14 @@ import yaml
 from core.regex import regex
 
 _TAG = "tag:yaml.org,2002:"
-# The core schema, and of YAML 1.1 what files of today use. Each with the characters that it may begin with.
+# The core schema, and of YAML 1.1 what files of today use. Each with the characters
+# that it may begin with.
 _KINDS: tuple[tuple[str, str, str], ...] = (
-    ("bool", r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$", "yYnNtTfFoO"),
+    ("bool", r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$",
+     "yYnNtTfFoO"),
     ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
-    ("float", r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+    ("float",
+     r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
      "-+.0123456789"),
     ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
     ("merge", r"^<<$", "<"),
@@ -30,7 +35,8 @@ class _Loader(yaml.SafeLoader):
 
 def _whole_number(loader: _Loader, node: Any) -> int:
     text = str(loader.construct_scalar(node))
-    return int(text[2:], 8) if text.startswith("0o") else int(text, 16) if text.startswith("0x") else int(text)
+    return (int(text[2:], 8) if text.startswith("0o") else int(text, 16) if text.startswith("0x")
+            else int(text))
 
 
 def _date_as_written(loader: _Loader, node: Any) -> str:
@@ -41,7 +47,8 @@ def _date_as_written(loader: _Loader, node: Any) -> str:
 
 
 for _name, _pattern, _first in _KINDS:
-    _Loader.add_implicit_resolver(_TAG + _name, regex(_pattern), [*_first, *([""] if _name == "null" else [])])
+    _Loader.add_implicit_resolver(_TAG + _name, regex(_pattern),
+                                  [*_first, *([""] if _name == "null" else [])])
 _Loader.add_constructor(_TAG + "int", _whole_number)
 _Loader.add_constructor(_TAG + "timestamp", _date_as_written)
 

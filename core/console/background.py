@@ -11,12 +11,15 @@ from core.regex import regex
 from core.rendering.theme import Background
 
 PATIENCE = 0.1                      # seconds for the whole answer
-QUERY = "\x1b]11;?\x1b\\\x1b[c"     # the second question (DA1) is one that every terminal answers: then the first was not
-_COLOR = regex(rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})[^\x07\x1b]*(?:\x07|\x1b\\)")
+# the second question (DA1) is one that every terminal answers: then the first was not
+QUERY = "\x1b]11;?\x1b\\\x1b[c"
+_COLOR = regex(
+    rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})[^\x07\x1b]*(?:\x07|\x1b\\)")
 _FENCE = regex(rb"\x1b\[\?[0-9;]*c")
 
 
-def ask_background(source: TextIO, out: TextIO, patience: float = PATIENCE) -> tuple[Background | None, bytes]:
+def ask_background(source: TextIO, out: TextIO,
+                   patience: float = PATIENCE) -> tuple[Background | None, bytes]:
     """What the terminal says, None if it does not; and what the user typed meanwhile."""
     try:
         import termios

@@ -9,12 +9,15 @@ from core.rendering.theme import MONO, NO_STYLE, Background, Depth, Theme, theme
 
 
 def theme_for(settings: Settings, *, dumb: bool, background: Background | None = None) -> Theme:
-    """--color and --theme, then the variables that all programs share; `background` is what the terminal answered."""
+    """--color and --theme, then the variables that all programs share;
+    `background` is what the terminal answered.
+    """
     environment = settings.environment
     forced = forced_depth(environment)
     if settings.color == "never" or dumb and settings.color != "always" and forced is None:
         return NO_STYLE
-    if settings.color == "auto" and (refuses_color(environment) or forced is None and environment.get("CLICOLOR") == "0"):
+    if settings.color == "auto" and (refuses_color(environment) or forced is None
+                                     and environment.get("CLICOLOR") == "0"):
         return NO_STYLE
     depth = forced or depth_of(environment)
     if settings.theme != "auto":
@@ -38,7 +41,9 @@ def forced_depth(environment: Mapping[str, str]) -> Depth | None:
 
 
 def depth_of(environment: Mapping[str, str]) -> Depth:
-    """How many colours the terminal says it has: COLORTERM, the name of the terminal, then its description."""
+    """How many colours the terminal says it has:
+    COLORTERM, the name of the terminal, then its description.
+    """
     if environment.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
         return "true"
     name = environment.get("TERM", "")
@@ -60,7 +65,9 @@ def described_colors(name: str) -> int:
 
 
 def background_named(environment: Mapping[str, str]) -> Background:
-    """What COLORFGBG (rxvt, Konsole and others) says: its last number is the background's colour."""
+    """What COLORFGBG (rxvt, Konsole and others) says:
+    its last number is the background's colour.
+    """
     last = environment.get("COLORFGBG", "").rpartition(";")[2]
     if not last.isdigit():
         return "unknown"

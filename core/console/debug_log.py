@@ -25,10 +25,12 @@ def start_log(settings: Settings) -> None:
     """Append to the file of --debug from now on. Raises UsageError when it cannot be written."""
     assert settings.debug is not None    # the log is started only with it
     try:
-        os.close(os.open(settings.debug, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))    # it may hold a conversation
+        # it may hold a conversation
+        os.close(os.open(settings.debug, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
         handler = logging.FileHandler(settings.debug, encoding="utf-8")
     except OSError as problem:
-        raise UsageError(f"The log {settings.debug} cannot be written: {problem.strerror}.") from problem
+        raise UsageError(f"The log {settings.debug} cannot be written: "
+                         f"{problem.strerror}.") from problem
     secrets = known_secrets(settings.environment, settings.providers)
     handler.setFormatter(Scrubbed("%(asctime)s %(name)s %(levelname)s %(message)s", secrets))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG)

@@ -12,7 +12,10 @@ from core.messages import user_message
 
 
 def begin_answer(settings: Settings, chat: Chat, question: str) -> AsyncGenerator[Event, None]:
-    """The turn that --retry, --edit or the question asks for. Raises UsageError when the session has no such message."""
+    """The turn that --retry, --edit or the question asks for.
+
+    Raises UsageError when the session has no such message.
+    """
     if settings.retry:
         if chat.session.retry() is None:
             raise UsageError("There is nothing to ask again in this session.")

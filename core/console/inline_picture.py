@@ -1,4 +1,6 @@
-"""A picture drawn in the terminal itself, where the terminal is known to draw it: kitty, Ghostty, iTerm2 and WezTerm."""
+"""A picture drawn in the terminal itself, where the terminal is known to draw it:
+kitty, Ghostty, iTerm2 and WezTerm.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,23 @@ CHUNK = 4096            # characters, of kitty's protocol
 
 
 def protocol(environment: Mapping[str, str]) -> Protocol:
-    """How this terminal draws pictures; "" where that is not known, and in tmux and screen, which pass nothing on."""
+    """How this terminal draws pictures; "" where that is not known, and in tmux and screen,
+    which pass nothing on.
+    """
     name, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if environment.get("TMUX") or environment.get("STY") or name.startswith(("tmux", "screen")):
         return ""
     if name in ("xterm-kitty", "xterm-ghostty"):
         return "kitty"
-    return "iterm2" if program in ("iTerm.app", "WezTerm") or environment.get("LC_TERMINAL") == "iTerm2" else ""
+    return ("iterm2" if program in ("iTerm.app", "WezTerm")
+            or environment.get("LC_TERMINAL") == "iTerm2" else "")
 
 
 def picture_sequence(picture: Image, environment: Mapping[str, str]) -> str:
-    """What draws the picture; "" where it cannot be drawn. Nothing in it but base64 comes from elsewhere."""
+    """What draws the picture; "" where it cannot be drawn.
+
+    Nothing in it but base64 comes from elsewhere.
+    """
     how = protocol(environment)
     if not how or len(picture.data) > MOST:
         return ""
@@ -43,13 +51,18 @@ def picture_sequence(picture: Image, environment: Mapping[str, str]) -> str:
 
 
 def _rows(data: bytes) -> int:
-    """As many as a PNG is high, so that a small one is not blown up; other formats are not measured."""
-    height = int.from_bytes(data[20:24], "big") if data.startswith(b"\x89PNG\r\n\x1a\n") else ROWS * ROW
+    """As many as a PNG is high, so that a small one is not blown up;
+    other formats are not measured.
+    """
+    height = (int.from_bytes(data[20:24], "big") if data.startswith(b"\x89PNG\r\n\x1a\n")
+              else ROWS * ROW)
     return max(1, min(ROWS, -(-height // ROW)))
 
 
 def _chunks(data: str, rows: int) -> Iterator[str]:
-    """kitty's graphics protocol; q=2: the terminal answers nothing, which would be read as typed."""
+    """kitty's graphics protocol; q=2: the terminal answers nothing,
+    which would be read as typed.
+    """
     for start in range(0, len(data), CHUNK):
         more = int(start + CHUNK < len(data))
         head = f"a=T,f=100,q=2,r={rows},m={more}" if start == 0 else f"q=2,m={more}"

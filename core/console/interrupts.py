@@ -1,4 +1,6 @@
-"""Signals: Ctrl-C stops what runs and keeps what has arrived; SIGTERM and SIGHUP end the program cleanly."""
+"""Signals: Ctrl-C stops what runs and keeps what has arrived;
+SIGTERM and SIGHUP end the program cleanly.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from core.console.typeahead import Typeahead
 
 T = TypeVar("T")
-AGAIN = 1.0   # seconds after which a further Ctrl-C cancels once more, should the first have been swallowed
+# seconds after which a further Ctrl-C cancels once more, should the first have been swallowed
+AGAIN = 1.0
 DRAIN = 1.0   # seconds that what is still to be shown may take when the program is told to end
 
 
@@ -32,29 +35,39 @@ class Terminated(SystemExit):
 
 
 class Interrupts:
-    """Runs coroutines on one loop, one after the other, so that a signal ends the running one and not the program."""
+    """Runs coroutines on one loop, one after the other,
+    so that a signal ends the running one and not the program.
+    """
 
     def __init__(self) -> None:
-        self.typed: Typeahead | None = None   # what is typed while a coroutine runs; None where that is not looked after
+        # what is typed while a coroutine runs; None where that is not looked after
+        self.typed: Typeahead | None = None
         self._runner = asyncio.Runner()
         self._task: asyncio.Task[Any] | None = None     # what Ctrl-C stops
         self._whole: asyncio.Task[Any] | None = None    # all of what runs
-        self._running = False     # the loop runs: an exception of a signal would leave it in disorder
+        self._running = False  # the loop runs: an exception of a signal would leave it in disorder
         self._stop_at_once = False
         self._cancelled_at = -AGAIN
         self._ended_by: int | None = None
         self._ending = False      # Terminated was raised: what runs from now on closes things
-        self._reading = False     # a line is being read: nothing else would notice that the program is to end
+        # a line is being read: nothing else would notice that the program is to end
+        self._reading = False
         self._previous = {number: signal.getsignal(number) for number in _signals()}
         self._listen()
 
     def _listen(self) -> None:
-        """Take the signals. Again before each run: a prompt (prompt_toolkit) leaves SIGINT at Python's default."""
+        """Take the signals.
+
+        Again before each run: a prompt (prompt_toolkit) leaves SIGINT at Python's default.
+        """
         for number in self._previous:
             signal.signal(number, self._on_signal)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result. Raises Interrupted after Ctrl-C and Terminated after SIGTERM or SIGHUP."""
+        """The coroutine's result.
+
+        Raises Interrupted after Ctrl-C and Terminated after SIGTERM or SIGHUP.
+        """
         self._listen()
         self._running, self._stop_at_once = True, False
         try:
@@ -74,7 +87,9 @@ class Interrupts:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While a line is read, the end of the program is asked for again until it happens: a library may swallow it once."""
+        """While a line is read, the end of the program is asked for again until it happens:
+        a library may swallow it once.
+        """
         self._reading = True
         try:
             if self._ended_by is not None:
@@ -117,7 +132,11 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _stop(self) -> None:
-        """Stop what runs. What has just ended, or has not begun, is not interrupted by an exception in the loop itself."""
+        """Stop what runs.
+
+        What has just ended, or has not begun, is not interrupted by an
+        exception in the loop itself.
+        """
         now = time.monotonic()
         task = self._whole if self._task is None or self._task.done() else self._task
         if task is None:
@@ -127,7 +146,9 @@ class Interrupts:
             self._runner.get_loop().call_soon_threadsafe(task.cancel)
 
     def _end_without_reader(self) -> None:
-        """Nobody may be reading what is written (a hung window, Ctrl-S): a write that waits for them would never end."""
+        """Nobody may be reading what is written (a hung window, Ctrl-S):
+        a write that waits for them would never end.
+        """
         if hasattr(signal, "setitimer"):
             signal.signal(signal.SIGALRM, self._on_alarm)
             signal.setitimer(signal.ITIMER_REAL, DRAIN, DRAIN)
@@ -138,7 +159,9 @@ class Interrupts:
             raise self._terminated()
 
     def stopped_lately(self) -> bool:
-        """Whether a Ctrl-C is the second press of somebody impatient: the first one has just stopped what ran."""
+        """Whether a Ctrl-C is the second press of somebody impatient:
+        the first one has just stopped what ran.
+        """
         return time.monotonic() - self._cancelled_at <= AGAIN
 
     def close(self) -> None:
@@ -148,7 +171,10 @@ class Interrupts:
 
 
 def _drop_output() -> None:
-    """Let what cannot be written go nowhere. A write that was waiting is tried again by Python and gets through."""
+    """Let what cannot be written go nowhere.
+
+    A write that was waiting is tried again by Python and gets through.
+    """
     for descriptor in (1, 2):
         try:
             if not select.select([], [descriptor], [], 0)[1]:
@@ -161,7 +187,9 @@ def _drop_output() -> None:
 
 @contextmanager
 def _woken_by_signals() -> Iterator[None]:
-    """Let a signal wake the loop also when the kernel hands it to another thread; else it would wait for the next event."""
+    """Let a signal wake the loop also when the kernel hands it to another thread;
+    else it would wait for the next event.
+    """
     if sys.platform == "win32":
         yield
         return
@@ -181,4 +209,5 @@ def _woken_by_signals() -> Iterator[None]:
 
 
 def _signals() -> list[int]:
-    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    return [getattr(signal, name)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -1,4 +1,6 @@
-"""One line that a person types as the answer to a question; Ctrl-C always works while it is waited for."""
+"""One line that a person types as the answer to a question;
+Ctrl-C always works while it is waited for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 LONGEST_ANSWER = 4096   # bytes; a terminal's own limit of a line
-GLANCE = 0.1            # seconds after which a signal is looked for that the kernel gave to another thread
+GLANCE = 0.1  # seconds after which a signal is looked for that the kernel gave to another thread
 
 
 def drop_typed(source: TextIO) -> None:
@@ -21,7 +23,10 @@ def drop_typed(source: TextIO) -> None:
 
 
 def ask(question: str) -> str:
-    """The answer to a question that is put on standard error: standard output is for answers. Raises EOFError."""
+    """The answer to a question that is put on standard error: standard output is for answers.
+
+    Raises EOFError.
+    """
     print(question, end="", file=sys.stderr, flush=True)
     try:
         return wait_for_line(sys.stdin)
@@ -31,15 +36,22 @@ def ask(question: str) -> str:
 
 
 def wait_for_line(source: TextIO) -> str:
-    """One line from a terminal or pipe, without its end. Raises EOFError at its end, and KeyboardInterrupt at once."""
-    line = _typed_line(source.fileno()) if sys.platform != "win32" and source.isatty() else source.readline()
+    """One line from a terminal or pipe, without its end.
+
+    Raises EOFError at its end, and KeyboardInterrupt at once.
+    """
+    line = (_typed_line(source.fileno()) if sys.platform != "win32" and source.isatty()
+            else source.readline())
     if not line:
         raise EOFError
     return line.removesuffix("\n")
 
 
 async def read_line(source: TextIO) -> str:
-    """One line from a terminal while the event loop runs on, with its end. Empty at the terminal's end."""
+    """One line from a terminal while the event loop runs on, with its end.
+
+    Empty at the terminal's end.
+    """
     if sys.platform == "win32":
         return await _read_key()
     with _reopened(source.fileno()) as descriptor:
@@ -77,9 +89,11 @@ def _typed_line(terminal: int) -> str:
 
 
 def _read(descriptor: int) -> str | None:
-    """What was typed; empty when the terminal has ended or is gone, None when there is nothing after all.
+    """What was typed; empty when the terminal has ended or is gone, None when
+    there is nothing after all.
 
-    Ctrl-C makes the kernel drop a line that could be read a moment before: a read that waits would then wait for ever.
+    Ctrl-C makes the kernel drop a line that could be read a moment before: a read that waits
+    would then wait for ever.
     """
     try:
         return os.read(descriptor, LONGEST_ANSWER).decode("utf-8", "surrogateescape")
@@ -91,7 +105,10 @@ def _read(descriptor: int) -> str | None:
 
 @contextmanager
 def _reopened(descriptor: int) -> Iterator[int]:
-    """The same terminal, for reads that do not wait. Opened anew: the mode would else hold for standard output too."""
+    """The same terminal, for reads that do not wait.
+
+    Opened anew: the mode would else hold for standard output too.
+    """
     try:
         again = os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:   # a terminal without a name here; its reads wait

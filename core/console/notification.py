@@ -1,4 +1,6 @@
-"""Tells a user who looks elsewhere that a long answer has ended: by the bell, or by a message of the terminal."""
+"""Tells a user who looks elsewhere that a long answer has ended:
+by the bell, or by a message of the terminal.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ MOST = 120      # characters of a message
 def notification(how: str, seconds: float, text: str) -> str:
     """What to write for --notify `how`; nothing for a turn that was short.
 
-    OSC 9 is known to iTerm2, WezTerm, Windows Terminal and kitty; OSC 777 to foot, urxvt and Ghostty. They show it only while
-    another window is in front.
+    OSC 9 is known to iTerm2, WezTerm, Windows Terminal and kitty; OSC 777 to foot, urxvt and
+    Ghostty. They show it only while another window is in front.
     """
     if seconds < LONG or how == "off":
         return ""
     words = safe_line(text, MOST).replace(";", ",")
-    return {"osc9": f"\x1b]9;{words}\x1b\\", "osc777": f"\x1b]777;notify;Stream Chat;{words}\x1b\\"}.get(how, "\a")
+    return {"osc9": f"\x1b]9;{words}\x1b\\",
+            "osc777": f"\x1b]777;notify;Stream Chat;{words}\x1b\\"}.get(how, "\a")

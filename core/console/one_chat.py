@@ -22,9 +22,13 @@ from core.store.rows import SessionRow
 from db import Store
 
 
-def with_chat(settings: Settings, front: Front, interrupts: Interrupts, use: Callable[[Chat, OpenedStore], int], *,
+def with_chat(settings: Settings, front: Front, interrupts: Interrupts,
+              use: Callable[[Chat, OpenedStore], int], *,
               choose_session: Callable[[Store], SessionRow], again: bool = False) -> int:
-    """What `use` returns, the exit code. `again`: say at the end also what was said before and is not saved."""
+    """What `use` returns, the exit code.
+
+    `again`: say at the end also what was said before and is not saved.
+    """
     opened = OpenedStore(settings)
     try:
         session = opened.session(settings, _chosen_session(settings, opened, choose_session))
@@ -48,7 +52,8 @@ def with_chat(settings: Settings, front: Front, interrupts: Interrupts, use: Cal
         begin_backup(settings)
 
 
-def _chosen_session(settings: Settings, opened: OpenedStore, choose: Callable[[Store], SessionRow]) -> str | None:
+def _chosen_session(settings: Settings, opened: OpenedStore,
+                    choose: Callable[[Store], SessionRow]) -> str | None:
     if not settings.select_session:
         return None
     if opened.store is None:

@@ -11,12 +11,14 @@ from contextlib import suppress
 
 from core.config import Settings
 
-LESS = "FRX"        # what the pager `less` does: leaves by itself, keeps colours, leaves the text on the screen
+# what the pager `less` does: leaves by itself, keeps colours, leaves the text on the screen
+LESS = "FRX"
 
 
 def show_long(text: str, settings: Settings) -> None:
     """Print it, on a terminal through PAGER (else less) when it is longer than the screen."""
-    pager = pager_of(settings) if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size((80, 24)).lines else []
+    pager = (pager_of(settings) if sys.stdout.isatty()
+             and text.count("\n") >= shutil.get_terminal_size((80, 24)).lines else [])
     if pager and _paged(pager, text, settings.environment):
         return
     sys.stdout.write(text)
@@ -38,7 +40,8 @@ def pager_of(settings: Settings) -> list[str]:
 def _paged(command: list[str], text: str, environment: Mapping[str, str]) -> bool:
     """False when the pager cannot be started or fails, so that the text is printed."""
     try:
-        done = subprocess.run(command, input=text, encoding="utf-8", env={"LESS": LESS, **environment}, check=False)
+        done = subprocess.run(command, input=text, encoding="utf-8",
+                              env={"LESS": LESS, **environment}, check=False)
     except KeyboardInterrupt:
         return True
     except OSError:

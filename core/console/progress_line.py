@@ -13,9 +13,13 @@ STEP = 0.1
 
 
 class ProgressLine:
-    """Call it with what is done and how many so far; clear() when it is over. Shows nothing where lines cannot be written over."""
+    """Call it with what is done and how many so far; clear() when it is over.
 
-    def __init__(self, out: TextIO, *, able: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+    Shows nothing where lines cannot be written over.
+    """
+
+    def __init__(self, out: TextIO, *, able: bool = True,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
         self._clock = clock
         self._able = able

@@ -29,20 +29,27 @@ STEP = 20               # percent between two lines where nothing can be written
 
 
 async def show_progress(screen: Screen, target: Target, providers: Providers) -> None:
-    """Fetch a model. When it is stopped, a line says how far it came and what the next time does."""
+    """Fetch a model.
+
+    When it is stopped, a line says how far it came and what the next time does.
+    """
     with Pull(screen, str(target) if screen.plain else target.model) as pull:
         painting = asyncio.create_task(_paint(pull))
         try:
             async with aclosing(ensure_model_available(target, providers)) as steps:
                 async for step in steps:
                     pull.update(step)
-                    await asyncio.sleep(0)   # steps that come at once leave no other moment for Ctrl-C
+                    # steps that come at once leave no other moment for Ctrl-C
+                    await asyncio.sleep(0)
         finally:
             painting.cancel()
 
 
 async def _paint(pull: Pull) -> None:
-    """Keep the row up to date. Not in a thread, which could take a signal that is to wake the event loop."""
+    """Keep the row up to date.
+
+    Not in a thread, which could take a signal that is to wake the event loop.
+    """
     while True:
         pull.refresh()
         await asyncio.sleep(PAINTED)
@@ -107,7 +114,7 @@ class Pull:
     def _say_percent(self) -> None:
         """A line for every fifth of it, for a pipe and a screen reader."""
         percent = self._percent() // STEP * STEP
-        before, self._said = self._said, percent      # less than before when another layer has begun
+        before, self._said = self._said, percent  # less than before when another layer has begun
         if percent > before and self.total >= WORTH_A_LINE:
             self.screen.line(f"Pulling {self._name}: {percent}% of {size_words(self.total)}")
 
@@ -145,12 +152,14 @@ class Pull:
         if self._status and not self._status.startswith(("download", "pulling")):
             return self._status
         unit = size_words(self.total).split()[1]
-        words = f"{size_words(self.done, unit) if unit != 'bytes' else self.done} of {size_words(self.total)}"
+        words = (f"{size_words(self.done, unit) if unit != 'bytes' else self.done} of "
+                 f"{size_words(self.total)}")
         (since, before), (now, after) = self._recent[0], self._recent[-1]
         if now - since < 0.5 or after <= before:
             return words
         speed = (after - before) / (now - since)
-        left = f", {duration(round((self.total - after) / speed))} left" if self.total > after else ""
+        left = (f", {duration(round((self.total - after) / speed))} left" if self.total > after
+                else "")
         return f"{words}, {size_words(speed)}/s{left}"
 
 
@@ -165,7 +174,8 @@ def _open_row(pull: Pull) -> Progress:
             return Text.from_ansi(pull.row(), no_wrap=True, overflow="crop")
 
     screen = pull.screen
-    console = Console(file=screen.out, force_terminal=True, color_system="truecolor", highlight=False)
+    console = Console(file=screen.out, force_terminal=True, color_system="truecolor",
+                      highlight=False)
     bars = Progress(Row(), console=console, transient=True, auto_refresh=False)
     bars.add_task("")
     return bars

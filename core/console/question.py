@@ -23,27 +23,33 @@ def read_question(settings: Settings) -> str:
 def _words(settings: Settings) -> str:
     """What stands on the command line and on standard input."""
     if "prompt" in settings.given and not settings.prompt.strip() and not settings.reads_stdin:
-        raise UsageError("There is nothing to ask: the question is empty.", "Is a variable in your command empty?")
+        raise UsageError("There is nothing to ask: the question is empty.",
+                         "Is a variable in your command empty?")
     if not something_is_piped(settings):
         return settings.prompt
     if pipes_context(settings):
         if not settings.prompt:
-            raise UsageError("There is nothing to ask: standard input is context, and there is no prompt.",
+            raise UsageError("There is nothing to ask: standard input is context, and there is no "
+                             "prompt.",
                              'Try: cat notes.md | stream-chat --context - "what is open?"')
         return settings.prompt
     text = read_stdin()
-    question = f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip() else settings.prompt or text
+    question = (f"{settings.prompt}\n\n{text}" if settings.prompt and text.strip()
+                else settings.prompt or text)
     if not question.strip() and settings.template is None:
         if settings.session or settings.continue_:
             raise UsageError("Going on with a session needs a terminal to chat in, or a question.",
                              'Try: stream-chat --continue "and then?"')
         raise UsageError("There is nothing to ask: no prompt, and standard input is empty.",
-                         'Try: stream-chat "why is the sky blue?", or start it in a terminal to chat.')
+                         'Try: stream-chat "why is the sky blue?", or start it in a terminal '
+                         'to chat.')
     return question
 
 
 def something_is_piped(settings: Settings) -> bool:
-    """Whether the question, or a part of it, is on standard input; with --select-session the choice is read there."""
+    """Whether the question, or a part of it, is on standard input;
+    with --select-session the choice is read there.
+    """
     if settings.reads_stdin:
         return True
     closed = sys.stdin is None or sys.stdin.closed

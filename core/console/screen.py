@@ -38,41 +38,51 @@ _SEQUENCE = regex(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 class Screen:
-    """A terminal to write to: its size, its abilities, and one method that every word goes through."""
+    """A terminal to write to: its size, its abilities,
+    and one method that every word goes through.
+    """
 
     def __init__(self, out: TextIO, settings: Settings) -> None:
         self.out = out
         environment: Mapping[str, str] = settings.environment
-        self.plain = settings.plain_screen      # for a screen reader: nothing moves, words for marks
+        self.plain = settings.plain_screen  # for a screen reader: nothing moves, words for marks
         self.dumb = self.plain or environment.get("TERM", "") in ("dumb", "")
         self._settings = settings
         self.set_theme(None)
         self.unicode = not self.dumb and (out.encoding or "").lower().replace("-", "") == "utf8"
         self.markdown = settings.markdown and not self.dumb
         given = "show_thinking" in settings.given
-        self.thinking = "off" if not settings.show_thinking or self.plain else "on" if given or self.dumb else "live"
+        self.thinking = ("off" if not settings.show_thinking or self.plain
+                         else "on" if given or self.dumb else "live")
         self._hinted = False
         self.silence_notice = 0.0 if self.dumb else settings.silence_notice
         self.question = ""   # stands at the end of the screen and waits for its answer
-        self.codes: list[CodeBlock] = []     # the blocks of code on the screen, by their numbers from 1
-        self.typed: Typeahead | None = None   # what was typed while something ran; None where that is not looked after
+        # the blocks of code on the screen, by their numbers from 1
+        self.codes: list[CodeBlock] = []
+        # what was typed while something ran; None where that is not looked after
+        self.typed: Typeahead | None = None
         self.speed: float | None = None     # tokens a second of the last answer
         self._title = ""
         self.draft = ""      # what the next prompt begins with
-        self.begun_reply = ""      # what is on the screen of a reply that another program is writing
+        self.begun_reply = ""  # what is on the screen of a reply that another program is writing
         self.pictures: list[Image] = []     # what goes with the next message
         self.shell_allowed = False      # commands that are typed with ! run without a question
         self._live: list[int] = []      # the widths of the rows that are written over
-        self._newlines = 2              # at the end of what is written: 2 is an empty line, or nothing before
+        self._newlines = 2  # at the end of what is written: 2 is an empty line, or nothing before
 
     def set_theme(self, background: Background | None, settings: Settings | None = None) -> None:
-        """Style what follows as --color and --theme say; `background` is what the terminal is known to have."""
+        """Style what follows as --color and --theme say;
+        `background` is what the terminal is known to have.
+        """
         self._settings, self.background = settings or self._settings, background
         self.theme = theme_for(self._settings, dumb=self.dumb, background=background)
         self.color = bool(self.theme.accent)
 
     def agrees(self, question: str) -> bool:
-        """Ask, while nothing runs. Anything but a clear yes is a no; what was typed before is no answer."""
+        """Ask, while nothing runs.
+
+        Anything but a clear yes is a no; what was typed before is no answer.
+        """
         try:
             with echoed(sys.stdin.fileno()):
                 if self.typed is not None:
@@ -88,7 +98,10 @@ class Screen:
     # ---- writing
 
     def write(self, text: str) -> None:
-        """Text that is safe already: our own, or from a stream of core.rendering. Live rows give way to it."""
+        """Text that is safe already: our own, or from a stream of core.rendering.
+
+        Live rows give way to it.
+        """
         text = self._take_live() + text
         self.out.write(text)
         self.out.flush()
@@ -112,7 +125,9 @@ class Screen:
             self.write("\n" * (2 - self._newlines))
 
     def live(self, rows: Sequence[str]) -> None:
-        """Show rows (safe, with styles) that the next write, or the next call, takes away; none takes them away."""
+        """Show rows (safe, with styles) that the next write, or the next call, takes away;
+        none takes them away.
+        """
         if self.dumb or self.question:
             return
         width = self.width() - 1
@@ -124,7 +139,8 @@ class Screen:
         self._live = [text_width(_SEQUENCE.sub("", row)) for row in kept]
 
     def _take_live(self) -> str:
-        """What erases the live rows, also where the terminal has broken them since at a new width."""
+        """What erases the live rows, also where the terminal has broken them since at a new width.
+        """
         if not self._live:
             return ""
         rows = sum(1 + max(cells - 1, 0) // self.width() for cells in self._live)
@@ -160,7 +176,8 @@ class Screen:
         """Ask the terminal to put this on its clipboard (OSC 52)."""
         import base64
         if not self.dumb:
-            self.out.write(f"\x1b]52;c;{base64.b64encode(text.encode('utf-8', 'replace')).decode()}\x07")
+            self.out.write(
+                f"\x1b]52;c;{base64.b64encode(text.encode('utf-8', 'replace')).decode()}\x07")
             self.out.flush()
 
     # ---- sizes
@@ -197,7 +214,8 @@ class Screen:
         return styled(mark.sign if self.unicode else mark.plain, self.theme.role(mark.role))
 
     def _put(self, rows: str) -> None:
-        self.write(f"\r{'' if self.dumb else CLEAR_LINE}{rows}\n{self.question}" if self.question else f"{rows}\n")
+        self.write(f"\r{'' if self.dumb else CLEAR_LINE}{rows}\n{self.question}" if self.question
+                   else f"{rows}\n")
 
     def note(self, text: str) -> None:
         self.say("note", text)
@@ -205,56 +223,70 @@ class Screen:
     def error(self, error: ChatError) -> None:
         """What happened and why, then what to do."""
         message = " ".join(error.message.split())
-        self.say("error", "\n".join([message[:400], *(line[:300] for line in error.hint.splitlines()[:2])]))
+        self.say("error",
+                 "\n".join([message[:400], *(line[:300] for line in error.hint.splitlines()[:2])]))
 
     def show(self, line: Line) -> None:
         """An event's line: its name stands out, what is quiet comes after it."""
         if line.text.startswith("NOT SAVED") and not line.name:
-            line = line._replace(name="NOT SAVED", text=line.text.removeprefix("NOT SAVED").lstrip(": "))
+            line = line._replace(name="NOT SAVED",
+                                 text=line.text.removeprefix("NOT SAVED").lstrip(": "))
         if line.name or line.detail:
             self._put("\n".join(self.event_rows(line)))
         else:
             self.say(line.kind, line.text)
 
     def event_rows(self, line: Line) -> list[str]:
-        """On one row if it can be: an argument that is too long loses its middle, then the detail has rows of its own."""
+        """On one row if it can be: an argument that is too long loses its middle,
+        then the detail has rows of its own.
+        """
         name, text, detail = safe_text(line.name), safe_text(line.text), safe_text(line.detail)
         if self.plain:
-            verb = {"done": "Ran ", "failed": "Failed: ", "now": "Running "}.get(line.kind, MARKS[line.kind].word)
+            verb = {"done": "Ran ", "failed": "Failed: ",
+                    "now": "Running "}.get(line.kind, MARKS[line.kind].word)
             return [f"{verb}{' '.join(filter(None, (name, text)))}{': ' if detail else ''}{detail}."]
         role = "bold" if not name.startswith("NOT SAVED") else "bold inverse"
         room = self.width() - 1 - HANG - text_width(name) - 1
         beside = room - text_width(detail) - 2
         if line.kind == "warning":
-            rows = marked(line.kind, f"{name} {text}", self.width(), self.theme, unicode=self.unicode, cut=False)
+            rows = marked(line.kind, f"{name} {text}", self.width(), self.theme,
+                          unicode=self.unicode, cut=False)
             return [rows[0].replace(name, styled(name, self.theme.role(role)), 1), *rows[1:]]
         fits = beside >= min(text_width(text), LEAST_ARGUMENT)
         text = middle_cut(text, max(beside if fits else room, 1))
-        first = f"{self.sign(line.kind)} {styled(name, self.theme.role(role))}" + (f" {text}" if text else "")
+        first = (f"{self.sign(line.kind)} {styled(name, self.theme.role(role))}"
+                 + (f" {text}" if text else ""))
         if not detail:
             return [first]
         if fits:
             return [f"{first}  {styled(detail, self.theme.dim)}"]
-        return [first, *(" " * HANG + styled(row, self.theme.dim) for row in wrap_words(detail, self.width() - 1 - HANG))]
+        return [first, *(" " * HANG + styled(row, self.theme.dim)
+                         for row in wrap_words(detail, self.width() - 1 - HANG))]
 
     # ---- replies
 
     def reply_stream(self, before: str = "") -> MarkdownStream | PlainStream | SpokenStream:
-        """For a reply, or for what continues one after the text `before`, which is on the screen already."""
+        """For a reply, or for what continues one after the text `before`,
+        which is on the screen already.
+        """
         if self.plain:
             from core.rendering.spoken import SpokenStream
             return SpokenStream(self.write, before=before, codes=self.codes)
         if not self.markdown:
-            return PlainStream(self.write, None if self.dumb else self.width, color=self.theme.styled)
-        return MarkdownStream(self.write, self.width, self.height, theme=self.theme, before=before, codes=self.codes)
+            return PlainStream(self.write, None if self.dumb else self.width,
+                               color=self.theme.styled)
+        return MarkdownStream(self.write, self.width, self.height, theme=self.theme, before=before,
+                              codes=self.codes)
 
     def thinking_stream(self, *, hints: bool = False) -> ThinkingStream:
         """With `hints`, what shows the thinking again is said the first time."""
         folded = self.thinking != "on"
         hint = "/thinking shows it." if folded and hints and not self._hinted else ""
         self._hinted = self._hinted or bool(hint)
-        return ThinkingStream(self.write, self.width, theme=self.theme, folded=folded, live=not self.dumb, hint=hint,
-                              rows=THINKING_ROWS if self.thinking == "live" else 0, mark="" if self.plain else "~ ")
+        return ThinkingStream(self.write, self.width, theme=self.theme, folded=folded,
+                              live=not self.dumb, hint=hint,
+                              rows=THINKING_ROWS if self.thinking == "live" else 0,
+                              mark="" if self.plain else "~ ")
 
 
 def clip_styled(row: str, cells: int) -> str:

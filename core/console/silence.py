@@ -1,4 +1,6 @@
-"""Nothing but our own gate writes to the screen: log records, warnings and lost exceptions go to the log, if there is one."""
+"""Nothing but our own gate writes to the screen:
+log records, warnings and lost exceptions go to the log, if there is one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ log = logging.getLogger(__name__)
 
 
 def silence() -> None:
-    """Take Python's own ways to standard error out: what they print is raw, escape sequences of a model included."""
+    """Take Python's own ways to standard error out:
+    what they print is raw, escape sequences of a model included.
+    """
     logging.lastResort = None
     logging.raiseExceptions = False      # a failing handler, or none, says nothing either
     logging.captureWarnings(True)
@@ -27,6 +31,7 @@ def _lost(lost: sys.UnraisableHookArgs) -> None:
     _record(lost.exc_type, lost.exc_value, lost.exc_traceback)
 
 
-def _record(kind: type[BaseException], value: BaseException | None, trace: TracebackType | None) -> None:
+def _record(kind: type[BaseException], value: BaseException | None,
+            trace: TracebackType | None) -> None:
     if value is not None:
         log.error("an exception that nobody waited for", exc_info=(kind, value, trace))

@@ -1,4 +1,6 @@
-"""Standard input, output and error, which may be closed, full, a pipe without a reader, or a terminal that is gone."""
+"""Standard input, output and error, which may be closed, full, a pipe without a reader,
+or a terminal that is gone.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ import os
 import sys
 
 EXIT_CLOSED_PIPE = 141
-OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)    # the reader left, the disk is full, the terminal is gone
+# the reader left, the disk is full, the terminal is gone
+OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 
 class Closed(io.TextIOBase):
-    """Stands in for a standard stream that was closed at the start; remembers whether anything was lost."""
+    """Stands in for a standard stream that was closed at the start;
+    remembers whether anything was lost.
+    """
 
     def __init__(self) -> None:
         self.lost = False
@@ -25,7 +30,10 @@ class Closed(io.TextIOBase):
 
 
 def prepare_streams() -> None:
-    """A character that the terminal's encoding lacks is shown as its code, not a crash. Closed streams lead nowhere."""
+    """A character that the terminal's encoding lacks is shown as its code, not a crash.
+
+    Closed streams lead nowhere.
+    """
     if sys.stdin is None:
         os.open(os.devnull, os.O_RDONLY)    # its number, which no other file may get
     for name in ("stdout", "stderr"):
@@ -42,7 +50,8 @@ def read_stdin() -> str:
     content = sys.stdin.buffer.read()
     text = content.decode(_encoding(content), "replace")
     if "\ufffd" in text and "\ufffd".encode() not in content:
-        print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd", file=sys.stderr)
+        print("note: standard input is not UTF-8; what could not be read was replaced by \ufffd",
+              file=sys.stderr)
     return text
 
 
@@ -50,7 +59,8 @@ def _encoding(content: bytes) -> str:
     """By the byte order mark, as files are read; else UTF-8."""
     if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
-    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return ("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            else "utf-8-sig")
 
 
 def flush() -> int:

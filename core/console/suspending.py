@@ -11,7 +11,9 @@ from types import FrameType
 
 @contextmanager
 def resumable(leave: Callable[[], None], enter: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` before the program is suspended, and `enter` when it is resumed, however it was stopped."""
+    """Call `leave` before the program is suspended, and `enter` when it is resumed,
+    however it was stopped.
+    """
     if not hasattr(signal, "SIGTSTP"):
         yield
         return

@@ -34,7 +34,8 @@ def show_table(screen: Screen, table: Table) -> None:
     if screen.plain:
         screen.write("".join(f"{line}\n" for line in spoken_rows(table)))
     elif table.choices is not None:
-        for line in choice_rows(table, table.choices, screen.width(), screen.theme, screen.sign("user")):
+        for line in choice_rows(table, table.choices, screen.width(), screen.theme,
+                                screen.sign("user")):
             screen.write(f"{line}\n")
         screen.gap()
     else:
@@ -45,13 +46,18 @@ def show_table(screen: Screen, table: Table) -> None:
 
 def _show_rows(screen: Screen, table: Table) -> None:
     rows = [[safe_line(cell) for cell in row] for row in table.rows]
-    for line, heading in table_lines(table.columns, rows, screen.width() - 1, optional=table.optional,
+    for line, heading in table_lines(table.columns, rows, screen.width() - 1,
+                                     optional=table.optional,
                                      headings=table.headings):
         screen.line(line, "bold" if heading else "")
 
 
 def aligned(table: Table) -> list[str]:
-    """Columns as wide as they need, two spaces apart; a cell is one line, so that a line is a row."""
-    rows = [table.columns, *(tuple(safe_line(" ".join(cell.split())) for cell in row) for row in table.rows)]
+    """Columns as wide as they need, two spaces apart;
+    a cell is one line, so that a line is a row.
+    """
+    rows = [table.columns,
+            *(tuple(safe_line(" ".join(cell.split())) for cell in row) for row in table.rows)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(table.columns))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows]

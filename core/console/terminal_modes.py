@@ -12,12 +12,15 @@ if sys.platform != "win32":
     import termios
 
 _INPUT, _LOCAL, _CONTROL = 0, 3, 6     # places in what tcgetattr gives
-_modes: dict[int, list[object]] = {}   # of each terminal as they were last set or noted: set again on resuming
+# of each terminal as they were last set or noted: set again on resuming
+_modes: dict[int, list[object]] = {}
 
 
 @contextmanager
 def echoed(descriptor: int) -> Iterator[None]:
-    """For a question in the middle of a turn: its answer is seen while it is typed, and dropped by Ctrl-C."""
+    """For a question in the middle of a turn: its answer is seen while it is typed,
+    and dropped by Ctrl-C.
+    """
     with echo(descriptor, on=True):
         yield
 
@@ -35,8 +38,10 @@ def echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
         wanted[_INPUT] |= termios.ICRNL
         wanted[_LOCAL] = wanted[_LOCAL] & ~termios.NOFLSH | termios.ECHO | termios.ICANON
     else:
-        wanted[_INPUT] &= ~termios.ICRNL     # an Enter stays one, also for a prompt that opens before it is collected
-        wanted[_LOCAL] = wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON | termios.IEXTEN) | termios.NOFLSH
+        # an Enter stays one, also for a prompt that opens before it is collected
+        wanted[_INPUT] &= ~termios.ICRNL
+        wanted[_LOCAL] = (wanted[_LOCAL] & ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
+                          | termios.NOFLSH)
         wanted[_CONTROL][termios.VMIN], wanted[_CONTROL][termios.VTIME] = 1, 0
     try:
         _set(descriptor, wanted)
@@ -46,7 +51,10 @@ def echo(descriptor: int, *, on: bool) -> Iterator[list[object]]:
 
 
 def pending_bytes(descriptor: int) -> bytes:
-    """What can be read without waiting. Not in canonical mode, which keeps a line back until it is ended."""
+    """What can be read without waiting.
+
+    Not in canonical mode, which keeps a line back until it is ended.
+    """
     try:
         before = termios.tcgetattr(descriptor)
     except (termios.error, OSError):
@@ -100,4 +108,5 @@ def _set(descriptor: int, modes: list[object]) -> None:
 
 def _apply(descriptor: int, modes: list[object]) -> None:
     with suppress(OSError, termios.error):   # the terminal may be gone
-        termios.tcsetattr(descriptor, termios.TCSANOW, modes)  # type: ignore[arg-type]  # typeshed names each element
+        # typeshed names each element
+        termios.tcsetattr(descriptor, termios.TCSANOW, modes)  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from core.console.suspending import resumable
-from core.console.terminal_modes import echo, lend, note_modes, pending_bytes, take_back, waiting_bytes
+from core.console.terminal_modes import (echo, lend, note_modes, pending_bytes, take_back,
+                                         waiting_bytes)
 from core.dataclass import dataclass
 from core.regex import regex
 from core.safe_text import without_surrogates
@@ -20,14 +21,16 @@ END = "\x04"                # Ctrl-D
 OPEN = "\x0f"               # Ctrl-O
 PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"
 LISTEN, DEAF = "\x1b[?25h\x1b[?2004h", "\x1b[?2004l"    # the terminal marks what is pasted, or not
-_NEW_LINE = regex(r"\x1b[\r\n]|\x1b\[13;\d+u|\x1b\[27;\d+;13~")    # Alt-Enter; Shift-Enter as terminals report it
-# Arrows and the like, and a terminal's late answers (ECMA-48): CSI, OSC and other strings, SS3, Alt with a key.
+# Alt-Enter; Shift-Enter as terminals report it
+_NEW_LINE = regex(r"\x1b[\r\n]|\x1b\[13;\d+u|\x1b\[27;\d+;13~")
+# Arrows and the like, and a terminal's late answers (ECMA-48): CSI, OSC and other
+# strings, SS3, Alt with a key.
 _KEYS = regex(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bO.|\x1b.?")
 _UNFINISHED_KEY = regex(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*|O)?")
 _SIGNS = regex(r"[\x00-\x07\x0c\x0e-\x14\x16\x18-\x1f]")
 _EDITS = regex(r"([\x08\x7f]+|\x15|\x17)")     # Backspace, Ctrl-U, Ctrl-W
 _PASTE = regex(f"{re.escape(PASTE_BEGINS)}(.*?)(?:{re.escape(PASTE_ENDS)}|$)", re.DOTALL)
-GLANCE = 0.05               # seconds between two looks; what comes within one was typed or pasted at once
+GLANCE = 0.05  # seconds between two looks; what comes within one was typed or pasted at once
 MUCH = 1024                 # bytes; a terminal keeps 4096: what is longer comes in several pieces
 UNFINISHED = 0.3            # seconds to wait for the end of a paste that has begun
 
@@ -66,7 +69,9 @@ class Typeahead:
                 _write(DEAF)
 
     def listen(self) -> None:
-        """The prompt has ended: pasted text stays marked, and modes that the prompt set are forgotten."""
+        """The prompt has ended: pasted text stays marked,
+        and modes that the prompt set are forgotten.
+        """
         _write(LISTEN)
         note_modes(self._descriptor)
 
@@ -96,7 +101,9 @@ class Typeahead:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """While an event loop runs: take what is typed, before there is too much of it for the terminal."""
+        """While an event loop runs: take what is typed,
+        before there is too much of it for the terminal.
+        """
         watch = asyncio.create_task(self._watch())
         try:
             yield
@@ -113,7 +120,10 @@ class Typeahead:
                 self._take_burst()
 
     def _take_burst(self) -> None:
-        """Read what came at once. Several lines at once were pasted, whether the terminal marks that or not."""
+        """Read what came at once.
+
+        Several lines at once were pasted, whether the terminal marks that or not.
+        """
         cut = _whole_characters(self._came)
         burst = self._came[:cut].decode("utf-8", "surrogateescape")
         del self._came[:cut]
@@ -125,7 +135,10 @@ class Typeahead:
             self._lines += ended
 
     def hold(self) -> None:
-        """Send nothing of it: who stops a reply does not want the next question asked. It waits at the prompt as one text."""
+        """Send nothing of it: who stops a reply does not want the next question asked.
+
+        It waits at the prompt as one text.
+        """
         self._held = True
 
     def put_back(self, text: str) -> None:
@@ -142,7 +155,10 @@ class Typeahead:
         return len(self._lines)
 
     def rest(self) -> Typed:
-        """What the prompt begins with: what was not sent. Raises EOFError for Ctrl-D on an empty line."""
+        """What the prompt begins with: what was not sent.
+
+        Raises EOFError for Ctrl-D on an empty line.
+        """
         ended, self._ended = self._ended, False
         parts = [*self._lines, self._draft]
         text = "\n".join(part.text for part in parts)
@@ -153,10 +169,12 @@ class Typeahead:
 
 
 def readable(burst: str, before: Typed = Typed("")) -> tuple[list[Typed], Typed]:
-    """Read what was typed at once after `before`: the lines that it ends, and the line that stays open.
+    """Read what was typed at once after `before`: the lines that it ends, and
+    the line that stays open.
 
-    Keys that are not characters are dropped, and what was deleted again. An Enter ends a line, unless it is pasted: between
-    the marks of a paste, or with more text behind it in the same burst.
+    Keys that are not characters are dropped, and what was deleted again. An Enter
+    ends a line, unless it is pasted: between the marks of a paste, or with more text
+    behind it in the same burst.
     """
     lines: list[Typed] = []
     line = before
@@ -171,7 +189,10 @@ def readable(burst: str, before: Typed = Typed("")) -> tuple[list[Typed], Typed]
 
 
 def _read_typed(piece: str, line: Typed) -> tuple[list[Typed], Typed]:
-    """Read the part of a burst that no marks enclose. Where it deletes something it was typed, however much came at once."""
+    """Read the part of a burst that no marks enclose.
+
+    Where it deletes something it was typed, however much came at once.
+    """
     text = _without_keys(piece)
     head, end, rest = text.partition("\n")
     if end and _EDITS.sub("", rest).strip() and not _EDITS.search(text):
@@ -186,7 +207,9 @@ def _read_typed(piece: str, line: Typed) -> tuple[list[Typed], Typed]:
 
 
 def _without_keys(piece: str) -> str:
-    """Enter as \\n, the keys for a new line as \\v, and nothing else that is neither a character nor deletes one."""
+    """Enter as \\n, the keys for a new line as \\v,
+    and nothing else that is neither a character nor deletes one.
+    """
     text = _KEYS.sub("", _NEW_LINE.sub("\v", piece.replace("\v", "")))
     return _SIGNS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
@@ -231,6 +254,8 @@ def _whole_characters(data: bytes | bytearray) -> int:
 
 
 def _write(switch: str) -> None:
-    """Past the buffer of standard output, which cannot be used in a signal handler that interrupted its writing."""
+    """Past the buffer of standard output, which cannot be used in a signal handler that
+    interrupted its writing.
+    """
     with suppress(OSError, ValueError):
         os.write(sys.stdout.fileno(), switch.encode())

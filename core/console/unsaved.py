@@ -29,13 +29,18 @@ def warn_unsaved(session: Session, *, again: bool) -> None:
 
 
 def rescue(session: Session) -> None:
-    """Write a conversation that no store took to a file that the user names; its ending decides the format."""
+    """Write a conversation that no store took to a file that the user names;
+    its ending decides the format.
+    """
     now = time.time()
-    row = SessionRow(session.id, session.name, session.title, session.model, now, now, len(session.messages))
-    stored = [StoredMessage(number, message, "complete", True, now) for number, message in enumerate(session.messages)]
+    row = SessionRow(session.id, session.name, session.title, session.model, now, now,
+                     len(session.messages))
+    stored = [StoredMessage(number, message, "complete", True, now)
+              for number, message in enumerate(session.messages)]
     while True:
         try:
-            path = os.path.expanduser(ask("Write it to which file? (Enter alone: to none) ").strip())
+            path = os.path.expanduser(ask("Write it to which file? (Enter alone: to none) ")
+                                      .strip())
         except (EOFError, KeyboardInterrupt):
             return
         if not path:

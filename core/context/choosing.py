@@ -1,4 +1,6 @@
-"""What of the loaded items goes into a prompt when not everything fits: the pieces that have to do with the question."""
+"""What of the loaded items goes into a prompt when not everything fits:
+the pieces that have to do with the question.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +22,26 @@ from core.context.terms import Term, in_name, terms_of_all
 from core.errors import ContextError
 from core.window.tokens import IMAGE_TOKENS, TokenEstimator, bytes_to_tokens
 
-SCAN_BYTES = 32 << 20      # read while looking for the words of a question; files beyond are ranked by name alone
+# read while looking for the words of a question; files beyond are ranked by name alone
+SCAN_BYTES = 32 << 20
 SCAN_FILES = 4_000
 CLOSE_BYTES = 12 << 20     # of the likeliest files, searched closely, piece by piece
 MOST_COMPARED = 2_000      # pieces that are compared by their meaning, for one question
 COMPARED_OF_ONE = 200      # of one item
-STICKY = 0.3               # of the best score: what was in stays in unless something clearly better comes
+STICKY = 0.3  # of the best score: what was in stays in unless something clearly better comes
 PICTURE_ROOM = 200         # tokens around the first picture
 
 
 class Chooser:
-    """Chooses step by step: iterate over rank() and then take(), which yield between files, to be watched and stopped.
+    """Chooses step by step: iterate over rank() and then take(), which yield between files,
+    to be watched and stopped.
 
-    Between them the order may be changed by what is known of meaning: see candidates() and reorder().
+    Between them the order may be changed by what is known of meaning: see
+    candidates() and reorder().
     """
 
-    def __init__(self, estimator: TokenEstimator, model: str = "", guard: Guard = UNGUARDED) -> None:
+    def __init__(self, estimator: TokenEstimator, model: str = "",
+                 guard: Guard = UNGUARDED) -> None:
         self.estimator = estimator
         self.model = model
         self._guard = guard
@@ -46,12 +52,16 @@ class Chooser:
         self._matched: dict[str, list[str]] = {}
         self._shown = AlreadyShown()
 
-    def rank(self, items: Sequence[Item], question: str, room: int, choice: Choice, order: list[Item], *,
-             vision: bool = True, earlier: Sequence[str] = (), shown: AlreadyShown | None = None) -> Iterator[int]:
-        """Fill `order`, the most relevant first; when everything fits, fill `choice` at once. Yields how many were looked at.
+    def rank(self, items: Sequence[Item], question: str, room: int, choice: Choice,
+             order: list[Item], *,
+             vision: bool = True, earlier: Sequence[str] = (),
+             shown: AlreadyShown | None = None) -> Iterator[int]:
+        """Fill `order`, the most relevant first; when everything fits, fill `choice` at once.
 
-        `earlier` are the questions before this one, the oldest first: they count too, but less. What is `shown` already is
-        not chosen again.
+        Yields how many were looked at.
+
+        `earlier` are the questions before this one, the oldest first: they count too, but less.
+        What is `shown` already is not chosen again.
         """
         self._shown = shown = shown or AlreadyShown()
         terms = terms_of_all((*earlier, question))
@@ -86,12 +96,16 @@ class Chooser:
         """Say of each item why it is in, or why not."""
         for item in items:
             words = self._matched.get(item.name)
-            reason = "you named it" if item.named else f"has {', '.join(words)}" if words else "no word of the question"
-            before = "sent with an earlier question" if self._shown.has(item) and not item.why else item.why
+            reason = ("you named it" if item.named else f"has {', '.join(words)}" if words
+                      else "no word of the question")
+            before = ("sent with an earlier question" if self._shown.has(item) and not item.why
+                      else item.why)
             item.why = "; ".join(filter(None, (before, reason if item.included or words else "")))
 
     def candidates(self, order: Sequence[Item], pieces: list[Piece]) -> Iterator[int]:
-        """Fill `pieces` with what is worth comparing by meaning: the best by words, then those of the first items."""
+        """Fill `pieces` with what is worth comparing by meaning:
+        the best by words, then those of the first items.
+        """
         by_name = {item.name: item for item in order}
         first: dict[str, list[Span]] = {}
         for spot in self._spots[:MOST_COMPARED // 2]:
@@ -107,14 +121,16 @@ class Chooser:
             left -= len(text) + 4_096
             spans = spans_of(name, item.kind, text, marks_of(name, item.kind, text))
             wanted = list(dict.fromkeys((*first.get(name, ()), *spans)))[:COMPARED_OF_ONE]
-            for span, piece in zip(sorted(wanted), cut(name, item.kind, text, sorted(wanted)), strict=True):
+            for span, piece in zip(sorted(wanted), cut(name, item.kind, text, sorted(wanted)),
+                                   strict=True):
                 pieces.append(piece)
                 self._compared[name, span] = digest_of(piece.text)
             yield number
 
     def reorder(self, order: Sequence[Item], similar: Mapping[str, float]) -> list[Item]:
         """The order by words and by meaning together; `similar` is by digest_of(piece.text)."""
-        near = {place: similar[digest] for place, digest in self._compared.items() if digest in similar}
+        near = {place: similar[digest]
+                for place, digest in self._compared.items() if digest in similar}
         self._spots = fuse_spots(self._spots, near)
         return self._by_spots(order)
 
@@ -130,9 +146,12 @@ class Chooser:
         longest = nlargest(MOST_NAMED, (item.name for item in items), key=len)
         return self.estimator.text(", ".join(longest), self.model) + SMALLEST
 
-    def _take_images(self, items: Sequence[tuple[Item, bool]], most: int, room: int, choice: Choice, *,
+    def _take_images(self, items: Sequence[tuple[Item, bool]], most: int, room: int, choice: Choice,
+                     *,
                      vision: bool) -> Iterator[int]:
-        """Take pictures; those that are not wanted by name up to `most` tokens, the others up to the room."""
+        """Take pictures; those that are not wanted by name up to `most` tokens,
+        the others up to the room.
+        """
         for item, wanted in items:
             item.tokens, item.included = IMAGE_TOKENS, ""
             if not vision:
@@ -180,12 +199,16 @@ class Chooser:
         choice.pieces, choice.tokens, choice.searched, choice.done = pieces, used, len(pieces), True
         choice.faults += faults
 
-    def _rank(self, items: Sequence[Item], terms: Sequence[Term], choice: Choice, order: list[Item]) -> Iterator[int]:
-        """Order the items by what they have to do with the question, and find the spots in the likeliest."""
+    def _rank(self, items: Sequence[Item], terms: Sequence[Term], choice: Choice,
+              order: list[Item]) -> Iterator[int]:
+        """Order the items by what they have to do with the question,
+        and find the spots in the likeliest.
+        """
         scores: list[float] = []
         likely: list[int] = []
         yield from self._score(items, terms, choice, scores, likely)
-        order += [items[place] for place in sorted(_by_depth(items), key=lambda place: -scores[place])]
+        order += [items[place] for place
+                  in sorted(_by_depth(items), key=lambda place: -scores[place])]
         search, left = Search(terms), CLOSE_BYTES
         for number, place in enumerate(sorted(likely, key=lambda place: -scores[place])):
             item = items[place]
@@ -204,9 +227,12 @@ class Chooser:
             spot.score += bonus * (spot.name in self._previous)
         return sorted(spots, key=lambda spot: -spot.score)
 
-    def _score(self, items: Sequence[Item], terms: Sequence[Term], choice: Choice, scores: list[float],
+    def _score(self, items: Sequence[Item], terms: Sequence[Term], choice: Choice,
+               scores: list[float],
                likely: list[int]) -> Iterator[int]:
-        """Fill `scores` of all items, roughly, and `likely` with the places of those in which a word occurs."""
+        """Fill `scores` of all items, roughly, and `likely` with the places of
+        those in which a word occurs.
+        """
         words = [term.stem for term in terms]
         scores += [name_score(item.name, words) + item.named for item in items]
         wanted, left = as_bytes(words), SCAN_BYTES if words else 0
@@ -235,12 +261,15 @@ class Chooser:
 
 def _pictures(items: Sequence[Item], terms: Sequence[Term]) -> list[tuple[Item, bool]]:
     """The pictures, and whether the user named each one or the question does; these come first."""
-    found = [(item, item.named or any(in_name(terms, item.name))) for item in items if item.kind == "image"]
+    found = [(item, item.named or any(in_name(terms, item.name)))
+             for item in items if item.kind == "image"]
     return sorted(found, key=lambda pair: not pair[1])
 
 
 def _pictures_share(room: int) -> int:
-    """What pictures may take where there are texts: a quarter, but one picture where that leaves half of the room."""
+    """What pictures may take where there are texts:
+    a quarter, but one picture where that leaves half of the room.
+    """
     return max(room // 4, min(IMAGE_TOKENS + PICTURE_ROOM, room // 2))
 
 

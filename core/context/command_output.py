@@ -1,4 +1,6 @@
-"""What a command prints, as context: run once, when the user has agreed, with an end to its time and its output."""
+"""What a command prints, as context: run once, when the user has agreed,
+with an end to its time and its output.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ MOST_READ = 64 << 20      # after which it is stopped
 def run_command(source: Source, root: str, stop: threading.Event) -> Iterator[Found]:
     """Run the command line in a shell in `root`, without input; both of its outputs count."""
     try:
-        process = subprocess.Popen(source.target, shell=True, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        process = subprocess.Popen(source.target, shell=True, cwd=root, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, start_new_session=True)
     except OSError as problem:
         yield Fault(source.name, f"cannot be run: {problem.strerror}")
@@ -36,7 +39,9 @@ def run_command(source: Source, root: str, stop: threading.Event) -> Iterator[Fo
 
 
 def _read(stream: IO[bytes]) -> tuple[bytes, int]:
-    """The beginning and the end of what is printed, in whole lines where it is cut, and how many bytes are not in it."""
+    """The beginning and the end of what is printed, in whole lines where it is cut,
+    and how many bytes are not in it.
+    """
     half = MOST_BYTES // 2
     with stream:
         head, tail, size = stream.read(half), b"", 0
@@ -55,11 +60,15 @@ def _found(source: Source, data: bytes, code: int, left_out: int) -> Found:
     if code < 0 and not left_out:
         return Fault(source.name, f"was stopped after {MOST_SECONDS:g} s or less")
     if not text.strip():
-        return Fault(source.name, "printed nothing" if code == 0 else f"printed nothing and ended with {code}")
-    endless = left_out + len(data) >= MOST_READ     # nobody read on: how it ended is our doing, whatever its code says
+        return Fault(source.name, "printed nothing" if code == 0
+                     else f"printed nothing and ended with {code}")
+    # nobody read on: how it ended is our doing, whatever its code says
+    endless = left_out + len(data) >= MOST_READ
     notes = ["was stopped" if code < 0 or endless else f"ended with {code}"] if code else []
-    notes += [f"only the first and last {MOST_BYTES >> 21} MB of its output were read"] if left_out else []
-    return Item(source.name, "command", source.name, len(data), text=text, named=True, note="; ".join(notes))
+    notes += ([f"only the first and last {MOST_BYTES >> 21} MB of its output were read"] if left_out
+              else [])
+    return Item(source.name, "command", source.name, len(data), text=text, named=True,
+                note="; ".join(notes))
 
 
 def _watch(process: subprocess.Popen[bytes], stop: threading.Event) -> None:

@@ -1,4 +1,6 @@
-"""PDF and Office documents as text, read in a child process with limits, for such files can be hostile."""
+"""PDF and Office documents as text, read in a child process with limits,
+for such files can be hostile.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,11 @@ def document_text(item: Item, data: bytes, process: LimitedProcess | None = None
     call = process.call if process is not None else run_limited
     arguments = {"path": item.path, "name": item.name}
     try:
-        text, item.note = call("core.context.documents:read_document", arguments, data, seconds=MOST_SECONDS)
+        text, item.note = call("core.context.documents:read_document", arguments, data,
+                               seconds=MOST_SECONDS)
     except ToolError as problem:
-        raise ContextError(f"{item.name}: {problem.message[:1].lower()}{problem.message[1:]}") from problem
+        raise ContextError(
+            f"{item.name}: {problem.message[:1].lower()}{problem.message[1:]}") from problem
     return str(text)
 
 
@@ -49,13 +53,15 @@ def read_document(job: Job, path: str, name: str) -> tuple[str, str]:
         return _bounded(readers[ending](job.data), name)
     except ImportError as problem:
         package = {"pypdf": "pypdf", "docx": "python-docx"}.get(problem.name or "", problem.name)
-        raise ContextError(f"{name}: needs the package {package}, which is not installed ({HINT})", HINT) from problem
+        raise ContextError(f"{name}: needs the package {package}, which is not installed ({HINT})",
+                           HINT) from problem
     except (ContextError, MemoryError):
         raise
     except RecursionError as problem:
         raise ContextError(f"{name}: is nested too deeply") from problem
     except Exception as problem:   # the readers raise almost anything for a broken file
-        raise ContextError(f"{name}: is broken or protected ({type(problem).__name__})") from problem
+        raise ContextError(f"{name}: is broken or protected "
+                           f"({type(problem).__name__})") from problem
 
 
 def _bounded(parts: Iterator[str], name: str) -> tuple[str, str]:
@@ -74,7 +80,8 @@ def _bounded(parts: Iterator[str], name: str) -> tuple[str, str]:
         note = f"only its first {size:,} characters were read"
     text = "\n".join(kept).strip()
     if not text:
-        raise ContextError(f"{name}: {'is too large when unpacked' if note else 'holds no text (a scan?)'}")
+        raise ContextError(
+            f"{name}: {'is too large when unpacked' if note else 'holds no text (a scan?)'}")
     return text, note
 
 
@@ -92,12 +99,14 @@ def _pdf(data: bytes) -> Iterator[str]:
 
 def _docx(data: bytes) -> Iterator[str]:
     import docx  # type: ignore[import-not-found,unused-ignore]  # an optional extra
-    if any(part.read().count(b"<") > MOST_MARKS for part in _parts(data, r".*\.(xml|rels)")):   # it is read as a whole
+    # it is read as a whole
+    if any(part.read().count(b"<") > MOST_MARKS for part in _parts(data, r".*\.(xml|rels)")):
         raise ValueError("too large when unpacked")
     document = docx.Document(io.BytesIO(data))
     for block in document.iter_inner_content():
         if hasattr(block, "rows"):
-            yield "\n".join(" | ".join(cell.text.strip() for cell in row.cells) for row in block.rows)
+            yield "\n".join(" | ".join(cell.text.strip() for cell in row.cells)
+                            for row in block.rows)
         else:
             heading = re.fullmatch(r"Heading (\d)", block.style.name or "") if block.style else None
             yield ("#" * int(heading[1]) + " " if heading else "") + block.text
@@ -114,7 +123,8 @@ def _slides(data: bytes) -> Iterator[str]:
 def _sheets(data: bytes) -> Iterator[str]:
     space, limit = f"{{{SPACES['s']}}}", _Limit()
     shared = ["".join(entry.itertext(f"{space}t"))
-              for part in _parts(data, r"xl/sharedStrings\.xml") for entry in limit.walk(part, f"{space}si")]
+              for part in _parts(data, r"xl/sharedStrings\.xml")
+              for entry in limit.walk(part, f"{space}si")]
     for number, part in enumerate(_parts(data, r"xl/worksheets/sheet\d+\.xml"), 1):
         yield f"[sheet {number}]"
         cells: list[str] = []
@@ -123,14 +133,16 @@ def _sheets(data: bytes) -> Iterator[str]:
             if element.tag == f"{space}c":
                 cells.append(_cell(element, shared, space))
                 size += len(cells[-1])
-            if element.tag != f"{space}c" or size > MOST_CHARACTERS:   # one long text can stand in any number of cells
+            # one long text can stand in any number of cells
+            if element.tag != f"{space}c" or size > MOST_CHARACTERS:
                 yield " | ".join(cells)
                 cells, size = [], 0
 
 
 def _cell(cell: Any, shared: list[str], space: str) -> str:
     value = "".join(cell.itertext(f"{space}v", f"{space}t"))
-    known = cell.get("t") == "s" and value.isdecimal() and len(value) < 10 and int(value) < len(shared)
+    known = (cell.get("t") == "s" and value.isdecimal() and len(value) < 10
+             and int(value) < len(shared))
     return shared[int(value)] if known else value
 
 
@@ -146,20 +158,25 @@ class _Enough(Exception):
 
 
 class _Limit:
-    """How much of one document is looked at. A few kilobytes of zip can hold millions of empty elements."""
+    """How much of one document is looked at.
+
+    A few kilobytes of zip can hold millions of empty elements.
+    """
 
     def __init__(self) -> None:
         self._end = time.monotonic() + MOST_SECONDS
         self._seen = 0
 
     def walk(self, part: IO[bytes], *wanted: str, ends: str = "") -> Iterator[Any]:
-        """The wanted elements, not those within one another, and the `ends` around them; each is gone after its turn.
+        """The wanted elements, not those within one another, and the `ends` around them;
+        each is gone after its turn.
 
         Raises _Enough.
         """
         from lxml import etree
         depth = first = 0
-        for event, element in etree.iterparse(part, ("start", "end"), resolve_entities=False, no_network=True, huge_tree=False):
+        for event, element in etree.iterparse(part, ("start", "end"), resolve_entities=False,
+                                              no_network=True, huge_tree=False):
             inside = element.tag in wanted
             if event == "start":
                 self._count()
@@ -182,7 +199,9 @@ class _Limit:
 
 
 def _drop(element: Any) -> None:
-    """Let go of an element and of what stands before it; the parser still needs the element itself."""
+    """Let go of an element and of what stands before it;
+    the parser still needs the element itself.
+    """
     element.clear()
     parent = element.getparent()
     while element.getprevious() is not None:
@@ -194,7 +213,8 @@ def _parts(data: bytes, pattern: str) -> Iterator[IO[bytes]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MOST_UNPACKED:
             raise ValueError("too large when unpacked")
-        for name in sorted((name for name in archive.namelist() if re.fullmatch(pattern, name)), key=_number):
+        for name in sorted((name for name in archive.namelist() if re.fullmatch(pattern, name)),
+                           key=_number):
             with archive.open(name) as part:
                 yield part
 

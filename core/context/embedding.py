@@ -1,4 +1,6 @@
-"""How near texts are to a question in meaning: embeddings, each asked for once and kept by the hash of its text."""
+"""How near texts are to a question in meaning:
+embeddings, each asked for once and kept by the hash of its text.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,11 @@ class Embedder:
         news, self._news = self._news, ""
         return news
 
-    async def similarities(self, question: str, texts: Sequence[str], progress: Progress | None = None) -> dict[str, float]:
-        """The cosine of each text with the question, by digest_of(text); empty when it cannot be had."""
+    async def similarities(self, question: str, texts: Sequence[str],
+                           progress: Progress | None = None) -> dict[str, float]:
+        """The cosine of each text with the question, by digest_of(text);
+        empty when it cannot be had.
+        """
         if not question.strip() or not texts or time.monotonic() < self._rests_until:
             return {}
         wanted = {digest_of(text): text for text in (question, *texts)}
@@ -68,19 +73,26 @@ class Embedder:
         if isinstance(problem, TimeoutError):
             reason = f"no answer within {PATIENCE:g} s."
         else:
-            reason = problem.message if isinstance(problem, ChatError) else f"{type(problem).__name__}: {problem}"
+            reason = (problem.message if isinstance(problem, ChatError)
+                      else f"{type(problem).__name__}: {problem}")
         if not self._told:
-            self._news = f"The context is ranked by its words alone, without the embeddings of {self.model}: {reason}"
+            self._news = ("The context is ranked by its words alone, without the embeddings of "
+                          f"{self.model}: {reason}")
         self._told = True
 
-    async def _vectors(self, wanted: Mapping[str, str], progress: Progress | None) -> dict[str, Vector[float]]:
-        """Those of all wanted texts. What is kept in another length than the model gives now is asked for again."""
+    async def _vectors(self, wanted: Mapping[str, str],
+                       progress: Progress | None) -> dict[str, Vector[float]]:
+        """Those of all wanted texts.
+
+        What is kept in another length than the model gives now is asked for again.
+        """
         found = self._known(list(wanted))
         if len({len(vector) for vector in found.values()}) > 1:
             found = {}
         missing, size = [digest for digest in wanted if digest not in found], 0
         while missing:
-            new = await self._asked({digest: wanted[digest] for digest in missing[:BATCH]}, len(wanted) - len(missing), progress)
+            new = await self._asked({digest: wanted[digest] for digest in missing[:BATCH]},
+                                    len(wanted) - len(missing), progress)
             lengths = {len(vector) for vector in new.values()} | ({size} if size else set())
             if len(lengths) > 1:
                 raise BadResponse("its embeddings differ in length.")
@@ -90,8 +102,10 @@ class Embedder:
             missing = [digest for digest in wanted if len(found.get(digest, ())) != size]
         return found
 
-    async def _asked(self, wanted: Mapping[str, str], done: int, progress: Progress | None) -> dict[str, Vector[float]]:
-        asking = asyncio.ensure_future(self._embed([text[:MOST_CHARACTERS] for text in wanted.values()]))
+    async def _asked(self, wanted: Mapping[str, str], done: int,
+                     progress: Progress | None) -> dict[str, Vector[float]]:
+        asking = asyncio.ensure_future(
+            self._embed([text[:MOST_CHARACTERS] for text in wanted.values()]))
         try:
             async with asyncio.timeout(PATIENCE):
                 while not (await asyncio.wait({asking}, timeout=STEP))[0]:
@@ -123,10 +137,13 @@ class Embedder:
         if self.store is None or time.monotonic() < self._kept_from:
             return
         try:
-            self.store.add_vectors(self.model, {digest: packed(vector) for digest, vector in new.items()}, MOST_KEPT)
+            self.store.add_vectors(self.model,
+                                   {digest: packed(vector) for digest, vector in new.items()},
+                                   MOST_KEPT)
         except StoreError as error:
             log.info("embeddings are not kept: %s", error.message)
-            self._kept_from = time.monotonic() + REST   # waiting for a locked database stops everything else
+            # waiting for a locked database stops everything else
+            self._kept_from = time.monotonic() + REST
 
     def _hold(self, new: Mapping[str, Vector[float]]) -> None:
         for digest, vector in new.items():

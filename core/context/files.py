@@ -1,4 +1,6 @@
-"""Files as context: finding them in folders by the rules of .gitignore, and reading them whatever their encoding."""
+"""Files as context: finding them in folders by the rules of .gitignore,
+and reading them whatever their encoding.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +33,21 @@ HEAD = 8_192               # bytes that tell text from other things
 GUESSED = 65_536     # bytes from which an encoding is guessed
 SHORT = 200                # bytes above ASCII: fewer say too little for a guess by statistics
 # Letters and punctuation that Western texts have in cp1252 (of which Latin-1 is a part).
-WESTERN = frozenset(b"\x80\x82\x84\x85\x8a\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x99\x9a\x9c\x9e\x9f\xa0\xa1\xa3\xa7\xa9\xaa\xab"
-                    b"\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbc\xbd\xbe\xbf" + bytes(range(0xC0, 0x100)))
+WESTERN = frozenset(
+    b"\x80\x82\x84\x85\x8a\x8c\x8e\x91\x92\x93\x94\x95\x96\x97\x99\x9a\x9c\x9e\x9f\xa0\xa1\xa3\xa7\xa9\xaa\xab"
+    b"\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbc\xbd\xbe\xbf"
+    + bytes(range(0xC0, 0x100)))
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
-IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
+IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
+          ".webp": "image/webp"}
 DOCUMENTS = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".odt"})
 LOG_NAME = regex(r"\.(?:log|out|err|trace)(?:\.[\d-]+)?$|[/._-]log$", re.IGNORECASE)
 SQLITE = b"SQLite format 3\0"
 BINARY = frozenset(
-    ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz .heic .ico .iso .jar .lib .m4a "
-    ".mkv .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet .pkl .ppt .pt .pth .pyc .pyd .pyo .rar .safetensors .so "
-    ".sqlite .sqlite3 .tar .tgz .tif .tiff .ttf .wasm .wav .webm .whl .woff .woff2 .xls .xz .zip .zst".split())
+    ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .dmg .doc .dylib .eot .exe .flac .gguf .gz "
+    ".heic .ico .iso .jar .lib .m4a .mkv .mov .mp3 .mp4 .npy .npz .o .obj .ogg .onnx .otf .parquet "
+    ".pkl .ppt .pt .pth .pyc .pyd .pyo .rar .safetensors .so .sqlite .sqlite3 .tar .tgz .tif .tiff "
+    ".ttf .wasm .wav .webm .whl .woff .woff2 .xls .xz .zip .zst".split())
 GENERATED = (r"package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum"
              r"|.*(?:\.lock|\.map|\.min\.js|\.min\.css|_pb2\.pyi?|_pb2_grpc\.pyi?|\.pb\.go)")
 LEFT_NAMES = regex(GENERATED, re.IGNORECASE)
@@ -59,7 +65,8 @@ class Rules(NamedTuple):
     spec: GitIgnoreSpec
 
 
-def load_files(source: Source, grep: Sequence[str] = (), root: str = "", guard: Guard = UNGUARDED) -> Iterator[Found]:
+def load_files(source: Source, grep: Sequence[str] = (), root: str = "",
+               guard: Guard = UNGUARDED) -> Iterator[Found]:
     """What a file, folder or glob gives; names are relative to `root`."""
     root = os.path.abspath(root)
     target = os.path.normpath(os.path.join(root, source.target))
@@ -100,18 +107,22 @@ def _load_named(path: str, source: Source, root: str, guard: Guard) -> Iterator[
             yield item
 
 
-def _load_glob(pattern: str, source: Source, grep: Sequence[str], root: str, guard: Guard) -> Iterator[Found]:
+def _load_glob(pattern: str, source: Source, grep: Sequence[str], root: str,
+               guard: Guard) -> Iterator[Found]:
     none = True
     for path in sorted(glob.iglob(pattern, recursive=True)):
         if os.path.isfile(path) and wanted(os.path.relpath(path, root), grep):
             none = False
-            yield from _load_named(path, Source("file", os.path.relpath(path, root), path), root, guard)
+            yield from _load_named(path, Source("file", os.path.relpath(path, root), path), root,
+                                   guard)
     if none:
         yield Fault(source.name, "matches no file")
 
 
-def file_item(path: str, source: Source, found: os.stat_result, root: str, *, named: bool = False) -> Item:
-    return Item(_relative(path, root), kind_of(os.path.basename(path)), source.name, found.st_size, path, found.st_mtime_ns,
+def file_item(path: str, source: Source, found: os.stat_result, root: str, *,
+              named: bool = False) -> Item:
+    return Item(_relative(path, root), kind_of(os.path.basename(path)), source.name, found.st_size,
+                path, found.st_mtime_ns,
                 named=named)
 
 
@@ -122,7 +133,9 @@ def _relative(path: str, root: str) -> str:
 
 
 def wanted(name: str, grep: Sequence[str]) -> bool:
-    """Whether --context-grep lets a file in: by ending (py, .py), by name or path pattern (*.md, docs/**)."""
+    """Whether --context-grep lets a file in: by ending (py, .py),
+    by name or path pattern (*.md, docs/**).
+    """
     if not grep:
         return True
     base = name.rsplit("/", 1)[-1]
@@ -137,8 +150,12 @@ def wanted(name: str, grep: Sequence[str]) -> bool:
 
 # ---- folders
 
-def walk(top: str, source: Source, grep: Sequence[str], root: str, guard: Guard = UNGUARDED) -> Iterator[Found]:
-    """The files below a folder (absolute path), in order of name. Links are not followed, so a cycle cannot be walked."""
+def walk(top: str, source: Source, grep: Sequence[str], root: str,
+         guard: Guard = UNGUARDED) -> Iterator[Found]:
+    """The files below a folder (absolute path), in order of name.
+
+    Links are not followed, so a cycle cannot be walked.
+    """
     if not os.access(top, os.R_OK | os.X_OK):
         yield Fault(source.name, "permission denied")
         return
@@ -161,9 +178,13 @@ def walk(top: str, source: Source, grep: Sequence[str], root: str, guard: Guard 
                     if entry.is_dir(follow_symlinks=False) and not _left_aside(entry, rules)]
 
 
-def _files_of(folder: str, entries: Sequence[os.DirEntry[str]], rules: tuple[Rules, ...], source: Source, grep: Sequence[str],
+def _files_of(folder: str, entries: Sequence[os.DirEntry[str]], rules: tuple[Rules, ...],
+              source: Source, grep: Sequence[str],
               root: str) -> Iterator[Found]:
-    """The files of one folder. They are not looked at: 50,000 calls of stat() take longer than all the rest."""
+    """The files of one folder.
+
+    They are not looked at: 50,000 calls of stat() take longer than all the rest.
+    """
     begin = _relative(folder, root)
     begin = "" if begin in (".", root) else begin + "/"
     for entry in entries:
@@ -185,13 +206,15 @@ def _left_aside(entry: os.DirEntry[str], rules: tuple[Rules, ...]) -> str:
         return "hidden"
     folder = entry.is_dir(follow_symlinks=False)
     if folder:
-        reason = "generated" if name in GENERATED_FOLDERS else "secret" if is_secret_name(name) else ""
+        reason = ("generated" if name in GENERATED_FOLDERS else "secret" if is_secret_name(name)
+                  else "")
     elif not entry.is_file(follow_symlinks=False):
         reason = "links" if entry.is_symlink() else "special"
     elif _ending(name) in BINARY:
         reason = "binary"
     else:
-        reason = "generated" if LEFT_NAMES.fullmatch(name) else "secret" if is_secret_name(name) else ""
+        reason = ("generated" if LEFT_NAMES.fullmatch(name) else "secret" if is_secret_name(name)
+                  else "")
     if reason or not rules:
         return reason
     return "ignored" if _is_ignored(entry.path, folder, rules) else ""
@@ -233,7 +256,8 @@ def _with_rules(rules: tuple[Rules, ...], folder: str) -> tuple[Rules, ...]:
     sources = [pattern.regex.pattern for pattern in spec.patterns if pattern.regex is not None]
     if not sources:
         return rules
-    # One regular expression over all patterns rejects most names in a microsecond; the few others ask the library.
+    # One regular expression over all patterns rejects most names in a microsecond; the few
+    # others ask the library.
     joined = "|".join(f"(?:{re.sub(r'[(][?]P<[^>]*>', '(?:', text)})" for text in sources)
     return (*rules, Rules(len(folder.rstrip(os.sep)) + 1, re.compile(joined), spec))
 
@@ -281,7 +305,8 @@ def read_text(item: Item, guard: Guard = UNGUARDED, process: LimitedProcess | No
     item.stamp, item.size = status.st_mtime_ns, status.st_size
     item.note = f"only its first {MOST_BYTES >> 20} MB were read" if len(data) > MOST_BYTES else ""
     if ends:
-        item.note = f"only its first and last {MOST_BYTES >> 21} MB were read; line numbers after the gap are too low"
+        item.note = (f"only its first and last {MOST_BYTES >> 21} MB were read; line numbers after "
+                     "the gap are too low")
     if item.kind == "document":
         from core.context.documents import document_text
         return document_text(item, data, process)
@@ -290,12 +315,16 @@ def read_text(item: Item, guard: Guard = UNGUARDED, process: LimitedProcess | No
     if item.path.lower().endswith(".ipynb"):
         from core.context.notebook import notebook_text
         text, left = notebook_text(text)
-    item.note = "; ".join(filter(None, (item.note, encoding and f"not UTF-8, read as {encoding}", left)))
+    item.note = "; ".join(filter(None,
+                                 (item.note, encoding and f"not UTF-8, read as {encoding}", left)))
     return text
 
 
 def _both_ends(file: IO[bytes], size: int) -> bytes:
-    """The beginning and the end of a log, in whole lines: the newest lines are at its end. Empty when that is not text."""
+    """The beginning and the end of a log, in whole lines: the newest lines are at its end.
+
+    Empty when that is not text.
+    """
     half = MOST_BYTES // 2 - 200
     head = file.read(half)
     file.seek(size - half)
@@ -317,11 +346,14 @@ def read_image(item: Item, guard: Guard = UNGUARDED) -> Image:
         raise ContextError(f"{item.name}: {why(problem)}") from problem
     if len(data) > MOST_IMAGE:
         raise ContextError(f"{item.name}: is larger than {MOST_IMAGE >> 20} MB")
-    return Image(IMAGES[os.path.splitext(item.path)[1].lower()], base64.b64encode(data).decode(), item.name)
+    return Image(IMAGES[os.path.splitext(item.path)[1].lower()], base64.b64encode(data).decode(),
+                 item.name)
 
 
 def check_text(item: Item, guard: Guard = UNGUARDED) -> None:
-    """Say at once what a named file cannot be read for; a document is converted here and keeps its text."""
+    """Say at once what a named file cannot be read for;
+    a document is converted here and keeps its text.
+    """
     if item.kind == "document":
         item.text = read_text(item, guard)
         return
@@ -329,12 +361,15 @@ def check_text(item: Item, guard: Guard = UNGUARDED) -> None:
         data = file.read(GUESSED)
     if item.kind == "file":
         if data.startswith(SQLITE):
-            raise ContextError(f"{item.name}: is an SQLite database; name what to read: sqlite:///{item.name}?table=NAME")
+            raise ContextError(f"{item.name}: is an SQLite database; name what to read: "
+                               f"sqlite:///{item.name}?table=NAME")
         decode(data, item.name, cut=len(data) == GUESSED)
 
 
 def decode(data: bytes, name: str, *, cut: bool = False) -> tuple[str, str]:
-    """Bytes as text, and the encoding where it had to be guessed. Raises ContextError for binary data.
+    """Bytes as text, and the encoding where it had to be guessed.
+
+    Raises ContextError for binary data.
 
     `cut` says that more bytes follow: the last character may be incomplete.
     """
@@ -354,9 +389,13 @@ def decode(data: bytes, name: str, *, cut: bool = False) -> tuple[str, str]:
 
 
 def _guess(data: bytes) -> str:
-    """The encoding of text that is not UTF-8; empty for none. Statistics fail on short Western texts, so those come first."""
+    """The encoding of text that is not UTF-8; empty for none.
+
+    Statistics fail on short Western texts, so those come first.
+    """
     high = [byte for byte in data if byte > 127]
-    if len(high) < SHORT and sum(byte >= 0xC0 for byte in high) <= 0.3 * len(data) and all(byte in WESTERN for byte in high):
+    if (len(high) < SHORT and sum(byte >= 0xC0 for byte in high) <= 0.3 * len(data)
+        and all(byte in WESTERN for byte in high)):
         return "cp1252"
     from charset_normalizer import from_bytes
     best = from_bytes(data).best()

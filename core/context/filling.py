@@ -1,4 +1,6 @@
-"""Fills the room of a prompt: the best pieces first, then what is around them, then what is left while there is room."""
+"""Fills the room of a prompt: the best pieces first, then what is around them,
+then what is left while there is room.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from core.window.tokens import bytes_to_tokens
 
 SMALLEST = 60              # tokens; with less room left nothing more is tried
 MOST_MISSES = 200          # files or pieces in a row that do not fit; then the room counts as full
-SMALL_FILE = 0.12          # of the room that is left: a file up to this goes in whole where a piece of it would
+# of the room that is left: a file up to this goes in whole where a piece of it would
+SMALL_FILE = 0.12
 MOST_OVER = 1.6            # times the room that is left: a file that seems larger is not read
 MOST_OUTLINED = 12         # files
 BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is around them
@@ -26,7 +29,10 @@ BEST_SHARE = 0.8           # of the room: for the best pieces; then for what is 
 
 @dataclass(slots=True)
 class Choice:
-    """What was chosen. `searched` and `by_name` say how many items were ranked by their text and by their name alone."""
+    """What was chosen.
+
+    `searched` and `by_name` say how many items were ranked by their text and by their name alone.
+    """
 
     pieces: list[Piece] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
@@ -39,13 +45,17 @@ class Choice:
 
 
 class Filling:
-    """Fills one choice: the best pieces, what is around them, then the items that are left, while there is room.
+    """Fills one choice: the best pieces, what is around them, then the items that are
+    left, while there is room.
 
-    What is shown already takes its room too, so that a follow-up question brings in only what it would choose before that.
+    What is shown already takes its room too, so that a follow-up question brings in only what it
+    would choose before that.
     """
 
-    def __init__(self, reader: Reader, order: Sequence[Item], room: int, choice: Choice, shown: AlreadyShown) -> None:
-        self._reader, self._order, self._room, self._choice, self._shown = reader, order, room, choice, shown
+    def __init__(self, reader: Reader, order: Sequence[Item], room: int, choice: Choice,
+                 shown: AlreadyShown) -> None:
+        self._reader, self._order, self._room, self._choice, self._shown = (reader, order, room,
+                                                                            choice, shown)
         self._items = {item.name: item for item in order}
         self._spans: dict[str, list[Span]] = {}       # what is taken of an item, in part
         self._faulty: set[str] = set()
@@ -69,9 +79,12 @@ class Filling:
     def _outline(self, spots: Sequence[Spot], room: int) -> None:
         """Name what else is in the files that are in here in part, and in those that came next."""
         found = dict.fromkeys(spot.name for spot in spots) if room else {}
-        missing = [self._items[name] for name in (*self._spans, *(name for name in found if name not in self._spans))]
-        missing = [item for item in missing if item.kind == "file" and item.included != "whole"][:MOST_OUTLINED]
-        piece = outline_piece((outline_of(item.name, item.kind, self._reader.passing(item)) for item in missing), room,
+        missing = [self._items[name]
+                   for name in (*self._spans, *(name for name in found if name not in self._spans))]
+        missing = [item for item in missing
+                   if item.kind == "file" and item.included != "whole"][:MOST_OUTLINED]
+        piece = outline_piece((outline_of(item.name, item.kind, self._reader.passing(item))
+                               for item in missing), room,
                               self._reader.cost)
         if piece is not None:
             self._choice.pieces.append(piece)
@@ -115,13 +128,16 @@ class Filling:
         return True
 
     def _take_around(self) -> Iterator[int]:
-        """The pieces beside those that are taken, of the best items first; of named items all that fits."""
+        """The pieces beside those that are taken, of the best items first;
+        of named items all that fits.
+        """
         for number, (name, spans) in enumerate(list(self._spans.items())):
             item = self._items[name]
             text, fills = self._reader.text(item), item.named and not self._shown.has(item)
             every = spans_of(name, item.kind, text, marks_of(name, item.kind, text))
             taken = [place for place, span in enumerate(every) if span in spans]
-            near = sorted(range(len(every)), key=lambda place: min((abs(place - other) for other in taken), default=0))
+            near = sorted(range(len(every)),
+                          key=lambda place: min((abs(place - other) for other in taken), default=0))
             for place in near:
                 if not fills and min((abs(place - other) for other in taken), default=0) > 1:
                     break
@@ -152,10 +168,13 @@ class Filling:
 
     def _is_too_large(self, item: Item) -> bool:
         """Whether it is not worth reading for what is left of the room."""
-        return item.text is None and (bytes_to_tokens(item.bytes) > self._left * MOST_OVER or self._reader.is_slow(item))
+        return item.text is None and (bytes_to_tokens(item.bytes) > self._left * MOST_OVER
+                                      or self._reader.is_slow(item))
 
     def _take_any(self) -> None:
-        """When nothing fits whole and no word of the question occurs, the beginning of the first item is better than nothing."""
+        """When nothing fits whole and no word of the question occurs,
+        the beginning of the first item is better than nothing.
+        """
         for item in self._order[:MOST_MISSES]:
             if item.name not in self._faulty and self._take_beginning(item):
                 self._choice.left_out.remove(item)

@@ -1,4 +1,6 @@
-"""The plain values that loading gives: items that can be shown to the model, and faults of those that cannot."""
+"""The plain values that loading gives: items that can be shown to the model,
+and faults of those that cannot.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +11,22 @@ from typing import Literal
 from core.dataclass import dataclass, field
 from core.messages import Image
 
-ItemKind = Literal["file", "document", "image", "page", "session", "table", "command", "stdin", "resource"]
+ItemKind = Literal["file", "document", "image", "page", "session", "table", "command", "stdin",
+                   "resource"]
 Included = Literal["", "whole", "pieces"]
 
 
 @dataclass(slots=True)
 class Item:
-    """One thing that the model can be shown. `text` is None for a file, which is read when it is wanted.
+    """One thing that the model can be shown.
 
-    `name` is unique within a set and is what the model sees as its source; `origin` is the source that brought it.
-    `size` is bytes, -1 before anybody asked; `stamp` the file's time of change in nanoseconds. `named` says that the
-    person named this very thing. `kept`: only what was sent of it is known, it cannot be read again.
-    `why` says what of it is in the last request, and for what reason.
+    `text` is None for a file, which is read when it is wanted.
+
+    `name` is unique within a set and is what the model sees as its source; `origin` is the
+    source that brought it. `size` is bytes, -1 before anybody asked; `stamp` the file's time of
+    change in nanoseconds. `named` says that the person named this very thing. `kept`: only what
+    was sent of it is known, it cannot be read again. `why` says what of it is in the last
+    request, and for what reason.
     """
 
     name: str
@@ -62,7 +68,10 @@ class Fault:
 
 @dataclass(slots=True)
 class Loaded:
-    """What came of loading. `aside` counts what a folder's rules left out, by reason (hidden, ignored, binary ...)."""
+    """What came of loading.
+
+    `aside` counts what a folder's rules left out, by reason (hidden, ignored, binary ...).
+    """
 
     items: list[Item] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)

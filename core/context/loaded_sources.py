@@ -1,4 +1,6 @@
-"""Loads the sources of one conversation: what the user named, and what was attached to the session before."""
+"""Loads the sources of one conversation: what the user named,
+and what was attached to the session before.
+"""
 
 from __future__ import annotations
 
@@ -29,27 +31,31 @@ Ask = Callable[[str], Awaitable[bool]]            # asks the user this question;
 class LoadedSources:
     """The sources of one conversation and what they gave. All of it belongs to one thread.
 
-    `root` is where relative names start; `store` holds earlier sessions, of which `session` is the one that is going on.
-    `ask` asks the user before a command runs or a secret file is read; without it neither
-    happens. `stdin` is what was piped in, for the source "-".
-    `protected` are files and directories of which nothing is ever loaded.
+    `root` is where relative names start; `store` holds earlier sessions, of which `session` is the
+    one that is going on. `ask` asks the user before a command runs or a secret file is read;
+    without it neither happens. `stdin` is what was piped in, for the source "-". `protected` are
+    files and directories of which nothing is ever loaded.
     """
 
-    def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None, session: str = "",
+    def __init__(self, *, root: str = "", grep: Sequence[str] = (), store: Store | None = None,
+                 session: str = "",
                  ask: Ask | None = None, stdin: str = "", progress: Progress | None = None,
                  protected: Sequence[str] = ()) -> None:
         self.root = os.path.abspath(root or os.getcwd())
         self.grep = tuple(grep)
-        self.store, self.session, self.ask, self.stdin, self.progress = store, session, ask, stdin, progress
+        self.store, self.session, self.ask, self.stdin, self.progress = (store, session, ask, stdin,
+                                                                         progress)
         self.sources: list[Source] = []
         self.loaded: dict[str, Loaded] = {}
         self.guard = Guard(protected)
-        self._roots: dict[str, str] = {}       # where the names of a restored source start, by its name
+        self._roots: dict[str, str] = {}  # where the names of a restored source start, by its name
         self._dropped: dict[str, list[str]] = {}     # items that were taken out of a source
 
     @property
     def items(self) -> list[Item]:
-        """Everything that was loaded; the same file from two sources counts once, under the first."""
+        """Everything that was loaded; the same file from two sources counts once,
+        under the first.
+        """
         found: dict[str, Item] = {}
         for source in self.sources:
             for item in self.loaded[source.name].items:
@@ -61,8 +67,12 @@ class LoadedSources:
         return [fault for source in self.sources for fault in self.loaded[source.name].faults]
 
     async def add(self, text: str) -> list[Fault]:
-        """Load what one --context argument names. Returns the faults; raises ContextError when nothing at all was loaded."""
-        sources = [source for source in unique(parse_context_arg(text, self.root)) if source.name not in self.loaded]
+        """Load what one --context argument names.
+
+        Returns the faults; raises ContextError when nothing at all was loaded.
+        """
+        sources = [source for source in unique(parse_context_arg(text, self.root))
+                   if source.name not in self.loaded]
         results = [(source, await self._load(source)) for source in sources]
         faults = [fault for _, loaded in results for fault in loaded.faults]
         for source, loaded in results:
@@ -80,7 +90,10 @@ class LoadedSources:
         self.loaded[item.name] = Loaded([item])
 
     def drop(self, name: str) -> int:
-        """Take a source, or one item of it, out; returns how many items went. Raises ContextError for an unknown name."""
+        """Take a source, or one item of it, out; returns how many items went.
+
+        Raises ContextError for an unknown name.
+        """
         before = len(self.items)
         for source in self.sources:
             if source.name == name or source.target == name:
@@ -103,11 +116,15 @@ class LoadedSources:
 
     def holds(self, things: Collection[tuple[str, str]]) -> bool:
         """Whether each of these (source, name of the item) is attached still."""
-        names = {source.name: {item.name for item in self.loaded[source.name].items} for source in self.sources}
+        names = {source.name: {item.name for item in self.loaded[source.name].items}
+                 for source in self.sources}
         return all(name in names.get(source, ()) for source, name in things)
 
     async def refresh(self) -> list[Fault]:
-        """Load every source again. One that gives nothing any more keeps what it gave; its faults say so."""
+        """Load every source again.
+
+        One that gives nothing any more keeps what it gave; its faults say so.
+        """
         faults: list[Fault] = []
         for source in self.sources:
             loaded = await self._load(source)
@@ -120,11 +137,15 @@ class LoadedSources:
 
     def kept(self) -> list[KeptSource]:
         """The sources as their session keeps them."""
-        return [KeptSource(source, self._roots.get(source.name, self.root), tuple(self._dropped.get(source.name, ())))
+        return [KeptSource(source, self._roots.get(source.name, self.root),
+                           tuple(self._dropped.get(source.name, ())))
                 for source in self.sources]
 
     async def restore(self, kept: Sequence[KeptSource], messages: Sequence[Message]) -> list[str]:
-        """Attach again what a session had; what cannot be read again stays as it was sent. Returns what to say of it."""
+        """Attach again what a session had; what cannot be read again stays as it was sent.
+
+        Returns what to say of it.
+        """
         asks, self.ask = self.ask, None       # what the user agreed to then is in the messages
         news: list[str] = []
         try:
@@ -149,20 +170,23 @@ class LoadedSources:
             return [f"Not attached any more: {reasons}."]
         self.sources.append(source)
         self.loaded[source.name] = loaded
-        again = " /context refresh reads it again." if source.kind not in READ_AGAIN and source.kind != "stdin" else ""
+        again = (" /context refresh reads it again."
+                 if source.kind not in READ_AGAIN and source.kind != "stdin" else "")
         return [f"{item.name} is attached as it was sent.{again}" for item in sent]
 
     async def _load(self, source: Source) -> Loaded:
         if source.kind == "resource":
             return self.loaded[source.name]      # who put it here can read it again
         loaded = Loaded()
-        if source.kind == "command" and not await self._agrees(f"Run this, and attach what it prints?\n  {source.target}"):
+        if source.kind == "command" and not await self._agrees("Run this, and attach what it "
+                                                               f"prints?\n  {source.target}"):
             loaded.faults.append(Fault(source.name, "was not run: it needs your consent"))
             return loaded
         if source.kind in ("file", "directory") and not await self._may_show(source):
             loaded.faults.append(Fault(source.name, f"{SECRET}; {self._way_out(source)}"))
             return loaded
-        if source.kind in ("page", "command", "sql") or source.kind == "file" and kind_of(source.target) == "document":
+        if (source.kind in ("page", "command", "sql") or source.kind == "file"
+            and kind_of(source.target) == "document"):
             await _in_thread(source, loaded, self._root_of(source), self.guard)
             return loaded
         await self._slices(self._find(source, loaded), f"reading {source.name}")
@@ -172,7 +196,9 @@ class LoadedSources:
         return self.ask is not None and await self.ask(question)
 
     async def _may_show(self, source: Source) -> bool:
-        """Whether a source may go to the model: what holds keys or passwords only when the user agrees."""
+        """Whether a source may go to the model: what holds keys or passwords
+        only when the user agrees.
+        """
         path = os.path.join(self._root_of(source), source.target)
         if not self.guard.needs_consent(path):
             return True
@@ -182,7 +208,8 @@ class LoadedSources:
         return True
 
     def _way_out(self, source: Source) -> str:
-        return "you declined" if self.ask else f"nobody can be asked here. Use --context - < {source.name} to send it anyway"
+        return ("you declined" if self.ask
+                else f"nobody can be asked here. Use --context - < {source.name} to send it anyway")
 
     def _find(self, source: Source, loaded: Loaded) -> Iterator[int]:
         """Load a source that is quick or can be interrupted between its items."""
@@ -193,7 +220,8 @@ class LoadedSources:
     def _found(self, source: Source) -> Iterator[Found]:
         match source.kind:
             case "stdin":
-                return iter([Item("stdin", "stdin", "-", len(self.stdin), text=self.stdin, named=True)] if self.stdin
+                return iter([Item("stdin", "stdin", "-", len(self.stdin), text=self.stdin,
+                                  named=True)] if self.stdin
                             else [Fault("-", "nothing was piped in")])
             case "sessions" | "session":
                 from core.context.sessions import load_sessions
@@ -205,7 +233,9 @@ class LoadedSources:
         return self._roots.get(source.name, self.root)
 
     async def _slices(self, steps: Iterator[int], what: str) -> None:
-        """Run through the steps, giving way to the event loop now and then: so that Ctrl-C and progress work."""
+        """Run through the steps, giving way to the event loop now and then:
+        so that Ctrl-C and progress work.
+        """
         due = time.monotonic() + SLICE
         for number in steps:
             if time.monotonic() >= due:
@@ -216,7 +246,9 @@ class LoadedSources:
 
 
 async def in_own_thread(work: Callable[[], T]) -> T:
-    """The result of `work`, done beside the event loop in a thread that the end of the program does not wait for."""
+    """The result of `work`, done beside the event loop in a thread that the end of the
+    program does not wait for.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -241,7 +273,10 @@ async def in_own_thread(work: Callable[[], T]) -> T:
 
 
 async def _in_thread(source: Source, loaded: Loaded, root: str, guard: Guard) -> None:
-    """Load what waits for something else, beside the event loop. When it is cancelled, the thread is told to stop."""
+    """Load what waits for something else, beside the event loop.
+
+    When it is cancelled, the thread is told to stop.
+    """
     stop = threading.Event()
     try:
         for found in await in_own_thread(lambda: _load_waiting(source, root, stop, guard)):
@@ -263,8 +298,11 @@ def _load_waiting(source: Source, root: str, stop: threading.Event, guard: Guard
     return list(run_command(source, root, stop))
 
 
-def nothing_loaded(text: str, faults: Sequence[Fault], results: Sequence[tuple[Source, Loaded]] = ()) -> ContextError:
-    """The error for a request of which nothing came; says why for each part, or which rules left everything out."""
+def nothing_loaded(text: str, faults: Sequence[Fault],
+                   results: Sequence[tuple[Source, Loaded]] = ()) -> ContextError:
+    """The error for a request of which nothing came;
+    says why for each part, or which rules left everything out.
+    """
     reasons = [str(fault) for fault in faults[:MOST_FAULTS]]
     if len(faults) > MOST_FAULTS:
         reasons.append(f"and {len(faults) - MOST_FAULTS} more")
@@ -272,7 +310,8 @@ def nothing_loaded(text: str, faults: Sequence[Fault], results: Sequence[tuple[S
     if not reasons:
         left = ", ".join(f"{count} {reason}" for reason, count in sorted(aside.items()))
         reasons = [f"{text}: no file is left" + (f" ({left})" if left else ": it is empty")]
-    return ContextError(f"No context could be loaded: {'; '.join(reasons).rstrip('.')}.", "Check its name, and --context-grep.")
+    return ContextError(f"No context could be loaded: {'; '.join(reasons).rstrip('.')}.",
+                        "Check its name, and --context-grep.")
 
 
 # ---- the plan's names, for one call without a set

@@ -17,13 +17,16 @@ def notebook_text(text: str) -> tuple[str, str]:
     if not isinstance(cells, list):
         return text, ""
     counted = [0]
-    lines = [line for number, cell in enumerate(cells, 1) if isinstance(cell, dict) for line in _cell(number, cell, counted)]
-    note = f"{counted[0]} pictures or other outputs that are not text were left out" if counted[0] else ""
+    lines = [line for number, cell in enumerate(cells, 1) if isinstance(cell, dict)
+             for line in _cell(number, cell, counted)]
+    note = (f"{counted[0]} pictures or other outputs that are not text were left out" if counted[0]
+            else "")
     return "\n".join(lines) + "\n", note
 
 
 def _cell(number: int, cell: dict[str, Any], left: list[int]) -> Iterator[str]:
-    yield f"[cell {number}, {cell.get('cell_type') if isinstance(cell.get('cell_type'), str) else 'unknown'}]"
+    yield (f"[cell {number}, "
+           f"{cell.get('cell_type') if isinstance(cell.get('cell_type'), str) else 'unknown'}]")
     yield _joined(cell.get("source"))
     outputs = cell.get("outputs")
     for output in outputs if isinstance(outputs, list) else []:
@@ -35,7 +38,10 @@ def _cell(number: int, cell: dict[str, Any], left: list[int]) -> Iterator[str]:
 
 
 def _output(output: dict[str, Any]) -> str:
-    """What an output says in words; empty for a picture. A picture's text form only names its class."""
+    """What an output says in words; empty for a picture.
+
+    A picture's text form only names its class.
+    """
     if output.get("output_type") == "error":
         return f"{output.get('ename')}: {output.get('evalue')}"
     data = output.get("data")

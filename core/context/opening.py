@@ -1,4 +1,6 @@
-"""Opens the files of the context; none of the program's own, and those of keys and passwords only with consent."""
+"""Opens the files of the context; none of the program's own,
+and those of keys and passwords only with consent.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,16 @@ from core.tools.secret_files import holds_secret, is_secret_path, read_head
 
 OURS = "holds Stream Chat's own data"
 SECRET = "looks like a file of keys or passwords"
-FLAGS = (os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+FLAGS = (os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+         | getattr(os, "O_BINARY", 0)
          | getattr(os, "O_NOCTTY", 0))
 FRESH = 1.0      # seconds that the identities of our own files are known for
 
 
 class Guard:
-    """What is not given to a model: the program's own files (`protected`) never, files of keys only with the user's consent."""
+    """What is not given to a model: the program's own files (`protected`) never,
+    files of keys only with the user's consent.
+    """
 
     def __init__(self, protected: Sequence[str] = ()) -> None:
         self.protected = real_roots(protected)
@@ -33,7 +38,9 @@ class Guard:
         self._agreed: tuple[str, ...] = ()      # real paths that the user agreed to show
 
     def agree(self, path: str) -> None:
-        """The user wants this file, or what is below this folder, to be shown although it looks secret."""
+        """The user wants this file, or what is below this folder,
+        to be shown although it looks secret.
+        """
         self._agreed = (*self._agreed, os.path.realpath(path))
 
     def is_secret_place(self, path: str) -> bool:
@@ -46,10 +53,14 @@ class Guard:
     def is_secret(self, path: str, descriptor: int) -> bool:
         """The same of an open file, by its name and by how it begins."""
         real = _real_path(path, descriptor)
-        return self.is_secret_place(real) or real not in self._agreed and holds_secret(read_head(descriptor))
+        return (self.is_secret_place(real) or real not in self._agreed
+                and holds_secret(read_head(descriptor)))
 
     def needs_consent(self, path: str) -> bool:
-        """Whether this file or folder is one that the user has to agree to. What cannot be opened is not."""
+        """Whether this file or folder is one that the user has to agree to.
+
+        What cannot be opened is not.
+        """
         real = os.path.realpath(path)
         if self.holds(real):
             return False            # refused, without a question
@@ -69,11 +80,15 @@ class Guard:
         return path in self._files or path.startswith(self._folders)
 
     def is_ours(self, path: str, descriptor: int) -> bool:
-        """Whether the open file is one of ours. The path alone would not do: it can lead elsewhere by now."""
+        """Whether the open file is one of ours.
+
+        The path alone would not do: it can lead elsewhere by now.
+        """
         if not self.protected:
             return False
         found = os.fstat(descriptor)
-        return (found.st_dev, found.st_ino) in self._own_ids() or self.holds(_real_path(path, descriptor))
+        return ((found.st_dev, found.st_ino) in self._own_ids()
+                or self.holds(_real_path(path, descriptor)))
 
     def _own_ids(self) -> frozenset[tuple[int, int]]:
         if time.monotonic() - self._looked > FRESH:

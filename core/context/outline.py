@@ -1,4 +1,6 @@
-"""The outline of files that are not in a prompt as a whole, so that the model can ask for the rest."""
+"""The outline of files that are not in a prompt as a whole,
+so that the model can ask for the rest.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def outline_room(room: int) -> int:
 
 
 def outline_of(name: str, kind: str, text: str) -> str:
-    """`retry.py, 412 lines: 12 class Retry; 30 def delay(attempt)`; empty where nothing is named."""
+    """`retry.py, 412 lines: 12 class Retry; 30 def delay(attempt)`;
+    empty where nothing is named.
+    """
     headings = list(_headings(text, marks_of(name, kind, text)))
     if not headings:
         return ""
@@ -43,7 +47,9 @@ def _headings(text: str, marks: Iterable[int]) -> Iterator[str]:
 
 
 def outline_piece(outlines: Iterable[str], room: int, cost: Callable[[Piece], int]) -> Piece | None:
-    """As many of the outlines as there is room for, the first ones first; None when not one fits."""
+    """As many of the outlines as there is room for, the first ones first;
+    None when not one fits.
+    """
     taken: list[str] = []
     for outline in filter(None, outlines):
         if cost(_piece([*taken, outline])) <= room:

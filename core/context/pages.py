@@ -14,7 +14,10 @@ from core.tools.guards_net import parse_url
 
 
 def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:
-    """The readable text of one page. The user named the address, so it may be a local one; redirects to others may not."""
+    """The readable text of one page.
+
+    The user named the address, so it may be a local one; redirects to others may not.
+    """
     try:
         url = parse_url(source.target)
         final, kind, body, cut = download(ToolContext(stop=stop), url, local=frozenset({url.place}))
@@ -27,4 +30,5 @@ def load_page(source: Source, stop: threading.Event) -> Iterator[Found]:
         return
     shown = "\n".join([*([f"Title: {title}"] if title else []), text])
     note = f"only its first {MOST_BYTES >> 20} MB were read" if cut else ""
-    yield Item(str(final), "page", source.name, len(shown.encode()), text=shown, named=True, note=note)
+    yield Item(str(final), "page", source.name, len(shown.encode()), text=shown, named=True,
+               note=note)

@@ -1,4 +1,6 @@
-"""Texts cut into pieces that can be chosen one by one: functions, sections, some rows; always whole lines."""
+"""Texts cut into pieces that can be chosen one by one: functions, sections, some rows;
+always whole lines.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,13 @@ from core.regex import regex
 
 MOST, LEAST = 1_500, 400          # characters of a piece
 MOST_ROWS = 700                   # of a piece of rows
-PIECE_CHARACTERS = 4_000          # of a line that is larger than a piece; the rest of it is left out
+PIECE_CHARACTERS = 4_000  # of a line that is larger than a piece; the rest of it is left out
 GAP = 3                           # lines between two pieces that are shown rather than left out
 _CODE = regex(
-    r"^(?:[ \t]{0,4}(?:@\w|(?:async +)?def |class |(?:export |pub |public |private |protected |static )*"
-    r"(?:func|fn|impl|function|interface|struct|enum|trait|type) )|CREATE |\[[\w.\-\" ]+\]$)", re.MULTILINE)
+    r"^(?:[ \t]{0,4}(?:@\w|(?:async +)?def |class |(?:export |pub |public |private |protected "
+    r"|static )*"
+    r"(?:func|fn|impl|function|interface|struct|enum|trait|type) )|CREATE |\[[\w.\-\" ]+\]$)",
+    re.MULTILINE)
 _PROSE = regex(r"^(?:#{1,6} |\*\*\w+:\*\*$|<h[1-6]|.+\n(?:={3,}|-{3,}|~{3,})$)", re.MULTILINE)
 _ROWS = regex(r"\.(?:csv|tsv|jsonl|ndjson|log|out|err|trace)(?:\.[\d-]+)?$", re.IGNORECASE)
 _TEXT = regex(r"\.(?:md|markdown|rst|txt|html?)$", re.IGNORECASE)
@@ -66,7 +70,8 @@ def cut(name: str, kind: str, text: str, spans: Sequence[Span], note: str = "") 
     for start, end in spans:
         line += text.count("\n", place, start)
         body = text[start:end].removesuffix("\n")
-        pieces.append(Piece(name, kind, _shortened(body), line, line + body.count("\n"), lines, note))
+        pieces.append(Piece(name, kind, _shortened(body), line, line + body.count("\n"), lines,
+                            note))
         place = start
     return pieces
 
@@ -88,7 +93,8 @@ def join_spans(spans: Sequence[Span], text: str) -> list[Span]:
     """Neighbours become one, and those with only a few lines between them."""
     joined: list[Span] = []
     for start, end in sorted(set(spans)):
-        if joined and text.count("\n", joined[-1][1], start) <= GAP and start - joined[-1][1] < LEAST // 2:
+        if (joined and text.count("\n", joined[-1][1], start) <= GAP
+            and start - joined[-1][1] < LEAST // 2):
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
             joined.append((start, end))

@@ -11,7 +11,8 @@ class Prepared:
     """What a question brings into its request.
 
     `line` says in one line what the model sees of all; `notes` are faults and cuts, one line each.
-    Of what is `included`, now or before, some is `whole`. `tokens` and `shown` belong to the `block`.
+    Of what is `included`, now or before, some is `whole`. `tokens` and
+    `shown` belong to the `block`.
     """
 
     block: str

@@ -1,4 +1,6 @@
-"""Looks up what an answer quotes from attached material, without a model: each quotation and each `file:line`."""
+"""Looks up what an answer quotes from attached material, without a model:
+each quotation and each `file:line`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from core.dataclass import dataclass
 from core.regex import regex
 
 SHORTEST = 4            # words, or
-LONG = 24               # characters: shorter text in quotation marks is a name or an emphasis, not a quotation
-NEAR = 80               # characters after a quotation in which the place it is said to come from is looked for
+LONG = 24  # characters: shorter text in quotation marks is a name or an emphasis, not a quotation
+NEAR = 80  # characters after a quotation in which the place it is said to come from is looked for
 SHOWN = 60              # characters of a quotation that a problem repeats
 MOST_PROBLEMS = 5       # that are spelled out; further ones are counted
 
-_PAIRS = {"\u201c": "\u201d", "\u201e": "\u201c\u201d", "\u00ab": "\u00bb", "\u2018": "\u2019", '"': '"'}
+_PAIRS = {"\u201c": "\u201d", "\u201e": "\u201c\u201d", "\u00ab": "\u00bb", "\u2018": "\u2019",
+          '"': '"'}
 _QUOTED = regex("|".join(f"{opening}([^{opening}{closing}\n]{{2,2000}})[{closing}]"
                          for opening, closing in _PAIRS.items()))
 _BLOCK = regex(r"(?m)(?:^ {0,3}> ?.*\n?)+")
@@ -24,7 +27,8 @@ _FENCE = regex(r"(?ms)^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1[`~]* *$|\Z)")
 _ELLIPSIS = regex(r"\s*(?:\[\s*(?:\.\.\.|\u2026)\s*\]|\.\.\.|\u2026)\s*")
 _LINES = r"(?:\s*[:#]\s*L?|,?\s*\(?\s*(?:at\s+|on\s+)?lines?\s+)(\d{1,7})(?:\s*(?:-|\u2013|to)\s*L?(\d{1,7}))?"
 
-# Typography that says nothing about the words: quotation marks, dashes, spaces, hyphenation, ligatures (NFKC).
+# Typography that says nothing about the words: quotation marks, dashes, spaces,
+# hyphenation, ligatures (NFKC).
 _PLAIN: dict[int, str | None] = {ord(mark): "'" for mark in "\u2018\u2019\u201a\u201b\u2032`"}
 _PLAIN |= {ord(mark): '"' for mark in "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033"}
 _PLAIN |= {ord(mark): "-" for mark in "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"}
@@ -34,7 +38,10 @@ _EDGES = " \t.,;:!?\u2026"
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """One thing that an answer refers to. `words` is empty for a bare `file:line`; `name` is empty where no file is named."""
+    """One thing that an answer refers to.
+
+    `words` is empty for a bare `file:line`; `name` is empty where no file is named.
+    """
 
     words: str
     name: str = ""
@@ -44,7 +51,9 @@ class Cited:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was looked up: how many references, how many hold, and a sentence for each that does not."""
+    """What was looked up: how many references, how many hold,
+    and a sentence for each that does not.
+    """
 
     count: int
     found: int
@@ -58,7 +67,8 @@ class Checked:
             return f"{self.count} {what} to the attached files checked: correct."
         shown = "; ".join(self.problems[:MOST_PROBLEMS])
         more = len(self.problems) - MOST_PROBLEMS
-        return f"{self.found} of {self.count} {what} found; {shown}{f'; and {more} more' if more > 0 else ''}."
+        return (f"{self.found} of {self.count} {what} found; "
+                f"{shown}{f'; and {more} more' if more > 0 else ''}.")
 
 
 class Material:
@@ -79,12 +89,17 @@ class Material:
         self.lines = len(self._starts) - (text.endswith("\n") or not text)
 
     def places(self, words: str) -> Iterator[tuple[int, int]]:
-        """The first and last line of each place where these words stand as entire words, in this order."""
+        """The first and last line of each place where these words stand as
+        entire words, in this order.
+        """
         for start, end in self._spans(words):
             yield bisect_right(self._starts, start), bisect_right(self._starts, end - 1)
 
     def holds(self, quotation: str) -> list[tuple[int, int]]:
-        """The lines of a quotation; its parts around an ellipsis follow each other. Empty: it is not in here."""
+        """The lines of a quotation; its parts around an ellipsis follow each other.
+
+        Empty: it is not in here.
+        """
         parts = [part for part in map(plain, _ELLIPSIS.split(quotation)) if part.strip(_EDGES)]
         if not parts:
             return []
@@ -97,14 +112,16 @@ class Material:
             if span is None:
                 return []
             at = span[1]
-            found.append((bisect_right(self._starts, span[0]), bisect_right(self._starts, span[1] - 1)))
+            found.append((bisect_right(self._starts, span[0]),
+                          bisect_right(self._starts, span[1] - 1)))
         return [(found[0][0], found[-1][1])]
 
     def _spans(self, words: str, start: int = 0) -> Iterator[tuple[int, int]]:
         wanted = words.strip(_EDGES)
         if not wanted:
             return
-        other = wanted[0].swapcase() + wanted[1:]       # a quotation may begin a sentence, or continue one
+        # a quotation may begin a sentence, or continue one
+        other = wanted[0].swapcase() + wanted[1:]
         for form in dict.fromkeys((wanted, other)):
             at = self._text.find(form, start)
             while at >= 0:
@@ -137,7 +154,10 @@ def check_answer(answer: str, materials: Sequence[Material]) -> Checked:
 # ---- what an answer refers to
 
 def references(answer: str, names: Sequence[str]) -> Iterator[Cited]:
-    """The quotations and places that an answer gives, in no order. Fenced code is the answer's own."""
+    """The quotations and places that an answer gives, in no order.
+
+    Fenced code is the answer's own.
+    """
     text = _FENCE.sub("\n", answer)
     taken: list[tuple[int, int]] = []
     places = list(_places(text, names))
@@ -178,7 +198,9 @@ def _is_quotation(words: str) -> bool:
 
 
 def _places(text: str, names: Sequence[str]) -> Iterator[tuple[int, int, str, int, int]]:
-    """Where a file is named: begin and end of it, the full name, and the lines that are given (0: none)."""
+    """Where a file is named: begin and end of it, the full name,
+    and the lines that are given (0: none).
+    """
     forms = _forms(names)
     if not forms:
         return
@@ -189,7 +211,9 @@ def _places(text: str, names: Sequence[str]) -> Iterator[tuple[int, int, str, in
 
 
 def _forms(names: Sequence[str]) -> Mapping[str, str]:
-    """How an answer may write each name: in full, or by its last part where that is one file's alone."""
+    """How an answer may write each name: in full,
+    or by its last part where that is one file's alone.
+    """
     forms: dict[str, str] = {}
     last: dict[str, list[str]] = {}
     for name in names:
@@ -212,13 +236,15 @@ def _problem(cited: Cited, known: Mapping[str, Material]) -> str:
         return f"{cited.name} has {material.lines:,} lines, not {max(cited.first, cited.last):,}"
     shown = _shortened(cited.words)
     if material is None:
-        return "" if any(each.holds(cited.words) for each in known.values()) else f"{shown} is not in the attached files"
+        return ("" if any(each.holds(cited.words) for each in known.values())
+                else f"{shown} is not in the attached files")
     places = material.holds(cited.words)
     if not places:
         elsewhere = next((each.name for each in known.values() if each.holds(cited.words)), "")
         differs = f" (line {cited.first} differs)" if cited.first else ""
         return f"{shown} is not in {cited.name}{f' but in {elsewhere}' if elsewhere else differs}"
-    if not cited.first or any(first <= cited.last and last >= cited.first for first, last in places):
+    if not cited.first or any(first <= cited.last and last >= cited.first
+                              for first, last in places):
         return ""
     return f"{shown} is in line {places[0][0]} of {cited.name}, not in line {cited.first}"
 

@@ -1,4 +1,6 @@
-"""Which of many files are worth searching closely: whole texts by the words in them and in their names (BM25)."""
+"""Which of many files are worth searching closely:
+whole texts by the words in them and in their names (BM25).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ NAME_WEIGHT = 3.0          # a word in the path says more than one in the text
 
 
 def count_words(data: bytes, words: Sequence[bytes]) -> tuple[int, ...]:
-    """How often each word occurs, in any case. Bytes, because this runs over every file: about 1 GB a second and word."""
+    """How often each word occurs, in any case.
+
+    Bytes, because this runs over every file: about 1 GB a second and word.
+    """
     lowered = data.lower()
     return tuple(lowered.count(word) for word in words)
 
@@ -45,15 +50,20 @@ def bm25(texts: Sequence[Counted], words: int) -> list[float]:
 def term_score(counts: Sequence[float], rarity: Sequence[float], length: float) -> float:
     """BM25 of one text; `length` is in averages."""
     norm = K1 * (1 - B + B * length)
-    return sum(weight * count * (K1 + 1) / (count + norm) for weight, count in zip(rarity, counts, strict=True) if count)
+    return sum(weight * count * (K1 + 1) / (count + norm)
+               for weight, count in zip(rarity, counts, strict=True) if count)
 
 
 def name_score(name: str, words: Sequence[str]) -> float:
-    """How much of the question is in a path: whole words count, parts of words half. A README beats what says nothing."""
+    """How much of the question is in a path: whole words count, parts of words half.
+
+    A README beats what says nothing.
+    """
     lowered = name.casefold()
     readme = README if "readme" in lowered else 0.0
     inside = [word for word in words if word in lowered]
     if not inside:
         return readme
     parts = set(re.split(r"[^\w]+|_", lowered))
-    return readme + NAME_WEIGHT * sum(1.0 if word in parts or lowered.endswith(word) else 0.5 for word in inside)
+    return readme + NAME_WEIGHT * sum(1.0 if word in parts or lowered.endswith(word) else 0.5
+                                      for word in inside)

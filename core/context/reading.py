@@ -22,7 +22,8 @@ KEPT_CHARACTERS = 4 << 20  # of texts that are remembered between prompts
 class Reader:
     """Give `begin` a call before each prompt."""
 
-    def __init__(self, estimator: TokenEstimator, model: str = "", guard: Guard = UNGUARDED) -> None:
+    def __init__(self, estimator: TokenEstimator, model: str = "",
+                 guard: Guard = UNGUARDED) -> None:
         self.estimator, self.model, self.guard = estimator, model, guard
         self.documents: LimitedProcess | None = None      # reads those of folders
         self._texts: dict[str, tuple[int, str]] = {}
@@ -56,7 +57,9 @@ class Reader:
         return text
 
     def passing(self, item: Item) -> str:
-        """The same without remembering it, and empty where it cannot be read: that is reported when it is taken."""
+        """The same without remembering it, and empty where it cannot be read:
+        that is reported when it is taken.
+        """
         known = item.name in self._texts
         try:
             return self.text(item)
@@ -67,14 +70,16 @@ class Reader:
                 self._texts.pop(item.name, None)
 
     def sample(self, item: Item) -> bytes | None:
-        """The beginning as bytes, to be searched; empty when it cannot be read (that is reported when it is taken).
+        """The beginning as bytes, to be searched; empty when it cannot be read (that is
+        reported when it is taken).
 
         None for a document that has to wait.
         """
         if item.text is not None:
             return item.text[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass")
         if item.kind == "document":
-            return None if self.is_slow(item) else self.passing(item)[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass")
+            return (None if self.is_slow(item)
+                    else self.passing(item)[:SEARCHED_OF_ONE].encode("utf-8", "surrogatepass"))
         try:
             with open_item(item, self.guard) as file:
                 # A read of a given size makes room for all of it: 100 us more for each small file.

@@ -1,4 +1,6 @@
-"""Brings back what was attached to a session: its sources, and what was sent of those that cannot be read again."""
+"""Brings back what was attached to a session:
+its sources, and what was sent of those that cannot be read again.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +17,34 @@ from core.errors import ContextError
 from core.messages import Image, Message, Shown
 from core.regex import regex
 
-READ_AGAIN = frozenset({"file", "directory", "glob", "sessions", "session"})    # quick, and nobody has to be asked
-BLOCK = regex(r'<(source-[0-9a-f]{6}) (\w+)="([^"\n]*)"(?: lines="(\d+)-\d+ of (\d+)")?(?: note="[^"\n]*")?>\n'
+# quick, and nobody has to be asked
+READ_AGAIN = frozenset({"file", "directory", "glob", "sessions", "session"})
+BLOCK = regex(r'<(source-[0-9a-f]{6}) (\w+)="([^"\n]*)"(?: lines="(\d+)-\d+ of (\d+)")?(?: '
+              r'note="[^"\n]*")?>\n'
               r"(.*?)\n</\1>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptSource:
-    """A source as a session keeps it: relative names start at `root`, `without` are the items that were dropped."""
+    """A source as a session keeps it: relative names start at `root`,
+    `without` are the items that were dropped.
+    """
 
     source: Source
     root: str
     without: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.source.kind, "name": self.source.name, "root": self.root, "without": list(self.without)}
+        return {"kind": self.source.kind, "name": self.source.name, "root": self.root,
+                "without": list(self.without)}
 
 
 def read_source(row: Any) -> KeptSource | None:
     """The reverse of to_json(); None for what this program does not know."""
     if not isinstance(row, dict) or row.get("kind") not in get_args(Kind):
         return None
-    kind, name, root, without = row["kind"], row.get("name"), row.get("root"), row.get("without", [])
+    kind, name, root, without = (row["kind"], row.get("name"), row.get("root"),
+                                 row.get("without", []))
     if not isinstance(name, str) or not isinstance(root, str) or not isinstance(without, list):
         return None
     if kind in ("resource", "stdin"):
@@ -62,29 +70,36 @@ def sent_items(messages: Sequence[Message], wanted: Iterable[str]) -> list[Item]
                 before = found.get(entry.name)
                 known = before[1] if before is not None and before[0].digest == entry.digest else []
                 found[entry.name] = (entry, [*known, *pieces.get(shown_name(entry.name), ())])
-    return [item for entry, known in found.values() if (item := _item(entry, known, images)) is not None]
+    return [item for entry, known in found.values()
+            if (item := _item(entry, known, images)) is not None]
 
 
 def _pieces(block: str) -> dict[str, list[Piece]]:
     """The pieces that write_block() wrote, by the names in their marks."""
     found: dict[str, list[Piece]] = {}
     for _, kind, name, first, lines, body in BLOCK.findall(block):
-        text = "\n".join(line.partition("\t")[2] for line in body.split("\n")) if kind in NUMBERED else body
+        text = ("\n".join(line.partition("\t")[2] for line in body.split("\n")) if kind in NUMBERED
+                else body)
         count = text.count("\n") + bool(text)
         start = int(first or 1)
-        found.setdefault(name, []).append(Piece(name, kind, text, start, start + count - 1, int(lines or count)))
+        found.setdefault(name, []).append(
+            Piece(name, kind, text, start, start + count - 1, int(lines or count)))
     return found
 
 
 def _item(entry: Shown, pieces: Sequence[Piece], images: Mapping[str, Image]) -> Item | None:
     if not pieces:
         image = images.get(entry.name)
-        return Item(entry.name, "image", entry.origin, 0, image=image, named=True, kept=True) if image is not None else None
+        return (Item(entry.name, "image", entry.origin, 0, image=image, named=True, kept=True)
+                if image is not None else None)
     lines = [""] * max(piece.lines for piece in pieces)
     for piece in pieces:
         lines[piece.first - 1:piece.last] = piece.text.split("\n")
     text = "\n".join(lines) + "\n"
     known = sum(last - first + 1 for first, last in entry.spans)
-    note = "as it was sent" + (f"; {known:,} of its {len(lines):,} lines are known" if known < len(lines) else "")
-    kind: ItemKind = next((kind for kind in get_args(ItemKind) if kind == pieces[0].kind), "resource")
-    return Item(entry.name, kind, entry.origin, len(text), text=text, named=True, note=note, kept=True)
+    note = "as it was sent" + (f"; {known:,} of its {len(lines):,} lines are known"
+                               if known < len(lines) else "")
+    kind: ItemKind = next((kind for kind in get_args(ItemKind) if kind == pieces[0].kind),
+                          "resource")
+    return Item(entry.name, kind, entry.origin, len(text), text=text, named=True, note=note,
+                kept=True)

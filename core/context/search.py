@@ -1,4 +1,6 @@
-"""Finds the pieces of many texts that have to do with a question (BM25 over pieces, their files and the names of these)."""
+"""Finds the pieces of many texts that have to do with a question (BM25 over pieces, their files
+and the names of these).
+"""
 
 from __future__ import annotations
 
@@ -75,11 +77,14 @@ class Search:
 
     def matched(self) -> dict[str, list[str]]:
         """The words of the question that occur in each text or in its name."""
-        return {text.name: [term.word for term, count, named in zip(self.terms, text.counts, text.in_name, strict=True)
+        return {text.name: [term.word for term, count, named
+                            in zip(self.terms, text.counts, text.in_name, strict=True)
                             if count or named] for text in self._texts}
 
     def spots(self) -> list[Spot]:
-        """All pieces in which a word of the question occurs or whose name holds one, the best first."""
+        """All pieces in which a word of the question occurs or whose name holds one,
+        the best first.
+        """
         if not self._texts:
             return []
         rarity = self._rarity()
@@ -87,9 +92,11 @@ class Search:
         whole = self._size / len(self._texts)
         found = []
         for text in self._texts:
-            above = NAME * sum(weight * value for weight, value in zip(rarity, text.in_name, strict=True))
+            above = NAME * sum(weight * value
+                               for weight, value in zip(rarity, text.in_name, strict=True))
             above += FILE * term_score(text.counts, rarity, text.size / whole)
-            found += [Spot(text.name, span, above + term_score(counts, rarity, (span[1] - span[0]) / average))
+            found += [Spot(text.name, span,
+                           above + term_score(counts, rarity, (span[1] - span[0]) / average))
                       for span, counts in text.pieces]
         found.sort(key=_by_score)
         return found
@@ -126,7 +133,8 @@ def diverse(spots: Sequence[Spot]) -> Iterator[Spot]:
 
 
 def fuse_spots(spots: Sequence[Spot], similar: Mapping[tuple[str, Span], float]) -> list[Spot]:
-    """The spots by words and by meaning together: a weighted sum of both scores, each as a part of the best one.
+    """The spots by words and by meaning together: a weighted sum of both scores, each
+    as a part of the best one.
 
     `similar` may hold more places; those count that are nearer than the middle of all.
     """
@@ -135,6 +143,7 @@ def fuse_spots(spots: Sequence[Spot], similar: Mapping[tuple[str, Span], float])
     middle = sum(similar.values()) / len(similar) if similar else 0.0
     above = {place: value - middle for place, value in similar.items() if value > middle}
     nearest = max(above.values(), default=1.0)
-    joined = [Spot(*place, (1 - MEANING) * by_words.get(place, 0.0) + MEANING * above.get(place, 0.0) / nearest)
+    joined = [Spot(*place, (1 - MEANING) * by_words.get(place, 0.0)
+                   + MEANING * above.get(place, 0.0) / nearest)
               for place in {**by_words, **above}]
     return sorted(joined, key=_by_score)

@@ -41,7 +41,8 @@ def _newest(source: Source, store: Store, current: str) -> Iterator[Found]:
     for row in rows[:MOST_SESSIONS]:
         yield from _session_item(source, row, store.load_messages(row.id), named=False)
     if len(rows) > MOST_SESSIONS:
-        yield Fault(source.name, f'only the newest {MOST_SESSIONS} sessions are in; db:"words" searches them all')
+        yield Fault(source.name, f'only the newest {MOST_SESSIONS} sessions are in; db:"words" '
+                    'searches them all')
 
 
 def _one(source: Source, store: Store, current: str) -> Iterator[Found]:
@@ -52,12 +53,14 @@ def _one(source: Source, store: Store, current: str) -> Iterator[Found]:
         raise
     except SessionNotFound as problem:
         found = list(_with_words(source, store, current))
-        yield from found if any(isinstance(entry, Item) for entry in found) else [Fault(source.name, problem.message)]
+        yield from (found if any(isinstance(entry, Item) for entry in found)
+                    else [Fault(source.name, problem.message)])
         return
     yield from _session_item(source, row, store.load_messages(row.id), named=True)
 
 
-def _session_item(source: Source, row: SessionRow, stored: Sequence[StoredMessage], *, named: bool) -> Iterator[Found]:
+def _session_item(source: Source, row: SessionRow, stored: Sequence[StoredMessage], *,
+                  named: bool) -> Iterator[Found]:
     text = "\n\n".join(filter(None, map(_written, stored)))
     if text:
         yield _item(source, row.name, row.title, row.updated, text, named=named)
@@ -65,9 +68,12 @@ def _session_item(source: Source, row: SessionRow, stored: Sequence[StoredMessag
         yield Fault(source.name, "has no messages")
 
 
-def _item(source: Source, identity: str, title: str, when: float, text: str, *, named: bool) -> Item:
-    head = f"Session {identity}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(when))}: {title}\n\n"
-    return Item(f"session {identity}", "session", source.name, len(text), text=head + text, named=named)
+def _item(source: Source, identity: str, title: str, when: float, text: str, *,
+          named: bool) -> Item:
+    head = (f"Session {identity}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(when))}: "
+            f"{title}\n\n")
+    return Item(f"session {identity}", "session", source.name, len(text), text=head + text,
+                named=named)
 
 
 def _written(stored: StoredMessage) -> str:
@@ -80,10 +86,13 @@ def _written(stored: StoredMessage) -> str:
 
 
 def _with_words(source: Source, store: Store, current: str) -> Iterator[Found]:
-    """The messages that hold all words, with those around them, session by session, the newest first."""
+    """The messages that hold all words, with those around them, session by session,
+    the newest first.
+    """
     found: dict[str, list[int]] = {}
     query = parse_query(source.target)
-    messages = store.find_messages(query, MOST_FOUND) or store.find_messages(query.beginnings(), MOST_FOUND)
+    messages = store.find_messages(query, MOST_FOUND) or store.find_messages(query.beginnings(),
+                                                                             MOST_FOUND)
     for session, message in messages:
         if session != current:
             found.setdefault(session, []).append(message)
@@ -96,9 +105,12 @@ def _with_words(source: Source, store: Store, current: str) -> Iterator[Found]:
 
 
 def _around(stored: Sequence[StoredMessage], wanted: set[int]) -> Iterator[str]:
-    """What was found, with the message before and after it; ... stands where something is left out."""
+    """What was found, with the message before and after it;
+    ... stands where something is left out.
+    """
     places = [place for place, entry in enumerate(stored) if entry.id in wanted]
-    shown = sorted({near for place in places for near in range(place - AROUND, place + AROUND + 1) if 0 <= near < len(stored)})
+    shown = sorted({near for place in places for near in range(place - AROUND, place + AROUND + 1)
+                    if 0 <= near < len(stored)})
     last = -1
     for place in shown:
         if place != last + 1:

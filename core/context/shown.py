@@ -1,4 +1,6 @@
-"""What a conversation shows of the attached things already, so that it stays in place and is not sent again."""
+"""What a conversation shows of the attached things already,
+so that it stays in place and is not sent again.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,14 @@ class AlreadyShown:
         self._entries[entry.name] = entry
 
     def check(self, items: Iterable[Item], text_of: Callable[[Item], str]) -> None:
-        """Compare with the things as they are now. What cannot be read any more counts as unchanged."""
+        """Compare with the things as they are now.
+
+        What cannot be read any more counts as unchanged.
+        """
         for item in items:
             entry = self._entries.get(item.name)
-            if entry is None or item.kept or item.kind == "image" or entry.stamp and stamp_of(item) == entry.stamp:
+            if (entry is None or item.kept or item.kind == "image" or entry.stamp
+                and stamp_of(item) == entry.stamp):
                 continue
             try:
                 digest = digest_of(text_of(item))
@@ -59,7 +65,8 @@ class AlreadyShown:
 
     def has_whole(self, item: Item) -> bool:
         entry = self._entries.get(item.name)
-        return self.has(item) and entry is not None and (item.kind == "image" or _covers(entry, 1, entry.lines))
+        return (self.has(item) and entry is not None
+                and (item.kind == "image" or _covers(entry, 1, entry.lines)))
 
     def covers(self, piece: Piece) -> bool:
         entry = self._entries.get(piece.name)
@@ -107,7 +114,8 @@ def shown_of(pieces: Sequence[Piece], item: Item, text: str) -> Shown:
     """What these pieces show of an item with this text."""
     lines = max((piece.lines for piece in pieces), default=0)
     spans = joined_spans((piece.first, piece.last) for piece in pieces)
-    return Shown(item.name, item.origin, digest_of(text), item.stamp if item.path else 0, lines, spans)
+    return Shown(item.name, item.origin, digest_of(text), item.stamp if item.path else 0, lines,
+                 spans)
 
 
 # ---- in messages
@@ -121,7 +129,8 @@ def without_attached(message: Message) -> Message:
     """The message as the user wrote it: material and its pictures stand before the first words."""
     if attached_of(message) is None:
         return message
-    words = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)), len(message.parts))
+    words = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)),
+                 len(message.parts))
     return replace(message, parts=message.parts[words:])
 
 
@@ -129,8 +138,10 @@ def with_attached(message: Message, attached: Attached, images: Sequence[Image] 
     """The message with this material after what it has already."""
     before, plain = attached_of(message), without_attached(message)
     if before is not None:
-        old = [part for part in message.parts[:len(message.parts) - len(plain.parts)] if isinstance(part, Image)]
-        attached = Attached(before.text + attached.text, (*before.shown, *attached.shown), before.anew or attached.anew)
+        old = [part for part in message.parts[:len(message.parts) - len(plain.parts)]
+               if isinstance(part, Image)]
+        attached = Attached(before.text + attached.text, (*before.shown, *attached.shown),
+                            before.anew or attached.anew)
         images = (*old, *images)
     return replace(plain, parts=(attached, *images, *plain.parts))
 
@@ -144,22 +155,28 @@ def _as_sent(message: Message) -> Message:
 
 
 class Forms:
-    """The forms of messages with material; each message keeps one object for each form, which others may have measured."""
+    """The forms of messages with material; each message keeps one object for each form,
+    which others may have measured.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Message, Message, Message]] = {}     # by identity; held, so that it stays unique
+        # by identity; held, so that it stays unique
+        self._known: dict[int, tuple[Message, Message, Message]] = {}
 
     def words(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """As the user wrote them."""
-        return tuple([message if attached_of(message) is None else self._of(message)[1] for message in messages])
+        return tuple([message if attached_of(message) is None else self._of(message)[1]
+                      for message in messages])
 
     def sent(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """As a provider gets them: material is text."""
-        return tuple([message if attached_of(message) is None else self._of(message)[2] for message in messages])
+        return tuple([message if attached_of(message) is None else self._of(message)[2]
+                      for message in messages])
 
     def in_force(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Without the material that a later message replaces."""
-        anew = [place for place, message in enumerate(messages) if (part := attached_of(message)) is not None and part.anew]
+        anew = [place for place, message in enumerate(messages)
+                if (part := attached_of(message)) is not None and part.anew]
         first = anew[-1] if anew else 0
         return (*self.words(messages[:first]), *messages[first:])
 

@@ -1,4 +1,6 @@
-"""What a person can name as context, read from one line of text: files, folders, pages, databases, chats, commands."""
+"""What a person can name as context, read from one line of text:
+files, folders, pages, databases, chats, commands.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +15,29 @@ from core.dataclass import dataclass
 from core.errors import ContextError
 from core.regex import regex
 
-Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "session", "sql", "command", "resource"]
+Kind = Literal["file", "directory", "glob", "stdin", "page", "sessions", "session", "sql",
+               "command", "resource"]
 MOST_COMPLETIONS = 200
 TAKES_THE_REST = regex(r"!|(?!https?:)[\w+.-]+:/.*[?&]query=", re.I)
 # `@` at the start or after a space or a bracket: an address such as me@example.org is none.
 MENTION = regex(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]+)\"|([^\s\"'`]+))")
-ENDINGS = frozenset(".c .cc .cfg .conf .cpp .go .hpp .ini .ipynb .java .jsonl .jsx .kt .lock .log .lua .php .rb .rs .sql .swift "
-                    ".toml .ts .tsx .vue .yaml .yml".split())     # beside those with a MIME type
+ENDINGS = frozenset(".c .cc .cfg .conf .cpp .go .hpp .ini .ipynb .java .jsonl .jsx .kt .lock .log "
+                    # beside those with a MIME type
+                    ".lua .php .rb .rs .sql .swift .toml .ts .tsx .vue .yaml .yml".split())
 CLOSING = ".,;:!?)]}"    # ends a sentence rather than a name
-# A name with an ending of letters, or one that begins as a path does; @types/node and @property are neither.
+# A name with an ending of letters, or one that begins as a path does; @types/node and
+# @property are neither.
 LIKE_A_PATH = regex(r"^(?:\.{1,2}|~)?/.|^[^@]*[^@/]\.[A-Za-z]{1,5}$")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One thing named by the user. `name` is what they wrote; `target` the path, address, command, ID or words.
+    """One thing named by the user.
 
-    `query` and `table` belong to databases; `words` says that the target of a session source is a search.
+    `name` is what they wrote; `target` the path, address, command, ID or words.
+
+    `query` and `table` belong to databases; `words` says that the target of a
+    session source is a search.
     """
 
     kind: Kind
@@ -41,11 +49,13 @@ class Source:
 
 
 def parse_context_arg(text: str, root: str = "") -> list[Source]:
-    """Read one --context argument: sources with commas between them. Raises ContextError for one that cannot be read.
+    """Read one --context argument: sources with commas between them.
+
+    Raises ContextError for one that cannot be read.
 
     Relative names start at `root`.
-    A comma inside quotes does not split, nor one in the name of a file that exists; a command (!...) and an SQL query
-    take the rest of the argument, commas and all.
+    A comma inside quotes does not split, nor one in the name of a file that exists; a command
+    (!...) and an SQL query take the rest of the argument, commas and all.
     """
     if text.strip() and os.path.lexists(os.path.join(root, text.strip())):
         return [parse_source(text.strip(), root)]
@@ -99,7 +109,8 @@ def _session_source(text: str) -> Source:
     wanted = text[3:].strip()
     bare = _unquoted(wanted)
     if not bare.strip():
-        raise ContextError(f"{text} names no session and no words.", 'Write db, db:ID or db:"words".')
+        raise ContextError(f"{text} names no session and no words.",
+                           'Write db, db:ID or db:"words".')
     return Source("session", text, bare, words=bare != wanted or " " in bare)
 
 
@@ -111,21 +122,26 @@ def _url_source(text: str, scheme: str, root: str) -> Source:
     base, _, parameters = text.partition("?")
     given = dict(parse_qsl(parameters.partition("query=")[0], keep_blank_values=True))
     query = _query_of(parameters)
-    table = given.pop("table", "") or (dict(parse_qsl(parameters)).get("table", "") if not query else "")
+    table = (given.pop("table", "")
+             or (dict(parse_qsl(parameters)).get("table", "") if not query else ""))
     if not query and not table:
-        raise ContextError(f"{hide_password(base)} needs to be told what to read.", "Add ?table=NAME or ?query=SELECT ...")
+        raise ContextError(f"{hide_password(base)} needs to be told what to read.",
+                           "Add ?table=NAME or ?query=SELECT ...")
     kept = "&".join(f"{name}={value}" for name, value in given.items())
     return Source("sql", hide_password(text), base + (f"?{kept}" if kept else ""), query, table)
 
 
 def _query_of(parameters: str) -> str:
-    """The query is the last parameter and goes to the end: & + and % are signs of SQL. %20 and + are read where no space is."""
+    """The query is the last parameter and goes to the end:
+    & + and % are signs of SQL. %20 and + are read where no space is.
+    """
     from urllib.parse import unquote, unquote_plus
     found = re.search(r"(?:^|&)query=(.*)", parameters, re.S | re.I)
     if not found:
         return ""
     query = found[1]
-    return query if re.search(r"\s", query) else unquote_plus(query) if "%" not in query else unquote(query.replace("+", " "))
+    return (query if re.search(r"\s", query) else unquote_plus(query) if "%" not in query
+            else unquote(query.replace("+", " ")))
 
 
 def hide_password(url: str) -> str:
@@ -158,16 +174,20 @@ class Mention:
 
 
 def find_mentions(text: str, root: str = ".") -> list[Mention]:
-    """The @path words of a prompt that name something that exists; others are left alone: @property is no file."""
+    """The @path words of a prompt that name something that exists;
+    others are left alone: @property is no file.
+    """
     found = []
     for match in MENTION.finditer(text):
         path = match[1] or _existing(match[2], root)
         if path and os.path.exists(os.path.join(root, os.path.expanduser(path))):
-            found.append(Mention(match.start(), match.start() + 1 + len(path) + 2 * bool(match[1]), path))
+            found.append(Mention(match.start(), match.start() + 1 + len(path) + 2 * bool(match[1]),
+                                 path))
     return found
 
 
-def typed_mentions(text: str, pasted: Iterable[str], root: str = ".") -> tuple[list[str], list[str]]:
+def typed_mentions(text: str, pasted: Iterable[str],
+                   root: str = ".") -> tuple[list[str], list[str]]:
     """The paths that a prompt names outside of its pasted parts, and those that only these name."""
     foreign = Counter(mention.path for piece in pasted for mention in find_mentions(piece, root))
     named = Counter(mention.path for mention in find_mentions(text, root))
@@ -176,16 +196,21 @@ def typed_mentions(text: str, pasted: Iterable[str], root: str = ".") -> tuple[l
 
 
 def is_surely_path(word: str) -> bool:
-    """Whether a missing @word can only be a file: it is written as a path, or ends as files do (@app.route does not)."""
+    """Whether a missing @word can only be a file:
+    it is written as a path, or ends as files do (@app.route does not).
+    """
     import mimetypes
     ending = os.path.splitext(word)[1].lower()
-    return "/" in word or word.startswith("~") or ending in ENDINGS or mimetypes.guess_type("x" + ending)[0] is not None
+    return ("/" in word or word.startswith("~") or ending in ENDINGS
+            or mimetypes.guess_type("x" + ending)[0] is not None)
 
 
 def missing_mentions(text: str, root: str = ".") -> list[str]:
     """The @path words that look like a file or folder and name nothing that exists."""
-    words = (match[1] or match[2] for match in MENTION.finditer(text) if not _existing(match[1] or match[2], root))
-    return list(dict.fromkeys(path for path in (word.rstrip(CLOSING) for word in words) if LIKE_A_PATH.search(path)))
+    words = (match[1] or match[2]
+             for match in MENTION.finditer(text) if not _existing(match[1] or match[2], root))
+    return list(dict.fromkeys(path for path in (word.rstrip(CLOSING) for word in words)
+                              if LIKE_A_PATH.search(path)))
 
 
 def _existing(word: str, root: str) -> str:
@@ -199,7 +224,9 @@ def _existing(word: str, root: str) -> str:
 
 
 def complete_mention(text: str, root: str = ".") -> list[str]:
-    """What the @path at the end of `text` can become, directories with / behind them; hidden names only when asked for."""
+    """What the @path at the end of `text` can become, directories with / behind them;
+    hidden names only when asked for.
+    """
     match = re.search(r"(?<![^\s(\[{\"'`])@(?:\"([^\"\n]*)|([^\s\"'`]*))$", text)
     if match is None:
         return []

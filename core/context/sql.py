@@ -1,4 +1,6 @@
-"""Tables and queries of any SQL database as context: read-only, with an end to rows, cells and time."""
+"""Tables and queries of any SQL database as context:
+read-only, with an end to rows, cells and time.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,20 @@ NAMED_TABLES = 20      # that a fault lists
 Reader = Callable[[Source, str, threading.Event], str]
 
 
-def load_sql(source: Source, root: str, stop: threading.Event, guard: Guard | None = None) -> Iterator[Found]:
+def load_sql(source: Source, root: str, stop: threading.Event,
+             guard: Guard | None = None) -> Iterator[Found]:
     """The rows as CSV with a header, and how many there are."""
     scheme = source.target.partition("://")[0].lower().partition("+")[0]
     readers: dict[str, Reader] = {
-        "sqlite": partial(_sqlite, guard=guard or Guard()), "postgresql": _postgres, "postgres": _postgres}
+        "sqlite": partial(_sqlite, guard=guard or Guard()), "postgresql": _postgres,
+        "postgres": _postgres}
     try:
         text = readers.get(scheme, _any_database)(source, root, stop)
     except ToolError as problem:
         yield Fault(source.name, problem.message)
         return
-    yield Item(source.name, "table", source.name, len(text.encode("utf-8", "replace")), text=text, named=True,
+    yield Item(source.name, "table", source.name, len(text.encode("utf-8", "replace")), text=text,
+               named=True,
                note="there are more rows than these" if text.endswith("there are more]") else "")
 
 
@@ -51,7 +56,9 @@ def _quoted(table: str, mark: str = '"') -> str:
 # ---- SQLite
 
 def _sqlite(source: Source, root: str, stop: threading.Event, guard: Guard) -> str:
-    path = os.path.join(root, os.path.expanduser(source.target.partition("?")[0].partition("://")[2].removeprefix("/")))
+    path = os.path.join(root,
+                        os.path.expanduser(source.target.partition("?")[0].partition("://")[2]
+                                           .removeprefix("/")))
     if source.target.startswith("sqlite:////"):
         path = source.target.partition("?")[0].removeprefix("sqlite:///")
     path = os.path.realpath(path)
@@ -64,7 +71,8 @@ def _sqlite(source: Source, root: str, stop: threading.Event, guard: Guard) -> s
 
 def read_sqlite(job: Job, path: str, protected: Sequence[str], table: str, query: str) -> str:
     """The rows of a table or query as CSV. Runs in the child process."""
-    context = ToolContext(roots=(path,), protected=tuple(protected), seconds=MOST_SECONDS, stop=job.stop)
+    context = ToolContext(roots=(path,), protected=tuple(protected), seconds=MOST_SECONDS,
+                          stop=job.stop)
     with open_sqlite(context, path) as connection:
         if table:
             connection.text_factory = lambda value: value.decode("utf-8", "replace")
@@ -85,14 +93,16 @@ def _check_owner(source: Source, path: str, guard: Guard) -> None:
 def _check_table(table: str, tables: Sequence[str]) -> None:
     if table.lower() not in (name.lower() for name in tables):
         there = ", ".join(tables[:NAMED_TABLES]) + (", ..." if len(tables) > NAMED_TABLES else "")
-        raise ToolError(f"there is no table {table}; there {'is ' + there if there else 'are none'}")
+        raise ToolError(f"there is no table {table}; there "
+                        f"{'is ' + there if there else 'are none'}")
 
 
 # ---- PostgreSQL
 
 def _postgres(source: Source, root: str, stop: threading.Event) -> str:
     query = source.query or f"SELECT * FROM {_quoted(source.table)}"
-    return _limited("core.tools.postgres_reading:read_postgres", stop, sql=query, most=MOST_ROWS, seconds=MOST_SECONDS,
+    return _limited("core.tools.postgres_reading:read_postgres", stop, sql=query, most=MOST_ROWS,
+                    seconds=MOST_SECONDS,
                     url="postgresql://" + source.target.partition("://")[2])
 
 
@@ -111,7 +121,8 @@ def _reason(problem: Exception) -> str:
 
 
 def _any_database(source: Source, root: str, stop: threading.Event) -> str:
-    return _limited("core.context.sql:read_any", stop, target=source.target, table=source.table, query=source.query)
+    return _limited("core.context.sql:read_any", stop, target=source.target, table=source.table,
+                    query=source.query)
 
 
 def read_any(job: Job, target: str, table: str, query: str) -> str:
@@ -120,7 +131,8 @@ def read_any(job: Job, target: str, table: str, query: str) -> str:
     try:
         import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # an optional extra
     except ImportError:
-        raise ToolError(f"{scheme}:// needs the package sqlalchemy and the database's driver (pip install sqlalchemy)") from None
+        raise ToolError(f"{scheme}:// needs the package sqlalchemy and the database's driver (pip "
+                        "install sqlalchemy)") from None
     if query:
         check_reading(query)
     try:
@@ -132,17 +144,22 @@ def read_any(job: Job, target: str, table: str, query: str) -> str:
                 sqlalchemy.text(query or f"SELECT * FROM {_quoted(table, mark)}"))
             if not result.returns_rows:
                 raise ToolError("Only reading is allowed.")
-            with contextlib.closing(result):      # before the end of the transaction, which waits for its rows
+            # before the end of the transaction, which waits for its rows
+            with contextlib.closing(result):
                 return as_csv(list(result.keys()), _until(job.stop, result), MOST_ROWS)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as problem:
         raise ToolError(_reason(getattr(problem, "orig", None) or problem)) from None
 
 
 def _make_read_only(connection: Any, dialect: str) -> None:
-    """Nothing is committed in any case; where the database knows how to refuse writes and long queries, it is told to."""
+    """Nothing is committed in any case; where the database knows how to refuse writes and
+    long queries, it is told to.
+    """
     import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # an optional extra
-    orders = {"mysql": ("SET SESSION TRANSACTION READ ONLY", f"SET SESSION max_execution_time = {int(MOST_SECONDS * 1_000)}"),
-              "mariadb": ("SET SESSION TRANSACTION READ ONLY", f"SET SESSION max_statement_time = {MOST_SECONDS}"),
+    orders = {"mysql": ("SET SESSION TRANSACTION READ ONLY",
+                        f"SET SESSION max_execution_time = {int(MOST_SECONDS * 1_000)}"),
+              "mariadb": ("SET SESSION TRANSACTION READ ONLY",
+                          f"SET SESSION max_statement_time = {MOST_SECONDS}"),
               "oracle": ("SET TRANSACTION READ ONLY",)}
     for order in orders.get(dialect, ()):
         connection.execute(sqlalchemy.text(order))

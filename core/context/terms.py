@@ -1,4 +1,6 @@
-"""What a question is about, and where that occurs in a text: whole words, their inflections, and the parts of identifiers."""
+"""What a question is about, and where that occurs in a text:
+whole words, their inflections, and the parts of identifiers.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +11,29 @@ from core.dataclass import dataclass
 from core.regex import regex
 
 STOP_WORDS = frozenset(
-    "a about an and any are as at be but by can could do does for from get give had has have he her his how i if in into is it its "
-    "just like make me more my no not of on one or our out please say she should show so some tell than that the their them then "
-    "there these they this to us use used was we were what when where which who why will with would you your "
-    "der die das und ist wie wo was ein eine zu von mit auf für im in den dem nicht".split())
+    "a about an and any are as at be but by can could do does for from get give had has have he "
+    "her his how i if in into is it its just like make me more my no not of on one or our out "
+    "please say she should show so some tell than that the their them then there these they this "
+    "to us use used was we were what when where which who why will with would you your der die das "
+    "und ist wie wo was ein eine zu von mit auf für im in den dem nicht".split())
 # From the longest on; at least three letters of the word stay.
 SUFFIXES = ("ations", "ation", "ings", "ions", "ing", "ion", "ies", "ied", "ers", "ors", "er", "or",
             "ed", "es", "ly", "s", "e", "y")
 TAILS = frozenset((*SUFFIXES, "", "able", "al", "ment", "ments", "ys", "t", "ts"))
 FEW = 2                      # words of a question that is taken for one about the question before
-FOLLOWED, EARLIER, DECAY = 0.8, 0.3, 0.5      # weights of the question before those, before others, and of each one before it
+# weights of the question before those, before others, and of each one before it
+FOLLOWED, EARLIER, DECAY = 0.8, 0.3, 0.5
 MOST_EARLIER = 4
-STEM, INFLECTED = 3, 0.8      # letters that a stem has at least; what another form of the word counts
+STEM, INFLECTED = 3, 0.8  # letters that a stem has at least; what another form of the word counts
 _SMALL, _LARGE = regex("[a-z]*"), regex("[A-Z]*")
 _WIDE = regex("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word of the question in small letters, the part of it that all its forms share, and how much it counts."""
+    """A word of the question in small letters, the part of it that all its forms share,
+    and how much it counts.
+    """
 
     word: str
     stem: str
@@ -40,7 +46,9 @@ class Term:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a question, in small letters, without those that say nothing; parts of identifiers count too."""
+    """The words of a question, in small letters, without those that say nothing;
+    parts of identifiers count too.
+    """
     found: dict[str, None] = {}
     for word in re.findall(r"[^\W_]+(?:[_.][^\W_]+)*", text):
         wide = _WIDE.findall(word)
@@ -61,7 +69,8 @@ def terms_of(text: str, weight: float = 1.0) -> list[Term]:
 
 
 def terms_of_all(questions: Sequence[str]) -> list[Term]:
-    """The terms of a question and, with less weight, of those before it; the last one is the newest.
+    """The terms of a question and, with less weight, of those before it;
+    the last one is the newest.
 
     A question of few words ("why is that?") is about what was asked before.
     """
@@ -84,7 +93,8 @@ def stem_of(word: str) -> str:
     for suffix in SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= STEM:
             stem = word[:-len(suffix)]
-            doubled = len(stem) > STEM and stem[-1] == stem[-2] and stem[-1] not in "lsz" and suffix in ("ed", "ing", "er")
+            doubled = (len(stem) > STEM and stem[-1] == stem[-2] and stem[-1] not in "lsz"
+                       and suffix in ("ed", "ing", "er"))
             return stem[:-1] if doubled else stem
     return word
 
@@ -127,7 +137,8 @@ def _value(term: Term, text: str, small: str, end: int) -> float:
     """1 for the word itself, less for another form of it, 0 for another word that begins alike."""
     if end < len(small) and small[end - 1].isdigit() and small[end].isdigit():
         return 0.0
-    letters = (_LARGE if text[end - 1].isupper() and text[end - 2:end].isupper() else _SMALL).match(text, end)
+    letters = (_LARGE if text[end - 1].isupper() and text[end - 2:end].isupper()
+               else _SMALL).match(text, end)
     tail = letters.group().lower() if letters else ""
     if term.stem + tail == term.word:
         return 1.0

@@ -1,7 +1,9 @@
-"""Fetches one model file: checked before, resumed after a break, and never seen under its own name before it is whole.
+"""Fetches one model file: checked before, resumed after a break, and never seen under its own
+name before it is whole.
 
-Hugging Face answers with X-Linked-Size and X-Linked-ETag (the SHA-256) and redirects to its storage; other servers need
-not. Redirects may lead elsewhere, but never from https to http; nothing secret is sent.
+Hugging Face answers with X-Linked-Size and X-Linked-ETag (the SHA-256) and redirects to
+its storage; other servers need not. Redirects may lead elsewhere, but never from https to
+http; nothing secret is sent.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ PAUSE = 0.5               # seconds before the first retry; doubled each time
 LONGEST_PAUSE = 30.0
 BLOCK = 1 << 20
 SPARE = 64 << 20          # bytes of the disk that stay free
-OTHER_WAY = "Check the network and HTTPS_PROXY, or fetch the file elsewhere and give its path as --model."
+OTHER_WAY = ("Check the network and HTTPS_PROXY, or fetch the file elsewhere and give its path as "
+             "--model.")
 SHA256 = regex(r"[0-9a-f]{64}")
 
 
@@ -49,7 +52,10 @@ class Broken(Exception):
 
 @dataclass(slots=True)
 class Job:
-    """What is being fetched. `sha256` is what the file must have: the table's, else what the server said first."""
+    """What is being fetched.
+
+    `sha256` is what the file must have: the table's, else what the server said first.
+    """
 
     source: Source
     path: str
@@ -66,8 +72,8 @@ async def download(source: Source, directory: str, environment: Mapping[str, str
                    pause: float = PAUSE) -> AsyncGenerator[PullProgress, None]:
     """Put the file into the directory, reporting bytes. Raises a ProviderError in plain words.
 
-    Two chats may ask for the same file: one fetches, the other waits for it. Stopping keeps what has
-    come, except of a package. `environment` is what pip is run with.
+    Two chats may ask for the same file: one fetches, the other waits for it. Stopping keeps what
+    has come, except of a package. `environment` is what pip is run with.
     """
     job = Job(source, os.path.join(directory, source.file), source.sha256, pause, environment or {})
     with _disk_failures(directory):
@@ -109,16 +115,21 @@ async def _alone(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            yield PullProgress("another chat fetches it", os.fstat(part.fileno()).st_size, job.source.size)
+            yield PullProgress("another chat fetches it", os.fstat(part.fileno()).st_size,
+                               job.source.size)
             await asyncio.sleep(0.2)
 
 
 async def _fetch_checked(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]:
-    """Fetch, and check. A damaged file that was pieced together from several connections gets one fresh start."""
+    """Fetch, and check.
+
+    A damaged file that was pieced together from several connections gets one fresh start.
+    """
     part.seek(0, os.SEEK_END)
     pieced = part.tell() > 0 and not job.source.package
     for fresh in (False, True):
-        async with contextlib.aclosing(_fetch_package(part, job) if job.source.package else _fetch(part, job)) as steps:
+        async with contextlib.aclosing(_fetch_package(part, job) if job.source.package
+                                       else _fetch(part, job)) as steps:
             async for step in steps:
                 yield step
         size = part.tell()
@@ -129,7 +140,8 @@ async def _fetch_checked(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgres
         _restart(part)
         if fresh or not pieced:
             os.unlink(job.part)
-            raise ProviderError(f"The file that came is not usable: {problem}.", "It was deleted. " + OTHER_WAY)
+            raise ProviderError(f"The file that came is not usable: {problem}.",
+                                "It was deleted. " + OTHER_WAY)
 
 
 def _problem(job: Job) -> str:
@@ -170,9 +182,12 @@ async def _fetch(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, None]
         except Broken as problem:
             part.flush()
             failures = 1 if part.tell() > before else failures + 1
-            if failures >= PATIENCE or (problem.wait or 0) > LONGEST_PAUSE or part.tell() == begun and failures > 2:
-                raise ConnectFailed(f"The download from {_host(job.source.url)} broke off: {problem}.",
-                                    f"{gigabytes(part.tell())} are kept. " + OTHER_WAY if part.tell() else OTHER_WAY) from problem
+            if (failures >= PATIENCE or (problem.wait or 0) > LONGEST_PAUSE or part.tell() == begun
+                and failures > 2):
+                raise ConnectFailed(f"The download from {_host(job.source.url)} broke off: "
+                                    f"{problem}.",
+                                    f"{gigabytes(part.tell())} are kept. " + OTHER_WAY
+                                    if part.tell() else OTHER_WAY) from problem
             pause = problem.wait if problem.wait is not None else job.pause * 2 ** (failures - 1)
         yield PullProgress("connection lost, going on", part.tell(), job.source.size)
         await asyncio.sleep(pause)
@@ -206,11 +221,14 @@ async def _fetch_rest(part: BinaryIO, job: Job) -> AsyncGenerator[PullProgress, 
 async def _open(job: Job, have: int) -> AsyncIterator[httpx2.Response]:
     """The answer with the file, after redirects. Notes the checksum that the first server tells."""
     url = job.source.url
-    async with httpx2.AsyncClient(trust_env=not is_loopback(url), timeout=httpx2.Timeout(60, connect=10)) as client:
+    async with httpx2.AsyncClient(trust_env=not is_loopback(url),
+                                  timeout=httpx2.Timeout(60, connect=10)) as client:
         for _ in range(MOST_REDIRECTS + 1):
-            headers = {"accept-encoding": "identity"} | ({"range": f"bytes={have}-"} if have else {})
+            headers = {"accept-encoding": "identity"} | ({"range": f"bytes={have}-"} if have
+                                                         else {})
             with _named_failures(job):
-                response = await client.send(client.build_request("GET", url, headers=headers), stream=True)
+                response = await client.send(client.build_request("GET", url, headers=headers),
+                                             stream=True)
             try:
                 _note_checksum(job, response.headers)
                 if not response.is_redirect:
@@ -221,13 +239,15 @@ async def _open(job: Job, have: int) -> AsyncIterator[httpx2.Response]:
             finally:
                 with contextlib.suppress(httpx2.HTTPError):
                     await response.aclose()
-    raise ProviderError(f"{_host(job.source.url)} sends from one address to the next without end.", OTHER_WAY)
+    raise ProviderError(f"{_host(job.source.url)} sends from one address to the next without end.",
+                        OTHER_WAY)
 
 
 def _next_address(url: str, location: str) -> str:
     target = urljoin(url, location)
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https" or not location:
-        raise ProviderError(f"{_host(url)} sends to an address that is not safe: {target[:100]}.", OTHER_WAY)
+        raise ProviderError(f"{_host(url)} sends to an address that is not safe: {target[:100]}.",
+                            OTHER_WAY)
     return target
 
 
@@ -236,7 +256,8 @@ def _note_checksum(job: Job, headers: Mapping[str, str]) -> None:
     if SHA256.fullmatch(told) is None:
         return
     if job.sha256 and told != job.sha256:
-        raise ProviderError(f"{_host(job.source.url)} has another file than the one that is known: its checksum differs.",
+        raise ProviderError(f"{_host(job.source.url)} has another file than the one that is known: "
+                            "its checksum differs.",
                             "Nothing was downloaded. " + OTHER_WAY)
     job.sha256 = told
 
@@ -249,9 +270,11 @@ def _check_status(job: Job, response: httpx2.Response) -> None:
         raise AuthFailed(f"{host} does not give out this file without signing in ({status}).",
                          "Fetch it in a browser and give its path as --model.", status=status)
     if status in (404, 410):
-        raise ModelNotFound(f"{host} does not have this file ({status}): {job.source.url}.", "Check the address.", status=status)
+        raise ModelNotFound(f"{host} does not have this file ({status}): {job.source.url}.",
+                            "Check the address.", status=status)
     if status == 407:
-        raise ConnectFailed("The proxy wants a user name and a password (407).", OTHER_WAY, status=status)
+        raise ConnectFailed("The proxy wants a user name and a password (407).", OTHER_WAY,
+                            status=status)
     if status == 429 or status >= 500:
         raise Broken(f"it answered {status}", retry_after(response.headers))
     raise ProviderError(f"{host} refused the download ({status}).", OTHER_WAY, status=status)
@@ -262,12 +285,15 @@ def _check_room(job: Job, total: int, room: int) -> None:
     directory = os.path.dirname(job.path)
     free = shutil.disk_usage(directory).free
     if room + SPARE > free:
-        raise ProviderError(f"Not enough room in {directory}: {gigabytes(room)} needed, {gigabytes(free)} free.",
+        raise ProviderError(f"Not enough room in {directory}: {gigabytes(room)} needed, "
+                            f"{gigabytes(free)} free.",
                             "Make room, remove a model, or set another directory for models.")
     memory = available_memory()
     if memory is not None and total * 11 // 10 + RESERVE > memory:
-        raise ProviderError(f"This model would not run here: it needs about {gigabytes(total * 11 // 10 + RESERVE)} of memory, and "
-                            f"{gigabytes(memory)} are free.", "Choose a smaller model, or close other programs.")
+        raise ProviderError("This model would not run here: it needs about "
+                            f"{gigabytes(total * 11 // 10 + RESERVE)} of memory, and "
+                            f"{gigabytes(memory)} are free.",
+                            "Choose a smaller model, or close other programs.")
 
 
 def _start(headers: Mapping[str, str]) -> int:
@@ -281,7 +307,9 @@ def _total(headers: Mapping[str, str]) -> int | None:
 
 
 def _put_in_place(part: BinaryIO, job: Job) -> None:
-    """Note where it came from, and give the file its name; both survive a power cut or neither counts."""
+    """Note where it came from, and give the file its name;
+    both survive a power cut or neither counts.
+    """
     part.flush()
     os.fsync(part.fileno())
     source = job.source
@@ -299,7 +327,8 @@ def _named_failures(job: Job) -> Iterator[None]:
     try:
         yield
     except httpx2.ProxyError as problem:
-        raise ConnectFailed(f"The proxy does not let the download through: {problem}.", OTHER_WAY) from problem
+        raise ConnectFailed(f"The proxy does not let the download through: {problem}.",
+                            OTHER_WAY) from problem
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as problem:
         if os.path.getsize(job.part):
             raise Broken(f"no connection ({_reason(problem)})") from problem
@@ -323,7 +352,8 @@ def _disk_failures(directory: str) -> Iterator[None]:
     except ChatError:
         raise
     except OSError as problem:
-        raise ProviderError(f"The model cannot be stored in {directory}: {problem.strerror or problem}.",
+        raise ProviderError(f"The model cannot be stored in {directory}: "
+                            f"{problem.strerror or problem}.",
                             "Make room, or set another directory for models.") from problem
 
 

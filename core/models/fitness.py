@@ -1,4 +1,6 @@
-"""Whether a model can stand in for another: may it be asked at all, and can it do what the request needs."""
+"""Whether a model can stand in for another:
+may it be asked at all, and can it do what the request needs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ LOOK_SECONDS = 3.0     # what is not known by then is not held against a model
 
 
 def forbidden(target: Target, providers: Providers) -> str:
-    """Why --local-only forbids this model, or "". Ollama's own cloud models leave the machine too."""
+    """Why --local-only forbids this model, or "".
+
+    Ollama's own cloud models leave the machine too.
+    """
     if not providers.settings.local_only:
         return ""
     host = providers.host(target.provider)
@@ -31,7 +36,10 @@ def forbidden(target: Target, providers: Providers) -> str:
 
 
 async def unfit(target: Target, request: Request, providers: Providers) -> str:
-    """What a stand-in lacks for this request, or "": tools, sight, or room for the conversation. Unknown is no lack."""
+    """What a stand-in lacks for this request, or "": tools, sight, or room for the conversation.
+
+    Unknown is no lack.
+    """
     try:
         async with asyncio.timeout(LOOK_SECONDS):
             facts: ModelFacts = await learn(target, providers)

@@ -55,13 +55,17 @@ class Span(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How the machine works now beside its fitted speed: the logarithm of the factor, its variance."""
+    """How the machine works now beside its fitted speed:
+    the logarithm of the factor, its variance.
+    """
 
     mean: float
     variance: float
 
     def with_now(self, now: Pace) -> Pace:
-        """Both together; the surer one counts more, and the past little where the present differs."""
+        """Both together; the surer one counts more,
+        and the past little where the present differs.
+        """
         differs = (self.mean - now.mean) ** 2 - now.variance
         mine, its = 1 / max(self.variance, differs), 1 / now.variance
         return Pace((self.mean * mine + now.mean * its) / (mine + its), 1 / (mine + its))
@@ -119,7 +123,9 @@ def _usual_pace(paces: Sequence[float]) -> Pace:
 
 
 def _pace_of_rest(speed: Speed, steps: Sequence[Sample], left: int, before: Pace | None) -> Pace:
-    """The pace of the `left` tokens after these steps, of which the earlier readings say `before`."""
+    """The pace of the `left` tokens after these steps,
+    of which the earlier readings say `before`.
+    """
     paces = speed.paces(steps)
     spread = _spread(paces) if len(paces) >= LEAST_SAMPLES else USUAL_SPREAD
     one = CLUMPED * max(spread, LEAST_SPREAD) ** 2
@@ -146,7 +152,8 @@ def _factor(logarithm: float) -> float:
 
 def fitted(samples: Sequence[Sample]) -> Speed:
     """The least relative error, with neither part below zero."""
-    rows = [((end - start) / spent, (end * end - start * start) / spent) for start, end, spent in samples]
+    rows = [((end - start) / spent, (end * end - start * start) / spent) for start, end,
+            spent in samples]
     xx, yy = sum(x * x for x, _ in rows), sum(y * y for _, y in rows)
     xy, x1, y1 = sum(x * y for x, y in rows), sum(x for x, _ in rows), sum(y for _, y in rows)
     whole = xx * yy - xy * xy
@@ -205,7 +212,9 @@ def _speed_in(calls: Sequence[CallRow]) -> Speed | None:
 
 
 def expected_cached(calls: Sequence[CallRow], before_question: int) -> int:
-    """Tokens that the server still has: those of the last call, if the conversation continues it."""
+    """Tokens that the server still has: those of the last call,
+    if the conversation continues it.
+    """
     last = calls[-1] if calls else None
     held = (last.input_tokens or 0) + (last.output_tokens or 0) if last is not None else 0
     return held if held and abs(held - before_question) <= 0.1 * held else 0

@@ -1,4 +1,6 @@
-"""Asks every provider that is set up, at the same time, whether it answers, and says what to do about one that does not."""
+"""Asks every provider that is set up, at the same time, whether it answers,
+and says what to do about one that does not.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ TIMEOUT = 8.0     # seconds that one provider may take
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How one provider is. `said` is its own description or what went wrong; `advice` is what to do."""
+    """How one provider is.
+
+    `said` is its own description or what went wrong; `advice` is what to do.
+    """
 
     provider: str
     address: str
@@ -40,21 +45,27 @@ class Listed:
 
 
 def set_up(providers: Providers) -> list[str]:
-    """The providers that this user has: those chosen, those in the configuration, those with a key, and a local Ollama."""
+    """The providers that this user has: those chosen, those in the configuration, those with a key,
+    and a local Ollama.
+    """
     settings = providers.settings
     names = [target.provider for target in build_model_list(settings)]
     names += [*map(provider_name, settings.providers), *installed_names()]
     stored = stored_names(settings.environment)
     for host in hosts():
-        if any(settings.environment.get(variable) for variable in host.key_variables) or host.name in stored:
+        if (any(settings.environment.get(variable) for variable in host.key_variables)
+            or host.name in stored):
             names.append(host.name)
     return list(dict.fromkeys([*names, *(host.name for host in hosts() if host.looked_for)]))
 
 
 def all_names(providers: Providers) -> list[str]:
-    """Every provider that this program knows: its own, those in the configuration, those that other packages bring."""
+    """Every provider that this program knows: its own, those in the configuration,
+    those that other packages bring.
+    """
     own = [host.name for host in hosts()]
-    return list(dict.fromkeys([*own, *map(provider_name, providers.settings.providers), *installed_names()]))
+    return list(dict.fromkeys([*own, *map(provider_name, providers.settings.providers),
+                               *installed_names()]))
 
 
 def stored_names(environment: Mapping[str, str]) -> set[str]:
@@ -75,14 +86,16 @@ def missing_for(name: str, providers: Providers) -> str:
         return error.message
     except ChatError as error:
         missing = providers.entry(name).get("missing", {}).get("api_key")
-        names = " or ".join(providers.host(name).key_variables) if isinstance(error, ProviderError) else ""
+        names = (" or ".join(providers.host(name).key_variables) if isinstance(error, ProviderError)
+                 else "")
         return str(missing or (f"a key: {names}, or --set-key {name}" if names else error.message))
     return ""
 
 
 # ---- models
 
-async def list_models(providers: Providers, names: list[str], timeout: float = TIMEOUT) -> list[Listed]:
+async def list_models(providers: Providers, names: list[str],
+                      timeout: float = TIMEOUT) -> list[Listed]:
     """The models of all these providers, asked for at the same time."""
     return list(await asyncio.gather(*(_list(providers, name, timeout) for name in names)))
 
@@ -101,14 +114,17 @@ async def _list(providers: Providers, name: str, timeout: float) -> Listed:
 
 # ---- health
 
-async def check_all(providers: Providers, names: list[str], timeout: float = TIMEOUT, usual: str = "") -> list[Health]:
+async def check_all(providers: Providers, names: list[str], timeout: float = TIMEOUT,
+                    usual: str = "") -> list[Health]:
     return list(await asyncio.gather(*(check(providers, name, timeout, usual) for name in names)))
 
 
-async def check(providers: Providers, name: str, timeout: float = TIMEOUT, usual: str = "") -> Health:
+async def check(providers: Providers, name: str, timeout: float = TIMEOUT,
+                usual: str = "") -> Health:
     """Check one provider and add advice. Never raises: what is wrong is part of the result.
 
-    `usual` is where such a server mostly is, for when it does not answer at its address; "" stands for its row's.
+    `usual` is where such a server mostly is, for when it does not answer at its address;
+    "" stands for its row's.
     """
     started = time.monotonic()
     address, provider = "", None
@@ -118,7 +134,8 @@ async def check(providers: Providers, name: str, timeout: float = TIMEOUT, usual
         async with asyncio.timeout(timeout):
             said = await providers.ask(name, _describe(provider))
         seconds = time.monotonic() - started
-        return Health(name, address, True, seconds, said, tuple(await _advice(provider, said, name, providers, timeout)))
+        return Health(name, address, True, seconds, said,
+                      tuple(await _advice(provider, said, name, providers, timeout)))
     except TimeoutError:
         error: ChatError = ConnectFailed(f"No answer within {timeout:g} s.")
     except ChatError as problem:
@@ -133,19 +150,24 @@ async def check(providers: Providers, name: str, timeout: float = TIMEOUT, usual
 
 
 async def _describe(provider: Provider) -> str:
-    return await provider.check() if isinstance(provider, CanCheck) else f"{len(await provider.models())} models"
+    return (await provider.check() if isinstance(provider, CanCheck)
+            else f"{len(await provider.models())} models")
 
 
-async def _advice_when_down(provider: Provider, name: str, providers: Providers, usual: str) -> list[str]:
+async def _advice_when_down(provider: Provider, name: str, providers: Providers,
+                            usual: str) -> list[str]:
     found: list[str] = []
     if isinstance(provider, CanAdvise):
         row = row_of_dialect(providers.host(name).dialect)
-        wanted = str(getattr(providers.settings, row.address_setting) or "") if row and row.address_setting else ""
-        await _collect(provider.advice_when_down(wanted, usual or (row.base_url if row else "")), found)
+        wanted = (str(getattr(providers.settings, row.address_setting) or "")
+                  if row and row.address_setting else "")
+        await _collect(provider.advice_when_down(wanted, usual or (row.base_url if row else "")),
+                       found)
     return found
 
 
-async def _advice(provider: Provider, said: str, name: str, providers: Providers, timeout: float) -> list[str]:
+async def _advice(provider: Provider, said: str, name: str, providers: Providers,
+                  timeout: float) -> list[str]:
     """What is not as it should be at a server that answers."""
     found: list[str] = []
     if not isinstance(provider, CanAdvise):
@@ -169,7 +191,9 @@ async def _collect(sentences: AsyncGenerator[str, None], found: list[str]) -> No
 
 
 def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
-    """A proxy that stands between us and a machine of the own network is a common reason for no answer."""
+    """A proxy that stands between us and a machine of the own network is a
+    common reason for no answer.
+    """
     from urllib.parse import urlsplit
 
     host = urlsplit(address).hostname or ""
@@ -179,4 +203,5 @@ def proxy_advice(address: str, environment: Mapping[str, str]) -> str:
     spared = f"{environment.get('NO_PROXY', '')},{environment.get('no_proxy', '')}".split(",")
     if not variable or is_loopback(address) or host in (entry.strip() for entry in spared):
         return ""
-    return f"{variable} is set, so {host} is asked through that proxy. If it is on your own network: NO_PROXY={host}"
+    return (f"{variable} is set, so {host} is asked through that proxy. If it is on your own "
+            f"network: NO_PROXY={host}")

@@ -14,15 +14,20 @@ from core.providers.modelfile import model_name, read_modelfile
 
 async def make_model(path: str, settings: Settings, providers: Providers,
                      progress: ShownProgress | None) -> Target:
-    """Make the model of the file at `path` on its server and name it: after --model, else after the file."""
+    """Make the model of the file at `path` on its server and name it:
+    after --model, else after the file.
+    """
     made = read_modelfile(path)
     chosen = build_model_list(settings)[0]
-    target = Target(chosen.provider, chosen.model if "model" in settings.flags else model_name(path))
+    target = Target(chosen.provider,
+                    chosen.model if "model" in settings.flags else model_name(path))
     provider = providers.open(target.provider)
     if not isinstance(provider, CanCreate):
-        raise UsageError(f"{target.provider} makes no models of Modelfiles.", "Ollama does: --provider ollama.")
+        raise UsageError(f"{target.provider} makes no models of Modelfiles.",
+                         "Ollama does: --provider ollama.")
     try:
-        async with aclosing(provider.create(target.model, made.base, made.files, made.adapters, made.create)) as steps:
+        async with aclosing(provider.create(target.model, made.base, made.files, made.adapters,
+                                            made.create)) as steps:
             async for step in steps:
                 if progress is not None:
                     progress(step.status, step.completed)

@@ -29,7 +29,9 @@ class Pool:
     price: Callable[[Target], float]
 
     def ranked(self) -> list[Target]:
-        """The members, whom to ask first at the beginning; of equals, who was asked least recently."""
+        """The members, whom to ask first at the beginning;
+        of equals, who was asked least recently.
+        """
         loads = self.loads.look()
         return sorted(
             self.members, key=lambda member: self._rank(member, loads.get(str(member), Load()))

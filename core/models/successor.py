@@ -13,7 +13,8 @@ from core.providers import ModelInfo, Request
 from core.providers.hosts import find_host
 
 # Words in the names of models that do not chat.
-_OTHERS = ("embed", "rerank", "whisper", "tts", "audio", "image", "moderation", "guard", "transcribe", "realtime", "dall-e",
+_OTHERS = ("embed", "rerank", "whisper", "tts", "audio", "image", "moderation", "guard",
+           "transcribe", "realtime", "dall-e",
            "video", "ocr", "speech", "vision-preview")
 
 
@@ -21,7 +22,8 @@ async def stream_or_successor(target: Target, request: Request, providers: Provi
                               notice: str = "") -> AsyncGenerator[Delta | Notice, None]:
     """The reply of this model, or of what took the place of a default that is gone.
 
-    `notice` comes first. A model that the user named is never replaced. Raises what the provider raises.
+    `notice` comes first. A model that the user named is never replaced. Raises
+    what the provider raises.
     """
     target = providers.successors.get(target, target)
     if notice:
@@ -40,8 +42,8 @@ async def stream_or_successor(target: Target, request: Request, providers: Provi
             raise
         missing = error
     providers.successors[target] = found
-    yield Notice(f"{target.provider} no longer has {target.model}, the default here, so {found.model} answers. "
-                 "--model names another.")
+    yield Notice(f"{target.provider} no longer has {target.model}, the default here, so "
+                 f"{found.model} answers. --model names another.")
     try:
         async with aclosing(_stream(found, request, providers)) as deltas:
             async for delta in deltas:
@@ -60,12 +62,16 @@ def _stream(target: Target, request: Request, providers: Providers) -> AsyncGene
 def is_default(target: Target, providers: Providers) -> bool:
     """Whether this is the model of the provider's row, and nobody named it."""
     row = find_host(target.provider)
-    named = target in build_model_list(providers.settings) or providers.entry(target.provider).get("model")
-    return row is not None and bool(row.default_model) and target.model == row.default_model and not named
+    named = (target in build_model_list(providers.settings)
+             or providers.entry(target.provider).get("model"))
+    return (row is not None and bool(row.default_model) and target.model == row.default_model
+            and not named)
 
 
 async def _successor(target: Target, providers: Providers) -> Target | None:
-    """The model that its maker names, else the one with the most similar name; None where the list has the default itself."""
+    """The model that its maker names, else the one with the most similar name;
+    None where the list has the default itself.
+    """
     try:
         listed = await providers.ask(target.provider, providers.open(target.provider).models())
     except ChatError:
@@ -82,6 +88,7 @@ async def _successor(target: Target, providers: Providers) -> Target | None:
 
 
 def _chats(info: ModelInfo) -> bool:
-    if info.capabilities and "embedding" in info.capabilities and "completion" not in info.capabilities:
+    if (info.capabilities and "embedding" in info.capabilities
+        and "completion" not in info.capabilities):
         return False
     return not any(word in info.name.lower() for word in _OTHERS)

@@ -1,4 +1,6 @@
-"""Changing the model in the middle of a chat: which one is meant, and what the new one will and will not see."""
+"""Changing the model in the middle of a chat:
+which one is meant, and what the new one will and will not see.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ MOST_SHOWN = 8   # names in a message
 
 async def model_names(settings: Settings, names: Sequence[str], known: dict[str, list[str]],
                       sent: Ledger) -> dict[str, list[str]]:
-    """The models of these providers, asked for once in a chat. Adapters of their own: they may run in another event loop."""
+    """The models of these providers, asked for once in a chat.
+
+    Adapters of their own: they may run in another event loop.
+    """
     unknown = [name for name in names if name not in known]
     if unknown:
         own = Providers(settings)
@@ -34,9 +39,12 @@ async def model_names(settings: Settings, names: Sequence[str], known: dict[str,
 
 
 async def find_model(text: str, current: Target, providers: Providers) -> tuple[Target, str]:
-    """What is meant by a name or a part of one, and a remark about it. Raises UsageError when several are meant.
+    """What is meant by a name or a part of one, and a remark about it.
 
-    A name that no list has is taken as it stands, since lists are not always complete; where they are, it is refused.
+    Raises UsageError when several are meant.
+
+    A name that no list has is taken as it stands, since lists are not always complete; where
+    they are, it is refused.
     """
     settings = providers.settings
     target = find_target(text, settings, current.provider)
@@ -46,7 +54,8 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
         return target, ""
     if text in settings.alias or not target.model:
         return target, ""
-    names = (await model_names(settings, [target.provider], providers.names, providers.sent))[target.provider]
+    names = (await model_names(settings, [target.provider], providers.names,
+                               providers.sent))[target.provider]
     found = _match(target.model, names)
     if len(found) == 1:
         return Target(target.provider, found[0]), ""
@@ -59,8 +68,10 @@ async def find_model(text: str, current: Target, providers: Providers) -> tuple[
         if elsewhere is not None:
             return elsewhere, ""
     if providers.trait(target.provider, "lists_all"):
-        raise UsageError(f"{target.provider} has no model {target.model}. {_unlisted(target, names)}".strip(),
-                         f"It has {_some(names)}." if names else f"/models pull {target} fetches one.")
+        raise UsageError(f"{target.provider} has no model {target.model}. "
+                         f"{_unlisted(target, names)}".strip(),
+                         f"It has {_some(names)}." if names
+                         else f"/models pull {target} fetches one.")
     return target, _unlisted(target, names)
 
 
@@ -79,14 +90,16 @@ async def _elsewhere(target: Target, providers: Providers) -> Target | None:
     """The one model of another provider that is meant, if it is only one."""
     others = [name for name in set_up(providers) if name != target.provider]
     lists = await model_names(providers.settings, others, providers.names, providers.sent)
-    found = [Target(name, model) for name, models in lists.items() for model in _match(target.model, models)]
+    found = [Target(name, model) for name, models in lists.items()
+             for model in _match(target.model, models)]
     return found[0] if len(found) == 1 else None
 
 
 def _unlisted(target: Target, names: Sequence[str]) -> str:
     if not names:
         return ""
-    close = get_close_matches(target.model, [*names, *(name.partition(":")[0] for name in names)], n=1)
+    close = get_close_matches(target.model, [*names, *(name.partition(":")[0] for name in names)],
+                              n=1)
     return f"{target.provider} does not list it." + (f" Did you mean {close[0]}?" if close else "")
 
 
@@ -97,12 +110,16 @@ def _some(names: Sequence[str]) -> str:
 
 # ---- what is left out
 
-def left_out(messages: Sequence[Message], target: Target, facts: ModelFacts, providers: Providers) -> str:
-    """How the conversation so far reaches the new model, as in "2 tool exchanges kept, 1 image left out: no vision".
+def left_out(messages: Sequence[Message], target: Target, facts: ModelFacts,
+             providers: Providers) -> str:
+    """How the conversation so far reaches the new model, as in "2 tool exchanges kept, 1
+    image left out: no vision".
 
-    Thoughts go back only to the dialect that they came from (Ollama takes all). Nothing is taken out of what is stored.
+    Thoughts go back only to the dialect that they came from (Ollama takes all). Nothing is
+    taken out of what is stored.
     """
-    thoughts = sum(isinstance(part, Thinking) and bool(part.text or part.extra) for message in messages
+    thoughts = sum(isinstance(part, Thinking) and bool(part.text or part.extra)
+                   for message in messages
                    if not _takes_thoughts(message, target, providers) for part in message.parts)
     exchanges = sum(len(message.tool_results) for message in messages)
     images = sum(isinstance(part, Image) for message in messages for part in message.parts)
@@ -112,7 +129,8 @@ def left_out(messages: Sequence[Message], target: Target, facts: ModelFacts, pro
     if exchanges:
         told.append(f"{_count(exchanges, 'tool exchange')} kept")
     if images:
-        told.append(f"{_count(images, 'image')} " + ("left out: no vision" if facts.vision is False else "kept"))
+        told.append(f"{_count(images, 'image')} "
+                    + ("left out: no vision" if facts.vision is False else "kept"))
     return ", ".join(told)
 
 

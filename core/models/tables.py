@@ -1,4 +1,6 @@
-"""Tables of providers, models and their health, for slash commands and for the options of the command line."""
+"""Tables of providers, models and their health,
+for slash commands and for the options of the command line.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from core.config.agents import described
 from core.errors import ChatError
 from core.model_manager import POOL, Providers, Target, pool_entry
 from core.models.facts import ModelFacts, known_facts, short_count, yes_no
-from core.models.health import Health, Listed, all_names, check_all, list_models, missing_for, set_up
+from core.models.health import (Health, Listed, all_names, check_all, list_models, missing_for,
+                                set_up)
 from core.providers import CanListRunning, ModelInfo
 from core.providers.foreign import AT_ONCE, MOST_ENTRIES
 from core.providers.parameters import lacks_of
@@ -23,9 +26,11 @@ def provider_table(providers: Providers) -> Table:
     """Every provider there is. Asks nobody."""
     names = all_names(providers)
     pools = _pool_records(providers)
-    return Table(("provider", "dialect", "kind", "address", "default model", "window", "formats", "missing"),
+    return Table(("provider", "dialect", "kind", "address", "default model", "window", "formats",
+                  "missing"),
                  (*(_provider_row(name, providers) for name in names), *map(_pool_row, pools)),
-                 "--help providers says more; the configuration file can add others (--help configuration).",
+                 "--help providers says more; the configuration file can add others (--help "
+                 "configuration).",
                  optional=("formats", "window", "dialect", "address"),
                  records=(*(_provider_record(name, providers) for name in names), *pools))
 
@@ -38,8 +43,10 @@ def _provider_record(name: str, providers: Providers) -> dict[str, object]:
         return {"provider": name, "missing": error.message}
     model = host.default_model
     window = known_facts(Target(name, model), providers).context_window if model else None
-    formats = ["text"] if "response_format" in lacks_of(host.dialect) else ["text", "json", "schema"]
-    return {"provider": name, "dialect": host.dialect, "kind": host.kind, "address": address or None,
+    formats = (["text"] if "response_format" in lacks_of(host.dialect)
+               else ["text", "json", "schema"])
+    return {"provider": name, "dialect": host.dialect, "kind": host.kind,
+            "address": address or None,
             "default_model": model or None, "context_window": window, "formats": formats,
             "missing": missing_for(name, providers) or None}
 
@@ -72,17 +79,20 @@ def _pool_row(record: Mapping[str, object]) -> tuple[str, ...]:
     members = record["members"]
     assert isinstance(members, list)
     by = f"by {record['prefer']}" if members else ""
-    return (str(record["provider"]), "", POOL, by, ", ".join(members), "", "", str(record["missing"] or "-"))
+    return (str(record["provider"]), "", POOL, by, ", ".join(members), "", "",
+            str(record["missing"] or "-"))
 
 
 def agent_table(settings: Settings) -> Table:
     """The agents of the configuration."""
     rows = tuple((str(name), *described(entry)) for name, entry in settings.agents.items())
-    return Table(("agent", "model", "system prompt", "also sets"), rows, "--as NAME starts as one, /as NAME becomes one.")
+    return Table(("agent", "model", "system prompt", "also sets"), rows,
+                 "--as NAME starts as one, /as NAME becomes one.")
 
 
 async def model_table(providers: Providers, only: str = "", current: Target | None = None) -> Table:
-    """The models of all providers that are set up, asked at the same time; those that could not be asked say why.
+    """The models of all providers that are set up, asked at the same time; those that
+    could not be asked say why.
 
     `current` is the one in use.
     """
@@ -92,7 +102,8 @@ async def model_table(providers: Providers, only: str = "", current: Target | No
     rows: list[tuple[str, ...]] = []
     records: list[dict[str, object]] = []
     for listed in found:
-        rows += [_unlisted_row(listed, providers)] if listed.error is not None or not listed.models else []
+        rows += ([_unlisted_row(listed, providers)] if listed.error is not None or not listed.models
+                 else [])
         records += [_unlisted_record(listed)] if listed.error is not None else []
         for number, info in enumerate(listed.models):
             target = Target(listed.provider, info.name)
@@ -105,11 +116,14 @@ async def model_table(providers: Providers, only: str = "", current: Target | No
     groups = [row[0].partition("/")[0] for row in rows]
     names = [row[0].partition("/")[2] for row in rows]
     used = frozenset(number for number, row in enumerate(rows)
-                     if current and row[0].removesuffix(":latest") == str(current).removesuffix(":latest"))
+                     if current and row[0].removesuffix(":latest")
+                     == str(current).removesuffix(":latest"))
     return Table(("model", "window", "can", "size or price", "note"), tuple(rows),
-                 "Prices are estimates, in and out for a million tokens." + (WITHIN if current else ""),
+                 "Prices are estimates, in and out for a million "
+                 "tokens." + (WITHIN if current else ""),
                  optional=("can", "size or price"), records=tuple(records), choices=Choices(
-                     tuple(groups), tuple(names), used, quiet=frozenset((3, 4)), right=frozenset((1,))))
+                     tuple(groups), tuple(names), used, quiet=frozenset((3, 4)),
+                     right=frozenset((1,))))
 
 
 async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
@@ -128,22 +142,30 @@ async def _loaded(found: list[Listed], providers: Providers) -> set[Target]:
     return loaded
 
 
-def _model_record(target: Target, info: ModelInfo, facts: ModelFacts, *, loaded: bool) -> dict[str, object]:
-    return {"provider": target.provider, "model": str(target), "context_window": facts.context_window,
+def _model_record(target: Target, info: ModelInfo, facts: ModelFacts, *,
+                  loaded: bool) -> dict[str, object]:
+    return {"provider": target.provider, "model": str(target),
+            "context_window": facts.context_window,
             "output_limit": facts.output_limit, "tools": facts.tools, "vision": facts.vision,
-            "thinking": facts.thinking, "input_price": facts.input_price, "output_price": facts.output_price,
+            "thinking": facts.thinking, "input_price": facts.input_price,
+            "output_price": facts.output_price,
             "bytes": info.size, "loaded": loaded}
 
 
-def _model_row(target: Target, info: ModelInfo, facts: ModelFacts, *, loaded: bool) -> tuple[str, ...]:
+def _model_row(target: Target, info: ModelInfo, facts: ModelFacts, *,
+               loaded: bool) -> tuple[str, ...]:
     """A cell is empty where nothing is known."""
-    can = [name for name, able in (("tools", facts.tools), ("images", facts.vision), ("thinking", facts.thinking)) if able]
-    return (str(target), short_count(facts.context_window) if facts.context_window else "", ", ".join(can),
-            _size(info.size) if info.size is not None else _prices(facts), "loaded" if loaded else "")
+    can = [name for name, able in (("tools", facts.tools), ("images", facts.vision),
+                                   ("thinking", facts.thinking)) if able]
+    return (str(target), short_count(facts.context_window) if facts.context_window else "",
+            ", ".join(can),
+            _size(info.size) if info.size is not None else _prices(facts),
+            "loaded" if loaded else "")
 
 
 def _unlisted_record(listed: Listed) -> dict[str, object]:
-    return {"provider": listed.provider, "model": None, "error": listed.error.message if listed.error else None}
+    return {"provider": listed.provider, "model": None,
+            "error": listed.error.message if listed.error else None}
 
 
 def _unlisted_row(listed: Listed, providers: Providers) -> tuple[str, ...]:
@@ -178,10 +200,14 @@ def _size(size: int) -> str:
 
 def facts_table(target: Target, facts: ModelFacts, info: ModelInfo | None) -> Table:
     """One model, a fact a line."""
-    rows = [("model", str(target)), ("context window", f"{facts.context_window:,}" if facts.context_window else "?"),
-            ("longest answer", f"{facts.output_limit:,}" if facts.output_limit else "?"), ("tools", yes_no(facts.tools)),
-            ("vision", yes_no(facts.vision)), ("thinking", yes_no(facts.thinking)), ("temperature", yes_no(facts.temperature)),
-            ("price a million tokens", _prices(facts) or "?"), ("runs", facts.kind), ("needs a key", yes_no(facts.needs_key))]
+    rows = [("model", str(target)),
+            ("context window", f"{facts.context_window:,}" if facts.context_window else "?"),
+            ("longest answer", f"{facts.output_limit:,}" if facts.output_limit else "?"),
+            ("tools", yes_no(facts.tools)),
+            ("vision", yes_no(facts.vision)), ("thinking", yes_no(facts.thinking)),
+            ("temperature", yes_no(facts.temperature)),
+            ("price a million tokens", _prices(facts) or "?"), ("runs", facts.kind),
+            ("needs a key", yes_no(facts.needs_key))]
     if info is not None:
         rows.append(("size", "?" if info.size is None else _size(info.size)))
         rows += [(name.replace("_", " "), str(value)) for name, value in info.details.items()
@@ -190,14 +216,17 @@ def facts_table(target: Target, facts: ModelFacts, info: ModelInfo | None) -> Ta
 
 
 def _sentences(parts: list[str]) -> str:
-    return " ".join(f"{part}." if part[-1:].isalnum() and place < len(parts) - 1 else part for place, part in enumerate(parts))
+    return " ".join(f"{part}." if part[-1:].isalnum() and place < len(parts) - 1 else part
+                    for place, part in enumerate(parts))
 
 
 async def health_table(providers: Providers) -> tuple[Table, list[Health]]:
     found = await check_all(providers, set_up(providers))
     rows = tuple((health.provider, "ok" if health.ok else "no", f"{health.seconds * 1000:,.0f} ms",
                   _sentences([health.said, *health.advice])) for health in found)
-    records = tuple({"provider": health.provider, "address": health.address or None, "answers": health.ok,
-                     "seconds": round(health.seconds, 3), "said": health.said, "advice": list(health.advice)}
+    records = tuple({"provider": health.provider, "address": health.address or None,
+                     "answers": health.ok,
+                     "seconds": round(health.seconds, 3), "said": health.said,
+                     "advice": list(health.advice)}
                     for health in found)
     return Table(("provider", "answers", "after", "what it says"), rows, records=records), found

@@ -70,10 +70,12 @@ async def _size(target: Target, providers: Providers) -> str:
     known = providers.listed
     if target not in known:
         models = await providers.open(target.provider).models()
-        found = next((info for info in models if _full(info.name) == _full(target.model)), ModelInfo(target.model))
+        found = next((info for info in models if _full(info.name) == _full(target.model)),
+                     ModelInfo(target.model))
         known[target] = found
     size = known[target].size
-    return f" ({size / 1e9:.1f} GB)" if size and size >= 5e7 else f" ({size / 1e6:.1f} MB)" if size else ""
+    return (f" ({size / 1e9:.1f} GB)" if size and size >= 5e7 else f" ({size / 1e6:.1f} MB)" if size
+            else "")
 
 
 def _full(name: str) -> str:
@@ -87,4 +89,5 @@ def _short(tokens: int) -> str:
 def _article(tokens: int) -> str:
     """Say "a" or "an", as it is spoken: an 8k, an 11k, an 18k, an 80k."""
     text = _short(tokens).removesuffix("k")
-    return "an" if text.startswith("8") or text in ("11", "18") or len(text) == 5 and text[:2] in ("11", "18") else "a"
+    return ("an" if text.startswith("8") or text in ("11", "18") or len(text) == 5
+            and text[:2] in ("11", "18") else "a")

@@ -1,9 +1,10 @@
-"""Notices when an Ollama server did not show the model all that was sent: it drops the oldest part without a word.
+"""Notices when an Ollama server did not show the model all that was sent: it drops the
+oldest part without a word.
 
-Facts (Ollama 0.3 to 0.33): a conversation that is too long loses its oldest messages; a last message that is too long alone
-loses its beginning, down to half the window and two tokens (older servers: to the window); an answer that outgrows the
-window pushes the beginning out while it is written. The only traces are the counts. `truncate: false` makes newer
-servers refuse instead.
+Facts (Ollama 0.3 to 0.33): a conversation that is too long loses its oldest messages; a last
+message that is too long alone loses its beginning, down to half the window and two tokens (older
+servers: to the window); an answer that outgrows the window pushes the beginning out while it is
+written. The only traces are the counts. `truncate: false` makes newer servers refuse instead.
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ if TYPE_CHECKING:
 SMALLEST = 1_024         # tokens; below it no server has a window that anybody chats with
 DOUBT = 0.55             # how far an estimate may be above the truth, as a part of it
 ASK_SECONDS = 2.0        # for the window, once the answer is there
-LOADED_SECONDS = 0.5     # a server that took longer than this had to load the model, perhaps with another window
+# a server that took longer than this had to load the model, perhaps with another window
+LOADED_SECONDS = 0.5
 MOST_ANCHORS = 8
-LEARN_ABOVE = 0.8        # a count below this part of the estimate may be one of a prompt that was cut
+LEARN_ABOVE = 0.8  # a count below this part of the estimate may be one of a prompt that was cut
 LEAST_OFFER, MOST_OFFER = 8_192, 262_144
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of one prompt, in tokens: a count that it cannot be below, a likely one, and the server's own.
+    """What is known of one prompt, in tokens: a count that it cannot be below, a likely
+    one, and the server's own.
 
-    `before` is what the server counted for an earlier prompt that this one begins with (0: there is none), `last` what the
-    last message alone cannot be below.
+    `before` is what the server counted for an earlier prompt that this one begins with (0: there is
+    none), `last` what the last message alone cannot be below.
     """
 
     least: float
@@ -50,27 +53,32 @@ class Seen:
 def kept_tokens(seen: Seen) -> int | None:
     """About how many tokens the model saw when it did not see all; None where nothing says so.
 
-    Errs on the side of silence: an alarm needs a prompt that cannot fit, or a count that a cut leaves behind together
-    with an estimate that does not speak against one.
+    Errs on the side of silence: an alarm needs a prompt that cannot fit, or a count that a cut
+    leaves behind together with an estimate that does not speak against one.
     """
     counted, window = seen.counted, seen.window
     if counted is not None and counted > window:
-        return None                                     # the window that was read is not the one that was used
+        return None  # the window that was read is not the one that was used
     if counted is None:
         return window if seen.least > window else None
-    half, full = counted - (window // 2 + 2), counted >= window - 2     # how a long last message is cut
+    # how a long last message is cut
+    half, full = counted - (window // 2 + 2), counted >= window - 2
     if seen.least > window and (seen.last <= window or abs(half) <= 4 or full):
         return counted
     rough = 1.02 if seen.before else 1.3     # how far above the count the estimate has to be
-    marked = half == 0 and seen.likely > counted * rough or abs(half) <= 4 and seen.likely > window * 0.9
+    marked = (half == 0 and seen.likely > counted * rough or abs(half) <= 4
+              and seen.likely > window * 0.9)
     full = full and seen.likely > counted * 1.2
-    less = counted < seen.before - 16 and seen.likely > window * 0.9                # fewer than its own beginning had
+    # fewer than its own beginning had
+    less = counted < seen.before - 16 and seen.likely > window * 0.9
     return counted if marked or full or less else None
 
 
 @dataclass(slots=True)
 class _Anchor:
-    """A prompt whose tokens the server counted: what a longer one begins with need not be estimated."""
+    """A prompt whose tokens the server counted:
+    what a longer one begins with need not be estimated.
+    """
 
     target: Target
     request: Request
@@ -79,19 +87,24 @@ class _Anchor:
 
     def begins(self, request: Request, target: Target) -> bool:
         size = len(self.request.messages)
-        return (self.target == target and self.request.system == request.system and self.request.tools == request.tools
+        return (self.target == target and self.request.system == request.system
+                and self.request.tools == request.tools
                 and request.messages[:size] == self.request.messages)
 
 
 class WindowWatch:
-    """Looks at each answer of a chat. Short conversations cost nothing: they cannot fill a window."""
+    """Looks at each answer of a chat.
+
+    Short conversations cost nothing: they cannot fill a window.
+    """
 
     def __init__(self, providers: Providers) -> None:
         self._providers = providers
         self._windows: dict[tuple[Target, int | None, str], int] = {}
         self._estimator: TokenEstimator | None = None
         self._anchors: list[_Anchor] = []
-        self._most: RunningTotal[int] = RunningTotal(0, lambda total, message: total + most_tokens_of(message))
+        self._most: RunningTotal[int] = RunningTotal(0, lambda total,
+                                                     message: total + most_tokens_of(message))
 
     def known(self, target: Target, num_ctx: int | None) -> int | None:
         """The allocated window, if it was read."""
@@ -112,12 +125,17 @@ class WindowWatch:
             said, cut = await self._check(request, target, usage)
             return said
         finally:
-            if not cut:     # the count of what is left of a prompt would teach that its words are short
+            # the count of what is left of a prompt would teach that its words are short
+            if not cut:
                 self._remember(request, target, usage)
 
     def _remember(self, request: Request, target: Target, usage: Usage) -> None:
-        """The counts that are still of use: of beginnings of this prompt, the largest. One beside a cached count may lack that."""
-        kept = [anchor for anchor in self._anchors if anchor.target != target or anchor.begins(request, target)]
+        """The counts that are still of use: of beginnings of this prompt, the largest.
+
+        One beside a cached count may lack that.
+        """
+        kept = [anchor for anchor in self._anchors
+                if anchor.target != target or anchor.begins(request, target)]
         if usage.input_tokens and not usage.cached_tokens:
             kept.append(_Anchor(target, request, usage.input_tokens))
         self._anchors = sorted(kept, key=lambda anchor: anchor.counted)[-MOST_ANCHORS:]
@@ -126,7 +144,8 @@ class WindowWatch:
         """What to say, and whether the prompt was cut."""
         asked = request.options.num_ctx
         most = most_tokens(request, self._most.of)
-        if max(most, usage.input_tokens or 0) + (usage.output_tokens or 0) < (self.known(target, asked) or asked or SMALLEST):
+        if (max(most, usage.input_tokens or 0) + (usage.output_tokens or 0)
+            < (self.known(target, asked) or asked or SMALLEST)):
             return "", False
         window = await self.window(target, asked, again=_was_loaded(usage))
         if window is None:
@@ -134,7 +153,8 @@ class WindowWatch:
         if most > window:
             least, likely, before = self.estimate(request, target)
             counted = None if usage.cached_tokens else usage.input_tokens
-            last = self._tokens(_plain(replace(request, system=None, tools=(), messages=request.messages[-1:])), target)
+            last = self._tokens(_plain(replace(request, system=None, tools=(),
+                                               messages=request.messages[-1:])), target)
             kept = kept_tokens(Seen(least, likely, counted, window, before, last * (1 - DOUBT)))
             if kept is not None:
                 return self._dropped(request, target, likely, kept, window), True
@@ -147,8 +167,11 @@ class WindowWatch:
         except ChatError:
             return None
 
-    async def window(self, target: Target, num_ctx: int | None, *, again: bool = False) -> int | None:
-        """The window that the server allocated for this model, as /api/ps tells it; asked once, or `again`."""
+    async def window(self, target: Target, num_ctx: int | None, *,
+                     again: bool = False) -> int | None:
+        """The window that the server allocated for this model, as /api/ps tells it;
+        asked once, or `again`.
+        """
         key = self._key(target, num_ctx)
         if again or key not in self._windows:
             found = await self._read_window(target)
@@ -160,16 +183,19 @@ class WindowWatch:
     async def _read_window(self, target: Target) -> int | None:
         provider = self._providers.asked(target.provider)
         try:
-            models = await asyncio.wait_for(provider.running(), ASK_SECONDS) if isinstance(provider, CanListRunning) else []
+            models = (await asyncio.wait_for(provider.running(), ASK_SECONDS)
+                      if isinstance(provider, CanListRunning) else [])
         except (ChatError, TimeoutError):
             return None
         names = (target.model, f"{target.model}:latest")
         return next((info.context_window for info in models if info.name in names), None)
 
     def estimate(self, request: Request, target: Target) -> tuple[float, int, int]:
-        """(the least that it can have, a likely number, the count of the longest prompt that it begins with), in tokens.
+        """(the least that it can have, a likely number, the count of the longest prompt that it
+        begins with), in tokens.
 
-        Each count of an earlier prompt gives a bound; one that was cut itself gives a low one, which does no harm.
+        Each count of an earlier prompt gives a bound; one that was cut itself gives a low
+        one, which does no harm.
         """
         self._learn()
         given, request = request, _plain(request)
@@ -177,7 +203,8 @@ class WindowWatch:
         least, likely, before = whole * (1 - DOUBT), whole, 0
         for anchor in self._anchors:
             if anchor.begins(given, target):
-                rest = self._tokens(Request(request.model, request.messages[len(anchor.request.messages):]), target)
+                rest = self._tokens(
+                    Request(request.model, request.messages[len(anchor.request.messages):]), target)
                 least = max(least, anchor.counted + rest * (1 - DOUBT))
                 if anchor.counted > before:
                     before, likely = anchor.counted, anchor.counted + rest
@@ -190,32 +217,46 @@ class WindowWatch:
         return self._estimator.request(request, str(target))
 
     def _learn(self) -> None:
-        """Calibrate by counts of prompts that were hardly cut: a count far below the estimate would teach too little."""
+        """Calibrate by counts of prompts that were hardly cut:
+        a count far below the estimate would teach too little.
+        """
         for anchor in self._anchors:
             request = _plain(anchor.request)
-            if not anchor.learned and anchor.counted >= LEARN_ABOVE * self._tokens(request, anchor.target):
+            if not anchor.learned and anchor.counted >= LEARN_ABOVE * self._tokens(request,
+                                                                                   anchor.target):
                 assert self._estimator is not None
                 self._estimator.learn(request, anchor.counted, str(anchor.target))
             anchor.learned = True
 
-    def _dropped(self, request: Request, target: Target, likely: int, kept: int, window: int) -> str:
-        sizes = [self._tokens(Request("", (message,)), target) for message in _plain(request).messages]
+    def _dropped(self, request: Request, target: Target, likely: int, kept: int,
+                 window: int) -> str:
+        sizes = [self._tokens(Request("", (message,)), target)
+                 for message in _plain(request).messages]
         gone = max(likely - kept, 1)
-        return (f"The model did not see all of this: its window holds {window:,} tokens, and what was sent has about {likely:,}. "
-                f"The server dropped about {gone:,} of them without a word: {_which(sizes, kept)}. {advice(likely)}")
+        return (f"The model did not see all of this: its window holds {window:,} tokens, and what "
+                f"was sent has about {likely:,}. The server dropped about {gone:,} of them without "
+                f"a word: {_which(sizes, kept)}. {advice(likely)}")
 
 
 def _plain(request: Request) -> Request:
-    """Without what may not be sent on (earlier thoughts) or is counted too differently (images): a lower bound stays one."""
-    if not any(isinstance(part, (Thinking, Image)) for message in request.messages for part in message.parts):
+    """Without what may not be sent on (earlier thoughts) or is counted too differently (images):
+    a lower bound stays one.
+    """
+    if not any(isinstance(part, (Thinking, Image)) for message in request.messages
+               for part in message.parts):
         return request
     return replace(request, messages=tuple(
-        replace(message, parts=tuple(part for part in message.parts if not isinstance(part, (Thinking, Image))))
+        replace(message,
+                parts=tuple(part for part in message.parts
+                            if not isinstance(part, (Thinking, Image))))
         for message in request.messages))
 
 
 def most_tokens(request: Request, messages: Callable[[Sequence[Message]], int]) -> int:
-    """More tokens than the request can have: a token is at least one byte of text. `messages` sums up most_tokens_of()."""
+    """More tokens than the request can have: a token is at least one byte of text.
+
+    `messages` sums up most_tokens_of().
+    """
     tools = sum(len(spec.description) + len(str(spec.parameters)) + 64 for spec in request.tools)
     return 256 + len(request.system or "") * 3 + tools + messages(request.messages)
 
@@ -242,22 +283,26 @@ def _which(sizes: Sequence[int], kept: int) -> str:
     """The oldest messages go first; the last one stays, if need be without its beginning."""
     if not sizes or sizes[-1] > kept:
         before = len(sizes) - 1
-        earlier = f"the {before} messages before it and " if before > 1 else "the message before it and " if before == 1 else ""
+        earlier = (f"the {before} messages before it and " if before > 1
+                   else "the message before it and " if before == 1 else "")
         return f"{earlier}the beginning of the last message"
     left, gone = sum(sizes), 0
     while gone < len(sizes) - 1 and (left > kept or not gone):
         left -= sizes[gone]
         gone += 1
-    return f"the oldest {gone} of {len(sizes)} messages" if gone > 1 else f"the oldest of {len(sizes)} messages"
+    return (f"the oldest {gone} of {len(sizes)} messages" if gone > 1
+            else f"the oldest of {len(sizes)} messages")
 
 
 def _outgrown(usage: Usage, window: int) -> str:
     """The counts are exact, and together they are more than the window holds."""
-    if usage.input_tokens is None or usage.output_tokens is None or usage.input_tokens + usage.output_tokens <= window:
+    if (usage.input_tokens is None or usage.output_tokens is None
+        or usage.input_tokens + usage.output_tokens <= window):
         return ""
     whole = usage.input_tokens + usage.output_tokens
-    return (f"The answer outgrew the model's window of {window:,} tokens ({usage.input_tokens:,} were sent, "
-            f"{usage.output_tokens:,} came): its end was written without the beginning of the conversation. {advice(whole)}")
+    return (f"The answer outgrew the model's window of {window:,} tokens ({usage.input_tokens:,} "
+            f"were sent, {usage.output_tokens:,} came): its end was written without the beginning "
+            f"of the conversation. {advice(whole)}")
 
 
 def advice(tokens: int) -> str:
@@ -265,4 +310,5 @@ def advice(tokens: int) -> str:
     wanted = LEAST_OFFER
     while wanted < tokens * 1.25 + 1024 and wanted < MOST_OFFER:
         wanted *= 2
-    return f"/ctx {wanted // 1024}k (or --num-ctx {wanted}) widens the window, /compact summarises what is older."
+    return (f"/ctx {wanted // 1024}k (or --num-ctx {wanted}) widens the window, /compact "
+            "summarises what is older.")

@@ -1,7 +1,8 @@
 """The seam to every provider: one request in, one stream of deltas out.
 
-A provider is one file named after its wire dialect, with one class under `@dialect("name")`. It only translates:
-it does not print, sleep, retry, run tools or keep the conversation. It is loaded when it is asked for.
+A provider is one file named after its wire dialect, with one class under `@dialect("name")`. It
+only translates: it does not print, sleep, retry, run tools or keep the conversation. It is
+loaded when it is asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What every provider may be asked for; None leaves it to the provider. `raw` is passed on untranslated."""
+    """What every provider may be asked for; None leaves it to the provider.
+
+    `raw` is passed on untranslated.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -45,15 +49,20 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of a model. `messages` may hold system messages; `system` comes before all of them."""
+    """One call of a model.
+
+    `messages` may hold system messages; `system` comes before all of them.
+    """
 
     model: str
     messages: tuple[Message, ...]
     system: str | None = None
     tools: tuple[ToolSpec, ...] = ()
     options: Options = Options()
-    without: frozenset[str] = frozenset()      # fields that an adapter adds by itself and the server has refused
-    avoid: frozenset[str] = frozenset()        # addresses that just failed, where the provider has several
+    # fields that an adapter adds by itself and the server has refused
+    without: frozenset[str] = frozenset()
+    # addresses that just failed, where the provider has several
+    avoid: frozenset[str] = frozenset()
     kept: str = ""      # the handle of an answer to this that was begun and may still be had
 
 
@@ -66,31 +75,41 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is and how to get in. The key is only ever sent to the origin of `base_url`."""
+    """Where a provider is and how to get in.
+
+    The key is only ever sent to the origin of `base_url`.
+    """
 
     base_url: str
     key: str | None = None
-    host: str = ""                       # the row in hosts.py that this came from; also what errors call it
+    host: str = ""  # the row in hosts.py that this came from; also what errors call it
     connect_timeout: float = 10.0        # seconds
     idle_timeout: float = 300.0          # seconds without a byte, or without content
-    first_byte_timeout: float | None = None   # the same before the first content, where models load; None: idle_timeout
+    # the same before the first content, where models load; None: idle_timeout
+    first_byte_timeout: float | None = None
     quirks: Mapping[str, Any] = field(default_factory=dict)
-    longest: int = 8 << 20              # bytes of one line, event or document; more is not a chat protocol
+    longest: int = 8 << 20  # bytes of one line, event or document; more is not a chat protocol
     sent: Recorder | None = field(default=None, compare=False)     # is told of every request
-    linger: float = 2.0                  # seconds for what follows the end of a reply: some servers leave the connection open
+    # seconds for what follows the end of a reply: some servers leave the connection open
+    linger: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a provider says of a model; None where it says nothing. Sizes are tokens, `size` is bytes."""
+    """What a provider says of a model; None where it says nothing.
+
+    Sizes are tokens, `size` is bytes.
+    """
 
     name: str
     context_window: int | None = None
     output_limit: int | None = None
     size: int | None = None
-    capabilities: frozenset[str] | None = None   # of: tools, vision, thinking, completion, embedding, ...
+    # of: tools, vision, thinking, completion, embedding, ...
+    capabilities: frozenset[str] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-    lacking: frozenset[str] = frozenset()        # capabilities that it certainly does not have; others are unknown
+    # capabilities that it certainly does not have; others are unknown
+    lacking: frozenset[str] = frozenset()
 
 
 class Provider(Protocol):
@@ -100,9 +119,12 @@ class Provider(Protocol):
     def endpoint(self) -> Endpoint: ...
 
     def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Ask, and yield what comes, in the order of core/events.py. Raise a ProviderError when it fails.
+        """Ask, and yield what comes, in the order of core/events.py.
 
-        A stream that ends without an end marker raises StreamBroken. Closing the generator closes the connection.
+        Raise a ProviderError when it fails.
+
+        A stream that ends without an end marker raises StreamBroken. Closing the
+        generator closes the connection.
         """
         ...
 
@@ -181,10 +203,14 @@ class CanCount(Protocol):
 
 @runtime_checkable
 class Adapts(Protocol):
-    """Asks for some things in another way than they were set, since the model or the API takes no other."""
+    """Asks for some things in another way than they were set,
+    since the model or the API takes no other.
+    """
 
     def adapted(self, request: Request) -> Sequence[str]:
-        """What is asked for instead, each as a part of a sentence; nothing where all is sent as it was set."""
+        """What is asked for instead, each as a part of a sentence;
+        nothing where all is sent as it was set.
+        """
         ...
 
 
@@ -193,13 +219,17 @@ class CanEmbed(Protocol):
     """Can turn texts into vectors whose directions say how near they are in meaning."""
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, in their order; all are of one length, and of finite numbers."""
+        """One vector for each text, in their order;
+        all are of one length, and of finite numbers.
+        """
         ...
 
 
 @runtime_checkable
 class CanCheck(Protocol):
-    """Can say in one call whether it is there and lets us in; returns a short description of itself."""
+    """Can say in one call whether it is there and lets us in;
+    returns a short description of itself.
+    """
 
     async def check(self) -> str: ...
 
@@ -209,11 +239,17 @@ class CanAdvise(Protocol):
     """Knows what the user may do about its server, each as a sentence."""
 
     def advice(self, said: str, model: str, window: int | None) -> AsyncGenerator[str, None]:
-        """The server answered check() with `said`. `model` is to be asked, with a window of so many tokens."""
+        """The server answered check() with `said`.
+
+        `model` is to be asked, with a window of so many tokens.
+        """
         ...
 
     def advice_when_down(self, wanted: str, usual: str) -> AsyncGenerator[str, None]:
-        """Nothing answers. `wanted` is the address as the user wrote it, `usual` where such a server mostly is."""
+        """Nothing answers.
+
+        `wanted` is the address as the user wrote it, `usual` where such a server mostly is.
+        """
         ...
 
 
@@ -224,7 +260,10 @@ class RunsFiles(Protocol):
     directory: str
 
     def engine_program(self) -> str | None:
-        """The program that runs them; None for an installed package. Raises ProviderError when there is neither."""
+        """The program that runs them; None for an installed package.
+
+        Raises ProviderError when there is neither.
+        """
         ...
 
 
@@ -242,7 +281,10 @@ def dialect(name: str) -> Callable[[Dialect], Dialect]:
 
 
 def load_dialect(name: str) -> Dialect:
-    """Find a dialect by name: one of this package's files, else an installed entry point. Nothing else is imported."""
+    """Find a dialect by name: one of this package's files, else an installed entry point.
+
+    Nothing else is imported.
+    """
     module = name.replace("-", "_")
     if name not in _DIALECTS and module.isidentifier():
         try:
@@ -263,7 +305,8 @@ def _load_entry_point(name: str) -> None:
             loaded = point.load()
         except Exception as problem:      # another package's own fault
             package = point.dist.name if point.dist is not None else point.value
-            raise UsageError(f"The provider {name} of the package {package} cannot be loaded: {problem!r:.200}.",
+            raise UsageError(f"The provider {name} of the package {package} cannot be loaded: "
+                             f"{problem!r:.200}.",
                              "Update or remove that package.") from problem
         _DIALECTS.setdefault(name, loaded)
 
@@ -277,6 +320,8 @@ def installed_names() -> tuple[str, ...]:
 
 def _suggestion(name: str) -> str:
     from difflib import get_close_matches
-    known = [*installed_names(), *(word for host in known_hosts() for word in (host.name, *host.aliases))]
+    known = [*installed_names(),
+             *(word for host in known_hosts() for word in (host.name, *host.aliases))]
     close = get_close_matches(name.lower(), known, n=1, cutoff=0.7)
-    return (f"Did you mean {close[0]}? " if close else "") + "--list-providers (/providers in a chat) lists them."
+    return ((f"Did you mean {close[0]}? " if close else "") + "--list-providers (/providers in a "
+            "chat) lists them.")

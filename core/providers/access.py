@@ -1,4 +1,6 @@
-"""Which key a provider is asked with: a key goes only to the origin it was given for, and never in the clear."""
+"""Which key a provider is asked with: a key goes only to the origin it was given for,
+and never in the clear.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,17 @@ from core.providers.addresses import Addresses, own_url
 from core.providers.hosts import Host, find_host, hosts
 
 _SECRET_HEADER = regex(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
-_SHARED = ipaddress.ip_network("100.64.0.0/10")     # carrier NAT and overlay networks such as Tailscale
+# carrier NAT and overlay networks such as Tailscale
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
 _OWN_DOMAINS = (".local", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The key and headers to send. `note` says why a key that exists is not sent, for the hint of a refusal."""
+    """The key and headers to send.
+
+    `note` says why a key that exists is not sent, for the hint of a refusal.
+    """
 
     key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +38,10 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A key, the words for it, and the addresses it was given for. `shared` keys come from the environment."""
+    """A key, the words for it, and the addresses it was given for.
+
+    `shared` keys come from the environment.
+    """
 
     key: str
     words: str
@@ -41,14 +50,19 @@ class _Found:
 
 
 class KeyRing:
-    """The keys of one run, from the environment, the configuration file, the keyring and the file of keys."""
+    """The keys of one run, from the environment, the configuration file,
+    the keyring and the file of keys.
+    """
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
         self._settings = settings
         self._addresses = addresses
 
     def access(self, name: str, host: Host, base_url: str) -> Access:
-        """What to send to this address. Raises AuthFailed where a key is needed and none may be sent."""
+        """What to send to this address.
+
+        Raises AuthFailed where a key is needed and none may be sent.
+        """
         if not host.server:
             return Access()
         without = self._headers(name, host, base_url)
@@ -65,7 +79,8 @@ class KeyRing:
 
     def _find(self, name: str, host: Host, base_url: str) -> _Found | None:
         named = [url for url in (*self._addresses.named(name), own_url(host, name)) if url]
-        urls = tuple(named or [base_url])      # a provider without an address of its own has the one that is given
+        # a provider without an address of its own has the one that is given
+        urls = tuple(named or [base_url])
         own = clean_key(str(self._addresses.entry(name).get("api_key") or ""))
         if own:
             return _Found(own, f"The key of {name} in the configuration", urls)
@@ -83,27 +98,33 @@ class KeyRing:
         directory = config_directory(self._settings.environment)
         if host.kind != "cloud" and not os.path.exists(os.path.join(directory, "keys.json")):
             return None
-        same = [row.name for row in hosts() if row.key_variables == host.key_variables and row.name != name]
+        same = [row.name for row in hosts()
+                if row.key_variables == host.key_variables and row.name != name]
         for owner in (name, *(same if host.key_variables else ())):
             stored = stored_key(self._settings.environment, (owner,))
             if stored is not None:
                 key, place = stored
                 bound = (place or own_url(host, name),)
-                return _Found(clean_key(key), f"The stored key of {owner}", (*bound, *urls) if owner == name else bound)
+                return _Found(clean_key(key), f"The stored key of {owner}",
+                              (*bound, *urls) if owner == name else bound)
         return None
 
     def _headers(self, name: str, host: Host, base_url: str) -> Access:
-        """The configured headers, which may hold a key, go to the addresses of the configuration alone."""
+        """The configured headers, which may hold a key,
+        go to the addresses of the configuration alone.
+        """
         headers: Mapping[str, str] = self._addresses.entry(name).get("headers") or {}
         if not any(map(_SECRET_HEADER.search, headers)):
             return Access(None, headers)
         words = f"The headers of {name} in the configuration"
-        refusal = _refusal(_Found("", words, tuple(self._addresses.named(name)) or (base_url,)), base_url)
+        refusal = _refusal(_Found("", words, tuple(self._addresses.named(name)) or (base_url,)),
+                           base_url)
         if refusal is None:
             return Access(None, headers)
         if host.kind == "cloud":
             raise refusal
-        plain = {header: value for header, value in headers.items() if not _SECRET_HEADER.search(header)}
+        plain = {header: value for header, value in headers.items()
+                 if not _SECRET_HEADER.search(header)}
         return Access(None, plain, refusal.message)
 
     def _require(self, name: str, host: Host, base_url: str) -> None:
@@ -112,7 +133,8 @@ class KeyRing:
         missing = self._addresses.entry(name).get("missing", {}).get("api_key")
         hint = f"Set {' or '.join(host.key_variables) or 'api_key'}, or store one: --set-key {name}"
         if self._addresses.entry(find_owner_of_top_key()).get("api_key") and not missing:
-            hint += f"\n`api_key` at the top of a configuration file is {find_owner_of_top_key()}'s; {name}'s is `{name}_api_key`."
+            hint += ("\n`api_key` at the top of a configuration file is "
+                     f"{find_owner_of_top_key()}'s; {name}'s is `{name}_api_key`.")
         raise AuthFailed(missing or f"{name} needs a key and has none.", hint)
 
     def needed(self, name: str, host: Host, base_url: str) -> bool:
@@ -139,15 +161,20 @@ def _refusal(found: _Found, base_url: str) -> AuthFailed | None:
     if origin_of(base_url) not in origins:
         places = " and ".join(dict.fromkeys(found.urls)) or "no address"
         return AuthFailed(f"{found.words} is for {places}, and {base_url} is another address.",
-                          "Give the address with --base-url or in the configuration file if the key is to go there.")
+                          "Give the address with --base-url or in the configuration file if the "
+                          "key is to go there.")
     if in_the_clear(base_url):
-        return AuthFailed(f"{found.words} is not sent to {base_url}: without TLS anyone on the way can read it.",
+        return AuthFailed(f"{found.words} is not sent to {base_url}: without TLS anyone on the way "
+                          "can read it.",
                           "Use an https:// address, or a tunnel to that host.")
     return None
 
 
 def in_the_clear(url: str) -> bool:
-    """Whether what is sent there passes foreign networks unencrypted. Own networks: loopback, private, plain names."""
+    """Whether what is sent there passes foreign networks unencrypted.
+
+    Own networks: loopback, private, plain names.
+    """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".").lower()
     if parts.scheme.lower() != "http" or not host:
@@ -157,5 +184,6 @@ def in_the_clear(url: str) -> bool:
     except ValueError:
         return "." in host and not host.endswith(_OWN_DOMAINS)
     address = getattr(address, "ipv4_mapped", None) or address
-    own = address.is_private or address.is_loopback or address.is_link_local or address.is_unspecified
+    own = (address.is_private or address.is_loopback or address.is_link_local
+           or address.is_unspecified)
     return not (own or address.version == 4 and address in _SHARED)

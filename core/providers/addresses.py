@@ -1,4 +1,6 @@
-"""Where each provider is in this run: its row, the configuration file over it, and the address that was given."""
+"""Where each provider is in this run: its row, the configuration file over it,
+and the address that was given.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,19 @@ class Addresses:
         self._primary = primary
         self._file_owner = file_owner
         self._entries: dict[str, Mapping[str, Any]] = {}
-        for name, entry in settings.providers.items():      # one provider may be written under two names
-            self._entries[provider_name(name)] = {**self._entries.get(provider_name(name), {}), **entry}
+        # one provider may be written under two names
+        for name, entry in settings.providers.items():
+            self._entries[provider_name(name)] = {**self._entries.get(provider_name(name), {}),
+                                                  **entry}
 
     def entry(self, name: str) -> Mapping[str, Any]:
         """What the configuration file says about a provider."""
         return self._entries.get(name, {})
 
     def host(self, name: str) -> Host:
-        """The provider's row; one that only the configuration knows is OpenAI-compatible by default."""
+        """The provider's row; one that only the configuration knows is
+        OpenAI-compatible by default.
+        """
         entry = self.entry(name)
         row = find_host(name)
         if row is None:
@@ -53,7 +59,9 @@ class Addresses:
         return _configured(row, entry) if entry else row
 
     def given(self, name: str) -> str:
-        """The address given for this provider by a flag, a variable or at the top of the file, or ""."""
+        """The address given for this provider by a flag,
+        a variable or at the top of the file, or "".
+        """
         return next((url for url, _ in self._given(name)), "")
 
     def _given(self, name: str) -> Iterator[tuple[str, bool]]:
@@ -75,7 +83,8 @@ class Addresses:
         read = getattr(load_dialect(host.dialect), "read_address", None)
         if read is not None:
             typed = given or own_url(host, name) or setting
-            flag = f"--{host.address_setting.replace('_', '-')}" if host.address_setting else "base_url"
+            flag = (f"--{host.address_setting.replace('_', '-')}" if host.address_setting
+                    else "base_url")
             return _checked(read(typed), typed, "--base-url" if given else flag)
         url = given or host.base_url
         if not url and self.needs_address(host):
@@ -90,7 +99,9 @@ class Addresses:
         return needed and not host.base_url
 
     def _setting_of(self, host: Host) -> str:
-        """The address in the variable that the provider's own programs read, such as OLLAMA_HOST."""
+        """The address in the variable that the provider's own programs read,
+        such as OLLAMA_HOST.
+        """
         row = row_of_dialect(host.dialect)
         setting = host.address_setting or (row.address_setting if row else "")
         return str(getattr(self.settings, setting) or "") if setting else ""
@@ -113,25 +124,35 @@ class Addresses:
 
 
 def own_url(host: Host, name: str) -> str:
-    """The address that was configured, else the row's; "" where the row only has the usual default."""
+    """The address that was configured, else the row's;
+    "" where the row only has the usual default.
+    """
     row = find_host(name)
-    return "" if row is not None and row.address_setting and host.base_url == row.base_url else host.base_url
+    return ("" if row is not None and row.address_setting and host.base_url == row.base_url
+            else host.base_url)
 
 
 def check_address(name: str, url: str) -> None:
-    """Refuse secrets in an address, since it is shown and logged, and queries, since paths are appended."""
+    """Refuse secrets in an address, since it is shown and logged, and queries,
+    since paths are appended.
+    """
     what = next((words for mark, words in ADDRESS_MARKS.items() if mark in url), "")
     if what:
         raise UsageError(
             f"The address of {name} holds {what}; it is only scheme, host, port and path.",
-            f"A key is stored with --set-key {name}; others go under `headers:`, a version into `api_version:`.")
+            f"A key is stored with --set-key {name}; others go under `headers:`, a version into "
+            "`api_version:`.")
 
 
 def _configured(row: Host, entry: Mapping[str, Any]) -> Host:
-    """The row with what the configuration file says. A server given as .../v1 speaks the dialect it has there."""
+    """The row with what the configuration file says.
+
+    A server given as .../v1 speaks the dialect it has there.
+    """
     url = str(entry.get("base_url") or next(iter(entry.get("base_urls", ())), "") or row.base_url)
     spoken = row.v1_dialect if row.v1_dialect and url.rstrip("/").endswith("/v1") else row.dialect
-    return replace(row, dialect=str(entry.get("dialect") or spoken), base_url=url, kind=entry.get("kind") or row.kind,
+    return replace(row, dialect=str(entry.get("dialect") or spoken), base_url=url,
+                   kind=entry.get("kind") or row.kind,
                    key_variables=tuple(entry.get("key_variable") or row.key_variables),
                    default_model=str(entry.get("model") or row.default_model))
 
@@ -145,4 +166,5 @@ def _checked(url: str, typed: str, option: str) -> str:
             return url
     except ValueError:
         pass
-    raise UsageError(f"{typed!r} is not an address of a server.", f"Check {option}; it looks like 127.0.0.1:11434.")
+    raise UsageError(f"{typed!r} is not an address of a server.",
+                     f"Check {option}; it looks like 127.0.0.1:11434.")

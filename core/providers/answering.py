@@ -1,4 +1,6 @@
-"""Whether a server answered with another model than it was asked for: many give every name to the one they have."""
+"""Whether a server answered with another model than it was asked for:
+many give every name to the one they have.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Any
 from core.regex import regex
 
 LONGEST = 200       # characters of a name
-_SNAPSHOT = regex(r"[-@:_](latest|\d{3,}|20\d\d-\d\d-\d\d|\d\d-20\d\d)$")   # -0613, -20250929, -2024-08-06
+# -0613, -20250929, -2024-08-06
+_SNAPSHOT = regex(r"[-@:_](latest|\d{3,}|20\d\d-\d\d-\d\d|\d\d-20\d\d)$")
 
 
 def name_in(payload: Mapping[str, Any]) -> str:
@@ -23,7 +26,10 @@ def name_in(payload: Mapping[str, Any]) -> str:
 
 
 def is_another(asked: str, answered: str) -> bool:
-    """Whether these names mean two models. A dated snapshot, a path or a route of the same name is the same model."""
+    """Whether these names mean two models.
+
+    A dated snapshot, a path or a route of the same name is the same model.
+    """
     return bool(answered) and not _forms(asked) & _forms(answered)
 
 
@@ -31,7 +37,8 @@ def _forms(name: str) -> set[str]:
     """The names that one model may be called by."""
     plain = name.strip().lower().replace("\\", "/")
     base = plain.rpartition("/")[2].removesuffix(".gguf")
-    found = {plain, base, base.partition(":")[0]} if ":" in base and not _is_size(base) else {plain, base}
+    found = ({plain, base, base.partition(":")[0]} if ":" in base and not _is_size(base)
+             else {plain, base})
     while True:
         more = {_SNAPSHOT.sub("", form) for form in found} - found
         if not more:
@@ -40,5 +47,7 @@ def _forms(name: str) -> set[str]:
 
 
 def _is_size(base: str) -> bool:
-    """Whether what stands behind the colon is a size or a tag of its own, as in qwen3:14b; a route has no digits."""
+    """Whether what stands behind the colon is a size or a tag of its own, as in qwen3:14b;
+    a route has no digits.
+    """
     return any(character.isdigit() for character in base.partition(":")[2])

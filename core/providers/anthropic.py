@@ -1,4 +1,6 @@
-"""The Anthropic Messages dialect (https://docs.anthropic.com/en/api/messages), version 2023-06-01."""
+"""The Anthropic Messages dialect (https://docs.anthropic.com/en/api/messages),
+version 2023-06-01.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +32,23 @@ class Anthropic(Fetching):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        headers = {"anthropic-version": VERSION, **({"x-api-key": endpoint.key} if endpoint.key else {})}
+        headers = {"anthropic-version": VERSION,
+                   **({"x-api-key": endpoint.key} if endpoint.key else {})}
         self._client = open_client(endpoint, headers)
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         body = request_body(request, self.endpoint.quirks)
-        async with exchange(self._client, self.endpoint, "/v1/messages", body, self._error) as response:
-            async with aclosing(read_reply(response, MessageTranslation(self.endpoint), request.model)) as deltas:
+        async with exchange(self._client, self.endpoint, "/v1/messages", body,
+                            self._error) as response:
+            async with aclosing(read_reply(response, MessageTranslation(self.endpoint),
+                                           request.model)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     async def models(self) -> list[ModelInfo]:
         entries = await fetch_entries(
-            self._client, self.endpoint, "/v1/models?limit=1000", self._error, under="data", name="id", parameter="after_id",
+            self._client, self.endpoint, "/v1/models?limit=1000", self._error, under="data",
+            name="id", parameter="after_id",
             following=lambda page: page.get("has_more") and page.get("last_id"))
         return await read_each(entries, model_info)
 
@@ -51,8 +57,10 @@ class Anthropic(Fetching):
 
     async def count(self, request: Request) -> int:
         body = request_body(request, self.endpoint.quirks)
-        known = {name: body[name] for name in ("model", "messages", "system", "tools", "thinking") if name in body}
-        return counted(await self._get("/v1/messages/count_tokens", body=known, needs="input_tokens"), "input_tokens")
+        known = {name: body[name] for name in ("model", "messages", "system", "tools", "thinking")
+                 if name in body}
+        return counted(await self._get("/v1/messages/count_tokens", body=known,
+                                       needs="input_tokens"), "input_tokens")
 
     def adapted(self, request: Request) -> Sequence[str]:
         return adapted(request, self.endpoint.quirks)
@@ -67,15 +75,20 @@ def model_info(entry: Mapping[str, Any]) -> ModelInfo:
     listed = entry.get("capabilities")
     said = {ours: object_of(object_of(listed).get(theirs)).get("supported")
             for ours, theirs in (("vision", "image_input"), ("thinking", "thinking"))}
-    able = frozenset({"completion", "tools"} | {name for name, value in said.items() if value is True})
+    able = frozenset({"completion", "tools"}
+                     | {name for name, value in said.items() if value is True})
     details = {name: entry[name] for name in ("display_name", "created_at") if name in entry}
-    return ModelInfo(entry["id"], size_of(entry.get("max_input_tokens")), size_of(entry.get("max_tokens")), None,
+    return ModelInfo(entry["id"], size_of(entry.get("max_input_tokens")),
+                     size_of(entry.get("max_tokens")), None,
                      able if isinstance(listed, dict) else None, details,
                      frozenset(name for name, value in said.items() if value is False))
 
 
 class MessageTranslation(Translation):
-    """Blocks are numbered by the server; each becomes a part. Those that we do not know are kept to be sent back."""
+    """Blocks are numbered by the server; each becomes a part.
+
+    Those that we do not know are kept to be sent back.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -121,12 +134,14 @@ class MessageTranslation(Translation):
             case "text" if block.get("text"):
                 yield TextDelta(block["text"], index + 1)
             case "thinking" if block.get("thinking") or block.get("signature"):
-                yield ThinkingDelta(block.get("thinking") or "", index + 1, _signed(block.get("signature")))
+                yield ThinkingDelta(block.get("thinking") or "", index + 1,
+                                    _signed(block.get("signature")))
             case "redacted_thinking":
                 yield ThinkingDelta("", index + 1, {NAME: {"block": block}})
             case "tool_use":
                 caller = block.get("caller") or {}
-                own = {NAME: {"caller": caller}} if caller.get("type", "direct") != "direct" else None
+                own = ({NAME: {"caller": caller}} if caller.get("type", "direct") != "direct"
+                       else None)
                 yield ToolCallDelta(index, block["id"], block["name"], extra=own)
 
     def _more(self, index: int, delta: dict[str, Any]) -> Iterator[Delta]:
@@ -138,7 +153,8 @@ class MessageTranslation(Translation):
             case "signature_delta":
                 yield ThinkingDelta("", index + 1, _signed(delta["signature"]))
             case "citations_delta":
-                self._block["citations"] = [*(self._block.get("citations") or ()), delta["citation"]]
+                self._block["citations"] = [*(self._block.get("citations") or ()),
+                                            delta["citation"]]
             case "input_json_delta":
                 self._input.append(delta["partial_json"])
                 if self._block.get("type") == "tool_use":
@@ -161,11 +177,16 @@ class MessageTranslation(Translation):
                 yield TextDelta("", index + 1, {NAME: {"block": block}})
 
     def _count(self, usage: Mapping[str, Any] | None) -> None:
-        """Later counts replace earlier ones. The whole prompt is the counted input and what the cache took and gave."""
+        """Later counts replace earlier ones.
+
+        The whole prompt is the counted input and what the cache took and gave.
+        """
         counts = self._counts
         counts |= {name: value for name, value in (usage or {}).items() if value is not None}
-        prompt = [counts.get(name) for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")]
-        details = {name: value for name, value in counts.items() if value and name not in ("input_tokens", "output_tokens")}
+        prompt = [counts.get(name) for name
+                  in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")]
+        details = {name: value for name, value in counts.items()
+                   if value and name not in ("input_tokens", "output_tokens")}
         total = None if prompt[0] is None else sum(count or 0 for count in prompt)
         self.usage = Usage(total, counts.get("output_tokens"), prompt[2], details or None)
 

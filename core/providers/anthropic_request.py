@@ -14,42 +14,53 @@ from core.providers.tool_schema import closed_form, tool_parameters
 
 NAME = "anthropic"
 MAX_TOKENS = 8192           # the API wants a limit; the oldest models allow no more than 4096
-ANY_JSON = "Answer with one JSON object and no other text."     # the API has a mode for a schema only
+ANY_JSON = "Answer with one JSON object and no other text."  # the API has a mode for a schema only
 CACHE: Mapping[str, str] = {"type": "ephemeral"}    # kept for five minutes after each use
 SMALLEST_BUDGET = 1024      # tokens of thinking, by the API's rule
 BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 32000}
 _VALID_ID = regex(r"[a-zA-Z0-9_-]{1,64}")
 _SHORT_MODELS = regex(r"claude-3-(haiku|opus|sonnet)")
-_BUDGET_MODELS = regex(r"claude-3|claude-(opus|sonnet|haiku)-4(-[015])?([-@]\d{8}|-latest)?$")   # later ones think adaptively
+# later ones think adaptively
+_BUDGET_MODELS = regex(r"claude-3|claude-(opus|sonnet|haiku)-4(-[015])?([-@]\d{8}|-latest)?$")
 
 
 def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
     options = request.options
     messages = list(merged(message_entries(request.messages)))
-    limit = options.max_tokens or quirks.get("max_tokens") or (4096 if _SHORT_MODELS.match(request.model) else MAX_TOKENS)
-    body: dict[str, Any] = {"model": request.model, "max_tokens": limit, "messages": messages, "stream": True}
-    system = [request.system or "", *(message.text for message in request.messages if message.role == "system"),
+    limit = (options.max_tokens or quirks.get("max_tokens")
+             or (4096 if _SHORT_MODELS.match(request.model) else MAX_TOKENS))
+    body: dict[str, Any] = {"model": request.model, "max_tokens": limit, "messages": messages,
+                            "stream": True}
+    system = [request.system or "",
+              *(message.text for message in request.messages if message.role == "system"),
               ANY_JSON if options.response_format == {"type": "json_object"} else ""]
     if any(system):
         body["system"] = "\n\n".join(text for text in system if text)
     if request.tools:
-        body["tools"] = [{"name": tool.name, "description": tool.description, "input_schema": tool_parameters(tool.parameters)}
+        body["tools"] = [{"name": tool.name, "description": tool.description,
+                          "input_schema": tool_parameters(tool.parameters)}
                          for tool in request.tools]
-    body |= thinking_fields(request, quirks, limit, begun_without=_tool_turn_without_thinking(messages))
-    body |= _sampling(options, thinking=body.get("thinking", {}).get("type") in ("enabled", "adaptive"))
+    body |= thinking_fields(request, quirks, limit,
+                            begun_without=_tool_turn_without_thinking(messages))
+    body |= _sampling(options,
+                      thinking=body.get("thinking", {}).get("type") in ("enabled", "adaptive"))
     schema = schema_of(options.response_format)
     if schema is not None:
-        body["output_config"] = body.get("output_config", {}) | {"format": {"type": "json_schema", "schema": closed_form(schema)}}
+        body["output_config"] = (body.get("output_config", {})
+                                 | {"format": {"type": "json_schema",
+                                               "schema": closed_form(schema)}})
     if "cache_control" not in request.without:
         mark_for_cache(messages)
     return body | dict(options.raw)
 
 
 def mark_for_cache(messages: Sequence[dict[str, Any]]) -> None:
-    """Mark the last two of the user's messages, so that the server keeps what stands before each for the next request.
+    """Mark the last two of the user's messages, so that the server keeps what stands before
+    each for the next request.
 
-    A single question is not marked: writing the cache costs more than reading, and nothing may follow. The second mark
-    lets a long round of tools, whose blocks are more than the server looks back, find what the request before it left.
+    A single question is not marked: writing the cache costs more than reading, and nothing may
+    follow. The second mark lets a long round of tools, whose blocks are more than the server looks
+    back, find what the request before it left.
     """
     asked = [message for message in messages if message["role"] == "user"]
     if len(asked) < len(messages):
@@ -57,61 +68,78 @@ def mark_for_cache(messages: Sequence[dict[str, Any]]) -> None:
             message["content"][-1] = {**message["content"][-1], "cache_control": CACHE}
 
 
-def thinking_fields(request: Request, quirks: Mapping[str, Any], limit: int, *, begun_without: bool) -> dict[str, Any]:
-    """Older models take a budget of tokens inside max_tokens, newer ones decide themselves and take an effort.
+def thinking_fields(request: Request, quirks: Mapping[str, Any], limit: int, *,
+                    begun_without: bool) -> dict[str, Any]:
+    """Older models take a budget of tokens inside max_tokens, newer ones decide
+    themselves and take an effort.
 
-    Of the newer ones several refuse "disabled", and from Opus 4.7 on thoughts stay hidden unless a summary is asked for.
-    A tool turn that another model began without thinking cannot go on with a budget (the API answers 400).
+    Of the newer ones several refuse "disabled", and from Opus 4.7 on thoughts stay hidden unless a
+    summary is asked for. A tool turn that another model began without thinking cannot go on with a
+    budget (the API answers 400).
     """
     think = request.options.think
     if think is None:
         return {}
     off = think is False or think == "off"
-    if quirks.get("thinking", "budget" if _BUDGET_MODELS.match(request.model) else "adaptive") == "adaptive":
+    if (quirks.get("thinking", "budget" if _BUDGET_MODELS.match(request.model) else "adaptive")
+        == "adaptive"):
         if off:
             return {}
-        effort = {"output_config": {"effort": think}} if isinstance(think, str) and think != "on" else {}
+        effort = ({"output_config": {"effort": think}} if isinstance(think, str) and think != "on"
+                  else {})
         return {"thinking": {"type": "adaptive", "display": "summarized"}, **effort}
     if off or begun_without:
         return {"thinking": {"type": "disabled"}} if off else {}
     wanted = BUDGETS.get(str(think), BUDGETS["medium"])
     if request.options.max_tokens is None:
-        return {"thinking": {"type": "enabled", "budget_tokens": wanted}, "max_tokens": limit + wanted}
+        return {"thinking": {"type": "enabled", "budget_tokens": wanted},
+                "max_tokens": limit + wanted}
     budget = max(SMALLEST_BUDGET, min(wanted, limit - 1))
-    return {"thinking": {"type": "enabled", "budget_tokens": budget}, "max_tokens": max(limit, budget + 1)}
+    return {"thinking": {"type": "enabled", "budget_tokens": budget},
+            "max_tokens": max(limit, budget + 1)}
 
 
 def _tool_turn_without_thinking(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Look at the reply that began the tool turn in progress; later ones of the same turn need no thinking."""
+    """Look at the reply that began the tool turn in progress;
+    later ones of the same turn need no thinking.
+    """
     start = len(messages) - 1
     while start > 1 and messages[start]["content"][0]["type"] == "tool_result":
         start -= 2
     opening = messages[start + 1:start + 2]
-    return any(entry["content"][0]["type"] not in ("thinking", "redacted_thinking") for entry in opening)
+    return any(entry["content"][0]["type"] not in ("thinking", "redacted_thinking")
+               for entry in opening)
 
 
 def _sampling(options: Options, *, thinking: bool) -> dict[str, Any]:
     """With thinking on the API refuses every temperature but its own."""
-    fields = {"temperature": None if thinking else options.temperature, "top_p": None if thinking else options.top_p,
+    fields = {"temperature": None if thinking else options.temperature,
+              "top_p": None if thinking else options.top_p,
               "stop_sequences": list(options.stop) or None}
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def adapted(request: Request, quirks: Mapping[str, Any]) -> list[str]:
     """What thinking changes beside it."""
-    thinking = thinking_fields(request, quirks, request.options.max_tokens or MAX_TOKENS, begun_without=False)
+    thinking = thinking_fields(request, quirks, request.options.max_tokens or MAX_TOKENS,
+                               begun_without=False)
     said = []
     if thinking.get("thinking", {}).get("type") in ("enabled", "adaptive"):
-        unused = [name for name in ("temperature", "top_p") if getattr(request.options, name) is not None]
+        unused = [name for name in ("temperature", "top_p")
+                  if getattr(request.options, name) is not None]
         said += [f"while it thinks it takes no {' and no '.join(unused)}"] if unused else []
     limit, least = request.options.max_tokens, thinking.get("max_tokens", 0)
     if limit and least > limit:
-        said.append(f"thinking needs a limit of at least {least} tokens, so that is asked for instead of {limit}")
+        said.append(f"thinking needs a limit of at least {least} tokens, so that is asked for "
+                    f"instead of {limit}")
     return said
 
 
 def message_entries(messages: Sequence[Message]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(role, blocks) of every message that has any. Ids of calls are made valid and unique, alike in call and result."""
+    """(role, blocks) of every message that has any.
+
+    Ids of calls are made valid and unique, alike in call and result.
+    """
     used: set[str] = set()
     called: dict[str, list[str]] = {}
     for message in messages:
@@ -127,7 +155,8 @@ def message_entries(messages: Sequence[Message]) -> Iterator[tuple[str, list[dic
 
 
 def _unique_id(original: str, used: set[str]) -> str:
-    identity = original if _VALID_ID.fullmatch(original) else "call_" + hashlib.sha256(original.encode()).hexdigest()[:24]
+    identity = (original if _VALID_ID.fullmatch(original)
+                else "call_" + hashlib.sha256(original.encode()).hexdigest()[:24])
     base, number = identity[:56], 1
     while identity in used:
         number += 1
@@ -137,7 +166,9 @@ def _unique_id(original: str, used: set[str]) -> str:
 
 
 def merged(entries: Iterator[tuple[str, list[dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
-    """Neighbours of one role become one message, as the API wants; tool results come first in theirs."""
+    """Neighbours of one role become one message, as the API wants;
+    tool results come first in theirs.
+    """
     held: dict[str, Any] | None = None
     for role, blocks in entries:
         if held is not None and held["role"] == role:
@@ -156,16 +187,20 @@ def _block(part: Part, ids: dict[str, list[str]]) -> dict[str, Any] | None:
             return _words_block(part)
         case ToolCall(id=id, name=name):
             arguments = dict(part.arguments) if part.invalid is None else {"invalid": part.invalid}
-            return {"type": "tool_use", "id": ids[id].pop(0), "name": name, "input": arguments, **_own(part)}
-        case ToolResult(id=id, name=name, content=content) if not ids.get(id):   # its call is no longer there
+            return {"type": "tool_use", "id": ids[id].pop(0), "name": name, "input": arguments,
+                    **_own(part)}
+        # its call is no longer there
+        case ToolResult(id=id, name=name, content=content) if not ids.get(id):
             return {"type": "text", "text": f"Result of {name}: {content}"}
         case ToolResult(id=id, content=content, is_error=is_error):
             failed = {"is_error": True} if is_error else {}
-            return {"type": "tool_result", "tool_use_id": ids[id].pop(0), "content": content, **failed}
+            return {"type": "tool_result", "tool_use_id": ids[id].pop(0), "content": content,
+                    **failed}
         case Attached(text):
             return {"type": "text", "text": text}
         case Image(media_type=media_type, data=data):
-            return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+            return {"type": "image",
+                    "source": {"type": "base64", "media_type": media_type, "data": data}}
 
 
 def _own(part: Text | Thinking | ToolCall) -> dict[str, Any]:
@@ -173,7 +208,9 @@ def _own(part: Text | Thinking | ToolCall) -> dict[str, Any]:
 
 
 def _words_block(part: Text | Thinking) -> dict[str, Any] | None:
-    """Our own blocks as they came; text that is blank would be refused, thinking without a signature too."""
+    """Our own blocks as they came; text that is blank would be refused,
+    thinking without a signature too.
+    """
     own = _own(part)
     if "block" in own:
         return dict(own["block"])

@@ -1,8 +1,10 @@
-"""One provider at several addresses: the least busy and quickest one is asked, a dead one is left alone until it is back.
+"""One provider at several addresses: the least busy and quickest one is asked, a dead one is
+left alone until it is back.
 
-A request goes to one host; whether another one is asked after it is for the policy to say (core/retry/policy.py). Each
-address has a circuit breaker. It opens when the host cannot be reached or says that it is overloaded, and the host is
-looked at again (half open) beside a request, never by one, so that nobody waits for it.
+A request goes to one host; whether another one is asked after it is for the policy to say
+(core/retry/policy.py). Each address has a circuit breaker. It opens when the host cannot be reached
+or says that it is overloaded, and the host is looked at again (half open) beside a request, never
+by one, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -23,15 +25,17 @@ from core.providers.loads import Load, Loads
 CONNECT_TIMEOUT = 2.0     # seconds; with others to ask there is no reason to wait longer for one
 PROBE_AFTER = 10.0        # seconds between a failure and the next look at the host
 PROBE_TIMEOUT = 1.2
-LOOK_AFTER = 0.75         # seconds of silence after which a host is asked whether it is there at all
+LOOK_AFTER = 0.75  # seconds of silence after which a host is asked whether it is there at all
 FORGET = 60.0             # seconds after which half of what was measured is forgotten
-POWERS = ("check", "count", "show", "running", "pull", "delete", "embed", "adapted", "advice", "advice_when_down")
+POWERS = ("check", "count", "show", "running", "pull", "delete", "embed", "adapted", "advice",
+          "advice_when_down")
 
 
 @dataclass(slots=True, eq=False)
 class _Host:
-    """An address and what is known of it: answers under way, seconds to the first content, since when it is dead, and the
-    models that it did not have."""
+    """An address and what is known of it: answers under way, seconds to the first content, since
+    when it is dead, and the models that it did not have.
+    """
 
     provider: Provider
     busy: int = 0
@@ -55,14 +59,18 @@ class _Host:
 
 
 class Balanced:
-    """A Provider made of several that speak the same dialect. The optional powers are those of the first."""
+    """A Provider made of several that speak the same dialect.
+
+    The optional powers are those of the first.
+    """
 
     def __init__(self, providers: Sequence[Provider], clock: Callable[[], float] = time.monotonic,
                  loads: Loads | None = None) -> None:
         self._loads = loads or Loads()      # what other programs have under way counts too
         self._hosts = [_Host(provider) for provider in providers]
         self._clock = clock
-        self.asked: Provider = providers[0]     # the one that was asked last, for who counts its answers
+        # the one that was asked last, for who counts its answers
+        self.asked: Provider = providers[0]
         for power in POWERS:
             if hasattr(providers[0], power):
                 setattr(self, power, self._power(power))
@@ -73,7 +81,10 @@ class Balanced:
         return self._in_order()[0].provider.endpoint
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        """Ask the best host that the request does not avoid. Its error says how many hosts are left."""
+        """Ask the best host that the request does not avoid.
+
+        Its error says how many hosts are left.
+        """
         self._look_at_dead_ones()
         ordered = self._in_order(request.model)
         left = [host for host in ordered if host.url not in request.avoid] or ordered
@@ -92,21 +103,27 @@ class Balanced:
             host.lacks.discard(request.model)
         except ProviderError as error:
             self._failed(host, error, request.model)
-            error.host, error.hosts_left = host.url, len({other.url for other in left[1:]} - {host.url})
+            error.host, error.hosts_left = (host.url,
+                                            len({other.url for other in left[1:]} - {host.url}))
             raise
         finally:
             host.busy -= 1
             self._loads.end(host.url, first)
 
     async def _watched(self, host: _Host, request: Request) -> AsyncGenerator[Delta, None]:
-        """The host's stream. While it is silent it is asked for its models too: one that loads a model answers that, one that
-        hangs does not, and is given up."""
+        """The host's stream.
+
+        While it is silent it is asked for its models too: one that loads a model answers that, one
+        that hangs does not, and is given up.
+        """
         async with aclosing(host.provider.stream(request)) as deltas:
             step = asyncio.ensure_future(anext(deltas, None))
             try:
-                done, _ = await asyncio.wait({step}, timeout=LOOK_AFTER if len(self._hosts) > 1 else None)
+                done, _ = await asyncio.wait({step},
+                                             timeout=LOOK_AFTER if len(self._hosts) > 1 else None)
                 if not done and not await _answers(host.provider, step):
-                    raise ConnectFailed(f"{host.provider.endpoint.base_url} takes connections and does not answer.")
+                    raise ConnectFailed(f"{host.provider.endpoint.base_url} takes connections and "
+                                        "does not answer.")
                 first = await step
             finally:
                 if not step.done():
@@ -133,17 +150,21 @@ class Balanced:
             await host.provider.close()
 
     def _in_order(self, model: str = "") -> list[_Host]:
-        """The living: least busy, quickest, least recently asked first; then those without the model; then the longest dead."""
+        """The living: least busy, quickest, least recently asked first;
+        then those without the model; then the longest dead.
+        """
         now, loads = self._clock(), self._loads.look()
 
         def rank(host: _Host) -> tuple[float, ...]:
             load = loads.get(host.url, Load())
-            return (host.open_until or float(load.down), model in host.lacks, max(host.busy, load.busy),
+            return (host.open_until or float(load.down), model in host.lacks,
+                    max(host.busy, load.busy),
                     host.speed(now) or load.seconds, load.last)
         return sorted(self._hosts, key=rank)
 
     def _failed(self, host: _Host, error: ProviderError, model: str = "") -> None:
-        cause = error.cause if isinstance(error, StreamBroken) and error.cause is not None else error
+        cause = (error.cause if isinstance(error, StreamBroken) and error.cause is not None
+                 else error)
         if isinstance(cause, ModelNotFound) and model:
             host.lacks.add(model)
         if cause.retryable or isinstance(cause, ConnectFailed):
@@ -156,7 +177,9 @@ class Balanced:
         self._loads.note_down(host.url, 0)
 
     def _look_at_dead_ones(self) -> None:
-        """Start a look at each host whose time has come; the requests of the meantime go elsewhere."""
+        """Start a look at each host whose time has come;
+        the requests of the meantime go elsewhere.
+        """
         if all(host.open_until is not None for host in self._hosts):
             return   # all are asked in turn anyway
         for host in self._hosts:
@@ -179,7 +202,9 @@ class Balanced:
         return use
 
     async def _noted(self, host: _Host, answer: Awaitable[Any]) -> Any:
-        """The answer; a host that fails is left alone, and its error says how many others are alive."""
+        """The answer; a host that fails is left alone,
+        and its error says how many others are alive.
+        """
         try:
             return await answer
         except ProviderError as error:
@@ -203,7 +228,9 @@ class Balanced:
 
 
 async def _is_alive(provider: Provider) -> bool:
-    """Whether the host answers anything at all in time; that it does not like the question is an answer."""
+    """Whether the host answers anything at all in time;
+    that it does not like the question is an answer.
+    """
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             await provider.models()
@@ -227,5 +254,7 @@ async def _answers(provider: Provider, step: asyncio.Future[Any]) -> bool:
 
 
 def _is_the_hosts(error: ProviderError) -> bool:
-    """Another host may do better: this one is away, overloaded, limited, or does not have the model."""
+    """Another host may do better: this one is away, overloaded, limited,
+    or does not have the model.
+    """
     return error.retryable or isinstance(error, (ConnectFailed, ModelNotFound))

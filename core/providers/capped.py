@@ -19,7 +19,10 @@ class Reservation(Protocol):
     tokens: int
 
     def settle(self, usage: Usage | None) -> None:
-        """Give back what was not used. Without the provider's own count all of it counts as spent."""
+        """Give back what was not used.
+
+        Without the provider's own count all of it counts as spent.
+        """
         ...
 
 
@@ -27,10 +30,14 @@ class Purse(Protocol):
     """Who decides whether a request may be made (core/stats/spending.py)."""
 
     async def reserve(self, provider: str, request: Request) -> Reservation | None:
-        """Set money aside for the worst case; None for a request that costs nothing. Raises CostLimit."""
+        """Set money aside for the worst case; None for a request that costs nothing.
+
+        Raises CostLimit.
+        """
         ...
 
-    async def reserve_embedding(self, provider: str, model: str, texts: Sequence[str]) -> Reservation | None: ...
+    async def reserve_embedding(self, provider: str, model: str,
+                                texts: Sequence[str]) -> Reservation | None: ...
 
 
 class Capped(Wrapped):
@@ -62,7 +69,7 @@ class Capped(Wrapped):
                     yield delta
         finally:
             if held is not None:
-                held.settle(usage if complete else None)     # a count from the middle says too little
+                held.settle(usage if complete else None)  # a count from the middle says too little
 
     async def _embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         held = await self._purse.reserve_embedding(self._name, model, texts)

@@ -22,9 +22,11 @@ from core.providers.transport import exchange, open_client
 
 NAME = "cohere"
 PLAN = {NAME: {"tool_plan": True}}   # marks the thinking that goes back as tool_plan
-BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 31000}   # tokens of thinking
+# tokens of thinking
+BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 16384, "max": 31000}
 FEATURES: Mapping[str, str] = {
-    "tools": "tools", "tool_choice": "tools", "strict_tools": "tools", "vision": "vision", "reasoning": "thinking",
+    "tools": "tools", "tool_choice": "tools", "strict_tools": "tools", "vision": "vision",
+    "reasoning": "thinking",
     "thinking": "thinking",
 }
 ENDPOINTS: Mapping[str, str] = {"chat": "completion", "embed": "embedding"}
@@ -37,17 +39,21 @@ class Cohere(Fetching):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._client = open_client(endpoint, {"authorization": f"Bearer {endpoint.key}"} if endpoint.key else {})
+        self._client = open_client(endpoint, {"authorization": f"Bearer {endpoint.key}"}
+                                   if endpoint.key else {})
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        async with exchange(self._client, self.endpoint, "/v2/chat", request_body(request), self._error) as response:
-            async with aclosing(read_reply(response, ChatTranslation(self.endpoint), request.model)) as deltas:
+        async with exchange(self._client, self.endpoint, "/v2/chat", request_body(request),
+                            self._error) as response:
+            async with aclosing(read_reply(response, ChatTranslation(self.endpoint),
+                                           request.model)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     async def models(self) -> list[ModelInfo]:
         entries = await fetch_entries(
-            self._client, self.endpoint, "/v1/models?endpoint=chat&page_size=1000", self._error, under="models", name="name",
+            self._client, self.endpoint, "/v1/models?endpoint=chat&page_size=1000", self._error,
+            under="models", name="name",
             parameter="page_token", following=lambda page: page.get("next_page_token"))
         return await read_each(entries, model_info)
 
@@ -57,10 +63,12 @@ class Cohere(Fetching):
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         """Questions and texts alike are asked for as texts: the seam does not tell them apart."""
-        body = {"model": model, "texts": list(texts), "input_type": "search_document", "embedding_types": ["float"],
+        body = {"model": model, "texts": list(texts), "input_type": "search_document",
+                "embedding_types": ["float"],
                 "truncate": "END"}
         found = (await self._get("/v2/embed", body=body, needs="embeddings"))["embeddings"]
-        return checked_vectors(found.get("float") if isinstance(found, dict) else None, len(texts), model)
+        return checked_vectors(found.get("float") if isinstance(found, dict) else None, len(texts),
+                               model)
 
     async def check(self) -> str:
         await self._get("/v1/models?page_size=1", needs="models")
@@ -70,12 +78,15 @@ class Cohere(Fetching):
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
     """Older answers list neither features nor vision: then nothing is known of them."""
     features, sees = entry.get("features"), entry.get("supports_vision")
-    able = {FEATURES[name] for name in words_of(features) if name in FEATURES} | ({"vision"} if sees is True else set())
-    complete = {"tools", "vision", "thinking"} if isinstance(features, list) else {"vision"} if sees is False else set()
+    able = ({FEATURES[name] for name in words_of(features) if name in FEATURES}
+            | ({"vision"} if sees is True else set()))
+    complete = ({"tools", "vision", "thinking"} if isinstance(features, list)
+                else {"vision"} if sees is False else set())
     endpoints = {ENDPOINTS[name] for name in words_of(entry.get("endpoints")) if name in ENDPOINTS}
     said = isinstance(features, list) or isinstance(sees, bool)
     return ModelInfo(entry["name"], size_of(entry.get("context_length")), None, None,
-                     frozenset(able | endpoints) if said else None, lacking=frozenset(complete - able))
+                     frozenset(able | endpoints) if said else None,
+                     lacking=frozenset(complete - able))
 
 
 # ---- ours -> theirs
@@ -83,13 +94,16 @@ def model_info(entry: Mapping[str, Any]) -> ModelInfo:
 def request_body(request: Request) -> dict[str, Any]:
     options = request.options
     system = [{"role": "system", "content": request.system}] if request.system else []
-    body: dict[str, Any] = {"model": request.model, "stream": True, "messages": [*system, *message_entries(request.messages)]}
+    body: dict[str, Any] = {"model": request.model, "stream": True,
+                            "messages": [*system, *message_entries(request.messages)]}
     if request.tools:
         body["tools"] = [function_tool(tool) for tool in request.tools]
-    fields = {"temperature": options.temperature, "p": options.top_p, "seed": options.seed, "max_tokens": options.max_tokens,
+    fields = {"temperature": options.temperature, "p": options.top_p, "seed": options.seed,
+              "max_tokens": options.max_tokens,
               "stop_sequences": list(options.stop) or None, "thinking": _thinking(options.think),
               "response_format": _response_format(options.response_format)}
-    return body | {name: value for name, value in fields.items() if value is not None} | dict(options.raw)
+    return (body | {name: value for name, value in fields.items() if value is not None}
+            | dict(options.raw))
 
 
 def _thinking(think: bool | str | None) -> dict[str, Any] | None:
@@ -97,7 +111,9 @@ def _thinking(think: bool | str | None) -> dict[str, Any] | None:
         return None
     if think is False or think == "off":
         return {"type": "disabled"}
-    return {"type": "enabled", **({"token_budget": BUDGETS[think]} if isinstance(think, str) and think in BUDGETS else {})}
+    return {"type": "enabled",
+            **({"token_budget": BUDGETS[think]} if isinstance(think, str) and think in BUDGETS
+               else {})}
 
 
 def _response_format(wanted: Any) -> dict[str, Any] | None:
@@ -107,7 +123,8 @@ def _response_format(wanted: Any) -> dict[str, Any] | None:
     if not isinstance(wanted, dict) or wanted.get("type") == "json_object":
         return wanted if isinstance(wanted, dict) else {"type": "json_object"}
     named = wanted.get("json_schema")
-    return {"type": "json_object", "json_schema": named.get("schema", named) if isinstance(named, dict) else wanted}
+    return {"type": "json_object",
+            "json_schema": named.get("schema", named) if isinstance(named, dict) else wanted}
 
 
 def message_entries(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
@@ -125,7 +142,8 @@ def message_entries(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
 def _entry(message: Message) -> Iterator[dict[str, Any]]:
     """Words alone are a string; with pictures, a list."""
     images = [part for part in message.parts if isinstance(part, Image)]
-    text = [{"type": "text", "text": part.text} for part in message.parts if isinstance(part, Text) and part.text]
+    text = [{"type": "text", "text": part.text}
+            for part in message.parts if isinstance(part, Text) and part.text]
     if images:
         yield {"role": message.role, "content": [*text, *(_image(part) for part in images)]}
     elif text:
@@ -143,7 +161,8 @@ def _tool_entry(result: ToolResult) -> dict[str, Any]:
 
 
 def _assistant_entry(message: Message) -> Iterator[dict[str, Any]]:
-    plan = "".join(part.text for part in message.parts if isinstance(part, Thinking) and (part.extra or {}).get(NAME))
+    plan = "".join(part.text for part in message.parts
+                   if isinstance(part, Thinking) and (part.extra or {}).get(NAME))
     fields = {"content": message.text, "tool_plan": plan if message.tool_calls else "",
               "tool_calls": [_call(call) for call in message.tool_calls]}
     said = {name: value for name, value in fields.items() if value}
@@ -160,7 +179,9 @@ def _call(call: ToolCall) -> dict[str, Any]:
 # ---- theirs -> ours
 
 class ChatTranslation(Translation):
-    """The plan for using tools is shown as thinking: it is no part of the answer, and it goes back under its own name."""
+    """The plan for using tools is shown as thinking:
+    it is no part of the answer, and it goes back under its own name.
+    """
 
     _planned = False
 
@@ -203,19 +224,24 @@ class ChatTranslation(Translation):
         reason = delta.get("finish_reason") or "COMPLETE"
         if reason in ("ERROR", "TIMEOUT") or delta.get("error"):
             words = delta.get("error") or f"the answer ended with {reason}"
-            raise classify_payload(self.endpoint, {"message": words, "error_type": delta.get("error_type")})
+            raise classify_payload(self.endpoint,
+                                   {"message": words, "error_type": delta.get("error_type")})
         self.finish = finish_of(str(reason))
         self.done = True
 
     def _count(self, usage: Mapping[str, Any]) -> None:
-        """`tokens` are those of the model, `billed_units` leave out what Cohere itself puts around the prompt."""
+        """`tokens` are those of the model, `billed_units` leave out what Cohere
+        itself puts around the prompt.
+        """
         billed = usage.get("billed_units") or {}
         tokens = usage.get("tokens") or billed
-        details = {name: value for name, value in tokens.items() if value and name not in ("input_tokens", "output_tokens")}
+        details = {name: value for name, value in tokens.items()
+                   if value and name not in ("input_tokens", "output_tokens")}
         if billed:
             details["billed_units"] = billed
         if usage:
-            self.usage = Usage(_whole_number(tokens.get("input_tokens")), _whole_number(tokens.get("output_tokens")),
+            self.usage = Usage(_whole_number(tokens.get("input_tokens")),
+                               _whole_number(tokens.get("output_tokens")),
                                _whole_number(usage.get("cached_tokens")), details or None)
 
 
@@ -228,7 +254,8 @@ def _content(index: int, block: Mapping[str, Any]) -> Iterator[Delta]:
 
 def _call_delta(index: int, call: Mapping[str, Any]) -> ToolCallDelta:
     function = call.get("function") or {}
-    return ToolCallDelta(index, call.get("id") or "", function.get("name") or "", function.get("arguments") or "")
+    return ToolCallDelta(index, call.get("id") or "", function.get("name") or "",
+                         function.get("arguments") or "")
 
 
 def _whole_number(value: Any) -> int | None:

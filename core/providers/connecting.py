@@ -16,11 +16,15 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from core.config.network import certificates, proxy_for
 from core.dataclass import dataclass
 
-ATTEMPT_SECONDS = 0.25     # after which the next address of a name is tried beside the first (RFC 8305)
-MAX_HELD = 1 << 20         # bytes that are held for a reader who does not keep up; then the server has to wait
+# after which the next address of a name is tried beside the first (RFC 8305)
+ATTEMPT_SECONDS = 0.25
+# bytes that are held for a reader who does not keep up; then the server has to wait
+MAX_HELD = 1 << 20
 MAX_PROXY_ANSWER = 65_536
-# Where systems keep the certificates that they trust, for a Python that was built elsewhere and looks in the wrong place.
-CERTIFICATE_FILES = ("/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+# Where systems keep the certificates that they trust, for a Python that was built elsewhere and
+# looks in the wrong place.
+CERTIFICATE_FILES = ("/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt",
+                     "/etc/pki/tls/certs/ca-bundle.crt",
                      "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/ca-bundle.pem")
 
 
@@ -58,7 +62,8 @@ def split_url(url: str) -> tuple[Origin, SplitResult]:
     if not parts.hostname:
         raise BadAddress("it names no host")
     secure = parts.scheme == "https"
-    return Origin(secure, _ascii_host(parts.hostname), (443 if secure else 80) if port is None else port), parts
+    return Origin(secure, _ascii_host(parts.hostname),
+                  (443 if secure else 80) if port is None else port), parts
 
 
 def _ascii_host(host: str) -> str:
@@ -87,7 +92,8 @@ class Connection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether it is open and nothing has come that nobody asked for."""
-        return not (self._over or self._pieces or self._transport is None or self._transport.is_closing())
+        return not (self._over or self._pieces or self._transport is None
+                    or self._transport.is_closing())
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -131,11 +137,15 @@ class Connection(asyncio.Protocol):
 
     def _resume(self) -> None:
         transport = self._transport
-        if transport is not None and not self._held and not transport.is_reading() and not transport.is_closing():
+        if (transport is not None and not self._held and not transport.is_reading()
+            and not transport.is_closing()):
             transport.resume_reading()
 
     async def read(self) -> bytes:
-        """All that has come; waits for something. b"" is the end. Raises OSError for a connection that broke."""
+        """All that has come; waits for something. b"" is the end.
+
+        Raises OSError for a connection that broke.
+        """
         while not self._pieces:
             if self._over:
                 if self._failure is not None:
@@ -153,7 +163,10 @@ class Connection(asyncio.Protocol):
         return data
 
     async def write(self, data: bytes) -> None:
-        """Returns when it is on its way. What the server sends meanwhile (a refusal) is not lost."""
+        """Returns when it is on its way.
+
+        What the server sends meanwhile (a refusal) is not lost.
+        """
         assert self._transport is not None
         self._transport.write(data)
         if self._writer is not None and not self._over:
@@ -166,7 +179,8 @@ class Connection(asyncio.Protocol):
     async def secure(self, host: str, context: ssl.SSLContext) -> None:
         """Begin TLS. Raises OSError."""
         assert self._transport is not None
-        self._transport = await self.loop.start_tls(self._transport, self, context, server_hostname=host)
+        self._transport = await self.loop.start_tls(self._transport, self, context,
+                                                    server_hostname=host)
         if self._transport is None:
             raise ConnectionResetError("the connection was closed")
 
@@ -179,7 +193,10 @@ def _wake(waiting: asyncio.Future[None] | None) -> None:
 # ---- TLS
 
 def trust() -> ssl.SSLContext:
-    """TLS with the certificates that SSL_CERT_FILE or SSL_CERT_DIR name, or the system's. Raises OSError."""
+    """TLS with the certificates that SSL_CERT_FILE or SSL_CERT_DIR name, or the system's.
+
+    Raises OSError.
+    """
     file, directory = certificates()
     if file or directory:
         return ssl.create_default_context(cafile=file, capath=directory)
@@ -200,7 +217,10 @@ def trust() -> ssl.SSLContext:
 # ---- connections
 
 class Route:
-    """How an origin is reached: directly, or through a proxy. Raises BadAddress for a proxy that is none."""
+    """How an origin is reached: directly, or through a proxy.
+
+    Raises BadAddress for a proxy that is none.
+    """
 
     def __init__(self, url: str, *, proxied: bool = True) -> None:
         self.origin, _ = split_url(url)
@@ -249,7 +269,10 @@ class Route:
 
 
 async def _addresses(host: str, port: int) -> Sequence[tuple[Any, ...]]:
-    """What a name stands for, as getaddrinfo() tells it. Raises OSError; also for what can be no name."""
+    """What a name stands for, as getaddrinfo() tells it.
+
+    Raises OSError; also for what can be no name.
+    """
     name = host.encode("ascii")     # a str would load the codec for names beyond ASCII: 3 ms
     try:
         return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
@@ -265,7 +288,8 @@ async def connect(addresses: Sequence[tuple[Any, ...]]) -> socket.socket:
         while waiting or running:
             if waiting:
                 running.add(asyncio.ensure_future(_attempt(waiting.pop(0))))
-            done, running = await asyncio.wait(running, timeout=ATTEMPT_SECONDS if waiting else None,
+            done, running = await asyncio.wait(running,
+                                               timeout=ATTEMPT_SECONDS if waiting else None,
                                                return_when=asyncio.FIRST_COMPLETED)
             good = [task for task in done if task.exception() is None]
             failures += [task.exception() for task in done if task not in good]
@@ -308,7 +332,8 @@ class _Proxy:
         try:
             port = parts.port or kinds[parts.scheme]
         except (KeyError, ValueError):
-            raise BadAddress(f"a proxy cannot begin with {parts.scheme}://, or its port is none") from None
+            raise BadAddress(f"a proxy cannot begin with {parts.scheme}://, or its port "
+                             "is none") from None
         if not parts.hostname:
             raise BadAddress("the proxy names no host")
         self.origin = Origin(parts.scheme == "https", _ascii_host(parts.hostname), port)
@@ -323,23 +348,27 @@ class _Proxy:
         """What it wants to know who asks."""
         if self._parts.username is None:
             return {}
-        return {"proxy-authorization": "Basic " + base64.b64encode(":".join(self._login).encode()).decode()}
+        return {"proxy-authorization": "Basic "
+                + base64.b64encode(":".join(self._login).encode()).decode()}
 
     async def lead(self, connection: Connection, origin: Origin) -> None:
         """Have it connect to `origin`. Raises OSError."""
-        await (self._socks(connection, origin) if self.is_socks else self._connect(connection, origin))
+        await (self._socks(connection, origin) if self.is_socks
+               else self._connect(connection, origin))
 
     async def _connect(self, connection: Connection, origin: Origin) -> None:
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         target = f"{host}:{origin.port}"
         headers = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-        await connection.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{headers}\r\n".encode())
+        await connection.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
+                               f"{headers}\r\n".encode())
         answer = b""
         while b"\r\n\r\n" not in answer:
             more = await connection.read()
             answer += more
             if not more or len(answer) > MAX_PROXY_ANSWER:
-                raise ProxyRefused("the proxy closed the connection" if not more else "the proxy speaks no HTTP")
+                raise ProxyRefused("the proxy closed the connection" if not more
+                                   else "the proxy speaks no HTTP")
         said = answer.split(b"\r\n", 1)[0].decode("latin-1")
         status = said.split(" ", 2)[1:2]
         if not said.startswith("HTTP/") or not status or not status[0].startswith("2"):
@@ -352,14 +381,16 @@ class _Proxy:
         await connection.write(b"\x05\x02\x00\x02" if name else b"\x05\x01\x00")
         chosen = (await answers.take(2))[1]
         if chosen == 2:
-            login = b"".join(bytes([len(word)]) + word for word in (name.encode()[:255], password.encode()[:255]))
+            login = b"".join(bytes([len(word)]) + word
+                             for word in (name.encode()[:255], password.encode()[:255]))
             await connection.write(b"\x01" + login)
             if (await answers.take(2))[1] != 0:
                 raise ProxyRefused("the proxy refused the user name or the password")
         elif chosen != 0:
             raise ProxyRefused("the proxy wants to know who asks in a way that is not known here")
         host = origin.host.encode()
-        await connection.write(b"\x05\x01\x00\x03" + bytes([len(host)]) + host + origin.port.to_bytes(2, "big"))
+        await connection.write(b"\x05\x01\x00\x03" + bytes([len(host)]) + host
+                               + origin.port.to_bytes(2, "big"))
         _, code, _, kind = await answers.take(4)
         if code != 0:
             raise ProxyRefused(f"the proxy could not connect to {origin.host} (SOCKS {code})")

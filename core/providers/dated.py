@@ -1,6 +1,8 @@
-"""Facts that age: default models and API versions, when each was checked, until when it is known to hold, and where that is said.
+"""Facts that age: default models and API versions, when each was checked, until when it is known to
+hold, and where that is said.
 
-`make facts` prints what is past or near its end and fails on a default that is past it. No test depends on today's date.
+`make facts` prints what is past or near its end and fails on a default that is past it. No test
+depends on today's date.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ STALE = timedelta(days=120)     # a fact that was checked longer ago is reported
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """One fact. `ends` is the announced last day, None where none is announced; `successor` is what its maker names.
+    """One fact.
+
+    `ends` is the announced last day, None where none is announced; `successor`
+    is what its maker names.
 
     `doubt` says what is not confirmed on the maker's own page; "" for nothing.
     """
@@ -44,10 +49,12 @@ FACTS: tuple[Dated, ...] = (
     # ---- in use
     Dated("openai", "model", "gpt-6-luna", _SEEN, _OPENAI),
     Dated("openai-responses", "model", "gpt-6-luna", _SEEN, _OPENAI),
-    Dated("anthropic", "model", "claude-haiku-4-5", _SEEN, "https://platform.claude.com/docs/en/about-claude/model-deprecations",
+    Dated("anthropic", "model", "claude-haiku-4-5", _SEEN,
+          "https://platform.claude.com/docs/en/about-claude/model-deprecations",
           successor="claude-haiku-5-5"),
     Dated("gemini", "model", "gemini-3.5-flash-lite", _SEEN, _GEMINI),
-    Dated("cohere", "model", "command-a-03-2025", _SEEN, "https://docs.cohere.com/docs/deprecations"),
+    Dated("cohere", "model", "command-a-03-2025", _SEEN,
+          "https://docs.cohere.com/docs/deprecations"),
     Dated("mistral", "model", "mistral-small-latest", _SEEN,
           "https://docs.mistral.ai/getting-started/models/models_overview/",
           doubt="users name it as the successor of models that end in 2026; " + _UNSEEN),
@@ -64,21 +71,29 @@ FACTS: tuple[Dated, ...] = (
           "https://docs.together.ai/docs/deprecations", doubt=_UNSEEN),
     Dated("azure", "version", "2024-12-01-preview", _SEEN,
           "https://learn.microsoft.com/azure/ai-services/openai/api-version-deprecation",
-          doubt="the page describes /openai/v1, which needs no version, and dates no end of this one"),
-    Dated("anthropic", "version", "2023-06-01", _SEEN, "https://platform.claude.com/docs/en/api/versioning"),
+          doubt="the page describes /openai/v1, which needs no version, and dates no end of "
+          "this one"),
+    Dated("anthropic", "version", "2023-06-01", _SEEN,
+          "https://platform.claude.com/docs/en/api/versioning"),
     # ---- former defaults, which configurations and saved sessions still name
     Dated("openai", "model", "gpt-5-mini", _SEEN, _OPENAI, date(2026, 12, 11), "gpt-6.1-terra"),
-    Dated("openai-responses", "model", "gpt-5-mini", _SEEN, _OPENAI, date(2026, 12, 11), "gpt-6.1-terra"),
-    Dated("gemini", "model", "gemini-2.5-flash", _SEEN, _GEMINI, date(2026, 12, 1), "gemini-3.5-flash-lite"),
-    Dated("groq", "model", "llama-3.3-70b-versatile", _SEEN, _GROQ, date(2026, 8, 16), "openai/gpt-oss-120b"),
-    Dated("groq", "model", "llama-3.1-8b-instant", _SEEN, _GROQ, date(2026, 8, 16), "openai/gpt-oss-20b"),
-    Dated("deepseek", "model", "deepseek-chat", _SEEN, _DEEPSEEK, date(2026, 7, 24), "deepseek-flash"),
+    Dated("openai-responses", "model", "gpt-5-mini", _SEEN, _OPENAI, date(2026, 12, 11),
+          "gpt-6.1-terra"),
+    Dated("gemini", "model", "gemini-2.5-flash", _SEEN, _GEMINI, date(2026, 12, 1),
+          "gemini-3.5-flash-lite"),
+    Dated("groq", "model", "llama-3.3-70b-versatile", _SEEN, _GROQ, date(2026, 8, 16),
+          "openai/gpt-oss-120b"),
+    Dated("groq", "model", "llama-3.1-8b-instant", _SEEN, _GROQ, date(2026, 8, 16),
+          "openai/gpt-oss-20b"),
+    Dated("deepseek", "model", "deepseek-chat", _SEEN, _DEEPSEEK, date(2026, 7, 24),
+          "deepseek-flash"),
     Dated("xai", "model", "grok-4", _SEEN, _XAI, date(2026, 5, 15), "grok-4.3"),
 )
 
 
 def fact_of(provider: str, kind: str, name: str) -> Dated | None:
-    return next((fact for fact in FACTS if (fact.provider, fact.kind, fact.name) == (provider, kind, name)), None)
+    return next((fact for fact in FACTS
+                 if (fact.provider, fact.kind, fact.name) == (provider, kind, name)), None)
 
 
 def successor_named(provider: str, model: str) -> str:
@@ -96,13 +111,16 @@ class Finding:
 
 
 def findings(used: Iterable[tuple[str, str, str]], today: date) -> Iterator[Finding]:
-    """What is past or near its end, or was not checked for long, among the (provider, kind, name) in use."""
+    """What is past or near its end, or was not checked for long, among the
+    (provider, kind, name) in use.
+    """
     for provider, kind, name in used:
         fact, where = fact_of(provider, kind, name), f"{provider}: the default {kind} {name}"
         if fact is None:
             yield Finding(f"{where} has no source: add it to core/providers/dated.py")
         elif fact.ends is not None and fact.ends < today:
-            yield Finding(f"{where} ended on {fact.ends}{_instead(fact)} ({fact.source})", fatal=True)
+            yield Finding(f"{where} ended on {fact.ends}{_instead(fact)} ({fact.source})",
+                          fatal=True)
         elif fact.ends is not None and fact.ends <= today + NEAR:
             yield Finding(f"{where} ends on {fact.ends}{_instead(fact)} ({fact.source})")
         elif fact.checked < today - STALE:

@@ -1,6 +1,8 @@
-"""The one decoder of streams: bytes, cut anywhere, to lines, JSON values and server-sent events, and deltas joined to frames.
+"""The one decoder of streams: bytes, cut anywhere, to lines, JSON values and server-sent events,
+and deltas joined to frames.
 
-Bytes are split on line ends and decoded whole, so the result never depends on how the network cut them.
+Bytes are split on line ends and decoded whole, so the result never depends on
+how the network cut them.
 """
 
 from __future__ import annotations
@@ -53,7 +55,10 @@ class LineDecoder:
 
 
 class EventDecoder:
-    """Bytes in any cut -> server-sent events (WHATWG HTML, section 9.2). Line ends may be LF, CRLF or CR."""
+    """Bytes in any cut -> server-sent events (WHATWG HTML, section 9.2).
+
+    Line ends may be LF, CRLF or CR.
+    """
 
     def __init__(self) -> None:
         self._lines = LineDecoder()
@@ -75,7 +80,8 @@ class EventDecoder:
         if b"\r" in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return [event for line in self._lines.feed(chunk) if (event := self._take(line)) is not None]
+        return [event for line in self._lines.feed(chunk)
+                if (event := self._take(line)) is not None]
 
     def close(self) -> list[ServerEvent]:
         """What is left at the end of the body."""
@@ -84,7 +90,8 @@ class EventDecoder:
 
     def _take(self, line: bytes) -> ServerEvent | None:
         if not line:
-            event = ServerEvent(self._name or "message", "\n".join(self._data)) if self._data else None
+            event = (ServerEvent(self._name or "message", "\n".join(self._data)) if self._data
+                     else None)
             self._name, self._data, self._size = "", [], 0
             return event
         if not self._started:
@@ -99,9 +106,13 @@ class EventDecoder:
 
 
 def parse_json(text: bytes | str, endpoint: Endpoint) -> Any:
-    """One JSON value of a stream; raises BadResponse. Bytes that are not UTF-8 become U+FFFD rather than an end."""
+    """One JSON value of a stream; raises BadResponse.
+
+    Bytes that are not UTF-8 become U+FFFD rather than an end.
+    """
     try:
-        return load_json((text if isinstance(text, str) else text.decode("utf-8", "replace")).removeprefix("\ufeff"))
+        return load_json((text if isinstance(text, str) else text.decode("utf-8", "replace"))
+                         .removeprefix("\ufeff"))
     except TooMuch as problem:
         raise too_much(endpoint) from problem
     except (ValueError, RecursionError) as problem:
@@ -113,7 +124,10 @@ class TooMuch(Exception):
 
 
 def load_json(text: str) -> Any:
-    """One JSON value. Raises ValueError, RecursionError or TooMuch: a value of two bytes takes a hundred in memory."""
+    """One JSON value.
+
+    Raises ValueError, RecursionError or TooMuch: a value of two bytes takes a hundred in memory.
+    """
     if len(text) > MOST_VALUES and sum(map(text.count, ",[{")) > MOST_VALUES:
         raise TooMuch
     return json.loads(text)
@@ -122,7 +136,8 @@ def load_json(text: str) -> Any:
 def too_much(endpoint: Endpoint) -> BadResponse:
     """What is read at once is bounded: a server may send without end."""
     size = f"over {endpoint.longest / (1 << 20):.3g} MB or {MOST_VALUES:,} values"
-    return BadResponse(f"{endpoint.base_url} sent more at once than {named(endpoint)} does: {size}.",
+    return BadResponse(f"{endpoint.base_url} sent more at once than {named(endpoint)} does: "
+                       f"{size}.",
                        "Check --base-url and --provider.")
 
 
@@ -140,17 +155,24 @@ def not_the_protocol(endpoint: Endpoint, content: bytes | str) -> BadResponse:
 
 
 def readable(text: str) -> str:
-    """What a page says: its title, or its words without tags. Text that is no page, or a page without words, is unchanged."""
+    """What a page says: its title, or its words without tags.
+
+    Text that is no page, or a page without words, is unchanged.
+    """
     text = text.strip()
     if not re.match(r"(<!doctype|<html|<head|<body|<title|<center|<h1)", text, re.IGNORECASE):
         return text
     title = re.search(r"<title[^>]*>\s*(.*?)\s*</title", text, re.IGNORECASE | re.DOTALL)
-    words = title[1] if title and title[1] else re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.I | re.S)
+    words = (title[1] if title and title[1]
+             else re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.I | re.S))
     return " ".join(words.split()) or text
 
 
 def plausible_count(value: Any) -> int | None:
-    """A number of tokens. One that is no number, or that no store can keep, is one that was not given."""
+    """A number of tokens.
+
+    One that is no number, or that no store can keep, is one that was not given.
+    """
     return value if type(value) is int and 0 <= value < MOST_TOKENS else None
 
 
@@ -164,7 +186,8 @@ def join_deltas(deltas: Iterable[Delta]) -> Iterator[Delta]:
     failure: ProviderError | None = None
     try:
         for delta in deltas:
-            if held is not None and type(delta) is type(held) and delta.extra is None and delta.part == held.part:
+            if (held is not None and type(delta) is type(held) and delta.extra is None
+                and delta.part == held.part):
                 pieces.append(delta.text)
                 continue
             if held is not None:

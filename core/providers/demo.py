@@ -1,16 +1,22 @@
-"""The built-in scripted provider: no model and no network, so that everything can be tried, shown and tested.
+"""The built-in scripted provider: no model and no network, so that everything can be
+tried, shown and tested.
 
-It answers by the words that the last user message begins with; the same message always gets the same answer:
+It answers by the words that the last user message begins with; the same message
+always gets the same answer:
 
-    echo TEXT               TEXT                           table, code, list, markdown    that kind of Markdown
-    long N                  N words                        slow          the answer comes a word every 0.2 s
+    echo TEXT               TEXT                           table, code, list,
+                            markdown    that kind of Markdown
+    long N                  N words                        slow          the answer
+                            comes a word every 0.2 s
     think                   thinks before it answers       empty         no words at all
     tool NAME {JSON}        calls that tool if offered     fail          an error before the answer
-    cut                     breaks off in the middle       busy          an error that is worth asking again
+    cut                     breaks off in the middle       busy          an error
+                            that is worth asking again
     length                  ends as if the limit was reached
 
-A question that fits an offered tool (the time, a calculation, a search, a file, the weather) calls it, and the answer
-quotes the result. `endpoint.quirks["delay"]` is the pause between words in seconds.
+A question that fits an offered tool (the time, a calculation, a search, a file, the
+weather) calls it, and the answer quotes the result. `endpoint.quirks["delay"]` is the pause
+between words in seconds.
 """
 
 from __future__ import annotations
@@ -31,20 +37,26 @@ FRAME = 1 / 30        # seconds: words that are due within one frame are one del
 SLOW = 0.2
 DELAY = 0.02
 
-INTRODUCTION = ("This is the demo: a scripted reply, no model. It shows how an answer streams, is formatted and is saved. "
-                "Try **table**, **code**, **think**, **slow**, **long 2000**, or **what time is it** with tools on. "
-                "For real answers, start Ollama (`ollama serve`) or choose a provider with `--provider`.")
+INTRODUCTION = ("This is the demo: a scripted reply, no model. It shows how an answer streams, is "
+                "formatted and is saved. Try **table**, **code**, **think**, **slow**, **long "
+                "2000**, or **what time is it** with tools on. For real answers, start Ollama "
+                "(`ollama serve`) or choose a provider with `--provider`.")
 AGAIN = "This is a scripted reply; no model has read what you wrote. You said: {said}"
-TABLE = "| Planet | Moons | Day |\n|---|---:|---:|\n| Earth | 1 | 24 h |\n| Mars | 2 | 24.6 h |\n| Jupiter | 95 | 9.9 h |\n"
-CODE = ("```python\ndef fibonacci(count: int) -> list[int]:\n    numbers = [0, 1]\n    while len(numbers) < count:\n"
-        "        numbers.append(numbers[-1] + numbers[-2])\n    return numbers[:count]\n```\n")
+TABLE = ("| Planet | Moons | Day |\n|---|---:|---:|\n| Earth | 1 | 24 h |\n| Mars | 2 | 24.6 h |\n"
+         "| Jupiter | 95 | 9.9 h |\n")
+CODE = ("```python\ndef fibonacci(count: int) -> list[int]:\n    numbers = [0, 1]\n    while "
+        "len(numbers) < count:\n        numbers.append(numbers[-1] + numbers[-2])\n    return "
+        "numbers[:count]\n```\n")
 LIST = "1. Ask the model.\n2. Run the tools:\n   - the time\n   - a search\n3. Ask it again.\n"
-MARKDOWN = (f"# Markdown\n\nSome *emphasis*, some **weight**, `code` and a [link](https://example.org).\n\n> A quotation.\n\n"
-            f"## A list\n\n{LIST}\n## A table\n\n{TABLE}\n## Code\n\n{CODE}\nThe end.\n")
-THOUGHT = "The person wants to see thinking. I am a script, so I only pretend: first this, then that, and then the answer."
+MARKDOWN = ("# Markdown\n\nSome *emphasis*, some **weight**, `code` and a "
+            f"[link](https://example.org).\n\n> A quotation.\n\n## A list\n\n{LIST}\n## A table\n\n"
+            f"{TABLE}\n## Code\n\n{CODE}\nThe end.\n")
+THOUGHT = ("The person wants to see thinking. I am a script, so I only pretend: first this, then "
+           "that, and then the answer.")
 
 COMMANDS = frozenset("long think cut length table code list markdown slow empty fail busy".split())
-FILLERS = frozenset("a an the some please show me and".split())    # may stand before and between command words
+# may stand before and between command words
+FILLERS = frozenset("a an the some please show me and".split())
 
 # A question's words -> the words in the name of a tool that would answer it.
 TOOL_WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -68,7 +80,8 @@ class Demo:
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         said = last_words(request)
         if "fail" in _words(said):
-            raise ProviderError("The demo fails because it was told to.", "Ask for something else than `fail`.")
+            raise ProviderError("The demo fails because it was told to.",
+                                "Ask for something else than `fail`.")
         if "busy" in _words(said):
             raise Overloaded("The demo is busy because it was told to be.")
         delay = SLOW if "slow" in _words(said) else float(self.endpoint.quirks.get("delay", DELAY))
@@ -86,7 +99,8 @@ class Demo:
         yield Finished(finish_of(request))
 
     async def models(self) -> list[ModelInfo]:
-        return [ModelInfo("demo", context_window=32_768, capabilities=frozenset({"completion", "tools", "thinking"}),
+        return [ModelInfo("demo", context_window=32_768,
+                          capabilities=frozenset({"completion", "tools", "thinking"}),
                           lacking=frozenset({"vision"}))]
 
     async def check(self) -> str:
@@ -96,7 +110,8 @@ class Demo:
         """Nothing is open."""
 
 
-async def _paced(delta: TextDelta | ThinkingDelta, delay: float) -> AsyncGenerator[TextDelta | ThinkingDelta, None]:
+async def _paced(delta: TextDelta | ThinkingDelta,
+                 delay: float) -> AsyncGenerator[TextDelta | ThinkingDelta, None]:
     """The same words, a frame's worth at a time; without a delay, 64 words at once."""
     words = re.findall(r"\s*\S+|\s+", delta.text)
     step = 64 if delay <= 0 else max(1, int(FRAME / delay))
@@ -114,7 +129,8 @@ async def _paced(delta: TextDelta | ThinkingDelta, delay: float) -> AsyncGenerat
 
 def script(request: Request) -> Iterator[Delta]:
     said = last_words(request)
-    if request.options.think not in (None, False, "off") or request.options.think is None and "think" in _words(said):
+    if (request.options.think not in (None, False, "off") or request.options.think is None
+        and "think" in _words(said)):
         yield ThinkingDelta(THOUGHT)
     results = new_results(request)
     call = None if results else wanted_call(said, request.tools)
@@ -126,10 +142,13 @@ def script(request: Request) -> Iterator[Delta]:
         used = sum(len(message.tool_calls) for message in request.messages)
         yield ToolCallDelta(0, f"call_{used}", tool, json.dumps(arguments))
     else:
-        asked = max((place for place, message in enumerate(request.messages) if _is_question(message)), default=0)
-        text = answer(said, first=not any(message.role == "assistant" for message in request.messages[:asked]))
+        asked = max((place for place, message in enumerate(request.messages)
+                     if _is_question(message)), default=0)
+        text = answer(said, first=not any(message.role == "assistant"
+                                          for message in request.messages[:asked]))
         if is_continuation(request):
-            before = "".join(message.text for message in request.messages[asked:] if message.role == "assistant")
+            before = "".join(message.text
+                             for message in request.messages[asked:] if message.role == "assistant")
             yield TextDelta(text.removeprefix(before) if text.startswith(before) else "")
         else:
             yield TextDelta(text[:len(text) // 2] if "cut" in _words(said) else text)
@@ -151,7 +170,8 @@ def answer(said: str, *, first: bool) -> str:
     if long and "long" in _words(said):
         return long_text(int(long[1]))
     words = _words(said)
-    for word, text in (("table", TABLE), ("code", CODE), ("list", LIST), ("markdown", MARKDOWN), ("empty", "")):
+    for word, text in (("table", TABLE), ("code", CODE), ("list", LIST), ("markdown", MARKDOWN),
+                       ("empty", "")):
         if word in words:
             return text
     return INTRODUCTION if first else AGAIN.format(said=said)
@@ -159,7 +179,8 @@ def answer(said: str, *, first: bool) -> str:
 
 def long_text(count: int) -> str:
     """`count` numbered words in paragraphs of a hundred."""
-    return "".join(f"word{number}" + ("" if number == count else ".\n\n" if number % 100 == 0 else " ")
+    return "".join(f"word{number}"
+                   + ("" if number == count else ".\n\n" if number % 100 == 0 else " ")
                    for number in range(1, count + 1))
 
 
@@ -168,7 +189,8 @@ def wanted_call(said: str, tools: tuple[ToolSpec, ...]) -> tuple[str, dict[str, 
     named = re.match(r"\s*tool\s+([\w.-]+)\s*(\{.*\})?", said, re.DOTALL)
     by_name = {tool.name: tool for tool in tools}
     if named and named[1] in by_name:
-        return named[1], _given(named[2]) if named[2] else guessed_arguments(by_name[named[1]], said)
+        return (named[1], _given(named[2]) if named[2]
+                else guessed_arguments(by_name[named[1]], said))
     for pattern, names in TOOL_WORDS:
         if re.search(pattern, said, re.IGNORECASE):
             for tool in tools:
@@ -186,12 +208,16 @@ def _given(text: str) -> dict[str, Any]:
 
 
 def guessed_arguments(tool: ToolSpec, said: str) -> dict[str, Any]:
-    """A value of the right type for each required parameter: the words themselves, the first number, true."""
+    """A value of the right type for each required parameter:
+    the words themselves, the first number, true.
+    """
     schema = tool.parameters.get("properties") or {}
     number = re.search(r"-?\d+", said)
-    guesses: dict[str, Any] = {"integer": int(number[0]) if number else 1, "number": float(number[0]) if number else 1.0,
+    guesses: dict[str, Any] = {"integer": int(number[0]) if number else 1,
+                               "number": float(number[0]) if number else 1.0,
                                "boolean": True, "array": [], "object": {}}
-    return {name: _guess(schema.get(name) or {}, guesses, _subject(said)) for name in tool.parameters.get("required") or ()}
+    return {name: _guess(schema.get(name) or {}, guesses, _subject(said))
+            for name in tool.parameters.get("required") or ()}
 
 
 def _guess(schema: Any, guesses: dict[str, Any], subject: str) -> Any:
@@ -202,19 +228,22 @@ def _guess(schema: Any, guesses: dict[str, Any], subject: str) -> Any:
 
 def _subject(said: str) -> str:
     """The sum in a question, else a file's name in it, else all of it."""
-    found = re.search(r"[\d(][\d\s.()+*/-]*[-+*/][\d\s.()+*/-]*\d\)*", said) or re.search(r"[\w./-]+\.\w{1,5}\b", said)
+    found = (re.search(r"[\d(][\d\s.()+*/-]*[-+*/][\d\s.()+*/-]*\d\)*", said)
+             or re.search(r"[\w./-]+\.\w{1,5}\b", said))
     return (found[0] if found else said).strip()
 
 
 def quote_results(results: tuple[ToolResult, ...]) -> str:
-    return "\n".join(f"The tool `{result.name}` {'failed' if result.is_error else 'said'}: {result.content}" for result in results)
+    return "\n".join(f"The tool `{result.name}` {'failed' if result.is_error else 'said'}: "
+                     f"{result.content}" for result in results)
 
 
 # ---- reading the request
 
 def last_words(request: Request) -> str:
     """The person's; the request to go on with an unfinished answer is none of them."""
-    return next((message.text for message in reversed(request.messages) if _is_question(message)), "")
+    return next((message.text for message in reversed(request.messages) if _is_question(message)),
+                "")
 
 
 def is_continuation(request: Request) -> bool:
@@ -232,15 +261,20 @@ def new_results(request: Request) -> tuple[ToolResult, ...]:
 
 
 def _words(said: str) -> set[str]:
-    """The command words: those that the message begins with. What is echoed, and what only occurs in a text, commands nothing."""
+    """The command words: those that the message begins with.
+
+    What is echoed, and what only occurs in a text, commands nothing.
+    """
     words = re.findall(r"[a-z]+|\d+", said[:200].lower())
-    end = next((place for place, word in enumerate(words) if word not in COMMANDS and word not in FILLERS and not word.isdigit()),
+    end = next((place for place, word in enumerate(words)
+                if word not in COMMANDS and word not in FILLERS and not word.isdigit()),
                len(words))
     return set(words[:end]) & COMMANDS if words[:1] != ["echo"] else set()
 
 
 def _prompt_size(request: Request) -> int:
-    return len(request.system or "") + sum(len(message.text) + len(message.thinking) for message in request.messages)
+    return len(request.system or "") + sum(len(message.text) + len(message.thinking)
+                                           for message in request.messages)
 
 
 def _tokens(characters: int) -> int:

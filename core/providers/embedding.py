@@ -1,4 +1,6 @@
-"""Embeddings as providers answer with them: checked for number, shape and sense, in the order of the texts."""
+"""Embeddings as providers answer with them:
+checked for number, shape and sense, in the order of the texts.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,13 @@ MOST_DIMENSIONS = 65_536
 
 
 def checked_vectors(values: Any, count: int, where: str) -> list[list[float]]:
-    """One vector for each text, all of one length and of finite numbers; a vector may be base64 of float32. Raises BadResponse."""
+    """One vector for each text, all of one length and of finite numbers;
+    a vector may be base64 of float32. Raises BadResponse.
+    """
     if not isinstance(values, list) or len(values) != count:
-        raise _wrong(where, f"{count} were asked for, {len(values) if isinstance(values, list) else 'none'} came")
+        raise _wrong(where,
+                     f"{count} were asked for, "
+                     f"{len(values) if isinstance(values, list) else 'none'} came")
     vectors = [_numbers(value, where) for value in values]
     if len({len(vector) for vector in vectors}) > 1:
         raise _wrong(where, "they differ in length")
@@ -30,7 +36,8 @@ def by_index(entries: Any) -> Any:
     places = [entry.get("index", place) for place, entry in enumerate(entries)]
     if sorted(map(str, places)) != sorted(map(str, range(len(entries)))):
         return None
-    return [entry.get("embedding") for _, entry in sorted(zip(map(int, places), entries, strict=True), key=lambda pair: pair[0])]
+    return [entry.get("embedding") for _, entry
+            in sorted(zip(map(int, places), entries, strict=True), key=lambda pair: pair[0])]
 
 
 def _numbers(value: Any, where: str) -> list[float]:
@@ -55,4 +62,5 @@ def _decoded(text: str, where: str) -> array.array[float]:
 
 
 def _wrong(where: str, what: str) -> BadResponse:
-    return BadResponse(f"The embeddings of {where} are of no use: {what}.", "Check --embedding-model.")
+    return BadResponse(f"The embeddings of {where} are of no use: {what}.",
+                       "Check --embedding-model.")

@@ -1,4 +1,6 @@
-"""Where each provider is reached in this run, with which key, how patiently, and how it is spoken to."""
+"""Where each provider is reached in this run, with which key, how patiently,
+and how it is spoken to.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,27 @@ from core.providers.access import KeyRing
 from core.providers.addresses import Addresses
 from core.providers.hosts import Host
 
-FIRST_BYTE = 600.0         # seconds until an answer must begin, where a model may have to be loaded first
+FIRST_BYTE = 600.0  # seconds until an answer must begin, where a model may have to be loaded first
 FIRST_BYTE_CLOUD = 300.0   # the same where none has to; reasoning models are silent for minutes
 
 
 class Endpoints:
-    """`primary` is the provider chosen for this run. `notes` say, by provider, why a key that exists is not sent."""
+    """`primary` is the provider chosen for this run.
 
-    def __init__(self, settings: Settings, primary: str, addresses: Addresses, sent: Recorder) -> None:
-        self._settings, self._primary, self._addresses, self._sent = settings, primary, addresses, sent
+    `notes` say, by provider, why a key that exists is not sent.
+    """
+
+    def __init__(self, settings: Settings, primary: str, addresses: Addresses,
+                 sent: Recorder) -> None:
+        self._settings, self._primary, self._addresses, self._sent = (settings, primary, addresses,
+                                                                      sent)
         self._keys = KeyRing(settings, addresses)
         self.notes: dict[str, str] = {}
 
     def of(self, name: str, host: Host) -> Endpoint:
-        """Raises UsageError for what is not an address, ConfigError for a variable that is not set."""
+        """Raises UsageError for what is not an address,
+        ConfigError for a variable that is not set.
+        """
         settings, entry = self._settings, self._addresses.entry(name)
         for key, problem in entry.get("missing", {}).items():
             if key != "api_key":
@@ -46,7 +55,9 @@ class Endpoints:
         )
 
     def _first_byte_timeout(self, host: Host, entry: Mapping[str, Any]) -> float:
-        """Long where models are loaded first; never shorter than what the user allows between bytes."""
+        """Long where models are loaded first; never shorter than what the
+        user allows between bytes.
+        """
         given = entry.get("first_byte_timeout") or self._settings.first_byte_timeout
         if given is not None:
             return float(given)
@@ -56,8 +67,10 @@ class Endpoints:
 
     def _quirks(self, name: str, host: Host, entry: Mapping[str, Any]) -> dict[str, Any]:
         """How this provider is spoken to, by its entry in the configuration and by the settings."""
-        own = {quirk: getattr(self._settings, setting) for quirk, setting in host.own_settings.items()}
+        own = {quirk: getattr(self._settings, setting)
+               for quirk, setting in host.own_settings.items()}
         found = {**entry.get("options", {}), **entry.get("quirks", {}),
                  **{quirk: value for quirk, value in own.items() if value is not None}}
-        version = (self._settings.api_version if name == self._primary else None) or entry.get("api_version")
+        version = ((self._settings.api_version if name == self._primary else None)
+                   or entry.get("api_version"))
         return {**found, "api_version": version} if version else found

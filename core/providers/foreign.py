@@ -16,7 +16,8 @@ AT_ONCE = 200           # entries that are read before others have a turn
 _DIGITS = regex(r"\d{1,15}")
 T = TypeVar("T")
 # What reading a value of an unexpected shape raises.
-ODD_SHAPES = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, RecursionError)
+ODD_SHAPES = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError,
+              RecursionError)
 
 
 def object_of(value: Any) -> Mapping[str, Any]:
@@ -47,7 +48,8 @@ def words_of(value: Any) -> list[str]:
 
 
 def size_of(value: Any) -> int | None:
-    """A positive whole number, also in digits (JSON of protocol buffers writes large ones as text)."""
+    """A positive whole number, also in digits (JSON of protocol buffers writes large ones as text).
+    """
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -61,7 +63,8 @@ def first_size(values: Iterable[Any]) -> int | None:
 
 
 async def read_each(entries: Iterable[Any], read: Callable[[Any], T]) -> list[T]:
-    """What `read` makes of each entry, without those that it cannot read: one odd entry costs only itself.
+    """What `read` makes of each entry, without those that it cannot read: one odd
+    entry costs only itself.
 
     At most MOST_ENTRIES, and never so many at once that Ctrl-C would have to wait.
     """

@@ -22,7 +22,8 @@ from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
 
-WRONG_CALLS = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE",
+WRONG_CALLS = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",
+                         "MALFORMED_RESPONSE",
                          "MISSING_THOUGHT_SIGNATURE"))
 METHODS: Mapping[str, str] = {"generateContent": "completion", "embedContent": "embedding"}
 LONGEST_ID = 28     # characters of the response's id in the ids that we give to calls
@@ -35,18 +36,22 @@ class Gemini(Fetching):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._client = open_client(endpoint, {"x-goog-api-key": endpoint.key} if endpoint.key else {})
+        self._client = open_client(endpoint,
+                                   {"x-goog-api-key": endpoint.key} if endpoint.key else {})
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         path = f"/{model_path(request.model)}:streamGenerateContent?alt=sse"
-        async with exchange(self._client, self.endpoint, path, request_body(request), self._error) as response:
-            async with aclosing(read_reply(response, ContentTranslation(self.endpoint), request.model)) as deltas:
+        async with exchange(self._client, self.endpoint, path, request_body(request),
+                            self._error) as response:
+            async with aclosing(read_reply(response, ContentTranslation(self.endpoint),
+                                           request.model)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     async def models(self) -> list[ModelInfo]:
         entries = await fetch_entries(
-            self._client, self.endpoint, "/models?pageSize=1000", self._error, under="models", name="name",
+            self._client, self.endpoint, "/models?pageSize=1000", self._error, under="models",
+            name="name",
             parameter="pageToken", following=lambda page: page.get("nextPageToken"))
         return await read_each(entries, model_info)
 
@@ -54,16 +59,20 @@ class Gemini(Fetching):
         return model_info(await self._get(f"/{model_path(model)}", needs="name"))
 
     async def count(self, request: Request) -> int:
-        body = {"generateContentRequest": {"model": model_path(request.model), **request_body(request)}}
-        return counted(await self._get(f"/{model_path(request.model)}:countTokens", body=body, needs="totalTokens"), "totalTokens")
+        body = {"generateContentRequest":
+                {"model": model_path(request.model), **request_body(request)}}
+        return counted(await self._get(f"/{model_path(request.model)}:countTokens", body=body,
+                                       needs="totalTokens"), "totalTokens")
 
     def adapted(self, request: Request) -> Sequence[str]:
         return adapted(request)
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         path = model_path(model)
-        body = {"requests": [{"model": path, "content": {"parts": [{"text": text}]}} for text in texts]}
-        found = (await self._get(f"/{path}:batchEmbedContents", body=body, needs="embeddings"))["embeddings"]
+        body = {"requests": [{"model": path, "content": {"parts": [{"text": text}]}}
+                             for text in texts]}
+        found = (await self._get(f"/{path}:batchEmbedContents", body=body,
+                                 needs="embeddings"))["embeddings"]
         values = [entry.get("values") for entry in objects_of(found)]
         return checked_vectors(values, len(texts), model)
 
@@ -80,15 +89,20 @@ def model_path(model: str) -> str:
 def model_info(entry: Mapping[str, Any]) -> ModelInfo:
     """The list says little of abilities: the methods, and whether the model thinks."""
     methods, thinks = entry.get("supportedGenerationMethods"), entry.get("thinking")
-    able = {METHODS[name] for name in words_of(methods) if name in METHODS} | ({"thinking"} if thinks is True else set())
+    able = ({METHODS[name] for name in words_of(methods) if name in METHODS}
+            | ({"thinking"} if thinks is True else set()))
     details = {name: entry[name] for name in ("displayName", "version") if name in entry}
     return ModelInfo(entry["name"].removeprefix("models/"), size_of(entry.get("inputTokenLimit")),
-                     size_of(entry.get("outputTokenLimit")), None, frozenset(able) if isinstance(methods, list) else None, details,
+                     size_of(entry.get("outputTokenLimit")), None,
+                     frozenset(able) if isinstance(methods, list) else None, details,
                      frozenset({"thinking"} if thinks is False else ()))
 
 
 class ContentTranslation(Translation):
-    """Each event is a whole answer object with more parts. A signed part stays one of its own, to go back as it came."""
+    """Each event is a whole answer object with more parts.
+
+    A signed part stays one of its own, to go back as it came.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -116,12 +130,14 @@ class ContentTranslation(Translation):
         if "functionCall" in part:
             yield self._call(part["functionCall"], signature)
         elif "text" in part:
-            yield from self._words(ThinkingDelta if part.get("thought") else TextDelta, part["text"], signature)
+            yield from self._words(ThinkingDelta if part.get("thought") else TextDelta,
+                                   part["text"], signature)
         elif part:
             self._kind = None
             yield from self._words(TextDelta, "", {"part": part})
 
-    def _words(self, kind: type[TextDelta] | type[ThinkingDelta], text: str, own: Extra) -> Iterator[Delta]:
+    def _words(self, kind: type[TextDelta] | type[ThinkingDelta], text: str,
+               own: Extra) -> Iterator[Delta]:
         if not text and not own:
             return
         if kind is not self._kind or own:
@@ -131,26 +147,36 @@ class ContentTranslation(Translation):
             self._kind = None
 
     def _call(self, call: Mapping[str, Any], signature: dict[str, Any]) -> ToolCallDelta:
-        """Models before Gemini 3 give calls no id: ours is made of the answer's, so that none is given twice in a conversation."""
+        """Models before Gemini 3 give calls no id:
+        ours is made of the answer's, so that none is given twice in a conversation.
+        """
         index, self._calls, self._kind = self._calls, self._calls + 1, None
         own = {**({"id": call["id"]} if call.get("id") else {}), **signature}
         identity = call.get("id") or f"call_{self._id[:LONGEST_ID]}_{index}"
-        return ToolCallDelta(index, identity, call["name"], json.dumps(call.get("args") or {}, ensure_ascii=False),
+        return ToolCallDelta(index, identity, call["name"],
+                             json.dumps(call.get("args") or {}, ensure_ascii=False),
                              {NAME: own} if own else None)
 
     def _end(self, reason: str, message: str) -> None:
-        """A call of a tool that was not offered is a call all the same: its result will tell the model."""
+        """A call of a tool that was not offered is a call all the same:
+        its result will tell the model.
+        """
         if reason in WRONG_CALLS and not (reason == "UNEXPECTED_TOOL_CALL" and self._calls):
-            raise BadResponse(f"{self.endpoint.host or 'Gemini'} says that the model called a tool wrongly: {message or reason}",
+            raise BadResponse(f"{self.endpoint.host or 'Gemini'} says that the model called a tool "
+                              f"wrongly: {message or reason}",
                               "Asking again often helps.")
         if reason != "FINISH_REASON_UNSPECIFIED":
             self.finish = finish_of(str(reason))
 
     def _count(self, usage: Mapping[str, Any] | None) -> None:
-        """Counts are totals so far. As the provider has it, tokens of thoughts stand beside those of the answer."""
+        """Counts are totals so far.
+
+        As the provider has it, tokens of thoughts stand beside those of the answer.
+        """
         if not usage:
             return
         more = ("thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount")
         details = {name: usage[name] for name in more if usage.get(name)}
-        self.usage = Usage(usage.get("promptTokenCount"), usage.get("candidatesTokenCount"), usage.get("cachedContentTokenCount"),
+        self.usage = Usage(usage.get("promptTokenCount"), usage.get("candidatesTokenCount"),
+                           usage.get("cachedContentTokenCount"),
                            details or None)

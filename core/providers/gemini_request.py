@@ -15,22 +15,30 @@ NAME = "gemini"
 # For calls that another model made: Gemini 3 refuses a tool turn without any signature
 # (https://ai.google.dev/gemini-api/docs/thought-signatures).
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
-BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 16384, "max": 24576}   # tokens of thinking, up to 2.5
-LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}   # from 3 on
+# tokens of thinking, up to 2.5
+BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 16384, "max": 24576}
+# from 3 on
+LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
 AUTOMATIC = -1
-TOP_LEVEL = frozenset(("safetySettings", "toolConfig", "cachedContent", "tools", "labels"))   # other options are of the generation
-ANYTHING: Mapping[str, Any] = {"type": "string"}   # what stands for a value of any type: each needs one
+# other options are of the generation
+TOP_LEVEL = frozenset(("safetySettings", "toolConfig", "cachedContent", "tools", "labels"))
+# what stands for a value of any type: each needs one
+ANYTHING: Mapping[str, Any] = {"type": "string"}
 _BEFORE_3 = regex(r"(models/)?(gemini-[12]([.-]|$)|gemini-pro(-vision)?$|gemma|learnlm)")
 _WITHOUT_THINKING = regex(r"(models/)?(gemini-1|gemini-2\.0|gemma)")
 _KNOWN = frozenset((
-    "title", "description", "maxItems", "minItems", "required", "minProperties", "maxProperties", "minLength",
+    "title", "description", "maxItems", "minItems", "required", "minProperties", "maxProperties",
+    "minLength",
     "maxLength", "pattern", "propertyOrdering", "minimum", "maximum"))
 _FORMATS = frozenset(("enum", "date-time", "float", "double", "int32", "int64"))
 
 
 def request_body(request: Request) -> dict[str, Any]:
-    body: dict[str, Any] = {"contents": list(contents(request.messages, signed=not _BEFORE_3.match(request.model)))}
-    system = [request.system or "", *(message.text for message in request.messages if message.role == "system")]
+    body: dict[str, Any] = {"contents":
+                            list(contents(request.messages,
+                                          signed=not _BEFORE_3.match(request.model)))}
+    system = [request.system or "",
+              *(message.text for message in request.messages if message.role == "system")]
     if any(system):
         body["systemInstruction"] = {"parts": [{"text": text} for text in system if text]}
     if request.tools:
@@ -46,11 +54,15 @@ def generation_config(model: str, options: Options) -> dict[str, Any]:
     fields = {"temperature": options.temperature, "topP": options.top_p, "seed": options.seed,
               "maxOutputTokens": options.max_tokens, "stopSequences": list(options.stop) or None,
               "thinkingConfig": thinking_config(model, options.think)}
-    return {name: value for name, value in fields.items() if value is not None} | _answer_format(options.response_format)
+    return ({name: value for name, value in fields.items() if value is not None}
+            | _answer_format(options.response_format))
 
 
 def thinking_config(model: str, think: bool | str | None) -> dict[str, Any] | None:
-    """Up to 2.5 a budget in tokens, later a level. The Pro models cannot be kept from thinking: then the least is asked."""
+    """Up to 2.5 a budget in tokens, later a level.
+
+    The Pro models cannot be kept from thinking: then the least is asked.
+    """
     if think is None or _WITHOUT_THINKING.match(model):
         return None
     pro = "pro" in model
@@ -71,7 +83,8 @@ def adapted(request: Request) -> list[str]:
     said = []
     if think is not None and not off and _WITHOUT_THINKING.match(model):
         said.append("it does not think")
-    elif off and not _WITHOUT_THINKING.match(model) and ("pro" in model or not _BEFORE_3.match(model)):
+    elif (off and not _WITHOUT_THINKING.match(model)
+          and ("pro" in model or not _BEFORE_3.match(model))):
         said.append("it cannot be kept from thinking, so the least of it is asked for")
     elif think == "max" and not _BEFORE_3.match(model):
         said.append("the highest effort here is high")
@@ -100,7 +113,10 @@ def _declaration(tool: ToolSpec) -> dict[str, Any]:
 
 
 def schema_subset(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of JSON Schema that the API knows: it refuses every other key. References are put in place."""
+    """The part of JSON Schema that the API knows: it refuses every other key.
+
+    References are put in place.
+    """
     return _subset(schema, schema, 0)
 
 
@@ -113,7 +129,8 @@ def _subset(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
         return _subset({**resolved(schema["$ref"], root), **rest}, root, depth + 1)
     for part in objects_of(schema.get("allOf")):
         schema = {**_subset(part, root, depth + 1), **schema}
-    kept = {name: value for name, value in schema.items() if name in _KNOWN and not isinstance(value, bool)}
+    kept = {name: value for name, value in schema.items()
+            if name in _KNOWN and not isinstance(value, bool)}
     kept |= _type(schema)
     if isinstance(schema.get("nullable"), bool):
         kept["nullable"] = schema["nullable"]
@@ -127,9 +144,13 @@ def _subset(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
     return kept if "type" in kept or "anyOf" in kept else kept | dict(ANYTHING)
 
 
-def _members(schema: Mapping[str, Any], kept: dict[str, Any], root: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Properties and items; what is required must be among the properties, and an array must say of what it is."""
-    properties = {str(name): _subset(value, root, depth + 1) for name, value in object_of(schema.get("properties")).items()}
+def _members(schema: Mapping[str, Any], kept: dict[str, Any], root: Mapping[str, Any],
+             depth: int) -> dict[str, Any]:
+    """Properties and items; what is required must be among the properties,
+    and an array must say of what it is.
+    """
+    properties = {str(name): _subset(value, root, depth + 1)
+                  for name, value in object_of(schema.get("properties")).items()}
     required = [name for name in words_of(kept.pop("required", None)) if name in properties]
     found: dict[str, Any] = {"properties": properties} if properties else {}
     if required:
@@ -162,7 +183,9 @@ def _alternatives(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int
 # ---- messages
 
 def contents(messages: Sequence[Message], *, signed: bool) -> Iterator[dict[str, Any]]:
-    """`signed` says that the model wants a signature on the first call of every reply that calls tools."""
+    """`signed` says that the model wants a signature on the first call of
+    every reply that calls tools.
+    """
     ids: dict[str, list[str | None]] = {}
     for message in messages:
         if message.role == "system":

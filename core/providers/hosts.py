@@ -1,25 +1,35 @@
-"""The hosts that Stream Chat knows, as rows of data: where they are, how they are spoken to, where their key is found.
+"""The hosts that Stream Chat knows, as rows of data: where they are, how they are spoken to,
+where their key is found.
 
-Quirks are what an OpenAI-compatible host does differently; core/providers/openai.py reads them (defaults in brackets):
+Quirks are what an OpenAI-compatible host does differently; core/providers/openai.py reads
+them (defaults in brackets):
 
-    auth             header that carries the key: bearer, api-key                            [bearer]
+    auth             header that carries the key: bearer,
+                     api-key                            [bearer]
     api_version      value of the api-version query parameter                                [none]
     deployments      the model is a part of the path, as in Azure                            [False]
     close            ask for the connection to be closed after each answer                   [False]
-    max_tokens       name of the parameter that bounds the answer                            [max_tokens]
+    max_tokens       name of the parameter that bounds the answer
+                     [max_tokens]
     stream_options   ask for usage with stream_options.include_usage                         [True]
     thinking_back    field in which reasoning goes back: in this turn and those with calls   [none]
     thinking_needed  that field must stand in every reply that called tools                  [False]
-    think            how thinking is asked for: effort, reasoning, template, type, none      [effort]
-    tools_effort     effort that newer GPT models need in this dialect to call tools         [none is sent]
+    think            how thinking is asked for: effort, reasoning, template,
+                     type, none      [effort]
+    tools_effort     effort that newer GPT models need in this dialect to call
+                     tools         [none is sent]
     lowest_effort    effort for --think off where gpt-oss cannot be kept from thinking       [none]
-    arguments        json: arguments of a call that are no JSON go back wrapped as JSON      [as they came]
+    arguments        json: arguments of a call that are no JSON go back wrapped as
+                     JSON      [as they came]
     models_path      a list of models that says more, where the server is new enough         [none]
     replays          keeps an answer while it writes it, as llama.cpp's server does          [False]
     progress         says how far it has read the prompt, when asked                         [False]
-    cache_models     beginning of models whose prompt cache is asked for, from the second turn on [none]
-    count            how the server counts tokens: llamacpp, vllm                            [it does not]
-    check_path       a path that needs a valid key, when the model list is public            [/models]
+    cache_models     beginning of models whose prompt cache is asked for, from
+                     the second turn on [none]
+    count            how the server counts tokens: llamacpp, vllm
+                     [it does not]
+    check_path       a path that needs a valid key, when the model list is
+                     public            [/models]
 """
 
 from __future__ import annotations
@@ -34,7 +44,10 @@ Kind = Literal["local", "cloud", "hybrid"]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One row. `base_url` holds the version prefix, so that a dialect only appends; empty means that the person must give it.
+    """One row.
+
+    `base_url` holds the version prefix, so that a dialect only appends; empty means that
+    the person must give it.
 
     An empty `default_model` means the first one of the host's own list.
     """
@@ -47,18 +60,21 @@ class Host:
     default_model: str = ""
     aliases: tuple[str, ...] = ()
     quirks: Mapping[str, Any] = field(default_factory=dict)
-    server: bool = True                    # False: it runs inside this program and needs no address and no key
+    server: bool = True  # False: it runs inside this program and needs no address and no key
     key_origins: tuple[str, ...] = ()      # further addresses that its key is for
-    address_setting: str = ""              # the setting that says where it is when nothing else does
-    cloud_names: tuple[str, ...] = ()      # endings of its models that run on its maker's servers, not on this one
-    family_names: bool = True              # what a model can do follows from its name where nothing else says it
+    address_setting: str = ""  # the setting that says where it is when nothing else does
+    # endings of its models that run on its maker's servers, not on this one
+    cloud_names: tuple[str, ...] = ()
+    # what a model can do follows from its name where nothing else says it
+    family_names: bool = True
     priced_as: str = ""                    # the provider whose prices it has
-    maker: bool = False                    # it serves its own models, so that a model's name gives it away
-    looked_for: bool = False               # asked for its models and its health although nobody set it up
+    maker: bool = False  # it serves its own models, so that a model's name gives it away
+    looked_for: bool = False  # asked for its models and its health although nobody set it up
     v1_dialect: str = ""                   # the dialect it speaks at an address that ends with /v1
     model_files: str = ""                  # ending of the files of models that it runs
-    own_settings: Mapping[str, str] = field(default_factory=dict)    # quirks that are settings: quirk -> setting
-    shown: bool = True                     # its name stands before those of its models where there is little room
+    # quirks that are settings: quirk -> setting
+    own_settings: Mapping[str, str] = field(default_factory=dict)
+    shown: bool = True  # its name stands before those of its models where there is little room
     first_model: str = ""                  # a model to fetch first, where it has none
     offered: bool = False                  # named among the cloud providers when nothing is set up
 
@@ -69,63 +85,91 @@ DEMO = "demo"                   # what answers when there is nothing else
 
 _HOSTS: tuple[Host, ...] = (
     #    name                dialect             kind      base_url
-    Host("ollama",           "ollama",           "hybrid", "http://127.0.0.1:11434",   ("OLLAMA_API_KEY",),
+    Host("ollama",           "ollama",           "hybrid", "http://127.0.0.1:11434",
+         ("OLLAMA_API_KEY",),
          key_origins=("https://ollama.com",), address_setting="ollama_host", v1_dialect="openai",
          cloud_names=("-cloud", ":cloud"), family_names=False, looked_for=True, shown=False,
          first_model="llama3.2"),
-    Host("demo",             "demo",             "local",  "",                         (), "demo", server=False,
+    Host("demo",             "demo",             "local",  "",                         (), "demo",
+         server=False,
          family_names=False, own_settings={"delay": "demo_delay"}),
     Host("local",            "local",            "local",  "",                         (), "", (),
-         {"close": True, "arguments": "json"}, server=False, family_names=False, model_files=".gguf", shown=False,
+         {"close": True, "arguments": "json"}, server=False, family_names=False,
+         model_files=".gguf", shown=False,
          own_settings={"engine": "engine", "threads": "engine_threads", "idle": "engine_idle",
                        "environment": "environment"}, first_model="qwen3.5-0.8b"),
-    Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-6-luna",
-         ("chatgpt",), {"max_tokens": "max_completion_tokens", "tools_effort": "none"}, maker=True, offered=True),
-    Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1", ("OPENAI_API_KEY",), "gpt-6-luna",
+    Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1",
+         ("OPENAI_API_KEY",), "gpt-6-luna",
+         ("chatgpt",), {"max_tokens": "max_completion_tokens", "tools_effort": "none"}, maker=True,
+         offered=True),
+    Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1",
+         ("OPENAI_API_KEY",), "gpt-6-luna",
          ("responses",), priced_as="openai"),
-    Host("anthropic",        "anthropic",        "cloud",  "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "claude-haiku-4-5",
+    Host("anthropic",        "anthropic",        "cloud",  "https://api.anthropic.com",
+         ("ANTHROPIC_API_KEY",), "claude-haiku-4-5",
          ("claude",), maker=True, offered=True),
-    Host("gemini",           "gemini",           "cloud",  "https://generativelanguage.googleapis.com/v1beta",
+    Host("gemini",           "gemini",           "cloud",
+         "https://generativelanguage.googleapis.com/v1beta",
          ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-3.5-flash-lite", ("google",), maker=True,
          offered=True),
-    Host("cohere",           "cohere",           "cloud",  "https://api.cohere.com",   ("COHERE_API_KEY", "CO_API_KEY"),
+    Host("cohere",           "cohere",           "cloud",  "https://api.cohere.com",
+         ("COHERE_API_KEY", "CO_API_KEY"),
          "command-a-03-2025", maker=True),
-    Host("mistral",          "mistral",          "cloud",  "https://api.mistral.ai/v1", ("MISTRAL_API_KEY",),
+    Host("mistral",          "mistral",          "cloud",  "https://api.mistral.ai/v1",
+         ("MISTRAL_API_KEY",),
          "mistral-small-latest", maker=True),
-    Host("cborg",            "openai",           "cloud",  "https://api.cborg.lbl.gov", ("CBORG_API_KEY",),
+    Host("cborg",            "openai",           "cloud",  "https://api.cborg.lbl.gov",
+         ("CBORG_API_KEY",),
          "lbl/cborg-coder:latest"),
-    Host("groq",             "openai",           "cloud",  "https://api.groq.com/openai/v1", ("GROQ_API_KEY",),
+    Host("groq",             "openai",           "cloud",  "https://api.groq.com/openai/v1",
+         ("GROQ_API_KEY",),
          "openai/gpt-oss-120b", (), {"arguments": "json", "lowest_effort": "low"}),
-    Host("deepseek",         "openai",           "cloud",  "https://api.deepseek.com", ("DEEPSEEK_API_KEY",), "deepseek-flash",
+    Host("deepseek",         "openai",           "cloud",  "https://api.deepseek.com",
+         ("DEEPSEEK_API_KEY",), "deepseek-flash",
          (), {"think": "type", "thinking_back": "reasoning_content", "thinking_needed": True}),
     Host("huggingface",      "openai",           "cloud",  "https://router.huggingface.co/v1",
          ("HF_TOKEN", "HUGGINGFACE_API_KEY"), "openai/gpt-oss-20b", ("hf",), {"arguments": "json"}),
-    Host("openrouter",       "openai",           "cloud",  "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",),
-         "openrouter/auto", (), {"think": "reasoning", "check_path": "/key", "cache_models": "anthropic/"}),
-    Host("xai",              "openai",           "cloud",  "https://api.x.ai/v1",      ("XAI_API_KEY",), "grok-4.3", ("grok",)),
-    Host("together",         "openai",           "cloud",  "https://api.together.xyz/v1", ("TOGETHER_API_KEY",),
+    Host("openrouter",       "openai",           "cloud",  "https://openrouter.ai/api/v1",
+         ("OPENROUTER_API_KEY",),
+         "openrouter/auto", (),
+         {"think": "reasoning", "check_path": "/key", "cache_models": "anthropic/"}),
+    Host("xai",              "openai",           "cloud",  "https://api.x.ai/v1",
+         ("XAI_API_KEY",), "grok-4.3", ("grok",)),
+    Host("together",         "openai",           "cloud",  "https://api.together.xyz/v1",
+         ("TOGETHER_API_KEY",),
          "meta-llama/Llama-3.3-70B-Instruct-Turbo", (), {"arguments": "json"}),
-    Host("azure",            "openai",           "cloud",  "",                         ("AZURE_OPENAI_API_KEY",), "",
-         ("azure-openai",), {"auth": "api-key", "api_version": "2024-12-01-preview", "deployments": True,
-                             "max_tokens": "max_completion_tokens"}),
-    Host("localai",          "openai",           "local",  "http://127.0.0.1:8080/v1", ("LOCALAI_API_KEY",), "", (),
+    Host("azure",            "openai",           "cloud",  "",
+         ("AZURE_OPENAI_API_KEY",), "",
+         ("azure-openai",),
+         {"auth": "api-key", "api_version": "2024-12-01-preview", "deployments": True,
+          "max_tokens": "max_completion_tokens"}),
+    Host("localai",          "openai",           "local",  "http://127.0.0.1:8080/v1",
+         ("LOCALAI_API_KEY",), "", (),
          {"models_path": "/models/capabilities"}),
-    Host("llamacpp",         "openai",           "local",  "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), "",
+    Host("llamacpp",         "openai",           "local",  "http://127.0.0.1:8080/v1",
+         ("LLAMA_API_KEY",), "",
          ("llama.cpp", "llama-cpp"),
-         {"close": True, "think": "template", "thinking_back": "reasoning_content", "arguments": "json",
+         {"close": True, "think": "template", "thinking_back": "reasoning_content",
+          "arguments": "json",
           "count": "llamacpp", "replays": True,
           "progress": True}),
-    Host("vllm",             "openai",           "local",  "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), "", (),
+    Host("vllm",             "openai",           "local",  "http://127.0.0.1:8000/v1",
+         ("VLLM_API_KEY",), "", (),
          {"think": "template", "arguments": "json", "count": "vllm"}),
-    Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1", ("LM_API_TOKEN",), "", ("lm-studio",),
+    Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1",
+         ("LM_API_TOKEN",), "", ("lm-studio",),
          {"arguments": "json"}),
-    Host("litellm",          "openai",           "hybrid", "http://127.0.0.1:4000/v1", ("LITELLM_API_KEY",)),
-    Host("stream-chat",      "openai",           "hybrid", "http://127.0.0.1:8421/v1", ("STREAM_CHAT_SERVER_KEY",), "", (),
+    Host("litellm",          "openai",           "hybrid", "http://127.0.0.1:4000/v1",
+         ("LITELLM_API_KEY",)),
+    Host("stream-chat",      "openai",           "hybrid", "http://127.0.0.1:8421/v1",
+         ("STREAM_CHAT_SERVER_KEY",), "", (),
          {"replays": True}),
-    Host("custom",           "openai",           "hybrid", "",                         ("CUSTOM_API_KEY",), "",
+    Host("custom",           "openai",           "hybrid", "",
+         ("CUSTOM_API_KEY",), "",
          ("openai-compatible",)),
 )
-_BY_NAME: Mapping[str, Host] = {name: host for host in _HOSTS for name in (host.name, *host.aliases)}
+_BY_NAME: Mapping[str, Host] = {name: host for host in _HOSTS
+                                for name in (host.name, *host.aliases)}
 
 
 def find_host(name: str) -> Host | None:
@@ -135,7 +179,8 @@ def find_host(name: str) -> Host | None:
 
 def host_of_file(path: str) -> Host | None:
     """The row that runs files of models with this ending, or None."""
-    return next((host for host in _HOSTS if host.model_files and path.endswith(host.model_files)), None)
+    return next((host for host in _HOSTS if host.model_files and path.endswith(host.model_files)),
+                None)
 
 
 def row_of_dialect(dialect: str) -> Host | None:

@@ -1,4 +1,6 @@
-"""HTTP/1.1 for streams: one request at a time on a connection, an answer that is read as it comes."""
+"""HTTP/1.1 for streams: one request at a time on a connection,
+an answer that is read as it comes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from core.providers.connecting import Connection, Route, split_url
 from core.providers.http_parser import AnswerParser, Head, NotHttp
 
 LARGEST_PIECE = 1 << 20    # bytes that are unpacked at once: little on the wire may be much
-IDLE_SECONDS = 5.0         # how long a connection that is kept may be used again: servers close them
+IDLE_SECONDS = 5.0  # how long a connection that is kept may be used again: servers close them
 _HEADER = regex(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): [^\x00\r\n]*")
 _IN_A_PATH = "/%:@!$&'()*+,;=-._~"
 
@@ -42,11 +44,17 @@ class BrokenAnswer(HttpError):
 
 
 class Client:
-    """Talks to one origin. Connections are kept and used again only over TLS, where making one takes long."""
+    """Talks to one origin.
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None, *, connect_timeout: float = 10.0,
+    Connections are kept and used again only over TLS, where making one takes long.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None, *,
+                 connect_timeout: float = 10.0,
                  proxied: bool = True) -> None:
-        """Raises BadAddress for a proxy that is none and OSError for certificates that cannot be read."""
+        """Raises BadAddress for a proxy that is none and OSError for
+        certificates that cannot be read.
+        """
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
         self._route = Route(url, proxied=proxied)
         self._route.prepare()
@@ -65,9 +73,11 @@ class Client:
         while self._idle:
             self._idle.pop()[1].close()
 
-    async def send(self, method: str, url: str, content: bytes | None = None, *, headers: Mapping[str, str],
+    async def send(self, method: str, url: str, content: bytes | None = None, *,
+                   headers: Mapping[str, str],
                    silence: float) -> Response:
-        """Send a request; returns when the answer's headers are there, at the latest after `silence` seconds without a byte.
+        """Send a request; returns when the answer's headers are there, at the latest after
+        `silence` seconds without a byte.
 
         `url` is of the client's own origin. Raises HttpError and BadAddress.
         """
@@ -88,10 +98,12 @@ class Client:
             raise
         return Response(head, connection, parser, self._take_back)
 
-    def _request(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:
+    def _request(self, method: str, url: str, content: bytes | None,
+                 headers: Mapping[str, str]) -> bytes:
         origin, parts = split_url(url)
         target = _target(parts)
-        given = {"host": origin.authority, "accept": "*/*", "user-agent": f"stream-chat/{__version__}",
+        given = {"host": origin.authority, "accept": "*/*",
+                 "user-agent": f"stream-chat/{__version__}",
                  **self.headers, **{name.lower(): value for name, value in headers.items()}}
         if content is not None:
             given["content-length"] = str(len(content))
@@ -101,12 +113,14 @@ class Client:
         lines = [f"{name}: {value}" for name, value in given.items()]
         if not all(map(_HEADER.fullmatch, lines)):
             raise HttpError("a header has a name or a value that HTTP cannot carry")
-        return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + (content or b"")
+        return ("\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
+                + (content or b""))
 
     async def _connect(self) -> Connection:
         while self._idle:
             since, connection = self._idle.pop()
-            if connection.idle and connection.loop is asyncio.get_running_loop() and time.monotonic() - since < IDLE_SECONDS:
+            if (connection.idle and connection.loop is asyncio.get_running_loop()
+                and time.monotonic() - since < IDLE_SECONDS):
                 return connection
             connection.close()
         try:
@@ -118,7 +132,9 @@ class Client:
             raise NoConnection(str(problem)) from problem
 
     def _take_back(self, connection: Connection, parser: AnswerParser) -> None:
-        """Keep a connection whose answer was read to its end, where that pays and both sides may."""
+        """Keep a connection whose answer was read to its end,
+        where that pays and both sides may.
+        """
         if self._route.origin.secure and parser.reusable and connection.idle:
             self._idle.append((time.monotonic(), connection))
         else:
@@ -150,7 +166,10 @@ class Response:
         self._unpack = _unpacker(self.headers.get("content-encoding", ""))
 
     async def read(self) -> bytes:
-        """All of the body that has come since the last time; waits for something. b"" is the end. Raises BrokenAnswer."""
+        """All of the body that has come since the last time; waits for something. b"" is the end.
+
+        Raises BrokenAnswer.
+        """
         try:
             while True:
                 data = self._parser.read_body()
@@ -170,26 +189,36 @@ class Response:
         self._connection.release()
 
     def close(self) -> None:
-        """Let the connection go; one whose answer was not read to its end is closed, so that the server stops computing."""
+        """Let the connection go; one whose answer was not read to its end is closed,
+        so that the server stops computing.
+        """
         self._connection.release()
         self._take_back(self._connection, self._parser)
 
 
 def _unpacker(encoding: str) -> _Unpacker | None:
-    """What undoes a Content-Encoding that nobody asked for; None for none, or one that is not known here."""
-    names = [name for name in encoding.lower().replace(" ", "").split(",") if name not in ("", "identity")]
+    """What undoes a Content-Encoding that nobody asked for;
+    None for none, or one that is not known here.
+    """
+    names = [name for name in encoding.lower().replace(" ", "").split(",")
+             if name not in ("", "identity")]
     return _Unpacker() if names in (["gzip"], ["x-gzip"], ["deflate"]) else None
 
 
 class _Unpacker:
-    """gzip and deflate, which is sent with and without its header; at most LARGEST_PIECE bytes at a time."""
+    """gzip and deflate, which is sent with and without its header;
+    at most LARGEST_PIECE bytes at a time.
+    """
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(zlib.MAX_WBITS | 32)
         self._begun = False
 
     def take(self, data: bytes, *, last: bool) -> bytes:
-        """What this makes, with what was left of the last time. With `last`, b"" is the end. Raises BrokenAnswer."""
+        """What this makes, with what was left of the last time.
+
+        With `last`, b"" is the end. Raises BrokenAnswer.
+        """
         try:
             made = self._unpacked(self._inner.unconsumed_tail + data)
             return made or (self._inner.flush() if last else b"")

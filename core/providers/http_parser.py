@@ -1,7 +1,8 @@
-"""What a server sends in answer to one request, as HTTP/1.1 frames it (RFC 9112): status, headers, body.
+"""What a server sends in answer to one request, as HTTP/1.1 frames it (RFC
+9112): status, headers, body.
 
-Our own because it is the path of every token: a server sends a chunk per token, which general parsers make an object
-of, and loading one takes a tenth of the start of a short answer.
+Our own because it is the path of every token: a server sends a chunk per token, which general
+parsers make an object of, and loading one takes a tenth of the start of a short answer.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ class EndedEarly(NotHttp):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`headers` have names in small letters; one that came twice is joined by commas. `version` is that after HTTP/1."""
+    """`headers` have names in small letters; one that came twice is joined by commas.
+
+    `version` is that after HTTP/1.
+    """
 
     status: int
     headers: dict[str, str]
@@ -49,7 +53,10 @@ class _State(Enum):
 
 
 class AnswerParser:
-    """Takes bytes with feed() and gives the head, then the body as far as it has come. `over`: all of it is given out."""
+    """Takes bytes with feed() and gives the head, then the body as far as it has come.
+
+    `over`: all of it is given out.
+    """
 
     def __init__(self) -> None:
         self.head: Head | None = None
@@ -66,10 +73,13 @@ class AnswerParser:
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may carry another request: both know where this answer ends, and nothing followed it."""
+        """Whether the connection may carry another request:
+        both know where this answer ends, and nothing followed it.
+        """
         if self.head is None or not self.over or self._data or self._ended:
             return False
-        wishes = {wish.strip().lower() for wish in self.head.headers.get("connection", "").split(",")}
+        wishes = {wish.strip().lower()
+                  for wish in self.head.headers.get("connection", "").split(",")}
         return "close" not in wishes and (self.head.version >= 1 or "keep-alive" in wishes)
 
     def feed(self, data: bytes) -> None:
@@ -80,17 +90,23 @@ class AnswerParser:
     # ---- the head
 
     def read_head(self) -> Head | None:
-        """The head once it is whole. What comes before it (100 Continue, early hints) is passed over. Raises NotHttp."""
+        """The head once it is whole.
+
+        What comes before it (100 Continue, early hints) is passed over. Raises NotHttp.
+        """
         while self.head is None:
-            while self._data.startswith((b"\r", b"\n")):     # servers that end one answer with a line too many
+            # servers that end one answer with a line too many
+            while self._data.startswith((b"\r", b"\n")):
                 del self._data[:1]
             found = _END_OF_LINES.search(self._data)
             if found is None:
                 if len(self._data) > LARGEST_HEAD or not self._may_begin():
                     raise NotHttp("the server does not speak HTTP/1.1")
                 if self._ended:
-                    raise EndedEarly("the server closed the connection without an answer" if not self._data
-                                     else "the server closed the connection in the middle of its answer")
+                    raise EndedEarly("the server closed the connection without an answer"
+                                     if not self._data
+                                     else "the server closed the connection in the middle of its "
+                                     "answer")
                 return None
             head = _parsed_head(bytes(self._data[:found.start()]))
             del self._data[:found.end()]
@@ -102,13 +118,18 @@ class AnswerParser:
         return self.head
 
     def _may_begin(self) -> bool:
-        """Whether what has come can be the beginning of an answer: another protocol may say nothing more."""
+        """Whether what has come can be the beginning of an answer:
+        another protocol may say nothing more.
+        """
         return b"HTTP/1.".startswith(self._data[:7])
 
     # ---- the body
 
     def read_body(self) -> bytes:
-        """All of the body that has come and was not given out. Raises NotHttp, once all before it is given out."""
+        """All of the body that has come and was not given out.
+
+        Raises NotHttp, once all before it is given out.
+        """
         pieces: list[bytes] = []
         try:
             while self._failure is None and (piece := self._step()) is not None:
@@ -121,7 +142,9 @@ class AnswerParser:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _step(self) -> bytes | None:
-        """Some bytes of the body (b"" for a step that gave none); None when more must come first."""
+        """Some bytes of the body (b"" for a step that gave none);
+        None when more must come first.
+        """
         match self._state:
             case _State.SIZE:
                 return self._size()
@@ -171,7 +194,8 @@ class AnswerParser:
 
     def _trailer(self) -> bytes | None:
         before = len(self._data)
-        line = self._line(max(0, LARGEST_HEAD - self._trailing), "what follows the answer has no end")
+        line = self._line(max(0, LARGEST_HEAD - self._trailing),
+                          "what follows the answer has no end")
         if line is None:
             return None
         self._trailing += before - len(self._data)
@@ -180,7 +204,10 @@ class AnswerParser:
         return b""
 
     def _line(self, most: int, endless: str) -> bytes | None:
-        """The next line without its end; None while it is not whole. Raises NotHttp beyond `most` bytes."""
+        """The next line without its end; None while it is not whole.
+
+        Raises NotHttp beyond `most` bytes.
+        """
         end = self._data.find(b"\n", 0, most + 1)
         if end < 0:
             if len(self._data) > most:

@@ -1,4 +1,6 @@
-"""Lists that providers give in pages, and single JSON objects: fetched, and checked for their shape."""
+"""Lists that providers give in pages, and single JSON objects:
+fetched, and checked for their shape.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,20 @@ async def fetch_object(client: Client, endpoint: Endpoint, path: str, error_from
     answer = await fetch_json(client, endpoint, path, error_from, body=body)
     if not isinstance(answer, dict) or needs and answer.get(needs) is None:
         shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
-        raise BadResponse(f"{endpoint.base_url} did not answer as {named(endpoint)} does: {shown:.80}",
+        raise BadResponse(f"{endpoint.base_url} did not answer as {named(endpoint)} does: "
+                          f"{shown:.80}",
                           "Check --base-url and --provider.")
     return answer
 
 
-async def fetch_entries(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *, under: str,
-                        name: str, parameter: str, following: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
+async def fetch_entries(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *,
+                        under: str,
+                        name: str, parameter: str,
+                        following: Callable[[dict[str, Any]], Any]) -> list[dict[str, Any]]:
     """The objects under the key `under` of all pages; those without `name` are left out.
 
-    `following` reads out of a page what the query parameter `parameter` of the next one is; nothing ends the list.
+    `following` reads out of a page what the query parameter `parameter` of the next one
+    is; nothing ends the list.
     """
     found: list[dict[str, Any]] = []
     page_path = path
@@ -51,7 +57,8 @@ async def fetch_entries(client: Client, endpoint: Endpoint, path: str, error_fro
 
 def not_a_list(endpoint: Endpoint, answer: Any) -> BadResponse:
     shown = repr(answer).replace(endpoint.key, "***") if endpoint.key else repr(answer)
-    return BadResponse(f"{endpoint.base_url} did not answer with a list of models: {shown:.80}", "Check --base-url and --provider.")
+    return BadResponse(f"{endpoint.base_url} did not answer with a list of models: {shown:.80}",
+                       "Check --base-url and --provider.")
 
 
 def counted(answer: Mapping[str, Any], name: str) -> int:
@@ -63,13 +70,16 @@ def counted(answer: Mapping[str, Any], name: str) -> int:
 
 
 class Fetching:
-    """What providers with one client and the common error bodies share: single objects, errors, and the end."""
+    """What providers with one client and the common error bodies share:
+    single objects, errors, and the end.
+    """
 
     endpoint: Endpoint
     _client: Client
 
     async def _get(self, path: str, *, needs: str, body: Any = None) -> dict[str, Any]:
-        return await fetch_object(self._client, self.endpoint, path, self._error, body=body, needs=needs)
+        return await fetch_object(self._client, self.endpoint, path, self._error, body=body,
+                                  needs=needs)
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return classify(self.endpoint, status, headers, body)

@@ -1,8 +1,10 @@
-"""A model on this computer: llama.cpp's server in a child process, spoken to in the OpenAI dialect over its own address.
+"""A model on this computer: llama.cpp's server in a child process, spoken to in the OpenAI
+dialect over its own address.
 
-The engine is started when something is asked, shared with other chats, and ends with the last one (core/engine).
-`endpoint.quirks`: model_directory (else one in the cache), engine (path of a llama-server, or None for the wheel), threads
-(or None), idle (seconds that an engine outlives its last chat), environment (variables, for pip and HF_ENDPOINT).
+The engine is started when something is asked, shared with other chats, and ends with the last one
+(core/engine). `endpoint.quirks`: model_directory (else one in the cache), engine (path of a
+llama-server, or None for the wheel), threads (or None), idle (seconds that an engine outlives its
+last chat), environment (variables, for pip and HF_ENDPOINT).
 """
 
 from __future__ import annotations
@@ -17,23 +19,29 @@ from core.config import cache_directory
 from core.dataclass import replace
 from core.engine import machine
 from core.engine.models import (
-    COMPARING, DEFAULT, KNOWN, SITE, InstalledModel, compares, find_known, find_source, installed_models, read_header,
+    COMPARING, DEFAULT, KNOWN, SITE, InstalledModel, compares, find_known, find_source,
+    installed_models, read_header,
     require_model)
 from core.engine.process import Engine, EngineOrder, find_binary, find_running, open_engine
 from core.errors import ConnectFailed, ProviderError, StreamBroken
 from core.events import Delta, PullProgress
-from core.providers import CanCount, CanEmbed, Endpoint, ModelInfo, Options, Provider, Request, dialect, load_dialect
+from core.providers import (CanCount, CanEmbed, Endpoint, ModelInfo, Options, Provider, Request,
+                            dialect, load_dialect)
 
-# After a streamed answer the server closes the connection that it announced to keep (measured: up to a quarter of the
-# next requests were lost), so each request gets its own. Thinking is a switch of the chat template.
+# After a streamed answer the server closes the connection that it announced to keep (measured:
+# up to a quarter of the next requests were lost), so each request gets its own. Thinking is a
+# switch of the chat template.
 WIRE_QUIRKS = {"close": True, "think": "template", "thinking_back": "reasoning_content",
                "count": "llamacpp", "replays": True, "progress": True}
-MOST_COMPARED, LEAST_COMPARED = 800, 100     # characters of a text: models that compare were made for a few sentences
+# characters of a text: models that compare were made for a few sentences
+MOST_COMPARED, LEAST_COMPARED = 800, 100
 
 
 @dialect("local")
 class Local:
-    """`request.model` is a name, the path of a GGUF file, or the address that one was fetched from."""
+    """`request.model` is a name, the path of a GGUF file,
+    or the address that one was fetched from.
+    """
 
     lacks = frozenset({"keep_alive"})
     lists_all = True      # its list names every model there is
@@ -73,7 +81,10 @@ class Local:
         return await self._comparing.compare(model, texts)
 
     async def compare(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """The vectors of these texts. Of one that is longer than the model's window, the beginning counts."""
+        """The vectors of these texts.
+
+        Of one that is longer than the model's window, the beginning counts.
+        """
         wire = await self._ready(Request(model, ()))
         assert isinstance(wire, CanEmbed)
         longest = MOST_COMPARED
@@ -108,7 +119,8 @@ class Local:
         """Say which engine would run. Starts nothing."""
         binary = self.engine_program()
         count = len(installed_models(self.directory))
-        return f"{binary or 'llama.cpp (xllamacpp)'}, {count} model{'' if count == 1 else 's'} in {self.directory}"
+        return (f"{binary or 'llama.cpp (xllamacpp)'}, {count} model{'' if count == 1 else 's'} in "
+                f"{self.directory}")
 
     def engine_program(self) -> str | None:
         return find_binary(self.endpoint.quirks.get("engine"))
@@ -126,7 +138,8 @@ class Local:
     async def _ready(self, request: Request) -> Provider:
         """The dialect at the address of an engine that is alive and has this model."""
         order = self._order_for(request)
-        if self._wire is not None and order == self._order and self._engine is not None and self._engine.alive():
+        if (self._wire is not None and order == self._order and self._engine is not None
+            and self._engine.alive()):
             return self._wire
         await self.close()
         self.loading = os.path.basename(order.model).removesuffix(".gguf")
@@ -136,7 +149,8 @@ class Local:
             self.loading = ""
         self._engine, self._order = engine, order
         self._wire = load_dialect("openai")(replace(
-            self.endpoint, base_url=f"{engine.address}/v1", key=engine.key, quirks={**self.endpoint.quirks, **WIRE_QUIRKS}))
+            self.endpoint, base_url=f"{engine.address}/v1", key=engine.key,
+            quirks={**self.endpoint.quirks, **WIRE_QUIRKS}))
         return self._wire
 
     def _order_for(self, request: Request) -> EngineOrder:
@@ -144,18 +158,21 @@ class Local:
         binary = self.engine_program()
         model = require_model(request.model, self.directory)
         directory, wanted = os.path.join(self.directory, ".engines"), request.options.num_ctx
-        running = find_running(model.path, directory, wanted, binary)     # the memory that it has does not count against it
+        # the memory that it has does not count against it
+        running = find_running(model.path, directory, wanted, binary)
         header = read_header(model.path)
         if running is not None:
             return replace(running, compares=compares(header))
         context = machine.choose_context(header, model.size, wanted, machine.available_memory())
         threads = quirks.get("threads") or machine.default_threads(model.size)
-        return EngineOrder(model.path, directory, context, threads, float(quirks.get("idle") or 0), binary,
+        return EngineOrder(model.path, directory, context, threads, float(quirks.get("idle") or 0),
+                           binary,
                            compares(header))
 
     def _asked(self, request: Request) -> Request:
         """The request as the engine takes it."""
-        options = replace(request.options, think=bool(request.options.think), num_ctx=None, keep_alive=None)
+        options = replace(request.options, think=bool(request.options.think), num_ctx=None,
+                          keep_alive=None)
         options = replace(options, raw={**self._sampling(options), **options.raw})
         return replace(request, model=self._alias(), options=options)
 
@@ -164,24 +181,31 @@ class Local:
         assert self._order is not None
         known = find_known(os.path.basename(self._order.model))
         given = {"temperature": options.temperature, "top_p": options.top_p}
-        return {name: value for name, value in (known.sampling if known else {}).items() if given.get(name) is None}
+        return {name: value for name, value in (known.sampling if known else {}).items()
+                if given.get(name) is None}
 
     def _alias(self) -> str:
         assert self._order is not None
         return os.path.basename(self._order.model).removesuffix(".gguf")
 
     async def _explained(self, error: ProviderError) -> ProviderError:
-        """The same error; when the engine itself is gone, say so. It is started anew by the next request."""
+        """The same error; when the engine itself is gone, say so.
+
+        It is started anew by the next request.
+        """
         if self._engine is None or await _stays_alive(self._engine):
             return error
-        message = "The engine ended in the middle of its work (crashed, or ended by the system for lack of memory)."
+        message = ("The engine ended in the middle of its work (crashed, or ended by the system "
+                   "for lack of memory).")
         hint = f"It is started again for the next message. Its log: {self._engine.log}"
-        return StreamBroken(message, hint) if isinstance(error, StreamBroken) else ConnectFailed(message, hint)
+        return (StreamBroken(message, hint) if isinstance(error, StreamBroken)
+                else ConnectFailed(message, hint))
 
 
 def _directory(endpoint: Endpoint) -> str:
     environment = endpoint.quirks.get("environment") or {}
-    return str(endpoint.quirks.get("model_directory") or os.path.join(cache_directory(environment), "models"))
+    return str(endpoint.quirks.get("model_directory")
+               or os.path.join(cache_directory(environment), "models"))
 
 
 async def _stays_alive(engine: Engine) -> bool:
@@ -196,5 +220,6 @@ async def _stays_alive(engine: Engine) -> bool:
 def _info(model: InstalledModel) -> ModelInfo:
     known = next((row for row in (*KNOWN, *COMPARING) if row.name == model.name), None)
     able = frozenset({"embedding"}) if model.name in {row.name for row in COMPARING} else None
-    details: dict[str, Any] = {"path": model.path, "licence": model.licence or (known.licence if known else "")}
+    details: dict[str, Any] = {"path": model.path,
+                               "licence": model.licence or (known.licence if known else "")}
     return ModelInfo(model.name, known.context if known else None, None, model.size, able, details)

@@ -1,4 +1,6 @@
-"""Private words leave as stand-ins and come back as themselves: what `--mask` does to every request to a cloud model."""
+"""Private words leave as stand-ins and come back as themselves:
+what `--mask` does to every request to a cloud model.
+"""
 
 from __future__ import annotations
 
@@ -21,30 +23,36 @@ _SECRET = r"[^\s\"'`,;<>()\[\]{}]{8,}"
 _PATTERNS: tuple[tuple[str, str], ...] = (
     ("KEY", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
     ("KEY", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
-    ("KEY", r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bxox[abeoprs]-[\w-]{10,}"
-            r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bglpat-[\w-]{16,}|\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}"
-            r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|\bSG\.[\w-]{16,}\.[\w-]{16,}"),
+    ("KEY",
+     r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bxox[abeoprs]-[\w-]{10,}"
+     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bglpat-[\w-]{16,}|\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}"
+     r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|\bSG\.[\w-]{16,}\.[\w-]{16,}"),
     ("KEY", rf"(?i)(?<=bearer )(?:{_SECRET})"),
-    ("KEY", r"(?i)(?:\b|_)(?:api[_-]?key|secret(?:[_-]?key)?|access[_-]?token|auth[_-]?token|passw(?:or)?d|pwd)"
-            rf"[\"']?\s*[:=]\s*[\"']?(?P<value>{_SECRET})"),
+    ("KEY",
+     r"(?i)(?:\b|_)(?:api[_-]?key|secret(?:[_-]?key)?|access[_-]?token|auth[_-]?token|passw(?:or)?d|pwd)"
+     rf"[\"']?\s*[:=]\s*[\"']?(?P<value>{_SECRET})"),
     ("KEY", r"(?<=://)[^\s:/@]+:(?P<password>[^\s/@]+)(?=@)"),
     ("EMAIL", r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"),
     ("IBAN", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b"),
     ("CARD", r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)"),
-    ("ACCOUNT", r"(?i)\b(?:account|acct|konto|routing|sort code)[^\d\n]{0,16}(?P<account>\d(?:[ -]?\d){5,16})(?!\d)"),
-    ("PHONE", r"(?<![\w.+/-])(?:\+\d{1,3}[ .-]?)(?:\(\d{1,4}\)[ .-]?)?\d(?:[ ./-]?\d){5,12}(?![\w-]|\.\d)"),
+    ("ACCOUNT", r"(?i)\b(?:account|acct|konto|routing|sort code)[^\d\n]{0,16}(?P<account>\d(?:[ "
+     r"-]?\d){5,16})(?!\d)"),
+    ("PHONE", r"(?<![\w.+/-])(?:\+\d{1,3}[ .-]?)(?:\(\d{1,4}\)[ .-]?)?\d(?:[ "
+     r"./-]?\d){5,12}(?![\w-]|\.\d)"),
     ("PHONE", r"(?<![\w.+/-])(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\w-]|\.\d)"),
     ("PHONE", r"(?<![\w.+/-])\(?0\d{2,4}\)?[ /-]\d{3,4}(?:[ -]?\d{2,4}){1,3}(?![\w-]|\.\d)"),
 )
 _COMPILED = tuple((kind, regex(pattern)) for kind, pattern in _PATTERNS)
 _STAND_IN = regex(r"\[\[[A-Z]+_\d+\]\]")
-_CHECKS: Mapping[str, Callable[[str], bool]] = {"CARD": lambda text: _is_card(text), "IBAN": lambda text: _is_iban(text)}
+_CHECKS: Mapping[str, Callable[[str], bool]] = {"CARD": lambda text: _is_card(text),
+                                                "IBAN": lambda text: _is_iban(text)}
 
 
 class Mask:
     """What was hidden in this run, and behind which stand-in: the same words get the same one.
 
-    `names` are words of the user's own to hide, in any case; `secrets` are exact values (the keys of this run).
+    `names` are words of the user's own to hide, in any case; `secrets` are exact
+    values (the keys of this run).
     """
 
     def __init__(self, names: Sequence[str] = (), secrets: Sequence[str] = ()) -> None:
@@ -52,9 +60,11 @@ class Mask:
         self._words: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
-        own = [re.escape(name.strip()) for name in sorted(names, key=len, reverse=True) if name.strip()]
+        own = [re.escape(name.strip())
+               for name in sorted(names, key=len, reverse=True) if name.strip()]
         self._names = re.compile(rf"(?i)(?<!\w)(?:{'|'.join(own)})(?!\w)") if own else None
-        exact = [re.escape(value) for value in sorted(secrets, key=len, reverse=True) if len(value) > 5]
+        exact = [re.escape(value) for value in sorted(secrets, key=len, reverse=True)
+                 if len(value) > 5]
         self._secrets = re.compile("|".join(exact)) if exact else None
 
     def hide(self, text: str) -> str:
@@ -68,7 +78,8 @@ class Mask:
 
     def show(self, text: str, write: Callable[[str], str] = str) -> str:
         """The text with the words back in place of their stand-ins, each written by `write`."""
-        return _STAND_IN.sub(lambda match: write(self._words[match[0]]) if match[0] in self._words else match[0], text)
+        return _STAND_IN.sub(lambda match: write(self._words[match[0]]) if match[0] in self._words
+                             else match[0], text)
 
     def hide_value(self, value: Any) -> Any:
         """The same for every text in a JSON value, names of fields included."""
@@ -85,17 +96,23 @@ class Mask:
         """What was hidden since the last call, in a sentence; "" when nothing was."""
         new = self._counts - self._reported
         self._reported = Counter(self._counts)
-        names = {"KEY": "key", "EMAIL": "e-mail address", "IBAN": "account number", "ACCOUNT": "account number",
-                 "CARD": "card number", "PHONE": "phone number", "NAME": "name", "TEXT": "stand-in of your own"}
+        names = {"KEY": "key", "EMAIL": "e-mail address", "IBAN": "account number",
+                 "ACCOUNT": "account number",
+                 "CARD": "card number", "PHONE": "phone number", "NAME": "name",
+                 "TEXT": "stand-in of your own"}
         merged: Counter[str] = Counter()
         for kind, count in new.items():
             merged[names[kind]] += count
-        said = ", ".join(f"{count} {name}{_plural(name) if count > 1 else ''}" for name, count in merged.items())
+        said = ", ".join(f"{count} {name}{_plural(name) if count > 1 else ''}"
+                         for name, count in merged.items())
         return f"Masked before it is sent: {said}." if said else ""
 
     def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Where something private stands, in order and apart from each other; of two that overlap, the longer."""
-        spans: list[tuple[int, int, str]] = [(*match.span(), "TEXT") for match in _STAND_IN.finditer(text)]
+        """Where something private stands, in order and apart from each other;
+        of two that overlap, the longer.
+        """
+        spans: list[tuple[int, int, str]] = [(*match.span(), "TEXT")
+                                             for match in _STAND_IN.finditer(text)]
         if self._secrets is not None:
             spans += [(*match.span(), "KEY") for match in self._secrets.finditer(text)]
         if self._names is not None:
@@ -137,7 +154,9 @@ def _joined(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]
 
 
 class Restorer:
-    """Puts words back in a stream, however it is cut: the beginning of a stand-in waits for its end."""
+    """Puts words back in a stream, however it is cut:
+    the beginning of a stand-in waits for its end.
+    """
 
     def __init__(self, mask: Mask, write: Callable[[str], str] = str) -> None:
         self._mask, self._write, self._held = mask, write, ""
@@ -206,13 +225,16 @@ class _Words:
                 yield from self.finish(but=(type(delta), part))
                 yield replace(delta, text=self._restorer(type(delta), part, str).feed(text))
             case ToolCallDelta(index=index, arguments=arguments):
-                yield replace(delta, arguments=self._restorer(ToolCallDelta, index, _in_json).feed(arguments))
+                yield replace(delta, arguments=self._restorer(ToolCallDelta, index, _in_json)
+                              .feed(arguments))
             case _:
                 yield from self.finish()
                 yield delta
 
     def finish(self, but: tuple[type[Delta], int] | None = None) -> Iterator[Delta]:
-        """What is still held of all parts `but` one: the beginning of something that was not a stand-in."""
+        """What is still held of all parts `but` one:
+        the beginning of something that was not a stand-in.
+        """
         parts = {key: restorer for key, restorer in self._parts.items() if key != but}
         self._parts = {key: restorer for key, restorer in self._parts.items() if key == but}
         for (kind, number), restorer in parts.items():
@@ -233,12 +255,17 @@ def _in_json(words: str) -> str:
 # ---- requests
 
 def masked(request: Request, mask: Mask) -> Request:
-    """The request as it is sent: every text in it without its private parts, in the order of the conversation."""
+    """The request as it is sent: every text in it without its private parts,
+    in the order of the conversation.
+    """
     system = mask.hide(request.system) if request.system is not None else None
     messages = tuple(_message(message, mask) for message in request.messages)
-    tools = tuple(ToolSpec(tool.name, mask.hide(tool.description), mask.hide_value(tool.parameters)) for tool in request.tools)
-    changed = {entry.name: _kept_type(getattr(request.options, entry.name), mask) for entry in fields(request.options)}
-    return replace(request, system=system, messages=messages, tools=tools, options=replace(request.options, **changed))
+    tools = tuple(ToolSpec(tool.name, mask.hide(tool.description), mask.hide_value(tool.parameters))
+                  for tool in request.tools)
+    changed = {entry.name: _kept_type(getattr(request.options, entry.name), mask)
+               for entry in fields(request.options)}
+    return replace(request, system=system, messages=messages, tools=tools,
+                   options=replace(request.options, **changed))
 
 
 def _kept_type(value: Any, mask: Mask) -> Any:
@@ -267,8 +294,10 @@ def _part(part: Any, mask: Mask) -> Any:
 def _is_card(text: str) -> bool:
     """Luhn's check, and a first digit that cards have."""
     digits = [int(char) for char in text if char.isdigit()]
-    doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(reversed(digits))]
-    return 13 <= len(digits) <= 19 and digits[0] in (2, 3, 4, 5, 6) and len(set(digits)) > 2 and sum(doubled) % 10 == 0
+    doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4)
+               for place, digit in enumerate(reversed(digits))]
+    return (13 <= len(digits) <= 19 and digits[0] in (2, 3, 4, 5, 6) and len(set(digits)) > 2
+            and sum(doubled) % 10 == 0)
 
 
 def _is_iban(text: str) -> bool:

@@ -1,4 +1,6 @@
-"""The Mistral dialect: OpenAI's, with reasoning as a list in the content, ids of nine characters and its own name for the seed."""
+"""The Mistral dialect: OpenAI's, with reasoning as a list in the content,
+ids of nine characters and its own name for the seed.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Mistral(OpenAI):
 
 
 class MistralTranslation(ChatTranslation):
-    """Each stretch of reasoning is a part of its own, so that the list can be put together again."""
+    """Each stretch of reasoning is a part of its own,
+    so that the list can be put together again.
+    """
 
     _part = THINKING
     _thinking = False
@@ -63,9 +67,13 @@ class MistralTranslation(ChatTranslation):
             yield ThinkingDelta(thinking_text(piece), self._part)
 
 
-def _fitted(entries: Iterable[dict[str, Any]], messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """Reasoning goes back in its place; a person's words right after a tool's are refused, so the model nods in between."""
-    replies = (message for message in messages if message.role == "assistant" and (message.text or message.tool_calls))
+def _fitted(entries: Iterable[dict[str, Any]],
+            messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
+    """Reasoning goes back in its place; a person's words right after a tool's are refused,
+    so the model nods in between.
+    """
+    replies = (message for message in messages
+               if message.role == "assistant" and (message.text or message.tool_calls))
     before = ""
     for entry in entries:
         if entry["role"] == "assistant":
@@ -78,7 +86,8 @@ def _fitted(entries: Iterable[dict[str, Any]], messages: Iterable[Message]) -> I
 
 def _content(message: Message) -> list[dict[str, Any]]:
     """The list that the reply was, or nothing when it was plain text."""
-    if not any(isinstance(part, Thinking) and (part.extra or {}).get(NAME) for part in message.parts):
+    if not any(isinstance(part, Thinking) and (part.extra or {}).get(NAME)
+               for part in message.parts):
         return []
     pieces: list[dict[str, Any]] = []
     for part in message.parts:

@@ -1,4 +1,6 @@
-"""Reads a Modelfile (Ollama's recipe of a model): what the server's create call takes, and which files it needs."""
+"""Reads a Modelfile (Ollama's recipe of a model):
+what the server's create call takes, and which files it needs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _ROLES = ("system", "user", "assistant")
 
 @dataclass(slots=True)
 class Modelfile:
-    """`base` is a model's name, or empty when the weights come from `files`; `create` holds the other fields of the call."""
+    """`base` is a model's name, or empty when the weights come from `files`;
+    `create` holds the other fields of the call.
+    """
 
     base: str = ""
     files: list[str] = field(default_factory=list)
@@ -42,7 +46,9 @@ def read_modelfile(path: str) -> Modelfile:
 
 
 def model_name(path: str) -> str:
-    """What the new model is called: the file's own name, or its directory's when it is just called Modelfile."""
+    """What the new model is called: the file's own name,
+    or its directory's when it is just called Modelfile.
+    """
     stem = Path(path).name.removesuffix(".modelfile").removesuffix(".Modelfile")
     if stem.lower() == "modelfile":
         stem = Path(os.path.abspath(path)).parent.name
@@ -65,7 +71,8 @@ def _instructions(text: str, path: str) -> Iterator[tuple[int, str, str]]:
             before, value = opening.group(1), value[opening.end():]
             while '"""' not in value:
                 if number == len(lines):
-                    raise UsageError(f'{path} line {start}: the text that begins with """ has no end.')
+                    raise UsageError(f'{path} line {start}: the text that begins with """ has '
+                                     'no end.')
                 value += "\n" + lines[number]
                 number += 1
             value = before + value.partition('"""')[0].removeprefix("\n")
@@ -88,14 +95,16 @@ def _apply(made: Modelfile, word: str, value: str, place: str, directory: str) -
             role, _, content = value.partition(" ")
             if role not in _ROLES:
                 raise UsageError(f"{place}: a message is of {', '.join(_ROLES)}, not {role!r}.")
-            made.create.setdefault("messages", []).append({"role": role, "content": content.strip()})
+            made.create.setdefault("messages",
+                                   []).append({"role": role, "content": content.strip()})
         case "SYSTEM" | "TEMPLATE":
             made.create[_TEXTS[word]] = value
         case "LICENSE":
             made.create.setdefault("license", []).append(value)
         case _:
             raise UsageError(f"{place}: there is no instruction {word}.",
-                             "There are FROM, PARAMETER, TEMPLATE, SYSTEM, ADAPTER, LICENSE and MESSAGE.")
+                             "There are FROM, PARAMETER, TEMPLATE, SYSTEM, ADAPTER, LICENSE and "
+                             "MESSAGE.")
 
 
 def _set_base(made: Modelfile, value: str, place: str, directory: str) -> None:

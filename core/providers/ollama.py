@@ -1,9 +1,11 @@
-"""Ollama's own API: chat over POST /api/chat, models over /api/tags, /api/show, /api/pull, /api/ps and /api/delete.
+"""Ollama's own API: chat over POST /api/chat, models over /api/tags, /api/show, /api/pull,
+/api/ps and /api/delete.
 
-Facts (Ollama 0.3 to 0.33, recorded): one JSON object a line, the last has `done: true`; tool calls come whole, also in
-the done line, with an object as arguments and often without an id; `done_reason` is `stop` for them too; an error is
-`{"error": text}`, also inside a 200 stream, and the text may itself be JSON. Chat is spoken directly; the ollama package
-shows, creates and deletes models. It is not used for the list: it drops the context length and the capabilities; nor for
+Facts (Ollama 0.3 to 0.33, recorded): one JSON object a line, the last has `done: true`; tool calls
+come whole, also in the done line, with an object as arguments and often without an id;
+`done_reason` is `stop` for them too; an error is `{"error": text}`, also inside a 200 stream, and
+the text may itself be JSON. Chat is spoken directly; the ollama package shows, creates and deletes
+models. It is not used for the list: it drops the context length and the capabilities; nor for
 pulling: it reads a line of any length.
 """
 
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     import ollama as ollama_package
 
 DEFAULT_PORT = 11434
-START_HINT = "Start it with `ollama serve`, name its address with OLLAMA_HOST, or try --provider demo."
+START_HINT = ("Start it with `ollama serve`, name its address with OLLAMA_HOST, or try "
+              "--provider demo.")
 AWAY_HINT = "Check the address (OLLAMA_HOST or --base-url), or try --provider demo."
 
 
@@ -60,8 +63,10 @@ class Ollama:
         refused = functools.partial(error_from, model=request.model)
         try:
             async with (
-                exchange(self._open(), self.endpoint, "/api/chat", chat_body(request), refused) as response,
-                contextlib.aclosing(read_json_lines(response, self.endpoint, counts=is_content)) as batches,
+                exchange(self._open(), self.endpoint, "/api/chat", chat_body(request),
+                         refused) as response,
+                contextlib.aclosing(read_json_lines(response, self.endpoint,
+                                                    counts=is_content)) as batches,
             ):
                 async for objects in batches:
                     for delta in join_deltas(reader.read(objects)):
@@ -89,7 +94,8 @@ class Ollama:
 
     def advice_when_down(self, wanted: str, usual: str) -> AsyncGenerator[str, None]:
         from core.providers.ollama_advice import when_down
-        return when_down(self.endpoint.base_url, wanted, Ollama(Endpoint(usual, connect_timeout=0.5)))
+        return when_down(self.endpoint.base_url, wanted,
+                         Ollama(Endpoint(usual, connect_timeout=0.5)))
 
     async def show(self, model: str) -> ModelInfo:
         async with self._package(model) as package:
@@ -105,7 +111,8 @@ class Ollama:
         """What is longer than the model's window is cut by the server (`truncate`)."""
         body = {"model": model, "input": list(texts), "truncate": True}
         answer = await self._fetch("/api/embed", body, functools.partial(error_from, model=model))
-        return checked_vectors(answer.get("embeddings") if isinstance(answer, dict) else None, len(texts), model)
+        return checked_vectors(answer.get("embeddings") if isinstance(answer, dict) else None,
+                               len(texts), model)
 
     async def delete(self, model: str) -> None:
         async with self._package(model) as package:
@@ -118,8 +125,9 @@ class Ollama:
         async with self._package(model) as package:
             sent = {os.path.basename(path): await package.create_blob(path) for path in files}
             adapted = {os.path.basename(path): await package.create_blob(path) for path in adapters}
-            lines = cast("AsyncGenerator[ollama_package.ProgressResponse, None]", await package.create(
-                model, from_=base or None, files=sent or None, adapters=adapted or None, stream=True, **fields))
+            made = await package.create(model, from_=base or None, files=sent or None,
+                                        adapters=adapted or None, stream=True, **fields)
+            lines = cast("AsyncGenerator[ollama_package.ProgressResponse, None]", made)
             async with contextlib.aclosing(lines):
                 async for line in lines:
                     status = line.status or ""
@@ -133,7 +141,8 @@ class Ollama:
         refused = functools.partial(error_from, model=model)
         try:
             async with (
-                exchange(self._open(), self.endpoint, "/api/pull", {"model": model, "stream": True}, refused) as response,
+                exchange(self._open(), self.endpoint, "/api/pull", {"model": model, "stream": True},
+                         refused) as response,
                 contextlib.aclosing(read_json_lines(response, self.endpoint)) as batches,
             ):
                 async for objects in batches:
@@ -160,13 +169,17 @@ class Ollama:
 
     async def _fetch(self, path: str, body: Any = None, refused: ErrorMapper | None = None) -> Any:
         try:
-            return await fetch_json(self._open(), self.endpoint, path, refused or error_from, body=body)
+            return await fetch_json(self._open(), self.endpoint, path, refused or error_from,
+                                    body=body)
         except ProviderError as error:
             raise _with_hint(error, self.endpoint)
 
     @contextlib.asynccontextmanager
     async def _package(self, model: str = "") -> AsyncGenerator[ollama_package.AsyncClient, None]:
-        """The ollama package's client, and its failures as ours. It would send OLLAMA_API_KEY to any host, so we set the key."""
+        """The ollama package's client, and its failures as ours.
+
+        It would send OLLAMA_API_KEY to any host, so we set the key.
+        """
         import httpx
         import ollama as package
 
@@ -182,8 +195,10 @@ class Ollama:
             return request
 
         client = package.AsyncClient(
-            self.endpoint.base_url, auth=sign, follow_redirects=False, trust_env=not is_loopback(self.endpoint.base_url),
-            timeout=httpx.Timeout(self.endpoint.idle_timeout, connect=self.endpoint.connect_timeout))
+            self.endpoint.base_url, auth=sign, follow_redirects=False,
+            trust_env=not is_loopback(self.endpoint.base_url),
+            timeout=httpx.Timeout(self.endpoint.idle_timeout,
+                                  connect=self.endpoint.connect_timeout))
         where = self.endpoint.base_url
         try:
             yield client
@@ -193,11 +208,13 @@ class Ollama:
         except (ConnectionError, httpx.ConnectError, httpx.ConnectTimeout) as problem:
             raise ConnectFailed(f"No connection to {where}.", _hint(self.endpoint)) from problem
         except httpx.HTTPError as problem:
-            raise ConnectFailed(f"The connection to {where} broke off: {problem or type(problem).__name__}.") from problem
+            raise ConnectFailed(f"The connection to {where} broke off: "
+                                f"{problem or type(problem).__name__}.") from problem
         except (ValueError, TypeError, AttributeError, httpx.InvalidURL) as problem:
             raise not_ollama(where) from problem
         finally:
-            await client.close()  # type: ignore[no-untyped-call]  # the package does not annotate it
+            # the package does not annotate it
+            await client.close()  # type: ignore[no-untyped-call]
 
 
 def _authorization(endpoint: Endpoint) -> dict[str, str]:
@@ -216,13 +233,15 @@ def _with_hint(error: ProviderError, endpoint: Endpoint) -> ProviderError:
 
 
 def _unfinished(model: str) -> StreamBroken:
-    return StreamBroken(f"Ollama stopped fetching {model} before it was whole.", "Pull it again: it goes on where it stopped.")
+    return StreamBroken(f"Ollama stopped fetching {model} before it was whole.",
+                        "Pull it again: it goes on where it stopped.")
 
 
 def ollama_base_url(text: str | None) -> str:
     """The base URL in OLLAMA_HOST, read as Ollama's envconfig.Host reads it, for a client.
 
-    Beyond Ollama: 0.0.0.0 and :: (all addresses, for a server) become loopback, and a trailing /v1 or /api is dropped.
+    Beyond Ollama: 0.0.0.0 and :: (all addresses, for a server) become loopback, and a
+    trailing /v1 or /api is dropped.
     """
     text = (text or "").strip().strip("\"'").strip()
     scheme, separator, rest = text.partition("://")

@@ -1,4 +1,6 @@
-"""What to do about an Ollama that does not answer, is old or empty, or loads a model with a small window."""
+"""What to do about an Ollama that does not answer, is old or empty,
+or loads a model with a small window.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,19 @@ LOOK_TIMEOUT = 1.0       # seconds in which an Ollama at its usual address answe
 
 
 async def when_down(address: str, wanted: str, usual: Provider) -> AsyncGenerator[str, None]:
-    """Nothing answers at `address`. `wanted` is the address as the user wrote it; `usual` is where most servers are."""
+    """Nothing answers at `address`.
+
+    `wanted` is the address as the user wrote it; `usual` is where most servers are.
+    """
     if address != usual.endpoint.base_url and await _answers(usual):
-        yield f"An Ollama answers at {usual.endpoint.base_url}, and OLLAMA_HOST or --base-url names {address}."
+        yield (f"An Ollama answers at {usual.endpoint.base_url}, and OLLAMA_HOST or --base-url "
+               f"names {address}.")
     elif is_loopback(address):
-        yield "Start it: `ollama serve`, or the Ollama application. If it runs elsewhere, name it with OLLAMA_HOST."
+        yield ("Start it: `ollama serve`, or the Ollama application. If it runs elsewhere, name it "
+               "with OLLAMA_HOST.")
     else:
-        yield ("On that machine the server must listen on all addresses: OLLAMA_HOST=0.0.0.0 ollama serve. "
-               "Then look at its firewall.")
+        yield ("On that machine the server must listen on all addresses: OLLAMA_HOST=0.0.0.0 "
+               "ollama serve. Then look at its firewall.")
     if wanted.rpartition("://")[2].startswith("0.0.0.0"):
         yield "0.0.0.0 in OLLAMA_HOST is where a server listens; it was read as this machine."
 
@@ -39,8 +46,12 @@ async def _answers(provider: Provider) -> bool:
         await provider.close()
 
 
-async def when_up(provider: Provider, said: str, model: str, window: int | None) -> AsyncGenerator[str, None]:
-    """The server answers and `said` its version. `model` is asked for, "" for none, and `window` tokens for it."""
+async def when_up(provider: Provider, said: str, model: str,
+                  window: int | None) -> AsyncGenerator[str, None]:
+    """The server answers and `said` its version.
+
+    `model` is asked for, "" for none, and `window` tokens for it.
+    """
     version = re.search(r"(\d+)\.(\d+)", said)
     if version and (0, 0) < (int(version[1]), int(version[2])) < OLD:
         yield f"Version {version[0]} is old: thinking needs 0.9, tool calls that stream need 0.8."
@@ -53,5 +64,5 @@ async def when_up(provider: Provider, said: str, model: str, window: int | None)
         info = await provider.show(model)
         loaded = window or info.details.get("num_ctx") or COMMON_WINDOW
         if info.context_window and loaded < info.context_window:
-            yield (f"{model} can take {info.context_window:,} tokens and may be loaded with {loaded:,}: "
-                   "/ctx, or --num-ctx, asks for more (and takes more memory).")
+            yield (f"{model} can take {info.context_window:,} tokens and may be loaded with "
+                   f"{loaded:,}: /ctx, or --num-ctx, asks for more (and takes more memory).")

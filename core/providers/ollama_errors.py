@@ -7,35 +7,42 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import (AuthFailed, BadRequest, ContextTooLong, ModelNotFound, Overloaded, ProviderError, QuotaExhausted,
+from core.errors import (AuthFailed, BadRequest, ContextTooLong, ModelNotFound, Overloaded,
+                         ProviderError, QuotaExhausted,
                          RateLimited, Unsupported)
 from core.providers.errors_http import Said, named_parameter, overflows, spoken_delay
 from core.retry.headers import retry_after
 
 
-def error_from(status: int, headers: Mapping[str, str], content: bytes, *, model: str = "") -> ProviderError:
+def error_from(status: int, headers: Mapping[str, str], content: bytes, *,
+               model: str = "") -> ProviderError:
     """The error in an answer, or in a line of a 200 stream (`status` 200)."""
     text, facts = _error_text(content)
     known = _known_error(text, facts, status, model)
     if known is not None:
         return known
-    said = f"Ollama refused the request: {text}" if text else f"Ollama refused the request (status {status})."
+    said = (f"Ollama refused the request: {text}" if text
+            else f"Ollama refused the request (status {status}).")
     wait = _delay(headers, text)
     match status:
         case 401:
             return AuthFailed(said, "Set OLLAMA_API_KEY, or use `ollama signin`.", status=status)
         case 403:
-            return AuthFailed(said, "Ollama refuses host names that it does not know: use localhost or its address.",
+            return AuthFailed(said, "Ollama refuses host names that it does not know: use "
+                              "localhost or its address.",
                               status=status)
         case 429:
             if wait is None and re.search(r"\b(weekly|upgrade|quota)\b", text):
                 return QuotaExhausted(said, status=status)
             return RateLimited(said, retry_after=wait, status=status)
-        case _ if status >= 500 or status in (200, 408, 409, 425):   # the latter are a proxy's before it
+        # the latter are a proxy's before it
+        case _ if status >= 500 or status in (200, 408, 409, 425):
             failed = f"Ollama failed: {text}" if text else f"Ollama failed (status {status})."
-            return Overloaded(failed, "Its log (`ollama serve`) has the reason.", retry_after=wait, status=status)
+            return Overloaded(failed, "Its log (`ollama serve`) has the reason.", retry_after=wait,
+                              status=status)
         case 404:
-            return ProviderError(f"{said}", "Is it an Ollama server? Check OLLAMA_HOST or --base-url.", status=status)
+            return ProviderError(f"{said}", "Is it an Ollama server? Check OLLAMA_HOST or "
+                                 "--base-url.", status=status)
     return BadRequest(said, status=status, feature=named_parameter(Said(text, words=text.lower())))
 
 
@@ -46,7 +53,9 @@ def _delay(headers: Mapping[str, str], text: str) -> float | None:
 
 
 def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:
-    """The words of an error, and the innermost object they stood in: {"error": "{\\"error\\": {...}}"} happens."""
+    """The words of an error, and the innermost object they stood in: {"error": "{\\"error\\":
+    {...}}"} happens.
+    """
     facts: Mapping[str, Any] = {}
     value: Any = content.decode("utf-8", "replace").strip()
     for _ in range(5):
@@ -63,18 +72,24 @@ def _error_text(content: bytes) -> tuple[str, Mapping[str, Any]]:
     return (value if isinstance(value, str) else json.dumps(value))[:1000], facts
 
 
-def _known_error(text: str, facts: Mapping[str, Any], status: int, model: str) -> ProviderError | None:
+def _known_error(text: str, facts: Mapping[str, Any], status: int,
+                 model: str) -> ProviderError | None:
     """Errors that are known by their words: the status does not tell them apart."""
     if "n_ctx" in facts or overflows(text.lower()):
         return ContextTooLong(f"The prompt is too long for {model or 'the model'}: {text}",
-                              "/ctx 32k (or --num-ctx 32768) widens the window, /compact summarises what is older.",
-                              limit=facts.get("n_ctx"), needed=facts.get("n_prompt_tokens"), status=status)
-    if status == 404 and "not found" in text and "page not found" not in text or "file does not exist" in text:
+                              "/ctx 32k (or --num-ctx 32768) widens the window, /compact "
+                              "summarises what is older.",
+                              limit=facts.get("n_ctx"), needed=facts.get("n_prompt_tokens"),
+                              status=status)
+    if (status == 404 and "not found" in text and "page not found" not in text
+        or "file does not exist" in text):
         return ModelNotFound(f"Ollama has no model '{model}'." if model else f"Ollama: {text}.",
-                             f"Fetch it with `ollama pull {model}`, or see --list-models." if model else "", status=status)
+                             f"Fetch it with `ollama pull {model}`, or see --list-models." if model
+                             else "", status=status)
     feature = _unsupported(text)
     if feature:
-        return Unsupported(f"{model or 'The model'} does not support {feature}.", _WITHOUT.get(feature, ""), feature=feature,
+        return Unsupported(f"{model or 'The model'} does not support {feature}.",
+                           _WITHOUT.get(feature, ""), feature=feature,
                            status=status)
     if re.search(r"requires more system memory|out of memory", text):
         return ProviderError(f"Ollama cannot load {model or 'the model'}: {text}.",
@@ -82,14 +97,16 @@ def _known_error(text: str, facts: Mapping[str, Any], status: int, model: str) -
     return None
 
 
-_WITHOUT = {"tools": "Take a model with tools, or switch the tools off.", "thinking": "Take a model that thinks, or --think off.",
+_WITHOUT = {"tools": "Take a model with tools, or switch the tools off.",
+            "thinking": "Take a model that thinks, or --think off.",
             "vision": "Take a model that sees images."}
 
 
 def _unsupported(text: str) -> str:
     found = re.search(r"does not support ([a-z]+)", text)
     word = found[1] if found else ""
-    if word.startswith("image") or word in ("vision", "multimodal") or "image input is not supported" in text:
+    if (word.startswith("image") or word in ("vision", "multimodal")
+        or "image input is not supported" in text):
         return "vision"
     if "think value" in text:
         return "thinking"

@@ -12,7 +12,8 @@ from core.events import PullProgress
 from core.providers import ModelInfo
 from core.providers.foreign import first_size, object_of, objects_of, size_of, text_of, words_of
 
-OFFERED = frozenset({"tools", "vision", "thinking"})    # what Ollama's list of capabilities would name
+# what Ollama's list of capabilities would name
+OFFERED = frozenset({"tools", "vision", "thinking"})
 MOST_BYTES = 1 << 53    # more than any model has; a JSON number of any length is shown as this one
 
 
@@ -31,17 +32,24 @@ def model_info(entry: Mapping[str, Any]) -> ModelInfo:
 
 
 def abilities(said: Any) -> tuple[frozenset[str] | None, frozenset[str]]:
-    """(what the model can do, what it cannot). Ollama's own list is complete; older servers have none."""
+    """(what the model can do, what it cannot).
+
+    Ollama's own list is complete; older servers have none.
+    """
     able = frozenset(words_of(said))
-    return (able, OFFERED - able) if isinstance(said, list) and able else (able or None, frozenset())
+    return ((able, OFFERED - able) if isinstance(said, list) and able
+            else (able or None, frozenset()))
 
 
 def shown_info(model: str, answer: Mapping[str, Any]) -> ModelInfo:
-    """/api/show: the window is <architecture>.context_length; num_ctx in the Modelfile's parameters is what gets loaded."""
+    """/api/show: the window is <architecture>.context_length;
+    num_ctx in the Modelfile's parameters is what gets loaded.
+    """
     facts = object_of(answer.get("modelinfo")) or object_of(answer.get("model_info"))
     capabilities, lacking = abilities(answer.get("capabilities"))
     details = {name: value for name, value in object_of(answer.get("details")).items() if value}
-    loaded = re.search(r"^num_ctx\s+(\d{1,12})\s*$", text_of(answer.get("parameters")), re.MULTILINE)
+    loaded = re.search(r"^num_ctx\s+(\d{1,12})\s*$", text_of(answer.get("parameters")),
+                       re.MULTILINE)
     if loaded:
         details["num_ctx"] = int(loaded[1])
     return ModelInfo(
@@ -53,7 +61,8 @@ def shown_info(model: str, answer: Mapping[str, Any]) -> ModelInfo:
     )
 
 
-def pull_step(line: Any, where: str, refused: Callable[[int, Mapping[str, str], bytes], ProviderError]) -> PullProgress:
+def pull_step(line: Any, where: str,
+              refused: Callable[[int, Mapping[str, str], bytes], ProviderError]) -> PullProgress:
     """One line of /api/pull. Raises what the server says went wrong."""
     if not isinstance(line, dict):
         raise not_ollama(where)
@@ -61,17 +70,21 @@ def pull_step(line: Any, where: str, refused: Callable[[int, Mapping[str, str], 
         raise refused(200, {}, json.dumps(line).encode())
     status, layer = line.get("status") or "", line.get("digest") or ""
     done, total = line.get("completed") or 0, line.get("total") or 0
-    if not (isinstance(status, str) and isinstance(layer, str) and type(done) is type(total) is int):
+    if not (isinstance(status, str) and isinstance(layer, str)
+            and type(done) is type(total) is int):
         raise not_ollama(where)
-    return PullProgress(status, max(0, min(done, MOST_BYTES)), max(0, min(total, MOST_BYTES)), layer)
+    return PullProgress(status, max(0, min(done, MOST_BYTES)), max(0, min(total, MOST_BYTES)),
+                        layer)
 
 
 def entries_of(answer: Any, name: str) -> Sequence[Mapping[str, Any]]:
     entries = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(entries, list):
         raise not_ollama("The server")
-    return [entry for entry in objects_of(entries) if text_of(entry.get("name")) or text_of(entry.get("model"))]
+    return [entry for entry in objects_of(entries)
+            if text_of(entry.get("name")) or text_of(entry.get("model"))]
 
 
 def not_ollama(who: str) -> BadResponse:
-    return BadResponse(f"{who} did not answer as an Ollama server does.", "Check OLLAMA_HOST or --base-url.")
+    return BadResponse(f"{who} did not answer as an Ollama server does.",
+                       "Check OLLAMA_HOST or --base-url.")

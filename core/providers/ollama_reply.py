@@ -28,7 +28,10 @@ def is_content(value: Any) -> bool:
 
 
 class ReplyReader:
-    """The objects of one reply -> deltas. `done` is set by the last line; `rest()` gives what was held back for a tag."""
+    """The objects of one reply -> deltas.
+
+    `done` is set by the last line; `rest()` gives what was held back for a tag.
+    """
 
     def __init__(self, request: Request) -> None:
         self.done = False
@@ -92,9 +95,11 @@ class ReplyReader:
     def _call(self, call: Any) -> ToolCallDelta:
         function = call.get("function") or {}
         arguments = function.get("arguments")
-        text = arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments is not None else ""
+        text = (arguments if isinstance(arguments, str)
+                else json.dumps(arguments) if arguments is not None else "")
         index, self._calls = self._calls, self._calls + 1
-        return ToolCallDelta(index, _string(call.get("id")) or self._new_id(), _string(function.get("name")), text)
+        return ToolCallDelta(index, _string(call.get("id")) or self._new_id(),
+                             _string(function.get("name")), text)
 
     def _new_id(self) -> str:
         """Servers of 2025 give none; ours is new in the conversation."""
@@ -118,11 +123,15 @@ def _string(value: Any) -> str:
 
 
 def usage_of(value: Mapping[str, Any]) -> Usage:
-    """The done line's counts. A missing prompt_eval_count (a cached prompt) is unknown, not 0. Durations are nanoseconds."""
+    """The done line's counts.
+
+    A missing prompt_eval_count (a cached prompt) is unknown, not 0. Durations are nanoseconds.
+    """
     details = {name: count for name, count in value.items()
                if name.endswith("_duration") and plausible_count(count) is not None}
     came, went, cached = (plausible_count(value.get(name))
-                          for name in ("prompt_eval_count", "eval_count", "prompt_eval_cached_count"))
+                          for name in ("prompt_eval_count", "eval_count",
+                                       "prompt_eval_cached_count"))
     return Usage(came, went, cached, details or None)
 
 

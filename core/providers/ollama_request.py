@@ -10,15 +10,20 @@ from core.messages import Image, Message, ToolCall
 from core.providers import Options, Request
 from core.providers.tool_schema import function_tool
 
-TOP_LEVEL = frozenset({"think", "format", "keep_alive", "truncate", "shift", "logprobs", "top_logprobs"})
+TOP_LEVEL = frozenset({"think", "format", "keep_alive", "truncate", "shift", "logprobs",
+                       "top_logprobs"})
 
 
 def chat_body(request: Request) -> dict[str, Any]:
-    """The body of POST /api/chat. `truncate: false` makes newer servers refuse a prompt that is too long instead of cutting it."""
+    """The body of POST /api/chat.
+
+    `truncate: false` makes newer servers refuse a prompt that is too long instead of cutting it.
+    """
     messages = [wire for message in request.messages for wire in chat_messages(message)]
     if request.system:
         messages.insert(0, {"role": "system", "content": request.system})
-    body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True, "truncate": False}
+    body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True,
+                            "truncate": False}
     if request.tools:
         body["tools"] = [function_tool(tool) for tool in request.tools]
     return body | chat_options(request.options)
@@ -27,7 +32,8 @@ def chat_body(request: Request) -> dict[str, Any]:
 def chat_messages(message: Message) -> list[dict[str, Any]]:
     """One of our messages as Ollama's: tool results become a message each."""
     if message.role == "tool":
-        return [{"role": "tool", "content": result.content, "tool_name": result.name, "tool_call_id": result.id}
+        return [{"role": "tool", "content": result.content, "tool_name": result.name,
+                 "tool_call_id": result.id}
                 for result in message.tool_results]
     wire: dict[str, Any] = {"role": message.role, "content": message.text}
     if len(message.parts) == 1 and wire["content"]:
@@ -44,14 +50,20 @@ def chat_messages(message: Message) -> list[dict[str, Any]]:
 
 
 def _wire_call(call: ToolCall) -> dict[str, Any]:
-    """A string as arguments would be refused, so a call that was no JSON object goes back without any."""
+    """A string as arguments would be refused, so a call that was no JSON
+    object goes back without any.
+    """
     return {"id": call.id, "function": {"name": call.name, "arguments": dict(call.arguments)}}
 
 
 def chat_options(options: Options) -> dict[str, Any]:
-    """Sampling goes under `options`; what concerns the answer as a whole stands beside it. `raw` wins."""
+    """Sampling goes under `options`; what concerns the answer as a whole stands beside it.
+
+    `raw` wins.
+    """
     sampling = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed,
-                "num_predict": options.max_tokens, "num_ctx": options.num_ctx, "stop": list(options.stop) or None}
+                "num_predict": options.max_tokens, "num_ctx": options.num_ctx,
+                "stop": list(options.stop) or None}
     whole = {"think": _think(options.think), "keep_alive": _keep_alive(options.keep_alive),
              "format": _format(options.response_format)}
     raw = dict(options.raw)

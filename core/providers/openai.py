@@ -1,4 +1,6 @@
-"""The OpenAI chat completions dialect, and what its many compatible hosts make of it (quirks: core/providers/hosts.py)."""
+"""The OpenAI chat completions dialect, and what its many compatible hosts make of it (quirks:
+core/providers/hosts.py).
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,16 @@ from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_deltas, read_reply
 from core.providers.transport import exchange, fetch_json, open_client
 
-BROKE = ("error", "insufficient_system_resource")     # finish reasons that are errors, and worth asking again about
+# finish reasons that are errors, and worth asking again about
+BROKE = ("error", "insufficient_system_resource")
 THINKING = 1   # the part number of reasoning, so that data which comes at its end still finds it
 REFUSAL = 2    # a refusal is a part of its own, beside the words that came before it
 
 
 class OpenCall(NamedTuple):
-    """A call that has begun: the server's index and id of it as far as given, its name and its arguments so far."""
+    """A call that has begun: the server's index and id of it as far as given,
+    its name and its arguments so far.
+    """
 
     index: Any
     id: str
@@ -52,7 +57,8 @@ class OpenAI:
         headers = {}
         if endpoint.key:
             plain = endpoint.quirks.get("auth") == "api-key"
-            headers = {"api-key": endpoint.key} if plain else {"authorization": f"Bearer {endpoint.key}"}
+            headers = ({"api-key": endpoint.key} if plain
+                       else {"authorization": f"Bearer {endpoint.key}"})
         if endpoint.quirks.get("close"):
             headers["connection"] = "close"
         self._client = open_client(endpoint, headers)
@@ -102,7 +108,9 @@ class OpenAI:
         return ChatTranslation(self.endpoint, origin_of(self.endpoint, request.model))
 
     async def models(self) -> list[ModelInfo]:
-        """A host may have a second list that says what the models can do (LocalAI); older ones answer 404."""
+        """A host may have a second list that says what the models can do (LocalAI);
+        older ones answer 404.
+        """
         better = self.endpoint.quirks.get("models_path")
         if better:
             try:
@@ -114,14 +122,18 @@ class OpenAI:
 
     async def check(self) -> str:
         await fetch_json(self._client, self.endpoint,
-                         self._versioned(str(self.endpoint.quirks.get("check_path") or self._models_path())), self._error)
+                         self._versioned(str(self.endpoint.quirks.get("check_path")
+                                             or self._models_path())), self._error)
         return f"OpenAI-compatible API at {self.endpoint.base_url}"
 
     async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        path = f"/openai/deployments/{quote(model, safe='')}/embeddings" if self._deployments else "/embeddings"
+        path = (f"/openai/deployments/{quote(model, safe='')}/embeddings" if self._deployments
+                else "/embeddings")
         body = {"model": model, "input": list(texts)}
-        answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error, body=body)
-        return checked_vectors(by_index(answer.get("data") if isinstance(answer, dict) else None), len(texts), model)
+        answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error,
+                                  body=body)
+        return checked_vectors(by_index(answer.get("data") if isinstance(answer, dict) else None),
+                               len(texts), model)
 
     async def _count(self, request: Request) -> int:
 
@@ -131,7 +143,8 @@ class OpenAI:
 
     async def _listed(self, path: str) -> list[ModelInfo]:
         answer = await fetch_json(self._client, self.endpoint, self._versioned(path), self._error)
-        listed = answer.get("data", answer.get("models", "")) if isinstance(answer, dict) else answer
+        listed = (answer.get("data", answer.get("models", "")) if isinstance(answer, dict)
+                  else answer)
         if listed is not None and not isinstance(listed, list):
             raise not_a_list(self.endpoint, answer)
         return await read_each(model_entries(listed), model_info)
@@ -141,15 +154,19 @@ class OpenAI:
         await self._client.aclose()
 
     def _path(self, model: str) -> str:
-        return f"/openai/deployments/{quote(model, safe='')}/chat/completions" if self._deployments else "/chat/completions"
+        return (f"/openai/deployments/{quote(model, safe='')}/chat/completions" if self._deployments
+                else "/chat/completions")
 
     def _models_path(self) -> str:
         return "/openai/models" if self._deployments else "/models"
 
     @property
     def _deployments(self) -> bool:
-        """Azure: the path names the model, unless the address goes further than the resource (…/openai/v1, …/deployments/x)."""
-        return bool(self.endpoint.quirks.get("deployments")) and not urlsplit(self.endpoint.base_url).path.strip("/")
+        """Azure: the path names the model, unless the address goes further than the resource
+        (…/openai/v1, …/deployments/x).
+        """
+        return (bool(self.endpoint.quirks.get("deployments"))
+                and not urlsplit(self.endpoint.base_url).path.strip("/"))
 
     def _versioned(self, path: str) -> str:
         version = self.endpoint.quirks.get("api_version")
@@ -162,7 +179,10 @@ class OpenAI:
 
 
 def trimmed(body: dict[str, Any], refused: frozenset[str]) -> dict[str, Any]:
-    """The body without fields that the server refused. Without `stream`, the answer comes as one document."""
+    """The body without fields that the server refused.
+
+    Without `stream`, the answer comes as one document.
+    """
     left = {name: value for name, value in body.items() if name not in refused}
     if "stream" in refused:
         left["stream"] = False
@@ -204,8 +224,12 @@ class ChatTranslation(Translation):
             yield from self._end(str(reason or "stop"))
 
     def _choice_in(self, choices: Any) -> dict[str, Any]:
-        """The choice that is followed: the first one that comes, or number 0 of several. Others are alternatives to it."""
-        by_index = {size_of(choice.get("index")) or 0: choice for choice in reversed(objects_of(choices))}
+        """The choice that is followed: the first one that comes, or number 0 of several.
+
+        Others are alternatives to it.
+        """
+        by_index = {size_of(choice.get("index")) or 0: choice
+                    for choice in reversed(objects_of(choices))}
         if by_index and self._followed is None:
             self._followed = 0 if 0 in by_index else next(reversed(by_index))
         found: dict[str, Any] = by_index.get(self._followed or 0, {})
@@ -238,7 +262,8 @@ class ChatTranslation(Translation):
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             self._refusal.append(delta["refusal"])
         legacy = delta.get("function_call")
-        for call in calls_in(delta.get("tool_calls")) or ([{"index": 0, "function": legacy}] if legacy else ()):
+        for call in (calls_in(delta.get("tool_calls"))
+                     or ([{"index": 0, "function": legacy}] if legacy else ())):
             yield self._call(call)
 
     def pieces(self, content: list[Any]) -> Iterator[Delta]:
@@ -253,19 +278,25 @@ class ChatTranslation(Translation):
         function = call.get("function") or {}
         identity, name = call.get("id") or "", function.get("name") or ""
         arguments = function.get("arguments")
-        text = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
+        text = (arguments if isinstance(arguments, str) else "" if arguments is None
+                else json.dumps(arguments))
         number = self._number(OpenCall(call.get("index"), identity, name, text))
         more = call.get("extra_content")   # Gemini's signature
-        return ToolCallDelta(number, identity, name, text, {NAME: {"from": self._origin, "extra_content": more}} if more else None)
+        return ToolCallDelta(number, identity, name, text,
+                             {NAME: {"from": self._origin, "extra_content": more}} if more
+                             else None)
 
     def _number(self, piece: OpenCall) -> int:
-        """Our number of the call that a piece belongs to: the newest with its index, unless it begins another."""
+        """Our number of the call that a piece belongs to:
+        the newest with its index, unless it begins another.
+        """
         for number in reversed(range(len(self._calls))):
             held = self._calls[number]
             if piece.index is not None and piece.index != held.index:
                 continue
             if not _begins_another(piece, held):
-                self._calls[number] = OpenCall(piece.index, held.id or piece.id, held.name or piece.name, held.text + piece.text)
+                self._calls[number] = OpenCall(piece.index, held.id or piece.id,
+                                               held.name or piece.name, held.text + piece.text)
                 return number
         self._calls.append(piece)
         return len(self._calls) - 1
@@ -276,7 +307,8 @@ class ChatTranslation(Translation):
             details = {"reasoning_details": list(self._details.values())} if self._details else {}
             yield ThinkingDelta("", THINKING, {NAME: {"from": self._origin, **details}})
         if reason in BROKE:
-            raise classify_payload(self.endpoint, {"error": {"message": f"the answer ended with {reason}"}})
+            raise classify_payload(self.endpoint,
+                                   {"error": {"message": f"the answer ended with {reason}"}})
         self.finish = finish_of(reason)
 
 
@@ -316,7 +348,8 @@ def _error_in(payload: dict[str, Any], groq: dict[str, Any], choice: dict[str, A
         return payload
     if groq.get("error") or choice.get("error"):
         return groq if groq.get("error") else choice
-    return payload if "choices" not in payload and ("detail" in payload or "message" in payload) else None
+    return (payload if "choices" not in payload and ("detail" in payload or "message" in payload)
+            else None)
 
 
 def reading_in(progress: Any) -> Iterator[Reading]:
@@ -328,25 +361,30 @@ def reading_in(progress: Any) -> Iterator[Reading]:
 
 
 def merge_detail(held: dict[Any, dict[str, Any]], item: Any) -> None:
-    """OpenRouter sends one detail of reasoning in pieces: texts are put together, of everything else the newest counts."""
+    """OpenRouter sends one detail of reasoning in pieces:
+    texts are put together, of everything else the newest counts.
+    """
     if not isinstance(item, dict):
         return
     key = (item.get("index"), item.get("type")) if item.get("index") is not None else len(held)
     whole = held.setdefault(key, {})
     for name, value in item.items():
         joins = name in ("text", "summary", "data") and isinstance(value, str)
-        whole[name] = str(whole.get(name) or "") + value if joins else whole.get(name) if value is None else value
+        whole[name] = (str(whole.get(name) or "") + value if joins
+                       else whole.get(name) if value is None else value)
 
 
 def thinking_text(piece: dict[str, Any]) -> str:
     inner = piece.get("thinking")
-    return inner if isinstance(inner, str) else "".join(part.get("text") or "" for part in inner or ())
+    return (inner if isinstance(inner, str)
+            else "".join(part.get("text") or "" for part in inner or ()))
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
     details = {"reasoning_tokens": completion.get("reasoning_tokens"), "cost": usage.get("cost")}
-    cached = prompt.get("cached_tokens") if prompt.get("cached_tokens") is not None else usage.get("prompt_cache_hit_tokens")
+    cached = (prompt.get("cached_tokens") if prompt.get("cached_tokens") is not None
+              else usage.get("prompt_cache_hit_tokens"))
     known = {name: value for name, value in details.items() if value is not None}
     return Usage(usage.get("prompt_tokens"), usage.get("completion_tokens"), cached, known or None)

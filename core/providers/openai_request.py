@@ -20,10 +20,12 @@ _THINKS_BEFORE_TOOLS = regex(r"gpt-(5\.[6-9]|[6-9])")
 _FITTING = regex(r".{1,40}", re.DOTALL)   # OpenAI refuses longer tool call ids
 
 
-def request_body(request: Request, endpoint: Endpoint, ids: CallIds | None = None) -> dict[str, Any]:
+def request_body(request: Request, endpoint: Endpoint,
+                 ids: CallIds | None = None) -> dict[str, Any]:
     options, quirks = request.options, endpoint.quirks
     system = [{"role": "system", "content": request.system}] if request.system else []
-    entries = message_entries(request.messages, endpoint, origin_of(endpoint, request.model), ids or CallIds())
+    entries = message_entries(request.messages, endpoint, origin_of(endpoint, request.model),
+                              ids or CallIds())
     body: dict[str, Any] = {"model": request.model, "stream": True, "messages": [*system, *entries]}
     if quirks.get("stream_options", True):
         body["stream_options"] = {"include_usage": True}
@@ -31,14 +33,17 @@ def request_body(request: Request, endpoint: Endpoint, ids: CallIds | None = Non
         body["return_progress"] = True
     if request.tools:
         body["tools"] = [function_tool(tool) for tool in request.tools]
-    fields = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed, "stop": list(options.stop) or None,
+    fields = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed,
+              "stop": list(options.stop) or None,
               str(quirks.get("max_tokens", "max_tokens")): options.max_tokens,
               "response_format": response_format(options.response_format)}
     body |= {name: value for name, value in fields.items() if value is not None}
     cached = quirks.get("cache_models")
-    if cached and request.model.startswith(cached) and any(message.role == "assistant" for message in request.messages):
+    if (cached and request.model.startswith(cached)
+        and any(message.role == "assistant" for message in request.messages)):
         body["cache_control"] = {"type": "ephemeral"}
-    return body | thinking_fields(options.think, endpoint, request.model) | _tools_effort(request, quirks) | dict(options.raw)
+    return (body | thinking_fields(options.think, endpoint, request.model)
+            | _tools_effort(request, quirks) | dict(options.raw))
 
 
 def origin_of(endpoint: Endpoint, model: str) -> str:
@@ -47,35 +52,45 @@ def origin_of(endpoint: Endpoint, model: str) -> str:
 
 
 def _tools_effort(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
-    """Newer models think by default, and call tools in this dialect only without thinking (Responses has no such limit)."""
+    """Newer models think by default, and call tools in this dialect only without thinking
+    (Responses has no such limit).
+    """
     effort = quirks.get("tools_effort")
-    wanted = effort and request.tools and request.options.think is None and _THINKS_BEFORE_TOOLS.match(request.model)
+    wanted = (effort and request.tools and request.options.think is None
+              and _THINKS_BEFORE_TOOLS.match(request.model))
     return {"reasoning_effort": effort} if wanted else {}
 
 
-def thinking_fields(think: bool | str | None, endpoint: Endpoint, model: str = "") -> dict[str, Any]:
+def thinking_fields(think: bool | str | None, endpoint: Endpoint,
+                    model: str = "") -> dict[str, Any]:
     """Every host asks for thinking in its own way."""
     if think is None:
         return {}
     on = think is not False and think != "off"
-    effort = {True: "medium", "on": "medium", False: "none", "off": "none", "max": "high"}.get(think, think)
+    effort = {True: "medium", "on": "medium", False: "none", "off": "none",
+              "max": "high"}.get(think, think)
     level = isinstance(think, str) and think not in ("on", "off")
     match endpoint.quirks.get("think", "effort"):
         case "reasoning":
             return {"reasoning": {"effort": effort} if level else {"enabled": on}}
         case "template":
-            return {"chat_template_kwargs": {"enable_thinking": on, **({"reasoning_effort": effort} if level else {})}}
+            return {"chat_template_kwargs":
+                    {"enable_thinking": on, **({"reasoning_effort": effort} if level else {})}}
         case "type":
-            return {"thinking": {"type": "enabled" if on else "disabled"}, **({"reasoning_effort": think} if level else {})}
+            return {"thinking": {"type": "enabled" if on else "disabled"},
+                    **({"reasoning_effort": think} if level else {})}
         case "none":
-            raise Unsupported(f"{endpoint.host} has no switch for thinking.", "Leave out --think.", feature="think")
+            raise Unsupported(f"{endpoint.host} has no switch for thinking.", "Leave out --think.",
+                              feature="think")
     if not on and always_thinks(endpoint, model):
         return {"reasoning_effort": endpoint.quirks["lowest_effort"]}
     return {"reasoning_effort": effort}
 
 
 def always_thinks(endpoint: Endpoint, model: str) -> bool:
-    """Whether the model cannot be kept from thinking here, so that the lowest effort is asked for instead."""
+    """Whether the model cannot be kept from thinking here,
+    so that the lowest effort is asked for instead.
+    """
     return bool(endpoint.quirks.get("lowest_effort")) and "gpt-oss" in model.lower()
 
 
@@ -84,7 +99,8 @@ def adapted(request: Request, endpoint: Endpoint) -> list[str]:
     think, how = request.options.think, endpoint.quirks.get("think", "effort")
     off = think is False or think == "off"
     if how == "effort" and off and always_thinks(endpoint, request.model):
-        return [f"it cannot be kept from thinking, so the lowest effort ({endpoint.quirks['lowest_effort']}) is asked for"]
+        return ["it cannot be kept from thinking, so the lowest effort "
+                f"({endpoint.quirks['lowest_effort']}) is asked for"]
     return ["the highest effort here is high"] if think == "max" and how != "type" else []
 
 
@@ -98,15 +114,19 @@ def response_format(wanted: Any) -> Any:
 
 
 def answer_schema(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Strict where the schema can be closed without changing it: an open schema is refused as a strict one."""
+    """Strict where the schema can be closed without changing it:
+    an open schema is refused as a strict one.
+    """
     closed = strict_form(wanted)
-    return {"schema": dict(wanted), "strict": False} if closed is None else {"schema": closed, "strict": True}
+    return ({"schema": dict(wanted), "strict": False} if closed is None
+            else {"schema": closed, "strict": True})
 
 
 class CallIds:
     """Makes ids of tool calls fit, alike in the call and in its result.
 
-    An id that fits stays as it is. Others, and those that a message has twice, become one made from them, always the same.
+    An id that fits stays as it is. Others, and those that a message has twice, become one made
+    from them, always the same.
     """
 
     def __init__(self, fitting: re.Pattern[str] = _FITTING,
@@ -122,7 +142,8 @@ class CallIds:
         identity, number = original, 0
         while identity in self._used or not self._fitting.fullmatch(identity):
             seed = f"{original} {number}" if number else original
-            identity, number = self._made(hashlib.sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()), number + 1
+            identity, number = self._made(hashlib.sha256(seed.encode("utf-8", "surrogatepass"))
+                                          .hexdigest()), number + 1
         self._used.add(identity)
         self._open.setdefault(original, []).append(identity)
         return identity
@@ -132,9 +153,11 @@ class CallIds:
         return waiting.pop(0) if waiting else self.of_call(original)
 
 
-def message_entries(messages: Sequence[Message], endpoint: Endpoint, origin: str, ids: CallIds) -> Iterator[dict[str, Any]]:
+def message_entries(messages: Sequence[Message], endpoint: Endpoint, origin: str,
+                    ids: CallIds) -> Iterator[dict[str, Any]]:
     turns = list(accumulate(int(message.role == "user") for message in messages))
-    thought = {turn for turn, message in zip(turns, messages, strict=True) if message.tool_calls} | set(turns[-1:])
+    thought = ({turn for turn, message in zip(turns, messages, strict=True) if message.tool_calls}
+               | set(turns[-1:]))
     for turn, message in zip(turns, messages, strict=True):
         match message.role:
             case "tool":
@@ -143,7 +166,8 @@ def message_entries(messages: Sequence[Message], endpoint: Endpoint, origin: str
             case "assistant":
                 if message.text or message.tool_calls:
                     ids.next_message()
-                    yield assistant_entry(message, endpoint, origin, ids, with_thinking=turn in thought)
+                    yield assistant_entry(message, endpoint, origin, ids,
+                                          with_thinking=turn in thought)
             case role:
                 content = user_content(message)
                 if content:
@@ -173,13 +197,16 @@ def _content_part(part: Part) -> dict[str, Any] | None:
 
 def assistant_entry(message: Message, endpoint: Endpoint, origin: str, ids: CallIds, *,
                     with_thinking: bool) -> dict[str, Any]:
-    """Reasoning goes back only to where it came from: OpenRouter wants its details, DeepSeek the text of turns with calls.
+    """Reasoning goes back only to where it came from: OpenRouter wants its details, DeepSeek the
+    text of turns with calls.
 
-    DeepSeek answers 400 when a reply with calls comes back without the field, be it empty or another model's reply.
+    DeepSeek answers 400 when a reply with calls comes back without the field, be it empty
+    or another model's reply.
     """
     entry: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     if message.tool_calls:
-        entry["tool_calls"] = [wire_call(call, endpoint, origin, ids) for call in message.tool_calls]
+        entry["tool_calls"] = [wire_call(call, endpoint, origin, ids)
+                               for call in message.tool_calls]
     field = endpoint.quirks.get("thinking_back")
     if field and message.tool_calls and endpoint.quirks.get("thinking_needed"):
         entry[str(field)] = ""
@@ -201,7 +228,9 @@ def wire_call(call: ToolCall, endpoint: Endpoint, origin: str, ids: CallIds) -> 
     """Servers that put the arguments into a template want JSON also where the model wrote none."""
     arguments = call.invalid
     if arguments is None or endpoint.quirks.get("arguments") == "json":
-        arguments = json.dumps(dict(call.arguments) if call.invalid is None else {"invalid": call.invalid}, ensure_ascii=False)
+        arguments = json.dumps(dict(call.arguments) if call.invalid is None
+                               else {"invalid": call.invalid}, ensure_ascii=False)
     more = own_data(call, origin).get("extra_content")
-    return {"id": ids.of_call(call.id), "type": "function", "function": {"name": call.name, "arguments": arguments},
+    return {"id": ids.of_call(call.id), "type": "function",
+            "function": {"name": call.name, "arguments": arguments},
             **({"extra_content": more} if more else {})}

@@ -1,4 +1,6 @@
-"""The OpenAI Responses dialect, used without state on the server: the whole conversation goes with every request."""
+"""The OpenAI Responses dialect, used without state on the server:
+the whole conversation goes with every request.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,10 @@ class BackgroundResponse:
 
 
 class ResponseTranslation(Translation):
-    """Output items are numbered by the server; each becomes a part. Their ids and sealed reasoning go along in `extra`."""
+    """Output items are numbered by the server; each becomes a part.
+
+    Their ids and sealed reasoning go along in `extra`.
+    """
 
     def __init__(self, endpoint: Endpoint, origin: str) -> None:
         super().__init__(endpoint)
@@ -108,10 +113,10 @@ class ResponseTranslation(Translation):
         self.identity = ""                          # the server's name of this answer
         self.number: int | None = None              # of the newest event, if they have numbers
         self.after: int | None = None               # of the last event of an earlier connection
-        self._written: dict[int, set[str]] = {}     # output index -> kinds of deltas that came for it
+        self._written: dict[int, set[str]] = {}  # output index -> kinds of deltas that came for it
         self._words: dict[tuple[int, str], list[str]] = {}     # output index and kind -> deltas
         self._closed: set[int] = set()
-        self._places: dict[str, int] = {}           # item id -> output index, where the server gives none
+        self._places: dict[str, int] = {}  # item id -> output index, where the server gives none
         self._refusal = ""
 
     def take(self, payload: dict[str, Any]) -> Iterator[Delta]:
@@ -134,7 +139,8 @@ class ResponseTranslation(Translation):
                 yield from self._begin(index, payload["item"])
             case "response.output_item.done":
                 yield from self._close(index, payload["item"])
-            case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
+            case ("response.completed" | "response.incomplete" | "response.failed"
+                  | "response.cancelled"):
                 yield from self._end(payload["response"])
             case "error":
                 raise classify_payload(self.endpoint, payload)
@@ -149,7 +155,10 @@ class ResponseTranslation(Translation):
             self._refusal = ""
 
     def _place(self, payload: Mapping[str, Any]) -> int:
-        """The output index. llama.cpp sends none, so there items are numbered as their ids turn up."""
+        """The output index.
+
+        llama.cpp sends none, so there items are numbered as their ids turn up.
+        """
         index = payload.get("output_index")
         if isinstance(index, int):
             return index
@@ -182,7 +191,10 @@ class ResponseTranslation(Translation):
         return kind in self._written.get(index, ())
 
     def _thought(self, index: int, payload: Mapping[str, Any]) -> Iterator[Delta]:
-        """Summaries come in sections, which are paragraphs. A server that sends its whole reasoning may send a summary too."""
+        """Summaries come in sections, which are paragraphs.
+
+        A server that sends its whole reasoning may send a summary too.
+        """
         kind = "summary" if "summary" in payload["type"] else "reasoning"
         if kind == "summary" and self._has(index, "reasoning"):
             return
@@ -197,7 +209,8 @@ class ResponseTranslation(Translation):
     def _begin(self, index: int, item: Mapping[str, Any]) -> Iterator[Delta]:
         if item.get("type") == "function_call" and not self._has(index, "call"):
             self._note(index, "call")
-            yield ToolCallDelta(index, item.get("call_id") or item.get("id") or "", item.get("name") or "",
+            yield ToolCallDelta(index, item.get("call_id") or item.get("id") or "",
+                                item.get("name") or "",
                                 extra=self._own({"id": item.get("id")}))
 
     def _close(self, index: int, item: Mapping[str, Any]) -> Iterator[Delta]:
@@ -214,7 +227,8 @@ class ResponseTranslation(Translation):
             case "reasoning":
                 text = self._missing(index, "thought", reasoning_text(item))
                 kept = {name: value for name, value in item.items() if name != "status"}
-                extra = self._own({"item": kept}) if item.get("encrypted_content") or item.get("content") else None
+                extra = (self._own({"item": kept})
+                         if item.get("encrypted_content") or item.get("content") else None)
                 if text or extra:
                     yield ThinkingDelta(text, index + 1, extra)
 
@@ -224,7 +238,8 @@ class ResponseTranslation(Translation):
         if not self._has(index, "refusal"):
             self._refusal += "".join(piece.get("refusal") or "" for piece in pieces)
         if text or self._has(index, "text"):
-            yield TextDelta(text, index + 1, self._own({name: item.get(name) for name in ("id", "phase")}))
+            yield TextDelta(text, index + 1,
+                            self._own({name: item.get(name) for name in ("id", "phase")}))
 
     def _own(self, data: Mapping[str, Any]) -> Mapping[str, Any] | None:
         known = {name: value for name, value in data.items() if value}
@@ -235,7 +250,9 @@ class ResponseTranslation(Translation):
             self.usage = usage_of(response["usage"])
         status = response.get("status") or "completed"
         if status in ("failed", "cancelled"):
-            raise classify_payload(self.endpoint, {"error": response.get("error") or {"message": f"the answer was {status}"}})
+            raise classify_payload(self.endpoint,
+                                   {"error": response.get("error")
+                                    or {"message": f"the answer was {status}"}})
         for place, item in enumerate(response.get("output") or ()):
             index = self._places.get(item.get("id"), place)
             if index not in self._closed:

@@ -15,7 +15,8 @@ from core.providers.tool_schema import tool_parameters
 
 NAME = "openai-responses"
 LONGEST_ID = 64   # characters of a call_id
-# Models that do not reason refuse reasoning.encrypted_content with 400; servers other than OpenAI's ignore it.
+# Models that do not reason refuse reasoning.encrypted_content with 400; servers other
+# than OpenAI's ignore it.
 _WITHOUT_REASONING = regex(r"(.*[/:])?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
 
 
@@ -29,7 +30,8 @@ def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         body["include"] = ["reasoning.encrypted_content"]
     if request.tools:
         body["tools"] = [{"type": "function", "name": tool.name, "description": tool.description,
-                          "parameters": tool_parameters(tool.parameters), "strict": False} for tool in request.tools]
+                          "parameters": tool_parameters(tool.parameters), "strict": False}
+                         for tool in request.tools]
     body |= option_fields(options) | dict(options.raw)
     return body | ({"store": True} if body.get("background") else {})     # else it is refused
 
@@ -42,8 +44,10 @@ def origin_of(endpoint: Endpoint, model: str) -> str:
 def option_fields(options: Options) -> dict[str, Any]:
     """There is neither a seed nor a stop text in this dialect."""
     form = text_format(options.response_format)
-    fields = {"temperature": options.temperature, "top_p": options.top_p, "max_output_tokens": options.max_tokens,
-              "text": {"format": form} if form else None, "reasoning": reasoning_fields(options.think)}
+    fields = {"temperature": options.temperature, "top_p": options.top_p,
+              "max_output_tokens": options.max_tokens,
+              "text": {"format": form} if form else None,
+              "reasoning": reasoning_fields(options.think)}
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -53,7 +57,8 @@ def reasoning_fields(think: bool | str | None) -> dict[str, Any] | None:
         return None
     if think is False or think == "off":
         return {"effort": "none"}
-    effort = {"max": "high"}.get(think, think) if isinstance(think, str) and think != "on" else "medium"
+    effort = ({"max": "high"}.get(think, think) if isinstance(think, str) and think != "on"
+              else "medium")
     return {"effort": effort, "summary": "auto"}
 
 
@@ -81,7 +86,8 @@ def input_items(messages: Sequence[Message], origin: str) -> Iterator[dict[str, 
             case "tool":
                 for result in message.tool_results:
                     output = f"Error: {result.content}" if result.is_error else result.content
-                    yield {"type": "function_call_output", "call_id": call_id(result.id), "output": output}
+                    yield {"type": "function_call_output", "call_id": call_id(result.id),
+                           "output": output}
             case "assistant":
                 yield from reply_items(message, origin)
             case role:
@@ -133,9 +139,11 @@ def text_item(text: str, own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def call_item(call: ToolCall, own: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None else call.invalid
+    arguments = (json.dumps(dict(call.arguments), ensure_ascii=False) if call.invalid is None
+                 else call.invalid)
     identity = {"id": own["id"]} if str(own.get("id", "")).startswith("fc") else {}
-    return {"type": "function_call", **identity, "call_id": call_id(call.id), "name": call.name, "arguments": arguments}
+    return {"type": "function_call", **identity, "call_id": call_id(call.id), "name": call.name,
+            "arguments": arguments}
 
 
 def call_id(identity: str) -> str:

@@ -1,4 +1,6 @@
-"""Fits a request to a model: the provider's own settings put in, what it has no such thing for left out and told."""
+"""Fits a request to a model: the provider's own settings put in,
+what it has no such thing for left out and told.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,22 @@ from core.messages import Image, Message, Text
 from core.providers import Options, Request, load_dialect
 from core.providers.sealed import without_sealed
 
-FIELDS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive", "response_format")
+FIELDS = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_ctx", "keep_alive",
+          "response_format")
 
 # The names under which providers refuse a parameter -> ours.
 THEIR_NAMES: Mapping[str, str] = {
-    "p": "top_p", "topp": "top_p", "random_seed": "seed", "max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens",
-    "maxoutputtokens": "max_tokens", "num_predict": "max_tokens", "stop_sequences": "stop", "stopsequences": "stop",
-    "reasoning_effort": "think", "reasoning": "think", "reasoning.effort": "think", "reasoning.summary": "think",
+    "p": "top_p", "topp": "top_p", "random_seed": "seed", "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "maxoutputtokens": "max_tokens", "num_predict": "max_tokens", "stop_sequences": "stop",
+    "stopsequences": "stop",
+    "reasoning_effort": "think", "reasoning": "think", "reasoning.effort": "think",
+    "reasoning.summary": "think",
     "thinking": "think", "thinkingconfig": "think",
-    "chat_template_kwargs": "think", "format": "response_format", "output_config": "response_format",
-    "text.format": "response_format", "json": "response_format", "responseschema": "response_format",
+    "chat_template_kwargs": "think", "format": "response_format",
+    "output_config": "response_format",
+    "text.format": "response_format", "json": "response_format",
+    "responseschema": "response_format",
 }
 # What the adapters send by themselves, and a server may refuse.
 ADDED = frozenset({"stream", "stream_options", "include", "chat_template_kwargs", "store",
@@ -36,11 +44,15 @@ def last_name(name: str) -> str:
 
 def is_parameter(name: str) -> bool:
     """Whether an error may mean something by this name that a request can do without."""
-    return name in THEIR_NAMES or name in FIELDS or name in ADDED or name in ("tools", "tool_choice")
+    return name in THEIR_NAMES or name in FIELDS or name in ADDED or name in ("tools",
+                                                                              "tool_choice")
 
 
 def lacks_of(dialect: str) -> frozenset[str]:
-    """What a dialect has no parameter for, as its class declares it. The adapters leave it out; here it is reported."""
+    """What a dialect has no parameter for, as its class declares it.
+
+    The adapters leave it out; here it is reported.
+    """
     found: frozenset[str] = getattr(load_dialect(dialect), "lacks", frozenset())
     return found
 
@@ -63,14 +75,17 @@ def read_schema(path: str) -> dict[str, Any]:
 
 
 def _check_schema(schema: dict[str, Any], path: str) -> None:
-    from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]  # the package has no types
-    from jsonschema.validators import validator_for  # type: ignore[import-untyped]  # the package has no types
+    # the package has no types
+    from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
+    # the package has no types
+    from jsonschema.validators import validator_for  # type: ignore[import-untyped]
     inner = schema.get("json_schema") if schema.get("type") == "json_schema" else None
     checked = inner.get("schema") if isinstance(inner, dict) else schema
     try:
         validator_for(checked).check_schema(checked)
     except SchemaError as problem:
-        raise UsageError(f"--response-format: {path} is not a JSON schema: {problem.message}.") from problem
+        raise UsageError(f"--response-format: {path} is not a JSON schema: "
+                         f"{problem.message}.") from problem
 
 
 def set_fields(options: Options) -> list[str]:
@@ -78,13 +93,16 @@ def set_fields(options: Options) -> list[str]:
 
 
 def check_flags(settings: Settings, provider: str, dialect: str) -> None:
-    """Refuse what was asked for on the command line and the chosen provider does not have at all."""
+    """Refuse what was asked for on the command line and the chosen provider does not have at all.
+    """
     wanted = [name for name in FIELDS if name in settings.flags and name in lacks_of(dialect)]
     if wanted:
         raise UsageError(f"{provider} has no such parameter: {', '.join(wanted)}.",
-                         f"Leave out --{wanted[0].replace('_', '-')}, or use a provider that has it (--help providers).")
+                         f"Leave out --{wanted[0].replace('_', '-')}, or use a provider that has "
+                         "it (--help providers).")
     if "api_version" in settings.flags and dialect not in ("openai", "openai-responses"):
-        raise UsageError(f"{provider} takes no --api-version.", "Azure and hosts of the OpenAI dialect do.")
+        raise UsageError(f"{provider} takes no --api-version.",
+                         "Azure and hosts of the OpenAI dialect do.")
 
 
 def left_out(options: Options, dialect: str) -> list[str]:
@@ -92,9 +110,13 @@ def left_out(options: Options, dialect: str) -> list[str]:
     return [name for name in set_fields(options) if name in lacks_of(dialect)]
 
 
-def fitted(request: Request, entry: Mapping[str, Any], settings: Settings, dialect: str, lacks: Collection[str]) -> Request:
-    """The provider's own settings under those of the command line, and nothing that the model lacks."""
-    changes = {name: _entry_value(name, entry[name]) for name in FIELDS if name in entry and _may_replace(name, request, settings)}
+def fitted(request: Request, entry: Mapping[str, Any], settings: Settings, dialect: str,
+           lacks: Collection[str]) -> Request:
+    """The provider's own settings under those of the command line,
+    and nothing that the model lacks.
+    """
+    changes = {name: _entry_value(name, entry[name])
+               for name in FIELDS if name in entry and _may_replace(name, request, settings)}
     raw = {**entry.get("option", {}), **request.options.raw}
     if changes or raw != request.options.raw:
         request = replace(request, options=replace(request.options, **changes, raw=raw))
@@ -122,7 +144,9 @@ def _entry_value(name: str, value: Any) -> Any:
 # ---- leaving out
 
 def without(request: Request, feature: str) -> Request:
-    """The request without tools, images, thinking, or a parameter; the same one when there is nothing to leave out."""
+    """The request without tools, images, thinking, or a parameter;
+    the same one when there is nothing to leave out.
+    """
     match feature:
         case "tools" | "tool_choice":
             return replace(request, tools=()) if request.tools else request
@@ -133,10 +157,12 @@ def without(request: Request, feature: str) -> Request:
         case "system":
             return _system_as_words(request)
         case "thinking" | "thinkinglevel" | "thinking_level":
-            return request if request.options.think is None else replace(request, options=replace(request.options, think=None))
+            return (request if request.options.think is None
+                    else replace(request, options=replace(request.options, think=None)))
     name = THEIR_NAMES.get(feature.lower(), last_name(feature))
     if name in ADDED and name not in request.options.raw:
-        return request if name in request.without else replace(request, without=request.without | {name})
+        return (request if name in request.without
+                else replace(request, without=request.without | {name}))
     if name in request.options.raw:
         raw = {key: value for key, value in request.options.raw.items() if key != name}
         return replace(request, options=replace(request.options, raw=raw))
@@ -147,16 +173,22 @@ def without(request: Request, feature: str) -> Request:
 
 
 def _system_as_words(request: Request) -> Request:
-    """The system prompt at the beginning of the first message, for models that have no other place for it."""
+    """The system prompt at the beginning of the first message,
+    for models that have no other place for it.
+    """
     if not request.system or not request.messages or request.messages[0].role != "user":
         return request
     first, *rest = request.messages
     words = Text(f"{request.system}\n\n")
-    return replace(request, system=None, messages=(replace(first, parts=(words, *first.parts)), *rest))
+    return replace(request, system=None,
+                   messages=(replace(first, parts=(words, *first.parts)), *rest))
 
 
 def without_images(request: Request) -> Request:
-    """Words in the place of each image, so that the model knows that there was one. What is stored keeps the image."""
+    """Words in the place of each image, so that the model knows that there was one.
+
+    What is stored keeps the image.
+    """
     if not count_images(request.messages):
         return request
     return replace(request, messages=tuple(_in_words(message) for message in request.messages))
@@ -165,7 +197,8 @@ def without_images(request: Request) -> Request:
 def _in_words(message: Message) -> Message:
     if not any(isinstance(part, Image) for part in message.parts):
         return message
-    parts = tuple(Text(f"\n[image{f' {part.name}' if part.name else ''}: left out, this model does not see images]\n")
+    parts = tuple(Text(f"\n[image{f' {part.name}' if part.name else ''}: left out, this model does "
+                       "not see images]\n")
                   if isinstance(part, Image) else part for part in message.parts)
     return replace(message, parts=parts)
 
@@ -180,16 +213,19 @@ def told(request: Request, feature: str) -> str:
         case "tools" | "tool_choice":
             return f"{request.model} cannot call tools, so none are offered to it."
         case "system":
-            return f"{request.model} takes no system prompt, so it was sent as part of the first message."
+            return (f"{request.model} takes no system prompt, so it was sent as part of the first "
+                    "message.")
         case "stream":
             return f"{request.model} may not be streamed, so its answer arrives in one piece."
         case "vision":
             number = count_images(request.messages)
-            return f"{request.model} does not see images, so {number} {'image was' if number == 1 else 'images were'} left out."
+            return (f"{request.model} does not see images, so {number} "
+                    f"{'image was' if number == 1 else 'images were'} left out.")
         case "thinking":
             return f"{request.model} does not think, so it was not asked to."
         case "signature":
-            return f"{request.model} refused signed reasoning of earlier answers, so it was left out."
+            return (f"{request.model} refused signed reasoning of earlier answers, so it was "
+                    "left out.")
     return f"{request.model} does not take {feature}, so it was left out."
 
 

@@ -138,8 +138,9 @@ def kept_reads(wire: Wire, path: str, body: Any, keeper: Keeper, over: Callable[
                begun: bool = False) -> Reads:
     """The body of the answer to a POST, over as many connections as it takes.
 
-    `begun`: it was asked for before, so it is not asked for again. `over` says whether the answer is
-    complete. A break that cannot be repaired is raised as it was. Whoever closes this early stops the server.
+    `begun`: it was asked for before, so it is not asked for again. `over` says whether the
+    answer is complete. A break that cannot be repaired is raised as it was. Whoever closes
+    this early stops the server.
     """
     return lambda clock: _Kept(wire, keeper, over, clock).reads(path, None if begun else body)
 

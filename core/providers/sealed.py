@@ -1,4 +1,6 @@
-"""Data that only its maker can read (signatures, encrypted reasoning, ids): where a conversation has it, and taking it out."""
+"""Data that only its maker can read (signatures, encrypted reasoning, ids):
+where a conversation has it, and taking it out.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,20 @@ from core.providers import Request
 
 
 def has_sealed(message: Message) -> bool:
-    return any(isinstance(part, (Text, Thinking, ToolCall)) and part.extra for part in message.parts)
+    return any(isinstance(part, (Text, Thinking, ToolCall)) and part.extra
+               for part in message.parts)
 
 
 def without_sealed(request: Request, models: Collection[str] | None = None) -> Request:
-    """The request without the sealed data of these models' replies, or of all; the same one where there is none."""
+    """The request without the sealed data of these models' replies, or of all;
+    the same one where there is none.
+    """
     taken = [message for message in request.messages
              if has_sealed(message) and (models is None or message.model in models)]
     if not taken:
         return request
-    return replace(request, messages=tuple(_opened(message) if message in taken else message for message in request.messages))
+    return replace(request, messages=tuple(_opened(message) if message in taken else message
+                                           for message in request.messages))
 
 
 def _opened(message: Message) -> Message:

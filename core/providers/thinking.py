@@ -1,4 +1,6 @@
-"""Splits reasoning that a model writes inline, as <think>...</think> at the start of its answer, from the answer."""
+"""Splits reasoning that a model writes inline, as <think>...</think> at the start of its answer,
+from the answer.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ CLOSING = "</think>"
 class InlineThinking:
     """Text pieces in any cut -> text and thinking deltas; the result never depends on the cut.
 
-    Only a tag that opens the answer counts: later ones are the answer's own words. With `opened` the answer begins
-    inside the reasoning (templates that write the opening tag into the prompt). Line ends next to the tags are dropped.
+    Only a tag that opens the answer counts: later ones are the answer's own words. With `opened`
+    the answer begins inside the reasoning (templates that write the opening tag into the prompt).
+    Line ends next to the tags are dropped.
     """
 
     def __init__(self, *, opened: bool = False) -> None:

@@ -1,4 +1,6 @@
-"""JSON Schemas as providers accept them: those of tools, whoever wrote them, and those of answers."""
+"""JSON Schemas as providers accept them: those of tools, whoever wrote them,
+and those of answers.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,17 @@ from core.providers import ToolSpec
 
 DEEPEST = 12        # levels of a schema; one that contains itself would never end
 JOINERS = ("anyOf", "oneOf", "allOf")
-_HOLDERS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
-# What servers that compile a schema into a grammar refuse; the answer is checked against the full schema here.
+_HOLDERS = ("items", "additionalProperties", "not", "if", "then", "else", "contains",
+            "propertyNames")
+# What servers that compile a schema into a grammar refuse; the answer is checked
+# against the full schema here.
 _UNCHECKED = frozenset((
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minProperties",
-    "maxProperties", "maxItems", "uniqueItems", "patternProperties", "contains", "minContains", "maxContains", "not", "if", "then",
-    "else", "dependentRequired", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "propertyNames"))
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
+    "maxLength", "minProperties",
+    "maxProperties", "maxItems", "uniqueItems", "patternProperties", "contains", "minContains",
+    "maxContains", "not", "if", "then",
+    "else", "dependentRequired", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems",
+    "propertyNames"))
 
 
 def function_tool(tool: ToolSpec) -> dict[str, Any]:
@@ -38,14 +45,17 @@ def tool_parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_joiner(schema: dict[str, Any], joiner: str) -> dict[str, Any]:
-    """Alternatives at the top as one object: all their properties, required where every one requires it."""
+    """Alternatives at the top as one object: all their properties,
+    required where every one requires it.
+    """
     parts = [part for part in _list(schema.pop(joiner, None)) if isinstance(part, dict)]
     if not parts:
         return schema
     properties: dict[str, Any] = {}
     for part in parts:
         properties |= _object(part.get("properties"))
-    sets = [{name for name in _list(part.get("required")) if isinstance(name, str)} for part in parts]
+    sets = [{name for name in _list(part.get("required")) if isinstance(name, str)}
+            for part in parts]
     shared = set.union(*sets) if joiner == "allOf" else set.intersection(*sets)
     required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
     schema["properties"] = properties | _object(schema.get("properties"))
@@ -88,7 +98,8 @@ def _choices(choices: Any) -> dict[str, Any]:
 def _required_of(schema: dict[str, Any]) -> dict[str, Any]:
     """Without required names that have no property."""
     properties = _object(schema.get("properties"))
-    required = [name for name in _list(schema.pop("required", None)) if isinstance(name, str) and name in properties]
+    required = [name for name in _list(schema.pop("required", None))
+                if isinstance(name, str) and name in properties]
     return schema | ({"required": list(dict.fromkeys(required))} if required else {})
 
 
@@ -99,7 +110,9 @@ def _names_definition(reference: str, root: Mapping[str, Any]) -> bool:
 
 
 def resolved(reference: str, root: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reference inside the schema points to (JSON Pointer); {} where that is nothing or elsewhere."""
+    """What a reference inside the schema points to (JSON Pointer);
+    {} where that is nothing or elsewhere.
+    """
     if not reference.startswith("#"):
         return {}
     found: Any = root
@@ -117,14 +130,19 @@ def resolved(reference: str, root: Mapping[str, Any]) -> dict[str, Any]:
 # ---- schemas of answers
 
 def is_closed(schema: Any) -> bool:
-    """Whether every object in it lists all its properties as required and allows no others: "strict" needs that."""
+    """Whether every object in it lists all its properties as required and allows no others:
+    "strict" needs that.
+    """
     return all(part.get("additionalProperties") is False
-               and set(_object(part.get("properties"))) <= set(map(str, _list(part.get("required"))))
+               and set(_object(part.get("properties")))
+               <= set(map(str, _list(part.get("required"))))
                for part in _objects(schema, 0))
 
 
 def strict_form(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema closed, where nothing but closing is missing; None where that would change what it allows."""
+    """The schema closed, where nothing but closing is missing;
+    None where that would change what it allows.
+    """
     closed = closed_form(schema, keep_limits=True)
     return closed if is_closed(closed) and not _open_on_purpose(schema) else None
 
@@ -145,7 +163,8 @@ def _closed(value: Any, depth: int, keep_limits: bool) -> Any:
         return [_closed(inner, depth + 1, keep_limits) for inner in value]
     if not isinstance(value, Mapping) or depth > DEEPEST * 2:
         return value
-    made = {str(name): _closed_member(str(name), inner, depth, keep_limits) for name, inner in value.items()
+    made = {str(name): _closed_member(str(name), inner, depth, keep_limits)
+            for name, inner in value.items()
             if keep_limits or name not in _UNCHECKED}
     if not keep_limits and type(made.get("minItems")) is int:
         made["minItems"] = min(made["minItems"], 1)

@@ -1,4 +1,6 @@
-"""What the translators of streamed JSON events share: order of the deltas, the end of a reply, an error inside it."""
+"""What the translators of streamed JSON events share:
+order of the deltas, the end of a reply, an error inside it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from core.regex import regex
 from core.providers import Endpoint
 from core.providers.answering import is_another, name_in
 from core.providers.decoder import (
-    LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json, plausible_count,
+    LINE_COST, MOST_TOKENS, EventDecoder, ServerEvent, join_deltas, not_the_protocol, parse_json,
+    plausible_count,
     too_much)
 from core.providers.http1 import Response
 from core.providers.transport import ContentClock, lines_of, read_chunks
@@ -42,8 +45,9 @@ class Translation:
         self.finish: Finished | None = None
         self.done = False
         self.failure: ProviderError | None = None
-        self.words: Words | None = None      # an event that was not JSON, which matters only if nothing else comes
-        self.asked = ""                      # the model that was asked for; "" while nobody wants to know who responds
+        # an event that was not JSON, which matters only if nothing else comes
+        self.words: Words | None = None
+        self.asked = ""  # the model that was asked for; "" while nobody wants to know who responds
         self._begun = False
         self._reported: Usage | None = None
 
@@ -64,7 +68,10 @@ class Translation:
         return iter(())
 
     def deltas(self, payloads: Iterable[Any]) -> Iterator[Delta]:
-        """Translate what one read brought. An error ends it and is kept in `failure`, so that what came before is not lost."""
+        """Translate what one read brought.
+
+        An error ends it and is kept in `failure`, so that what came before is not lost.
+        """
         try:
             for payload in payloads:
                 yield from self._named(payload)
@@ -98,11 +105,14 @@ class Translation:
         return self.take(payload) if isinstance(payload, dict) else iter(())
 
     def _fail(self, error: ProviderError) -> None:
-        self.failure = StreamBroken(error.message, error.hint, cause=error) if self._begun else error
+        self.failure = (StreamBroken(error.message, error.hint, cause=error) if self._begun
+                        else error)
 
 
 def _check(delta: Delta) -> None:
-    """Words must be words and numbers numbers: anything else would be met later, where nobody expects it."""
+    """Words must be words and numbers numbers:
+    anything else would be met later, where nobody expects it.
+    """
     match delta:
         case TextDelta(str(), int()) | ThinkingDelta(str(), int()) | Reading():
             return
@@ -112,7 +122,8 @@ def _check(delta: Delta) -> None:
 
 
 def _counted(usage: Usage) -> Usage:
-    given, came, cached = map(plausible_count, (usage.input_tokens, usage.output_tokens, usage.cached_tokens))
+    given, came, cached = map(plausible_count,
+                              (usage.input_tokens, usage.output_tokens, usage.cached_tokens))
     details = {name: value for name, value in (usage.details or {}).items()
                if not isinstance(value, (int, float)) or abs(value) < MOST_TOKENS}
     return Usage(given, came, cached, details or None)
@@ -129,8 +140,9 @@ async def read_deltas(reads: Reads, translation: Translation,
                       asked: str = "") -> AsyncGenerator[Delta, None]:
     """Yield the deltas of an answer: server-sent events, one JSON document, or an array of events.
 
-    An answer with a finish reason is whole, also when the connection breaks, or nothing more comes, before the rest of
-    its events. `asked` is the model that the request names: that another one responds is the first delta.
+    An answer with a finish reason is whole, also when the connection breaks, or nothing more comes,
+    before the rest of its events. `asked` is the model that the request names: that another one
+    responds is the first delta.
     """
     translation.asked = asked
     broken: StreamBroken | None = None
@@ -157,7 +169,8 @@ async def read_deltas(reads: Reads, translation: Translation,
     yield Finished(translation.finish.reason, str(translation.finish.detail))
 
 
-async def _next_read(reads: AsyncGenerator[Iterator[Any], None], until: float | None) -> Iterator[Any] | None:
+async def _next_read(reads: AsyncGenerator[Iterator[Any], None],
+                     until: float | None) -> Iterator[Any] | None:
     """None at the end, or when nothing came before the time `until`."""
     try:
         async with asyncio.timeout(None if until is None else max(0.0, until - time.monotonic())):
@@ -167,8 +180,11 @@ async def _next_read(reads: AsyncGenerator[Iterator[Any], None], until: float | 
 
 
 async def _payloads(reads: Reads, endpoint: Endpoint) -> AsyncGenerator[Iterator[Any], None]:
-    """JSON events, as many as each read brought. What is no event stream is one JSON document, read at the end:
-    an answer that was not streamed, Gemini's array, or an error that was written into the stream as it is."""
+    """JSON events, as many as each read brought.
+
+    What is no event stream is one JSON document, read at the end: an answer that was not streamed,
+    Gemini's array, or an error that was written into the stream as it is.
+    """
     decoder, clock = EventDecoder(), ContentClock(endpoint)
     other: list[bytes] = []
     seen, held = False, 0
@@ -191,7 +207,9 @@ async def _payloads(reads: Reads, endpoint: Endpoint) -> AsyncGenerator[Iterator
 
 
 def _is_content(event: ServerEvent) -> bool:
-    """Whether it can say anything: an event without data, or with a bare word, is a sign of life."""
+    """Whether it can say anything: an event without data, or with a bare word,
+    is a sign of life.
+    """
     return event.name not in SIGNS_OF_LIFE and _is_json(event)
 
 
@@ -219,7 +237,9 @@ def _last_event(events: Iterable[ServerEvent], endpoint: Endpoint) -> Iterator[A
 
 
 def _document(text: bytes, endpoint: Endpoint, *, alone: bool) -> Iterator[Any]:
-    """Lines beside events that are no JSON either mean nothing; without any event they are what is wrong."""
+    """Lines beside events that are no JSON either mean nothing;
+    without any event they are what is wrong.
+    """
     if text.strip() and (alone or text.lstrip().startswith((b"{", b"["))):
         document = parse_json(text, endpoint)
         yield from document if isinstance(document, list) else [document]

@@ -1,6 +1,8 @@
-"""The wire under every HTTP dialect: requests and their answers, read in frames under two clocks, errors with their cause.
+"""The wire under every HTTP dialect: requests and their answers, read in frames under two clocks,
+errors with their cause.
 
-Redirects are refused because they would carry the key to another origin; proxies are bypassed for loopback.
+Redirects are refused because they would carry the key to another origin; proxies
+are bypassed for loopback.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from core.regex import regex
 from core.providers import Endpoint
 from core.providers.connecting import BadAddress, split_url
 from core.providers.decoder import (
-    EventDecoder, LineDecoder, ServerEvent, TooMuch, load_json, not_the_protocol, parse_json, too_much)
+    EventDecoder, LineDecoder, ServerEvent, TooMuch, load_json, not_the_protocol, parse_json,
+    too_much)
 from core.providers.http1 import Client, ConnectTimeout, HttpError, NoConnection, Response, Silence
 from core.config.network import is_loopback
 from core.safe_text import without_surrogates
@@ -34,10 +37,12 @@ ErrorMapper = Callable[[int, Mapping[str, str], bytes], ProviderError]
 
 
 def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) -> Client:
-    """A client bound to the endpoint's origin. For http:// the trust store is not read (measured: 36 ms).
+    """A client bound to the endpoint's origin.
 
-    Local engines close a connection after a stream although they promised to keep it (llama.cpp: 1 of 4 requests that
-    reused one at once was lost), so over http:// each request gets a new one.
+    For http:// the trust store is not read (measured: 36 ms).
+
+    Local engines close a connection after a stream although they promised to keep it (llama.cpp: 1
+    of 4 requests that reused one at once was lost), so over http:// each request gets a new one.
     """
     headers = {**(endpoint.quirks.get("headers") or {}), **(headers or {})}
     _check_headers(endpoint, headers)
@@ -50,7 +55,8 @@ def open_client(endpoint: Endpoint, headers: Mapping[str, str] | None = None) ->
                       proxied=not is_loopback(endpoint.base_url))
     except (ValueError, OSError) as problem:
         raise ProviderError(f"The connection cannot be set up: {problem}.",
-                            "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE.") from problem
+                            "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and "
+                            "SSL_CERT_FILE.") from problem
 
 
 def _no_address(where: str, problem: Exception) -> ProviderError:
@@ -58,18 +64,27 @@ def _no_address(where: str, problem: Exception) -> ProviderError:
 
 
 def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
-    """Refuse what HTTP cannot carry before a library refuses it, because it would quote the key in its message."""
-    if not all(character == "\t" or " " <= character <= "~" for value in headers.values() for character in value):
-        raise AuthFailed(f"The key for {endpoint.host or endpoint.base_url} holds a character that no key has.",
+    """Refuse what HTTP cannot carry before a library refuses it,
+    because it would quote the key in its message.
+    """
+    if not all(character == "\t" or " " <= character <= "~" for value in headers.values()
+               for character in value):
+        raise AuthFailed(f"The key for {endpoint.host or endpoint.base_url} holds a character that "
+                         "no key has.",
                          "Look for a line end, a quotation mark or a letter with an accent in it.")
 
 
 @contextlib.asynccontextmanager
-async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any, error_from: ErrorMapper, *,
-                   headers: Mapping[str, str] | None = None, method: str = "POST") -> AsyncIterator[Response]:
-    """Send JSON and hand over the answer while it streams. Only status 200 gets through; all else raises.
+async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any,
+                   error_from: ErrorMapper, *,
+                   headers: Mapping[str, str] | None = None,
+                   method: str = "POST") -> AsyncIterator[Response]:
+    """Send JSON and hand over the answer while it streams.
 
-    Leaving the block closes the connection if the answer was not read to its end, so that the server stops computing.
+    Only status 200 gets through; all else raises.
+
+    Leaving the block closes the connection if the answer was not read to its end, so that
+    the server stops computing.
     """
     url = endpoint.base_url.rstrip("/") + path
     content = None if body is None else _as_json(body)
@@ -77,12 +92,15 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any, err
     if endpoint.sent is not None:
         endpoint.sent.note(endpoint.host, method, url, content, with_key=endpoint.key is not None)
     with _named_failures(endpoint):
-        response = await client.send(method, url, content, silence=_longest_silence(endpoint, begins=body is not None), headers={
-            "content-type": "application/json", "accept-encoding": "identity", **(headers or {})})
+        response = await client.send(
+            method, url, content, silence=_longest_silence(endpoint, begins=body is not None),
+            headers={"content-type": "application/json", "accept-encoding": "identity",
+                     **(headers or {})})
     try:
         if 300 <= response.status_code < 400:
-            raise BadResponse(f"{endpoint.base_url} redirects elsewhere ({response.status_code}), which is not followed: the key "
-                              "would go along.", "Set --base-url to the final address.", status=response.status_code)
+            raise BadResponse(f"{endpoint.base_url} redirects elsewhere ({response.status_code}), "
+                              "which is not followed: the key would go along.",
+                              "Set --base-url to the final address.", status=response.status_code)
         if response.status_code >= 400:
             raise error_from(response.status_code, response.headers, await _read_limited(response))
         yield response
@@ -94,7 +112,10 @@ _NUL = regex(r"(?<!\\)((?:\\\\)*)\\u0000")     # not after a backslash that stan
 
 
 def _as_json(body: Any) -> bytes:
-    """In ASCII. A half of a character and NUL become U+FFFD: a strict server would refuse the conversation."""
+    """In ASCII.
+
+    A half of a character and NUL become U+FFFD: a strict server would refuse the conversation.
+    """
     content = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
     if "\\ud" in content:
         content = without_surrogates(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
@@ -105,18 +126,22 @@ def _as_json(body: Any) -> bytes:
 
 def _longest_silence(endpoint: Endpoint, *, begins: bool) -> float:
     """Seconds until an answer begins."""
-    return max(first_byte_timeout(endpoint), endpoint.idle_timeout) if begins else endpoint.idle_timeout
+    return (max(first_byte_timeout(endpoint), endpoint.idle_timeout) if begins
+            else endpoint.idle_timeout)
 
 
 def first_byte_timeout(endpoint: Endpoint) -> float:
-    return endpoint.idle_timeout if endpoint.first_byte_timeout is None else endpoint.first_byte_timeout
+    return (endpoint.idle_timeout if endpoint.first_byte_timeout is None
+            else endpoint.first_byte_timeout)
 
 
-async def fetch_json(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *, body: Any = None,
+async def fetch_json(client: Client, endpoint: Endpoint, path: str, error_from: ErrorMapper, *,
+                     body: Any = None,
                      headers: Mapping[str, str] | None = None) -> Any:
     """GET (or POST, with a body) one whole JSON document."""
     method = "GET" if body is None else "POST"
-    async with exchange(client, endpoint, path, body, error_from, headers=headers, method=method) as response:
+    async with exchange(client, endpoint, path, body, error_from, headers=headers,
+                        method=method) as response:
         with _named_failures(endpoint):
             content = await _read_whole(response, endpoint)
     try:
@@ -148,7 +173,9 @@ async def _read_in_time(response: Response, seconds: float) -> bytes:
 
 
 async def _read_limited(response: Response) -> bytes:
-    """The start of an error answer, or as much of it as comes: a broken one must not hide the status."""
+    """The start of an error answer, or as much of it as comes:
+    a broken one must not hide the status.
+    """
     content = b""
     with contextlib.suppress(HttpError, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_TIME):
@@ -159,16 +186,23 @@ async def _read_limited(response: Response) -> bytes:
 
 @contextlib.contextmanager
 def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None]:
-    """Give each failure of the connection its name. `begun` says that part of an answer has already come."""
+    """Give each failure of the connection its name.
+
+    `begun` says that part of an answer has already come.
+    """
     where = endpoint.base_url
     try:
         yield
     except ConnectTimeout as problem:
-        raise ConnectFailed(f"No connection to {where} within {endpoint.connect_timeout:g} s.") from problem
+        raise ConnectFailed(f"No connection to {where} within "
+                            f"{endpoint.connect_timeout:g} s.") from problem
     except Silence as problem:
-        longest = endpoint.idle_timeout if begun else max(first_byte_timeout(endpoint), endpoint.idle_timeout)
-        flag = "--idle-timeout" if begun or longest == endpoint.idle_timeout else "--first-byte-timeout"
-        message, hint = f"{where} has sent nothing for {longest:g} s.", f"A larger {flag} gives it more time."
+        longest = (endpoint.idle_timeout if begun
+                   else max(first_byte_timeout(endpoint), endpoint.idle_timeout))
+        flag = ("--idle-timeout" if begun or longest == endpoint.idle_timeout
+                else "--first-byte-timeout")
+        message, hint = (f"{where} has sent nothing for {longest:g} s.",
+                         f"A larger {flag} gives it more time.")
         raise (StreamBroken(message, hint) if begun else ConnectFailed(message, hint)) from problem
     except BadAddress as problem:
         raise _no_address(where, problem) from problem
@@ -180,7 +214,9 @@ def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None
 
 
 def _no_connection(where: str, problem: NoConnection) -> ConnectFailed:
-    """Some things do not heal within seconds: a name that is not known, and a server of this machine that does not run."""
+    """Some things do not heal within seconds: a name that is not known,
+    and a server of this machine that does not run.
+    """
     error = ConnectFailed(f"No connection to {where}: {_reason(problem)}.")
     causes = list(_causes(problem))
     unknown = any(isinstance(cause, socket.gaierror) for cause in causes)
@@ -198,11 +234,14 @@ def _causes(problem: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(problem: BaseException) -> str:
-    """The innermost cause in words: what the operating system said is more use than what was made of it."""
+    """The innermost cause in words: what the operating system said is more use
+    than what was made of it.
+    """
     text = str(problem)
     for cause in _causes(problem):
         if isinstance(cause, OSError) and cause.errno is not None:
-            from_system = cause.errno > 0 and not hasattr(cause, "library")   # an SSLError's number is none of the system's
+            # an SSLError's number is none of the system's
+            from_system = cause.errno > 0 and not hasattr(cause, "library")
             text = os.strerror(cause.errno) if from_system else cause.strerror or text
     return (text or type(problem).__name__).rstrip(".")
 
@@ -210,9 +249,9 @@ def _reason(problem: BaseException) -> str:
 class _Body:
     """Reads a response a frame's worth at a time.
 
-    Servers send an HTTP chunk per token. What comes within `_rest` seconds after a take is left with the system until they
-    are over, for waking up for each token costs 80 us a token instead of 10. The rest grows from short to a frame, so that
-    the end of a short answer is not late.
+    Servers send an HTTP chunk per token. What comes within `_rest` seconds after a take is left
+    with the system until they are over, for waking up for each token costs 80 us a token instead of
+    10. The rest grows from short to a frame, so that the end of a short answer is not late.
     """
 
     def __init__(self, response: Response) -> None:
@@ -220,7 +259,10 @@ class _Body:
         self._rest, self._rest_until = FRAME / 8, 0.0
 
     async def take(self) -> bytes:
-        """All that has come since the last time; waits for something. b"" is the end. Raises what ended the body early."""
+        """All that has come since the last time; waits for something. b"" is the end.
+
+        Raises what ended the body early.
+        """
         spare = self._rest_until - time.monotonic()
         if spare > 0:
             self._response.hold()
@@ -261,7 +303,9 @@ class ContentClock:
 
 async def read_chunks(response: Response, endpoint: Endpoint,
                       clock: ContentClock | None = None) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives: the first bytes at once, then a frame's worth at a time: one read, one commit, one paint."""
+    """The body as it arrives: the first bytes at once, then a frame's worth at a time:
+    one read, one commit, one paint.
+    """
     body = _Body(response)
     with _named_failures(endpoint, begun=True):
         asked = time.monotonic()
@@ -308,8 +352,10 @@ async def lines_of(reads: AsyncGenerator[bytes, None],
 
 async def read_json_lines(response: Response, endpoint: Endpoint, *,
                           counts: Callable[[Any], bool] = bool) -> AsyncGenerator[list[Any], None]:
-    """NDJSON objects, a list per read; blank lines are skipped. `counts` says which are content: others do not hold off
-    the idle timeout."""
+    """NDJSON objects, a list per read; blank lines are skipped.
+
+    `counts` says which are content: others do not hold off the idle timeout.
+    """
     clock = ContentClock(endpoint)
     async with contextlib.aclosing(read_lines(response, endpoint, clock)) as batches:
         async for lines in batches:
@@ -323,7 +369,9 @@ async def read_json_lines(response: Response, endpoint: Endpoint, *,
 
 
 def _parse_lines(lines: list[bytes], endpoint: Endpoint) -> tuple[list[Any], BadResponse | None]:
-    """The values up to the first line that is none: what stood before it has been said and is not thrown away."""
+    """The values up to the first line that is none:
+    what stood before it has been said and is not thrown away.
+    """
     values = []
     for line in lines:
         if line and not line.isspace():
@@ -339,10 +387,14 @@ def _is_content(event: ServerEvent) -> bool:
 
 
 async def read_events(response: Response, endpoint: Endpoint, *,
-                      counts: Callable[[ServerEvent], bool] = _is_content) -> AsyncGenerator[list[ServerEvent], None]:
-    """Server-sent events, a list per read. Comments are skipped; a last event without a blank line still counts.
+                      counts: Callable[[ServerEvent], bool] = _is_content) -> AsyncGenerator[
+                          list[ServerEvent], None]:
+    """Server-sent events, a list per read.
 
-    `counts` says which events are content: comments and the others do not hold off the idle timeout.
+    Comments are skipped; a last event without a blank line still counts.
+
+    `counts` says which events are content: comments and the others do not
+    hold off the idle timeout.
     """
     decoder = EventDecoder()
     clock = ContentClock(endpoint)

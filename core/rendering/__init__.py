@@ -1,17 +1,22 @@
 """What a reply looks like in a terminal, while it streams.
 
 MarkdownStream(write, width, height, *, color=True)             Markdown
-ThinkingStream(write, width, *, folded, color=True)             a model's thinking: set apart, or one line that counts
+ThinkingStream(write, width, *, folded, color=True)             a model's thinking: set apart,
+                                                                or one line that counts
 PlainStream(write, width=None, *, color=False)                  the text as it is, made safe
 
-`write` takes a string for the terminal; `width` and `height` are asked at every frame. Each has the same three methods:
+`write` takes a string for the terminal; `width` and `height` are asked at every frame. Each
+has the same three methods:
 
 feed(text)      one frame of raw text from the model
-status(text)    a line of ours below what is shown until the next frame or the end; a PlainStream needs a width for it
-finish()        the end of the reply, wherever it stopped: everything is shown, with one newline at its end
+status(text)    a line of ours below what is shown until the next frame or the end; a
+                PlainStream needs a width for it
+finish()        the end of the reply, wherever it stopped: everything is shown,
+                with one newline at its end
 
-A stream begins in the first column. Until finish() nobody else may write to the terminal: the cursor stays at the end of
-what is shown, with no style in force. The result never depends on how the text was cut into frames.
+A stream begins in the first column. Until finish() nobody else may write to the terminal: the
+cursor stays at the end of what is shown, with no style in force. The result never depends on how
+the text was cut into frames.
 """
 
 from __future__ import annotations
@@ -21,4 +26,5 @@ from core.rendering.plain import PlainStream
 from core.rendering.theme import MONO, NO_STYLE, UNKNOWN, Theme, theme_of
 from core.rendering.thinking import ThinkingStream
 
-__all__ = ["MONO", "NO_STYLE", "UNKNOWN", "MarkdownStream", "PlainStream", "Theme", "ThinkingStream", "theme_of"]
+__all__ = ["MONO", "NO_STYLE", "UNKNOWN", "MarkdownStream", "PlainStream", "Theme",
+           "ThinkingStream", "theme_of"]

@@ -1,4 +1,6 @@
-"""Shares of a whole as rows of bars: in a terminal, as plain text, and in sentences for a screen reader."""
+"""Shares of a whole as rows of bars: in a terminal, as plain text,
+and in sentences for a screen reader.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ INDENT = "  "
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """`rows` are names and sizes; the one named `empty` is what nothing takes. `about` says how full the `whole` is."""
+    """`rows` are names and sizes; the one named `empty` is what nothing takes.
+
+    `about` says how full the `whole` is.
+    """
 
     title: str
     about: str
@@ -27,13 +32,18 @@ class Bars:
         """Name, size and percentage of each row, one under the other."""
         longest = max(len(name) for name, _ in self.rows)
         widest = max(len(f"{size:,}") for _, size in self.rows)
-        return [f"{INDENT}{name:<{longest}}   {size:>{widest},}   {size / self.whole:>4.0%}" for name, size in self.rows]
+        return [f"{INDENT}{name:<{longest}}   {size:>{widest},}   {size / self.whole:>4.0%}"
+                for name, size in self.rows]
 
 
 def bar_rows(bars: Bars, width: int, theme: Theme, *, unicode: bool = True) -> Iterator[str]:
-    """With styles, narrower than `width`. A percent has a cell, or less where the longest bar would not fit."""
+    """With styles, narrower than `width`.
+
+    A percent has a cell, or less where the longest bar would not fit.
+    """
     full, empty = ("\u2501", "\u2500") if unicode else ("#", ".")
-    yield f"{styled(bars.title, theme.role('bold'))}  {clip(safe_line(bars.about), width - 3 - len(bars.title))}"
+    yield (f"{styled(bars.title, theme.role('bold'))}  "
+           f"{clip(safe_line(bars.about), width - 3 - len(bars.title))}")
     yield ""
     labels = bars.labels()
     room = width - 1 - len(labels[0]) - len(INDENT)

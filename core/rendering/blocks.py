@@ -17,13 +17,15 @@ from core.rendering.targets import normal_label, unescaped
 from core.safe_text import safe_text
 
 _LONGEST_HEAD = 4096            # a line that is undecided for longer is text; so is a formula
-_CODE_PIECE = 600               # characters of a line of code that may still be highlighted as a whole
+_CODE_PIECE = 600  # characters of a line of code that may still be highlighted as a whole
 _CLOSING_HASHES = regex(r"[ \t]+#*[ \t]*$")
 _NOTHING_BUT_HASHES = regex(r"#*[ \t]*$")
 
 
 class Tail(NamedTuple):
-    """What is not decided: text at the end of the open block, then lines on their own, then a line's beginning."""
+    """What is not decided: text at the end of the open block, then lines on their own,
+    then a line's beginning.
+    """
 
     text: str = ""
     lines: tuple[str, ...] = ()
@@ -33,9 +35,12 @@ class Tail(NamedTuple):
 
 
 class Parser(Nesting):
-    """Reads one reply. `take()` gives the operations since the last call, `tail()` what is not decided yet.
+    """Reads one reply.
 
-    `references`: link definitions that are known before; those of the text are added as they are read.
+    `take()` gives the operations since the last call, `tail()` what is not decided yet.
+
+    `references`: link definitions that are known before; those of the text
+    are added as they are read.
     """
 
     def __init__(self, references: Mapping[str, str] | None = None) -> None:
@@ -72,7 +77,9 @@ class Parser(Nesting):
             self._part(text[start:] if start else text, whole=False)
 
     def finish(self) -> None:
-        """The end of the reply, wherever it stopped: what is open is closed, what is undecided is text."""
+        """The end of the reply, wherever it stopped:
+        what is open is closed, what is undecided is text.
+        """
         if self._return:
             self._return = ""
             self._part("", whole=True)
@@ -83,7 +90,9 @@ class Parser(Nesting):
         self._blank_before, self._fresh = False, True
 
     def settle(self) -> None:
-        """The text broke off here and was shown so: what is undecided within a paragraph is text."""
+        """The text broke off here and was shown so:
+        what is undecided within a paragraph is text.
+        """
         if self._inline is not None:
             self._inline.feed("", final=True)
 
@@ -101,7 +110,8 @@ class Parser(Nesting):
 
     def _code_tail(self, fence: Fence, head: str) -> Tail:
         try:
-            kept, head, pos = continued(head, self.containers, whole=False) if self.containers else (0, head, 0)
+            kept, head, pos = (continued(head, self.containers, whole=False) if self.containers
+                               else (0, head, 0))
         except NeedMore:
             return Tail()
         code = dedented(head[pos:], fence.indent)
@@ -203,7 +213,8 @@ class Parser(Nesting):
             self._blank_before = True
             return
         self._close_leaf()
-        self._leave(line.kept, None if line.kept == len(self.containers) else self.containers[line.kept])
+        self._leave(line.kept, None if line.kept == len(self.containers)
+                    else self.containers[line.kept])
         self._blank_before = True
 
     # Leaves

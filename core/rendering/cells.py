@@ -34,7 +34,8 @@ def _alignment(cell: str) -> Alignment:
 def cells_of(line: str, count: int = 0) -> list[str]:
     """The cells of a row, exactly `count` of them if that is given.
 
-    If there are more, pipes in code do not separate: models forget to escape them. What is left over stays in the last cell.
+    If there are more, pipes in code do not separate: models forget to escape them. What is left
+    over stays in the last cell.
     """
     line = line.strip().removeprefix("|")
     if line.endswith("|") and not line.endswith("\\|"):

@@ -1,4 +1,6 @@
-"""Lists of things to choose from in a terminal: a mark before the one in use, what is said about each beside or under it."""
+"""Lists of things to choose from in a terminal:
+a mark before the one in use, what is said about each beside or under it.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,15 @@ GAP = 3         # cells between columns
 Row = Sequence[str]
 
 
-def choice_rows(table: Table, choices: Choices, width: int, theme: Theme, sign: str) -> Iterator[str]:
+def choice_rows(table: Table, choices: Choices, width: int, theme: Theme,
+                sign: str) -> Iterator[str]:
     """Rows with styles, narrower than `width`; `sign` stands before the ones in use."""
-    full = [list(map(safe_line, (name, *row[1:]))) for name, row in zip(choices.names, table.rows, strict=True)]
+    full = [list(map(safe_line, (name, *row[1:])))
+            for name, row in zip(choices.names, table.rows, strict=True)]
     kept = [column for column in range(len(full[0]) if full else 0)
             if column == 0 or any(row[column] for row in full if row[0])]
-    widths = [max((text_width(row[column]) for row in full if row[0]), default=0) for column in kept]
+    widths = [max((text_width(row[column]) for row in full if row[0]), default=0)
+              for column in kept]
     beside = HANG + sum(widths) + GAP * (len(widths) - 1) < width
     for number, row in enumerate(full):
         if number == 0 or choices.groups[number] != choices.groups[number - 1]:
@@ -43,7 +48,8 @@ def _about(row: Row, width: int, theme: Theme, indent: int = HANG) -> Iterator[s
         yield " " * indent + styled(line, theme.dim)
 
 
-def _cells(choices: Choices, row: Row, kept: Sequence[int], widths: Sequence[int], theme: Theme) -> Iterator[str]:
+def _cells(choices: Choices, row: Row, kept: Sequence[int], widths: Sequence[int],
+           theme: Theme) -> Iterator[str]:
     for place, (column, cells) in enumerate(zip(kept, widths, strict=True)):
         pad = " " * (cells - text_width(row[column]))
         text = styled(row[column], theme.dim if column in choices.quiet else "")
@@ -54,12 +60,14 @@ def spoken_rows(table: Table) -> Iterator[str]:
     """For a screen reader: a sentence for each row, and headings on lines of their own."""
     choices, heading = table.choices, ""
     for number, row in enumerate(table.rows):
-        before, heading = heading, choices.groups[number] if choices else table.headings.get(number, heading)
+        before, heading = (heading, choices.groups[number] if choices
+                           else table.headings.get(number, heading))
         if heading != before:
             yield from ([] if number == 0 else [""])
             yield safe_line(heading)
         name = choices.names[number] if choices else row[0]
         name += ", in use" if choices and number in choices.used else ""
         heads = table.columns[1:] if len(row) > 2 else ("",)
-        facts = [f"{head} {cell}".strip() for head, cell in zip(heads, row[1:], strict=True) if cell]
+        facts = [f"{head} {cell}".strip()
+                 for head, cell in zip(heads, row[1:], strict=True) if cell]
         yield safe_line(": ".join(filter(None, [name, "; ".join(facts)])).removesuffix(".") + ".")

@@ -1,4 +1,6 @@
-"""The blocks of code in a text that is complete or broke off, found by the rules by which it is shown."""
+"""The blocks of code in a text that is complete or broke off,
+found by the rules by which it is shown.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +43,21 @@ def ends_in_code(text: str) -> bool:
 
 
 def closing_fence(text: str) -> str:
-    """What closes the fence that `text` leaves open, to be put after it; nothing if it leaves none open."""
+    """What closes the fence that `text` leaves open, to be put after it;
+    nothing if it leaves none open.
+    """
     parser = _read(text)
     if parser.fence is None:
         return ""
-    prefix = "".join(" " * container.width if isinstance(container, Item) else "> " for container in parser.containers)
+    prefix = "".join(" " * container.width if isinstance(container, Item) else "> "
+                     for container in parser.containers)
     return ("" if text.endswith("\n") else "\n") + prefix + parser.fence.marks
 
 
 def opening_fence(text: str) -> str:
-    """The line that opens again the fence that `text` leaves open; nothing if it leaves none open."""
+    """The line that opens again the fence that `text` leaves open;
+    nothing if it leaves none open.
+    """
     fence = _read(text).fence
     return "" if fence is None else f"{fence.marks}{fence.info}\n"
 

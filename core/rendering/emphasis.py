@@ -1,4 +1,6 @@
-"""CommonMark's rules for runs of `*`, `_` and `~`: which may open, which may close, and which belong together."""
+"""CommonMark's rules for runs of `*`, `_` and `~`:
+which may open, which may close, and which belong together.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,16 @@ from core.regex import regex
 from core.rendering.operations import BOLD, ITALIC, STRIKE, Span
 
 DELIMITERS = frozenset("*_~")
-# What closes follows no white space. The literal character first: that is what the search looks for fastest.
+# What closes follows no white space. The literal character first: that is what the
+# search looks for fastest.
 _CLOSER = {char: regex(rf"{re.escape(char)}(?<=[^\s{char}]{re.escape(char)})") for char in "*_~"}
 
 
 @dataclass(slots=True)
 class Delimiters:
-    """A run of one of the characters at `pos`; `count` of them are not used yet; `index`: its span."""
+    """A run of one of the characters at `pos`; `count` of them are not used yet;
+    `index`: its span.
+    """
 
     char: str
     size: int
@@ -28,7 +33,9 @@ class Delimiters:
 
 @dataclass(slots=True)
 class OpenEmphasis:
-    """An emphasis that has no end yet: its spans, the runs that nothing has closed, and where the text continues."""
+    """An emphasis that has no end yet: its spans, the runs that nothing has closed,
+    and where the text continues.
+    """
 
     spans: list[Span]
     openers: list[Delimiters]
@@ -54,13 +61,16 @@ class OpenEmphasis:
 
 
 class Closers:
-    """Finds in one text what may close a run; a search for the next one is not repeated until that is passed."""
+    """Finds in one text what may close a run; a search for the next one is not
+    repeated until that is passed.
+    """
 
     __slots__ = ("_text", "_known")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._known: dict[str, tuple[int, int]] = {}      # by character: from where was searched, and what was found
+        # by character: from where was searched, and what was found
+        self._known: dict[str, tuple[int, int]] = {}
 
     def has(self, char: str, pos: int, end: int) -> bool:
         """Whether one stands between `pos` and `end`; to be asked with growing positions."""
@@ -81,7 +91,8 @@ def find_run(text: str, pos: int, end: int) -> Delimiters:
     size = stop - pos
     left, right = _flanks(before, after), _flanks(after, before)
     if char == "_":
-        opens, closes = left and (not right or _is_punctuation(before)), right and (not left or _is_punctuation(after))
+        opens, closes = (left and (not right or _is_punctuation(before)),
+                         right and (not left or _is_punctuation(after)))
     else:
         opens, closes = left, right
     if char == "~" and size != 2:       # models write ~5 for "about five"
@@ -111,14 +122,19 @@ def _belong(opener: Delimiters, closer: Delimiters) -> bool:
     if opener.char != closer.char:
         return False
     both = (opener.closes or closer.opens) and opener.char != "~"
-    return not both or (opener.size + closer.size) % 3 != 0 or (opener.size % 3 == 0 and closer.size % 3 == 0)
+    return (not both or (opener.size + closer.size) % 3 != 0
+            or (opener.size % 3 == 0 and closer.size % 3 == 0))
 
 
 def _flanks(outer: str, inner: str) -> bool:
-    """Whether a run between `outer` and `inner` leans on `inner`. Ideographs have no spaces around emphasis."""
+    """Whether a run between `outer` and `inner` leans on `inner`.
+
+    Ideographs have no spaces around emphasis.
+    """
     if inner.isspace():
         return False
-    return not _is_punctuation(inner) or outer.isspace() or _is_punctuation(outer) or outer > "\u2e80"
+    return (not _is_punctuation(inner) or outer.isspace() or _is_punctuation(outer)
+            or outer > "\u2e80")
 
 
 def _is_punctuation(char: str) -> bool:

@@ -6,21 +6,26 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from core.events import Event, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, ToolFinished, ToolRequested
+from core.events import (Event, ModelChanged, Notice, QuotesChecked, Resuming, Retrying,
+                         ToolFinished, ToolRequested)
 from core.messages import Message, ToolCall, ToolResult
 from core.rendering.marks import MARKS, Kind
 from core.safe_text import safe_line, safe_text
 
-MOST_SHOWN = 120     # characters of a call's arguments in one line; a question about it and /last show all
+# characters of a call's arguments in one line; a question about it and /last show all
+MOST_SHOWN = 120
 FINISH_NOTES = {
-    "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask it to go on.",
+    "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask "
+    "it to go on.",
     "content_filter": "The provider's filter stopped the answer.",
     "refusal": "The model refused to answer.",
 }
 
 
 class Line(NamedTuple):
-    """One line on a user's screen: `name` stands out at its beginning, `detail` after it is quiet."""
+    """One line on a user's screen: `name` stands out at its beginning,
+    `detail` after it is quiet.
+    """
 
     kind: Kind
     text: str
@@ -52,7 +57,10 @@ def finish_note(message: Message) -> str:
 
 
 class EventLines:
-    """Turns the events of one turn into lines. A tool's call and its result are one line, when it has ended."""
+    """Turns the events of one turn into lines.
+
+    A tool's call and its result are one line, when it has ended.
+    """
 
     def __init__(self) -> None:
         self._calls: dict[str, ToolCall] = {}
@@ -63,7 +71,8 @@ class EventLines:
             case Retrying(attempt, delay, reason):
                 return [Line("note", f"{sentence(reason)} Attempt {attempt} in {delay:.1f} s.")]
             case ModelChanged(old, new, reason):
-                return [Line("warning", f"Continued by {safe_line(new)} instead of {safe_line(old)}: {clause(reason)}.")]
+                return [Line("warning", f"Continued by {safe_line(new)} instead of "
+                             f"{safe_line(old)}: {clause(reason)}.")]
             case Resuming(reason):
                 return [Line("note", f"Reconnected: {clause(reason)}.")]
             case Notice(text):
@@ -77,9 +86,12 @@ class EventLines:
         return []
 
     def unanswered(self) -> list[Line]:
-        """The calls that got no result when the turn ended: with `--tool-rounds 0`, or stopped while they ran."""
+        """The calls that got no result when the turn ended:
+        with `--tool-rounds 0`, or stopped while they ran.
+        """
         calls, self._calls = list(self._calls.values()), {}
-        return [Line("failed", argument_of(call), safe_line(call.name, 100), "no result") for call in calls]
+        return [Line("failed", argument_of(call), safe_line(call.name, 100), "no result")
+                for call in calls]
 
 
 def notice_line(text: str) -> Line:
@@ -104,7 +116,8 @@ def tool_line(call: ToolCall | None, result: ToolResult) -> Line:
     if result.is_error:
         reason = safe_line(result.content, 200).rstrip(".")
         return Line("failed", argument, safe_line(result.name, 100), f"failed: {reason}")
-    return Line("done", argument, safe_line(result.name, 100), f"{len(result.content):,} characters")
+    return Line("done", argument, safe_line(result.name, 100),
+                f"{len(result.content):,} characters")
 
 
 def argument_of(call: ToolCall) -> str:
@@ -114,7 +127,8 @@ def argument_of(call: ToolCall) -> str:
     given: Mapping[str, Any] = call.arguments
     if len(given) == 1:
         return middle_cut(_value(*given.values()), MOST_SHOWN)
-    return middle_cut(" ".join(f"{safe_line(name, 40)}={_value(value)}" for name, value in given.items()), MOST_SHOWN)
+    return middle_cut(" ".join(f"{safe_line(name, 40)}={_value(value)}"
+                               for name, value in given.items()), MOST_SHOWN)
 
 
 def _value(value: Any) -> str:

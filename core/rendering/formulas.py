@@ -11,23 +11,27 @@ _LONGEST = 400
 _DELIMITERS = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"))
 _TOKEN = regex(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _SIGNS = dict(part.split("=", 1) for part in (
-    "alpha=α beta=β gamma=γ delta=δ epsilon=ϵ varepsilon=ε zeta=ζ eta=η theta=θ vartheta=ϑ iota=ι kappa=κ lambda=λ mu=μ nu=ν "
-    "xi=ξ pi=π rho=ρ sigma=σ varsigma=ς tau=τ upsilon=υ phi=ϕ varphi=φ chi=χ psi=ψ omega=ω Gamma=Γ Delta=Δ Theta=Θ Lambda=Λ "
-    "Xi=Ξ Pi=Π Sigma=Σ Upsilon=Υ Phi=Φ Psi=Ψ Omega=Ω times=× cdot=⋅ div=÷ pm=± mp=∓ ast=∗ star=⋆ circ=∘ bullet=∙ oplus=⊕ "
-    "otimes=⊗ le=≤ leq=≤ ge=≥ geq=≥ ne=≠ neq=≠ ll=≪ gg=≫ approx=≈ equiv=≡ sim=∼ simeq=≃ cong=≅ propto=∝ infty=∞ partial=∂ "
-    "nabla=∇ sum=∑ prod=∏ int=∫ iint=∬ oint=∮ in=∈ notin=∉ ni=∋ subset=⊂ subseteq=⊆ supset=⊃ supseteq=⊇ cup=∪ cap=∩ "
-    "setminus=∖ emptyset=∅ varnothing=∅ forall=∀ exists=∃ neg=¬ lnot=¬ land=∧ wedge=∧ lor=∨ vee=∨ to=→ rightarrow=→ "
-    "leftarrow=← gets=← leftrightarrow=↔ Rightarrow=⇒ implies=⟹ Leftarrow=⇐ Leftrightarrow=⇔ iff=⟺ mapsto=↦ uparrow=↑ "
-    "downarrow=↓ ldots=… dots=… cdots=⋯ hbar=ℏ ell=ℓ Re=ℜ Im=ℑ aleph=ℵ angle=∠ perp=⊥ parallel=∥ mid=∣ langle=⟨ rangle=⟩ "
-    "lfloor=⌊ rfloor=⌋ lceil=⌈ rceil=⌉ degree=° prime=′ therefore=∴ because=∵ top=⊤ bot=⊥ vdash=⊢ models=⊨ triangle=△ "
-    "lbrace={ rbrace=} lvert=| rvert=| vert=| colon=:").split())
-_NAMES = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp lim max min sup inf det dim ker "
-                   "gcd arg deg Pr".split())
+    "alpha=α beta=β gamma=γ delta=δ epsilon=ϵ varepsilon=ε zeta=ζ eta=η theta=θ vartheta=ϑ iota=ι "
+    "kappa=κ lambda=λ mu=μ nu=ν xi=ξ pi=π rho=ρ sigma=σ varsigma=ς tau=τ upsilon=υ phi=ϕ varphi=φ "
+    "chi=χ psi=ψ omega=ω Gamma=Γ Delta=Δ Theta=Θ Lambda=Λ Xi=Ξ Pi=Π Sigma=Σ Upsilon=Υ Phi=Φ Psi=Ψ "
+    "Omega=Ω times=× cdot=⋅ div=÷ pm=± mp=∓ ast=∗ star=⋆ circ=∘ bullet=∙ oplus=⊕ otimes=⊗ le=≤ "
+    "leq=≤ ge=≥ geq=≥ ne=≠ neq=≠ ll=≪ gg=≫ approx=≈ equiv=≡ sim=∼ simeq=≃ cong=≅ propto=∝ infty=∞ "
+    "partial=∂ nabla=∇ sum=∑ prod=∏ int=∫ iint=∬ oint=∮ in=∈ notin=∉ ni=∋ subset=⊂ subseteq=⊆ "
+    "supset=⊃ supseteq=⊇ cup=∪ cap=∩ setminus=∖ emptyset=∅ varnothing=∅ forall=∀ exists=∃ neg=¬ "
+    "lnot=¬ land=∧ wedge=∧ lor=∨ vee=∨ to=→ rightarrow=→ leftarrow=← gets=← leftrightarrow=↔ "
+    "Rightarrow=⇒ implies=⟹ Leftarrow=⇐ Leftrightarrow=⇔ iff=⟺ mapsto=↦ uparrow=↑ downarrow=↓ "
+    "ldots=… dots=… cdots=⋯ hbar=ℏ ell=ℓ Re=ℜ Im=ℑ aleph=ℵ angle=∠ perp=⊥ parallel=∥ mid=∣ "
+    "langle=⟨ rangle=⟩ lfloor=⌊ rfloor=⌋ lceil=⌈ rceil=⌉ degree=° prime=′ therefore=∴ because=∵ "
+    "top=⊤ bot=⊥ vdash=⊢ models=⊨ triangle=△ lbrace={ rbrace=} lvert=| rvert=| vert=| colon=:")
+              .split())
+_NAMES = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp lim "
+                   "max min sup inf det dim ker gcd arg deg Pr".split())
 _SPACES = {",": " ", ";": " ", ":": " ", " ": " ", "quad": "  ", "qquad": "    ", "!": ""}
 _UPRIGHT = frozenset(("text", "mathrm", "operatorname", "textrm", "mbox"))
 _DOUBLE = dict(zip("CHNPQRZ", "ℂℍℕℙℚℝℤ"))
 _UP = dict(zip("0123456789+-=()abcdefghijklmnoprstuvwxyzABDEGHIJKLMNOPRTUVWαβγδθφχ′∗",
-               "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᴬᴮᴰᴱᴳᴴᴵᴶᴷᴸᴹᴺᴼᴾᴿᵀᵁⱽᵂᵅᵝᵞᵟᶿᵠᵡ′*")) | {"q": "", "*": ""}
+               "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᴬᴮᴰᴱᴳᴴᴵᴶᴷᴸᴹᴺᴼᴾᴿᵀᵁⱽᵂᵅᵝᵞᵟᶿᵠᵡ′*")) | {"q": "",
+                                                                                           "*": ""}
 _DOWN = dict(zip("0123456789+-=()aehijklmnoprstuvxβγρφχ", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ"))
 _ROOTS = {"": "√", "3": "∛", "4": "∜"}
 
@@ -38,9 +42,12 @@ class _Inexact(Exception):
 
 @lru_cache(maxsize=256)
 def shown(source: str) -> str:
-    """The formula as plain Unicode, or `source` itself, delimiters included, where that would lose something."""
+    """The formula as plain Unicode, or `source` itself, delimiters included,
+    where that would lose something.
+    """
     for start, end in _DELIMITERS:
-        if source.startswith(start) and source.endswith(end) and len(source) >= len(start) + len(end):
+        if (source.startswith(start) and source.endswith(end)
+            and len(source) >= len(start) + len(end)):
             content = source[len(start):len(source) - len(end)].strip()
             break
     else:
@@ -78,7 +85,9 @@ class _Reader:
         return out
 
     def _touches(self, out: str) -> bool:
-        """Whether something that would bind tighter than a fraction's stroke stands before or after it."""
+        """Whether something that would bind tighter than a fraction's stroke
+        stands before or after it.
+        """
         following = self.tokens[self.pos] if self.pos < len(self.tokens) else " "
         return out[-1:].isalnum() or out[-1:] in (")", "√") or following[0] not in " +-=,.;:)]}<>\n"
 
@@ -187,7 +196,9 @@ def _operand(text: str) -> str:
 
 
 def _bare(fraction: str) -> str:
-    """A fraction without its own parentheses, where nothing beside it could be taken for a part of it."""
+    """A fraction without its own parentheses, where nothing beside it could
+    be taken for a part of it.
+    """
     depth = 0
     for place, char in enumerate(fraction):
         depth += (char == "(") - (char == ")")

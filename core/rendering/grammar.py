@@ -1,4 +1,6 @@
-"""What a line of Markdown begins: which blocks it continues, which it opens, and what its text is."""
+"""What a line of Markdown begins: which blocks it continues, which it opens,
+and what its text is.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,11 @@ from typing import Literal
 from core.dataclass import dataclass, field
 from core.regex import regex
 
-Leaf = Literal["blank", "text", "heading", "underline", "rule", "fence", "code", "row", "math", "definition"]
+Leaf = Literal["blank", "text", "heading", "underline", "rule", "fence", "code", "row", "math",
+               "definition"]
 
-FIRST_CELL = 64         # characters of a paragraph that may still become a table's header: it has a | by then
+# characters of a paragraph that may still become a table's header: it has a | by then
+FIRST_CELL = 64
 DEEPEST = 24
 _INDENTED = 4
 _RULE_SO_FAR = regex(r"([-*_])[ \t]*(?:\1[ \t]*)*")
@@ -24,7 +28,8 @@ _HEADING_SO_FAR = regex(r"#{1,6}[ \t]*")
 _FENCE = regex(r"(`{3,})([^`]*)|(~{3,})(.*)")
 _FENCE_SO_FAR = regex(r"`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*")
 _DEFINITION_SO_FAR = regex(r"\[(?:[^\[\]\\]|\\.)*\\?(?:\](?::.*)?)?")
-_DEFINITION = regex(r"\[((?:[^\[\]\\]|\\.)*[^\s\[\]\\](?:[^\[\]\\]|\\.)*)\]:[ \t]*(<[^<>]*>|[^\s<]\S*)"
+_DEFINITION = regex(r"\[((?:[^\[\]\\]|\\.)*[^\s\[\]\\](?:[^\[\]\\]|\\.)*)\]:[ "
+                    r"\t]*(<[^<>]*>|[^\s<]\S*)"
                     r"(?:[ \t]+(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\((?:[^()\\]|\\.)*\)))?[ \t]*")
 _PIPE = regex(r"(?<!\\)\|")
 
@@ -44,7 +49,9 @@ class Quote:
 
 @dataclass(slots=True)
 class Item:
-    """`width`: the columns that its lines are indented by; `kind`: the sign that makes items one list; `empty` so far."""
+    """`width`: the columns that its lines are indented by;
+    `kind`: the sign that makes items one list; `empty` so far.
+    """
 
     width: int
     kind: str
@@ -60,7 +67,8 @@ Container = Quote | Item
 class Line:
     """`kept` containers continue, `opened` ones begin, then comes `leaf` with `text`.
 
-    `detail`: a heading's level, a fence's marks, the address of a definition; `indent`: spaces before the leaf.
+    `detail`: a heading's level, a fence's marks, the address of a definition;
+    `indent`: spaces before the leaf.
     """
 
     kept: int
@@ -72,7 +80,8 @@ class Line:
 
 
 def continued(line: str, containers: list[Container], *, whole: bool) -> tuple[int, str, int]:
-    """How many of the containers the line continues, the line with the tabs before that as spaces, and where its own text begins.
+    """How many of the containers the line continues, the line with the tabs before that as spaces,
+    and where its own text begins.
 
     Raises NeedMore.
     """
@@ -81,7 +90,8 @@ def continued(line: str, containers: list[Container], *, whole: bool) -> tuple[i
         blank = not line[pos:].strip(" \t")
         if blank and not whole:
             raise NeedMore
-        line, start = _past_spaces(line, pos, _INDENTED if isinstance(container, Quote) else container.width)
+        line, start = _past_spaces(line, pos,
+                                   _INDENTED if isinstance(container, Quote) else container.width)
         if isinstance(container, Quote):
             if not line.startswith(">", start):
                 break
@@ -115,7 +125,10 @@ def _past_spaces(line: str, pos: int, most: int) -> tuple[str, int]:
 
 
 def parse_line(line: str, containers: list[Container], *, whole: bool, leaf: str) -> Line:
-    """Raises NeedMore unless every continuation of `line` would give the same. `leaf`: the open "paragraph" or "table"."""
+    """Raises NeedMore unless every continuation of `line` would give the same.
+
+    `leaf`: the open "paragraph" or "table".
+    """
     return _LineParser(line, containers, whole, leaf).parse()
 
 
@@ -142,7 +155,8 @@ class _LineParser:
             if indent >= _INDENTED:
                 return self._indented(rest)
             deep = len(result.opened) >= DEEPEST
-            if not deep and (self._quote(start) if rest[0] == ">" else self._item(start, indent, rest)):
+            if not deep and (self._quote(start) if rest[0] == ">"
+                             else self._item(start, indent, rest)):
                 continue
             result.indent, result.text = indent, rest
             self._leaf(rest)
@@ -185,7 +199,8 @@ class _LineParser:
         content = self.line[place:]
         if not content and not self.whole:
             raise NeedMore
-        if self._continues_paragraph() and (not content or marker["number"] and int(marker["number"]) != 1):
+        if (self._continues_paragraph()
+            and (not content or marker["number"] and int(marker["number"]) != 1)):
             return False
         gap = place - start - size
         gap = gap if content and gap <= _INDENTED else 1
@@ -241,7 +256,8 @@ class _LineParser:
             raise NeedMore
         heading, fence = _HEADING.match(rest), _FENCE.fullmatch(rest)
         if heading:
-            result.leaf, result.text, result.detail = "heading", rest[heading.end():], str(len(heading[1]))
+            result.leaf, result.text, result.detail = ("heading", rest[heading.end():],
+                                                       str(len(heading[1])))
         elif fence:
             result.leaf, result.text = "fence", (fence[2] or fence[4] or "").strip(" \t")
             result.detail = fence[1] or fence[3]
@@ -266,7 +282,8 @@ class _LineParser:
         match = _DEFINITION.fullmatch(rest) if self.whole else None
         if match is None or match[1].startswith("^"):
             return False
-        self.result.leaf, self.result.text, self.result.detail = "definition", match[1], match[2].strip("<>")
+        self.result.leaf, self.result.text, self.result.detail = ("definition", match[1],
+                                                                  match[2].strip("<>"))
         return True
 
     def _text(self, rest: str) -> None:

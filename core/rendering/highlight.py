@@ -1,4 +1,6 @@
-"""Roles for the pieces of code, one line at a time: the lexer's state is carried from line to line."""
+"""Roles for the pieces of code, one line at a time:
+the lexer's state is carried from line to line.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import Any
 from core.regex import regex
 from core.rendering.layout import Run
 
-_STYLES: dict[tuple[str, ...], str] = {        # strings and numbers stand out, what is defined is bold, comments are dim
+# strings and numbers stand out, what is defined is bold, comments are dim
+_STYLES: dict[tuple[str, ...], str] = {
     ("Literal", "String"): "accent",
     ("Literal", "Number"): "accent",
     ("Comment",): "dim",
@@ -24,14 +27,19 @@ _STYLES: dict[tuple[str, ...], str] = {        # strings and numbers stand out, 
     ("Generic", "Subheading"): "bold",
     ("Generic", "Prompt"): "dim",
 }
-_LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer", "BashSessionLexer",
+_LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "MakefileLexer",
+                 "BashSessionLexer",
                  "PythonConsoleLexer", "PowerShellSessionLexer")
-_OWN_FLAGS = regex(r"\\[1-9]|\(\?[aiLmsux(]")       # these cannot stand in an alternation of several rules
+# these cannot stand in an alternation of several rules
+_OWN_FLAGS = regex(r"\\[1-9]|\(\?[aiLmsux(]")
 _COMMENT = _STYLES["Comment",]
 
 
 class Highlighter:
-    """Gives each line of one code block its runs, each with a role of the theme. An unknown language stays plain."""
+    """Gives each line of one code block its runs, each with a role of the theme.
+
+    An unknown language stays plain.
+    """
 
     __slots__ = ("_lexer", "_stack", "_carries", "_in_comment")
 
@@ -52,7 +60,8 @@ class Highlighter:
             self._in_comment = False
         try:
             runs = self._code(text[start:])
-        except Exception:       # a third party's lexer may fail in any way; the code is worth more than its colours
+        # a third party's lexer may fail in any way; the code is worth more than its colours
+        except Exception:
             self._lexer = None
             return [("", text)]
         return [(_COMMENT, text[:start]), *runs] if start else runs
@@ -63,7 +72,8 @@ class Highlighter:
         comment = text.find("/*", text.rfind("*/") + 1) if _has_block_comments(self._lexer) else -1
         if comment < 0 or _style_at(runs, comment):
             return runs
-        self._stack, self._in_comment = before, True        # most lexers see a block comment only as a whole
+        # most lexers see a block comment only as a whole
+        self._stack, self._in_comment = before, True
         return [*_runs(self._tokens(text[:comment]), text[:comment]), (_COMMENT, text[comment:])]
 
     def _tokens(self, text: str) -> list[tuple[Any, str]]:
@@ -72,7 +82,9 @@ class Highlighter:
         return [(kind, value) for _, kind, value in self._lexer.get_tokens_unprocessed(text + "\n")]
 
     def _carry(self, text: str) -> list[tuple[Any, str]]:
-        """What RegexLexer.get_tokens_unprocessed does, but its stack of states outlives the line."""
+        """What RegexLexer.get_tokens_unprocessed does,
+        but its stack of states outlives the line.
+        """
         found: list[tuple[Any, str]] = []
         pos, idle = 0, 0
         while pos < len(text):
@@ -119,11 +131,14 @@ class Highlighter:
 
 @lru_cache(maxsize=1024)
 def _rules(lexer: Any, state: str) -> Callable[[str, int], tuple[Any, Any, Any] | None]:
-    """What finds the first rule of a lexer's state that matches at a place: its match, action and change of state."""
+    """What finds the first rule of a lexer's state that matches at a place:
+    its match, action and change of state.
+    """
     rules = lexer._tokens[state]
     patterns = [rule[0].__self__ for rule in rules]
     joined = "|".join(f"({pattern.pattern})" for pattern in patterns)
-    alone = not patterns or any(pattern.flags != patterns[0].flags or pattern.groupindex or _OWN_FLAGS.search(pattern.pattern)
+    alone = not patterns or any(pattern.flags != patterns[0].flags or pattern.groupindex
+                                or _OWN_FLAGS.search(pattern.pattern)
                                 for pattern in patterns)
     if alone:
         return lambda text, pos: _first(rules, text, pos)
@@ -174,7 +189,8 @@ def _style_at(runs: list[Run], place: int) -> str:
 
 @lru_cache(maxsize=32)
 def _has_block_comments(lexer: Any) -> bool:
-    return next((_style(kind) for _, kind, value in lexer.get_tokens_unprocessed("/* */\n") if value), "") == _COMMENT
+    return next((_style(kind) for _, kind,
+                 value in lexer.get_tokens_unprocessed("/* */\n") if value), "") == _COMMENT
 
 
 @lru_cache(maxsize=512)

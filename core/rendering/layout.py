@@ -14,12 +14,16 @@ _CLOSING = frozenset("。，、．！？；：）」』】》〉〕”’…")  
 
 
 class Layout:
-    """Writes text at most `limit` cells wide to `out`. A word is written when it is complete; until then it is in `word`.
+    """Writes text at most `limit` cells wide to `out`.
 
-    `indent` begins every row after the first of a block; the caller writes the first row's own beginning.
+    A word is written when it is complete; until then it is in `word`.
+
+    `indent` begins every row after the first of a block; the caller writes the
+    first row's own beginning.
     """
 
-    __slots__ = ("out", "style", "col", "limit", "indent", "indent_width", "word", "word_width", "wide",
+    __slots__ = ("out", "style", "col", "limit", "indent", "indent_width", "word", "word_width",
+                 "wide",
                  "space", "space_style")
 
     def __init__(self, limit: int) -> None:
@@ -38,7 +42,8 @@ class Layout:
     def fork(self) -> Layout:
         """A copy that can be written to without changing this one; its `out` begins empty."""
         copy = Layout(self.limit)
-        copy.style, copy.col, copy.indent, copy.indent_width = self.style, self.col, self.indent, self.indent_width
+        copy.style, copy.col, copy.indent, copy.indent_width = (self.style, self.col, self.indent,
+                                                                self.indent_width)
         copy.word, copy.word_width, copy.wide = list(self.word), self.word_width, self.wide
         copy.space, copy.space_style = self.space, self.space_style
         return copy
@@ -99,7 +104,9 @@ class Layout:
             self._break_word()
 
     def unbroken(self, text: str, style: str) -> None:
-        """An address: on a row of its own if it does not fit beside the words before it, and never broken by us."""
+        """An address: on a row of its own if it does not fit beside the words before it,
+        and never broken by us.
+        """
         width = text_width(text)
         if self.word_width + width <= self.limit - self.indent_width:
             self.word.append((style, text))
@@ -176,12 +183,15 @@ class Layout:
 
 
 def _split(word: list[Run], cells: int) -> tuple[int, list[Run], list[Run]]:
-    """The longest beginning of `word` that fits into `cells` (at least one character), and the rest."""
+    """The longest beginning of `word` that fits into `cells` (at least one
+    character), and the rest.
+    """
     used = 0
     for number, (style, text) in enumerate(word):
         taken = max(len(clip(text, cells - used)), 0 if used else 1)
         if taken < len(text):
             head = [*word[:number], (style, text[:taken])]
-            return used + text_width(text[:taken]), head, [(style, text[taken:]), *word[number + 1:]]
+            return (used + text_width(text[:taken]), head,
+                    [(style, text[taken:]), *word[number + 1:]])
         used += text_width(text)
     return used, word, []

@@ -1,4 +1,6 @@
-"""Our own words in a terminal of any width: lines broken between words, tables that never are wider than the screen."""
+"""Our own words in a terminal of any width:
+lines broken between words, tables that never are wider than the screen.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Row = Sequence[str]
 
 
 def wrap_words(text: str, width: int) -> list[str]:
-    """The text's lines, broken between words, further lines indented as the first. A word that is too long is left whole:
+    """The text's lines, broken between words, further lines indented as the first.
+
+    A word that is too long is left whole:
 
     the terminal breaks it, and it can be copied in one piece.
     """
@@ -27,7 +31,9 @@ def wrap_words(text: str, width: int) -> list[str]:
 
 
 def fitted(text: str, out: TextIO) -> str:
-    """The text as it is to be written to `out`: a terminal gets it broken between words, everything else as it is."""
+    """The text as it is to be written to `out`:
+    a terminal gets it broken between words, everything else as it is.
+    """
     if not out.isatty():
         return text
     from shutil import get_terminal_size     # loads three compressors; a pipe does without
@@ -48,10 +54,13 @@ def _wrap_line(line: str, width: int) -> list[str]:
 
 def table_lines(columns: Row, rows: Sequence[Row], width: int, *, optional: Sequence[str] = (),
                 headings: Mapping[int, str] | None = None) -> Iterator[tuple[str, bool]]:
-    """Lines of at most `width` cells, and whether each is a heading. `headings` stand above the rows of those numbers.
+    """Lines of at most `width` cells, and whether each is a heading.
 
-    Where it is too narrow, the `optional` columns are left out, the first one first; then the last column wraps, then all do.
-    Of two columns, the second one stands under the first where there is little room beside it.
+    `headings` stand above the rows of those numbers.
+
+    Where it is too narrow, the `optional` columns are left out, the first one first; then the
+    last column wraps, then all do. Of two columns, the second one stands under the first where
+    there is little room beside it.
     """
     columns, rows = _without(columns, rows, width, optional)
     widths = _measured(columns, rows)
@@ -76,7 +85,8 @@ def _fits(widths: Sequence[int], width: int) -> bool:
     return sum(widths) + GAP * (len(widths) - 1) <= width
 
 
-def _without(columns: Row, rows: Sequence[Row], width: int, optional: Sequence[str]) -> tuple[Row, Sequence[Row]]:
+def _without(columns: Row, rows: Sequence[Row], width: int,
+             optional: Sequence[str]) -> tuple[Row, Sequence[Row]]:
     for name in optional:
         if _fits(_measured(columns, rows), width):
             break
@@ -87,11 +97,15 @@ def _without(columns: Row, rows: Sequence[Row], width: int, optional: Sequence[s
 
 
 def _fitted(widths: list[int], width: int) -> list[int]:
-    """The last column gives way down to a third of the screen, then the widest one does, cell by cell."""
+    """The last column gives way down to a third of the screen,
+    then the widest one does, cell by cell.
+    """
     room = width - GAP * (len(widths) - 1)
-    fitted = [*widths[:-1], min(widths[-1], max(room - sum(widths[:-1]), min(widths[-1], width // 3)))]
+    fitted = [*widths[:-1],
+              min(widths[-1], max(room - sum(widths[:-1]), min(widths[-1], width // 3)))]
     while sum(fitted) > room and max(fitted) > 1:
-        place = fitted.index(max(fitted[:-1] if max(fitted[:-1], default=0) > NARROWEST else fitted))
+        place = fitted.index(max(fitted[:-1] if max(fitted[:-1], default=0) > NARROWEST
+                                 else fitted))
         fitted[place] -= 1
     return fitted
 
@@ -100,11 +114,15 @@ def _row_lines(row: Row, widths: Sequence[int]) -> Iterator[str]:
     cells = [list(wrapped(cell, width)) or [""] for cell, width in zip(row, widths, strict=True)]
     for number in range(max(map(len, cells))):
         parts = [cell[number] if number < len(cell) else "" for cell in cells]
-        yield (" " * GAP).join(part + " " * (width - text_width(part)) for part, width in zip(parts, widths)).rstrip()
+        yield (" " * GAP).join(part + " " * (width - text_width(part))
+                               for part, width in zip(parts, widths)).rstrip()
 
 
-def _stacked(rows: Sequence[Row], width: int, headings: Mapping[int, str]) -> Iterator[tuple[str, bool]]:
-    """Short names have their description beside them if the screen has room for that, long ones under them."""
+def _stacked(rows: Sequence[Row], width: int,
+             headings: Mapping[int, str]) -> Iterator[tuple[str, bool]]:
+    """Short names have their description beside them if the screen has room for that,
+    long ones under them.
+    """
     left = BESIDE if width >= 2 * BESIDE else INDENT
     for number, (name, told) in enumerate(rows):
         if number in headings:

@@ -19,13 +19,16 @@ _ONLY_MARKS = "#>*+-_`~|.)[]: \t0123456789$\\="
 
 
 class MarkdownStream:
-    """Shows Markdown while it streams. What is finished is written once; only the open end is ever repainted.
+    """Shows Markdown while it streams.
 
-    `before`: text that the reply continues, which is not shown again. `codes`: the blocks of code on this screen, which are
-    numbered from 1; each new one is added when it is complete.
+    What is finished is written once; only the open end is ever repainted.
+
+    `before`: text that the reply continues, which is not shown again. `codes`: the blocks of code
+    on this screen, which are numbered from 1; each new one is added when it is complete.
     """
 
-    def __init__(self, write: Callable[[str], None], width: Callable[[], int], height: Callable[[], int], *,
+    def __init__(self, write: Callable[[str], None], width: Callable[[], int],
+                 height: Callable[[], int], *,
                  color: bool = True, theme: Theme | None = None, before: str = "",
                  codes: list[CodeBlock] | None = None) -> None:
         self._theme = (theme or UNKNOWN) if color else NO_STYLE
@@ -62,7 +65,9 @@ class MarkdownStream:
         self._paint()
 
     def finish(self) -> None:
-        """The end of the reply, wherever it stopped: what is open is closed, what is undecided is text, one newline ends it."""
+        """The end of the reply, wherever it stopped:
+        what is open is closed, what is undecided is text, one newline ends it.
+        """
         self._measure()
         self._status = ""
         self._parser.finish()
@@ -81,8 +86,10 @@ class MarkdownStream:
         done, tail = layout.take(), self._tail()
         if self._status:
             dim = self._theme.dim
-            tail += ("\n" if tail or layout.col else "") + (f"\x1b[0;{dim}m{self._status}" if dim else self._status)
-        self._painter.paint(done, layout.style, layout.col, tail, width=self._columns, rows=self._height)
+            tail += ("\n" if tail or layout.col else "") + (f"\x1b[0;{dim}m{self._status}" if dim
+                                                            else self._status)
+        self._painter.paint(done, layout.style, layout.col, tail, width=self._columns,
+                            rows=self._height)
 
     def _tail(self) -> str:
         """What is not decided yet, as it would look if it were nothing but words."""
@@ -107,13 +114,18 @@ class MarkdownStream:
         indent = self._rows.margins_now()
         layout.begin(indent, [])
         room = self._columns - 1 - sum(text_width(text) for _, text in indent)
-        layout.emit("", code if code.isascii() else clip(code, room))   # terminals differ in where a wide character wraps
+        # terminals differ in where a wide character wraps
+        layout.emit("", code if code.isascii() else clip(code, room))
 
     def _table_tail(self, layout: Layout, table: TableRows) -> None:
-        """A row is shown when it is complete; until the columns are measured, the rows are only counted."""
+        """A row is shown when it is complete; until the columns are measured,
+        the rows are only counted.
+        """
         if not table.fixed:
             count = len(table.held) - 1
-            layout.emit(self._theme.dim, f"\u25b8 Table, {count} {'row' if count == 1 else 'rows'}"[:self._columns - 1])
+            layout.emit(self._theme.dim,
+                        f"\u25b8 Table, {count} "
+                        f"{'row' if count == 1 else 'rows'}"[:self._columns - 1])
 
     def _held_tail(self, layout: Layout, lines: list[str]) -> None:
         if layout.col:

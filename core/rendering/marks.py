@@ -11,13 +11,16 @@ from core.rendering.theme import Theme
 from core.rendering.widths import text_width
 from core.safe_text import safe_text
 
-Kind = Literal["user", "thinking", "now", "question", "done", "failed", "added", "note", "warning", "error"]
+Kind = Literal["user", "thinking", "now", "question", "done", "failed", "added", "note", "warning",
+               "error"]
 HANG = 2        # cells of a mark and the space after it
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`plain` is for terminals without Unicode, `word` for --plain-screen; `role` styles the sign, `words` what follows."""
+    """`plain` is for terminals without Unicode, `word` for --plain-screen;
+    `role` styles the sign, `words` what follows.
+    """
 
     sign: str
     plain: str
@@ -41,15 +44,19 @@ MARKS: dict[Kind, Mark] = {
 
 
 def styled(text: str, style: str) -> str:
-    """`text` between the SGR parameters `style` and their end; the text alone where there are none."""
+    """`text` between the SGR parameters `style` and their end;
+    the text alone where there are none.
+    """
     return f"\x1b[{style}m{text}\x1b[0m" if style and text else text
 
 
-def marked(kind: Kind, text: str, width: int, theme: Theme, *, unicode: bool = True, cut: bool = True) -> list[str]:
+def marked(kind: Kind, text: str, width: int, theme: Theme, *, unicode: bool = True,
+           cut: bool = True) -> list[str]:
     """The rows of a marked text, made safe, that hang two cells in and are narrower than `width`.
 
-    The first line has the style of its kind, the lines after it only that of a note. Without `cut`, words that are longer
-    than a row are left to the terminal, so that they can be copied in one piece.
+    The first line has the style of its kind, the lines after it only that of a note.
+    Without `cut`, words that are longer than a row are left to the terminal, so that they
+    can be copied in one piece.
     """
     mark = MARKS[kind]
     sign = styled(mark.sign if unicode else mark.plain, theme.role(mark.role))
@@ -58,7 +65,8 @@ def marked(kind: Kind, text: str, width: int, theme: Theme, *, unicode: bool = T
     room = max(min(width - 1, PROSE) - HANG, 8)
     rows = [styled(row, style) for row in _rows(first, room, cut=cut)]
     for line in others:
-        rows += [styled(row, style if mark.words == "dim" else "") for row in _rows(line, room, cut=cut)]
+        rows += [styled(row, style if mark.words == "dim" else "")
+                 for row in _rows(line, room, cut=cut)]
     return [f"{sign} {rows[0]}", *(f"{' ' * HANG}{row}" if row else "" for row in rows[1:])]
 
 

@@ -2,17 +2,20 @@
 
 A reply is a sequence of operations. Each only adds to what the ones before it made:
 
-    Open(tag, detail, gap)    a block begins inside the innermost open one; `gap`: the blocks are set apart by an empty line
+    Open(tag, detail, gap)    a block begins inside the innermost open one; `gap`: the blocks are
+                              set apart by an empty line
     Close(tag)                the innermost open block ends
-    Span(text, marks, href, source)    text at the end of the innermost open block; a line feed in it is a line break
+    Span(text, marks, href, source)    text at the end of the innermost open block; a line
+                                       feed in it is a line break
     Retag(tag)                the innermost open block, a paragraph, turns out to be a heading
     Define(label, href, gap)  a link definition, shown where it stands as `[label]: href`
 
-The tags are a closed set: p, h1 to h6, ul, ol, li, quote, code, math, table, tr, th, td, hr. `detail`
-is for `li` the number or "x" or "_" (a ticked or empty box), for `code` the info string, for `th` and
-`td` the alignment. In `code` a Span is whole lines or a piece of a line, exactly as written. The mark
-"end" is on the last Span of a link. In `math` the Span's `source` holds the formula. The JSON form is a
-list whose first item names the operation; trailing defaults are left out:
+The tags are a closed set: p, h1 to h6, ul, ol, li, quote, code, math, table, tr, th, td, hr.
+`detail` is for `li` the number or "x" or "_" (a ticked or empty box), for `code` the info
+string, for `th` and `td` the alignment. In `code` a Span is whole lines or a piece of a line,
+exactly as written. The mark "end" is on the last Span of a link. In `math` the Span's
+`source` holds the formula. The JSON form is a list whose first item names the operation;
+trailing defaults are left out:
 
     ["open", "li", "3"]  ["close", "li"]  ["text", "words", ["strong"], "https://example.org"]
     ["retag", "h2"]  ["define", "label", "https://example.org"]
@@ -24,7 +27,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 BOLD, ITALIC, STRIKE, CODE, IMAGE, MATH, END = 1, 2, 4, 8, 16, 32, 64
-MARKS = {STRIKE: "del", BOLD: "strong", ITALIC: "em", CODE: "code", IMAGE: "img", MATH: "math", END: "end"}      # from outside in
+# from outside in
+MARKS = {STRIKE: "del", BOLD: "strong", ITALIC: "em", CODE: "code", IMAGE: "img", MATH: "math",
+         END: "end"}
 TAGS = frozenset("p h1 h2 h3 h4 h5 h6 ul ol li quote code math table tr th td hr".split())
 Json = list["str | bool | list[str]"]
 

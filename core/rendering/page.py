@@ -15,7 +15,8 @@ from core.rendering.operations import (END, TAGS, Close, Define, Json, Open, Ope
 
 _SAFE_LINK = regex(r"(?:https?://[^/?#\s]|mailto:[^\s])", re.IGNORECASE)
 _ELEMENTS = {"quote": "blockquote", "code": "code", "math": "div"}
-_INLINE = {"del": "del", "strong": "strong", "em": "em", "code": "code", "math": "span", "img": "span",
+_INLINE = {"del": "del", "strong": "strong", "em": "em", "code": "code", "math": "span",
+           "img": "span",
            "accent": "span", "dim": "span", "bold": "span"}
 _CLASSES = frozenset(("math", "img", "accent", "dim", "bold"))
 _BOXES = {"x": "\u2611 ", "_": "\u2610 "}

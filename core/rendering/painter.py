@@ -1,4 +1,6 @@
-"""Puts rows on the terminal: what is finished once and for good, the open end again only when it changed."""
+"""Puts rows on the terminal: what is finished once and for good,
+the open end again only when it changed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _LONGEST_ROW = 8192
 
 
 class Painter:
-    """Knows what is on the screen after the last finished character: the tail, the only thing that is ever erased."""
+    """Knows what is on the screen after the last finished character:
+    the tail, the only thing that is ever erased.
+    """
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -26,7 +30,9 @@ class Painter:
         self._tail_style = ""       # the style in force at its end
 
     def paint(self, done: str, base: str, col: int, tail: str, *, width: int, rows: int) -> None:
-        """Show `done` for good and `tail` after it; `base` and `col` are the style and column between them."""
+        """Show `done` for good and `tail` after it;
+        `base` and `col` are the style and column between them.
+        """
         tail = _crop(tail, col, width, rows)
         new = done + tail
         if new.startswith(self._tail):
@@ -70,7 +76,9 @@ def _last_style(text: str, style: str) -> str:
 
 
 def _crop(tail: str, col: int, width: int, rows: int) -> str:
-    """The beginning of `tail` that is at most `rows` rows high: what has left the screen cannot be erased."""
+    """The beginning of `tail` that is at most `rows` rows high:
+    what has left the screen cannot be erased.
+    """
     if col + len(tail) * 2 < width or visual_end(_SGR.sub("", tail), col, width) < rows:
         return tail
     parts = _PARTS.findall(tail)

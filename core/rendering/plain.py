@@ -10,9 +10,13 @@ from core.safe_text import safe_text
 
 
 class PlainStream:
-    """The text as it is, made safe; ends with exactly one newline. With a width, a line of ours can stand below it for a while."""
+    """The text as it is, made safe; ends with exactly one newline.
 
-    def __init__(self, write: Callable[[str], None], width: Callable[[], int] | None = None, *, color: bool = False) -> None:
+    With a width, a line of ours can stand below it for a while.
+    """
+
+    def __init__(self, write: Callable[[str], None], width: Callable[[], int] | None = None, *,
+                 color: bool = False) -> None:
         self._write = write
         self._width = width
         self._color = color
@@ -37,7 +41,8 @@ class PlainStream:
     def status(self, text: str) -> None:
         """A line of ours below what is shown, until the next frame or the end takes it away."""
         if self._width is not None:
-            self._write(("\r\x1b[K" if self._status else "\n") + self._dim(clip(safe_text(text), max(self._width() - 1, 1))))
+            self._write(("\r\x1b[K" if self._status else "\n")
+                        + self._dim(clip(safe_text(text), max(self._width() - 1, 1))))
             self._status = True
 
     def finish(self) -> None:
@@ -48,7 +53,9 @@ class PlainStream:
         self._newlines, self._started = "", False
 
     def _clear_status(self) -> None:
-        """The row above is written once more: that is how the cursor comes to its end, also where the row is full."""
+        """The row above is written once more: that is how the cursor comes to its end,
+        also where the row is full.
+        """
         if self._status and self._width is not None:
             self._status = False
             self._write("\r\x1b[K\x1b[A")

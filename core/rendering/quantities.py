@@ -13,7 +13,9 @@ def duration(seconds: float) -> str:
 
 
 def size_words(count: float, unit: str = "") -> str:
-    """Bytes as in "812 bytes", "5.0 kB" or "3.2 GB"; with a `unit`, in that one and without its name."""
+    """Bytes as in "812 bytes", "5.0 kB" or "3.2 GB";
+    with a `unit`, in that one and without its name.
+    """
     power = _UNITS.index(unit) if unit else 0
     while not unit and power < len(_UNITS) - 1 and round(count / 1000 ** power, 1) >= 1000:
         power += 1

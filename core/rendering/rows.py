@@ -9,7 +9,8 @@ from functools import lru_cache
 from core.rendering.code_blocks import CodeBlock
 from core.rendering.highlight import Highlighter
 from core.rendering.layout import Layout, Run
-from core.rendering.operations import (BOLD, CODE, END, IMAGE, ITALIC, MATH, STRIKE, Close, Define, Open, Operation, Retag,
+from core.rendering.operations import (BOLD, CODE, END, IMAGE, ITALIC, MATH, STRIKE, Close, Define,
+                                       Open, Operation, Retag,
                                        Span)
 from core.rendering.table_rows import TableRows
 from core.rendering.theme import Theme
@@ -23,7 +24,9 @@ _QUOTE = "\u2502 "
 
 
 class Rows:
-    """What the operations look like at the width that `limit` says; finished rows are in `layout.out`."""
+    """What the operations look like at the width that `limit` says;
+    finished rows are in `layout.out`.
+    """
 
     def __init__(self, theme: Theme, codes: list[CodeBlock]) -> None:
         self.layout = Layout(1)
@@ -88,7 +91,8 @@ class Rows:
         return margins
 
     def begin_again(self, codes: list[CodeBlock]) -> None:
-        """Forget the rows so far, but not the blocks that are open: what follows begins on a new row inside them.
+        """Forget the rows so far, but not the blocks that are open: what follows begins
+        on a new row inside them.
 
         `codes` replaces the blocks of code; its last one is the open one, as far as it was shown.
         """
@@ -163,7 +167,9 @@ class Rows:
         self._label = label
 
     def _show_label(self) -> None:
-        """An item that begins with another container, or has nothing at all, still shows its sign."""
+        """An item that begins with another container, or has nothing at all,
+        still shows its sign.
+        """
         if self._label:
             self.layout.begin(*self.margins())
             self.layout.end_row()
@@ -194,7 +200,8 @@ class Rows:
 
     def _retag(self, tag: str) -> None:
         """The words of a heading are on the screen already: it is underlined as its source is."""
-        width = min(max(self.layout.col + self.layout.word_width - self.layout.indent_width, 3), self.layout.limit)
+        width = min(max(self.layout.col + self.layout.word_width - self.layout.indent_width, 3),
+                    self.layout.limit)
         self.layout.flush()
         self.layout.newline()
         self.layout.emit(self._theme.dim, ("\u2550" if tag == "h1" else "\u2500") * width)
@@ -341,7 +348,8 @@ class Rows:
 
 @lru_cache(maxsize=512)
 def _style(theme: Theme, base: str, marks: int, link: bool) -> str:
-    names = [name for flag, name in ((BOLD, "bold"), (ITALIC, "italic"), (STRIKE, "strike"), (CODE, "accent")) if marks & flag]
+    names = [name for flag, name in ((BOLD, "bold"), (ITALIC, "italic"), (STRIKE, "strike"),
+                                     (CODE, "accent")) if marks & flag]
     if link and not marks & IMAGE:
         names.append("underline")
     return ";".join(filter(None, [base, theme.role(" ".join(names))]))

@@ -1,4 +1,6 @@
-"""Markdown in whole sentences and lines for a screen reader: every character is written once, and nothing moves."""
+"""Markdown in whole sentences and lines for a screen reader:
+every character is written once, and nothing moves.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ _SENTENCE_END = regex(r"[.!?\u2026:;](?=[ \n])|\n")
 
 
 class SpokenStream:
-    """Writes a reply as words: "Heading 2: ...", "Table, 4 rows.", "Code 1, python:". Lines are not broken by us.
+    """Writes a reply as words: "Heading 2: ...", "Table, 4 rows.", "Code 1, python:".
+
+    Lines are not broken by us.
 
     `codes`: the blocks of code so far; each new one is added when it is complete.
     """
 
-    def __init__(self, write: Callable[[str], None], *, before: str = "", codes: list[CodeBlock] | None = None) -> None:
+    def __init__(self, write: Callable[[str], None], *, before: str = "",
+                 codes: list[CodeBlock] | None = None) -> None:
         self._write = write
         self._parser = Parser()
         self._codes = [] if codes is None else codes
@@ -48,7 +53,9 @@ class SpokenStream:
         """A line of ours has no place here: it would be read into the answer."""
 
     def finish(self) -> None:
-        """The end of the reply, wherever it stopped: everything is written, with one newline at its end."""
+        """The end of the reply, wherever it stopped:
+        everything is written, with one newline at its end.
+        """
         self._parser.finish()
         self._apply(self._parser.take())
         if self._words:
@@ -104,7 +111,8 @@ class SpokenStream:
                 self._out.append("Line.\n")
             case _:
                 self._leaf = block.tag
-                self._say(self._label + (f"Heading {block.tag[1]}: " if block.tag[0] == "h" else ""))
+                self._say(self._label
+                          + (f"Heading {block.tag[1]}: " if block.tag[0] == "h" else ""))
                 self._label = ""
 
     def _item(self, detail: str) -> str:
@@ -141,7 +149,8 @@ class SpokenStream:
         self._leaf = ""
         source = "".join(self._source)
         self._codes.append(CodeBlock(self._info, source))
-        self._out.append(("" if source.endswith("\n") or not source else "\n") + f"End of code {len(self._codes)}.\n")
+        self._out.append(("" if source.endswith("\n") or not source else "\n")
+                         + f"End of code {len(self._codes)}.\n")
 
     def _end_table(self) -> None:
         self._leaf = ""

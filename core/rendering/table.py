@@ -9,9 +9,11 @@ from core.dataclass import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """How a table looks in a terminal whose rows are things to choose from: groups under headings, the one in use marked.
+    """How a table looks in a terminal whose rows are things to choose from: groups under
+    headings, the one in use marked.
 
-    `groups` and `names` have an entry for each row; a row without a name says something about its group.
+    `groups` and `names` have an entry for each row; a row without a name says
+    something about its group.
     """
 
     groups: tuple[str, ...]
@@ -23,10 +25,12 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows for people; a front end draws it. `note` stands under it, and `headings` above the rows of those numbers.
+    """Rows for people; a front end draws it.
 
-    Where there is little room, the `optional` columns are left out, the first one first. `records` are the
-    same rows for programs: numbers, true and false, null for what is not known.
+    `note` stands under it, and `headings` above the rows of those numbers.
+
+    Where there is little room, the `optional` columns are left out, the first one first. `records`
+    are the same rows for programs: numbers, true and false, null for what is not known.
     """
 
     columns: tuple[str, ...]

@@ -31,10 +31,12 @@ class TableRows:
         self.fixed = False
 
     def fix(self, layout: Layout, first: list[Run], indent: list[Run], *, complete: bool) -> None:
-        """Choose the widths and write what was held. `first` begins the first row, `indent` the others.
+        """Choose the widths and write what was held.
 
-        If the table is not `complete`, the width that is left is shared out, for longer cells to come: most of it
-        goes to the last column, which has no edge.
+        `first` begins the first row, `indent` the others.
+
+        If the table is not `complete`, the width that is left is shared out, for longer cells to
+        come: most of it goes to the last column, which has no edge.
         """
         available = layout.limit - sum(text_width(text) for _, text in indent)
         natural = [max(map(_cells, column)) for column in zip(*self.held)]
@@ -72,7 +74,8 @@ class TableRows:
             layout.emit("", (" " * GAP).join(padded).rstrip(" "))
             layout.end_row()
 
-    def _listed(self, row: list[Cell], number: int, layout: Layout, first: list[Run], indent: list[Run]) -> None:
+    def _listed(self, row: list[Cell], number: int, layout: Layout, first: list[Run],
+                indent: list[Run]) -> None:
         """A line `heading: value` for each cell, those after the first under it."""
         if number == 0:
             self._first = first
@@ -81,10 +84,12 @@ class TableRows:
             layout.begin(indent, indent)
             layout.end_row()
         title = [(_both(self._bold, style), text) for style, text in row[0]]
-        self._text([*self._label(self._head[0]), *title], layout, self._first if number == 1 else indent, indent)
+        self._text([*self._label(self._head[0]), *title], layout,
+                   self._first if number == 1 else indent, indent)
         for head, cell in zip(self._head[1:], row[1:]):
             if cell or number == 1:
-                self._text([*self._label(head), *cell], layout, [*indent, ("", "  ")], [*indent, ("", "    ")])
+                self._text([*self._label(head), *cell], layout, [*indent, ("", "  ")],
+                           [*indent, ("", "    ")])
 
     def _label(self, heading: str) -> Cell:
         return [(self._dim, f"{heading}:"), ("", " ")] if heading else []
@@ -112,8 +117,12 @@ def _cells(cell: Cell) -> int:
     return max(map(text_width, rows))
 
 
-def _fit(natural: Sequence[int], available: int, growing: Sequence[int], *, complete: bool) -> list[int]:
-    """The widths; only the last column is made narrower than it needs. Nothing if it would be too narrow."""
+def _fit(natural: Sequence[int], available: int, growing: Sequence[int], *,
+         complete: bool) -> list[int]:
+    """The widths; only the last column is made narrower than it needs.
+
+    Nothing if it would be too narrow.
+    """
     widths = [max(width, NARROWEST) for width in natural]
     room = available - GAP * (len(widths) - 1)
     spare = room - sum(widths)

@@ -1,4 +1,6 @@
-"""What links point to: targets in parentheses or angle brackets, addresses in the text, labels, entities."""
+"""What links point to: targets in parentheses or angle brackets, addresses in the text,
+labels, entities.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ _URL = rf"(?!<)(?:[^ \t\n()\\]|\\[^ \t\n]|\\(?=[ \t\n])|\({_INNER}\))*"
 _ANGLE = r"<(?:[^<>\n\\]|\\.)*"
 _TITLES = (r'"(?:[^"\\]|\\.)*', r"'(?:[^'\\]|\\.)*", r"\((?:[^()\\]|\\.)*")
 _TITLE = "|".join(f"{title}{end}" for title, end in zip(_TITLES, ('"', "'", r"\)")))
-_TITLE_SO_FAR = "|".join(rf"{title}(?:\\|{end}[ \t\n]*)?" for title, end in zip(_TITLES, ('"', "'", r"\)")))
+_TITLE_SO_FAR = "|".join(rf"{title}(?:\\|{end}[ \t\n]*)?"
+                         for title, end in zip(_TITLES, ('"', "'", r"\)")))
 _SPACE = r"[ \t\n]"
 LINK_TARGET = regex(
     rf"\({_SPACE}*(?:<(?P<angle>{_ANGLE[1:]})>|(?P<url>{_URL}))(?:{_SPACE}+(?:{_TITLE}))?{_SPACE}*\)", re.DOTALL)
@@ -26,7 +29,8 @@ _BREAK = regex(r"<br[ \t]*/?>\n?", re.IGNORECASE)
 _HTML = regex(
     r"<(?:[A-Za-z][A-Za-z0-9-]*(?:\s+[A-Za-z_:][\w.:-]*(?:\s*=\s*(?:[^\s\"'=<>`]+|'[^']*'|\"[^\"]*\"))?)*\s*/?|"
     r"/[A-Za-z][A-Za-z0-9-]*\s*|\?.*?\?|![A-Za-z][^>]*|!--.*?--|!\[CDATA\[.*?\]\])>", re.DOTALL)
-_ESCAPE = regex(r"\\([!-/:-@\[-`{-~])|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_ESCAPE = regex(
+    r"\\([!-/:-@\[-`{-~])|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _TRAILING_ENTITY = regex(r"&[A-Za-z0-9]+;\Z")
 
 
@@ -44,7 +48,9 @@ def find_html(text: str, pos: int, end: int) -> tuple[Span, int] | None:
 
 
 def find_address(text: str, pos: int, end: int) -> tuple[str, int]:
-    """The address that begins at `pos`, without the sentence's punctuation after it, and the end of the run."""
+    """The address that begins at `pos`, without the sentence's punctuation after it,
+    and the end of the run.
+    """
     match = _ADDRESS.match(text, pos, end)
     run = match.group() if match else ""
     address = run

@@ -1,4 +1,6 @@
-"""Colours by role: what a terminal's background and depth make of accent, warning, error and dim."""
+"""Colours by role: what a terminal's background and depth make of accent,
+warning, error and dim.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,13 @@ Background = Literal["dark", "light", "mono", "unknown"]
 Depth = Literal[16, 256, "true"]
 Role = Literal["", "accent", "warn", "error", "dim", "bold"]
 
-_ROLES: dict[str, dict[str, tuple[str, int, str]]] = {      # true colour, its nearest of 256, of 16 (SGR)
-    "dark": {"accent": ("#7cc7c0", 116, "36"), "warn": ("#e3b566", 179, "33"), "error": ("#f2938c", 210, "91"),
+# true colour, its nearest of 256, of 16 (SGR)
+_ROLES: dict[str, dict[str, tuple[str, int, str]]] = {
+    "dark": {"accent": ("#7cc7c0", 116, "36"), "warn": ("#e3b566", 179, "33"),
+             "error": ("#f2938c", 210, "91"),
              "dim": ("#9ba2ac", 247, "2")},
-    "light": {"accent": ("#0b6b68", 23, "34"), "warn": ("#855300", 94, "35"), "error": ("#b3261e", 124, "31"),
+    "light": {"accent": ("#0b6b68", 23, "34"), "warn": ("#855300", 94, "35"),
+              "error": ("#b3261e", 124, "31"),
               "dim": ("#5c626b", 240, "2")},
 }
 
@@ -33,24 +38,30 @@ class Theme:
     marked: bool = False
 
     def role(self, name: str) -> str:
-        """The parameters of a role, of "bold", "italic", "underline", "strike" or of several with spaces between them."""
+        """The parameters of a role, of "bold", "italic", "underline",
+        "strike" or of several with spaces between them.
+        """
         return ";".join(filter(None, map(self._one, name.split())))
 
     def _one(self, name: str) -> str:
         style = _STYLES.get(name)
         if style is not None:
             return style if self.styled else ""
-        return {"accent": self.accent, "warn": self.warn, "error": self.error, "dim": self.dim}[name]
+        return {"accent": self.accent, "warn": self.warn, "error": self.error,
+                "dim": self.dim}[name]
 
 
 _STYLES = {"bold": "1", "italic": "3", "underline": "4", "inverse": "7", "strike": "9"}
 NO_STYLE = Theme(styled=False, marked=True)
 MONO = Theme(warn="1", error="1", dim="2", marked=True)
-UNKNOWN = Theme("35", "1", "31", "2")       # magenta and red: the two of the sixteen that can be read on black and on white
+# magenta and red: the two of the sixteen that can be read on black and on white
+UNKNOWN = Theme("35", "1", "31", "2")
 
 
 def theme_of(background: Background, depth: Depth) -> Theme:
-    """The theme for a terminal whose background and number of colours are known, as far as they are."""
+    """The theme for a terminal whose background and number of colours are known,
+    as far as they are.
+    """
     if background == "mono":
         return MONO
     if background == "unknown":

@@ -19,14 +19,17 @@ _INDENT = [("", "  ")]
 
 
 class ThinkingStream:
-    """Shown between two marked lines, wrapped by words; folded, one line that counts, with the last `rows` rows under it.
+    """Shown between two marked lines, wrapped by words; folded, one line that counts, with the
+    last `rows` rows under it.
 
-    `hint` stands at the end of the last line; `mark` begins ours. `live`: the terminal can take back
-    what it shows; otherwise everything is written once.
+    `hint` stands at the end of the last line; `mark` begins ours. `live`: the terminal can take
+    back what it shows; otherwise everything is written once.
     """
 
-    def __init__(self, write: Callable[[str], None], width: Callable[[], int], *, folded: bool, color: bool = True,
-                 theme: Theme | None = None, live: bool = True, rows: int = 0, hint: str = "", mark: str = _MARK,
+    def __init__(self, write: Callable[[str], None], width: Callable[[], int], *, folded: bool,
+                 color: bool = True,
+                 theme: Theme | None = None, live: bool = True, rows: int = 0, hint: str = "",
+                 mark: str = _MARK,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._theme = (theme or UNKNOWN) if color else NO_STYLE
         self._painter = Painter(write)
@@ -35,7 +38,7 @@ class ThinkingStream:
         self._layout = Layout(1)
         self._folded = folded
         self._rows, self._hint, self._mark = rows, hint, mark
-        self._kept: list[str] = []      # all of it while it is folded, to be shown when it is unfolded
+        self._kept: list[str] = []  # all of it while it is folded, to be shown when it is unfolded
         self._recent = ""               # the end of what was thought, for the live rows
         self._painted = 0.0
         self._live = live
@@ -88,7 +91,9 @@ class ThinkingStream:
         self._paint()
 
     def finish(self) -> None:
-        """The thinking has ended: how long it was is said, and the cursor is at the start of a line."""
+        """The thinking has ended: how long it was is said,
+        and the cursor is at the start of a line.
+        """
         if self._since is None:
             return
         self._measure()
@@ -146,7 +151,8 @@ class ThinkingStream:
         if not self._rows:
             return []
         text = " ".join(self._recent.split())
-        return list(wrapped(text, max(min(self._columns - 1, PROSE) - 2, 8)))[-self._rows:] if text else []
+        return (list(wrapped(text, max(min(self._columns - 1, PROSE) - 2, 8)))[-self._rows:] if text
+                else [])
 
     def _tail(self) -> str:
         copy, dim = self._layout.fork(), self._theme.dim

@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 TAB = 8
 _EMOJI_STYLE = "\ufe0f"
-_COMMON = "•◦▪☐☑│─┼…–—‘’“”→"           # our own signs and what models write most: known without loading the tables
+# our own signs and what models write most: known without loading the tables
+_COMMON = "•◦▪☐☑│─┼…–—‘’“”→"
 _cells: dict[str, int] = {_EMOJI_STYLE: 1} | dict.fromkeys(_COMMON, 1)
 _measure: list[Callable[[str], int]] = []
 
 
 def char_width(char: str) -> int:
-    """Cells of one character; never too few, so that a row we broke ourselves is never broken again by the terminal.
+    """Cells of one character; never too few, so that a row we broke ourselves is never
+    broken again by the terminal.
 
-    A variation selector that asks for emoji style counts 1: it makes a narrow sign wide on the terminals that obey it.
+    A variation selector that asks for emoji style counts 1: it makes a narrow sign wide on
+    the terminals that obey it.
     """
     if " " <= char <= "~":
         return 1
@@ -44,9 +47,12 @@ def clip(text: str, cells: int) -> str:
 
 
 def is_exact(text: str) -> bool:
-    """Whether every terminal agrees about the cells of `text`: no combining, joined, flag or emoji-style characters."""
+    """Whether every terminal agrees about the cells of `text`:
+    no combining, joined, flag or emoji-style characters.
+    """
     return text.isascii() or all(
-        char != _EMOJI_STYLE and char_width(char) > 0 and not "\U0001F1E6" <= char <= "\U0001F1FF" for char in text)
+        char != _EMOJI_STYLE and char_width(char) > 0 and not "\U0001F1E6" <= char <= "\U0001F1FF"
+        for char in text)
 
 
 def last_row(line: str, width: int) -> str:
@@ -66,7 +72,9 @@ def last_row(line: str, width: int) -> str:
 
 
 def visual_end(text: str, column: int, width: int) -> int:
-    """Rows that the cursor moves down when `text` is written from `column` on a terminal that wraps at `width`."""
+    """Rows that the cursor moves down when `text` is written from `column` on a
+    terminal that wraps at `width`.
+    """
     rows = 0
     for number, line in enumerate(text.split("\n")):
         cells = _line_cells(line, 0 if number else column, width)
@@ -80,7 +88,8 @@ def _line_cells(line: str, column: int, width: int) -> int:
     for char in line:
         if char == "\t":
             row, inside = divmod(column, width)
-            column = row * width + min((inside // TAB + 1) * TAB, width - 1) if inside < width - 1 else column
+            column = (row * width + min((inside // TAB + 1) * TAB, width - 1) if inside < width - 1
+                      else column)
             continue
         cells = char_width(char)
         if cells == 2 and column % width == width - 1:

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds from retry-after-ms, or Retry-After as seconds or an HTTP date. None when absent or unreadable."""
+    """Seconds from retry-after-ms, or Retry-After as seconds or an HTTP date.
+
+    None when absent or unreadable.
+    """
     milliseconds = _finite(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return max(0.0, milliseconds / 1000)
@@ -18,7 +21,8 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         return None if seconds is None else max(0.0, seconds)
     from email.utils import parsedate_to_datetime
     with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now))
+        return max(0.0,
+                   parsedate_to_datetime(value).timestamp() - (time.time() if now is None else now))
     return None
 
 

@@ -1,21 +1,28 @@
-"""Decides what to do when a model does not answer: one pure function over what failed and what has been tried."""
+"""Decides what to do when a model does not answer:
+one pure function over what failed and what has been tried.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from core.dataclass import dataclass, replace
-from core.errors import BadRequest, ConnectFailed, ContextTooLong, ModelNotFound, Paused, ProviderError, StreamBroken
+from core.errors import (BadRequest, ConnectFailed, ContextTooLong, ModelNotFound, Paused,
+                         ProviderError, StreamBroken)
 
-REQUESTS = 24      # requests beyond the first of each reply that one turn may make, whatever they are for
+# requests beyond the first of each reply that one turn may make, whatever they are for
+REQUESTS = 24
 SHORTER = 2        # how often a request is made shorter for one model
 FEATURES = 6       # how many things one request is asked again without
 
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """Delays are seconds. `jitter` is the random part of a delay, 0 to 1. A provider that asks for more than `longest_wait`
-    is not waited for."""
+    """Delays are seconds.
+
+    `jitter` is the random part of a delay, 0 to 1. A provider that asks for more than
+    `longest_wait` is not waited for.
+    """
 
     max_attempts: int = 3
     initial_delay: float = 1.0
@@ -30,7 +37,8 @@ def _chance() -> float:
     return random()
 
 
-def backoff_delay(config: RetryConfig, attempt: int, chance: Callable[[], float] = _chance) -> float:
+def backoff_delay(config: RetryConfig, attempt: int,
+                  chance: Callable[[], float] = _chance) -> float:
     """Seconds to wait after the failed attempt number `attempt` (from 1)."""
     try:
         whole = min(config.max_delay, config.initial_delay * config.multiplier ** (attempt - 1))
@@ -54,8 +62,8 @@ class Candidate:
 class Failure:
     """An error of one request; `begun` says that content of this request had arrived before it.
 
-    `host` is the address that was asked and `hosts_left` how many others of this provider have not been tried, both where
-    a provider has several hosts.
+    `host` is the address that was asked and `hosts_left` how many others of this provider have not
+    been tried, both where a provider has several hosts.
     """
 
     error: ProviderError
@@ -78,10 +86,11 @@ class Failure:
 class State:
     """What has been tried for one reply, and what is left.
 
-    `others` have not been asked since the last content, `again` failed in a way that may pass, `refused` may not be asked
-    again in this turn. `requests` and `resumes` are what is left of the turn's limits, `spare` of the retries that all turns
-    share. `text` is the text of the reply so far. `hosts` are the addresses of the candidate that failed since it was last
-    asked anew, and `passing` the last of their errors that may pass.
+    `others` have not been asked since the last content, `again` failed in a way that may pass,
+    `refused` may not be asked again in this turn. `requests` and `resumes` are what is left of the
+    turn's limits, `spare` of the retries that all turns share. `text` is the text of the reply so
+    far. `hosts` are the addresses of the candidate that failed since it was last asked anew, and
+    `passing` the last of their errors that may pass.
     """
 
     candidate: Candidate
@@ -123,12 +132,16 @@ class Without:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Ask the same model at another host of its provider, at once; it continues after the text so far, if there is any."""
+    """Ask the same model at another host of its provider, at once;
+    it continues after the text so far, if there is any.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Ask another model after `delay` seconds; it continues after the text so far, if there is any."""
+    """Ask another model after `delay` seconds;
+    it continues after the text so far, if there is any.
+    """
 
     candidate: Candidate
     delay: float = 0.0
@@ -151,17 +164,21 @@ Step = Again | Shorter | Without | Elsewhere | Next | Continue | GiveUp
 
 
 def weighed(failure: Failure, state: State) -> Failure:
-    """The failure of a provider by those of all its hosts: one that is away may have the model that the last one lacks."""
+    """The failure of a provider by those of all its hosts:
+    one that is away may have the model that the last one lacks.
+    """
     if state.passing is None or failure.hosts_left or not isinstance(failure.cause, ModelNotFound):
         return failure
     return replace(failure, error=state.passing)
 
 
 def next_step(failure: Failure, state: State) -> Step:
-    """What to do after this failure. Pure but for the random part of a delay; the rows are tried in this order.
+    """What to do after this failure.
 
-    The default for an unknown error is the next model: it may do what this one cannot, and the user named it for that.
-    As many requests are set aside as there are models that have not been asked.
+    Pure but for the random part of a delay; the rows are tried in this order.
+
+    The default for an unknown error is the next model: it may do what this one cannot, and the user
+    named it for that. As many requests are set aside as there are models that have not been asked.
     """
     if state.requests < 1:
         return GiveUp(f"The limit of {REQUESTS} further requests in one turn is reached.")
@@ -181,7 +198,8 @@ def _same_model(failure: Failure, state: State) -> Step | None:
 def _renewed(state: State) -> State:
     """Content has arrived: those that failed before it may be asked as if for the first time."""
     others = (*state.others, *state.again)
-    return replace(state, others=others, again=(), walks=1, attempts=1, hosts=frozenset(), passing=None)
+    return replace(state, others=others, again=(), walks=1, attempts=1, hosts=frozenset(),
+                   passing=None)
 
 
 def _adapted(failure: Failure, state: State) -> Step | None:
@@ -196,28 +214,36 @@ def _adapted(failure: Failure, state: State) -> Step | None:
 
 
 def _elsewhere(failure: Failure) -> Step | None:
-    """Another host of the same model, when it is the host that failed: it is away, overloaded, or does not have the model."""
+    """Another host of the same model, when it is the host that failed:
+    it is away, overloaded, or does not have the model.
+    """
     of_the_host = may_pass(failure.cause) or isinstance(failure.cause, ModelNotFound)
     return Elsewhere() if of_the_host and failure.hosts_left else None
 
 
 def _same_again(failure: Failure, state: State) -> Step | None:
-    """Before the first content, as often as configured; after it, once while there are other models. A model alone is asked
-    once more than configured, with growing pauses: a server that broke off may be starting again."""
+    """Before the first content, as often as configured; after it, once while there are other
+    models. A model alone is asked once more than configured, with growing pauses: a server that
+    broke off may be starting again.
+    """
     cause, underway = failure.cause, failure.begun or bool(state.text)
-    if not (may_pass(cause) if underway else cause.retryable) or (cause.retry_after or 0) > state.config.longest_wait:
+    if (not (may_pass(cause) if underway else cause.retryable)
+        or (cause.retry_after or 0) > state.config.longest_wait):
         return None
-    delay = cause.retry_after if cause.retry_after is not None else backoff_delay(state.config, state.attempts)
+    delay = (cause.retry_after if cause.retry_after is not None
+             else backoff_delay(state.config, state.attempts))
     if not underway:
         can = state.attempts < state.config.max_attempts and state.walks == 1 and state.spare >= 1
         return Again(delay) if can else None
     if (state.others or state.again) and (state.breaks > 0 or not failure.begun):
         return None
-    if not failure.begun and state.attempts > (state.config.max_attempts if state.config.max_attempts > 1 else 0):
+    if (not failure.begun and state.attempts
+        > (state.config.max_attempts if state.config.max_attempts > 1 else 0)):
         return None
     if failure.begun and not state.breaks and cause.retry_after is None:
         return Continue(state.text)
-    return Continue(state.text, max(delay, backoff_delay(state.config, state.breaks + state.attempts - 1)))
+    return Continue(state.text,
+                    max(delay, backoff_delay(state.config, state.breaks + state.attempts - 1)))
 
 
 def _next_model(state: State) -> Step | None:
@@ -225,8 +251,10 @@ def _next_model(state: State) -> Step | None:
 
 
 def _once_more(failure: Failure, state: State) -> Step | None:
-    """All models failed, some in a way that passes: one of several servers may be starting again. A reply of which something
-    was shown is worth more walks than one that has not begun."""
+    """All models failed, some in a way that passes: one of several servers may be starting again.
+
+    A reply of which something was shown is worth more walks than one that has not begun.
+    """
     tired = (*state.again, state.candidate) if may_pass(failure.cause) else state.again
     alone = len(tired) + len(state.refused) == 1
     underway = failure.begun or bool(state.text)
@@ -236,11 +264,15 @@ def _once_more(failure: Failure, state: State) -> Step | None:
     asked_for = failure.cause.retry_after or 0
     if asked_for > state.config.max_delay and tired[0] == state.candidate:
         return None
-    return Next(tired[0], max(backoff_delay(state.config, state.walks), asked_for if len(tired) == 1 else 0))
+    return Next(tired[0],
+                max(backoff_delay(state.config, state.walks), asked_for if len(tired) == 1 else 0))
 
 
 def may_pass(error: ProviderError) -> bool:
-    """Whether the same request may work in a while. A server that refuses connections may be starting."""
+    """Whether the same request may work in a while.
+
+    A server that refuses connections may be starting.
+    """
     return error.retryable or isinstance(error, ConnectFailed)
 
 
@@ -276,12 +308,15 @@ def _passed_on(state: State, candidate: Candidate, failure: Failure) -> State:
     again = (*state.again, state.candidate) if passes else state.again
     refused = state.refused if passes else state.refused | {state.candidate}
     others, walks, spare = state.others, state.walks, state.spare
-    if candidate not in others:     # the others are used up: those that failed are asked once more, in their order
+    # the others are used up: those that failed are asked once more, in their order
+    if candidate not in others:
         others, again, walks = again, (), walks + 1
     if walks > 1:
         spare -= 1
     changed = candidate != state.candidate
     return replace(
-        state, candidate=candidate, others=tuple(other for other in others if other != candidate), again=again, refused=refused,
-        walks=walks, spare=spare, attempts=1, breaks=0 if changed else state.breaks, shorter=0 if changed else state.shorter,
+        state, candidate=candidate, others=tuple(other for other in others if other != candidate),
+        again=again, refused=refused,
+        walks=walks, spare=spare, attempts=1, breaks=0 if changed else state.breaks,
+        shorter=0 if changed else state.shorter,
         without=frozenset() if changed else state.without)

@@ -12,14 +12,18 @@ from core.events import Waiting
 
 T = TypeVar("T")
 FIRST_WAIT = 1.5      # seconds of silence before the first report
-WAIT_STEP = 1.0       # seconds between two reports, and the longest time that a description may take
+WAIT_STEP = 1.0  # seconds between two reports, and the longest time that a description may take
 
 
 class Silence:
-    """One for each request. `what` describes what the server is doing; `pauses` are seconds before the first and each
-    further report."""
+    """One for each request.
 
-    def __init__(self, what: Callable[[], Awaitable[str]], pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP)) -> None:
+    `what` describes what the server is doing; `pauses` are seconds before the first
+    and each further report.
+    """
+
+    def __init__(self, what: Callable[[], Awaitable[str]],
+                 pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP)) -> None:
         self._what = what
         self._first, self._step = pauses
         self._since = time.monotonic()
@@ -48,7 +52,9 @@ class Silence:
         return max(0.0, self._due - time.monotonic())
 
 
-async def pausing(seconds: float, pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP)) -> AsyncGenerator[Waiting, None]:
+async def pausing(seconds: float,
+                  pauses: tuple[float, float] = (FIRST_WAIT, WAIT_STEP)) -> AsyncGenerator[Waiting,
+                                                                                           None]:
     """Wait, and report how much is left."""
     started, (pause, step) = time.monotonic(), pauses
     while (left := started + seconds - time.monotonic()) > 0:

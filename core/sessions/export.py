@@ -33,11 +33,13 @@ HALVES = regex("[\ud800-\udbff][\udc00-\udfff]")
 ENDINGS: dict[str, str] = {}    # of files, and the format that each stands for
 
 
-def exporter(name: str, endings: Sequence[str] = (), *, complete: bool = False) -> Callable[[Exporter], Exporter]:
-    """Register a function that writes a session and its messages as pieces of text; its docstring is its help.
+def exporter(name: str, endings: Sequence[str] = (), *,
+             complete: bool = False) -> Callable[[Exporter], Exporter]:
+    """Register a function that writes a session and its messages as pieces of text;
+    its docstring is its help.
 
-    Flag, completion, help and the endings of --output follow from here (after `make docs`). `complete`: it is given all
-    branches, not only the shown one.
+    Flag, completion, help and the endings of --output follow from here (after `make docs`).
+    `complete`: it is given all branches, not only the shown one.
     """
     def register(write: Exporter) -> Exporter:
         EXPORTERS[name] = write
@@ -54,23 +56,27 @@ def export_json(session: SessionRow, messages: Iterable[StoredMessage]) -> Itera
     return json_pieces(session, messages, "")
 
 
-def json_pieces(session: SessionRow, messages: Iterable[StoredMessage], settings: str) -> Iterator[str]:
+def json_pieces(session: SessionRow, messages: Iterable[StoredMessage],
+                settings: str) -> Iterator[str]:
     yield _json_text(session_to_dict(session, settings), indent=1)[:-2] + ',\n "messages": ['
     for number, stored in enumerate(messages):
-        yield (",\n  " if number else "\n  ") + _json_text(stored_to_dict(stored), exact=stored.message)
+        yield (",\n  " if number else "\n  ") + _json_text(stored_to_dict(stored),
+                                                           exact=stored.message)
     yield "\n ]\n}\n"
 
 
 @exporter("jsonl", endings=(".jsonl", ".ndjson"), complete=True)
 def export_jsonl(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """The same, a line for the session and one for each message; such files can be put one after the other."""
+    """The same, a line for the session and one for each message; such files can be joined."""
     return jsonl_pieces(session, messages, "")
 
 
-def jsonl_pieces(session: SessionRow, messages: Iterable[StoredMessage], settings: str) -> Iterator[str]:
+def jsonl_pieces(session: SessionRow, messages: Iterable[StoredMessage],
+                 settings: str) -> Iterator[str]:
     yield _json_text(session_to_dict(session, settings)) + "\n"
     for stored in messages:
-        yield _json_text({"session": session.id, **stored_to_dict(stored)}, exact=stored.message) + "\n"
+        yield _json_text({"session": session.id, **stored_to_dict(stored)},
+                         exact=stored.message) + "\n"
 
 
 @exporter("html", endings=(".html", ".htm"))
@@ -80,10 +86,12 @@ def export_html(session: SessionRow, messages: Iterable[StoredMessage]) -> Itera
     return map(without_surrogates, html_pieces(session, messages))
 
 
-def _json_text(row: dict[str, Any], indent: int | None = None, *, exact: Message | None = None) -> str:
+def _json_text(row: dict[str, Any], indent: int | None = None, *,
+               exact: Message | None = None) -> str:
     """JSON that keeps its letters readable, except where no encoding could hold them.
 
-    JSON cannot keep the two halves of a character apart; the message `exact` is then in it once more, in our own form.
+    JSON cannot keep the two halves of a character apart; the message `exact` is then in it
+    once more, in our own form.
     """
     text = dump(row) if indent is None else json.dumps(row, ensure_ascii=False, indent=indent)
     try:
@@ -97,7 +105,7 @@ def _json_text(row: dict[str, Any], indent: int | None = None, *, exact: Message
 
 @exporter("csv", endings=(".csv",))
 def export_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
-    """One row a part, for spreadsheets; a cell that a spreadsheet would run gets an apostrophe in front."""
+    """One row a part, for spreadsheets; a formula gets an apostrophe in front."""
     return _csv_rows(session, messages, raw=False)
 
 
@@ -106,24 +114,30 @@ def export_raw_csv(session: SessionRow, messages: Iterable[StoredMessage]) -> It
     return _csv_rows(session, messages, raw=True)
 
 
-def _csv_rows(session: SessionRow, messages: Iterable[StoredMessage], *, raw: bool) -> Iterator[str]:
-    yield _csv_line(("session", "number", "time", "role", "model", "state", "kind", "name", "content"), raw=raw)
+def _csv_rows(session: SessionRow, messages: Iterable[StoredMessage], *,
+              raw: bool) -> Iterator[str]:
+    yield _csv_line(("session", "number", "time", "role", "model", "state", "kind", "name",
+                     "content"), raw=raw)
     for number, stored in enumerate(messages, 1):
         message = stored.message
         for part in message.parts:
             kind, name, content = _flat(part)
-            yield _csv_line((session.name, str(number), _time(stored.created), message.role, message.model or "", stored.state,
+            yield _csv_line((session.name, str(number), _time(stored.created), message.role,
+                             message.model or "", stored.state,
                              kind, name, content), raw=raw)
 
 
 def _csv_line(cells: Iterable[str], *, raw: bool) -> str:
     """RFC 4180, every cell quoted."""
     made = (cell if raw else harmless_cell(cell) for cell in cells)
-    return ",".join('"' + without_surrogates(cell).replace('"', '""') + '"' for cell in made) + "\r\n"
+    return ",".join('"' + without_surrogates(cell).replace('"', '""') + '"'
+                    for cell in made) + "\r\n"
 
 
 def harmless_cell(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, "CSV Injection"), also with blanks in front."""
+    """A cell that no spreadsheet takes for a formula (OWASP, "CSV Injection"),
+    also with blanks in front.
+    """
     start = cell.lstrip(" \u00a0\u3000\ufeff\0")[:1]
     return "'" + cell if start and start in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20|%" else cell
 
@@ -136,7 +150,8 @@ def export_text(session: SessionRow, messages: Iterable[StoredMessage]) -> Itera
         yield f"\n[{_speaker(stored.message)}]{_remark(stored)}\n"
         for part in stored.message.parts:
             kind, name, content = _flat(part)
-            label = "" if kind == "text" else f"({kind.replace('_', ' ')}{' ' + name if name else ''}) "
+            label = ("" if kind == "text"
+                     else f"({kind.replace('_', ' ')}{' ' + name if name else ''}) ")
             yield without_surrogates(f"{label}{'' if kind in ('image', 'attached') else content}\n")
 
 
@@ -149,13 +164,16 @@ def export_markdown(session: SessionRow, messages: Iterable[StoredMessage]) -> I
         message = stored.message
         yield f"\n## {_speaker(message)}{_remark(stored)}\n"
         for part in message.parts:
-            yield "\n" + without_surrogates(_markdown_part(part, broken if message.role == "assistant" else "")) + "\n"
+            yield "\n" + without_surrogates(
+                _markdown_part(part, broken if message.role == "assistant" else "")) + "\n"
             broken = "" if isinstance(part, Text) else broken
         broken = message.text if message.role == "assistant" and stored.state != "complete" else ""
 
 
 def _markdown_part(part: Part, broken: str) -> str:
-    """A fence that the text leaves open is closed; if the text continues one that broke off inside a fence, that is opened."""
+    """A fence that the text leaves open is closed;
+    if the text continues one that broke off inside a fence, that is opened.
+    """
     kind, name, content = _flat(part)
     match part:
         case Text():
@@ -184,29 +202,36 @@ def fenced(text: str) -> str:
 @exporter("sql", endings=(".sql",))
 def export_sql(session: SessionRow, messages: Iterable[StoredMessage]) -> Iterator[str]:
     """Statements that load into SQLite and PostgreSQL; loading twice changes nothing."""
-    yield ("-- NUL, U+001A and lone surrogates are written as U+001A and four hexadecimal digits.\nBEGIN;\n"
-           "CREATE TABLE IF NOT EXISTS sessions (id text PRIMARY KEY, title text NOT NULL, model text NOT NULL,\n"
-           "  created double precision NOT NULL, updated double precision NOT NULL);\n"
-           "CREATE TABLE IF NOT EXISTS messages (id text PRIMARY KEY, session_id text NOT NULL, position integer NOT NULL,\n"
-           "  role text NOT NULL, state text NOT NULL, model text, created double precision NOT NULL, finish text,\n"
-           "  usage text, parts text NOT NULL, text text NOT NULL);\n")
+    yield ("-- NUL, U+001A and lone surrogates are written as U+001A and four hexadecimal digits.\n"
+           "BEGIN;\n"
+           "CREATE TABLE IF NOT EXISTS sessions (id text PRIMARY KEY, title text NOT NULL, model "
+           "text NOT NULL,\n  created double precision NOT NULL, updated double precision NOT "
+           "NULL);\nCREATE TABLE IF NOT EXISTS messages (id text PRIMARY KEY, session_id text NOT "
+           "NULL, position integer NOT NULL,\n  role text NOT NULL, state text NOT NULL, model "
+           "text, created double precision NOT NULL, finish text,\n  usage text, parts text NOT "
+           "NULL, text text NOT NULL);\n")
     yield _insert("sessions", "id, title, model, created, updated",
                   (session.id, session.title, session.model, session.created, session.updated))
     for position, stored in enumerate(messages, 1):
         row = message_to_dict(stored.message)
         usage = dump(row["usage"]) if "usage" in row else None
-        yield _insert("messages", "id, session_id, position, role, state, model, created, finish, usage, parts, text",
-                      (f"{stored.id:032x}", session.id, position, row["role"], stored.state, row.get("model"), stored.created,
+        yield _insert("messages", "id, session_id, position, role, state, model, created, finish, "
+                      "usage, parts, text",
+                      (f"{stored.id:032x}", session.id, position, row["role"], stored.state,
+                       row.get("model"), stored.created,
                        row.get("finish"), usage, dump(row["parts"]), stored.message.text))
     yield "COMMIT;\n"
 
 
 def _insert(table: str, columns: str, values: Iterable[str | float | None]) -> str:
-    return f"INSERT INTO {table} ({columns}) VALUES ({', '.join(map(_literal, values))}) ON CONFLICT (id) DO NOTHING;\n"
+    return (f"INSERT INTO {table} ({columns}) VALUES ({', '.join(map(_literal, values))}) ON "
+            "CONFLICT (id) DO NOTHING;\n")
 
 
 def _literal(value: str | float | None) -> str:
-    """Standard SQL: only the quote is doubled, a backslash is itself (PostgreSQL since 9.1, SQLite always)."""
+    """Standard SQL: only the quote is doubled, a backslash is itself (PostgreSQL
+    since 9.1, SQLite always).
+    """
     if value is None:
         return "NULL"
     if isinstance(value, str):
@@ -233,22 +258,26 @@ def _flat(part: Part) -> tuple[str, str, str]:
 
 def _speaker(message: Message) -> str:
     names = {"user": "You", "system": "System", "tool": "Tools"}
-    return names.get(message.role) or f"Assistant{' (' + without_surrogates(message.model) + ')' if message.model else ''}"
+    return (names.get(message.role)
+            or f"Assistant{' (' + without_surrogates(message.model) + ')' if message.model else ''}")
 
 
 def _remark(stored: StoredMessage) -> str:
     unreadable = f" - not all of it can be read: {stored.unreadable}" if stored.unreadable else ""
-    return ("" if stored.state == "complete" else f" - {stored.state}") + without_surrogates(unreadable)
+    return (("" if stored.state == "complete" else f" - {stored.state}")
+            + without_surrogates(unreadable))
 
 
 def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def export_session(store: Store, name: str, format: str, output: str | None = None, *, raw_csv: bool = False,
+def export_session(store: Store, name: str, format: str, output: str | None = None, *,
+                   raw_csv: bool = False,
                    write: Callable[[str], object] | None = None, force: bool = True) -> str:
-    """Write out the session called `name`, or the last used one for "last": into the file `output`, completely or not at all,
-    else through `write` or to standard output, which `-` names as well. Without `force`, a file that exists is refused.
+    """Write out the session called `name`, or the last used one for "last": into the file `output`,
+    completely or not at all, else through `write` or to standard output, which `-` names as well.
+    Without `force`, a file that exists is refused.
 
     Returns the session's full ID. Raises UsageError, SessionNotFound or StoreError.
     """
@@ -266,19 +295,23 @@ def export_session(store: Store, name: str, format: str, output: str | None = No
     return session.id
 
 
-def session_pieces(store: Store, session: SessionRow, format: str, *, raw_csv: bool = False) -> Iterator[str]:
+def session_pieces(store: Store, session: SessionRow, format: str, *,
+                   raw_csv: bool = False) -> Iterator[str]:
     """A stored session in a format, as pieces of text."""
     if format in COMPLETE:
         make = json_pieces if format == "json" else jsonl_pieces
-        return make(session, read_messages(store, session.id, hidden=True), store.session_settings(session.id))
+        return make(session, read_messages(store, session.id, hidden=True),
+                    store.session_settings(session.id))
     exporter = export_raw_csv if format == "csv" and raw_csv else find_exporter(format)
     return exporter(session, read_messages(store, session.id))
 
 
-def export_many(store: Store, sessions: Sequence[SessionRow], format: str, output: str | None, *, force: bool = False,
+def export_many(store: Store, sessions: Sequence[SessionRow], format: str, output: str | None, *,
+                force: bool = False,
                 write: Callable[[str], object] | None = None) -> int:
-    """Write out many sessions: as jsonl into one file or to standard output, else each into its own file in the directory
-    `output`. Returns how many. Raises UsageError and StoreError."""
+    """Write out many sessions: as jsonl into one file or to standard output, else each into its own
+    file in the directory `output`. Returns how many. Raises UsageError and StoreError.
+    """
     if format == "jsonl" and not (output and os.path.isdir(output)):
         pieces = (piece for session in sessions for piece in session_pieces(store, session, format))
         if output is None or output in STANDARD_OUTPUT:
@@ -290,11 +323,13 @@ def export_many(store: Store, sessions: Sequence[SessionRow], format: str, outpu
             write_whole(output, pieces, force=force)
         return len(sessions)
     if not output or output in STANDARD_OUTPUT:
-        raise UsageError(f"Many sessions as {format} need a directory.", "Name one with --output DIR/, or use --format jsonl.")
+        raise UsageError(f"Many sessions as {format} need a directory.",
+                         "Name one with --output DIR/, or use --format jsonl.")
     os.makedirs(output, mode=0o700, exist_ok=True)
     ending = next(ending for ending, name in ENDINGS.items() if name == format)
     for session in sessions:
-        path = os.path.join(output, f"{re.sub('[^0-9A-Za-z_-]', '_', session.name)}-{session.id[-8:]}{ending}")
+        path = os.path.join(output,
+                            f"{re.sub('[^0-9A-Za-z_-]', '_', session.name)}-{session.id[-8:]}{ending}")
         if not force:
             refuse_existing(path)
         write_whole(path, session_pieces(store, session, format), force=force)
@@ -302,34 +337,47 @@ def export_many(store: Store, sessions: Sequence[SessionRow], format: str, outpu
 
 
 def format_of(path: str, default: str = "markdown") -> str:
-    """The format that the ending of a file stands for; `default` for a file without one. Raises UsageError."""
+    """The format that the ending of a file stands for; `default` for a file without one.
+
+    Raises UsageError.
+    """
     ending = os.path.splitext(path)[1].lower()
     if not ending or path in STANDARD_OUTPUT:
         return default
     if ending not in ENDINGS:
         raise UsageError(f"No export format is known for files that end in {ending}.",
-                         f"Known: {', '.join(ENDINGS)}. --format {default} writes that format into any file.")
+                         f"Known: {', '.join(ENDINGS)}. --format {default} writes that format into "
+                         "any file.")
     return ENDINGS[ending]
 
 
 def refuse_existing(path: str) -> None:
-    """Raises UsageError for a file that is there already, or a link to one; devices are written to."""
-    if os.path.lexists(path) and (os.path.isfile(path) or not os.path.exists(path)) and not path.startswith("/dev/"):
-        raise UsageError(f"{path} exists already.", "Name another file, or replace it with --force.")
+    """Raises UsageError for a file that is there already, or a link to one;
+    devices are written to.
+    """
+    if (os.path.lexists(path) and (os.path.isfile(path) or not os.path.exists(path))
+        and not path.startswith("/dev/")):
+        raise UsageError(f"{path} exists already.",
+                         "Name another file, or replace it with --force.")
 
 
 def find_exporter(format: str) -> Exporter:
     """Raises UsageError, with what is meant when that can be guessed."""
     if format not in EXPORTERS:
-        close = ENDINGS.get(f".{format.lower()}") or next(iter(get_close_matches(format.lower(), EXPORTERS, n=1)), "")
+        close = (ENDINGS.get(f".{format.lower()}")
+                 or next(iter(get_close_matches(format.lower(), EXPORTERS, n=1)), ""))
         meant = f"Did you mean {close}? " if close else ""
         names = ", ".join(EXPORTERS)
-        raise UsageError(f"There is no format {format!r}; there are {names}.", f"{meant}Formats: {names}.")
+        raise UsageError(f"There is no format {format!r}; there are {names}.",
+                         f"{meant}Formats: {names}.")
     return EXPORTERS[format]
 
 
 def write_whole(path: str, pieces: Iterable[str], *, force: bool = True) -> None:
-    """Write a file so that it is the old one or the complete new one, never a part. Without `force`, only a new one."""
+    """Write a file so that it is the old one or the complete new one, never a part.
+
+    Without `force`, only a new one.
+    """
     if os.path.isdir(path):
         raise UsageError(f"{path} is a directory.", "Name a file in it.")
     special = path.startswith("/dev/") or os.path.exists(path) and not os.path.isfile(path)
@@ -351,7 +399,10 @@ def write_whole(path: str, pieces: Iterable[str], *, force: bool = True) -> None
 
 
 def _put_in_place(beside: str, target: str, path: str, *, force: bool) -> None:
-    """Give the finished file its name. Where it is to be a new one, a file that came meanwhile is kept."""
+    """Give the finished file its name.
+
+    Where it is to be a new one, a file that came meanwhile is kept.
+    """
     if not force:
         with suppress(OSError):    # a file system without links: what was checked before has to do
             try:
@@ -364,5 +415,7 @@ def _put_in_place(beside: str, target: str, path: str, *, force: bool) -> None:
 
 def _output_error(path: str, problem: OSError) -> UsageError | StoreFull:
     if isinstance(problem, FileNotFoundError):
-        return UsageError(f"{path} cannot be written: its directory does not exist.", "Make the directory, or name another file.")
-    return StoreFull(f"{path} cannot be written: {problem.strerror}.", "Name another file with --output.")
+        return UsageError(f"{path} cannot be written: its directory does not exist.",
+                          "Make the directory, or name another file.")
+    return StoreFull(f"{path} cannot be written: {problem.strerror}.",
+                     "Name another file with --output.")

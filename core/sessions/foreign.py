@@ -1,4 +1,6 @@
-"""Conversations of other programs as sessions of ours: the tree, times and models of each, with identities that stay the same."""
+"""Conversations of other programs as sessions of ours:
+the tree, times and models of each, with identities that stay the same.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,12 @@ class Imported:
     notes: list[str] = field(default_factory=list)
 
 
-def build(kind: str, key: str, title: str, model: str, created: float, updated: float, nodes: Iterable[Node], current: str = "",
+def build(kind: str, key: str, title: str, model: str, created: float, updated: float,
+          nodes: Iterable[Node], current: str = "",
           *, tags: str = "", pinned: bool = False, archived: bool = False) -> Imported:
-    """A session of these nodes; the branch that ends with `current`, or with the last node, is shown."""
+    """A session of these nodes; the branch that ends with `current`,
+    or with the last node, is shown.
+    """
     known, stands_for = _joined([part for node in nodes for part in _split(node)])
     times = [node.created for node in known if node.created > EARLIEST]
     created = created if created > EARLIEST else min(times, default=time.time())
@@ -50,21 +55,29 @@ def build(kind: str, key: str, title: str, model: str, created: float, updated: 
         at = node.created if node.created > EARLIEST else created
         ids[node.key] = before = max(made_identity(f"{kind}\0{key}\0{node.key}", at), before + 1)
     shown = _path(known, stands_for.get(current, current))
-    messages = [StoredMessage(ids[node.key], _message(node, model), "truncated" if node.broken else "complete", node.key in shown,
-                              node.created if node.created > EARLIEST else created, "", ids.get(node.parent, 0))
+    messages = [StoredMessage(ids[node.key], _message(node, model),
+                              "truncated" if node.broken else "complete", node.key in shown,
+                              node.created if node.created > EARLIEST else created, "",
+                              ids.get(node.parent, 0))
                 for node in known]
     number = made_identity(f"{kind}\0{key}", created)
-    name = time.strftime("%Y%m%d-%H%M-", time.localtime(created)) + name_letters(number.to_bytes(16, "big")[-4:])
-    text = title or next((part.text for node in known for part in node.parts if isinstance(part, Text) and part.text.strip()), "")
-    row = SessionRow(identity_text(number), name, safe_line(" ".join(text.split()), 80) or "(no text)", model, created, updated, 0,
+    name = time.strftime("%Y%m%d-%H%M-",
+                         time.localtime(created)) + name_letters(number.to_bytes(16, "big")[-4:])
+    text = title or next((part.text for node in known for part in node.parts
+                          if isinstance(part, Text) and part.text.strip()), "")
+    row = SessionRow(identity_text(number), name, safe_line(" ".join(text.split()), 80)
+                     or "(no text)", model, created, updated, 0,
                      None, int(pinned), "archived" if archived else "open", tags)
     return Imported(row, messages)
 
 
 def made_identity(key: str, at: float) -> int:
-    """The same for the same key and time, so that nothing is added twice; it sorts by time as ours do."""
+    """The same for the same key and time, so that nothing is added twice;
+    it sorts by time as ours do.
+    """
     chance = int.from_bytes(sha256(key.encode("utf-8", "surrogatepass")).digest()[:10], "big")
-    return int(at * 1000) << 80 | 0x7 << 76 | (chance >> 62 & 0xFFF) << 64 | 0b10 << 62 | chance & (1 << 62) - 1
+    return (int(at * 1000) << 80 | 0x7 << 76 | (chance >> 62 & 0xFFF) << 64 | 0b10 << 62 | chance
+            & (1 << 62) - 1)
 
 
 def _message(node: Node, model: str) -> Message:
@@ -88,7 +101,8 @@ def _split(node: Node) -> list[Node]:
     made, parent = [], node.parent
     for number, (role, parts) in enumerate(groups):
         key = node.key if number == len(groups) - 1 else f"{node.key}#{number}"
-        made.append(Node(key, parent, role, parts, node.created, node.model, node.broken and key == node.key))
+        made.append(Node(key, parent, role, parts, node.created, node.model,
+                         node.broken and key == node.key))
         parent = key
     return made
 
@@ -96,12 +110,14 @@ def _split(node: Node) -> list[Node]:
 def _joined(nodes: list[Node]) -> tuple[list[Node], dict[str, str]]:
     """Parents first, and for each key the message that holds it now.
 
-    What follows a reply directly and is one too (thoughts and words apart) is a part of it; empty messages are left out;
-    calls and results that do not belong together are text."""
+    What follows a reply directly and is one too (thoughts and words apart) is a part of it; empty
+    messages are left out; calls and results that do not belong together are text.
+    """
     by_key = {node.key: node for node in nodes}
     children: dict[str, list[Node]] = {}
     for node in by_key.values():
-        children.setdefault(node.parent if node.parent in by_key and node.parent != node.key else "", []).append(node)
+        children.setdefault(node.parent if node.parent in by_key and node.parent != node.key
+                            else "", []).append(node)
     stands_for: dict[str, str] = {}
     found: dict[str, Node] = {}
     waiting = list(reversed(children.get("", ())))
@@ -118,7 +134,8 @@ def _joined(nodes: list[Node]) -> tuple[list[Node], dict[str, str]]:
         alone = len(children.get(node.parent, ())) == 1
         if not node.parts:
             stands_for[node.key] = parent
-        elif before is not None and before.role == node.role == "assistant" and alone and not _calls(before):
+        elif (before is not None and before.role == node.role == "assistant" and alone
+              and not _calls(before)):
             before.parts += node.parts
             before.model, before.broken = node.model or before.model, node.broken
             stands_for[node.key] = parent
@@ -137,8 +154,11 @@ def _calls(node: Node) -> list[ToolCall]:
 def _pair_results(node: Node, before: Node | None) -> None:
     """Results answer the calls just before them; others are text."""
     asked = {call.id for call in _calls(before)} if before is not None else set()
-    if node.role == "tool" and not (asked and {part.id for part in node.parts if isinstance(part, ToolResult)} == asked):
-        node.parts = [Text(f"[{part.name}] {part.content}") if isinstance(part, ToolResult) else part for part in node.parts]
+    if node.role == "tool" and not (asked
+                                    and {part.id for part in node.parts
+                                         if isinstance(part, ToolResult)} == asked):
+        node.parts = [Text(f"[{part.name}] {part.content}") if isinstance(part, ToolResult)
+                      else part for part in node.parts]
         node.role = "assistant"
 
 

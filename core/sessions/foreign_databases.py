@@ -16,27 +16,36 @@ MOST_IMAGE = 20_000_000      # bytes
 
 
 def tables_of(connection: sqlite3.Connection) -> set[str]:
-    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return {row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def read_llm(connection: sqlite3.Connection) -> Iterator[Imported]:
-    """Each response is a question and its answer; those without a conversation are sessions of their own."""
+    """Each response is a question and its answer;
+    those without a conversation are sessions of their own.
+    """
     tables = tables_of(connection)
     stored = threads_of(connection, tables)
     if stored:
         yield from read_threads(connection)
-    names = {row["id"]: (row["name"] or "", row["model"] or "") for row in connection.execute("SELECT * FROM conversations")}
-    keys = [row[0] for row in connection.execute("SELECT DISTINCT coalesce(conversation_id, id) FROM responses ORDER BY 1")]
+    names = {row["id"]: (row["name"] or "", row["model"] or "")
+             for row in connection.execute("SELECT * FROM conversations")}
+    keys = [row[0]
+            for row in connection.execute("SELECT DISTINCT coalesce(conversation_id, id) FROM "
+                                          "responses ORDER BY 1")]
     for key in keys:
-        if str(key) in stored:      # continued with a version that keeps all of it in its message store
+        if str(key) in stored:  # continued with a version that keeps all of it in its message store
             continue
-        rows = connection.execute("SELECT * FROM responses WHERE coalesce(conversation_id, id) = ? ORDER BY datetime_utc, id",
+        rows = connection.execute("SELECT * FROM responses WHERE coalesce(conversation_id, id) = ? "
+                                  "ORDER BY datetime_utc, id",
                                   (key,))
         nodes: list[Node] = []
         system = model = ""
         for row in map(dict, rows):
-            at, system, model = moment(_utc(row.get("datetime_utc"))), row.get("system") or system, row.get("model") or model
-            question: list[Part] = [*words(row.get("prompt")), *_images(connection, tables, row["id"])]
+            at, system, model = (moment(_utc(row.get("datetime_utc"))), row.get("system") or system,
+                                 row.get("model") or model)
+            question: list[Part] = [*words(row.get("prompt")),
+                                    *_images(connection, tables, row["id"])]
             results = _results(connection, tables, row["id"])
             before = nodes[-1].key if nodes else ""
             if results:
@@ -49,13 +58,15 @@ def read_llm(connection: sqlite3.Connection) -> Iterator[Imported]:
                               [*words(row.get("response")), *_calls(connection, tables, row["id"])],
                               at + (row.get("duration_ms") or 0) / 1000, row.get("model") or ""))
         name, first_model = names.get(key, ("", ""))
-        made = build("llm", str(key), name, model or first_model, 0.0, nodes[-1].created if nodes else 0.0, nodes)
+        made = build("llm", str(key), name, model or first_model, 0.0,
+                     nodes[-1].created if nodes else 0.0, nodes)
         made.settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
         yield made
 
 
 def _utc(text: object) -> object:
-    return f"{text}+00:00" if isinstance(text, str) and "+" not in text and not text.endswith("Z") else text
+    return (f"{text}+00:00" if isinstance(text, str) and "+" not in text and not text.endswith("Z")
+            else text)
 
 
 def _images(connection: sqlite3.Connection, tables: set[str], response: str) -> list[Part]:
@@ -64,20 +75,23 @@ def _images(connection: sqlite3.Connection, tables: set[str], response: str) -> 
     rows = connection.execute(
         "SELECT content FROM attachments JOIN prompt_attachments ON attachment_id = attachments.id "
         'WHERE response_id = ? AND length(content) < ? ORDER BY "order"', (response, MOST_IMAGE))
-    return [image for row in rows if row[0] is not None and (image := image_of(bytes(row[0]))) is not None]
+    return [image for row in rows
+            if row[0] is not None and (image := image_of(bytes(row[0]))) is not None]
 
 
 def _calls(connection: sqlite3.Connection, tables: set[str], response: str) -> list[Part]:
     if "tool_calls" not in tables:
         return []
-    rows = connection.execute("SELECT tool_call_id, name, arguments FROM tool_calls WHERE response_id = ? ORDER BY id", (response,))
+    rows = connection.execute("SELECT tool_call_id, name, arguments FROM tool_calls WHERE "
+                              "response_id = ? ORDER BY id", (response,))
     return [ToolCall(str(row[0]), str(row[1]), _arguments(row[2])) for row in rows]
 
 
 def _results(connection: sqlite3.Connection, tables: set[str], response: str) -> list[Part]:
     if "tool_results" not in tables:
         return []
-    rows = connection.execute("SELECT tool_call_id, name, output FROM tool_results WHERE response_id = ? ORDER BY id", (response,))
+    rows = connection.execute("SELECT tool_call_id, name, output FROM tool_results WHERE "
+                              "response_id = ? ORDER BY id", (response,))
     return [ToolResult(str(row[0]), str(row[1]), str(row[2] or "")) for row in rows]
 
 
@@ -92,12 +106,18 @@ def _arguments(text: object) -> dict[str, Any]:
 def read_oterm(connection: sqlite3.Connection) -> Iterator[Imported]:
     for chat in map(dict, connection.execute("SELECT * FROM chat ORDER BY id").fetchall()):
         nodes: list[Node] = []
-        for row in map(dict, connection.execute("SELECT * FROM message WHERE chat_id = ? ORDER BY id", (chat["id"],))):
+        for row in map(dict,
+                       connection.execute("SELECT * FROM message WHERE chat_id = ? ORDER BY id",
+                                          (chat["id"],))):
             who = str(row.get("role") or row.get("author") or "")
-            nodes.append(Node(str(row["id"]), nodes[-1].key if nodes else "", "user" if who in ("user", "me") else "assistant",
+            nodes.append(Node(str(row["id"]), nodes[-1].key if nodes else "",
+                              "user" if who in ("user", "me") else "assistant",
                               words(row.get("text")), moment(row.get("created_at"))))
         model = str(chat.get("model") or "")
-        made = build("oterm", str(chat["id"]) + str(chat.get("name") or ""), str(chat.get("name") or ""),
-                     f"ollama/{model}" if model and "/" not in model else model, moment(chat.get("created_at")), 0.0, nodes)
-        made.settings = json.dumps({"system": chat["system"]}, ensure_ascii=False) if chat.get("system") else ""
+        made = build("oterm", str(chat["id"]) + str(chat.get("name") or ""),
+                     str(chat.get("name") or ""),
+                     f"ollama/{model}" if model and "/" not in model else model,
+                     moment(chat.get("created_at")), 0.0, nodes)
+        made.settings = (json.dumps({"system": chat["system"]}, ensure_ascii=False)
+                         if chat.get("system") else "")
         yield made

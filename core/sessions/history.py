@@ -1,4 +1,7 @@
-"""How a conversation is changed: taken back, brought back, edited, branched, pinned and summarised. Nothing is overwritten."""
+"""How a conversation is changed: taken back, brought back, edited, branched, pinned and summarised.
+
+Nothing is overwritten.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class History(OpenedSession):
-    """The methods that change what is shown of a session. Each raises UsageError while another program answers in it."""
+    """The methods that change what is shown of a session.
+
+    Each raises UsageError while another program answers in it.
+    """
 
     def tree(self) -> Tree:
         """All that was ever said in this session."""
@@ -38,20 +44,26 @@ class History(OpenedSession):
         return Tree(sorted(self._said.values(), key=lambda entry: entry.id))
 
     def show(self, end: int, tree: Tree | None = None) -> None:
-        """Make the branch that ends with this message the shown one; 0 shows nothing. Raises UsageError for an unknown one."""
+        """Make the branch that ends with this message the shown one; 0 shows nothing.
+
+        Raises UsageError for an unknown one.
+        """
         tree = tree or self.tree()
         if end and end not in tree.entries:
             raise UsageError("There is no such branch in this session.", "/branches lists them.")
         wanted = tree.to_show(end)
         shown = [identity for identity in wanted if not tree.entries[identity].active]
-        hidden = [entry.id for entry in tree.entries.values() if entry.active and entry.id not in wanted]
+        hidden = [entry.id for entry in tree.entries.values()
+                  if entry.active and entry.id not in wanted]
         with self._between_turns():
-            self._journal.write({"do": "restore", "session": self.id, "shown": shown, "hidden": hidden})
+            self._journal.write({"do": "restore", "session": self.id, "shown": shown,
+                                 "hidden": hidden})
             if self.store is not None and self._stored:
                 self._load(self.store)
                 return
         entries = [entry for entry in tree.entries.values() if entry.id in wanted]
-        self.messages, self._ids = [entry.message for entry in entries], [entry.id for entry in entries]
+        self.messages, self._ids = ([entry.message for entry in entries],
+                                    [entry.id for entry in entries])
 
     def branches(self) -> list[Branch]:
         """The ways that this conversation went, the oldest end first."""
@@ -67,7 +79,9 @@ class History(OpenedSession):
         self.show(tree.newest_end(identity), tree)
 
     def retry(self) -> Message | None:
-        """Take back all that followed the last message of the user, and return that message; None if there is none."""
+        """Take back all that followed the last message of the user, and return that message;
+        None if there is none.
+        """
         last = self._last_question()
         if last is None:
             return None
@@ -76,7 +90,10 @@ class History(OpenedSession):
         return self.messages[last]
 
     def undo(self) -> Message:
-        """Take back the last message of the user and its answer; returns that message. redo() brings them back."""
+        """Take back the last message of the user and its answer; returns that message.
+
+        redo() brings them back.
+        """
         last = self._last_question()
         if last is None:
             raise UsageError("There is nothing to take back.")
@@ -85,45 +102,57 @@ class History(OpenedSession):
         return question
 
     def redo(self) -> Message:
-        """Bring back the next message of the user that was taken back, with its answer; returns that message."""
+        """Bring back the next message of the user that was taken back, with its answer;
+        returns that message.
+        """
         tree = self.tree()
         below = tree.path(tree.newest_end(tree.end))[len(tree.path(tree.end)):]
         if not below:
-            raise UsageError("There is nothing to bring back: nothing was taken back after this point.",
+            raise UsageError("There is nothing to bring back: nothing was taken back after this "
+                             "point.",
                              "/branches lists all that was said in this session.")
-        asked = [place for place, identity in enumerate(below) if tree.entries[identity].message.role == "user"]
+        asked = [place for place, identity in enumerate(below)
+                 if tree.entries[identity].message.role == "user"]
         end = next((place for place in asked if place > 0), len(below))
         self.show(below[end - 1], tree)
         return tree.entries[below[0]].message
 
     def question_place(self, number: int | None = None) -> int:
-        """The place of the user's message of that number: 1 is the first, -1 (as without) the last. Raises UsageError."""
+        """The place of the user's message of that number: 1 is the first, -1 (as without) the last.
+
+        Raises UsageError.
+        """
         places = [place for place, message in enumerate(self.messages) if message.role == "user"]
         wanted = -1 if number is None else number
         if not places or not wanted or not -len(places) <= wanted <= len(places):
-            raise UsageError(f"There is no message {wanted} of yours in this conversation." if places else
+            raise UsageError(f"There is no message {wanted} of yours in this conversation."
+                             if places else
                              "You have said nothing in this conversation yet.",
                              f"It has {len(places)}; the first is number 1." if places else "")
         return places[wanted - 1 if wanted > 0 else wanted]
 
     def exchange_end(self, count: int | None = None) -> int:
-        """Behind the first `count` exchanges; the whole length for None or where there are no more."""
+        """Behind the first `count` exchanges; the whole length for None or where there are no more.
+        """
         places = [place for place, message in enumerate(self.messages) if message.role == "user"]
         return len(self.messages) if count is None or count >= len(places) else places[count]
 
     def rewind(self, place: int) -> Message:
-        """End the conversation before a message of the user, to say something else there; returns that message.
+        """End the conversation before a message of the user, to say something else
+        there; returns that message.
 
         What followed stays as a branch. Raises UsageError for a message of another.
         """
         if not 0 <= place < len(self.messages) or self.messages[place].role != "user":
-            raise UsageError("Only your own messages can be edited.", "/retry asks for another answer.")
+            raise UsageError("Only your own messages can be edited.",
+                             "/retry asks for another answer.")
         message = self.messages[place]
         self._end_at(place)
         return message
 
     def _last_question(self) -> int | None:
-        return max((place for place, message in enumerate(self.messages) if message.role == "user"), default=None)
+        return max((place for place, message in enumerate(self.messages) if message.role == "user"),
+                   default=None)
 
     def _end_at(self, place: int) -> None:
         """Hide the messages from this place on."""
@@ -134,16 +163,21 @@ class History(OpenedSession):
     # ---- sessions made of this one
 
     def branch(self, title: str, model: str, beginning: int) -> Self:
-        """A new session that starts with this one's first messages, kept as its child. Raises StoreError."""
+        """A new session that starts with this one's first messages, kept as its child.
+
+        Raises StoreError.
+        """
         child = self._child(title, model, beginning)
-        child._journal.branch(self.id, child.id, child.name, title, model, list(zip(child._ids, child.messages)))
+        child._journal.branch(self.id, child.id, child.name, title, model,
+                              list(zip(child._ids, child.messages)))
         return self._complete(child)
 
     def fork(self, beginning: int) -> Self:
         """The same, with the state and time of each message. Raises StoreError."""
         child = self._child(self.title, self.model, beginning)
         if self.store is None:
-            raise UsageError("This session is not saved, so there is nothing to make another one of.")
+            raise UsageError("This session is not saved, so there is nothing to make another "
+                             "one of.")
         created = time.time()
         self.store.copy_session(self.id, child.id, child.title, child.model, created,
                                 list(zip(self._ids, child._ids)), name=child.name)
@@ -164,9 +198,13 @@ class History(OpenedSession):
         return child
 
     def keep(self) -> None:
-        """Become a new session with this conversation, after its session was deleted. Raises UsageError and StoreError."""
+        """Become a new session with this conversation, after its session was deleted.
+
+        Raises UsageError and StoreError.
+        """
         if not self._journal.deleted:
-            raise UsageError("This session is saved already." if self.saved else "This session was not deleted.")
+            raise UsageError("This session is saved already." if self.saved
+                             else "This session was not deleted.")
         copy = self.branch(self.title, self.model, len(self.messages))
         self.id, self.name, self._ids, self._said = copy.id, copy.name, copy._ids, copy._said
         self._summaries.clear()
@@ -185,11 +223,15 @@ class History(OpenedSession):
             raise UsageError("A message that cannot be read in full cannot be pinned.")
         message = pin(self.messages[place], on=on)
         with self._between_turns():
-            self._journal.write(message_write("finish", message, id=self._ids[place], state=state_of(message)))
+            self._journal.write(message_write("finish", message, id=self._ids[place],
+                                              state=state_of(message)))
         self.messages[place] = message
 
     def compact(self, plan: Plan, reply: Message) -> None:
-        """Put a summary in the place of the messages that the plan names. Raises UsageError when the reply is none."""
+        """Put a summary in the place of the messages that the plan names.
+
+        Raises UsageError when the reply is none.
+        """
         hidden = [self._ids[place] for place in plan.hidden]
         pair = summary_messages(plan, reply, hidden)
         first, second = new_message_ids(2)
@@ -197,22 +239,29 @@ class History(OpenedSession):
         self.messages = replace_places(self.messages, plan.hidden, pair)
         self._ids = replace_places(self._ids, plan.hidden, (first, second))
         self._journal.write({"do": "replace", "session": self.id, "hidden": hidden,
-                             "added": [[first, message_to_dict(pair[0])], [second, message_to_dict(pair[1])]]})
+                             "added": [[first, message_to_dict(pair[0])],
+                                       [second, message_to_dict(pair[1])]]})
 
     def uncompact(self) -> int:
-        """Bring back what the newest summary stands for; returns how many messages. Raises UsageError and StoreError."""
+        """Bring back what the newest summary stands for; returns how many messages.
+
+        Raises UsageError and StoreError.
+        """
         place = find_summary(self.messages)
         if place is None:
             raise UsageError("Nothing is summarised in this conversation.")
         shown, summary = compacted_ids(self.messages[place]), self._ids[place:place + 2]
         earlier = self._summaries.with_these(shown) or self._stored_with(shown)
         with self._between_turns():
-            self._journal.write({"do": "restore", "session": self.id, "shown": list(shown), "hidden": summary})
-        later = [entry for entry in zip(self.messages, self._ids) if entry[1] not in earlier and entry[1] not in summary]
+            self._journal.write({"do": "restore", "session": self.id, "shown": list(shown),
+                                 "hidden": summary})
+        later = [entry for entry in zip(self.messages, self._ids)
+                 if entry[1] not in earlier and entry[1] not in summary]
         now = dict(zip(self._ids, self.messages))
         kept = [(now.get(identity, message), identity) for identity, message in earlier.items()
                 if identity in shown or identity in now and identity not in summary]
-        self.messages, self._ids = [entry[0] for entry in (*kept, *later)], [entry[1] for entry in (*kept, *later)]
+        self.messages, self._ids = ([entry[0] for entry in (*kept, *later)],
+                                    [entry[1] for entry in (*kept, *later)])
         return len(shown)
 
     def _stored_with(self, shown: tuple[int, ...]) -> dict[int, Message]:
@@ -220,5 +269,6 @@ class History(OpenedSession):
         stored = self.store.load_messages(self.id, hidden=True) if self.store is not None else []
         found = {entry.id: entry.message for entry in stored}
         if not set(shown) <= set(found):
-            raise UsageError("What was summarised is not in this session.", "It is in the one that this was branched from.")
+            raise UsageError("What was summarised is not in this session.",
+                             "It is in the one that this was branched from.")
         return found

@@ -1,4 +1,6 @@
-"""A session as one HTML file: no script, nothing loaded from elsewhere, readable in light and dark, on paper too."""
+"""A session as one HTML file: no script, nothing loaded from elsewhere,
+readable in light and dark, on paper too.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,12 @@ def html_pieces(session: SessionRow, messages: Iterable[StoredMessage]) -> Itera
     title = _text(session.title)
     yield ("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-           "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-           f"<title>{title}</title><style>{STYLE}</style></head><body>\n"
+           "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src "
+           "data:; style-src "
+           f"'unsafe-inline'\"><title>{title}</title><style>{STYLE}</style></head><body>\n"
            f"<header><h1 dir=\"auto\">{title}</h1>"
-           f"<p>{_text(session.name)} · {_time(session.created)} · {_text(session.model)}</p></header>\n")
+           f"<p>{_text(session.name)} · {_time(session.created)} · "
+           f"{_text(session.model)}</p></header>\n")
     for stored in messages:
         yield _message(stored)
     yield "</body></html>\n"
@@ -46,13 +50,16 @@ def html_pieces(session: SessionRow, messages: Iterable[StoredMessage]) -> Itera
 
 def _message(stored: StoredMessage) -> str:
     message = stored.message
-    who = {"user": "You", "system": "System", "tool": "Tools"}.get(message.role) or message.model or "Assistant"
-    remark = "" if stored.state == "complete" else f"<p class=\"remark\">({_text(stored.state)})</p>"
+    who = ({"user": "You", "system": "System", "tool": "Tools"}.get(message.role) or message.model
+           or "Assistant")
+    remark = ("" if stored.state == "complete"
+              else f"<p class=\"remark\">({_text(stored.state)})</p>")
     if stored.unreadable:
-        remark += f"<p class=\"remark\">(not all of this message can be read: {_text(stored.unreadable)})</p>"
+        remark += ("<p class=\"remark\">(not all of this message can be read: "
+                   f"{_text(stored.unreadable)})</p>")
     parts = "".join(_part(part, message.role) for part in message.parts)
-    return (f"<article class=\"{message.role}\" dir=\"auto\"><p class=\"who\">{_text(who)} <time>{_time(stored.created)}</time></p>"
-            f"{parts}{remark}</article>\n")
+    return (f"<article class=\"{message.role}\" dir=\"auto\"><p class=\"who\">{_text(who)} "
+            f"<time>{_time(stored.created)}</time></p>{parts}{remark}</article>\n")
 
 
 def _part(part: Part, role: str) -> str:
@@ -62,18 +69,23 @@ def _part(part: Part, role: str) -> str:
         case Text(text):
             return f"<div>{_text(text)}</div>"
         case Thinking(text):
-            return f"<details><summary>Thinking</summary><pre>{_text(text)}</pre></details>" if text else ""
+            return (f"<details><summary>Thinking</summary><pre>{_text(text)}</pre></details>"
+                    if text else "")
         case ToolCall(name=name, arguments=arguments, invalid=invalid):
             written = dump(arguments) if invalid is None else invalid
-            return f"<details><summary>{_text(name)} was called</summary><pre>{_text(written)}</pre></details>"
+            return (f"<details><summary>{_text(name)} was "
+                    f"called</summary><pre>{_text(written)}</pre></details>")
         case ToolResult(name=name, content=content, is_error=is_error):
             what = "failed" if is_error else "answered"
-            return f"<details><summary>{_text(name)} {what}</summary><pre>{_text(content)}</pre></details>"
+            return (f"<details><summary>{_text(name)} "
+                    f"{what}</summary><pre>{_text(content)}</pre></details>")
         case Attached(text, shown):
             names = ", ".join(entry.name for entry in shown)
-            return f"<details><summary>Attached: {_text(names)}</summary><pre>{_text(text)}</pre></details>"
+            return ("<details><summary>Attached: "
+                    f"{_text(names)}</summary><pre>{_text(text)}</pre></details>")
         case Image(media_type, data, name) if media_type in IMAGES and data.isascii():
-            return f"<p><img src=\"data:{media_type};base64,{escape(data)}\" alt=\"{_text(name or 'image')}\"></p>"
+            return (f"<p><img src=\"data:{media_type};base64,{escape(data)}\" "
+                    f"alt=\"{_text(name or 'image')}\"></p>")
         case Image(name=name):
             return f"<p class=\"remark\">(image {_text(name)})</p>"
     return ""

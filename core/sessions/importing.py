@@ -1,4 +1,6 @@
-"""Adds the sessions of a file: recognises what it is, reads it within limits, and adds each session whole or not at all."""
+"""Adds the sessions of a file: recognises what it is, reads it within limits,
+and adds each session whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from core.safe_text import safe_line
 from core.sessions.fetched_file import fetched
 from core.sessions.foreign import Imported, made_identity
 from core.sessions.foreign_databases import read_llm, read_oterm, tables_of
-from core.sessions.foreign_kinds import (MOST_ASSET, Asset, read_aichat, read_chatgpt, read_claude, read_librechat,
+from core.sessions.foreign_kinds import (MOST_ASSET, Asset, read_aichat, read_chatgpt, read_claude,
+                                         read_librechat,
                                          read_openwebui)
 from core.sessions.foreign_tables import read_postgres, read_sqlite
 from core.sessions.portable import FORMAT, linked, session_from_dict, stored_from_dict
@@ -28,7 +31,8 @@ MOST_ENTRIES = 200_000         # files in a zip
 MOST_RATIO = 200               # how much smaller a packed file may be; text is packed to a tenth
 SQLITE = b"SQLite format 3\0"
 JSON_KINDS: dict[str, Callable[[Any, Asset], Iterator[Imported]]] = {
-    "chatgpt": read_chatgpt, "claude": read_claude, "openwebui": read_openwebui, "librechat": read_librechat,
+    "chatgpt": read_chatgpt, "claude": read_claude, "openwebui": read_openwebui,
+    "librechat": read_librechat,
     "aichat": read_aichat}
 DATABASE_KINDS = {"llm": read_llm, "oterm": read_oterm}
 
@@ -45,8 +49,10 @@ class Report:
 
 
 def import_file(store: Store, path: str, kind: str | None = None) -> Report:
-    """Add what is new in a file, at an http address, or in the predecessor's PostgreSQL database. May be repeated.
-    Raises UsageError when it cannot be read, and StoreError."""
+    """Add what is new in a file, at an http address, or in the predecessor's PostgreSQL database.
+
+    May be repeated. Raises UsageError when it cannot be read, and StoreError.
+    """
     report = Report()
     scheme = path.partition("://")[0].lower()
     if scheme in ("http", "https"):
@@ -59,7 +65,8 @@ def import_file(store: Store, path: str, kind: str | None = None) -> Report:
     for made in sessions:
         _add(store, made, report)
     if not report.kind:
-        raise UsageError(f"{path} holds no sessions that are known here.", "--from NAME says what it is.")
+        raise UsageError(f"{path} holds no sessions that are known here.",
+                         "--from NAME says what it is.")
     return report
 
 
@@ -76,7 +83,8 @@ def _add(store: Store, made: Imported, report: Report) -> None:
         report.notes.append(f"{title}: it was deleted here, and stays deleted")
         return
     except StoreConflict as error:
-        report.notes.append(f"{title}: not added, since it differs from what is stored here ({error.message})")
+        report.notes.append(f"{title}: not added, since it differs from what is stored here "
+                            f"({error.message})")
         return
     added = _count(store, made.row.id) - before
     report.messages += added
@@ -91,7 +99,8 @@ def _sessions_of(path: str, kind: str | None, report: Report) -> Iterator[Import
     try:
         with open(os.path.expanduser(path), "rb") as file:
             if os.fstat(file.fileno()).st_size > MOST_BYTES:
-                raise UsageError(f"{path} is too large to be imported (more than {MOST_BYTES // 10**9} GB).")
+                raise UsageError(f"{path} is too large to be imported (more than "
+                                 f"{MOST_BYTES // 10**9} GB).")
             head = file.read(16)
             file.seek(0)
             if head == SQLITE:
@@ -102,31 +111,41 @@ def _sessions_of(path: str, kind: str | None, report: Report) -> Iterator[Import
                 yield from _of_text(file, path, kind, report, lambda name: None)
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror or problem}.") from problem
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, sqlite3.Error) as problem:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError,
+            sqlite3.Error) as problem:
         raise UsageError(f"{path} is damaged or cannot be read: {problem}.") from problem
 
 
 def _of_zip(file: BinaryIO, path: str, kind: str | None, report: Report) -> Iterator[Imported]:
-    """Nothing is unpacked to the disk, and only what is needed is read, up to its size as the file states it."""
+    """Nothing is unpacked to the disk, and only what is needed is read,
+    up to its size as the file states it.
+    """
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         if len(entries) > MOST_ENTRIES:
-            raise UsageError(f"{path} holds {len(entries):,} files, which no export does; nothing was read.")
-        found = [entry for entry in entries if entry.filename.rpartition("/")[2] == "conversations.json"]
+            raise UsageError(f"{path} holds {len(entries):,} files, which no export does; nothing "
+                             "was read.")
+        found = [entry for entry in entries
+                 if entry.filename.rpartition("/")[2] == "conversations.json"]
         if len(found) != 1:
-            raise UsageError(f"{path} holds {len(found) or 'no'} conversations.json; an export holds one.")
+            raise UsageError(f"{path} holds {len(found) or 'no'} conversations.json; an export "
+                             "holds one.")
         by_name = {entry.filename.rpartition("/")[2]: entry for entry in entries}
 
         def asset(name: str) -> bytes | None:
-            entry = next((entry for start, entry in by_name.items() if name and start.startswith(name)), None)
-            return _unpacked(archive, entry, MOST_ASSET, path) if entry is not None and entry.file_size <= MOST_ASSET else None
+            entry = next((entry for start, entry in by_name.items()
+                          if name and start.startswith(name)), None)
+            return (_unpacked(archive, entry, MOST_ASSET, path)
+                    if entry is not None and entry.file_size <= MOST_ASSET else None)
         data = _unpacked(archive, found[0], MOST_BYTES, path)
         yield from _of_json(_parsed(data, path), kind, report, path, asset)
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path: str) -> bytes:
-    if entry.file_size > most or entry.file_size > 1_000_000 and entry.file_size > MOST_RATIO * max(entry.compress_size, 1):
-        raise UsageError(f"{path} is refused: {entry.file_size:,} bytes are packed in {entry.compress_size:,}.",
+    if (entry.file_size > most or entry.file_size > 1_000_000
+        and entry.file_size > MOST_RATIO * max(entry.compress_size, 1)):
+        raise UsageError(f"{path} is refused: {entry.file_size:,} bytes are packed in "
+                         f"{entry.compress_size:,}.",
                          "Exports are packed to about a tenth. Nothing was read.")
     with archive.open(entry) as opened:
         data = opened.read(entry.file_size + 1)
@@ -135,10 +154,12 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int, path:
     return data
 
 
-def _of_text(file: BinaryIO, path: str, kind: str | None, report: Report, asset: Asset) -> Iterator[Imported]:
+def _of_text(file: BinaryIO, path: str, kind: str | None, report: Report,
+             asset: Asset) -> Iterator[Imported]:
     first = file.readline(10_000_000)
     line = _parsed_or_none(first)
-    if isinstance(line, dict) and line.get("format") == FORMAT and kind in (None, "stream-chat") and "messages" not in line:
+    if (isinstance(line, dict) and line.get("format") == FORMAT and kind in (None, "stream-chat")
+        and "messages" not in line):
         report.kind = "stream-chat"
         file.seek(0)
         yield from _of_lines(file, report)
@@ -159,7 +180,10 @@ def _of_text(file: BinaryIO, path: str, kind: str | None, report: Report, asset:
 
 
 def _of_lines(file: BinaryIO, report: Report) -> Iterator[Imported]:
-    """Our jsonl: a session ends where the next one begins. A line that cannot be read costs only itself."""
+    """Our jsonl: a session ends where the next one begins.
+
+    A line that cannot be read costs only itself.
+    """
     current: Imported | None = None
     for number, line in enumerate(file, 1):
         row = _parsed_or_none(line)
@@ -183,7 +207,8 @@ def _of_lines(file: BinaryIO, report: Report) -> Iterator[Imported]:
         yield current
 
 
-def _of_json(data: Any, kind: str | None, report: Report, path: str, asset: Asset) -> Iterator[Imported]:
+def _of_json(data: Any, kind: str | None, report: Report, path: str,
+             asset: Asset) -> Iterator[Imported]:
     found = kind or _kind_of(data)
     if found == "stream-chat":
         report.kind = found
@@ -212,7 +237,9 @@ def _identified(row: dict[str, Any], session: str, number: int) -> dict[str, Any
     """Version 1 had no identities: the same file gives the same ones."""
     if "id" in row:
         return row
-    return {**row, "id": f"{made_identity(f'{session}/{number}', float(row['created']) + number / 1000):032x}"}
+    return {**row,
+            "id":
+            f"{made_identity(f'{session}/{number}', float(row['created']) + number / 1000):032x}"}
 
 
 def _kind_of(data: Any) -> str:
@@ -234,7 +261,8 @@ def _of_database(path: str, kind: str | None, report: Report) -> Iterator[Import
     with closing(sqlite3.connect(f"file:{pathname2url(path)}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
         tables = tables_of(connection)
-        known = {"llm": {"responses", "conversations"}, "oterm": {"chat", "message"}, "conversations": {"conversations"}}
+        known = {"llm": {"responses", "conversations"}, "oterm": {"chat", "message"},
+                 "conversations": {"conversations"}}
         found = kind or next((name for name, needed in known.items() if needed <= tables), "")
         if found == "conversations":
             report.kind = found

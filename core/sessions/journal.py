@@ -1,4 +1,6 @@
-"""The way of one session's writes: into the store, into the spool while the store fails, or nowhere."""
+"""The way of one session's writes: into the store,
+into the spool while the store fails, or nowhere.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ class NoJournal:
         """What the user should know about saving, once each."""
         return []
 
-    def begin(self, session: str, name: str, title: str, model: str, identity: int, message: Message) -> None:
+    def begin(self, session: str, name: str, title: str, model: str, identity: int,
+              message: Message) -> None:
         """A new session, with its first message."""
 
     def known(self, session: str, name: str, title: str, model: str, created: float) -> None:
@@ -70,7 +73,9 @@ class NoJournal:
         """Any write; messages in it are JSON values."""
 
     def chunk(self, identity: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
-        """The write that happens for every frame; nothing is put together that the store does not need."""
+        """The write that happens for every frame; nothing is put together that
+        the store does not need.
+        """
 
     def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
         """Wait, while the event loop runs on, until the next write need not wait."""
@@ -92,12 +97,15 @@ class NoJournal:
 
 
 class Journal(NoJournal):
-    """Writes to a store. Once a write was refused, those after it are spooled too, so that their order stays.
+    """Writes to a store.
+
+    Once a write was refused, those after it are spooled too, so that their order stays.
 
     When the session is deleted by another program, nothing of it is written any more.
     """
 
-    def __init__(self, store: Store, spool: str | Places, everything: Callable[[], list[Write]] = list) -> None:
+    def __init__(self, store: Store, spool: str | Places,
+                 everything: Callable[[], list[Write]] = list) -> None:
         self._store = store
         self._news: list[str] = []
         self._places = places_of(spool)
@@ -125,21 +133,24 @@ class Journal(NoJournal):
         if self.deleted or not self._waiting:
             return ""
         if self._file is not None:
-            return (f"NOT SAVED: what the session database refused is in {self._file.path}; the next start saves it. "
-                    "Do not delete it.")
-        return "NOT SAVED: neither the session database nor any other file took this conversation. It ends with this program."
+            return (f"NOT SAVED: what the session database refused is in {self._file.path}; the "
+                    "next start saves it. Do not delete it.")
+        return ("NOT SAVED: neither the session database nor any other file took this "
+                "conversation. It ends with this program.")
 
     def take_news(self) -> list[str]:
         news, self._news = self._news, []
         return news
 
-    def begin(self, session: str, name: str, title: str, model: str, identity: int, message: Message) -> None:
+    def begin(self, session: str, name: str, title: str, model: str, identity: int,
+              message: Message) -> None:
         self.known(session, name, title, model, time.time())
         self.write({**self._head[-1], "first": [identity, message_to_dict(message)]})
 
     def known(self, session: str, name: str, title: str, model: str, created: float) -> None:
         self._head = [{"do": "for", "place": self._store.place},
-                      {"do": "create", "session": session, "name": name, "title": title, "model": model, "created": created}]
+                      {"do": "create", "session": session, "name": name, "title": title,
+                       "model": model, "created": created}]
 
     def branch(self, parent: str, session: str, name: str, title: str, model: str,
                messages: Sequence[tuple[int, Message]]) -> None:
@@ -166,7 +177,10 @@ class Journal(NoJournal):
         self._keep(chunk_write(identity, seq, chunk))
 
     def begin_turn(self, session: str) -> bool:
-        """A store in trouble keeps nobody from going on: what is said is spooled. Raises StoreForbidden."""
+        """A store in trouble keeps nobody from going on: what is said is spooled.
+
+        Raises StoreForbidden.
+        """
         try:
             return not self.saved or self._store.begin_turn(session)
         except SessionGone:
@@ -278,13 +292,15 @@ class Journal(NoJournal):
             self._news.append(f"NOT SAVED: {path} cannot be written either; {self._where()}.")
 
     def _where(self) -> str:
-        return f"kept in {self._file.path}" if self._file else "kept in memory only, until this program ends"
+        return (f"kept in {self._file.path}" if self._file
+                else "kept in memory only, until this program ends")
 
     def _spool(self) -> None:
         """Write all that waits into a file in the first place that takes it."""
         for prefix in self._places.prefixes():
             try:
-                self._file = SpoolFile(prefix, str(self._head[-1]["session"]), self._places.directory)
+                self._file = SpoolFile(prefix, str(self._head[-1]["session"]),
+                                       self._places.directory)
             except OSError:
                 continue
             if self._file.append(self._waiting):
@@ -293,7 +309,10 @@ class Journal(NoJournal):
             self._give_up()
 
     def _give_up(self) -> None:
-        """This file takes no more. What is in it stays until another holds it too: better a part than nothing."""
+        """This file takes no more.
+
+        What is in it stays until another holds it too: better a part than nothing.
+        """
         opened, self._file = self._file, None
         if opened is not None:
             self._broken.append(opened.path)

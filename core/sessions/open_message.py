@@ -1,4 +1,6 @@
-"""A message that is in the store but not complete: the reply that streams, or the results of tools that run."""
+"""A message that is in the store but not complete:
+the reply that streams, or the results of tools that run.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ class OpenMessage:
 
     def writes(self, session: str) -> list[Write]:
         """What brings a store that has nothing of it up to date."""
-        begun = tool_message(tuple(self.results)) if self.results else Message("assistant", (), self.model)
+        begun = (tool_message(tuple(self.results)) if self.results
+                 else Message("assistant", (), self.model))
         return [message_write("add", begun, session=session, id=self.id, state="streaming"),
                 *(chunk_write(self.id, seq, chunk) for seq, chunk in enumerate(self.frames))]

@@ -1,4 +1,6 @@
-"""A session as it is opened, taken turns in and written: whose turn it is, and where its messages go."""
+"""A session as it is opened, taken turns in and written:
+whose turn it is, and where its messages go.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ LOOK_SECONDS = 0.1       # how often another program's turn is looked at while i
 class OpenedSession(LoadedMessages):
     """One conversation. With `store` None nothing is written anywhere.
 
-    The session gets its row in the store with its first message, so a chat that was opened and left leaves nothing.
-    `spool` is the directory for what the store refuses.
+    The session gets its row in the store with its first message, so a chat that was opened and left
+    leaves nothing. `spool` is the directory for what the store refuses.
     """
 
     def __init__(self, store: Store | None, spool: str | Places = "", *, model: str = "") -> None:
@@ -41,9 +43,11 @@ class OpenedSession(LoadedMessages):
         self._journal = NoJournal() if store is None else Journal(store, spool, self._all_writes)
         self._summaries = Summaries()
         self._stored = False
-        self._seen: float | None = None    # when the stored session had changed last, as far as this program knows
-        self._looked: float | None = None  # the same at the last look, also when a reply was still streaming then
-        self._others: OthersSaid | None = None     # what other programs wrote and nobody was shown yet
+        # when the stored session had changed last, as far as this program knows
+        self._seen: float | None = None
+        # the same at the last look, also when a reply was still streaming then
+        self._looked: float | None = None
+        self._others: OthersSaid | None = None  # what other programs wrote and nobody was shown yet
         self._owned = False    # whether the turn is ours
 
     @property
@@ -58,7 +62,9 @@ class OpenedSession(LoadedMessages):
 
     @property
     def last_words(self) -> str:
-        """What to say at the end about what is not saved; empty when all is, or nothing is to be."""
+        """What to say at the end about what is not saved;
+        empty when all is, or nothing is to be.
+        """
         return self._journal.last_words
 
     @property
@@ -77,7 +83,8 @@ class OpenedSession(LoadedMessages):
 
     def resume(self, row: SessionRow, store: Store) -> None:
         """Become the saved session `row`."""
-        self.id, self.name, self.title, self.model = row.id, row.name, row.title, row.model or self.model
+        self.id, self.name, self.title, self.model = (row.id, row.name, row.title,
+                                                      row.model or self.model)
         self.settings = store.session_settings(row.id)
         if row.member:
             self.settings = settings_of_others(self.settings)
@@ -104,11 +111,14 @@ class OpenedSession(LoadedMessages):
     # ---- whose turn it is
 
     async def begin_turn(self) -> AsyncGenerator[Notice, None]:
-        """Wait while another program's turn runs in this session, then own the next one and take in what others added."""
+        """Wait while another program's turn runs in this session,
+        then own the next one and take in what others added.
+        """
         waiting = False
         while not await self._own_soon():
             if not waiting:
-                yield Notice("Another program is answering in this session; your message waits until it has finished.")
+                yield Notice("Another program is answering in this session; your message waits "
+                             "until it has finished.")
             waiting = True
             others = self.look()
             if others is not None:
@@ -135,8 +145,11 @@ class OpenedSession(LoadedMessages):
         return others
 
     def _take_in(self) -> bool:
-        """Load the conversation again if another program changed it; whether there was anything new."""
-        store, changed = self._journal.store, self._journal.changed(self.id) if self._stored else None
+        """Load the conversation again if another program changed it;
+        whether there was anything new.
+        """
+        store, changed = (self._journal.store,
+                          self._journal.changed(self.id) if self._stored else None)
         if store is None or changed is None or changed == self._seen:
             return False
         before, waiting = self._recent_ids, self._waiting
@@ -148,7 +161,8 @@ class OpenedSession(LoadedMessages):
         if now == before and same:
             return False
         added = same and now[:len(before)] == before
-        self._others = _joined(self._others, self.recent[start + len(before) if added else 0:], changed=not added)
+        self._others = _joined(self._others, self.recent[start + len(before) if added else 0:],
+                               changed=not added)
         return True
 
     async def _own_soon(self) -> bool:
@@ -167,7 +181,10 @@ class OpenedSession(LoadedMessages):
         return self._owned or not self._stored
 
     def is_answered_elsewhere(self) -> bool:
-        """Whether another program's turn runs in this session. What it wrote is taken in when it has ended."""
+        """Whether another program's turn runs in this session.
+
+        What it wrote is taken in when it has ended.
+        """
         if not self._own():
             return True
         try:
@@ -186,10 +203,12 @@ class OpenedSession(LoadedMessages):
     def _between_turns(self) -> Iterator[None]:
         """Change the conversation while no program's turn runs in it. Raises UsageError."""
         if not self._own():
-            raise UsageError("Another program is answering in this session.", "Try again when it has finished.")
+            raise UsageError("Another program is answering in this session.",
+                             "Try again when it has finished.")
         try:
             if self._take_in():
-                raise UsageError("Another program has just written to this conversation; nothing was changed.",
+                raise UsageError("Another program has just written to this conversation; nothing "
+                                 "was changed.",
                                  "Look at what it wrote, then try again.")
             yield
         finally:
@@ -216,23 +235,27 @@ class OpenedSession(LoadedMessages):
 
     def _update(self, **changes: str) -> None:
         if self._stored:
-            self._journal.write({"do": "update", "session": self.id, "title": None, "model": None, **changes})
+            self._journal.write({"do": "update", "session": self.id, "title": None, "model": None,
+                                 **changes})
 
     def _all_writes(self) -> list[Write]:
         """The whole conversation as writes, for a store that has none of it any more."""
         self._load_what_can_be()
         known = self._summaries.everything(self.messages, self._ids)
         summarised = [identity for identity in known if identity not in set(self._ids)]
-        writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title, "model": self.model,
+        writes: list[Write] = [{"do": "update", "session": self.id, "title": self.title,
+                                "model": self.model,
                                 "settings": self.settings}]
-        writes += [message_write("add", message, session=self.id, id=identity, state=state_of(message))
+        writes += [message_write("add", message, session=self.id, id=identity,
+                                 state=state_of(message))
                    for identity, message in known.items()]
         if summarised:
             writes.append({"do": "hide", "session": self.id, "ids": summarised})
         return writes
 
 
-def _joined(before: OthersSaid | None, messages: tuple[Message, ...], *, changed: bool) -> OthersSaid:
+def _joined(before: OthersSaid | None, messages: tuple[Message, ...], *,
+            changed: bool) -> OthersSaid:
     """What others wrote since the user was shown something."""
     if before is not None and not changed:
         messages, changed = before.messages + messages, before.changed
@@ -244,4 +267,5 @@ def _joined(before: OthersSaid | None, messages: tuple[Message, ...], *, changed
 
 def title_of(message: Message) -> str:
     """The first line with words in it, shortened."""
-    return next((safe_line(line.strip(), 80) for line in message.text.split("\n") if line.strip()), "(no text)")
+    return next((safe_line(line.strip(), 80) for line in message.text.split("\n") if line.strip()),
+                "(no text)")

@@ -13,7 +13,9 @@ INTERRUPTED = "Interrupted before it finished."
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a model can be shown, with the IDs of the rows, and how many rows cannot be read (or not all of them)."""
+    """What a model can be shown, with the IDs of the rows,
+    and how many rows cannot be read (or not all of them).
+    """
 
     messages: list[Message]
     ids: list[int]
@@ -27,12 +29,16 @@ class Opened:
         if not count:
             return ""
         what, are = ("1 message", "is") if count == 1 else (f"{count} messages", "are")
-        return (f"{what} of this session cannot be read in full by this version (damaged, or written by a newer one); "
-                f"what cannot be read is left out here and {are} kept in the database.")
+        return (f"{what} of this session cannot be read in full by this version (damaged, or "
+                f"written by a newer one); what cannot be read is left out here and {are} kept in "
+                "the database.")
 
 
 def open_conversation(stored: Sequence[StoredMessage]) -> Opened:
-    """Leave out what cannot be read and what still streams. Each call keeps exactly one result, as providers demand."""
+    """Leave out what cannot be read and what still streams.
+
+    Each call keeps exactly one result, as providers demand.
+    """
     opened = Opened([], [], frozenset(entry.id for entry in stored if entry.unreadable),
                     any(entry.state == "streaming" for entry in stored))
     for entry in stored:
@@ -51,7 +57,9 @@ def open_conversation(stored: Sequence[StoredMessage]) -> Opened:
 
 
 def answer_calls(messages: Sequence[Message], results: Sequence[ToolResult]) -> Message | None:
-    """Results for all calls of the last reply: those that are there, in the order of the calls, and a stand-in for the others."""
+    """Results for all calls of the last reply:
+    those that are there, in the order of the calls, and a stand-in for the others.
+    """
     if not messages or not messages[-1].tool_calls:
         return None
     waiting = list(results)

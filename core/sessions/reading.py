@@ -13,7 +13,10 @@ ENOUGH = 1 << 20  # characters of them from which on fewer are read
 
 
 def read_messages(store: Store, session: str, *, hidden: bool = False) -> Iterator[StoredMessage]:
-    """The messages that the session has now, in their order; `hidden` ones too. Raises StoreError."""
+    """The messages that the session has now, in their order; `hidden` ones too.
+
+    Raises StoreError.
+    """
     waiting, size, start = store.message_ids(session, hidden=hidden), FIRST, 0
     while start < len(waiting):
         wanted = waiting[start:start + size]

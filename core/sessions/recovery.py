@@ -1,4 +1,6 @@
-"""What programs that were killed left behind: spooled writes are saved, half-written messages are closed."""
+"""What programs that were killed left behind:
+spooled writes are saved, half-written messages are closed.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,17 @@ class Recovered:
     message: Message
 
 
-def recover(store: Store, spool: str | Places = "", news: list[str] | None = None) -> list[Recovered]:
-    """Save what earlier runs could not, and close what they left half-written. Replies of programs that run are not touched.
+def recover(store: Store, spool: str | Places = "",
+            news: list[str] | None = None) -> list[Recovered]:
+    """Save what earlier runs could not, and close what they left half-written.
+
+    Replies of programs that run are not touched.
 
     `news` gets a line for each file that still holds something afterwards.
     """
     left = drain_spool(store, spool, news) if spool else []
-    found = (unfinished for unfinished in store.unfinished() if not any(f"{unfinished.session_id}-" in path for path in left))
+    found = (unfinished for unfinished in store.unfinished()
+             if not any(f"{unfinished.session_id}-" in path for path in left))
     return [recovered for unfinished in found for recovered in _fold(store, unfinished)]
 
 
@@ -46,7 +52,8 @@ def recover_session(store: Store, session_id: str) -> None:
 def _fold(store: Store, unfinished: Unfinished) -> Iterator[Recovered]:
     stored = unfinished.stored
     if stored.message.role == "tool":
-        before = [entry.message for entry in store.load_messages(unfinished.session_id) if entry.id != stored.id]
+        before = [entry.message for entry in store.load_messages(unfinished.session_id)
+                  if entry.id != stored.id]
         message = answer_calls(before, stored.message.tool_results) or stored.message
     else:
         message = _reply_of(unfinished.chunks).broken(stored.message.model or "", "interrupted")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from core.dataclass import dataclass, field
 from core.errors import BadResponse
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
-from core.messages import Extra, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult, Usage, tool_message
+from core.messages import (Extra, Finish, Message, Part, Text, Thinking, ToolCall, ToolResult,
+                           Usage, tool_message)
 
 
 MOST_ARGUMENTS = 1 << 20     # characters of one call's arguments; a call with more is not run
@@ -16,7 +17,8 @@ SHOWN = 1_000                # of such arguments are kept
 TOO_LONG = "[cut here: the arguments have {:,} characters]"
 
 
-def in_call_order(calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> tuple[ToolResult, ...]:
+def in_call_order(calls: Sequence[ToolCall],
+                  results: Sequence[ToolResult]) -> tuple[ToolResult, ...]:
     """One result per call in the order of the calls, however they finished; ids may repeat."""
     waiting = list(results)
     ordered = []
@@ -28,14 +30,17 @@ def in_call_order(calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> t
 
 
 def missing_results(messages: Sequence[Message]) -> Message | None:
-    """Results for calls at the end of a conversation that were never answered (the turn was interrupted), or None."""
+    """Results for calls at the end of a conversation that were never answered (the turn
+    was interrupted), or None.
+    """
     for place in reversed(range(len(messages))):
         message = messages[place]
         if message.role == "assistant":
             calls = message.tool_calls
             answered = [result for later in messages[place + 1:] for result in later.tool_results]
             left = [call for call in calls if call.id not in {result.id for result in answered}]
-            results = tuple(ToolResult(call.id, call.name, "Interrupted before it finished.", True) for call in left)
+            results = tuple(ToolResult(call.id, call.name, "Interrupted before it finished.", True)
+                            for call in left)
             return tool_message(results) if results else None
         if message.role == "user":
             return None
@@ -59,7 +64,9 @@ class _OpenCall:
     extra: Extra | None = None
 
     def add(self, text: str) -> None:
-        """Keep the arguments as long as they can be those of a call: a stream without end must not fill the memory."""
+        """Keep the arguments as long as they can be those of a call:
+        a stream without end must not fill the memory.
+        """
         room = MOST_ARGUMENTS - self.size
         if text and room > 0:
             self.pieces.append(text if len(text) <= room else text[:room])
@@ -82,7 +89,8 @@ class Reply:
 
     @property
     def text(self) -> str:
-        return "".join("".join(part.pieces) for part in self._parts if isinstance(part, _OpenPart) and part.kind is Text)
+        return "".join("".join(part.pieces)
+                       for part in self._parts if isinstance(part, _OpenPart) and part.kind is Text)
 
     @property
     def calls(self) -> bool:
@@ -102,11 +110,13 @@ class Reply:
             case Finished(reason):
                 self.finish = reason
 
-    def _add_words(self, kind: type[Text] | type[Thinking], text: str, number: int, extra: Extra | None) -> None:
+    def _add_words(self, kind: type[Text] | type[Thinking], text: str, number: int,
+                   extra: Extra | None) -> None:
         last = self._parts[-1] if self._parts else None
         if not (isinstance(last, _OpenPart) and last.kind is kind and last.number == number):
             last = next((part for part in self._parts
-                         if number and isinstance(part, _OpenPart) and part.kind is kind and part.number == number), None)
+                         if number and isinstance(part, _OpenPart) and part.kind is kind
+                         and part.number == number), None)
         if last is None:
             if not text and not extra:
                 return
@@ -127,7 +137,10 @@ class Reply:
             call.extra = {**(call.extra or {}), **delta.extra}
 
     def message(self, model: str) -> Message:
-        """The whole reply. Tool calls decide the finish: several providers say `stop`, some even `length`, although all calls came.
+        """The whole reply.
+
+        Tool calls decide the finish: several providers say `stop`, some even `length`,
+        although all calls came.
 
         Calls whose arguments were cut are not JSON; then `length` stays and nothing is run.
         """
@@ -136,7 +149,8 @@ class Reply:
         parts = self._closed(with_calls=True)
         finish = self.finish
         calls = [part for part in parts if isinstance(part, ToolCall)]
-        if finish == "stop" and calls or finish == "length" and calls and all(call.invalid is None for call in calls):
+        if (finish == "stop" and calls or finish == "length" and calls
+            and all(call.invalid is None for call in calls)):
             finish = "tool_calls"
         if finish == "tool_calls" and not self._calls:
             finish = "stop"
@@ -159,20 +173,27 @@ class Reply:
 
 
 def merge_extra(into: dict[str, object], extra: Extra | None) -> None:
-    """Add provider-only data to a part: entries of the same dialect are joined key by key, the newest value wins."""
+    """Add provider-only data to a part: entries of the same dialect are joined key by key,
+    the newest value wins.
+    """
     for name, value in (extra or {}).items():
         held = into.get(name)
-        into[name] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+        into[name] = ({**held, **value} if isinstance(held, dict) and isinstance(value, dict)
+                      else value)
 
 
 def _close_call(call: _OpenCall, number: int) -> ToolCall:
-    """Parse the arguments. Nothing at all and JSON null mean a call without arguments (Anthropic, Groq).
+    """Parse the arguments.
 
-    A name that stands there twice makes the call invalid: what was meant is not known, and readers differ in which one counts.
+    Nothing at all and JSON null mean a call without arguments (Anthropic, Groq).
+
+    A name that stands there twice makes the call invalid: what was meant is not known, and readers
+    differ in which one counts.
     """
     identity, written = call.id or f"call_{number}", "".join(call.pieces)
     if call.size > MOST_ARGUMENTS:
-        return ToolCall(identity, call.name, {}, f"{written[:SHOWN]}\u2026 {TOO_LONG.format(call.size)}", call.extra)
+        return ToolCall(identity, call.name, {},
+                        f"{written[:SHOWN]}\u2026 {TOO_LONG.format(call.size)}", call.extra)
     try:
         arguments = json.loads(written, object_pairs_hook=_unique) if written.strip() else {}
     except (ValueError, RecursionError):

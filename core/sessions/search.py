@@ -22,7 +22,10 @@ SYMBOL = regex(r"[\ue100-\ue1ff]|\ue002[0-9a-f]+")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message that was found. `marks` are the parts of the snippet that matched, as (start, end)."""
+    """A message that was found.
+
+    `marks` are the parts of the snippet that matched, as (start, end).
+    """
 
     message: int
     role: str
@@ -40,24 +43,35 @@ class Found:
     score: float
 
 
-def search(store: Store, text: str, *, limit: int = 20, hits: int = 3, complete_last: bool = False) -> list[Found]:
-    """The best sessions for a query, the best first. The same in both databases. Raises UsageError for a wrong filter."""
+def search(store: Store, text: str, *, limit: int = 20, hits: int = 3,
+           complete_last: bool = False) -> list[Found]:
+    """The best sessions for a query, the best first.
+
+    The same in both databases. Raises UsageError for a wrong filter.
+    """
     query = parse_query(text, complete_last=complete_last)
     if query.empty:
         return [Found(row, (), 0.0) for row in store.sessions(limit, text)] if query.filters else []
     pairs = [] if query.place == "title" else store.find_messages(query, LOOKED_AT)
     titled = store.find_titles(query, limit) if query.place in ("", "title", "branches") else []
-    rows = {row.id: row for row in (*store.some_sessions(list(dict.fromkeys(session for session, _ in pairs))), *titled)}
+    rows = {row.id: row
+            for row in (*store.some_sessions(list(dict.fromkeys(session for session, _ in pairs))),
+                        *titled)}
     entries = {entry.id: entry for entry in store.some_messages([message for _, message in pairs])}
     scored: dict[str, list[tuple[float, StoredMessage]]] = {row.id: [] for row in titled}
     for place, (session, message) in enumerate(pairs):
         if message in entries and session in rows:
-            scored.setdefault(session, []).append((_score(query, entries[message].message) - place / LOOKED_AT, entries[message]))
+            scored.setdefault(session, []).append(
+                (_score(query, entries[message].message) - place / LOOKED_AT, entries[message]))
     named = {row.id for row in titled}
-    ranked = sorted((((max((score for score, _ in found), default=0.0) + min(len(found), 10) / 10 + 3 * (session in named)),
-                      rows[session].updated, session) for session, found in scored.items()), reverse=True)
+    ranked = sorted(
+        (((max((score for score, _ in found), default=0.0) + min(len(found), 10) / 10
+           + 3 * (session in named)),
+          rows[session].updated, session) for session, found in scored.items()), reverse=True)
     return [Found(rows[session], tuple(_hit(query, entry) for _, entry in
-                                       sorted(scored[session], key=lambda pair: (-pair[0], pair[1].id))[:hits]), score)
+                                       sorted(scored[session],
+                                              key=lambda pair: (-pair[0], pair[1].id))[:hits]),
+                  score)
             for score, _, session in ranked[:limit]]
 
 
@@ -68,13 +82,16 @@ def found_sessions(store: Store, text: str) -> list[SessionRow]:
         return store.sessions(0, text) if query.filters else []
     pairs = [] if query.place == "title" else store.find_messages(query, 0)
     ids = list(dict.fromkeys(session for session, _ in pairs))
-    rows = {row.id: row for start in range(0, len(ids), 500) for row in store.some_sessions(ids[start:start + 500])}
+    rows = {row.id: row for start in range(0, len(ids), 500)
+            for row in store.some_sessions(ids[start:start + 500])}
     rows.update((row.id, row) for row in store.find_titles(query, 1_000_000))
     return sorted(rows.values(), key=lambda row: (row.created, row.id))
 
 
 def _score(query: Query, message: Message) -> float:
-    """More for words that stand there often in a short text; more for what was said than for tools."""
+    """More for words that stand there often in a short text;
+    more for what was said than for tools.
+    """
     said, tools = (f" {words} " for words in message_words(message))
     score = 0.0
     for term in query.wanted:
@@ -95,12 +112,15 @@ def _snippet(query: Query, message: Message) -> tuple[str, tuple[tuple[int, int]
         folded = _folded(text)
         found = next((match for pattern in patterns if (match := pattern.search(folded))), None)
         if found is not None:
-            start, end = max(0, found.start() - AROUND), min(len(text), max(found.end(), found.start() + 1) + AROUND)
+            start, end = (max(0, found.start() - AROUND),
+                          min(len(text), max(found.end(), found.start() + 1) + AROUND))
             shown = re.sub(r"\s", " ", text[start:end])
             near = _folded(shown)
-            marks = sorted({match.span() for pattern in patterns for match in pattern.finditer(near)})
+            marks = sorted({match.span() for pattern in patterns
+                            for match in pattern.finditer(near)})
             left, right = "\u2026" if start else "", "\u2026" if end < len(text) else ""
-            return f"{left}{shown}{right}", tuple((at + len(left), to + len(left)) for at, to in marks)
+            return (f"{left}{shown}{right}",
+                    tuple((at + len(left), to + len(left)) for at, to in marks))
     text = next(iter(_texts(message)), "")
     return re.sub(r"\s", " ", text[:2 * AROUND]), ()
 
@@ -141,13 +161,18 @@ def _folded(text: str) -> str:
     """Without case and accents, character for character."""
     if text.isascii():
         return text.lower()
-    return "".join(character if _UNSPACED.match(character) else (unicodedata.normalize("NFKD", character).casefold() or " ")[0]
+    return "".join(character if _UNSPACED.match(character)
+                   else (unicodedata.normalize("NFKD", character).casefold() or " ")[0]
                    for character in text)
 
 
 def as_objects(found: Sequence[Found]) -> list[dict[str, object]]:
     """Results for programs; times are seconds since 1970."""
-    return [{"id": entry.session.id, "name": entry.session.name, "title": entry.session.title, "model": entry.session.model,
+    return [{"id": entry.session.id, "name": entry.session.name, "title": entry.session.title,
+             "model": entry.session.model,
              "updated": entry.session.updated, "score": round(entry.score, 3),
-             "hits": [{"message": f"{hit.message:032x}", "role": hit.role, "created": hit.created, "snippet": hit.snippet,
-                       "marks": [list(mark) for mark in hit.marks]} for hit in entry.hits]} for entry in found]
+             "hits":
+             [{"message": f"{hit.message:032x}", "role": hit.role, "created": hit.created,
+               "snippet": hit.snippet,
+               "marks": [list(mark) for mark in hit.marks]} for hit in entry.hits]}
+            for entry in found]

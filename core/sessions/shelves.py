@@ -19,28 +19,36 @@ LONGEST_TAG = 50
 
 
 def changed_tags(tags: str, changes: Sequence[str]) -> str:
-    """Tags with `word` or `+word` added and `-word` removed. Raises UsageError for what cannot be a tag."""
+    """Tags with `word` or `+word` added and `-word` removed.
+
+    Raises UsageError for what cannot be a tag.
+    """
     found = dict.fromkeys(tags.split())
     for change in changes:
         word = change.removeprefix("+").removeprefix("#").lower()
         if change.startswith("-"):
             found.pop(change[1:].removeprefix("#").lower(), None)
         elif not word or len(word) > LONGEST_TAG or not word.isprintable() or word.startswith("-"):
-            raise UsageError(f"{change!r} cannot be a tag.", f"A tag is one word of at most {LONGEST_TAG} characters.")
+            raise UsageError(f"{change!r} cannot be a tag.",
+                             f"A tag is one word of at most {LONGEST_TAG} characters.")
         else:
             found[word] = None
     return " ".join(sorted(found))
 
 
 def delete_session(store: Store, row: SessionRow, *, forever: bool = False) -> str:
-    """Put a session into the trash, or delete it permanently (also one that is in the trash); returns what to say."""
+    """Put a session into the trash, or delete it permanently (also one that is in the trash);
+    returns what to say.
+    """
     if forever:
         store.delete_session(row.id)
         return f"Session {row.name} is deleted permanently."
     if row.shelf == "trash":
-        raise UsageError(f"Session {row.name} is in the trash already.", "With --forever it is deleted permanently.")
+        raise UsageError(f"Session {row.name} is in the trash already.",
+                         "With --forever it is deleted permanently.")
     store.shelve_session(row.id, "trash")
-    return f"Session {row.name} is in the trash for {TRASH_DAYS} days; /undelete {row.name} brings it back."
+    return (f"Session {row.name} is in the trash for {TRASH_DAYS} days; /undelete {row.name} "
+            "brings it back.")
 
 
 def find_in_trash(store: Store, name: str) -> SessionRow:
@@ -57,4 +65,5 @@ def empty_trash(store: Store) -> int:
 
 
 def purge_note() -> str:
-    return f"What is in the trash is deleted permanently after {TRASH_DAYS} days; /undelete ID brings a session back."
+    return (f"What is in the trash is deleted permanently after {TRASH_DAYS} days; /undelete ID "
+            "brings a session back.")

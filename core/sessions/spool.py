@@ -1,4 +1,6 @@
-"""Files that hold what a store refused, one write a line, until the store that they are meant for takes it."""
+"""Files that hold what a store refused, one write a line,
+until the store that they are meant for takes it.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,18 @@ from db import Store
 
 
 class Places(NamedTuple):
-    """Where spool files may be: a directory of our own, and the temporary one, for when that has no room."""
+    """Where spool files may be: a directory of our own, and the temporary one,
+    for when that has no room.
+    """
 
     directory: str
     temporary: str = ""
 
     def prefixes(self) -> list[str]:
-        """What the paths of all spool files begin with. Those in a directory that others use too name user and data directory."""
+        """What the paths of all spool files begin with.
+
+        Those in a directory that others use too name user and data directory.
+        """
         owner = os.getuid() if hasattr(os, "getuid") else 0
         shared = f"stream-chat-{owner}-{crc32(os.path.abspath(self.directory).encode('utf-8', 'surrogateescape')):08x}-"
         own = os.path.join(self.directory, "")
@@ -46,7 +53,8 @@ class SpoolFile:
         self.path = f"{prefix}{session}-{os.urandom(3).hex()}.jsonl"
         if prefix == os.path.join(own_directory, ""):
             os.makedirs(prefix, mode=0o700, exist_ok=True)
-        self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+        self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY,
+                                   0o600)
         try_lock(self._descriptor)
 
     def append(self, writes: Sequence[Write]) -> bool:
@@ -77,7 +85,8 @@ def spool_files(spool: str | Places) -> list[str]:
     for prefix in places_of(spool).prefixes():
         directory, start = os.path.split(prefix)
         try:
-            names = sorted(name for name in os.listdir(directory) if name.startswith(start) and name.endswith(".jsonl"))
+            names = sorted(name for name in os.listdir(directory)
+                           if name.startswith(start) and name.endswith(".jsonl"))
         except OSError:
             continue
         found += [os.path.join(directory, name) for name in names]
@@ -85,10 +94,12 @@ def spool_files(spool: str | Places) -> list[str]:
 
 
 def drain_spool(store: Store, spool: str | Places, news: list[str] | None = None) -> list[str]:
-    """Save what earlier runs could not save in this store. Returns the files that still could not be saved; raises nothing.
+    """Save what earlier runs could not save in this store.
 
-    `news` gets a line for each file that stays, or that is kept aside for what is in it and no store takes. A file that is
-    meant for another store waits for that one, in silence.
+    Returns the files that still could not be saved; raises nothing.
+
+    `news` gets a line for each file that stays, or that is kept aside for what is in it and no
+    store takes. A file that is meant for another store waits for that one, in silence.
     """
     lines = [] if news is None else news
     places = places_of(spool)
@@ -96,9 +107,12 @@ def drain_spool(store: Store, spool: str | Places, news: list[str] | None = None
 
 
 def _drain_file(store: Store, path: str, places: Places, news: list[str]) -> bool:
-    """True when nothing of this file waits any more, another program that runs is writing it, or it is not for us."""
+    """True when nothing of this file waits any more, another program that runs is writing it,
+    or it is not for us.
+    """
     try:
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+                             | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         return True
     except OSError:
@@ -114,8 +128,8 @@ def _drain_file(store: Store, path: str, places: Places, news: list[str]) -> boo
                 os.unlink(path)
             else:
                 os.replace(path, f"{path}.unreadable")
-                news.append("NOT SAVED: a part of what an earlier run kept makes no sense here, or belongs to a deleted session; "
-                            f"it is in {path}.unreadable.")
+                news.append("NOT SAVED: a part of what an earlier run kept makes no sense here, or "
+                            f"belongs to a deleted session; it is in {path}.unreadable.")
         except (StoreError, OSError) as error:
             reason = error.message if isinstance(error, StoreError) else f"{error.strerror}."
             news.append(f"NOT SAVED still: what an earlier run kept in {path}. {reason}")
@@ -124,8 +138,11 @@ def _drain_file(store: Store, path: str, places: Places, news: list[str]) -> boo
 
 
 def _is_for(store: Store, writes: Sequence[Write], places: Places) -> bool:
-    """Whether these writes belong in this store. Files of versions before 5 do not say: they are for the store that has
-    their session, and else for the usual one."""
+    """Whether these writes belong in this store.
+
+    Files of versions before 5 do not say: they are for the store that has their session,
+    and else for the usual one.
+    """
     named = [write["place"] for write in writes if write.get("do") == "for" and "place" in write]
     if named:
         return store.place in named
@@ -143,22 +160,27 @@ def _has(store: Store, session: str) -> bool:
 
 
 def _apply(store: Store, write: Write) -> bool:
-    """False for an entry that makes no sense (a damaged file, or it belongs to what is deleted): the others are saved all
-    the same, and the file is kept."""
+    """False for an entry that makes no sense (a damaged file, or it belongs to what is deleted):
+    the others are saved all the same, and the file is kept.
+    """
     try:
         apply_write(store, write)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SessionGone, StoreConflict):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SessionGone,
+            StoreConflict):
         return False
     return True
 
 
 def _is_ours(status: os.stat_result) -> bool:
     """In a directory that everybody may write to, a file of that name may be somebody else's."""
-    return stat.S_ISREG(status.st_mode) and (not hasattr(os, "getuid") or status.st_uid == os.getuid())
+    return (stat.S_ISREG(status.st_mode)
+            and (not hasattr(os, "getuid") or status.st_uid == os.getuid()))
 
 
 def _writes(data: bytes) -> Iterator[Write]:
-    """One for each line, empty for one that cannot be read; a last line that a killed program did not finish is left out."""
+    """One for each line, empty for one that cannot be read;
+    a last line that a killed program did not finish is left out.
+    """
     *complete, last = data.split(b"\n")
     yield from (_write_of(line) for line in complete if line)
     if write := _write_of(last):

@@ -1,4 +1,6 @@
-"""The conversation as it was before each summary, so that a summary can be taken back without the store."""
+"""The conversation as it was before each summary,
+so that a summary can be taken back without the store.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,11 @@ class Summaries:
                 return dict(zip(identities, messages))
         return None
 
-    def everything(self, messages: Sequence[Message], identities: Sequence[int]) -> dict[int, Message]:
-        """All messages by ID, today's and those that were summarised, each summary at the place of what it stands for."""
+    def everything(self, messages: Sequence[Message],
+                   identities: Sequence[int]) -> dict[int, Message]:
+        """All messages by ID, today's and those that were summarised,
+        each summary at the place of what it stands for.
+        """
         order: list[int] = []
         known: dict[int, Message] = {}
         for those, named in (*self._before, (messages, identities)):

@@ -1,4 +1,6 @@
-"""What messages say of themselves: that they are pinned, or that they are the summary of older ones."""
+"""What messages say of themselves: that they are pinned,
+or that they are the summary of older ones.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,30 @@ ASKED = "(Earlier part of this conversation, {count} messages, summarised to sav
 
 
 def summary_messages(plan: Plan, reply: Message, ids: Sequence[int]) -> tuple[Message, Message]:
-    """The pair that stands for the old turns, in the order of a turn. `ids` are the store's for plan.hidden; they are kept in it.
+    """The pair that stands for the old turns, in the order of a turn.
+
+    `ids` are the store's for plan.hidden; they are kept in it.
 
     Raises UsageError when the reply is no whole summary: then nothing may be hidden.
     """
     if reply.finish != "stop" or not reply.text.strip():
-        what = "The summary was cut off at its length limit" if reply.finish == "length" else "The model gave no summary"
-        raise UsageError(f"{what}; the conversation stays as it is.", "Try /compact again, or another model.")
+        what = ("The summary was cut off at its length limit" if reply.finish == "length"
+                else "The model gave no summary")
+        raise UsageError(f"{what}; the conversation stays as it is.",
+                         "Try /compact again, or another model.")
     note = Text(ASKED.format(count=len(plan.hidden)), {OWN: {"compacted": list(ids)}})
-    return Message("user", (note,)), Message("assistant", (Text(reply.text.strip()),), reply.model, reply.usage, "stop")
+    return (Message("user", (note,)),
+            Message("assistant", (Text(reply.text.strip()),), reply.model, reply.usage, "stop"))
 
 
 Entry = TypeVar("Entry")
 
 
-def replace_places(entries: Sequence[Entry], hidden: Sequence[int], added: Sequence[Entry]) -> list[Entry]:
-    """The entries with `added` in the place of the last hidden one: for the messages, and alike for their IDs."""
+def replace_places(entries: Sequence[Entry], hidden: Sequence[int],
+                   added: Sequence[Entry]) -> list[Entry]:
+    """The entries with `added` in the place of the last hidden one:
+    for the messages, and alike for their IDs.
+    """
     gone = set(hidden)
     result: list[Entry] = []
     for place, entry in enumerate(entries):
@@ -64,19 +74,26 @@ def pinned_places(messages: Sequence[Message]) -> tuple[int, ...]:
 
 
 def pin(message: Message, *, on: bool = True) -> Message:
-    """The message with our mark on its first words, or without. Raises UsageError for one without words."""
-    place = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)), None)
+    """The message with our mark on its first words, or without.
+
+    Raises UsageError for one without words.
+    """
+    place = next((place for place, part in enumerate(message.parts) if isinstance(part, Text)),
+                 None)
     if place is None:
         raise UsageError("A message without words cannot be pinned.")
     words = message.parts[place]
     assert isinstance(words, Text)
-    own = {name: value for name, value in ((words.extra or {}).get(OWN) or {}).items() if name != "pinned"}
+    own = {name: value for name, value in ((words.extra or {}).get(OWN) or {}).items()
+           if name != "pinned"}
     extra = {**{name: value for name, value in (words.extra or {}).items() if name != OWN},
              **({OWN: own | ({"pinned": True} if on else {})} if own or on else {})}
-    parts = (*message.parts[:place], replace(words, extra=extra or None), *message.parts[place + 1:])
+    parts = (*message.parts[:place], replace(words, extra=extra or None),
+             *message.parts[place + 1:])
     return replace(message, parts=parts)
 
 
 def find_summary(messages: Sequence[Message]) -> int | None:
     """The place of the newest summary (of its first message); /uncompact takes this one back."""
-    return next((place for place in reversed(range(len(messages))) if compacted_ids(messages[place])), None)
+    return next((place for place in reversed(range(len(messages)))
+                 if compacted_ids(messages[place])), None)

@@ -14,7 +14,10 @@ def private(path: str, flags: int) -> int:
 
 
 class Transcript:
-    """Appends whole messages. Raises StoreError when the file cannot be written; the conversation itself is not touched."""
+    """Appends whole messages.
+
+    Raises StoreError when the file cannot be written; the conversation itself is not touched.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = os.path.expanduser(path)
@@ -24,7 +27,9 @@ class Transcript:
             return
         who = "You" if message.role == "user" else message.model or message.role
         try:
-            with open(self.path, "a", encoding="utf-8", errors="backslashreplace", opener=private) as file:
+            with open(self.path, "a", encoding="utf-8", errors="backslashreplace",
+                      opener=private) as file:
                 file.write(f"{who}: {message.text}\n\n")
         except OSError as problem:
-            raise StoreError(f"The transcript {self.path} cannot be written: {problem.strerror}.") from problem
+            raise StoreError(f"The transcript {self.path} cannot be written: "
+                             f"{problem.strerror}.") from problem

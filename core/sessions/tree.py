@@ -24,7 +24,9 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The messages that were said at one place, by identity, the oldest first; `at` is the number of the shown one."""
+    """The messages that were said at one place, by identity, the oldest first;
+    `at` is the number of the shown one.
+    """
 
     ids: tuple[int, ...]
     at: int
@@ -39,7 +41,8 @@ class Tree:
         self.children: dict[int, list[int]] = {}
         for identity, parent in self.parents.items():
             self.children.setdefault(parent, []).append(identity)
-        self._stands_for = {entry.id: compacted_ids(entry.message) for entry in stored if compacted_ids(entry.message)}
+        self._stands_for = {entry.id: compacted_ids(entry.message)
+                            for entry in stored if compacted_ids(entry.message)}
         self._shown = [entry.id for entry in stored if entry.active]
 
     @property
@@ -60,7 +63,8 @@ class Tree:
         ends = [start]
         waiting = [start]
         while waiting:
-            below = [child for child in self.children.get(waiting.pop(), ()) if not self._is_aside(child)]
+            below = [child for child in self.children.get(waiting.pop(), ())
+                     if not self._is_aside(child)]
             waiting += below
             ends += below
         return max(end for end in ends if not self._below(end))
@@ -68,27 +72,35 @@ class Tree:
     def branches(self) -> list[Branch]:
         """All of them, the oldest end first."""
         shown = set(self.path(self.end))
-        ends = sorted(identity for identity in self.entries if not self._below(identity) and not self._is_aside(identity))
+        ends = sorted(identity for identity in self.entries
+                      if not self._below(identity) and not self._is_aside(identity))
         made = [self._branch(end, shown) for end in ends]
         if self.end in self.entries and self.end not in ends:
-            made.append(self._branch(self.end, shown))     # the conversation was taken back to the middle of a branch
+            # the conversation was taken back to the middle of a branch
+            made.append(self._branch(self.end, shown))
         return made
 
     def versions(self, identity: int) -> Versions:
-        """What was said in the place of this message: those that follow the same one and have its role."""
+        """What was said in the place of this message:
+        those that follow the same one and have its role.
+        """
         role = self.entries[identity].message.role
         ids = tuple(other for other in self.children.get(self.parents[identity], ())
                     if self.entries[other].message.role == role and not self._is_aside(other))
         return Versions(ids, ids.index(identity)) if identity in ids else Versions((identity,), 0)
 
     def to_show(self, end: int) -> set[int]:
-        """All that is shown when the conversation ends there: the path, with the shown summaries of what is in it."""
+        """All that is shown when the conversation ends there:
+        the path, with the shown summaries of what is in it.
+        """
         shown = self.path(end)
         want = set(shown)
         for summary in self._shown:
             hidden = self._stands_for.get(summary, ())
             if hidden and set(hidden) <= want and summary not in want:
-                pair = [summary, *(child for child in self.children.get(summary, ()) if self.entries[child].active)]
+                pair = [summary,
+                        *(child for child in self.children.get(summary, ())
+                          if self.entries[child].active)]
                 want = want - set(hidden) | set(pair[:2])
         return want
 
@@ -103,12 +115,16 @@ class Tree:
 
     def _branch(self, end: int, shown: set[int]) -> Branch:
         path = self.path(end)
-        shared = next((place for place, identity in enumerate(path) if identity not in shown), len(path))
+        shared = next((place for place, identity in enumerate(path) if identity not in shown),
+                      len(path))
         return Branch(end, self.entries[end], len(path), shared, end == self.end)
 
 
 def _parents(stored: Sequence[StoredMessage]) -> dict[int, int]:
-    """The message before each. Where it was not written down, it is guessed from the order and who speaks."""
+    """The message before each.
+
+    Where it was not written down, it is guessed from the order and who speaks.
+    """
     parents: dict[int, int] = {}
     known = {entry.id for entry in stored}
     shown = ROOT           # the last message of the shown branch so far

@@ -1,4 +1,6 @@
-"""Writes to a store as JSON values, so that they can wait in a file: the store's method and its arguments."""
+"""Writes to a store as JSON values, so that they can wait in a file:
+the store's method and its arguments.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +23,34 @@ Write = dict[str, Any]     # may be repeated without effect
 
 
 def apply_write(store: Store, write: Write) -> None:
-    """Do one write. Raises StoreError, and ValueError or the like for one that no store could do."""
+    """Do one write.
+
+    Raises StoreError, and ValueError or the like for one that no store could do.
+    """
     match write:
-        case {"do": "create", "session": str(session), "title": str(title), "model": str(model), "created": created}:
+        case {"do": "create", "session": str(session), "title": str(title), "model": str(model),
+              "created": created}:
             first = write.get("first")
-            store.create_session(session, title, model, float(created), (int(first[0]), _message(first[1])) if first else None,
+            store.create_session(session, title, model, float(created),
+                                 (int(first[0]), _message(first[1])) if first else None,
                                  name=str(write.get("name") or ""))
-        case {"do": "update", "session": str(session), "title": str() | None as title, "model": str() | None as model}:
+        case {"do": "update", "session": str(session), "title": str() | None as title,
+              "model": str() | None as model}:
             settings, tags, pinned = write.get("settings"), write.get("tags"), write.get("pinned")
-            store.update_session(session, title=title, model=model, settings=None if settings is None else str(settings),
-                                 tags=None if tags is None else str(tags), pinned=None if pinned is None else bool(pinned))
-        case {"do": "add", "session": str(session), "id": int(identity), "message": message, "state": str(state)}:
+            store.update_session(session, title=title, model=model,
+                                 settings=None if settings is None else str(settings),
+                                 tags=None if tags is None else str(tags),
+                                 pinned=None if pinned is None else bool(pinned))
+        case {"do": "add", "session": str(session), "id": int(identity), "message": message,
+              "state": str(state)}:
             parent = write.get("parent")
-            store.add_message(session, identity, _message(message), _state(state), parent=None if parent is None else int(parent))
-        case {"do": "chunk", "id": int(identity), "seq": int(seq), "chunk": [str(kind), int(part), str(text), extra]}:
-            store.append_chunk(identity, seq, Chunk(kind, part, text, None if extra is None else dump(json.loads(extra))))
+            store.add_message(session, identity, _message(message), _state(state),
+                              parent=None if parent is None else int(parent))
+        case {"do": "chunk", "id": int(identity), "seq": int(seq),
+              "chunk": [str(kind), int(part), str(text), extra]}:
+            store.append_chunk(identity, seq,
+                               Chunk(kind, part, text, None if extra is None
+                                     else dump(json.loads(extra))))
         case {"do": "finish", "id": int(identity), "message": message, "state": str(state)}:
             store.finish_message(identity, _message(message), _state(state))
         case {"do": "hide", "session": str(session), "ids": ids}:
@@ -44,7 +59,8 @@ def apply_write(store: Store, write: Write) -> None:
             messages = [(int(identity), _message(message)) for identity, message in added]
             store.replace_messages(session, [int(identity) for identity in hidden], messages)
         case {"do": "restore", "session": str(session), "shown": shown, "hidden": hidden}:
-            store.restore_messages(session, [int(identity) for identity in shown], [int(identity) for identity in hidden])
+            store.restore_messages(session, [int(identity) for identity in shown],
+                                   [int(identity) for identity in hidden])
         case {"do": "for", "place": str()}:
             pass     # where the others belong
         case _:
@@ -52,7 +68,8 @@ def apply_write(store: Store, write: Write) -> None:
 
 
 def chunk_write(identity: int, seq: int, chunk: Chunk) -> Write:
-    return {"do": "chunk", "id": identity, "seq": seq, "chunk": [chunk.kind, chunk.part, chunk.text, chunk.extra]}
+    return {"do": "chunk", "id": identity, "seq": seq,
+            "chunk": [chunk.kind, chunk.part, chunk.text, chunk.extra]}
 
 
 def message_write(do: str, message: Message, **fields: Any) -> Write:
@@ -66,6 +83,7 @@ def _state(state: str) -> State:
 
 def _message(row: Any) -> Message:
     message = message_from_dict(row)
-    if message.role not in ROLES or not all(text is None or isinstance(text, str) for text in (message.model, message.finish)):
+    if message.role not in ROLES or not all(text is None or isinstance(text, str)
+                                            for text in (message.model, message.finish)):
         raise ValueError("not a message")
     return message

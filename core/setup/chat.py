@@ -20,16 +20,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.tool_executor import Toolbox
 
-NAMES_A_MODEL = frozenset({"model", "provider", "base_url"})    # without these flags a session keeps its model
-NOT_EVERYWHERE = frozenset({"num_ctx", "keep_alive", "seed", "stop", "api_version"})    # some providers lack these
+# without these flags a session keeps its model
+NAMES_A_MODEL = frozenset({"model", "provider", "base_url"})
+# some providers lack these
+NOT_EVERYWHERE = frozenset({"num_ctx", "keep_alive", "seed", "stop", "api_version"})
 
 
 async def open_chat(settings: Settings, opened: OpenedStore, session: Session, front: Front, *,
                     own_first: bool = False) -> Chat:
     """A chat that continues `session`. What its user should know is in `news` of the chat.
 
-    `own_first`: the session's own model and options go before flags. Raises ChatError when the settings cannot be used
-    as they are.
+    `own_first`: the session's own model and options go before flags. Raises ChatError when the
+    settings cannot be used as they are.
     """
     started = settings
     flags = frozenset[str]() if own_first else settings.flags
@@ -77,7 +79,8 @@ def has_limits(settings: Settings) -> bool:
 def wants_tools(settings: Settings) -> bool:
     """Whether anything asks for tools: without, nothing of them is loaded."""
     servers = settings.mcp and (settings.mcp_servers or settings.mcp_config)
-    return bool(settings.experimental or settings.experimental_websearch or settings.tools or settings.tools_file
+    return bool(settings.experimental or settings.experimental_websearch or settings.tools
+                or settings.tools_file
                 or servers)
 
 
@@ -85,15 +88,18 @@ def open_toolbox(settings: Settings, session: Session, opened: OpenedStore) -> T
     """The tools that this run offers to the model."""
     from core.setup.grants import SavedGrants
     from core.setup.tools import make_toolbox
-    grants = SavedGrants(os.path.join(data_directory(settings.environment), "grants.json")) if settings.save else None
-    return make_toolbox(settings, opened.store, session.id, place=store_place(settings), grants=grants)
+    grants = (SavedGrants(os.path.join(data_directory(settings.environment), "grants.json"))
+              if settings.save else None)
+    return make_toolbox(settings, opened.store, session.id, place=store_place(settings),
+                        grants=grants)
 
 
 async def attach(settings: Settings, chat: Chat) -> None:
     """Attach what --context names, and the files that the words on the command line name as @path.
 
-    What could not be attached is added to the chat's news. Raises ContextError when a source gave nothing at all and nobody
-    can be asked, unless --context-optional says that the question is to be asked all the same.
+    What could not be attached is added to the chat's news. Raises ContextError when a source
+    gave nothing at all and nobody can be asked, unless --context-optional says that the question
+    is to be asked all the same.
     """
     await chat.bring_back()
     for value in settings.context:
@@ -112,7 +118,8 @@ def _require_all(value: str, settings: Settings, chat: Chat) -> None:
     if chat.front.agree is not None or settings.context_optional:
         return
     from core.context.sources import parse_context_arg
-    absent = [source.name for source in parse_context_arg(value) if source.name not in chat.context.loaded]
+    absent = [source.name for source in parse_context_arg(value)
+              if source.name not in chat.context.loaded]
     if absent:
         raise ContextError(f"Not asked: nothing could be attached of {', '.join(absent)}.",
                            "Correct the name, or ask without it: --context-optional.")

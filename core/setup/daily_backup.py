@@ -1,4 +1,6 @@
-"""Once a day, after a chat, a program of its own saves the database to a file; nothing waits for it."""
+"""Once a day, after a chat, a program of its own saves the database to a file;
+nothing waits for it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def begin_backup(settings: Settings) -> None:
 
 
 def _is_due(place: str) -> bool:
-    """Whether the newest backup is older than a day. The first is due a day after the first chat."""
+    """Whether the newest backup is older than a day.
+
+    The first is due a day after the first chat.
+    """
     directory = os.path.join(os.path.dirname(place), "backups")
     if not os.path.isdir(directory):
         os.mkdir(directory, 0o700)

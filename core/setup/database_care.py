@@ -28,7 +28,8 @@ def move(source: str, target: str) -> dict[str, int]:
     """Copy everything into another, empty place, and compare; returns the rows of each table."""
     if parse_address(source).place == parse_address(target).place:
         raise UsageError("The sessions are there already.")
-    with closing(open_store(source, whole=True)) as one, closing(open_store(target, share=True, whole=True)) as other:
+    with (closing(open_store(source, whole=True)) as one,
+          closing(open_store(target, share=True, whole=True)) as other):
         return copy_all(_database(one), _database(other))
 
 

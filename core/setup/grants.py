@@ -8,7 +8,10 @@ from collections.abc import Iterator, MutableMapping
 
 
 class SavedGrants(MutableMapping[str, str]):
-    """Kept in a file that only its owner can read. A file that cannot be read or written allows nothing more."""
+    """Kept in a file that only its owner can read.
+
+    A file that cannot be read or written allows nothing more.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -20,7 +23,8 @@ class SavedGrants(MutableMapping[str, str]):
                 found = json.load(file)
         except (OSError, ValueError, RecursionError):
             return dict(self._unsaved)
-        return {key: str(value) for key, value in found.items()} | self._unsaved if isinstance(found, dict) else dict(self._unsaved)
+        return ({key: str(value) for key, value in found.items()} | self._unsaved
+                if isinstance(found, dict) else dict(self._unsaved))
 
     def _save(self, grants: dict[str, str]) -> None:
         try:

@@ -1,4 +1,6 @@
-"""Stands in for a store that could not be opened: every use tries again, so that the spool is drained once it works."""
+"""Stands in for a store that could not be opened:
+every use tries again, so that the spool is drained once it works.
+"""
 
 from __future__ import annotations
 

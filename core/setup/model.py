@@ -1,4 +1,6 @@
-"""Which model a chat starts with when nobody named one: a server, a key, what was chosen before, or the user's choice."""
+"""Which model a chat starts with when nobody named one:
+a server, a key, what was chosen before, or the user's choice.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ async def first_target(settings: Settings, providers: Providers, choose: Choose 
                        progress: ShownProgress | None = None) -> tuple[Target, str]:
     """The model to start with, and a notice when it is not what the user would expect.
 
-    What `choose` returns is remembered. Without it nobody can be asked: raises an error that names the
-    ways out. A demo or the smallest model that was chosen before gives way to a server or a key.
+    What `choose` returns is remembered. Without it nobody can be asked: raises an error
+    that names the ways out. A demo or the smallest model that was chosen before gives
+    way to a server or a key.
     """
     target = first_named(settings)
     if choose is not None and target.provider == EMBEDDED and target.model:
@@ -42,14 +45,19 @@ async def first_target(settings: Settings, providers: Providers, choose: Choose 
         if with_key is None:
             return await _without_server(settings, providers, choose, remembered, error)
         found, reason = with_key
-        notice = f"{found} answers, because {reason} and no Ollama server has a model. /model chooses another."
+        notice = (f"{found} answers, because {reason} and no Ollama server has a model. /model "
+                  "chooses another.")
     if remembered is not None:
-        notice = f"{found} answers now, instead of {remembered}. /model or --provider chooses another."
+        notice = (f"{found} answers now, instead of {remembered}. /model or --provider chooses "
+                  "another.")
     return found, notice
 
 
-async def _fetch_named(target: Target, providers: Providers, progress: ShownProgress | None) -> None:
-    """Fetch the model that was asked for by name or address, if it can be had and is not here yet."""
+async def _fetch_named(target: Target, providers: Providers,
+                       progress: ShownProgress | None) -> None:
+    """Fetch the model that was asked for by name or address,
+    if it can be had and is not here yet.
+    """
     from core.engine.models import find_model, find_source
     if find_model(target.model, runner(providers).directory) is not None:
         return
@@ -58,21 +66,26 @@ async def _fetch_named(target: Target, providers: Providers, progress: ShownProg
         async with aclosing(ensure_model_available(target, providers)) as steps:
             async for step in steps:
                 if progress is not None:
-                    progress(f"{step.status}, MB of {step.total / 1e6:,.0f}", step.completed // 1_000_000)
+                    progress(f"{step.status}, MB of {step.total / 1e6:,.0f}",
+                             step.completed // 1_000_000)
     finally:
         if progress is not None:
             progress.clear()
 
 
-async def _without_server(settings: Settings, providers: Providers, choose: Choose | None, remembered: Target | None,
+async def _without_server(settings: Settings, providers: Providers, choose: Choose | None,
+                          remembered: Target | None,
                           error: ProviderError) -> tuple[Target, str]:
-    """What answers without a server and a key: what was chosen, a model on this computer, or a choice."""
+    """What answers without a server and a key:
+    what was chosen, a model on this computer, or a choice.
+    """
     ask = choose is not None
     if remembered is not None and remembered != DEMO_TARGET:
         return remembered, _remembered_notice(settings, remembered) if ask else ""
     local = newest_local(providers)
     if local is not None:
-        return local, f"{local} answers: it is on this computer, and no server or key is set up." if ask else ""
+        return (local, f"{local} answers: it is on this computer, and no server or key is set up."
+                if ask else "")
     if choose is None:
         raise no_model(error) from error
     if remembered is not None:
@@ -85,8 +98,8 @@ async def _without_server(settings: Settings, providers: Providers, choose: Choo
 def _small_notice(target: Target) -> str:
     if not gives_way(target):
         return ""
-    return (f"{target} is a very small model: it chats, but it invents facts. It gives way to a server or a key as soon "
-            "as there is one; /model and /models show others.")
+    return (f"{target} is a very small model: it chats, but it invents facts. It gives way to a "
+            "server or a key as soon as there is one; /model and /models show others.")
 
 
 def _still_here(target: Target | None, providers: Providers) -> Target | None:
@@ -119,11 +132,14 @@ def first_with_key(settings: Settings, providers: Providers) -> tuple[Target, st
                 return Target(host.name, host.default_model), f"{variable} is set"
     stored = set(_stored(settings))
     found = next((host for host in usable if host.name in stored), None)
-    return (Target(found.name, found.default_model), f"its key is stored ({found.name})") if found else None
+    return ((Target(found.name, found.default_model), f"its key is stored ({found.name})") if found
+            else None)
 
 
 def _stored(settings: Settings) -> Iterator[str]:
-    """The providers whose key is kept; none where the file cannot be used, which the provider itself reports."""
+    """The providers whose key is kept; none where the file cannot be used,
+    which the provider itself reports.
+    """
     try:
         yield from read_key_file(settings.environment)
     except ConfigError:
@@ -137,7 +153,8 @@ def newest_local(providers: Providers) -> Target | None:
     try:
         if models:
             runner(providers).engine_program()
-            return Target(EMBEDDED, max(models, key=lambda model: os.path.getmtime(model.path)).name)
+            return Target(EMBEDDED,
+                          max(models, key=lambda model: os.path.getmtime(model.path)).name)
     except (ProviderError, OSError):
         pass
     return None
@@ -147,7 +164,8 @@ def no_model(error: ProviderError) -> ProviderError:
     """The ways out as three lines, for a pipe."""
     from core.engine.models import SMALLEST
     return ProviderError(
-        f"{error.message.rstrip('.')}. Start Ollama (`ollama serve`), or set a key, e.g. OPENAI_API_KEY,",
+        f"{error.message.rstrip('.')}. Start Ollama (`ollama serve`), or set a key, e.g. "
+        "OPENAI_API_KEY,",
         f"or fetch a small model, {SMALLEST.download_size / 1e6:.0f} MB, once: "
         f"stream-chat --provider local --pull {SMALLEST.name}\n"
         "or look around without a model: stream-chat --provider demo")
@@ -157,17 +175,19 @@ def no_model(error: ProviderError) -> ProviderError:
 
 def _remembered_notice(settings: Settings, target: Target) -> str:
     path = os.path.join(data_directory(settings.environment), REMEMBERED)
-    return f"{target} was chosen at the first start. /model or --provider chooses another; `rm {path}` asks again."
+    return (f"{target} was chosen at the first start. /model or --provider chooses another; `rm "
+            f"{path}` asks again.")
 
 
 def _demo_notice() -> str:
-    return ("This is the built-in demo: scripted replies, no model. To talk to a model, start Ollama (`ollama serve`), "
-            "set a key, or name a --provider; the demo then gives way.")
+    return ("This is the built-in demo: scripted replies, no model. To talk to a model, start "
+            "Ollama (`ollama serve`), set a key, or name a --provider; the demo then gives way.")
 
 
 def read_remembered(settings: Settings) -> Target | None:
     try:
-        with open(os.path.join(data_directory(settings.environment), REMEMBERED), encoding="utf-8") as file:
+        with open(os.path.join(data_directory(settings.environment), REMEMBERED),
+                  encoding="utf-8") as file:
             text = file.read().strip()
     except (OSError, UnicodeDecodeError):
         return None
@@ -175,7 +195,10 @@ def read_remembered(settings: Settings) -> Target | None:
 
 
 def remember(settings: Settings, target: Target) -> None:
-    """Best effort: a choice that cannot be written is asked again. Nothing is written with --no-save."""
+    """Best effort: a choice that cannot be written is asked again.
+
+    Nothing is written with --no-save.
+    """
     directory = data_directory(settings.environment)
     if not settings.save:
         return

@@ -12,8 +12,12 @@ from core.model_manager import Providers
 from core.stats.spending import Ledger, Limits, Spending
 
 
-def open_purse(settings: Settings, providers: Providers, session: Callable[[], str], front: Front) -> Spending:
-    """Who decides what this chat may spend. With --no-save what is spent is not written down, and only counts here."""
+def open_purse(settings: Settings, providers: Providers, session: Callable[[], str],
+               front: Front) -> Spending:
+    """Who decides what this chat may spend.
+
+    With --no-save what is spent is not written down, and only counts here.
+    """
     name = f"spending-{quote(settings.user, safe='')}.json" if settings.user else "spending.json"
     path = os.path.join(data_directory(settings.environment), name) if settings.save else ""
     limits = Limits(settings.max_cost, settings.max_cost_day, settings.max_cost_month)

@@ -1,4 +1,6 @@
-"""Where sessions are saved in this run, and the store there as what only reads and changes sessions opens it."""
+"""Where sessions are saved in this run, and the store there as what only reads and
+changes sessions opens it.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,20 @@ if TYPE_CHECKING:
 
 
 def store_place(settings: Settings) -> str:
-    return settings.database_url or os.path.join(data_directory(settings.environment), "sessions.db")
+    return settings.database_url or os.path.join(data_directory(settings.environment),
+                                                 "sessions.db")
 
 
 def spool_places(settings: Settings) -> Places:
     from core.sessions.spool import Places
-    return Places(os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment))
+    return Places(os.path.join(data_directory(settings.environment), "spool"),
+                  temporary_directory(settings.environment))
 
 
 def open_saved(settings: Settings) -> Store:
-    """The store with everything in it: what an earlier run could not save is saved first, or reported on standard error."""
+    """The store with everything in it: what an earlier run could not save is saved first,
+    or reported on standard error.
+    """
     store = open_place(settings)
     if _something_waits(settings) and not unwritable(store):
         from core.sessions.spool import drain_spool
@@ -37,9 +43,12 @@ def open_saved(settings: Settings) -> Store:
 
 
 def open_place(settings: Settings) -> Store:
-    """Another program's database is used only when it was named for this program; DATABASE_URL may be meant for others."""
+    """Another program's database is used only when it was named for this program;
+    DATABASE_URL may be meant for others.
+    """
     general = settings.environment.get("DATABASE_URL", "")
-    from_general = bool(general) and settings.database_url == general and "database_url" not in settings.flags
+    from_general = (bool(general) and settings.database_url == general
+                    and "database_url" not in settings.flags)
     try:
         return open_store(store_place(settings), share=not from_general, user=settings.user or "")
     except (StoreForeign, UsageError) as error:
@@ -50,7 +59,8 @@ def open_place(settings: Settings) -> Store:
 
 def _something_waits(settings: Settings) -> bool:
     """Whether there may be spool files; asked without loading what reads them."""
-    for directory in (os.path.join(data_directory(settings.environment), "spool"), temporary_directory(settings.environment)):
+    for directory in (os.path.join(data_directory(settings.environment), "spool"),
+                      temporary_directory(settings.environment)):
         try:
             if any(name.endswith(".jsonl") for name in os.listdir(directory)):
                 return True

@@ -1,4 +1,6 @@
-"""The store of a chat: opened, recovered and watched over, or what stands in for it when it cannot be opened."""
+"""The store of a chat: opened, recovered and watched over,
+or what stands in for it when it cannot be opened.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from db import Store
 
 
 class OpenedStore:
-    """The store of this run, or what stands in for it: none with --no-save, one that is tried again when it cannot be opened."""
+    """The store of this run, or what stands in for it:
+    none with --no-save, one that is tried again when it cannot be opened.
+    """
 
     def __init__(self, settings: Settings, store: Store | None = None) -> None:
         """`store`: one that is open already, which is closed by who opened it."""
@@ -20,7 +24,8 @@ class OpenedStore:
         self.spool = spool_places(settings)
         self.store: Store | None = None
         self.news: list[str] = []         # what the person should know before they go on
-        self.recovered: list[tuple[str, str]] = []    # ID and name of sessions whose last reply was cut off
+        # ID and name of sessions whose last reply was cut off
+        self.recovered: list[tuple[str, str]] = []
         if not settings.save:
             return
         try:
@@ -34,7 +39,8 @@ class OpenedStore:
             return
         why = unwritable(self.store)
         if why:
-            self.news.append(f"warning: saved sessions can be read, but nothing can be saved: {why}")
+            self.news.append("warning: saved sessions can be read, but nothing can be "
+                             f"saved: {why}")
             return
         try:
             self._recover()

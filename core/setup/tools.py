@@ -1,4 +1,6 @@
-"""The tools of a run, put together from its settings: which are offered, what they may touch, what runs without asking."""
+"""The tools of a run, put together from its settings:
+which are offered, what they may touch, what runs without asking.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,23 @@ from core.tools.mcp import parse_servers
 from core.tools.mcp_group import ServerGroup
 
 
-def make_toolbox(settings: Settings, store: Any = None, session: str | None = None, *, place: str = "",
+def make_toolbox(settings: Settings, store: Any = None, session: str | None = None, *,
+                 place: str = "",
                  grants: MutableMapping[str, str] | None = None) -> Toolbox:
-    """The toolbox of a chat. `place` is where sessions are kept. Raises UsageError and ConfigError."""
+    """The toolbox of a chat.
+
+    `place` is where sessions are kept. Raises UsageError and ConfigError.
+    """
     context = make_context(settings, store, session, place)
-    return Toolbox(offered_tools(settings), context, allow=allowed(settings), grants=grants, private=bool(settings.context),
+    return Toolbox(offered_tools(settings), context, allow=allowed(settings), grants=grants,
+                   private=bool(settings.context),
                    servers=make_servers(settings))
 
 
 def offered_tools(settings: Settings) -> list[Tool]:
     """What --experimental, --experimental-websearch, --tools and --tools-file ask for."""
-    own = [made for path in settings.tools_file for made in load_tools_file(os.path.expanduser(path))]
+    own = [made for path in settings.tools_file
+           for made in load_tools_file(os.path.expanduser(path))]
     names = list(settings.tools) + (["web_search"] if settings.experimental_websearch else [])
     safe = get_tools(None) if settings.experimental else ()
     named = get_tools(names) if names else ()
@@ -37,12 +45,16 @@ def offered_tools(settings: Settings) -> list[Tool]:
 
 
 def make_context(settings: Settings, store: Any, session: str | None, place: str) -> ToolContext:
-    """What tools may touch: the working directory and what the user gave, but nothing of the program's own."""
+    """What tools may touch: the working directory and what the user gave,
+    but nothing of the program's own.
+    """
     sources = [source for text in settings.context for source in parse_context_arg(text)]
     given = [source.target for source in sources if source.kind in ("file", "directory")]
-    given += [path for source in sources if source.kind == "glob" for path in glob.glob(source.target, recursive=True)]
+    given += [path for source in sources if source.kind == "glob"
+              for path in glob.glob(source.target, recursive=True)]
     return ToolContext(
-        roots=real_roots([os.getcwd(), *given]), protected=real_roots(protected_places(settings, place)), store=store,
+        roots=real_roots([os.getcwd(), *given]),
+        protected=real_roots(protected_places(settings, place)), store=store,
         session=session, databases={name: str(url) for name, url in settings.databases.items()},
         search_engines=settings.search_engines, searxng_url=settings.searxng_url,
         local_hosts=frozenset(map(str.lower, settings.local_hosts)))
@@ -50,10 +62,12 @@ def make_context(settings: Settings, store: Any, session: str | None, place: str
 
 def allowed(settings: Settings) -> set[str]:
     """Kinds, tools and hosts that need no asking. Raises UsageError for a word that is neither."""
-    free = {"read", *(["web_search"] if settings.experimental or settings.experimental_websearch else [])}
+    free = {"read",
+            *(["web_search"] if settings.experimental or settings.experimental_websearch else [])}
     for word in settings.allow:
         space, name = namespace(word)
-        if space == "kind" and name not in KINDS or space == "tool" and "__" not in name:   # __: a tool of an MCP server
+        # __: a tool of an MCP server
+        if space == "kind" and name not in KINDS or space == "tool" and "__" not in name:
             _check_tool_name(name, settings)
     return free | set(settings.allow)
 
@@ -63,13 +77,17 @@ def _check_tool_name(word: str, settings: Settings) -> None:
         get_tools([word])
     except UsageError as problem:
         raise UsageError(f"--allow: {word} is neither a tool nor a kind of tool.",
-                         f"Kinds are {', '.join(KINDS)}; a host without a dot is written as host:{word}.") from problem
+                         f"Kinds are {', '.join(KINDS)}; a host without a dot is written as "
+                         f"host:{word}.") from problem
 
 
 # ---- MCP servers
 
 def make_servers(settings: Settings) -> Servers | None:
-    """The MCP servers that are set up, not started; None when there are none. Raises ConfigError."""
+    """The MCP servers that are set up, not started; None when there are none.
+
+    Raises ConfigError.
+    """
     if not settings.mcp or not (settings.mcp_servers or settings.mcp_config):
         return None
     rows = {str(name): _server_row(row) for name, row in settings.mcp_servers.items()}
@@ -102,5 +120,6 @@ def _read_rows(path: str | None) -> dict[str, Any]:
         raise ConfigError(f"{path} is no JSON: {problem}.") from problem
     rows = document.get("mcpServers") if isinstance(document, Mapping) else None
     if not isinstance(rows, Mapping):
-        raise ConfigError(f"{path} holds no mcpServers.", 'It looks like {"mcpServers": {"name": {"command": ...}}}.')
+        raise ConfigError(f"{path} holds no mcpServers.",
+                          'It looks like {"mcpServers": {"name": {"command": ...}}}.')
     return dict(rows)

@@ -44,7 +44,9 @@ async def count_request(
 
 
 def _since_last(request: Request, target: Target, estimator: TokenEstimator) -> Counted | None:
-    """From what the server counted for the last answer, if it did; only what follows is estimated."""
+    """From what the server counted for the last answer, if it did;
+    only what follows is estimated.
+    """
     messages = request.messages
     place = next((at for at in reversed(range(len(messages))) if messages[at].usage), None)
     usage = messages[place].usage if place is not None else None

@@ -20,7 +20,10 @@ UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 @dataclass(slots=True)
 class ModelStats:
-    """The calls of one model. `days` counts the calls by date (YYYY-MM-DD), `errors` the failures by kind."""
+    """The calls of one model.
+
+    `days` counts the calls by date (YYYY-MM-DD), `errors` the failures by kind.
+    """
 
     provider: str
     model: str
@@ -59,18 +62,26 @@ class ModelStats:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "provider": self.provider, "model": self.model, "calls": self.calls, "failed": self.errors.total(),
-            "interrupted": self.interrupted, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
+            "provider": self.provider, "model": self.model, "calls": self.calls,
+            "failed": self.errors.total(),
+            "interrupted": self.interrupted, "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
             "cached_tokens": self.cached_tokens, "cost": self.cost,
-            "first_content_seconds": {"median": quantile(self.firsts, 0.5), "p90": quantile(self.firsts, 0.9)},
-            "tokens_per_second": {"median": quantile(self.speeds, 0.5), "p90": quantile(self.speeds, 0.9)},
-            "retries": self.retries, "fallbacks": self.fallbacks, "errors": dict(self.errors.most_common()),
+            "first_content_seconds": {"median": quantile(self.firsts, 0.5),
+                                      "p90": quantile(self.firsts, 0.9)},
+            "tokens_per_second": {"median": quantile(self.speeds, 0.5),
+                                  "p90": quantile(self.speeds, 0.9)},
+            "retries": self.retries, "fallbacks": self.fallbacks,
+            "errors": dict(self.errors.most_common()),
             "hosts": dict(self.hosts.most_common()), "days": dict(sorted(self.days.items())),
         }
 
 
 def read_since(text: str, now: float) -> float:
-    """The time that 30m, 12h, 7d, 2w, a date (2026-11-21) or nothing (always) means. Raises UsageError."""
+    """The time that 30m, 12h, 7d, 2w, a date (2026-11-21) or nothing (always) means.
+
+    Raises UsageError.
+    """
     text = text.strip().lower()
     if not text:
         return 0.0
@@ -80,7 +91,8 @@ def read_since(text: str, now: float) -> float:
     try:
         return time.mktime(time.strptime(text, "%Y-%m-%d"))
     except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is no span of time.", "Write 30m, 12h, 7d, 2w, or a date such as 2026-11-21.") from None
+        raise UsageError(f"{text!r} is no span of time.",
+                         "Write 30m, 12h, 7d, 2w, or a date such as 2026-11-21.") from None
 
 
 def summarise(calls: Iterable[CallRow]) -> list[ModelStats]:
@@ -124,33 +136,41 @@ def sparkline(values: Sequence[int]) -> str:
     heads = [sum(values[:start])] if start else []
     sums = heads + [sum(values[at:at + size]) for at in range(start, len(values), size)]
     most = max(sums)
-    return "".join(BARS[0 if not value else max(1, round(value / most * (len(BARS) - 1)))] for value in sums)
+    return "".join(BARS[0 if not value else max(1, round(value / most * (len(BARS) - 1)))]
+                   for value in sums)
 
 
 # ---- in words
 
-COLUMNS = ("model", "calls", "tokens in", "out", "cost", "first content", "tok/s", "per day", "trouble")
+COLUMNS = ("model", "calls", "tokens in", "out", "cost", "first content", "tok/s", "per day",
+           "trouble")
 
 
 def _given(entry: ModelStats) -> str:
     """What was sent, and how much of it the server had in its cache."""
-    share = f" ({entry.cached_tokens / entry.input_tokens:.0%} cached)" if entry.cached_tokens and entry.input_tokens else ""
+    share = (f" ({entry.cached_tokens / entry.input_tokens:.0%} cached)"
+             if entry.cached_tokens and entry.input_tokens else "")
     return short(entry.input_tokens) + share
 
 
 def table_rows(entries: Sequence[ModelStats], today: str) -> tuple[tuple[str, ...], ...]:
     """The cells of COLUMNS for each model; all sparklines have the same days."""
     days = days_between(min((day for entry in entries for day in entry.days), default=today), today)
-    return tuple((f"{entry.provider}/{entry.model}", f"{entry.calls:,}", _given(entry), short(entry.output_tokens),
+    return tuple((f"{entry.provider}/{entry.model}", f"{entry.calls:,}", _given(entry),
+                  short(entry.output_tokens),
                   money(entry.cost), _firsts(entry), _number(quantile(entry.speeds, 0.5)),
-                  sparkline([entry.days[day] for day in days]), trouble(entry)) for entry in entries)
+                  sparkline([entry.days[day] for day in days]), trouble(entry))
+                 for entry in entries)
 
 
 def total_line(entries: Sequence[ModelStats], since: float) -> str:
-    calls, failed = sum(entry.calls for entry in entries), sum(entry.errors.total() for entry in entries)
+    calls, failed = (sum(entry.calls for entry in entries),
+                     sum(entry.errors.total() for entry in entries))
     costs = [entry.cost for entry in entries if entry.cost is not None]
-    given, came = sum(entry.input_tokens for entry in entries), sum(entry.output_tokens for entry in entries)
-    parts = [f"{calls:,} {'call' if calls == 1 else 'calls'}", f"{failed:,} failed", f"{given:,} tokens in", f"{came:,} out",
+    given, came = (sum(entry.input_tokens for entry in entries),
+                   sum(entry.output_tokens for entry in entries))
+    parts = [f"{calls:,} {'call' if calls == 1 else 'calls'}", f"{failed:,} failed",
+             f"{given:,} tokens in", f"{came:,} out",
              *([f"about {money(sum(costs))}"] if costs else [])]
     when = time.strftime("Since %Y-%m-%d %H:%M: ", time.localtime(since)) if since else "In all: "
     return when + ", ".join(parts) + ". First content: median / 90 % of the calls are faster."
@@ -158,7 +178,8 @@ def total_line(entries: Sequence[ModelStats], since: float) -> str:
 
 def trouble(entry: ModelStats) -> str:
     """2 rate_limit, 1 connection, 3 retries, 1 stopped"""
-    counts = [*entry.errors.most_common(), ("retry" if entry.retries == 1 else "retries", entry.retries),
+    counts = [*entry.errors.most_common(),
+              ("retry" if entry.retries == 1 else "retries", entry.retries),
               ("taken over", entry.fallbacks), ("stopped", entry.interrupted)]
     return ", ".join(f"{count} {name}" for name, count in counts if count)
 

@@ -1,4 +1,6 @@
-"""A limit on cost that cannot be passed: money is set aside for the worst case of a request before it is sent."""
+"""A limit on cost that cannot be passed: money is set aside for the worst case of a
+request before it is sent.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,11 @@ class Limits:
 
 
 class Ledger:
-    """What was spent, by session, day and month, shared by all programs that use `path`; in memory where it is "".
+    """What was spent, by session, day and month, shared by all programs that use `path`;
+    in memory where it is "".
 
-    Money that is set aside counts as spent until it is given back, so a program that is killed leaves it spent.
+    Money that is set aside counts as spent until it is given back, so a program that
+    is killed leaves it spent.
     """
 
     def __init__(self, path: str = "", clock: Callable[[], float] = time.time) -> None:
@@ -56,12 +60,16 @@ class Ledger:
         with self._opened(write=False) as rows:
             return {name: rows.get(key, 0.0) for name, key in self.keys(session).items()}
 
-    def take(self, session: str, worst: Callable[[float], float], limits: Limits) -> tuple[float, dict[str, str]]:
-        """Set aside what `worst` makes of the money that is left; it raises when that is not enough."""
+    def take(self, session: str, worst: Callable[[float], float],
+             limits: Limits) -> tuple[float, dict[str, str]]:
+        """Set aside what `worst` makes of the money that is left;
+        it raises when that is not enough.
+        """
         keys = self.keys(session)
         with self._opened(write=True) as rows:
             left = min((limit - rows.get(keys[name], 0.0) for name, limit in (
-                ("session", limits.session), ("day", limits.day), ("month", limits.month)) if limit is not None),
+                ("session", limits.session), ("day", limits.day), ("month", limits.month))
+                        if limit is not None),
                 default=float("inf"))
             amount = worst(left)
             for key in keys.values():
@@ -88,7 +96,8 @@ class Ledger:
     def _recent(self, rows: dict[str, float]) -> dict[str, float]:
         oldest = time.strftime("day %Y-%m-%d", time.localtime(self._clock() - KEPT_DAYS * 86_400))
         sessions = [key for key in rows if key.startswith("session ")]
-        gone = {*sessions[:-2000], *(key for key in rows if key.startswith("day ") and key < oldest)}
+        gone = {*sessions[:-2000],
+                *(key for key in rows if key.startswith("day ") and key < oldest)}
         return {key: value for key, value in rows.items() if key not in gone}
 
 
@@ -114,7 +123,10 @@ class Held:
 
 @dataclass(slots=True)
 class Spending:
-    """Decides for one chat whether a request may be made. `session` names the conversation that pays."""
+    """Decides for one chat whether a request may be made.
+
+    `session` names the conversation that pays.
+    """
 
     providers: Providers
     limits: Limits
@@ -131,7 +143,8 @@ class Spending:
         if facts.input_price is None or facts.output_price is None:
             await self._ask_about(target)
             return None
-        given, price_in, price_out = most_tokens(request), facts.input_price / MILLION, facts.output_price / MILLION
+        given, price_in, price_out = (most_tokens(request), facts.input_price / MILLION,
+                                      facts.output_price / MILLION)
         wanted = request.options.max_tokens or facts.output_limit or LONGEST
         tokens = 0
 
@@ -140,12 +153,14 @@ class Spending:
             room = (left - given * price_in) / price_out if price_out else LONGEST
             tokens = int(min(wanted, max(0.0, room)))
             if tokens < min(SHORTEST, wanted) or given * price_in > left:
-                raise self._refusal(target, given * price_in + min(SHORTEST, wanted) * price_out, left)
+                raise self._refusal(target, given * price_in + min(SHORTEST, wanted) * price_out,
+                                    left)
             return given * price_in + tokens * price_out
         amount, keys = self.ledger.take(self.session(), worst, self.limits)
         return Held(tokens, amount, keys, target, self)
 
-    async def reserve_embedding(self, provider: str, model: str, texts: Sequence[str]) -> Held | None:
+    async def reserve_embedding(self, provider: str, model: str,
+                                texts: Sequence[str]) -> Held | None:
         target = Target(provider, model)
         facts = known_facts(target, self.providers)
         if self._is_free(target):
@@ -153,7 +168,8 @@ class Spending:
         if facts.input_price is None:
             await self._ask_about(target)
             return None
-        cost = sum(len(text.encode(errors="replace")) for text in texts) * facts.input_price / MILLION
+        cost = sum(len(text.encode(errors="replace"))
+                   for text in texts) * facts.input_price / MILLION
 
         def worst(left: float) -> float:
             if cost > left:
@@ -165,21 +181,24 @@ class Spending:
     def _is_free(self, target: Target) -> bool:
         """A server of one's own costs nothing, but for the models that it passes on to a cloud."""
         host = self.providers.host(target.provider)
-        return host.kind != "cloud" and not (host.cloud_names and target.model.endswith(host.cloud_names))
+        return host.kind != "cloud" and not (host.cloud_names
+                                             and target.model.endswith(host.cloud_names))
 
     async def _ask_about(self, target: Target) -> None:
         """An unknown price is a question, not zero. Raises CostLimit without a yes."""
         if target in self._allowed:
             return
-        question = f"The price of {target} is not known, so it cannot count towards the limit on cost. Ask it anyway?"
+        question = (f"The price of {target} is not known, so it cannot count towards the limit on "
+                    "cost. Ask it anyway?")
         if self.agree is None or not await self.agree(question):
             raise CostLimit(f"The price of {target} is not known, and there is a limit on cost.",
                             "Choose a model with a known price (/models), or leave the limit out.")
         self._allowed.add(target)
 
     def _refusal(self, target: Target, cost: float, left: float) -> CostLimit:
-        return CostLimit(f"This request to {target} may cost up to {dollars(cost)}, and {dollars(max(0.0, left))} of the "
-                         "limit on cost is left.", "/cost shows what was spent. A larger --max-cost, a shorter "
+        return CostLimit(f"This request to {target} may cost up to {dollars(cost)}, and "
+                         f"{dollars(max(0.0, left))} of the limit on cost is left.",
+                         "/cost shows what was spent. A larger --max-cost, a shorter "
                          "conversation (/compact) or a cheaper model continues.")
 
 
@@ -189,7 +208,8 @@ def most_tokens(request: Request) -> int:
     for message in request.messages:
         for part in message.parts:
             size += OVERHEAD + (IMAGE_TOKENS if isinstance(part, Image) else _bytes(part))
-    return size + sum(OVERHEAD + _bytes(tool) for tool in request.tools) + _bytes(request.options.response_format)
+    return size + sum(OVERHEAD + _bytes(tool)
+                      for tool in request.tools) + _bytes(request.options.response_format)
 
 
 def _bytes(value: Any) -> int:
@@ -226,7 +246,8 @@ def _read(path: str) -> dict[str, float]:
                         "Repair or remove it; without it counting begins at zero.") from problem
     if not isinstance(found, dict):
         raise CostLimit(f"{path} does not hold what was spent.", "Repair or remove it.")
-    return {str(key): float(value) for key, value in found.items() if isinstance(value, (int, float))}
+    return {str(key): float(value)
+            for key, value in found.items() if isinstance(value, (int, float))}
 
 
 def _write(path: str, rows: Mapping[str, float]) -> None:

@@ -1,4 +1,6 @@
-"""The numbers of a turn's model calls, taken while its events pass by, and kept with one write at its end."""
+"""The numbers of a turn's model calls, taken while its events pass by,
+and kept with one write at its end.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from contextlib import aclosing
 from typing import Protocol
 
 from core.errors import ChatError, ProviderError, StreamBroken
-from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ThinkingDelta, Waiting
+from core.events import (Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta,
+                         ThinkingDelta, Waiting)
 from core.messages import Message, Usage
 from core.model_manager import Providers, Target, parse_target
 from core.models.fallback import Chain
@@ -23,9 +26,13 @@ LEAST_SECONDS = 0.02    # below it a speed says nothing
 
 
 class _Call:
-    """A call that runs, or has ended when it is in the list. Times are of the monotonic clock; `begun` is of its last attempt."""
+    """A call that runs, or has ended when it is in the list.
 
-    __slots__ = ("target", "begun", "first", "ended", "retries", "fallbacks", "usage", "finish", "error", "host")
+    Times are of the monotonic clock; `begun` is of its last attempt.
+    """
+
+    __slots__ = ("target", "begun", "first", "ended", "retries", "fallbacks", "usage", "finish",
+                 "error", "host")
 
     def __init__(self, target: Target, begun: float, fallbacks: int = 0) -> None:
         self.target, self.begun, self.fallbacks = target, begun, fallbacks
@@ -42,7 +49,9 @@ class _Call:
         return max(0.0, (self.ended if self.ended is not None else time.monotonic()) - self.begun)
 
     def speed(self) -> float | None:
-        """Tokens a second: as the server timed it (Ollama, in nanoseconds), else from the first content to the end."""
+        """Tokens a second: as the server timed it (Ollama, in nanoseconds),
+        else from the first content to the end.
+        """
         tokens = self.usage.output_tokens if self.usage else None
         timed = (self.usage.details or {}).get("eval_duration") if self.usage else None
         if isinstance(timed, (int, float)) and timed > 0:
@@ -53,12 +62,15 @@ class _Call:
 
 
 class TurnNumbers:
-    """Collects the calls of one turn. `awaited` is true while a call has given no content yet: all that a delta is asked for.
+    """Collects the calls of one turn.
+
+    `awaited` is true while a call has given no content yet: all that a delta is asked for.
 
     With `prepared`, a request may take long to be made; its call begins with note_sent().
     """
 
-    def __init__(self, target: Target, chain: Chain, providers: Providers, clock: Callable[[], float] = time.monotonic, *,
+    def __init__(self, target: Target, chain: Chain, providers: Providers,
+                 clock: Callable[[], float] = time.monotonic, *,
                  prepared: bool = False) -> None:
         self._chain = chain
         self._providers = providers
@@ -108,7 +120,10 @@ class TurnNumbers:
                 self._begin()
 
     def _change(self, target: Target) -> None:
-        """The next candidate is asked. One that rested was not asked at all, so it has no call to count."""
+        """The next candidate is asked.
+
+        One that rested was not asked at all, so it has no call to count.
+        """
         opened, failures = self._open, dict(self._chain.failures)
         self._chain.failures.clear()
         if opened is not None:
@@ -125,7 +140,7 @@ class TurnNumbers:
         opened.usage, opened.finish = message.usage, message.finish
         named = parse_target(message.model or "", known=self._providers.settings.providers)
         if named.provider == opened.target.provider and named.model:
-            opened.target = named      # a server may answer with another model than it was asked for
+            opened.target = named  # a server may answer with another model than it was asked for
         self._close(opened)
 
     def _close(self, call: _Call) -> None:
@@ -155,10 +170,13 @@ class TurnNumbers:
 
     def rows(self, session: str) -> list[CallRow]:
         return [CallRow(self._created, session, call.target.provider, call.target.model, call.host,
-                        None if call.first is None else max(0.0, call.first - call.begun), call.seconds,
-                        *((call.usage.input_tokens, call.usage.output_tokens, call.usage.cached_tokens) if call.usage
+                        None if call.first is None else max(0.0, call.first - call.begun),
+                        call.seconds,
+                        *((call.usage.input_tokens, call.usage.output_tokens,
+                           call.usage.cached_tokens) if call.usage
                           else (None, None, None)),
-                        call.speed(), self._cost(call), call.retries, call.fallbacks, call.finish, call.error)
+                        call.speed(), self._cost(call), call.retries, call.fallbacks, call.finish,
+                        call.error)
                 for call in self._calls]
 
     def _host(self, target: Target) -> str:
@@ -168,15 +186,21 @@ class TurnNumbers:
             return ""
 
     def _cost(self, call: _Call) -> float | None:
-        """Local models cost nothing that could be told, and their turns do not wait for the table of prices to load."""
+        """Local models cost nothing that could be told,
+        and their turns do not wait for the table of prices to load.
+        """
         said = (call.usage.details or {}).get("cost") if call.usage else None
-        if call.usage is None or said is None and self._providers.host(call.target.provider).kind != "cloud":
+        if (call.usage is None or said is None
+            and self._providers.host(call.target.provider).kind != "cloud"):
             return None
         from core.models.facts import cost_of
         return cost_of(call.usage, call.target, self._providers)
 
     def save(self, session: str, store: Store | None) -> None:
-        """Keep them. Numbers are not worth a word about a store that fails: what was said is told of elsewhere."""
+        """Keep them.
+
+        Numbers are not worth a word about a store that fails: what was said is told of elsewhere.
+        """
         if store is None or not self._calls:
             return
         try:
@@ -213,7 +237,8 @@ class PastCalls:
 
 def kind_of(error: ChatError) -> str:
     """An error that the provider reported inside its stream counts as what it is."""
-    return error.cause.kind if isinstance(error, StreamBroken) and error.cause is not None else error.kind
+    return (error.cause.kind if isinstance(error, StreamBroken) and error.cause is not None
+            else error.kind)
 
 
 def origin(url: str) -> str:
@@ -232,7 +257,8 @@ class Kept(Protocol):
     def store(self) -> Store | None: ...
 
 
-async def measured(events: AsyncGenerator[Event, None], numbers: TurnNumbers, session: Kept) -> AsyncGenerator[Event, None]:
+async def measured(events: AsyncGenerator[Event, None], numbers: TurnNumbers,
+                   session: Kept) -> AsyncGenerator[Event, None]:
     """Pass a turn's events on and keep its numbers when it has ended, however it ends."""
     try:
         async with aclosing(events):

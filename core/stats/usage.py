@@ -26,7 +26,8 @@ class TurnMeter:
             self._first = self._first or time.monotonic()
         elif isinstance(event, MessageAdded) and event.message.role == "assistant":
             self._replies.append(event.message)
-            self._seconds += _own_seconds(event.message.usage) or (time.monotonic() - self._first if self._first else 0.0)
+            self._seconds += (_own_seconds(event.message.usage)
+                              or (time.monotonic() - self._first if self._first else 0.0))
             self._first = None
 
     def line(self) -> str:
@@ -61,7 +62,9 @@ def price_of(replies: Iterable[Message], providers: Providers) -> float | None:
     prices: list[float] = []
     for reply in replies:
         try:
-            price = cost_of(reply.usage, parse_target(reply.model or "", known=providers.settings.providers), providers) \
+            price = cost_of(reply.usage,
+                            parse_target(reply.model or "", known=providers.settings.providers),
+                            providers) \
                 if reply.usage else None
         except ChatError:
             price = None

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from typing import Literal, NamedTuple
 
     class Address(NamedTuple):
-        """`place` names it to people, without a password; two addresses of one database have the same. `user` is the member
-        of a team for whom it is opened, empty for who connects."""
+        """`place` names it to people, without a password; two addresses of one database have the
+        same. `user` is the member of a team for whom it is opened, empty for who connects.
+        """
 
         kind: Literal["sqlite", "postgresql"]
         place: str
@@ -56,7 +57,8 @@ def parse_address(url: str) -> Address:
                          "Use a file name, sqlite:///FILE or postgresql://USER@HOST/NAME.")
     path = rest.removeprefix("/") if separator else url
     if path in ("", ":memory:") or path.startswith("file:"):
-        why = "SQLite's file: addresses are not supported" if path.startswith("file:") else "it does not name a file"
+        why = ("SQLite's file: addresses are not supported" if path.startswith("file:")
+               else "it does not name a file")
         raise UsageError(f"Sessions cannot be kept in {url!r}: {why}.",
                          "Use a file name or sqlite:///FILE; --no-save keeps nothing.")
     place = os.path.abspath(os.path.expanduser(path))

@@ -42,7 +42,9 @@ class Care(Protocol):
     def check(self) -> Report: ...
 
     def repair(self) -> list[str]:
-        """Repair what check() finds, and delete nothing; returns what was done and lost, a line each."""
+        """Repair what check() finds, and delete nothing;
+        returns what was done and lost, a line each.
+        """
         ...
 
     def backup(self, path: str) -> None:

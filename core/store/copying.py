@@ -14,8 +14,10 @@ Rows = tuple[str, Sequence[Sequence[object]]]  # a statement and the values of e
 
 
 class Table(NamedTuple):
-    """`key` are the columns by which the rows are read in order. `own`: only those of who reads, since the other database
-    has room for one user's."""
+    """`key` are the columns by which the rows are read in order.
+
+    `own`: only those of who reads, since the other database has room for one user's.
+    """
 
     name: str
     key: tuple[str, ...]
@@ -24,7 +26,8 @@ class Table(NamedTuple):
 
 
 # Those that refer to others come after them. Which program's turn runs (`turn`, `owner`) is not
-# copied: what streams counts as left by a program that has ended, and is completed at the next start.
+# copied: what streams counts as left by a program that has ended, and is
+# completed at the next start.
 TABLES = (
     Table("deleted_sessions", ("id",), ("id",)),
     Table(
@@ -149,8 +152,10 @@ def counts(database: Database) -> dict[str, int]:
 
 
 def fingerprint(database: Database) -> dict[str, tuple[int, int]]:
-    """Of each table the number of rows, and a number that only the same rows give. Whose they are is not compared: what
-    comes from a database of one user belongs to who brings it."""
+    """Of each table the number of rows, and a number that only the same rows give.
+
+    Whose they are is not compared: what comes from a database of one user belongs to who brings it.
+    """
     found = {}
     for table in TABLES:
         compared = len(table.columns) - (table.columns[-1] == "member")

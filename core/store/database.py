@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from core.store.query import Query
 
     class Search(NamedTuple):
-        """What a search reads from, the condition for a message, its values, and what grows with time."""
+        """What a search reads from, the condition for a message, its values,
+        and what grows with time.
+        """
 
         table: str
         condition: str
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
     class Statement(NamedTuple):
         """A statement of a transaction; `?` stands for a value.
 
-        `unchanged` is called when it changed no row, with a function that reads in the same transaction. It returns
-        when that is right and raises a StoreError otherwise, which undoes the transaction. `then` is another statement
-        that runs only when this one changed a row.
+        `unchanged` is called when it changed no row, with a function that reads in the same
+        transaction. It returns when that is right and raises a StoreError otherwise, which undoes
+        the transaction. `then` is another statement that runs only when this one changed a row.
         """
 
         sql: str
@@ -41,45 +43,58 @@ else:
     Search = namedtuple("Search", "table condition values order")
     Statement = namedtuple("Statement", "sql values unchanged then", defaults=((), None, None))
 
-BUSY_SECONDS = 1.0        # how long a write waits for another program before the database counts as locked
+# how long a write waits for another program before the database counts as locked
+BUSY_SECONDS = 1.0
 MIGRATION_SECONDS = 60    # how long a start waits for another one that makes the tables
 NOTHING_WAITS = nullcontext()
 WAY_OUT = "Use --database-url FILE for another place, or --no-save to chat without saving."
 
 
 class Database:
-    """One connection. `place` is for people; `url` opens another connection to the same place and may hold a password."""
+    """One connection.
+
+    `place` is for people; `url` opens another connection to the same place and may hold a password.
+    """
 
     place = url = ""
     _beats = 0
     place_of = "instr"       # the function that finds a text in another one; 0 when it is not in it
-    mine = "1 = 1"           # the condition for a session of the user who asks, and for one that this user may write
+    # the condition for a session of the user who asks, and for one that this user may write
+    mine = "1 = 1"
     writable = "1 = 1"
     member = "''"            # who shared a session with this user; empty for one's own
     next_use = "(SELECT coalesce(max(used), 0) + 1 FROM sessions)"
     vector_key = "model, hash"
-    triples = ""             # a table (old, new, before) of identities, made of one value: JSON from triples_of()
+    # a table (old, new, before) of identities, made of one value: JSON from triples_of()
+    triples = ""
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         raise NotImplementedError
 
     def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
-        """All statements or none. `durable`: a power cut does not take them back. Raises StoreError."""
+        """All statements or none.
+
+        `durable`: a power cut does not take them back. Raises StoreError.
+        """
         raise NotImplementedError
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Within it, all reads see the database as it was at the first one."""
         raise NotImplementedError
 
-    def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]], check: Callable[[], None] = lambda: None) -> None:
-        """Run each statement once for each of its rows, all in one transaction, which `check` may refuse at its end by
-        raising a StoreError. Raises StoreError."""
+    def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]],
+             check: Callable[[], None] = lambda: None) -> None:
+        """Run each statement once for each of its rows, all in one transaction, which `check` may
+        refuse at its end by raising a StoreError. Raises StoreError.
+        """
         raise NotImplementedError
 
     def ready(self, *, durable: bool) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop runs on, until the next write need not wait; within it, that write is done at once.
+        """Wait, while the event loop runs on, until the next write need not wait; within it,
+        that write is done at once.
 
-        After the longest wait, that write is refused at once."""
+        After the longest wait, that write is refused at once.
+        """
         return NOTHING_WAITS
 
     def hurried(self) -> AbstractContextManager[None]:
@@ -87,9 +102,12 @@ class Database:
         return nullcontext()
 
     def key(self, identity: int) -> str:
-        """A 128-bit identity as both databases take it: 32 hexadecimal digits, which sort like the numbers.
+        """A 128-bit identity as both databases take it: 32 hexadecimal digits,
+        which sort like the numbers.
 
-        In SQLite that costs 18 bytes a row more than a blob and is as quick; it can be read, and written in portable SQL."""
+        In SQLite that costs 18 bytes a row more than a blob and is as quick; it can be read, and
+        written in portable SQL.
+        """
         return f"{identity:032x}"
 
     def identity(self, key: Any) -> int:
@@ -116,8 +134,11 @@ class Database:
         """Remove what deleted rows leave behind in indexes and logs, as far as the database can."""
 
     def search(self, query: Query, most: int = 0) -> Search:
-        """How messages with these words are found; the query is not empty. `most`: of how many, the newest, it is enough to
-        look at where looking at all costs much; 0 means all."""
+        """How messages with these words are found; the query is not empty.
+
+        `most`: of how many, the newest, it is enough to look at where looking at all
+        costs much; 0 means all.
+        """
         raise NotImplementedError
 
     def close(self) -> None:

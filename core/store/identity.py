@@ -1,4 +1,6 @@
-"""Identity for messages and sessions: 128-bit numbers that no two programs share and that sort in the order of making."""
+"""Identity for messages and sessions: 128-bit numbers that no two programs share and that
+sort in the order of making.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OLDEST_NEW = 1 << 63      # identities below this one were made by versions before 128 bits; they stay valid as they are
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"          # Crockford's base 32: sorts like the numbers, holds no i, l, o, u
+# identities below this one were made by versions before 128 bits; they stay valid as they are
+OLDEST_NEW = 1 << 63
+# Crockford's base 32: sorts like the numbers, holds no i, l, o, u
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _NAME_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 _VERSION, _VARIANT = 0x7 << 76, 0b10 << 62
 
 
 class Identities:
-    """Makes numbers in the layout of UUID version 7: 48 bits of milliseconds, 12 bits of a counter, 62 random bits.
+    """Makes numbers in the layout of UUID version 7: 48 bits of milliseconds, 12 bits of a
+    counter, 62 random bits.
 
-    Each is greater than the one before, also within a millisecond and when the clock goes back: the counter runs on,
-    and its overflow moves the milliseconds. Safe in threads and after a fork.
+    Each is greater than the one before, also within a millisecond and when the clock goes back: the
+    counter runs on, and its overflow moves the milliseconds. Safe in threads and after a fork.
     """
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
@@ -39,7 +44,8 @@ class Identities:
 
     def _reserve(self, count: int) -> int:
         """The first of so many ticks that follow one another."""
-        if self._process != os.getpid():      # a thread that the fork did not copy may have held the lock
+        # a thread that the fork did not copy may have held the lock
+        if self._process != os.getpid():
             self._process, self._lock = os.getpid(), allocate_lock()
         with self._lock:
             first = max(self._clock() // 1_000_000 << 12, self._last + 1)
@@ -48,7 +54,8 @@ class Identities:
 
 
 def _number(tick: int, chance: bytes) -> int:
-    return tick >> 12 << 80 | _VERSION | (tick & 0xFFF) << 64 | _VARIANT | int.from_bytes(chance, "big") >> 2
+    return (tick >> 12 << 80 | _VERSION | (tick & 0xFFF) << 64 | _VARIANT
+            | int.from_bytes(chance, "big") >> 2)
 
 
 _identities = Identities()
@@ -65,7 +72,10 @@ def new_message_ids(count: int) -> list[int]:
 
 
 def new_session_id() -> str:
-    """The same 128 bits as text of 26 digits and letters that sorts like the numbers. Users see a session's name instead."""
+    """The same 128 bits as text of 26 digits and letters that sorts like the numbers.
+
+    Users see a session's name instead.
+    """
     return identity_text(_identities())
 
 
@@ -74,7 +84,10 @@ def identity_text(number: int) -> str:
 
 
 def new_session_name(now: float) -> str:
-    """What users see and type: 20261121-0412-k3f9. Two sessions may have the same one; then more has to be typed."""
+    """What users see and type: 20261121-0412-k3f9.
+
+    Two sessions may have the same one; then more has to be typed.
+    """
     return time.strftime("%Y%m%d-%H%M-", time.localtime(now)) + name_letters(os.urandom(4))
 
 
@@ -83,5 +96,7 @@ def name_letters(chance: bytes) -> str:
 
 
 def made_at(identity: int) -> float:
-    """When an identity was made, in seconds since 1970; now for one of an earlier version, which holds it less exactly."""
+    """When an identity was made, in seconds since 1970;
+    now for one of an earlier version, which holds it less exactly.
+    """
     return (identity >> 80) / 1000 if identity >= OLDEST_NEW else time.time()

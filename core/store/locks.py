@@ -1,4 +1,6 @@
-"""Locks on whole files that the operating system gives back when their holder ends, however it ends."""
+"""Locks on whole files that the operating system gives back when their holder ends,
+however it ends.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a whole file for this open file, until it is closed or the process ends; False when another holds it."""
+    """Lock a whole file for this open file, until it is closed or the process ends;
+    False when another holds it.
+    """
     try:
         if os.name == "nt":
             import msvcrt
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]  # Windows only
+            # Windows only
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
             import fcntl
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -29,7 +34,9 @@ def try_lock(descriptor: int) -> bool:
 
 
 class _Stand:
-    """A thread in the kernel's queue for a lock, which has no time limit; one that is given up lets go when its turn comes."""
+    """A thread in the kernel's queue for a lock, which has no time limit;
+    one that is given up lets go when its turn comes.
+    """
 
     def __init__(self, descriptor: int) -> None:
         import threading
@@ -51,7 +58,9 @@ class _Stand:
                 wake()
 
     async def wait(self, seconds: float) -> None:
-        """Until the turn has come, at most so long; the event loop is woken at once, since others wait behind this one."""
+        """Until the turn has come, at most so long;
+        the event loop is woken at once, since others wait behind this one.
+        """
         import asyncio
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
         self._sleepers.append(lambda: loop.call_soon_threadsafe(woken.set))
@@ -67,7 +76,8 @@ class _Stand:
 
 
 class Queue:
-    """Programs that write to one file, one behind the other: SQLite itself lets those that wait long go hungry.
+    """Programs that write to one file, one behind the other: SQLite itself lets those
+    that wait long go hungry.
 
     The lock is on a file of its own. Where it cannot be made or locked, nothing is waited for.
     """
@@ -121,7 +131,9 @@ class Queue:
         return False
 
     async def come(self, limit: float) -> None:
-        """Wait until try_enter() takes the turn, at most until then (time.monotonic()), while the event loop runs on."""
+        """Wait until try_enter() takes the turn, at most until then (time.monotonic()),
+        while the event loop runs on.
+        """
         if os.name == "nt" or self._descriptor < 0:
             import asyncio
             await asyncio.sleep(GLANCE)
@@ -151,7 +163,9 @@ class Queue:
 
 
 class Owner:
-    """A name for this program's run, held as a locked file beside the database while the program lives."""
+    """A name for this program's run, held as a locked file beside the database
+    while the program lives.
+    """
 
     def __init__(self, place: str) -> None:
         self._prefix = f"{place}-live-"
@@ -166,7 +180,8 @@ class Owner:
             if try_lock(descriptor) and os.path.exists(path):
                 self._held = name, descriptor
             else:
-                os.close(descriptor)   # another program took it for a left one, between our two steps
+                # another program took it for a left one, between our two steps
+                os.close(descriptor)
         return self._held[0]
 
     def is_gone(self, name: str) -> bool:
@@ -180,7 +195,8 @@ class Owner:
             return False
         try:
             gone = try_lock(descriptor)
-            if gone and os.name != "nt":   # Windows takes no open file away; there it stays, empty and without meaning
+            # Windows takes no open file away; there it stays, empty and without meaning
+            if gone and os.name != "nt":
                 os.unlink(path)
         except FileNotFoundError:
             pass   # another program was quicker

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from core.store.query import Query
 
 
-BEFORE_FILTERS = 10      # messages with the words, for each that is wanted, among which filters choose at first
+# messages with the words, for each that is wanted, among which filters choose at first
+BEFORE_FILTERS = 10
 
 
 def newest_matches(database: Database, query: Query, columns: str, limit: int, *,
                    thorough: bool = False) -> tuple[str, list[Any]]:
-    """The statement that finds the messages with these words, the newest first, and its values. 0 means no limit.
+    """The statement that finds the messages with these words, the newest first, and its values.
 
-    Not `thorough`, it may find fewer than the limit although there are more."""
+    0 means no limit.
+
+    Not `thorough`, it may find fewer than the limit although there are more.
+    """
     search = database.search(query, 0 if thorough else limit * BEFORE_FILTERS)
     conditions, values = [search.condition], list(search.values)
     if query.place != "branches":
@@ -32,9 +36,11 @@ def newest_matches(database: Database, query: Query, columns: str, limit: int, *
             values.append(moment)
     of_it, more = of_session(query, times=False)
     inside = " AND ".join(["shelf <> 'trash'", *of_it])
-    conditions.append(f"EXISTS (SELECT 1 FROM sessions WHERE sessions.id = messages.session_id AND {inside})")
+    conditions.append("EXISTS (SELECT 1 FROM sessions WHERE sessions.id = messages.session_id AND "
+                      f"{inside})")
     end = f"ORDER BY {search.order} DESC LIMIT {int(limit)}" if limit else ""
-    return f"SELECT {columns} FROM {search.table} WHERE {' AND '.join(conditions)} {end}", [*values, *more]
+    return (f"SELECT {columns} FROM {search.table} WHERE {' AND '.join(conditions)} {end}",
+            [*values, *more])
 
 
 def of_session(query: Query, *, times: bool = True) -> tuple[list[str], list[Any]]:
@@ -56,7 +62,10 @@ def of_session(query: Query, *, times: bool = True) -> tuple[list[str], list[Any
 
 
 def of_title(database: Database, query: Query) -> tuple[str, list[str]]:
-    """The condition for a title with these words. Of most titles it looks only whether the letters are in it at all."""
+    """The condition for a title with these words.
+
+    Of most titles it looks only whether the letters are in it at all.
+    """
     place = database.place_of
     conditions: list[str] = []
     values: list[str] = []

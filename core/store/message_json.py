@@ -1,4 +1,6 @@
-"""Messages as JSON and back, exactly: what the store keeps, what the spool keeps and what the JSON export holds."""
+"""Messages as JSON and back, exactly: what the store keeps,
+what the spool keeps and what the JSON export holds.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +8,22 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from core.messages import Attached, Finish, Image, Message, Part, Role, Shown, Text, Thinking, ToolCall, ToolResult, Usage
+from core.messages import (Attached, Finish, Image, Message, Part, Role, Shown, Text, Thinking,
+                           ToolCall, ToolResult, Usage)
 
 
 def dump(value: Any) -> str:
-    """Compact JSON. Not ASCII-only: escaping would join two lone surrogates into one character when read back."""
+    """Compact JSON.
+
+    Not ASCII-only: escaping would join two lone surrogates into one character when read back.
+    """
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=dict)
 
 
 def message_to_dict(message: Message) -> dict[str, Any]:
     """Every field that is set; `parts` always."""
-    row: dict[str, Any] = {"role": message.role, "parts": [part_to_dict(part) for part in message.parts]}
+    row: dict[str, Any] = {"role": message.role,
+                           "parts": [part_to_dict(part) for part in message.parts]}
     usage = usage_to_dict(message.usage)
     known = {"model": message.model, "finish": message.finish, "usage": usage}
     return row | {name: value for name, value in known.items() if value is not None}
@@ -24,23 +31,28 @@ def message_to_dict(message: Message) -> dict[str, Any]:
 
 def message_from_dict(row: Mapping[str, Any]) -> Message:
     parts = tuple(part_from_dict(part) for part in row["parts"])
-    return Message(row["role"], parts, row.get("model"), usage_from_dict(row.get("usage")), row.get("finish"))
+    return Message(row["role"], parts, row.get("model"), usage_from_dict(row.get("usage")),
+                   row.get("finish"))
 
 
 ROLES = ("system", "user", "assistant", "tool")
 
 
-def read_message(role: str, model: str | None, finish: str | None, usage: str | None, parts: str) -> tuple[Message, str]:
-    """The message of a row, its lists as JSON, and why not all of it can be read; empty when all can.
+def read_message(role: str, model: str | None, finish: str | None, usage: str | None,
+                 parts: str) -> tuple[Message, str]:
+    """The message of a row, its lists as JSON, and why not all of it can be
+    read; empty when all can.
 
-    What can be read is in the message: a row may be damaged, or of a newer version."""
+    What can be read is in the message: a row may be damaged, or of a newer version.
+    """
     try:
         counted = usage_from_dict(json.loads(usage)) if usage else None
     except (ValueError, TypeError, AttributeError, RecursionError):
         counted = None
 
     def made(*parts: Part) -> Message:
-        return Message(cast("Role", role if role in ROLES else "assistant"), parts, model, counted, cast("Finish | None", finish))
+        return Message(cast("Role", role if role in ROLES else "assistant"), parts, model, counted,
+                       cast("Finish | None", finish))
 
     if role not in ROLES:
         return made(), f"the role {role!r} is unknown"
@@ -67,13 +79,16 @@ def part_to_dict(part: Part) -> dict[str, Any]:
         case Thinking(text, extra):
             row = {"type": "thinking", "text": text, "extra": extra}
         case ToolCall(identity, name, arguments, invalid, extra):
-            row = {"type": "tool_call", "id": identity, "name": name, "arguments": arguments, "invalid": invalid, "extra": extra}
+            row = {"type": "tool_call", "id": identity, "name": name, "arguments": arguments,
+                   "invalid": invalid, "extra": extra}
         case ToolResult(identity, name, content, is_error):
-            row = {"type": "tool_result", "id": identity, "name": name, "content": content, "is_error": is_error}
+            row = {"type": "tool_result", "id": identity, "name": name, "content": content,
+                   "is_error": is_error}
         case Image(media_type, data, name):
             row = {"type": "image", "media_type": media_type, "data": data, "name": name}
         case Attached(text, shown, anew):
-            row = {"type": "attached", "text": text, "shown": [_shown_to_dict(entry) for entry in shown], "anew": anew}
+            row = {"type": "attached", "text": text,
+                   "shown": [_shown_to_dict(entry) for entry in shown], "anew": anew}
     return {key: value for key, value in row.items() if value is not None}
 
 
@@ -86,27 +101,33 @@ def part_from_dict(row: Mapping[str, Any]) -> Part:
             return Thinking(_checked(row["text"], str), _extra(row))
         case "tool_call":
             invalid = row.get("invalid")
-            return ToolCall(_checked(row["id"], str), _checked(row["name"], str), _checked(row["arguments"], dict),
+            return ToolCall(_checked(row["id"], str), _checked(row["name"], str),
+                            _checked(row["arguments"], dict),
                             invalid if invalid is None else _checked(invalid, str), _extra(row))
         case "tool_result":
-            return ToolResult(_checked(row["id"], str), _checked(row["name"], str), _checked(row["content"], str),
+            return ToolResult(_checked(row["id"], str), _checked(row["name"], str),
+                              _checked(row["content"], str),
                               _checked(row["is_error"], bool))
         case "image":
-            return Image(_checked(row["media_type"], str), _checked(row["data"], str), _checked(row["name"], str))
+            return Image(_checked(row["media_type"], str), _checked(row["data"], str),
+                         _checked(row["name"], str))
         case "attached":
-            return Attached(_checked(row["text"], str), tuple(map(_shown_from_dict, _checked(row["shown"], list))),
+            return Attached(_checked(row["text"], str),
+                            tuple(map(_shown_from_dict, _checked(row["shown"], list))),
                             _checked(row["anew"], bool))
     raise ValueError(f"unknown part type {row['type']!r}")
 
 
 def _shown_to_dict(shown: Shown) -> dict[str, Any]:
-    return {"name": shown.name, "origin": shown.origin, "digest": shown.digest, "stamp": shown.stamp, "lines": shown.lines,
+    return {"name": shown.name, "origin": shown.origin, "digest": shown.digest,
+            "stamp": shown.stamp, "lines": shown.lines,
             "spans": [list(span) for span in shown.spans]}
 
 
 def _shown_from_dict(row: Mapping[str, Any]) -> Shown:
     spans = tuple((int(first), int(last)) for first, last in row["spans"])
-    return Shown(_checked(row["name"], str), _checked(row["origin"], str), _checked(row["digest"], str),
+    return Shown(_checked(row["name"], str), _checked(row["origin"], str),
+                 _checked(row["digest"], str),
                  _checked(row["stamp"], int), _checked(row["lines"], int), spans)
 
 
@@ -127,7 +148,8 @@ def _extra(row: Mapping[str, Any]) -> dict[str, Any] | None:
 def usage_to_dict(usage: Usage | None) -> dict[str, Any] | None:
     if usage is None:
         return None
-    known = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "cached_tokens": usage.cached_tokens,
+    known = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens,
+             "cached_tokens": usage.cached_tokens,
              "details": usage.details}
     return {name: value for name, value in known.items() if value is not None}
 
@@ -135,4 +157,5 @@ def usage_to_dict(usage: Usage | None) -> dict[str, Any] | None:
 def usage_from_dict(row: Mapping[str, Any] | None) -> Usage | None:
     if row is None:
         return None
-    return Usage(row.get("input_tokens"), row.get("output_tokens"), row.get("cached_tokens"), row.get("details"))
+    return Usage(row.get("input_tokens"), row.get("output_tokens"), row.get("cached_tokens"),
+                 row.get("details"))

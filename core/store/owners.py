@@ -34,7 +34,8 @@ _EVERYTHING_HAS_A_MEMBER = (
     # sessions of all.
     "CREATE SEQUENCE sessions_use",
     "SELECT setval('sessions_use', (SELECT coalesce(max(used), 0) + 1 FROM sessions))",
-    "CREATE TABLE servers (role text PRIMARY KEY)",  # roles of page servers, which act for whom they name
+    # roles of page servers, which act for whom they name
+    "CREATE TABLE servers (role text PRIMARY KEY)",
 )
 
 # Functions of the schema's owner see everything; what they return is what the asking member may
@@ -165,8 +166,9 @@ OWNERS_POSTGRES = (
 )
 
 # What a page server has to do for a session: its running turn, and what waits to be sent. Of each
-# process and member a row; a server sees whose processes have ended. A member who may write to another's
-# session changes neither its shelf nor what is kept with it: files that are attached, and tools.
+# process and member a row; a server sees whose processes have ended. A member who may
+# write to another's session changes neither its shelf nor what is kept with it: files that
+# are attached, and tools.
 DESKS_POSTGRES = (
     """CREATE TABLE desks (session_id text NOT NULL, program text NOT NULL, data text NOT NULL,
         member text NOT NULL DEFAULT '', PRIMARY KEY (session_id, program, member))""",

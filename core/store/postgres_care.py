@@ -27,13 +27,15 @@ _SIZE = (
 )
 
 
-_OWNER = f"SELECT pg_has_role(session_user, relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid = '{SCHEMA}.sessions'::regclass"
+_OWNER = ("SELECT pg_has_role(session_user, relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid "
+          f"= '{SCHEMA}.sessions'::regclass")
 
 
 def _require_owner(database: PostgresDatabase) -> None:
     """A server passes over what others own, and says so to nobody. Raises StoreForbidden."""
     if not database.read(_OWNER)[0][0]:
-        raise StoreForbidden(f"Only the owner of {database.place} repairs, restores or shrinks it; nothing was changed.")
+        raise StoreForbidden(f"Only the owner of {database.place} repairs, restores or shrinks it; "
+                             "nothing was changed.")
 
 
 class PostgresCare:

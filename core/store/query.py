@@ -27,7 +27,10 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """All of `wanted` and none of `unwanted` are in a message, or in a title. Times are seconds since 1970."""
+    """All of `wanted` and none of `unwanted` are in a message, or in a title.
+
+    Times are seconds since 1970.
+    """
 
     wanted: tuple[Term, ...] = ()
     unwanted: tuple[Term, ...] = ()
@@ -40,12 +43,14 @@ class Query:
 
     def beginnings(self) -> Query:
         """The same with every word as the beginning of one."""
-        return replace(self, wanted=tuple(Term(term.words, len(term.words[-1]) >= LEAST_PREFIX) for term in self.wanted))
+        return replace(self, wanted=tuple(Term(term.words, len(term.words[-1]) >= LEAST_PREFIX)
+                                          for term in self.wanted))
 
     @property
     def filters(self) -> bool:
         """Whether it says anything about sessions beside the words."""
-        return bool(self.model or self.provider or self.tags) or self.after is not None or self.before is not None
+        return (bool(self.model or self.provider or self.tags) or self.after is not None
+                or self.before is not None)
 
     @property
     def empty(self) -> bool:
@@ -54,9 +59,11 @@ class Query:
 
 
 def parse_query(text: str, *, complete_last: bool = False) -> Query:
-    """Words in any order, "phrases", -without, begin*, and filters such as model:llama after:2026-01-31 in:title.
+    """Words in any order, "phrases", -without, begin*, and filters such as model:llama
+    after:2026-01-31 in:title.
 
-    `complete_last`: the last word is still being typed. Raises UsageError for a filter with a value that makes no sense.
+    `complete_last`: the last word is still being typed. Raises UsageError for a filter with a
+    value that makes no sense.
     """
     wanted: list[Term] = []
     unwanted: list[Term] = []
@@ -65,20 +72,26 @@ def parse_query(text: str, *, complete_last: bool = False) -> Query:
     for minus, name, phrase, word in _TERMS.findall(text):
         found = _FILTER.fullmatch(word) if word and not minus else None
         if name and not minus or found:
-            key, value = (name, phrase) if name else (found[1].lower(), found[2]) if found else ("", "")
+            key, value = ((name, phrase) if name else (found[1].lower(), found[2]) if found
+                          else ("", ""))
             tags += [value.lower()] if key == "tag" else []
             named[key] = value
             continue
         begins = word.endswith("*")
         words = tuple(words_of(phrase or word.rstrip("*")))
         if words:
-            (unwanted if minus else wanted).append(Term(words, begins and len(words[-1]) >= LEAST_PREFIX))
-    if complete_last and wanted and text[-1:].isalnum() and len(wanted[-1].words[-1]) >= LEAST_PREFIX:
+            (unwanted if minus
+             else wanted).append(Term(words, begins and len(words[-1]) >= LEAST_PREFIX))
+    if (complete_last and wanted and text[-1:].isalnum()
+        and len(wanted[-1].words[-1]) >= LEAST_PREFIX):
         wanted[-1] = Term(wanted[-1].words, True)
-    place = named.get("in", "").lower().rstrip("s") if named.get("in", "").lower() != "branches" else "branches"
+    place = (named.get("in", "").lower().rstrip("s") if named.get("in", "").lower() != "branches"
+             else "branches")
     if place and place not in PLACES:
-        raise UsageError(f"in:{named['in']} is not a place to search.", f"Use one of {', '.join(f'in:{name}' for name in PLACES)}.")
-    return Query(tuple(wanted), tuple(unwanted), place, named.get("model", "").lower(), named.get("provider", "").lower(),
+        raise UsageError(f"in:{named['in']} is not a place to search.",
+                         f"Use one of {', '.join(f'in:{name}' for name in PLACES)}.")
+    return Query(tuple(wanted), tuple(unwanted), place, named.get("model", "").lower(),
+                 named.get("provider", "").lower(),
                  tuple(tags), _moment("after", named), _moment("before", named))
 
 
@@ -88,10 +101,12 @@ def _moment(name: str, named: dict[str, str]) -> float | None:
         return None
     found = re.fullmatch(r"(\d{1,5})([hdwmy])", text.lower())
     if found:
-        return time.time() - int(found[1]) * {"h": 3600, "d": 86400, "w": 604800, "m": 30 * 86400, "y": 365 * 86400}[found[2]]
+        return time.time() - int(found[1]) * {"h": 3600, "d": 86400, "w": 604800, "m": 30 * 86400,
+                                              "y": 365 * 86400}[found[2]]
     for form in ("%Y-%m-%d", "%Y-%m", "%Y"):
         try:
             return time.mktime(time.strptime(text, form))
         except (ValueError, OverflowError):
             continue
-    raise UsageError(f"{name}:{text} is not a date.", f"Write {name}:2026-01-31, {name}:2026-01, {name}:2026, or {name}:30d.")
+    raise UsageError(f"{name}:{text} is not a date.",
+                     f"Write {name}:2026-01-31, {name}:2026-01, {name}:2026, or {name}:30d.")

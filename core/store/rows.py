@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     Shelf = Literal["open", "archived", "trash"]
 
     class SessionRow(NamedTuple):
-        """A session as lists show it. `name` is for people, `id` is its identity; times are seconds since 1970;
-        `parent` is the identity of the session that it was branched from. `tags` are words with a space
-        between them; `shelf` is where the session is kept.
-        `member` is who shared it with you, empty for your own."""
+        """A session as lists show it.
+
+        `name` is for people, `id` is its identity; times are seconds since 1970; `parent` is
+        the identity of the session that it was branched from. `tags` are words with a space
+        between them; `shelf` is where the session is kept. `member` is who shared it with
+        you, empty for your own.
+        """
 
         id: str
         name: str
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
         member: str = ""
 
     class CallRow(NamedTuple):
-        """The numbers of one model call; None where they are not known. `first` and `seconds` are the times to the first
-        content and in all, `speed` is tokens per second, `cost` dollars, `error` an error's kind."""
+        """The numbers of one model call; None where they are not known.
+
+        `first` and `seconds` are the times to the first content and in all, `speed` is tokens per
+        second, `cost` dollars, `error` an error's kind.
+        """
 
         created: float
         session: str
@@ -53,25 +59,31 @@ if TYPE_CHECKING:
         finish: str | None
         error: str | None
 else:
-    # The same without `typing`, which takes 6 ms to import. A tuple, because 10,000 of them are made for one list.
-    SessionRow = namedtuple("SessionRow", "id name title model created updated message_count parent pinned shelf tags member",
+    # The same without `typing`, which takes 6 ms to import. A tuple, because 10,000 of them
+    # are made for one list.
+    SessionRow = namedtuple("SessionRow", "id name title model created updated message_count "
+                            "parent pinned shelf tags member",
                             defaults=(None, 0, "open", "", ""))
-    CallRow = namedtuple("CallRow", "created session provider model host first seconds input_tokens output_tokens cached_tokens "
-                                    "speed cost retries fallbacks finish error")
+    CallRow = namedtuple("CallRow", "created session provider model host first seconds "
+                                    "input_tokens output_tokens cached_tokens speed cost retries "
+                         "fallbacks finish error")
 
 
 class StoredMessage:
     """A message and what the store knows of it. Replaced replies stay, with `active` false.
 
-    `parent` is the identity of the message before it in its branch: 0 for none, None where an earlier version did not
-    write it down (core/sessions/tree.py). `unreadable` says why not all of the row could be read; then `message` holds what could,
-    and the row is kept."""
+    `parent` is the identity of the message before it in its branch: 0 for none, None where an
+    earlier version did not write it down (core/sessions/tree.py). `unreadable` says why not all of
+    the row could be read; then `message` holds what could, and the row is kept.
+    """
 
     __slots__ = ("id", "message", "state", "active", "created", "unreadable", "parent")
 
-    def __init__(self, id: int, message: Message, state: State, active: bool, created: float, unreadable: str = "",
+    def __init__(self, id: int, message: Message, state: State, active: bool, created: float,
+                 unreadable: str = "",
                  parent: int | None = None) -> None:
-        self.id, self.message, self.state, self.active, self.created = id, message, state, active, created
+        self.id, self.message, self.state, self.active, self.created = (id, message, state, active,
+                                                                        created)
         self.unreadable, self.parent = unreadable, parent
 
 
@@ -89,8 +101,10 @@ class Unfinished:
 
     __slots__ = ("session_id", "session_name", "stored", "chunks")
 
-    def __init__(self, session_id: str, session_name: str, stored: StoredMessage, chunks: list[Chunk]) -> None:
-        self.session_id, self.session_name, self.stored, self.chunks = session_id, session_name, stored, chunks
+    def __init__(self, session_id: str, session_name: str, stored: StoredMessage,
+                 chunks: list[Chunk]) -> None:
+        self.session_id, self.session_name, self.stored, self.chunks = (session_id, session_name,
+                                                                        stored, chunks)
 
 
 class OpenReply:

@@ -1,7 +1,9 @@
-"""Reads the rows of a damaged SQLite file without SQLite: every page that can be read gives its rows.
+"""Reads the rows of a damaged SQLite file without SQLite: every page that
+can be read gives its rows.
 
-The format is https://www.sqlite.org/fileformat2.html. No tree is followed, so that neither a damaged
-header nor a lost inner page hides the pages behind it. Pages in the log (WAL) replace those in the file.
+The format is https://www.sqlite.org/fileformat2.html. No tree is followed, so that neither a
+damaged header nor a lost inner page hides the pages behind it. Pages in the log (WAL)
+replace those in the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The tables that sessions are kept in, as ordered migrations for both databases; loaded only when a database is not up to date."""
+"""The tables that sessions are kept in, as ordered migrations for both databases;
+loaded only when a database is not up to date.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,18 @@ from core.store.owners import DESKS_POSTGRES, OWNERS_OF_BOTH, OWNERS_POSTGRES
 from core.store.text import from_database
 from core.store.words import POSTGRES_WORDS, message_words, words_of
 
-# One row per migration, in order, never changed once released: name, statements for both databases. {key} is the type of
-# a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number, PostgreSQL's integer has 32 bits. {listed} is
-# what a list of sessions is sorted by and, in SQLite, all that it shows, so that it is read from the index alone.
+# One row per migration, in order, never changed once released: name, statements for both databases.
+# {key} is the type of a 64-bit key: SQLite makes only INTEGER PRIMARY KEY the row's own number,
+# PostgreSQL's integer has 32 bits. {listed} is what a list of sessions is sorted by and, in SQLite,
+# all that it shows, so that it is read from the index alone.
 SQLITE = {"key": "integer", "bytes": "blob", "listed": "updated, id, title, model, message_count",
-          "listed_by_use": "used, id, name, title, model, created, updated, message_count, parent", "identity": "text",
-          "listed_by_shelf": "shelf, pinned, used, id, name, title, model, created, updated, message_count, parent, tags",
+          "listed_by_use": "used, id, name, title, model, created, updated, message_count, parent",
+          "identity": "text",
+          "listed_by_shelf": "shelf, pinned, used, id, name, title, model, created, updated, "
+          "message_count, parent, tags",
           "me": "''"}
-POSTGRES = {"key": "bigint", "bytes": "bytea", "listed": "updated", "listed_by_use": "used", "identity": "uuid",
+POSTGRES = {"key": "bigint", "bytes": "bytea", "listed": "updated", "listed_by_use": "used",
+            "identity": "uuid",
             "listed_by_shelf": "shelf, pinned, used", "me": "session_user", "schema": "stream_chat",
             "words": POSTGRES_WORDS.replace("'", "''")}
 MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -53,11 +59,13 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TABLE embeddings (
             id {key} PRIMARY KEY, model text NOT NULL, hash text NOT NULL, vector {bytes} NOT NULL, UNIQUE (model, hash))""",
     )),
-    # Messages had 63-bit IDs, made of milliseconds and chance: two of one millisecond could meet. An old ID stays what it
-    # is, as a 128-bit number that is smaller than all new ones. Sessions keep their text IDs, which become their names too.
+    # Messages had 63-bit IDs, made of milliseconds and chance: two of one millisecond could meet.
+    # An old ID stays what it is, as a 128-bit number that is smaller than all new ones. Sessions
+    # keep their text IDs, which become their names too.
     ("identity", ()),
-    # The history of a session is a tree: `parent` is the message before in the same branch (all zeros for none), so that
-    # nothing that was taken back or edited is out of reach. A session can be pinned, tagged, archived and in the trash.
+    # The history of a session is a tree: `parent` is the message before in the same branch (all
+    # zeros for none), so that nothing that was taken back or edited is out of reach. A session can
+    # be pinned, tagged, archived and in the trash.
     ("tree_and_shelves", (
         "ALTER TABLE messages ADD COLUMN parent {identity}",
         "ALTER TABLE sessions ADD COLUMN pinned integer NOT NULL DEFAULT 0",
@@ -68,8 +76,9 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "CREATE INDEX sessions_listed ON sessions ({listed_by_shelf})",
         "CREATE INDEX sessions_used ON sessions (used)",
     )),
-    # One contract for searches in both databases: both compare words that we make (core/store/words.py) and no parser of
-    # their own, so that names such as C++ and text without spaces are found. The words replace a copy of the text.
+    # One contract for searches in both databases: both compare words that we make
+    # (core/store/words.py) and no parser of their own, so that names such as C++ and text without
+    # spaces are found. The words replace a copy of the text.
     ("words", ()),
     # Each session has an owner, who may share it (core/store/owners.py).
     ("owners", OWNERS_OF_BOTH),
@@ -77,8 +86,8 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("desks", ()),
 )
 
-# The two databases differ too much here. SQLite's full-text index refers to rows by number, so each message keeps one;
-# the old ID becomes that number, and the index stays as it is.
+# The two databases differ too much here. SQLite's full-text index refers to rows by number, so each
+# message keeps one; the old ID becomes that number, and the index stays as it is.
 IDENTITY_SQLITE = (
     """CREATE TABLE new_messages (
         number integer PRIMARY KEY, id text NOT NULL UNIQUE,
@@ -93,7 +102,8 @@ IDENTITY_SQLITE = (
     """CREATE TABLE new_chunks (
         message_id text NOT NULL REFERENCES messages (id) ON DELETE CASCADE, seq integer NOT NULL,
         kind text NOT NULL, part integer NOT NULL, text text NOT NULL, extra text, PRIMARY KEY (message_id, seq))""",
-    "INSERT INTO new_chunks SELECT printf('%032x', message_id), seq, kind, part, text, extra FROM chunks",
+    "INSERT INTO new_chunks SELECT printf('%032x', message_id), seq, kind, part, text, extra FROM "
+    "chunks",
     "DROP TABLE chunks",
     "DROP TABLE messages",
     "ALTER TABLE new_messages RENAME TO messages",
@@ -125,13 +135,16 @@ IDENTITY_SQLITE = (
 )
 IDENTITY_POSTGRES = (
     "ALTER TABLE chunks DROP CONSTRAINT chunks_message_id_fkey",
-    *(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE uuid USING lpad(to_hex({column}), 32, '0')::uuid" for table, column in (
+    *(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE uuid USING lpad(to_hex({column}), 32, "
+      "'0')::uuid" for table, column in (
         ("messages", "id"), ("chunks", "message_id"), ("model_calls", "id"), ("embeddings", "id"))),
-    "ALTER TABLE chunks ADD CONSTRAINT chunks_message_id_fkey FOREIGN KEY (message_id) REFERENCES messages (id) ON DELETE CASCADE",
+    "ALTER TABLE chunks ADD CONSTRAINT chunks_message_id_fkey FOREIGN KEY (message_id) REFERENCES "
+    "messages (id) ON DELETE CASCADE",
     "ALTER TABLE messages ADD COLUMN digest bigint",
 )
-# What both have. `used` is the order of use: a clock may go back. `turn` names the program whose turn runs. A deleted
-# session is remembered by its identity, so that what another program still holds of it does not bring it back.
+# What both have. `used` is the order of use: a clock may go back. `turn` names the program whose
+# turn runs. A deleted session is remembered by its identity, so that what another program still
+# holds of it does not bring it back.
 SESSIONS_OF_BOTH = (
     "ALTER TABLE sessions ADD COLUMN name text NOT NULL DEFAULT ''",
     "ALTER TABLE sessions ADD COLUMN used bigint NOT NULL DEFAULT 0",
@@ -164,7 +177,8 @@ WORDS_SQLITE = (
 )
 BATCH = 500     # messages whose words are made at once
 
-# tsvector ends at 1 MB, and a longer text would refuse the row; the head of such a text is enough to find it by.
+# tsvector ends at 1 MB, and a longer text would refuse the row; the head of such a text
+# is enough to find it by.
 POSTGRES_TEXT = "to_tsvector('simple', left(text, 200000))"
 
 
@@ -202,7 +216,8 @@ def _sqlite_migrations() -> Any:
             for statement in statements:
                 database.execute(statement.format_map(SQLITE))
             if name == "full_text_index":
-                database["messages"].enable_fts(["text"], tokenize="unicode61 remove_diacritics 2", create_triggers=True)
+                database["messages"].enable_fts(["text"], tokenize="unicode61 remove_diacritics 2",
+                                                create_triggers=True)
             if name == "identity":
                 for statement in (*IDENTITY_SQLITE, *SESSIONS_OF_BOTH):
                     database.execute(statement.format_map(SQLITE))
@@ -224,21 +239,27 @@ def _sqlite_migrations() -> Any:
 def _fill_words(execute: Callable[..., Any], key: str) -> None:
     """Make the words of all messages and titles, a batch after the other."""
     for identity, title in execute("SELECT id, title FROM sessions", ()).fetchall():
-        execute("UPDATE sessions SET words = ? WHERE id = ?", (" ".join(words_of(from_database(title))), identity))
+        execute("UPDATE sessions SET words = ? WHERE id = ?",
+                (" ".join(words_of(from_database(title))), identity))
     last: object = None
     while True:
-        rows = execute(f"SELECT {key}, role, parts FROM messages {'' if last is None else f'WHERE {key} > ?'} "
-                       f"ORDER BY {key} LIMIT {BATCH}", () if last is None else (last,)).fetchall()
+        rows = execute(f"SELECT {key}, role, parts FROM messages "
+                       f"{'' if last is None else f'WHERE {key} > ?'} ORDER BY {key} LIMIT {BATCH}",
+                       () if last is None else (last,)).fetchall()
         for number, role, parts in rows:
-            said, tools = message_words(read_message(role, None, None, None, from_database(parts))[0])
-            execute(f"UPDATE messages SET words = ?, tools = ? WHERE {key} = ?", (said, tools, number))
+            said, tools = message_words(
+                read_message(role, None, None, None, from_database(parts))[0])
+            execute(f"UPDATE messages SET words = ?, tools = ? WHERE {key} = ?",
+                    (said, tools, number))
         if len(rows) < BATCH:
             return
         last = rows[-1][0]
 
 
 def migrate_postgres(execute: Callable[..., Any], applied: int) -> None:
-    """Apply the migrations after the first `applied` ones; the caller holds the transaction and the lock."""
+    """Apply the migrations after the first `applied` ones;
+    the caller holds the transaction and the lock.
+    """
     for name, statements in MIGRATIONS[applied:]:
         for statement in statements:
             execute(statement.format_map(POSTGRES))

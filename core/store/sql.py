@@ -27,8 +27,9 @@ MOST_AMBIGUOUS = 9        # sessions that are listed when a name could mean seve
 LEAST_IDENTITY = 6        # characters of an identity that are taken for a part of it
 _SESSION = ", ".join(SessionRow._fields)    # where `member` is worked out already
 _MESSAGE = "id, role, state, active, created, model, finish, usage, parts, parent"
-_ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, owner, digest, model, finish, usage, parts, words, "
-        "tools, parent, active) VALUES (?, ?, {position}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
+_ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, owner, digest, "
+        "model, finish, usage, parts, words, tools, parent, active) VALUES (?, ?, {position}, ?, "
+        "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
 _COPIED = "role, state, created, model, finish, usage, parts, words, tools"
 _AT_THE_END = "(SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = ?)"
 
@@ -40,29 +41,34 @@ class Sessions:
         self._database = database
         self._columns = ", ".join((*SessionRow._fields[:-1], f"{database.member} AS member"))
 
-    def inserted(self, session_id: str, name: str, title: str, model: str, created: float, parent: str | None,
+    def inserted(self, session_id: str, name: str, title: str, model: str, created: float,
+                 parent: str | None,
                  count: int = 0) -> Statement:
         """A new row, unless the session was deleted. Repeated, it changes nothing."""
         def unchanged(run: Run) -> None:
             if run("SELECT 1 FROM deleted_sessions WHERE id = ?", (session_id,)):
                 raise self._database.session_gone()
-            if not run("SELECT 1 FROM sessions WHERE id = ? AND created = ? AND name = ?", (session_id, created, name)):
+            if not run("SELECT 1 FROM sessions WHERE id = ? AND created = ? AND name = ?",
+                       (session_id, created, name)):
                 raise conflict("session", session_id)
         return Statement(
-            "INSERT INTO sessions (id, name, title, words, model, created, updated, message_count, parent, used) "
-            f"SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, {self._database.next_use} "
-            "WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?) ON CONFLICT (id) DO NOTHING",
-            (session_id, name, to_database(title), _title_words(title), to_database(model), created, created, count, parent,
+            "INSERT INTO sessions (id, name, title, words, model, created, updated, message_count, "
+            f"parent, used) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, {self._database.next_use} "
+            "WHERE NOT EXISTS (SELECT 1 FROM deleted_sessions WHERE id = ?) ON CONFLICT (id) DO "
+            "NOTHING",
+            (session_id, name, to_database(title), _title_words(title), to_database(model), created,
+             created, count, parent,
              session_id), unchanged)
 
     def touched(self, session_id: str) -> Statement:
         """It was used last. The order is a sequence: a clock may go back."""
-        return Statement(f"UPDATE sessions SET updated = ?, used = {self._database.next_use} WHERE id = ?",
+        return Statement(f"UPDATE sessions SET updated = ?, used = {self._database.next_use} WHERE "
+                         "id = ?",
                          (time.time(), session_id))
 
     def recounted(self, session_id: str) -> Statement:
-        return Statement("UPDATE sessions SET message_count = (SELECT count(*) FROM messages WHERE session_id = ? "
-                         "AND active = 1) WHERE id = ?", (session_id, session_id))
+        return Statement("UPDATE sessions SET message_count = (SELECT count(*) FROM messages WHERE "
+                         "session_id = ? AND active = 1) WHERE id = ?", (session_id, session_id))
 
     def used_by(self, message_key: object) -> Statement:
         """The same for the session of a message that changed."""
@@ -79,14 +85,17 @@ class Sessions:
                 raise read_only()
         self._database.write([
             Statement(f"UPDATE sessions SET {column} = ? WHERE id = ?",
-                      (to_database(value) if isinstance(value, str) else value, session_id), unchanged)
+                      (to_database(value) if isinstance(value, str) else value, session_id),
+                      unchanged)
             for column, value in changes.items() if value is not None])
 
     def described(self, row: SessionRow, settings: str) -> list[Statement]:
         """What an imported session had. One that was used here since keeps what it has."""
         return [Statement(
-            "UPDATE sessions SET updated = ?, settings = ?, pinned = ?, shelf = ?, tags = ? WHERE id = ? AND updated = created",
-            (row.updated, to_database(settings), row.pinned, row.shelf, to_database(row.tags), row.id))]
+            "UPDATE sessions SET updated = ?, settings = ?, pinned = ?, shelf = ?, tags = ? WHERE "
+            "id = ? AND updated = created",
+            (row.updated, to_database(settings), row.pinned, row.shelf, to_database(row.tags),
+             row.id))]
 
     def settings(self, session_id: str) -> str:
         """Empty for the value that a new row has."""
@@ -102,14 +111,18 @@ class Sessions:
             query = parse_query(words, complete_last=True)
             some, found = self._matching(query, limit * OF_EACH)
             where, values = f"{where} AND {some}", [shelf, *found]
-            if not query.empty:     # the few that match are sorted; the index of the list would be read to its end
-                where, order = where.replace("shelf", "shelf || ''", 1), "pinned + 0 DESC, used DESC"
+            # the few that match are sorted; the index of the list would be read to its end
+            if not query.empty:
+                where, order = (where.replace("shelf", "shelf || ''", 1),
+                                "pinned + 0 DESC, used DESC")
         end = f"LIMIT {int(limit)}" if limit else ""
         return _sessions(self._database.read(
             f"SELECT {self._columns} FROM sessions WHERE {where} ORDER BY {order} {end}", values))
 
     def _matching(self, query: Query, most: int) -> tuple[str, list[Any]]:
-        """The condition for a session with these words in its title or in one message, of at most so many messages."""
+        """The condition for a session with these words in its title or in one message,
+        of at most so many messages.
+        """
         conditions, values = of_session(query)
         if not query.empty:
             title, words = of_title(self._database, query)
@@ -118,7 +131,8 @@ class Sessions:
                 conditions, values = [*conditions, f"id IN ({titled})"], [*values, *words]
             else:
                 sql, found = newest_matches(self._database, query, "session_id", most)
-                conditions.append(f"id IN ({titled} UNION SELECT session_id FROM ({sql}) AS newest)")
+                conditions.append(f"id IN ({titled} UNION SELECT session_id FROM ({sql}) AS "
+                                  "newest)")
                 values = [*values, *words, *found]
         return " AND ".join(conditions) or "1 = 1", values
 
@@ -127,60 +141,74 @@ class Sessions:
         title, words = of_title(self._database, query)
         conditions, values = of_session(query)
         return _sessions(self._database.read(
-            f"SELECT {self._columns} FROM sessions WHERE {' AND '.join(['shelf <> ?', title, *conditions])} "
-            f"ORDER BY used + 0 DESC LIMIT {int(limit)}", ("trash", *words, *values)))
+            f"SELECT {self._columns} FROM sessions WHERE "
+            f"{' AND '.join(['shelf <> ?', title, *conditions])} ORDER BY used + 0 DESC LIMIT "
+            f"{int(limit)}", ("trash", *words, *values)))
 
     def of(self, session_ids: Sequence[str]) -> list[SessionRow]:
         if not session_ids:
             return []
         marks = ", ".join("?" * len(session_ids))
-        return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE id IN ({marks})", session_ids))
+        return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE id IN "
+                                             f"({marks})", session_ids))
 
     def last(self) -> SessionRow | None:
         """Pinned or not, each is the last of a part of the index."""
-        some = (f"SELECT * FROM (SELECT {self._columns}, used FROM sessions WHERE shelf = 'open' AND pinned = {pinned} "
-                f"AND {self._database.mine} ORDER BY used DESC LIMIT 1) AS p{pinned}" for pinned in (0, 1))
-        found = self._database.read(f"SELECT {_SESSION} FROM ({' UNION ALL '.join(some)}) AS newest ORDER BY used DESC LIMIT 1")
+        some = (f"SELECT * FROM (SELECT {self._columns}, used FROM sessions WHERE shelf = 'open' "
+                f"AND pinned = {pinned} AND {self._database.mine} ORDER BY used DESC LIMIT 1) AS "
+                f"p{pinned}" for pinned in (0, 1))
+        found = self._database.read(f"SELECT {_SESSION} FROM ({' UNION ALL '.join(some)}) AS "
+                                    "newest ORDER BY used DESC LIMIT 1")
         return _sessions(found)[0] if found else None
 
     def old_trash(self, before: float) -> list[str]:
         """The identities of what has been in the trash since before then."""
         return [row[0] for row in self._database.read(
-            f"SELECT id FROM sessions WHERE shelf = 'trash' AND trashed < ? AND {self._database.mine}", (before,))]
+            "SELECT id FROM sessions WHERE shelf = 'trash' AND trashed < ? AND "
+            f"{self._database.mine}", (before,))]
 
     def unused(self, before: float) -> list[SessionRow]:
         """Those on no pin that were used last before then, the oldest first."""
-        return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE shelf <> 'trash' AND pinned = 0 "
-                                             f"AND updated < ? AND {self._database.mine} ORDER BY used", (before,)))
+        return _sessions(self._database.read(f"SELECT {self._columns} FROM sessions WHERE shelf <> "
+                                             "'trash' AND pinned = 0 AND updated < ? AND "
+                                             f"{self._database.mine} ORDER BY used", (before,)))
 
     def find(self, name: str) -> SessionRow:
-        """By identity, by name, or by a part of either. Raises SessionNotFound and SessionAmbiguous."""
+        """By identity, by name, or by a part of either.
+
+        Raises SessionNotFound and SessionAmbiguous.
+        """
         wanted = to_database(name.strip().lower())
         found = self._where("id = ?", wanted) or self._where("name = ?", wanted)
         if wanted and not found:
             pattern = like_pattern(wanted)
             ends = (pattern + "%", "%" + pattern)
             columns = ("name", "id") if len(wanted) >= LEAST_IDENTITY else ("name",)
-            where = " OR ".join(f"{column} LIKE ? ESCAPE '!' OR {column} LIKE ? ESCAPE '!'" for column in columns)
+            where = " OR ".join(f"{column} LIKE ? ESCAPE '!' OR {column} LIKE ? ESCAPE '!'"
+                                for column in columns)
             found = self._where(where, *ends * len(columns))
         if len(found) == 1:
             return found[0]
         if not found:
-            raise SessionNotFound(f"There is no session {name!r}.", "/sessions, or --list-sessions, shows those there are.")
+            raise SessionNotFound(f"There is no session {name!r}.",
+                                  "/sessions, or --list-sessions, shows those there are.")
         raise _ambiguous(name, found)
 
     def _where(self, condition: str, *values: str) -> list[SessionRow]:
         return _sessions(self._database.read(
-            f"SELECT {self._columns} FROM sessions WHERE {condition} ORDER BY used DESC LIMIT {MOST_AMBIGUOUS}", values))
+            f"SELECT {self._columns} FROM sessions WHERE {condition} ORDER BY used DESC LIMIT "
+            f"{MOST_AMBIGUOUS}", values))
 
     def delete(self, session_ids: Sequence[str]) -> None:
         """For good: what another program still holds of it cannot bring it back."""
         for row in self.of(session_ids):
             if row.member:
-                raise StoreForbidden(f"Session {row.name} belongs to {row.member}, who alone can delete it.", "")
+                raise StoreForbidden(f"Session {row.name} belongs to {row.member}, who alone can "
+                                     "delete it.", "")
         for session_id in session_ids:
             self._database.write([
-                Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? ON CONFLICT (id) DO NOTHING",
+                Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? "
+                          "ON CONFLICT (id) DO NOTHING",
                           (session_id,)),
                 Statement("DELETE FROM sessions WHERE id = ?", (session_id,))])
         self._database.scrub()
@@ -192,44 +220,59 @@ class Messages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def inserted(self, session_id: str, identity: int, message: Message, state: State, owner: str | None = None,
-                 position: str = _AT_THE_END, values: Sequence[object] | None = None, *, parent: int | None = None,
-                 created: float | None = None, active: bool = True, then: Statement | None = None) -> Statement:
-        """A new row. The same one again changes nothing, a different one under its identity is an error."""
+    def inserted(self, session_id: str, identity: int, message: Message, state: State,
+                 owner: str | None = None,
+                 position: str = _AT_THE_END, values: Sequence[object] | None = None, *,
+                 parent: int | None = None,
+                 created: float | None = None, active: bool = True,
+                 then: Statement | None = None) -> Statement:
+        """A new row.
+
+        The same one again changes nothing, a different one under its identity is an error.
+        """
         from core.store.words import message_words
         key, columns = self._database.key(identity), _columns(message)
         digest = _digest(session_id, message.role, *columns, to_database(message.text))
 
         def unchanged(run: Run) -> None:
-            if not run("SELECT 1 FROM messages WHERE id = ? AND session_id = ? AND role = ? AND coalesce(digest, ?) = ?",
+            if not run("SELECT 1 FROM messages WHERE id = ? AND session_id = ? AND role = ? AND "
+                       "coalesce(digest, ?) = ?",
                        (key, session_id, message.role, digest, digest)):
                 raise conflict("message", f"{identity:x}")
         return Statement(_ADD.format(position=position),
-                         (key, session_id, *((session_id,) if values is None else values), message.role, state,
-                          made_at(identity) if created is None else created, owner, digest, *columns, *message_words(message),
-                          None if parent is None else self._database.key(parent), int(active)), unchanged, then)
+                         (key, session_id, *((session_id,) if values is None else values),
+                          message.role, state,
+                          made_at(identity) if created is None else created, owner, digest,
+                          *columns, *message_words(message),
+                          None if parent is None else self._database.key(parent), int(active)),
+                         unchanged, then)
 
     def counted(self, session_id: str) -> Statement:
         """One more message is shown."""
-        return Statement("UPDATE sessions SET message_count = message_count + 1 WHERE id = ?", (session_id,))
+        return Statement("UPDATE sessions SET message_count = message_count + 1 WHERE id = ?",
+                         (session_id,))
 
     def copied(self, session_id: str, pairs: Sequence[tuple[int, int]]) -> Statement:
-        """Copies of messages, one after the other, as (identity, new identity), with their states and times."""
+        """Copies of messages, one after the other, as (identity, new identity),
+        with their states and times.
+        """
         from json import dumps
         before = (0, *(new for _, new in pairs))
         rows = dumps([[self._database.key(old), self._database.key(new), self._database.key(last)]
                       for (old, new), last in zip(pairs, before)])
         return Statement(
             f"INSERT INTO messages (id, session_id, position, active, parent, {_COPIED}) "
-            f"SELECT new, ?, position, 1, before, {_COPIED} FROM {self._database.triples} AS copies "
-            "JOIN messages ON messages.id = old WHERE true ON CONFLICT (id) DO NOTHING", (session_id, rows))
+            f"SELECT new, ?, position, 1, before, {_COPIED} FROM {self._database.triples} AS "
+            "copies JOIN messages ON messages.id = old WHERE true ON CONFLICT (id) DO NOTHING",
+            (session_id, rows))
 
     def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
         extra = None if chunk.extra is None else to_database(chunk.extra)
         self._database.write([Statement(
-            "INSERT INTO chunks (message_id, seq, kind, part, text, extra) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (message_id, seq) DO NOTHING",
-            (self._database.key(message_id), seq, chunk.kind, chunk.part, to_database(chunk.text), extra))], durable=durable)
+            "INSERT INTO chunks (message_id, seq, kind, part, text, extra) VALUES (?, ?, ?, ?, "
+            "?, ?) ON CONFLICT (message_id, seq) DO NOTHING",
+            (self._database.key(message_id), seq, chunk.kind, chunk.part, to_database(chunk.text),
+             extra))], durable=durable)
 
     def finished(self, message_id: int, message: Message, state: State) -> list[Statement]:
         from core.store.words import message_words
@@ -237,44 +280,56 @@ class Messages:
 
         def unchanged(run: Run) -> None:
             raise self._database.session_gone()
-        fold = [] if state == "streaming" else [Statement("DELETE FROM chunks WHERE message_id = ?", (key,))]
-        return [Statement("UPDATE messages SET state = ?, model = ?, finish = ?, usage = ?, parts = ?, words = ?, tools = ? "
-                          "WHERE id = ?",
-                          (state, *_columns(message), *message_words(message), key), unchanged), *fold]
+        fold = ([] if state == "streaming"
+                else [Statement("DELETE FROM chunks WHERE message_id = ?", (key,))])
+        return [Statement("UPDATE messages SET state = ?, model = ?, finish = ?, usage = ?, parts "
+                          "= ?, words = ?, tools = ? WHERE id = ?",
+                          (state, *_columns(message), *message_words(message), key), unchanged),
+                *fold]
 
     def shown(self, message_ids: Sequence[int], *, active: bool) -> list[Statement]:
         """Put messages into the conversation, or take them out of it."""
-        return [Statement("UPDATE messages SET active = ? WHERE id = ?", (int(active), self._database.key(identity)))
+        return [Statement("UPDATE messages SET active = ? WHERE id = ?",
+                          (int(active), self._database.key(identity)))
                 for identity in message_ids]
 
-    def placed(self, session_id: str, hidden: Sequence[int], added: Sequence[tuple[int, Message]]) -> list[Statement]:
+    def placed(self, session_id: str, hidden: Sequence[int],
+               added: Sequence[tuple[int, Message]]) -> list[Statement]:
         """New messages at the place of the last hidden one."""
         marks = ", ".join("?" * len(hidden))
         position = f"(SELECT coalesce(max(position), 1) FROM messages WHERE id IN ({marks}))"
         keys = [self._database.key(identity) for identity in hidden]
         before = [None, *(identity for identity, _ in added)]
-        return [self.inserted(session_id, identity, message, "complete", None, position, keys, parent=parent)
+        return [self.inserted(session_id, identity, message, "complete", None, position, keys,
+                              parent=parent)
                 for (identity, message), parent in zip(added, before)]
 
     def find(self, query: Query, limit: int) -> list[tuple[str, int]]:
         if query.empty:
             return []
-        rows = self._database.read(*newest_matches(self._database, query, "session_id, messages.id", limit))
+        rows = self._database.read(*newest_matches(self._database, query, "session_id, messages.id",
+                                                   limit))
         if len(rows) < limit:
-            rows = self._database.read(*newest_matches(self._database, query, "session_id, messages.id", limit, thorough=True))
+            rows = self._database.read(*newest_matches(self._database, query,
+                                                       "session_id, messages.id", limit,
+                                                       thorough=True))
         return [(row[0], self._database.identity(row[1])) for row in rows]
 
     def some(self, identities: Sequence[int]) -> list[StoredMessage]:
         """Those with these identities, in any order."""
         found: list[StoredMessage] = []
         for start in range(0, len(identities), MOST_MARKS):
-            keys = [self._database.key(identity) for identity in identities[start:start + MOST_MARKS]]
+            keys = [self._database.key(identity)
+                    for identity in identities[start:start + MOST_MARKS]]
             marks = ", ".join("?" * len(keys))
-            found += map(self._stored, self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE id IN ({marks})", keys))
+            found += map(self._stored,
+                         self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE id IN "
+                                             f"({marks})", keys))
         return found
 
     def load(self, session_id: str, *, hidden: bool) -> list[StoredMessage]:
-        rows = self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND active >= ? ORDER BY position, id",
+        rows = self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND "
+                                   "active >= ? ORDER BY position, id",
                                    (session_id, 0 if hidden else 1))
         return [self._stored(row) for row in rows]
 
@@ -286,8 +341,9 @@ class Messages:
     def newest(self, session_id: str, limit: int, before: int) -> list[StoredMessage]:
         earlier, values = self._earlier(before)
         end = f"LIMIT {int(limit)}" if limit else ""
-        rows = self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND active = 1 {earlier} "
-                                   f"ORDER BY position DESC, id DESC {end}", (session_id, *values))
+        rows = self._database.read(f"SELECT {_MESSAGE} FROM messages WHERE session_id = ? AND "
+                                   f"active = 1 {earlier} ORDER BY position DESC, id DESC {end}",
+                                   (session_id, *values))
         return [self._stored(row) for row in reversed(rows)]
 
     def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
@@ -299,7 +355,10 @@ class Messages:
         return int(rows[0][0]), int(rows[0][1])
 
     def _earlier(self, before: int) -> tuple[str, tuple[str, ...]]:
-        """The condition for messages before one; 0: for all. The first half of it is what an index is used for."""
+        """The condition for messages before one; 0: for all.
+
+        The first half of it is what an index is used for.
+        """
         if not before:
             return "", ()
         key = self._database.key(before)
@@ -309,33 +368,41 @@ class Messages:
     def unfinished(self) -> list[Unfinished]:
         columns = ", ".join(f"messages.{column}" for column in _MESSAGE.split(", "))
         rows = self._database.read(
-            f"SELECT {columns}, session_id, name, owner FROM messages JOIN sessions ON sessions.id = session_id "
-            f"WHERE state = 'streaming' AND {self._database.writable} ORDER BY session_id, position")
+            f"SELECT {columns}, session_id, name, owner FROM messages JOIN sessions ON sessions.id "
+            f"= session_id WHERE state = 'streaming' AND {self._database.writable} ORDER BY "
+            "session_id, position")
         self._database.sweep()
         return [Unfinished(row[-3], row[-2], self._stored(row[:-3]), self._chunks(row[0]))
                 for row in rows if self._database.is_gone(row[-1] or "")]
 
     def open_reply(self, session_id: str, known: int, seen: int) -> OpenReply | None:
-        rows = self._database.read("SELECT id, model FROM messages WHERE session_id = ? AND state = 'streaming' "
-                                   "AND role = 'assistant' ORDER BY position DESC, id DESC LIMIT 1", (session_id,))
+        rows = self._database.read("SELECT id, model FROM messages WHERE session_id = ? AND state "
+                                   "= 'streaming' AND role = 'assistant' ORDER BY position DESC, "
+                                   "id DESC LIMIT 1", (session_id,))
         if not rows:
             return None
         identity, model = self._database.identity(rows[0][0]), rows[0][1]
         start = seen if identity == known else 0
-        return OpenReply(identity, "" if model is None else from_database(model), start, self._chunks(rows[0][0], start))
+        return OpenReply(identity, "" if model is None else from_database(model), start,
+                         self._chunks(rows[0][0], start))
 
     def _stored(self, row: Any) -> StoredMessage:
         from core.store.message_json import read_message
         identity, role, state, active, created, model, finish, usage, parts, parent = row
-        message, unreadable = read_message(role, None if model is None else from_database(model), finish,
-                                           None if usage is None else from_database(usage), from_database(parts))
-        return StoredMessage(self._database.identity(identity), message, state, bool(active), created, unreadable,
+        message, unreadable = read_message(role, None if model is None else from_database(model),
+                                           finish,
+                                           None if usage is None else from_database(usage),
+                                           from_database(parts))
+        return StoredMessage(self._database.identity(identity), message, state, bool(active),
+                             created, unreadable,
                              None if parent is None else self._database.identity(parent))
 
     def _chunks(self, key: object, first: int = 0) -> list[Chunk]:
-        rows = self._database.read("SELECT kind, part, text, extra FROM chunks WHERE message_id = ? AND seq >= ? ORDER BY seq",
+        rows = self._database.read("SELECT kind, part, text, extra FROM chunks WHERE message_id = "
+                                   "? AND seq >= ? ORDER BY seq",
                                    (key, first))
-        return [Chunk(kind, part, from_database(text), None if extra is None else from_database(extra))
+        return [Chunk(kind, part, from_database(text),
+                      None if extra is None else from_database(extra))
                 for kind, part, text, extra in rows]
 
 
@@ -353,8 +420,10 @@ def _title_words(title: str) -> str:
 def _ambiguous(name: str, found: Sequence[SessionRow]) -> SessionAmbiguous:
     """Where several have the same name, the end of the identity tells them apart."""
     names = [row.name for row in found]
-    listed = ", ".join(f"{row.name if names.count(row.name) == 1 else row.id[-8:]} ({_short(row.title, 25)})" for row in found)
-    return SessionAmbiguous(f"{name!r} could be several sessions: {listed}" + (" ..." if len(found) == MOST_AMBIGUOUS else "."),
+    listed = ", ".join(f"{row.name if names.count(row.name) == 1 else row.id[-8:]} "
+                       f"({_short(row.title, 25)})" for row in found)
+    return SessionAmbiguous(f"{name!r} could be several sessions: "
+                            f"{listed}" + (" ..." if len(found) == MOST_AMBIGUOUS else "."),
                             "Type more of the name, or what stands before the title.")
 
 

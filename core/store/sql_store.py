@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from core.messages import Message
     from core.store.database import Run
     from core.store.query import Query
-    from core.store.rows import CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage, Unfinished
+    from core.store.rows import (CallRow, Chunk, OpenReply, SessionRow, Shelf, State, StoredMessage,
+                                 Unfinished)
     from core.store.sharing import Share
 
 _NOT_SHARED = UsageError("Sessions in a file are one user's; those in PostgreSQL can be shared.",
-                         "--help teams describes a database for a team; --db-move copies the sessions into it.")
+                         "--help teams describes a database for a team; --db-move copies the "
+                         "sessions into it.")
 
 
 class SqlStore:
@@ -58,18 +60,23 @@ class SqlStore:
 
     def create_session(self, session_id: str, title: str, model: str, created: float,
                        first: tuple[int, Message] | None = None, *, name: str = "") -> None:
-        statements = [self._sessions.inserted(session_id, name or session_id, title, model, created, None)]
+        statements = [self._sessions.inserted(session_id, name or session_id, title, model, created,
+                                              None)]
         if first is not None:
             statements += [self._messages.inserted(session_id, *first, "complete", parent=0,
-                                                   then=self._messages.counted(session_id)), self._sessions.touched(session_id)]
+                                                   then=self._messages.counted(session_id)),
+                           self._sessions.touched(session_id)]
         self._database.write(statements)
 
     def create_branch(self, parent: str, session_id: str, title: str, model: str, created: float,
                       messages: Sequence[tuple[int, Message]], *, name: str = "") -> None:
         self._database.write([
-            self._sessions.inserted(session_id, name or session_id, title, model, created, parent, len(messages)),
-            *(self._messages.inserted(session_id, identity, message, "complete", None, "?", (position,), parent=before)
-              for position, ((identity, message), before) in enumerate(zip(messages, (0, *(entry[0] for entry in messages))), 1))])
+            self._sessions.inserted(session_id, name or session_id, title, model, created, parent,
+                                    len(messages)),
+            *(self._messages.inserted(session_id, identity, message, "complete", None, "?",
+                                      (position,), parent=before)
+              for position, ((identity, message), before)
+              in enumerate(zip(messages, (0, *(entry[0] for entry in messages))), 1))])
 
     def copy_session(self, source: str, session_id: str, title: str, model: str, created: float,
                      pairs: Sequence[tuple[int, int]], *, name: str = "") -> None:
@@ -77,21 +84,28 @@ class SqlStore:
             self._sessions.inserted(session_id, name or session_id, title, model, created, source),
             self._messages.copied(session_id, pairs), self._sessions.recounted(session_id)])
 
-    def import_session(self, row: SessionRow, settings: str, messages: Sequence[StoredMessage]) -> None:
+    def import_session(self, row: SessionRow, settings: str,
+                       messages: Sequence[StoredMessage]) -> None:
         self._database.write([
-            self._sessions.inserted(row.id, row.name, row.title, row.model, row.created, row.parent),
-            *(self._messages.inserted(row.id, entry.id, entry.message, entry.state, None, "?", (position,), parent=entry.parent,
+            self._sessions.inserted(row.id, row.name, row.title, row.model, row.created,
+                                    row.parent),
+            *(self._messages.inserted(row.id, entry.id, entry.message, entry.state, None, "?",
+                                      (position,), parent=entry.parent,
                                       created=entry.created, active=entry.active)
               for position, entry in enumerate(messages, 1)),
             *self._sessions.described(row, settings), self._sessions.recounted(row.id)])
 
     def update_session(self, session_id: str, *, title: str | None = None, model: str | None = None,
-                       settings: str | None = None, pinned: bool | None = None, tags: str | None = None) -> None:
-        self._sessions.update(session_id, {"title": title, "model": model, "settings": settings, "tags": tags,
-                                           "pinned": None if pinned is None else int(pinned)})
+                       settings: str | None = None, pinned: bool | None = None,
+                       tags: str | None = None) -> None:
+        self._sessions.update(session_id,
+                              {"title": title, "model": model, "settings": settings, "tags": tags,
+                               "pinned": None if pinned is None else int(pinned)})
 
     def shelve_session(self, session_id: str, shelf: Shelf) -> None:
-        self._sessions.update(session_id, {"shelf": shelf, "trashed": time.time() if shelf == "trash" else None})
+        self._sessions.update(session_id,
+                              {"shelf": shelf, "trashed": time.time() if shelf == "trash"
+                               else None})
 
     def last_session(self) -> SessionRow | None:
         return self._sessions.last()
@@ -108,7 +122,8 @@ class SqlStore:
     def session_settings(self, session_id: str) -> str:
         return self._sessions.settings(session_id)
 
-    def sessions(self, limit: int = 0, words: str = "", *, shelf: Shelf = "open") -> list[SessionRow]:
+    def sessions(self, limit: int = 0, words: str = "", *,
+                 shelf: Shelf = "open") -> list[SessionRow]:
         return self._sessions.rows(limit, words, shelf)
 
     def share_session(self, session_id: str, reader: str, *, write: bool) -> None:
@@ -128,7 +143,8 @@ class SqlStore:
 
     def begin_turn(self, session_id: str) -> bool:
         owner = self._database.owner()
-        rows = self._database.read("SELECT turn FROM sessions WHERE id = ? AND shelf <> 'trash'", (session_id,))
+        rows = self._database.read("SELECT turn FROM sessions WHERE id = ? AND shelf <> 'trash'",
+                                   (session_id,))
         if not rows:
             raise self._database.session_gone()
         before = rows[0][0] or ""
@@ -138,12 +154,14 @@ class SqlStore:
             return False
 
         def unchanged(run: Run) -> None:
-            if run("SELECT 1 FROM sessions WHERE id = ? AND coalesce(turn, '') = ?", (session_id, before)):
+            if run("SELECT 1 FROM sessions WHERE id = ? AND coalesce(turn, '') = ?",
+                   (session_id, before)):
                 raise read_only()
             raise StoreBusy("Another program began a turn in this session at the same moment.")
         try:
-            self._database.write([Statement("UPDATE sessions SET turn = ? WHERE id = ? AND coalesce(turn, '') = ?",
-                                            (owner, session_id, before), unchanged)], durable=False)
+            self._database.write(
+                [Statement("UPDATE sessions SET turn = ? WHERE id = ? AND coalesce(turn, '') = ?",
+                           (owner, session_id, before), unchanged)], durable=False)
         except StoreBusy:
             return False
         return True
@@ -157,11 +175,13 @@ class SqlStore:
     def add_message(self, session_id: str, message_id: int, message: Message, state: State, *,
                     parent: int | None = None) -> None:
         owner = self._database.owner() if state == "streaming" else None
-        self._database.write([self._messages.inserted(session_id, message_id, message, state, owner, parent=parent,
-                                                      then=self._messages.counted(session_id)),
-                              self._sessions.touched(session_id)])
+        self._database.write(
+            [self._messages.inserted(session_id, message_id, message, state, owner, parent=parent,
+                                     then=self._messages.counted(session_id)),
+             self._sessions.touched(session_id)])
 
-    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool = False) -> None:
+    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *,
+                     durable: bool = False) -> None:
         self._messages.append_chunk(message_id, seq, chunk, durable=durable)
 
     def finish_message(self, message_id: int, message: Message, state: State) -> None:
@@ -169,16 +189,23 @@ class SqlStore:
                               self._sessions.used_by(self._database.key(message_id))])
 
     def hide_messages(self, session_id: str, message_ids: Sequence[int]) -> None:
-        self._database.write([*self._messages.shown(message_ids, active=False), self._sessions.touched(session_id),
+        self._database.write([*self._messages.shown(message_ids, active=False),
+                              self._sessions.touched(session_id),
                               self._sessions.recounted(session_id)])
 
-    def replace_messages(self, session_id: str, hidden: Sequence[int], added: Sequence[tuple[int, Message]]) -> None:
-        self._database.write([*self._messages.placed(session_id, hidden, added), *self._messages.shown(hidden, active=False),
-                              self._sessions.touched(session_id), self._sessions.recounted(session_id)])
+    def replace_messages(self, session_id: str, hidden: Sequence[int],
+                         added: Sequence[tuple[int, Message]]) -> None:
+        self._database.write([*self._messages.placed(session_id, hidden, added),
+                              *self._messages.shown(hidden, active=False),
+                              self._sessions.touched(session_id),
+                              self._sessions.recounted(session_id)])
 
-    def restore_messages(self, session_id: str, shown: Sequence[int], hidden: Sequence[int]) -> None:
-        self._database.write([*self._messages.shown(shown, active=True), *self._messages.shown(hidden, active=False),
-                              self._sessions.touched(session_id), self._sessions.recounted(session_id)])
+    def restore_messages(self, session_id: str, shown: Sequence[int],
+                         hidden: Sequence[int]) -> None:
+        self._database.write([*self._messages.shown(shown, active=True),
+                              *self._messages.shown(hidden, active=False),
+                              self._sessions.touched(session_id),
+                              self._sessions.recounted(session_id)])
 
     def find_messages(self, query: Query, limit: int) -> list[tuple[str, int]]:
         return self._messages.find(query, limit)

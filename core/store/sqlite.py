@@ -36,11 +36,12 @@ class SqliteDatabase(Database):
     def __init__(self, path: str, busy_seconds: float) -> None:
         self.place = self.url = os.path.abspath(os.path.expanduser(path))
         self._busy_seconds = busy_seconds
-        self._owner, self._queue = Owner(self.place), Queue(f"{self.place}-queue", max(QUEUE_SECONDS, busy_seconds))
+        self._owner, self._queue = (Owner(self.place),
+                                    Queue(f"{self.place}-queue", max(QUEUE_SECONDS, busy_seconds)))
         self._synced = False       # whether writes are durable
-        self._reserved = self._begun = False    # whether ready() has the turn, and has begun a write
+        self._reserved = self._begun = False  # whether ready() has the turn, and has begun a write
         self._held_outside = False     # by a program that does not stand in the queue
-        self._patience: float | None = None     # seconds that a write waits; None for the usual ones
+        self._patience: float | None = None  # seconds that a write waits; None for the usual ones
         self._file: tuple[int, int] | None = None    # which file is open
         self.unwritable = ""       # why it can only be read; each write tries again
         try:
@@ -56,9 +57,11 @@ class SqliteDatabase(Database):
             if os.path.exists(f"{self.place}.new"):
                 self._finish_swap()
             create_private(self.place)
-            connection = sqlite3.connect(self.place, timeout=self._busy_seconds, isolation_level=None)
+            connection = sqlite3.connect(self.place, timeout=self._busy_seconds,
+                                         isolation_level=None)
         except OSError as problem:
-            raise StoreFull(f"The session database {self.place} cannot be opened: {problem.strerror}.", WAY_OUT) from problem
+            raise StoreFull(f"The session database {self.place} cannot be opened: "
+                            f"{problem.strerror}.", WAY_OUT) from problem
         except sqlite3.Error as problem:
             raise sqlite_error(problem, self.place) from problem
         try:
@@ -104,13 +107,17 @@ class SqliteDatabase(Database):
             queue.close()
 
     def _save_before_migration(self, connection: sqlite3.Connection) -> None:
-        """An earlier version's database is saved first. Where there is no room for that, nothing is migrated."""
+        """An earlier version's database is saved first.
+
+        Where there is no room for that, nothing is migrated.
+        """
         if connection.execute("PRAGMA user_version").fetchone()[0]:
             from core.store.backups import save_beside
             try:
                 save_beside(connection, self.place)
             except OSError as problem:
-                raise StoreFull(f"{self.place} cannot be saved before it is changed: {problem.strerror}.",
+                raise StoreFull(f"{self.place} cannot be saved before it is changed: "
+                                f"{problem.strerror}.",
                                 "Free some space on that disk.") from problem
 
     def _busy(self) -> StoreBusy:
@@ -138,7 +145,9 @@ class SqliteDatabase(Database):
                     raise sqlite_error(problem, self.place) from problem
 
     def _read_damaged_text(self, sql: str, values: Sequence[object]) -> list[Any]:
-        """A bit flipped in a text, which SQLite does not notice: the rest of the text and all other rows can be read."""
+        """A bit flipped in a text, which SQLite does not notice:
+        the rest of the text and all other rows can be read.
+        """
         self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             return self._connection.execute(sql, tuple(values)).fetchall()
@@ -184,7 +193,9 @@ class SqliteDatabase(Database):
         return True
 
     async def come(self, limit: float) -> None:
-        """Wait for the turn, or a moment where a program has the database that does not stand in the queue."""
+        """Wait for the turn, or a moment where a program has the database that
+        does not stand in the queue.
+        """
         if self._held_outside:
             import asyncio
             self._held_outside = False
@@ -210,7 +221,10 @@ class SqliteDatabase(Database):
         self._patience = 0.0 if on else None
 
     def _begin(self, durable: bool, seconds: float) -> None:
-        """Begin to write, after the wait for a program that does not stand in the queue. Raises sqlite3.Error."""
+        """Begin to write, after the wait for a program that does not stand in the queue.
+
+        Raises sqlite3.Error.
+        """
         run = self._connection.execute
         if durable is not self._synced:
             run("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
@@ -233,7 +247,8 @@ class SqliteDatabase(Database):
                 run("ROLLBACK")
                 begun = False
             if not begun:
-                self._begin(durable, self._busy_seconds if self._patience is None else self._patience)
+                self._begin(durable, self._busy_seconds if self._patience is None
+                            else self._patience)
             for sql, values, unchanged, then in statements:
                 if run(sql, values).rowcount == 0:
                     if unchanged is not None:
@@ -257,7 +272,8 @@ class SqliteDatabase(Database):
         finally:
             self._roll_back()
 
-    def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]], check: Callable[[], None] = lambda: None) -> None:
+    def load(self, batches: Iterable[tuple[str, Sequence[Sequence[object]]]],
+             check: Callable[[], None] = lambda: None) -> None:
         with self._queue as ready:
             if not ready:
                 raise self._busy()
@@ -274,7 +290,10 @@ class SqliteDatabase(Database):
                 raise
 
     def _check_still_there(self) -> None:
-        """SQLite writes on into a file that was deleted, and nobody would ever see it. The next write starts a new one."""
+        """SQLite writes on into a file that was deleted, and nobody would ever see it.
+
+        The next write starts a new one.
+        """
         if self._file is not None and self._file != file_at(self.place):
             self._file = None
             self.unwritable = "gone"
@@ -294,7 +313,8 @@ class SqliteDatabase(Database):
         try:
             return self._owner.name()
         except OSError as problem:
-            raise StoreFull(f"No file can be made beside {self.place}: {problem.strerror}.", WAY_OUT) from problem
+            raise StoreFull(f"No file can be made beside {self.place}: {problem.strerror}.",
+                            WAY_OUT) from problem
 
     def is_gone(self, owner: str) -> bool:
         return self._owner.is_gone(owner)
@@ -306,22 +326,30 @@ class SqliteDatabase(Database):
         self._owner.sweep()
 
     def scrub(self) -> None:
-        """The full-text index keeps words of deleted rows until it is merged, the log until it is truncated."""
+        """The full-text index keeps words of deleted rows until it is merged,
+        the log until it is truncated.
+        """
         try:
             with self._queue:
                 self._connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
-                self._connection.execute("INSERT INTO messages_fts (messages_fts) VALUES ('optimize')")
+                self._connection.execute("INSERT INTO messages_fts (messages_fts) VALUES "
+                                         "('optimize')")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._connection.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error:
-            pass   # the rows are gone; what a busy database keeps of them goes with the next deletion
+            # the rows are gone; what a busy database keeps of them goes with the next deletion
+            pass
 
     def search(self, query: Query, most: int = 0) -> Search:
-        """By row number, which grows with time: SQLite stops at the limit instead of sorting all that it finds."""
+        """By row number, which grows with time: SQLite stops at the limit instead of
+        sorting all that it finds.
+        """
         wanted = " AND ".join(map(_fts_term, query.wanted))
         expression = f"({wanted})" + "".join(f" NOT {_fts_term(term)}" for term in query.unwanted)
-        column = {"tool": "{tools} : ", "answer": "{words} : ", "question": "{words} : "}.get(query.place, "")
-        return Search("messages_fts JOIN messages ON messages.number = messages_fts.rowid", "messages_fts MATCH ?",
+        column = {"tool": "{tools} : ", "answer": "{words} : ",
+                  "question": "{words} : "}.get(query.place, "")
+        return Search("messages_fts JOIN messages ON messages.number = messages_fts.rowid",
+                      "messages_fts MATCH ?",
                       (f"{column}({expression})",), "messages_fts.rowid")
 
     def close(self) -> None:
@@ -351,7 +379,8 @@ class SqliteStore(SqlStore):
 def check_usable(connection: sqlite3.Connection, place: str) -> int:
     """The version of its tables. Raises StoreForeign, StoreTooNew and sqlite3.Error."""
     version, application = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id")
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("user_version", "application_id")
     )
     if application != APPLICATION_ID:
         _check_ours(connection, application, place)
@@ -364,8 +393,12 @@ def check_usable(connection: sqlite3.Connection, place: str) -> int:
 
 
 def _check_ours(connection: sqlite3.Connection, application: int, place: str) -> None:
-    """Raise StoreForeign for another program's database. Ours had no mark before version 5, and a new file has no tables."""
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    """Raise StoreForeign for another program's database.
+
+    Ours had no mark before version 5, and a new file has no tables.
+    """
+    tables = {row[0]
+              for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not application and (not tables or "_sqlite_migrations" in tables and connection.execute(
             "SELECT 1 FROM _sqlite_migrations WHERE migration_set = 'stream_chat'").fetchone()):
         return

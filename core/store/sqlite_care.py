@@ -115,7 +115,9 @@ class SqliteCare:
         return []
 
     def _drill(self) -> list[Problem]:
-        """Restore the newest backup into a scratch place: all that it holds is here or was deleted."""
+        """Restore the newest backup into a scratch place:
+        all that it holds is here or was deleted.
+        """
         kept = backups_of(self.backups, backup_stem(self.place))
         if not kept:
             return []

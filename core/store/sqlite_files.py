@@ -1,4 +1,6 @@
-"""The files of a SQLite database: made for its owner alone, and read where nothing can be written."""
+"""The files of a SQLite database: made for its owner alone,
+and read where nothing can be written.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def file_at(path: str) -> tuple[int, int] | None:
 
 
 def create_private(path: str) -> None:
-    """Make the file and its directory, for the owner's eyes only. SQLite gives its side files the same mode.
+    """Make the file and its directory, for the owner's eyes only.
+
+    SQLite gives its side files the same mode.
 
     SQLite would delete the log of a file that was lost; it is set aside.
     """
@@ -32,10 +36,11 @@ def create_private(path: str) -> None:
 
 
 def connect_to_read(path: str) -> sqlite3.Connection | None:
-    """The database where nothing can be written (a full disk, a read-only one); None when that does not work either.
+    """The database where nothing can be written (a full disk, a read-only one); None when
+    that does not work either.
 
-    SQLite's side files cannot be made there. Without a log the file is read as it is; a log that a killed program left
-    is read in a copy elsewhere.
+    SQLite's side files cannot be made there. Without a log the file is read as it is; a log that a
+    killed program left is read in a copy elsewhere.
     """
     import shutil
     import tempfile
@@ -48,7 +53,8 @@ def connect_to_read(path: str) -> sqlite3.Connection | None:
                 shutil.copyfile(f"{path}{end}", os.path.join(copy, f"sessions{end}"))
             connection = sqlite3.connect(os.path.join(copy, "sessions"), isolation_level=None)
         else:
-            connection = sqlite3.connect(f"file:{pathname2url(path)}?immutable=1", uri=True, isolation_level=None)
+            connection = sqlite3.connect(f"file:{pathname2url(path)}?immutable=1", uri=True,
+                                         isolation_level=None)
         if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
             connection.execute("SELECT count(*) FROM sessions").fetchone()
             return connection

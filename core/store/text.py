@@ -6,12 +6,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.store.query import Term
 
-ESCAPE = "\x1a"          # stands before the four hexadecimal digits of such a character, and of itself
+ESCAPE = "\x1a"  # stands before the four hexadecimal digits of such a character, and of itself
 _SURROGATES = range(0xD800, 0xE000)
 
 
 def to_database(text: str) -> str:
-    """Write NUL and lone surrogates in a form that both databases hold; other text stays as it is."""
+    """Write NUL and lone surrogates in a form that both databases hold;
+    other text stays as it is.
+    """
     if "\0" not in text and ESCAPE not in text:
         if text.isascii():
             return text
@@ -20,7 +22,8 @@ def to_database(text: str) -> str:
             return text
         except UnicodeEncodeError:
             pass
-    return "".join(f"{ESCAPE}{ord(c):04X}" if c in ("\0", ESCAPE) or ord(c) in _SURROGATES else c for c in text)
+    return "".join(f"{ESCAPE}{ord(c):04X}" if c in ("\0", ESCAPE) or ord(c) in _SURROGATES else c
+                   for c in text)
 
 
 def from_database(text: str) -> str:

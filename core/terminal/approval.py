@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 CHOICES = "y once   s session   a always   N no"
 QUESTION = "  {} "       # its sign; the answer is typed after it
-WHAT_IT_DOES = {"read": "reads files", "network": "reads from the network", "write": "changes files", "run": "runs a program"}
-ANSWERS: dict[str, Decision] = {"y": "once", "yes": "once", "once": "once", "s": "session", "session": "session",
+WHAT_IT_DOES = {"read": "reads files", "network": "reads from the network",
+                "write": "changes files", "run": "runs a program"}
+ANSWERS: dict[str, Decision] = {"y": "once", "yes": "once", "once": "once", "s": "session",
+                                "session": "session",
                                 "a": "always", "always": "always", "n": "no", "no": "no", "": "no"}
 EXPLAINED = ("y: run it, this once", "s: run it, and calls like it until this session ends",
              "a: run it, and calls like it always (/tools forget undoes that)",
@@ -25,7 +27,10 @@ EXPLAINED = ("y: run it, this once", "s: run it, and calls like it until this se
 
 
 class TerminalApproval:
-    """Shows the whole call and reads one line. Nothing but a clear yes is one; Ctrl-C is a no that also ends the turn."""
+    """Shows the whole call and reads one line.
+
+    Nothing but a clear yes is one; Ctrl-C is a no that also ends the turn.
+    """
 
     def __init__(self, screen: Screen, source: TextIO | None = None) -> None:
         self._screen = screen
@@ -70,7 +75,8 @@ def question_lines(request: ApprovalRequest, height: int) -> list[str]:
     tool = request.tool
     head, *arguments = request.text.split("\n")
     shown = [f"Run {safe_line(tool.name)}?  {WHAT_IT_DOES.get(tool.kind, tool.kind)}"]
-    shown += [line.removeprefix("  ") for line in (arguments if head == tool.name else [head, *arguments])]
+    shown += [line.removeprefix("  ")
+              for line in (arguments if head == tool.name else [head, *arguments])]
     if tool.source != "built in":
         shown.append(f"It comes from {safe_line(tool.source)}.")
     if request.host:
@@ -78,5 +84,6 @@ def question_lines(request: ApprovalRequest, height: int) -> list[str]:
     if request.reason:
         shown.append(f"You are asked because {request.reason}.")
     if sum(1 + len(line) // 80 for line in request.text.split("\n")) > height - 4:
-        shown.append(f"(This is long, {len(request.text):,} characters: scroll up to see it from its start.)")
+        shown.append(f"(This is long, {len(request.text):,} characters: scroll up to see it from "
+                     "its start.)")
     return [*shown, CHOICES]

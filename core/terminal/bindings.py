@@ -16,7 +16,9 @@ typing = has_focus(DEFAULT_BUFFER)     # and not in a search, which has keys of 
 
 
 def prompt_keys(pastes: Pastes, menu: Menu) -> KeyBindings:
-    """Enter sends, Alt-Enter, Ctrl-J and Shift-Enter start a line, Ctrl-C clears or leaves, Ctrl-X Ctrl-E edits."""
+    """Enter sends, Alt-Enter, Ctrl-J and Shift-Enter start a line, Ctrl-C clears or leaves,
+    Ctrl-X Ctrl-E edits.
+    """
     keys = KeyBindings()
     keys.add("escape", "enter", filter=typing)(_new_line)
     keys.add("c-j", filter=typing)(_new_line)
@@ -50,19 +52,26 @@ def prompt_keys(pastes: Pastes, menu: Menu) -> KeyBindings:
 
 
 def add_menu_keys(keys: KeyBindings, menu: Menu) -> None:
-    """Tab takes the marked row or opens the menu; the arrows choose, then Enter takes; Escape closes."""
+    """Tab takes the marked row or opens the menu;
+    the arrows choose, then Enter takes; Escape closes.
+    """
     is_open = typing & Condition(menu.open)
     chosen = is_open & Condition(lambda: menu.chosen)
     keys.add("tab", filter=typing)(lambda event: menu.complete(event.current_buffer))
     keys.add("enter", filter=chosen)(lambda event: menu.take(event.current_buffer))
-    for name, by, where in (("down", 1, is_open), ("c-n", 1, is_open), ("up", -1, chosen), ("c-p", -1, chosen),
+    for name, by, where in (("down", 1, is_open), ("c-n", 1, is_open), ("up", -1, chosen),
+                            ("c-p", -1, chosen),
                             ("s-tab", -1, is_open)):
         keys.add(name, filter=where)(lambda event, by=by: menu.move(event.current_buffer, by))
-    keys.add("escape", filter=is_open & emacs_mode)(lambda event: menu.dismiss(event.current_buffer))
+    keys.add("escape",
+             filter=is_open & emacs_mode)(lambda event: menu.dismiss(event.current_buffer))
 
 
 def open_editor(buffer: Buffer, pastes: Pastes) -> None:
-    """Edit the text with $VISUAL or $EDITOR; the result is at the prompt again. The editor gets folded pastes in full."""
+    """Edit the text with $VISUAL or $EDITOR; the result is at the prompt again.
+
+    The editor gets folded pastes in full.
+    """
     full = pastes.full(buffer.text)
     if full != buffer.text:
         buffer.text = full

@@ -24,8 +24,11 @@ def open_reader(settings: Settings, screen: Screen) -> Reader:
 
 
 def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:
-    """Ask the terminal for its background, where nothing else says what colours fit; what is typed meanwhile is kept."""
-    if reader.typed is None or settings.theme != "auto" or not screen.color or not sys.stdout.isatty():
+    """Ask the terminal for its background, where nothing else says what colours fit;
+    what is typed meanwhile is kept.
+    """
+    if (reader.typed is None or settings.theme != "auto" or not screen.color
+        or not sys.stdout.isatty()):
         return
     background, typed = ask_background(sys.stdin, sys.stdout)
     if typed:
@@ -34,7 +37,8 @@ def find_background(settings: Settings, screen: Screen, reader: Reader) -> None:
         screen.set_theme(background)
 
 
-def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts) -> int:
+def converse(settings: Settings, chat: Chat, opened: OpenedStore, screen: Screen,
+             interrupts: Interrupts) -> int:
     """The chat, until the user leaves it."""
     reader = open_reader(settings, screen)
     find_background(settings, screen, reader)

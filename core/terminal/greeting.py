@@ -17,9 +17,11 @@ TITLE = 60          # characters of a session's title in a line
 
 def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
     """Which model this is, how to get help, and what the user should know before they type."""
-    model = styled(safe_line(chat.target.model or "the default model", 60), screen.theme.role("bold"))
+    model = styled(safe_line(chat.target.model or "the default model", 60),
+                   screen.theme.role("bold"))
     words = " \u00b7 ".join(filter(None, (f" on {provider_of(chat)}", *facts_of(chat))))
-    screen.write(f"{model}{styled(words if screen.unicode else words.replace(chr(0xb7), '|'), screen.theme.dim)}\n")
+    screen.write(
+        f"{model}{styled(words if screen.unicode else words.replace(chr(0xb7), '|'), screen.theme.dim)}\n")
     messages = chat.session.messages
     if messages:
         title = f"{safe_line(chat.session.title, TITLE)}, " if chat.session.title else ""
@@ -52,7 +54,9 @@ def facts_of(chat: Chat) -> list[str]:
 
 
 def say_goodbye(chat: Chat, screen: Screen) -> None:
-    """What the chat is saved as, and how to resume it; nothing for a chat in which nothing was said."""
+    """What the chat is saved as, and how to resume it;
+    nothing for a chat in which nothing was said.
+    """
     session = chat.session
     if not session.messages:
         return

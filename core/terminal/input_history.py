@@ -1,4 +1,6 @@
-"""The lines typed at the prompt, in a file that may not be readable or writable: then they are remembered for this run alone."""
+"""The lines typed at the prompt, in a file that may not be readable or writable:
+then they are remembered for this run alone.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class MemoryHistory(InMemoryHistory):
 
 
 class InputHistory(FileHistory):
-    """prompt_toolkit would print a traceback over the prompt when the disk is full or the file is gone."""
+    """prompt_toolkit would print a traceback over the prompt when the disk is
+    full or the file is gone.
+    """
 
     def __init__(self, path: str, full: Full) -> None:
         super().__init__(path)

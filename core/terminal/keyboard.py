@@ -1,4 +1,6 @@
-"""The keys of a terminal: sequences that mean nothing here are dropped, and what was pasted is one paste."""
+"""The keys of a terminal: sequences that mean nothing here are dropped,
+and what was pasted is one paste.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from prompt_toolkit.keys import Keys
 
 from core.regex import regex
 
-_NEW_LINE = regex(r"\x1b\[(?:13;\d+u|27;\d+;13~)")     # Shift-Enter and its like (CSI u; xterm's modifyOtherKeys)
+# Shift-Enter and its like (CSI u; xterm's modifyOtherKeys)
+_NEW_LINE = regex(r"\x1b\[(?:13;\d+u|27;\d+;13~)")
 _FINAL = regex(r"[@-~]")
 LONGEST = 4096        # characters of a terminal's answer; more was typed
 
@@ -71,7 +74,8 @@ class Sequences:
         self._open = "" if ended else text
         if ended and _NEW_LINE.fullmatch(text):
             yield KeyPress(Keys.ControlJ, "\n")
-        elif ended and key.key in (Keys.ControlM, Keys.ControlC, Keys.ControlD, Keys.BracketedPaste):
+        elif ended and key.key in (Keys.ControlM, Keys.ControlC, Keys.ControlD,
+                                   Keys.BracketedPaste):
             yield key         # no part of a sequence
 
 
@@ -84,7 +88,9 @@ def _belongs(text: str) -> bool:
 
 
 def as_pastes(keys: list[KeyPress]) -> list[KeyPress]:
-    """What came at once and has text behind an Enter was pasted, by a terminal that does not mark pastes."""
+    """What came at once and has text behind an Enter was pasted,
+    by a terminal that does not mark pastes.
+    """
     answers = [key for key in keys if key.key == Keys.CPRResponse]
     typed = [key for key in keys if key.key != Keys.CPRResponse]
     enter = next((place for place, key in enumerate(typed) if key.key == Keys.ControlM), len(typed))

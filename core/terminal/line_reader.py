@@ -39,6 +39,7 @@ class Reader:
         sys.stdout.flush()
         line = wait_for_line(sys.stdin)
         if sys.stdin.isatty() and len(os.fsencode(line)) == LONGEST_ANSWER - 1:
-            sys.stdout.write(f"{LONGEST_ANSWER - 1:,} bytes are a terminal's limit of a line: what was typed after them is lost. "
-                             "A longer text can come from a file (/context add).\n")
+            sys.stdout.write(f"{LONGEST_ANSWER - 1:,} bytes are a terminal's limit of a line: what "
+                             "was typed after them is lost. A longer text can come from a file "
+                             "(/context add).\n")
         return line

@@ -8,7 +8,8 @@ from contextlib import contextmanager, nullcontext, suppress
 
 from core.chat.conversation import Chat
 from core.commands import (
-    Again, Beside, ChooseSession, Compact, Compare, Confirm, Done, Edit, Fetch, Filling, History, Leave,
+    Again, Beside, ChooseSession, Compact, Compare, Confirm, Done, Edit, Fetch, Filling, History,
+    Leave,
     Look, Outcome, Page, Paste, Say, ToClipboard, command_in, message_in, run_command)
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.screen import Screen
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
 # What `ollama run`, Python and editors leave with or ask for help with, as a whole message.
-HABITS = {word: "/exit" for word in ("exit", "quit", "exit()", "quit()", "bye", ":q", ":q!", ":wq", ":x", "logout")} | {
+HABITS = {word: "/exit" for word
+          in ("exit", "quit", "exit()", "quit()", "bye", ":q", ":q!", ":wq", ":x", "logout")} | {
     "?": "/help", "help()": "/help"}
 GRACE = 2.0         # seconds after a reply in which Ctrl-C may still have been meant for it
 
@@ -88,11 +90,14 @@ def titled(screen: Screen) -> Iterator[None]:
 
 def title_of(chat: Chat) -> str:
     """What is talked about, and with whom."""
-    return safe_line(f"{chat.session.title or 'Stream Chat'} \u00b7 {chat.target.model or chat.target.provider}", 100)
+    return safe_line(f"{chat.session.title or 'Stream Chat'} \u00b7 "
+                     f"{chat.target.model or chat.target.provider}", 100)
 
 
 class Leaving:
-    """Ctrl-C at an empty prompt leaves the chat, unless it was meant for the reply that has just ended."""
+    """Ctrl-C at an empty prompt leaves the chat,
+    unless it was meant for the reply that has just ended.
+    """
 
     def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
@@ -133,7 +138,8 @@ def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -
     return True
 
 
-def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts, pasted: Sequence[str] = ()) -> None:
+def say(text: str, chat: Chat, screen: Screen, interrupts: Interrupts,
+        pasted: Sequence[str] = ()) -> None:
     pictures = take_pictures(screen, pasted) if pasted or screen.pictures else ()
     for note in interrupts.run(chat.attach_mentions(text, pasted)):
         screen.show(notice_line(note))
@@ -237,7 +243,9 @@ def show_text(screen: Screen, text: str) -> None:
 
 
 def show_page(screen: Screen, text: str) -> None:
-    """Markdown of ours, painted like a reply; its blocks of code are not counted among those of the chat."""
+    """Markdown of ours, painted like a reply; its blocks of code are not counted
+    among those of the chat.
+    """
     screen.gap()
     codes, screen.codes = screen.codes, []
     stream = screen.reply_stream()
@@ -255,14 +263,17 @@ def show_history(screen: Screen, history: History) -> None:
 
 
 def compare_models(screen: Screen, interrupts: Interrupts, comparison: Comparison) -> None:
-    """Ask both, with one line that counts meanwhile; then show the answers, also when they were stopped."""
+    """Ask both, with one line that counts meanwhile;
+    then show the answers, also when they were stopped.
+    """
     shown = 0.0
 
     def on_text() -> None:
         nonlocal shown
         if time.monotonic() - shown >= 0.1:
             shown = time.monotonic()
-            words = ", ".join(f"{side.target} {len(side.text.split())} words" for side in comparison.sides)
+            words = ", ".join(f"{side.target} {len(side.text.split())} words"
+                              for side in comparison.sides)
             screen.live([screen.marked("now", " ".join(words.split()))[0]])
     stopped = False
     try:
@@ -278,10 +289,12 @@ def compare_models(screen: Screen, interrupts: Interrupts, comparison: Compariso
 
 def show_comparison(screen: Screen, comparison: Comparison) -> None:
     one, two = comparison.sides
-    heads = [f"{number}  {side.target}  {duration(side.seconds)}" for number, side in enumerate((one, two), 1)]
+    heads = [f"{number}  {side.target}  {duration(side.seconds)}"
+             for number, side in enumerate((one, two), 1)]
     screen.gap()
     if screen.width() >= SIDE_BY_SIDE:
-        for number, row in enumerate(side_by_side(f"{heads[0]}\n\n{one.text}", f"{heads[1]}\n\n{two.text}", screen.width() - 1)):
+        for number, row in enumerate(side_by_side(f"{heads[0]}\n\n{one.text}",
+                                                  f"{heads[1]}\n\n{two.text}", screen.width() - 1)):
             screen.line(row, "bold" if number == 0 else "")
     else:
         for head, side in zip(heads, (one, two), strict=True):
@@ -297,10 +310,12 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
             screen.note(text if str(side.target) in text else f"{side.target}: {text}")
         if side.error is not None:
             screen.error(type(side.error)(f"{side.target}: {side.error.message}", side.error.hint))
-    screen.note(f"/compare keep 1 or keep 2 takes one into the chat. As sessions: {one.session.name}, {two.session.name}.")
+    screen.note("/compare keep 1 or keep 2 takes one into the chat. As sessions: "
+                f"{one.session.name}, {two.session.name}.")
 
 
-def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncGenerator[Event, None]) -> None:
+def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts,
+              events: AsyncGenerator[Event, None]) -> None:
     """Paint a turn; whatever ends it, the chat continues."""
     began = time.monotonic()
     try:
@@ -321,7 +336,10 @@ def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts, events: AsyncG
 
 
 def stopped_words(chat: Chat, screen: Screen) -> str:
-    """What a stopped turn leaves behind. A message that was waiting for another program's turn is at the prompt again."""
+    """What a stopped turn leaves behind.
+
+    A message that was waiting for another program's turn is at the prompt again.
+    """
     unsent, chat.unsent = chat.unsent, None
     if unsent is not None:
         if screen.typed is not None:
@@ -334,7 +352,10 @@ def stopped_words(chat: Chat, screen: Screen) -> str:
 
 
 def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
-    """The server does not have the model: fetch it if it can be fetched and the person wants it. True when it is there."""
+    """The server does not have the model: fetch it if it can be fetched and the person wants it.
+
+    True when it is there.
+    """
     if not can_fetch(chat.target, chat.providers):
         return False
     if not screen.agrees(f"Download {safe_line(chat.target.model)} now? [y/N]"):

@@ -24,7 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class Menu:
-    """Opens while a command, its argument or an @path is typed. Enter sends what is typed unless a row was chosen."""
+    """Opens while a command, its argument or an @path is typed.
+
+    Enter sends what is typed unless a row was chosen.
+    """
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -91,7 +94,8 @@ class Menu:
 
     def _find(self, buffer: Buffer, before: str) -> None:
         matches = self._found(before)
-        typed_in_full = len(matches) == 1 and before.endswith(matches[0].text) and matches[0].typed == len(matches[0].text)
+        typed_in_full = (len(matches) == 1 and before.endswith(matches[0].text)
+                         and matches[0].typed == len(matches[0].text))
         self._matches = [] if typed_in_full else matches
         self._at, self.chosen, self._before, self._line = 0, False, before, buffer.working_index
         buffer.suggestion = self._ghost(buffer)
@@ -123,12 +127,16 @@ class Menu:
             get_app().invalidate()
 
     def _ghost(self, buffer: Buffer) -> Suggestion | None:
-        """The rest of the marked match, dim behind the cursor; not where the terminal has nothing to tell it apart by."""
-        if not self._matches or not buffer.document.is_cursor_at_the_end or not self._screen.theme.dim:
+        """The rest of the marked match, dim behind the cursor;
+        not where the terminal has nothing to tell it apart by.
+        """
+        if (not self._matches or not buffer.document.is_cursor_at_the_end
+            or not self._screen.theme.dim):
             return None
         match = self._matches[self._at]
         typed = self._before[len(self._before) - match.typed:]
-        return Suggestion(match.text[len(typed):]) if match.text.startswith(typed) and match.text.isprintable() else None
+        return (Suggestion(match.text[len(typed):])
+                if match.text.startswith(typed) and match.text.isprintable() else None)
 
     # ---- keys
 
@@ -153,7 +161,10 @@ class Menu:
             buffer.insert_text(" ")
 
     def take(self, buffer: Buffer) -> None:
-        """Put the marked match in the place of what was typed. A folder is entered, a command's arguments are shown."""
+        """Put the marked match in the place of what was typed.
+
+        A folder is entered, a command's arguments are shown.
+        """
         match = self._matches[self._at]
         before, after = buffer.document.text_before_cursor, buffer.document.text_after_cursor
         text = before[:len(before) - match.typed] + match.text
@@ -171,7 +182,9 @@ class Menu:
     # ---- what is shown
 
     def rows(self) -> list[str]:
-        """With styles, narrower than the screen: as many as fit around the marked one, and a count where there are more."""
+        """With styles, narrower than the screen: as many as fit around the marked one,
+        and a count where there are more.
+        """
         most = max(min(ROWS, self._screen.height() // 2), 2)
         count = len(self._matches)
         shown = count if count <= most else most - 1
@@ -182,7 +195,8 @@ class Menu:
         rows = [self._row(name, match.told, column, marked=first + number == self._at)
                 for number, (name, match) in enumerate(zip(names, matches))]
         if count > most:
-            rows.append(styled(f"{' ' * (2 * HANG)}{self._at + 1} of {count}", self._screen.theme.dim))
+            rows.append(styled(f"{' ' * (2 * HANG)}{self._at + 1} of {count}",
+                               self._screen.theme.dim))
         return rows
 
     def _row(self, name: str, told: str, column: int, *, marked: bool) -> str:
@@ -190,6 +204,8 @@ class Menu:
         mark = self._screen.sign("user") if marked else " "
         name = clip(name, room)
         beside = max(room - column - GAP, 0)
-        told = told if text_width(told) <= beside else clip(told, beside - 1) + ("\u2026" if beside else "")
+        told = (told if text_width(told) <= beside
+                else clip(told, beside - 1) + ("\u2026" if beside else ""))
         pad = " " * (column - text_width(name) + GAP) if told else ""
-        return f"{' ' * HANG}{mark} {styled(name, theme.role('bold') if marked else '')}{pad}{styled(told, theme.dim)}"
+        return (f"{' ' * HANG}{mark} "
+                f"{styled(name, theme.role('bold') if marked else '')}{pad}{styled(told, theme.dim)}")

@@ -1,4 +1,6 @@
-"""Shows what other programs write to the session: above the prompt while they write it, and in a turn that waited for them."""
+"""Shows what other programs write to the session:
+above the prompt while they write it, and in a turn that waited for them.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def show_others(screen: Screen, others: OthersSaid) -> None:
 
 
 def show_piece(screen: Screen, before: str, text: str) -> None:
-    """A part of a reply, of which `before` is on the screen already: the stream keeps them apart."""
+    """A part of a reply, of which `before` is on the screen already:
+    the stream keeps them apart.
+    """
     if not before:
         screen.gap()
     stream = screen.reply_stream(before)
@@ -103,10 +107,12 @@ class Following:
 
 
 def paragraphs_end(text: str) -> int:
-    """Where the last complete paragraph ends; a block of code is complete with its closing fence."""
+    """Where the last complete paragraph ends; a block of code is complete with its closing fence.
+    """
     end = text.rfind("\n\n") + 2
     while end > 1:
-        fences = [line for line in text[:end].split("\n") if line.lstrip().startswith(("```", "~~~"))]
+        fences = [line for line in text[:end].split("\n")
+                  if line.lstrip().startswith(("```", "~~~"))]
         if len(fences) % 2 == 0:
             return end
         end = text.rfind("\n\n", 0, end - 2) + 2
@@ -125,7 +131,8 @@ def newest(text: str, cells: int) -> str:
 
 
 async def watch(following: Following, changed: Callable[[], None]) -> None:
-    """Show what is written while prompt_toolkit's prompt is on the screen: what was typed so far stays there.
+    """Show what is written while prompt_toolkit's prompt is on the screen: what was
+    typed so far stays there.
 
     Calls `changed` when the tail of a reply has grown.
     """

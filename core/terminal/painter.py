@@ -11,11 +11,13 @@ from core.chat.conversation import Chat
 from core.chat.joining import BROKEN
 from core.console.screen import Screen
 from core.events import (
-    Event, MessageAdded, ModelChanged, OthersSaid, Resuming, Retrying, TextDelta, ThinkingDelta, ToolFinished, ToolRequested,
+    Event, MessageAdded, ModelChanged, OthersSaid, Resuming, Retrying, TextDelta, ThinkingDelta,
+    ToolFinished, ToolRequested,
     Waiting)
 from core.messages import Message, ToolCall
 from core.model_manager import Providers
-from core.rendering.event_lines import EventLines, Line, argument_of, clause, finish_note, notice_line
+from core.rendering.event_lines import (EventLines, Line, argument_of, clause, finish_note,
+                                        notice_line)
 from core.rendering.marks import styled
 from core.rendering.quantities import duration
 from core.rendering.widths import clip
@@ -33,16 +35,19 @@ SHOWN_AFTER = 0.5   # seconds after which a tool that runs has a live row
 
 
 class Painter:
-    """Paints the events of one turn: the answer, a line for each event, and live rows while there is nothing to read.
+    """Paints the events of one turn: the answer, a line for each event, and live rows while
+    there is nothing to read.
 
-    In a chat (`in_chat`), the time and tokens of the turn stand at its end, and hints name commands.
+    In a chat (`in_chat`), the time and tokens of the turn stand at its end,
+    and hints name commands.
     """
 
     def __init__(self, screen: Screen, chat: Chat, *, in_chat: bool = False) -> None:
         self._screen = screen
         self._chat = chat
         self._in_chat = in_chat
-        self._summary = Summary() if in_chat and chat.settings.status and not chat.show_usage else None
+        self._summary = (Summary() if in_chat and chat.settings.status and not chat.show_usage
+                         else None)
         self._lines = EventLines()
         self._block = ""      # what was shown last: text, a line, or nothing (the head of the turn)
         self._asked = ""      # the model that answers, where it has changed
@@ -56,7 +61,10 @@ class Painter:
         self._thinking: ThinkingStream | None = None
 
     async def paint(self, events: AsyncGenerator[Event, None]) -> Message | None:
-        """Consume the events; return the last reply. Whatever ends the turn, what arrived is on the screen."""
+        """Consume the events; return the last reply.
+
+        Whatever ends the turn, what arrived is on the screen.
+        """
         last: Message | None = None
         ticking = asyncio.create_task(self._tick())
         if self._screen.typed is not None:
@@ -80,7 +88,9 @@ class Painter:
         return last
 
     async def _tick(self) -> None:
-        """What counts seconds: tools that run, and, from `silence_notice` seconds on, a reply that has fallen silent."""
+        """What counts seconds: tools that run, and, from `silence_notice` seconds on,
+        a reply that has fallen silent.
+        """
         notice = self._screen.silence_notice
         with suppress(OSError):     # the terminal is gone, which the next frame finds out too
             while True:
@@ -146,7 +156,9 @@ class Painter:
             self._thinking.unfold()
 
     def _begin(self, block: str) -> None:
-        """Text stands apart from the lines around it; the head of a turn hangs under the question."""
+        """Text stands apart from the lines around it;
+        the head of a turn hangs under the question.
+        """
         if block == "text" or self._block == "text":
             self._screen.gap()
         self._block = block
@@ -195,7 +207,8 @@ class Painter:
         if self._screen.dumb:
             self._show_lines(event)
         else:
-            self._now(f"{clause(event.reason)}", f". Attempt {event.attempt} in {event.delay:.0f} s")
+            self._now(f"{clause(event.reason)}",
+                      f". Attempt {event.attempt} in {event.delay:.0f} s")
 
     def _now(self, text: str, rest: str = "") -> None:
         """A live row; the beginning is what gives way on a narrow screen."""
@@ -209,12 +222,14 @@ class Painter:
         retry, self._retry = self._retry, None
         if retry is not None and not self._screen.dumb:
             seconds = time.monotonic() - self._began
-            self._line(Line("note", f"Answered on attempt {retry.attempt}, after {seconds:.0f} s: {clause(retry.reason)}."))
+            self._line(Line("note", f"Answered on attempt {retry.attempt}, after {seconds:.0f} s: "
+                            f"{clause(retry.reason)}."))
 
     def _show_running(self) -> None:
         """A live row for each tool that takes its time."""
         now = time.monotonic()
-        rows = [self._screen.event_rows(Line("now", argument_of(call), safe_line(call.name, 100), f"{now - since:.0f} s"))[0]
+        rows = [self._screen.event_rows(
+            Line("now", argument_of(call), safe_line(call.name, 100), f"{now - since:.0f} s"))[0]
                 for call, since in self._running.values() if now - since >= SHOWN_AFTER]
         self._screen.live(rows)
 
@@ -261,7 +276,9 @@ class Summary:
             self._tokens[model] = self._tokens.get(model, 0) + (came or 0)
 
     def speed(self) -> float | None:
-        """Tokens a second while the words came; None where that was too short to say, or they were not counted."""
+        """Tokens a second while the words came; None where that was too short to say,
+        or they were not counted.
+        """
         seconds, total = self._last - self._first, sum(self._tokens.values())
         return total / seconds if seconds >= LEAST_SECONDS and total else None
 
@@ -277,6 +294,8 @@ class Summary:
 
 
 def idle_limit(provider: str, providers: Providers) -> float:
-    """Seconds of silence after which an answer of this provider is cut off; 0 where nobody listens for it."""
+    """Seconds of silence after which an answer of this provider is cut off;
+    0 where nobody listens for it.
+    """
     watched = providers.host(provider).server
     return providers.asked(provider).endpoint.idle_timeout if watched else 0.0

@@ -1,4 +1,5 @@
-"""Pasted text at the prompt: long pastes are folded to one sign that stands for all of their text."""
+"""Pasted text at the prompt: long pastes are folded to one sign that stands for all of their text.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ class Pastes:
 
 
 def clean(pasted: str) -> str:
-    """Pasted text with line ends as they are here, and without the private signs that stand for pastes."""
+    """Pasted text with line ends as they are here,
+    and without the private signs that stand for pastes.
+    """
     text = without_surrogates(pasted).replace("\r\n", "\n").replace("\r", "\n")
     if text.isascii():
         return text

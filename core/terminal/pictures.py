@@ -1,4 +1,6 @@
-"""Pictures for the next message: from the clipboard, or dropped on the terminal, which pastes their path."""
+"""Pictures for the next message: from the clipboard, or dropped on the terminal,
+which pastes their path.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def described(picture: Image) -> str:
 
 
 def take(screen: Screen, pasted: Sequence[str]) -> tuple[Image, ...]:
-    """The pictures of a message that is sent now: those that were kept, and those whose paths were dropped in it."""
+    """The pictures of a message that is sent now:
+    those that were kept, and those whose paths were dropped in it.
+    """
     found = list(screen.pictures)
     for path in dropped_pictures(pasted):
         with open(path, "rb") as file:
@@ -59,10 +63,12 @@ def take(screen: Screen, pasted: Sequence[str]) -> tuple[Image, ...]:
 def picture_of(data: bytes, name: str) -> Image:
     """By what the bytes are, whatever the name says. Raises UsageError."""
     if len(data) > MOST:
-        raise UsageError(f"{name} is larger than {MOST >> 20} MB.", "Make it smaller; nothing was sent.")
+        raise UsageError(f"{name} is larger than {MOST >> 20} MB.",
+                         "Make it smaller; nothing was sent.")
     kind = kind_of(data)
     if not kind:
-        raise UsageError(f"{name} is not a picture that models take.", "They take PNG, JPEG, GIF and WebP.")
+        raise UsageError(f"{name} is not a picture that models take.",
+                         "They take PNG, JPEG, GIF and WebP.")
     return Image(kind, base64.b64encode(data).decode(), name)
 
 
@@ -70,18 +76,23 @@ def kind_of(data: bytes) -> str:
     """The media type; "" for what is none of these."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "image/webp"
-    begins = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
+    begins = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg",
+              b"GIF8": "image/gif"}
     return next((kind for start, kind in begins.items() if data.startswith(start)), "")
 
 
 def dropped_pictures(pasted: Sequence[str]) -> list[str]:
-    """The pictures that pasted text consists of: absolute paths of files that exist, and nothing else."""
+    """The pictures that pasted text consists of:
+    absolute paths of files that exist, and nothing else.
+    """
     found = [path for text in pasted for path in dropped_paths(text)]
     return [path for path in found if path.lower().endswith(ENDINGS)]
 
 
 def dropped_paths(text: str) -> list[str]:
-    """The files whose paths the text is, as terminals write them: quoted, escaped, or as file:// addresses."""
+    """The files whose paths the text is, as terminals write them:
+    quoted, escaped, or as file:// addresses.
+    """
     text = text.strip()
     if not text or len(text) > LONGEST or "\n" in text or "\0" in text:
         return []

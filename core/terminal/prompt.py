@@ -1,4 +1,7 @@
-"""Where the user types: history, several lines and completion. It takes 80 ms to import, nearly all of it prompt_toolkit."""
+"""Where the user types: history, several lines and completion.
+
+It takes 80 ms to import, nearly all of it prompt_toolkit.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ from core.terminal.others import Following, newest, watch
 from core.terminal.pastes import FoldPastes, Pastes
 from core.terminal.status_line import status_line
 
-RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"   # no bracketed paste; cursor, line wrap and plain style are back
+# no bracketed paste; cursor, line wrap and plain style are back
+RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"
 
 
 class PromptReader(Reader):
@@ -54,12 +58,16 @@ class PromptReader(Reader):
     def _open(self, settings: Settings) -> PromptSession[str]:
         vi = settings.editing_mode == "vi"
         session: PromptSession[str] = PromptSession(
-            history=open_history(_history_file(settings), self._pastes.full), multiline=True, input=Keyboard(),
-            key_bindings=prompt_keys(self._pastes, self._menu), editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
-            input_processors=[FoldPastes(self._pastes)], erase_when_done=True, complete_while_typing=False,
+            history=open_history(_history_file(settings), self._pastes.full), multiline=True,
+            input=Keyboard(),
+            key_bindings=prompt_keys(self._pastes, self._menu),
+            editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
+            input_processors=[FoldPastes(self._pastes)], erase_when_done=True,
+            complete_while_typing=False,
             tempfile_suffix=".md", style=prompt_style(self._screen))
         for window in session.layout.find_all_windows():
-            window.dont_extend_height = to_filter(True)      # so that the status line hangs under the text
+            # so that the status line hangs under the text
+            window.dont_extend_height = to_filter(True)
         return session
 
     def read(self, chat: Chat) -> Typed:
@@ -103,27 +111,35 @@ class PromptReader(Reader):
         app.create_background_task(watch(self._following, app.invalidate))
 
     def _show(self, text: str) -> None:
-        """What was entered stands on the screen once, however much it is; a message is bold, a command is not."""
+        """What was entered stands on the screen once, however much it is;
+        a message is bold, a command is not.
+        """
         if text.strip():
             style = "" if command_in(text) is not None else self._screen.theme.role("bold")
             rows = [styled(row, style) for row in safe_text(text).split("\n")]
             self._screen.write(f"{self._screen.sign('user')} " + "\n  ".join(rows) + "\n")
 
     def _set_below(self) -> None:
-        """Under the prompt hangs the menu while it is open, else what another program is writing, else the status line."""
-        written = self._tail_rows if self._following is not None and self._following.tail.strip() else None
-        self._session.bottom_toolbar = self._menu_rows if self._menu.open() else written or self._status
+        """Under the prompt hangs the menu while it is open, else what another program is writing,
+        else the status line.
+        """
+        written = (self._tail_rows if self._following is not None and self._following.tail.strip()
+                   else None)
+        self._session.bottom_toolbar = (self._menu_rows if self._menu.open()
+                                        else written or self._status)
 
     def _tail_rows(self) -> ANSI:
         """The newest words of the reply that another program writes."""
-        words = newest(self._following.tail, self._screen.width() - 8) if self._following is not None else ""
+        words = (newest(self._following.tail, self._screen.width() - 8)
+                 if self._following is not None else "")
         return ANSI(self._screen.marked("now", words)[0])
 
     def _menu_rows(self) -> ANSI:
         return ANSI("\n".join(self._menu.rows()))
 
     def _toolbar(self, chat: Chat) -> Callable[[], ANSI]:
-        """The status line, made once for a prompt and again only when the screen has another width."""
+        """The status line, made once for a prompt and again only when the screen has another width.
+        """
         made: dict[int, ANSI] = {}
 
         def show() -> ANSI:
@@ -135,7 +151,9 @@ class PromptReader(Reader):
 
 
 def prompt_style(screen: Screen) -> Style:
-    """What hangs under the prompt is words like any other, not a bar in reverse video; what Tab would add is dim."""
+    """What hangs under the prompt is words like any other, not a bar in reverse video;
+    what Tab would add is dim.
+    """
     [(dim, *_), *_] = to_formatted_text(ANSI(styled("x", screen.theme.dim)))
     return Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": "noreverse",
                             "auto-suggestion": f"fg:default {dim}"})
@@ -143,7 +161,9 @@ def prompt_style(screen: Screen) -> Style:
 
 @contextmanager
 def kept_terminal() -> Iterator[None]:
-    """A signal that ends the program at the prompt can come in the middle of prompt_toolkit's own cleaning up."""
+    """A signal that ends the program at the prompt can come in the middle of
+    prompt_toolkit's own cleaning up.
+    """
     modes = termios.tcgetattr(sys.stdin)
     try:
         yield
@@ -156,7 +176,9 @@ def kept_terminal() -> Iterator[None]:
 
 
 def _history_file(settings: Settings) -> str | None:
-    """Where typed lines are remembered, readable by their owner alone; None when nothing is to be written."""
+    """Where typed lines are remembered, readable by their owner alone;
+    None when nothing is to be written.
+    """
     if not (settings.input_history and settings.save):
         return None
     directory = data_directory(settings.environment)

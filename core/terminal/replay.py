@@ -1,4 +1,6 @@
-"""Shows again what was said: all of it, or the last exchange, shortened to about a screen, when a session goes on."""
+"""Shows again what was said: all of it, or the last exchange, shortened to about a screen,
+when a session goes on.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def show_messages(screen: Screen, messages: Sequence[Message]) -> None:
         show_message(screen, message, calls)
 
 
-def show_message(screen: Screen, message: Message, calls: Mapping[str, ToolCall] | None = None) -> None:
+def show_message(screen: Screen, message: Message,
+                 calls: Mapping[str, ToolCall] | None = None) -> None:
     """`calls`: what the tools of a message with results were called with."""
     if message.role == "user":
         screen.gap()
@@ -48,12 +51,14 @@ def show_message(screen: Screen, message: Message, calls: Mapping[str, ToolCall]
 def show_question(screen: Screen, text: str) -> None:
     first, *others = safe_text(text).strip("\n").split("\n")
     bold = screen.theme.role("bold")
-    screen.write(f"{screen.sign('user')} {styled(first, bold)}\n" + "".join(f"  {styled(line, bold)}\n" for line in others))
+    screen.write(f"{screen.sign('user')} {styled(first, bold)}\n"
+                 + "".join(f"  {styled(line, bold)}\n" for line in others))
 
 
 def show_last_exchange(screen: Screen, messages: Sequence[Message]) -> None:
     """The last question and the end of its answer."""
-    place = max((place for place, message in enumerate(messages) if message.role == "user"), default=0)
+    place = max((place for place, message in enumerate(messages) if message.role == "user"),
+                default=0)
     question, *replies = messages[place:]
     asked = question.text.strip("\n").split("\n")
     if _rows(asked, screen.width()) <= QUESTION_ROWS:
@@ -76,7 +81,8 @@ def _show_end(screen: Screen, message: Message) -> None:
     kept = _to_paragraph(lines, kept)
     if kept < len(lines):
         above = "\n".join(lines[:-kept])
-        screen.note(f"\u2026 {len(lines) - kept:,} more lines of the answer are above; /history 1 shows all of it.")
+        screen.note(f"\u2026 {len(lines) - kept:,} more lines of the answer are above; /history 1 "
+                    "shows all of it.")
         screen.gap()
         stream = screen.reply_stream(f"{above}\n")
         stream.feed("\n".join(lines[-kept:]))
@@ -89,11 +95,14 @@ def _show_end(screen: Screen, message: Message) -> None:
 
 
 def _to_paragraph(lines: Sequence[str], kept: int) -> int:
-    """Begin after an empty line if one is near, so that no table or list is cut; not within code."""
+    """Begin after an empty line if one is near, so that no table or list is cut;
+    not within code.
+    """
     start = len(lines) - kept
     if not start or ends_in_code("\n".join(lines[:start])):
         return kept
-    empty = next((place for place in range(start, start + kept // 2) if not lines[place].strip()), None)
+    empty = next((place for place in range(start, start + kept // 2) if not lines[place].strip()),
+                 None)
     return kept if empty is None else len(lines) - empty - 1
 
 

@@ -1,4 +1,6 @@
-"""The rows of the session picker: titles with what is known of each, and where the words stand that are searched for."""
+"""The rows of the session picker: titles with what is known of each,
+and where the words stand that are searched for.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,13 @@ def heading(screen: Screen) -> str:
 def session_rows(found: Sequence[Found], at: int, screen: Screen, now: float) -> list[str]:
     """Rows with styles around the marked session, narrower than the screen."""
     room = max(min(ROWS, screen.height() - 6), 3)
-    entries = [list(_entry(one, number == at, screen, now, found)) for number, one in _around(found, at, room)]
+    entries = [list(_entry(one, number == at, screen, now, found))
+               for number, one in _around(found, at, room)]
     rows = [row for entry in entries for row in entry]
-    place = sum(map(len, entries[:next((number for number, entry in enumerate(entries) if _is_marked(entry, screen)), 0)]))
+    place = sum(
+        map(len,
+            entries[:next((number for number, entry in enumerate(entries)
+                           if _is_marked(entry, screen)), 0)]))
     first = max(0, min(place - room // 2, len(rows) - room))
     return rows[first:first + room]
 
@@ -46,7 +52,8 @@ def _is_marked(entry: Sequence[str], screen: Screen) -> bool:
     return entry[0].startswith(screen.sign("user"))
 
 
-def _entry(one: Found, is_at: bool, screen: Screen, now: float, found: Sequence[Found]) -> Iterator[str]:
+def _entry(one: Found, is_at: bool, screen: Screen, now: float,
+           found: Sequence[Found]) -> Iterator[str]:
     theme, room = screen.theme, screen.width() - 1 - HANG
     facts = _facts(one.session, screen.width(), now)
     narrow = screen.width() < NARROW
@@ -55,7 +62,8 @@ def _entry(one: Found, is_at: bool, screen: Screen, now: float, found: Sequence[
     title = _cut(_title(one.session), column)
     pad = "" if narrow else " " * (column - text_width(title) + GAP)
     name = styled(title, theme.role("bold") if is_at else "")
-    yield f"{screen.sign('user') if is_at else ' '} {name}{pad}{'' if narrow else styled(facts.rstrip(), theme.dim)}"
+    yield (f"{screen.sign('user') if is_at else ' '} "
+           f"{name}{pad}{'' if narrow else styled(facts.rstrip(), theme.dim)}")
     if narrow:
         yield " " * HANG + styled(_cut(facts, room), theme.dim)
     if one.hits and one.hits[0].snippet != one.session.title:
@@ -83,11 +91,14 @@ def moment_words(moment: float, now: float) -> str:
         return time.strftime("today %H:%M", then)
     if then[:3] == time.localtime(now - 86_400)[:3]:
         return time.strftime("yesterday %H:%M", then)
-    return time.strftime("%d %b %H:%M" if then.tm_year == today.tm_year else "%d %b %Y", then).lstrip("0")
+    return time.strftime("%d %b %H:%M" if then.tm_year == today.tm_year else "%d %b %Y",
+                         then).lstrip("0")
 
 
 def _snippet(text: str, marks: Sequence[tuple[int, int]], room: int, screen: Screen) -> str:
-    """The part of a snippet around its first match that fits, with the matches bold and underlined."""
+    """The part of a snippet around its first match that fits,
+    with the matches bold and underlined.
+    """
     begin = max(0, (marks[0][0] if marks else 0) - room // 3) if text_width(text) > room else 0
     left = "\u2026" if begin and screen.unicode else ""
     shown = clip(text[begin:].replace("\t", " "), room - len(left) - 2)

@@ -24,9 +24,13 @@ MOST = 200      # sessions to choose from; words find others
 
 
 def pick(store: Store, screen: Screen) -> SessionRow:
-    """The session that the user takes. Raises KeyboardInterrupt when the user leaves without one."""
+    """The session that the user takes.
+
+    Raises KeyboardInterrupt when the user leaves without one.
+    """
     if not store.sessions(1):
-        raise SessionNotFound("There are no saved sessions.", "Start a chat; it is saved by default.")
+        raise SessionNotFound("There are no saved sessions.",
+                              "Start a chat; it is saved by default.")
     chosen = _Picker(store, screen).run()
     if chosen is None:
         raise KeyboardInterrupt
@@ -45,14 +49,19 @@ class _Picker:
     def run(self) -> SessionRow | None:
         from prompt_toolkit.application import Application
         from prompt_toolkit.buffer import Buffer
-        from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, Layout, VSplit, Window
+        from prompt_toolkit.layout import (BufferControl, FormattedTextControl, HSplit, Layout,
+                                           VSplit, Window)
         label = "Search: "
         typed = Buffer(multiline=False, on_text_changed=self._search)
-        line = VSplit([Window(FormattedTextControl(lambda: self._ansi(styled(label, self._screen.theme.dim))),
-                              width=len(label), height=1), Window(BufferControl(typed), height=1)])
+        line = VSplit(
+            [Window(FormattedTextControl(lambda: self._ansi(styled(label, self._screen.theme.dim))),
+                    width=len(label), height=1), Window(BufferControl(typed), height=1)])
         application: Application[SessionRow | None] = Application(
-            layout=Layout(HSplit([Window(FormattedTextControl(lambda: self._ansi(heading(self._screen))), height=1), line,
-                                  Window(FormattedTextControl(self._list), dont_extend_height=True)]), focused_element=typed),
+            layout=Layout(
+                HSplit([Window(FormattedTextControl(lambda: self._ansi(heading(self._screen))),
+                               height=1), line,
+                        Window(FormattedTextControl(self._list), dont_extend_height=True)]),
+                focused_element=typed),
             key_bindings=self._keys(), erase_when_done=True)
         return application.run()
 
@@ -75,7 +84,8 @@ class _Picker:
         self._found = self._look()
 
     def _list(self) -> ANSI:
-        rows = ["", *session_rows(self._found, self._at, self._screen, time.time())] if self._found else []
+        rows = (["", *session_rows(self._found, self._at, self._screen, time.time())] if self._found
+                else [])
         number = len(self._found)
         noun = "session" if number == 1 else "sessions"
         count = f"{min(self._at + 1, number)} of {number}{'+' if number == MOST else ''} {noun}"
@@ -91,7 +101,8 @@ class _Picker:
         keys.add("pagedown")(lambda event: self._move(ROWS))
         keys.add("pageup")(lambda event: self._move(-ROWS))
         keys.add("c-x", "d")(lambda event: self._delete())
-        keys.add("enter")(lambda event: event.app.exit(result=self._found[self._at].session) if self._found else None)
+        keys.add("enter")(lambda event: event.app.exit(result=self._found[self._at].session)
+                          if self._found else None)
         for key in ("escape", "c-c", "c-d"):
             keys.add(key, eager=True)(lambda event: event.app.exit(result=None))
         return keys

@@ -25,7 +25,9 @@ PATIENCE = 2.0           # seconds until what does not end on Ctrl-C is killed
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a command printed, how many characters are left out at the end of that, and its exit code."""
+    """What a command printed, how many characters are left out at the end of that,
+    and its exit code.
+    """
 
     output: str
     left_out: int
@@ -33,7 +35,10 @@ class Ran:
 
 
 def shell_line(entered: Typed) -> str:
-    """The command that a line gives; "" for a message. A command is one line that begins with ! and a word."""
+    """The command that a line gives; "" for a message.
+
+    A command is one line that begins with ! and a word.
+    """
     text = entered.text.strip()
     is_one = text.startswith("!") and text[1:2].strip(" !") != "" and "\n" not in text
     return text[1:] if is_one and not entered.text.startswith(" ") else ""
@@ -42,7 +47,8 @@ def shell_line(entered: Typed) -> str:
 def run_line(command: str, screen: Screen, interrupts: Interrupts, *, pasted: bool) -> None:
     """Ask, run it while its output is shown, and offer the output for the next message.
 
-    A yes holds for the commands of this chat that are typed; one that was pasted is asked about each time.
+    A yes holds for the commands of this chat that are typed; one that was pasted
+    is asked about each time.
     """
     if pasted or not screen.shell_allowed:
         if not screen.agrees(f"Run `{safe_line(command, 200)}` in your shell? [y/N]"):
@@ -56,7 +62,8 @@ def run_line(command: str, screen: Screen, interrupts: Interrupts, *, pasted: bo
     lines = len(ran.output.splitlines())
     if not lines:
         screen.note("It printed nothing." if not ran.code else "It printed nothing else.")
-    elif screen.agrees(f"Add the {'line' if lines == 1 else f'{lines:,} lines'} to your next message? [y/N]"):
+    elif screen.agrees(f"Add the {'line' if lines == 1 else f'{lines:,} lines'} to your next "
+                       "message? [y/N]"):
         screen.draft = draft_of(command, ran)
 
 

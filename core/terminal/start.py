@@ -25,7 +25,10 @@ from core.terminal.choosing import choose_session
 
 
 def run(settings: Settings) -> int:
-    """One answer to the question of the command line, or a chat when there is none. Returns the exit code."""
+    """One answer to the question of the command line, or a chat when there is none.
+
+    Returns the exit code.
+    """
     question = read_question(settings)
     interrupts = Interrupts()
     screen = Screen(sys.stdout, settings)
@@ -36,11 +39,15 @@ def run(settings: Settings) -> int:
         from core.terminal.chat import converse
         return converse(settings, chat, opened, screen, interrupts)
     front = front_of(settings, screen, None if question else interrupts)
-    return with_chat(settings, front, interrupts, use, choose_session=choose_session(screen), again=not question)
+    return with_chat(settings, front, interrupts, use, choose_session=choose_session(screen),
+                     again=not question)
 
 
 def front_of(settings: Settings, screen: Screen, interrupts: Interrupts | None) -> Front:
-    """How the user of this terminal is asked. With `interrupts` also for a model, when none is set up."""
+    """How the user of this terminal is asked.
+
+    With `interrupts` also for a model, when none is set up.
+    """
     async def choose_model(error: ProviderError, providers: Providers) -> Target:
         from core.terminal.first_run import choose
         assert interrupts is not None
@@ -53,11 +60,13 @@ def front_of(settings: Settings, screen: Screen, interrupts: Interrupts | None) 
     return Front(TerminalApproval(screen), agree, choose, progress, piped_context(settings))
 
 
-def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts, question: str) -> int:
+def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrupts,
+           question: str) -> int:
     """One answer, formatted as in a chat. Returns the exit code."""
     print_news(opened.news)
     try:
-        last = interrupts.run(Painter(screen, chat).paint(begin_answer(chat.settings, chat, question)))
+        last = interrupts.run(Painter(screen, chat)
+                              .paint(begin_answer(chat.settings, chat, question)))
     except Interrupted:
         screen.note("Stopped.")
         return EXIT_INTERRUPTED

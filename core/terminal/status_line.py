@@ -17,7 +17,9 @@ Part = tuple[str, str]      # text, role
 
 
 def status_line(chat: Chat, screen: Screen, speed: float | None = None) -> str:
-    """One row with styles, narrower than the screen; parts that do not fit are left out from the right."""
+    """One row with styles, narrower than the screen;
+    parts that do not fit are left out from the right.
+    """
     dot = " \u00b7 " if screen.unicode else " | "
     room = screen.width() - 1 - HANG
     row, used = "", 0
@@ -38,8 +40,10 @@ def status_parts(chat: Chat, speed: float | None = None) -> list[Part]:
     used, window = tokens_in_window(replies), window_of(chat)
     if window and used is not None:
         share = used / window
-        parts.append((f"window {share:.0%} of {short(window)}", "warn" if share >= ALARM else "dim"))
-    total = sum((reply.usage.input_tokens or 0) + (reply.usage.output_tokens or 0) for reply in replies if reply.usage)
+        parts.append((f"window {share:.0%} of {short(window)}",
+                      "warn" if share >= ALARM else "dim"))
+    total = sum((reply.usage.input_tokens or 0) + (reply.usage.output_tokens or 0)
+                for reply in replies if reply.usage)
     if total:
         parts.append((f"{short(total)} tokens", "dim"))
     price = price_so_far(chat, replies)

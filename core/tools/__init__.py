@@ -1,7 +1,9 @@
-"""Tools that the model can call: what one is, and which there are. Each is one function in a module of this package.
+"""Tools that the model can call: what one is, and which there are.
 
-Its name is the tool's, its docstring and annotations are what the model is told. A new module is found without being
-named anywhere; importing this package loads none of them.
+Each is one function in a module of this package.
+
+Its name is the tool's, its docstring and annotations are what the model is told. A new module is
+found without being named anywhere; importing this package loads none of them.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ ENTRY_POINTS = "stream_chat.tools"
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What tools may use, handed to those with a parameter of this type; the model never sees that parameter.
+    """What tools may use, handed to those with a parameter of this type; the model
+    never sees that parameter.
 
-    `roots` are the files and directories that may be read, `protected` those that never are, even inside a root.
-    `local_hosts` are host:port pairs with non-public addresses that the user allowed. `databases` are connection URLs
-    by name. `hosts` are those that were approved for this call (None: any public one). `resolve` turns (host, port) into
-    addresses, if not the system does. `seconds` is how long a query may take. `stop` is set when nobody waits for
-    the call any more.
+    `roots` are the files and directories that may be read, `protected` those that never are,
+    even inside a root. `local_hosts` are host:port pairs with non-public addresses that the
+    user allowed. `databases` are connection URLs by name. `hosts` are those that were
+    approved for this call (None: any public one). `resolve` turns (host, port) into
+    addresses, if not the system does. `seconds` is how long a query may take. `stop` is set
+    when nobody waits for the call any more.
     """
 
     roots: tuple[str, ...] = ()
@@ -59,7 +63,9 @@ Hosts = Callable[[Mapping[str, Any], ToolContext], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model can call. `private` results make later network calls ask; `safe` ones run under --experimental.
+    """A function that the model can call.
+
+    `private` results make later network calls ask; `safe` ones run under --experimental.
 
     `source` is where the tool comes from.
     """
@@ -98,21 +104,25 @@ def tool(function: Function) -> Function: ...
 
 
 @overload
-def tool(*, kind: Kind = "read", timeout: float = 30.0, private: bool = False, safe: bool = False, hosts: Hosts | None = None,
+def tool(*, kind: Kind = "read", timeout: float = 30.0, private: bool = False, safe: bool = False,
+         hosts: Hosts | None = None,
          name: str = "") -> Callable[[Function], Function]: ...
 
 
 def tool(function: Function | None = None, **facts: Any) -> Any:
-    """Register a plain or async function as a tool; its name, docstring and annotations are what the model is told.
+    """Register a plain or async function as a tool; its name, docstring and annotations
+    are what the model is told.
 
-    `@tool`, or `@tool(kind=, timeout=, private=, safe=, hosts=, name=)` with the fields of Tool. Returns the function
-    unchanged. A failure is an exception; a result is text or anything that JSON can say.
+    `@tool`, or `@tool(kind=, timeout=, private=, safe=, hosts=, name=)` with the fields of
+    Tool. Returns the function unchanged. A failure is an exception; a result is text or
+    anything that JSON can say.
     """
     def register(function: Function) -> Function:
         made = make_tool(function, **facts)
         other = REGISTERED.get(made.name)
         if other is not None and other.source != made.source:
-            raise UsageError(f"There are two tools named {made.name}: {other.source} and {made.source}.", "Rename one of them.")
+            raise UsageError(f"There are two tools named {made.name}: {other.source} and "
+                             f"{made.source}.", "Rename one of them.")
         REGISTERED[made.name] = made
         return function
     return register if function is None else register(function)
@@ -137,23 +147,30 @@ def load_built_in() -> None:
 
 
 def load_tools_file(path: str) -> tuple[Tool, ...]:
-    """Run a Python file of the user's and return the tools that it registered. Raises UsageError when it cannot be loaded."""
+    """Run a Python file of the user's and return the tools that it registered.
+
+    Raises UsageError when it cannot be loaded.
+    """
     import importlib.util
     before = dict(REGISTERED)
-    spec = importlib.util.spec_from_file_location("stream_chat_tools_" + fingerprint(path)[:12], path)
+    spec = importlib.util.spec_from_file_location("stream_chat_tools_" + fingerprint(path)[:12],
+                                                  path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no Python file.", "--tools-file takes a file that ends in .py.")
+        raise UsageError(f"{path} is no Python file.",
+                         "--tools-file takes a file that ends in .py.")
     try:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     except UsageError:
         raise
     except Exception as problem:
-        raise UsageError(f"The tools file {path} failed: {type(problem).__name__}: {problem}.") from problem
+        raise UsageError(f"The tools file {path} failed: {type(problem).__name__}: "
+                         f"{problem}.") from problem
     return tuple(made for made in REGISTERED.values() if before.get(made.name) is not made)
 
 
 def load_entry_points() -> None:
-    """Load what installed packages offer under the group `stream_chat.tools`: functions, with or without @tool.
+    """Load what installed packages offer under the group `stream_chat.tools`:
+    functions, with or without @tool.
 
     Raises UsageError, after all others are loaded, when one cannot be.
     """
@@ -166,7 +183,8 @@ def load_entry_points() -> None:
             failed.append(f"{point.name} ({type(problem).__name__}: {first_line(problem)})")
             continue
         if callable(loaded) and not any(made.function is loaded for made in REGISTERED.values()):
-            made = make_tool(loaded, source=f"package {point.dist.name if point.dist else point.name}")
+            made = make_tool(loaded,
+                             source=f"package {point.dist.name if point.dist else point.name}")
             REGISTERED.setdefault(made.name, made)
     if failed:
         raise UsageError(f"Tools of installed packages failed: {', '.join(failed)}.")
@@ -179,22 +197,28 @@ def all_tools() -> tuple[Tool, ...]:
 
 
 def get_tools(names: Iterable[str] | None = None) -> tuple[Tool, ...]:
-    """The tools of these names in this order, or, with None, the built-in ones that are safe unasked. Raises UsageError."""
+    """The tools of these names in this order, or, with None,
+    the built-in ones that are safe unasked. Raises UsageError.
+    """
     known = {made.name: made for made in all_tools()}
     if names is None:
         return tuple(made for made in known.values() if made.safe and made.source == "built in")
     wanted = list(dict.fromkeys(names))
     if not set(wanted) <= set(known):
-        load_entry_points()   # looking for packages costs time, so only when a name is not known otherwise
+        # looking for packages costs time, so only when a name is not known otherwise
+        load_entry_points()
         known = {made.name: made for made in all_tools()}
     missing = [name for name in wanted if name not in known]
     if missing:
-        raise UsageError(f"There is no tool named {', '.join(missing)}.", f"There are: {', '.join(known)}.")
+        raise UsageError(f"There is no tool named {', '.join(missing)}.",
+                         f"There are: {', '.join(known)}.")
     return tuple(known[name] for name in wanted)
 
 
 def real_roots(paths: Iterable[str]) -> tuple[str, ...]:
-    """Resolve what the user gave, once, at the start: later changes of a link on the way to a root must not move it."""
+    """Resolve what the user gave, once, at the start:
+    later changes of a link on the way to a root must not move it.
+    """
     return tuple(dict.fromkeys(os.path.realpath(path) for path in paths))
 
 

@@ -1,4 +1,6 @@
-"""Arithmetic, exact where it can be: an expression is read as a tree of numbers and known functions, never run as code."""
+"""Arithmetic, exact where it can be: an expression is read as a tree of numbers and known
+functions, never run as code.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,26 @@ DIGITS = 4_000        # digits shown; Python itself refuses to print more than 4
 
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.UAdd: operator.pos, ast.USub: operator.neg,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
 }
 NAMES = {"pi": math.pi, "e": math.e, "tau": math.tau}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "abs": abs, "round": round, "min": min, "max": max, "sqrt": math.sqrt, "exp": math.exp, "log": math.log, "log2": math.log2,
-    "log10": math.log10, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos,
-    "atan": math.atan, "atan2": math.atan2, "degrees": math.degrees, "radians": math.radians, "floor": math.floor,
+    "abs": abs, "round": round, "min": min, "max": max, "sqrt": math.sqrt, "exp": math.exp,
+    "log": math.log, "log2": math.log2,
+    "log10": math.log10, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin,
+    "acos": math.acos,
+    "atan": math.atan, "atan2": math.atan2, "degrees": math.degrees, "radians": math.radians,
+    "floor": math.floor,
     "ceil": math.ceil, "gcd": math.gcd, "hypot": math.hypot,
 }
 
 
 @tool(safe=True, timeout=5)
 def calculate(expression: Annotated[str, "such as (3 + 4) * 2 ** 10 or sqrt(2) / 3"]) -> str:
-    """Calculate an arithmetic expression: + - * / // % **, parentheses, pi, e, sqrt, log, sin, round, factorial and the like."""
+    """Calculate an arithmetic expression: + - * / // % **, parentheses, pi, e, sqrt, log, sin,
+    round, factorial and the like.
+    """
     if len(expression) > LONGEST:
         raise ToolError(f"The expression is longer than {LONGEST:,} characters.")
     try:
@@ -62,11 +70,13 @@ def _value(node: ast.AST) -> Any:
             return _rounded(_value(number), _value(digits))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
             return _bounded(FUNCTIONS[name](*map(_value, arguments)))
-    raise ToolError(f"{type(node).__name__} is not arithmetic.", "Numbers, operators, parentheses and known functions only.")
+    raise ToolError(f"{type(node).__name__} is not arithmetic.",
+                    "Numbers, operators, parentheses and known functions only.")
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    if isinstance(base, int) and isinstance(exponent, int) and exponent > 0 and base.bit_length() * exponent > MOST_BITS:
+    if (isinstance(base, int) and isinstance(exponent, int) and exponent > 0
+        and base.bit_length() * exponent > MOST_BITS):
         raise ToolError("That power is too large to be written out.")
     result = base ** exponent
     if isinstance(result, complex):
@@ -75,7 +85,9 @@ def _power(base: Any, exponent: Any) -> Any:
 
 
 def _rounded(number: Any, digits: Any) -> Any:
-    """round() of a whole number works out 10 to the power of the places, however many: this does not."""
+    """round() of a whole number works out 10 to the power of the places,
+    however many: this does not.
+    """
     if isinstance(number, int) and isinstance(digits, int):
         if digits >= 0:
             return number

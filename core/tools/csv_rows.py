@@ -31,4 +31,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, (bytes, memoryview)):
         return f"<{len(value)} bytes>"
     text = str(value)
-    return text if len(text) <= MOST_CELL else f"{text[:MOST_CELL]} [\u2026 {len(text) - MOST_CELL:,} more characters]"
+    return (text if len(text) <= MOST_CELL
+            else f"{text[:MOST_CELL]} [\u2026 {len(text) - MOST_CELL:,} more characters]")

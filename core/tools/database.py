@@ -18,17 +18,21 @@ from core.tools.csv_rows import as_csv
 from core.tools.guards_files import find_file, open_file
 from core.tools.limited_process import Job, run_limited
 
-MOST_VALUE = 16 << 20       # bytes of one value inside SQLite: zeroblob() and group_concat() would take all memory
+# bytes of one value inside SQLite: zeroblob() and group_concat() would take all memory
+MOST_VALUE = 16 << 20
 ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
-PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info foreign_key_list".split())
+PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info "
+                    "foreign_key_list".split())
 REFUSED = frozenset("load_extension readfile writefile edit fts3_tokenizer".split())
 
 
 @tool(private=True, safe=True, timeout=30)
 def query_database(
     context: ToolContext,
-    database: Annotated[str, "path of an SQLite file, or the name of a database that the user set up"],
-    sql: Annotated[str, "one SELECT; empty shows the tables and their columns", {"maxLength": 20_000}] = "",
+    database: Annotated[str,
+                        "path of an SQLite file, or the name of a database that the user set up"],
+    sql: Annotated[str, "one SELECT; empty shows the tables and their columns",
+                   {"maxLength": 20_000}] = "",
     max_rows: Annotated[int, "", {"minimum": 1, "maximum": 2_000}] = 100,
 ) -> str:
     """Run one read-only SQL query. Rows come as CSV with a header."""
@@ -49,25 +53,32 @@ def query_database(
 
 # ---- SQLite, in the child process
 
-def read_sqlite(job: Job, path: str, roots: Sequence[str], protected: Sequence[str], sql: str, most: int, seconds: float) -> str:
+def read_sqlite(job: Job, path: str, roots: Sequence[str], protected: Sequence[str], sql: str,
+                most: int, seconds: float) -> str:
     """The rows of one query as CSV; without one, the tables."""
-    context = ToolContext(roots=tuple(roots), protected=tuple(protected), seconds=seconds, stop=job.stop)
+    context = ToolContext(roots=tuple(roots), protected=tuple(protected), seconds=seconds,
+                          stop=job.stop)
     with open_sqlite(context, path) as connection:
         return _schema(connection) if not sql.strip() else query_sqlite(connection, sql, most)
 
 
 @contextlib.contextmanager
 def open_sqlite(context: ToolContext, path: str) -> Iterator[sqlite3.Connection]:
-    """A connection that can only read this one file. The file is held open meanwhile: it must stay the one that was checked."""
+    """A connection that can only read this one file.
+
+    The file is held open meanwhile: it must stay the one that was checked.
+    """
     with open_file(context, path) as held:
         if held.read(16) != b"SQLite format 3\0":
             raise ToolError(f"{safe_line(path, 200)!r} is not an SQLite database.")
         target = find_file(context, path)
-        connection = sqlite3.connect(f"file:{quote(target)}?mode=ro", uri=True, timeout=2.0, isolation_level=None,
+        connection = sqlite3.connect(f"file:{quote(target)}?mode=ro", uri=True, timeout=2.0,
+                                     isolation_level=None,
                                      check_same_thread=False)
         try:
             _limit(connection, context)
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()   # SQLite opens the file only now
+            # SQLite opens the file only now
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             _check_opened(held.fileno(), target, path)
             yield connection
         except sqlite3.Error as problem:
@@ -88,7 +99,8 @@ def _limit(connection: sqlite3.Connection, context: ToolContext) -> None:
     connection.set_authorizer(_authorize)
 
 
-def _authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
+def _authorize(action: int, first: str | None, second: str | None, database: str | None,
+               trigger: str | None) -> int:
     allowed = (action in ALLOWED
                or action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in REFUSED
                or action == sqlite3.SQLITE_PRAGMA and (first or "").lower() in PRAGMAS)
@@ -96,7 +108,10 @@ def _authorize(action: int, first: str | None, second: str | None, database: str
 
 
 def _check_opened(descriptor: int, target: str, path: str) -> None:
-    """SQLite opens by name. Make sure that it has the file which was checked, not one that was put in its place."""
+    """SQLite opens by name.
+
+    Make sure that it has the file which was checked, not one that was put in its place.
+    """
     wanted = os.fstat(descriptor)
     identity = (wanted.st_dev, wanted.st_ino)
     count = 0
@@ -122,7 +137,8 @@ def query_sqlite(connection: sqlite3.Connection, sql: str, most: int) -> str:
 
 
 def _schema(connection: sqlite3.Connection) -> str:
-    rows = connection.execute("SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL ORDER BY name")
+    rows = connection.execute("SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND "
+                              "sql IS NOT NULL ORDER BY name")
     return "\n".join(row[0] for row in islice(rows, 300)) or "(no tables)"
 
 

@@ -17,7 +17,8 @@ from core.tools.guards_files import Entry, open_file, shown_path, walk_files
 MOST_CHARACTERS = 40_000     # of one answer
 LONGEST_LINE = 2_000
 SEARCHED = 20 << 20          # bytes of a file that are searched
-SKIPPED = frozenset({".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "venv", ".mypy_cache", ".tox"})
+SKIPPED = frozenset({".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "venv",
+                     ".mypy_cache", ".tox"})
 Path = Annotated[str, "path, relative to the working directory or absolute"]
 Glob = Annotated[str, "only names like this, such as *.py", {"maxLength": 200}]
 
@@ -25,7 +26,8 @@ Glob = Annotated[str, "only names like this, such as *.py", {"maxLength": 200}]
 @tool(private=True, safe=True)
 def read_file(context: ToolContext, path: Path,
               start_line: Annotated[int, "first line, counted from 1", {"minimum": 1}] = 1,
-              lines: Annotated[int, "how many lines", {"minimum": 1, "maximum": 5_000}] = 500) -> str:
+              lines: Annotated[int, "how many lines",
+                               {"minimum": 1, "maximum": 5_000}] = 500) -> str:
     """Read a text file, or some of its lines. Says how much there is."""
     taken: list[str] = []
     size = number = 0
@@ -35,7 +37,8 @@ def read_file(context: ToolContext, path: Path,
                 taken.append(line)
                 size += len(line) + 1
     if not taken:
-        return "(the file is empty)" if number == 0 else f"(the file has {number} lines, none from {start_line} on)"
+        return ("(the file is empty)" if number == 0
+                else f"(the file has {number} lines, none from {start_line} on)")
     end = start_line + len(taken) - 1
     whole = start_line == 1 and end == number
     head = f"[{number} lines]" if whole else f"[lines {start_line} to {end} of {number}]"
@@ -62,30 +65,40 @@ def list_files(context: ToolContext, path: Path = ".", pattern: Glob = "*",
 
 
 @tool(private=True, safe=True, timeout=60)
-def search_files(context: ToolContext, text: Annotated[str, "plain text to find in lines", {"minLength": 1, "maxLength": 500}],
+def search_files(context: ToolContext,
+                 text: Annotated[str, "plain text to find in lines",
+                                 {"minLength": 1, "maxLength": 500}],
                  path: Path = ".", pattern: Glob = "*", ignore_case: bool = True,
                  max_matches: Annotated[int, "", {"minimum": 1, "maximum": 1_000}] = 100) -> str:
-    """Find lines that contain a text (no regular expression) in the files below a directory: file:line: text."""
+    """Find lines that contain a text (no regular expression) in the files below a directory:
+    file:line: text.
+    """
     found: list[str] = []
     searched = unread = 0
     for entry in walk_files(context, path, 30):
         name = os.path.basename(entry.path)
-        if entry.is_directory or _is_skipped(context, entry.path) or not fnmatch.fnmatch(name, pattern):
+        if entry.is_directory or _is_skipped(context, entry.path) or not fnmatch.fnmatch(name,
+                                                                                         pattern):
             continue
         try:
-            found.extend(_matches(context, entry, text, ignore_case=ignore_case, most=max_matches - len(found)))
+            found.extend(_matches(context, entry, text, ignore_case=ignore_case,
+                                  most=max_matches - len(found)))
             searched += 1
         except ToolError:
             context.check_stop()
             unread += 1
         if len(found) >= max_matches:
             return "\n".join(found) + f"\n[stopped at {max_matches} matches; there may be more]"
-    note = f"[{len(found)} matches in {searched} files" + (f"; {unread} binary or unreadable files left out]" if unread else "]")
+    note = (f"[{len(found)} matches in {searched} files"
+            + (f"; {unread} binary or unreadable files left out]" if unread else "]"))
     return "\n".join([*found, note])
 
 
 def open_text(context: ToolContext, path: str) -> io.TextIOWrapper:
-    """A file as text: UTF-8, or UTF-16 with a mark; what cannot be decoded becomes U+FFFD. Raises ToolError for binary files."""
+    """A file as text: UTF-8, or UTF-16 with a mark; what cannot be decoded becomes U+FFFD.
+
+    Raises ToolError for binary files.
+    """
     file = open_file(context, path)
     try:
         encoding = _encoding(file, path)
@@ -117,10 +130,12 @@ def _lines(text: io.TextIOWrapper, context: ToolContext) -> Iterator[str]:
             left_out += len(more)
             if more.endswith("\n"):
                 break
-        yield line.rstrip("\n") + (f" [\u2026 {left_out} more characters in this line]" if left_out else "")
+        yield line.rstrip("\n") + (f" [\u2026 {left_out} more characters in this line]" if left_out
+                                   else "")
 
 
-def _matches(context: ToolContext, entry: Entry, wanted: str, *, ignore_case: bool, most: int) -> list[str]:
+def _matches(context: ToolContext, entry: Entry, wanted: str, *, ignore_case: bool,
+             most: int) -> list[str]:
     needle = wanted.lower() if ignore_case else wanted
     found = []
     if entry.size > SEARCHED:

@@ -1,7 +1,9 @@
-"""Which files a tool may open: inside the allowed roots, step by step without following a link out of them, and nothing secret.
+"""Which files a tool may open: inside the allowed roots, step by step without following a link out
+of them, and nothing secret.
 
-Every step from / down is opened relative to the one before it and without following links, so a path that is swapped
-while we walk leads to an error, never elsewhere. A link is read and its destination is checked like any other path.
+Every step from / down is opened relative to the one before it and without following links, so a
+path that is swapped while we walk leads to an error, never elsewhere. A link is read and its
+destination is checked like any other path.
 """
 
 from __future__ import annotations
@@ -65,14 +67,19 @@ def open_file(context: ToolContext, path: str) -> BinaryIO:
 
 
 def find_file(context: ToolContext, path: str) -> str:
-    """The absolute path of a file that may be read; for libraries that open by name. Open it at once: it can be swapped."""
+    """The absolute path of a file that may be read; for libraries that open by name.
+
+    Open it at once: it can be swapped.
+    """
     descriptor, target = _open_somewhere(context, path, directory=False)
     os.close(descriptor)
     return target
 
 
 def walk_files(context: ToolContext, path: str, depth: int) -> Iterator[Entry]:
-    """What lies below a directory, in order of name, `depth` levels deep; links and what may not be read are left out."""
+    """What lies below a directory, in order of name, `depth` levels deep;
+    links and what may not be read are left out.
+    """
     descriptor, target = _open_somewhere(context, path, directory=True)
     yield from _walk(context, descriptor, target, depth, protected_ids(context))
 
@@ -93,11 +100,13 @@ def _open_somewhere(context: ToolContext, path: str, *, directory: bool) -> tupl
             return _open_following(context, target, path, directory=directory)
         except (FileNotFoundError, NotADirectoryError):
             kind = "directory" if directory else "file"
-            missing = ToolError(f"There is no {kind} {_shown(path)}.", "list_files shows what there is.")
+            missing = ToolError(f"There is no {kind} {_shown(path)}.",
+                                "list_files shows what there is.")
         except PermissionError:
             raise ToolError(f"{_shown(path)} may not be read (permission denied).") from None
         except OSError as problem:
-            raise ToolError(f"{_shown(path)} cannot be opened: {problem.strerror or problem}.") from None
+            raise ToolError(f"{_shown(path)} cannot be opened: "
+                            f"{problem.strerror or problem}.") from None
     raise missing or _outside(context, path)
 
 
@@ -113,7 +122,8 @@ def _candidates(context: ToolContext, path: str) -> list[str]:
     return [*inside, *named] or joined[:1]
 
 
-def _open_following(context: ToolContext, target: str, path: str, *, directory: bool) -> tuple[int, str]:
+def _open_following(context: ToolContext, target: str, path: str, *,
+                    directory: bool) -> tuple[int, str]:
     protected = protected_ids(context)
     for _ in range(MOST_LINKS):
         check_path(context, target, path)
@@ -131,7 +141,8 @@ def check_path(context: ToolContext, target: str, path: str) -> None:
     special = _below(target, SPECIAL) and not _below(target, ORDINARY)
     secret = is_secret_path(target)
     ours = any(target == place or target.startswith(place.rstrip("/") + "/")
-               or target in [place + part for part in DATABASE_PARTS] for place in context.protected)
+               or target in [place + part for part in DATABASE_PARTS]
+               for place in context.protected)
     if special or secret or ours:
         raise _refused(path)
 
@@ -141,11 +152,16 @@ def _below(target: str, places: tuple[str, ...]) -> bool:
 
 
 def _inside(context: ToolContext, target: str) -> bool:
-    return any(target == root or target.startswith(root.rstrip(os.sep) + os.sep) for root in context.roots)
+    return any(target == root or target.startswith(root.rstrip(os.sep) + os.sep)
+               for root in context.roots)
 
 
-def _open_steps(target: str, protected: frozenset[tuple[int, int]], path: str, *, directory: bool) -> int | _Link:
-    """Walk down from / and open the last part. Return the descriptor, or the link that was met on the way."""
+def _open_steps(target: str, protected: frozenset[tuple[int, int]], path: str, *,
+                directory: bool) -> int | _Link:
+    """Walk down from / and open the last part.
+
+    Return the descriptor, or the link that was met on the way.
+    """
     if sys.platform == "win32":
         return os.open(os.path.realpath(target), _READ)
     parts = target.strip("/").split("/") if target != "/" else ["."]
@@ -182,17 +198,22 @@ def _check_same(before: os.stat_result, after: os.stat_result, path: str) -> Non
 
 
 def _read_link(here: int, parts: list[str], number: int) -> _Link:
-    """Where the path goes on: the link's target, from the directory it stands in, with the rest of the path after it."""
+    """Where the path goes on: the link's target, from the directory it stands in,
+    with the rest of the path after it.
+    """
     target = os.readlink(parts[number], dir_fd=here)
     return _Link(os.path.join("/" + "/".join(parts[:number]), target, *parts[number + 1:]))
 
 
 def protected_ids(context: ToolContext) -> frozenset[tuple[int, int]]:
-    """By identity as well as by name: a hard link or another spelling of the name is the same file."""
+    """By identity as well as by name: a hard link or another spelling of the name is the same file.
+    """
     found = set()
-    inside = islice((os.path.join(top, name) for place in context.protected for top, _, names in os.walk(place) for name in names),
+    inside = islice((os.path.join(top, name) for place in context.protected for top, _,
+                     names in os.walk(place) for name in names),
                     MOST_PROTECTED)
-    for path in [*(place + part for place in context.protected for part in ("", *DATABASE_PARTS)), *inside]:
+    for path in [*(place + part for place in context.protected for part in ("", *DATABASE_PARTS)),
+                 *inside]:
         try:
             status = os.stat(path)
         except OSError:
@@ -201,7 +222,8 @@ def protected_ids(context: ToolContext) -> frozenset[tuple[int, int]]:
     return frozenset(found)
 
 
-def _walk(context: ToolContext, descriptor: int, path: str, depth: int, protected: frozenset[tuple[int, int]]) -> Iterator[Entry]:
+def _walk(context: ToolContext, descriptor: int, path: str, depth: int,
+          protected: frozenset[tuple[int, int]]) -> Iterator[Entry]:
     try:
         names = sorted(os.listdir(descriptor))
         for name in names:
@@ -226,7 +248,8 @@ def _walk_into(context: ToolContext, descriptor: int, name: str, path: str, dept
     yield from _walk(context, inner, path, depth, protected)
 
 
-def _look_at(context: ToolContext, descriptor: int, name: str, path: str, protected: frozenset[tuple[int, int]]) -> Entry | None:
+def _look_at(context: ToolContext, descriptor: int, name: str, path: str,
+             protected: frozenset[tuple[int, int]]) -> Entry | None:
     try:
         check_path(context, path, path)
         found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)

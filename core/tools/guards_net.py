@@ -1,7 +1,8 @@
-"""Which addresses a tool may talk to: every connection is checked at the socket, after the name was resolved.
+"""Which addresses a tool may talk to: every connection is checked at the socket,
+after the name was resolved.
 
-One place resolves, checks and connects, so there is no second look-up whose answer could differ, and no second reading of
-the URL that could disagree with ours. Redirects are not followed here.
+One place resolves, checks and connects, so there is no second look-up whose answer could differ,
+and no second reading of the URL that could disagree with ours. Redirects are not followed here.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 LONGEST_URL = 4_000
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-# The IANA special-purpose registries, plus what clouds answer their metadata on. Checked by ourselves: is_private and
-# is_global of the standard library have changed between Python versions.
+# The IANA special-purpose registries, plus what clouds answer their metadata on. Checked by
+# ourselves: is_private and is_global of the standard library have changed between Python versions.
 NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
     "0.0.0.0/8",          # this network
     "10.0.0.0/8",         # private
@@ -59,7 +60,10 @@ ISATAP = (0x00005EFE, 0x02005EFE)
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An http(s) address, taken apart once. `host` is lower-case ASCII without a dot at its end; `target` starts with /."""
+    """An http(s) address, taken apart once.
+
+    `host` is lower-case ASCII without a dot at its end; `target` starts with /.
+    """
 
     scheme: str
     host: str
@@ -69,7 +73,8 @@ class Url:
     @property
     def authority(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+        return (host if self.port == {"http": 80, "https": 443}[self.scheme]
+                else f"{host}:{self.port}")
 
     @property
     def place(self) -> str:
@@ -81,7 +86,10 @@ class Url:
 
 
 def parse_url(text: str) -> Url:
-    """Read an address strictly. Raises ToolError for everything that two parsers could read in two ways."""
+    """Read an address strictly.
+
+    Raises ToolError for everything that two parsers could read in two ways.
+    """
     if len(text) > LONGEST_URL:
         raise ToolError(f"The address is longer than {LONGEST_URL:,} characters.")
     if re.search(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029]", text.strip(" ")) or not text.isprintable():
@@ -94,15 +102,20 @@ def parse_url(text: str) -> Url:
     if parts.scheme not in ("http", "https"):
         raise ToolError("Only http:// and https:// addresses can be fetched.")
     if "@" in parts.netloc or "%" in parts.netloc:
-        raise ToolError("An address with a user name, a zone or %-signs before its path is not fetched.")
+        raise ToolError("An address with a user name, a zone or %-signs before its path is not "
+                        "fetched.")
     host = normal_host(parts.hostname or "")
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
         "?" + quote(parts.query, safe="/%?:@!$&'()*+,;=~-._[]") if parts.query else "")
-    return Url(parts.scheme, host, _checked_port(parts.scheme, port), target if target.startswith("/") else "/" + target)
+    return Url(parts.scheme, host, _checked_port(parts.scheme, port),
+               target if target.startswith("/") else "/" + target)
 
 
 def normal_host(host: str) -> str:
-    """Lower-case ASCII; internationalised names as xn--. Numbers count as an address only when written in full."""
+    """Lower-case ASCII; internationalised names as xn--.
+
+    Numbers count as an address only when written in full.
+    """
     host = host.lower()
     if ":" in host:
         try:
@@ -113,13 +126,15 @@ def normal_host(host: str) -> str:
         host = _idna(host)
     host = host.removesuffix(".")
     labels = host.split(".")
-    if len(host) > 253 or not all(re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", label) for label in labels):
+    if len(host) > 253 or not all(re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", label)
+                                  for label in labels):
         raise ToolError(f"{safe_line(host, 80)!r} is no host name.")
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
-            raise ToolError(f"{safe_line(host, 80)!r} is no IPv4 address.", "Write it as four decimal numbers.") from None
+            raise ToolError(f"{safe_line(host, 80)!r} is no IPv4 address.",
+                            "Write it as four decimal numbers.") from None
     return host
 
 
@@ -132,7 +147,9 @@ def _idna(host: str) -> str:
 
 
 def _checked_port(scheme: str, port: int | None) -> int:
-    """Below 1024 other services listen, which could be made to read an HTTP request as their own protocol."""
+    """Below 1024 other services listen, which could be made to read an HTTP
+    request as their own protocol.
+    """
     if port is None:
         return 443 if scheme == "https" else 80
     if port not in (80, 443) and port < 1_024:
@@ -141,7 +158,10 @@ def _checked_port(scheme: str, port: int | None) -> int:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the open internet. IPv4 inside IPv6 counts as what it leads to."""
+    """Whether an address is one of the open internet.
+
+    IPv4 inside IPv6 counts as what it leads to.
+    """
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in NOT_PUBLIC_4)
     if address.scope_id:
@@ -160,13 +180,16 @@ def resolve(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as problem:
-        raise ToolError(f"{host} was not found: {getattr(problem, 'strerror', None) or problem}.") from None
+        raise ToolError(
+            f"{host} was not found: {getattr(problem, 'strerror', None) or problem}.") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkGuard:
-    """Connects, and only to where a tool may go. `local` holds host:port pairs whose addresses need not be public.
+    """Connects, and only to where a tool may go.
+
+    `local` holds host:port pairs whose addresses need not be public.
 
     `deadline` is a time.monotonic() value. `resolve` is how names become addresses.
     """
@@ -177,7 +200,10 @@ class NetworkGuard:
     watched: list[tuple[threading.Timer, socket.socket]] = field(default_factory=list)
 
     def addresses(self, host: str, port: int) -> list[str]:
-        """Where a host may be reached. One address that is not public spoils them all: such an answer is an attack or a mistake."""
+        """Where a host may be reached.
+
+        One address that is not public spoils them all: such an answer is an attack or a mistake.
+        """
         host = normal_host(host.strip("[]"))
         found = self.resolve(host, port)
         if not found:
@@ -185,7 +211,8 @@ class NetworkGuard:
         if f"{host}:{port}" not in self.local:
             for text in found:
                 if not is_public(ipaddress.ip_address(text)):
-                    raise ToolError(f"{host} is at {text}, which is not on the public internet; it is not fetched from.")
+                    raise ToolError(f"{host} is at {text}, which is not on the public internet; it "
+                                    "is not fetched from.")
         return found
 
     def connect(self, host: str, port: int, timeout: float) -> socket.socket:
@@ -202,7 +229,9 @@ class NetworkGuard:
         raise problem or TimeoutError(f"no connection to {host} in time")
 
     def _watch(self, made: socket.socket) -> socket.socket:
-        """Cut the connection at the deadline: a server that sends a byte now and then would never run into a read's time limit."""
+        """Cut the connection at the deadline: a server that sends a byte now and then would never
+        run into a read's time limit.
+        """
         left = self.deadline - time.monotonic()
         if left < 3_600:
             copy = made.dup()   # TLS takes the original over
@@ -220,7 +249,9 @@ class NetworkGuard:
             copy.close()
 
     def session(self) -> requests.Session:
-        """A requests session whose every connection is made by this guard; no proxies, no stored logins, no cookies kept."""
+        """A requests session whose every connection is made by this guard;
+        no proxies, no stored logins, no cookies kept.
+        """
         import requests
         made = requests.Session()
         made.trust_env = False
@@ -232,7 +263,9 @@ class NetworkGuard:
 
 
 def _connect_to(address: str, port: int, timeout: float) -> socket.socket:
-    """Connect to a numeric address; the family is told by its form, so nothing is looked up again."""
+    """Connect to a numeric address; the family is told by its form,
+    so nothing is looked up again.
+    """
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         made.settimeout(timeout)
@@ -250,7 +283,9 @@ def _cut(copy: socket.socket) -> None:
 
 
 def _adapter(guard: NetworkGuard) -> Any:
-    """A transport for requests that leaves connecting to the guard and everything else (TLS by host name) to urllib3."""
+    """A transport for requests that leaves connecting to the guard and everything else (TLS
+    by host name) to urllib3.
+    """
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool

@@ -112,7 +112,8 @@ def _values(document: Document, steps: tuple[Step, ...], most: int) -> str:
         note = f"[{_damage_text(damage)}; {len(shown)} values were read before it]"
     except ToolError as problem:
         if not steps and not shown:
-            return f"{summarize(document, ())}\n[{problem.message} This is its summary. {problem.hint}]"
+            return (f"{summarize(document, ())}\n[{problem.message} This is its summary. "
+                    f"{problem.hint}]")
         raise
     return "\n".join([*shown, note or f"[{len(shown)} values]"])
 

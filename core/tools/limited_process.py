@@ -1,7 +1,8 @@
 """Runs functions on hostile input in a child process, with an end to its time and memory.
 
-An operation in C can hold the interpreter's lock: no thread can stop it, and Ctrl-C waits for it. A process can be killed.
-Both sides speak JSON, so that whoever takes the child over cannot run code in the chat.
+An operation in C can hold the interpreter's lock: no thread can stop it, and Ctrl-C waits for
+it. A process can be killed. Both sides speak JSON, so that whoever takes the child over
+cannot run code in the chat.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from core.errors import ChatError, ContextError, ToolError
 MOST_MEMORY = 160 << 20      # bytes of data that the child may hold
 MOST_WRITTEN = 1 << 30       # bytes of a temporary file, such as SQLite sorts in
 LARGEST_RESULT = 64 << 20
-GRACE = 1.0                  # seconds to cancel what a child has asked of a server, before it is killed
-SPARE = 2.0                  # seconds beyond the limit, which the function itself should keep and can explain better
-START = ("import sys; sys.path.insert(0, sys.argv[1]); from core.tools.limited_process import serve; serve(sys.argv[2])")
+GRACE = 1.0  # seconds to cancel what a child has asked of a server, before it is killed
+# seconds beyond the limit, which the function itself should keep and can explain better
+SPARE = 2.0
+START = ("import sys; sys.path.insert(0, sys.argv[1]); from core.tools.limited_process import "
+         "serve; serve(sys.argv[2])")
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RAISED: dict[str, type[ChatError]] = {"tool": ToolError, "context": ContextError}
 
@@ -37,14 +40,18 @@ class LimitReached(ToolError):
 
 @dataclass(slots=True)
 class Job:
-    """What a function in the child gets besides its arguments. `stop` is set when nobody waits for it any more."""
+    """What a function in the child gets besides its arguments.
+
+    `stop` is set when nobody waits for it any more.
+    """
 
     data: bytes = b""
     stop: threading.Event = field(default_factory=threading.Event)
 
 
 class LimitedProcess:
-    """A child that runs one function after the other; started by the first call, and again after one that had to be killed.
+    """A child that runs one function after the other; started by the first call, and again after
+    one that had to be killed.
 
     One thread calls; close() may come from another and ends a call that runs.
     """
@@ -54,9 +61,11 @@ class LimitedProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = threading.Event()
 
-    def call(self, function: str, arguments: Mapping[str, Any], data: bytes = b"", *, seconds: float,
+    def call(self, function: str, arguments: Mapping[str, Any], data: bytes = b"", *,
+             seconds: float,
              stop: threading.Event | None = None) -> Any:
-        """The result of `module:function`, called with a Job and these arguments, in the child; both are plain JSON.
+        """The result of `module:function`, called with a Job and these arguments, in the
+        child; both are plain JSON.
 
         Raises the ToolError or ContextError that it raised, and LimitReached.
         """
@@ -65,7 +74,8 @@ class LimitedProcess:
         guard = _Watch(process, (self._closed, stop or threading.Event()), seconds + SPARE, done)
         guard.start()
         try:
-            _send(process, {"function": function, "arguments": arguments, "data": len(data), "seconds": seconds}, data)
+            _send(process, {"function": function, "arguments": arguments, "data": len(data),
+                            "seconds": seconds}, data)
             answer = _receive(process)
         except (OSError, ValueError, EOFError):
             answer = None
@@ -74,7 +84,8 @@ class LimitedProcess:
             guard.join()
         if answer is None or "limit" in answer:
             self._end()
-            raise LimitReached(guard.reason or f"it needs more than {self._memory >> 20} MB of memory, or is broken")
+            raise LimitReached(guard.reason or f"it needs more than {self._memory >> 20} MB of "
+                               "memory, or is broken")
         if "error" in answer:
             kind, message, hint = map(str, answer["error"])
             raise RAISED.get(kind, ToolError)(message, hint)
@@ -83,8 +94,10 @@ class LimitedProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         if self._closed.is_set():
             raise LimitReached("The call was stopped.")
-        return subprocess.Popen([sys.executable, "-P", "-c", START, ROOT, str(self._memory)], stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen([sys.executable, "-P", "-c", START, ROOT, str(self._memory)],
+                                stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                start_new_session=True)
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -119,7 +132,8 @@ def run_limited(function: str, arguments: Mapping[str, Any], data: bytes = b"", 
 class _Watch(threading.Thread):
     """Ends the child when its time is up or one of the events is set, and keeps the reason."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stops: tuple[threading.Event, ...], seconds: float,
+    def __init__(self, process: subprocess.Popen[bytes], stops: tuple[threading.Event, ...],
+                 seconds: float,
                  done: threading.Event) -> None:
         super().__init__(name="limited-process", daemon=True)
         self.reason = ""
@@ -201,7 +215,8 @@ def _limit_time(seconds: float) -> None:
         return
     used = time.process_time()
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        resource.setrlimit(resource.RLIMIT_CPU,
+                           (int(used + seconds) + 1, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def _limit(memory: int) -> None:
@@ -210,6 +225,7 @@ def _limit(memory: int) -> None:
         import resource
     except ImportError:      # Windows
         return
-    for limit, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, MOST_WRITTEN), (resource.RLIMIT_CORE, 0)):
+    for limit, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, MOST_WRITTEN),
+                        (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit, (most, most))

@@ -1,8 +1,10 @@
-"""Tools, prompts and resources of MCP servers, through the official `mcp` package, which is loaded when a server is configured.
+"""Tools, prompts and resources of MCP servers, through the official `mcp` package, which is loaded
+when a server is configured.
 
-Each server lives in a task of its own, because its connection has to be closed by the task that opened it. What one server
-does (hang, die, answer nonsense) ends its own calls only. What a server says of its tools is not believed: every tool
-counts as one that changes something, and its results as private.
+Each server lives in a task of its own, because its connection has to be closed by the task
+that opened it. What one server does (hang, die, answer nonsense) ends its own calls only. What
+a server says of its tools is not believed: every tool counts as one that changes something,
+and its results as private.
 """
 
 from __future__ import annotations
@@ -53,11 +55,15 @@ class Server:
 
 
 def parse_servers(document: Mapping[str, Any]) -> tuple[Server, ...]:
-    """Read the common shape: {"mcpServers": {name: {command, args, env} or {url, headers}}}. Raises ConfigError."""
+    """Read the common shape: {"mcpServers": {name: {command, args, env} or {url, headers}}}.
+
+    Raises ConfigError.
+    """
     rows = document.get("mcpServers", document)
     if not isinstance(rows, Mapping):
         raise ConfigError("mcpServers is no mapping of names to servers.")
-    wanted = {str(name): row for name, row in rows.items() if not (isinstance(row, Mapping) and row.get("disabled"))}
+    wanted = {str(name): row for name, row in rows.items()
+              if not (isinstance(row, Mapping) and row.get("disabled"))}
     return tuple(_parse_server(name, row) for name, row in wanted.items())
 
 
@@ -69,18 +75,23 @@ def _parse_server(name: str, row: Any) -> Server:
     for key, value in values.items():
         if not isinstance(value, known[key]):
             raise ConfigError(f"mcpServers: {name}: {key} cannot be {value!r}.")
-    texts: dict[str, Any] = {key: {str(k): str(v) for k, v in values[key].items()} for key in ("env", "headers") if key in values}
+    texts: dict[str, Any] = {key: {str(k): str(v) for k, v in values[key].items()}
+                             for key in ("env", "headers") if key in values}
     return Server(name, **(values | texts | {"args": tuple(map(str, values.get("args", ())))}))
 
 
 class Connection:
-    """One server, from start() to close(). `tools` is empty, and `problem` says why, when it cannot be used."""
+    """One server, from start() to close().
+
+    `tools` is empty, and `problem` says why, when it cannot be used.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.tools: tuple[Tool, ...] = ()
         self.problem = ""
-        self.known_prompts: tuple[tuple[str, str], ...] = ()    # name and description, as they were listed last
+        # name and description, as they were listed last
+        self.known_prompts: tuple[tuple[str, str], ...] = ()
         self._client: Any = None
         self._task: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
@@ -102,7 +113,9 @@ class Connection:
             self._task is None or self._task.done() or self._log is not None and self._log.ended())
 
     def last_words(self) -> str:
-        """What its program wrote to standard error last, for a message about its end; empty when there is nothing."""
+        """What its program wrote to standard error last, for a message about its end;
+        empty when there is nothing.
+        """
         said = self._log.last_lines() if self._log is not None else ""
         return f" (it said: {said})" if said else ""
 
@@ -114,10 +127,12 @@ class Connection:
         """Connect and learn the tools. Never raises for what the server does."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._live(ready), name=f"mcp-{self.server.name}")
-        for _ in range(int(seconds / STEP_SECONDS)):   # not one long wait: between turns the loop stands still, the clock does not
+        # not one long wait: between turns the loop stands still, the clock does not
+        for _ in range(int(seconds / STEP_SECONDS)):
             if ready.done() or self._task.done():
                 break
-            await asyncio.wait({ready, self._task}, timeout=STEP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ready, self._task}, timeout=STEP_SECONDS,
+                               return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             self.problem = self.problem or f"it was not ready within {seconds:g} s"
             await self.close()
@@ -134,7 +149,8 @@ class Connection:
                 await asyncio.wait({watch})
         except asyncio.CancelledError:
             raise
-        except BaseException as problem:   # exception groups of the library, also of kinds that are no Exception
+        # exception groups of the library, also of kinds that are no Exception
+        except BaseException as problem:
             self.problem = reason_of(problem, self._noted)
         finally:
             self._client = None
@@ -199,8 +215,10 @@ class Connection:
             return await self.call(told.name, arguments)
         host = urlsplit(self.server.url).hostname or ""
         hosts: Callable[[Mapping[str, Any], ToolContext], list[str]] | None = (lambda arguments, context: [host]) if host else None
-        return Tool(tool_name(self.server.name, told.name), told.description or told.name, schema, call, kind="write",
-                    timeout=self.server.call_seconds, private=True, hosts=hosts, source=self.server.source, in_loop=True)
+        return Tool(tool_name(self.server.name, told.name), told.description or told.name, schema,
+                    call, kind="write",
+                    timeout=self.server.call_seconds, private=True, hosts=hosts,
+                    source=self.server.source, in_loop=True)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Run one tool. Raises ToolError."""
@@ -218,13 +236,15 @@ class Connection:
         try:
             page = await self._ask("list_prompts")
             self.known_prompts = tuple((told.name, told.description or "") for told in page.prompts)
-            return [(told.name, told.description or "", tuple(one.name for one in told.arguments or ())) for told in page.prompts]
+            return [(told.name, told.description or "",
+                     tuple(one.name for one in told.arguments or ())) for told in page.prompts]
         except ToolError:
             return []
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> str:
         result = await self._ask("get_prompt", name, dict(arguments))
-        return shorten("\n\n".join(_block_text(message.content) for message in result.messages), MAX_RESULT)
+        return shorten("\n\n".join(_block_text(message.content) for message in result.messages),
+                       MAX_RESULT)
 
     async def resources(self) -> list[tuple[str, str]]:
         """Address and name of each resource; empty where the server has none."""
@@ -236,7 +256,8 @@ class Connection:
 
     async def resource(self, uri: str) -> str:
         result = await self._ask("read_resource", uri)
-        return shorten("\n".join(getattr(part, "text", None) or "(binary)" for part in result.contents), MAX_RESULT)
+        return shorten("\n".join(getattr(part, "text", None) or "(binary)"
+                                 for part in result.contents), MAX_RESULT)
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         return await self._renewed(
@@ -260,13 +281,17 @@ class Connection:
             return await ask(client)
 
     async def _readable(self, answer: Awaitable[Any]) -> Any:
-        """The answer; a ToolError when something came in its place that is no message, which nobody waits out."""
+        """The answer; a ToolError when something came in its place that is no message,
+        which nobody waits out.
+        """
         self._noted.garbled.clear()
-        asked, garbled = asyncio.ensure_future(answer), asyncio.ensure_future(self._noted.garbled.wait())
+        asked, garbled = (asyncio.ensure_future(answer),
+                          asyncio.ensure_future(self._noted.garbled.wait()))
         try:
             await asyncio.wait({asked, garbled}, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
-                raise ToolError(f"The MCP server {self.server.name} sent an answer that cannot be read.")
+                raise ToolError(f"The MCP server {self.server.name} sent an answer that cannot "
+                                "be read.")
             return asked.result()
         finally:
             garbled.cancel()
@@ -274,9 +299,12 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def _answering(self) -> Any:
-        """The client, with every failure of the server as a ToolError; also its death, which the library may not notice."""
+        """The client, with every failure of the server as a ToolError;
+        also its death, which the library may not notice.
+        """
         if self._client is None or self._task is None or self._task.done():
-            raise ToolError(f"The MCP server {self.server.name} is gone: {self.problem or 'it ended'}.")
+            raise ToolError(f"The MCP server {self.server.name} is gone: "
+                            f"{self.problem or 'it ended'}.")
         try:
             yield self._client
         except (ToolError, asyncio.CancelledError):
@@ -292,7 +320,8 @@ class Connection:
         self._leave.set()
         if self._task is None:
             return
-        done, _ = await asyncio.wait({self._task}, timeout=CLOSE_SECONDS if self._client is not None else 0.01)
+        done, _ = await asyncio.wait({self._task},
+                                     timeout=CLOSE_SECONDS if self._client is not None else 0.01)
         if not done:
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
@@ -312,7 +341,9 @@ async def close_all(connections: Iterable[Connection]) -> None:
 
 
 def tool_name(server: str, tool: str) -> str:
-    """server__tool in the characters that every provider takes, 64 at most; a name that had to be changed stays unique."""
+    """server__tool in the characters that every provider takes, 64 at most;
+    a name that had to be changed stays unique.
+    """
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}__{tool}")
     if plain == f"{server}__{tool}" and len(plain) <= 64:
         return plain
@@ -330,4 +361,5 @@ def _block_text(block: Any) -> str:
     if address is not None:
         named = getattr(block, "title", None) or getattr(block, "name", None)
         return f"(resource: {address}{f', {named}' if named else ''})"
-    return f"({getattr(block, 'type', 'something')}: {getattr(block, 'mime_type', None) or 'not text'})"
+    return (f"({getattr(block, 'type', 'something')}: "
+            f"{getattr(block, 'mime_type', None) or 'not text'})")

@@ -1,8 +1,10 @@
-"""Stands between the chat and one MCP server's program: passes its output on within limits, and ends it with the chat.
+"""Stands between the chat and one MCP server's program: passes its output on within limits,
+and ends it with the chat.
 
-A script, started by core/tools/mcp.py as `python -I -S mcp_keeper.py PROGRAM ARGUMENTS` in a session of its own; it imports
-nothing of this program. However the chat ends, kill -9 included, the server and all that it started are ended within a
-second. A line without end, which would fill the chat's memory, ends the server too.
+A script, started by core/tools/mcp.py as `python -I -S mcp_keeper.py PROGRAM ARGUMENTS` in a
+session of its own; it imports nothing of this program. However the chat ends, kill -9 included, the
+server and all that it started are ended within a second. A line without end, which would fill the
+chat's memory, ends the server too.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import sys
 import time
 
 LONGEST_LINE = 8 << 20    # bytes
-# A backslash that stands for itself, a whole pair, and a half of a character: valid JSON, which strict readers refuse.
+# A backslash that stands for itself, a whole pair, and a half of a character: valid JSON, which
+# strict readers refuse.
 ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..")
 LOOK = 0.5                # seconds between looks at whether the chat still lives
 GRACE = 2.0               # seconds that a server gets to end after it closed its output
@@ -24,7 +27,8 @@ GRACE = 2.0               # seconds that a server gets to end after it closed it
 def main(command: list[str]) -> None:
     chat = os.getppid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)   # the server gets these too; we stay to see that it ends
+        # the server gets these too; we stay to see that it ends
+        signal.signal(number, lambda *_: None)
     source, sink = os.pipe()
     server = os.fork()
     if server == 0:
@@ -52,7 +56,10 @@ def _become(command: list[str], sink: int) -> None:
 
 
 def _pass_on(source: int, chat: int, server: int) -> bool:
-    """Copy the server's output, whole lines only. True when it ended by itself, False when it has to be ended."""
+    """Copy the server's output, whole lines only.
+
+    True when it ended by itself, False when it has to be ended.
+    """
     held = bytearray()
     while os.getppid() == chat:
         readable, _, _ = select.select([source], [], [], LOOK)
@@ -74,10 +81,13 @@ def _pass_on(source: int, chat: int, server: int) -> bool:
 
 
 def _readable(lines: bytearray) -> bytearray:
-    """Halves of characters become U+FFFD: otherwise the answer could not be read, and its caller would wait in vain."""
+    """Halves of characters become U+FFFD: otherwise the answer could not be read,
+    and its caller would wait in vain.
+    """
     if b"\\u" not in lines:
         return lines
-    return bytearray(ESCAPES.sub(lambda found: found[0] if len(found[0]) != 6 else b"\\ufffd", lines))
+    return bytearray(ESCAPES.sub(lambda found: found[0] if len(found[0]) != 6 else b"\\ufffd",
+                                 lines))
 
 
 def _write(data: bytearray) -> None:

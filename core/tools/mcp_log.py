@@ -13,14 +13,19 @@ LINES = 3
 
 
 class ServerLog:
-    """Reads a pipe in a thread of its own and keeps its end. All who could write have closed it when the program is gone."""
+    """Reads a pipe in a thread of its own and keeps its end.
+
+    All who could write have closed it when the program is gone.
+    """
 
     def __init__(self) -> None:
         self._tail = b""
         self._ended = threading.Event()
 
     def writer(self) -> TextIO:
-        """The end of the pipe to hand to the program; close it once the program has it, or is over."""
+        """The end of the pipe to hand to the program;
+        close it once the program has it, or is over.
+        """
         source, sink = os.pipe()
         threading.Thread(target=self._read, args=(source,), name="mcp-log", daemon=True).start()
         return open(sink, "w", encoding="utf-8")
@@ -37,5 +42,6 @@ class ServerLog:
 
     def last_lines(self) -> str:
         """The last lines on one, made safe; empty when nothing was written."""
-        lines = [line.strip() for line in self._tail.decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in self._tail.decode("utf-8", "replace").splitlines()
+                 if line.strip()]
         return " / ".join(safe_line(line, 160) for line in lines[-LINES:])

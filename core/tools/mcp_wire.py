@@ -40,7 +40,8 @@ class Noted:
     status: int = 0
     lost: bool = False
     left_out: dict[str, str] = field(default_factory=dict)
-    garbled: asyncio.Event = field(default_factory=asyncio.Event)     # something came that is no message
+    # something came that is no message
+    garbled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def see(self, response: Any) -> None:
         """Take in an answer over HTTP to something that was sent."""

@@ -19,15 +19,20 @@ from core.tools.limited_process import Job
 
 INSIST = "allow_superuser"      # a parameter of the address: the user knows what the role can do
 TABLES = ("SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
-          "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, ordinal_position")
-READING = regex(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(select|with|values|table|show|explain)\b", re.I | re.S)
-# A second fence, for roles that the user insists on and functions of extensions. The first one is the role.
-ACTING = regex(r"\b(pg_(?:read|ls|write|stat_file|stat_reset|terminate|cancel|reload|rotate|switch|logical|create|drop|export|"
-               r"sleep|notify|advisory|promote|backup|replication)\w*"
-               r"|lo_\w+|dblink\w*|copy|set_config|query_to_xml\w*|nextval|setval)\b|\bU&\"", re.I)
-# What only reads tables and statistics. Any other role of the system may do more than that, now or in a later version.
-HARMLESS = ("pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables", "pg_monitor",
-            "pg_database_owner")
+          "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, "
+          "ordinal_position")
+READING = regex(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(select|with|values|table|show|explain)\b",
+                re.I | re.S)
+# A second fence, for roles that the user insists on and functions of extensions. The
+# first one is the role.
+ACTING = regex(
+    r"\b(pg_(?:read|ls|write|stat_file|stat_reset|terminate|cancel|reload|rotate|switch|logical|"
+    r"create|drop|export|sleep|notify|advisory|promote|backup|replication)\w*"
+    r"|lo_\w+|dblink\w*|copy|set_config|query_to_xml\w*|nextval|setval)\b|\bU&\"", re.I)
+# What only reads tables and statistics. Any other role of the system may do more than that, now
+# or in a later version.
+HARMLESS = ("pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables",
+            "pg_monitor", "pg_database_owner")
 ROLE = """
 SELECT current_setting('is_superuser') = 'on'
        OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE (r.rolsuper OR r.rolreplication OR r.rolcreaterole)
@@ -37,14 +42,17 @@ SELECT current_setting('is_superuser') = 'on'
 
 
 def read_postgres(job: Job, url: str, sql: str, most: int, seconds: float) -> str:
-    """The rows as CSV, `most` at most. Raises ToolError, also for a role that can do more than read.
+    """The rows as CSV, `most` at most.
+
+    Raises ToolError, also for a role that can do more than read.
 
     Runs in a child process (core/tools/limited_process.py): a row can be larger than memory.
     """
     try:
         import psycopg
     except ImportError:
-        raise ToolError("PostgreSQL needs the package psycopg.", "pip install 'psycopg[binary]'") from None
+        raise ToolError("PostgreSQL needs the package psycopg.",
+                        "pip install 'psycopg[binary]'") from None
     sql = sql.strip() or TABLES
     check_reading(sql)
     url, insists = _insists(url)
@@ -56,14 +64,17 @@ def read_postgres(job: Job, url: str, sql: str, most: int, seconds: float) -> st
     done = threading.Event()
     try:
         connection.read_only = True
-        threading.Thread(target=_cancel_at, args=(job.stop, done, connection, seconds * 2), daemon=True).start()
+        threading.Thread(target=_cancel_at, args=(job.stop, done, connection, seconds * 2),
+                         daemon=True).start()
         if not insists:
             _check_role(connection)
         cursor: Any = connection.cursor()
-        with contextlib.closing(cursor.stream(sql.encode())) as rows:   # one statement only, and a row at a time
+        # one statement only, and a row at a time
+        with contextlib.closing(cursor.stream(sql.encode())) as rows:
             first = next(rows, None)
             names = [column.name for column in cursor.description or ()]
-            return as_csv(names, _until(job.stop, rows if first is None else chain([first], rows)), most)
+            return as_csv(names, _until(job.stop, rows if first is None else chain([first], rows)),
+                          most)
     except psycopg.Error as problem:
         raise ToolError(reason(problem)) from None
     finally:
@@ -72,9 +83,12 @@ def read_postgres(job: Job, url: str, sql: str, most: int, seconds: float) -> st
 
 
 def check_reading(sql: str) -> None:
-    """Refuse early, in words, what the database would refuse anyway, and functions that act outside of it."""
+    """Refuse early, in words, what the database would refuse anyway,
+    and functions that act outside of it.
+    """
     if not READING.match(sql) or ACTING.search(sql):
-        raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, without functions that act.")
+        raise ToolError("Only reading is allowed: SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN, "
+                        "without functions that act.")
 
 
 def _insists(url: str) -> tuple[str, bool]:
@@ -90,12 +104,17 @@ def _check_role(connection: Any) -> None:
     strong, roles = connection.execute(ROLE, (list(HARMLESS),)).fetchone()
     if strong or roles:
         what = f"a member of {', '.join(roles)}" if not strong else "a superuser, or may become one"
-        raise ToolError(f"Not queried: the role {safe_line(connection.info.user, 80)} is {what}, so it can do more than read.",
-                        f"Use a role that only reads, or add {INSIST}=yes to the database's address.")
+        raise ToolError(f"Not queried: the role {safe_line(connection.info.user, 80)} is {what}, "
+                        "so it can do more than read.",
+                        f"Use a role that only reads, or add {INSIST}=yes to the database's "
+                        "address.")
 
 
-def _cancel_at(stop: threading.Event, done: threading.Event, connection: Any, seconds: float) -> None:
-    """End a query that nobody waits for any more, or that takes too long in spite of the server's own limit."""
+def _cancel_at(stop: threading.Event, done: threading.Event, connection: Any,
+               seconds: float) -> None:
+    """End a query that nobody waits for any more,
+    or that takes too long in spite of the server's own limit.
+    """
     end = time.monotonic() + seconds
     while not stop.is_set() and time.monotonic() < end:
         if done.wait(0.05):

@@ -71,8 +71,8 @@ def tools_markdown() -> str:
 
 def _row(made: Tool) -> str:
     told = made.description.split("\n")[0].split(". ")[0].rstrip(".")
-    return (f"| [{made.name}](#{made.name}) | {made.kind} | {_yes(made.safe)} | {_yes(made.private)} | {made.timeout:g} s "
-            f"| {_cell(told)} |")
+    return (f"| [{made.name}](#{made.name}) | {made.kind} | {_yes(made.safe)} | "
+            f"{_yes(made.private)} | {made.timeout:g} s | {_cell(told)} |")
 
 
 def _section(made: Tool) -> str:
@@ -82,9 +82,11 @@ def _section(made: Tool) -> str:
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false", "array": "list"}
+    words = {"string": "text", "integer": "whole number", "boolean": "true or false",
+             "array": "list"}
     kind = str(schema.get("type", "anything"))
-    limits = [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
+    limits = [f"{word} {schema[key]}"
+              for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
     return " ".join([words.get(kind, kind), *limits])
 
 

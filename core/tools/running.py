@@ -1,4 +1,6 @@
-"""Runs a tool's function so that nobody has to wait for it longer than wanted, and turns what it returns into text."""
+"""Runs a tool's function so that nobody has to wait for it longer than wanted,
+and turns what it returns into text.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,18 @@ GRACE = 0.2               # seconds that a cancelled asynchronous tool gets to c
 log = logging.getLogger(__name__)
 
 
-async def call_function(made: Tool, arguments: Mapping[str, Any], context: ToolContext, loop: ToolLoop) -> Any:
-    """Run a tool until it is done, its time is up, or the turn is cancelled; then nobody waits for it any longer."""
+async def call_function(made: Tool, arguments: Mapping[str, Any], context: ToolContext,
+                        loop: ToolLoop) -> Any:
+    """Run a tool until it is done, its time is up, or the turn is cancelled;
+    then nobody waits for it any longer.
+    """
     given = dict(arguments) | ({made.context_parameter: context} if made.context_parameter else {})
     is_async = inspect.iscoroutinefunction(made.function)
     if made.in_loop:
         work = asyncio.ensure_future(_shielded(made.function(**given)))
     else:
-        work = asyncio.ensure_future(loop.run(made.function(**given)) if is_async else run_in_thread(made.function, given))
+        work = asyncio.ensure_future(loop.run(made.function(**given)) if is_async
+                                     else run_in_thread(made.function, given))
     try:
         done, _ = await asyncio.wait({work}, timeout=made.timeout)
         if not done:
@@ -43,7 +49,8 @@ async def call_function(made: Tool, arguments: Mapping[str, Any], context: ToolC
 
 
 class ToolLoop:
-    """One event loop in a daemon thread for all asynchronous tools: one that never awaits holds up the others, not the chat.
+    """One event loop in a daemon thread for all asynchronous tools: one that never awaits holds up
+    the others, not the chat.
 
     A loop that is held up when a call is given up is left behind, and the next call gets a new one.
     """
@@ -81,8 +88,8 @@ class ToolLoop:
 async def run_in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Run a synchronous function so that nobody has to wait for it.
 
-    A daemon thread of its own, not asyncio.to_thread: the loop and the interpreter join the pool's threads when they
-    end, so one tool that hangs would keep the program from leaving.
+    A daemon thread of its own, not asyncio.to_thread: the loop and the interpreter join the pool's
+    threads when they end, so one tool that hangs would keep the program from leaving.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
@@ -105,7 +112,8 @@ async def run_in_thread(function: Callable[..., Any], arguments: Mapping[str, An
         except RuntimeError:
             log.debug("a tool finished after its chat had ended")
 
-    threading.Thread(target=work, name=f"tool-{getattr(function, '__name__', '')}", daemon=True).start()
+    threading.Thread(target=work, name=f"tool-{getattr(function, '__name__', '')}",
+                     daemon=True).start()
     return await future
 
 
@@ -134,5 +142,6 @@ def as_text(value: Any) -> str:
 def shorten(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
-    said = f"[Cut here: the first {limit:,} of {len(text):,} characters are shown. Ask for less or for another part.]"
+    said = (f"[Cut here: the first {limit:,} of {len(text):,} characters are shown. Ask for less "
+            "or for another part.]")
     return f"{text[:limit]}\n{said}"

@@ -1,4 +1,6 @@
-"""What a tool takes: a JSON Schema out of a function's signature, and arguments checked against one before anything runs."""
+"""What a tool takes: a JSON Schema out of a function's signature,
+and arguments checked against one before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +15,37 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from core.errors import ToolError
 
 Schema = Mapping[str, Any]
-PLAIN: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null",
+PLAIN: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean",
+                         type(None): "null",
                          list: "array", tuple: "array", dict: "object"}
 DEEPEST = 40   # levels of nesting in arguments; more is no honest call
 
 
 # ---- signature -> schema
 
-def describe_function(function: Callable[..., Any], hidden: type) -> tuple[str, dict[str, Any], str]:
-    """Return (description, parameters, name of the parameter annotated `hidden` or ""). Raises TypeError on what has no schema."""
+def describe_function(function: Callable[..., Any],
+                      hidden: type) -> tuple[str, dict[str, Any], str]:
+    """Return (description, parameters, name of the parameter annotated `hidden` or "").
+
+    Raises TypeError on what has no schema.
+    """
     text, notes = split_docstring(inspect.getdoc(function) or "")
     hints = typing.get_type_hints(function, include_extras=True)
     properties: dict[str, Any] = {}
     required, given = [], ""
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"{function.__name__}: a tool takes named parameters only, not {parameter}")
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD,
+                              parameter.POSITIONAL_ONLY):
+            raise TypeError(f"{function.__name__}: a tool takes named parameters only, not "
+                            f"{parameter}")
         if hints.get(name) is hidden:
             given = name
             continue
         properties[name] = _property(hints.get(name, Any), parameter, notes.get(name, ""))
         if parameter.default is parameter.empty:
             required.append(name)
-    return text, {"type": "object", "properties": properties, "required": required, "additionalProperties": False}, given
+    return text, {"type": "object", "properties": properties, "required": required,
+                  "additionalProperties": False}, given
 
 
 def _property(hint: Any, parameter: inspect.Parameter, note: str) -> dict[str, Any]:
@@ -43,12 +53,15 @@ def _property(hint: Any, parameter: inspect.Parameter, note: str) -> dict[str, A
     if note:
         schema.setdefault("description", note)
     if parameter.default is not parameter.empty and parameter.default is not None:
-        schema["default"] = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        schema["default"] = (list(parameter.default) if isinstance(parameter.default, tuple)
+                             else parameter.default)
     return schema
 
 
 def schema_of_type(hint: Any) -> dict[str, Any]:
-    """str, int, float, bool, list[T], dict[str, T], Literal, T | None, TypedDict, Any; Annotated adds text or schema keywords."""
+    """str, int, float, bool, list[T], dict[str, T], Literal, T | None, TypedDict, Any;
+    Annotated adds text or schema keywords.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return {}
@@ -62,7 +75,8 @@ def schema_of_type(hint: Any) -> dict[str, Any]:
         return _union(arguments)
     if typing.is_typeddict(hint):
         return _typed_dict(hint)
-    if origin in (list, tuple, set, frozenset) or isinstance(origin, type) and issubclass(origin, Sequence):
+    if origin in (list, tuple, set, frozenset) or isinstance(origin, type) and issubclass(origin,
+                                                                                          Sequence):
         return {"type": "array", "items": schema_of_type(arguments[0])}
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": schema_of_type(arguments[1])}
@@ -92,17 +106,22 @@ def _union(members: Sequence[Any]) -> dict[str, Any]:
 
 def _typed_dict(hint: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(hint, include_extras=True)
-    return {"type": "object", "properties": {name: schema_of_type(member) for name, member in hints.items()},
+    return {"type": "object",
+            "properties": {name: schema_of_type(member) for name, member in hints.items()},
             "required": sorted(hint.__required_keys__), "additionalProperties": False}
 
 
 def split_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """Return the description, and what an `Args:` section (Google) or `:param name:` lines (Sphinx) say of each parameter."""
-    notes = {name: " ".join(note.split()) for name, note in re.findall(r"^\s*:param\s+(?:\S+\s+)?(\w+):\s*(.+)$", text, re.M)}
+    """Return the description, and what an `Args:` section (Google) or `:param name:` lines
+    (Sphinx) say of each parameter.
+    """
+    notes = {name: " ".join(note.split())
+             for name, note in re.findall(r"^\s*:param\s+(?:\S+\s+)?(\w+):\s*(.+)$", text, re.M)}
     body = re.sub(r"^\s*:(param|returns?|raises|type|rtype)\b.*$", "", text, flags=re.M)
     section = re.search(r"^(?:Args|Arguments|Parameters):\n((?:[ \t]+.*\n?|\n)+)", body, re.M)
     if section:
-        for name, note in re.findall(r"^[ \t]+(\w+)(?:\s*\([^)]*\))?:\s*(.+(?:\n[ \t]{5,}.+)*)", section[1], re.M):
+        for name, note in re.findall(r"^[ \t]+(\w+)(?:\s*\([^)]*\))?:\s*(.+(?:\n[ \t]{5,}.+)*)",
+                                     section[1], re.M):
             notes.setdefault(name, " ".join(note.split()))
         body = body[:section.start()] + body[section.end():]
     body = re.split(r"^(?:Returns|Raises|Yields|Examples?):\s*$", body, maxsplit=1, flags=re.M)[0]
@@ -112,7 +131,10 @@ def split_docstring(text: str) -> tuple[str, dict[str, str]]:
 # ---- arguments -> checked arguments
 
 def check_arguments(schema: Schema, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as the schema asks for them, with unambiguous mistakes repaired. Raises ToolError naming what is wrong."""
+    """The arguments as the schema asks for them, with unambiguous mistakes repaired.
+
+    Raises ToolError naming what is wrong.
+    """
     checked = check_value(schema, dict(arguments), "", 0)
     if not isinstance(checked, dict):
         raise ToolError("The arguments are no JSON object.")
@@ -124,7 +146,8 @@ def check_value(schema: Schema, value: Any, where: str, depth: int) -> Any:
         raise ToolError(f"{_named(where)} is nested more than {DEEPEST} levels deep.")
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         raise ToolError(f"{_named(where)} must be a finite number.")
-    if not isinstance(schema, Mapping):   # `true`, or nonsense from a foreign server: nothing is known of the value
+    # `true`, or nonsense from a foreign server: nothing is known of the value
+    if not isinstance(schema, Mapping):
         return value
     choices = schema.get("anyOf") or schema.get("oneOf")
     if isinstance(choices, Sequence) and choices:
@@ -143,7 +166,9 @@ def check_value(schema: Schema, value: Any, where: str, depth: int) -> Any:
 
 
 def _first_fitting(choices: Sequence[Schema], value: Any, where: str, depth: int) -> Any:
-    """A choice that takes the value unchanged wins over one that must repair it; two different repairs are a guess, so an error."""
+    """A choice that takes the value unchanged wins over one that must repair it;
+    two different repairs are a guess, so an error.
+    """
     fits, problem = [], ToolError(f"{_named(where)} fits none of what it may be.")
     for choice in choices:
         try:
@@ -231,14 +256,18 @@ def _check_object(schema: Schema, value: dict[str, Any], where: str, depth: int)
         name = _known_name(key, known, value)
         path = f"{where}.{name}" if where else name
         if name not in known and _forbids_others(schema):
-            raise ToolError(f"There is no argument {_shown(path)}.", f"It takes: {', '.join(known) or 'nothing'}.")
+            raise ToolError(f"There is no argument {_shown(path)}.",
+                            f"It takes: {', '.join(known) or 'nothing'}.")
         if item is None and name in known and name not in required and not _takes_null(known[name]):
             continue   # null for an optional argument means that it was left out
         others = schema.get("additionalProperties")
-        result[name] = check_value(known.get(name) or (others if isinstance(others, Mapping) else {}), item, path, depth + 1)
+        result[name] = check_value(known.get(name)
+                                   or (others if isinstance(others, Mapping) else {}), item, path,
+                                   depth + 1)
     missing = [name for name in required if name not in result]
     if missing:
-        raise ToolError(f"Missing: {', '.join(f'{where}.{name}' if where else name for name in missing)}.")
+        raise ToolError(
+            f"Missing: {', '.join(f'{where}.{name}' if where else name for name in missing)}.")
     return result
 
 
@@ -251,11 +280,14 @@ def _takes_null(schema: Schema) -> bool:
         return True
     kind = schema.get("type")
     kinds = kind if isinstance(kind, list) else [kind]
-    return "null" in kinds or not schema or any(_takes_null(choice) for choice in schema.get("anyOf") or ())
+    return ("null" in kinds or not schema
+            or any(_takes_null(choice) for choice in schema.get("anyOf") or ()))
 
 
 def _known_name(key: str, known: Mapping[str, Schema], value: Mapping[str, Any]) -> str:
-    """A key in another case or with dashes is the known one, if it is exactly one and was not given as well."""
+    """A key in another case or with dashes is the known one,
+    if it is exactly one and was not given as well.
+    """
     if key in known:
         return key
     plain = _plain_name(key)
@@ -271,14 +303,17 @@ def _plain_name(name: str) -> str:
 def _check_limits(schema: Schema, value: Any, where: str) -> Any:
     allowed = schema.get("enum")
     if isinstance(allowed, Sequence) and value not in allowed:
-        alike = [one for one in allowed if isinstance(one, str) and isinstance(value, str) and one.lower() == value.strip().lower()]
+        alike = [one for one in allowed if isinstance(one, str) and isinstance(value, str)
+                 and one.lower() == value.strip().lower()]
         if len(alike) != 1:
-            raise ToolError(f"{_named(where)} cannot be {_shown(value)}.", f"It is one of: {', '.join(map(str, allowed))}.")
+            raise ToolError(f"{_named(where)} cannot be {_shown(value)}.",
+                            f"It is one of: {', '.join(map(str, allowed))}.")
         value = alike[0]
     if _is_kind("number", value):
         _check_bounds(schema, value, "minimum", "maximum", _named(where))
     elif isinstance(value, str):
-        _check_bounds(schema, len(value), "minLength", "maxLength", f"The length of {_named(where)}")
+        _check_bounds(schema, len(value), "minLength", "maxLength",
+                      f"The length of {_named(where)}")
     elif isinstance(value, list):
         _check_bounds(schema, len(value), "minItems", "maxItems", f"The length of {_named(where)}")
     return value
@@ -303,5 +338,7 @@ def _article(kind: str) -> str:
 
 def _shown(value: Any) -> str:
     """A value in an error, short: the model knows what it sent."""
-    text = value if isinstance(value, str) else type(value).__name__ if isinstance(value, (dict, list)) else repr(value)[:80]
-    return repr(text[:60] + "\u2026") if len(text) > 60 else repr(text) if isinstance(value, str) else text
+    text = (value if isinstance(value, str)
+            else type(value).__name__ if isinstance(value, (dict, list)) else repr(value)[:80])
+    return (repr(text[:60] + "\u2026") if len(text) > 60 else repr(text) if isinstance(value, str)
+            else text)

@@ -1,4 +1,6 @@
-"""Which files hold keys and passwords: one list for every door through which a file could reach a model."""
+"""Which files hold keys and passwords: one list for every door through which a
+file could reach a model.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ from core.regex import regex
 
 HEAD = 8_192             # bytes of a file that are looked at
 LONGEST = 4_096          # characters of an argument that can be a path
-_DATA = r"\.(json5?|jsonc|ya?ml|toml|ini|cfg|conf|config|env|xml|txt|csv|properties|plist|enc|sops|pickle|php|tf|sh)"
-_FOLDERS = (r"\.(ssh|gnupg|aws|azure|kube|docker|oci|chef|bluemix|ibmcloud|terraform\.d|password-store|"
-            r"vault-tokens?|certs|secrets?)"
-            r"|gcloud|keyrings|keychains|private[-_]?keys?")
+_DATA = (r"\.(json5?|jsonc|ya?ml|toml|ini|cfg|conf|config|env|xml|txt|csv|properties|plist|enc|sops|"
+         r"pickle|php|tf|sh)")
+_FOLDERS = (
+    r"\.(ssh|gnupg|aws|azure|kube|docker|oci|chef|bluemix|ibmcloud|terraform\.d|password-store|"
+    r"vault-tokens?|certs|secrets?)"
+    r"|gcloud|keyrings|keychains|private[-_]?keys?")
 _FILES = "|".join((
     # environments
     r"\.env([._-].*)?", r"\.?envrc([._-].*)?", r".*\.envs?", r"\.(flask|dev|prod|test|local)env",
@@ -24,7 +28,8 @@ _FILES = "|".join((
     # private keys and stores of keys
     r"id_(rsa|dsa|ecdsa|ed25519|ed448|xmss)([._-].*)?", r".*[._-](rsa|dsa|ecdsa|ed25519)(_sk)?",
     r"identity", r"ssh_host_.*_key",
-    r".*\.(pem|key|p12|pfx|p8|pk8|ppk|jks|jceks|bks|keystore|truststore|kdbx?|keytab|agekey|ovpn|keychain(-db)?|opvault)",
+    r".*\.(pem|key|p12|pfx|p8|pk8|ppk|jks|jceks|bks|keystore|truststore|kdbx?|keytab|agekey|ovpn|"
+    r"keychain(-db)?|opvault)",
     r"(private|signing|deploy|ssh|host)[-_]?key", r"keys?\.txt", r"krb5cc_.*", r"wallet\.dat",
     r"wg\d+\.conf", r"secring.*",
     # services
@@ -53,32 +58,44 @@ _FILES = "|".join((
 ))
 _SECRET = regex(f"(?:{_FOLDERS}|{_FILES})")
 # Most names have none of this, and are done with after one look.
-_MAYBE = regex(r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|"
-               r"adminsdk|config|\.tf|rc\b|"
-               r"\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf|cnf|cfg|db)\b|hist|log|cookie|"
-               r"wallet|shadow|gcloud|krb|secring")
+_MAYBE = regex(
+    r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|"
+    r"adminsdk|config|\.tf|rc\b|"
+    r"\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf|cnf|cfg|db)\b|"
+    r"hist|log|cookie|wallet|shadow|gcloud|krb|secring")
 # Copies that editors, tools and people make: they hold what the original does.
 _COPY = regex(r"^(#(?P<auto>.+)#|\.?(?P<swap>.+)\.sw[a-p]|(?P<copy>.+?)"
-              r"(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev|rej|new|disabled|gz|bz2|xz|zst|zip|\d+)"
+              r"(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev|rej|new|"
+              r"disabled|gz|bz2|xz|zst|zip|\d+)"
               r"| ?\(\d+\)| - copy|[-_.](19|20)\d\d[-_.\d]*)(?P<ending>\.\w+)?)$")
 _PLACEHOLDER = regex(r"(^|[._-])(example|sample|template|dist|tmpl|tpl|schema)s?([._-]|$)")
 _STRICT = regex(r"id_|ssh_host_")       # a real key however it is called
 _PUBLIC = regex(r".*\.pub")
-_PRIVATE_KEY = regex(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1")
-_KEY_WORDS = (b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"AGE-SECRET-KEY-1")     # without one of them it does not match
-# Files of credentials: a word that each has, which is found fast, and the marks that all must be there.
-_SERVICE_ACCOUNT = (b'"type"', regex(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
+_PRIVATE_KEY = regex(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: "
+                     rb"BLOCK)?-----|PuTTY-User-Key-File-\d|AGE-SECRET-KEY-1")
+# without one of them it does not match
+_KEY_WORDS = (b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"AGE-SECRET-KEY-1")
+# Files of credentials: a word that each has, which is found fast, and the marks
+# that all must be there.
+_SERVICE_ACCOUNT = (b'"type"',
+                    regex(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
                     regex(rb'"(?:private_key|refresh_token|credential_source)"\s*:'))
 _KUBECONFIG = (b"kind", regex(rb"""["']?kind["']?\s*:\s*["']?Config\b"""),
                regex(rb"client-key-data|client-certificate-data|\btoken\b|\bexec\b|\bpassword\b|auth-provider|\busers\b"))
-_GITHUB = (b"oauth_token", regex(rb"^\s*oauth_token\s*:", re.M), regex(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
-_TERRAFORM = (b'"terraform_version"', regex(rb'"terraform_version"\s*:'), regex(rb'"(?:serial|lineage)"\s*:'))
+_GITHUB = (b"oauth_token", regex(rb"^\s*oauth_token\s*:", re.M),
+           regex(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
+_TERRAFORM = (b'"terraform_version"', regex(rb'"terraform_version"\s*:'),
+              regex(rb'"(?:serial|lineage)"\s*:'))
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a file or folder of this name holds keys or passwords wherever it lies. Case does not matter."""
+    """Whether a file or folder of this name holds keys or passwords wherever it lies.
+
+    Case does not matter.
+    """
     name = unicodedata.normalize("NFKC", name) if not name.isascii() else name
-    plain = name.casefold().partition(":$")[0].rstrip(". ")      # Windows opens the same file under these
+    # Windows opens the same file under these
+    plain = name.casefold().partition(":$")[0].rstrip(". ")
     if not _MAYBE.search(plain):
         return False
     return any(_is_listed(form) for form in _forms(plain))
@@ -108,7 +125,9 @@ def is_secret_path(path: str) -> bool:
 
 
 def holds_secret(head: bytes) -> bool:
-    """Whether a file that begins like this is a private key or a known file of credentials, whatever its name."""
+    """Whether a file that begins like this is a private key or a known file of credentials,
+    whatever its name.
+    """
     text = head.replace(b"\0", b"") if b"\0" in head[:64] else head        # UTF-16 too
     key = _PRIVATE_KEY.search(text) if any(word in text for word in _KEY_WORDS) else None
     if key is not None and not text[:key.start()].strip(b"\xef\xbb\xbf\xff\xfe \t\r\n"):
@@ -119,7 +138,8 @@ def holds_secret(head: bytes) -> bool:
 
 def secret_arguments(arguments: Mapping[str, Any]) -> list[str]:
     """The paths of secret files that a call's arguments name, alone or as words of a command."""
-    return list(dict.fromkeys(word for text in _texts(arguments) for word in _words(text) if is_secret_path(word)))
+    return list(dict.fromkeys(word for text in _texts(arguments)
+                              for word in _words(text) if is_secret_path(word)))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -139,7 +159,8 @@ def _words(text: str) -> list[str]:
     address = re.match(r"[a-z][\w+.-]*://", text, re.I)
     plain = unquote(text) if address else text
     words = [] if len(plain.splitlines()) > 1 else [plain]
-    return words + [word.strip("@,;.!?") for word in re.split(r"[\s\"'`=<>|&;(){}\[\],]+", plain) if re.search(r"[./_]", word)]
+    return words + [word.strip("@,;.!?") for word in re.split(r"[\s\"'`=<>|&;(){}\[\],]+", plain)
+                    if re.search(r"[./_]", word)]
 
 
 def is_secret_file(path: str, descriptor: int) -> bool:

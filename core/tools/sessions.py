@@ -14,15 +14,21 @@ AROUND = 160   # characters shown on each side of a find
 
 
 @tool(private=True, safe=True)
-def search_sessions(context: ToolContext, words: Annotated[str, "words that all occur", {"minLength": 2, "maxLength": 200}],
+def search_sessions(context: ToolContext,
+                    words: Annotated[str, "words that all occur",
+                                     {"minLength": 2, "maxLength": 200}],
                     max_sessions: Annotated[int, "", {"minimum": 1, "maximum": 20}] = 5) -> str:
-    """Search the user's earlier chat sessions, newest first: ID, date, title and the places found."""
+    """Search the user's earlier chat sessions, newest first:
+    ID, date, title and the places found.
+    """
     if context.store is None:
         raise ToolError("Sessions are not saved in this run, so there is nothing to search.")
     try:
-        store = open_store(context.store.url)   # its own connection: a tool runs in a thread, and the chat's belongs to another
+        # its own connection: a tool runs in a thread, and the chat's belongs to another
+        store = open_store(context.store.url)
         try:
-            rows = [row for row in store.sessions(max_sessions + 1, words) if row.id != context.session][:max_sessions]
+            rows = [row for row in store.sessions(max_sessions + 1, words)
+                    if row.id != context.session][:max_sessions]
             found = [_described(store, row, words.split()) for row in rows]
         finally:
             store.close()

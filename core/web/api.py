@@ -1,4 +1,6 @@
-"""What the page asks of one conversation: its messages and events, turns, versions and commands, as JSON."""
+"""What the page asks of one conversation: its messages and events, turns,
+versions and commands, as JSON.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,18 @@ class Api:
     def routes(self) -> list[Route]:
         one = "/api/sessions/{session}"
         rows: list[tuple[str, str, Handler]] = [
-            ("POST", "/api/sessions", self.new), ("GET", one, self.show), ("GET", f"{one}/events", self.events),
-            ("POST", "/api/files", self.upload), ("POST", f"{one}/messages", self.post), ("POST", f"{one}/stop", self.stop),
-            ("POST", f"{one}/edits", self.edit), ("POST", f"{one}/retry", self.retry), ("POST", f"{one}/continue", self.go_on),
+            ("POST", "/api/sessions", self.new), ("GET", one, self.show),
+            ("GET", f"{one}/events", self.events),
+            ("POST", "/api/files", self.upload), ("POST", f"{one}/messages", self.post),
+            ("POST", f"{one}/stop", self.stop),
+            ("POST", f"{one}/edits", self.edit), ("POST", f"{one}/retry", self.retry),
+            ("POST", f"{one}/continue", self.go_on),
             ("POST", f"{one}/answers", self.decide), ("PUT", f"{one}/queue", self.queue),
             ("POST", f"{one}/commands", self.command), ("GET", f"{one}/commands", self.commands),
             ("GET", f"{one}/commands/{{name}}", self.arguments),
             ("POST", f"{one}/versions", self.show_version),
-            ("POST", f"{one}/compare", self.compare), ("POST", f"{one}/compare/{{side:int}}/{{act}}", self.choose),
+            ("POST", f"{one}/compare", self.compare),
+            ("POST", f"{one}/compare/{{side:int}}/{{act}}", self.choose),
         ]
         return [Route(path, guarded(handler), methods=[method]) for method, path, handler in rows]
 
@@ -66,7 +72,8 @@ class Api:
 
     async def events(self, request: Request) -> Response:
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
-        return StreamingResponse(_stream(await self._live(request), after), media_type="text/event-stream",
+        return StreamingResponse(_stream(await self._live(request), after),
+                                 media_type="text/event-stream",
                                  headers={"cache-control": "no-store", "x-accel-buffering": "no"})
 
     # ---- turns
@@ -80,7 +87,8 @@ class Api:
         place = body.get("place")
         if not isinstance(place, int) or isinstance(place, bool):
             raise UsageError("place must be the number of a message.")
-        return JSONResponse({"accepted": live.edit(place, self._message(body)), **_about(live)}, 202)
+        return JSONResponse({"accepted": live.edit(place, self._message(body)), **_about(live)},
+                            202)
 
     async def upload(self, request: Request) -> Response:
         """Store one file, the request's body; the answer's `file` names it in a message."""
@@ -125,17 +133,20 @@ class Api:
 
     async def command(self, request: Request) -> Response:
         body, live = await body_of(request), await self._live(request)
-        return JSONResponse(await act(live, text_of(body, "line"), confirmed=body.get("confirmed") is True))
+        return JSONResponse(await act(live, text_of(body, "line"),
+                                      confirmed=body.get("confirmed") is True))
 
     async def commands(self, request: Request) -> Response:
         """All commands of this chat, with the prompts of its MCP servers."""
         live = await self._live(request)
-        return JSONResponse({"commands": [_command_row(name, help) for name, help in names_to_complete(live.chat)]})
+        return JSONResponse(
+            {"commands": [_command_row(name, help) for name, help in names_to_complete(live.chat)]})
 
     async def arguments(self, request: Request) -> Response:
         """What a command can have after it, as far as that is a list."""
         live, found = await self._live(request), find_command(str(request.path_params["name"]))
-        names = await found.complete(live.chat) if found is not None and found.complete is not None else ()
+        names = (await found.complete(live.chat) if found is not None and found.complete is not None
+                 else ())
         return JSONResponse({"values": [name.strip() for name in names]})
 
     async def show_version(self, request: Request) -> Response:
@@ -154,7 +165,8 @@ class Api:
         message, chat = self._message(body), live.chat
         target, _ = await find_model(text_of(body, "model"), chat.target, chat.providers)
         if live.running:
-            raise UsageError("A reply is running in this session.", "Stop it first, or wait for its end.")
+            raise UsageError("A reply is running in this session.",
+                             "Stop it first, or wait for its end.")
         for file in message.files:
             await chat.attach(file)
         images = tuple(Image(media, data, name) for media, data, name in message.images)
@@ -235,7 +247,8 @@ def guarded(handler: Handler) -> Handler:
 def error_response(error: ChatError) -> Response:
     status = (404 if isinstance(error, SessionNotFound) else 400 if isinstance(error, UsageError)
               else 503 if isinstance(error, StoreError) else 502)
-    return JSONResponse({"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}, status)
+    return JSONResponse(
+        {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}, status)
 
 
 async def body_of(request: Request) -> dict[str, Any]:

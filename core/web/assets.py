@@ -1,4 +1,6 @@
-"""The page's own files, served under names that carry their content's hash, so that a browser keeps them for good."""
+"""The page's own files, served under names that carry their content's hash,
+so that a browser keeps them for good.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ class Assets:
         self.signin = self._filled("signin.html")
 
     def _served(self, name: str) -> str:
-        """The name under which a file is served. What it imports comes first: its hash covers theirs."""
+        """The name under which a file is served.
+
+        What it imports comes first: its hash covers theirs.
+        """
         if name not in self._names:
             text = _IMPORT.sub(lambda match: f"./{self._served(match[1])}", self._texts[name])
             body = text.encode()

@@ -14,7 +14,8 @@ from core.web.page_events import PageEvent, error_event, user_event
 class Comparing:
     """One comparison while it runs. `publish` shows an event on every page that listens."""
 
-    def __init__(self, comparison: Comparison, providers: Providers, publish: Callable[[PageEvent], None]) -> None:
+    def __init__(self, comparison: Comparison, providers: Providers,
+                 publish: Callable[[PageEvent], None]) -> None:
         self.comparison, self._providers, self._publish = comparison, providers, publish
         self._streams = [PageStream() for _ in comparison.sides]
         self._shown = [0 for _ in comparison.sides]
@@ -23,7 +24,8 @@ class Comparing:
         """Ask both, and publish what each says as it comes."""
         comparison = self.comparison
         question = user_event(comparison.question, -1) if comparison.new else None
-        self._publish({"type": "compare", "question": question, "models": [str(side.target) for side in comparison.sides]})
+        self._publish({"type": "compare", "question": question,
+                       "models": [str(side.target) for side in comparison.sides]})
         await comparison.run(self._show_text, self._show_end)
 
     def _show_text(self) -> None:
@@ -31,7 +33,8 @@ class Comparing:
             new = side.text[self._shown[number]:]
             if new:
                 self._shown[number] += len(new)
-                self._publish({"type": "compare_text", "side": number, "raw": new, "ops": self._streams[number].feed(new)})
+                self._publish({"type": "compare_text", "side": number, "raw": new,
+                               "ops": self._streams[number].feed(new)})
 
     def _show_end(self, side: Side) -> None:
         self._show_text()
@@ -41,6 +44,8 @@ class Comparing:
         self._publish({
             "type": "compare_side", "side": self.comparison.sides.index(side), "state": state,
             "ops": self._streams[self.comparison.sides.index(side)].finish(), "notes": side.notes,
-            "error": error_event(side.error) if side.error is not None else None, "answered": bool(replies),
-            "tokens": sum(usage.output_tokens or 0 for usage in usages), "seconds": round(side.seconds, 1),
+            "error": error_event(side.error) if side.error is not None else None,
+            "answered": bool(replies),
+            "tokens": sum(usage.output_tokens or 0 for usage in usages),
+            "seconds": round(side.seconds, 1),
             "cost": price_of(replies, self._providers)})

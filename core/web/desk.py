@@ -1,4 +1,6 @@
-"""Remembers on disk what the store does not hold of a session on the page: its running turn and what waits to be sent."""
+"""Remembers on disk what the store does not hold of a session on the page:
+its running turn and what waits to be sent.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class Desk:
     queue: tuple[Queued, ...] = ()
     keys: tuple[str, ...] = ()
     held: bool = False      # the queue waits for the user, since the last reply did not end well
-    files: tuple[tuple[str, tuple[str, ...]], ...] = ()     # identity of a message, and what was uploaded with it
+    # identity of a message, and what was uploaded with it
+    files: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def accept(self, key: str) -> Desk:
         return replace(self, keys=(*self.keys, key)[-MOST_KEYS:])
@@ -87,7 +90,8 @@ class Desks:
     def all(self) -> Iterator[tuple[str, Desk]]:
         """Every session that has a desk on disk, with it."""
         with suppress(OSError):
-            for entry in sorted(os.scandir(self.folder), key=lambda each: each.name) if self.folder else ():
+            for entry in (sorted(os.scandir(self.folder), key=lambda each: each.name) if self.folder
+                          else ()):
                 session, ending = os.path.splitext(entry.name)
                 if ending == ".json" and _NAME.fullmatch(session):
                     yield session, self._kept.get(session) or self._load(session)
@@ -119,9 +123,11 @@ class Desks:
 def desk_of(found: Any) -> Desk:
     """What a file holds; what makes no sense in it is left out."""
     queue = tuple(Queued(str(row["key"]), str(row["text"]),
-                         tuple((str(kind), str(data), str(name)) for kind, data, name in row["images"]),
+                         tuple((str(kind), str(data), str(name))
+                               for kind, data, name in row["images"]),
                          tuple(map(str, row["files"])))
                   for row in found.get("queue", ()))
-    files = tuple((str(message), tuple(map(str, names))) for message, names in found.get("files", ()))
+    files = tuple((str(message), tuple(map(str, names)))
+                  for message, names in found.get("files", ()))
     return Desk(bool(found.get("running")), queue, tuple(map(str, found.get("keys", ()))),
                 bool(found.get("held")), files)

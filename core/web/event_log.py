@@ -1,4 +1,6 @@
-"""Numbers the events of a conversation, so that a page that was disconnected asks for those after its last one."""
+"""Numbers the events of a conversation, so that a page that was disconnected asks for
+those after its last one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ KEPT = 1000              # events that trim() leaves for pages that are behind
 
 
 class EventLog:
-    """The newest events, each with a number. `epoch` tells the numbers of this log from those of another.
+    """The newest events, each with a number.
+
+    `epoch` tells the numbers of this log from those of another.
 
     A place is "epoch:number".
     """
@@ -54,10 +58,11 @@ class EventLog:
         self._log = self._log[-KEPT:]
 
     async def events(self, after: str) -> AsyncIterator[list[Numbered]]:
-        """What happens after that place, in batches; an empty one now and then, while nothing happens.
+        """What happens after that place, in batches; an empty one now and
+        then, while nothing happens.
 
-        The iterator ends when the place is not of this object, or when its events are no longer kept:
-        the page then draws a new snapshot.
+        The iterator ends when the place is not of this object, or when its events are no longer
+        kept: the page then draws a new snapshot.
         """
         epoch, _, written = after.partition(":")
         seen = int(written) if written.isascii() and written.isdigit() else -1

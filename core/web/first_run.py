@@ -1,4 +1,6 @@
-"""Where answers are to come from when nothing is set up: what the first page offers, and the demo as a choice."""
+"""Where answers are to come from when nothing is set up:
+what the first page offers, and the demo as a choice.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class FirstRun:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._demo = False      # whether it was chosen in this run: with --no-save nothing else remembers it
+        # whether it was chosen in this run: with --no-save nothing else remembers it
+        self._demo = False
 
     def routes(self) -> list[Route]:
         return [Route("/api/first", guarded(self.look), methods=["GET"]),
@@ -34,7 +37,8 @@ class FirstRun:
         try:
             target = await self._first()
         except ProviderError:
-            return JSONResponse({"set_up": False, "server": await self._server(), "small": self._small(),
+            return JSONResponse({"set_up": False, "server": await self._server(),
+                                 "small": self._small(),
                                  "cloud": _cloud()})
         return JSONResponse({"set_up": True, "model": str(target)})
 
@@ -42,10 +46,14 @@ class FirstRun:
         named = build_model_list(self._shared.settings)[0]
         if named.model or chosen(self._shared.settings):
             return named
-        return (await first_target(self._shared.settings, self._shared.providers, self.choose_model))[0]
+        return (await first_target(self._shared.settings, self._shared.providers,
+                                   self.choose_model))[0]
 
     async def choose_model(self, error: ProviderError, providers: Providers) -> Target:
-        """What a chat on the page begins with when nothing is set up. Raises ProviderError before anything is chosen."""
+        """What a chat on the page begins with when nothing is set up.
+
+        Raises ProviderError before anything is chosen.
+        """
         if not self._demo:
             raise no_model(error) from error
         return DEMO_TARGET

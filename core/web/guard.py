@@ -1,4 +1,6 @@
-"""Decides which requests reach the page: from this machine, this origin, and a browser or program that signed in."""
+"""Decides which requests reach the page: from this machine, this origin,
+and a browser or program that signed in.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,9 @@ HEADERS = {
 class Guard:
     """An ASGI application around another that answers 4xx itself to whatever should not pass.
 
-    `hosts` are the exact values of Host that count as this server. `cookie` is the name and `secret` the
-    value of the cookie that a signed-in browser sends; `token` is what programs send as a bearer
-    ("" lets no program in).
+    `hosts` are the exact values of Host that count as this server. `cookie` is the name and
+    `secret` the value of the cookie that a signed-in browser sends; `token` is what programs send
+    as a bearer ("" lets no program in).
     """
 
     def __init__(self, app: App, *, hosts: Iterable[str], cookie: str, secret: str,
@@ -107,7 +109,10 @@ def _same(given: str, wanted: str) -> bool:
 
 def is_own_origin(headers: list[tuple[bytes, bytes]], host: str, *, unsafe: bool,
                   scheme: str = "http") -> bool:
-    """Whether no other site is behind this request. A header that a browser did not send proves nothing."""
+    """Whether no other site is behind this request.
+
+    A header that a browser did not send proves nothing.
+    """
     if any(origin != f"{scheme}://{host}" for origin in values_of(headers, b"origin")):
         return False
     allowed = {"same-origin"} if unsafe else {"same-origin", "none"}
@@ -116,11 +121,14 @@ def is_own_origin(headers: list[tuple[bytes, bytes]], host: str, *, unsafe: bool
 
 def length_of(headers: list[tuple[bytes, bytes]]) -> int:
     lengths = values_of(headers, b"content-length")
-    return max((int(length) for length in lengths if length.isascii() and length.isdigit()), default=0)
+    return max((int(length) for length in lengths if length.isascii() and length.isdigit()),
+               default=0)
 
 
 def bounded(receive: Receive) -> Receive:
-    """The same body, ended as a lost connection where it grows past the limit without having said so."""
+    """The same body, ended as a lost connection where it grows past the
+    limit without having said so.
+    """
     taken = 0
 
     async def receiving() -> MutableMapping[str, Any]:

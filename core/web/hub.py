@@ -1,4 +1,6 @@
-"""Holds the conversations that are open in the server, opens others from the store, and finishes what a dead server left."""
+"""Holds the conversations that are open in the server, opens others from the store,
+and finishes what a dead server left.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,7 @@ class Hub:
             if session is None or not self.desks.is_begun(session):
                 raise
             chat = await self._open_chat(None, questions.front())
-            chat.session.id = session       # another process made it, and nothing was said in it yet
+            chat.session.id = session  # another process made it, and nothing was said in it yet
         live = self._lives[chat.session.id] = Live(chat, questions, self.desks)
         live.used = time.monotonic()
         return live
@@ -103,7 +105,10 @@ class Hub:
         return resumed
 
     async def take_over(self, session: str) -> None:
-        """Continue what another server process left when it died; the desk has it already. Raises ChatError."""
+        """Continue what another server process left when it died; the desk has it already.
+
+        Raises ChatError.
+        """
         live = await self.get(session)
         for _ in range(TAKE_OVER_LOOKS):        # until its turn counts as ended here too
             live.look()
@@ -116,9 +121,12 @@ class Hub:
             self.desks.write(session, replace(self.desks.read(session), running=False))
 
     async def renew(self) -> None:
-        """Close the conversations in which nothing runs: they are opened anew, with the settings of now."""
+        """Close the conversations in which nothing runs:
+        they are opened anew, with the settings of now.
+        """
         for session, live in list(self._lives.items()):
-            if not live.running and live.chat.session.messages and live.chat.session.store is not None:
+            if (not live.running and live.chat.session.messages
+                and live.chat.session.store is not None):
                 del self._lives[session]
                 live.publish({"type": "redraw"})
                 await live.close()
@@ -151,19 +159,26 @@ class Hub:
                     await self._lives.pop(session).close()
 
     async def watch(self) -> None:
-        """Show what other programs write to sessions that somebody looks at, for as long as the server runs."""
+        """Show what other programs write to sessions that somebody looks at,
+        for as long as the server runs.
+        """
         beat = 0
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             looked_at = [live for live in self._lives.values() if live.listened]
-            store = next((live.chat.session.store for live in looked_at if live.chat.session.store is not None), None)
-            with suppress(ChatError):       # a store that fails is reported when something is to be saved
-                if store is None or beat == (beat := store.pulse()) and not any(live.mirrors for live in looked_at):
+            store = next((live.chat.session.store
+                          for live in looked_at if live.chat.session.store is not None), None)
+            # a store that fails is reported when something is to be saved
+            with suppress(ChatError):
+                if (store is None or beat == (beat := store.pulse())
+                    and not any(live.mirrors for live in looked_at)):
                     continue
                 for live in looked_at:
                     live.look()
 
     async def close(self) -> None:
-        """Close all; turns that run stay marked as running, so that the next server finishes them."""
+        """Close all; turns that run stay marked as running,
+        so that the next server finishes them.
+        """
         lives, self._lives = list(self._lives.values()), {}
         await asyncio.gather(*(live.close() for live in lives), return_exceptions=True)

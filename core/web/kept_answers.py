@@ -66,7 +66,7 @@ class Answer:
                 async for line in lines:
                     self._data += line
                     self._tell()
-        except Exception as problem:      # a reader has it as its own error, or as a stream that broke
+        except Exception as problem:  # a reader has it as its own error, or as a stream that broke
             self._failure = problem
         finally:
             self._end()

@@ -1,4 +1,6 @@
-"""One conversation that runs in the server: its turn, its numbered events, and what waits to be sent."""
+"""One conversation that runs in the server:
+its turn, its numbered events, and what waits to be sent.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ class Live(Shown):
     def __init__(self, chat: Chat, questions: Questions, desks: Desks) -> None:
         super().__init__(chat, desks)
         self.used = 0.0
-        self._branched = False              # whether the newest turn asked again what was asked before
+        self._branched = False  # whether the newest turn asked again what was asked before
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._mirror: Mirror | None = None      # the turn of another program, while one runs
@@ -56,7 +58,9 @@ class Live(Shown):
         return self._task is not None and not self._task.done()
 
     def is_begun_elsewhere(self) -> bool:
-        """Whether another process saved the first message of this conversation, of which this one knows nothing."""
+        """Whether another process saved the first message of this conversation,
+        of which this one knows nothing.
+        """
         session = self.chat.session
         if self._runs_here or session.messages or session.store is None or self._desk().queue:
             return False
@@ -65,7 +69,10 @@ class Live(Shown):
     # ---- what a page does
 
     def post(self, message: Queued) -> Accepted:
-        """Ask, or queue while a reply runs. The same key twice is the same message. Raises StoreError."""
+        """Ask, or queue while a reply runs.
+
+        The same key twice is the same message. Raises StoreError.
+        """
         desk = self._desk()
         if self._desks.knows(self.chat.session.id, message.key):
             return "known"
@@ -81,7 +88,8 @@ class Live(Shown):
         queued = {entry.key: entry for entry in self._desk().queue}
         kept = tuple(queued[key] for key in keys if key in queued)
         saying = tuple(entry for entry in self._desk().queue if entry.key == self._saying)
-        self._set_desk(replace(self._desk(), queue=(*saying, *(each for each in kept if each not in saying))))
+        self._set_desk(replace(self._desk(),
+                               queue=(*saying, *(each for each in kept if each not in saying))))
         self.publish(self._queue_event())
 
     def send_queued(self) -> None:
@@ -91,7 +99,10 @@ class Live(Shown):
             self._next()
 
     async def stop(self) -> None:
-        """Stop the reply and keep its text. Returns when it has stopped. Raises UsageError for another program's."""
+        """Stop the reply and keep its text.
+
+        Returns when it has stopped. Raises UsageError for another program's.
+        """
         if self._mirror is not None:
             raise UsageError("The reply runs in another program.", "Stop it there.")
         if self._task is not None and not self._task.done():
@@ -100,7 +111,9 @@ class Live(Shown):
             await asyncio.wait([self._task], timeout=10)
 
     def edit(self, place: int, message: Queued) -> Accepted:
-        """Ask something else in the place of a message of the user. What was there stays in the store.
+        """Ask something else in the place of a message of the user.
+
+        What was there stays in the store.
 
         The pictures that were sent with it are sent again. Raises UsageError and StoreError.
         """
@@ -108,7 +121,8 @@ class Live(Shown):
             return "known"
         self._refuse_if_running()
         words = without_attached(self.chat.session.rewind(place))
-        images = tuple((part.media_type, part.data, part.name) for part in words.parts if isinstance(part, Image))
+        images = tuple((part.media_type, part.data, part.name)
+                       for part in words.parts if isinstance(part, Image))
         self._branched = True
         self._set_desk(replace(self._desk().accept(message.key), held=False))
         self._ask(replace(message, images=message.images or images))
@@ -121,7 +135,10 @@ class Live(Shown):
         self.catch_up()
 
     def answer_again(self) -> None:
-        """Let the model answer the last message again. Raises UsageError when nothing can be answered."""
+        """Let the model answer the last message again.
+
+        Raises UsageError when nothing can be answered.
+        """
         self._refuse_if_running()
         if self.chat.session.retry() is None:
             raise UsageError("There is no message to answer yet.")
@@ -155,7 +172,10 @@ class Live(Shown):
         self._start(events)
 
     def compare(self, comparison: Comparison) -> None:
-        """Ask two models the same. What they say is saved in branches; nothing of it is in the conversation yet."""
+        """Ask two models the same.
+
+        What they say is saved in branches; nothing of it is in the conversation yet.
+        """
         self._refuse_if_running()
         self.chat.compared = comparison
         self._before, self._stopping = list(self.chat.session.messages), False
@@ -196,7 +216,8 @@ class Live(Shown):
         session = self.chat.session
         if self._runs_here or session.store is None or not session.messages:
             return
-        ended = self._mirror is not None and self._mirror.is_quiet and not session.is_answered_elsewhere()
+        ended = (self._mirror is not None and self._mirror.is_quiet
+                 and not session.is_answered_elsewhere())
         others = session.look()
         if others is not None:
             self._take_in(others)
@@ -228,13 +249,15 @@ class Live(Shown):
         """Another program asked `messages`, or (for none) answers what is shown."""
         session = self.chat.session
         place = len(session.messages) - len(messages)
-        self._before, self._turn_first, self._mirror = session.messages[:place], self.next_number, Mirror()
+        self._before, self._turn_first, self._mirror = (session.messages[:place], self.next_number,
+                                                        Mirror())
         self.publish({"type": "turn_start", "model": session.model})
         asked = [message for message in messages if message.role == "user"]
         for number, message in enumerate(asked):
             self.publish(user_event(message, place + number))
         self.publish({"type": "reply", "place": place + len(asked)})
-        self._publish_all(self._mirror.add([message for message in messages if message.role != "user"]))
+        self._publish_all(
+            self._mirror.add([message for message in messages if message.role != "user"]))
 
     def _end_mirror(self, state: str) -> None:
         if self._mirror is not None:
@@ -251,13 +274,15 @@ class Live(Shown):
 
     def _refuse_if_running(self) -> None:
         if self.running:
-            raise UsageError("A reply is running in this session.", "Stop it first, or wait for its end.")
+            raise UsageError("A reply is running in this session.",
+                             "Stop it first, or wait for its end.")
 
     def _start(self, events: Callable[[], AsyncGenerator[Event, None]]) -> None:
         self._set_desk(replace(self._desk(), running=True))
         self._begin(events)
 
-    def _begin(self, events: Callable[[], AsyncGenerator[Event, None]], said: PageEvent | None = None) -> None:
+    def _begin(self, events: Callable[[], AsyncGenerator[Event, None]],
+               said: PageEvent | None = None) -> None:
         self._before = list(self.chat.session.messages)
         self.trim()
         kept = _in_common(self._shown, self.chat.session.ids)
@@ -284,7 +309,10 @@ class Live(Shown):
         self._ask(desk.queue[0])
 
     def _ask(self, message: Queued) -> None:
-        """Begin the turn that asks this. In the queue until the session has it, so that a kill loses nothing."""
+        """Begin the turn that asks this.
+
+        In the queue until the session has it, so that a kill loses nothing.
+        """
         desk = self._desk()
         if message not in desk.queue:
             self._set_desk(replace(desk, running=True, queue=(message, *desk.queue)))
@@ -309,11 +337,15 @@ class Live(Shown):
                 self._said(queued, known)
 
     def _said(self, queued: Queued, known: Collection[int]) -> None:
-        """Take a message out of the queue when the session has it: one of these words that was not `known` before."""
+        """Take a message out of the queue when the session has it:
+        one of these words that was not `known` before.
+        """
         session = self.chat.session
         if queued in self._desk().queue:
-            place = next((place for place, (identity, message) in enumerate(zip(session.ids, session.messages))
-                          if identity not in known and message.role == "user" and message.text == queued.text), None)
+            place = next((place for place, (identity, message)
+                          in enumerate(zip(session.ids, session.messages))
+                          if identity not in known and message.role == "user"
+                          and message.text == queued.text), None)
             if place is None:
                 return
             self._take(queued, place)

@@ -10,11 +10,13 @@ from core.messages import Message
 from core.store.rows import OpenReply
 from core.web.page_events import PageEvent, TurnEvents, message_end, result_event, tool_event
 
-QUIET_SECONDS = 1.5     # without news, after which it is asked whether the other program still answers
+QUIET_SECONDS = 1.5  # without news, after which it is asked whether the other program still answers
 
 
 class Mirror:
-    """What of the other program's turn the page has: which reply streams, and how many of its frames were shown."""
+    """What of the other program's turn the page has:
+    which reply streams, and how many of its frames were shown.
+    """
 
     def __init__(self) -> None:
         self.reply, self.seen = 0, 0
@@ -33,10 +35,13 @@ class Mirror:
         for chunk in reply.chunks:
             self.seen += 1
             self._news = time.monotonic()
-            yield from self._show_text(chunk.text) if chunk.kind == "text" else self._show_thinking(chunk.text)
+            yield from (self._show_text(chunk.text) if chunk.kind == "text"
+                        else self._show_thinking(chunk.text))
 
     def add(self, messages: Sequence[Message]) -> Iterator[PageEvent]:
-        """The events of messages that are complete now; what of them was shown already is left out."""
+        """The events of messages that are complete now;
+        what of them was shown already is left out.
+        """
         self._news = time.monotonic()
         for message in messages:
             if message.role == "assistant":

@@ -1,4 +1,6 @@
-"""The OpenAI-compatible API: other programs ask our models, with our fallbacks, and their chats are saved as ours are."""
+"""The OpenAI-compatible API: other programs ask our models, with our fallbacks,
+and their chats are saved as ours are.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ from core.chat.conversation import RESUMES
 from core.chat.turn import run_chat_turn
 from core.dataclass import dataclass, field
 from core.errors import ChatError, UsageError, unexpected
-from core.events import Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolRequested, is_refusal
+from core.events import (Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta,
+                         ToolRequested, is_refusal)
 from core.messages import Message
-from core.model_manager import Target, build_model_list, fallbacks_of, find_target, options_from_args
+from core.model_manager import (Target, build_model_list, fallbacks_of, find_target,
+                                options_from_args)
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.models.health import list_models, set_up
 from core.providers import CanEmbed, Request, load_dialect
@@ -34,8 +38,9 @@ from core.web.api import body_of
 from core.web.kept_answers import KeptAnswers
 from core.web.shared import Shared
 
-SESSION_HEADER = "x-stream-chat-session"    # an ID or name of a session, "new", or "off" to save nothing
-REMEMBERED = 1000                           # conversations whose session is found again by what was said in them
+# an ID or name of a session, "new", or "off" to save nothing
+SESSION_HEADER = "x-stream-chat-session"
+REMEMBERED = 1000  # conversations whose session is found again by what was said in them
 Handler = Callable[[HttpRequest], Awaitable[Response]]
 OpenSession = Callable[[str | None], Session]
 
@@ -57,14 +62,16 @@ class OpenAiApi:
     def __init__(self, shared: Shared, open_session: OpenSession) -> None:
         self._shared, self._open_session = shared, open_session
         shared.followers.append(self._drop_chains)
-        self._chains: dict[Target, Chain] = {}      # one for each model, so that its rests are remembered
+        # one for each model, so that its rests are remembered
+        self._chains: dict[Target, Chain] = {}
         self._sessions: OrderedDict[str, str] = OrderedDict()
         self.kept = KeptAnswers()
 
     def routes(self) -> list[Route]:
         rows: list[tuple[str, str, Handler]] = [
             ("GET", "/v1/models", self.models), ("GET", "/v1/models/{name:path}", self.model),
-            ("POST", "/v1/chat/completions", self.chat), ("POST", "/v1/embeddings", self.embeddings),
+            ("POST", "/v1/chat/completions", self.chat),
+            ("POST", "/v1/embeddings", self.embeddings),
             *((method, path, handler) for path in ("/v1/stream", "/v1/stream/{name}")
               for method, handler in (("GET", self.kept.resume), ("DELETE", self.kept.stop)))]
         return [Route(path, answering(handler), methods=[method]) for method, path, handler in rows]
@@ -79,9 +86,11 @@ class OpenAiApi:
             await chain.close()
 
     async def models(self, request: HttpRequest) -> Response:
-        others = [name for name in set_up(self._shared.providers) if not self._is_itself(name, request)]
+        others = [name for name in set_up(self._shared.providers)
+                  if not self._is_itself(name, request)]
         listed = await list_models(self._shared.providers, others)
-        rows = [_model_row(Target(entry.provider, info.name)) for entry in listed for info in entry.models]
+        rows = [_model_row(Target(entry.provider, info.name)) for entry in listed
+                for info in entry.models]
         return JSONResponse({"object": "list", "data": rows})
 
     def _is_itself(self, name: str, request: HttpRequest) -> bool:
@@ -99,7 +108,8 @@ class OpenAiApi:
         body = await body_of(request)
         given = body.get("input")
         texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        if (not isinstance(texts, list) or not texts
+            or not all(isinstance(text, str) for text in texts)):
             raise UsageError("input must be text or a list of texts.")
         target = self._target(str(body.get("model") or ""))
         provider = self._shared.providers.open(target.provider)
@@ -107,7 +117,8 @@ class OpenAiApi:
             raise UsageError(f"{target.provider} gives no embeddings.")
         vectors = await provider.embed(target.model, texts)
         packed = body.get("encoding_format") == "base64"
-        rows = [form.vector_row(place, vector, packed=packed) for place, vector in enumerate(vectors)]
+        rows = [form.vector_row(place, vector, packed=packed)
+                for place, vector in enumerate(vectors)]
         return JSONResponse({"object": "list", "data": rows, "model": str(target),
                              "usage": {"prompt_tokens": 0, "total_tokens": 0}})
 
@@ -128,30 +139,39 @@ class OpenAiApi:
 
     def _target(self, name: str) -> Target:
         first = build_model_list(self._shared.settings)[0]
-        return find_target(name, self._shared.settings, first.provider) if name and name != "default" else first
+        return (find_target(name, self._shared.settings, first.provider)
+                if name and name != "default" else first)
 
     def open_call(self, body: dict[str, Any], named: str) -> Call:
-        """What a request asks for; `named` is the header that names a session. Raises UsageError."""
+        """What a request asks for; `named` is the header that names a session.
+
+        Raises UsageError.
+        """
         target = self._target(str(body.get("model") or ""))
         messages = form.messages_of(body)
         passed_on = _speaks_it(self._shared.providers.host(target.provider).dialect)
-        options = form.options_of(body, options_from_args(self._shared.settings), passed_on=passed_on)
+        options = form.options_of(body, options_from_args(self._shared.settings),
+                                  passed_on=passed_on)
         request = Request(target.model, tuple(messages), None, form.tools_of(body), options)
         if target not in self._chains:
             others = fallbacks_of(target, self._shared.settings)
-            self._chains[target] = chain_of(self._shared.settings, self._shared.providers, target, others)
+            self._chains[target] = chain_of(self._shared.settings, self._shared.providers, target,
+                                            others)
         return Call(self._chains[target], target, request, self._session(messages, named))
 
     def _session(self, messages: Sequence[Message], named: str) -> Session:
-        """Where this is saved: the session that is named, the one in which the beginning was said, or a new one.
+        """Where this is saved: the session that is named, the one in which the
+        beginning was said, or a new one.
 
         Raises UsageError when the named one does not exist.
         """
         if named == "off" or not self._shared.settings.save:
             return Session(None)
         said = [message for message in messages if message.role != "system"]
-        last = max((place for place, message in enumerate(said) if message.role == "assistant"), default=-1)
-        found = named if named not in ("", "new") else self._sessions.get(_key(said[:last + 1])) if not named else None
+        last = max((place for place, message in enumerate(said) if message.role == "assistant"),
+                   default=-1)
+        found = (named if named not in ("", "new")
+                 else self._sessions.get(_key(said[:last + 1])) if not named else None)
         session = self._open_session(found)
         for message in said[last + 1:] if found else said:
             session.add_user(message) if message.role == "user" else session.add_reply(message)
@@ -168,7 +188,8 @@ class OpenAiApi:
             turn = run_chat_turn(respond, call.request, None, model=str(call.target), rounds=0,
                                  resumes=RESUMES if self._shared.settings.resume else 0)
             numbers = TurnNumbers(call.target, call.chain, self._shared.providers)
-            async with aclosing(measured(call.session.record(turn, str(call.target)), numbers, call.session)) as events:
+            async with aclosing(measured(call.session.record(turn, str(call.target)), numbers,
+                                         call.session)) as events:
                 async for event in events:
                     yield event
             self._remember(call)
@@ -185,14 +206,19 @@ class OpenAiApi:
 
 
 def _speaks_it(dialect: str) -> bool:
-    """Whether a provider takes requests in this form itself, so that it knows fields that we do not."""
+    """Whether a provider takes requests in this form itself,
+    so that it knows fields that we do not.
+    """
     factory = load_dialect(dialect)
     return isinstance(factory, type) and issubclass(factory, OpenAI)
 
 
 def _key(messages: Sequence[Message]) -> str:
-    """What a conversation is found again by: the words of both sides and the calls, in their order."""
-    said = [(message.role, message.text, [call.id for call in message.tool_calls]) for message in messages]
+    """What a conversation is found again by: the words of both sides and the calls,
+    in their order.
+    """
+    said = [(message.role, message.text, [call.id for call in message.tool_calls])
+            for message in messages]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -226,10 +252,14 @@ async def _whole(call: Call, events: AsyncGenerator[Event, None]) -> dict[str, A
                     calls.append(form.call_row(requested))
                 case MessageAdded(message):
                     replies.append(message)
-    message_row: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": refusal or None}
-    message_row |= ({"tool_calls": calls} if calls else {}) | ({"reasoning_content": thinking} if thinking else {})
-    choice = {"index": 0, "message": message_row, "logprobs": None, "finish_reason": form.reason_of(replies[-1].finish)}
-    return {**form.head(call.identity, replies[-1].model or str(call.target), "chat.completion"), "choices": [choice],
+    message_row: dict[str, Any] = {"role": "assistant", "content": text or None,
+                                   "refusal": refusal or None}
+    message_row |= (({"tool_calls": calls} if calls else {})
+                    | ({"reasoning_content": thinking} if thinking else {}))
+    choice = {"index": 0, "message": message_row, "logprobs": None,
+              "finish_reason": form.reason_of(replies[-1].finish)}
+    return {**form.head(call.identity, replies[-1].model or str(call.target), "chat.completion"),
+            "choices": [choice],
             "usage": form.usage_row([reply.usage for reply in replies if reply.usage is not None])}
 
 
@@ -278,7 +308,8 @@ def _field(event: TextDelta | ThinkingDelta) -> str:
     return "refusal" if is_refusal(event.extra) else "content"
 
 
-async def joined_events(begun: Sequence[Event], events: AsyncGenerator[Event, None]) -> AsyncIterator[Event]:
+async def joined_events(begun: Sequence[Event],
+                        events: AsyncGenerator[Event, None]) -> AsyncIterator[Event]:
     for event in begun:
         yield event
     async for event in events:

@@ -13,18 +13,27 @@ from core.errors import ChatError, ProviderError, UsageError
 from core.messages import Finish, Image, Message, Part, Text, ToolCall, ToolResult, Usage
 from core.providers import Options, ToolSpec
 
-# What is ours to read or to answer for; every other field is the provider's and passed on as it stands.
-OWN = frozenset({"model", "messages", "stream", "stream_options", "tools", "functions", "function_call", "temperature",
-                 "top_p", "seed", "max_tokens", "max_completion_tokens", "stop", "response_format", "reasoning_effort",
+# What is ours to read or to answer for; every other field is the provider's and
+# passed on as it stands.
+OWN = frozenset({"model", "messages", "stream", "stream_options", "tools", "functions",
+                 "function_call", "temperature",
+                 "top_p", "seed", "max_tokens", "max_completion_tokens", "stop", "response_format",
+                 "reasoning_effort",
                  "n", "store", "metadata", "user"})
-REASONS: Mapping[str, str] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "refusal": "stop",
+REASONS: Mapping[str, str] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls",
+                              "refusal": "stop",
                               "content_filter": "content_filter"}
-TYPES: Mapping[str, str] = {"authentication": "authentication_error", "rate_limit": "rate_limit_error",
-                            "quota": "insufficient_quota", "model_not_found": "invalid_request_error"}
-CODES: Mapping[str, str] = {"context_too_long": "context_length_exceeded", "authentication": "invalid_api_key",
+TYPES: Mapping[str, str] = {"authentication": "authentication_error",
+                            "rate_limit": "rate_limit_error",
+                            "quota": "insufficient_quota",
+                            "model_not_found": "invalid_request_error"}
+CODES: Mapping[str, str] = {"context_too_long": "context_length_exceeded",
+                            "authentication": "invalid_api_key",
                             "rate_limit": "rate_limit_exceeded", "quota": "insufficient_quota"}
-STATUSES: Mapping[str, int] = {"authentication": 401, "model_not_found": 404, "rate_limit": 429, "quota": 429,
-                               "context_too_long": 400, "bad_request": 400, "unsupported": 400, "overloaded": 503}
+STATUSES: Mapping[str, int] = {"authentication": 401, "model_not_found": 404, "rate_limit": 429,
+                               "quota": 429,
+                               "context_too_long": 400, "bad_request": 400, "unsupported": 400,
+                               "overloaded": 503}
 
 
 # ---- requests
@@ -51,8 +60,11 @@ def _message(row: Mapping[str, Any], names: dict[str, str]) -> Message:
             return Message("assistant", (*_parts(row.get("content")), *calls), finish=finish)
         case "tool" | "function":
             call = str(row.get("tool_call_id") or row.get("name") or "")
-            content = "".join(part.text for part in _parts(row.get("content")) if isinstance(part, Text))
-            return Message("tool", (ToolResult(call, names.get(call, str(row.get("name") or "")), content),))
+            content = "".join(part.text for part in _parts(row.get("content"))
+                              if isinstance(part, Text))
+            return Message("tool",
+                           (ToolResult(call, names.get(call, str(row.get("name") or "")),
+                                       content),))
         case other:
             raise UsageError(f"A message has the unknown role {other!r}.")
 
@@ -74,7 +86,8 @@ def _part(part: Mapping[str, Any]) -> Part:
         url = str(image.get("url", "") if isinstance(image, dict) else image)
         head, comma, data = url.partition(",")
         if not comma or not head.startswith("data:") or not head.endswith(";base64"):
-            raise UsageError("Only images in data: addresses can be sent.", "Nothing is fetched from other hosts.")
+            raise UsageError("Only images in data: addresses can be sent.",
+                             "Nothing is fetched from other hosts.")
         return Image(head[5:-7], data)
     raise UsageError(f"A part of the type {kind!r} cannot be sent.", "Text and images can.")
 
@@ -89,38 +102,48 @@ def _call(call: Any) -> ToolCall:
     except (ValueError, RecursionError):
         arguments = None
     known = isinstance(arguments, dict)
-    return ToolCall(str(call.get("id") or ""), str(function.get("name") or ""), arguments if known else {},
+    return ToolCall(str(call.get("id") or ""), str(function.get("name") or ""),
+                    arguments if known else {},
                     None if known else str(written))
 
 
 def tools_of(body: Mapping[str, Any]) -> tuple[ToolSpec, ...]:
     """The tools that the caller runs itself."""
-    rows: list[Any] = [row.get("function") for row in body.get("tools") or () if isinstance(row, dict)]
+    rows: list[Any] = [row.get("function")
+                       for row in body.get("tools") or () if isinstance(row, dict)]
     rows += list(body.get("functions") or ())
     if not all(isinstance(row, dict) and row.get("name") for row in rows):
         raise UsageError("Each tool must be a function with a name.")
     return tuple(ToolSpec(str(row["name"]), str(row.get("description") or ""),
-                          row.get("parameters") or {"type": "object", "properties": {}}) for row in rows)
+                          row.get("parameters") or {"type": "object", "properties": {}})
+                 for row in rows)
 
 
 def options_of(body: Mapping[str, Any], base: Options, *, passed_on: bool) -> Options:
-    """The caller's options over those of the settings; `passed_on`: the provider speaks this form itself."""
+    """The caller's options over those of the settings;
+    `passed_on`: the provider speaks this form itself.
+    """
     most = body.get("max_completion_tokens", body.get("max_tokens"))
     stop = body.get("stop")
     given: dict[str, Any] = {
-        "temperature": body.get("temperature"), "top_p": body.get("top_p"), "seed": body.get("seed"), "max_tokens": most,
+        "temperature": body.get("temperature"), "top_p": body.get("top_p"),
+        "seed": body.get("seed"), "max_tokens": most,
         "stop": (stop,) if isinstance(stop, str) else tuple(stop) if stop else None,
-        "think": body.get("reasoning_effort"), "response_format": _format(body.get("response_format"))}
+        "think": body.get("reasoning_effort"),
+        "response_format": _format(body.get("response_format"))}
     other = {name: value for name, value in body.items() if name not in OWN} if passed_on else {}
-    values = {name: getattr(base, name) if value is None else value for name, value in given.items()}
-    return Options(**values, num_ctx=base.num_ctx, keep_alive=base.keep_alive, raw={**base.raw, **other})
+    values = {name: getattr(base, name) if value is None else value
+              for name, value in given.items()}
+    return Options(**values, num_ctx=base.num_ctx, keep_alive=base.keep_alive,
+                   raw={**base.raw, **other})
 
 
 def _format(wanted: Any) -> Any:
     if not isinstance(wanted, dict) or wanted.get("type") in (None, "text"):
         return None
     schema = wanted.get("json_schema")
-    return schema.get("schema") if wanted["type"] == "json_schema" and isinstance(schema, dict) else wanted
+    return (schema.get("schema") if wanted["type"] == "json_schema" and isinstance(schema, dict)
+            else wanted)
 
 
 # ---- replies
@@ -129,18 +152,23 @@ def head(identity: str, model: str, kind: str) -> dict[str, Any]:
     return {"id": identity, "object": kind, "created": int(time.time()), "model": model}
 
 
-def chunk(identity: str, model: str, delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
+def chunk(identity: str, model: str, delta: Mapping[str, Any],
+          reason: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": dict(delta), "logprobs": None, "finish_reason": reason}
     return {**head(identity, model, "chat.completion.chunk"), "choices": [choice]}
 
 
 def call_row(call: ToolCall) -> dict[str, Any]:
     written = json.dumps(dict(call.arguments)) if call.invalid is None else call.invalid
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written}}
+    return {"id": call.id, "type": "function",
+            "function": {"name": call.name, "arguments": written}}
 
 
 def reason_of(finish: Finish | None) -> str:
-    """OpenAI's word for an end. Its list is closed, so an incomplete reply is one that reached a limit."""
+    """OpenAI's word for an end.
+
+    Its list is closed, so an incomplete reply is one that reached a limit.
+    """
     return REASONS.get(finish or "stop", "length")
 
 
@@ -155,8 +183,10 @@ def usage_row(usages: Sequence[Usage]) -> dict[str, Any]:
 
 def error_row(error: ChatError) -> dict[str, Any]:
     message = f"{error.message} {error.hint}".strip()
-    kind = TYPES.get(error.kind, "invalid_request_error" if status_of(error) == 400 else "api_error")
-    return {"error": {"message": message, "type": kind, "param": None, "code": CODES.get(error.kind, error.kind)}}
+    kind = TYPES.get(error.kind,
+                     "invalid_request_error" if status_of(error) == 400 else "api_error")
+    return {"error": {"message": message, "type": kind, "param": None,
+                      "code": CODES.get(error.kind, error.kind)}}
 
 
 def status_of(error: ChatError) -> int:
@@ -166,6 +196,9 @@ def status_of(error: ChatError) -> int:
 
 
 def vector_row(place: int, vector: Sequence[float], *, packed: bool) -> dict[str, Any]:
-    """One embedding; `packed` is base64 of little-endian 32-bit numbers, what OpenAI's own client asks for."""
-    written = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if packed else list(vector)
+    """One embedding; `packed` is base64 of little-endian 32-bit numbers,
+    what OpenAI's own client asks for.
+    """
+    written = (base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if packed
+               else list(vector))
     return {"object": "embedding", "index": place, "embedding": written}

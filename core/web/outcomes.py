@@ -8,7 +8,8 @@ from typing import Any
 
 from core.chat.aside import Aside
 from core.commands import (
-    Again, Beside, ChooseSession, Compact, Compare, Confirm, Edit, Fetch, Filling, History, Leave, Look, Outcome,
+    Again, Beside, ChooseSession, Compact, Compare, Confirm, Edit, Fetch, Filling, History, Leave,
+    Look, Outcome,
     Page, Paste, Say, ToClipboard, run_command)
 from core.model_manager import Target
 from core.rendering.bars import bar_text
@@ -20,7 +21,10 @@ from core.web.member_limits import require_allowed
 
 
 async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, Any]:
-    """The outcome as JSON; a turn that it asks for is begun. `confirmed`: the user said yes to its question. Raises ChatError."""
+    """The outcome as JSON; a turn that it asks for is begun.
+
+    `confirmed`: the user said yes to its question. Raises ChatError.
+    """
     chat, target, session = live.chat, live.chat.target, live.chat.session
     if chat.settings.team:
         require_allowed(line)
@@ -39,7 +43,9 @@ async def act(live: Live, line: str, *, confirmed: bool = False) -> dict[str, An
 
 
 def _elsewhere(live: Live, session: Session, target: Target, outcome: Outcome) -> dict[str, Any]:
-    """A command went to another session: the page goes there, and this conversation keeps its own."""
+    """A command went to another session: the page goes there,
+    and this conversation keeps its own.
+    """
     chat, other = live.chat, live.chat.session
     chat.enter(session)
     chat.target = target
@@ -49,7 +55,9 @@ def _elsewhere(live: Live, session: Session, target: Target, outcome: Outcome) -
 
 
 async def _asked(aside: Aside) -> dict[str, Any]:
-    """The answer to an aside: it is no message of the conversation, so it is shown like a command's."""
+    """The answer to an aside: it is no message of the conversation,
+    so it is shown like a command's.
+    """
     async with aclosing(aside.answer()) as events:
         async for _ in events:
             pass
@@ -65,7 +73,8 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Table(columns=columns, rows=rows, note=note):
             return {"show": "table", "columns": columns, "rows": rows, "note": note}
         case ChooseSession():
-            return {"show": "text", "text": "Choose a session in the list beside the conversation, or name it: /resume ID."}
+            return {"show": "text", "text": "Choose a session in the list beside the conversation, "
+                    "or name it: /resume ID."}
         case Filling(bars=bars, attached=attached, notes=notes):
             added = [f"+ {name}  {said}" for name, said in attached]
             return {"show": "text", "text": "\n".join([bar_text(bars), "", *added, *notes])}
@@ -91,7 +100,8 @@ def _shown(live: Live, outcome: Outcome) -> dict[str, Any]:
         case Compare(comparison):
             live.compare(comparison)
         case Look():
-            return {"show": "text", "text": "This is for the terminal: the page follows the browser."}
+            return {"show": "text", "text": "This is for the terminal: the page follows the "
+                    "browser."}
         case Leave():
             return {"show": "text", "text": "Close the tab to leave; the server keeps running."}
     return {"show": "nothing"}

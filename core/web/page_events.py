@@ -1,4 +1,6 @@
-"""Turns what happens in a conversation, live or stored, into the numbered events that the page draws."""
+"""Turns what happens in a conversation, live or stored,
+into the numbered events that the page draws.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from core.chat.joining import BROKEN
 from core.context.shown import without_attached
 from core.errors import ChatError
 from core.events import (
-    Event, MessageAdded, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, TextDelta, ThinkingDelta,
+    Event, MessageAdded, ModelChanged, Notice, QuotesChecked, Resuming, Retrying, TextDelta,
+    ThinkingDelta,
     ToolFinished, ToolRequested, Waiting, is_refusal, usage_dict)
 from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage
 from core.rendering.page import PageStream
@@ -26,7 +29,10 @@ FINISHES = {
 
 
 class TurnEvents:
-    """The page events of one turn, in order. `show` gives those of one event, `end` closes what is open."""
+    """The page events of one turn, in order.
+
+    `show` gives those of one event, `end` closes what is open.
+    """
 
     def __init__(self) -> None:
         self._text: PageStream | None = None
@@ -61,9 +67,11 @@ class TurnEvents:
             case ToolRequested(call):
                 yield tool_event(call)
             case ToolFinished(result, seconds):
-                yield {**result_event(result), "text": event.said or result.content, "seconds": round(seconds, 2)}
+                yield {**result_event(result), "text": event.said or result.content,
+                       "seconds": round(seconds, 2)}
             case Retrying(attempt, delay, reason):
-                yield {"type": "retry", "attempt": attempt, "delay": round(delay, 1), "text": reason}
+                yield {"type": "retry", "attempt": attempt, "delay": round(delay, 1),
+                       "text": reason}
             case ModelChanged(old, new, reason):
                 yield {"type": "seam", "text": reason, "from": old, "model": new}
             case Resuming(reason):
@@ -71,7 +79,8 @@ class TurnEvents:
             case Notice(text):
                 yield {"type": "notice", "level": "info", "text": text}
             case QuotesChecked(count, found, line=line):
-                yield {"type": "notice", "level": "info" if found == count else "warn", "text": line}
+                yield {"type": "notice", "level": "info" if found == count else "warn",
+                       "text": line}
             case MessageAdded(message):
                 if message.role == "assistant":
                     yield from message_end(message)
@@ -105,7 +114,8 @@ def stored_events(messages: Sequence[Message], first: int = 0,
                   versions: Mapping[int, PageEvent] = MappingProxyType({})) -> Iterator[PageEvent]:
     """The page events of stored messages; `first` is the place of the first of them in the session.
 
-    By place: `files` are the names of what was uploaded with a message, `versions` those of a message that has several.
+    By place: `files` are the names of what was uploaded with a message, `versions` those of a
+    message that has several.
     """
     before: Message | None = None
     for place, message in enumerate(messages, first):
@@ -115,7 +125,8 @@ def stored_events(messages: Sequence[Message], first: int = 0,
             yield event | ({"versions": versions[place]} if place in versions else {})
         elif message.role == "assistant":
             if before is None or before.role == "user":
-                yield {"type": "reply", "place": place} | ({"versions": versions[place]} if place in versions else {})
+                yield ({"type": "reply", "place": place}
+                       | ({"versions": versions[place]} if place in versions else {}))
             elif before.role == "assistant" and before.finish in BROKEN:
                 yield {"type": "seam", "text": BROKE_OFF, "model": message.model}
             yield from _stored_reply(message)
@@ -151,7 +162,8 @@ def _stored_reply(message: Message) -> Iterator[PageEvent]:
 
 def message_end(message: Message) -> Iterator[PageEvent]:
     usage: Mapping[str, Any] = usage_dict(message.usage) if message.usage else {}
-    yield {"type": "message_end", "finish": message.finish, "model": message.model, "usage": dict(usage)}
+    yield {"type": "message_end", "finish": message.finish, "model": message.model,
+           "usage": dict(usage)}
     if message.finish in FINISHES:
         yield {"type": "notice", "level": "warn", "text": FINISHES[message.finish]}
 
@@ -162,7 +174,8 @@ def tool_event(call: ToolCall) -> PageEvent:
 
 
 def result_event(result: ToolResult) -> PageEvent:
-    return {"type": "tool_result", "id": result.id, "text": result.content, "failed": result.is_error}
+    return {"type": "tool_result", "id": result.id, "text": result.content,
+            "failed": result.is_error}
 
 
 def error_event(error: ChatError) -> PageEvent:

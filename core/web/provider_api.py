@@ -1,4 +1,6 @@
-"""What the page asks about providers: which there are, whether they respond, their models, keys and downloads."""
+"""What the page asks about providers: which there are, whether they respond, their models,
+keys and downloads.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from core.dataclass import dataclass
 from core.errors import ChatError, UsageError
 from core.model_manager import Target, build_model_list, can_fetch, find_target, provider_name
 from core.models.facts import known_facts
-from core.models.health import Listed, all_names, check, list_models, missing_for, set_up, stored_names
+from core.models.health import (Listed, all_names, check, list_models, missing_for, set_up,
+                                stored_names)
 from core.providers import ModelInfo
 from core.config.network import is_loopback
 from core.providers.parameters import lacks_of
@@ -58,7 +61,8 @@ class ProviderApi:
             ("POST", f"{one}/test", self.test), ("PUT", f"{one}/key", self.key),
             ("GET", one, self.one), ("PUT", f"{one}/settings", self.change),
             ("GET", "/api/pulls", self.pulls), ("POST", "/api/pulls", self.pull),
-            ("DELETE", "/api/pulls/{model:path}", self.stop_pull), ("GET", "/api/numbers", self.numbers),
+            ("DELETE", "/api/pulls/{model:path}", self.stop_pull),
+            ("GET", "/api/numbers", self.numbers),
         ]
         return [Route(path, guarded(handler), methods=[method]) for method, path, handler in rows]
 
@@ -103,18 +107,21 @@ class ProviderApi:
     def _row(self, name: str) -> dict[str, Any]:
         missing = missing_for(name, self._shared.providers)
         checked = self._checked.get(name)
-        row: dict[str, Any] = {"name": name, "kind": self._kind(name), "state": "unknown", "why": missing}
+        row: dict[str, Any] = {"name": name, "kind": self._kind(name), "state": "unknown",
+                               "why": missing}
         try:
             host = self._shared.providers.host(name)
             address = self._shared.providers.base_url(name, host) if host.base_url else ""
-            row |= {"dialect": host.dialect, "default_model": host.default_model or "", "address": address,
+            row |= {"dialect": host.dialect, "default_model": host.default_model or "",
+                    "address": address,
                     "takes_key": bool(host.key_variables), "has_key": self._has_key(name)}
         except ChatError as error:
             row["why"] = error.message
         if missing:
             return {**row, "state": "warn"}
         if checked is not None:
-            row |= {"state": checked.state, "why": checked.why, "when": _ago(time.monotonic() - checked.at)}
+            row |= {"state": checked.state, "why": checked.why,
+                    "when": _ago(time.monotonic() - checked.at)}
         return row
 
     def _has_key(self, name: str) -> bool:
@@ -145,7 +152,8 @@ class ProviderApi:
         return all_names(self._shared.providers)
 
     def _note(self, name: str, error: ChatError | None) -> None:
-        self._checked[name] = _Checked("bad" if error else "ok", error.message if error else "", time.monotonic())
+        self._checked[name] = _Checked("bad" if error else "ok", error.message if error else "",
+                                       time.monotonic())
 
     async def test(self, request: Request) -> Response:
         name = self._named(request)
@@ -161,16 +169,22 @@ class ProviderApi:
         place = keep_key(self._shared.settings.environment, name, text_of(body, "key"), base_url)
         self._listed = (0.0, [])
         await self._shared.providers.close()       # what was opened without it is opened anew
-        return JSONResponse({"said": f"Stored in {place}. It is sent to {base_url} and nowhere else."})
+        return JSONResponse({"said": f"Stored in {place}. It is sent to {base_url} and "
+                             "nowhere else."})
 
     async def one(self, request: Request) -> Response:
-        """A provider with its models and what can be set for it; the provider is asked for its models."""
+        """A provider with its models and what can be set for it;
+        the provider is asked for its models.
+        """
         name = self._named(request)
         [listed] = await list_models(self._shared.providers, [name])
         self._note(name, listed.error)
-        entry, lacks = self._shared.providers.entry(name), lacks_of(self._shared.providers.host(name).dialect)
-        fields = [{"name": field, "value": _written(entry.get(field))} for field in FIELDS if field not in lacks]
-        return JSONResponse({**self._with_models(listed), "fields": fields, "pulls": self._can_pull(name)})
+        entry, lacks = (self._shared.providers.entry(name),
+                        lacks_of(self._shared.providers.host(name).dialect))
+        fields = [{"name": field, "value": _written(entry.get(field))}
+                  for field in FIELDS if field not in lacks]
+        return JSONResponse({**self._with_models(listed), "fields": fields,
+                             "pulls": self._can_pull(name)})
 
     def _can_pull(self, name: str) -> bool:
         try:
@@ -179,11 +193,14 @@ class ProviderApi:
             return False
 
     async def change(self, request: Request) -> Response:
-        """Set the address, the default model and parameters of a provider, for all sessions from now on."""
+        """Set the address, the default model and parameters of a provider,
+        for all sessions from now on.
+        """
         name, body = self._named(request), await body_of(request)
         environment = self._shared.settings.environment
         set_provider(environment, name, {field: text_of(body, field) for field in body})
-        await self._shared.change(self._shared.settings.replace(providers=load_providers(self._shared.settings)))
+        await self._shared.change(
+            self._shared.settings.replace(providers=load_providers(self._shared.settings)))
         self._listed = (0.0, [])
         return JSONResponse(self._row(name))
 
@@ -217,15 +234,19 @@ class ProviderApi:
         calls = self._store.calls(since) if self._store is not None else []
         found = summarise(calls)
         rows = [_row_of(entry) for entry in found]
-        return JSONResponse({"days": self._days(calls, since if days <= 31 else None), "figures": _figures(found), "table": {
+        return JSONResponse({"days": self._days(calls, since if days <= 31 else None),
+                             "figures": _figures(found), "table": {
             "columns": list(rows[0]) if rows else [], "rows": [list(row.values()) for row in rows],
             "note": "Prices are estimates from a dated table."}})
 
     def _days(self, calls: Sequence[CallRow], since: float | None) -> list[dict[str, Any]]:
-        """Tokens of each day from then on (None: from the first call on), on this computer and elsewhere."""
+        """Tokens of each day from then on (None: from the first call on),
+        on this computer and elsewhere.
+        """
         tokens: Counter[tuple[str, bool]] = Counter()
         for call in calls:
-            tokens[day_of(call.created), self._runs_here(call.provider)] += (call.input_tokens or 0) + (call.output_tokens or 0)
+            tokens[day_of(call.created), self._runs_here(call.provider)] += (
+                (call.input_tokens or 0) + (call.output_tokens or 0))
         seen = [day for day, _ in tokens]
         first = min(seen, default="") if since is None else day_of(since)
         shown = days_between(first, max(*seen, day_of(time.time()))) if seen else []
@@ -250,7 +271,8 @@ def _figures(found: Sequence[ModelStats]) -> list[dict[str, str]]:
         {"label": "Cost", "value": f"${cost:.2f}", "note": f"{calls:,} calls"},
         {"label": "First word", "value": "" if median is None else f"{median:.2f} s",
          "note": "" if most is None else f"median; 95 % under {most:.1f} s"},
-        {"label": "Complete calls", "value": f"{100 * (calls - failed) / calls:.1f} %" if calls else "",
+        {"label": "Complete calls", "value": f"{100 * (calls - failed) / calls:.1f} %" if calls
+         else "",
          "note": f"{failed:,} failed"},
     ]
 
@@ -261,7 +283,8 @@ def _row_of(stats: ModelStats) -> dict[str, str]:
     speed = entry["tokens_per_second"]["median"]
     return {"model": f"{entry['provider']}/{entry['model']}", "calls": f"{entry['calls']:,}",
             "tokens in": f"{entry['input_tokens']:,}", "tokens out": f"{entry['output_tokens']:,}",
-            "cached": f"{entry['cached_tokens']:,}", "cost": "" if entry["cost"] is None else f"${entry['cost']:.4f}",
+            "cached": f"{entry['cached_tokens']:,}",
+            "cost": "" if entry["cost"] is None else f"${entry['cost']:.4f}",
             "first token": "" if first is None else f"{first:.2f} s",
             "tokens/s": "" if speed is None else f"{speed:.0f}",
             "failed": f"{entry['failed']:,}"}

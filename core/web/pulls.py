@@ -55,14 +55,16 @@ class Pulls:
     async def _run(self, pull: Pull) -> None:
         layers: dict[str, tuple[int, int]] = {}
         try:
-            async with aclosing(ensure_model_available(pull.target, self._shared.providers)) as steps:
+            async with aclosing(ensure_model_available(pull.target,
+                                                       self._shared.providers)) as steps:
                 async for step in steps:
                     if step.total:
                         layers[step.layer] = (step.completed or 0, step.total)
                     self._count(pull, layers, step.status)
             pull.state, pull.said, pull.percent = "done", "Complete", 100.0
         except asyncio.CancelledError:
-            pull.state, pull.said = "stopped", "Stopped. The downloaded part is kept; pull again to continue."
+            pull.state, pull.said = ("stopped", "Stopped. The downloaded part is kept; pull again "
+                                     "to continue.")
         except ChatError as error:
             pull.state, pull.said = "failed", f"{error.message} {error.hint}".strip()
         except Exception as problem:
@@ -70,6 +72,7 @@ class Pulls:
 
     @staticmethod
     def _count(pull: Pull, layers: dict[str, tuple[int, int]], status: str) -> None:
-        done, total = sum(part for part, _ in layers.values()), sum(size for _, size in layers.values())
+        done, total = (sum(part for part, _ in layers.values()),
+                       sum(size for _, size in layers.values()))
         pull.percent = round(100 * done / total, 1) if total else None
         pull.said = f"{done / 1e9:.2f} of {total / 1e9:.2f} GB" if total else status

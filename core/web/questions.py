@@ -1,4 +1,7 @@
-"""Asks the user on the page: whether a tool or a command may run. A question waits until somebody answers it."""
+"""Asks the user on the page: whether a tool or a command may run.
+
+A question waits until somebody answers it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ DECISIONS: dict[str, Decision] = {"once": "once", "session": "session", "always"
 
 
 class Questions:
-    """The open questions of one conversation. `publish` shows an event on every page that listens."""
+    """The open questions of one conversation.
+
+    `publish` shows an event on every page that listens.
+    """
 
     def __init__(self) -> None:
         self.publish: Callable[[PageEvent], None] = lambda event: None

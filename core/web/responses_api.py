@@ -15,7 +15,8 @@ from starlette.routing import Route
 from core.errors import ChatError, UsageError, unexpected
 from core.events import Event
 from core.web.api import body_of
-from core.web.openai_api import REMEMBERED, SESSION_HEADER, OpenAiApi, answering, begun_events, joined_events
+from core.web.openai_api import (REMEMBERED, SESSION_HEADER, OpenAiApi, answering, begun_events,
+                                 joined_events)
 from core.web.responses_form import Row, Writer, as_chat, messages_of, output_messages
 
 
@@ -32,7 +33,8 @@ class ResponsesApi:
     async def respond(self, request: HttpRequest) -> Response:
         body = await body_of(request)
         earlier = self._earlier(body.get("previous_response_id"))
-        call = self._calls.open_call(as_chat(body, earlier), request.headers.get(SESSION_HEADER, ""))
+        call = self._calls.open_call(as_chat(body, earlier),
+                                     request.headers.get(SESSION_HEADER, ""))
         headers = {SESSION_HEADER: call.session.id if call.session.store is not None else "off"}
         writer, events = Writer(body, str(call.target)), self._calls.ask(call)
         conversation = [*earlier, *messages_of(body)]
@@ -53,7 +55,8 @@ class ResponsesApi:
             return []
         if previous not in self._said:
             raise UsageError(f"The response {previous} is not known here.",
-                             f"The newest {REMEMBERED:,} are, until the server ends. Send the whole conversation instead.")
+                             f"The newest {REMEMBERED:,} are, until the server ends. Send the "
+                             "whole conversation instead.")
         return self._said[previous]
 
     def _remember(self, writer: Writer, conversation: Sequence[Row]) -> None:

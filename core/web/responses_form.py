@@ -1,4 +1,5 @@
-"""OpenAI's Responses form, read into the form of chat completions and written from our own events."""
+"""OpenAI's Responses form, read into the form of chat completions and written from our own events.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +17,27 @@ from core.web import openai_form as form
 
 Row = dict[str, Any]
 RENAMED = {"max_output_tokens": "max_completion_tokens",
-           **{name: name for name in ("temperature", "top_p", "model", "stream", "parallel_tool_calls")}}
-REFUSED = ("background", "conversation", "prompt")      # what would change the answer and is not offered
-ECHOED = ("instructions", "temperature", "top_p", "max_output_tokens", "previous_response_id", "reasoning", "text")
+           **{name: name
+              for name in ("temperature", "top_p", "model", "stream", "parallel_tool_calls")}}
+# what would change the answer and is not offered
+REFUSED = ("background", "conversation", "prompt")
+ECHOED = ("instructions", "temperature", "top_p", "max_output_tokens", "previous_response_id",
+          "reasoning", "text")
 CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 # ---- requests
 
 def as_chat(body: Mapping[str, Any], earlier: Sequence[Row]) -> Row:
-    """The request as one for chat completions, after the messages that its conversation has already.
+    """The request as one for chat completions, after the messages that its
+    conversation has already.
 
     Raises UsageError for what cannot be asked.
     """
     for name in REFUSED:
         if body.get(name):
-            raise UsageError(f"{name} is not offered here.", "Send the whole conversation, or previous_response_id.")
+            raise UsageError(f"{name} is not offered here.",
+                             "Send the whole conversation, or previous_response_id.")
     made = {ours: body[theirs] for theirs, ours in RENAMED.items() if body.get(theirs) is not None}
     instructions = body.get("instructions")
     given = isinstance(instructions, str) and instructions
@@ -75,16 +81,19 @@ def _add(made: list[Row], row: Row) -> None:
         case "function_call_output":
             output = row.get("output")
             made.append({"role": "tool", "tool_call_id": row.get("call_id"),
-                         "content": output if isinstance(output, (str, list)) else json.dumps(output)})
+                         "content": output if isinstance(output, (str, list))
+                         else json.dumps(output)})
         case "reasoning":
             pass        # it is the model's own; a provider that needs it back has it in the session
         case other:
-            raise UsageError(f"An item of the type {other!r} cannot be sent.", "Messages and function calls can.")
+            raise UsageError(f"An item of the type {other!r} cannot be sent.",
+                             "Messages and function calls can.")
 
 
 def _tool(row: Any) -> Row:
     if not isinstance(row, dict) or row.get("type") != "function":
-        raise UsageError("Only function tools are offered here.", "The provider's own tools run at the provider.")
+        raise UsageError("Only function tools are offered here.",
+                         "The provider's own tools run at the provider.")
     known = {name: row[name] for name in ("name", "description", "parameters") if row.get(name)}
     return {"type": "function", "function": known}
 
@@ -92,15 +101,20 @@ def _tool(row: Any) -> Row:
 # ---- replies
 
 class Writer:
-    """One response while it is made. `events` yields what a client that streams gets; `response` is the whole."""
+    """One response while it is made.
+
+    `events` yields what a client that streams gets; `response` is the whole.
+    """
 
     def __init__(self, body: Mapping[str, Any], model: str) -> None:
         self._sequence = 0
-        self._kind, self._text = "", ""     # of the output item that is open: message, reasoning, or ""
+        # of the output item that is open: message, reasoning, or ""
+        self._kind, self._text = "", ""
         self._replies: list[Message] = []
         echoed = {name: body.get(name) for name in ECHOED}
         self.response: Row = {
-            "id": f"resp_{secrets.token_hex(16)}", "object": "response", "created_at": int(time.time()),
+            "id": f"resp_{secrets.token_hex(16)}", "object": "response",
+            "created_at": int(time.time()),
             "status": "in_progress", "model": model, "output": [], "error": None, "usage": None,
             "incomplete_details": None, "tools": body.get("tools") or [],
             "tool_choice": body.get("tool_choice") or "auto", "parallel_tool_calls": True,
@@ -117,12 +131,15 @@ class Writer:
             case TextDelta(text=text, extra=extra) if text:
                 yield from self._open("message")
                 self._text += text
-                kind = "response.refusal.delta" if is_refusal(extra) else "response.output_text.delta"
-                yield self._event(kind, **self._place(), delta=text, **({} if is_refusal(extra) else {"logprobs": []}))
+                kind = ("response.refusal.delta" if is_refusal(extra)
+                        else "response.output_text.delta")
+                yield self._event(kind, **self._place(), delta=text,
+                                  **({} if is_refusal(extra) else {"logprobs": []}))
             case ThinkingDelta(text=text) if text:
                 yield from self._open("reasoning")
                 self._text += text
-                yield self._event("response.reasoning_summary_text.delta", **self._place("summary_index"), delta=text)
+                yield self._event("response.reasoning_summary_text.delta",
+                                  **self._place("summary_index"), delta=text)
             case ToolRequested(call):
                 yield from self._close()
                 yield from self._call(call)
@@ -134,7 +151,8 @@ class Writer:
         yield from self._close()
         finish: Finish = (self._replies[-1].finish if self._replies else None) or "stop"
         whole = finish in ("stop", "tool_calls", "refusal")
-        self.response |= {"status": "completed" if whole else "incomplete", "usage": _usage(self._replies)}
+        self.response |= {"status": "completed" if whole else "incomplete",
+                          "usage": _usage(self._replies)}
         if not whole:
             self.response["incomplete_details"] = {"reason": CUT.get(finish, "max_output_tokens")}
         yield self._event(f"response.{self.response['status']}", response=self.response)
@@ -142,7 +160,9 @@ class Writer:
     def fail(self, error: ChatError) -> Iterator[Row]:
         """The last event after an error in the middle."""
         row = form.error_row(error)["error"]
-        self.response |= {"status": "failed", "error": {"code": row["code"] or "server_error", "message": row["message"]}}
+        self.response |= {"status": "failed",
+                          "error": {"code": row["code"] or "server_error",
+                                    "message": row["message"]}}
         yield self._event("response.failed", response=self.response)
 
     def _event(self, kind: str, **fields: Any) -> Row:
@@ -155,30 +175,35 @@ class Writer:
         return found
 
     def _place(self, index: str = "content_index") -> Row:
-        return {"item_id": self._item["id"], "output_index": len(self.response["output"]) - 1, index: 0}
+        return {"item_id": self._item["id"], "output_index": len(self.response["output"]) - 1,
+                index: 0}
 
     def _open(self, kind: str) -> Iterator[Row]:
         if self._kind == kind:
             return
         yield from self._close()
         self._kind, self._text = kind, ""
-        parts: Row = {"role": "assistant", "content": [], "status": "in_progress"} if kind == "message" else {"summary": []}
+        parts: Row = ({"role": "assistant", "content": [], "status": "in_progress"}
+                      if kind == "message" else {"summary": []})
         yield self._added({"id": f"{kind[:3]}_{secrets.token_hex(12)}", "type": kind, **parts})
         if kind == "message":
             yield self._event("response.content_part.added", **self._place(), part=_text_part(""))
         else:
-            yield self._event("response.reasoning_summary_part.added", **self._place("summary_index"), part=_summary_part(""))
+            yield self._event("response.reasoning_summary_part.added",
+                              **self._place("summary_index"), part=_summary_part(""))
 
     def _added(self, item: Row) -> Row:
         self.response["output"].append(item)
-        return self._event("response.output_item.added", output_index=len(self.response["output"]) - 1, item=dict(item))
+        return self._event("response.output_item.added",
+                           output_index=len(self.response["output"]) - 1, item=dict(item))
 
     def _close(self) -> Iterator[Row]:
         kind, self._kind = self._kind, ""
         if kind == "message":
             part = _text_part(self._text)
             self._item.update(content=[part], status="completed")
-            yield self._event("response.output_text.done", **self._place(), text=self._text, logprobs=[])
+            yield self._event("response.output_text.done", **self._place(), text=self._text,
+                              logprobs=[])
             yield self._event("response.content_part.done", **self._place(), part=part)
         elif kind == "reasoning":
             place, part = self._place("summary_index"), _summary_part(self._text)
@@ -186,17 +211,21 @@ class Writer:
             yield self._event("response.reasoning_summary_text.done", **place, text=self._text)
             yield self._event("response.reasoning_summary_part.done", **place, part=part)
         if kind:
-            yield self._event("response.output_item.done", output_index=len(self.response["output"]) - 1, item=self._item)
+            yield self._event("response.output_item.done",
+                              output_index=len(self.response["output"]) - 1, item=self._item)
 
     def _call(self, call: ToolCall) -> Iterator[Row]:
         arguments = json.dumps(dict(call.arguments)) if call.invalid is None else call.invalid
-        item = {"id": f"fc_{secrets.token_hex(12)}", "type": "function_call", "call_id": call.id, "name": call.name}
+        item = {"id": f"fc_{secrets.token_hex(12)}", "type": "function_call", "call_id": call.id,
+                "name": call.name}
         yield self._added({**item, "arguments": "", "status": "in_progress"})
         place = {"item_id": item["id"], "output_index": len(self.response["output"]) - 1}
         yield self._event("response.function_call_arguments.delta", **place, delta=arguments)
-        yield self._event("response.function_call_arguments.done", **place, arguments=arguments, name=call.name)
+        yield self._event("response.function_call_arguments.done", **place, arguments=arguments,
+                          name=call.name)
         self._item.update(arguments=arguments, status="completed")
-        yield self._event("response.output_item.done", output_index=place["output_index"], item=self._item)
+        yield self._event("response.output_item.done", output_index=place["output_index"],
+                          item=self._item)
 
 
 def output_messages(response: Mapping[str, Any]) -> list[Row]:
@@ -217,6 +246,8 @@ def _summary_part(text: str) -> Row:
 
 def _usage(replies: Sequence[Message]) -> Row:
     row = form.usage_row([reply.usage for reply in replies if reply.usage is not None])
-    return {"input_tokens": row["prompt_tokens"], "input_tokens_details": row["prompt_tokens_details"],
-            "output_tokens": row["completion_tokens"], "output_tokens_details": {"reasoning_tokens": 0},
+    return {"input_tokens": row["prompt_tokens"],
+            "input_tokens_details": row["prompt_tokens_details"],
+            "output_tokens": row["completion_tokens"],
+            "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": row["total_tokens"]}

@@ -25,7 +25,8 @@ from core.web.first_run import FirstRun
 from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
 from core.web.provider_api import ProviderApi
-from core.web.server import HOST, Door, announce, bind, kept_secret, make_app, make_page, serve, web_folder
+from core.web.server import (HOST, Door, announce, bind, kept_secret, make_app, make_page, serve,
+                             web_folder)
 from core.web.shared import Shared
 from core.web.uploads import Uploads
 from db import Store
@@ -34,17 +35,22 @@ TOKEN_VARIABLE = "STREAM_CHAT_WEB_TOKEN"
 
 
 def serve_page(settings: Settings) -> int:
-    """Serve the page until it is stopped; returns the exit code. Raises UsageError and StoreError."""
+    """Serve the page until it is stopped; returns the exit code.
+
+    Raises UsageError and StoreError.
+    """
     listener = bind(settings.port)
     opened = OpenedStore(settings)
     folder = web_folder(settings) if settings.save else ""
     try:
         door = Door(f"stream_chat_{settings.port}", kept_secret(folder), secrets.token_urlsafe(24))
-        kept = hashlib.sha256(store_place(settings).encode()).hexdigest()[:12]      # one folder for each database
+        # one folder for each database
+        kept = hashlib.sha256(store_place(settings).encode()).hexdigest()[:12]
         desks = Desks(os.path.join(folder, kept) if folder else "")
         uploads = Uploads(os.path.join(cache_directory(settings.environment), "uploads", kept))
         token = settings.environment.get(TOKEN_VARIABLE, "").strip()
-        app = make_app(partial(page_of, settings, opened, desks, uploads), door, port=settings.port, token=token)
+        app = make_app(partial(page_of, settings, opened, desks, uploads), door, port=settings.port,
+                       token=token)
         announce(settings.port, door.link)
         if settings.open:
             webbrowser.open(f"http://{HOST}:{settings.port}/open?token={door.link}")
@@ -55,7 +61,8 @@ def serve_page(settings: Settings) -> int:
     return 0
 
 
-def page_of(settings: Settings, opened: OpenedStore, desks: Desks, uploads: Uploads, *more: Route) -> Starlette:
+def page_of(settings: Settings, opened: OpenedStore, desks: Desks, uploads: Uploads,
+            *more: Route) -> Starlette:
     """The page of one user, whose sessions are in `opened`."""
     return make_page(*parts_of(settings, opened, desks), uploads, *more)
 
@@ -68,7 +75,8 @@ def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
     first = FirstRun(shared)
 
     async def opening(name: str | None, front: Front) -> Chat:
-        """What flags say is for new sessions: the server is started with the same ones every day."""
+        """What flags say is for new sessions: the server is started with the same ones every day.
+        """
         asking = replace(front, choose_model=first.choose_model)
         session = opened.open_session(name)
         settle(session)
@@ -76,4 +84,5 @@ def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
 
     hub = Hub(opening, desks)
     shared.followers.append(hub.renew)
-    return hub, opened.store, ProviderApi(shared, opened.store), OpenAiApi(shared, opened.open_session), first
+    return (hub, opened.store, ProviderApi(shared, opened.store),
+            OpenAiApi(shared, opened.open_session), first)

@@ -35,7 +35,8 @@ from db import Store
 HOST = "127.0.0.1"
 FOREVER = "public, max-age=31536000, immutable"
 SIGNED_IN = ('<!doctype html><html lang="en"><meta charset="utf-8"><title>Stream Chat</title>'
-             '<meta http-equiv="refresh" content="0;url=/"><p><a href="/">Stream Chat</a></p></html>')
+             '<meta http-equiv="refresh" content="0;url=/"><p><a href="/">Stream '
+             'Chat</a></p></html>')
 USED = "This link was used already. Start the program again for a new one."
 
 
@@ -95,21 +96,27 @@ def file_route(assets: Assets) -> Route:
         headers = {"cache-control": FOREVER, "vary": "accept-encoding"}
         if packed:
             headers["content-encoding"] = "gzip"
-        return Response(asset.packed if packed else asset.body, headers=headers, media_type=asset.media_type)
+        return Response(asset.packed if packed else asset.body, headers=headers,
+                        media_type=asset.media_type)
     return Route("/static/{name}", file)
 
 
 def make_app(page: Callable[[Route], Starlette], door: Door, *, port: int, token: str) -> App:
-    """The page of one user on this computer, guarded. `page` makes it, with the route of the link."""
+    """The page of one user on this computer, guarded.
+
+    `page` makes it, with the route of the link.
+    """
     async def enter(request: Request) -> Response:
         if not door.take(request.query_params.get("token", "")):
             return PlainTextResponse(USED + "\n", 403)
         response = HTMLResponse(SIGNED_IN)
-        response.set_cookie(door.cookie, door.secret, max_age=365 * 86_400, httponly=True, samesite="strict")
+        response.set_cookie(door.cookie, door.secret, max_age=365 * 86_400, httponly=True,
+                            samesite="strict")
         return response
 
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
-    return Guard(page(Route("/open", enter)), hosts=hosts, cookie=door.cookie, secret=door.secret, token=token)
+    return Guard(page(Route("/open", enter)), hosts=hosts, cookie=door.cookie, secret=door.secret,
+                 token=token)
 
 
 def bind(port: int, host: str = HOST) -> socket.socket:
@@ -118,7 +125,7 @@ def bind(port: int, host: str = HOST) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(256)        # whoever follows the link at once waits instead of being refused
+        listener.listen(256)  # whoever follows the link at once waits instead of being refused
     except OSError as problem:
         listener.close()
         raise UsageError(f"Port {port} of {host} cannot be used: {problem.strerror}.",
@@ -148,7 +155,8 @@ def kept_secret(folder: str) -> str:
 def serve(app: App, listener: socket.socket, tls: tuple[str, str] | None = None) -> None:
     """Run until SIGINT or SIGTERM. `tls`: the files of a certificate and its key."""
     certificate, key = tls or (None, None)
-    config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on", server_header=False,
+    config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on",
+                            server_header=False,
                             timeout_graceful_shutdown=2, http="h11", ws="none", proxy_headers=False,
                             ssl_certfile=certificate, ssl_keyfile=key)
     server = uvicorn.Server(config)

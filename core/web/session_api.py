@@ -1,4 +1,6 @@
-"""What the page asks about saved sessions as a whole: lists and search, titles, tags, shelves, export and import."""
+"""What the page asks about saved sessions as a whole:
+lists and search, titles, tags, shelves, export and import.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,18 @@ class SessionApi:
     def routes(self) -> list[Route]:
         one = "/api/sessions/{session}"
         rows: list[tuple[str, str, Handler]] = [
-            ("GET", "/api/sessions", self.list), ("PATCH", one, self.change), ("DELETE", one, self.delete),
-            ("GET", f"{one}/row", self.row), ("GET", f"{one}/export", self.export), ("GET", "/api/formats", self.formats),
+            ("GET", "/api/sessions", self.list), ("PATCH", one, self.change),
+            ("DELETE", one, self.delete),
+            ("GET", f"{one}/row", self.row), ("GET", f"{one}/export", self.export),
+            ("GET", "/api/formats", self.formats),
             ("POST", "/api/import", self.import_)]
         return [Route(path, guarded(handler), methods=[method]) for method, path, handler in rows]
 
     @property
     def _store(self) -> Store:
         if self._stored is None:
-            raise UsageError("Nothing is saved in this run.", "Start the program without --no-save.")
+            raise UsageError("Nothing is saved in this run.",
+                             "Start the program without --no-save.")
         return self._stored
 
     def _row(self, request: Request) -> SessionRow:
@@ -61,22 +66,26 @@ class SessionApi:
     async def list(self, request: Request) -> Response:
         """The sessions of a shelf, or those that hold `words`, with where they stand."""
         if self._stored is None:
-            return JSONResponse({"sessions": [], "more": False, "tags": [], "archived": 0, "trash": 0})
-        words, shelf = request.query_params.get("words", ""), _shelf(request.query_params.get("shelf", "open"))
+            return JSONResponse({"sessions": [], "more": False, "tags": [], "archived": 0,
+                                 "trash": 0})
+        words, shelf = (request.query_params.get("words", ""),
+                        _shelf(request.query_params.get("shelf", "open")))
         written = request.query_params.get("limit", "")
         limit = int(written) if written.isascii() and written.isdigit() else LISTED
         if words and shelf == "open":
             found = search(self._stored, words, limit=FOUND + 1, hits=1, complete_last=True)
             rows = [self._shown(entry.session) | _place(entry) for entry in found]
         else:
-            rows = [self._shown(row) for row in self._stored.sessions(limit + 1, words, shelf=shelf)]
+            rows = [self._shown(row) for row
+                    in self._stored.sessions(limit + 1, words, shelf=shelf)]
         most = FOUND if words and shelf == "open" else limit
         return JSONResponse({"sessions": rows[:most], "more": len(rows) > most, "tags": _tags(rows),
                              "archived": len(self._stored.sessions(shelf="archived")),
                              "trash": len(self._stored.sessions(shelf="trash"))})
 
     def _shown(self, row: SessionRow) -> dict[str, Any]:
-        return {"id": row.id, "name": row.name, "title": row.title, "model": row.model, "updated": row.updated,
+        return {"id": row.id, "name": row.name, "title": row.title, "model": row.model,
+                "updated": row.updated,
                 "messages": row.message_count, "pinned": bool(row.pinned), "tags": row.tags.split(),
                 "shelf": row.shelf, "running": self._hub.is_running(row.id)}
 
@@ -127,7 +136,8 @@ class SessionApi:
         first = ("markdown", "html", "json")
         names = [*first, *(name for name in EXPORTERS if name not in first)]
         return JSONResponse({"formats": [{"name": name, "ending": ending.get(name, ""),
-                                          "help": (EXPORTERS[name].__doc__ or "").partition("\n")[0]} for name in names]})
+                                          "help": (EXPORTERS[name].__doc__ or "")
+                                          .partition("\n")[0]} for name in names]})
 
     async def export(self, request: Request) -> Response:
         row, name = self._row(request), request.query_params.get("format", "markdown")
@@ -139,7 +149,9 @@ class SessionApi:
                         headers={"content-disposition": disposition})
 
     async def import_(self, request: Request) -> Response:
-        """Add the sessions of a file, the request's body: an export of this program or of another one."""
+        """Add the sessions of a file, the request's body:
+        an export of this program or of another one.
+        """
         name = file_name(request.query_params.get("name", ""))
         with tempfile.TemporaryDirectory(prefix="stream-chat-import-") as folder:
             path = os.path.join(folder, name)
@@ -152,7 +164,8 @@ class SessionApi:
                 raise UsageError(error.message.replace(path, name), error.hint) from error
         more = len(report.notes) - MOST_NOTES
         notes = report.notes[:MOST_NOTES] + ([f"{more:,} more remarks"] if more > 0 else [])
-        return JSONResponse({"added": report.added, "known": report.known, "messages": report.messages, "notes": notes})
+        return JSONResponse({"added": report.added, "known": report.known,
+                             "messages": report.messages, "notes": notes})
 
 
 def _import(url: str, path: str) -> Report:

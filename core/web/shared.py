@@ -1,4 +1,6 @@
-"""The settings that the parts of the page share, and what is made anew when one of them is changed."""
+"""The settings that the parts of the page share,
+and what is made anew when one of them is changed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ from core.model_manager import Providers
 
 
 class Shared:
-    """`settings` and the providers made of them. `change` replaces both, then calls everyone in `followers`."""
+    """`settings` and the providers made of them.
+
+    `change` replaces both, then calls everyone in `followers`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.providers = settings, Providers(settings)

@@ -1,4 +1,6 @@
-"""What the pages have of a conversation: the messages that are drawn at once, and the events of the newest turn after them."""
+"""What the pages have of a conversation: the messages that are drawn at once,
+and the events of the newest turn after them.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,10 @@ class Shown(EventLog):
         self._desks = desks
         self._turn_first = 1                # the number of the first event of the newest turn
         self._before: list[Message] = list(chat.session.messages)   # the conversation before it
-        self._shown = chat.session.ids      # the identities of what the pages have of the conversation
+        self._shown = chat.session.ids  # the identities of what the pages have of the conversation
         self._saying = ""                   # the key of the queued message that is being asked
-        self._versions_of: tuple[tuple[int, ...], dict[int, PageEvent]] = ((), {})     # for these messages
+        # for these messages
+        self._versions_of: tuple[tuple[int, ...], dict[int, PageEvent]] = ((), {})
 
     @property
     def running(self) -> bool:
@@ -47,12 +50,15 @@ class Shown(EventLog):
     def about(self) -> PageEvent:
         """What the page shows beside the messages."""
         session, replies = self.chat.session, replies_of(self.chat)
-        return {"id": session.id, "title": session.title, "model": str(self.chat.target), "saved": session.saved,
+        return {"id": session.id, "title": session.title, "model": str(self.chat.target),
+                "saved": session.saved,
                 "used": tokens_in_window(replies), "window": window_of(self.chat),
                 "cost": price_so_far(self.chat, replies)}
 
     def snapshot(self, before: int | None = None) -> Snapshot:
-        """The newest messages and the turn that runs; with `before`, the messages in front of that place."""
+        """The newest messages and the turn that runs;
+        with `before`, the messages in front of that place.
+        """
         end = len(self._before) if before is None else max(0, min(before, len(self._before)))
         first = _turn_start(self._before, max(0, end - SHOWN))
         events = self._events_of(first, end)
@@ -62,7 +68,9 @@ class Shown(EventLog):
         return Snapshot(events, self.place, first, end)
 
     def later(self, start: int) -> Snapshot | None:
-        """The messages from that place on, as far as a turn ends; None when only the newest are left."""
+        """The messages from that place on, as far as a turn ends;
+        None when only the newest are left.
+        """
         if start + SHOWN // 2 >= len(self._before):
             return None
         end = _turn_start(self._before, min(start + SHOWN, len(self._before) - 1))
@@ -85,13 +93,18 @@ class Shown(EventLog):
         session = self.chat.session
         if self._versions_of[0] != session.ids:
             tree = session.tree() if session.ids else None
-            found = {place: tree.versions(identity) for place, identity in enumerate(session.ids)} if tree else {}
-            self._versions_of = session.ids, {place: {"at": each.at, "ids": [f"{identity:032x}" for identity in each.ids]}
-                                              for place, each in found.items() if len(each.ids) > 1}
+            found = ({place: tree.versions(identity) for place, identity in enumerate(session.ids)}
+                     if tree else {})
+            self._versions_of = (session.ids,
+                                 {place: {"at": each.at,
+                                          "ids": [f"{identity:032x}" for identity in each.ids]}
+                                  for place, each in found.items() if len(each.ids) > 1})
         return self._versions_of[1]
 
     def catch_up(self) -> bool:
-        """Let every page draw anew what a command, or another program, changed in the conversation, if anything."""
+        """Let every page draw anew what a command, or another program,
+        changed in the conversation, if anything.
+        """
         session = self.chat.session
         if self.running or self._shown == session.ids:
             return False
@@ -111,12 +124,16 @@ class Shown(EventLog):
     def _queue_event(self) -> PageEvent:
         desk = self._desk()
         return {"type": "queue", "held": desk.held,
-                "items": [{"key": entry.key, "text": entry.text, "files": list(map(os.path.basename, entry.files))}
-                          for entry in desk.queue if entry.key != self._saying]}
+                "items":
+                [{"key": entry.key, "text": entry.text,
+                  "files": list(map(os.path.basename, entry.files))}
+                 for entry in desk.queue if entry.key != self._saying]}
 
 
 def _turn_start(messages: Sequence[Message], place: int) -> int:
-    """The place at or before `place` where a turn begins: a reply is never drawn without its question."""
+    """The place at or before `place` where a turn begins:
+    a reply is never drawn without its question.
+    """
     while place > 0 and messages[place].role != "user":
         place -= 1
     return place

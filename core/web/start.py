@@ -12,7 +12,10 @@ NEEDED = ("starlette", "uvicorn")
 
 
 def run(settings: Settings) -> int:
-    """Serve the page until it is stopped; returns the exit code. Raises UsageError and StoreError."""
+    """Serve the page until it is stopped; returns the exit code.
+
+    Raises UsageError and StoreError.
+    """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"The page needs packages that are not installed: {', '.join(missing)}.",

@@ -1,4 +1,6 @@
-"""Clears away what sessions that were deleted leave beside the store: their queues and the files uploaded to them."""
+"""Clears away what sessions that were deleted leave beside the store:
+their queues and the files uploaded to them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ async def tend(desks: Desks, uploads: Uploads, store: Store | None) -> None:
 
 
 async def clear_up(desks: Desks, uploads: Uploads, store: Store | None, before: float) -> int:
-    """Forget the desks of sessions that are gone, and delete what was uploaded before then for none that is left.
+    """Forget the desks of sessions that are gone, and delete what was uploaded before
+    then for none that is left.
 
     Returns how many files were deleted.
     """
@@ -37,7 +40,10 @@ async def clear_up(desks: Desks, uploads: Uploads, store: Store | None, before: 
 
 
 def _gone(known: dict[str, Desk], store: Store | None) -> list[str]:
-    """The sessions that the store does not have. One whose first message waits to be sent is not there yet."""
+    """The sessions that the store does not have.
+
+    One whose first message waits to be sent is not there yet.
+    """
     if store is None:
         return []
     settled = [session for session, desk in known.items() if not desk.running and not desk.queue]
@@ -48,4 +54,5 @@ def _gone(known: dict[str, Desk], store: Store | None) -> list[str]:
 
 
 def _files(desk: Desk) -> list[str]:
-    return [path for entry in desk.queue for path in entry.files] + [path for _, paths in desk.files for path in paths]
+    return [path for entry in desk.queue for path in entry.files] + [path for _, paths in desk.files
+                                                                     for path in paths]

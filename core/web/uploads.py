@@ -19,12 +19,18 @@ _OURS = regex(r"[0-9a-f]{16}/[^/]{1,120}")
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """Files in `folder`, each in a folder of its own. Their names on the page are their places in it."""
+    """Files in `folder`, each in a folder of its own.
+
+    Their names on the page are their places in it.
+    """
 
     folder: str
 
     async def keep(self, name: str, pieces: AsyncIterator[bytes]) -> str:
-        """Write a file and return its name for `path`. Raises UsageError when it is too large, and StoreError."""
+        """Write a file and return its name for `path`.
+
+        Raises UsageError when it is too large, and StoreError.
+        """
         own = f"{secrets.token_hex(8)}/{file_name(name)}"
         path, size = os.path.join(self.folder, own), 0
         try:
@@ -33,7 +39,8 @@ class Uploads:
                 async for piece in pieces:
                     size += len(piece)
                     if size > MOST_FILE:
-                        raise UsageError(f"{file_name(name)} is larger than {MOST_FILE // 1024 // 1024} MB.")
+                        raise UsageError(f"{file_name(name)} is larger than "
+                                         f"{MOST_FILE // 1024 // 1024} MB.")
                     await asyncio.to_thread(file.write, piece)
         except BaseException as problem:
             self._remove(path)
@@ -50,9 +57,12 @@ class Uploads:
         return path
 
     def clean(self, needed: Collection[str], before: float) -> int:
-        """Delete what was uploaded before then and no session needs, by path; returns how many files."""
+        """Delete what was uploaded before then and no session needs, by path;
+        returns how many files.
+        """
         try:
-            folders = [entry.path for entry in os.scandir(self.folder) if entry.stat().st_mtime < before]
+            folders = [entry.path for entry in os.scandir(self.folder)
+                       if entry.stat().st_mtime < before]
         except OSError:
             return 0        # nothing was ever uploaded
         old = [os.path.join(folder, name) for folder in folders for name in os.listdir(folder)]
@@ -71,7 +81,9 @@ class Uploads:
 
 
 def file_name(given: str) -> str:
-    """A name that means one file wherever it is written: no folders, quotes or commas, and never empty."""
+    """A name that means one file wherever it is written:
+    no folders, quotes or commas, and never empty.
+    """
     name = safe_line(re.split(r"[/\\\\]", given)[-1], 100)
     name = re.sub(r"[\x00-\x1f\"',*?\[\]@|:]", "_", name).strip(" .")
     return name or "file"

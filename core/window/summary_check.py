@@ -1,4 +1,6 @@
-"""Whether a text is a summary of a conversation at all: small models often answer it, or greet, instead."""
+"""Whether a text is a summary of a conversation at all:
+small models often answer it, or greet, instead.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,22 @@ from core.messages import Message
 from core.regex import regex
 from core.store.words import UNSPACED, words_of
 
-JUDGED_FROM = 20       # different words of a conversation; with fewer, hardly anything can be missing
+JUDGED_FROM = 20  # different words of a conversation; with fewer, hardly anything can be missing
 SHORTEST = 12          # words
 LEAST_SHARE = 0.25     # of the summary's own words that must come from the conversation
 COMMON = 0.05          # of the conversation's words that must be in the summary, up to MOST_COMMON
 MOST_COMMON = 8
-MARKED_FROM = 6        # names and numbers that are said more than once; of so many, one at least must be kept
-_MARKED = regex(r"(?<![.!?:\n] )(?<!^)\b[A-Z][\w-]+|\b\d[\d.,:/-]*\d\b|\b\w+(?:[._/]\w+)+", re.MULTILINE)
+# names and numbers that are said more than once; of so many, one at least must be kept
+MARKED_FROM = 6
+_MARKED = regex(r"(?<![.!?:\n] )(?<!^)\b[A-Z][\w-]+|\b\d[\d.,:/-]*\d\b|\b\w+(?:[._/]\w+)+",
+                re.MULTILINE)
 _UNSPACED = regex(f"[{UNSPACED}]")
 
 
 def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
-    """Why this is not a summary of these messages, as the end of a sentence; empty when it may be one."""
+    """Why this is not a summary of these messages, as the end of a sentence;
+    empty when it may be one.
+    """
     said = "\n".join(message.text for message in messages)
     known = _content(said)
     if len(known) < JUDGED_FROM:
@@ -40,5 +46,8 @@ def fault_of_summary(summary: str, messages: Sequence[Message]) -> str:
 
 
 def _content(text: str) -> frozenset[str]:
-    """The words that carry what is said: those of some length, numbers, and characters of scripts without spaces."""
-    return frozenset(word for word in words_of(text) if len(word) > 3 or word.isdigit() or _UNSPACED.fullmatch(word))
+    """The words that carry what is said: those of some length, numbers,
+    and characters of scripts without spaces.
+    """
+    return frozenset(word for word in words_of(text)
+                     if len(word) > 3 or word.isdigit() or _UNSPACED.fullmatch(word))

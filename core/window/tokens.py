@@ -1,8 +1,10 @@
-"""How many tokens a text has, without a tokenizer: counted by script, and learned per model from the counts that come back.
+"""How many tokens a text has, without a tokenizer: counted by script, and learned per model from
+the counts that come back.
 
-A text is described by some numbers (words, letters, digits, ...). A model's tokens are a weighted sum of them; the weights
-start from what common tokenizers do and follow the counts that a server reports, by recursive least squares: what was
-seen is met at once, what was not seen keeps its first weight. Of a conversation that grew, only what is new is estimated.
+A text is described by some numbers (words, letters, digits, ...). A model's tokens are a weighted
+sum of them; the weights start from what common tokenizers do and follow the counts that a server
+reports, by recursive least squares: what was seen is met at once, what was not seen keeps its first
+weight. Of a conversation that grew, only what is new is estimated.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from core.providers import Request, ToolSpec
 from core.running_total import RunningTotal
 
 IMAGE_TOKENS = 1_100       # a picture of a common size; providers count 85 to 1,600
-NAMES = ("words", "letters", "digits", "numbers", "signs", "runs", "gaps", "switches", "wide", "kana", "other", "other_words",
+NAMES = ("words", "letters", "digits", "numbers", "signs", "runs", "gaps", "switches", "wide",
+         "kana", "other", "other_words",
          "blanks", "messages")
-# Numbers and runs are digits and signs beside one another, gaps line ends or runs of spaces, switches places where small
-# letters, capitals and digits meet; wide characters are CJK without kana and hangul, other letters of other scripts.
-# The weights are near the mean of those that fit the tokenizers of GPT-4 and 4o, Qwen 2, DeepSeek and Claude 2 best.
+# Numbers and runs are digits and signs beside one another, gaps line ends or runs of spaces,
+# switches places where small letters, capitals and digits meet; wide characters are CJK without
+# kana and hangul, other letters of other scripts. The weights are near the mean of those that fit
+# the tokenizers of GPT-4 and 4o, Qwen 2, DeepSeek and Claude 2 best.
 FIRST = (0.045, 0.172, 0.12, 1.3, 0.05, 1.05, 0.22, 0.53, 0.73, 0.85, 0.02, 1.9, 0.077, 5.0)
-# How far each may be off: much further than in these tokenizers, so that three counts outweigh them.
+# How far each may be off: much further than in these tokenizers, so that
+# three counts outweigh them.
 DOUBTS = (1.4, 0.42, 2.4, 2.8, 1.4, 2.8, 1.4, 1.4, 2.1, 2.4, 2.1, 10.0, 0.35, 20.0)
 NOISE = 0.01               # how far a count may be off that the weights explain, as a part of it
 ROUGH = 0.25               # how far an estimate may be off before anything was learned
@@ -46,7 +51,8 @@ def _class_of(byte: int) -> int:
     letter = chr(byte)
     if byte > 127 or letter.isspace():
         return ord(" ")
-    return ord("a" if letter.islower() else "A" if letter.isupper() else "0" if letter.isdigit() else ".")
+    return ord("a" if letter.islower() else "A" if letter.isupper() else "0" if letter.isdigit()
+               else ".")
 
 
 _CLASSES = bytes(map(_class_of, range(256)))
@@ -66,7 +72,8 @@ def text_features(text: str, messages: int = 0) -> Features:
     other = foreign - wide
     return (len(cut.translate(_ONLY_LETTERS).split()), classes.count(b"a") + classes.count(b"A"),
             classes.count(b"0"), len(classes.translate(_ONLY_DIGITS).split()),
-            classes.count(b"."), len(classes.translate(_ONLY_SIGNS).split()), len(_GAP.findall(plain)),
+            classes.count(b"."), len(classes.translate(_ONLY_SIGNS).split()),
+            len(_GAP.findall(plain)),
             sum(map(classes.count, (b"aA", b"a0", b"A0", b"0a", b"0A"))), wide - kana, kana,
             other, len(_OTHER_WORDS.findall(text)) if other else 0, classes.count(b" "), messages)
 
@@ -83,7 +90,8 @@ def message_text(message: Message) -> str:
             case Text(text) | Thinking(text) | Attached(text):
                 parts.append(text)
             case ToolCall(name=name, arguments=arguments, invalid=invalid):
-                given = json.dumps(dict(arguments), ensure_ascii=False, default=str) if invalid is None else invalid
+                given = (json.dumps(dict(arguments), ensure_ascii=False, default=str)
+                         if invalid is None else invalid)
                 parts.append(f"{name} {given}")
             case ToolResult(name=name, content=content):
                 parts.append(f"{name} {content}")
@@ -97,7 +105,8 @@ def message_features(message: Message) -> Features:
 
 
 def tool_features(tools: Sequence[ToolSpec]) -> Features:
-    return text_features("".join(f"{spec.name} {spec.description} {json.dumps(dict(spec.parameters), default=str)}"
+    return text_features("".join(f"{spec.name} {spec.description} "
+                                 f"{json.dumps(dict(spec.parameters), default=str)}"
                                  for spec in tools), len(tools))
 
 
@@ -111,12 +120,14 @@ class _Weights:
     def __init__(self, kept: str = "") -> None:
         size = len(FIRST)
         self.values = list(FIRST)
-        self.doubts = [[DOUBTS[row] ** 2 if row == column else 0.0 for column in range(size)] for row in range(size)]
+        self.doubts = [[DOUBTS[row] ** 2 if row == column else 0.0 for column in range(size)]
+                       for row in range(size)]
         self.turns = 0
         try:
             stored = json.loads(kept) if kept else None
             if stored and len(stored["values"]) == size and len(stored["doubts"]) == size:
-                self.values, self.doubts, self.turns = stored["values"], stored["doubts"], stored["turns"]
+                self.values, self.doubts, self.turns = (stored["values"], stored["doubts"],
+                                                        stored["turns"])
         except (ValueError, KeyError, TypeError):
             pass   # learned anew in a turn or two
 
@@ -147,7 +158,9 @@ class _Weights:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """A request that the server counted: what is sent at its end later is all that has to be estimated."""
+    """A request that the server counted: what is sent at its end later is all
+    that has to be estimated.
+    """
 
     messages: tuple[Message, ...]
     beside: Features      # of the system prompt and the tools
@@ -159,21 +172,29 @@ class _Counted:
 
 
 class TokenEstimator:
-    """Counts tokens for any model. `learned` keeps what was learned (model -> JSON); give a mapping that lasts."""
+    """Counts tokens for any model.
+
+    `learned` keeps what was learned (model -> JSON); give a mapping that lasts.
+    """
 
     def __init__(self, learned: MutableMapping[str, str] | None = None) -> None:
         self._learned: MutableMapping[str, str] = {} if learned is None else learned
         self._weights: dict[str, _Weights] = {}
         self._counted: dict[str, _Counted] = {}      # the last request of each model
-        self._rows: dict[int, tuple[Message, Features]] = {}     # by identity; the message is held, so that it stays unique
-        self._total: RunningTotal[tuple[Features, int]] = RunningTotal(((0.0,) * len(NAMES), 0), self._add)
+        # by identity; the message is held, so that it stays unique
+        self._rows: dict[int, tuple[Message, Features]] = {}
+        self._total: RunningTotal[tuple[Features, int]] = RunningTotal(((0.0,) * len(NAMES), 0),
+                                                                       self._add)
 
     def _add(self, total: tuple[Features, int], message: Message) -> tuple[Features, int]:
         """Features and pictures with one message more."""
-        return add_features((total[0], self._features(message))), total[1] + count_images((message,))
+        return (add_features((total[0], self._features(message))),
+                total[1] + count_images((message,)))
 
     def _features(self, message: Message) -> Features:
-        """The numbers of a message, worked out once: each turn asks for those of the whole conversation several times."""
+        """The numbers of a message, worked out once:
+        each turn asks for those of the whole conversation several times.
+        """
         known = self._rows.get(id(message))
         if known is None:
             if len(self._rows) >= MOST_MESSAGES:
@@ -203,7 +224,8 @@ class TokenEstimator:
         name, images = model or request.model, self._total.of(request.messages)[1]
         features = self._total.of(request.messages)[0]
         counted = self._beginning(request.messages, name)
-        return self._since(counted, add_features((features, _beside(request))), name) + IMAGE_TOKENS * images
+        return self._since(counted, add_features((features, _beside(request))),
+                           name) + IMAGE_TOKENS * images
 
     def _beginning(self, messages: Sequence[Message], model: str) -> _Counted | None:
         """The counted request that these messages begin with."""
@@ -211,11 +233,13 @@ class TokenEstimator:
         return counted if counted is not None and counted.begins(messages) else None
 
     def _since(self, counted: _Counted | None, features: Features, model: str) -> int:
-        """The tokens of what has these numbers, by the count of its beginning where that is known."""
+        """The tokens of what has these numbers, by the count of its beginning where that is known.
+        """
         if counted is None:
             return self.tokens(features, model)
         weights = self._of(model)
-        return round(max(counted.tokens + weights.tokens(features) - weights.tokens(counted.features), 0.0))
+        return round(
+            max(counted.tokens + weights.tokens(features) - weights.tokens(counted.features), 0.0))
 
     def doubt(self, request: Request, model: str = "") -> int:
         """How many tokens the estimate may be off: less once counts came back for such texts."""
@@ -223,7 +247,8 @@ class TokenEstimator:
         features, images = self._total.of(request.messages)
         counted = self._beginning(request.messages, name)
         features = add_features((features, _beside(request)))
-        return self._doubt(features if counted is None else _less(features, counted.features), name) + IMAGE_TOKENS * images // 2
+        return self._doubt(features if counted is None else _less(features, counted.features),
+                           name) + IMAGE_TOKENS * images // 2
 
     def text_doubt(self, text: str, model: str = "") -> int:
         """The same for a text."""
@@ -235,7 +260,10 @@ class TokenEstimator:
         return round(min(learned, ROUGH * tokens) if weights.turns else ROUGH * tokens)
 
     def learn(self, request: Request, counted: int | None, model: str = "") -> None:
-        """Take in what the server counted for this request's prompt. Pictures are counted too differently to learn from."""
+        """Take in what the server counted for this request's prompt.
+
+        Pictures are counted too differently to learn from.
+        """
         if not counted or counted < 1 or self._total.of(request.messages)[1]:
             return
         name, beside = model or request.model, _beside(request)
@@ -247,10 +275,15 @@ class TokenEstimator:
         if before is None or before.beside != beside:
             self._learn(request.messages, whole, counted, name)
         elif counted > before.tokens:
-            self._learn(request.messages[len(before.messages):], _less(whole, before.features), counted - before.tokens, name)
+            self._learn(request.messages[len(before.messages):], _less(whole, before.features),
+                        counted - before.tokens, name)
 
-    def _learn(self, messages: Sequence[Message], features: Features, counted: int, model: str) -> None:
-        """Learn from the count of these messages. Thoughts are not sent back by every provider, so nothing is learned of them."""
+    def _learn(self, messages: Sequence[Message], features: Features, counted: int,
+               model: str) -> None:
+        """Learn from the count of these messages.
+
+        Thoughts are not sent back by every provider, so nothing is learned of them.
+        """
         thoughts = any(isinstance(part, Thinking) for message in messages for part in message.parts)
         if thoughts or not _is_likely(features, counted):
             return
@@ -260,7 +293,8 @@ class TokenEstimator:
 
 def _beside(request: Request) -> Features:
     rows = [text_features(request.system, 1)] if request.system else []
-    return add_features([(0.0,) * len(NAMES), *rows, *([tool_features(request.tools)] if request.tools else [])])
+    return add_features([(0.0,) * len(NAMES), *rows,
+                         *([tool_features(request.tools)] if request.tools else [])])
 
 
 def _less(features: Features, others: Features) -> Features:
@@ -274,7 +308,10 @@ def _is_likely(features: Features, counted: int) -> bool:
 
 
 class LearnedFile(MutableMapping[str, str]):
-    """What was learned, in one small JSON file. A file that cannot be read or written only means to learn again."""
+    """What was learned, in one small JSON file.
+
+    A file that cannot be read or written only means to learn again.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path

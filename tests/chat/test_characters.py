@@ -12,7 +12,8 @@ def read(*deltas: Delta) -> list[Delta]:
 
 
 def test_halves_in_neighbouring_pieces_are_one_character() -> None:
-    assert read(TextDelta("a\ud83d"), TextDelta("\ude00b"), DONE) == [TextDelta("a"), TextDelta("😀b"), DONE]
+    assert read(TextDelta("a\ud83d"), TextDelta("\ude00b"), DONE) == [TextDelta("a"),
+                                                                      TextDelta("😀b"), DONE]
     assert read(TextDelta("\ud83d"), TextDelta(""), TextDelta("\ude00")) == [TextDelta("😀")]
 
 
@@ -20,4 +21,5 @@ def test_a_half_alone_is_replaced() -> None:
     assert read(TextDelta("\ud83d"), DONE) == [TextDelta("\ufffd"), DONE]
     assert read(TextDelta("\ude00x")) == [TextDelta("\ufffdx")]
     assert read(TextDelta("\ud83d"), TextDelta("x")) == [TextDelta("\ufffdx")]
-    assert read(ThinkingDelta("\ud83d"), TextDelta("\ude00")) == [ThinkingDelta("\ufffd"), TextDelta("\ufffd")]
+    assert read(ThinkingDelta("\ud83d"), TextDelta("\ude00")) == [ThinkingDelta("\ufffd"),
+                                                                  TextDelta("\ufffd")]

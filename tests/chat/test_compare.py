@@ -35,7 +35,8 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def open_chat(server: FakeOllama, store: SqliteStore | None) -> Chat:
-    settings = Settings({"model": "ollama/words-5", "ollama_host": server.url, "retry_initial_delay": 0.0})
+    settings = Settings({"model": "ollama/words-5", "ollama_host": server.url,
+                         "retry_initial_delay": 0.0})
     return Chat(settings, Session(store), Providers(settings), parse_target(settings.model),
                 open_session=lambda name: Session(store))
 
@@ -63,7 +64,8 @@ def test_a_new_question(ollama: FakeOllama, store: SqliteStore, saved: bool) -> 
         await say(chat, "first")
         found = await compared(chat, "words-3 echo  why is that?")
         assert [side.text for side in found.sides] == [fake_words(3), "why is that?"]
-        assert texts(chat) == ["first", fake_words(5)], "nothing is in the conversation before it is kept"
+        assert texts(chat) == ["first",
+                               fake_words(5)], ("nothing is in the conversation before it is kept")
         with pytest.raises(UsageError, match="cannot keep '3'"):
             await compare(chat, "keep 3")
         await compare(chat, "keep 2")
@@ -74,7 +76,8 @@ def test_a_new_question(ollama: FakeOllama, store: SqliteStore, saved: bool) -> 
         with pytest.raises(UsageError, match="gone on"):
             await compare(chat, "keep 2")
         if saved:
-            assert [entry.message for entry in store.load_messages(chat.session.id)] == chat.session.messages
+            assert ([entry.message for entry in store.load_messages(chat.session.id)]
+                    == chat.session.messages)
         await chat.close()
     asyncio.run(run())
 
@@ -92,11 +95,13 @@ def test_the_last_question_again_and_its_branches(ollama: FakeOllama, store: Sql
         listed = {row.id: row.title for row in store.sessions()}
         assert [listed[side.session.id] for side in found.sides] == ["\u21b3 question"] * 2
         parents = {row.id: row.parent for row in store.sessions()}
-        assert parents == {chat.session.id: None} | {side.session.id: chat.session.id for side in found.sides}
+        assert parents == {chat.session.id: None} | {side.session.id: chat.session.id
+                                                     for side in found.sides}
         await compare(chat, "keep 1")
         assert texts(chat) == ["before", fake_words(5), "question", "question"]
         assert chat.session.messages[-1].model == "ollama/echo"
-        assert {(call.model, call.finish) for call in store.calls()} == {("words-5", "stop"), ("echo", "stop"), ("words-2", "stop")}
+        assert ({(call.model, call.finish) for call in store.calls()}
+                == {("words-5", "stop"), ("echo", "stop"), ("words-2", "stop")})
         await chat.close()
     asyncio.run(run())
 
@@ -146,17 +151,20 @@ def test_wrong_words(ollama: FakeOllama, argument: str) -> None:
 def test_columns() -> None:
     left, right = "short\n\n" + "word " * 30, "\u4e2d" * 40 + "\n\tcode\x1b[31m"
     rows = list(side_by_side(left, right, 61))
-    assert all(text_width(row) <= 61 for row in rows) and all(row[29:32].strip() == "\u2502" for row in rows)
+    assert (all(text_width(row) <= 61 for row in rows)
+            and all(row[29:32].strip() == "\u2502" for row in rows))
     assert rows[0].startswith("short") and "\x1b" not in "".join(rows)
     assert " ".join(" ".join(row[:29] for row in rows[2:]).split()) == ("word " * 30).strip()
     assert "".join(row[32:] for row in rows).count("\u4e2d") == 40
     assert list(side_by_side("", "", 61)) == [" " * 29 + " \u2502"]
 
 
-def test_side_by_side_in_a_wide_terminal(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_side_by_side_in_a_wide_terminal(ollama: FakeOllama, program: list[str],
+                                         environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment, columns=120) as chat:
         shown = chat.ask("/compare words-3 echo hello you", "keep 1 or keep 2 takes one")
-        assert re.search(r"^1  ollama/words-3  [\d.]+ s +\u2502 2  ollama/echo  [\d.]+ s$", shown, re.M)
+        assert re.search(r"^1  ollama/words-3  [\d.]+ s +\u2502 2  ollama/echo  [\d.]+ s$", shown,
+                         re.M)
         assert re.search(r"^w0 w1 w2 +\u2502 hello you$", shown, re.M)
         chat.ask("/compare keep 2", "The answer of ollama/echo is in the conversation now")
         chat.ask("go", "w0 w1 w2 w3 w4")

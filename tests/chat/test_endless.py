@@ -7,10 +7,12 @@ import random
 import pytest
 
 from core.chat.endless import MOST_CALLS, MOST_CHARACTERS
-from core.events import Event, Finished, MessageAdded, Notice, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import (Event, Finished, MessageAdded, Notice, TextDelta, ThinkingDelta,
+                         ToolCallDelta)
 from tests.chat.test_turn import call, run, scripted, told
 
-WORDS = [f"{random.Random(place).getrandbits(60):x}" for place in range(6_000)]   # nothing is repeated
+# nothing is repeated
+WORDS = [f"{random.Random(place).getrandbits(60):x}" for place in range(6_000)]
 PIECE = " ".join(WORDS)
 
 
@@ -24,9 +26,11 @@ def test_text_without_end(kind: type[TextDelta] | type[ThinkingDelta]) -> None:
     events, error = run(scripted([*([kind(PIECE)] * (pieces + 40)), Finished("stop")]))
     last = events[-1]
     assert error is None and isinstance(last, MessageAdded) and last.message.finish == "incomplete"
-    assert len(last.message.text + last.message.thinking) == pieces * len(PIECE), "what was shown is kept"
+    assert (len(last.message.text + last.message.thinking)
+            == pieces * len(PIECE)), "what was shown is kept"
     assert notices(events) == [
-        f"Stopped: p/m wrote more than {MOST_CHARACTERS:,} characters in one turn. What it wrote is saved."]
+        f"Stopped: p/m wrote more than {MOST_CHARACTERS:,} characters in one turn. What it wrote "
+        "is saved."]
 
 
 def test_as_much_as_that_is_no_fault() -> None:
@@ -56,4 +60,5 @@ def test_the_rounds_of_a_turn_count_together() -> None:
     events, _ = run(scripted(*rounds), told, rounds=9)
     assert "called tools more than 500 times" in notices(events)[-1]
     last = events[-1]
-    assert isinstance(last, MessageAdded) and last.message.tool_calls == (), "none of a stopped reply is run"
+    assert (isinstance(last, MessageAdded)
+            and last.message.tool_calls == ()), "none of a stopped reply is run"

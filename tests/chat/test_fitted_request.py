@@ -1,4 +1,6 @@
-"""What was attached stays where it is from question to question, so that a provider's cache of the beginning hits."""
+"""What was attached stays where it is from question to question,
+so that a provider's cache of the beginning hits.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,24 @@ from core.providers.openai_request import request_body
 from core.store.message_json import message_from_dict, message_to_dict
 from core.window.tokens import TokenEstimator
 
-WORDS = ("harbour tide valve engine lantern meadow quarry orchard turbine ledger compass anchor furnace gallery saddle "
-         "bridge canyon dynamo easel ferry glacier hammock igloo jigsaw kettle lagoon magnet nectar oyster pulley").split()
+WORDS = ("harbour tide valve engine lantern meadow quarry orchard turbine ledger compass anchor "
+         "furnace gallery saddle bridge canyon dynamo easel ferry glacier hammock igloo jigsaw "
+         "kettle lagoon magnet nectar oyster pulley").split()
 
 
 def body_of(request: Request) -> str:
     row = find_host("openai")
     assert row is not None
-    return json.dumps(request_body(request, Endpoint(row.base_url, "k", row.name, quirks=row.quirks))["messages"])
+    return json.dumps(
+        request_body(request, Endpoint(row.base_url, "k", row.name, quirks=row.quirks))["messages"])
 
 
 def common(before: str, after: str) -> float:
-    """How much of the earlier request the later one begins with; the end of its last message is no part of that."""
-    same = next((place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), len(before))
+    """How much of the earlier request the later one begins with;
+    the end of its last message is no part of that.
+    """
+    same = next((place for place, pair in enumerate(zip(before, after, strict=False))
+                 if pair[0] != pair[1]), len(before))
     return min(1.0, same / (len(before) - 3))
 
 
@@ -49,7 +56,8 @@ class Talk:
     def ask(self, question: str, answer: str = "It is so.") -> Fitted:
         self.messages.append(user_message(question))
         request = Request("m", tuple(self.messages), "Be brief.")
-        fitted = asyncio.run(fit_request(request, self.window, self.estimator, context=self.context))
+        fitted = asyncio.run(fit_request(request, self.window, self.estimator,
+                                         context=self.context))
         if fitted.question is not None:
             self.messages[-1] = fitted.question
         self.bodies.append(body_of(fitted.request))
@@ -79,7 +87,8 @@ def test_questions_about_other_files_keep_the_beginning(tmp_path: Path, window: 
     shares = []
     for number in range(8):
         fitted = talk.ask(f"At which place is the {WORDS[number * 3]} number{number * 3} kept?")
-        assert any(f"place {number * 3 * 7919}." in message.text for message in fitted.request.messages)
+        assert any(f"place {number * 3 * 7919}." in message.text
+                   for message in fitted.request.messages)
         if number:
             shares.append(common(talk.bodies[-2], talk.bodies[-1]))
     kept = [share for share in shares if share == 1.0]
@@ -105,7 +114,8 @@ def test_what_is_attached_later_goes_before_its_question(tmp_path: Path) -> None
     talk.add("late.md")
     fitted = talk.ask("What is the late word?")
     assert common(*talk.bodies) == 1.0
-    assert "quince" in fitted.request.messages[2].text and "quince" not in fitted.request.messages[0].text
+    assert ("quince" in fitted.request.messages[2].text
+            and "quince" not in fitted.request.messages[0].text)
     assert fitted.notices[0].startswith("context: 2 of 2 files")
 
 
@@ -119,7 +129,8 @@ def test_what_is_taken_out_is_not_sent_any_more(tmp_path: Path) -> None:
     sent = "\n".join(message.text for message in talk.ask("And now?").request.messages)
     assert "harbour0.txt" in sent and "tide1.txt" not in sent
     talk.context.drop("harbour0.txt")
-    assert "harbour0.txt" not in "".join(message.text for message in talk.ask("And now?").request.messages)
+    assert "harbour0.txt" not in "".join(message.text
+                                         for message in talk.ask("And now?").request.messages)
 
 
 def test_a_long_text_that_changed_is_sent_again_and_the_old_one_is_disowned(tmp_path: Path) -> None:
@@ -128,7 +139,8 @@ def test_a_long_text_that_changed_is_sent_again_and_the_old_one_is_disowned(tmp_
     talk.add(".")
     talk.ask("Where is the harbour?")
     path = tmp_path / "harbour0.txt"
-    path.write_text(path.read_text(encoding="utf-8").replace("is kept at place 0.", "is kept at place 31."), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8")
+                    .replace("is kept at place 0.", "is kept at place 31."), encoding="utf-8")
     fitted = talk.ask("At which place is the harbour number0 kept?")
     last = fitted.request.messages[-1].text
     assert common(*talk.bodies) == 1.0 and "place 31." in last
@@ -143,8 +155,10 @@ def test_a_full_window_is_filled_anew_and_then_stays(tmp_path: Path) -> None:
     talk.add(".")
     fresh = []
     for number in range(12):
-        fitted = talk.ask(f"At which place is the {WORDS[number]} number{number} kept?", "word " * 60)
-        assert any(f"place {number * 7919}." in message.text for message in fitted.request.messages), number
+        fitted = talk.ask(f"At which place is the {WORDS[number]} number{number} kept?",
+                          "word " * 60)
+        assert any(f"place {number * 7919}." in message.text
+                   for message in fitted.request.messages), number
         last = fitted.question and fitted.question.parts[0]
         fresh.append(isinstance(last, Attached) and last.anew)
     assert any(fresh) and not all(fresh[1:])
@@ -157,7 +171,9 @@ def random_text(chance: random.Random) -> str:
 
 
 def test_what_was_sent_can_be_read_back(tmp_path: Path) -> None:
-    """Texts in whole and in part, with marks, quotes and tabs in them, come back from the messages and from their JSON."""
+    """Texts in whole and in part, with marks, quotes and tabs in them,
+    come back from the messages and from their JSON.
+    """
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -170,7 +186,8 @@ def test_what_was_sent_can_be_read_back(tmp_path: Path) -> None:
         talk = Talk(tmp_path)
         talk.add(f"'{name}'" if '"' in name else name)
         talk.ask("What is this?")
-        stored = [message_from_dict(json.loads(json.dumps(message_to_dict(message)))) for message in talk.messages]
+        stored = [message_from_dict(json.loads(json.dumps(message_to_dict(message))))
+                  for message in talk.messages]
         assert stored == talk.messages
         found, = sent_items(stored, [talk.context.sources[0].name])
         assert (found.text or "").rstrip("\n") == text.rstrip("\n"), (seed, round_number)
@@ -184,7 +201,8 @@ def test_parts_that_were_sent_keep_their_lines(tmp_path: Path) -> None:
     talk.add("long.txt")
     talk.ask("where is the wanted quince?")
     found, = sent_items(talk.messages, ["long.txt"])
-    assert (found.text or "").split("\n")[1_999] == rows[1_999] and "of its 3,000 lines are known" in found.note
+    assert ((found.text or "").split("\n")[1_999] == rows[1_999]
+            and "of its 3,000 lines are known" in found.note)
 
 
 def test_marks_of_material_are_not_the_users_words() -> None:

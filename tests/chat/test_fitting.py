@@ -28,7 +28,8 @@ def test_the_window_of_a_known_model_is_in_the_table() -> None:
 
 def test_with_local_only_nobody_elsewhere_is_asked_anything() -> None:
     fitter = fitter_of(local_only=True)
-    assert asyncio.run(fitter.window(REQUEST, AWAY)) is None and fitter._counter(REQUEST, AWAY, 1) is None
+    assert asyncio.run(fitter.window(REQUEST, AWAY)) is None and fitter._counter(REQUEST, AWAY,
+                                                                                 1) is None
 
 
 def test_a_model_without_a_name_is_not_asked_for() -> None:

@@ -47,7 +47,8 @@ def test_from_the_socket_to_the_front_end() -> None:
         await chat.close()
     steps: list[Step] = []
     for event in wire("ollama", TEXT).events:
-        steps += [event, Pause(0.05)]      # more than one read: the first one is awaited in a task of its own
+        # more than one read: the first one is awaited in a task of its own
+        steps += [event, Pause(0.05)]
     with FakeServer(Answer(steps, content_type=content_type("ollama"))) as server:
         asyncio.run(main(server.url))
     print(deepest)

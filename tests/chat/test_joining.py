@@ -1,4 +1,6 @@
-"""The joint between the pieces of an answer: what a model repeats is dropped, what is new is kept, however it comes."""
+"""The joint between the pieces of an answer:
+what a model repeats is dropped, what is new is kept, however it comes.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ import pytest
 
 from core.chat.joining import Joint, SecondReading, joined, repeated
 from core.chat.turn import Respond, run_chat_turn, to_finish
-from core.errors import (AuthFailed, BadRequest, BadResponse, ChatError, ConnectFailed, ModelNotFound, Overloaded, ProviderError,
+from core.errors import (AuthFailed, BadRequest, BadResponse, ChatError, ConnectFailed,
+                         ModelNotFound, Overloaded, ProviderError,
                          QuotaExhausted, StreamBroken)
-from core.events import Delta, Event, Finished, MessageAdded, Resuming, TextDelta, ThinkingDelta, ToolCallDelta
+from core.events import (Delta, Event, Finished, MessageAdded, Resuming, TextDelta, ThinkingDelta,
+                         ToolCallDelta)
 from core.messages import Message, Text, Thinking, Usage, user_message
 from core.providers import Request
 from core.retry_handler import stream_chat_with_retry
@@ -24,23 +28,25 @@ from tests.one_model import AT_ONCE, Answer, Models, one_model
 SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
 BROKE = StreamBroken("It broke.")
 PROSE = ("The quick brown fox jumps over the lazy dog, and the dog does not mind.\n\n"
-         "- one thing\n- another thing\n\n```python\nfor number in range(10):\n    print(number)\n```\n"
+         "- one thing\n- another thing\n\n```python\nfor number in range(10):\n    print(number)\n"
+         "```\n"
          "That is all there is to say. 日本語も。\n")
 
 
 @pytest.mark.parametrize(("before", "after", "dropped"), [
-    ("The quick bro", "wn fox", ""),                                          # exactly where it stopped
-    ("The quick bro", "brown fox", "bro"),                                    # the word that was cut, again
+    ("The quick bro", "wn fox", ""),  # exactly where it stopped
+    ("The quick bro", "brown fox", "bro"),  # the word that was cut, again
     ("The quick brown", " fox", ""),
-    ("Hello", "Hello there", "Hello"),                                        # from the beginning, after very little
+    ("Hello", "Hello there", "Hello"),  # from the beginning, after very little
     ("It is blue because", "It is blue because of", "It is blue because"),    # from the beginning
-    ("Said once. It is blue because", "It is blue because of", "It is blue because"),   # the last sentence
+    # the last sentence
+    ("Said once. It is blue because", "It is blue because of", "It is blue because"),
     ("It is blue because", "\n\nis blue because of", "\n\nis blue because"),  # a line end before it
-    ("ha ha ha ha ha ", "ha ha ha ha!", ""),                                  # the same over and over says nothing
+    ("ha ha ha ha ha ", "ha ha ha ha!", ""),  # the same over and over says nothing
     ("| --- | ----------", "---------- |", ""),
     ("x = 1\n        ", "        y = 2", ""),
     ("n1 n2 n3", "n3", ""),                                                   # too short to tell
-    ("page 100", "100 lines", ""),                                            # a number may go on with its own digits
+    ("page 100", "100 lines", ""),  # a number may go on with its own digits
     ("Th", "The fox", "Th"),
 ])
 def test_what_is_repeated(before: str, after: str, dropped: str) -> None:
@@ -60,8 +66,10 @@ def test_only_the_repetition_is_held_back() -> None:
 
 
 def test_thinking_and_counts_do_not_decide() -> None:
-    came: list[Delta] = [ThinkingDelta("hm"), TextDelta("It is blue"), Usage(1, 2), TextDelta(" and"), Finished("stop")]
-    assert fitted("It is blue", came) == [ThinkingDelta("hm"), Usage(1, 2), TextDelta(" and"), Finished("stop")]
+    came: list[Delta] = [ThinkingDelta("hm"), TextDelta("It is blue"), Usage(1, 2),
+                         TextDelta(" and"), Finished("stop")]
+    assert fitted("It is blue", came) == [ThinkingDelta("hm"), Usage(1, 2), TextDelta(" and"),
+                                          Finished("stop")]
 
 
 def test_what_is_held_comes_before_what_follows_it() -> None:
@@ -77,13 +85,17 @@ def test_part_and_extra_stay() -> None:
 # ---- through a turn
 
 def model(text: str, chance: random.Random, breaks: int) -> Respond:
-    """Says `text`, breaks off `breaks` times, and then goes on in one of the ways in which models do."""
+    """Says `text`, breaks off `breaks` times, and then goes on in one of the
+    ways in which models do.
+    """
     left = [breaks]
 
     async def respond(request: Request) -> AsyncGenerator[Delta, None]:
-        said = next((message.text for message in reversed(request.messages) if message.role == "assistant"), "")
+        said = next((message.text for message in reversed(request.messages)
+                     if message.role == "assistant"), "")
         assert text.startswith(said)
-        back = chance.choice([0, 0, len(said), min(len(said), chance.randrange(40, 300))]) if said else 0
+        back = (chance.choice([0, 0, len(said), min(len(said), chance.randrange(40, 300))]) if said
+                else 0)
         if chance.random() < 0.3:
             yield ThinkingDelta("let me see ")
         rest = text[len(said) - back:]
@@ -95,9 +107,12 @@ def model(text: str, chance: random.Random, breaks: int) -> Respond:
             at += size
         if left[0]:
             left[0] -= 1
-            raise StreamBroken("It broke.", cause=chance.choice([None, Overloaded("busy"), BadResponse("what?")]))
+            raise StreamBroken("It broke.",
+                               cause=chance.choice([None, Overloaded("busy"),
+                                                    BadResponse("what?")]))
         yield Finished("stop")
-    return one_model(respond, replace(AT_ONCE, max_attempts=12))     # one break may follow another at once
+    # one break may follow another at once
+    return one_model(respond, replace(AT_ONCE, max_attempts=12))
 
 
 def run(respond: Respond, resumes: int = 9, messages: Sequence[Message] = (user_message("q"),),
@@ -106,7 +121,8 @@ def run(respond: Respond, resumes: int = 9, messages: Sequence[Message] = (user_
         events: list[Event] = []
         try:
             request = Request("m", tuple(messages))
-            async for event in run_chat_turn(respond, request, model="p/m", resumes=resumes, continued=continued):
+            async for event in run_chat_turn(respond, request, model="p/m", resumes=resumes,
+                                             continued=continued):
                 events.append(event)
         except ChatError as error:
             return events, error
@@ -136,66 +152,82 @@ def shown(events: Sequence[Event]) -> str:
 
 
 def kept(events: Sequence[Event]) -> list[str]:
-    return [message.text for message in joined([event.message for event in events if isinstance(event, MessageAdded)])]
+    return [message.text for message
+            in joined([event.message for event in events if isinstance(event, MessageAdded)])]
 
 
 def test_any_break_and_any_way_to_go_on_gives_the_text() -> None:
-    """However often it breaks and wherever: continued exactly, from the beginning, or from some way back."""
+    """However often it breaks and wherever: continued exactly, from the beginning,
+    or from some way back.
+    """
     chance = random.Random(SEED)
     numbered = " ".join(f"word{number}" for number in range(60))
     for number in range(400):
         text = chance.choice([PROSE, numbered])
-        # A break before there is anything has no continuation, so the model says nothing twice there.
+        # A break before there is anything has no continuation, so the model
+        # says nothing twice there.
         events, error = run(model(text, chance, chance.randrange(0, 5)), resumes=12)
         if isinstance(error, StreamBroken) and not shown(events):
             continue
-        assert error is None and shown(events) == text and kept(events) == [text], f"seed {SEED}, round {number}"
+        assert (error is None and shown(events) == text
+                and kept(events) == [text]), f"seed {SEED}, round {number}"
 
 
 def test_a_second_break_in_what_is_held_back() -> None:
     again: list[Delta | Exception] = [TextDelta("It is blue bec"), BROKE]
     last: list[Delta] = [TextDelta("It is blue because of it."), Finished("stop")]
     events, error = run(scripted([TextDelta("It is blue because"), BROKE], again, again, last))
-    assert error is None and shown(events) == "It is blue because of it." and kept(events) == [shown(events)]
-    assert sum(isinstance(event, Resuming) for event in events) == 1, "the same is not told again when nothing new came"
+    assert (error is None and shown(events) == "It is blue because of it."
+            and kept(events) == [shown(events)])
+    assert sum(isinstance(event, Resuming)
+               for event in events) == 1, "the same is not told again when nothing new came"
 
 
 def test_the_third_piece_knows_the_first() -> None:
     seen: list[Request] = []
-    events, error = run(scripted([TextDelta("One, two, three, "), BROKE], [TextDelta("four, "), BROKE],
-                                 [TextDelta("One, two, three, four, five."), Finished("stop")], seen=seen))
+    events, error = run(scripted([TextDelta("One, two, three, "), BROKE],
+                                 [TextDelta("four, "), BROKE],
+                                 [TextDelta("One, two, three, four, five."), Finished("stop")],
+                                 seen=seen))
     assert error is None and kept(events) == ["One, two, three, four, five."]
     assert [message.role for message in seen[2].messages] == ["user", "assistant", "user"]
-    assert seen[2].messages[1].text == "One, two, three, four, " and seen[2].messages[2].text.endswith("One, two, three, four, ")
+    assert (seen[2].messages[1].text == "One, two, three, four, "
+            and seen[2].messages[2].text.endswith("One, two, three, four, "))
 
 
 def test_a_break_while_thinking_asks_anew() -> None:
     seen: list[Request] = []
-    events, error = run(scripted([ThinkingDelta("hm"), BROKE], [TextDelta("yes"), Finished("stop")], seen=seen))
+    events, error = run(scripted([ThinkingDelta("hm"), BROKE], [TextDelta("yes"), Finished("stop")],
+                                 seen=seen))
     assert error is None and kept(events) == ["yes"] and seen[0] == seen[1]
     assert [event.message for event in events if isinstance(event, MessageAdded)][0] == Message(
         "assistant", (Thinking("hm"),), "p/m", None, "truncated")
 
 
 def test_a_break_in_a_call_alone_adds_no_empty_message() -> None:
-    events, error = run(scripted([ToolCallDelta(0, "c", "look", '{"a"'), BROKE], [TextDelta("yes"), Finished("stop")]))
-    assert error is None and [type(event) for event in events] == [Resuming, TextDelta, MessageAdded]
+    events, error = run(scripted([ToolCallDelta(0, "c", "look", '{"a"'), BROKE],
+                                 [TextDelta("yes"), Finished("stop")]))
+    assert error is None and [type(event) for event in events] == [Resuming, TextDelta,
+                                                                   MessageAdded]
 
 
 def test_a_model_that_has_nothing_to_add() -> None:
     events, error = run(scripted([TextDelta("That is all."), BROKE], [Finished("stop")]))
     assert error is None and kept(events) == ["That is all."]
-    assert joined([event.message for event in events if isinstance(event, MessageAdded)])[0].finish == "stop"
+    assert (joined([event.message for event in events if isinstance(event, MessageAdded)])[0].finish
+            == "stop")
 
 
-CAUSES = (None, Overloaded("busy"), QuotaExhausted("empty"), ModelNotFound("gone"), ProviderError("out of memory"),
+CAUSES = (None, Overloaded("busy"), QuotaExhausted("empty"), ModelNotFound("gone"),
+          ProviderError("out of memory"),
           BadRequest("in words that nobody knows"), AuthFailed("withdrawn"))
 
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_the_next_model_continues_after_any_break(cause: ProviderError | None) -> None:
     """One that the same model is worth asking about is its own to continue."""
-    first = scripts([TextDelta("half "), StreamBroken("broke", cause=cause)], [TextDelta("done"), Finished("stop")])
+    first = scripts([TextDelta("half "), StreamBroken("broke", cause=cause)],
+                    [TextDelta("done"), Finished("stop")])
     models = Models({"p/m": first, "p/n": scripts([TextDelta("done"), Finished("stop")])})
     events, error = run(partial(stream_chat_with_retry, models))
     assert error is None and kept(events) == ["half done"]
@@ -204,23 +236,29 @@ def test_the_next_model_continues_after_any_break(cause: ProviderError | None) -
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_one_model_alone_continues_what_may_pass(cause: ProviderError | None) -> None:
-    events, error = run(scripted([TextDelta("half "), StreamBroken("broke", cause=cause)], [TextDelta("done"), Finished("stop")]))
+    events, error = run(scripted([TextDelta("half "), StreamBroken("broke", cause=cause)],
+                                 [TextDelta("done"), Finished("stop")]))
     passes = cause is None or cause.retryable
     assert (error is None) == passes and kept(events) == ["half done" if passes else "half "]
 
 
 def test_nobody_can_go_on() -> None:
-    events, error = run(scripted([TextDelta("half"), BROKE], *[[ConnectFailed("away")]] * 9), resumes=3)
-    assert isinstance(error, StreamBroken) and isinstance(error.cause, ConnectFailed) and kept(events) == ["half"]
+    events, error = run(scripted([TextDelta("half"), BROKE], *[[ConnectFailed("away")]] * 9),
+                        resumes=3)
+    assert (isinstance(error, StreamBroken) and isinstance(error.cause, ConnectFailed)
+            and kept(events) == ["half"])
 
 
 def test_going_on_later_with_pieces_that_hold_no_text() -> None:
-    question, half = user_message("q"), Message("assistant", (Text("It is blue because"),), "p/m", None, "interrupted")
+    question, half = (user_message("q"),
+                      Message("assistant", (Text("It is blue because"),), "p/m", None,
+                              "interrupted"))
     thought = Message("assistant", (Thinking("hm"),), "p/m", None, "interrupted")
     assert to_finish([question, half, thought]) == ((question, half), True)
     assert to_finish([question, thought]) == ((question,), False)
     seen: list[Request] = []
-    events, error = run(scripted([TextDelta(" of it."), Finished("stop")], seen=seen), messages=[question, half, thought],
+    events, error = run(scripted([TextDelta(" of it."), Finished("stop")], seen=seen),
+                        messages=[question, half, thought],
                         continued=thought)
     assert error is None and shown(events) == " of it." and seen[0].messages[1] == half
 
@@ -236,11 +274,13 @@ def test_an_answer_that_is_read_once_more_brings_only_what_is_new(thought: str) 
             deltas += [TextDelta(whole[at:at + size]) for at in range(0, len(whole), size)]
             came = [each for delta in deltas for each in reading.fit(delta)]
             assert not [each for each in came if isinstance(each, ThinkingDelta)]
-            assert "".join(each.text for each in came if isinstance(each, TextDelta)) == whole[known:]
+            assert ("".join(each.text for each in came if isinstance(each, TextDelta))
+                    == whole[known:])
             assert not list(reading.rest())
 
 
 def test_an_answer_that_is_another_one_is_joined_like_a_continuation() -> None:
     reading = SecondReading(Message("assistant", (Text("The first half of the answer, "),)))
     came = [*reading.fit(TextDelta("the answer, and its other half.")), *reading.rest()]
-    assert "".join(each.text for each in came if isinstance(each, TextDelta)) == "and its other half."
+    assert ("".join(each.text for each in came if isinstance(each, TextDelta))
+            == "and its other half.")

@@ -154,7 +154,9 @@ def test_three_thousand_characters_are_endless_and_fewer_are_not(count: int, sto
 
 @pytest.mark.parametrize("copies, stopped", [(160, False), (170, True)])
 def test_a_long_passage_may_be_wanted_many_times(copies: int, stopped: bool) -> None:
-    """Code that is generated, a form for each of a hundred names: 200,000 characters of it are too many."""
+    """Code that is generated, a form for each of a hundred names:
+    200,000 characters of it are too many.
+    """
     passage = words(400)[:1_200]
     watch = Repetition()
     watch.feed(words(300) + passage * copies)

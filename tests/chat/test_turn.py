@@ -1,4 +1,6 @@
-"""One turn: the reply is put together, tools run once and in order, and a cut message runs nothing."""
+"""One turn: the reply is put together, tools run once and in order,
+and a cut message runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,11 @@ import pytest
 
 from core.chat.turn import Respond, run_chat_turn
 from core.errors import BadResponse, ChatError, Overloaded, StreamBroken
-from core.events import (Event, Finished, MessageAdded, ModelChanged, Notice, Retrying, TextDelta, ThinkingDelta, ToolCallDelta,
+from core.events import (Event, Finished, MessageAdded, ModelChanged, Notice, Retrying, TextDelta,
+                         ThinkingDelta, ToolCallDelta,
                          ToolFinished, ToolRequested)
-from core.messages import Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message,
+                           user_message)
 from core.providers import Request
 from core.sessions.reply import Reply, in_call_order, missing_results
 from tests.one_model import one_model
@@ -22,7 +26,9 @@ ASKED = Request("m", (user_message("question"),))
 
 
 def scripted(*replies: Sequence[Item | Exception], seen: list[Request] | None = None) -> Respond:
-    """A model that gives these replies, one a call; an exception in a reply is raised at its place."""
+    """A model that gives these replies, one a call;
+    an exception in a reply is raised at its place.
+    """
     left = iter(replies)
 
     async def respond(request: Request) -> AsyncGenerator[Item, None]:
@@ -35,7 +41,8 @@ def scripted(*replies: Sequence[Item | Exception], seen: list[Request] | None = 
     return one_model(respond)
 
 
-def run(respond: Respond, run_tool: object = None, rounds: int = 16) -> tuple[list[Event], ChatError | None]:
+def run(respond: Respond, run_tool: object = None,
+        rounds: int = 16) -> tuple[list[Event], ChatError | None]:
     """All events of a turn, and the error that it ended with."""
     async def collect() -> tuple[list[Event], ChatError | None]:
         events: list[Event] = []
@@ -48,7 +55,8 @@ def run(respond: Respond, run_tool: object = None, rounds: int = 16) -> tuple[li
     return asyncio.run(collect())
 
 
-def call(index: int, name: str = "look", arguments: str = "{}", identity: str = "") -> ToolCallDelta:
+def call(index: int, name: str = "look", arguments: str = "{}",
+         identity: str = "") -> ToolCallDelta:
     return ToolCallDelta(index, identity or f"c{index}", name, arguments)
 
 
@@ -57,18 +65,21 @@ async def told(request: ToolCall) -> ToolFinished:
 
 
 def test_a_reply_is_one_message_of_what_was_streamed() -> None:
-    events, error = run(scripted([ThinkingDelta("so "), ThinkingDelta("be it"), TextDelta("a"), TextDelta("b"), Usage(3, 4),
-                                  Finished("stop")]))
+    events, error = run(scripted(
+        [ThinkingDelta("so "), ThinkingDelta("be it"), TextDelta("a"), TextDelta("b"), Usage(3, 4),
+         Finished("stop")]))
     message = Message("assistant", (Thinking("so be it"), Text("ab")), "p/m", Usage(3, 4), "stop")
     assert error is None
-    assert events == [ThinkingDelta("so "), ThinkingDelta("be it"), TextDelta("a"), TextDelta("b"), Usage(3, 4),
+    assert events == [ThinkingDelta("so "), ThinkingDelta("be it"), TextDelta("a"), TextDelta("b"),
+                      Usage(3, 4),
                       MessageAdded(message)]
 
 
 def test_a_stream_without_its_end_is_kept_as_truncated() -> None:
     events, error = run(scripted([TextDelta("half")]))
     assert isinstance(error, StreamBroken) and error.exit_code == 3
-    assert events[-1] == MessageAdded(Message("assistant", (Text("half"),), "p/m", None, "truncated"))
+    assert (events[-1]
+            == MessageAdded(Message("assistant", (Text("half"),), "p/m", None, "truncated")))
 
 
 def test_nothing_came_and_nothing_is_kept() -> None:
@@ -77,12 +88,15 @@ def test_nothing_came_and_nothing_is_kept() -> None:
 
 
 def test_an_error_that_the_provider_reported_is_kept_as_such() -> None:
-    events, error = run(scripted([TextDelta("half"), StreamBroken("broke", cause=Overloaded("too much"))]))
+    events, error = run(
+        scripted([TextDelta("half"), StreamBroken("broke", cause=Overloaded("too much"))]))
     assert isinstance(error, StreamBroken)
     assert events[-1] == MessageAdded(Message("assistant", (Text("half"),), "p/m", None, "error"))
 
 
-@pytest.mark.parametrize("end", [[], [StreamBroken("cut")], [Finished("length")], [Finished("content_filter")]])
+@pytest.mark.parametrize("end",
+                         [[], [StreamBroken("cut")], [Finished("length")],
+                          [Finished("content_filter")]])
 def test_a_cut_message_runs_no_tool(end: list[Item | Exception]) -> None:
     """Its arguments may be half of what the model wanted."""
     ran: list[ToolCall] = []
@@ -93,20 +107,25 @@ def test_a_cut_message_runs_no_tool(end: list[Item | Exception]) -> None:
     events, _ = run(scripted([TextDelta("I look"), call(0, arguments='{"path": "/tm'), *end]), note)
     assert ran == []
     last = events[-1]
-    assert isinstance(last, MessageAdded) and last.message.tool_calls == () and last.message.text == "I look"
+    assert (isinstance(last, MessageAdded) and last.message.tool_calls == ()
+            and last.message.text == "I look")
 
 
 def test_tools_are_run_and_the_model_is_asked_again_with_their_results() -> None:
     seen: list[Request] = []
-    respond = scripted([TextDelta("I look"), call(0), call(1), Finished("stop")], [TextDelta("found"), Finished("stop")], seen=seen)
+    respond = scripted([TextDelta("I look"), call(0), call(1), Finished("stop")],
+                       [TextDelta("found"), Finished("stop")], seen=seen)
     events, error = run(respond, told)
     calls = (ToolCall("c0", "look", {}), ToolCall("c1", "look", {}))
     first = Message("assistant", (Text("I look"), *calls), "p/m", None, "tool_calls")
-    results = tool_message((ToolResult("c0", "look", "told c0"), ToolResult("c1", "look", "told c1")))
+    results = tool_message((ToolResult("c0", "look", "told c0"),
+                            ToolResult("c1", "look", "told c1")))
     assert error is None
     assert [event for event in events if not isinstance(event, ToolFinished)] == [
-        TextDelta("I look"), MessageAdded(first), ToolRequested(calls[0]), ToolRequested(calls[1]), MessageAdded(results),
-        TextDelta("found"), MessageAdded(Message("assistant", (Text("found"),), "p/m", None, "stop"))]
+        TextDelta("I look"), MessageAdded(first), ToolRequested(calls[0]), ToolRequested(calls[1]),
+        MessageAdded(results),
+        TextDelta("found"),
+        MessageAdded(Message("assistant", (Text("found"),), "p/m", None, "stop"))]
     assert seen[1].messages == (*ASKED.messages, first, results)
 
 
@@ -121,7 +140,8 @@ def test_tools_run_at_once_and_their_results_stand_in_the_order_of_the_calls() -
         return await told(request)
     events, _ = run(scripted([call(0), call(1), Finished("stop")], [Finished("stop")]), crossed)
     finished = [event.result.id for event in events if isinstance(event, ToolFinished)]
-    answered = next(event.message for event in events if isinstance(event, MessageAdded) and event.message.role == "tool")
+    answered = next(event.message for event in events
+                    if isinstance(event, MessageAdded) and event.message.role == "tool")
     assert finished == ["c1", "c0"]
     assert [result.id for result in answered.tool_results] == ["c0", "c1"]
 
@@ -149,14 +169,18 @@ def test_the_rounds_are_bounded_and_every_call_has_a_result() -> None:
     assert isinstance(last, MessageAdded) and last.message.tool_results[0].is_error
 
 
-@pytest.mark.parametrize("arguments, invalid", [("", None), ("null", None), ('{"a": ', '{"a": '), ("[1]", "[1]"), ("7", "7")])
-def test_arguments_that_are_no_object_are_kept_as_they_came(arguments: str, invalid: str | None) -> None:
+@pytest.mark.parametrize("arguments, invalid",
+                         [("", None), ("null", None), ('{"a": ', '{"a": '), ("[1]", "[1]"),
+                          ("7", "7")])
+def test_arguments_that_are_no_object_are_kept_as_they_came(arguments: str,
+                                                            invalid: str | None) -> None:
     events, _ = run(scripted([call(0, arguments=arguments), Finished("stop")]), told, rounds=0)
     assert events[-1] == ToolRequested(ToolCall("c0", "look", {}, invalid))
 
 
 def test_a_call_in_pieces_is_put_together() -> None:
-    pieces = [ToolCallDelta(0, "x", "lo"), ToolCallDelta(0, "", "ignored", '{"q":'), ToolCallDelta(0, arguments='"v"}')]
+    pieces = [ToolCallDelta(0, "x", "lo"), ToolCallDelta(0, "", "ignored", '{"q":'),
+              ToolCallDelta(0, arguments='"v"}')]
     events, _ = run(scripted([*pieces, Finished("tool_calls")]), told, rounds=0)
     assert events[-1] == ToolRequested(ToolCall("x", "lo", {"q": "v"}))
 
@@ -167,7 +191,8 @@ def test_a_call_without_a_name_is_an_error() -> None:
 
 
 def test_the_model_that_took_over_signs() -> None:
-    events, _ = run(scripted([Retrying(2, 0.1, "busy"), ModelChanged("p/m", "p/n", "gone"), TextDelta("x"), Finished("stop")]))
+    events, _ = run(scripted([Retrying(2, 0.1, "busy"), ModelChanged("p/m", "p/n", "gone"),
+                              TextDelta("x"), Finished("stop")]))
     assert events[-1] == MessageAdded(Message("assistant", (Text("x"),), "p/n", None, "stop"))
 
 
@@ -183,7 +208,8 @@ def test_closing_the_turn_cancels_the_tools_that_run() -> None:
         return await told(request)
 
     async def leave() -> None:
-        async with aclosing(run_chat_turn(scripted([call(0), call(1), Finished("stop")]), ASKED, stuck, model="p/m")) as events:
+        async with aclosing(run_chat_turn(scripted([call(0), call(1), Finished("stop")]), ASKED,
+                                          stuck, model="p/m")) as events:
             reader = asyncio.ensure_future(drain(events))
             await asyncio.sleep(0.05)
             reader.cancel()
@@ -197,7 +223,8 @@ def test_closing_the_turn_cancels_the_tools_that_run() -> None:
 
 
 def test_calls_that_were_interrupted_get_results() -> None:
-    asked = Message("assistant", (ToolCall("a", "look", {}), ToolCall("b", "look", {})), "p/m", None, "tool_calls")
+    asked = Message("assistant", (ToolCall("a", "look", {}), ToolCall("b", "look", {})), "p/m",
+                    None, "tool_calls")
     done = tool_message((ToolResult("a", "look", "told"),))
     assert missing_results([user_message("q")]) is None
     both = tool_message((ToolResult("a", "look", "1"), ToolResult("b", "look", "2")))
@@ -208,11 +235,13 @@ def test_calls_that_were_interrupted_get_results() -> None:
 
 
 def test_the_results_of_an_earlier_call_answer_no_later_one() -> None:
-    """Models number their calls anew: the same call with the same number was answered once already."""
+    """Models number their calls anew: the same call with the same number was answered once already.
+    """
     asked = Message("assistant", (ToolCall("0", "look", {}),), "p/m", None, "tool_calls")
     done = tool_message((ToolResult("0", "look", "told"),))
     left = missing_results([user_message("q"), asked, done, asked])
-    assert left is not None and left.tool_results == (ToolResult("0", "look", "Interrupted before it finished.", True),)
+    assert (left is not None and left.tool_results
+            == (ToolResult("0", "look", "Interrupted before it finished.", True),))
 
 
 def test_arguments_in_very_many_pieces() -> None:

@@ -26,13 +26,15 @@ def chat(tmp_path: Path) -> Iterator[Chat]:
     program = tmp_path / "wl-copy"
     program.write_text(f"#!/bin/sh\ncat > {tmp_path}/clipboard\n")
     program.chmod(0o755)
-    settings = Settings({}, environment={"PATH": f"{tmp_path}{os.pathsep}{os.defpath}", "WAYLAND_DISPLAY": "wayland-0"})
+    settings = Settings({}, environment={"PATH": f"{tmp_path}{os.pathsep}{os.defpath}",
+                                         "WAYLAND_DISPLAY": "wayland-0"})
     session = Session(None)
     for answer in ANSWERS:
         session.add_user(user_message("?"))
         session.messages.append(Message("assistant", (Text(answer),), "demo/demo", finish="stop"))
     providers = Providers(settings)
-    yield Chat(settings, session, providers, Target("demo", "demo"), open_session=lambda name: Session(None))
+    yield Chat(settings, session, providers, Target("demo", "demo"),
+               open_session=lambda name: Session(None))
     asyncio.run(providers.close())
 
 
@@ -41,14 +43,17 @@ def run(chat: Chat, line: str) -> Outcome:
 
 
 @pytest.mark.parametrize(("line", "copied"), [
-    ("/copy", ANSWERS[1]), ("/copy 2", ANSWERS[0]), ("/copy code", "print(1)\n\ntwo\n"), ("/copy code 1", "print(1)\n"),
+    ("/copy", ANSWERS[1]), ("/copy 2", ANSWERS[0]), ("/copy code", "print(1)\n\ntwo\n"),
+    ("/copy code 1", "print(1)\n"),
     ("/copy code 2", "two\n")])
 def test_what_is_copied(chat: Chat, tmp_path: Path, line: str, copied: str) -> None:
     assert "wl-copy" in str(run(chat, line))
     assert (tmp_path / "clipboard").read_text() == copied
 
 
-@pytest.mark.parametrize("line", ["/copy 3", "/copy 0", "/copy x", "/copy code 3", "/copy code x", "/save a.md 9", "/save"])
+@pytest.mark.parametrize("line",
+                         ["/copy 3", "/copy 0", "/copy x", "/copy code 3", "/copy code x",
+                          "/save a.md 9", "/save"])
 def test_what_is_not_there_is_refused(chat: Chat, line: str) -> None:
     with pytest.raises(UsageError):
         run(chat, line)
@@ -84,8 +89,10 @@ def test_options_are_set_and_shown(chat: Chat) -> None:
     assert chat.options.think is False
 
 
-@pytest.mark.parametrize(("line", "hint"), [("/set temprature 1", "temperature"), ("/set temperature 9", "from 0 to 2"),
-                                            ("/think hgih", "high")])
+@pytest.mark.parametrize(("line", "hint"),
+                         [("/set temprature 1", "temperature"),
+                          ("/set temperature 9", "from 0 to 2"),
+                          ("/think hgih", "high")])
 def test_a_wrong_option_changes_nothing(chat: Chat, line: str, hint: str) -> None:
     before = chat.options
     with pytest.raises(UsageError) as raised:

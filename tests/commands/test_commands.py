@@ -1,4 +1,6 @@
-"""Slash commands: one function each, found by name, alias or beginning, and a new one needs no other file."""
+"""Slash commands: one function each, found by name, alias or beginning,
+and a new one needs no other file.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from core.session_manager import Session
 @pytest.fixture
 def chat() -> Chat:
     settings = Settings({"provider": "demo"}, environment={"HOME": "/nowhere"})
-    return Chat(settings, Session(None), Providers(settings), Target("demo", "demo"), open_session=lambda name: Session(None))
+    return Chat(settings, Session(None), Providers(settings), Target("demo", "demo"),
+                open_session=lambda name: Session(None))
 
 
 def run(chat: Chat, line: str) -> Outcome:
@@ -30,24 +33,28 @@ def test_every_command_says_what_it_does(chat: Chat) -> None:
     names = all_commands()
     assert {"help", "model", "new", "retry", "session", "drop", "system", "exit"} <= set(names)
     shown = run(chat, "/help")
-    assert isinstance(shown, str) and all(f"/{name}" in shown.split() for name in names) and len(shown.split("\n")) < 24
+    assert (isinstance(shown, str) and all(f"/{name}" in shown.split() for name in names)
+            and len(shown.split("\n")) < 24)
     every = run(chat, "/help all")
     assert isinstance(every, Table) and len(every.rows) == len(names)
     about = run(chat, "/help summarise")
-    assert isinstance(about, Table) and ("/compact", names["compact"].help.splitlines()[0]) in about.rows
+    assert isinstance(about, Table) and ("/compact",
+                                         names["compact"].help.splitlines()[0]) in about.rows
     assert len(about.rows) < len(names) and isinstance(run(chat, "/help keys"), Table)
     with pytest.raises(UsageError, match="No command has anything to do with zebra"):
         run(chat, "/help zebra")
     for name, entry in names.items():
         assert entry.help.strip() and entry.help[0].isupper(), name
-        assert find_command(name) is entry and all(find_command(alias) is entry for alias in entry.aliases)
+        assert (find_command(name) is entry
+                and all(find_command(alias) is entry for alias in entry.aliases))
         explained = run(chat, f"/help {name}")
         assert isinstance(explained, str) and f"/{name}" in explained
 
 
 def test_beginnings_and_mistakes(chat: Chat) -> None:
     assert isinstance(run(chat, "/ex"), Leave) and isinstance(run(chat, "/EXIT"), Leave)
-    for line, words in (("/exti", "Did you mean /exit"), ("/zzz", "/help lists"), ("/", "/help lists")):
+    for line, words in (("/exti", "Did you mean /exit"), ("/zzz", "/help lists"),
+                        ("/", "/help lists")):
         with pytest.raises(UsageError) as raised:
             run(chat, line)
         assert words in raised.value.hint
@@ -67,7 +74,8 @@ def test_an_unknown_provider_or_format_is_told(chat: Chat) -> None:
     with pytest.raises(UsageError) as raised:
         run(chat, "/models opnai")
     assert raised.value.hint.startswith("Did you mean openai?")
-    for line, words in (("/export pdf x.pdf", "no format 'pdf'; there are json, jsonl"), ("/export json", "and a file"),
+    for line, words in (("/export pdf x.pdf", "no format 'pdf'; there are json, jsonl"),
+                        ("/export json", "and a file"),
                         ("/export", "a format")):
         with pytest.raises(UsageError, match=words):
             run(chat, line)
@@ -93,11 +101,14 @@ def test_a_new_command_is_one_function(chat: Chat) -> None:
 
 
 def test_count_before_anything_is_sent(chat: Chat, tmp_path: Path) -> None:
-    assert run(chat, "/count") == "The conversation so far has \u2248 0 tokens (estimated, \u00b10)."
+    assert (run(chat, "/count") == "The conversation so far has \u2248 0 tokens (estimated, "
+            "\u00b10).")
     with_text = run(chat, "/count why is the sky blue?")
-    assert isinstance(with_text, str) and with_text.startswith("With this message, the next request has \u2248")
+    assert (isinstance(with_text, str)
+            and with_text.startswith("With this message, the next request has \u2248"))
     (tmp_path / "notes.md").write_text("tides " * 1_000)
     table = run(chat, f"/count {tmp_path}/notes.md")
-    assert isinstance(table, Table) and table.rows[0][0].endswith("notes.md") and "estimated" in table.rows[0][1]
+    assert (isinstance(table, Table) and table.rows[0][0].endswith("notes.md")
+            and "estimated" in table.rows[0][1])
     used = run(chat, "/usage")
     assert isinstance(used, str) and "The conversation has \u2248 0 tokens" in used

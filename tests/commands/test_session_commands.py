@@ -1,4 +1,6 @@
-"""Commands about what is saved: the last exchange when a session goes on, /history, /sessions, /delete and /export."""
+"""Commands about what is saved: the last exchange when a session goes on, /history, /sessions,
+/delete and /export.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 def listed(program: list[str], environment: Environment) -> list[str]:
-    done = subprocess.run([*program, "--list-sessions"], env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([*program, "--list-sessions"], env=environment, capture_output=True,
+                          text=True, timeout=30)
     return done.stdout.splitlines()
 
 
@@ -48,7 +51,8 @@ def test_the_last_exchange_is_shown_when_a_session_goes_on(
         assert "\nis this bold\n" in shown
 
 
-def test_a_long_answer_is_shortened_to_its_end(program: list[str], environment: Environment, ollama: FakeOllama) -> None:
+def test_a_long_answer_is_shortened_to_its_end(program: list[str], environment: Environment,
+                                               ollama: FakeOllama) -> None:
     with Terminal([*program, "-m", "echo"], environment, lines=24) as chat:
         chat.wait_prompt()
         text = "top\n" + "\n".join(f"* point {number}" for number in range(60))
@@ -57,7 +61,8 @@ def test_a_long_answer_is_shortened_to_its_end(program: list[str], environment: 
     with Terminal([*program, "-c"], environment, lines=24) as chat:
         chat.wait_prompt()
         shown = chat.text()
-        assert "more lines of the answer are above; /history 1" in shown and "point 59" in shown and "point 20" not in shown
+        assert ("more lines of the answer are above; /history 1" in shown and "point 59" in shown
+                and "point 20" not in shown)
         assert len(shown.splitlines()) <= 26
 
 
@@ -70,7 +75,8 @@ def test_sessions_are_listed_searched_exported_and_deleted(
         chat.ask("pears", "^pears$")
         shown = chat.ask("/sessions", "ID goes on with one")
         assert "apples" in shown and "pears" in shown
-        assert "pears" not in chat.ask("/sessions apples", "ID goes on with one", 2).split("\n", 1)[1]
+        assert "pears" not in chat.ask("/sessions apples", "ID goes on with one", 2).split("\n",
+                                                                                           1)[1]
         chat.ask("/export json out.json", "Exported to out.json")
         assert json.loads((tmp_path / "out.json").read_text())["title"] == "pears"
         chat.ask("/export json out.json", "exists already")
@@ -111,16 +117,20 @@ def test_drop_and_retry_say_where_the_conversation_stands(
         chat.ask("/drop", "now ends with your message: why is it so")
 
 
-def test_deleting_on_the_command_line(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_deleting_on_the_command_line(ollama: FakeOllama, program: list[str],
+                                      environment: Environment) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*program, *words], env=environment, capture_output=True, text=True, timeout=30,
+        return subprocess.run([*program, *words], env=environment, capture_output=True, text=True,
+                              timeout=30,
                               stdin=subprocess.DEVNULL)
     for word in ("one", "two"):
         run("-m", "words-5", word)
     first, second = (line.split()[0] for line in listed(program, environment))
     refused = run("--delete-session", first)
-    assert refused.returncode == 2 and "--yes" in refused.stderr and len(listed(program, environment)) == 2
-    assert run("--delete-session", first, "--yes").returncode == 0 and len(listed(program, environment)) == 1
+    assert (refused.returncode == 2 and "--yes" in refused.stderr
+            and len(listed(program, environment)) == 2)
+    assert (run("--delete-session", first, "--yes").returncode == 0
+            and len(listed(program, environment)) == 1)
     assert run("--delete-session", first, "--yes").returncode != 0
     for answer, status in (("n", 1), ("y", 0)):
         with Terminal([*program, "--delete-session", second], environment) as asked:

@@ -31,15 +31,18 @@ def ollama(environment: Environment, tmp_path: Path) -> Iterator[FakeOllama]:
         yield server
 
 
-def run(program: list[str], environment: Environment, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*program, *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+def run(program: list[str], environment: Environment,
+        *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program, *words], env=environment, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True,
                           timeout=120)
 
 
 def test_as_an_agent(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     done = run(program, environment, "--as", "pirate", "hi")
     asked = ollama.chats[-1].json
-    assert done.returncode == 0 and asked["model"] == "words-3" and asked["options"] == {"temperature": 0.1}, done.stderr
+    assert (done.returncode == 0 and asked["model"] == "words-3"
+            and asked["options"] == {"temperature": 0.1}), done.stderr
     assert asked["messages"][0] == {"role": "system", "content": "You are a pirate"}
     assert [tool["function"]["name"] for tool in asked["tools"]] == ["calculate"]
     assert run(program, environment, "-c", "again").returncode == 0
@@ -51,7 +54,8 @@ def test_as_an_agent(ollama: FakeOllama, program: list[str], environment: Enviro
     assert "You are a monk" in run(program, environment, "--list-agents").stdout
 
 
-def test_a_chat_becomes_one(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_chat_becomes_one(ollama: FakeOllama, program: list[str],
+                            environment: Environment) -> None:
     with Terminal(program, environment, columns=120) as chat:
         chat.ask("/as", "You are a pirate")
         chat.ask("/as pirate", "pirate responds from the next message on: ollama/words-3")
@@ -61,12 +65,14 @@ def test_a_chat_becomes_one(ollama: FakeOllama, program: list[str], environment:
         assert asked["options"] == {"temperature": 0.1} and len(asked["tools"]) == 1
 
 
-@pytest.mark.parametrize("entry", [{"database_url": "x"}, {"allow": ["run"]}, {"temperature": "hot"},
-                                   {"temperature": 9}, "words", 5])
+@pytest.mark.parametrize("entry",
+                         [{"database_url": "x"}, {"allow": ["run"]}, {"temperature": "hot"},
+                          {"temperature": 9}, "words", 5])
 def test_what_an_agent_cannot_set_is_refused(entry: object) -> None:
     with pytest.raises(UsageError):
         agent_values({"x": entry}, "x")
 
 
 def test_an_agent_sets_only_what_a_question_needs() -> None:
-    assert not MAY_SET & {"allow", "tools_file", "mcp_servers", "base_url", "databases", "database_url"}
+    assert not MAY_SET & {"allow", "tools_file", "mcp_servers", "base_url", "databases",
+                          "database_url"}

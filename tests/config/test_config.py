@@ -1,4 +1,6 @@
-"""Where settings come from: command line over environment over file over default, and every bad value named with its place."""
+"""Where settings come from: command line over environment over file over default,
+and every bad value named with its place.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,26 @@ from core.errors import ConfigError, UsageError, describe
 
 # The predecessor's variables: variable, text, setting, value.
 VARIABLES: list[tuple[str, str, str, Any]] = [
-    ("OLLAMA_MODEL", "llama3", "model", "llama3"), ("OLLAMA_HOST", "0.0.0.0:1", "ollama_host", "0.0.0.0:1"),
-    ("OLLAMA_MODEL_FALLBACKS", "a, b,", "model_fallbacks", ("a", "b")), ("CHAT_LOG_DEST", "log.txt", "dest", "log.txt"),
-    ("EXPERIMENTAL", "1", "experimental", True), ("EXPERIMENTAL_WEBSEARCH", "true", "experimental_websearch", True),
+    ("OLLAMA_MODEL", "llama3", "model", "llama3"),
+    ("OLLAMA_HOST", "0.0.0.0:1", "ollama_host", "0.0.0.0:1"),
+    ("OLLAMA_MODEL_FALLBACKS", "a, b,", "model_fallbacks", ("a", "b")),
+    ("CHAT_LOG_DEST", "log.txt", "dest", "log.txt"),
+    ("EXPERIMENTAL", "1", "experimental", True),
+    ("EXPERIMENTAL_WEBSEARCH", "true", "experimental_websearch", True),
     ("CONTEXT_PATH", "a.txt,dir,db", "context", ("a.txt,dir,db",)),
     ("CONTEXT_GREP", "*.py,.md", "context_grep", ("*.py", ".md")),
-    ("PERSIST_TO_DB", "no", "persist_to_db", False), ("DATABASE_URL", "x.db", "database_url", "x.db"),
-    ("RETRY_MAX_ATTEMPTS", "5", "retry_max_attempts", 5), ("RETRY_INITIAL_DELAY", "0.5", "retry_initial_delay", 0.5),
-    ("RETRY_MAX_DELAY", "9", "retry_max_delay", 9.0), ("RETRY_MULTIPLIER", "3", "retry_multiplier", 3.0),
+    ("PERSIST_TO_DB", "no", "persist_to_db", False),
+    ("DATABASE_URL", "x.db", "database_url", "x.db"),
+    ("RETRY_MAX_ATTEMPTS", "5", "retry_max_attempts", 5),
+    ("RETRY_INITIAL_DELAY", "0.5", "retry_initial_delay", 0.5),
+    ("RETRY_MAX_DELAY", "9", "retry_max_delay", 9.0),
+    ("RETRY_MULTIPLIER", "3", "retry_multiplier", 3.0),
     ("RETRY_JITTER", "0", "retry_jitter", 0.0),
 ]
 
 
-def from_file(tmp_path: Path, text: str, environment: dict[str, str] | None = None, name: str = "config.yaml") -> Settings:
+def from_file(tmp_path: Path, text: str, environment: dict[str, str] | None = None,
+              name: str = "config.yaml") -> Settings:
     path = tmp_path / name
     path.write_text(text)
     return load_settings({"config": str(path)}, {"HOME": str(tmp_path), **(environment or {})})
@@ -36,7 +45,8 @@ def from_file(tmp_path: Path, text: str, environment: dict[str, str] | None = No
 def test_the_predecessor_s_variables(variable: str, text: str, name: str, value: Any) -> None:
     settings = load_settings({}, {variable: text, "HOME": "/nowhere"})
     assert getattr(settings, name) == value and name in settings.given
-    assert getattr(load_settings({}, {variable: "", "HOME": "/nowhere"}), name) == BY_NAME[name].default, "empty is not set"
+    assert getattr(load_settings({}, {variable: "", "HOME": "/nowhere"}),
+                   name) == BY_NAME[name].default, "empty is not set"
 
 
 def test_what_wins(tmp_path: Path) -> None:
@@ -55,8 +65,10 @@ def test_what_wins(tmp_path: Path) -> None:
     ("model: a\n\nmodel: b\n", 3, "second time"), ("model: a\nmodle: b\n", 2, "Did you mean model"),
     ("\ntemperature: warm\n", 2, "a number"), ("model: a\ntemperature: 9\n", 2, "from 0 to 2"),
     ("model: a\nresume: maybe\n", 2, "yes or no"), ("model: a\nthink: hard\n", 2, "one of"),
-    ("option: 7\n", 1, "mapping"), ("system: [a, b]\n", 1, "system"), ("model: a\nseed: 1.5\n", 2, "whole number"),
-    ("model: a\n  b: c\n", 2, ""), ("model: 'a\n", 2, ""), ("system: ${NOT_SET}\n", 1, "NOT_SET"), ("json: true\n", 1, "json"),
+    ("option: 7\n", 1, "mapping"), ("system: [a, b]\n", 1, "system"),
+    ("model: a\nseed: 1.5\n", 2, "whole number"),
+    ("model: a\n  b: c\n", 2, ""), ("model: 'a\n", 2, ""), ("system: ${NOT_SET}\n", 1, "NOT_SET"),
+    ("json: true\n", 1, "json"),
     ("model: a\nhelp: true\n", 2, "help"),
 ])
 def test_a_bad_file_names_the_line(tmp_path: Path, text: str, line: int, words: str) -> None:
@@ -108,9 +120,12 @@ def test_settings_are_frozen_and_can_be_replaced() -> None:
 def test_every_setting_is_declared_once() -> None:
     flags = [flag for row in SETTINGS for flag in row.flags]
     variables = [variable for row in SETTINGS for variable in row.env]
-    assert len(set(flags)) == len(flags) and len(set(variables)) == len(variables) and len(BY_NAME) == len(SETTINGS)
+    assert (len(set(flags)) == len(flags) and len(set(variables)) == len(variables)
+            and len(BY_NAME) == len(SETTINGS))
 
 
 def test_where_files_live() -> None:
-    assert data_directory({"HOME": "/h"}).startswith("/h/") and data_directory({"XDG_DATA_HOME": "/x"}) == "/x/stream-chat"
-    assert data_directory({"HOME": "/h", "XDG_DATA_HOME": "relative"}).startswith("/h/"), "the standard: relative ones are ignored"
+    assert (data_directory({"HOME": "/h"}).startswith("/h/")
+            and data_directory({"XDG_DATA_HOME": "/x"}) == "/x/stream-chat")
+    assert data_directory({"HOME": "/h", "XDG_DATA_HOME": "relative"}).startswith(
+        "/h/"), "the standard: relative ones are ignored"

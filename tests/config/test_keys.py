@@ -30,7 +30,8 @@ def test_a_stored_key_is_its_owners_alone(tmp_path: Path) -> None:
     path = Path(store_key(environment, "openai", f" {KEY}\n", "https://api.openai.com"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     store_key(environment, "groq", "gsk-2", "https://api.groq.com")
-    assert read_key_file(environment) == {"openai": (KEY, "https://api.openai.com"), "groq": ("gsk-2", "https://api.groq.com")}
+    assert read_key_file(environment) == {"openai": (KEY, "https://api.openai.com"),
+                                          "groq": ("gsk-2", "https://api.groq.com")}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
@@ -65,19 +66,24 @@ def test_the_order_of_sources(tmp_path: Path) -> None:
     store_key({"HOME": str(tmp_path)}, "openai", "from-file", "https://api.openai.com/v1")
     asked: dict[str, object] = {"provider": "openai"}
     assert Providers(settings_at(tmp_path, asked)).open("openai").endpoint.key == "from-file"
-    assert Providers(settings_at(tmp_path, asked, OPENAI_API_KEY="from-env")).open("openai").endpoint.key == "from-env"
-    assert Providers(settings_at(tmp_path, asked)).open("openai-responses").endpoint.key == "from-file"
+    assert Providers(settings_at(tmp_path, asked, OPENAI_API_KEY="from-env")).open(
+        "openai").endpoint.key == "from-env"
+    assert (Providers(settings_at(tmp_path, asked)).open("openai-responses").endpoint.key
+            == "from-file")
 
 
-def test_the_keyring_is_asked_last_and_only_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_keyring_is_asked_last_and_only_then(tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for the keyring package, which is optional; one that fails is as good as none."""
     package = tmp_path / "packages"
     package.mkdir()
-    (package / "keyring.py").write_text("def get_password(*asked):\n    return {('stream-chat', 'groq'): 'from-ring'}[asked]\n")
+    (package / "keyring.py").write_text("def get_password(*asked):\n    return {('stream-chat', "
+                                        "'groq'): 'from-ring'}[asked]\n")
     monkeypatch.syspath_prepend(str(package))
     sys.modules.pop("keyring", None)
     asked: dict[str, object] = {"provider": "groq"}
-    assert Providers(settings_at(tmp_path, asked, GROQ_API_KEY="from-env")).open("groq").endpoint.key == "from-env"
+    assert Providers(settings_at(tmp_path, asked, GROQ_API_KEY="from-env")).open(
+        "groq").endpoint.key == "from-env"
     assert "keyring" not in sys.modules
     assert Providers(settings_at(tmp_path, asked)).open("groq").endpoint.key == "from-ring"
     with pytest.raises(AuthFailed):
@@ -85,9 +91,13 @@ def test_the_keyring_is_asked_last_and_only_then(tmp_path: Path, monkeypatch: py
     sys.modules.pop("keyring", None)
 
 
-@pytest.mark.parametrize("answer", ["time.sleep(60)", "sys.exit(3)", "return b'sk-bytes'", "raise KeyboardInterrupt"])
-def test_a_keyring_that_misbehaves_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    (tmp_path / "keyring.py").write_text(f"import sys, time\ndef get_password(*asked):\n    {answer}\n")
+@pytest.mark.parametrize("answer",
+                         ["time.sleep(60)", "sys.exit(3)", "return b'sk-bytes'",
+                          "raise KeyboardInterrupt"])
+def test_a_keyring_that_misbehaves_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                           answer: str) -> None:
+    (tmp_path / "keyring.py").write_text("import sys, time\ndef get_password(*asked):\n    "
+                                         f"{answer}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("core.config.keys.PATIENCE", 0.2)
     sys.modules.pop("keyring", None)
@@ -101,13 +111,15 @@ def test_a_stored_key_goes_only_where_its_owner_says(tmp_path: Path) -> None:
     elsewhere = "http://127.0.0.1:1/v1"
     by_flag = Providers(settings_at(tmp_path, {"provider": "openai", "base_url": elsewhere}))
     assert by_flag.open("openai").endpoint.key == KEY
-    by_environment = Providers(settings_at(tmp_path, {"provider": "openai"}, STREAM_CHAT_BASE_URL=elsewhere))
+    by_environment = Providers(settings_at(tmp_path, {"provider": "openai"},
+                                           STREAM_CHAT_BASE_URL=elsewhere))
     with pytest.raises(AuthFailed, match="another address"):
         by_environment.open("openai")
 
 
 def test_the_given_address_is_for_the_chosen_provider_only(tmp_path: Path) -> None:
-    providers = Providers(settings_at(tmp_path, {"provider": "openai", "base_url": "http://127.0.0.1:1/v1"},
+    providers = Providers(settings_at(tmp_path,
+                                      {"provider": "openai", "base_url": "http://127.0.0.1:1/v1"},
                                       OPENAI_API_KEY="k1", ANTHROPIC_API_KEY="k2"))
     assert providers.open("anthropic").endpoint.base_url == "https://api.anthropic.com"
 
@@ -119,22 +131,28 @@ def test_a_missing_key_names_what_to_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url, origin", [
-    ("https://api.openai.com/v1", "https://api.openai.com:443"), ("https://API.openai.com:443", "https://api.openai.com:443"),
-    ("http://localhost:11434", "http://localhost:11434"), ("http://h", "http://h:80"), ("nonsense", ""), ("http://h:x", "")])
+    ("https://api.openai.com/v1", "https://api.openai.com:443"),
+    ("https://API.openai.com:443", "https://api.openai.com:443"),
+    ("http://localhost:11434", "http://localhost:11434"), ("http://h", "http://h:80"),
+    ("nonsense", ""), ("http://h:x", "")])
 def test_origins(url: str, origin: str) -> None:
     assert origin_of(url) == origin
 
 
 def test_secrets_are_hidden_longest_first(tmp_path: Path) -> None:
-    secrets = known_secrets({"A_KEY": "abcdef", "B_TOKEN": "abcdefgh", "HOME": str(tmp_path), "C_KEY": "x"}, {})
+    secrets = known_secrets({"A_KEY": "abcdef", "B_TOKEN": "abcdefgh", "HOME": str(tmp_path),
+                             "C_KEY": "x"}, {})
     assert hide("abcdefgh abcdef x", secrets) == "*** *** x"
 
 
-def run(program: list[str], environment: dict[str, str], *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*program, *words], input=text, env=environment, capture_output=True, text=True, timeout=60)
+def run(program: list[str], environment: dict[str, str], *words: str,
+        text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program, *words], input=text, env=environment, capture_output=True,
+                          text=True, timeout=60)
 
 
-def test_set_key_reads_from_a_pipe_and_never_from_the_command_line(program: list[str], environment: dict[str, str]) -> None:
+def test_set_key_reads_from_a_pipe_and_never_from_the_command_line(
+        program: list[str], environment: dict[str, str]) -> None:
     refused = run(program, environment, "--set-key", "openai", KEY)
     assert refused.returncode == 2 and KEY not in refused.stderr + refused.stdout
     done = run(program, environment, "--set-key", "claude", text=KEY + "\n")
@@ -143,7 +161,8 @@ def test_set_key_reads_from_a_pipe_and_never_from_the_command_line(program: list
     assert read_key_file(environment) == {"anthropic": (KEY, "https://api.anthropic.com")}
 
 
-# A backend of the real keyring package that keeps its secrets in a file of the test, or fails as the test says.
+# A backend of the real keyring package that keeps its secrets in a file of the test, or
+# fails as the test says.
 BACKEND = '''
 import json, os, pathlib
 from keyring.backend import KeyringBackend
@@ -177,45 +196,61 @@ def ring(environment: dict[str, str], tmp_path: Path) -> Path:
     return tmp_path / "ring.json"
 
 
-def test_a_key_is_stored_in_the_keyring_where_there_is_one(program: list[str], environment: dict[str, str], ring: Path,
+def test_a_key_is_stored_in_the_keyring_where_there_is_one(program: list[str],
+                                                           environment: dict[str, str], ring: Path,
                                                            tmp_path: Path) -> None:
     store_key(environment, "groq", "gsk-in-the-file-before", "https://api.groq.com")
     server_key = "sk-local-0123456789"
     with FakeServer(json_answer({"data": [{"id": "m"}]})) as server:
         at = ("-p", "litellm", "--base-url", f"{server.url}/v1")
-        for words, key in ((("--set-key", "groq"), KEY), (("--set-key", "litellm", *at[2:]), server_key)):
+        for words, key in ((("--set-key", "groq"), KEY),
+                           (("--set-key", "litellm", *at[2:]), server_key)):
             done = run(program, environment, *words, text=key + "\n")
-            assert done.returncode == 0 and "is stored in the system's keyring (Test Ring)" in done.stderr, done.stderr
+            assert (done.returncode == 0 and "is stored in the system's keyring "
+                    "(Test Ring)" in done.stderr), done.stderr
             assert key not in done.stderr + done.stdout
-        assert json.loads(ring.read_text()) == {"stream-chat/groq": KEY, "stream-chat/litellm": server_key}
-        assert read_key_file(environment) == {"groq": ("", "https://api.groq.com/openai/v1"), "litellm": ("", f"{server.url}/v1")}
+        assert json.loads(ring.read_text()) == {"stream-chat/groq": KEY,
+                                                "stream-chat/litellm": server_key}
+        assert read_key_file(environment) == {"groq": ("", "https://api.groq.com/openai/v1"),
+                                              "litellm": ("", f"{server.url}/v1")}
         log = tmp_path / "debug.log"
         listed = run(program, environment, *at, "--list-models", "--debug", str(log))
-        assert listed.returncode == 0 and server.requests[-1].headers["authorization"] == f"Bearer {server_key}", listed.stderr
+        assert (listed.returncode == 0 and server.requests[-1].headers["authorization"]
+                == f"Bearer {server_key}"), listed.stderr
         for path in tmp_path.rglob("*"):
             held = path.read_bytes() if path.is_file() and path != ring else b""
             assert KEY.encode() not in held and server_key.encode() not in held, path
         asked = len(server.requests)
         locked = run(program, environment | {"RING_LOCKED": "1"}, *at, "-m", "m", "hi")
-        assert locked.returncode and "keyring, which does not give it" in locked.stderr and "--set-key litellm" in locked.stderr
-        elsewhere = run(program, environment | {"STREAM_CHAT_BASE_URL": "http://127.0.0.1:1/v1"}, "-p", "litellm", "-m", "m", "hi")
+        assert (locked.returncode and "keyring, which does not give it" in locked.stderr
+                and "--set-key litellm" in locked.stderr)
+        elsewhere = run(program, environment | {"STREAM_CHAT_BASE_URL": "http://127.0.0.1:1/v1"},
+                        "-p", "litellm", "-m", "m", "hi")
         assert "another address" in elsewhere.stderr and len(server.requests) == asked
 
 
 @pytest.mark.parametrize("without", [
-    {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}, {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"},
-    {"PYTHON_KEYRING_BACKEND": "no.such.Keyring"}, {"RING_LOCKED": "1"}, {"RING_PRIORITY": "0"}], ids=str)
-def test_where_no_keyring_keeps_it_the_file_does(program: list[str], environment: dict[str, str], ring: Path,
+    {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"},
+    {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"},
+    {"PYTHON_KEYRING_BACKEND": "no.such.Keyring"}, {"RING_LOCKED": "1"}, {"RING_PRIORITY": "0"}],
+                         ids=str)
+def test_where_no_keyring_keeps_it_the_file_does(program: list[str], environment: dict[str, str],
+                                                 ring: Path,
                                                  without: dict[str, str]) -> None:
     done = run(program, environment | without, "--set-key", "openai", text=KEY)
-    assert done.returncode == 0 and f"is stored in {key_file(environment)}" in done.stderr, done.stderr
-    assert read_key_file(environment) == {"openai": (KEY, "https://api.openai.com/v1")} and not ring.exists()
+    assert (done.returncode == 0
+            and f"is stored in {key_file(environment)}" in done.stderr), done.stderr
+    assert (read_key_file(environment) == {"openai": (KEY, "https://api.openai.com/v1")}
+            and not ring.exists())
 
 
 FAILURES = {
-    "wrong": json_answer({"error": {"message": f"Incorrect API key provided: {KEY}.", "code": "invalid_api_key"}}, 401),
+    "wrong":
+    json_answer({"error": {"message": f"Incorrect API key provided: {KEY}.",
+                           "code": "invalid_api_key"}}, 401),
     "plain": json_answer({"error": {"message": f"bad request, you sent {KEY}"}}, 400),
-    "limit": json_answer({"error": {"message": f"rate limit for {KEY}", "type": "rate_limit_error"}}, 429),
+    "limit":
+    json_answer({"error": {"message": f"rate limit for {KEY}", "type": "rate_limit_error"}}, 429),
     "broken": json_answer({"what": KEY}),
     "moved": json_answer({}, 307, {"Location": f"http://127.0.0.1:1/?key={KEY}"}),
 }
@@ -223,15 +258,21 @@ FAILURES = {
 
 @pytest.mark.parametrize("name", sorted(FAILURES))
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_a_key_appears_nowhere(program: list[str], environment: dict[str, str], tmp_path: Path, name: str, provider: str) -> None:
-    """Through failures that quote it: not in any output, log, database or file but the one that it was put into."""
+def test_a_key_appears_nowhere(program: list[str], environment: dict[str, str], tmp_path: Path,
+                               name: str, provider: str) -> None:
+    """Through failures that quote it: not in any output, log,
+    database or file but the one that it was put into.
+    """
     environment[f"{provider.upper()}_API_KEY"] = KEY
     log = tmp_path / "debug.log"
     with FakeServer(FAILURES[name]) as server:
-        common = ("-p", provider, "-m", "m", "--base-url", f"{server.url}/v1", "--retry-max-attempts", "1", "--debug", str(log))
+        common = ("-p", provider, "-m", "m", "--base-url", f"{server.url}/v1",
+                  "--retry-max-attempts", "1", "--debug", str(log))
         outputs = [run(program, environment, *common, *more)
-                   for more in (("hi",), ("--json", "hi"), ("--check",), ("--list-models",), ("--list-providers", "--json"))]
-        assert any(KEY in json.dumps(request.headers) for request in server.requests), "the server was asked with the key"
+                   for more in (("hi",), ("--json", "hi"), ("--check",), ("--list-models",),
+                                ("--list-providers", "--json"))]
+        assert any(KEY in json.dumps(request.headers)
+                   for request in server.requests), "the server was asked with the key"
     for done in outputs:
         assert KEY not in done.stdout and KEY not in done.stderr
     for path in tmp_path.rglob("*"):
@@ -240,23 +281,29 @@ def test_a_key_appears_nowhere(program: list[str], environment: dict[str, str], 
 
 
 @pytest.mark.parametrize("address", [
-    "http://user:hunter2SECRET@{}/v1", "user:hunter2SECRET@{}/v1", "http://user:hunter2/SECRET@{}/v1", "http://hunter2SECRET@{}",
+    "http://user:hunter2SECRET@{}/v1", "user:hunter2SECRET@{}/v1",
+    "http://user:hunter2/SECRET@{}/v1", "http://hunter2SECRET@{}",
     "http://{}/v1?key=hunter2SECRET", "http://{}/v1#hunter2SECRET"])
 @pytest.mark.parametrize("provider", ["openai", "ollama"])
-def test_nothing_secret_stands_in_an_address(program: list[str], environment: dict[str, str], tmp_path: Path, address: str,
+def test_nothing_secret_stands_in_an_address(program: list[str], environment: dict[str, str],
+                                             tmp_path: Path, address: str,
                                              provider: str) -> None:
     log = tmp_path / "debug.log"
     with FakeServer(json_answer({})) as server:
         url = address.format(f"127.0.0.1:{server.port}")
         common = ("-p", provider, "-m", "m", "--base-url", url, "--debug", str(log))
-        outputs = [run(program, environment, *common, *more) for more in (("hi",), ("--check",), ("--list-providers",))]
+        outputs = [run(program, environment, *common, *more)
+                   for more in (("hi",), ("--check",), ("--list-providers",))]
         assert not server.requests
     assert outputs[0].returncode in (1, 2) and "--set-key" in outputs[0].stderr
-    for text in (*(done.stdout + done.stderr for done in outputs), log.read_text() if log.exists() else ""):
+    for text in (*(done.stdout + done.stderr for done in outputs),
+                 log.read_text() if log.exists() else ""):
         assert "SECRET" not in text and "Traceback" not in text
 
 
-@pytest.mark.parametrize("entry", [{"base_url": "http://u:SECRET@h/v1"}, {"base_urls": ["http://h/v1", "http://u:SECRET@h/v1"]}])
+@pytest.mark.parametrize("entry",
+                         [{"base_url": "http://u:SECRET@h/v1"},
+                          {"base_urls": ["http://h/v1", "http://u:SECRET@h/v1"]}])
 def test_nor_in_one_of_the_configuration(tmp_path: Path, entry: dict[str, object]) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(json.dumps({"provider": "x", "providers": {"x": entry}}))
@@ -266,7 +313,8 @@ def test_nor_in_one_of_the_configuration(tmp_path: Path, entry: dict[str, object
 
 
 @pytest.mark.parametrize("logged", [
-    "[(b'Server', b'x'), (b'Set-Cookie', b'a=SECRET; it\\'s'), (b'Date', b'today')]", '{"set-cookie": "a=SECRET"} today',
+    "[(b'Server', b'x'), (b'Set-Cookie', b'a=SECRET; it\\'s'), (b'Date', b'today')]",
+    '{"set-cookie": "a=SECRET"} today',
     "Set-Cookie: a=SECRET\ntoday", "('cookie', 'SECRET') today"])
 def test_cookies_are_not_logged(logged: str) -> None:
     assert "SECRET" not in hide(logged, []) and "today" in hide(logged, [])

@@ -32,20 +32,23 @@ from core.rendering.theme import MONO, NO_STYLE, UNKNOWN, theme_of
     ("", {"TERM": "xterm", "COLORFGBG": "what;ever"}, UNKNOWN),
     ("", {"TERM": "xterm", "COLORFGBG": "15;0", "FORCE_COLOR": "2"}, theme_of("dark", 256)),
 ], ids=str)
-def test_the_first_word_wins(words: str, environment: dict[str, str], expected: object, tmp_path: Path) -> None:
+def test_the_first_word_wins(words: str, environment: dict[str, str], expected: object,
+                             tmp_path: Path) -> None:
     settings = parse_arguments(words.split(), environment | {"HOME": str(tmp_path)})
     assert theme_for(settings, dumb=environment["TERM"] == "dumb") == expected
 
 
 def test_the_depth() -> None:
-    assert depth_of({"TERM": "xterm-direct"}) == "true" and depth_of({"TERM": "screen-256color"}) == 256
+    assert (depth_of({"TERM": "xterm-direct"}) == "true"
+            and depth_of({"TERM": "screen-256color"}) == 256)
     assert depth_of({"TERM": "no-such-terminal"}) == 16 and depth_of({}) == 16
 
 
 @pytest.mark.parametrize("answer, expected", [
     (b"\x1b]11;rgb:ffff/ffff/ffff\x1b\\", "light"), (b"\x1b]11;rgb:1e/1e/1e\x07", "dark"),
     (b"\x1b]11;rgba:0000/0000/0000/ffff\x07", "dark"), (b"\x1b]11;rgb:f/f/c\x07", "light"),
-    (b"", None), (b"\x1b[?6c", None), (b"\x1b]11;red\x07", None), (b"\x1b]11;rgb:12345/0/0\x07", None)])
+    (b"", None), (b"\x1b[?6c", None), (b"\x1b]11;red\x07", None),
+    (b"\x1b]11;rgb:12345/0/0\x07", None)])
 def test_what_a_terminal_answers(answer: bytes, expected: str | None) -> None:
     assert background_of(answer) == expected
 
@@ -55,11 +58,13 @@ def test_what_a_terminal_answers(answer: bytes, expected: str | None) -> None:
     (b"he\x1b]11;rgb:0/0/0\x1b\\llo\x1b[?6c", "dark", b"hello"),
     (b"\x1b[?6c", None, b""),
     (b"only typed", None, b"only typed")])
-def test_what_is_typed_meanwhile_is_kept(answers: bytes, expected: str | None, typed: bytes) -> None:
+def test_what_is_typed_meanwhile_is_kept(answers: bytes, expected: str | None,
+                                         typed: bytes) -> None:
     master, slave = os.openpty()
     try:
         with os.fdopen(slave, "r+b", buffering=0) as terminal:
-            source, out = open(terminal.fileno(), closefd=False), open(os.dup(terminal.fileno()), "w")
+            source, out = (open(terminal.fileno(), closefd=False),
+                           open(os.dup(terminal.fileno()), "w"))
 
             def reply() -> None:
                 asked = b""

@@ -1,4 +1,6 @@
-"""Signals in a chat: Ctrl-C stops a reply and nothing else, any number of times; what ends the program ends it in good order."""
+"""Signals in a chat: Ctrl-C stops a reply and nothing else, any number of times;
+what ends the program ends it in good order.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 @pytest.fixture(autouse=True)
 def no_alarm_left() -> Iterator[None]:
-    """A program that is told to end sets a timer that goes on until it has ended; this process does not end."""
+    """A program that is told to end sets a timer that goes on until it has ended;
+    this process does not end.
+    """
     yield
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -57,19 +61,22 @@ def test_ctrl_c_keeps_what_came_and_the_next_turn_builds_on_it(
         assert time.monotonic() - pressed < 5
         chat.wait_prompt()
         request = chats(ollama)[-1]
-        assert request.done.wait(10) and request.outcome == "client_left", "the server must not go on computing"
+        assert (request.done.wait(10)
+                and request.outcome == "client_left"), "the server must not go on computing"
         chat.ask("/model words-5", "now ollama/words-5")
         chat.ask("and now", "^w0 w1 w2 w3 w4$")
         sent = chats(ollama)[-1].json["messages"]
         assert [message["role"] for message in sent] == ["user", "assistant", "user"]
-        shown = chat.text().split("\u203a go\n")[1].split("^C")[0].split("\u00b7 Stopped")[0].split()
+        shown = chat.text().split("\u203a go\n")[1].split("^C")[0].split(
+            "\u00b7 Stopped")[0].split()
         assert sent[1]["content"].split()[:len(shown)] == shown
         assert fake_words(500).startswith(sent[1]["content"])
     assert stored(environment) == [("user", "complete"), ("assistant", "interrupted"),
                                    ("user", "complete"), ("assistant", "complete")]
 
 
-def test_twenty_interrupts_in_a_row(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_twenty_interrupts_in_a_row(ollama: FakeOllama, program: list[str],
+                                    environment: Environment) -> None:
     with Terminal([*program, "-m", "slow"], environment, lines=60) as chat:
         for number in range(1, 21):
             chat.say(f"turn {number}")
@@ -77,7 +84,8 @@ def test_twenty_interrupts_in_a_row(ollama: FakeOllama, program: list[str], envi
             chat.interrupt()
             chat.wait("Stopped", number)
         chat.wait_prompt()
-        assert all(request.done.wait(10) and request.outcome == "client_left" for request in chats(ollama))
+        assert all(request.done.wait(10) and request.outcome == "client_left"
+                   for request in chats(ollama))
         assert len(chats(ollama)) == 20 and len(chats(ollama)[-1].json["messages"]) == 39
         chat.send(CTRL_D)
         assert chat.exit_status() == 0
@@ -85,7 +93,8 @@ def test_twenty_interrupts_in_a_row(ollama: FakeOllama, program: list[str], envi
     assert stored(environment) == [("user", "complete"), ("assistant", "interrupted")] * 20
 
 
-def test_ctrl_c_before_the_first_word(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_ctrl_c_before_the_first_word(ollama: FakeOllama, program: list[str],
+                                      environment: Environment) -> None:
     with Terminal([*program, "-m", "stall-0"], environment) as chat:
         chat.say("go")
         request = ollama.wait_for()
@@ -98,8 +107,10 @@ def test_ctrl_c_before_the_first_word(ollama: FakeOllama, program: list[str], en
         chat.ask("again", "^w0 w1 w2 w3 w4$")
 
 
-def test_ctrl_c_in_a_wait_between_attempts(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    with Terminal([*program, "-m", "busy", "--retry-initial-delay", "60", "--retry-max-delay", "60"], environment) as chat:
+def test_ctrl_c_in_a_wait_between_attempts(ollama: FakeOllama, program: list[str],
+                                           environment: Environment) -> None:
+    with Terminal([*program, "-m", "busy", "--retry-initial-delay", "60", "--retry-max-delay",
+                   "60"], environment) as chat:
         chat.say("go")
         chat.wait("Attempt 2 in")
         chat.interrupt()
@@ -107,8 +118,12 @@ def test_ctrl_c_in_a_wait_between_attempts(ollama: FakeOllama, program: list[str
         chat.wait_prompt()
 
 
-def test_a_double_ctrl_c_stops_once(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    """The second one comes while the first is being dealt with, or when the prompt is just back. It is not meant for the chat."""
+def test_a_double_ctrl_c_stops_once(ollama: FakeOllama, program: list[str],
+                                    environment: Environment) -> None:
+    """The second one comes while the first is being dealt with, or when the prompt is just back.
+
+    It is not meant for the chat.
+    """
     for gap in (0.0, 0.002, 0.005, 0.01, 0.02, 0.2):
         with Terminal([*program, "-m", "slow"], environment) as chat:
             chat.say("go")
@@ -127,8 +142,10 @@ def test_a_double_ctrl_c_stops_once(ollama: FakeOllama, program: list[str], envi
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("place", ["in a reply", "at the prompt", "before the first word"])
-def test_a_signal_that_ends(ollama: FakeOllama, program: list[str], environment: Environment, number: int, place: str) -> None:
-    with Terminal([*program, "-m", "stall-0" if place == "before the first word" else "slow"], environment) as chat:
+def test_a_signal_that_ends(ollama: FakeOllama, program: list[str], environment: Environment,
+                            number: int, place: str) -> None:
+    with Terminal([*program, "-m", "stall-0" if place == "before the first word" else "slow"],
+                  environment) as chat:
         chat.wait_prompt()
         if place != "at the prompt":
             chat.say("go")
@@ -146,10 +163,12 @@ def test_a_signal_that_ends(ollama: FakeOllama, program: list[str], environment:
 
 
 @pytest.mark.parametrize("place", ["in a reply", "at the prompt"])
-def test_a_window_that_is_closed(ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path,
+def test_a_window_that_is_closed(ollama: FakeOllama, program: list[str], environment: Environment,
+                                 tmp_path: Path,
                                  place: str) -> None:
     told = tmp_path / "told"
-    with told.open("wb") as stderr, Terminal([*program, "-m", "slow"], environment, stderr=stderr) as chat:
+    with (told.open("wb") as stderr,
+          Terminal([*program, "-m", "slow"], environment, stderr=stderr) as chat):
         chat.wait_prompt()
         if place == "in a reply":
             chat.say("go")
@@ -162,7 +181,8 @@ def test_a_window_that_is_closed(ollama: FakeOllama, program: list[str], environ
         assert stored(environment) == [("user", "complete"), ("assistant", "interrupted")]
 
 
-def test_ctrl_c_while_a_model_is_fetched(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_ctrl_c_while_a_model_is_fetched(ollama: FakeOllama, program: list[str],
+                                         environment: Environment) -> None:
     with Terminal([*program, "-m", "no-such"], environment) as chat:
         chat.say("go")
         chat.wait(r"\[y/N\]")
@@ -180,10 +200,14 @@ def test_words_shown_after_an_interrupt_are_those_that_are_kept(
         chat.wait("Stopped")
         chat.send(CTRL_D)
         chat.exit_status()
-        shown = chat.text().split("\u203a go\n")[1].replace(CTRL_C, "").split("\u00b7 Stopped")[0].replace("^C", " ").split()
+        shown = chat.text().split("\u203a go\n")[1].replace(CTRL_C,
+                                                            "").split("\u00b7 Stopped")[0].replace(
+                                                                "^C", " ").split()
     path = Path(environment["HOME"], ".local/share/stream-chat/sessions.db")
-    rows = sqlite3.connect(path).execute("SELECT parts FROM messages WHERE role = 'assistant'").fetchall()
-    text = "".join(part["text"] for (parts,) in rows for part in json.loads(parts) if part["type"] == "text")
+    rows = sqlite3.connect(path).execute("SELECT parts FROM messages WHERE role = "
+                                         "'assistant'").fetchall()
+    text = "".join(part["text"] for (parts,) in rows
+                   for part in json.loads(parts) if part["type"] == "text")
     assert text.split()[:len(shown)] == shown and shown[0] == fake_word(0)
 
 
@@ -206,7 +230,9 @@ def test_results_and_errors_pass_through() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_signal_that_comes_at_the_end_of_what_runs_still_ends_the_program(fails: bool) -> None:
-    """The task is done before it can be cancelled; what closes things afterwards runs to its end."""
+    """The task is done before it can be cancelled;
+    what closes things afterwards runs to its end.
+    """
     async def finish() -> int:
         signal.raise_signal(signal.SIGTERM)
         if fails:
@@ -240,8 +266,10 @@ def test_an_end_that_a_library_swallows_while_a_line_is_read_is_asked_for_again(
         interrupts.close()
 
 
-@pytest.mark.parametrize("number, expected", [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
-def test_a_signal_cancels_what_runs_and_its_cleanup_is_done(number: signal.Signals, expected: type[BaseException]) -> None:
+@pytest.mark.parametrize("number, expected",
+                         [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
+def test_a_signal_cancels_what_runs_and_its_cleanup_is_done(number: signal.Signals,
+                                                            expected: type[BaseException]) -> None:
     cleaned = []
 
     async def wait() -> None:
@@ -259,7 +287,8 @@ def test_a_signal_cancels_what_runs_and_its_cleanup_is_done(number: signal.Signa
     finally:
         interrupts.close()
     assert cleaned == [True]
-    assert before == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert before == [signal.getsignal(each)
+                      for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     if isinstance(raised.value, Terminated):
         assert raised.value.code == 143
 
@@ -267,7 +296,8 @@ def test_a_signal_cancels_what_runs_and_its_cleanup_is_done(number: signal.Signa
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that sends a signal")
 def test_a_signal_ends_a_program_whose_terminal_nobody_reads(
-        ollama: FakeOllama, program: list[str], environment: Environment, number: signal.Signals) -> None:
+        ollama: FakeOllama, program: list[str], environment: Environment,
+        number: signal.Signals) -> None:
     with Terminal([*program, "-m", "words-200000"], environment) as chat:
         chat.say("go")
         chat.wait("^w0 w1 w2 w3")
@@ -275,7 +305,8 @@ def test_a_signal_ends_a_program_whose_terminal_nobody_reads(
         chat.child.send_signal(number)
         assert chat.child.wait(20) == 128 + number
         assert chat.modes() == chat.modes_before
-    assert stored(environment)[0] == ("user", "complete") and stored(environment)[1][0] == "assistant"
+    assert (stored(environment)[0] == ("user", "complete")
+            and stored(environment)[1][0] == "assistant")
 
 
 def await_full(chat: Terminal) -> None:
@@ -325,7 +356,9 @@ def test_a_signal_that_ends_the_program_is_not_stopped_at_a_part() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_as_the_work_ends_leaves_the_loop_in_order(number: signal.Signals) -> None:
-    """When the task is done and the loop still runs, an exception would leave a callback behind that stops the next run."""
+    """When the task is done and the loop still runs,
+    an exception would leave a callback behind that stops the next run.
+    """
     async def end_with_a_signal() -> int:
         asyncio.get_running_loop().call_soon(signal.raise_signal, number)
         return 1

@@ -37,8 +37,10 @@ def test_one_line_that_goes_away() -> None:
     line("reading .", 1_235)     # too soon after the one before to be shown
     line.clear()
     line.clear()
-    assert out.getvalue().count("\r") == 2 and out.getvalue().endswith("\r\x1b[K") and "\n" not in out.getvalue()
-    assert ": 1,234, 2 s" in out.getvalue() and "\x1b]" not in out.getvalue() and "1,235" not in out.getvalue()
+    assert (out.getvalue().count("\r") == 2 and out.getvalue().endswith("\r\x1b[K")
+            and "\n" not in out.getvalue())
+    assert (": 1,234, 2 s" in out.getvalue() and "\x1b]" not in out.getvalue()
+            and "1,235" not in out.getvalue())
 
 
 def test_the_next_work_has_a_second_of_its_own() -> None:

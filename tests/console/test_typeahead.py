@@ -1,4 +1,6 @@
-"""What is typed while a reply streams: not shown in it, not lost, and said when the prompt is back."""
+"""What is typed while a reply streams: not shown in it, not lost,
+and said when the prompt is back.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ import pytest
 
 from core.console.terminal_modes import echoed
 from core.console.typeahead import Typeahead, Typed, readable
-from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer,
+from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line,
+                               done_line, json_answer,
                                lines_answer)
 from tests.pseudo_terminal import CTRL_C, CTRL_D, ENTER, Terminal
 
@@ -33,11 +36,14 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 def asked(server: FakeOllama) -> list[str]:
     """What the person said in the last request."""
     chats = server.chats
-    return [message["content"] for message in chats[-1].json["messages"] if message["role"] == "user"]
+    return [message["content"] for message in chats[-1].json["messages"]
+            if message["role"] == "user"]
 
 
 def send(chat: Terminal, keys: str) -> None:
-    """Type it, and wait until the program has taken it: what comes after it was not typed at once with it."""
+    """Type it, and wait until the program has taken it:
+    what comes after it was not typed at once with it.
+    """
     chat.send(keys)
     time.sleep(0.1)      # until it has gone through the terminal
     chat.wait_until(lambda: not unread(chat), "a program that reads what is typed")
@@ -74,7 +80,8 @@ def test_lines_typed_in_a_reply_are_the_next_messages(
         chat.check_restored()
 
 
-def test_a_command_typed_in_a_reply_is_a_command(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_command_typed_in_a_reply_is_a_command(ollama: FakeOllama, program: list[str],
+                                                 environment: Environment) -> None:
     with Terminal([*program, "-m", "words-60@50"], environment) as chat:
         chat.say("go")
         chat.wait("^w0 w1 w2")
@@ -84,7 +91,8 @@ def test_a_command_typed_in_a_reply_is_a_command(ollama: FakeOllama, program: li
         chat.check_restored()
 
 
-def test_after_a_stop_nothing_is_sent_by_itself(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_after_a_stop_nothing_is_sent_by_itself(ollama: FakeOllama, program: list[str],
+                                                environment: Environment) -> None:
     with Terminal([*program, "-m", "words-60@50"], environment) as chat:
         chat.say("go")
         chat.wait("^w0 w1 w2")
@@ -110,7 +118,8 @@ def test_a_signal_in_a_reply_leaves_the_terminal_as_it_was(
         chat.check_restored()
 
 
-def test_ctrl_c_just_after_a_reply_is_asked_about(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_ctrl_c_just_after_a_reply_is_asked_about(ollama: FakeOllama, program: list[str],
+                                                  environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.ask("go", "^w0 w1 w2 w3 w4$")
         chat.send(CTRL_C)
@@ -128,8 +137,10 @@ def test_keys_that_are_no_characters_are_left_out() -> None:
 @pytest.mark.parametrize(("before", "typed", "lines", "left"), [
     ("", "abc\x7f\x08d", [], "ad"), ("ab", "c\x7f\x7f\x7f\x7f\x7fd", [], "d"), ("", "\x7f", [], ""),
     ("a", "\x7fb\n", ["b"], ""), ("two ", "three\x15four\nfive\x15", ["four"], ""),
-    ("one two", " \x17three", [], "one three"), ("", "b\x17\x17c", [], "c"), ("", "é漢\x7f!", [], "é!")])
-def test_what_is_typed_ahead_can_be_taken_back(before: str, typed: str, lines: list[str], left: str) -> None:
+    ("one two", " \x17three", [], "one three"), ("", "b\x17\x17c", [], "c"),
+    ("", "é漢\x7f!", [], "é!")])
+def test_what_is_typed_ahead_can_be_taken_back(before: str, typed: str, lines: list[str],
+                                               left: str) -> None:
     """The terminal does not do it while a reply runs: it would cut a line after 4,095 bytes."""
     ended, rest = readable(typed, Typed(before))
     assert ([line.text for line in ended], rest.text) == (lines, left)
@@ -137,7 +148,8 @@ def test_what_is_typed_ahead_can_be_taken_back(before: str, typed: str, lines: l
 
 @pytest.mark.parametrize(("burst", "text"), [
     ("one\rtwo\r", "one\ntwo\n"), ("one\r\ntwo", "one\ntwo"), ("one\n\ntwo", "one\n\ntwo"),
-    ("\x1b[200~one\rtwo\r\x1b[201~", "one\ntwo\n"), ("\x1b[200~one\r\x1b[201~", "one\n"), ("\x1b[200~cut\roff", "cut\noff")])
+    ("\x1b[200~one\rtwo\r\x1b[201~", "one\ntwo\n"), ("\x1b[200~one\r\x1b[201~", "one\n"),
+    ("\x1b[200~cut\roff", "cut\noff")])
 def test_a_paste_ends_no_line(burst: str, text: str) -> None:
     assert readable(burst) == ([], Typed(text, (text,)))
 
@@ -148,10 +160,12 @@ def test_an_enter_after_a_paste_ends_it() -> None:
     assert readable("\r", Typed(pasted, (pasted,))) == ([Typed(pasted, (pasted,))], Typed(""))
 
 
-@pytest.mark.parametrize(("typed", "kept"), [("my next thought", "my next thought"), ("second\n", "second"),
-                                             ("a\nb\x7fb\nc", "a\n  b\n  c")])
+@pytest.mark.parametrize(("typed", "kept"),
+                         [("my next thought", "my next thought"), ("second\n", "second"),
+                          ("a\nb\x7fb\nc", "a\n  b\n  c")])
 def test_what_was_typed_is_there_after_ctrl_c(
-        typed: str, kept: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+        typed: str, kept: str, ollama: FakeOllama, program: list[str],
+        environment: Environment) -> None:
     """It is not collected yet when Ctrl-C comes, which would make the terminal forget it."""
     with Terminal([*program, "-m", "words-60@20"], environment) as chat:
         chat.say("go")
@@ -164,7 +178,8 @@ def test_what_was_typed_is_there_after_ctrl_c(
 
 
 @pytest.mark.parametrize("ended", ["in the reply", "at the prompt"])
-def test_a_long_line_is_whole(ended: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_long_line_is_whole(ended: str, ollama: FakeOllama, program: list[str],
+                              environment: Environment) -> None:
     text = "x" * 6000 + "é" * 3000 + "END"
     with Terminal([*program, "-m", "words-60@20"], environment) as chat:
         chat.say("go")
@@ -177,7 +192,8 @@ def test_a_long_line_is_whole(ended: str, ollama: FakeOllama, program: list[str]
     assert asked(ollama) == ["go", text]
 
 
-def test_ctrl_c_is_heard_behind_a_long_text(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_ctrl_c_is_heard_behind_a_long_text(ollama: FakeOllama, program: list[str],
+                                            environment: Environment) -> None:
     with Terminal([*program, "-m", "slow"], environment) as chat:
         chat.say("go")
         chat.wait("^w0")
@@ -198,7 +214,8 @@ def test_bytes_that_are_no_text_are_kept_and_a_cut_is_said(
         chat.wait("w59", 2)
         assert asked(ollama) == ["go", "caf\ufffd"]
     with Terminal([*program, "-m", "words-5"], environment | {"TERM": "dumb"}) as chat:
-        for typed, heard in ((b"caf\xe9\n", "caf\ufffd"), (b"z" * 4094 + b"\n", "z" * 4094), (b"y" * 6000 + b"\n", "y" * 4095)):
+        for typed, heard in ((b"caf\xe9\n", "caf\ufffd"), (b"z" * 4094 + b"\n", "z" * 4094),
+                             (b"y" * 6000 + b"\n", "y" * 4095)):
             count = chat.text().count("w4")
             chat.wait("^>$", 1)
             chat.send(typed)
@@ -209,7 +226,9 @@ def test_bytes_that_are_no_text_are_kept_and_a_cut_is_said(
 
 
 def test_an_enter_that_comes_just_before_the_prompt_is_one() -> None:
-    """What is not collected is read by the prompt, for which a line feed is a new line in the text and no Enter."""
+    """What is not collected is read by the prompt,
+    for which a line feed is a new line in the text and no Enter.
+    """
     master, slave = os.openpty()
     try:
         with Typeahead(slave).quiet():
@@ -223,13 +242,15 @@ def test_an_enter_that_comes_just_before_the_prompt_is_one() -> None:
         os.close(slave)
 
 
-def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str], environment: Environment) -> None:
+def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str],
+                                                             environment: Environment) -> None:
     """It is kept for the prompt, and the answer to the question is seen while it is typed."""
     source = Path(environment["HOME"], "own.py")
-    source.write_text("from core.tools import tool\n\n@tool(kind='write')\ndef note(text: str) -> str:\n"
-                      "    'Write a note.'\n    return 'noted ' + text\n")
+    source.write_text("from core.tools import tool\n\n@tool(kind='write')\ndef note(text: str) -> "
+                      "str:\n    'Write a note.'\n    return 'noted ' + text\n")
     call = {"function": {"name": "note", "arguments": {"text": "x"}}}
-    answers = [lines_answer([chat_line("m", "one moment"), chat_line("m", tool_calls=[call]), done_line("m")], delay=0.5),
+    answers = [lines_answer([chat_line("m", "one moment"), chat_line("m", tool_calls=[call]),
+                             done_line("m")], delay=0.5),
                lines_answer([chat_line("m", "well, then"), done_line("m")]),
                lines_answer([chat_line("m", "and more"), done_line("m")])]
     asked: list[Received] = []
@@ -253,7 +274,8 @@ def test_what_was_typed_before_a_question_does_not_answer_it(program: list[str],
             chat.wait("well, then")
             chat.wait("^\u203a yes$")
             chat.wait("and more")
-            assert [message["content"] for message in asked[-1].json["messages"] if message["role"] == "user"] == ["go", "yes"]
+            assert [message["content"] for message in asked[-1].json["messages"]
+                    if message["role"] == "user"] == ["go", "yes"]
 
 
 PASTED = "\r".join(f"line {number}" for number in range(10))
@@ -294,10 +316,14 @@ def test_the_modes_of_a_reply_are_set_again_when_the_program_is_resumed(
         chat.check_restored()
 
 
-def test_suspended_in_a_reply_by_a_shell(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    """Ctrl-Z gives the shell its terminal; fg brings the reply back, and nothing typed is lost or echoed."""
+def test_suspended_in_a_reply_by_a_shell(ollama: FakeOllama, program: list[str],
+                                         environment: Environment) -> None:
+    """Ctrl-Z gives the shell its terminal; fg brings the reply back,
+    and nothing typed is lost or echoed.
+    """
     command = " ".join(shlex.quote(word) for word in [*program, "-m", "words-60@50"])
-    with Terminal(["bash", "--norc", "--noediting", "-i"], environment | {"PS1": "shell: "}) as chat:
+    with Terminal(["bash", "--norc", "--noediting", "-i"],
+                  environment | {"PS1": "shell: "}) as chat:
         chat.wait("^shell:")
         chat.send(command + ENTER)
         chat.wait_prompt()

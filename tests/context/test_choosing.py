@@ -1,4 +1,6 @@
-"""What is chosen when not everything fits: pieces of every file compete, by words as people and programs write them."""
+"""What is chosen when not everything fits:
+pieces of every file compete, by words as people and programs write them.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ def occurrences(word: str, text: str) -> list[float]:
 @pytest.mark.parametrize(("word", "text", "count"), (
     ("ip", "a script on a strip", 0), ("ip", "its IP is here, getIpAddress too", 2),
     ("caching", "the cache caches cached things", 3),
-    ("delay", "backoff_delay and backoffDelay, delays", 3), ("stopped", "stop it, stopping", 2), ("port", "support, report", 0),
-    ("88213", "order 88213, not 882134 or 188213", 1), ("retry", "RETRY_MAX, retries", 2), ("read_json", "def read_json(x)", 3),
+    ("delay", "backoff_delay and backoffDelay, delays", 3), ("stopped", "stop it, stopping", 2),
+    ("port", "support, report", 0),
+    ("88213", "order 88213, not 882134 or 188213", 1), ("retry", "RETRY_MAX, retries", 2),
+    ("read_json", "def read_json(x)", 3),
     ("größe", "die Größe", 1), ("数据库", "连接数据库失败", 2), ("is", "this is", 0)))
 def test_words_are_whole(word: str, text: str, count: int) -> None:
     assert len(occurrences(word, text)) == count
@@ -34,8 +38,10 @@ def test_the_word_itself_counts_more_than_another_form() -> None:
 
 
 def test_words_of_a_question() -> None:
-    assert words_of("Where is the backoffDelay of MAX_RETRY?") == ["backoffdelay", "backoff", "delay", "max_retry", "max", "retry"]
-    assert stem_of("42") == "42" and stem_of("a_b") == "a_b" and stem_of("computed") == stem_of("computing") == "comput"
+    assert (words_of("Where is the backoffDelay of MAX_RETRY?")
+            == ["backoffdelay", "backoff", "delay", "max_retry", "max", "retry"])
+    assert (stem_of("42") == "42" and stem_of("a_b") == "a_b"
+            and stem_of("computed") == stem_of("computing") == "comput")
     assert lowered("\u0130X") == "\u0130x"      # its small letter is two characters
 
 
@@ -44,7 +50,8 @@ def test_random_texts_are_cut_without_loss() -> None:
     print("seed", seed)
     dice = random.Random(seed)
     for _ in range(200):
-        some = ("", "def f():", "# Title", "    x = 1", "word " * dice.randrange(60), "y" * dice.randrange(5_000), "|a|b|")
+        some = ("", "def f():", "# Title", "    x = 1", "word " * dice.randrange(60),
+                "y" * dice.randrange(5_000), "|a|b|")
         lines = [dice.choice(some) for _ in range(dice.randrange(120))]
         text = "\n".join(lines) + dice.choice(("", "\n"))
         for name in ("a.py", "a.md", "a.csv", "a"):
@@ -52,13 +59,16 @@ def test_random_texts_are_cut_without_loss() -> None:
             assert "".join(text[start:end] for start, end in spans) == text
             assert all(text[end - 1] == "\n" for _, end in spans[:-1])
             pieces = cut(name, "file", text, spans)
-            assert [piece.first for piece in pieces[1:]] == [piece.last + 1 for piece in pieces[:-1]]
+            assert [piece.first for piece in pieces[1:]] == [piece.last + 1
+                                                             for piece in pieces[:-1]]
             assert join_spans(spans, text) == ([(0, len(text))] if text else [])
 
 
 def test_functions_and_sections_are_pieces() -> None:
-    code = "".join(f"def f{number}():\n" + "    x = 'some words'\n" * 40 + "\n\n" for number in range(5))
-    assert [piece.text.split("(")[0] for piece in split_pieces("a.py", "file", code)] == [f"def f{number}" for number in range(5)]
+    code = "".join(f"def f{number}():\n" + "    x = 'some words'\n" * 40 + "\n\n"
+                   for number in range(5))
+    assert ([piece.text.split("(")[0] for piece in split_pieces("a.py", "file", code)]
+            == [f"def f{number}" for number in range(5)])
     prose = "".join(f"# Part {number}\n" + "some words of this part\n" * 40 for number in range(5))
     titles = [piece.text.split("\n")[0] for piece in split_pieces("a.md", "file", prose)]
     assert titles == [f"# Part {number}" for number in range(5)]
@@ -67,7 +77,8 @@ def test_functions_and_sections_are_pieces() -> None:
 def test_what_is_found() -> None:
     search = Search(terms_of("How is the delay computed?"))
     search.add("script.py", "file", "display = 1\n" * 50)
-    search.add("retry.py", "file", "x = 1\n" * 500 + "def compute_delay():\n    return 1\n" + "y = 2\n" * 500)
+    search.add("retry.py", "file",
+               "x = 1\n" * 500 + "def compute_delay():\n    return 1\n" + "y = 2\n" * 500)
     spots = search.spots()
     assert [spot.name for spot in spots] == ["retry.py"] and spots[0].span[0] > 1_000
     assert Search(terms_of("delay")).spots() == []
@@ -95,7 +106,8 @@ def test_an_answer_in_a_large_file_without_a_word_in_its_name(tmp_path: Path) ->
     for number in range(30):
         (tmp_path / f"small{number}.txt").write_text("nothing to see", encoding="utf-8")
     chosen = choose(tmp_path, ".", "who replaced the turbine?")
-    assert "15001\tthe turbine was replaced in Aarhus" in chosen.block and "data.txt" in chosen.included
+    assert ("15001\tthe turbine was replaced in Aarhus" in chosen.block
+            and "data.txt" in chosen.included)
 
 
 def test_a_named_file_fills_the_room(tmp_path: Path) -> None:
@@ -103,13 +115,16 @@ def test_a_named_file_fills_the_room(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text(text, encoding="utf-8")
     budget = plan_budget(8_192)
     chosen = choose(tmp_path, "notes.txt", "what about thing 77?", 8_192)
-    assert "thing 77: some" in chosen.block and budget.for_context * 0.85 < chosen.tokens <= budget.for_context
+    assert ("thing 77: some" in chosen.block
+            and budget.for_context * 0.85 < chosen.tokens <= budget.for_context)
 
 
 def test_earlier_questions_count_less() -> None:
-    weights = {term.word: term.weight for term in terms_of_all(["the harbour?", "the tide table?", "why is that?"])}
+    weights = {term.word: term.weight
+               for term in terms_of_all(["the harbour?", "the tide table?", "why is that?"])}
     assert weights == {"tide": 0.8, "table": 0.8, "harbour": 0.4}
-    weights = {term.word: term.weight for term in terms_of_all(["the tide table?", "which ferry goes in winter?"])}
+    weights = {term.word: term.weight
+               for term in terms_of_all(["the tide table?", "which ferry goes in winter?"])}
     assert weights["tide"] < 0.5 and weights["ferry"] == 1.0 and terms_of_all([]) == []
 
 
@@ -118,7 +133,8 @@ def test_a_follow_up_keeps_what_answered(tmp_path: Path, follow_up: str) -> None
     for number in range(40):
         text = f"Some details of thing {number}, explained more.\n" * 80
         (tmp_path / f"f{number:02d}.txt").write_text(text, encoding="utf-8")
-    (tmp_path / "f33.txt").write_text("words\n" * 300 + "The turbine stops when the oil is cold.\n" + "words\n" * 300)
+    (tmp_path / "f33.txt").write_text("words\n" * 300 + "The turbine stops when the oil is "
+                                      "cold.\n" + "words\n" * 300)
 
     async def scenario() -> list[str]:
         context = ContextSet(root=str(tmp_path))
@@ -141,7 +157,8 @@ def test_pictures_leave_room_for_text(tmp_path: Path) -> None:
 
 def test_why_each_file_is_in_or_not_is_known(tmp_path: Path) -> None:
     for number in range(12):
-        (tmp_path / f"f{number}.txt").write_text("ordinary words stand here\n" * 150, encoding="utf-8")
+        (tmp_path / f"f{number}.txt").write_text("ordinary words stand here\n" * 150,
+                                                 encoding="utf-8")
     around = "words and words\n" * 300
     (tmp_path / "long.txt").write_text(f"{around}the quince valve\n{around}", encoding="utf-8")
     (tmp_path / "named.txt").write_text("short\n", encoding="utf-8")
@@ -152,12 +169,16 @@ def test_why_each_file_is_in_or_not_is_known(tmp_path: Path) -> None:
         await context.prepare("where is the quince valve?", plan_budget(4_096))
         return {item.name: item.why for item in context.items}
     found = asyncio.run(reasons())
-    assert re.fullmatch(r"lines [\d, -]+; has quince, valve", found["long.txt"]) and found["named.txt"].endswith("you named it")
+    assert (re.fullmatch(r"lines [\d, -]+; has quince, valve", found["long.txt"])
+            and found["named.txt"].endswith("you named it"))
     assert found["f11.txt"] == ""
 
 
 def test_of_very_many_files_that_do_not_fit_only_some_are_looked_at(tmp_path: Path) -> None:
-    """A look at each of 50,000 takes a quarter of the time until the first request. One that is named is always tried."""
+    """A look at each of 50,000 takes a quarter of the time until the first request.
+
+    One that is named is always tried.
+    """
     for number in range(450):
         (tmp_path / f"f{number:03}.txt").write_text("nothing to see\n" * 900)
     (tmp_path / "zz.txt").write_text("the tide is at nine\n")

@@ -1,4 +1,6 @@
-"""Databases, earlier chats, pages, commands and documents as context: real SQLite, PostgreSQL and loopback servers."""
+"""Databases, earlier chats, pages, commands and documents as context:
+real SQLite, PostgreSQL and loopback servers.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from core.context_loader import ContextError, ContextSet, Prepared, load_context_from_database, plan_budget
+from core.context_loader import (ContextError, ContextSet, Prepared, load_context_from_database,
+                                 plan_budget)
 from core.messages import Message, Text, user_message
 from core.store.identity import new_message_id
 from db import Store, open_store
@@ -32,7 +35,8 @@ async def refuse(command: str) -> bool:
 
 def load(root: Path, source: str, question: str = "", **options: object) -> Prepared:
     async def go() -> Prepared:
-        context = ContextSet(root=str(root), **options)  # type: ignore[arg-type]  # keyword arguments of one call each
+        # keyword arguments of one call each
+        context = ContextSet(root=str(root), **options)  # type: ignore[arg-type]
         await context.add(source)
         return await context.prepare(question, plan_budget(32_768))
     return asyncio.run(go())
@@ -50,7 +54,8 @@ def refused(root: Path, source: str, **options: object) -> str:
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     with sqlite3.connect(tmp_path / "shop.db") as connection:
-        connection.execute("CREATE TABLE orders (id integer primary key, customer text, total real)")
+        connection.execute("CREATE TABLE orders (id integer primary key, customer text, "
+                           "total real)")
         rows = [("Ada", 12.5), ("Bo, Jr.", 7.0), ("Cy", None)]
         connection.executemany("INSERT INTO orders (customer, total) VALUES (?, ?)", rows)
         connection.execute('CREATE TABLE "odd ""name" (x)')
@@ -62,9 +67,11 @@ def shop(tmp_path: Path) -> Path:
 def test_a_table_and_a_query(shop: Path) -> None:
     block = load(shop, "sqlite:///shop.db?table=orders").block
     assert 'id,customer,total\n1,Ada,12.5\n2,"Bo, Jr.",7.0\n3,Cy,NULL\n[3 rows]' in block
-    assert "customer\nAda\n[1 rows]" in load(shop, "sqlite:///shop.db?query=SELECT customer FROM orders WHERE id = 1").block
+    assert ("customer\nAda\n[1 rows]"
+            in load(shop, "sqlite:///shop.db?query=SELECT customer FROM orders WHERE id = 1").block)
     assert "[0 rows]" in load(shop, 'sqlite:///shop.db?table=odd "name').block
-    assert "Ada" in load_context_from_database(f"sqlite:///{shop}/shop.db?table=orders").items[0].text  # type: ignore[operator]
+    assert "Ada" in load_context_from_database(
+        f"sqlite:///{shop}/shop.db?table=orders").items[0].text  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(("source", "reason"), (
@@ -100,7 +107,8 @@ def server(postgres_url: str) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA sales")
         connection.execute("CREATE TABLE sales.orders (id int, customer text)")
-        connection.execute("INSERT INTO sales.orders SELECT n, 'customer ' || n FROM generate_series(1, 20) n")
+        connection.execute("INSERT INTO sales.orders SELECT n, 'customer ' || n FROM "
+                           "generate_series(1, 20) n")
     postgres.reader_url(url)
     return url
 
@@ -115,11 +123,15 @@ def test_a_postgresql_table(read_only: str, tmp_path: Path) -> None:
     server = read_only
     result = load(tmp_path, f"{server}?table=sales.orders", "who is customer 7?")
     assert "id,customer\n1,customer 1\n" in result.block and "[20 rows]" in result.block
-    assert "count\n20\n" in load(tmp_path, f"{server}?query=SELECT count(*) FROM sales.orders").block
+    assert "count\n20\n" in load(tmp_path,
+                                 f"{server}?query=SELECT count(*) FROM sales.orders").block
 
 
-@pytest.mark.parametrize("query", ("DELETE FROM sales.orders", "WITH d AS (DELETE FROM sales.orders RETURNING 1) SELECT * FROM d",
-                                   "SELECT 1; DROP TABLE sales.orders", "SELECT pg_read_file('/etc/passwd')", "SELECT nothing"))
+@pytest.mark.parametrize("query",
+                         ("DELETE FROM sales.orders",
+                          "WITH d AS (DELETE FROM sales.orders RETURNING 1) SELECT * FROM d",
+                          "SELECT 1; DROP TABLE sales.orders", "SELECT pg_read_file('/etc/passwd')",
+                          "SELECT nothing"))
 def test_postgresql_is_only_read(read_only: str, tmp_path: Path, query: str) -> None:
     server = read_only
     assert refused(tmp_path, f"{server}?query={query}")
@@ -140,7 +152,8 @@ def test_a_superuser_is_refused_unless_you_insist(server: str, tmp_path: Path) -
 def test_no_server_and_no_table(server: str, tmp_path: Path) -> None:
     reader = server.replace("//chat@", "//reader@")
     assert 'relation "gone" does not exist' in refused(tmp_path, f"{reader}?table=gone")
-    message = refused(tmp_path, f"postgresql://me:secret@127.0.0.1:{postgres.free_port()}/x?table=t")
+    message = refused(tmp_path,
+                      f"postgresql://me:secret@127.0.0.1:{postgres.free_port()}/x?table=t")
     assert "secret" not in message
 
 
@@ -160,9 +173,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
     for number in range(5):
         name = f"2026111{number}-0900-abc{number}"
         opened.create_session(name, f"chat {number}", "demo/m", 1_000.0 + number)
-        talk = [user_message(f"question about topic{number}"), Message("assistant", (Text(f"answer{number} for it"),))]
+        talk = [user_message(f"question about topic{number}"),
+                Message("assistant", (Text(f"answer{number} for it"),))]
         if number == 2:
-            talk += [user_message("the Pool leaks"), Message("assistant", (Text("close it: pool.dispose()"),)),
+            talk += [user_message("the Pool leaks"),
+                     Message("assistant", (Text("close it: pool.dispose()"),)),
                      user_message("thanks"),
                      Message("assistant", (Text("you are welcome"),))]
         for message in talk:
@@ -174,7 +189,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_all_earlier_chats(store: Store, tmp_path: Path) -> None:
     result = load(tmp_path, "db", store=store, session="20261114-0900-abc4")
-    assert [name for name in result.included] == [f"session 2026111{number}-0900-abc{number}" for number in (3, 2, 1, 0)]
+    assert [name for name in result.included] == [f"session 2026111{number}-0900-abc{number}"
+                                                  for number in (3, 2, 1, 0)]
     assert "user: question about topic1\n\nassistant: answer1 for it" in result.block
     assert "topic4" not in result.block
 
@@ -182,7 +198,8 @@ def test_all_earlier_chats(store: Store, tmp_path: Path) -> None:
 def test_one_by_its_id(store: Store, tmp_path: Path) -> None:
     assert load(tmp_path, "db:20261112", store=store).included == ("session 20261112-0900-abc2",)
     assert load(tmp_path, "db:abc3", store=store).included == ("session 20261113-0900-abc3",)
-    store.add_message("20261110-0900-abc0", new_message_id(), user_message("words with 2026 in them"), "complete")
+    store.add_message("20261110-0900-abc0", new_message_id(),
+                      user_message("words with 2026 in them"), "complete")
     assert "could be several sessions" in refused(tmp_path, "db:2026", store=store)
     assert "There is no session" in refused(tmp_path, "db:zzz", store=store)
 
@@ -206,7 +223,8 @@ def test_no_chats(tmp_path: Path) -> None:
 def test_words_in_chats_kept_in_postgresql(server: str, tmp_path: Path) -> None:
     opened = open_store(server, share=True)
     opened.create_session("20261101-1000-zzzz", "t", "demo/m", 1.0)
-    opened.add_message("20261101-1000-zzzz", new_message_id(), user_message("the zebra's crossing"), "complete")
+    opened.add_message("20261101-1000-zzzz", new_message_id(), user_message("the zebra's crossing"),
+                       "complete")
     assert "the zebra's crossing" in load(tmp_path, 'db:"zebra cross"', store=opened).block
     opened.close()
 
@@ -226,17 +244,22 @@ def test_a_command_is_asked_for_first(tmp_path: Path) -> None:
 def test_commands_that_fail(tmp_path: Path) -> None:
     assert "printed nothing and ended with 3" in refused(tmp_path, "!exit 3", ask=agree)
     assert "ended with 127" in load(tmp_path, "!no-such-command-here", ask=agree).block
-    assert "was stopped; only the first and last 2 MB" in load(tmp_path, "!yes", "y", ask=agree).notes[0]
+    assert "was stopped; only the first and last 2 MB" in load(tmp_path, "!yes", "y",
+                                                               ask=agree).notes[0]
 
 
 @pytest.mark.processes
 def test_a_long_output_is_kept_from_both_ends(tmp_path: Path) -> None:
-    """The newest lines are at the end. The note of what is not there reaches the model and the user."""
+    """The newest lines are at the end.
+
+    The note of what is not there reaches the model and the user.
+    """
     context = ContextSet(root=str(tmp_path), ask=agree)
     assert asyncio.run(context.add("!seq 1 2000000; exit 3")) == []
     item, = context.items
     lines = (item.text or "").split("\n")
-    assert lines[0] == "1" and lines[-2] == "2000000" and any("bytes are left out here" in line for line in lines)
+    assert (lines[0] == "1" and lines[-2] == "2000000"
+            and any("bytes are left out here" in line for line in lines))
     assert item.note == "ended with 3; only the first and last 2 MB of its output were read"
 
 
@@ -256,13 +279,15 @@ def test_a_command_can_be_stopped(tmp_path: Path) -> None:
 
 # ---- pages
 
-PAGE = "<html><head><title>Tides</title><script>x()</script></head><body><p>High water at 7.</p></body></html>"
+PAGE = ("<html><head><title>Tides</title><script>x()</script></head><body><p>High water at "
+        "7.</p></body></html>")
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(404 if self.path == "/gone" else 200)
-        self.send_header("Content-Type", "image/png" if self.path == "/picture" else "text/html; charset=utf-8")
+        self.send_header("Content-Type",
+                         "image/png" if self.path == "/picture" else "text/html; charset=utf-8")
         self.end_headers()
         if self.path == "/endless":
             try:
@@ -291,10 +316,12 @@ def pages() -> Iterator[str]:
 def test_pages(tmp_path: Path) -> None:
     with pages() as where:
         block = load(tmp_path, f"{where}/tides").block
-        assert f'page="{where}/tides"' in block and "Title: Tides\nHigh water at 7." in block and "x()" not in block
+        assert (f'page="{where}/tides"' in block and "Title: Tides\nHigh water at 7." in block
+                and "x()" not in block)
         assert "404" in refused(tmp_path, f"{where}/gone")
         assert "not text" in refused(tmp_path, f"{where}/picture")
-        assert "only its first 4 MB were read" in load(tmp_path, f"{where}/endless", "word").notes[0]
+        assert "only its first 4 MB were read" in load(tmp_path, f"{where}/endless",
+                                                       "word").notes[0]
     assert "127.0.0.1" in refused(tmp_path, f"{where}/tides")
 
 
@@ -316,12 +343,15 @@ T = 'xmlns:t="urn:oasis:names:tc:opendocument:xmlns:text:1.0"'
 
 @pytest.mark.parametrize(("name", "parts", "shown"), (
     ("talk.pptx", {"ppt/slides/slide10.xml": f"<s {A}><a:p><a:r><a:t>last</a:t></a:r></a:p></s>",
-                   "ppt/slides/slide2.xml": f"<s {A}><a:p><a:r><a:t>Hello</a:t></a:r><a:r><a:t> you</a:t></a:r></a:p></s>"},
+                   "ppt/slides/slide2.xml": f"<s {A}><a:p><a:r><a:t>Hello</a:t></a:r><a:r><a:t> "
+                   "you</a:t></a:r></a:p></s>"},
      "[slide 1]\nHello you\n[slide 2]\nlast"),
     ("sums.xlsx", {"xl/sharedStrings.xml": f"<sst {S}><si><t>name</t></si></sst>",
                    "xl/worksheets/sheet1.xml": SHEET},
      "[sheet 1]\nname | 4.5"),
-    ("letter.odt", {"content.xml": f"<o {T}><t:h>Dear</t:h><t:p>all of <t:span>you</t:span></t:p></o>"}, "Dear\nall of you"),
+    ("letter.odt",
+     {"content.xml": f"<o {T}><t:h>Dear</t:h><t:p>all of <t:span>you</t:span></t:p></o>"},
+     "Dear\nall of you"),
 ))
 @pytest.mark.processes
 def test_office_documents(tmp_path: Path, name: str, parts: dict[str, str], shown: str) -> None:
@@ -354,8 +384,10 @@ def _deflated(name: str, text: str) -> bytes:
 
 
 @pytest.mark.parametrize(("name", "part", "begin", "unit", "end"), (
-    ("a.xlsx", "xl/worksheets/sheet1.xml", f"<w {S}><row><c><v>one</v></c></row><row>", "<c/>", "</row></w>"),
-    ("a.pptx", "ppt/slides/slide1.xml", f"<s {A}><a:p><a:t>one</a:t></a:p><a:p>", "<a:x/>", "</a:p></s>"),
+    ("a.xlsx", "xl/worksheets/sheet1.xml", f"<w {S}><row><c><v>one</v></c></row><row>", "<c/>",
+     "</row></w>"),
+    ("a.pptx", "ppt/slides/slide1.xml", f"<s {A}><a:p><a:t>one</a:t></a:p><a:p>", "<a:x/>",
+     "</a:p></s>"),
     ("a.odt", "content.xml", f"<o {T}><t:p>one</t:p>", "<t:x/>", "</o>"),
 ))
 @pytest.mark.processes

@@ -1,4 +1,6 @@
-"""PDF and Word files as context, made here and read for real, in the whole program and beside its event loop."""
+"""PDF and Word files as context, made here and read for real,
+in the whole program and beside its event loop.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,13 @@ def pdf_of(*pages: str) -> bytes:
     """A PDF with one line of text on each page, written by hand: pypdf itself only reads text."""
     count = len(pages)
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(count))
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>", f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>",
+               f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
                "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
     for number, text in enumerate(pages):
         content = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET"
-        objects += [f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * number} 0 R "
-                    "/Resources << /Font << /F1 3 0 R >> >> >>",
+        objects += ["<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents "
+                    f"{5 + 2 * number} 0 R /Resources << /Font << /F1 3 0 R >> >> >>",
                     f"<< /Length {len(content)} >>\nstream\n{content}\nendstream"]
     out, places = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
@@ -40,8 +43,8 @@ def pdf_of(*pages: str) -> bytes:
         out += f"{number} 0 obj\n{body}\nendobj\n".encode()
     table = "".join(f"{place:010} 00000 n \n" for place in places)
     start = len(out)
-    return out + (f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer\n<< /Size {len(objects) + 1} /Root 1 0 R >>\n"
-                  f"startxref\n{start}\n%%EOF\n").encode()
+    return out + (f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer\n<< /Size "
+                  f"{len(objects) + 1} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n").encode()
 
 
 def word_of() -> bytes:
@@ -58,7 +61,8 @@ def word_of() -> bytes:
 
 
 def block(context: ContextSet, question: str = "q") -> str:
-    fitted = asyncio.run(fit_request(Request("m", (user_message(question),)), 32_768, TokenEstimator(), context=context))
+    fitted = asyncio.run(fit_request(Request("m", (user_message(question),)), 32_768,
+                                     TokenEstimator(), context=context))
     return fitted.request.messages[0].text
 
 
@@ -104,13 +108,15 @@ def test_one_that_is_protected_is_a_fault(tmp_path: Path) -> None:
 
 def test_those_of_a_folder_are_converted_beside_the_event_loop(tmp_path: Path) -> None:
     for number in range(6):
-        (tmp_path / f"part{number}.pdf").write_bytes(pdf_of(*(f"page {page} of part {number}" for page in range(60))))
+        (tmp_path / f"part{number}.pdf").write_bytes(
+            pdf_of(*(f"page {page} of part {number}" for page in range(60))))
     context = attached(tmp_path, ".")
     assert all(item.text is None for item in context.items)
 
     async def run() -> tuple[float, int]:
         preparing = asyncio.ensure_future(
-            fit_request(Request("m", (user_message("what is on page 41 of part 3?"),)), 32_768, TokenEstimator(), context=context))
+            fit_request(Request("m", (user_message("what is on page 41 of part 3?"),)), 32_768,
+                        TokenEstimator(), context=context))
         longest, looks = 0.0, 0
         while not preparing.done():
             before = time.monotonic()
@@ -127,7 +133,8 @@ def test_in_the_program(program: list[str], environment: dict[str, str], tmp_pat
     (tmp_path / "moor.docx").write_bytes(word_of())
     with FakeOllama(models=("echo",)) as server:
         environment["OLLAMA_HOST"] = server.url
-        done = subprocess.run([*program, "-m", "echo", "--context", "tides.pdf,moor.docx", "q"], env=environment, cwd=tmp_path,
+        done = subprocess.run([*program, "-m", "echo", "--context", "tides.pdf,moor.docx", "q"],
+                              env=environment, cwd=tmp_path,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr.startswith("context: 2 of 2 files")
     assert "High water is at seven" in done.stdout and "thirty metres" in done.stdout

@@ -1,4 +1,6 @@
-"""Files and folders as context: which ones are taken, and what happens with those that cannot be read."""
+"""Files and folders as context: which ones are taken,
+and what happens with those that cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -29,32 +31,42 @@ def names(root: Path, *paths: str, grep: tuple[str, ...] = ()) -> list[str]:
     return [item.name for item in load_context_files(paths, grep, root=str(root)).items]
 
 
-async def prepared(root: Path, sources: str, question: str = "", window: int = 32_768, **options: object) -> Prepared:
-    context = ContextSet(root=str(root), **options)  # type: ignore[arg-type]  # keyword arguments of one call each
+async def prepared(root: Path, sources: str, question: str = "", window: int = 32_768,
+                   **options: object) -> Prepared:
+    # keyword arguments of one call each
+    context = ContextSet(root=str(root), **options)  # type: ignore[arg-type]
     await context.add(sources)
     return await context.prepare(question, plan_budget(window))
 
 
-def run(root: Path, sources: str, question: str = "", window: int = 32_768, **options: object) -> Prepared:
+def run(root: Path, sources: str, question: str = "", window: int = 32_768,
+        **options: object) -> Prepared:
     return asyncio.run(prepared(root, sources, question, window, **options))
 
 
 def test_rules_of_a_folder(tmp_path: Path) -> None:
     write(tmp_path, {
-        ".gitignore": "*.log\nbuild/\n/only-top.txt\n!keep.log\n# comment\n", ".env": "KEY=1", ".hidden/x.py": "x", "a.py": "a",
-        "err.log": "x", "keep.log": "x", "build/out.py": "x", "sub/only-top.txt": "x", "only-top.txt": "x", "id_rsa": "key",
-        "sub/.gitignore": "private.md\n!err2.log\n", "sub/private.md": "x", "sub/err2.log": "x", "sub/deep/private.md": "x",
-        "logo.zip": b"PK\x03\x04", "package-lock.json": "{}", "app.min.js": "x", "node_modules/m/index.js": "x", "sub/b.md": "b"})
+        ".gitignore": "*.log\nbuild/\n/only-top.txt\n!keep.log\n# comment\n", ".env": "KEY=1",
+        ".hidden/x.py": "x", "a.py": "a",
+        "err.log": "x", "keep.log": "x", "build/out.py": "x", "sub/only-top.txt": "x",
+        "only-top.txt": "x", "id_rsa": "key",
+        "sub/.gitignore": "private.md\n!err2.log\n", "sub/private.md": "x", "sub/err2.log": "x",
+        "sub/deep/private.md": "x",
+        "logo.zip": b"PK\x03\x04", "package-lock.json": "{}", "app.min.js": "x",
+        "node_modules/m/index.js": "x", "sub/b.md": "b"})
     os.symlink(tmp_path / "a.py", tmp_path / "link.py")
     os.symlink(tmp_path, tmp_path / "sub" / "cycle")
     loaded = load_context_files(["."], root=str(tmp_path))
-    assert [item.name for item in loaded.items] == ["a.py", "keep.log", "sub/b.md", "sub/err2.log", "sub/only-top.txt"]
-    assert loaded.aside == {"hidden": 4, "ignored": 5, "binary": 1, "generated": 3, "links": 2, "secret": 1}
+    assert [item.name for item in loaded.items] == ["a.py", "keep.log", "sub/b.md", "sub/err2.log",
+                                                    "sub/only-top.txt"]
+    assert loaded.aside == {"hidden": 4, "ignored": 5, "binary": 1, "generated": 3, "links": 2,
+                            "secret": 1}
     assert loaded.faults == []
 
 
 def test_rules_above_the_folder_count_inside_a_repository(tmp_path: Path) -> None:
-    write(tmp_path, {".git/HEAD": "x", ".gitignore": "/src/gen/\n*.tmp\n", "src/a.py": "a", "src/gen/b.py": "b", "src/c.tmp": "c"})
+    write(tmp_path, {".git/HEAD": "x", ".gitignore": "/src/gen/\n*.tmp\n", "src/a.py": "a",
+                     "src/gen/b.py": "b", "src/c.tmp": "c"})
     assert names(tmp_path, "src") == ["src/a.py"]
     assert names(tmp_path / "src", ".") == ["a.py"]
 
@@ -73,13 +85,16 @@ def test_the_same_as_git(tmp_path: Path) -> None:
     words = ["a", "b", "ab", "c.py", "d.txt", "e.py"]
     folders = ["", "a/", "b/", "a/b/", "a/ab/"]
     for folder in folders:
-        write(tmp_path, {folder + word + ".x": word for word in words} | {folder + "f.py": "f", folder + "g.txt": "g"})
+        write(tmp_path, {folder + word + ".x": word for word in words}
+              | {folder + "f.py": "f", folder + "g.txt": "g"})
     rules = ["#c", "a/b", "*.py",
-             "!f.py", "/a/", "b/", "**/ab", "a/**/*.txt", "*.x", "!a.x", "/b/*", "!/b/g.txt", "g.???", "[ab].x", "\\!x"]
+             "!f.py", "/a/", "b/", "**/ab", "a/**/*.txt", "*.x", "!a.x", "/b/*", "!/b/g.txt",
+             "g.???", "[ab].x", "\\!x"]
     for folder in ("", "a/", "a/b/"):
         write(tmp_path, {folder + ".gitignore": "\n".join(dice.sample(rules, 4)) + "\n"})
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    listed = subprocess.run(["git", "ls-files", "--others", "--exclude-standard"], cwd=tmp_path, capture_output=True, text=True,
+    listed = subprocess.run(["git", "ls-files", "--others", "--exclude-standard"], cwd=tmp_path,
+                            capture_output=True, text=True,
                             check=True)
     expected = sorted(name for name in listed.stdout.split("\n") if name and "/." not in "/" + name)
     try:
@@ -89,10 +104,12 @@ def test_the_same_as_git(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("grep", "expected"), (
-    (("py",), ["a.py", "src/b.py"]), ((".md",), ["docs/r.md"]), (("*.md", "py"), ["a.py", "docs/r.md", "src/b.py"]),
+    (("py",), ["a.py", "src/b.py"]), ((".md",), ["docs/r.md"]),
+    (("*.md", "py"), ["a.py", "docs/r.md", "src/b.py"]),
     (("src/*",), ["src/b.py", "src/c.txt"]), (("Makefile",), ["Makefile"])))
 def test_grep(tmp_path: Path, grep: tuple[str, ...], expected: list[str]) -> None:
-    write(tmp_path, {"a.py": "a", "src/b.py": "b", "src/c.txt": "c", "docs/r.md": "r", "Makefile": "m"})
+    write(tmp_path,
+          {"a.py": "a", "src/b.py": "b", "src/c.txt": "c", "docs/r.md": "r", "Makefile": "m"})
     assert sorted(names(tmp_path, ".", grep=grep)) == sorted(expected)
 
 
@@ -110,28 +127,35 @@ def test_bad_input_is_listed_and_the_rest_is_loaded(tmp_path: Path) -> None:
 
     async def go() -> tuple[list[str], Prepared]:
         context = ContextSet(root=str(tmp_path))
-        faults = await context.add("good.txt,missing.txt,binary.txt,loop-a,pipe,empty.txt,*.nothing")
+        faults = await context.add(
+            "good.txt,missing.txt,binary.txt,loop-a,pipe,empty.txt,*.nothing")
         return list(map(str, faults)), await context.prepare("", plan_budget(8_192))
     faults, result = asyncio.run(go())
-    assert faults == ["missing.txt: there is no such file", "binary.txt: holds binary data, not text",
-                      "loop-a: too many levels of symbolic links", "pipe: is a device, a pipe or a socket, not a file",
+    assert faults == ["missing.txt: there is no such file",
+                      "binary.txt: holds binary data, not text",
+                      "loop-a: too many levels of symbolic links",
+                      "pipe: is a device, a pipe or a socket, not a file",
                       "*.nothing: matches no file"]
     assert result.included == ("good.txt", "empty.txt")
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize(("name", "data", "reason"), (
-    ("noend", b"PK\x03\x04\0\0" * 90, "holds binary data"), ("bad.docx", b"no zip", "is broken"), ("bad.xlsx", b"", "is broken")))
-def test_the_model_knows_what_of_a_folder_could_not_be_read(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
+    ("noend", b"PK\x03\x04\0\0" * 90, "holds binary data"), ("bad.docx", b"no zip", "is broken"),
+    ("bad.xlsx", b"", "is broken")))
+def test_the_model_knows_what_of_a_folder_could_not_be_read(tmp_path: Path, name: str, data: bytes,
+                                                            reason: str) -> None:
     write(tmp_path, {"dir/good.txt": "fine words", f"dir/{name}": data})
     result = run(tmp_path, "dir", window=8_192)
     said = result.block.rpartition("Attached too, but not shown to you: ")[2]
-    assert said.startswith(f"dir/{name}: {reason}") and result.included == ("dir/good.txt",), result.block
+    assert (said.startswith(f"dir/{name}: {reason}")
+            and result.included == ("dir/good.txt",)), result.block
     assert any(note.startswith(f"dir/{name}: {reason}") for note in result.notes)
 
 
 def test_of_many_that_could_not_be_read_a_few_are_named(tmp_path: Path) -> None:
-    write(tmp_path, {"dir/good.txt": "fine words", **{f"dir/b{number}": b"\0" * 50 for number in range(9)}})
+    write(tmp_path,
+          {"dir/good.txt": "fine words", **{f"dir/b{number}": b"\0" * 50 for number in range(9)}})
     assert "; and 4 more.\n" in run(tmp_path, "dir", window=8_192).block
 
 
@@ -142,12 +166,14 @@ def test_permission_denied(tmp_path: Path) -> None:
     os.chmod(tmp_path / "dir", 0)
     loaded = load_context_files(["a.txt", "locked.txt", "dir"], root=str(tmp_path))
     os.chmod(tmp_path / "dir", 0o700)
-    assert [str(fault) for fault in loaded.faults] == ["locked.txt: permission denied", "dir: permission denied"]
+    assert [str(fault) for fault in loaded.faults] == ["locked.txt: permission denied",
+                                                       "dir: permission denied"]
 
 
 def test_nothing_loaded_is_wrong_usage(tmp_path: Path) -> None:
     write(tmp_path, {"only.zip": b"PK\0\0", "sub/x.txt": "x"})
-    for sources, words in (("gone.md", "gone.md: there is no such file"), ("only.zip,gone.md", "gone.md")):
+    for sources, words in (("gone.md", "gone.md: there is no such file"),
+                           ("only.zip,gone.md", "gone.md")):
         with pytest.raises(ContextError) as caught:
             run(tmp_path, sources)
         assert words in caught.value.message and caught.value.exit_code == 2
@@ -156,9 +182,12 @@ def test_nothing_loaded_is_wrong_usage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("data", "shown"), (
-    ("Grüße".encode("utf-8-sig"), "Grüße"), ("Grüße".encode("utf-16"), "Grüße"), ("汉字 ok".encode(), "汉字 ok"),
-    (("Die Straße in München war gesperrt, und die Züge fuhren später. " * 20).encode("latin-1"), "München"),
-    (("Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20).encode("cp1251"), "французских")))
+    ("Grüße".encode("utf-8-sig"), "Grüße"), ("Grüße".encode("utf-16"), "Grüße"),
+    ("汉字 ok".encode(), "汉字 ok"),
+    (("Die Straße in München war gesperrt, und die Züge fuhren später. " * 20).encode("latin-1"),
+     "München"),
+    (("Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20).encode("cp1251"),
+     "французских")))
 def test_encodings(tmp_path: Path, data: bytes, shown: str) -> None:
     write(tmp_path, {"t.txt": data})
     assert shown in run(tmp_path, "t.txt").block
@@ -176,7 +205,8 @@ def test_huge_files_are_cut_and_that_is_said(tmp_path: Path) -> None:
 def test_what_fits_goes_in_whole_with_numbered_lines(tmp_path: Path) -> None:
     write(tmp_path, {"b.py": "def b():\n    return 2\n", "a.py": "A = 1"})
     result = run(tmp_path, ".", "what is b?")
-    assert result.line.startswith("context: 2 of 2 files, \u2248") and result.line.endswith(" of 32,768 tokens")
+    assert (result.line.startswith("context: 2 of 2 files, \u2248")
+            and result.line.endswith(" of 32,768 tokens"))
     assert result.block.index('file="a.py"') < result.block.index('file="b.py"')
     assert "\n1\tdef b():\n2\t    return 2\n" in result.block
     assert result.left_out == () and result.block.endswith("\n\n")
@@ -188,16 +218,19 @@ def test_the_same_context_gives_the_same_bytes(tmp_path: Path) -> None:
     async def go() -> list[str]:
         context = ContextSet(root=str(tmp_path))
         await context.add(".")
-        return [(await context.prepare(question, plan_budget(32_768))).block for question in ("one", "and two", "three?")]
+        return [(await context.prepare(question, plan_budget(32_768))).block
+                for question in ("one", "and two", "three?")]
     blocks = asyncio.run(go())
     assert len(set(blocks)) == 1
 
 
 def test_relevance_decides_when_not_all_fits(tmp_path: Path) -> None:
     filler = "some other words that say nothing about it\n" * 60
-    wanted = {"zz/deep/connection_pool.py": "def acquire(): pass\n" + filler, "zz/net.py": filler + "# the backoff has a jitter\n"}
+    wanted = {"zz/deep/connection_pool.py": "def acquire(): pass\n" + filler,
+              "zz/net.py": filler + "# the backoff has a jitter\n"}
     write(tmp_path, {f"m{number:02}.py": filler for number in range(30)} | wanted)
-    result = run(tmp_path, ".", "Where does the pool acquire a connection, and is there jitter?", window=8_192)
+    result = run(tmp_path, ".", "Where does the pool acquire a connection, and is there jitter?",
+                 window=8_192)
     assert {"zz/deep/connection_pool.py", "zz/net.py"} <= set(result.included)
     assert len(result.included) + len(result.left_out) == 32
     assert f"; {len(result.left_out)} left out: " in result.line
@@ -296,15 +329,19 @@ def test_stdin(tmp_path: Path) -> None:
 
 def test_this_repository_answers_with_file_and_line() -> None:
     """The question leads to the file that has the answer, with the number of its line."""
-    file, number = next((path.relative_to(ROOT).as_posix(), number) for path in (ROOT / "core").rglob("*.py")
-                        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+    file, number = next((path.relative_to(ROOT).as_posix(), number)
+                        for path in (ROOT / "core").rglob("*.py")
+                        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"),
+                                                      1)
                         if line.startswith("def backoff_delay"))
-    result = run(ROOT, ".", "Where is backoff_delay defined, and what does its jitter do?", window=32_768)
+    result = run(ROOT, ".", "Where is backoff_delay defined, and what does its jitter do?",
+                 window=32_768)
     assert file in result.included
     assert f"\n{number}\tdef backoff_delay" in result.block
 
 
-def test_loading_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_can_be_watched_and_stopped(tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.context.loaded_sources.SLICE", 0)
     write(tmp_path, {f"d{number % 50}/f{number}.txt": "x" for number in range(300)})
     seen: list[tuple[str, int]] = []
@@ -354,23 +391,27 @@ def test_a_long_log_is_read_from_both_ends(tmp_path: Path) -> None:
 def test_a_database_named_as_a_file_shows_how_to_name_it(tmp_path: Path) -> None:
     import sqlite3
     sqlite3.connect(tmp_path / "ctx.db").execute("CREATE TABLE t (x)").connection.close()
-    with pytest.raises(ContextError, match=r"is an SQLite database; name what to read: sqlite:///ctx\.db\?table=NAME"):
+    with pytest.raises(ContextError, match=r"is an SQLite database; name what to read: "
+                       r"sqlite:///ctx\.db\?table=NAME"):
         asyncio.run(ContextSet(root=str(tmp_path)).add("ctx.db"))
 
 
 def test_a_notebook_is_its_cells(tmp_path: Path) -> None:
-    picture = {"output_type": "display_data", "data": {"image/png": "iVBOR" * 1_000, "text/plain": ["<Figure>"]}}
-    cells = [{"cell_type": "markdown", "source": ["# Title\n", "words"]}, "odd", None, {"cell_type": 5}, {"outputs": [7, {}]},
+    picture = {"output_type": "display_data",
+               "data": {"image/png": "iVBOR" * 1_000, "text/plain": ["<Figure>"]}}
+    cells = [{"cell_type": "markdown", "source": ["# Title\n", "words"]}, "odd", None,
+             {"cell_type": 5}, {"outputs": [7, {}]},
              {"cell_type": "code", "source": "1 + 1", "outputs": [
                  picture, {"output_type": "stream", "text": ["printed\n"]},
                  {"output_type": "execute_result", "data": {"text/plain": "2"}},
-                 {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["\x1b[31m"]}]}]
+                 {"output_type": "error", "ename": "ValueError", "evalue": "no",
+                  "traceback": ["\x1b[31m"]}]}]
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
     item = load_context_files(["n.ipynb"], root=str(tmp_path)).items[0]
     text = read_text(item)
     assert text.startswith("[cell 1, markdown]\n# Title\nwords\n") and "iVBOR" not in text
-    assert text.endswith("[cell 6, code]\n1 + 1\n[output of cell 6]\nprinted\n[output of cell 6]\n2\n"
-                         "[output of cell 6]\nValueError: no\n")
+    assert text.endswith("[cell 6, code]\n1 + 1\n[output of cell 6]\nprinted\n[output of cell "
+                         "6]\n2\n[output of cell 6]\nValueError: no\n")
     assert item.note == "3 pictures or other outputs that are not text were left out"
 
 
@@ -381,8 +422,11 @@ def test_what_is_not_a_notebook_stays_as_it_is(tmp_path: Path, content: str) -> 
 
 
 def test_a_named_file_in_no_known_encoding_is_refused_at_once(tmp_path: Path) -> None:
-    """Not when the question is sent: nobody could be asked any more whether it goes without the file."""
-    (tmp_path / "odd.txt").write_bytes("half \ud800 and \udc41 \x9b \x85\x7f".encode("utf-8", "surrogatepass") * 9)
+    """Not when the question is sent: nobody could be asked any more whether
+    it goes without the file.
+    """
+    (tmp_path / "odd.txt").write_bytes("half \ud800 and \udc41 \x9b "
+                                       "\x85\x7f".encode("utf-8", "surrogatepass") * 9)
     (tmp_path / "late.txt").write_bytes(b"plain words\n" * 9_000 + b"\xe9\xff\x81")
     with pytest.raises(ContextError, match="is not text in any known encoding"):
         load_context_files([str(tmp_path / "odd.txt")])

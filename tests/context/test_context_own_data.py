@@ -1,4 +1,6 @@
-"""The program's own keys, settings, history and chats never go to a model, whatever name they are reached by."""
+"""The program's own keys, settings, history and chats never go to a model,
+whatever name they are reached by.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,8 @@ def test_a_hard_link_found_in_a_folder(home: Path) -> None:
 
 
 @pytest.mark.parametrize("link", (os.symlink, os.link))
-def test_a_file_that_is_swapped_after_it_was_listed(home: Path, link: Callable[[Path, Path], None]) -> None:
+def test_a_file_that_is_swapped_after_it_was_listed(home: Path,
+                                                    link: Callable[[Path, Path], None]) -> None:
     (home / "b.md").write_text("beta")
 
     def swap() -> None:
@@ -137,8 +140,10 @@ def test_a_chat_gives_its_own_places(home: Path) -> None:
     """Wherever the settings say that they are."""
     (home / "chats.db").write_text(SECRET)
     (home / "mine.yaml").write_text(SECRET)
-    settings = Settings({"save": False, "database_url": str(home / "chats.db"), "config": str(home / "mine.yaml")},
-                        environment={"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home), "HOME": str(home)})
+    settings = Settings({"save": False, "database_url": str(home / "chats.db"),
+                         "config": str(home / "mine.yaml")},
+                        environment={"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home),
+                                     "HOME": str(home)})
     providers = Providers(settings)
     context = Fitter(settings, providers, WindowWatch(providers)).open_context(
         Session(None, model="demo/demo"), ask=None, stdin="", progress=None)

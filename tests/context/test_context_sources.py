@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.context.sources import (ContextError, Mention, Source, complete_mention, find_mentions, hide_password, missing_mentions,
+from core.context.sources import (ContextError, Mention, Source, complete_mention, find_mentions,
+                                  hide_password, missing_mentions,
                                   parse_context_arg)
 
 
@@ -19,15 +20,21 @@ from core.context.sources import (ContextError, Mention, Source, complete_mentio
     ("db:20261121-0412-k3f9", [Source("session", "db:20261121-0412-k3f9", "20261121-0412-k3f9")]),
     ('db:"pool, leak"', [Source("session", 'db:"pool, leak"', "pool, leak", words=True)]),
     ("db:pool leak", [Source("session", "db:pool leak", "pool leak", words=True)]),
-    ("https://example.org/a?b=c", [Source("page", "https://example.org/a?b=c", "https://example.org/a?b=c")]),
-    ("!git log --format=%h,%s", [Source("command", "!git log --format=%h,%s", "git log --format=%h,%s")]),
-    ("a.md,!git diff, x", [Source("file", "a.md", "a.md"), Source("command", "!git diff, x", "git diff, x")]),
-    ("sqlite:///shop.db?table=orders", [Source("sql", "sqlite:///shop.db?table=orders", "sqlite:///shop.db", table="orders")]),
+    ("https://example.org/a?b=c",
+     [Source("page", "https://example.org/a?b=c", "https://example.org/a?b=c")]),
+    ("!git log --format=%h,%s",
+     [Source("command", "!git log --format=%h,%s", "git log --format=%h,%s")]),
+    ("a.md,!git diff, x",
+     [Source("file", "a.md", "a.md"), Source("command", "!git diff, x", "git diff, x")]),
+    ("sqlite:///shop.db?table=orders",
+     [Source("sql", "sqlite:///shop.db?table=orders", "sqlite:///shop.db", table="orders")]),
     ("sqlite:///shop.db?query=SELECT a, b FROM t WHERE x = 'p&q+r%'",
-     [Source("sql", "sqlite:///shop.db?query=SELECT a, b FROM t WHERE x = 'p&q+r%'", "sqlite:///shop.db",
+     [Source("sql", "sqlite:///shop.db?query=SELECT a, b FROM t WHERE x = 'p&q+r%'",
+             "sqlite:///shop.db",
              query="SELECT a, b FROM t WHERE x = 'p&q+r%'")]),
     ("sqlite:///shop.db?query=SELECT+a%2C+b+FROM+t",
-     [Source("sql", "sqlite:///shop.db?query=SELECT+a%2C+b+FROM+t", "sqlite:///shop.db", query="SELECT a, b FROM t")]),
+     [Source("sql", "sqlite:///shop.db?query=SELECT+a%2C+b+FROM+t", "sqlite:///shop.db",
+             query="SELECT a, b FROM t")]),
     ("postgresql://me:secret@host/shop?sslmode=require&table=public.orders",
      [Source("sql", "postgresql://me:***@host/shop?sslmode=require&table=public.orders",
              "postgresql://me:secret@host/shop?sslmode=require", table="public.orders")]),
@@ -48,7 +55,8 @@ def test_names_that_exist_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         Source("file", "[draft].txt", "[draft].txt"), Source("directory", "docs", "docs")]
 
 
-@pytest.mark.parametrize("bad", ("!", "db:", 'db:""', "mysql://host/shop", "sqlite:///shop.db?query="))
+@pytest.mark.parametrize("bad",
+                         ("!", "db:", 'db:""', "mysql://host/shop", "sqlite:///shop.db?query="))
 def test_sources_that_cannot_be_read(bad: str) -> None:
     with pytest.raises(ContextError) as caught:
         parse_context_arg(bad)
@@ -66,10 +74,12 @@ def test_mentions(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("x")
     (tmp_path / "my file.txt").write_text("x")
     (tmp_path / "src").mkdir()
-    text = 'Compare @notes.md, (@src/) and @"my file.txt". Not me@notes.md, @property or @missing.md!'
+    text = ('Compare @notes.md, (@src/) and @"my file.txt". Not me@notes.md, @property or '
+            '@missing.md!')
     found = find_mentions(text, str(tmp_path))
     assert [mention.path for mention in found] == ["notes.md", "src/", "my file.txt"]
-    assert [text[mention.start:mention.end] for mention in found] == ["@notes.md", "@src/", '@"my file.txt"']
+    assert [text[mention.start:mention.end] for mention in found] == ["@notes.md", "@src/",
+                                                                      '@"my file.txt"']
     assert find_mentions("@notes.md", str(tmp_path)) == [Mention(0, 9, "notes.md")]
 
 
@@ -77,7 +87,8 @@ def test_mentions_of_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("x")
     text = """See @notes.md, @gone.md, (@src/gone.py)! @./gone @~/gone.d/x @/gone/x @"my gone.txt" and @gone.md again, but not
     me@notes.md, @types/node, @property, @app.route("/x"), @functools.wraps(f), @someone, @1.2, @user@example.org or @."""
-    assert missing_mentions(text, str(tmp_path)) == ["gone.md", "src/gone.py", "./gone", "~/gone.d/x", "/gone/x", "my gone.txt"]
+    assert missing_mentions(text, str(tmp_path)) == ["gone.md", "src/gone.py", "./gone",
+                                                     "~/gone.d/x", "/gone/x", "my gone.txt"]
 
 
 def test_completion(tmp_path: Path) -> None:

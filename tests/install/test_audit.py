@@ -11,8 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.processes
-BAD = {"dependencies": [{"name": "good", "version": "1", "vulns": []}, {"name": "bad", "version": "2", "vulns": [
-    {"id": "PYSEC-1", "fix_versions": ["2.1"]}, {"id": "PYSEC-2", "fix_versions": []}]}]}
+BAD = {"dependencies": [{"name": "good", "version": "1", "vulns": []},
+                        {"name": "bad", "version": "2",
+                         "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1"]},
+                                   {"id": "PYSEC-2", "fix_versions": []}]}]}
 
 
 def audited(tmp_path: Path, says: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -42,4 +44,5 @@ def test_without_any_or_without_a_network_it_passes(tmp_path: Path, says: str, t
 
 def test_no_list_of_packages_without_a_network(tmp_path: Path) -> None:
     done = audited(tmp_path, "", "--sbom")
-    assert done.returncode == 1 and "not written" in done.stdout and not (ROOT / "sbom.json").exists()
+    assert (done.returncode == 1 and "not written" in done.stdout
+            and not (ROOT / "sbom.json").exists())

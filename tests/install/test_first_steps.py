@@ -17,8 +17,10 @@ from tests.fake_server import FakeOllama, FakeServer, sse_answer
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "first-steps.md"
 OWN = ".venv/bin/python stream_chat.py"
-ELSEWHERE = ("make chat", "ollama serve &", "ollama pull llama3.2")    # tests/install/test_environment.py; another program
-OPENAI = [b'data: {"choices":[{"delta":{"content":"Hello from a key."},"finish_reason":"stop"}]}\n\n', b"data: [DONE]\n\n"]
+# tests/install/test_environment.py; another program
+ELSEWHERE = ("make chat", "ollama serve &", "ollama pull llama3.2")
+OPENAI = [b'data: {"choices":[{"delta":{"content":"Hello from a '
+          b'key."},"finish_reason":"stop"}]}\n\n', b"data: [DONE]\n\n"]
 
 
 def commands() -> list[str]:
@@ -27,11 +29,14 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def newcomer(environment: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A home with an Ollama that has a model (called echo), and a provider that answers where OpenAI is expected."""
+    """A home with an Ollama that has a model (called echo),
+    and a provider that answers where OpenAI is expected.
+    """
     with FakeOllama(models=("echo",)) as ollama, FakeServer(sse_answer(OPENAI)) as openai:
         config = Path(environment["HOME"], ".config", "stream-chat", "config.yaml")
         config.parent.mkdir(parents=True)
-        config.write_text(f"providers:\n  ollama: {{base_url: '{ollama.url}'}}\n  openai: {{base_url: '{openai.url}/v1', "
+        config.write_text(f"providers:\n  ollama: {{base_url: '{ollama.url}'}}\n  openai: "
+                          f"{{base_url: '{openai.url}/v1', "
                           "model: gpt-x, dialect: openai}\n")
         yield environment
 
@@ -48,6 +53,7 @@ def test_every_line_works(newcomer: dict[str, str], tmp_path: Path) -> None:
         line = command.replace(OWN, program).replace("llama3.2", "echo")
         done = subprocess.run(line, shell=True, env=newcomer, cwd=tmp_path, input=key, text=True,
                               capture_output=True, timeout=60)
-        assert done.returncode == 0 and "Traceback" not in done.stderr, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert (done.returncode == 0
+                and "Traceback" not in done.stderr), f"{command}\n{done.stdout}\n{done.stderr}"
         assert "sk-test" not in done.stdout + done.stderr
     assert (tmp_path / "chat.md").read_text() and os.listdir(tmp_path)

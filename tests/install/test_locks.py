@@ -1,4 +1,6 @@
-"""The lock files hold what requirements*.txt ask for, with hashes, and nothing of the machine that made them."""
+"""The lock files hold what requirements*.txt ask for, with hashes,
+and nothing of the machine that made them.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,12 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LOCKS = {"requirements.txt": "requirements.lock", "requirements-local.txt": "requirements-local.lock",
+LOCKS = {"requirements.txt": "requirements.lock",
+         "requirements-local.txt": "requirements-local.lock",
          "requirements-web.txt": "requirements-web.lock",
          "requirements-dev.txt": "requirements-dev.lock"}
-ENTRY = re.compile(r"(?m)^([\w.-]+)==(\S+)(?: ; ([^\\\n]+?))? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")
+ENTRY = re.compile(r"(?m)^([\w.-]+)==(\S+)(?: ; ([^\\\n]+?))? \\\n((?:    "
+                   r"--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)")
 
 
 def asked(name: str) -> list[Requirement]:
@@ -38,7 +42,9 @@ def test_every_requirement_is_locked_to_a_version_that_it_allows(name: str) -> N
     for requirement in asked(name):
         key = re.sub(r"[-_.]+", "-", requirement.name).lower()
         assert key in versions, f"{requirement} is not in {LOCKS[name]}: run `make lock`"
-        assert Version(versions[key]) in requirement.specifier, f"{requirement} is locked to {versions[key]}: run `make lock`"
+        assert Version(versions[key]) in requirement.specifier, (f"{requirement} is locked to "
+                                                                 f"{versions[key]}: run "
+                                                                 "`make lock`")
 
 
 @pytest.mark.parametrize("lock", LOCKS.values())

@@ -1,4 +1,6 @@
-"""Facts that age: each default has a source, and one that is gone gives way to one that the host lists."""
+"""Facts that age: each default has a source,
+and one that is gone gives way to one that the host lists.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,10 @@ LONG_AGO, FAR = date(2026, 11, 29), date(2040, 1, 1)
 def test_every_default_has_a_dated_source() -> None:
     for provider, kind, name in used():
         fact = fact_of(provider, kind, name)
-        assert fact is not None and fact.source.startswith("https://"), f"add {provider} {name} to core/providers/dated.py"
-        assert fact.ends is None or fact.ends > fact.checked, f"{name} was already past its end when it was chosen"
+        assert fact is not None and fact.source.startswith(
+            "https://"), f"add {provider} {name} to core/providers/dated.py"
+        assert (fact.ends is None or fact.ends > fact.checked), (f"{name} was already past its end "
+                                                                 "when it was chosen")
 
 
 # A laboratory's gateway, and routers whose price depends on where they pass the request on.
@@ -36,34 +40,46 @@ UNPRICED = {"cborg", "huggingface", "openrouter"}
 
 
 def test_every_default_has_a_price_from_a_dated_table() -> None:
-    """Else a limit on cost would ask at each question. What has none says so, and is asked about."""
+    """Else a limit on cost would ask at each question.
+
+    What has none says so, and is asked about.
+    """
     providers = Providers(Settings({}))
     cloud = [host for host in hosts() if host.kind == "cloud" and host.default_model]
-    priced = {host.name: known_facts(Target(host.name, host.default_model), providers) for host in cloud}
-    unknown = {name for name, facts in priced.items() if None in (facts.input_price, facts.output_price)}
+    priced = {host.name: known_facts(Target(host.name, host.default_model), providers)
+              for host in cloud}
+    unknown = {name for name, facts in priced.items()
+               if None in (facts.input_price, facts.output_price)}
     assert unknown == UNPRICED
     assert date.fromisoformat(table_date()) > date(2026, 1, 1) and "genai-prices" in table_source()
 
 
 def test_facts_are_one_of_a_kind() -> None:
     keys = [(fact.provider, fact.kind, fact.name) for fact in FACTS]
-    assert len(keys) == len(set(keys)) and {fact.provider for fact in FACTS} <= {host.name for host in hosts()}
+    assert (len(keys) == len(set(keys))
+            and {fact.provider for fact in FACTS} <= {host.name for host in hosts()})
 
 
-@pytest.mark.parametrize("days, words, fatal", [(-1, "ended on", True), (0, "ends on", False), (10, "ends on", False)])
+@pytest.mark.parametrize("days, words, fatal",
+                         [(-1, "ended on", True), (0, "ends on", False), (10, "ends on", False)])
 def test_the_end_of_a_default_is_reported(days: int, words: str, fatal: bool) -> None:
     fact = next(fact for fact in FACTS if fact.ends is not None)
     assert fact.ends is not None
-    found = list(findings([(fact.provider, fact.kind, fact.name)], fact.ends - timedelta(days=days)))
-    assert [finding.fatal for finding in found] == [fatal] and words in found[0].text and fact.source in found[0].text
+    found = list(findings([(fact.provider, fact.kind, fact.name)],
+                          fact.ends - timedelta(days=days)))
+    assert ([finding.fatal for finding in found] == [fatal] and words in found[0].text
+            and fact.source in found[0].text)
 
 
 def test_the_check_fails_only_on_what_is_past(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(LONG_AGO) == 0 and main(FAR) == 0      # nothing in use has an announced end; later it is only old
+    # nothing in use has an announced end; later it is only old
+    assert main(LONG_AGO) == 0 and main(FAR) == 0
     assert "was last checked on" in capsys.readouterr().out
-    assert [finding.fatal for finding in findings([("groq", "model", "llama-3.3-70b-versatile")], LONG_AGO)] == [True]
+    assert [finding.fatal for finding
+            in findings([("groq", "model", "llama-3.3-70b-versatile")], LONG_AGO)] == [True]
     assert "no source" in next(findings([("new", "model", "m")], LONG_AGO)).text
-    assert "is not confirmed" in next(findings([("together", "model", _default("together"))], LONG_AGO)).text
+    assert ("is not confirmed"
+            in next(findings([("together", "model", _default("together"))], LONG_AGO)).text)
     assert Dated("p", "model", "m", LONG_AGO, "https://x").successor == ""
 
 
@@ -83,7 +99,8 @@ def test_a_doubt_says_what_is_not_confirmed() -> None:
 SAID = {"choices": [{"index": 0, "message": {"content": "Hi."}, "finish_reason": "stop"}]}
 
 
-def asked_at(listed: list[str], settings: dict[str, Any], target: Target) -> tuple[list[Any], list[str]]:
+def asked_at(listed: list[str], settings: dict[str, Any],
+             target: Target) -> tuple[list[Any], list[str]]:
     """(what comes, the models that were asked) of a server that has only these."""
     models: list[str] = []
 
@@ -93,7 +110,8 @@ def asked_at(listed: list[str], settings: dict[str, Any], target: Target) -> tup
         models.append(request.json["model"])
         if models[-1] in listed:
             return json_answer(SAID)
-        return json_answer({"error": {"message": "The model does not exist", "code": "model_not_found"}}, 404)
+        return json_answer(
+            {"error": {"message": "The model does not exist", "code": "model_not_found"}}, 404)
 
     async def use(url: str) -> list[Any]:
         providers = Providers(Settings({**settings, "provider": "groq", "base_url": f"{url}/v1"}))
@@ -113,7 +131,8 @@ DEFAULT = next(host.default_model for host in hosts() if host.name == "groq")
 
 
 @pytest.mark.parametrize("listed, successor", [
-    (["whisper-large", "openai/gpt-oss-20b", "zeta"], "openai/gpt-oss-20b"), (["zeta"], "zeta"), (["text-embedding-1", "b"], "b")])
+    (["whisper-large", "openai/gpt-oss-20b", "zeta"], "openai/gpt-oss-20b"), (["zeta"], "zeta"),
+    (["text-embedding-1", "b"], "b")])
 def test_a_default_that_is_gone_gives_way_and_says_so(listed: list[str], successor: str) -> None:
     found, asked = asked_at(listed, {}, Target("groq", DEFAULT))
     notices = [item.text for item in found if isinstance(item, Notice)]
@@ -122,7 +141,8 @@ def test_a_default_that_is_gone_gives_way_and_says_so(listed: list[str], success
     assert asked == [DEFAULT, successor, successor], "asked in vain only once"
 
 
-@pytest.mark.parametrize("listed, settings", [(["other"], {"model": DEFAULT}), ([], {}), (["whisper-large"], {})])
+@pytest.mark.parametrize("listed, settings",
+                         [(["other"], {"model": DEFAULT}), ([], {}), (["whisper-large"], {})])
 def test_what_the_user_named_is_not_replaced(listed: list[str], settings: dict[str, Any]) -> None:
     with pytest.raises(ModelNotFound):
         asked_at(listed, settings, Target("groq", DEFAULT))

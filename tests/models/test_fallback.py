@@ -1,4 +1,6 @@
-"""Who answers when the first model cannot, what is said meanwhile, and that stopping leaves nothing behind."""
+"""Who answers when the first model cannot, what is said meanwhile,
+and that stopping leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from core.config import Settings
 from core.errors import AuthFailed, ChatError, UsageError
 from core.events import ModelChanged, Notice, Reading, Retrying, TextDelta, Waiting
 from core.messages import Image, Message, Text, user_message
-from core.model_manager import Providers, Target, build_model_list, fallbacks_of, retry_config_from_args
+from core.model_manager import (Providers, Target, build_model_list, fallbacks_of,
+                                retry_config_from_args)
 from core.models.fallback import Chain, Item, chain_of, respond_with_fallbacks
 from core.models.waiting import doing
 from core.providers import Request, ToolSpec
@@ -31,7 +34,8 @@ ASKED = Request("m", (user_message("q"),))
 QUICK = {"retry_initial_delay": 0.01, "retry_max_delay": 0.02, "retry_max_attempts": 2}
 
 
-def providers_at(url: str, more: Mapping[str, object] | None = None, **settings: object) -> Providers:
+def providers_at(url: str, more: Mapping[str, object] | None = None,
+                 **settings: object) -> Providers:
     return Providers(Settings({**QUICK, "ollama_host": url, **settings}, providers=more or {}))
 
 
@@ -63,7 +67,8 @@ def test_it_stays_on_the_model_that_answered_and_comes_back_when_told() -> None:
             providers = providers_at(server.url)
             candidates = chain(providers, "busy", "words-2", "words-3")
             came, error = await collect(candidates)
-            assert error is None and text_of(came) == "w0 w1" and any(isinstance(item, ModelChanged) for item in came)
+            assert (error is None and text_of(came) == "w0 w1"
+                    and any(isinstance(item, ModelChanged) for item in came))
             assert str(candidates.first) == "ollama/words-2"
             came, error = await collect(candidates)
             assert [item for item in came if isinstance(item, (ModelChanged, Retrying))] == []
@@ -78,12 +83,15 @@ def test_several_servers_that_all_start_again_are_asked_once_more() -> None:
         port = server.port
 
     async def main() -> None:
-        providers = providers_at(f"http://127.0.0.1:{port}", {"away": {"base_url": "http://127.0.0.1:1/v1"}},
+        providers = providers_at(f"http://127.0.0.1:{port}",
+                                 {"away": {"base_url": "http://127.0.0.1:1/v1"}},
                                  retry_initial_delay=0.5, retry_max_delay=1.0)
         alone = chain_of(providers.settings, providers, Target("ollama", "words-2"), [])
         came, error = await collect(alone)
-        assert error is not None and not any(isinstance(item, Retrying) for item in came), "one alone is told at once"
-        candidates = chain_of(providers.settings, providers, Target("away", "m"), [Target("ollama", "words-2")])
+        assert error is not None and not any(isinstance(item, Retrying)
+                                             for item in came), "one alone is told at once"
+        candidates = chain_of(providers.settings, providers, Target("away", "m"),
+                              [Target("ollama", "words-2")])
         async with aclosing(respond_with_fallbacks(candidates, ASKED)) as items:
             came = []
             async for item in items:
@@ -111,32 +119,39 @@ def test_a_refused_key_is_reported_each_time_and_the_fallback_answers() -> None:
                 came, error = await collect(candidates)
                 (change,) = [item for item in came if isinstance(item, ModelChanged)]
                 assert error is None and text_of(came) == "w0 w1"
-                assert (change.old, change.new) == ("ollama/locked", "ollama/words-2") and "refused" in change.reason
+                assert ((change.old, change.new) == ("ollama/locked", "ollama/words-2")
+                        and "refused" in change.reason)
                 assert str(candidates.first) == "ollama/locked"
             await providers.close()
         asyncio.run(main())
 
 
 def test_the_chosen_model_answers_again_after_its_rest() -> None:
-    """It is looked at beside a request, so the first request after the rest still goes to the one that stands in."""
+    """It is looked at beside a request, so the first request after the rest still goes
+    to the one that stands in.
+    """
     with FakeOllama(models=["busy", "words-2"]) as server:
         now = [0.0]
 
         async def main() -> None:
             providers = providers_at(server.url)
             targets = [Target("ollama", "busy"), Target("ollama", "words-2")]
-            candidates = Chain(targets, providers, retry_config_from_args(providers.settings), clock=lambda: now[0])
+            candidates = Chain(targets, providers, retry_config_from_args(providers.settings),
+                               clock=lambda: now[0])
             came, _ = await collect(candidates)
-            assert [item.new for item in came if isinstance(item, ModelChanged)] == ["ollama/words-2"]
+            assert ([item.new for item in came if isinstance(item, ModelChanged)]
+                    == ["ollama/words-2"])
             now[0] = 61.0
             came, _ = await collect(candidates)
-            assert not [item for item in came if isinstance(item, ModelChanged)] and text_of(came) == "w0 w1"
+            assert (not [item for item in came if isinstance(item, ModelChanged)]
+                    and text_of(came) == "w0 w1")
             async with asyncio.timeout(20):
                 while candidates.first != targets[0]:
                     await asyncio.sleep(0.01)
             came, _ = await collect(candidates)
             back, away = [item for item in came if isinstance(item, ModelChanged)]
-            assert (back.old, back.new, back.reason) == ("ollama/words-2", "ollama/busy", "ollama/busy answers again.")
+            assert (back.old, back.new, back.reason) == ("ollama/words-2", "ollama/busy",
+                                                         "ollama/busy answers again.")
             assert (away.old, away.new) == ("ollama/busy", "ollama/words-2")
             await candidates.close()
             await providers.close()
@@ -145,7 +160,8 @@ def test_the_chosen_model_answers_again_after_its_rest() -> None:
 
 @pytest.mark.parametrize(("request_", "why"), [
     (Request("m", ASKED.messages, tools=(ToolSpec("look", "", {}),)), "it cannot call tools"),
-    (Request("m", (Message("user", (Text("see"), Image("image/png", "aaaa"))),)), "it does not see images"),
+    (Request("m", (Message("user", (Text("see"), Image("image/png", "aaaa"))),)),
+     "it does not see images"),
     (Request("m", (user_message("long words " * 2_000),)), "does not fit its window of 1k")])
 def test_a_stand_in_that_cannot_is_passed_over(request_: Request, why: str) -> None:
     known = {"words-2": {"tools": False, "vision": False, "context_window": 1024},
@@ -155,7 +171,8 @@ def test_a_stand_in_that_cannot_is_passed_over(request_: Request, why: str) -> N
             providers = providers_at(server.url, {"ollama": {"models": known}})
             came, error = await collect(chain(providers, "busy", "words-2", "words-3"), request_)
             assert error is None and text_of(came) == "w0 w1 w2"
-            assert any(isinstance(item, Notice) and "words-2 is skipped" in item.text and why in item.text for item in came)
+            assert any(isinstance(item, Notice) and "words-2 is skipped" in item.text
+                       and why in item.text for item in came)
             await providers.close()
         asyncio.run(main())
 
@@ -166,8 +183,10 @@ def test_local_only_asks_nobody_else() -> None:
             away = {"away": {"base_url": "https://models.example.com/v1"}}
             providers = providers_at(server.url, away, local_only=True)
             first = [Target("away", "m"), Target("ollama", "words-2")]
-            came, error = await collect(chain_of(providers.settings, providers, first[0], first[1:]))
-            assert error is None and text_of(came) == "w0 w1" and "does not run on this machine" in str(came[0])
+            came, error = await collect(
+                chain_of(providers.settings, providers, first[0], first[1:]))
+            assert (error is None and text_of(came) == "w0 w1"
+                    and "does not run on this machine" in str(came[0]))
             _, error = await collect(chain_of(providers.settings, providers, first[0], []))
             assert isinstance(error, UsageError)
             _, error = await collect(chain(providers, "gpt-oss:120b-cloud"))
@@ -177,9 +196,12 @@ def test_local_only_asks_nobody_else() -> None:
 
 
 def test_fallbacks_of_one_model() -> None:
-    settings = Settings({"model": "llama3", "model_fallbacks": ("x",), "fallbacks": {"ollama/llama3": ["a", "demo/b"]}})
-    assert [str(target) for target in build_model_list(settings)] == ["ollama/llama3", "ollama/a", "demo/b"]
-    assert [str(target) for target in fallbacks_of(Target("ollama", "other"), settings)] == ["ollama/x"]
+    settings = Settings({"model": "llama3", "model_fallbacks": ("x",),
+                         "fallbacks": {"ollama/llama3": ["a", "demo/b"]}})
+    assert [str(target) for target in build_model_list(settings)] == ["ollama/llama3", "ollama/a",
+                                                                      "demo/b"]
+    assert ([str(target) for target in fallbacks_of(Target("ollama", "other"), settings)]
+            == ["ollama/x"])
 
 
 def test_what_the_server_does_is_said() -> None:
@@ -189,7 +211,8 @@ def test_what_the_server_does_is_said() -> None:
             assert await doing(Target("ollama", "big"), ASKED, providers) == "loading big (2.6 MB)"
             assert await doing(Target("ollama", "words-5"), ASKED, providers) == "queued"
             long = Request("words-5", (user_message("some words here " * 4_000),))
-            assert re.fullmatch(r"reading an? \d+k-token prompt", await doing(Target("ollama", "words-5"), long, providers))
+            assert re.fullmatch(r"reading an? \d+k-token prompt",
+                                await doing(Target("ollama", "words-5"), long, providers))
             providers.past = Earlier(4.0)
             said = await doing(Target("ollama", "words-5"), long, providers)
             assert re.fullmatch(r"reading an? \d+k-token prompt, about \d+ s", said)
@@ -254,19 +277,24 @@ def slow_retry(request: Received) -> Answer:
 
 @pytest.mark.parametrize("script", [silent, slow_retry])
 def test_a_wait_is_told_and_stopping_it_leaves_nothing(script: object) -> None:
-    """Stopped while it waits for the first byte, for the next attempt, or for the description of the wait."""
+    """Stopped while it waits for the first byte, for the next attempt,
+    or for the description of the wait.
+    """
     complaints: list[object] = []
 
     async def main(url: str) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        asyncio.get_running_loop().set_exception_handler(lambda loop,
+                                                         context: complaints.append(context))
         for after in (1, 2, 3):
             providers = providers_at(url)
             said: list[Waiting] = []
             enough = asyncio.Event()
 
-            async def ask(providers: Providers = providers, said: list[Waiting] = said, enough: asyncio.Event = enough,
+            async def ask(providers: Providers = providers, said: list[Waiting] = said,
+                          enough: asyncio.Event = enough,
                           after: int = after) -> None:
-                async with aclosing(respond_with_fallbacks(chain(providers, "m", pauses=(0.05, 0.05)), ASKED)) as items:
+                async with aclosing(respond_with_fallbacks(
+                        chain(providers, "m", pauses=(0.05, 0.05)), ASKED)) as items:
                     async for item in items:
                         if isinstance(item, Waiting):
                             said.append(item)
@@ -293,24 +321,29 @@ def test_a_server_that_does_not_listen_is_another_model_s_turn() -> None:
         async def main() -> None:
             providers = providers_at(server.url, {"gone": {"base_url": f"http://127.0.0.1:{port}"}})
             targets = [Target("gone", ""), Target("ollama", "words-2")]
-            came, error = await collect(Chain(targets, providers, retry_config_from_args(providers.settings)))
+            came, error = await collect(
+                Chain(targets, providers, retry_config_from_args(providers.settings)))
             assert error is None and text_of(came) == "w0 w1"
             await providers.close()
         asyncio.run(main())
 
 
-def test_a_chat_whose_server_is_killed_finishes_on_another_model(program: list[str], environment: dict[str, str],
+def test_a_chat_whose_server_is_killed_finishes_on_another_model(program: list[str],
+                                                                 environment: dict[str, str],
                                                                  tmp_path: Path) -> None:
     def says(request: Received) -> Answer:
         if request.path != "/api/chat":
             return Answer((b'{"models": []}',), framing="length", content_type="application/json")
-        steps: list[Step] = [step for event in wire("ollama", TEXT[said_already(request):]).events for step in (event, Pause(0.05))]
+        steps: list[Step] = [step for event in wire("ollama", TEXT[said_already(request):]).events
+                             for step in (event, Pause(0.05))]
         return Answer(steps, content_type=content_type("ollama"))
     with FakeServer(says) as first, FakeServer(says) as second:
         config = tmp_path / "config.yaml"
-        config.write_text(f"providers:\n  spare: {{base_url: '{second.url}', dialect: ollama}}\nfallbacks: [spare/m]\n")
+        config.write_text(f"providers:\n  spare: {{base_url: '{second.url}', dialect: ollama}}\n"
+                          "fallbacks: [spare/m]\n")
         environment["OLLAMA_HOST"] = first.url
-        with Terminal([*program, "--config", str(config), "-m", "m", "--retry-initial-delay", "0.1"], environment) as chat:
+        with Terminal([*program, "--config", str(config), "-m", "m", "--retry-initial-delay",
+                       "0.1"], environment) as chat:
             chat.say("go")
             chat.wait("n5:")
             first.close()

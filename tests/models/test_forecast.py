@@ -147,7 +147,8 @@ def test_the_first_word_of_any_other_server_is_what_is_usual() -> None:
 
 
 @pytest.mark.parametrize(("given", "said"), [
-    (0.2, "1 s"), (7.6, "8 s"), (19.4, "19 s"), (43.0, "45 s"), (97.0, "95 s"), (99.0, "1 min 40 s"),
+    (0.2, "1 s"), (7.6, "8 s"), (19.4, "19 s"), (43.0, "45 s"), (97.0, "95 s"),
+    (99.0, "1 min 40 s"),
     (121.0, "2 min"), (594.0, "9 min 50 s"), (600.0, "10 min"), (5_000.0, "83 min")])
 def test_seconds_in_words(given: float, said: str) -> None:
     assert in_words(given) == said

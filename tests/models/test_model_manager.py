@@ -9,7 +9,8 @@ import pytest
 from core.config import Settings
 from core.config.sources import load_settings
 from core.errors import ModelNotFound, UsageError
-from core.model_manager import (Providers, Target, build_model_list, can_fetch, ensure_model_available, options_from_args,
+from core.model_manager import (Providers, Target, build_model_list, can_fetch,
+                                ensure_model_available, options_from_args,
                                 parse_target, resolve_target, retry_config_from_args)
 from tests.fake_server import FakeOllama
 
@@ -23,8 +24,10 @@ def settings(**values: object) -> Settings:
 @pytest.mark.parametrize("text, target", [
     ("llama3", Target("ollama", "llama3")), ("llama3:8b-q4", Target("ollama", "llama3:8b-q4")),
     ("ollama/llama3", Target("ollama", "llama3")), ("demo/demo", Target("demo", "demo")),
-    ("hf.co/user/model:Q4", Target("ollama", "hf.co/user/model:Q4")), ("library/x", Target("ollama", "library/x")),
-    ("groq/meta/llama", Target("groq", "meta/llama")), ("", Target("ollama", "")), ("/x", Target("ollama", "/x")),
+    ("hf.co/user/model:Q4", Target("ollama", "hf.co/user/model:Q4")),
+    ("library/x", Target("ollama", "library/x")),
+    ("groq/meta/llama", Target("groq", "meta/llama")), ("", Target("ollama", "")),
+    ("/x", Target("ollama", "/x")),
 ])
 def test_how_a_model_is_written(text: str, target: Target) -> None:
     assert parse_target(text) == target
@@ -42,9 +45,12 @@ def test_the_model_and_its_fallbacks_each_once() -> None:
 
 
 def test_what_is_asked_of_the_model() -> None:
-    options = options_from_args(settings(temperature=0.5, seed=1, think="on", stop=("x",), option={"mirostat": 1}))
-    assert (options.temperature, options.seed, options.think, options.stop, options.raw) == (0.5, 1, True, ("x",), {"mirostat": 1})
-    assert options_from_args(settings(think="off")).think is False and options_from_args(settings(think="low")).think == "low"
+    options = options_from_args(
+        settings(temperature=0.5, seed=1, think="on", stop=("x",), option={"mirostat": 1}))
+    assert (options.temperature, options.seed, options.think, options.stop,
+            options.raw) == (0.5, 1, True, ("x",), {"mirostat": 1})
+    assert (options_from_args(settings(think="off")).think is False
+            and options_from_args(settings(think="low")).think == "low")
     assert options_from_args(settings()).think is None
     assert retry_config_from_args(settings(retry_max_attempts=7)).max_attempts == 7
 
@@ -54,14 +60,17 @@ def test_the_first_model_of_the_server_and_a_pull() -> None:
         providers = Providers(settings(ollama_host=url))
         try:
             target = await resolve_target(Target("ollama", ""), providers)
-            assert can_fetch(Target("ollama", "new"), providers) and not can_fetch(Target("demo", "demo"), providers)
-            steps = [step.status async for step in ensure_model_available(Target("ollama", "new"), providers)]
+            assert (can_fetch(Target("ollama", "new"), providers)
+                    and not can_fetch(Target("demo", "demo"), providers))
+            steps = [step.status async for step
+                     in ensure_model_available(Target("ollama", "new"), providers)]
             return target, steps
         finally:
             await providers.close()
     with FakeOllama() as server:
         target, steps = asyncio.run(ask(server.url))
-        assert target.model.removesuffix(":latest") == server.models[0] and server.models[-1] == "new"
+        assert (target.model.removesuffix(":latest") == server.models[0]
+                and server.models[-1] == "new")
     assert steps[-1] == "success"
 
 
@@ -81,4 +90,5 @@ def test_a_server_without_models_and_a_provider_that_does_not_exist() -> None:
 def test_an_address_that_is_none_is_quoted_as_it_was_typed() -> None:
     with pytest.raises(UsageError) as caught:
         Providers(load_settings({"ollama_host": "::::"}, {})).open("ollama")
-    assert "'::::' is not an address" in caught.value.message and "--ollama-host" in caught.value.hint
+    assert ("'::::' is not an address" in caught.value.message
+            and "--ollama-host" in caught.value.hint)

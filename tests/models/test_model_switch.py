@@ -1,4 +1,6 @@
-"""/model in the middle of a chat: names, what changes, what is left out, and that nothing that is stored is lost."""
+"""/model in the middle of a chat: names, what changes, what is left out,
+and that nothing that is stored is lost.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from core.commands import Confirm, run_command
 from core.config import Settings
 from core.errors import UsageError
 from core.events import MessageAdded, Notice
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
+                           tool_message, user_message)
 from core.model_manager import Providers, Target, build_model_list
 from core.models.facts import ModelFacts
 from core.models.switch import left_out
@@ -27,15 +30,18 @@ from tests.fake_server import Answer, FakeOllama, FakeServer, Received, json_ans
 PICTURE = Image("image/png", "aGk=", "cat.png")
 
 
-def chatting(use: Callable[[Chat], Awaitable[Any]], server: FakeServer, entries: dict[str, Any] | None = None,
+def chatting(use: Callable[[Chat], Awaitable[Any]], server: FakeServer,
+             entries: dict[str, Any] | None = None,
              **values: Any) -> Any:
     """Run `use` with a chat on this server."""
-    settings = Settings({"ollama_host": server.url, "model": "words-50", "retry_max_attempts": 1, **values},
+    settings = Settings({"ollama_host": server.url, "model": "words-50", "retry_max_attempts": 1,
+                         **values},
                         environment={"HOME": "/nonexistent"}, providers=entries)
 
     async def run() -> Any:
         providers = Providers(settings)
-        chat = Chat(settings, Session(None), providers, build_model_list(settings)[0], open_session=lambda name: Session(None))
+        chat = Chat(settings, Session(None), providers, build_model_list(settings)[0],
+                    open_session=lambda name: Session(None))
         try:
             return await use(chat)
         finally:
@@ -51,7 +57,8 @@ async def say(chat: Chat, *parts: Image) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize("typed, target", [
-    ("echo", "ollama/echo"), ("slo", "ollama/slow:latest"), ("ollama/think", "ollama/think"), ("500", "ollama/words-500@50:latest"),
+    ("echo", "ollama/echo"), ("slo", "ollama/slow:latest"), ("ollama/think", "ollama/think"),
+    ("500", "ollama/words-500@50:latest"),
     ("fast", "ollama/slow"), ("demo/demo", "demo/demo"),
     ("demo", "demo/demo")])
 def test_what_is_meant_by_a_name(typed: str, target: str) -> None:
@@ -84,13 +91,16 @@ def test_several_are_meant_or_none_is_listed() -> None:
 
 def test_the_change_is_told_and_nothing_stored_is_lost() -> None:
     stored = [user_message("look", (PICTURE,)),
-              Message("assistant", (Thinking("hm", {"anthropic": {"signature": "s"}}), Text("A"), ToolCall("1", "f", {})),
+              Message("assistant", (Thinking("hm", {"anthropic": {"signature": "s"}}), Text("A"),
+                                    ToolCall("1", "f", {})),
                       "anthropic/claude-haiku-4-5"),
-              tool_message((ToolResult("1", "f", "r"),)), Message("assistant", (Text("B"),), "anthropic/claude-haiku-4-5")]
+              tool_message((ToolResult("1", "f", "r"),)),
+              Message("assistant", (Text("B"),), "anthropic/claude-haiku-4-5")]
 
     async def use(chat: Chat) -> list[str]:
         chat.session.messages[:] = stored
-        lines = [str(await run_command(chat, f"/model {name}")) for name in ("anthropic/claude-haiku-4-5", "ollama/echo")]
+        lines = [str(await run_command(chat, f"/model {name}"))
+                 for name in ("anthropic/claude-haiku-4-5", "ollama/echo")]
         assert chat.session.messages == stored
         return lines
     with FakeOllama() as server:
@@ -104,7 +114,8 @@ def test_the_change_is_told_and_nothing_stored_is_lost() -> None:
 def test_thoughts_go_back_to_their_own_dialect() -> None:
     providers = Providers(Settings({}, providers={}))
     thought = Message("assistant", (Thinking("a"), Thinking("b"), Text("c")), "anthropic/x")
-    told = {name: left_out([thought], Target(name, "m"), ModelFacts(), providers) for name in ("anthropic", "ollama", "gemini")}
+    told = {name: left_out([thought], Target(name, "m"), ModelFacts(), providers)
+            for name in ("anthropic", "ollama", "gemini")}
     assert told == {"anthropic": "", "ollama": "", "gemini": "2 thinking blocks left out"}
 
 
@@ -126,7 +137,8 @@ def test_a_model_without_tools_answers_without_them() -> None:
         return [await say(chat), await say(chat)]
     with FakeOllama() as server:
         first, second = chatting(use, server, model="no-tools")
-        offered = ["tools" in request.json for request in server.requests if request.path == "/api/chat"]
+        offered = ["tools" in request.json
+                   for request in server.requests if request.path == "/api/chat"]
     assert first == (["no-tools cannot call tools, so none are offered to it."], "w0 w1 w2 w3 w4")
     assert second == ([], "w0 w1 w2 w3 w4")
     assert offered == [True, False, False]
@@ -135,24 +147,31 @@ def test_a_model_without_tools_answers_without_them() -> None:
 def test_a_model_that_does_not_think_is_not_asked_to() -> None:
     with FakeOllama() as server:
         notices, answer = chatting(say, server, model="no-think", think="on")
-    assert (notices, answer) == (["no-think does not think, so it was not asked to."], "w0 w1 w2 w3 w4")
+    assert (notices, answer) == (["no-think does not think, so it was not asked to."],
+                                 "w0 w1 w2 w3 w4")
 
 
 def test_refused_parameters_are_dropped_one_after_the_other() -> None:
-    answered = json_answer({"id": "m", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "yes"}],
-                            "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}})
+    answered = json_answer({"id": "m", "type": "message", "role": "assistant",
+                            "content": [{"type": "text", "text": "yes"}],
+                            "stop_reason": "end_turn",
+                            "usage": {"input_tokens": 1, "output_tokens": 1}})
 
     def script(request: Received) -> Answer:
         for name in ("temperature", "top_p"):
             if name in request.json:
-                return json_answer({"error": {"message": f"Unsupported parameter: '{name}' is not supported with this model.",
-                                              "code": "unsupported_parameter", "param": name}}, 400)
+                return json_answer(
+                    {"error": {"message": f"Unsupported parameter: '{name}' is not supported with "
+                               "this model.",
+                               "code": "unsupported_parameter", "param": name}}, 400)
         return answered
     with FakeServer(script) as server:
         entries = {"anthropic": {"base_url": server.url, "api_key": "k"}}
-        notices, answer = chatting(say, server, entries, model="anthropic/m", temperature=0.5, top_p=0.5)
+        notices, answer = chatting(say, server, entries, model="anthropic/m", temperature=0.5,
+                                   top_p=0.5)
         assert len(server.requests) == 3
-    assert notices == ["m does not take temperature, so it was left out.", "m does not take top_p, so it was left out."]
+    assert notices == ["m does not take temperature, so it was left out.",
+                       "m does not take top_p, so it was left out."]
     assert answer == "yes"
 
 
@@ -161,7 +180,8 @@ def test_a_refusal_of_what_was_not_asked_is_an_error() -> None:
     request = Request("m", (), options=Options(seed=3))
     assert without(request, "temperature") is request
     providers = Providers(Settings({}))
-    assert providers.without(Target("openai", "m"), request, "temperature") == "" and not providers.lacks
+    assert (providers.without(Target("openai", "m"), request, "temperature") == ""
+            and not providers.lacks)
     assert "seed" in providers.without(Target("openai", "m"), request, "seed")
 
 
@@ -174,12 +194,14 @@ def test_the_status_line() -> None:
 
 def test_usage_of_a_session_has_a_price() -> None:
     async def use(chat: Chat) -> str:
-        reply = Message("assistant", (Text("x"),), "openai/gpt-5-mini", Usage(1_000_000, 1_000), "stop")
+        reply = Message("assistant", (Text("x"),), "openai/gpt-5-mini", Usage(1_000_000, 1_000),
+                        "stop")
         chat.session.messages[:] = [user_message("q"), reply, reply]
         return str(await run_command(chat, "/usage"))
     with FakeOllama() as server:
         said = chatting(use, server)
-    assert said.startswith("This session: 2,000,000 in, 2,000 out, $0.5040.") and "\u2248 1,001,000 tokens" in said
+    assert (said.startswith("This session: 2,000,000 in, 2,000 out, $0.5040.")
+            and "\u2248 1,001,000 tokens" in said)
 
 
 def test_completion_knows_models_and_aliases() -> None:

@@ -1,4 +1,6 @@
-"""The window alarm: nothing that a server drops stays untold, and nothing is told that did not happen."""
+"""The window alarm: nothing that a server drops stays untold,
+and nothing is told that did not happen.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from core.commands.window import read_tokens
 from core.config import Settings
 from core.errors import ChatError, ContextTooLong, UsageError
 from core.events import MessageAdded, Notice, Waiting
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
+                           tool_message, user_message)
 from core.model_manager import Providers, Target, parse_target
 from core.models.window import Seen, WindowWatch, advice, kept_tokens, most_tokens, most_tokens_of
 from core.providers import Request
@@ -27,11 +30,14 @@ from tests.fake_server import FakeOllama
 from tests.pseudo_terminal import Terminal
 
 Environment = dict[str, str]
-ENGLISH = ("the model answers what it was asked and says so in plain words when it does not know what the person meant by that "
-           "question of theirs, because nothing is worse than a guess").split()
+ENGLISH = ("the model answers what it was asked and says so in plain words when it does not know "
+           "what the person meant by that question of theirs, because nothing is worse than "
+           "a guess").split()
 CHINESE = "模型回答了它被问到的问题并且在不知道的时候直接说出来因为没有什么比猜测更糟糕"
-RUSSIAN = "модель отвечает на вопрос и прямо говорит когда не знает потому что нет ничего хуже догадки".split()
-CODE = "for (int i = 0; i < n; ++i) { sum += values[i] * 0x1F; } // {\"key\": [1, 2.5, null]}\n".split(" ")
+RUSSIAN = ("модель отвечает на вопрос и прямо говорит когда не знает потому что нет ничего хуже "
+           "догадки".split())
+CODE = ("for (int i = 0; i < n; ++i) { sum += values[i] * 0x1F; } // {\"key\": [1, 2.5, "
+        "null]}\n".split(" "))
 KINDS: dict[str, Callable[[random.Random, int], str]] = {
     "english": lambda chance, size: " ".join(chance.choices(ENGLISH, k=size)),
     "chinese": lambda chance, size: "".join(chance.choices(CHINESE, k=size)),
@@ -41,7 +47,9 @@ KINDS: dict[str, Callable[[random.Random, int], str]] = {
 
 
 def by_words(text: str) -> int:
-    """A large vocabulary: short words and their space are one token, long ones two; a capital begins a new one."""
+    """A large vocabulary: short words and their space are one token, long ones two;
+    a capital begins a new one.
+    """
     return sum(1 + len(piece) // 9 if piece.isascii() else -(-len(piece) * 7 // 10)
                for piece in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]{1,3}|[^\sA-Za-z0-9]+", text)) + 4
 
@@ -63,7 +71,8 @@ TOKENISERS = (by_words, by_bytes, by_characters, small_vocabulary)
 
 def open_chat(server: FakeOllama, model: str, **values: object) -> Chat:
     settings = Settings({"model": f"ollama/{model}", "ollama_host": server.url, **values})
-    return Chat(settings, Session(None), Providers(settings), parse_target(settings.model), open_session=lambda name: Session(None))
+    return Chat(settings, Session(None), Providers(settings), parse_target(settings.model),
+                open_session=lambda name: Session(None))
 
 
 async def ask(chat: Chat, text: str) -> tuple[Message | None, list[str]]:
@@ -83,14 +92,15 @@ async def ask(chat: Chat, text: str) -> tuple[Message | None, list[str]]:
     (Seen(3000, 4000, 4000, 4096), None),            # it fits
     (Seen(6000, 9000, 2050, 4096), 2050),            # it cannot fit
     (Seen(6000, 9000, None, 4096), 4096),            # nor here, and the count is missing
-    (Seen(6000, 9000, 9100, 4096), None),            # the server counted more: the window is another one
+    (Seen(6000, 9000, 9100, 4096), None),  # the server counted more: the window is another one
     (Seen(3900, 6000, None, 4096), None),            # too rough to say
     (Seen(3900, 6000, 3500, 4096), None),
     (Seen(3500, 5000, 2050, 4096), 2050),            # half the window and two, to the token
     (Seen(2000, 3000, 2050, 4096), 2050),            # the same, however rough the estimate is
     (Seen(2000, 3000, 2053, 4096), None),            # nearly the same, by chance
     (Seen(1400, 2050, 2050, 4096), None),            # what the prompt has
-    (Seen(9000, 14000, 7900, 8192, 0, 8500), None),  # the last message alone would have been cut to half the window
+    # the last message alone would have been cut to half the window
+    (Seen(9000, 14000, 7900, 8192, 0, 8500), None),
     (Seen(9000, 14000, 7900, 8192, 0, 3000), 7900),  # earlier messages were dropped
     (Seen(3500, 5000, 4096, 4096), 4096),            # filled to the last token
     (Seen(3500, 4200, 4096, 4096), None),            # which a prompt of this size may be
@@ -104,7 +114,8 @@ def test_the_rule(seen: Seen, kept: int | None) -> None:
 @pytest.mark.parametrize("tokens", TOKENISERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_false_alarm_and_no_missed_one(tokens: Callable[[str], int], kind: str) -> None:
-    """Conversations that grow past a window, turn by turn, with a server that drops the oldest messages.
+    """Conversations that grow past a window, turn by turn, with a server that
+    drops the oldest messages.
 
     While all fits, nothing may be told. Once it is twice what fits, it must be.
     """
@@ -119,7 +130,8 @@ def test_no_false_alarm_and_no_missed_one(tokens: Callable[[str], int], kind: st
         asyncio.run(grow(watch, tokens, KINDS[kind], chance, window))
 
 
-async def grow(watch: WindowWatch, tokens: Callable[[str], int], make: Callable[[random.Random, int], str],
+async def grow(watch: WindowWatch, tokens: Callable[[str], int],
+               make: Callable[[random.Random, int], str],
                chance: random.Random, window: int) -> None:
     messages: tuple[Message, ...] = ()
     sizes: list[int] = []
@@ -131,7 +143,8 @@ async def grow(watch: WindowWatch, tokens: Callable[[str], int], make: Callable[
         while seen > window and (size := next(oldest, None)) is not None:
             seen -= size
         counted = seen if seen <= window else window // 2 + 2
-        reply = Message("assistant", (Text(make(chance, 30)),), "ollama/m", Usage(counted, 5), "stop")
+        reply = Message("assistant", (Text(make(chance, 30)),), "ollama/m", Usage(counted, 5),
+                        "stop")
         told = await watch.check(Request("m", messages), reply)
         if "did not see" in told:
             assert whole > window, f"{whole} of {window}: {told}"
@@ -143,12 +156,15 @@ async def grow(watch: WindowWatch, tokens: Callable[[str], int], make: Callable[
 
 MIXED = KINDS | {
     "base64": lambda chance, size: base64.b64encode(chance.randbytes(size * 4)).decode(),
-    "json": lambda chance, size: str([{chance.choice(ENGLISH): chance.random()} for _ in range(size // 4)]),
+    "json": lambda chance,
+    size: str([{chance.choice(ENGLISH): chance.random()} for _ in range(size // 4)]),
 }
 
 
 async def is_cut_reported(chance: random.Random, *, cut: bool) -> bool:
-    """A few short turns of any kind, then a long message of another: cut as old servers do, or whole."""
+    """A few short turns of any kind, then a long message of another:
+    cut as old servers do, or whole.
+    """
     tokens, window = chance.choice(TOKENISERS), chance.choice((2048, 4096, 8192))
     watch = WindowWatch(Providers(Settings({})))
     watch._windows[watch._key(Target("ollama", "m"), None)] = window
@@ -162,12 +178,14 @@ async def is_cut_reported(chance: random.Random, *, cut: bool) -> bool:
         reply = Message("assistant", (Text("yes indeed"),), "ollama/m", Usage(used, 5), "stop")
         await watch.check(Request("m", (*messages, asked)), reply)
         messages, used = (*messages, asked, reply), used + tokens(reply.text)
-    make, wanted, text = MIXED[chance.choice(list(MIXED))], window * chance.uniform(*((1.02, 1.6) if cut else (0.3, 0.99))), ""
+    make, wanted, text = (MIXED[chance.choice(list(MIXED))],
+                          window * chance.uniform(*((1.02, 1.6) if cut else (0.3, 0.99))), "")
     while used + tokens(text) < wanted:
         text += " " + make(chance, 16 + len(text) // 40)
     while not cut and used + tokens(text) > window:
         text = text[:len(text) * 19 // 20]
-    if not cut and used + tokens(text) == window // 2 + 2:      # by chance what a cut leaves: nobody could tell
+    # by chance what a cut leaves: nobody could tell
+    if not cut and used + tokens(text) == window // 2 + 2:
         text += " and so on"
     counted = window // 2 + 2 if cut else used + tokens(text)
     last = Message("assistant", (Text("x"),), "ollama/m", Usage(counted, 5), "stop")
@@ -175,11 +193,14 @@ async def is_cut_reported(chance: random.Random, *, cut: bool) -> bool:
 
 
 def test_nearly_every_cut_of_an_old_server_is_reported_and_nothing_else() -> None:
-    """19 of 20 cuts at least, and no false alarm in 200 prompts that were read whole; the kinds of text vary within a chat."""
+    """19 of 20 cuts at least, and no false alarm in 200 prompts that were read whole;
+    the kinds of text vary within a chat.
+    """
     async def run() -> None:
         cuts = [await is_cut_reported(random.Random(seed), cut=True) for seed in range(100)]
         assert sum(cuts) >= 95, sum(cuts)
-        assert not any([await is_cut_reported(random.Random(seed), cut=False) for seed in range(200)])
+        assert not any([await is_cut_reported(random.Random(seed), cut=False)
+                        for seed in range(200)])
     asyncio.run(run())
 
 
@@ -200,16 +221,21 @@ def test_the_bound_is_above_every_tokenisation() -> None:
     most = partial(most_tokens, messages=lambda messages: sum(map(most_tokens_of, messages)))
     for kind, make in KINDS.items():
         text = make(random.Random(2), 300)
-        assert all(most(Request("m", (user_message(text),))) >= tokens(text) for tokens in TOKENISERS), kind
-    parts = (Text("a"), Thinking("b" * 50), ToolCall("1", "n", {"x": "y" * 40}), Image("image/png", "AAAA"))
-    request = Request("m", (Message("assistant", parts), tool_message((ToolResult("1", "n", "z" * 70),))))
+        assert all(most(Request("m", (user_message(text),))) >= tokens(text)
+                   for tokens in TOKENISERS), kind
+    parts = (Text("a"), Thinking("b" * 50), ToolCall("1", "n", {"x": "y" * 40}),
+             Image("image/png", "AAAA"))
+    request = Request("m", (Message("assistant", parts),
+                            tool_message((ToolResult("1", "n", "z" * 70),))))
     assert most(request) > 4096 + 50 + 40 + 70
 
 
 # ---- with a server
 
 def test_a_server_is_not_sent_more_than_it_would_keep(ollama: FakeOllama) -> None:
-    """The oldest turns stay out of the request, which is told; so the server has nothing to drop."""
+    """The oldest turns stay out of the request, which is told;
+    so the server has nothing to drop.
+    """
     async def run() -> None:
         chat = open_chat(ollama, "window-2048")
         for number in range(8):
@@ -217,8 +243,10 @@ def test_a_server_is_not_sent_more_than_it_would_keep(ollama: FakeOllama) -> Non
             messages = chat.session.messages[:-1]
             whole = sum(ollama.count_tokens(message.text) for message in messages)
             told = re.search(r"oldest (\d+) of (\d+) messages were not sent", " ".join(notices))
-            assert len(notices) == bool(told) and reply is not None and (told is not None or whole <= 2048)
-            assert reply.text.startswith(f"saw {len(messages) - int(told[1] if told else 0)} messages, ")
+            assert (len(notices) == bool(told) and reply is not None
+                    and (told is not None or whole <= 2048))
+            assert reply.text.startswith(f"saw {len(messages) - int(told[1] if told else 0)} "
+                                         "messages, ")
         chat.set_options(num_ctx=8192)
         assert await ask(chat, "and now?") == (chat.session.messages[-1], [])
         await chat.close()
@@ -243,7 +271,8 @@ def test_a_server_that_refuses_gives_the_same_advice(ollama: FakeOllama) -> None
         assert ollama.chats[-1].json["truncate"] is False
         chat.set_options(num_ctx=32768)
         events = [event async for event in chat.answer()]
-        assert not any(isinstance(event, Notice) for event in events) and isinstance(events[-1], MessageAdded)
+        assert not any(isinstance(event, Notice) for event in events) and isinstance(events[-1],
+                                                                                     MessageAdded)
         await chat.close()
     asyncio.run(run())
 
@@ -280,14 +309,17 @@ def test_short_talk_asks_the_server_nothing(ollama: FakeOllama) -> None:
     waited: list[Waiting] = []
     asyncio.run(run())
     by_the_way = {"/api/ps"} if waited else set()      # a long silence asks what is loaded
-    assert [request.path for request in ollama.requests if request.path not in by_the_way] == ["/api/chat"]
+    assert ([request.path for request in ollama.requests if request.path not in by_the_way]
+            == ["/api/chat"])
 
 
 def test_another_provider_is_left_alone() -> None:
     watch = WindowWatch(Providers(Settings({"ollama_host": NOTHING_LISTENS})))
     request = Request("m", (user_message("x" * 1_000_000),))
     for model in ("groq/m", "nothing", None):
-        assert asyncio.run(watch.check(request, Message("assistant", (Text("x"),), model, Usage(5, 5), "stop"))) == ""
+        assert asyncio.run(watch.check(request,
+                                       Message("assistant", (Text("x"),), model, Usage(5, 5),
+                                               "stop"))) == ""
 
 
 def test_a_server_without_ps_is_left_alone(ollama: FakeOllama) -> None:
@@ -306,14 +338,16 @@ def test_a_server_without_ps_is_left_alone(ollama: FakeOllama) -> None:
 # ---- the command
 
 def test_sizes_are_read() -> None:
-    assert [read_tokens(text) for text in ("32k", "8192", "8,192", "1K")] == [32768, 8192, 8192, 1024]
+    assert [read_tokens(text) for text in ("32k", "8192", "8,192", "1K")] == [32768, 8192, 8192,
+                                                                              1024]
     for text in ("", "k", "many", "100", "-5", "1.5k", "99999999999"):
         with pytest.raises(UsageError):
             read_tokens(text)
 
 
 def test_the_advice_fits() -> None:
-    assert "/ctx 8k " in advice(3000) and "/ctx 16k " in advice(8000) and "--num-ctx 16384" in advice(8000)
+    assert ("/ctx 8k " in advice(3000) and "/ctx 16k " in advice(8000)
+            and "--num-ctx 16384" in advice(8000))
     assert "/ctx 256k" in advice(10_000_000)
 
 
@@ -330,13 +364,16 @@ def test_ctx_in_a_chat(ollama: FakeOllama, program: list[str], environment: Envi
     assert "options" not in bodies[0] and bodies[1]["options"] == {"num_ctx": 2048}
 
 
-def test_the_last_json_line_is_the_message(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_the_last_json_line_is_the_message(ollama: FakeOllama, program: list[str],
+                                           environment: Environment) -> None:
     import json
     import subprocess
-    done = subprocess.run([*program, "-m", "window-2048", "--json", " ".join(ENGLISH * 120)], env=environment, capture_output=True,
+    done = subprocess.run([*program, "-m", "window-2048", "--json", " ".join(ENGLISH * 120)],
+                          env=environment, capture_output=True,
                           text=True, stdin=subprocess.DEVNULL)
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert events[-1]["event"] == "message" and events[-2]["event"] == "notice" and "did not see" in events[-2]["text"]
+    assert (events[-1]["event"] == "message" and events[-2]["event"] == "notice"
+            and "did not see" in events[-2]["text"])
 
 
 def test_errors_of_ps_are_no_errors_of_the_answer(ollama: FakeOllama) -> None:

@@ -1,4 +1,6 @@
-"""What a newcomer adds, done in a copy of the program as docs/building.md says: how few files each touches, and that it works."""
+"""What a newcomer adds, done in a copy of the program as docs/building.md says:
+how few files each touches, and that it works.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +43,13 @@ class Copy:
         path.write_text("".join([*lines[:found[0]], text, *lines[found[0]:]]), encoding="utf-8")
 
     def follow(self, heading: str) -> None:
-        """Do what this part of the page says: make its files, and put its lines where they belong."""
+        """Do what this part of the page says: make its files,
+        and put its lines where they belong.
+        """
         page = (ROOT / "docs" / "building.md").read_text(encoding="utf-8")
         part = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-        examples = re.findall(r"```python\n# (\S+?\.py)(?:, (before|at the end of): ([^\n]+))?\n(.*?)```", part, re.S)
+        examples = re.findall(r"```python\n# (\S+?\.py)(?:, (before|at the end of): "
+                              r"([^\n]+))?\n(.*?)```", part, re.S)
         assert examples, f"the page has no example for {heading}"
         for file, where, mark, text in examples:
             if where == "before":
@@ -63,7 +68,8 @@ class Copy:
 
     def make_docs(self) -> None:
         """Make the pages and modules that are made from the code."""
-        subprocess.run([sys.executable, "-m", "tests.make_docs"], cwd=self.place, env=self.environment, check=True, timeout=LONGEST)
+        subprocess.run([sys.executable, "-m", "tests.make_docs"], cwd=self.place,
+                       env=self.environment, check=True, timeout=LONGEST)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, str(self.place / "stream_chat.py"), *words]
@@ -75,7 +81,8 @@ class Copy:
         return done.stdout
 
     def start(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*words), env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
+        return subprocess.run(self.command(*words), env=self.environment, stdin=subprocess.DEVNULL,
+                              capture_output=True,
                               text=True, timeout=LONGEST)
 
 
@@ -85,7 +92,8 @@ def copy(tmp_path: Path, environment: dict[str, str]) -> Copy:
     shutil.copytree(ROOT / "core", place / "core", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "docs", place / "docs")
     (place / "tests").mkdir()
-    for path in (ROOT / "stream_chat.py", ROOT / "db.py", *(ROOT / "tests").glob("make_*.py"), ROOT / "tests" / "__init__.py"):
+    for path in (ROOT / "stream_chat.py", ROOT / "db.py", *(ROOT / "tests").glob("make_*.py"),
+                 ROOT / "tests" / "__init__.py"):
         shutil.copy(path, place / path.relative_to(ROOT))
     return Copy(place, environment | {"PYTHONPATH": ""})
 
@@ -96,13 +104,17 @@ def test_a_host_is_a_row(copy: Copy) -> None:
     asked = copy.start("--provider", "example", "--retry-max-attempts", "1", "q")
     assert "EXAMPLE_API_KEY" in asked.stderr and asked.returncode == 1
     copy.environment["EXAMPLE_API_KEY"] = "k-1234567890"
-    assert "127.0.0.1:1" in copy.start("--provider", "example", "--retry-max-attempts", "1", "q").stderr
+    assert "127.0.0.1:1" in copy.start("--provider", "example", "--retry-max-attempts", "1",
+                                       "q").stderr
 
 
 def test_a_dialect_is_a_file_and_a_row(copy: Copy) -> None:
-    example = (ROOT / "docs" / "example-provider" / "stream_chat_parrot.py").read_text(encoding="utf-8")
-    example = example.replace("from core.providers import ", "from core.providers import dialect, ", 1)
-    copy.add("core/providers/parrot.py", example.replace("class Parrot:", '@dialect("parrot")\nclass Parrot:'))
+    example = (ROOT / "docs" / "example-provider"
+               / "stream_chat_parrot.py").read_text(encoding="utf-8")
+    example = example.replace("from core.providers import ", "from core.providers import dialect, ",
+                              1)
+    copy.add("core/providers/parrot.py",
+             example.replace("class Parrot:", '@dialect("parrot")\nclass Parrot:'))
     copy.insert("core/providers/hosts.py", 'Host("openai-responses",',
                 '    Host("parrot", "parrot", "local", "", (), "grey"),\n')
     assert copy.run("--provider", "parrot", "pretty polly").strip() == "pretty polly"
@@ -155,7 +167,8 @@ def test_an_export_format_is_a_function(copy: Copy) -> None:
     copy.follow("An export format")
     copy.make_docs()
     copy.run(*DEMO, "why?")
-    assert copy.run("--export-session", "last", "--format", "org").startswith("* user\nwhy?\n* assistant\n")
+    assert copy.run("--export-session", "last", "--format",
+                    "org").startswith("* user\nwhy?\n* assistant\n")
     file = copy.place / "chat.org"
     copy.run("--export-session", "last", "--output", str(file))
     assert file.read_text(encoding="utf-8").startswith("* user\nwhy?\n")
@@ -176,7 +189,8 @@ def test_a_migration_is_a_row(copy: Copy) -> None:
     copy.make_docs()
     assert "before" in copy.run("--list-sessions")
     copy.run(*DEMO, "after")
-    database = min(Path(copy.environment["HOME"]).rglob("sessions.db"), key=lambda path: len(path.parts))
+    database = min(Path(copy.environment["HOME"]).rglob("sessions.db"),
+                   key=lambda path: len(path.parts))
     connection = sqlite3.connect(database)
     assert connection.execute("SELECT DISTINCT mood FROM sessions").fetchall() == [(7,)]
     connection.close()

@@ -28,17 +28,21 @@ def event(**delta: Any) -> bytes:
 
 
 def tool_call(number: int, arguments: str) -> dict[str, Any]:
-    return {"index": number, "id": f"c{number}", "function": {"name": "calculate", "arguments": arguments}}
+    return {"index": number, "id": f"c{number}",
+            "function": {"name": "calculate", "arguments": arguments}}
 
 
 def calls() -> list[bytes]:
-    return [event(tool_calls=[tool_call(number * 50 + place, json.dumps({"expression": f"{number}+{place}+{WORDS[number]}"}))
-                              for place in range(50)]) for number in range(400)]
+    return [event(
+        tool_calls=[tool_call(number * 50 + place,
+                              json.dumps({"expression": f"{number}+{place}+{WORDS[number]}"}))
+                    for place in range(50)]) for number in range(400)]
 
 
 STREAMS: dict[str, Callable[[], list[bytes]]] = {
     "text": lambda: [event(content=TEXT)] * (SIZE // len(TEXT)),
-    "text of wide characters": lambda: [event(content=TEXT.replace("a", "😀"))] * (SIZE // len(TEXT)),
+    "text of wide characters": lambda:
+    [event(content=TEXT.replace("a", "😀"))] * (SIZE // len(TEXT)),
     "thinking": lambda: [event(reasoning_content=TEXT)] * (SIZE // len(TEXT)),
     "one event": lambda: [event(content="x" * SIZE)],
     "one call": lambda: [event(tool_calls=[tool_call(0, json.dumps({"expression": "1" * SIZE}))])],
@@ -51,11 +55,13 @@ STREAMS: dict[str, Callable[[], list[bytes]]] = {
 
 def peak_and_output(command: list[str], environment: dict[str, str]) -> tuple[int, int, str]:
     """(MB at most, exit code, what it said)."""
-    started = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    started = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, encoding="utf-8")
     status, peak = Path(f"/proc/{started.pid}/status"), 0
     while started.poll() is None:
-        found = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        found = [line.split()[1] for line in status.read_text().splitlines()
+                 if line.startswith("VmHWM")]
         peak = max(peak, *map(int, found), 0)
         time.sleep(0.01)
     assert started.stderr is not None
@@ -69,23 +75,28 @@ def test_a_reply_without_end(kind: str, program: list[str], environment: dict[st
     answer = Answer([*STREAMS[kind](), END], content_type="text/event-stream")
     with FakeServer(answer) as server:
         peak, code, said = peak_and_output(
-            [*program, "--provider", "openai", "--base-url", server.url, "-m", "m", "--experimental",
+            [*program, "--provider", "openai", "--base-url", server.url, "-m", "m",
+             "--experimental",
              "--retry-max-attempts", "1", "hello"], {**environment, "OPENAI_API_KEY": "k"})
     assert code in (1, 3) and "Traceback" not in said, said[-500:]
-    assert "Stopped: " in said or "sent more at once" in said or "did not answer as" in said, said[-500:]
+    assert ("Stopped: " in said or "sent more at once" in said
+            or "did not answer as" in said), said[-500:]
     assert peak < MOST_MEMORY
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("kind", ["many", "dense", "an error"])
-def test_a_list_of_models_without_end(kind: str, program: list[str], environment: dict[str, str]) -> None:
+def test_a_list_of_models_without_end(kind: str, program: list[str],
+                                      environment: dict[str, str]) -> None:
     body = {"many": lambda: b",".join(b'{"id":"model-%d"}' % number for number in range(1_000_000)),
-            "dense": lambda: b"{}," * (SIZE // 3) + b"{}", "an error": lambda: b'"' + b"x" * SIZE + b'"'}[kind]()
+            "dense": lambda: b"{}," * (SIZE // 3) + b"{}",
+            "an error": lambda: b'"' + b"x" * SIZE + b'"'}[kind]()
 
     def answer(request: Received) -> Answer:
         if kind == "an error":
             return Answer([b'{"error":{"message":' + body + b"}}"], 400)
-        return Answer([b'{"data":[' + body + b"]}"]) if request.path.endswith("/models") else json_answer({})
+        return (Answer([b'{"data":[' + body + b"]}"]) if request.path.endswith("/models")
+                else json_answer({}))
     with FakeServer(answer) as server:
         peak, code, said = peak_and_output(
             [*program, "--provider", "openai", "--base-url", server.url, "--list-models"],

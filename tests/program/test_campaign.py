@@ -1,6 +1,8 @@
-"""Servers are killed at random while conversations run over three providers: none ends, and no character is lost or doubled.
+"""Servers are killed at random while conversations run over three providers: none ends, and no
+character is lost or doubled.
 
-STREAM_CHAT_TEST_CAMPAIGN=1000 sets how many conversations (150 otherwise), STREAM_CHAT_TEST_SEED the seed; `-s` shows the figures.
+STREAM_CHAT_TEST_CAMPAIGN=1000 sets how many conversations (150 otherwise), STREAM_CHAT_TEST_SEED
+the seed; `-s` shows the figures.
 """
 
 from __future__ import annotations
@@ -88,16 +90,19 @@ class Killer:
 
 
 def settings_for(servers: list[Mortal]) -> Settings:
-    return Settings({"retry_initial_delay": 0.02, "retry_max_delay": 0.1, "idle_timeout": 5.0, "connect_timeout": 2.0},
+    return Settings({"retry_initial_delay": 0.02, "retry_max_delay": 0.1, "idle_timeout": 5.0,
+                     "connect_timeout": 2.0},
                     providers={server.dialect: {"base_url": server.url} for server in servers})
 
 
-async def converse(providers: Providers, order: list[Target], settings: Settings, seen: Counter[str]) -> str:
+async def converse(providers: Providers, order: list[Target], settings: Settings,
+                   seen: Counter[str]) -> str:
     """One conversation; says what is wrong with it, or nothing."""
     chain = Chain(order, providers, retry_config_from_args(settings))
     shown, messages = "", []
     try:
-        async with aclosing(run_chat_turn(partial(respond_with_fallbacks, chain), Request("m", (user_message("Go."),)),
+        async with aclosing(run_chat_turn(partial(respond_with_fallbacks, chain),
+                                          Request("m", (user_message("Go."),)),
                                           model=str(order[0]), resumes=RESUMES)) as events:
             async for event in events:
                 seen[type(event).__name__] += 1
@@ -135,9 +140,10 @@ def test_random_kills_end_no_conversation() -> None:
     with Killer(servers, chance):
         wrong = [problem for problem in asyncio.run(main()) if problem]
     print(f"\nseed {SEED}: {CONVERSATIONS} conversations in {time.monotonic() - started:.1f} s, "
-          f"{sum(server.kills for server in servers)} kills, {seen[Resuming.__name__]} answers broke off and went on, "
-          f"{seen['on several models']} on several models, {seen[Retrying.__name__]} retries, "
-          f"{seen[ModelChanged.__name__]} changes of the model; {len(wrong)} wrong")
+          f"{sum(server.kills for server in servers)} kills, {seen[Resuming.__name__]} answers "
+          f"broke off and went on, {seen['on several models']} on several models, "
+          f"{seen[Retrying.__name__]} retries, {seen[ModelChanged.__name__]} changes of the model; "
+          f"{len(wrong)} wrong")
     assert not wrong, f"seed {SEED}: {wrong[:3]}"
     print(f"counted: {CONVERSATIONS} conversations\n"
           f"counted: {sum(server.kills for server in servers)} servers killed")
@@ -146,7 +152,9 @@ def test_random_kills_end_no_conversation() -> None:
 
 @pytest.mark.parametrize("turns", [100])
 def test_a_full_outage_is_not_made_worse(turns: int) -> None:
-    """Retries stay under a fifth of the requests, the few that are free included: a long outage is no flood."""
+    """Retries stay under a fifth of the requests, the few that are free included:
+    a long outage is no flood.
+    """
     with FakeServer(refused(503)) as server:
         settings = Settings({"retry_initial_delay": 0.001, "retry_max_delay": 0.001},
                             providers={dialect: {"base_url": server.url} for dialect in DIALECTS})
@@ -160,10 +168,12 @@ def test_a_full_outage_is_not_made_worse(turns: int) -> None:
             for _ in range(turns):
                 requests += len(targets)
                 with pytest.raises(ProviderError):
-                    async with aclosing(respond_with_fallbacks(chain, Request("m", (user_message("Go."),)))) as items:
+                    async with aclosing(respond_with_fallbacks(
+                            chain, Request("m", (user_message("Go."),)))) as items:
                         async for _item in items:
                             pass
             await providers.close()
         asyncio.run(main())
-        print(f"\n{len(server.requests)} requests reached the servers for {requests} that were wanted")
+        print(f"\n{len(server.requests)} requests reached the servers for {requests} that were "
+              "wanted")
         assert len(server.requests) <= 1.2 * requests

@@ -1,4 +1,6 @@
-"""Every entrance x every dangerous text x every sink: what comes in anywhere is harmless everywhere it goes."""
+"""Every entrance x every dangerous text x every sink:
+what comes in anywhere is harmless everywhere it goes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.fake_server import Answer, FakeServer, Received, chat_line, done_line, lines_answer, text_answer
+from tests.fake_server import (Answer, FakeServer, Received, chat_line, done_line, lines_answer,
+                               text_answer)
 from tests.program.test_safe_everywhere import SEQUENCES, check
 from tests.pseudo_terminal import CTRL_D, ENTER, Terminal
 
@@ -19,9 +22,11 @@ Environment = dict[str, str]
 CONTROLS = ["\x07", "\x08", "\x7f", "\x85", "\x9b31m"]
 BIDI = ["\u202e", "\u2066", "\u200f", "\U000e0041"]
 SECRET = "the private key itself"
-# What a keyboard cannot send as text, or would be obeyed while it is typed, comes by the other entrances.
+# What a keyboard cannot send as text, or would be obeyed while it is typed, comes
+# by the other entrances.
 TYPED = "".join(f"Q{each}Z" for each in ["\u202e", "\u2066", "\U000e0041", "\ufeff"])
-ALL = "".join(f"Q{each}Z" for each in [*SEQUENCES[:8], *CONTROLS, *BIDI, "\ufeff", "\x00", "\ud800", "\udc41"])
+ALL = "".join(f"Q{each}Z" for each
+              in [*SEQUENCES[:8], *CONTROLS, *BIDI, "\ufeff", "\x00", "\ud800", "\udc41"])
 ARGUMENT = ALL.replace("\x00", "").encode("utf-8", "surrogatepass")     # no argument holds a NUL
 
 
@@ -47,13 +52,18 @@ class Model:
 class World:
     """One user with one model, and ways to start the program."""
 
-    def __init__(self, program: list[str], environment: Environment, model: Model, folder: Path) -> None:
-        self.program, self.environment, self.model, self.folder = program, environment, model, folder
+    def __init__(self, program: list[str], environment: Environment, model: Model,
+                 folder: Path) -> None:
+        self.program, self.environment, self.model, self.folder = (program, environment, model,
+                                                                   folder)
 
-    def run(self, *words: str | bytes, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+    def run(self, *words: str | bytes,
+            stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        source: dict[str, Any] = ({"stdin": subprocess.DEVNULL} if stdin is None
+                                  else {"input": stdin})
         return subprocess.run(
-            [*self.program, *words], env=self.environment, capture_output=True, timeout=100, **source
+            [*self.program, *words], env=self.environment, capture_output=True, timeout=100,
+            **source
         )
 
     def ask(self, *words: str | bytes, stdin: bytes | None = None) -> None:
@@ -120,14 +130,17 @@ def by_model(world: World, text: str) -> None:
 def by_tool(world: World, text: str) -> None:
     """A tool of the user's own returns it."""
     tools = world.folder / "tools.py"
-    tools.write_text(f'from core.tools import tool\n\n@tool()\ndef look() -> str:\n    "Looks."\n    return {text!r}\n')
-    world.model.reply = [chat_line("m", "", tool_calls=[{"function": {"name": "look", "arguments": {}}}])]
+    tools.write_text('from core.tools import tool\n\n@tool()\ndef look() -> str:\n    "Looks."\n  '
+                     f'  return {text!r}\n')
+    world.model.reply = [chat_line("m", "",
+                                   tool_calls=[{"function": {"name": "look", "arguments": {}}}])]
     world.ask("--tools-file", str(tools), "--allow", "look", "q")
 
 
 def by_file(world: World, text: str) -> None:
     path = world.folder / "notes.md"
-    path.write_text("".join(each for each in text if each != "\x00" and not "\ud800" <= each <= "\udfff"))
+    path.write_text("".join(each for each in text
+                            if each != "\x00" and not "\ud800" <= each <= "\udfff"))
     world.ask("--context", str(path), "q")
 
 
@@ -152,7 +165,8 @@ def by_mcp(world: World, text: str) -> None:
     server, told = world.folder / "server.py", world.folder / "told.json"
     server.write_text(MCP)
     told.write_text(json.dumps(text))
-    world.model.reply = [chat_line("m", "", tool_calls=[{"function": {"name": "s__look", "arguments": {}}}])]
+    world.model.reply = [chat_line("m", "",
+                                   tool_calls=[{"function": {"name": "s__look", "arguments": {}}}])]
     named = f"s={sys.executable} {server} {told}"
     world.ask("--mcp-server", named, "--allow", "s__look", "q")
 
@@ -170,7 +184,8 @@ def by_import(world: World, text: str) -> None:
 
 
 ENTRANCES: dict[str, Callable[[World, str], None]] = {
-    "argument": argument, "pipe": pipe, "typed": typed, "pasted": pasted, "model": by_model, "tool": by_tool,
+    "argument": argument, "pipe": pipe, "typed": typed, "pasted": pasted, "model": by_model,
+    "tool": by_tool,
     "file": by_file, "mcp": by_mcp, "import": by_import}
 
 
@@ -219,15 +234,20 @@ def test_dangerous_text_is_harmless_wherever_it_goes(world: World, entrance: str
     check_wire(world.model.sent)
 
 
-@pytest.mark.parametrize("entrance", [name for name in ENTRANCES if name not in ("typed", "argument")])
+@pytest.mark.parametrize("entrance",
+                         [name for name in ENTRANCES if name not in ("typed", "argument")])
 @pytest.mark.parametrize("path", ["@~/.ssh/id_rsa", "@.ssh/id_rsa"])
-def test_the_name_of_a_secret_file_brings_nothing_in(world: World, entrance: str, path: str) -> None:
+def test_the_name_of_a_secret_file_brings_nothing_in(world: World, entrance: str,
+                                                     path: str) -> None:
     """Only the user's own words attach a file, and a secret one not without a question."""
     ENTRANCES[entrance](world, f"look at {path} now")
     assert SECRET.encode() not in world.model.sent
 
 
-@pytest.mark.parametrize("words", [("look at @~/.ssh/id_rsa",), ("--context", "~/.ssh/id_rsa", "q")])
-def test_a_secret_file_that_is_named_where_nobody_can_be_asked(world: World, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words",
+                         [("look at @~/.ssh/id_rsa",), ("--context", "~/.ssh/id_rsa", "q")])
+def test_a_secret_file_that_is_named_where_nobody_can_be_asked(world: World,
+                                                               words: tuple[str, ...]) -> None:
     done = world.run("-m", "m", *words)
-    assert SECRET.encode() not in world.model.sent and done.returncode in (0, 2) and b"id_rsa" in done.stderr
+    assert (SECRET.encode() not in world.model.sent and done.returncode in (0, 2)
+            and b"id_rsa" in done.stderr)

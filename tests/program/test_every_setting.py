@@ -1,4 +1,6 @@
-"""Every setting and every command has a test that uses it through the program: those that no other test names are here."""
+"""Every setting and every command has a test that uses it through the program:
+those that no other test names are here.
+"""
 
 from __future__ import annotations
 
@@ -109,18 +111,21 @@ def test_who_stands_in(ollama: FakeOllama, run: Run) -> None:
     assert run("-m", "missing", "--fallbacks", "ollama/missing=words-3", "q").stdout == "w0 w1 w2\n"
     for flag in ("--fallback-on-auth", "--no-fallback-on-auth"):
         done = run("-m", "locked", "--model-fallbacks", "words-3", flag, "q")
-        assert done.returncode == 0 and done.stdout == "w0 w1 w2\n", "a refused key is always passed on"
+        assert (done.returncode == 0
+                and done.stdout == "w0 w1 w2\n"), "a refused key is always passed on"
 
 
 def test_nobody_elsewhere_is_asked(ollama: FakeOllama, run: Run, environment: Environment) -> None:
     environment["OPENAI_API_KEY"] = "sk-1234567890"
     done = run("-p", "openai", "--local-only", "q")
     assert done.returncode != 0 and "--local-only" in done.stderr
-    assert run("-m", "words-3", "--local-only", "--model-fallbacks", "openai/x", "q").returncode == 0
+    assert run("-m", "words-3", "--local-only", "--model-fallbacks", "openai/x",
+               "q").returncode == 0
 
 
 def test_a_reply_may_repeat_itself(run: Run, environment: Environment) -> None:
-    with FakeServer(lines_answer([*[chat_line("m", "again and again ")] * 900, done_line("m")])) as server:
+    with FakeServer(
+            lines_answer([*[chat_line("m", "again and again ")] * 900, done_line("m")])) as server:
         environment["OLLAMA_HOST"] = server.url
         done = run("-m", "m", "--no-stop-repetition", "q")
     assert done.returncode == 0 and done.stdout.count("again and again") == 900
@@ -130,7 +135,10 @@ def test_a_reply_may_repeat_itself(run: Run, environment: Environment) -> None:
 
 def cloud(environment: Environment, url: str, **entry: Any) -> None:
     path = Path(environment["HOME"], "config.json")
-    path.write_text(json.dumps({"providers": {"away": {"dialect": "ollama", "kind": "cloud", "base_url": url, **entry}}}))
+    path.write_text(
+        json.dumps(
+            {"providers":
+             {"away": {"dialect": "ollama", "kind": "cloud", "base_url": url, **entry}}}))
     environment["STREAM_CHAT_CONFIG"] = str(path)
 
 
@@ -145,7 +153,8 @@ def test_limits_on_cost(ollama: FakeOllama, run: Run, environment: Environment, 
 
 def test_masks(ollama: FakeOllama, run: Run, environment: Environment) -> None:
     cloud(environment, ollama.url)
-    done = run("-m", "away/echo", "--mask", "--mask-name", "Waterford", "write to ann@example.org at Waterford")
+    done = run("-m", "away/echo", "--mask", "--mask-name", "Waterford",
+               "write to ann@example.org at Waterford")
     body = json.dumps(sent(ollama))
     assert "ann@example.org" not in body and "Waterford" not in body
     assert done.returncode == 0 and done.stdout == "write to ann@example.org at Waterford\n"
@@ -198,7 +207,8 @@ class Calling:
 
 
 def test_where_the_web_is_searched(run: Run, environment: Environment) -> None:
-    found = {"results": [{"title": "Tides", "url": "https://example.org/t", "content": "twice a day"}]}
+    found = {"results":
+             [{"title": "Tides", "url": "https://example.org/t", "content": "twice a day"}]}
     with FakeServer(Calling("web_search", {"query": "tides"})) as model, FakeServer(
         text_answer(json.dumps(found), 200)
     ) as searx:
@@ -215,7 +225,8 @@ def test_hosts_of_the_own_network(run: Run, environment: Environment) -> None:
             environment["OLLAMA_HOST"] = model.url
             words = ("-m", "m", "--tools", "fetch_url", "--allow", "fetch_url,network")
             assert "the inner page" not in run(*words, "q").stdout and not page.requests
-            assert "the inner page" in run(*words, "--local-host", f"127.0.0.1:{page.port}", "q").stdout
+            assert "the inner page" in run(*words, "--local-host", f"127.0.0.1:{page.port}",
+                                           "q").stdout
 
 
 MCP = """
@@ -262,7 +273,8 @@ def test_servers_of_tools(ollama: FakeOllama, run: Run, tmp_path: Path) -> None:
     row = {"command": sys.executable, "args": [str(tmp_path / "server.py")]}
     config.write_text(json.dumps({"mcpServers": {"two": row}}))
     named = f"one={sys.executable} {tmp_path}/server.py"
-    assert run("-m", "words-3", "--mcp-server", named, "--mcp-config", str(config), "q").returncode == 0
+    assert run("-m", "words-3", "--mcp-server", named, "--mcp-config", str(config),
+               "q").returncode == 0
     names = {tool["function"]["name"] for tool in sent(ollama)["tools"]}
     assert names == {"one__look", "two__look"}
     assert run("-m", "words-3", "--mcp-server", named, "--no-mcp", "q").returncode == 0
@@ -290,17 +302,20 @@ def test_finding_taking_out_and_bringing_in(ollama: FakeOllama, run: Run, tmp_pa
 
 # ---- the terminal
 
-def test_how_the_terminal_looks(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_how_the_terminal_looks(ollama: FakeOllama, program: list[str],
+                                environment: Environment) -> None:
     with Terminal([*program, "-m", "words-3", "--theme", "mono", "--status"], environment) as chat:
         chat.wait_prompt()
         chat.ask("q", "w0 w1 w2")
         assert not re.search(rb"\x1b\[[0-9;]*(?:3[0-7]|38;|9[0-7])[0-9;]*m", chat.raw), "no colours"
-        assert "words-3" in chat.text().splitlines()[-1] or "words-3" in "\n".join(chat.screen.display)
+        assert ("words-3" in chat.text().splitlines()[-1]
+                or "words-3" in "\n".join(chat.screen.display))
         chat.say("/exit")
         assert chat.exit_status() == 0
 
 
-def test_keys_and_what_was_typed(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_keys_and_what_was_typed(ollama: FakeOllama, program: list[str],
+                                 environment: Environment) -> None:
     words = [*program, "-m", "echo", "--editing-mode", "vi", "--no-input-history"]
     with Terminal(words, environment) as chat:
         chat.wait_prompt()
@@ -312,7 +327,8 @@ def test_keys_and_what_was_typed(ollama: FakeOllama, program: list[str], environ
         chat.wait("^hello there$")
         chat.send(CTRL_D)
         chat.wait_until(lambda: chat.child.poll() is not None or chat.at_prompt(), "the end")
-    kept = [path for path in Path(environment["HOME"]).rglob("*") if path.is_file() and b"hello" in path.read_bytes()]
+    kept = [path for path in Path(environment["HOME"]).rglob("*")
+            if path.is_file() and b"hello" in path.read_bytes()]
     assert [path.name for path in kept if "history" in path.name] == []
 
 
@@ -367,10 +383,12 @@ def test_commands_for_sessions(
 
 def test_how_the_engine_runs(tiny: Path, run: Run, environment: Environment) -> None:
     """What was ordered stands beside the engine while it runs."""
-    done = run("-p", "local", "-m", str(tiny), "--engine-threads", "1", "--engine-idle", "30", "--max-tokens", "3", "q")
+    done = run("-p", "local", "-m", str(tiny), "--engine-threads", "1", "--engine-idle", "30",
+               "--max-tokens", "3", "q")
     try:
         assert done.returncode in (0, 3), done.stderr
-        (record,) = [json.loads(path.read_text()) for path in Path(environment["HOME"]).rglob(".engines/*.json")]
+        (record,) = [json.loads(path.read_text())
+                     for path in Path(environment["HOME"]).rglob(".engines/*.json")]
         assert (record["threads"], record["idle"]) == (1, 30.0)
     finally:
         for path in Path(environment["HOME"]).rglob(".engines/*.json"):
@@ -382,7 +400,8 @@ def test_the_self_test(tiny: Path, run: Run) -> None:
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_the_page_is_opened_in_a_browser(program: list[str], environment: Environment, tmp_path: Path) -> None:
+def test_the_page_is_opened_in_a_browser(program: list[str], environment: Environment,
+                                         tmp_path: Path) -> None:
     pytest.importorskip("uvicorn")
     note = tmp_path / "opened"
     browser = tmp_path / "browser"

@@ -1,6 +1,8 @@
-"""Every fault, in every phase of an answer, in every dialect: the whole answer in the end, to the character, and no tool run twice.
+"""Every fault, in every phase of an answer, in every dialect: the whole answer in the end, to the
+character, and no tool run twice.
 
-In process, against real sockets (tests/faulty_proxy.py). The first answer is faulty, what comes after it is sound.
+In process, against real sockets (tests/faulty_proxy.py). The first answer is faulty, what
+comes after it is sound.
 """
 
 from __future__ import annotations
@@ -20,17 +22,21 @@ from core.chat.joining import joined
 from core.chat.turn import run_chat_turn
 from core.config import Settings
 from core.errors import ChatError, ProviderError
-from core.events import Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta, ToolFinished, ToolRequested, Waiting
+from core.events import (Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta,
+                         ToolFinished, ToolRequested, Waiting)
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.model_manager import Providers, Target, retry_config_from_args
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Options, Request, ToolSpec
 from tests.fake_server import Answer, Cut, FakeServer, Pause, Received, Reset, Step, json_answer
-from tests.faulty_proxy import (ARGUMENTS, BREAKS, DIALECTS, IDLE, NO_ANSWERS, ODDITIES, TEXT, TOOL, broken_answer, content_type,
-                                has_result, no_answer, odd_answer, refused, said_already, whole_answer, wire)
+from tests.faulty_proxy import (ARGUMENTS, BREAKS, DIALECTS, IDLE, NO_ANSWERS, ODDITIES, TEXT, TOOL,
+                                broken_answer, content_type,
+                                has_result, no_answer, odd_answer, refused, said_already,
+                                whole_answer, wire)
 from tests.virtual_time import SkippingLoop, run_skipping
 
-SETTINGS = {"retry_initial_delay": 0.01, "retry_max_delay": 0.02, "connect_timeout": 60.0, "idle_timeout": IDLE}
+SETTINGS = {"retry_initial_delay": 0.01, "retry_max_delay": 0.02, "connect_timeout": 60.0,
+            "idle_timeout": IDLE}
 LOOK = ToolSpec(TOOL, "looks", {"type": "object", "properties": {"where": {"type": "string"}}})
 SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 32))
 Faulty = Callable[[Received, int], Answer | None]
@@ -60,7 +66,9 @@ class Outcome:
 
 
 class Model:
-    """A server that says TEXT in a dialect, or a faulty answer where `faulty` gives one for request number n (from 1)."""
+    """A server that says TEXT in a dialect, or a faulty answer where `faulty` gives one for
+    request number n (from 1).
+    """
 
     def __init__(self, dialect: str, faulty: Faulty, *, call: bool = False) -> None:
         self.dialect, self.faulty, self.call, self.chats = dialect, faulty, call, 0
@@ -74,22 +82,26 @@ class Model:
     def sound(self, request: Received) -> Answer:
         if has_result(request):
             return whole_answer(self.dialect, wire(self.dialect, "seen."))
-        return whole_answer(self.dialect, wire(self.dialect, TEXT[said_already(request):], call=self.call))
+        return whole_answer(self.dialect,
+                            wire(self.dialect, TEXT[said_already(request):], call=self.call))
 
 
-async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tools: bool, settings: dict[str, Any],
+async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tools: bool,
+               settings: dict[str, Any],
                alone: bool = False) -> None:
     given = Settings({**SETTINGS, **settings}, providers={
         dialect: {"base_url": url}, "spare": {"base_url": spare_url, "dialect": "openai"}})
     providers = Providers(given)
     targets = [Target(dialect, "m"), *([] if alone else [Target("spare", "m")])]
     chain = Chain(targets, providers, retry_config_from_args(given))
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: outcome.loop_errors.append(context))
+    asyncio.get_running_loop().set_exception_handler(lambda loop,
+                                                     context: outcome.loop_errors.append(context))
 
     async def run_tool(call: ToolCall) -> ToolFinished:
         outcome.ran.append(call)
         return ToolFinished(ToolResult(call.id, call.name, "RESULT"), 0.0)
-    request = Request("m", (user_message("Go."),), tools=(LOOK,) if tools else (), options=Options(max_tokens=9_999))
+    request = Request("m", (user_message("Go."),), tools=(LOOK,) if tools else (),
+                      options=Options(max_tokens=9_999))
     try:
         async with asyncio.timeout(3_000), aclosing(run_chat_turn(
                 partial(respond_with_fallbacks, chain), request, run_tool, model=str(targets[0]),
@@ -103,12 +115,15 @@ async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tool
     assert len(asyncio.all_tasks()) == 1, "a task is left over"
 
 
-def outcome_of(dialect: str, faulty: Faulty, *, call: bool = False, alone: bool = False, **settings: Any) -> Outcome:
+def outcome_of(dialect: str, faulty: Faulty, *, call: bool = False, alone: bool = False,
+               **settings: Any) -> Outcome:
     outcome = Outcome()
-    model, spare = Model(dialect, faulty, call=call), Model("openai", lambda request, number: None, call=call)
+    model, spare = (Model(dialect, faulty, call=call),
+                    Model("openai", lambda request, number: None, call=call))
     loop = SkippingLoop()
     with FakeServer(model, skip=loop.skip) as server, FakeServer(spare, skip=loop.skip) as other:
-        run_skipping(turn(dialect, server.url, other.url, outcome, tools=call, settings=settings, alone=alone), loop)
+        run_skipping(turn(dialect, server.url, other.url, outcome, tools=call, settings=settings,
+                          alone=alone), loop)
     outcome.asked, outcome.spare_asked = model.chats, spare.chats
     assert not outcome.loop_errors
     return outcome
@@ -118,7 +133,8 @@ def check_whole(outcome: Outcome) -> None:
     """All of the text, once, as it was shown and as it is kept."""
     assert outcome.error is None, outcome.error
     assert outcome.shown == TEXT
-    assert [message.text for message in outcome.messages] == [TEXT] and outcome.messages[0].finish == "stop"
+    assert ([message.text for message in outcome.messages] == [TEXT]
+            and outcome.messages[0].finish == "stop")
 
 
 def once(answer: Callable[[Received], Answer]) -> Faulty:
@@ -129,10 +145,13 @@ def once(answer: Callable[[Received], Answer]) -> Faulty:
 @pytest.mark.parametrize("phase", ["before", "middle", "end"])
 @pytest.mark.parametrize("fault", BREAKS)
 def test_a_break_is_mended(dialect: str, phase: str, fault: str) -> None:
-    outcome = outcome_of(dialect, once(lambda request: broken_answer(dialect, wire(dialect, TEXT), phase, fault)))
+    outcome = outcome_of(dialect,
+                         once(lambda request: broken_answer(dialect, wire(dialect, TEXT), phase,
+                                                            fault)))
     check_whole(outcome)
     assert outcome.asked == 2 and outcome.spare_asked == 0
-    assert outcome.count(Resuming) == (0 if phase == "before" else 1) and outcome.count(Retrying) == (phase == "before")
+    assert (outcome.count(Resuming) == (0 if phase == "before" else 1)
+            and outcome.count(Retrying) == (phase == "before"))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -150,8 +169,11 @@ def test_a_tool_of_a_cut_message_does_not_run(dialect: str, phase: str, fault: s
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("oddity", ODDITIES)
 def test_an_odd_form_does_not_matter(dialect: str, oddity: str) -> None:
-    """`rare tokens` and `slow bytes` take longer than the idle timeout as a whole: there is no limit on that."""
-    outcome = outcome_of(dialect, once(lambda request: odd_answer(dialect, wire(dialect, TEXT), oddity)))
+    """`rare tokens` and `slow bytes` take longer than the idle timeout as a whole:
+    there is no limit on that.
+    """
+    outcome = outcome_of(dialect,
+                         once(lambda request: odd_answer(dialect, wire(dialect, TEXT), oddity)))
     check_whole(outcome)
     assert outcome.asked == 1
 
@@ -170,7 +192,8 @@ def test_no_answer_at_all_is_another_model_s_turn(dialect: str, kind: str) -> No
     if kind == "refused":
         outcome = Outcome()
         with FakeServer(Model("openai", lambda request, number: None)) as other:
-            asyncio.run(turn(dialect, "http://127.0.0.1:1", other.url, outcome, tools=False, settings={"retry_max_attempts": 2}))
+            asyncio.run(turn(dialect, "http://127.0.0.1:1", other.url, outcome, tools=False,
+                             settings={"retry_max_attempts": 2}))
     else:
         outcome = outcome_of(dialect, lambda request, number: no_answer(kind), retry_max_attempts=2)
     check_whole(outcome)
@@ -178,7 +201,8 @@ def test_no_answer_at_all_is_another_model_s_turn(dialect: str, kind: str) -> No
 
 
 HEALS = (408, 409, 425, 429, 500, 502, 503, 504, 520, 529)
-REFUSED = (400, 401, 402, 403, 404, 405, 406, 410, 411, 413, 414, 415, 418, 422, 426, 428, 431, 451, 499)
+REFUSED = (400, 401, 402, 403, 404, 405, 406, 410, 411, 413, 414, 415, 418, 422, 426, 428, 431, 451,
+           499)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -204,14 +228,16 @@ def test_every_other_status_is_the_next_model_s_turn(dialect: str, status: int) 
 def test_a_refusal_by_the_only_model_is_reported(dialect: str, status: int) -> None:
     outcome = outcome_of(dialect, lambda request, number: refused(status), alone=True)
     assert outcome.asked == 1 and isinstance(outcome.error, ProviderError)
-    assert all(isinstance(event, Waiting) for event in outcome.events), "on a slow machine the wait is reported, nothing else"
+    assert all(isinstance(event, Waiting)
+               for event in outcome.events), "on a slow machine the wait is reported, nothing else"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date", "milliseconds", "body"])
 def test_every_form_of_retry_after(dialect: str, status: int, form: str) -> None:
-    outcome = outcome_of(dialect, once(lambda request: refused(status, form)), retry_initial_delay=7.0, retry_max_delay=7.0)
+    outcome = outcome_of(dialect, once(lambda request: refused(status, form)),
+                         retry_initial_delay=7.0, retry_max_delay=7.0)
     check_whole(outcome)
     delays = [event.delay for event in outcome.events if isinstance(event, Retrying)]
     assert len(delays) == 1 and delays[0] <= 1.1, "the server's own delay counts, not ours"
@@ -229,7 +255,8 @@ def test_a_cut_at_any_byte(dialect: str) -> None:
         def faulty(request: Received, number: int, answer: Answer = answer) -> Answer | None:
             return answer if number == 1 else None
         outcome = outcome_of(dialect, faulty)
-        assert (outcome.shown, outcome.error, outcome.spare_asked) == (TEXT, None, 0), f"seed {SEED}: cut at {at} by {end}"
+        assert (outcome.shown, outcome.error,
+                outcome.spare_asked) == (TEXT, None, 0), f"seed {SEED}: cut at {at} by {end}"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -240,7 +267,8 @@ def test_break_after_break(dialect: str) -> None:
     def faulty(request: Received, number: int) -> Answer:
         made = wire(dialect, TEXT[said_already(request):])
         body = b"".join(made.events)
-        return Answer([body[:chance.randrange(len(body) // 4, len(body) // 2)], Cut()], content_type=content_type(dialect))
+        return Answer([body[:chance.randrange(len(body) // 4, len(body) // 2)], Cut()],
+                      content_type=content_type(dialect))
     outcome = outcome_of(dialect, faulty, retry_max_attempts=2)
     assert (outcome.shown, outcome.error) == (TEXT, None), f"seed {SEED}"
     assert outcome.messages[0].model == "spare/m" and outcome.count(ModelChanged) == 1
@@ -249,7 +277,10 @@ def test_break_after_break(dialect: str) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("fault", BREAKS)
 def test_without_resuming_the_part_is_kept(dialect: str, fault: str) -> None:
-    outcome = outcome_of(dialect, once(lambda request: broken_answer(dialect, wire(dialect, TEXT), "middle", fault)), resume=False)
-    assert isinstance(outcome.error, ProviderError) and outcome.error.exit_code == 3 and outcome.asked == 1
+    outcome = outcome_of(dialect,
+                         once(lambda request: broken_answer(dialect, wire(dialect, TEXT), "middle",
+                                                            fault)), resume=False)
+    assert (isinstance(outcome.error, ProviderError) and outcome.error.exit_code == 3
+            and outcome.asked == 1)
     assert outcome.shown == outcome.messages[0].text != "" and TEXT.startswith(outcome.shown)
     assert outcome.messages[0].finish in ("truncated", "error")

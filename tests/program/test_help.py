@@ -1,4 +1,6 @@
-"""-h, --help and --help TOPIC: what users of an installed copy, which has no docs/ beside it, can read."""
+"""-h, --help and --help TOPIC: what users of an installed copy,
+which has no docs/ beside it, can read.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,17 @@ from tests.pseudo_terminal import Terminal
 Environment = dict[str, str]
 
 
-def run(program: list[str], environment: Environment, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*program, *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+def run(program: list[str], environment: Environment,
+        *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program, *words], env=environment, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(("words", "topic"), [
-    (["-h"], "short"), (["--help"], "all"), (["-h", "tools"], "tools"), (["--help", "sessions"], "sessions"),
-    (["--help=web"], "web"), (["--help", "--model"], "--model"), (["-m", "x", "--help", "--no-save"], "--no-save"),
+    (["-h"], "short"), (["--help"], "all"), (["-h", "tools"], "tools"),
+    (["--help", "sessions"], "sessions"),
+    (["--help=web"], "web"), (["--help", "--model"], "--model"),
+    (["-m", "x", "--help", "--no-save"], "--no-save"),
     (["--help", "--nonsense"], "all"), (["hello", "-h"], "short")])
 def test_what_is_asked_for(words: list[str], topic: str) -> None:
     assert parse_arguments(words, {}).help == topic
@@ -43,7 +49,8 @@ def test_short_help_fits_on_a_screen_and_names_real_options() -> None:
 @pytest.mark.parametrize("page", page_names())
 def test_every_page_is_a_topic(program: list[str], environment: Environment, page: str) -> None:
     done = run(program, environment, "--help", page)
-    assert done.returncode == 0 and read_page(page).strip() in done.stdout and ".md)" not in read_page(page)
+    assert (done.returncode == 0 and read_page(page).strip() in done.stdout
+            and ".md)" not in read_page(page))
 
 
 @pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.name)
@@ -61,7 +68,8 @@ def test_commands_words_and_mistakes(program: list[str], environment: Environmen
     assert "--max-cost" in run(program, environment, "--help", "dollars").stdout
     for topic in ("seesions", "/nosuch", "qqqqqq"):
         done = run(program, environment, "--help", topic)
-        assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 2, done
+        assert (done.returncode == 2 and done.stdout == ""
+                and len(done.stderr.splitlines()) == 2), done
     assert "Did you mean --help sessions?" in run(program, environment, "--help", "seesions").stderr
 
 
@@ -72,7 +80,8 @@ def test_help_that_a_message_names_exists() -> None:
         outside = re.sub(r'(?s)""".*?"""|#[^\n]*', "", text)
         assert not re.search(r"\bdocs/[\w-]+\.md", outside), f"{path} names a page by its file"
         for topic in re.findall(r"(?<=--help )[a-z][\w-]*", outside):
-            known = {*page_names(), "topics", "lists", "proxy"} | {word for row in SETTINGS for word in row.group.lower().split()}
+            known = {*page_names(), "topics", "lists",
+                     "proxy"} | {word for row in SETTINGS for word in row.group.lower().split()}
             assert topic in known, f"{path} names --help {topic}"
 
 
@@ -81,26 +90,35 @@ def test_an_installed_copy_carries_the_pages(environment: Environment, tmp_path:
     assert '"share/doc/stream-chat" = ["docs/*.md"' in (ROOT / "pyproject.toml").read_text()
     for number, site in enumerate(("lib/python3.11/site-packages", ".")):
         prefix = tmp_path / f"prefix{number}"
-        shutil.copytree(ROOT / "core", prefix / site / "core", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "core", prefix / site / "core",
+                        ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("db.py", "stream_chat.py"):
             shutil.copy(ROOT / name, prefix / site / name)
         shutil.copytree(ROOT / "docs", prefix / "share" / "doc" / "stream-chat")
-        done = run([sys.executable, str(prefix / site / "stream_chat.py")], environment, "--help", "first-steps")
+        done = run([sys.executable, str(prefix / site / "stream_chat.py")], environment, "--help",
+                   "first-steps")
         assert "# First steps" in done.stdout, done.stderr
 
 
-def test_a_terminal_gets_a_page_in_its_pager(program: list[str], environment: Environment, tmp_path: Path) -> None:
-    """Rendered; what fits on the screen is printed, and so is everything where the pager does not work."""
+def test_a_terminal_gets_a_page_in_its_pager(program: list[str], environment: Environment,
+                                             tmp_path: Path) -> None:
+    """Rendered; what fits on the screen is printed,
+    and so is everything where the pager does not work.
+    """
     pager = tmp_path / "pager"
     pager.write_text("#!/bin/sh\necho BEGIN; cat; echo END\n")
     pager.chmod(0o755)
-    for named, paged in ((str(pager), True), ("/no/such", False), ("cat", False), ("", False), ("sh -c 'exit 3'", False)):
-        with Terminal([*program, "--help", "first-steps"], environment | {"PAGER": named}, columns=80, lines=24) as chat:
+    for named, paged in ((str(pager), True), ("/no/such", False), ("cat", False), ("", False),
+                         ("sh -c 'exit 3'", False)):
+        with Terminal([*program, "--help", "first-steps"], environment | {"PAGER": named},
+                      columns=80, lines=24) as chat:
             assert chat.exit_status() == 0
             shown = chat.text()
-        assert "First steps" in shown and "## 1." not in shown and "larger models that run here." in shown
+        assert ("First steps" in shown and "## 1." not in shown
+                and "larger models that run here." in shown)
         assert ("BEGIN" in shown and "END" in shown) == paged, shown
-    with Terminal([*program, "-h"], environment | {"PAGER": str(pager)}, columns=80, lines=40) as chat:
+    with Terminal([*program, "-h"], environment | {"PAGER": str(pager)}, columns=80,
+                  lines=40) as chat:
         assert chat.exit_status() == 0 and "BEGIN" not in chat.text()
 
 
@@ -113,4 +131,5 @@ def test_in_a_chat(program: list[str], environment: Environment) -> None:
 
 
 def test_all_options_are_still_there() -> None:
-    assert all(row.flags[-1] in help_text() or f"--[no-]{row.flags[-1][2:]}" in help_text() for row in SETTINGS)
+    assert all(row.flags[-1] in help_text() or f"--[no-]{row.flags[-1][2:]}" in help_text()
+               for row in SETTINGS)

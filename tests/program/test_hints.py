@@ -1,4 +1,6 @@
-"""Every option, command, page and file that a message of the program names exists: advice works as it is printed."""
+"""Every option, command, page and file that a message of the program names exists:
+advice works as it is printed.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,15 @@ def messages() -> Iterator[tuple[str, str]]:
 
 def texts_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
     spared = {id(body[0].value) for node in ast.walk(tree)
-              if isinstance(body := getattr(node, "body", None), list) and body and isinstance(body[0], ast.Expr)}
+              if isinstance(body := getattr(node, "body", None), list) and body
+              and isinstance(body[0], ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             spared |= set(map(id, node.values))
-            yield node.lineno, "".join(str(value.value) if isinstance(value, ast.Constant) else "\0" for value in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spared:
+            yield node.lineno, "".join(str(value.value) if isinstance(value, ast.Constant) else "\0"
+                                       for value in node.values)
+        elif (isinstance(node, ast.Constant) and isinstance(node.value, str)
+              and id(node) not in spared):
             yield node.lineno, node.value
 
 
@@ -62,11 +67,13 @@ def named(pattern: str) -> dict[str, str]:
 def test_options_exist() -> None:
     words = named(r"(?<![\w\-{])--[a-z][a-z-]*[a-z](?!-?\0)")
     assert len(words) > 50
-    assert {word: where for word, where in words.items() if word not in FLAGS and word not in FOREIGN} == {}
+    assert {word: where for word, where in words.items()
+            if word not in FLAGS and word not in FOREIGN} == {}
 
 
 def test_values_that_are_shown_with_an_option_are_taken() -> None:
-    shown = {pair: where for where, text in MESSAGES for pair in VALUE.findall(text) if pair[0] in FLAGS}
+    shown = {pair: where for where, text in MESSAGES
+             for pair in VALUE.findall(text) if pair[0] in FLAGS}
     assert len(shown) >= 3
     for (flag, value), where in shown.items():
         try:
@@ -78,7 +85,8 @@ def test_values_that_are_shown_with_an_option_are_taken() -> None:
 def test_commands_of_the_chat_exist() -> None:
     words = named(r"(?:(?<=[\s(`'\"])|^)/[a-z][a-z-]*[a-z](?![\w/.:\0-])")
     assert len(words) > 40
-    assert {word: where for word, where in words.items() if find_command(word[1:]) is None and word not in EXAMPLES} == {}
+    assert {word: where for word, where in words.items()
+            if find_command(word[1:]) is None and word not in EXAMPLES} == {}
 
 
 def test_topics_of_help_exist() -> None:
@@ -102,18 +110,24 @@ def test_targets_of_make_and_files_exist() -> None:
 
 # ---- followed, as they are printed
 
-# What fails, a pattern for the advice in its message, and what following it is: {0} and {1} are what the pattern finds.
+# What fails, a pattern for the advice in its message, and what following it is: {0} and {1} are
+# what the pattern finds.
 FOLLOWED: dict[str, tuple[str, str, str]] = {
-    "a file is there": ("--export-session last -o out.md", r"replace it with (--force)", "--export-session last -o out.md {0}"),
-    "an option is misspelt": ("--modle demo/demo hi", r"Did you mean (--\w+)\?", "{0} demo/demo hi"),
+    "a file is there": ("--export-session last -o out.md", r"replace it with (--force)",
+                        "--export-session last -o out.md {0}"),
+    "an option is misspelt": ("--modle demo/demo hi", r"Did you mean (--\w+)\?",
+                              "{0} demo/demo hi"),
     "a provider is misspelt": ("-p demoo hi", r"Did you mean (\w+)\?", "-p {0} hi"),
     "providers are listed": ("-p nosuch hi", r"(--list-providers)", "{0}"),
-    "a format is unknown": ("--export-session last -f mdd", r"one of: .*\b(markdown)\b", "--export-session last -f {0}"),
-    "an ending is unknown": ("--export-session last -o x.pdf", r"(--format) ?", "--export-session last -o x.pdf {0} markdown"),
+    "a format is unknown": ("--export-session last -f mdd", r"one of: .*\b(markdown)\b",
+                            "--export-session last -f {0}"),
+    "an ending is unknown": ("--export-session last -o x.pdf", r"(--format) ?",
+                             "--export-session last -o x.pdf {0} markdown"),
     "a session is unknown": ("--session nosuch hi", r"(--list-sessions)", "{0}"),
     "a topic is unknown": ("--help nosuchtopic", r"(--help topics)", "{0}"),
     "a session was deleted": ("--delete-session last --yes", r"(--undelete \S+) brings", "{0}"),
-    "a number is unreadable": ("--num-ctx x -p demo hi", r"such as (\d+) or (\w+)", "--num-ctx {1} -p demo hi"),
+    "a number is unreadable": ("--num-ctx x -p demo hi", r"such as (\d+) or (\w+)",
+                               "--num-ctx {1} -p demo hi"),
     "a span is unreadable": ("--prune 30", r"Write (\w+), ", "--prune {0} --yes"),
     "a key is missing": ("-p groq hi", r"(--set-key \w+)", "{0}"),
     "an agent is unknown": ("--as nosuch hi", r"\((--help \w+)\)", "{0}"),
@@ -123,13 +137,17 @@ FOLLOWED: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.processes
 @pytest.mark.parametrize("case", FOLLOWED)
-def test_advice_is_followed(case: str, program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_advice_is_followed(case: str, program: list[str], environment: dict[str, str],
+                            tmp_path: Path) -> None:
     wrong, advice, right = FOLLOWED[case]
 
     def run(words: str) -> subprocess.CompletedProcess[str]:
-        given = {name: value for name, value in environment.items() if name != "OLLAMA_HOST"} | {"OLLAMA_HOST": NOTHING_LISTENS}
-        return subprocess.run([*program, *words.split()], env=given, cwd=tmp_path, capture_output=True, text=True,
-                              encoding="utf-8", input="sk-of-a-test-0123456789\n" if "--set-key" in words else "")
+        given = ({name: value for name, value in environment.items() if name != "OLLAMA_HOST"}
+                 | {"OLLAMA_HOST": NOTHING_LISTENS})
+        return subprocess.run([*program, *words.split()], env=given, cwd=tmp_path,
+                              capture_output=True, text=True,
+                              encoding="utf-8", input="sk-of-a-test-0123456789\n"
+                              if "--set-key" in words else "")
     run("-p demo hello")
     (tmp_path / "out.md").write_text("something else")
     failed = run(wrong)

@@ -1,4 +1,5 @@
-"""kill -9 at random moments: every character that was painted is in the database, and the next start recovers it.
+"""kill -9 at random moments: every character that was painted is in the database, and
+the next start recovers it.
 
 `killed()` and `stored_words()` serve any program that paints to a pipe and saves to a database.
 """
@@ -26,10 +27,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 THREADS, TRIALS = 3, 36      # 108 kills
 
 
-def killed(command: Sequence[str], chance: random.Random, *, environment: dict[str, str], seconds: float = 0.05,
+def killed(command: Sequence[str], chance: random.Random, *, environment: dict[str, str],
+           seconds: float = 0.05,
            letters: int = 30_000) -> str:
-    """Run `command`, kill it after a random time or a random amount of what it painted, and return all that it painted."""
-    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    """Run `command`, kill it after a random time or a random amount of what it painted,
+    and return all that it painted.
+    """
+    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE)
     assert child.stdout is not None
     descriptor, painted = child.stdout.fileno(), b""
     try:
@@ -38,7 +43,8 @@ def killed(command: Sequence[str], chance: random.Random, *, environment: dict[s
         else:
             painted = os.read(descriptor, 1)
             target = chance.choice((0, chance.randrange(200), chance.randrange(letters)))
-            while len(painted) < target and (more := os.read(descriptor, min(65536, target - len(painted)))):
+            while (len(painted) < target
+                   and (more := os.read(descriptor, min(65536, target - len(painted))))):
                 painted += more
             time.sleep(chance.choice((0.0, chance.uniform(0, seconds))))
     finally:
@@ -57,9 +63,11 @@ def stored_words(database: str, session: str) -> str:
     try:
         for entry in store.load_messages(session):
             if entry.message.role == "assistant":
-                rows = sqlite3.connect(database).execute("SELECT text FROM chunks WHERE message_id = ? ORDER BY seq",
+                rows = sqlite3.connect(database).execute("SELECT text FROM chunks WHERE message_id "
+                                                         "= ? ORDER BY seq",
                                                          (f"{entry.id:032x}",))
-                words += "".join(part.text for part in entry.message.parts if isinstance(part, (Text, Thinking)))
+                words += "".join(part.text for part in entry.message.parts
+                                 if isinstance(part, (Text, Thinking)))
                 words += "".join(row[0] for row in rows)
     finally:
         store.close()
@@ -74,12 +82,14 @@ def one_database(directory: Path, seed: int) -> int:
     seen: dict[str, str] = {}
     for trial in range(TRIALS):
         command = [sys.executable, "-m", "tests.killed_child", database, spool, str(seed + trial)]
-        painted = killed(command, chance, environment={"PATH": os.environ.get("PATH", ""), "HOME": str(directory)})
+        painted = killed(command, chance,
+                         environment={"PATH": os.environ.get("PATH", ""), "HOME": str(directory)})
         session, _, words = painted.partition("\n")
         check_database(database)
         if _:
             stored = stored_words(database, session)
-            assert stored.startswith(words), f"trial {trial}: painted {words[-80:]!r}, stored {stored[-80:]!r}"
+            assert stored.startswith(words), (f"trial {trial}: painted {words[-80:]!r}, stored "
+                                              f"{stored[-80:]!r}")
             assert len(stored) - len(words) < 2000, "more than one frame was saved and not painted"
             seen[session] = stored
     check_recovery(database, spool, seen)
@@ -96,21 +106,26 @@ def check_database(database: str) -> None:
 
 
 def check_recovery(database: str, spool: str, seen: dict[str, str]) -> None:
-    """The next start leaves nothing half-written and loses nothing; each reply is a message again."""
+    """The next start leaves nothing half-written and loses nothing;
+    each reply is a message again.
+    """
     store = open_store(database)
     try:
         recover(store, spool)
         assert recover(store, spool) == [] == store.unfinished()
         for session, before in seen.items():
             entries = store.load_messages(session)
-            parts = [part for entry in entries if entry.message.role == "assistant" for part in entry.message.parts]
-            assert "".join(part.text for part in parts if isinstance(part, (Text, Thinking))) == before
+            parts = [part for entry in entries if entry.message.role == "assistant"
+                     for part in entry.message.parts]
+            assert ("".join(part.text for part in parts if isinstance(part, (Text, Thinking)))
+                    == before)
             assert entries[0].message.text == "question 0"
             assert all(entry.state in ("complete", "interrupted") for entry in entries)
     finally:
         store.close()
     assert sqlite3.connect(database).execute("SELECT count(*) FROM chunks").fetchone() == (0,)
-    assert not [name for name in os.listdir(os.path.dirname(database)) if f"{os.path.basename(database)}-live-" in name]
+    assert not [name for name in os.listdir(os.path.dirname(database))
+                if f"{os.path.basename(database)}-live-" in name]
 
 
 @pytest.mark.processes
@@ -118,6 +133,7 @@ def test_nothing_painted_is_lost(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     print("seed", seed)
     with ThreadPoolExecutor(THREADS) as threads:
-        seen = list(threads.map(lambda number: one_database(tmp_path, seed + 1000 * number), range(THREADS)))
+        seen = list(threads.map(lambda number: one_database(tmp_path, seed + 1000 * number),
+                                range(THREADS)))
     assert THREADS * TRIALS >= 100
     assert sum(seen) >= 70, "most of them have to die while they paint"

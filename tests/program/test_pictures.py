@@ -16,7 +16,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 def described(name: str) -> str:
     """The text of the screen that a picture shows."""
     text = (PICTURES / f"{name}.svg").read_text(encoding="utf-8")
-    return unescape(re.search(r"<desc>(.*?)</desc>", text, re.DOTALL)[1])  # type: ignore[index]  # every picture has one
+    # every picture has one
+    return unescape(re.search(r"<desc>(.*?)</desc>", text, re.DOTALL)[1])  # type: ignore[index]
 
 
 @pytest.mark.processes
@@ -40,6 +41,7 @@ def test_frames_are_shown_one_after_the_other() -> None:
     from docs.make_pictures import Run
     row, other = (Run(0, "one", "#fff", False),), (Run(0, "<two>", "#fff", True),)
     text = animated([(0.0, (row, ())), (1.0, (row, other))], "t")
-    assert text.count(">one<") == 1 and text.count("&lt;two&gt;") == 2 and text.count('href="#r0"') == 2
+    assert (text.count(">one<") == 1 and text.count("&lt;two&gt;") == 2
+            and text.count('href="#r0"') == 2)
     assert "@keyframes f0{0%{visibility:hidden}0.000%{visibility:visible}20.000%,100%{visibility:hidden}}" in text
     ElementTree.fromstring(text)

@@ -1,4 +1,6 @@
-"""The whole chat in a pseudo-terminal: prompt, streaming, commands, and everything a person may do to it."""
+"""The whole chat in a pseudo-terminal: prompt, streaming, commands,
+and everything a person may do to it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_server import MODELS, Answer, FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, lines_answer
+from tests.fake_server import (MODELS, Answer, FakeOllama, FakeServer, Received, chat_line,
+                               done_line, fake_words, lines_answer)
 from tests.pseudo_terminal import ALT_ENTER, CTRL_C, CTRL_D, ENTER, UP, Terminal
 
 Environment = dict[str, str]
@@ -30,20 +33,23 @@ def sent(server: FakeServer) -> list[tuple[str, str]]:
 def test_a_conversation(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "echo"], environment) as chat:
         chat.wait_prompt()
-        assert re.match(r"echo on ollama \u00b7 session [\w-]+\n/help lists commands\. Ctrl-C stops a reply, "
+        assert re.match(r"echo on ollama \u00b7 session [\w-]+\n/help lists commands\. Ctrl-C "
+                        r"stops a reply, "
                         r"Ctrl-D leaves\.\n\n\u203a", chat.text())
         chat.ask("hello there", "^hello there$")
         chat.ask("second words", "^second words$")
         chat.say("/exit")
         assert chat.exit_status() == 0
         chat.check_restored()
-    assert sent(ollama) == [("user", "hello there"), ("assistant", "hello there"), ("user", "second words")]
+    assert sent(ollama) == [("user", "hello there"), ("assistant", "hello there"),
+                            ("user", "second words")]
 
 
 def test_markdown_is_formatted_as_it_streams(program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-p", "demo", "--demo-delay", "0"], environment) as chat:
         chat.ask("markdown", "The end")
-        assert "**" not in chat.text() and "```" not in chat.text() and "def fibonacci" in chat.text()
+        assert ("**" not in chat.text() and "```" not in chat.text()
+                and "def fibonacci" in chat.text())
         assert b"\x1b[1m" in chat.raw
         chat.say("slow list")
         chat.wait("Ask the model")
@@ -51,24 +57,28 @@ def test_markdown_is_formatted_as_it_streams(program: list[str], environment: En
         chat.wait("Ask it again")
 
 
-def test_thinking_is_dim_and_can_be_folded(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_thinking_is_dim_and_can_be_folded(ollama: FakeOllama, program: list[str],
+                                           environment: Environment) -> None:
     with Terminal([*program, "-m", "think", "--show-thinking"], environment) as chat:
         chat.ask("q", "w0 w1 w2 w3 w4")
         assert "so be it" in chat.text() and b"\x1b[2mso" in chat.raw
     with Terminal([*program, "-m", "think"], environment) as chat:
         shown = chat.ask("q", "w0 w1 w2 w3 w4")
-        assert re.search(r"\u203a q\n~ Thought for [\d.]+ s, 3 words\. /thinking shows it\.\n\nw0", shown)
+        assert re.search(r"\u203a q\n~ Thought for [\d.]+ s, 3 words\. /thinking shows it\.\n\nw0",
+                         shown)
         assert "so be it" not in shown and "so be it" in chat.ask("/thinking", "so be it")
         assert "/thinking shows" not in chat.ask("again", "w4", 2)
         chat.ask("/thinking on", "Thinking: on")
         assert "so be it" in chat.ask("once more", "w4", 3)
     with Terminal([*program, "-m", "think", "--no-show-thinking"], environment) as chat:
         chat.ask("q", "w0 w1 w2 w3 w4")
-        assert "so be it" not in chat.text() and re.search(r"Thought for [\d.]+ s, 3 words", chat.text())
+        assert "so be it" not in chat.text() and re.search(r"Thought for [\d.]+ s, 3 words",
+                                                           chat.text())
 
 
 @pytest.mark.parametrize("keys", [ALT_ENTER, "\n"])
-def test_several_lines_are_one_message(ollama: FakeOllama, program: list[str], environment: Environment, keys: str) -> None:
+def test_several_lines_are_one_message(ollama: FakeOllama, program: list[str],
+                                       environment: Environment, keys: str) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.wait_prompt()
         chat.send(f"one{keys}two{keys}three")
@@ -78,7 +88,8 @@ def test_several_lines_are_one_message(ollama: FakeOllama, program: list[str], e
     assert sent(ollama) == [("user", "one\ntwo\nthree")]
 
 
-def test_what_is_pasted_is_one_message(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_what_is_pasted_is_one_message(ollama: FakeOllama, program: list[str],
+                                       environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.wait_prompt()
         chat.send("\x1b[200~first\r\nsecond\rthird\x1b[201~")
@@ -123,11 +134,13 @@ def test_retry_and_drop(ollama: FakeOllama, program: list[str], environment: Env
         assert sent(ollama) == [("user", "first")]
         chat.ask("/drop", "Dropped the last reply")
         chat.ask("second", "w4", 3)
-        assert ("assistant", fake_words(5)) not in sent(ollama) and sent(ollama)[-1] == ("user", "second")
+        assert ("assistant", fake_words(5)) not in sent(ollama) and sent(ollama)[-1] == ("user",
+                                                                                         "second")
 
 
 @pytest.mark.parametrize("key", [CTRL_C, CTRL_D])
-def test_leaving_at_the_prompt(ollama: FakeOllama, program: list[str], environment: Environment, key: str) -> None:
+def test_leaving_at_the_prompt(ollama: FakeOllama, program: list[str], environment: Environment,
+                               key: str) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.wait_prompt()
         chat.send(key)
@@ -136,7 +149,8 @@ def test_leaving_at_the_prompt(ollama: FakeOllama, program: list[str], environme
         assert "Traceback" not in chat.text()
 
 
-def test_ctrl_c_clears_what_is_typed(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_ctrl_c_clears_what_is_typed(ollama: FakeOllama, program: list[str],
+                                     environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.wait_prompt()
         chat.send("half a thought")
@@ -146,7 +160,8 @@ def test_ctrl_c_clears_what_is_typed(ollama: FakeOllama, program: list[str], env
         assert not ollama.requests and chat.child.poll() is None
 
 
-def test_a_window_that_changes_while_a_reply_streams(program: list[str], environment: Environment) -> None:
+def test_a_window_that_changes_while_a_reply_streams(program: list[str],
+                                                     environment: Environment) -> None:
     words = [f"n{number}" for number in range(300)]
     lines = [chat_line("m", " " + word) for word in words]
     with FakeServer(lines_answer([*lines, done_line("m")], delay=0.005)) as server:
@@ -166,8 +181,10 @@ def test_a_window_that_changes_while_a_reply_streams(program: list[str], environ
             chat.check_restored()
 
 
-def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    with Terminal([*program, "-m", "words-500@50", "--retry-max-attempts", "1"], environment) as chat:
+def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str],
+                                         environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-500@50", "--retry-max-attempts", "1"],
+                  environment) as chat:
         chat.say("first")
         chat.wait("^w0 w1 w2 w3")
         ollama.close()
@@ -179,12 +196,16 @@ def test_a_server_that_dies_in_an_answer(ollama: FakeOllama, program: list[str],
             chat.ask("/model words-5", "The model is now")
             chat.ask("second", r"^w0 w1 w2 w3 w4$")
             roles = [role for role, _ in sent(again)]
-            assert roles == ["user", "assistant", "user"] and sent(again)[1][1].startswith("w0 w1 w2 w3")
+            assert (roles == ["user", "assistant", "user"]
+                    and sent(again)[1][1].startswith("w0 w1 w2 w3"))
 
 
-def test_a_failing_turn_does_not_end_the_chat(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    with Terminal([*program, "-m", "words-5", "--retry-max-attempts", "1", "--no-resume"], environment) as chat:
-        for number, model in enumerate(("locked", "crash", "overflow", "cut-3", "error-3", "forbidden", "empty", "busy"), 1):
+def test_a_failing_turn_does_not_end_the_chat(ollama: FakeOllama, program: list[str],
+                                              environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-5", "--retry-max-attempts", "1", "--no-resume"],
+                  environment) as chat:
+        for number, model in enumerate(("locked", "crash", "overflow", "cut-3", "error-3",
+                                        "forbidden", "empty", "busy"), 1):
             chat.say(f"/model {model}")
             chat.wait(rf"Switch to ollama/{model} anyway\?")
             chat.send("y\r")
@@ -196,7 +217,8 @@ def test_a_failing_turn_does_not_end_the_chat(ollama: FakeOllama, program: list[
         assert "Traceback" not in chat.text() and chat.text().count("\n\u2717 ") >= 4
 
 
-def test_an_unknown_model_is_fetched_when_wanted(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_an_unknown_model_is_fetched_when_wanted(ollama: FakeOllama, program: list[str],
+                                                 environment: Environment) -> None:
     answers = {"fetched": False}
 
     def script(request: Received) -> Answer:
@@ -226,7 +248,8 @@ def test_an_unknown_model_is_fetched_when_wanted(ollama: FakeOllama, program: li
             chat.check_restored()
 
 
-def test_a_model_that_cannot_be_fetched(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_model_that_cannot_be_fetched(ollama: FakeOllama, program: list[str],
+                                        environment: Environment) -> None:
     with Terminal([*program, "-m", "missing"], environment) as chat:
         chat.say("hello")
         chat.wait(r"\[y/N\]")
@@ -237,7 +260,8 @@ def test_a_model_that_cannot_be_fetched(ollama: FakeOllama, program: list[str], 
         chat.ask("/retry", "^w0 w1 w2 w3 w4$")
 
 
-def test_a_terminal_without_abilities(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_terminal_without_abilities(ollama: FakeOllama, program: list[str],
+                                      environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment | {"TERM": "dumb"}) as chat:
         chat.wait("^>")
         chat.send("hello\r")
@@ -257,21 +281,25 @@ def test_a_terminal_without_abilities(ollama: FakeOllama, program: list[str], en
 
 
 def test_no_color(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    with Terminal([*program, "-p", "demo", "--demo-delay", "0"], environment | {"NO_COLOR": "1"}) as chat:
+    with Terminal([*program, "-p", "demo", "--demo-delay", "0"],
+                  environment | {"NO_COLOR": "1"}) as chat:
         chat.ask("markdown", "The end")
         chat.send(CTRL_D)
         chat.exit_status()
-    colours = [code for codes in re.findall(rb"\x1b\[([\d;]+)m", chat.raw) for code in codes.split(b";")]
+    colours = [code for codes in re.findall(rb"\x1b\[([\d;]+)m", chat.raw)
+               for code in codes.split(b";")]
     assert not [code for code in colours if 30 <= int(code) <= 49 or int(code) >= 90], colours
 
 
-def test_one_answer_in_a_terminal(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_one_answer_in_a_terminal(ollama: FakeOllama, program: list[str],
+                                  environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5", "q"], environment) as one:
         assert one.exit_status() == 0 and one.text() == fake_words(5)
         one.check_restored()
 
 
-def test_history_is_remembered_unless_nothing_is_saved(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_history_is_remembered_unless_nothing_is_saved(ollama: FakeOllama, program: list[str],
+                                                       environment: Environment) -> None:
     kept = Path(environment["HOME"], ".local/share/stream-chat/input_history")
     with Terminal([*program, "-m", "words-5", "--no-save"], environment) as chat:
         chat.ask("secret words", "w4")
@@ -289,7 +317,8 @@ def test_history_is_remembered_unless_nothing_is_saved(ollama: FakeOllama, progr
         chat.wait("\u203a remember me")
 
 
-def test_a_history_that_cannot_be_kept_is_no_trouble(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_history_that_cannot_be_kept_is_no_trouble(ollama: FakeOllama, program: list[str],
+                                                     environment: Environment) -> None:
     kept = Path(environment["HOME"], ".local/share/stream-chat/input_history")
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.wait_prompt()

@@ -1,4 +1,6 @@
-"""The whole program in pipes: one answer, JSON events, exit codes, odd streams and odd surroundings."""
+"""The whole program in pipes: one answer, JSON events, exit codes,
+odd streams and odd surroundings.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,22 @@ from typing import Any
 
 import pytest
 
-from tests.fake_server import Cut, FakeOllama, FakeServer, Received, chat_line, done_line, fake_words, json_answer, lines_answer
+from tests.fake_server import (Cut, FakeOllama, FakeServer, Received, chat_line, done_line,
+                               fake_words, json_answer, lines_answer)
 
 Environment = dict[str, str]
 
 
 def run(command: list[str], environment: Environment, stdin: bytes | None = None,
         **more: Any) -> subprocess.CompletedProcess[bytes]:
-    source: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-    return subprocess.run(command, env=environment, capture_output=True, timeout=60, **source, **more)
+    source: dict[str, Any] = ({"input": stdin} if stdin is not None
+                              else {"stdin": subprocess.DEVNULL})
+    return subprocess.run(command, env=environment, capture_output=True, timeout=60, **source,
+                          **more)
 
 
-def shell(line: str, program: list[str], environment: Environment) -> subprocess.CompletedProcess[bytes]:
+def shell(line: str, program: list[str],
+          environment: Environment) -> subprocess.CompletedProcess[bytes]:
     return run(["bash", "-c", line, "bash", *program], environment)
 
 
@@ -38,27 +44,33 @@ def stored(environment: Environment) -> list[tuple[str, str]]:
     return sqlite3.connect(path).execute("SELECT role, state FROM messages ORDER BY id").fetchall()
 
 
-def test_a_question_as_argument(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_question_as_argument(ollama: FakeOllama, program: list[str],
+                                environment: Environment) -> None:
     done = run([*program, "-m", "words-50", "why is", "the sky blue?"], environment, b"")
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, fake_words(50) + "\n", b"")
-    assert ollama.chats[-1].json["messages"] == [{"role": "user", "content": "why is the sky blue?"}]
+    assert (ollama.chats[-1].json["messages"]
+            == [{"role": "user", "content": "why is the sky blue?"}])
     assert stored(environment) == [("user", "complete"), ("assistant", "complete")]
 
 
-def test_a_question_on_standard_input(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_question_on_standard_input(ollama: FakeOllama, program: list[str],
+                                      environment: Environment) -> None:
     done = run([*program, "-m", "echo"], environment, "what f\u00e4iled?\n".encode())
     assert done.returncode == 0 and done.stdout.decode() == "what f\u00e4iled?\n"
 
 
-def test_both_are_one_question(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_both_are_one_question(ollama: FakeOllama, program: list[str],
+                               environment: Environment) -> None:
     run([*program, "-m", "echo", "what failed?"], environment, b"line 1\nline 2\n")
     assert ollama.chats[-1].json["messages"][-1]["content"] == "what failed?\n\nline 1\nline 2\n"
 
 
-def test_standard_input_that_is_not_text(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_standard_input_that_is_not_text(ollama: FakeOllama, program: list[str],
+                                         environment: Environment) -> None:
     done = run([*program, "-m", "echo"], environment, b"caf\xe9 \xff\n")
     assert done.returncode == 0 and done.stdout.decode() == "caf\ufffd \ufffd\n"
-    assert done.stderr.startswith(b"note: standard input is not UTF-8") and done.stderr.count(b"\n") == 1
+    assert (done.stderr.startswith(b"note: standard input is not UTF-8")
+            and done.stderr.count(b"\n") == 1)
 
 
 @pytest.mark.parametrize("stdin", [b"", b" \n\t"])
@@ -72,30 +84,39 @@ def test_json_events(ollama: FakeOllama, program: list[str], environment: Enviro
     records = events(done.stdout)
     assert done.returncode == 0 and done.stderr == b""
     assert records[0].keys() == {"event", "id", "model", "version"}
-    assert records[0]["event"] == "session" and records[0]["model"] == "ollama/think" and records[0]["id"]
-    assert "".join(record["text"] for record in records if record["event"] == "thinking") == "so be it"
-    assert "".join(record["text"] for record in records if record["event"] == "text") == fake_words(5)
+    assert (records[0]["event"] == "session" and records[0]["model"] == "ollama/think"
+            and records[0]["id"])
+    assert "".join(record["text"]
+                   for record in records if record["event"] == "thinking") == "so be it"
+    assert "".join(record["text"]
+                   for record in records if record["event"] == "text") == fake_words(5)
     assert {"event": "usage", "input_tokens": 7, "output_tokens": 7}.items() <= records[-2].items()
-    assert records[-1] == {"event": "message", "role": "assistant", "text": fake_words(5), "model": "ollama/think",
+    assert records[-1] == {"event": "message", "role": "assistant", "text": fake_words(5),
+                           "model": "ollama/think",
                            "finish": "stop"}
 
 
-def test_json_reports_calls_that_are_not_run(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    done = run([*program, "-m", "tools", "--tools", "calculate", "--tool-rounds", "0", "--json", "q"], environment)
+def test_json_reports_calls_that_are_not_run(ollama: FakeOllama, program: list[str],
+                                             environment: Environment) -> None:
+    done = run([*program, "-m", "tools", "--tools", "calculate", "--tool-rounds", "0", "--json",
+                "q"], environment)
     calls = [record for record in events(done.stdout) if record["event"] == "tool_call"]
     assert done.returncode == 0 and len(calls) == 1
-    assert calls[0]["name"] == "calculate" and calls[0]["arguments"] == {"q": "x"} and calls[0]["id"]
+    assert (calls[0]["name"] == "calculate" and calls[0]["arguments"] == {"q": "x"}
+            and calls[0]["id"])
     last = events(done.stdout)[-1]
     assert last["event"] == "message" and last["finish"] == "tool_calls"
     assert not [record for record in events(done.stdout) if record["event"] == "tool_result"]
 
 
 def test_json_reports_calls_and_results(program: list[str], environment: Environment) -> None:
-    done = run([*program, "-p", "demo", "--demo-delay", "0", "--tools", "calculate", "--json", "what is 2+3?"], environment)
+    done = run([*program, "-p", "demo", "--demo-delay", "0", "--tools", "calculate", "--json",
+                "what is 2+3?"], environment)
     records = events(done.stdout)
     kinds = [record["event"] for record in records]
     assert done.returncode == 0
-    assert kinds.index("tool_call") < kinds.index("tool_result") < len(kinds) - 1 and kinds[-1] == "message"
+    assert (kinds.index("tool_call") < kinds.index("tool_result") < len(kinds) - 1
+            and kinds[-1] == "message")
     result = records[kinds.index("tool_result")]
     assert result["name"] == "calculate" and not result["is_error"] and "5" in result["content"]
     assert result["id"] == records[kinds.index("tool_call")]["id"]
@@ -104,21 +125,25 @@ def test_json_reports_calls_and_results(program: list[str], environment: Environ
 
 @pytest.mark.parametrize("model, code, kind", [
     ("cut-5", 3, "stream_broken"), ("reset-5", 3, "stream_broken"), ("error-5", 3, "stream_broken"),
-    ("missing", 1, "model_not_found"), ("locked", 1, "authentication"), ("no-such", 1, "model_not_found"),
+    ("missing", 1, "model_not_found"), ("locked", 1, "authentication"),
+    ("no-such", 1, "model_not_found"),
     ("crash", 1, ""), ("overflow", 1, "context_too_long"),
 ])
-def test_json_ends_with_an_error(ollama: FakeOllama, program: list[str], environment: Environment, model: str, code: int,
+def test_json_ends_with_an_error(ollama: FakeOllama, program: list[str], environment: Environment,
+                                 model: str, code: int,
                                  kind: str) -> None:
     environment |= {"RETRY_MAX_ATTEMPTS": "1"}
     done = run([*program, "-m", model, "--no-resume", "--json", "q"], environment)
     last = events(done.stdout)[-1]
-    assert (done.returncode, last["event"]) == (code, "error") and set(last) == {"event", "kind", "message", "hint"}
+    assert (done.returncode, last["event"]) == (code, "error") and set(last) == {"event", "kind",
+                                                                                 "message", "hint"}
     assert last["kind"] == kind or not kind
     if code == 3:
         assert events(done.stdout)[-2]["text"] == fake_words(5)
 
 
-def test_an_answer_that_broke_off_goes_on_by_itself(program: list[str], environment: Environment) -> None:
+def test_an_answer_that_broke_off_goes_on_by_itself(program: list[str],
+                                                    environment: Environment) -> None:
     broken = lines_answer([chat_line("m", "one two "), chat_line("m", "three")], Cut())
     with FakeServer([broken, lines_answer([chat_line("m", " four"), done_line("m")])]) as server:
         environment["OLLAMA_HOST"] = server.url
@@ -127,17 +152,20 @@ def test_an_answer_that_broke_off_goes_on_by_itself(program: list[str], environm
     assert done.stderr.count(b"Reconnected: ") == 1
 
 
-def test_an_answer_that_broke_off_and_cannot_go_on_is_incomplete(program: list[str], environment: Environment) -> None:
+def test_an_answer_that_broke_off_and_cannot_go_on_is_incomplete(program: list[str],
+                                                                 environment: Environment) -> None:
     broken = lines_answer([chat_line("m", "one two three")], Cut())
     with FakeServer([broken, json_answer({"error": "overloaded"}, 503)]) as server:
         environment["OLLAMA_HOST"] = server.url
         done = run([*program, "-m", "m", "--retry-max-attempts", "1", "q"], environment)
-    assert (done.returncode, done.stdout) == (3, b"one two three\n") and done.stderr.count(b"\n") <= 4
+    assert ((done.returncode, done.stdout) == (3, b"one two three\n")
+            and done.stderr.count(b"\n") <= 4)
     assert stored(environment) == [("user", "complete"), ("assistant", "truncated")]
 
 
 @pytest.mark.parametrize("model", ["cut-5", "reset-5", "error-5"])
-def test_what_came_of_a_broken_answer_is_printed_and_saved(ollama: FakeOllama, program: list[str], environment: Environment,
+def test_what_came_of_a_broken_answer_is_printed_and_saved(ollama: FakeOllama, program: list[str],
+                                                           environment: Environment,
                                                            model: str) -> None:
     done = run([*program, "-m", model, "--no-resume", "q"], environment)
     assert (done.returncode, done.stdout.decode()) == (3, fake_words(5) + "\n")
@@ -146,23 +174,28 @@ def test_what_came_of_a_broken_answer_is_printed_and_saved(ollama: FakeOllama, p
 
 
 @pytest.mark.parametrize("model, words", [
-    ("missing", "missing"), ("locked", "unauthorized"), ("overflow", "18008"), ("no-such", "ollama pull"), ("forbidden", "403")])
-def test_a_refusal_is_told_in_words(ollama: FakeOllama, program: list[str], environment: Environment, model: str,
+    ("missing", "missing"), ("locked", "unauthorized"), ("overflow", "18008"),
+    ("no-such", "ollama pull"), ("forbidden", "403")])
+def test_a_refusal_is_told_in_words(ollama: FakeOllama, program: list[str],
+                                    environment: Environment, model: str,
                                     words: str) -> None:
     done = run([*program, "-m", model, "q"], environment)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert words in done.stderr.decode() and done.stderr.count(b"\n") <= 3 and b"Traceback" not in done.stderr
+    assert (words in done.stderr.decode() and done.stderr.count(b"\n") <= 3
+            and b"Traceback" not in done.stderr)
     assert stored(environment)[0] == ("user", "complete")
 
 
-def test_an_answer_that_reached_its_limit_is_incomplete(program: list[str], environment: Environment) -> None:
+def test_an_answer_that_reached_its_limit_is_incomplete(program: list[str],
+                                                        environment: Environment) -> None:
     with FakeServer(lines_answer([chat_line("m", "half"), done_line("m", "length")])) as server:
         environment["OLLAMA_HOST"] = server.url
         done = run([*program, "-m", "m", "q"], environment)
     assert (done.returncode, done.stdout) == (3, b"half\n") and b"length limit" in done.stderr
 
 
-def test_a_wait_is_shown_and_then_comes_the_answer(program: list[str], environment: Environment) -> None:
+def test_a_wait_is_shown_and_then_comes_the_answer(program: list[str],
+                                                   environment: Environment) -> None:
     refused = json_answer({"error": "slow down"}, 429, {"Retry-After": "0.05"})
     answered = lines_answer([chat_line("m", "yes"), done_line("m")])
     with FakeServer([refused, refused, answered, refused, refused, answered]) as server:
@@ -170,8 +203,10 @@ def test_a_wait_is_shown_and_then_comes_the_answer(program: list[str], environme
         plain = run([*program, "-m", "m", "q"], environment)
         as_json = run([*program, "-m", "m", "--json", "q"], environment)
     assert (plain.returncode, plain.stdout) == (0, b"yes\n")
-    assert plain.stderr.count(b"slow down") == 2 and b"Attempt 2 in" in plain.stderr and b"Attempt 3 in" in plain.stderr
-    assert [record["attempt"] for record in events(as_json.stdout) if record["event"] == "retry"] == [2, 3]
+    assert (plain.stderr.count(b"slow down") == 2 and b"Attempt 2 in" in plain.stderr
+            and b"Attempt 3 in" in plain.stderr)
+    assert ([record["attempt"] for record in events(as_json.stdout) if record["event"] == "retry"]
+            == [2, 3])
 
 
 def test_no_server(program: list[str], environment: Environment) -> None:
@@ -181,29 +216,35 @@ def test_no_server(program: list[str], environment: Environment) -> None:
     for flags in ([], ["-m", "x"]):
         done = run([*program, *flags, "q"], environment)
         assert (done.returncode, done.stdout) == (1, b"")
-        assert b"ollama serve" in done.stderr and b"--provider demo" in done.stderr and done.stderr.count(b"\n") <= 3
+        assert (b"ollama serve" in done.stderr and b"--provider demo" in done.stderr
+                and done.stderr.count(b"\n") <= 3)
 
 
-def test_the_next_model_takes_over(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_the_next_model_takes_over(ollama: FakeOllama, program: list[str],
+                                   environment: Environment) -> None:
     flags = ["-m", "missing", "--model-fallbacks", "crash,words-5", "--retry-max-attempts", "1"]
     done = run([*program, *flags, "--json", "q"], environment)
-    changes = [(record["from"], record["to"]) for record in events(done.stdout) if record["event"] == "model_changed"]
+    changes = [(record["from"], record["to"])
+               for record in events(done.stdout) if record["event"] == "model_changed"]
     assert done.returncode == 0
     assert changes == [("ollama/missing", "ollama/crash"), ("ollama/crash", "ollama/words-5")]
     assert events(done.stdout)[-1]["model"] == "ollama/words-5"
 
 
-def test_no_save_leaves_no_file(ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
+def test_no_save_leaves_no_file(ollama: FakeOllama, program: list[str], environment: Environment,
+                                tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = run([*program, "--no-save", "-m", "words-5", "q"], environment, cwd=tmp_path)
     assert done.returncode == 0 and sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_transcript_only_when_asked_for(ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
+def test_a_transcript_only_when_asked_for(ollama: FakeOllama, program: list[str],
+                                          environment: Environment, tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     run([*program, "-m", "words-5", "--dest", str(path), "q"], environment)
     assert path.read_text() == f"You: q\n\nollama/words-5: {fake_words(5)}\n\n"
-    done = run([*program, "-m", "words-5", "--dest", str(tmp_path / "no" / "log.txt"), "q"], environment)
+    done = run([*program, "-m", "words-5", "--dest", str(tmp_path / "no" / "log.txt"), "q"],
+               environment)
     assert done.returncode == 0 and done.stdout.decode() == fake_words(5) + "\n"
     assert done.stderr.count(b"cannot be written") == 1
 
@@ -211,18 +252,22 @@ def test_a_transcript_only_when_asked_for(ollama: FakeOllama, program: list[str]
 # ---- where the output goes
 
 @pytest.mark.parametrize("flags", ["", "--json"])
-def test_a_reader_that_leaves(ollama: FakeOllama, program: list[str], environment: Environment, flags: str) -> None:
+def test_a_reader_that_leaves(ollama: FakeOllama, program: list[str], environment: Environment,
+                              flags: str) -> None:
     """The reply so far is kept, the server's work is ended, nobody is told of a broken pipe."""
-    done = shell(f'"$@" -m words-500@200 {flags} q | head -c 20; echo " ${{PIPESTATUS[0]}}"', program, environment)
+    done = shell(f'"$@" -m words-500@200 {flags} q | head -c 20; echo " ${{PIPESTATUS[0]}}"',
+                 program, environment)
     request = ollama.wait_for()
     assert request.done.wait(10) and request.outcome == "client_left"
-    assert b"Traceback" not in done.stderr and b"Exception" not in done.stderr and b"BrokenPipe" not in done.stderr
+    assert (b"Traceback" not in done.stderr and b"Exception" not in done.stderr
+            and b"BrokenPipe" not in done.stderr)
     assert int(done.stdout.split()[-1]) in (141, 1)
     assert stored(environment) == [("user", "complete"), ("assistant", "interrupted")]
 
 
 @pytest.mark.parametrize("redirect", [">&-", ">&- 2>&-", "2>&-", "<&-"])
-def test_closed_streams(ollama: FakeOllama, program: list[str], environment: Environment, redirect: str) -> None:
+def test_closed_streams(ollama: FakeOllama, program: list[str], environment: Environment,
+                        redirect: str) -> None:
     done = shell(f'"$@" -m words-5 q {redirect}', program, environment)
     assert done.returncode in (0, 1) and b"Traceback" not in done.stderr
     assert stored(environment)[-1] == ("assistant", "complete")
@@ -233,15 +278,20 @@ def test_closed_streams(ollama: FakeOllama, program: list[str], environment: Env
 def test_a_notice_between_does_not_stick_to_the_answer(
         program: list[str], environment: Environment, ollama: FakeOllama) -> None:
     """With 2>&1 a notice begins a line of its own; apart, the answer has no character more."""
-    together = shell('"$@" -m cut-5 --retry-max-attempts 1 q 2>&1', program, environment).stdout.decode()
+    together = shell('"$@" -m cut-5 --retry-max-attempts 1 q 2>&1', program,
+                     environment).stdout.decode()
     assert together.startswith(fake_words(5)) and len(together.splitlines()) > 1
     assert together.splitlines()[0] == fake_words(5).rstrip()
-    apart = run([*program, "-m", "cut-5", "--retry-max-attempts", "1", "q"], environment).stdout.decode()
+    apart = run([*program, "-m", "cut-5", "--retry-max-attempts", "1", "q"],
+                environment).stdout.decode()
     assert "\n" not in apart.rstrip("\n")
 
 
-@pytest.mark.parametrize("flags", ["-m words-5 q", "-m words-5 --json q", "--help", "--version", "--list-sessions"])
-def test_a_full_device(ollama: FakeOllama, program: list[str], environment: Environment, flags: str) -> None:
+@pytest.mark.parametrize("flags",
+                         ["-m words-5 q", "-m words-5 --json q", "--help", "--version",
+                          "--list-sessions"])
+def test_a_full_device(ollama: FakeOllama, program: list[str], environment: Environment,
+                       flags: str) -> None:
     run([*program, "-m", "words-5", "a session for the list"], environment)
     done = shell(f'"$@" {flags} > /dev/full', program, environment)
     assert done.returncode != 0, "what was not written was not answered"
@@ -249,17 +299,22 @@ def test_a_full_device(ollama: FakeOllama, program: list[str], environment: Envi
     assert {state for _, state in stored(environment)} <= {"complete", "interrupted"}
 
 
-@pytest.mark.parametrize("more", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"PYTHONIOENCODING": "latin-1"},
-                                  {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}])
-def test_any_locale(ollama: FakeOllama, program: list[str], environment: Environment, more: Environment) -> None:
+@pytest.mark.parametrize("more",
+                         [{"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"PYTHONIOENCODING": "latin-1"},
+                          {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+                          {"PYTHONIOENCODING": "ascii"}])
+def test_any_locale(ollama: FakeOllama, program: list[str], environment: Environment,
+                    more: Environment) -> None:
     done = run([*program, "-m", "echo", "snow \u2603 man"], environment | more)
-    assert done.returncode == 0 and done.stdout in ("snow \u2603 man\n".encode(), b"snow \\u2603 man\n"), done.stderr
+    assert done.returncode == 0 and done.stdout in ("snow \u2603 man\n".encode(),
+                                                    b"snow \\u2603 man\n"), done.stderr
     listed = run([*program, "--list-sessions"], environment | more)
     assert listed.returncode == 0 and b"snow" in listed.stdout
 
 
 @pytest.mark.parametrize("more", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TERM": ""}, {}])
-def test_a_pipe_gets_no_styling(program: list[str], environment: Environment, more: Environment) -> None:
+def test_a_pipe_gets_no_styling(program: list[str], environment: Environment,
+                                more: Environment) -> None:
     done = run([*program, "-p", "demo", "--demo-delay", "0", "markdown"], environment | more)
     assert done.returncode == 0 and b"\x1b" not in done.stdout + done.stderr
     assert done.stdout.startswith(b"# Markdown") and b"```python" in done.stdout
@@ -267,11 +322,14 @@ def test_a_pipe_gets_no_styling(program: list[str], environment: Environment, mo
 
 # ---- signals
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("number, code",
+                         [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_a_signal_in_an_answer(ollama: FakeOllama, program: list[str], environment: Environment, number: int, code: int,
+def test_a_signal_in_an_answer(ollama: FakeOllama, program: list[str], environment: Environment,
+                               number: int, code: int,
                                flags: list[str]) -> None:
-    child = subprocess.Popen([*program, "-m", "slow", *flags, "q"], env=environment, stdin=subprocess.DEVNULL,
+    child = subprocess.Popen([*program, "-m", "slow", *flags, "q"], env=environment,
+                             stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout and child.stderr
     came = child.stdout.read1(10)  # type: ignore[attr-defined]  # a BufferedReader
@@ -293,7 +351,8 @@ def test_a_signal_in_an_answer(ollama: FakeOllama, program: list[str], environme
 def test_a_signal_before_the_first_word(program: list[str], environment: Environment) -> None:
     with FakeOllama() as server:
         environment["OLLAMA_HOST"] = server.url
-        child = subprocess.Popen([*program, "-m", "stall-0", "--json", "q"], env=environment, stdin=subprocess.DEVNULL,
+        child = subprocess.Popen([*program, "-m", "stall-0", "--json", "q"], env=environment,
+                                 stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE)
         request = server.wait_for()
         child.send_signal(signal.SIGINT)
@@ -304,22 +363,29 @@ def test_a_signal_before_the_first_word(program: list[str], environment: Environ
     assert stored(environment)[0] == ("user", "complete")
 
 
-def test_the_key_is_never_told(program: list[str], environment: Environment, tmp_path: Path) -> None:
+def test_the_key_is_never_told(program: list[str], environment: Environment,
+                               tmp_path: Path) -> None:
     secret = "sk-very-secret-0123456789"
 
     def refuse(request: Received) -> Any:
-        return json_answer({"error": {"message": f"wrong key {secret}", "type": "invalid_request_error"}}, 401)
+        return json_answer(
+            {"error": {"message": f"wrong key {secret}", "type": "invalid_request_error"}}, 401)
     with FakeServer(refuse) as server:
         log = tmp_path / "debug.log"
-        done = run([*program, "-p", "openai", "--base-url", server.url, "-m", "x", "--debug", str(log), "q"],
+        done = run([*program, "-p", "openai", "--base-url", server.url, "-m", "x", "--debug",
+                    str(log), "q"],
                    environment | {"OPENAI_API_KEY": secret})
     assert done.returncode in (1, 2) and secret.encode() not in done.stdout + done.stderr
     assert not log.exists() or secret not in log.read_text()
     assert os.path.isdir(environment["HOME"])
 
 
-@pytest.mark.parametrize("words", [["hello"], ["--list-sessions"], ["--stats"], ["--list-providers"]])
-def test_an_output_file_is_never_ignored(program: list[str], environment: Environment, tmp_path: Path, words: list[str]) -> None:
-    done = subprocess.run([*program, *words, "-o", "answer.txt"], env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL,
+@pytest.mark.parametrize("words",
+                         [["hello"], ["--list-sessions"], ["--stats"], ["--list-providers"]])
+def test_an_output_file_is_never_ignored(program: list[str], environment: Environment,
+                                         tmp_path: Path, words: list[str]) -> None:
+    done = subprocess.run([*program, *words, "-o", "answer.txt"], env=environment, cwd=tmp_path,
+                          stdin=subprocess.DEVNULL,
                           capture_output=True, text=True)
-    assert done.returncode == 2 and done.stdout == "" and "--output is the file of an export" in done.stderr
+    assert (done.returncode == 2 and done.stdout == ""
+            and "--output is the file of an export" in done.stderr)

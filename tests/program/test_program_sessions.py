@@ -31,7 +31,8 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 def run(program: list[str], environment: Environment, *arguments: str,
         stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     source = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-    return subprocess.run([*program, *arguments], env=environment, capture_output=True, text=True, timeout=60,
+    return subprocess.run([*program, *arguments], env=environment, capture_output=True, text=True,
+                          timeout=60,
                           **source)  # type: ignore[call-overload, no-any-return]  # input or stdin
 
 
@@ -49,25 +50,31 @@ def sent(server: FakeOllama) -> list[str]:
 def test_nothing_is_saved_yet(program: list[str], environment: Environment) -> None:
     listed = run(program, environment, "--list-sessions")
     assert (listed.returncode, listed.stdout) == (0, "") and "no saved sessions" in listed.stderr
-    for flags in (["--continue"], ["--session", "20260101"], ["--select-session"], ["--export-session", "2026"]):
+    for flags in (["--continue"], ["--session", "20260101"], ["--select-session"],
+                  ["--export-session", "2026"]):
         done = run(program, environment, *flags, "-p", "demo", stdin="hello")
         assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) <= 3
 
 
-def test_a_chat_is_found_again(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_chat_is_found_again(ollama: FakeOllama, program: list[str],
+                               environment: Environment) -> None:
     with Terminal(program, environment) as chat:
         chat.ask("the first question", "w4")
         chat.send(CTRL_D)
         assert chat.exit_status() == 0
     run(program, environment, "the second question")
     listed = run(program, environment, "--list-sessions").stdout.splitlines()
-    assert len(listed) == 2 and "the second question" in listed[0] and "the first question" in listed[1]
-    assert re.match(r"[\w-]+  \d{4}-\d\d-\d\d \d\d:\d\d +2  ollama/words-5 +the second question$", listed[0])
-    assert run(program, environment, "--list-sessions", "--limit", "1").stdout.splitlines() == listed[:1]
+    assert (len(listed) == 2 and "the second question" in listed[0]
+            and "the first question" in listed[1])
+    assert re.match(r"[\w-]+  \d{4}-\d\d-\d\d \d\d:\d\d +2  ollama/words-5 +the second question$",
+                    listed[0])
+    assert run(program, environment, "--list-sessions", "--limit",
+               "1").stdout.splitlines() == listed[:1]
     assert run(program, environment, "--list-sessions", "first").stdout.splitlines() == listed[1:]
 
 
-def test_a_session_is_gone_on_with(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_session_is_gone_on_with(ollama: FakeOllama, program: list[str],
+                                   environment: Environment) -> None:
     run(program, environment, "alpha")
     run(program, environment, "beta")
     beta, alpha = ids(program, environment)
@@ -87,16 +94,19 @@ def test_a_session_is_gone_on_with(ollama: FakeOllama, program: list[str], envir
         assert sent(ollama)[0] == "alpha"
 
 
-def test_an_id_that_is_not_there_or_not_one(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_an_id_that_is_not_there_or_not_one(ollama: FakeOllama, program: list[str],
+                                            environment: Environment) -> None:
     run(program, environment, "alpha")
     run(program, environment, "beta")
     for name, words in (("nothing", "no session"), (ids(program, environment)[0][:4], "")):
         done = run(program, environment, "--session", name, "q")
-        assert done.returncode == 2 and words in done.stderr.lower() and len(done.stderr.splitlines()) <= 3
+        assert (done.returncode == 2 and words in done.stderr.lower()
+                and len(done.stderr.splitlines()) <= 3)
     assert len(ids(program, environment)) == 2
 
 
-def test_the_model_of_a_session_answers_on(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_the_model_of_a_session_answers_on(ollama: FakeOllama, program: list[str],
+                                           environment: Environment) -> None:
     """Also where the environment names another for new ones; a flag changes it."""
     run(program, environment, "-p", "demo", "--demo-delay", "0", "alpha")
     done = run(program, environment, "--continue", "--demo-delay", "0", "echo beta")
@@ -105,16 +115,20 @@ def test_the_model_of_a_session_answers_on(ollama: FakeOllama, program: list[str
     assert (done.returncode, done.stdout) == (0, "gamma\n")
 
 
-def test_nothing_is_saved_for_a_provider_that_is_none(program: list[str], environment: Environment) -> None:
+def test_nothing_is_saved_for_a_provider_that_is_none(program: list[str],
+                                                      environment: Environment) -> None:
     for flags in (["-p", "nope"], ["-p", "nope", "-m", "m"], ["-m", "m", "--config", "c.json"]):
         Path(environment["HOME"], "c.json").write_text('{"provider": "nope"}')
-        done = subprocess.run([*program, *flags, "hi"], env=environment, cwd=environment["HOME"], stdin=subprocess.DEVNULL,
+        done = subprocess.run([*program, *flags, "hi"], env=environment, cwd=environment["HOME"],
+                              stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2 and "There is no provider named 'nope'" in done.stderr, done.stderr
+        assert (done.returncode == 2
+                and "There is no provider named 'nope'" in done.stderr), done.stderr
     assert ids(program, environment) == []
 
 
-def test_choosing_by_number_without_a_terminal(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_choosing_by_number_without_a_terminal(ollama: FakeOllama, program: list[str],
+                                               environment: Environment) -> None:
     run(program, environment, "alpha")
     run(program, environment, "beta")
     done = run(program, environment, "--select-session", "go on", stdin="2\n")
@@ -124,7 +138,8 @@ def test_choosing_by_number_without_a_terminal(ollama: FakeOllama, program: list
     assert (left.returncode, left.stdout) == (2, "") and "No session was chosen" in left.stderr
 
 
-def test_choosing_by_number_in_a_plain_terminal(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_choosing_by_number_in_a_plain_terminal(ollama: FakeOllama, program: list[str],
+                                                environment: Environment) -> None:
     run(program, environment, "alpha")
     run(program, environment, "beta")
     with Terminal([*program, "--select-session"], environment | {"TERM": "dumb"}) as chat:
@@ -133,7 +148,8 @@ def test_choosing_by_number_in_a_plain_terminal(ollama: FakeOllama, program: lis
         chat.wait("Resumed: .*2 messages")
 
 
-def test_choosing_with_arrows(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_choosing_with_arrows(ollama: FakeOllama, program: list[str],
+                              environment: Environment) -> None:
     for words in ("alpha", "beta", "gamma"):
         run(program, environment, words)
     with Terminal([*program, "--select-session"], environment) as chat:
@@ -196,17 +212,21 @@ def session(ollama: FakeOllama, program: list[str], environment: Environment) ->
     return ids(program, environment)[0]
 
 
-def export(program: list[str], environment: Environment, session: str, form: str, *more: str) -> str:
+def export(program: list[str], environment: Environment, session: str, form: str,
+           *more: str) -> str:
     done = run(program, environment, "--export-session", session, "--format", form, *more)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_every_format(session: str, program: list[str], environment: Environment) -> None:
-    texts = [message["parts"][0]["text"] for message in json.loads(export(program, environment, session, "json"))["messages"]]
+    texts = [message["parts"][0]["text"]
+             for message in json.loads(export(program, environment, session, "json"))["messages"]]
     assert texts == ["=1+1 the question", fake_words(5)]
-    cells = [cell for row in csv.reader(io.StringIO(export(program, environment, session, "csv"))) for cell in row]
-    assert fake_words(5) in cells and "'=1+1 the question" in cells and "=1+1 the question" not in cells
+    cells = [cell for row in csv.reader(io.StringIO(export(program, environment, session, "csv")))
+             for cell in row]
+    assert (fake_words(5) in cells and "'=1+1 the question" in cells
+            and "=1+1 the question" not in cells)
     assert "=1+1 the question" in export(program, environment, session, "csv", "--csv-raw")
     for form in ("text", "markdown"):
         shown = export(program, environment, session, form)
@@ -216,12 +236,15 @@ def test_every_format(session: str, program: list[str], environment: Environment
     assert database.execute("SELECT count(*) FROM messages").fetchone() == (2,)
 
 
-def test_an_export_to_a_file(session: str, program: list[str], environment: Environment, tmp_path: Path) -> None:
+def test_an_export_to_a_file(session: str, program: list[str], environment: Environment,
+                             tmp_path: Path) -> None:
     path = tmp_path / "out.md"
     assert export(program, environment, session, "markdown", "--output", str(path)) == ""
     assert fake_words(5) in path.read_text()
-    refused = run(program, environment, "--export-session", session, "--output", str(tmp_path / "no" / "out.md"))
-    assert refused.returncode != 0 and "Traceback" not in refused.stderr and len(refused.stderr.splitlines()) <= 3
+    refused = run(program, environment, "--export-session", session, "--output",
+                  str(tmp_path / "no" / "out.md"))
+    assert (refused.returncode != 0 and "Traceback" not in refused.stderr
+            and len(refused.stderr.splitlines()) <= 3)
     unknown = run(program, environment, "--export-session", session, "--format", "docx")
     assert unknown.returncode == 2 and "markdown" in unknown.stderr
 
@@ -229,39 +252,49 @@ def test_an_export_to_a_file(session: str, program: list[str], environment: Envi
 def test_the_newest_is_called_last_and_an_ambiguous_name_lists_titles(
         program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*program, "-p", "demo", *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+        return subprocess.run([*program, "-p", "demo", *arguments], env=environment,
+                              stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=60)
     assert run("echo older").returncode == run("echo newer").returncode == 0
     exported = json.loads(run("--export-session", "last", "--format", "json").stdout)
-    assert exported["title"] == "echo newer" and exported["created_at"].endswith("Z") and "created_at" in exported["messages"][0]
+    assert (exported["title"] == "echo newer" and exported["created_at"].endswith("Z")
+            and "created_at" in exported["messages"][0])
     output = tmp_path / "chat.json"
     assert run("--export-session", "last", "--output", str(output)).returncode == 0
     assert json.loads(output.read_text())["title"] == "echo newer"
-    assert run("--export-session", "last", "--output", str(output), "--format", "text", "--force").returncode == 0
+    assert run("--export-session", "last", "--output", str(output), "--format", "text",
+               "--force").returncode == 0
     assert output.read_text().startswith("echo newer\n")
     listed = json.loads(run("--list-sessions", "--json").stdout)
     assert [row["title"] for row in listed] == ["echo newer", "echo older"]
-    assert set(listed[0]) == {"id", "name", "title", "model", "created", "updated", "messages", "parent", "pinned",
+    assert set(listed[0]) == {"id", "name", "title", "model", "created", "updated", "messages",
+                              "parent", "pinned",
                               "shelf", "tags"}
     assert listed[0]["messages"] == 2
     assert json.loads(run("--list-sessions", "--json", "older").stdout) == listed[1:]
     assert run("--session", "last", "echo more").returncode == 0
-    assert [row["messages"] for row in json.loads(run("--list-sessions", "--json").stdout)] == [4, 2]
+    assert [row["messages"] for row in json.loads(run("--list-sessions", "--json").stdout)] == [4,
+                                                                                                2]
     assert f"{listed[0]['name']} is in the trash" in run("--delete-session", "last", "--yes").stderr
     assert run("echo newer").returncode == 0
     unclear = run("--export-session", "2")
-    assert unclear.returncode == 2 and "(echo older)" in unclear.stderr and "(echo newer)" in unclear.stderr
+    assert (unclear.returncode == 2 and "(echo older)" in unclear.stderr
+            and "(echo newer)" in unclear.stderr)
 
 
 def test_an_empty_answer_is_no_success(program: list[str], environment: dict[str, str]) -> None:
     for more in ((), ("--json",)):
-        done = subprocess.run([*program, "-p", "demo", *more, "empty"], env=environment, stdin=subprocess.DEVNULL,
+        done = subprocess.run([*program, "-p", "demo", *more, "empty"], env=environment,
+                              stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=60)
         assert done.returncode == 1, done.stderr
 
 
 @pytest.mark.parametrize("flags", [["-c"], ["--session", "x"], ["--select-session"]])
-def test_a_session_needs_a_terminal_or_a_question(program: list[str], environment: Environment, flags: list[str]) -> None:
-    done = subprocess.run([*program, "-p", "demo", *flags], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+def test_a_session_needs_a_terminal_or_a_question(program: list[str], environment: Environment,
+                                                  flags: list[str]) -> None:
+    done = subprocess.run([*program, "-p", "demo", *flags], env=environment,
+                          stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=60)
-    assert done.returncode == 2 and "needs a terminal to chat in, or a question" in done.stderr, done.stderr
+    assert (done.returncode == 2 and "needs a terminal to chat in, or a "
+            "question" in done.stderr), done.stderr

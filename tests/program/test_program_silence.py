@@ -52,7 +52,8 @@ print("end", file=sys.stderr)
 
 
 def test_every_logger_is_silent(environment: Mapping[str, str]) -> None:
-    done = subprocess.run([sys.executable, "-c", PROVOKE], capture_output=True, env=dict(environment), timeout=120)
+    done = subprocess.run([sys.executable, "-c", PROVOKE], capture_output=True,
+                          env=dict(environment), timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(b"end\n") and b"planted" not in done.stderr + done.stdout
     assert b"\x1b" not in done.stderr and b"Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""What a locked database refused is there for every command, and another program's database stays as it is."""
+"""What a locked database refused is there for every command,
+and another program's database stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,15 @@ from pathlib import Path
 import pytest
 
 
-def run(program: list[str], environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*program, "-p", "demo", *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+def run(program: list[str], environment: dict[str, str],
+        *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program, "-p", "demo", *arguments], env=environment,
+                          stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=120)
 
 
-def test_last_is_what_was_spooled_last(program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_last_is_what_was_spooled_last(program: list[str], environment: dict[str, str],
+                                       tmp_path: Path) -> None:
     """The older session is not taken for the last one, least of all to be deleted."""
     environment["DATABASE_URL"] = path = str(tmp_path / "sessions.db")
     assert run(program, environment, "echo older").returncode == 0
@@ -30,12 +35,14 @@ def test_last_is_what_was_spooled_last(program: list[str], environment: dict[str
 
 
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/x", "{foreign}"])
-def test_the_variable_is_named(program: list[str], environment: dict[str, str], tmp_path: Path, url: str) -> None:
+def test_the_variable_is_named(program: list[str], environment: dict[str, str], tmp_path: Path,
+                               url: str) -> None:
     foreign = tmp_path / "app.db"
     with closing(sqlite3.connect(foreign, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE customers (x)")
     content = foreign.read_bytes()
     environment["DATABASE_URL"] = url.format(foreign=foreign)
     done = run(program, environment, "--list-sessions")
-    assert done.returncode in (1, 2) and "DATABASE_URL" in done.stderr and "secret" not in done.stderr
+    assert (done.returncode in (1, 2) and "DATABASE_URL" in done.stderr
+            and "secret" not in done.stderr)
     assert "Traceback" not in done.stderr and foreign.read_bytes() == content

@@ -1,4 +1,6 @@
-"""Tools through the whole program: a model that calls them, a person who is asked, and what is kept of it."""
+"""Tools through the whole program: a model that calls them, a person who is asked,
+and what is kept of it.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,24 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.fake_server import (Answer, FakeOllama, FakeServer, Received, chat_line, done_line, json_answer, lines_answer,
+from tests.fake_server import (Answer, FakeOllama, FakeServer, Received, chat_line, done_line,
+                               json_answer, lines_answer,
                                text_answer)
 from tests.pseudo_terminal import Terminal
 from tests.waiting import wait_until
 
 Environment = dict[str, str]
-FOUND = {"results": [{"title": "Capital of Peru", "url": "https://example.org/peru", "content": "Lima is the capital."}]}
+FOUND = {"results":
+         [{"title": "Capital of Peru", "url": "https://example.org/peru",
+           "content": "Lima is the capital."}]}
 
 
 class Caller(FakeOllama):
-    """An Ollama with one more model. `caller` calls what the lines of the last user message say (NAME {arguments}), and
-    answers with the results."""
+    """An Ollama with one more model.
+
+    `caller` calls what the lines of the last user message say (NAME {arguments}), and
+    answers with the results.
+    """
 
     def __init__(self) -> None:
         super().__init__(models=["caller", "echo", "tools"])
@@ -46,7 +54,8 @@ class Caller(FakeOllama):
         lines = re.findall(r"^(\w+) (\{.*\})$", messages[-1]["content"], re.MULTILINE)
         if not lines:
             return lines_answer([chat_line("caller", "nothing to call"), done_line("caller")])
-        calls = [{"function": {"name": name, "arguments": json.loads(text)}} for name, text in lines]
+        calls = [{"function": {"name": name, "arguments": json.loads(text)}}
+                 for name, text in lines]
         return lines_answer([chat_line("caller", tool_calls=calls), done_line("caller")])
 
     @property
@@ -68,7 +77,8 @@ def caller(environment: Environment) -> Iterator[Caller]:
 @pytest.fixture
 def searxng(environment: Environment) -> Iterator[FakeServer]:
     def respond(request: Received) -> Answer:
-        return json_answer(FOUND) if request.path.startswith("/search?") else text_answer("404", 404)
+        return (json_answer(FOUND) if request.path.startswith("/search?")
+                else text_answer("404", 404))
     with FakeServer(respond) as server:
         environment["SEARXNG_URL"] = server.url
         yield server
@@ -78,7 +88,8 @@ def searxng(environment: Environment) -> Iterator[FakeServer]:
 def folder(tmp_path: Path) -> Path:
     place = tmp_path / "work"
     place.mkdir()
-    (place / "data.json").write_text(json.dumps({"people": [{"name": "Ann", "age": 31}, {"name": "Bo", "age": 27}]}))
+    (place / "data.json").write_text(
+        json.dumps({"people": [{"name": "Ann", "age": 31}, {"name": "Bo", "age": 27}]}))
     (place / "own.py").write_text(OWN)
     return place
 
@@ -109,37 +120,49 @@ async def slowly(seconds: float) -> str:
 '''.replace("\\\\n", "\\n")
 
 
-def run(program: list[str], environment: Environment, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*program, *words], env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+def run(program: list[str], environment: Environment, folder: Path,
+        *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program, *words], env=environment, cwd=folder, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True,
                           timeout=60)
 
 
 # ---- --experimental: search, read, answer
 
 def test_the_model_searches_reads_a_file_and_answers(
-        caller: Caller, searxng: FakeServer, program: list[str], environment: Environment, folder: Path) -> None:
+        caller: Caller, searxng: FakeServer, program: list[str], environment: Environment,
+        folder: Path) -> None:
     question = ('web_search {"query": "capital of Peru"}\n'
                 'read_json_file {"path": "data.json", "filter": "people[*].name"}')
     done = run(program, environment, folder, "-m", "caller", "--experimental", question)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("answer: ") and "Lima is the capital." in done.stdout and '"Ann"' in done.stdout
+    assert (done.stdout.startswith("answer: ") and "Lima is the capital." in done.stdout
+            and '"Ann"' in done.stdout)
     assert "\u2713 web_search capital of Peru" in done.stderr
-    assert re.search(r"\u2713 read_json_file path=data\.json filter=people\S+  [\d,]+ characters, [\d.]+ s", done.stderr)
-    assert [request.path.split("&")[0] for request in searxng.requests] == ["/search?q=capital+of+Peru"]
+    assert re.search(r"\u2713 read_json_file path=data\.json filter=people\S+  [\d,]+ characters, "
+                     r"[\d.]+ s", done.stderr)
+    assert [request.path.split("&")[0]
+            for request in searxng.requests] == ["/search?q=capital+of+Peru"]
     assert "web_search" in caller.offered() and "fetch_url" not in caller.offered()
 
 
-def test_demo_searches_and_reads(searxng: FakeServer, program: list[str], environment: Environment, folder: Path) -> None:
+def test_demo_searches_and_reads(searxng: FakeServer, program: list[str], environment: Environment,
+                                 folder: Path) -> None:
     demo = ("-p", "demo", "--demo-delay", "0", "--experimental")
     asked = 'tool web_search {"query": "capital of Peru"}'
     assert "Lima is the capital." in run(program, environment, folder, *demo, asked).stdout
-    done = run(program, environment, folder, *demo, 'tool read_json_file {"path": "data.json", "return_summary": true}')
+    done = run(program, environment, folder, *demo,
+               'tool read_json_file {"path": "data.json", "return_summary": true}')
     assert "people[*]: object x 2" in done.stdout
 
 
-def test_the_ollama_that_plays_one(caller: Caller, program: list[str], environment: Environment, folder: Path) -> None:
-    """FakeOllama's own `tools` model calls the first tool with a wrong argument, and gets told so."""
-    done = run(program, environment, folder, "-m", "tools", "--tools", "double", "--tools-file", "own.py", "q")
+def test_the_ollama_that_plays_one(caller: Caller, program: list[str], environment: Environment,
+                                   folder: Path) -> None:
+    """FakeOllama's own `tools` model calls the first tool with a wrong argument,
+    and gets told so.
+    """
+    done = run(program, environment, folder, "-m", "tools", "--tools", "double", "--tools-file",
+               "own.py", "q")
     assert done.returncode == 0 and done.stdout.startswith("result: ") and "number" in done.stdout
 
 
@@ -147,18 +170,24 @@ def test_the_ollama_that_plays_one(caller: Caller, program: list[str], environme
     ((), []), (("--experimental-websearch",), ["web_search"]),
     (("--tools", "calculate,current_time"), ["calculate", "current_time"]),
     (("--tools-file", "own.py"), ["double", "note", "slowly"])])
-def test_what_is_offered(caller: Caller, program: list[str], environment: Environment, folder: Path, flags: tuple[str, ...],
+def test_what_is_offered(caller: Caller, program: list[str], environment: Environment, folder: Path,
+                         flags: tuple[str, ...],
                          offered: list[str]) -> None:
     assert run(program, environment, folder, "-m", "caller", *flags, "hello").returncode == 0
     assert caller.offered() == offered
 
 
-def test_nothing_of_the_program_is_read(caller: Caller, program: list[str], environment: Environment, folder: Path) -> None:
-    """Sessions in the working directory, and the configuration that was named, are not for tools."""
+def test_nothing_of_the_program_is_read(caller: Caller, program: list[str],
+                                        environment: Environment, folder: Path) -> None:
+    """Sessions in the working directory, and the configuration that was named,
+    are not for tools.
+    """
     (folder / "conf.yaml").write_text("temperature: 0\n")
-    question = '\n'.join(f'read_file {{"path": "{name}"}}' for name in ("mine.db", "conf.yaml", "data.json"))
+    question = '\n'.join(f'read_file {{"path": "{name}"}}'
+                         for name in ("mine.db", "conf.yaml", "data.json"))
     for url in ("mine.db", f"sqlite:///{folder}/mine.db"):
-        done = run(program, environment, folder, "-m", "caller", "--experimental", "--database-url", url, "--config", "conf.yaml",
+        done = run(program, environment, folder, "-m", "caller", "--experimental", "--database-url",
+                   url, "--config", "conf.yaml",
                    question)
         first, second, third = done.stdout.split(" / ")
         assert "never read" in first and "never read" in second and "Ann" in third
@@ -170,21 +199,27 @@ def test_without_a_terminal_what_is_not_allowed_is_denied(
     done = run(program, environment, folder, *call)
     assert "needs the user's approval" in done.stdout and not (folder / "notes.txt").exists()
     for allowed in ("note", "write"):
-        assert run(program, environment, folder, "--allow", allowed, *call).stdout == "answer: noted\n"
+        assert run(program, environment, folder, "--allow", allowed,
+                   *call).stdout == "answer: noted\n"
     assert (folder / "notes.txt").read_text() == "hello\nhello\n"
     wrong = run(program, environment, folder, "--allow", "nonsense", *call)
-    assert wrong.returncode == 2 and "--allow: nonsense is neither a tool nor a kind of tool" in wrong.stderr
+    assert (wrong.returncode == 2 and "--allow: nonsense is neither a tool nor a kind "
+            "of tool" in wrong.stderr)
 
 
 def test_after_private_data_the_network_asks(
-        caller: Caller, searxng: FakeServer, program: list[str], environment: Environment, folder: Path) -> None:
-    run(program, environment, folder, "-m", "caller", "--experimental", 'read_file {"path": "data.json"}')
+        caller: Caller, searxng: FakeServer, program: list[str], environment: Environment,
+        folder: Path) -> None:
+    run(program, environment, folder, "-m", "caller", "--experimental",
+        'read_file {"path": "data.json"}')
     again = ("-m", "caller", "--experimental", "--continue", 'web_search {"query": "Ann 31"}')
-    assert "private data is in this conversation" in run(program, environment, folder, *again).stdout
+    assert "private data is in this conversation" in run(program, environment, folder,
+                                                         *again).stdout
     assert searxng.requests == []
     done = run(program, environment, folder, "--allow", "127.0.0.1", *again)
     assert "Lima" in done.stdout and len(searxng.requests) == 1
-    given = run(program, environment, folder, "-m", "caller", "--experimental", "--context", "data.json",
+    given = run(program, environment, folder, "-m", "caller", "--experimental", "--context",
+                "data.json",
                 'web_search {"query": "x"}')
     assert "private data" in given.stdout and len(searxng.requests) == 1
 
@@ -195,12 +230,14 @@ def test_the_example_of_the_documentation(
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs/tools.md").read_text(), re.DOTALL)
     assert code is not None
     (folder / "tools.py").write_text(code[1])
-    done = run(program, environment, folder, "-m", "caller", "--tools-file", "tools.py", "--allow", "add_note",
+    done = run(program, environment, folder, "-m", "caller", "--tools-file", "tools.py", "--allow",
+               "add_note",
                'add_note {"text": "milk"}')
     assert done.stdout == "answer: noted\n" and notes(folder) == ["milk"]
 
 
-def test_a_broken_tools_file_is_told_in_a_line(program: list[str], environment: Environment, folder: Path) -> None:
+def test_a_broken_tools_file_is_told_in_a_line(program: list[str], environment: Environment,
+                                               folder: Path) -> None:
     (folder / "own.py").write_text("import nothing_of_this_name\n")
     for name in ("own.py", "missing.py", "data.json"):
         done = run(program, environment, folder, "-p", "demo", "--tools-file", name, "hello")
@@ -208,32 +245,39 @@ def test_a_broken_tools_file_is_told_in_a_line(program: list[str], environment: 
         assert done.stderr.count("\n") <= 3
 
 
-def test_a_database_with_a_name(caller: Caller, program: list[str], environment: Environment, folder: Path, tmp_path: Path) -> None:
+def test_a_database_with_a_name(caller: Caller, program: list[str], environment: Environment,
+                                folder: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     with contextlib.closing(sqlite3.connect(tmp_path / "elsewhere/shop.db")) as made:
         made.executescript("CREATE TABLE sale (what text); INSERT INTO sale VALUES ('tea');")
-    asked = ("-m", "caller", "--tools", "query_database", 'query_database {"database": "shop", "sql": "SELECT what FROM sale"}')
+    asked = ("-m", "caller", "--tools", "query_database",
+             'query_database {"database": "shop", "sql": "SELECT what FROM sale"}')
     (folder / "conf.yaml").write_text(f"databases:\n  shop: {tmp_path}/elsewhere/shop.db\n")
     assert "tea" in run(program, environment, folder, "--config", "conf.yaml", *asked).stdout
-    named = run(program, environment, folder, "--database", f"shop=sqlite:///{tmp_path}/elsewhere/shop.db", *asked)
+    named = run(program, environment, folder, "--database",
+                f"shop=sqlite:///{tmp_path}/elsewhere/shop.db", *asked)
     assert "tea" in named.stdout
     by_path = asked[-1].replace("shop", f"{tmp_path}/elsewhere/shop.db")
     assert "outside" in run(program, environment, folder, *asked[:-1], by_path).stdout
 
 
 PACKAGE = {"METADATA": "Metadata-Version: 2.1\nName: shop-tools\nVersion: 1\n",
-           "entry_points.txt": "[stream_chat.tools]\nprice = shop_tools:price\nbroken = shop_tools:missing\n"}
+           "entry_points.txt": "[stream_chat.tools]\nprice = shop_tools:price\nbroken = "
+           "shop_tools:missing\n"}
 
 
 def test_tools_of_an_installed_package(
-        caller: Caller, program: list[str], environment: Environment, folder: Path, tmp_path: Path) -> None:
+        caller: Caller, program: list[str], environment: Environment, folder: Path,
+        tmp_path: Path) -> None:
     info = tmp_path / "site/shop_tools-1.dist-info"
     info.mkdir(parents=True)
     for name, text in PACKAGE.items():
         (info / name).write_text(text)
-    (tmp_path / "site/shop_tools.py").write_text('def price(what: str) -> str:\n    """Tell a price."""\n    return "3.50"\n')
+    (tmp_path / "site/shop_tools.py").write_text('def price(what: str) -> str:\n    """Tell a '
+                                                 'price."""\n    return "3.50"\n')
     environment["PYTHONPATH"] += f":{tmp_path}/site"
-    with Terminal([*program, "-m", "caller"], environment, cwd=str(folder), columns=140, lines=50) as chat:
+    with Terminal([*program, "-m", "caller"], environment, cwd=str(folder), columns=140,
+                  lines=50) as chat:
         chat.ask("/tools", r"^price +off +read +no +package shop-tools +Tell a price")
         assert "broken (AttributeError" in " ".join(chat.text().split())
         chat.ask("/tools on price", "The model may call: price")
@@ -243,8 +287,10 @@ def test_tools_of_an_installed_package(
 # ---- asking
 
 @pytest.fixture
-def chat(caller: Caller, program: list[str], environment: Environment, folder: Path) -> Iterator[Terminal]:
-    with Terminal([*program, "-m", "caller", "--tools-file", "own.py"], environment, cwd=str(folder), columns=110) as terminal:
+def chat(caller: Caller, program: list[str], environment: Environment,
+         folder: Path) -> Iterator[Terminal]:
+    with Terminal([*program, "-m", "caller", "--tools-file", "own.py"], environment,
+                  cwd=str(folder), columns=110) as terminal:
         yield terminal
 
 
@@ -271,7 +317,8 @@ def test_yes_no_session(chat: Terminal, folder: Path) -> None:
     chat.send("\n")
     chat.wait("answer: Not run: the user said no")
     assert notes(folder) == ["one"]
-    shown = chat.text()      # each call once, in its question; what is meant for the model only where it repeats that
+    # each call once, in its question; what is meant for the model only where it repeats that
+    shown = chat.text()
     assert re.search(r"^\u2717 note two  you declined$", shown, re.M)
     assert not re.search(r"^\u2717.*(said no|try again)", shown, re.M)
     chat.say('note {"text": "three"}')
@@ -309,7 +356,8 @@ def test_always_holds_in_the_next_run_for_calls_of_this_shape(
         chat.send("always\n")
         chat.wait("answer: noted")
     grants = Path(environment["HOME"]) / ".local/share/stream-chat/grants.json"
-    assert grants.stat().st_mode & 0o777 == 0o600 and list(json.loads(grants.read_text()).values()) == ["note"]
+    assert (grants.stat().st_mode & 0o777 == 0o600
+            and list(json.loads(grants.read_text()).values()) == ["note"])
     with Terminal(command, environment, cwd=str(folder)) as chat:
         chat.ask('note {"text": "two"}', "answer: noted")
         assert "[N]o" not in chat.text()
@@ -381,8 +429,10 @@ def test_a_question_on_the_command_line_asks_too(
 
 # ---- switching, looking, keeping
 
-def test_tools_are_listed_and_switched(caller: Caller, program: list[str], environment: Environment, folder: Path) -> None:
-    with Terminal([*program, "-m", "caller"], environment, cwd=str(folder), columns=140, lines=50) as chat:
+def test_tools_are_listed_and_switched(caller: Caller, program: list[str], environment: Environment,
+                                       folder: Path) -> None:
+    with Terminal([*program, "-m", "caller"], environment, cwd=str(folder), columns=140,
+                  lines=50) as chat:
         chat.ask("/tools", r"^calculate +off +read +no +built in +Calculate")
         chat.ask("hello", "nothing to call")
         assert caller.offered() == []
@@ -413,7 +463,8 @@ def test_the_last_result_is_shown_whole_and_everything_is_kept(
     listed = run(program, environment, folder, "--list-sessions", "zebra").stdout
     assert listed.count("\n") == 1
     for name in ("json", "markdown", "text"):
-        exported = run(program, environment, folder, "--export-session", listed.split()[0], "--format", name).stdout
+        exported = run(program, environment, folder, "--export-session", listed.split()[0],
+                       "--format", name).stdout
         assert "line 299 of zebra" in exported and "read_file" in exported
 
 
@@ -437,9 +488,9 @@ def note() -> str:
     return "a note about zebras"
 server.run()
 '''
-STUBBORN = ("import os, signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-            "sleep = 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)'\n"
-            "child = subprocess.Popen([sys.executable, '-c', sleep])\n"
+STUBBORN = ("import os, signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, "
+            "signal.SIG_IGN)\nsleep = 'import signal, time; signal.signal(15, signal.SIG_IGN); "
+            "time.sleep(600)'\nchild = subprocess.Popen([sys.executable, '-c', sleep])\n"
             "open(sys.argv[1], 'a').write(f'{os.getpid()} {child.pid} ')\ntime.sleep(600)\n")
 
 
@@ -466,7 +517,8 @@ def configured(folder: Path, tmp_path: Path) -> list[str]:
     servers = {}
     for name, code in (("good", SERVER), ("mute", STUBBORN)):
         (tmp_path / f"{name}.py").write_text(code)
-        servers[name] = {"command": sys.executable, "args": [str(tmp_path / f"{name}.py"), str(tmp_path / "pids")]}
+        servers[name] = {"command": sys.executable,
+                         "args": [str(tmp_path / f"{name}.py"), str(tmp_path / "pids")]}
     (folder / "conf.json").write_text(json.dumps({"mcpServers": servers}))
     return ["-m", "caller", "--config", "conf.json"]
 
@@ -477,14 +529,17 @@ def wait_until_ready(chat: Terminal) -> None:
         chat.say("/mcp")
         chat.wait(r"^mute +problem", number)
         chat.wait_prompt()
-        if re.search(r"^good +prompt +/good__greet name=\.\.\. +Greets\.", chat.text(), re.MULTILINE):
+        if re.search(r"^good +prompt +/good__greet name=\.\.\. +Greets\.", chat.text(),
+                     re.MULTILINE):
             return
     raise AssertionError(f"the server did not get ready; the screen:\n{chat.text()}")
 
 
-def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Environment, folder: Path, tmp_path: Path,
+def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Environment, folder: Path,
+                         tmp_path: Path,
                          configured: list[str]) -> None:
-    with Terminal([*program, *configured], environment, cwd=str(folder), columns=120, lines=50) as chat:
+    with Terminal([*program, *configured], environment, cwd=str(folder), columns=120,
+                  lines=50) as chat:
         chat.wait_prompt()
         assert not (tmp_path / "pids").exists()   # not before they are used
         chat.say("hello")
@@ -496,7 +551,8 @@ def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Enviro
         chat.wait(r"^  \u203a$")
         chat.send("y\n")
         chat.wait("answer: 5")
-        assert "note://one" in chat.text() and re.search("^mute +problem", chat.text(), re.MULTILINE)
+        assert "note://one" in chat.text() and re.search("^mute +problem", chat.text(),
+                                                         re.MULTILINE)
         chat.ask("/good__greet Ann", "nothing to call", 2)
         assert caller.asked["messages"][-1]["content"] == "Say hello to Ann."
         chat.ask("/mcp read note://one", "Attached note://one: ")
@@ -514,7 +570,8 @@ def test_mcp_in_the_chat(caller: Caller, program: list[str], environment: Enviro
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_no_server_outlives_a_chat_that_is_killed(
-        caller: Caller, program: list[str], environment: Environment, folder: Path, tmp_path: Path, configured: list[str],
+        caller: Caller, program: list[str], environment: Environment, folder: Path, tmp_path: Path,
+        configured: list[str],
         end: signal.Signals) -> None:
     with Terminal([*program, *configured], environment, cwd=str(folder)) as chat:
         chat.ask("hello", "nothing to call")

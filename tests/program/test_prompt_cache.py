@@ -1,4 +1,6 @@
-"""A conversation costs less with every turn: what is sent begins as before, and the provider is asked to keep it."""
+"""A conversation costs less with every turn:
+what is sent begins as before, and the provider is asked to keep it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def reply(cached: int = 0) -> Answer:
     usage = {"input_tokens": 40, "output_tokens": 2, "cache_read_input_tokens": cached}
     return stream_answer(server_events([
         {"type": "message_start", "message": {"model": "claude-haiku-4-5", "usage": usage}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Yes."}},
+        {"type": "content_block_start", "index": 0,
+         "content_block": {"type": "text", "text": "Yes."}},
         {"type": "content_block_stop", "index": 0},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, {"type": "message_stop"}]))
 
@@ -36,8 +39,8 @@ def reply(cached: int = 0) -> Answer:
 def claude(environment: Environment, tmp_path: Path) -> Iterator[FakeServer]:
     with FakeServer(reply(60)) as server:
         config = tmp_path / "config.yaml"
-        config.write_text(f"provider: anthropic\nmodel: claude-haiku-4-5\nproviders:\n  anthropic:\n    base_url: {server.url}\n"
-                          "    api_key: test-key\n")
+        config.write_text("provider: anthropic\nmodel: claude-haiku-4-5\nproviders:\n  "
+                          f"anthropic:\n    base_url: {server.url}\n    api_key: test-key\n")
         environment["STREAM_CHAT_CONFIG"] = str(config)
         yield server
 
@@ -58,8 +61,10 @@ def test_every_turn_begins_with_the_bytes_of_the_one_before(
         claude: FakeServer, program: list[str], environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("The code is 42.\n" * 20)
     config = ["--config", environment.pop("STREAM_CHAT_CONFIG")]
-    for turn, words in enumerate((["--system", "Be brief.", "one"], ["-c", "two"], ["-c", "three"], ["-c", "--usage", "four"])):
-        done = subprocess.run([*program, *config, *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+    for turn, words in enumerate((["--system", "Be brief.", "one"], ["-c", "two"], ["-c", "three"],
+                                  ["-c", "--usage", "four"])):
+        done = subprocess.run([*program, *config, *words], env=environment,
+                              stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         assert marks(claude.requests[turn].json) == (0 if turn == 0 else 2)
@@ -69,14 +74,16 @@ def test_every_turn_begins_with_the_bytes_of_the_one_before(
         size = len(before["messages"])
         assert json.dumps(after["messages"][:size]) == json.dumps(before["messages"])
         assert {**after, "messages": ()} == {**before, "messages": ()}
-    stats = subprocess.run([*program, *config, "--stats"], env=environment, capture_output=True, text=True, timeout=120)
+    stats = subprocess.run([*program, *config, "--stats"], env=environment, capture_output=True,
+                           text=True, timeout=120)
     assert "% cached" in stats.stdout
 
 
 def conversation(rounds: int) -> tuple[Message, ...]:
     messages: list[Message] = [user_message("look")]
     for number in range(rounds):
-        messages += [Message("assistant", (ToolCall(f"c{number}", "look", {}),), "anthropic/m", None, "tool_calls"),
+        messages += [Message("assistant", (ToolCall(f"c{number}", "look", {}),), "anthropic/m",
+                             None, "tool_calls"),
                      tool_message((ToolResult(f"c{number}", "look", "seen"),))]
     return tuple(messages)
 
@@ -95,13 +102,16 @@ def test_a_server_that_refuses_the_marks_is_asked_without_them(
     def script(request: Received) -> Answer:
         if marks(request.json):
             words = "messages.2.content.0.text.cache_control: Extra inputs are not permitted"
-            return json_answer({"type": "error", "error": {"type": "invalid_request_error", "message": words}}, 400)
+            return json_answer({"type": "error",
+                                "error": {"type": "invalid_request_error", "message": words}}, 400)
         return reply()
     environment["ANTHROPIC_API_KEY"] = "test-key"
     with FakeServer(script) as server:
         for words in (["one"], ["-c", "two"]):
-            done = subprocess.run([*program, "-p", "anthropic", "--base-url", server.url, "-m", "claude-haiku-4-5", *words],
-                                  env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+            done = subprocess.run([*program, "-p", "anthropic", "--base-url", server.url, "-m",
+                                   "claude-haiku-4-5", *words],
+                                  env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                                  text=True, timeout=120)
             assert done.returncode == 0 and done.stdout == "Yes.\n", done.stderr
         assert len(server.requests) == 3 and "does not take cache_control" in done.stderr
 
@@ -109,12 +119,16 @@ def test_a_server_that_refuses_the_marks_is_asked_without_them(
 def openrouter(model: str, *messages: Message) -> dict[str, Any]:
     row = find_host("openrouter")
     assert row is not None
-    return openai_body(Request(model, messages, options=Options()), Endpoint(row.base_url, "k", row.name, quirks=row.quirks))
+    return openai_body(Request(model, messages, options=Options()),
+                       Endpoint(row.base_url, "k", row.name, quirks=row.quirks))
 
 
 @pytest.mark.parametrize("ask", [openrouter])
-def test_a_router_is_asked_to_keep_the_conversation_of_models_that_want_it(ask: Callable[..., dict[str, Any]]) -> None:
-    talk = (user_message("one"), Message("assistant", (Text("Yes."),), "openrouter/m", None, "stop"), user_message("two"))
+def test_a_router_is_asked_to_keep_the_conversation_of_models_that_want_it(
+        ask: Callable[..., dict[str, Any]]) -> None:
+    talk = (user_message("one"),
+            Message("assistant", (Text("Yes."),), "openrouter/m", None, "stop"),
+            user_message("two"))
     assert ask("anthropic/claude-haiku-4-5", *talk)["cache_control"] == MARK
     assert "cache_control" not in ask("anthropic/claude-haiku-4-5", talk[0])
     assert "cache_control" not in ask("openai/gpt-5", *talk)

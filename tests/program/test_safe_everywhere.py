@@ -1,4 +1,6 @@
-"""Hostile text through every place where foreign text is shown: nothing of it that a terminal would obey reaches the terminal."""
+"""Hostile text through every place where foreign text is shown:
+nothing of it that a terminal would obey reaches the terminal.
+"""
 
 from __future__ import annotations
 
@@ -11,39 +13,50 @@ from typing import Any
 
 import pytest
 
-from tests.fake_server import (Answer, FakeServer, Received, chat_line, done_line, json_answer, json_line, lines_answer, pieces,
+from tests.fake_server import (Answer, FakeServer, Received, chat_line, done_line, json_answer,
+                               json_line, lines_answer, pieces,
                                text_answer)
 from tests.pseudo_terminal import CTRL_D, ENTER, ESCAPE, Terminal
 
 Environment = dict[str, str]
-# What the program itself may send: styles, erasing, moving the cursor, and what prompt_toolkit asks for at a prompt.
+# What the program itself may send: styles, erasing, moving the cursor, and what
+# prompt_toolkit asks for at a prompt.
 OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[[0-9]*[ABCDJK]|\x1b\[6n|\x1b\[\?(?:2004|25|12|7|1)[hl]|"
-                 # Asked together at the start and not apart: the background, and what every terminal answers.
+                 # Asked together at the start and not apart: the background, and what
+                 # every terminal answers.
                  r"\x1b\]11;\?\x1b\\\x1b\[c"
                  # The title of the window: kept, set to text without controls, and given back.
                  r"|\x1b\[2[23];2t|\x1b\]2;[^\x00-\x1f\x7f-\x9f]*\x1b\\")
-OBEYED = [chr(code) for code in [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F),
-                                 *range(0x2066, 0x206A), *range(0xE0000, 0xE0080)] if chr(code) not in "\n\t"]
+OBEYED = [chr(code) for code in [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, 0x2028,
+                                 0x2029, *range(0x202A, 0x202F),
+                                 *range(0x2066, 0x206A), *range(0xE0000, 0xE0080)]
+          if chr(code) not in "\n\t"]
 SEQUENCES = [
     "\x1b[2J", "\x1b[31m", "\x1b[1;1H", "\x1b]52;c;ZXZpbA==\x07", "\x1b]0;title\x1b\\",
-    "\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "\x1bP+q544e\x1b\\", "\x1b_apc\x1b\\", "\x1b^pm\x1b\\", "\x1bX sos\x1b\\",
-    "\x1bc", "\x1b#8", "\x1b(0", "\x1b[?1049h", "\x1b[6n", "\x9b31m", "\x9d52;c;ZXZpbA==\x9c", "\x90q\x9c", "\x1b[20t",
+    "\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\", "\x1bP+q544e\x1b\\", "\x1b_apc\x1b\\",
+    "\x1b^pm\x1b\\", "\x1bX sos\x1b\\",
+    "\x1bc", "\x1b#8", "\x1b(0", "\x1b[?1049h", "\x1b[6n", "\x9b31m", "\x9d52;c;ZXZpbA==\x9c",
+    "\x90q\x9c", "\x1b[20t",
     "\x1b[c", "\x1b[5i", "\x1b[1;31;40m", "\x1b[A", "\x1b[K",
 ]
 HOSTILE = [*OBEYED, *SEQUENCES]
 ALL = "".join(f"Q{each}Z" for each in HOSTILE)
-SHORT = "".join(f"Q{each}Z" for each in SEQUENCES[:4] + ["\r", "\x08", "\x9b2J", "\u202e", "\U000e0041"])
+SHORT = "".join(f"Q{each}Z" for each in SEQUENCES[:4]
+                + ["\r", "\x08", "\x9b2J", "\u202e", "\U000e0041"])
 ARGUMENT = SHORT + "".join(f"Q{chr(code)}Z" for code in range(1, 0x20))
 
 
 def check(raw: bytes) -> None:
-    """Nothing but text and our own sequences, and none of these stands where a hostile text had one like it."""
+    """Nothing but text and our own sequences, and none of these stands where a
+    hostile text had one like it.
+    """
     text = raw.decode()
     for each in HOSTILE:
         assert f"Q{each}Z" not in text, f"{each!r} went through"
     assert "Q" in text, "the hostile text was not shown at all"
     left = OWN.sub("", text)
-    found = sorted({character for character in left if character in OBEYED and character not in "\r\x08"})
+    found = sorted({character for character in left
+                    if character in OBEYED and character not in "\r\x08"})
     assert not found, f"{found} reached the terminal: {left[-300:]!r}"
 
 
@@ -55,7 +68,8 @@ def routes(chat: Answer, name: str = "m") -> FakeServer:
         if request.path == "/api/tags":
             return json_answer({"models": [{"name": name, "model": name}]})
         if request.path == "/api/pull":
-            return lines_answer([{"status": SHORT, "digest": "a", "total": 5, "completed": 1}, {"error": SHORT}])
+            return lines_answer([{"status": SHORT, "digest": "a", "total": 5, "completed": 1},
+                                 {"error": SHORT}])
         return text_answer("404", 404)
     return FakeServer(route)
 
@@ -68,9 +82,13 @@ def hostile(environment: Environment) -> Iterator[FakeServer]:
 
 
 def shown(command: list[str], environment: Environment, **more: Any) -> bytes:
-    """All that a run in a terminal of 200 columns puts there. What could not be saved is written to no file."""
+    """All that a run in a terminal of 200 columns puts there.
+
+    What could not be saved is written to no file.
+    """
     with Terminal(command, environment, columns=200, **more) as terminal:
-        terminal.wait_until(lambda: terminal.child.poll() is not None or b"to which file?" in terminal.raw, "the end")
+        terminal.wait_until(lambda: terminal.child.poll() is not None
+                            or b"to which file?" in terminal.raw, "the end")
         terminal.send(ENTER)
         terminal.exit_status()
         return terminal.raw
@@ -79,20 +97,26 @@ def shown(command: list[str], environment: Environment, **more: Any) -> bytes:
 def answered(program: list[str], environment: Environment, answer: Answer, *flags: str) -> bytes:
     with routes(answer) as server:
         environment["OLLAMA_HOST"] = server.url
-        return shown([*program, "-m", "m", "--no-resume", "--retry-max-attempts", "1", *flags, "question"], environment)
+        return shown([*program, "-m", "m", "--no-resume", "--retry-max-attempts", "1", *flags,
+                      "question"], environment)
 
 
 @pytest.mark.parametrize("kind", ["content", "thinking"])
 @pytest.mark.parametrize("flags", [[], ["--no-markdown"], ["--color", "never"]])
-def test_a_reply_cut_at_every_character(program: list[str], environment: Environment, kind: str, flags: list[str]) -> None:
+def test_a_reply_cut_at_every_character(program: list[str], environment: Environment, kind: str,
+                                        flags: list[str]) -> None:
     lines = [chat_line("m", **{kind: character}) for character in ALL]
-    check(answered(program, environment, lines_answer([*lines, chat_line("m", "."), done_line("m")]), *flags))
+    check(answered(program, environment,
+                   lines_answer([*lines, chat_line("m", "."), done_line("m")]), *flags))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100_000])
-@pytest.mark.parametrize("around", ["{}", "# {}\n", "- {}\n\n| {} | b |\n|---|---|\n| {} | d |\n", "```{}\n{}\n```\n",
-                                    "[{}]({}) `{}` **{}**", "> {}\n\n1. {}\n"])
-def test_a_reply_cut_at_every_byte(program: list[str], environment: Environment, size: int, around: str) -> None:
+@pytest.mark.parametrize("around",
+                         ["{}", "# {}\n", "- {}\n\n| {} | b |\n|---|---|\n| {} | d |\n",
+                          "```{}\n{}\n```\n",
+                          "[{}]({}) `{}` **{}**", "> {}\n\n1. {}\n"])
+def test_a_reply_cut_at_every_byte(program: list[str], environment: Environment, size: int,
+                                   around: str) -> None:
     data = json_line(chat_line("m", around.replace("{}", SHORT))) + json_line(done_line("m"))
     check(answered(program, environment, Answer(pieces(data, size))))
 
@@ -104,16 +128,19 @@ def test_calls_of_tools(program: list[str], environment: Environment) -> None:
     check(answered(program, environment, answer, "--tools", "calculate", "--tool-rounds", "0"))
 
 
-def test_failing_tools_repeat_what_they_were_given(program: list[str], environment: Environment) -> None:
+def test_failing_tools_repeat_what_they_were_given(program: list[str],
+                                                   environment: Environment) -> None:
     call = {"function": {"name": "calculate", "arguments": {"expression": SHORT}}}
     answer = lines_answer([chat_line("m", "calling", tool_calls=[call]), done_line("m")])
     check(answered(program, environment, answer, "--tools", "calculate", "--tool-rounds", "1"))
 
 
 @pytest.mark.parametrize("answer", [
-    json_answer({"error": SHORT}, 400), json_answer({"error": SHORT}, 404), json_answer({"error": {"message": SHORT}}, 429),
+    json_answer({"error": SHORT}, 400), json_answer({"error": SHORT}, 404),
+    json_answer({"error": {"message": SHORT}}, 429),
     text_answer(SHORT, 500), text_answer(SHORT, 200), lines_answer([{"error": SHORT}]),
-    lines_answer([chat_line("m", "half"), {"error": SHORT}]), lines_answer([chat_line("m", "x"), done_line("m", SHORT)]),
+    lines_answer([chat_line("m", "half"), {"error": SHORT}]),
+    lines_answer([chat_line("m", "x"), done_line("m", SHORT)]),
 ])
 def test_errors_of_the_server(program: list[str], environment: Environment, answer: Answer) -> None:
     raw = answered(program, environment, answer)
@@ -123,7 +150,8 @@ def test_errors_of_the_server(program: list[str], environment: Environment, answ
 
 def test_waits_and_fallbacks(program: list[str], environment: Environment) -> None:
     busy = json_answer({"error": SHORT}, 503, {"Retry-After": "0"})
-    check(answered(program, environment, busy, "--retry-max-attempts", "2", "--model-fallbacks", f"other{ARGUMENT}"))
+    check(answered(program, environment, busy, "--retry-max-attempts", "2", "--model-fallbacks",
+                   f"other{ARGUMENT}"))
 
 
 COMMANDS = [
@@ -131,13 +159,15 @@ COMMANDS = [
     ["--temperature", ARGUMENT], ["--format", ARGUMENT], ["--config", ARGUMENT, "q"],
     ["--base-url", ARGUMENT, "-m", "m", "q"], ["--dest", f"/nowhere/{ARGUMENT}", "q"],
     ["--debug", f"/nowhere/{ARGUMENT}", "q"], ["--think", ARGUMENT], ["--export-session", ARGUMENT],
-    ["--database-url", f"/proc/nothing/{ARGUMENT}", "q"], ["--tools", ARGUMENT, "q"], ["--context", ARGUMENT, "q"],
+    ["--database-url", f"/proc/nothing/{ARGUMENT}", "q"], ["--tools", ARGUMENT, "q"],
+    ["--context", ARGUMENT, "q"],
     ["--ollama-host", ARGUMENT, "-m", "m", "q"], ["--option", ARGUMENT, "q"],
 ]
 
 
 @pytest.mark.parametrize("number", range(len(COMMANDS)))
-def test_what_stood_on_the_command_line(hostile: FakeServer, program: list[str], environment: Environment,
+def test_what_stood_on_the_command_line(hostile: FakeServer, program: list[str],
+                                        environment: Environment,
                                         number: int) -> None:
     raw = shown([*program, "--retry-max-attempts", "1", *COMMANDS[number]], environment)
     check(raw + b"Q")
@@ -146,7 +176,8 @@ def test_what_stood_on_the_command_line(hostile: FakeServer, program: list[str],
 
 def test_a_configuration_file(program: list[str], environment: Environment, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    for value in ({ARGUMENT: 1}, {"temperature": ARGUMENT}, {"think": ARGUMENT}, {"providers": {ARGUMENT: {ARGUMENT: 1}}}):
+    for value in ({ARGUMENT: 1}, {"temperature": ARGUMENT}, {"think": ARGUMENT},
+                  {"providers": {ARGUMENT: {ARGUMENT: 1}}}):
         path.write_text(json.dumps(value))
         raw = shown([*program, "--config", str(path), "q"], environment)
         check(raw + b"Q")
@@ -157,7 +188,8 @@ def test_titles_of_sessions(program: list[str], environment: Environment) -> Non
     title = SHORT + "words to find"
     with routes(lines_answer([chat_line("m", "fine"), done_line("m")])) as server:
         environment["OLLAMA_HOST"] = server.url
-        subprocess.run([*program, "-m", "m"], input=title.encode(), env=environment, capture_output=True, timeout=60)
+        subprocess.run([*program, "-m", "m"], input=title.encode(), env=environment,
+                       capture_output=True, timeout=60)
         check(shown([*program, "--list-sessions"], environment))
         with Terminal([*program, "--continue", "-m", "m"], environment, columns=200) as chat:
             chat.ask("/session", "This is session")
@@ -170,11 +202,14 @@ def test_titles_of_sessions(program: list[str], environment: Environment) -> Non
             picker.exit_status()
             check(picker.raw)
         output = Path(environment["HOME"], "out" + ARGUMENT.replace("/", ""))
-        listed = subprocess.run([*program, "--list-sessions"], env=environment, capture_output=True, text=True, timeout=60)
-        raw = shown([*program, "--export-session", listed.stdout.split()[0], "--output", str(output)], environment)
+        listed = subprocess.run([*program, "--list-sessions"], env=environment, capture_output=True,
+                                text=True, timeout=60)
+        raw = shown([*program, "--export-session", listed.stdout.split()[0], "--output",
+                     str(output)], environment)
         check(raw + b"Q")
         for form in ("text", "markdown", "json", "csv", "sql"):
-            check(shown([*program, "--export-session", listed.stdout.split()[0], "--format", form], environment))
+            check(shown([*program, "--export-session", listed.stdout.split()[0], "--format", form],
+                        environment))
 
 
 def test_names_of_models(program: list[str], environment: Environment) -> None:

@@ -1,4 +1,6 @@
-"""Sessions are changed from the command line: taken back, asked again, edited, forked, named, tagged, archived and deleted."""
+"""Sessions are changed from the command line:
+taken back, asked again, edited, forked, named, tagged, archived and deleted.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,15 @@ from tests.fake_server import FakeOllama
 Environment = dict[str, str]
 
 
-def run(program: list[str], environment: Environment, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*program, *words], env=environment, capture_output=True, text=True, timeout=120,
+def run(program: list[str], environment: Environment,
+        *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program, *words], env=environment, capture_output=True, text=True,
+                          timeout=120,
                           stdin=subprocess.DEVNULL)
 
 
-def test_a_conversation_is_changed_by_scripts(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_conversation_is_changed_by_scripts(ollama: FakeOllama, program: list[str],
+                                              environment: Environment) -> None:
     def done(*words: str) -> str:
         result = run(program, environment, *words)
         assert result.returncode == 0, result.stderr
@@ -35,7 +40,8 @@ def test_a_conversation_is_changed_by_scripts(ollama: FakeOllama, program: list[
     done("--retry")
     assert asked() == ["ONE"]
     branches = json.loads(done("--branches", "--json"))
-    assert [(branch["messages"], branch["shown"]) for branch in branches] == [(4, False), (4, False), (2, False), (2, True)]
+    assert [(branch["messages"], branch["shown"])
+            for branch in branches] == [(4, False), (4, False), (2, False), (2, True)]
     done("--branch", "1")
     fork = done("--fork", "--at", "1").strip()
     done("--session", fork, "four")
@@ -48,7 +54,8 @@ def test_a_conversation_is_changed_by_scripts(ollama: FakeOllama, program: list[
     assert run(program, environment, "-c", "--edit", "9", "x").returncode == 2
 
 
-def test_a_session_is_named_tagged_shelved_and_deleted(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_session_is_named_tagged_shelved_and_deleted(ollama: FakeOllama, program: list[str],
+                                                       environment: Environment) -> None:
     def done(*words: str) -> str:
         result = run(program, environment, *words)
         assert result.returncode == 0, result.stderr
@@ -66,7 +73,8 @@ def test_a_session_is_named_tagged_shelved_and_deleted(ollama: FakeOllama, progr
     done("--session", name, "--tag=-home")
     done("--session", name, "--pin-session")
     first = listed()[0]
-    assert (first["name"], first["title"], first["tags"], first["pinned"]) == (name, "Plans for the garden", ["garden"], True)
+    assert (first["name"], first["title"], first["tags"],
+            first["pinned"]) == (name, "Plans for the garden", ["garden"], True)
     assert "* Plans for the garden #garden" in done("--list-sessions")
     done("-c", "again")     # the last used one, not the pinned one
     assert [row["messages"] for row in listed()] == [2, 4]

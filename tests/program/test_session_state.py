@@ -1,4 +1,6 @@
-"""What a conversation had comes back with it: system prompt, options and tools belong to the session."""
+"""What a conversation had comes back with it:
+system prompt, options and tools belong to the session.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ from tests.pseudo_terminal import CTRL_D, Terminal
 Environment = dict[str, str]
 
 
-def ask(program: list[str], environment: Environment, *words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*program, "-m", "words-5", *words], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+def ask(program: list[str], environment: Environment,
+        *words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*program, "-m", "words-5", *words], env=environment,
+                          stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done
@@ -29,22 +33,27 @@ def last_request(server: FakeOllama) -> Mapping[str, Any]:
 
 
 def system_of(request: Mapping[str, Any]) -> str:
-    return "".join(message["content"] for message in request["messages"] if message["role"] == "system")
+    return "".join(message["content"]
+                   for message in request["messages"] if message["role"] == "system")
 
 
 def test_a_session_keeps_its_system_prompt_options_and_tools(
         ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    ask(program, environment, "--system", "You are a pirate", "--temperature", "0.1", "--experimental", "one")
+    ask(program, environment, "--system", "You are a pirate", "--temperature", "0.1",
+        "--experimental", "one")
     first = last_request(ollama)
     done = ask(program, environment, "-c", "two")
     second = last_request(ollama)
-    assert system_of(second) == "You are a pirate" and second["options"] == first["options"] and second["tools"] == first["tools"]
+    assert (system_of(second) == "You are a pirate" and second["options"] == first["options"]
+            and second["tools"] == first["tools"])
     assert "You are a pirate" in done.stderr and "temperature 0.1" in done.stderr
     fresh = ask(program, environment, "three")
-    assert system_of(last_request(ollama)) == "" and "tools" not in last_request(ollama) and fresh.stderr == ""
+    assert (system_of(last_request(ollama)) == "" and "tools" not in last_request(ollama)
+            and fresh.stderr == "")
 
 
-def test_a_flag_changes_it_and_that_is_said(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_flag_changes_it_and_that_is_said(ollama: FakeOllama, program: list[str],
+                                            environment: Environment) -> None:
     ask(program, environment, "--system", "You are a pirate", "one")
     done = ask(program, environment, "-c", "--system", "You are a monk", "two")
     assert system_of(last_request(ollama)) == "You are a monk"
@@ -56,7 +65,8 @@ def test_a_flag_changes_it_and_that_is_said(ollama: FakeOllama, program: list[st
     assert system_of(last_request(ollama)) == ""
 
 
-def test_what_a_command_sets_is_kept_too(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_what_a_command_sets_is_kept_too(ollama: FakeOllama, program: list[str],
+                                         environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.ask("/system You are a pirate", "System prompt set")
         chat.ask("one", "w4")
@@ -69,16 +79,19 @@ def test_what_a_command_sets_is_kept_too(ollama: FakeOllama, program: list[str],
     assert system_of(last_request(ollama)) == "You are a pirate"
 
 
-def test_it_is_in_the_json_export(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_it_is_in_the_json_export(ollama: FakeOllama, program: list[str],
+                                  environment: Environment) -> None:
     ask(program, environment, "--system", "You are a pirate", "--seed", "7", "one")
-    done = subprocess.run([*program, "--export-session", "last", "-f", "json"], env=environment, capture_output=True, text=True,
+    done = subprocess.run([*program, "--export-session", "last", "-f", "json"], env=environment,
+                          capture_output=True, text=True,
                           timeout=60)
     assert json.loads(done.stdout)["settings"] == {"system": "You are a pirate", "seed": 7}
 
 
 # ---- the values
 
-SOME: dict[type, object] = {str: "text, with \ud83d\ude00 and \"quotes\"", int: 7, float: 0.25, bool: True, list: ("a", "b,c"),
+SOME: dict[type, object] = {str: "text, with \ud83d\ude00 and \"quotes\"", int: 7, float: 0.25,
+                            bool: True, list: ("a", "b,c"),
                             dict: {"a": 1, "b": [True, None]}}
 
 
@@ -93,11 +106,15 @@ def test_every_kept_setting_comes_back(name: str) -> None:
     assert getattr(same, name) == row.default
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"nonsense": 1}', '{"temperature": "hot"}', '{"seed": true}',
-                                  '{"experimental": 1}', '{"stop": "x"}', '{"tools_file": ["/evil.py"]}', '{"allow": ["run"]}'])
+@pytest.mark.parametrize("text",
+                         ["", "{", "[]", "null", '{"nonsense": 1}', '{"temperature": "hot"}',
+                          '{"seed": true}',
+                          '{"experimental": 1}', '{"stop": "x"}', '{"tools_file": ["/evil.py"]}',
+                          '{"allow": ["run"]}'])
 def test_what_is_not_a_kept_setting_is_left_out(text: str) -> None:
     settings, said = with_kept(Settings({}), text)
-    assert read_kept(text) == {} and said == [] and settings.tools_file == () and settings.allow == ()
+    assert (read_kept(text) == {} and said == [] and settings.tools_file == ()
+            and settings.allow == ())
 
 
 def test_defaults_need_no_room() -> None:

@@ -1,4 +1,6 @@
-"""What each command may load: start-up is imports, so nothing heavy before it is needed, and importing does nothing."""
+"""What each command may load: start-up is imports, so nothing heavy before it is needed,
+and importing does nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from tests.conftest import ROOT
 from tests.fake_server import FakeOllama
 
 Environment = dict[str, str]
-HEAVY = {"rich", "prompt_toolkit", "sqlite_utils", "ollama", "requests", "yaml", "pygments", "pydantic", "click", "ddgs", "httpx",
+HEAVY = {"rich", "prompt_toolkit", "sqlite_utils", "ollama", "requests", "yaml", "pygments",
+         "pydantic", "click", "ddgs", "httpx",
          "wcwidth", "lxml", "ijson", "jmespath", "psycopg"}
 # Tells, on leaving, what was loaded; `first` looks at the moment of the first word instead.
 WRAPPER = """
@@ -43,12 +46,15 @@ def without_coverage(environment: Environment) -> Environment:
     return {name: value for name, value in environment.items() if not name.startswith("COV")}
 
 
-def loaded(arguments: list[str], environment: Environment, tmp_path: Path, when: str = "all") -> set[str]:
+def loaded(arguments: list[str], environment: Environment, tmp_path: Path,
+           when: str = "all") -> set[str]:
     """The modules that a run of the program loaded, beyond what the interpreter brings."""
     place = tmp_path / "loaded"
     environment = without_coverage(environment)
-    done = subprocess.run([sys.executable, "-c", WRAPPER, str(ROOT / "stream_chat.py"), str(place), *arguments],
-                          env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", WRAPPER, str(ROOT / "stream_chat.py"), str(place),
+                           *arguments],
+                          env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=60)
     assert done.returncode == 0, done.stderr
     return set(Path(f"{place}.{when}").read_text().split())
 
@@ -74,20 +80,25 @@ def test_a_list_of_sessions_loads_a_database_and_nothing_that_talks(
     loaded(["-m", "words-5", "q"], environment, tmp_path)
     modules = loaded(["--list-sessions"], environment, tmp_path)
     assert "sqlite3" in modules
-    assert not modules & {"asyncio", "core.providers.http1", "ssl", "core.chat.turn", "core.session_manager",
+    assert not modules & {"asyncio", "core.providers.http1", "ssl", "core.chat.turn",
+                          "core.session_manager",
                           "core.sessions.export", "core.store.schema"}
     assert not heavy(modules)
 
 
 @pytest.mark.parametrize("flags", [["q"], ["--json", "q"]])
-def test_one_answer_loads_what_it_needs(ollama: FakeOllama, environment: Environment, tmp_path: Path, flags: list[str]) -> None:
+def test_one_answer_loads_what_it_needs(ollama: FakeOllama, environment: Environment,
+                                        tmp_path: Path, flags: list[str]) -> None:
     loaded(["-m", "words-5", "q"], environment, tmp_path)
     modules = loaded(["-m", "words-50@100", *flags], environment, tmp_path, "first")
-    assert "core.providers.http1" in modules and not modules & {"httpx2", "h11"} and "asyncio" in modules and "sqlite3" in modules
+    assert ("core.providers.http1" in modules and not modules & {"httpx2", "h11"}
+            and "asyncio" in modules and "sqlite3" in modules)
     assert not heavy(modules) - {"wcwidth"}
-    assert not modules & {"core.store.schema", "core.sessions.export", "core.web", "core.tools.web_search"}
+    assert not modules & {"core.store.schema", "core.sessions.export", "core.web",
+                          "core.tools.web_search"}
     dialects = {name for name in modules if name.startswith("core.providers.")}
-    assert not dialects & {f"core.providers.{name}" for name in ("anthropic", "cohere", "demo", "gemini", "local", "openai")}
+    assert not dialects & {f"core.providers.{name}"
+                           for name in ("anthropic", "cohere", "demo", "gemini", "local", "openai")}
 
 
 def test_the_demo_loads_no_http(environment: Environment, tmp_path: Path) -> None:
@@ -96,7 +107,9 @@ def test_the_demo_loads_no_http(environment: Environment, tmp_path: Path) -> Non
 
 
 def test_importing_does_nothing(environment: Environment, tmp_path: Path) -> None:
-    """Every module of the program, in a place where nothing may be touched: no file, no connection, no variable."""
+    """Every module of the program, in a place where nothing may be touched:
+    no file, no connection, no variable.
+    """
     files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "core").rglob("*.py")]
     names = [".".join(path.parts).removesuffix(".__init__") for path in files]
     code = """
@@ -119,7 +132,8 @@ for name in names:
 own = [each for each in opened if "__pycache__" not in each and each != "os.mkdir" and each != "/dev/null"]
 print(own)
 """
-    done = subprocess.run([sys.executable, "-c", code, *sorted(names)], env=without_coverage(environment), cwd=tmp_path,
+    done = subprocess.run([sys.executable, "-c", code, *sorted(names)],
+                          env=without_coverage(environment), cwd=tmp_path,
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]" and not list(Path(environment["HOME"]).rglob("*"))

@@ -28,7 +28,8 @@ SEED = int(os.environ.get("STREAM_CHAT_TEST_SEED", "") or random.randrange(1 << 
 FLAGS = {"llamacpp": (), "openai-responses": ("--option", "background=true")}
 TOKENS = {"llamacpp": len(wire("openai", TEXT).texts),
           "openai-responses": len(wire("openai-responses", TEXT).texts)}
-SERVERS: dict[str, type[KeptAnswers]] = {"llamacpp": LlamaServer, "openai-responses": BackgroundServer}
+SERVERS: dict[str, type[KeptAnswers]] = {"llamacpp": LlamaServer,
+                                         "openai-responses": BackgroundServer}
 
 
 def stops_once(server: KeptAnswers, chance: random.Random) -> None:

@@ -1,4 +1,6 @@
-"""kill -9 of the whole program while a real server on loopback answers: what was shown is saved, and the next start recovers it."""
+"""kill -9 of the whole program while a real server on loopback answers:
+what was shown is saved, and the next start recovers it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from tests.program.test_kill import ROOT, check_database, check_recovery, killed
 from tests.pseudo_terminal import Terminal
 
 LANES, TRIALS, IN_TERMINAL = 3, 36, 4      # 108 kills, 12 of them in a terminal
-WAITING = re.compile(r"(loading|queued|reading|waiting)\b.* s$")   # on a slow machine, before the first word
+# on a slow machine, before the first word
+WAITING = re.compile(r"(loading|queued|reading|waiting)\b.* s$")
 PROGRAM = [sys.executable, str(ROOT / "stream_chat.py"), "--no-markdown", "question 0"]
 
 
@@ -28,7 +31,8 @@ def lane(home: Path, url: str, seed: int) -> int:
     """Kill program after program on one database; return how many of them had shown something."""
     chance = random.Random(seed)
     home.mkdir()
-    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "OLLAMA_HOST": url, "PYTHONPATH": str(ROOT),
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "OLLAMA_HOST": url,
+                   "PYTHONPATH": str(ROOT),
                    "TERM": "xterm", "OLLAMA_MODEL": "words-20000"}
     data = home / ".local/share/stream-chat"
     database = str(data / "sessions.db")
@@ -45,11 +49,13 @@ def lane(home: Path, url: str, seed: int) -> int:
             check_shown(shown, seen[session], f"seed {seed}, trial {trial}")
         if before | set(seen):
             check_database(database)
-    done = subprocess.run([*PROGRAM, "--provider", "demo", "--model", "demo", "--demo-delay", "0"], env=environment,
+    done = subprocess.run([*PROGRAM, "--provider", "demo", "--model", "demo", "--demo-delay", "0"],
+                          env=environment,
                           stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
     assert done.returncode == 0 and b"Traceback" not in done.stderr
     states = sqlite3.connect(database).execute("SELECT DISTINCT state FROM messages").fetchall()
-    assert {state for state, in states} <= {"complete", "interrupted"}, "the start has recovered everything"
+    assert {state for state, in states} <= {"complete",
+                                            "interrupted"}, "the start has recovered everything"
     check_recovery(database, str(data / "spool"), seen)
     return sum(1 for words in seen.values() if words)
 
@@ -90,6 +96,7 @@ def test_nothing_shown_is_lost(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     print("seed", seed)
     with FakeOllama() as server, ThreadPoolExecutor(LANES) as threads:
-        seen = list(threads.map(lambda number: lane(tmp_path / f"lane{number}", server.url, seed + number), range(LANES)))
+        seen = list(threads.map(lambda number: lane(tmp_path / f"lane{number}", server.url,
+                                                    seed + number), range(LANES)))
     assert LANES * TRIALS >= 100
     assert sum(seen) >= 60, "most of them have to die while they answer"

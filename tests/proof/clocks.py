@@ -1,4 +1,5 @@
-"""Sets the clock while conversations run: years ahead, back, to leap days, over ends of summer time.
+"""Sets the clock while conversations run: years ahead, back, to leap days,
+over ends of summer time.
 
 The program runs with a clock that tests/proof/shifted/sitecustomize.py moves; the judge reads the
 database with sqlite3, and what the server was sent.
@@ -24,7 +25,7 @@ from tests.fake_server import FakeOllama
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIFTED = Path(__file__).resolve().parent / "shifted"
 MOMENTS = (
-    0.0, 1.0, 946_684_799.0, 951_782_399.0,       # 1970; the last second of 1999; of 28 February 2000
+    0.0, 1.0, 946_684_799.0, 951_782_399.0,  # 1970; the last second of 1999; of 28 February 2000
     1_709_164_799.0, 1_835_308_799.0,             # before the leap days of 2024 and 2028
     1_729_990_799.0, 1_743_296_399.0,             # before summer time ends and begins in Europe
     2_147_483_646.0, 4_102_444_799.0, 7_258_118_400.0)     # 2038, 2099, 2200
@@ -73,7 +74,8 @@ class _Lane:
 
     def _moment(self) -> float:
         near = self._chance.choice((time.time(), self._last, self._chance.choice(MOMENTS)))
-        return max(0.0, near + self._chance.choice((0, 1, -1, 3_600, -3_600, 86_400 * 400, -86_400 * 400)))
+        return max(0.0, near
+                   + self._chance.choice((0, 1, -1, 3_600, -3_600, 86_400 * 400, -86_400 * 400)))
 
     def _ask(self, moment: float) -> None:
         question = f"question {self._seed} {self.tally.questions}"
@@ -92,7 +94,8 @@ class _Lane:
 
     def _start(self, moment: float, *words: str) -> None:
         environment = {
-            "PATH": os.environ.get("PATH", ""), "HOME": str(self._home), "OLLAMA_HOST": self._server.url,
+            "PATH": os.environ.get("PATH", ""), "HOME": str(self._home),
+            "OLLAMA_HOST": self._server.url,
             "PYTHONPATH": f"{SHIFTED}{os.pathsep}{ROOT}", "TZ": self._chance.choice(ZONES),
             "SHIFTED_CLOCK": str(moment), "OLLAMA_MODEL": "echo"}
         done = subprocess.run([sys.executable, str(ROOT / "stream_chat.py"), *words],

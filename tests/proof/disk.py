@@ -1,7 +1,8 @@
 """A disk as a power cut leaves it: made of the writes of a program, as strace has recorded them.
 
-What was synced is there. Of what was written since, any part is: nothing, all, the first writes, or any
-sectors of any of them. New, renamed and deleted names are kept in their order, as a journal does it.
+What was synced is there. Of what was written since, any part is: nothing, all, the first
+writes, or any sectors of any of them. New, renamed and deleted names are kept in their
+order, as a journal does it.
 """
 
 from __future__ import annotations

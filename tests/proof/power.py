@@ -1,7 +1,8 @@
 """Cuts the power while the program answers, and judges with sqlite3 what is on the disk.
 
-The program runs under strace, which records its writes; a cut is a disk with all that was synced and
-any part of the rest (tests/proof/disk.py). Not one of the program's own modules has a part in it.
+The program runs under strace, which records its writes; a cut is a disk with all that was
+synced and any part of the rest (tests/proof/disk.py). Not one of the program's own
+modules has a part in it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class _Seen:
         return "".join(text for _, text in self.shown)
 
     def seconds(self, start: int) -> float:
-        """How much of the reply from this character on has been shown, beyond the longest pause in it."""
+        """How much of the reply from this character on has been shown,
+        beyond the longest pause in it.
+        """
         ends = itertools.accumulate(len(text) for _, text in self.shown)
         times = [time for (time, _), end in zip(self.shown, ends, strict=True) if end > start]
         pauses = [after - before for before, after in zip(times, times[1:])]
@@ -147,7 +150,9 @@ class _Judge:
 
 
 def _stored(database: Path) -> tuple[dict[str, str], bool]:
-    """The answer to each question, put together or in pieces still; and whether the file is sound."""
+    """The answer to each question, put together or in pieces still;
+    and whether the file is sound.
+    """
     if not database.exists() or not database.stat().st_size:
         return {}, True
     try:

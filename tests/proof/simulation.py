@@ -1,4 +1,5 @@
-"""Whole conversations in one process: programs, models and faults by a random schedule, no real time.
+"""Whole conversations in one process: programs, models and faults by a
+random schedule, no real time.
 
 Programs (each with a store of its own, on one SQLite file) take turns at a session: they ask, are
 stopped, are killed, take back, ask again otherwise. Models break off, refuse, pause and call tools;
@@ -214,7 +215,7 @@ class Conversation:
             self._fault("a tool ran twice")
         calls = [call.id for message in messages for call in message.tool_calls]
         results = [result.id for message in messages for result in message.tool_results]
-        last = messages[-1].tool_calls if messages else ()      # they get theirs with the next question
+        last = messages[-1].tool_calls if messages else ()  # they get theirs with the next question
         if calls != results + [call.id for call in last]:
             self._fault(f"calls {calls} have the results {results}")
 

@@ -1,4 +1,6 @@
-"""A key goes only to the origin it was given for, and never in the clear: every host, every way to give key and address."""
+"""A key goes only to the origin it was given for, and never in the clear:
+every host, every way to give key and address.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ NAMES = [host.name for host in SERVERS]
 ADDRESSED = [host.name for host in SERVERS if host.base_url]
 
 
-def open_at(home: Path, name: str, *, file: dict[str, Any] | None = None, flags: dict[str, object] | None = None,
+def open_at(home: Path, name: str, *, file: dict[str, Any] | None = None,
+            flags: dict[str, object] | None = None,
             **environment: str) -> Endpoint:
     """The endpoint of a provider, or one without a key where it refuses to be asked."""
     given: dict[str, object] = {"provider": name, **(flags or {})}
@@ -65,21 +68,27 @@ def test_a_key_reaches_the_address_that_the_user_names(tmp_path: Path, name: str
     variable = row(name).key_variables[0]
     by_flag = open_at(tmp_path, name, flags={"base_url": FOREIGN}, **{variable: KEY})
     assert (by_flag.key, origin_of(by_flag.base_url)) == (KEY, origin_of(FOREIGN))
-    in_file = open_at(tmp_path, name, file={"provider": name, "providers": {name: {"base_url": FOREIGN}}}, **{variable: KEY})
+    in_file = open_at(tmp_path, name,
+                      file={"provider": name, "providers": {name: {"base_url": FOREIGN}}},
+                      **{variable: KEY})
     assert (in_file.key, origin_of(in_file.base_url)) == (KEY, origin_of(FOREIGN))
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("url", ["http://collector.example/v1", "http://93.184.216.34/v1", "HTTP://collector.example:8080",
-                                 "http://[2606:2800:220:1::1]/v1", "collector.example/v1"])
+@pytest.mark.parametrize("url",
+                         ["http://collector.example/v1", "http://93.184.216.34/v1",
+                          "HTTP://collector.example:8080",
+                          "http://[2606:2800:220:1::1]/v1", "collector.example/v1"])
 def test_no_key_travels_in_the_clear(tmp_path: Path, name: str, url: str) -> None:
-    assert open_at(tmp_path, name, flags={"base_url": url}, **{row(name).key_variables[0]: KEY}).key is None
+    assert open_at(tmp_path, name, flags={"base_url": url},
+                   **{row(name).key_variables[0]: KEY}).key is None
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "openai"])
 def test_the_key_at_the_top_of_a_file_is_its_owners(tmp_path: Path, name: str) -> None:
     """`api_key` is OpenAI's, whichever provider the same file chooses and wherever that is."""
-    file: dict[str, Any] = {"provider": name, "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key": KEY}
+    file: dict[str, Any] = {"provider": name, "model": "m", "base_url": "http://127.0.0.1:1/v1",
+                            "api_key": KEY}
     found = open_at(tmp_path, name, file=file)
     assert KEY not in (found.key, json.dumps(dict(found.quirks)))
     with_own = open_at(tmp_path, name, file=file, **{row(name).key_variables[0]: "own-key-of-it"})
@@ -94,7 +103,8 @@ def test_an_address_at_the_top_of_a_file_is_for_the_provider_of_that_file(tmp_pa
 
 
 def test_two_names_of_one_provider_are_one_entry(tmp_path: Path) -> None:
-    file = {"provider": "claude", "claude_api_key": KEY, "providers": {"anthropic": {"idle_timeout": 7}}}
+    file = {"provider": "claude", "claude_api_key": KEY,
+            "providers": {"anthropic": {"idle_timeout": 7}}}
     found = open_at(tmp_path, "anthropic", file=file)
     assert (found.key, found.idle_timeout) == (KEY, 7.0)
 
@@ -102,7 +112,8 @@ def test_two_names_of_one_provider_are_one_entry(tmp_path: Path) -> None:
 @pytest.mark.parametrize("header", ["Authorization", "X-Api-Key", "cookie", "x-session-token"])
 @pytest.mark.parametrize("name", ["openai", "litellm"])
 def test_configured_headers_are_keys_too(tmp_path: Path, name: str, header: str) -> None:
-    entry = {"base_url": "https://proxy.example/v1", "headers": {header: KEY, "X-Team": "blue"}, "api_key": "another-key-of-it"}
+    entry = {"base_url": "https://proxy.example/v1", "headers": {header: KEY, "X-Team": "blue"},
+             "api_key": "another-key-of-it"}
     file = {"provider": name, "providers": {name: entry}}
     assert open_at(tmp_path, name, file=file).quirks["headers"] == entry["headers"]
     elsewhere = open_at(tmp_path, name, file=file, STREAM_CHAT_BASE_URL=FOREIGN)
@@ -110,19 +121,27 @@ def test_configured_headers_are_keys_too(tmp_path: Path, name: str, header: str)
 
 
 def test_a_local_server_is_asked_without_the_key_and_a_refusal_says_why(tmp_path: Path) -> None:
-    """OLLAMA_API_KEY is for ollama.com; a server in the own network that OLLAMA_HOST names does not get it."""
+    """OLLAMA_API_KEY is for ollama.com; a server in the own network that
+    OLLAMA_HOST names does not get it.
+    """
     at_home = open_at(tmp_path, "ollama", OLLAMA_HOST="http://10.0.0.7:11434", OLLAMA_API_KEY=KEY)
     assert at_home.key is None and "10.0.0.7" in at_home.base_url
-    assert open_at(tmp_path, "ollama", OLLAMA_HOST="https://ollama.com", OLLAMA_API_KEY=KEY).key == KEY
-    assert open_at(tmp_path, "ollama", flags={"ollama_host": "10.0.0.7"}, OLLAMA_API_KEY=KEY).key == KEY
+    assert open_at(tmp_path, "ollama", OLLAMA_HOST="https://ollama.com",
+                   OLLAMA_API_KEY=KEY).key == KEY
+    assert open_at(tmp_path, "ollama", flags={"ollama_host": "10.0.0.7"},
+                   OLLAMA_API_KEY=KEY).key == KEY
 
 
 @pytest.mark.parametrize("given, needed", [(True, True), (False, False)])
 @pytest.mark.parametrize("written", ["requires_key", "requires_api_key", "requires-key"])
-def test_the_configuration_says_whether_a_key_is_needed(tmp_path: Path, written: str, given: bool, needed: bool) -> None:
-    file = {"provider": "lab", "providers": {"lab": {"base_url": "https://lab.example/v1", written: given}}}
-    assert ("needs a key" in open_at(tmp_path, "lab", file=file).quirks.get("refused", "")) is needed
-    assert open_at(tmp_path, "groq", file={"provider": "groq", "providers": {"groq": {written: False}}}).base_url
+def test_the_configuration_says_whether_a_key_is_needed(tmp_path: Path, written: str, given: bool,
+                                                        needed: bool) -> None:
+    file = {"provider": "lab",
+            "providers": {"lab": {"base_url": "https://lab.example/v1", written: given}}}
+    assert (("needs a key" in open_at(tmp_path, "lab", file=file).quirks.get("refused", ""))
+            is needed)
+    assert open_at(tmp_path, "groq",
+                   file={"provider": "groq", "providers": {"groq": {written: False}}}).base_url
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -131,7 +150,8 @@ def test_a_key_is_what_is_between_what_was_copied_with_it(seed: int) -> None:
     text = KEY
     for _ in range(chance.randrange(4)):
         before, after = chance.choice([
-            ('"', '"'), ("'", "'"), ("Bearer ", ""), ("bearer  ", ""), ("\u201c", "\u201d"), (" ", "\n")])
+            ('"', '"'), ("'", "'"), ("Bearer ", ""), ("bearer  ", ""), ("\u201c", "\u201d"),
+            (" ", "\n")])
         text = f"{before}{text}{after}"
     assert clean_key(text) == KEY, f"seed {seed}: {text!r}"
 
@@ -140,12 +160,14 @@ def test_a_copied_key_is_sent_clean(tmp_path: Path) -> None:
     assert open_at(tmp_path, "groq", GROQ_API_KEY=f'"Bearer {KEY}"\n').key == KEY
 
 
-def test_cborg_works_end_to_end_by_its_row(tmp_path: Path, program: list[str], environment: dict[str, str]) -> None:
+def test_cborg_works_end_to_end_by_its_row(tmp_path: Path, program: list[str],
+                                           environment: dict[str, str]) -> None:
     found = open_at(tmp_path, "cborg", CBORG_API_KEY=KEY)
     assert (found.base_url, found.key) == ("https://api.cborg.lbl.gov", KEY)
     said = {"choices": [{"index": 0, "message": {"content": "Hi."}, "finish_reason": "stop"}]}
     with FakeServer(json_answer(said)) as server:
-        done = subprocess.run([*program, "-p", "cborg", "--base-url", server.url, "Hello"], capture_output=True, text=True,
+        done = subprocess.run([*program, "-p", "cborg", "--base-url", server.url, "Hello"],
+                              capture_output=True, text=True,
                               env=environment | {"CBORG_API_KEY": KEY}, timeout=60)
         asked = server.requests[-1]
     assert (done.stdout, done.returncode) == ("Hi.\n", 0), done.stderr
@@ -154,9 +176,12 @@ def test_cborg_works_end_to_end_by_its_row(tmp_path: Path, program: list[str], e
 
 
 @pytest.mark.parametrize("url, clear", [
-    ("https://api.openai.com", False), ("http://127.0.0.1:1", False), ("http://localhost", False), ("http://[::1]:8", False),
-    ("http://192.168.1.2", False), ("http://10.1.1.1", False), ("http://100.100.1.1", False), ("http://litellm:4000", False),
-    ("http://box.local", False), ("http://[fd00::1]", False), ("http://8.8.8.8", True), ("http://example.com", True),
+    ("https://api.openai.com", False), ("http://127.0.0.1:1", False), ("http://localhost", False),
+    ("http://[::1]:8", False),
+    ("http://192.168.1.2", False), ("http://10.1.1.1", False), ("http://100.100.1.1", False),
+    ("http://litellm:4000", False),
+    ("http://box.local", False), ("http://[fd00::1]", False), ("http://8.8.8.8", True),
+    ("http://example.com", True),
     ("http://example.com.", True), ("http://172.32.0.1", True), ("http://[::ffff:8.8.8.8]", True),
     ("http://127.0.0.1.evil.com", True),
 ])

@@ -1,4 +1,6 @@
-"""Several hosts of one provider: the least busy is asked, a dead one costs little once and is back soon after it recovers."""
+"""Several hosts of one provider: the least busy is asked,
+a dead one costs little once and is back soon after it recovers.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ def test_requests_at_once_are_spread(five: list[FakeOllama]) -> None:
     async def main() -> None:
         balanced = Balanced([at(server.url) for server in five])
         slow = Request("words-5@20", ASKED.messages)
-        assert set(await asyncio.gather(*(text_of(balanced, slow) for _ in range(10)))) == {"w0 w1 w2 w3 w4"}
+        assert (set(await asyncio.gather(*(text_of(balanced, slow) for _ in range(10))))
+                == {"w0 w1 w2 w3 w4"})
         await balanced.close()
     asyncio.run(main())
     assert [asked(server) for server in five] == [2] * 5
@@ -121,7 +124,8 @@ def test_a_host_that_loads_a_model_is_waited_for() -> None:
     def script(request: Received) -> Answer:
         if request.path != "/api/chat":
             return json_answer({"models": []})
-        return Answer([Pause(2.4), json_line(chat_line("m", "slow")), json_line(done_line("m"))], framing="close")
+        return Answer([Pause(2.4), json_line(chat_line("m", "slow")), json_line(done_line("m"))],
+                      framing="close")
 
     async def main() -> str:
         balanced = Balanced([at(server.url), at(server.url)])
@@ -182,7 +186,8 @@ def test_a_chat_says_which_host_failed_and_the_model_does_not_rest(five: list[Fa
 
     async def main() -> list[Item]:
         providers = Providers(made)
-        chain = Chain([Target("ollama", "words-5"), Target("demo", "demo")], providers, retry_config_from_args(made))
+        chain = Chain([Target("ollama", "words-5"), Target("demo", "demo")], providers,
+                      retry_config_from_args(made))
         items = [item async for item in respond_with_fallbacks(chain, ASKED)]
         assert chain.first == Target("ollama", "words-5")
         await providers.close()
@@ -195,7 +200,8 @@ def test_a_chat_says_which_host_failed_and_the_model_does_not_rest(five: list[Fa
 
 @pytest.mark.parametrize(("status", "error", "kind"), [
     (401, "unauthorized", AuthFailed), (404, "model 'words-5' not found", ModelNotFound)])
-def test_errors_that_are_everywhere_are_reported(status: int, error: str, kind: type[ProviderError]) -> None:
+def test_errors_that_are_everywhere_are_reported(status: int, error: str,
+                                                 kind: type[ProviderError]) -> None:
     async def main() -> ChatError:
         balanced = Balanced([at(one.url), at(two.url)])
         try:
@@ -245,7 +251,8 @@ def test_probes_end_with_the_provider() -> None:
 
     async def main() -> None:
         with FakeOllama() as server, socket.create_server(("127.0.0.1", 0)) as hangs:
-            balanced = Balanced([at(f"http://127.0.0.1:{hangs.getsockname()[1]}"), at(server.url)], clock)
+            balanced = Balanced([at(f"http://127.0.0.1:{hangs.getsockname()[1]}"), at(server.url)],
+                                clock)
             balanced._hosts[0].open_until = clock.now
             clock.now += PROBE_AFTER
             assert await text_of(balanced) == "w0 w1 w2 w3 w4"

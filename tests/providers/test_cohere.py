@@ -6,22 +6,27 @@ from typing import Any
 
 import pytest
 
-from core.errors import AuthFailed, BadResponse, ContextTooLong, ModelNotFound, ProviderError, StreamBroken
+from core.errors import (AuthFailed, BadResponse, ContextTooLong, ModelNotFound, ProviderError,
+                         StreamBroken)
 from core.events import Finished, TextDelta, ThinkingDelta
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
+                           tool_message, user_message)
 from core.providers import CanCheck, CanShow, ModelInfo, Options, Request, ToolSpec
 from core.providers.cohere import request_body
-from tests.dialects import CUTS, ask, exchange, provider_at, reply_of, run, server_events, stream_answer
+from tests.dialects import (CUTS, ask, exchange, provider_at, reply_of, run, server_events,
+                            stream_answer)
 from tests.fake_server import FakeServer, json_answer
 
 HELLO = Request("command-test", (user_message("Hello"),))
-COUNTS = {"billed_units": {"input_tokens": 2, "output_tokens": 1}, "tokens": {"input_tokens": 50, "output_tokens": 4},
+COUNTS = {"billed_units": {"input_tokens": 2, "output_tokens": 1},
+          "tokens": {"input_tokens": 50, "output_tokens": 4},
           "cached_tokens": 16}
 USAGE = Usage(50, 4, 16, {"billed_units": {"input_tokens": 2, "output_tokens": 1}})
 
 
 def event(kind: str, index: int | None = None, **message: Any) -> dict[str, Any]:
-    return {"type": kind, **({} if index is None else {"index": index}), **({"delta": {"message": message}} if message else {})}
+    return {"type": kind, **({} if index is None else {"index": index}),
+            **({"delta": {"message": message}} if message else {})}
 
 
 def words(text: str, index: int = 0, kind: str = "text") -> dict[str, Any]:
@@ -38,35 +43,47 @@ def arguments(index: int, text: str) -> dict[str, Any]:
 
 
 def end(reason: str, **more: Any) -> list[Any]:
-    return [{"type": "message-end", "delta": {"finish_reason": reason, "usage": COUNTS, **more}}, "[DONE]"]
+    return [{"type": "message-end", "delta": {"finish_reason": reason, "usage": COUNTS, **more}},
+            "[DONE]"]
 
 
 def wire(payloads: list[Any]) -> bytes:
-    return server_events([event("message-start", role="assistant", content=[], tool_plan="", tool_calls=[]), *payloads])
+    return server_events([event("message-start", role="assistant", content=[], tool_plan="",
+                                tool_calls=[]), *payloads])
 
 
-PLAIN = [event("content-start", 0, content={"type": "text", "text": ""}), words("Grüß "), words("Gott 🙂"),
-         event("citation-start", 0, citations={"start": 0, "end": 4}), event("citation-end", 0), event("content-end", 0)]
-THINKING = [event("content-start", 0, content={"type": "thinking", "thinking": ""}), words("Hm", 0, "thinking"),
-            words(".", 0, "thinking"), event("content-end", 0), event("content-start", 1, content={"type": "text", "text": ""}),
+PLAIN = [event("content-start", 0, content={"type": "text", "text": ""}), words("Grüß "),
+         words("Gott 🙂"),
+         event("citation-start", 0, citations={"start": 0, "end": 4}), event("citation-end", 0),
+         event("content-end", 0)]
+THINKING = [event("content-start", 0, content={"type": "thinking", "thinking": ""}),
+            words("Hm", 0, "thinking"),
+            words(".", 0, "thinking"), event("content-end", 0),
+            event("content-start", 1, content={"type": "text", "text": ""}),
             words("Yes.", 1), event("content-end", 1)]
 CALLS = [event("tool-plan-delta", tool_plan="I will "), event("tool-plan-delta", tool_plan="look."),
-         call(0, "weather_1", "weather"), arguments(0, '{"city": '), arguments(0, '"Wien"}'), event("tool-call-end", 0),
+         call(0, "weather_1", "weather"), arguments(0, '{"city": '), arguments(0, '"Wien"}'),
+         event("tool-call-end", 0),
          call(1, "now_1", "now"), event("tool-call-end", 1)]
 
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_text(cut: int) -> None:
-    deltas, received = exchange("cohere", stream_answer(wire([*PLAIN, *end("COMPLETE")]), cut=cut), HELLO)
-    assert reply_of(deltas) == Message("assistant", (Text("Grüß Gott 🙂"),), "test/model", USAGE, "stop")
+    deltas, received = exchange("cohere", stream_answer(wire([*PLAIN, *end("COMPLETE")]), cut=cut),
+                                HELLO)
+    assert reply_of(deltas) == Message("assistant", (Text("Grüß Gott 🙂"),), "test/model", USAGE,
+                                       "stop")
     assert (received.path, received.headers["authorization"]) == ("/v2/chat", "Bearer test-key")
-    assert received.json == {"model": "command-test", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+    assert received.json == {"model": "command-test", "stream": True,
+                             "messages": [{"role": "user", "content": "Hello"}]}
 
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_thinking_is_not_the_answer(cut: int) -> None:
-    deltas, _ = exchange("cohere", stream_answer(wire([*THINKING, *end("MAX_TOKENS")]), cut=cut), HELLO)
-    assert reply_of(deltas) == Message("assistant", (Thinking("Hm."), Text("Yes.")), "test/model", USAGE, "length")
+    deltas, _ = exchange("cohere", stream_answer(wire([*THINKING, *end("MAX_TOKENS")]), cut=cut),
+                         HELLO)
+    assert reply_of(deltas) == Message("assistant", (Thinking("Hm."), Text("Yes.")), "test/model",
+                                       USAGE, "length")
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -74,12 +91,15 @@ def test_the_plan_is_shown_as_thinking_and_goes_back_as_the_plan(cut: int) -> No
     deltas, _ = exchange("cohere", stream_answer(wire([*CALLS, *end("TOOL_CALL")]), cut=cut), HELLO)
     reply = reply_of(deltas)
     assert reply == Message("assistant", (
-        Thinking("I will look.", {"cohere": {"tool_plan": True}}), ToolCall("weather_1", "weather", {"city": "Wien"}),
+        Thinking("I will look.", {"cohere": {"tool_plan": True}}),
+        ToolCall("weather_1", "weather", {"city": "Wien"}),
         ToolCall("now_1", "now", {})), "test/model", USAGE, "tool_calls")
-    results = tool_message((ToolResult("weather_1", "weather", "rain"), ToolResult("now_1", "now", "not allowed", True)))
+    results = tool_message((ToolResult("weather_1", "weather", "rain"),
+                            ToolResult("now_1", "now", "not allowed", True)))
     assert request_body(Request("command-test", (reply, results)))["messages"] == [
         {"role": "assistant", "tool_plan": "I will look.", "tool_calls": [
-            {"id": "weather_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Wien"}'}},
+            {"id": "weather_1", "type": "function",
+             "function": {"name": "weather", "arguments": '{"city": "Wien"}'}},
             {"id": "now_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}]},
         {"role": "tool", "tool_call_id": "weather_1", "content": "rain"},
         {"role": "tool", "tool_call_id": "now_1", "content": "Error: not allowed"}]
@@ -89,17 +109,22 @@ def test_an_answer_that_was_not_streamed() -> None:
     answer = {"id": "1", "finish_reason": "TOOL_CALL", "usage": COUNTS, "message": {
         "role": "assistant", "tool_plan": "Look.",
         "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Yes."}],
-        "tool_calls": [{"id": "now_1", "type": "function", "function": {"name": "now", "arguments": None}}]}}
+        "tool_calls":
+        [{"id": "now_1", "type": "function", "function": {"name": "now", "arguments": None}}]}}
     deltas, _ = exchange("cohere", json_answer(answer), HELLO)
     assert reply_of(deltas) == Message("assistant", (
-        Thinking("Hm."), Text("Yes."), Thinking("Look.", {"cohere": {"tool_plan": True}}), ToolCall("now_1", "now", {})),
+        Thinking("Hm."), Text("Yes."), Thinking("Look.", {"cohere": {"tool_plan": True}}),
+        ToolCall("now_1", "now", {})),
         "test/model", USAGE, "tool_calls")
 
 
-@pytest.mark.parametrize(("reason", "finish"), [("COMPLETE", "stop"), ("STOP_SEQUENCE", "stop"), ("MAX_TOKENS", "length")])
+@pytest.mark.parametrize(("reason", "finish"),
+                         [("COMPLETE", "stop"), ("STOP_SEQUENCE", "stop"),
+                          ("MAX_TOKENS", "length")])
 def test_how_an_empty_answer_ended(reason: str, finish: str) -> None:
     deltas, _ = exchange("cohere", stream_answer(wire(end(reason))), HELLO)
-    assert deltas == [USAGE, Finished(finish, reason)]   # type: ignore[arg-type]  # finish is one of Finish
+    # finish is one of Finish
+    assert deltas == [USAGE, Finished(finish, reason)]  # type: ignore[arg-type]
 
 
 def test_counts_without_tokens_are_the_billed_ones() -> None:
@@ -110,14 +135,16 @@ def test_counts_without_tokens_are_the_billed_ones() -> None:
 
 # ---- what goes wrong
 
-FAILED = end("ERROR", error="your request resulted in an invalid tool generation", error_type="INVALID_TOOL_GENERATION")
+FAILED = end("ERROR", error="your request resulted in an invalid tool generation",
+             error_type="INVALID_TOOL_GENERATION")
 
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_an_error_at_the_end_keeps_what_came(cut: int) -> None:
     with FakeServer(stream_answer(wire([*CALLS[:2], *FAILED]), cut=cut)) as server:
         deltas, error = ask("cohere", server.url, HELLO)
-    assert "".join(delta.text for delta in deltas if isinstance(delta, ThinkingDelta)) == "I will look."
+    assert ("".join(delta.text for delta in deltas if isinstance(delta, ThinkingDelta))
+            == "I will look.")
     assert isinstance(error, StreamBroken) and isinstance(error.cause, BadResponse)
 
 
@@ -134,7 +161,8 @@ def test_an_answer_without_an_end_is_broken() -> None:
 
 
 @pytest.mark.parametrize(("status", "body", "expected"), [
-    (400, {"id": "1", "message": "too many tokens: the limit for this model is 100 tokens", "error_type": "TOO_MANY_TOKENS"},
+    (400, {"id": "1", "message": "too many tokens: the limit for this model is 100 tokens",
+           "error_type": "TOO_MANY_TOKENS"},
      ContextTooLong),
     (401, {"id": "1", "message": "invalid api token"}, AuthFailed),
     (404, {"id": "1", "message": "model 'x' not found"}, ModelNotFound)])
@@ -148,25 +176,34 @@ def test_error_answers(status: int, body: dict[str, str], expected: type[Provide
 def test_everything_that_can_be_asked_for() -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}}
     request = Request("command-test", (
-        Message("system", (Text("Be brief."),)), user_message("What is this?", (Image("image/png", "aWNvbg=="),)),
-        Message("assistant", (Thinking("not shown again"), Text("A cat."))), Message("assistant", ()), user_message("Sure?")),
+        Message("system", (Text("Be brief."),)),
+        user_message("What is this?", (Image("image/png", "aWNvbg=="),)),
+        Message("assistant", (Thinking("not shown again"), Text("A cat."))),
+        Message("assistant", ()), user_message("Sure?")),
         system="You are kind.", tools=(ToolSpec("weather", "The weather", schema),),
-        options=Options(temperature=0.5, top_p=0.9, seed=1, max_tokens=100, stop=("END",), think="low", response_format=schema,
+        options=Options(temperature=0.5, top_p=0.9, seed=1, max_tokens=100, stop=("END",),
+                        think="low", response_format=schema,
                         raw={"k": 5}))
     assert request_body(request) == {
-        "model": "command-test", "stream": True, "temperature": 0.5, "p": 0.9, "seed": 1, "max_tokens": 100,
+        "model": "command-test", "stream": True, "temperature": 0.5, "p": 0.9, "seed": 1,
+        "max_tokens": 100,
         "stop_sequences": ["END"], "thinking": {"type": "enabled", "token_budget": 2048}, "k": 5,
         "response_format": {"type": "json_object", "json_schema": schema},
-        "tools": [{"type": "function", "function": {"name": "weather", "description": "The weather", "parameters": schema}}],
+        "tools":
+        [{"type": "function",
+          "function": {"name": "weather", "description": "The weather", "parameters": schema}}],
         "messages": [
-            {"role": "system", "content": "You are kind."}, {"role": "system", "content": "Be brief."},
+            {"role": "system", "content": "You are kind."},
+            {"role": "system", "content": "Be brief."},
             {"role": "user", "content": [{"type": "text", "text": "What is this?"},
-                                         {"type": "image_url", "image_url": {"url": "data:image/png;base64,aWNvbg=="}}]},
+                                         {"type": "image_url",
+                                          "image_url": {"url": "data:image/png;base64,aWNvbg=="}}]},
             {"role": "assistant", "content": "A cat."}, {"role": "user", "content": "Sure?"}]}
 
 
 @pytest.mark.parametrize(("think", "expected"), [
-    (None, {}), (False, {"thinking": {"type": "disabled"}}), ("on", {"thinking": {"type": "enabled"}})])
+    (None, {}), (False, {"thinking": {"type": "disabled"}}),
+    ("on", {"thinking": {"type": "enabled"}})])
 def test_thinking(think: bool | str | None, expected: dict[str, Any]) -> None:
     body = request_body(Request("command-test", (), options=Options(think=think)))
     assert body == {"model": "command-test", "stream": True, "messages": [], **expected}
@@ -175,20 +212,27 @@ def test_thinking(think: bool | str | None, expected: dict[str, Any]) -> None:
 # ---- lists
 
 def test_models_of_all_pages() -> None:
-    pages = [json_answer({"models": [{"name": "command-test", "endpoints": ["chat"], "features": ["tools", "vision", "reasoning"],
-                                      "context_length": 256000.0}], "next_page_token": "a/b"}),
-             json_answer({"models": [{"name": "command-r", "endpoints": ["chat"], "context_length": 128000}]})]
+    first = {"name": "command-test", "endpoints": ["chat"],
+             "features": ["tools", "vision", "reasoning"], "context_length": 256000.0}
+    second = {"name": "command-r", "endpoints": ["chat"], "context_length": 128000}
+    pages = [json_answer({"models": [first], "next_page_token": "a/b"}),
+             json_answer({"models": [second]})]
     with FakeServer(pages) as server:
         found = run("cohere", server.url, lambda provider: provider.models())
         assert [received.path for received in server.requests] == [
-            "/v1/models?endpoint=chat&page_size=1000", "/v1/models?endpoint=chat&page_size=1000&page_token=a%2Fb"]
-    assert found == [ModelInfo("command-test", 256000, capabilities=frozenset({"completion", "tools", "vision", "thinking"})),
-                     ModelInfo("command-r", 128000)]
+            "/v1/models?endpoint=chat&page_size=1000",
+            "/v1/models?endpoint=chat&page_size=1000&page_token=a%2Fb"]
+    assert (found
+            == [ModelInfo("command-test", 256000,
+                          capabilities=frozenset({"completion", "tools", "vision", "thinking"})),
+                ModelInfo("command-r", 128000)])
 
 
 def test_show_and_check() -> None:
-    with FakeServer(json_answer({"name": "command-r", "context_length": 128000, "models": []})) as server:
-        assert run("cohere", server.url, lambda provider: provider.show("command-r")) == ModelInfo("command-r", 128000)
+    with FakeServer(
+            json_answer({"name": "command-r", "context_length": 128000, "models": []})) as server:
+        assert run("cohere", server.url,
+                   lambda provider: provider.show("command-r")) == ModelInfo("command-r", 128000)
         assert server.requests[0].path == "/v1/models/command-r"
         assert "Cohere" in run("cohere", server.url, lambda provider: provider.check())
     provider = provider_at("cohere", "http://127.0.0.1:1")

@@ -26,7 +26,9 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderErr
 
 
 class Server:
-    """Answers each request with its path, over TLS or not; notes the connections and the heads of the requests."""
+    """Answers each request with its path, over TLS or not;
+    notes the connections and the heads of the requests.
+    """
 
     def __init__(self) -> None:
         self.connections = 0
@@ -85,11 +87,13 @@ class Proxy:
                 await asyncio.gather(pump(reader, outside), pump(inside, writer))
         writer.close()
 
-    async def _http(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+    async def _http(self, first: bytes, reader: asyncio.StreamReader,
+                    writer: asyncio.StreamWriter) -> bytes | None:
         head = first + await reader.readuntil(b"\r\n\r\n")
         self.asked.append(head.decode().split("\r\n")[0])
         expected = base64.b64encode(self._login.encode()).decode()
-        if self._login and f"proxy-authorization: basic {expected}".lower() not in head.decode().lower():
+        if (self._login and f"proxy-authorization: basic {expected}".lower()
+            not in head.decode().lower()):
             writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             return None
         if not head.startswith(b"CONNECT"):
@@ -97,7 +101,8 @@ class Proxy:
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         return b""
 
-    async def _socks(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+    async def _socks(self, first: bytes, reader: asyncio.StreamReader,
+                     writer: asyncio.StreamWriter) -> bytes | None:
         methods = await reader.readexactly((await reader.readexactly(1))[0])
         if self._login and 2 not in methods:
             writer.write(b"\x05\xff")
@@ -105,7 +110,8 @@ class Proxy:
         writer.write(b"\x05\x02" if self._login else b"\x05\x00")
         if self._login:
             await reader.readexactly(1)
-            words = [(await reader.readexactly((await reader.readexactly(1))[0])).decode() for _ in range(2)]
+            words = [(await reader.readexactly((await reader.readexactly(1))[0])).decode()
+                     for _ in range(2)]
             good = ":".join(words) == self._login
             writer.write(b"\x01\x00" if good else b"\x01\x01")
             if not good:
@@ -133,31 +139,37 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
 async def fetch(url: str, times: int = 1) -> list[object]:
     endpoint = Endpoint(url, host="fake", connect_timeout=20.0, idle_timeout=20.0)
     async with transport.open_client(endpoint) as client:
-        return [await transport.fetch_json(client, endpoint, f"/{number}", refused) for number in range(times)]
+        return [await transport.fetch_json(client, endpoint, f"/{number}", refused)
+                for number in range(times)]
 
 
 @pytest.mark.parametrize("login", ["", "ann:se cret"])
 @pytest.mark.parametrize("kind", ["http", "socks5", "socks5h"])
 @pytest.mark.parametrize("secure", [False, True])
-def test_a_proxy_leads_to_the_server(kind: str, secure: bool, login: str, trusted: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_leads_to_the_server(kind: str, secure: bool, login: str, trusted: None,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
     async def use() -> None:
-        async with Server().open(secure=secure) as server, Proxy(server.port, login).open() as proxy:
+        async with (Server().open(secure=secure) as server,
+                    Proxy(server.port, login).open() as proxy):
             given = f"{login.replace(' ', '%20')}@" if login else ""
             monkeypatch.setenv("ALL_PROXY", f"{kind}://{given}127.0.0.1:{proxy.port}")
             scheme, port = ("https", 443) if secure else ("http", 80)
             answers = await fetch(f"{scheme}://server.test/v1")
             forwarded = kind == "http" and not secure
             assert answers == [{"path": f"{scheme}://server.test/v1/0" if forwarded else "/v1/0"}]
-            assert proxy.asked == [{"http": f"CONNECT server.test:{port} HTTP/1.1"}.get(kind, f"server.test:{port}")
+            assert proxy.asked == [{"http": f"CONNECT server.test:{port} HTTP/1.1"}
+                                   .get(kind, f"server.test:{port}")
                                    if not forwarded else "GET http://server.test/v1/0 HTTP/1.1"]
             assert "\r\nhost: server.test\r\n" in server.heads[0]
     asyncio.run(use())
 
 
 @pytest.mark.parametrize(("kind", "words"), [("http", "407"), ("socks5", "user name")])
-def test_a_proxy_that_refuses_is_told_in_words(kind: str, words: str, trusted: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses_is_told_in_words(kind: str, words: str, trusted: None,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     async def use() -> None:
-        async with Server().open(secure=True) as server, Proxy(server.port, "ann:secret").open() as proxy:
+        async with (Server().open(secure=True) as server,
+                    Proxy(server.port, "ann:secret").open() as proxy):
             monkeypatch.setenv("HTTPS_PROXY", f"{kind}://ann:wrong@127.0.0.1:{proxy.port}")
             with pytest.raises(ConnectFailed) as caught:
                 await fetch("https://server.test")
@@ -199,7 +211,8 @@ def test_a_certificate_that_is_not_trusted_is_refused(monkeypatch: pytest.Monkey
     asyncio.run(use())
 
 
-def test_a_file_of_certificates_that_is_not_there_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_certificates_that_is_not_there_is_an_error_in_words(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at/all.pem")
     with pytest.raises(ProviderError) as caught:
         asyncio.run(fetch("https://127.0.0.1:1"))
@@ -208,14 +221,17 @@ def test_a_file_of_certificates_that_is_not_there_is_an_error_in_words(monkeypat
 
 def test_an_address_that_does_not_answer_does_not_hold_up_the_next() -> None:
     async def use() -> None:
-        with socket.create_server(("127.0.0.1", 0), backlog=0) as silent, socket.create_server(("127.0.0.1", 0)) as good:
+        with (socket.create_server(("127.0.0.1", 0), backlog=0) as silent,
+              socket.create_server(("127.0.0.1", 0)) as good):
             waiting = []
-            for _ in range(3):      # its queue is full: a further connection is neither made nor refused
+            # its queue is full: a further connection is neither made nor refused
+            for _ in range(3):
                 waiting.append(socket.socket())
                 waiting[-1].setblocking(False)
                 with suppress(BlockingIOError):
                     waiting[-1].connect(silent.getsockname())
-            addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place.getsockname()) for place in (silent, good)]
+            addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place.getsockname())
+                         for place in (silent, good)]
             found = await connect(addresses)
             assert found.getpeername() == good.getsockname()
             for each in (found, *waiting):
@@ -240,14 +256,21 @@ def test_when_no_address_answers_the_first_failure_is_told() -> None:
     ({"HTTP_PROXY": "http://x", "REQUEST_METHOD": "GET"}, "http://a.org", None),
     ({"https_proxy": ""}, "https://a.org", None),
     *(({"ALL_PROXY": "http://p", "NO_PROXY": entries}, url, None) for entries, url in [
-        ("*", "https://a.org"), ("a.org", "https://a.org"), ("a.org", "https://b.a.org"), (".a.org", "https://b.a.org"),
-        ("x, A.ORG", "https://a.org"), ("*.a.org", "https://b.a.org"), ("a.org:443", "https://a.org"),
-        ("10.0.0.0/8", "https://10.1.2.3"), ("10.1.2.3", "https://10.1.2.3:8443"), ("::1", "https://[::1]"),
-        ("[fd00::]/8", "https://[fd00::7]"), ("https://a.org", "https://a.org"), ("a.org.", "https://a.org.")]),
+        ("*", "https://a.org"), ("a.org", "https://a.org"), ("a.org", "https://b.a.org"),
+        (".a.org", "https://b.a.org"),
+        ("x, A.ORG", "https://a.org"), ("*.a.org", "https://b.a.org"),
+        ("a.org:443", "https://a.org"),
+        ("10.0.0.0/8", "https://10.1.2.3"), ("10.1.2.3", "https://10.1.2.3:8443"),
+        ("::1", "https://[::1]"),
+        ("[fd00::]/8", "https://[fd00::7]"), ("https://a.org", "https://a.org"),
+        ("a.org.", "https://a.org.")]),
     *(({"ALL_PROXY": "http://p", "NO_PROXY": entries}, url, "http://p") for entries, url in [
-        ("", "https://a.org"), ("b.org", "https://a.org"), ("a.org", "https://xa.org"), ("a.org:80", "https://a.org"),
-        ("10.0.0.0/8", "https://11.1.2.3"), (",,", "https://a.org"), ("10.0.0.0/99", "https://10.0.0.1")])])
-def test_which_proxy_an_address_has(environment: Mapping[str, str], url: str, proxy: str | None) -> None:
+        ("", "https://a.org"), ("b.org", "https://a.org"), ("a.org", "https://xa.org"),
+        ("a.org:80", "https://a.org"),
+        ("10.0.0.0/8", "https://11.1.2.3"), (",,", "https://a.org"),
+        ("10.0.0.0/99", "https://10.0.0.1")])])
+def test_which_proxy_an_address_has(environment: Mapping[str, str], url: str,
+                                    proxy: str | None) -> None:
     assert proxy_for(url, environment) == proxy
 
 

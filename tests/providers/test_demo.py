@@ -18,17 +18,22 @@ from core.providers.demo import TABLE, THOUGHT, Demo, guessed_arguments, long_te
 
 FAST = Endpoint("", host="demo", quirks={"delay": 0})
 CLOCK = ToolSpec("get_current_time", "the time", {"type": "object", "properties": {}})
-SEARCH = ToolSpec("web_search", "search", {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]})
-CALCULATE = ToolSpec("calculate", "sums", {"type": "object", "properties": {"expression": {"type": "string"}},
-                                           "required": ["expression"]})
+SEARCH = ToolSpec("web_search", "search",
+                  {"type": "object", "properties": {"query": {"type": "string"}},
+                   "required": ["query"]})
+CALCULATE = ToolSpec("calculate", "sums",
+                     {"type": "object", "properties": {"expression": {"type": "string"}},
+                      "required": ["expression"]})
 
 
-def ask(said: str, *, tools: tuple[ToolSpec, ...] = (), before: tuple[Message, ...] = (), after: tuple[Message, ...] = (),
+def ask(said: str, *, tools: tuple[ToolSpec, ...] = (), before: tuple[Message, ...] = (),
+        after: tuple[Message, ...] = (),
         endpoint: Endpoint = FAST, got: list[Delta] | None = None, **options: Any) -> list[Delta]:
     deltas: list[Delta] = [] if got is None else got
 
     async def gather() -> None:
-        request = Request("demo", (*before, user_message(said), *after), tools=tools, options=Options(**options))
+        request = Request("demo", (*before, user_message(said), *after), tools=tools,
+                          options=Options(**options))
         async with contextlib.aclosing(Demo(endpoint).stream(request)) as stream:
             async for delta in stream:
                 deltas.append(delta)
@@ -46,7 +51,8 @@ def thoughts(deltas: list[Delta]) -> str:
 
 
 def calls(deltas: list[Delta]) -> list[tuple[str, Any]]:
-    return [(delta.name, json.loads(delta.arguments)) for delta in deltas if isinstance(delta, ToolCallDelta)]
+    return [(delta.name, json.loads(delta.arguments))
+            for delta in deltas if isinstance(delta, ToolCallDelta)]
 
 
 def test_it_is_found_by_name() -> None:
@@ -56,11 +62,13 @@ def test_it_is_found_by_name() -> None:
 def test_the_first_reply_says_that_it_is_scripted() -> None:
     deltas = ask("hello")
     assert "scripted reply, no model" in words(deltas)
-    assert isinstance(deltas[-2], Usage) and deltas[-2].output_tokens and deltas[-1] == Finished("stop")
+    assert (isinstance(deltas[-2], Usage) and deltas[-2].output_tokens
+            and deltas[-1] == Finished("stop"))
 
 
 def test_later_replies_say_it_too() -> None:
-    said = words(ask("and now?", before=(user_message("hello"), Message("assistant", (Text("hi"),)))))
+    said = words(ask("and now?",
+                     before=(user_message("hello"), Message("assistant", (Text("hi"),)))))
     assert "scripted" in said and "and now?" in said
 
 
@@ -69,13 +77,15 @@ def test_the_same_question_gets_the_same_answer() -> None:
 
 
 @pytest.mark.parametrize(("said", "expected"), [
-    ("a table, please", TABLE), ("echo fail  \n table ", "fail  \n table "), ("empty", ""), ("long 250", long_text(250))])
+    ("a table, please", TABLE), ("echo fail  \n table ", "fail  \n table "), ("empty", ""),
+    ("long 250", long_text(250))])
 def test_words_that_steer_it(said: str, expected: str) -> None:
     deltas = ask(said)
     assert words(deltas) == expected and deltas[-1] == Finished("stop")
 
 
-@pytest.mark.parametrize(("said", "mark"), [("code", "```python"), ("list", "1. "), ("markdown", "# Markdown")])
+@pytest.mark.parametrize(("said", "mark"),
+                         [("code", "```python"), ("list", "1. "), ("markdown", "# Markdown")])
 def test_kinds_of_markdown(said: str, mark: str) -> None:
     assert mark in words(ask(said))
 
@@ -85,7 +95,8 @@ def test_long_has_that_many_words() -> None:
 
 
 @pytest.mark.parametrize(("said", "think", "expected"), [
-    ("hello", True, THOUGHT), ("hello", "high", THOUGHT), ("think", None, THOUGHT), ("think", False, ""), ("hello", None, "")])
+    ("hello", True, THOUGHT), ("hello", "high", THOUGHT), ("think", None, THOUGHT),
+    ("think", False, ""), ("hello", None, "")])
 def test_thinking(said: str, think: bool | str | None, expected: str) -> None:
     assert thoughts(ask(said, think=think)) == expected
 
@@ -118,9 +129,12 @@ def test_it_goes_on_where_it_broke_off() -> None:
     assert words(half) + words(rest) == long_text(40) and rest[-1] == Finished("stop")
 
 
-@pytest.mark.parametrize("said", ["Please read this: the list of code that we cut is long 30 and slow to fail", "I think so"])
+@pytest.mark.parametrize("said",
+                         ["Please read this: the list of code that we cut is long 30 and slow "
+                          "to fail", "I think so"])
 def test_words_in_a_text_command_nothing(said: str) -> None:
-    assert said in words(ask(said, before=(user_message("x"), Message("assistant", (Text("y"),))))) and not thoughts(ask(said))
+    assert (said in words(ask(said, before=(user_message("x"), Message("assistant", (Text("y"),)))))
+            and not thoughts(ask(said)))
 
 
 @pytest.mark.parametrize(("said", "expected"), [
@@ -143,14 +157,16 @@ def test_no_tools_no_calls() -> None:
 
 def test_the_answer_quotes_the_result_and_calls_nothing_again() -> None:
     after = (Message("assistant", (ToolCall("call_0", "get_current_time", {}),)),
-             tool_message((ToolResult("call_0", "get_current_time", "12:00"), ToolResult("call_1", "x", "boom", True))))
+             tool_message((ToolResult("call_0", "get_current_time", "12:00"),
+                           ToolResult("call_1", "x", "boom", True))))
     deltas = ask("what time is it?", tools=(CLOCK,), after=after)
     assert words(deltas) == "The tool `get_current_time` said: 12:00\nThe tool `x` failed: boom"
     assert calls(deltas) == [] and deltas[-1] == Finished("stop")
 
 
 def test_arguments_fit_the_schema() -> None:
-    schema = {"properties": {"path": {"type": "string"}, "count": {"type": "integer"}, "deep": {"type": "boolean"},
+    schema = {"properties": {"path": {"type": "string"}, "count": {"type": "integer"},
+                             "deep": {"type": "boolean"},
                              "kind": {"enum": ["a", "b"]}, "free": {}, "other": {"type": "string"}},
               "required": ["path", "count", "deep", "kind", "free"]}
     assert guessed_arguments(ToolSpec("read", "", schema), "read 3 lines of notes/a.json") == {
@@ -159,7 +175,8 @@ def test_arguments_fit_the_schema() -> None:
 
 def test_the_pace_comes_from_the_endpoint() -> None:
     deltas = ask("echo a b c d", endpoint=Endpoint("", quirks={"delay": 0.05}))
-    assert [delta.text for delta in deltas if isinstance(delta, TextDelta)] == ["a", " b", " c", " d"]
+    assert [delta.text for delta in deltas if isinstance(delta, TextDelta)] == ["a", " b", " c",
+                                                                                " d"]
     deltas = ask("echo a b c d", endpoint=Endpoint("", quirks={"delay": 0.015}))
     assert [delta.text for delta in deltas if isinstance(delta, TextDelta)] == ["a b", " c d"]
 

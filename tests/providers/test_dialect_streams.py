@@ -1,4 +1,6 @@
-"""What holds for the streams of every dialect: any cut, a connection that stays open, a text held back, events of any shape."""
+"""What holds for the streams of every dialect:
+any cut, a connection that stays open, a text held back, events of any shape.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ DIALECTS = sorted(SCRIPTED)
 HELLO = Request("test-model", (user_message("Hello"),))
 CALLS = (Call("weather01", "weather", {"city": "Wien \\ \"x\" 🌧"}), Call("clocktime", "clock", {}))
 SCRIPT = Script("Grüß Gott 🙂\r\n\tdata: 5 < 6", "Hm …\n\n", CALLS)
-VALUES: tuple[Any, ...] = (None, True, 0, -1, 10 ** 30, 0.5, "", "x", "[DONE]", [], {}, [[]], [None], {"type": "x"}, {"error": {}},
+VALUES: tuple[Any, ...] = (None, True, 0, -1, 10 ** 30, 0.5, "", "x", "[DONE]", [], {}, [[]],
+                           [None], {"type": "x"}, {"error": {}},
                            {"text": None})
 
 
@@ -40,7 +43,8 @@ def whole(deltas: Iterable[Delta]) -> tuple[list[Delta], list[Usage]]:
         delta for delta in kept if isinstance(delta, Usage)][-1:]
 
 
-def answered(dialect: str, *steps: Step, content_type: str) -> tuple[list[Delta], ProviderError | None]:
+def answered(dialect: str, *steps: Step,
+             content_type: str) -> tuple[list[Delta], ProviderError | None]:
     with FakeServer(Answer(steps, content_type=content_type)) as server:
         return ask(dialect, server.url, HELLO)
 
@@ -59,19 +63,24 @@ def test_how_the_network_cuts_an_answer_changes_nothing(dialect: str, cuts: list
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_an_answer_cut_anywhere_is_a_beginning_of_the_whole_and_never_called_whole(dialect: str) -> None:
+def test_an_answer_cut_anywhere_is_a_beginning_of_the_whole_and_never_called_whole(
+        dialect: str) -> None:
     body, content_type = body_of(dialect)
-    text = "".join(delta.text for delta in answered(dialect, body, content_type=content_type)[0] if isinstance(delta, TextDelta))
+    text = "".join(delta.text for delta in answered(dialect, body, content_type=content_type)[0]
+                   if isinstance(delta, TextDelta))
     for end in range(0, len(body), max(1, len(body) // 25)):
         deltas, error = answered(dialect, body[:end], content_type=content_type)
         come = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
         assert text.startswith(come)
-        assert isinstance(error, ProviderError) != isinstance(deltas[-1] if deltas else None, Finished)
+        assert isinstance(error, ProviderError) != isinstance(deltas[-1] if deltas else None,
+                                                              Finished)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(dialect: str) -> None:
-    """The idle timeout is 10 s, and after it there would be no error either; so what is looked at is that the client left."""
+    """The idle timeout is 10 s, and after it there would be no error either;
+    so what is looked at is that the client left.
+    """
     body, content_type = body_of(dialect)
     body = body.replace(b"data: [DONE]\n\n", b"")
     with FakeServer(Answer([body, Stall()], content_type=content_type)) as server:
@@ -83,17 +92,22 @@ def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(dialect: 
 def test_signs_of_life_do_not_keep_a_finished_answer_open() -> None:
     body, content_type = body_of("openai")
     alive: list[Step] = [Pause(0.02), b": still here\n\n"]
-    with FakeServer(Answer([body.replace(b"data: [DONE]\n\n", b""), *alive * 500], content_type=content_type)) as server:
+    with FakeServer(Answer([body.replace(b"data: [DONE]\n\n", b""), *alive * 500],
+                           content_type=content_type)) as server:
         deltas, error = ask("openai", server.url, HELLO, linger=0.05)
         assert error is None and isinstance(deltas[-1], Finished)
         assert server.requests[0].done.wait(5) and server.requests[0].outcome == "client_left"
 
 
-@pytest.mark.parametrize("late", [b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}\n\n',
-                                  b'data: {"error": {"message": "overloaded", "code": 503}}\n\n'])
+@pytest.mark.parametrize("late",
+                         [b'data: {"choices": [], "usage": {"prompt_tokens": 7, '
+                          b'"completion_tokens": 2}}\n\n',
+                          b'data: {"error": {"message": "overloaded", "code": 503}}\n\n'])
 def test_what_comes_soon_after_the_finish_still_counts(late: bytes) -> None:
-    head = b'data: {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]}\n\n'
-    with FakeServer(Answer([head, Pause(0.3), late, Stall()], content_type="text/event-stream")) as server:
+    head = (b'data: {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": '
+            b'"stop"}]}\n\n')
+    with FakeServer(Answer([head, Pause(0.3), late, Stall()],
+                           content_type="text/event-stream")) as server:
         deltas, error = ask("openai", server.url, HELLO)
     if b"usage" in late:
         assert error is None and deltas[1:] == [Usage(7, 2), Finished("stop", "stop")]
@@ -146,10 +160,12 @@ def test_events_of_any_shape_raise_nothing_but_a_provider_error(dialect: str, se
     deltas, error = answered(dialect, changed, content_type=content_type)
     for delta in deltas:
         match delta:
-            case TextDelta(str(), int()) | ThinkingDelta(str(), int()) | ToolCallDelta(int(), str(), str(), str()):
+            case (TextDelta(str(), int()) | ThinkingDelta(str(), int())
+                  | ToolCallDelta(int(), str(), str(), str())):
                 pass
             case Usage(input_tokens, output_tokens, cached_tokens):
-                assert all(count is None or isinstance(count, int) for count in (input_tokens, output_tokens, cached_tokens))
+                assert all(count is None or isinstance(count, int)
+                           for count in (input_tokens, output_tokens, cached_tokens))
             case Finished(str(), str()):
                 assert delta is deltas[-1] and error is None
             case _:
@@ -161,9 +177,13 @@ def test_events_of_any_shape_raise_nothing_but_a_provider_error(dialect: str, se
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("line", [b"data: " + b"x" * 1000, b"data:", b"zzzz " + b"x" * 1000, b"z", b"z" * 60_000 + b"\r"])
+@pytest.mark.parametrize("line",
+                         [b"data: " + b"x" * 1000, b"data:", b"zzzz " + b"x" * 1000, b"z",
+                          b"z" * 60_000 + b"\r"])
 def test_an_answer_without_an_end_is_no_answer(dialect: str, line: bytes) -> None:
-    """The server would send 3 GB; what is held of it stays within the limit, lines of few bytes included."""
+    """The server would send 3 GB; what is held of it stays within the limit,
+    lines of few bytes included.
+    """
     chunk = (line + b"\n") * max(1, 60_000 // len(line))
     with FakeServer(Answer([chunk] * 50_000, content_type="text/event-stream")) as server:
         _, error = ask(dialect, server.url, HELLO, longest=1 << 20)

@@ -1,4 +1,6 @@
-"""Embeddings over each dialect that has them: what is asked, what comes, and what is refused as useless."""
+"""Embeddings over each dialect that has them:
+what is asked, what comes, and what is refused as useless.
+"""
 
 from __future__ import annotations
 
@@ -25,26 +27,32 @@ def packed(vector: list[float]) -> str:
 
 
 CASES: list[tuple[str, dict[str, Any], str, Any, Any]] = [
-    ("ollama", {}, "/api/embed", {"model": "m", "input": TEXTS, "truncate": True}, {"model": "m", "embeddings": VECTORS}),
+    ("ollama", {}, "/api/embed", {"model": "m", "input": TEXTS, "truncate": True},
+     {"model": "m", "embeddings": VECTORS}),
     ("openai", {}, "/embeddings", {"model": "m", "input": TEXTS},
      {"data": [{"index": 1, "embedding": VECTORS[1]}, {"index": 0, "embedding": VECTORS[0]}]}),
     ("openai", {}, "/embeddings", {"model": "m", "input": TEXTS},
-     {"data": [{"index": place, "embedding": packed(vector)} for place, vector in enumerate(VECTORS)]}),
-    ("openai", {"deployments": True, "api_version": "1"}, "/openai/deployments/m/embeddings?api-version=1",
+     {"data": [{"index": place, "embedding": packed(vector)}
+               for place, vector in enumerate(VECTORS)]}),
+    ("openai", {"deployments": True, "api_version": "1"},
+     "/openai/deployments/m/embeddings?api-version=1",
      {"model": "m", "input": TEXTS}, {"data": [{"embedding": vector} for vector in VECTORS]}),
     ("mistral", {}, "/embeddings", {"model": "m", "input": TEXTS},
      {"data": [{"index": place, "embedding": vector} for place, vector in enumerate(VECTORS)]}),
     ("gemini", {}, "/models/m:batchEmbedContents",
-     {"requests": [{"model": "models/m", "content": {"parts": [{"text": text}]}} for text in TEXTS]},
+     {"requests": [{"model": "models/m", "content": {"parts": [{"text": text}]}}
+                   for text in TEXTS]},
      {"embeddings": [{"values": vector} for vector in VECTORS]}),
     ("cohere", {}, "/v2/embed",
-     {"model": "m", "texts": TEXTS, "input_type": "search_document", "embedding_types": ["float"], "truncate": "END"},
+     {"model": "m", "texts": TEXTS, "input_type": "search_document", "embedding_types": ["float"],
+      "truncate": "END"},
      {"embeddings": {"float": VECTORS}}),
 ]
 
 
 @pytest.mark.parametrize(("name", "quirks", "path", "body", "answer"), CASES)
-def test_what_is_asked_and_what_comes(name: str, quirks: dict[str, Any], path: str, body: Any, answer: Any) -> None:
+def test_what_is_asked_and_what_comes(name: str, quirks: dict[str, Any], path: str, body: Any,
+                                      answer: Any) -> None:
     async def run(url: str) -> list[list[float]]:
         provider = load_dialect(name)(Endpoint(url, "sk-key-of-ours", quirks=quirks))
         assert isinstance(provider, CanEmbed)
@@ -60,18 +68,23 @@ def test_what_is_asked_and_what_comes(name: str, quirks: dict[str, Any], path: s
 
 
 @pytest.mark.parametrize(("name", "answer", "kind"), [
-    ("ollama", json_answer({"error": 'model "m" not found, try pulling it first'}, 404), ModelNotFound),
+    ("ollama", json_answer({"error": 'model "m" not found, try pulling it first'}, 404),
+     ModelNotFound),
     ("ollama", json_answer({"error": "this model does not support embeddings"}, 400), Unsupported),
     ("ollama", json_answer({"embeddings": None}), BadResponse),
     ("ollama", json_answer([]), BadResponse),
-    ("openai", json_answer({"error": {"message": "Incorrect API key provided: sk-key-of-ours"}}, 401), AuthFailed),
+    ("openai", json_answer({"error": {"message": "Incorrect API key provided: sk-key-of-ours"}},
+                           401), AuthFailed),
     ("openai", json_answer({"error": {"message": "no embeddings here"}}), BadResponse),
-    ("openai", json_answer({"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [2]}]}), BadResponse),
+    ("openai",
+     json_answer({"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [2]}]}),
+     BadResponse),
     ("gemini", json_answer({"embeddings": ["x", "y"]}), BadResponse),
     ("cohere", json_answer({"embeddings": []}), BadResponse)])
 def test_what_cannot_be_used(name: str, answer: Answer, kind: type[ChatError]) -> None:
     async def run(url: str) -> None:
-        settings = Settings({"model": f"{name}/m", "base_url": url}, environment={"OPENAI_API_KEY": "sk-key-of-ours"})
+        settings = Settings({"model": f"{name}/m", "base_url": url},
+                            environment={"OPENAI_API_KEY": "sk-key-of-ours"})
         providers = Providers(settings)
         try:
             await providers.embed(Target(name, "m"), TEXTS)
@@ -89,8 +102,11 @@ def test_who_has_none_says_so(name: str) -> None:
         asyncio.run(providers.embed(Target(name, "m"), TEXTS))
 
 
-@pytest.mark.parametrize("values", [None, [], [[1.0]], [[1.0], [1.0, 2.0]], [[], []], [["1"], ["2"]], [[float("nan")], [1.0]],
-                                    [[float("inf")], [1.0]], [1.0, 2.0], ["%%%", "AAAA"], [[None], [1]], ["AAA=", "AAA="]])
+@pytest.mark.parametrize("values",
+                         [None, [], [[1.0]], [[1.0], [1.0, 2.0]], [[], []], [["1"], ["2"]],
+                          [[float("nan")], [1.0]],
+                          [[float("inf")], [1.0]], [1.0, 2.0], ["%%%", "AAAA"], [[None], [1]],
+                          ["AAA=", "AAA="]])
 def test_useless_vectors(values: Any) -> None:
     with pytest.raises(BadResponse, match="of no use"):
         checked_vectors(values, 2, "m")
@@ -99,4 +115,5 @@ def test_useless_vectors(values: Any) -> None:
 def test_order() -> None:
     assert by_index([{"index": 1, "embedding": "b"}, {"index": 0, "embedding": "a"}]) == ["a", "b"]
     assert by_index([{"embedding": "a"}, {"embedding": "b"}]) == ["a", "b"] and by_index([]) == []
-    assert by_index([{"index": 7, "embedding": "a"}]) is None and by_index(["a"]) is None and by_index({}) is None
+    assert (by_index([{"index": 7, "embedding": "a"}]) is None and by_index(["a"]) is None
+            and by_index({}) is None)

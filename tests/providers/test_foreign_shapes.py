@@ -30,26 +30,37 @@ from core.rendering.table import Table
 from tests.dialects import ask, exchange, reply_of, run, server_events, stream_answer
 from tests.fake_server import Answer, FakeServer, json_answer
 
-ODD: tuple[Any, ...] = (None, "x", "1048576", 7, -1, 1.5, 1 << 70, True, False, [], [1, "a", None], {}, {"a": {"b": 1}}, [{}])
+ODD: tuple[Any, ...] = (None, "x", "1048576", 7, -1, 1.5, 1 << 70, True, False, [], [1, "a", None],
+                        {}, {"a": {"b": 1}}, [{}])
 GOOD: dict[str, tuple[str, dict[str, Any]]] = {
-    "openai": ("data", {"id": "odd", "active": True, "context_window": 8, "max_completion_tokens": 4, "type": "chat",
-                        "meta": {"n_ctx": 4, "n_ctx_train": 8, "size": 9}, "capabilities": {"vision": True},
-                        "providers": [{"context_length": 8, "supports_tools": True}], "supported_parameters": ["tools"],
-                        "architecture": {"input_modalities": ["image"]}, "top_provider": {"max_completion_tokens": 3}}),
-    "ollama": ("models", {"name": "odd", "model": "odd", "size": 12, "context_length": 8, "capabilities": ["tools"],
-                          "details": {"family": "llama", "context_length": 9}}),
+    "openai":
+    ("data",
+     {"id": "odd", "active": True, "context_window": 8, "max_completion_tokens": 4, "type": "chat",
+      "meta": {"n_ctx": 4, "n_ctx_train": 8, "size": 9}, "capabilities": {"vision": True},
+      "providers": [{"context_length": 8, "supports_tools": True}],
+      "supported_parameters": ["tools"],
+      "architecture": {"input_modalities": ["image"]},
+      "top_provider": {"max_completion_tokens": 3}}),
+    "ollama":
+    ("models",
+     {"name": "odd", "model": "odd", "size": 12, "context_length": 8, "capabilities": ["tools"],
+      "details": {"family": "llama", "context_length": 9}}),
     "anthropic": ("data", {"id": "odd", "max_input_tokens": 8, "max_tokens": 4, "display_name": "x",
-                           "capabilities": {"thinking": {"supported": True}, "image_input": {"supported": False}}}),
-    "gemini": ("models", {"name": "models/odd", "inputTokenLimit": 8, "outputTokenLimit": 4, "thinking": True,
-                          "supportedGenerationMethods": ["generateContent"], "displayName": "x"}),
-    "cohere": ("models", {"name": "odd", "endpoints": ["chat"], "features": ["tools"], "context_length": 8,
-                          "supports_vision": True}),
+                           "capabilities": {"thinking": {"supported": True},
+                                            "image_input": {"supported": False}}}),
+    "gemini":
+    ("models", {"name": "models/odd", "inputTokenLimit": 8, "outputTokenLimit": 4, "thinking": True,
+                "supportedGenerationMethods": ["generateContent"], "displayName": "x"}),
+    "cohere":
+    ("models", {"name": "odd", "endpoints": ["chat"], "features": ["tools"], "context_length": 8,
+                "supports_vision": True}),
 }
 
 
 def replaced(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of every value inside."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inside = (value.items() if isinstance(value, dict)
+              else enumerate(value) if isinstance(value, list) else ())
     for name, inner in inside:
         yield (*path, name)
         yield from replaced(inner, (*path, name))
@@ -66,10 +77,13 @@ def with_value(entry: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 @pytest.mark.parametrize("dialect", sorted(GOOD))
 def test_every_field_of_a_model_list_may_be_anything(dialect: str) -> None:
-    """All fields × all kinds of values in one list: the good entries at its ends are read, whatever is between them."""
+    """All fields × all kinds of values in one list:
+    the good entries at its ends are read, whatever is between them.
+    """
     under, good = GOOD[dialect]
     name = "id" if "id" in good else "name"
-    first, last = ({**good, name: f"{word}", **({"model": word} if "model" in good else {})} for word in ("first", "last"))
+    first, last = ({**good, name: f"{word}", **({"model": word} if "model" in good else {})}
+                   for word in ("first", "last"))
     odd = [with_value(good, path, value) for path in replaced(good) for value in ODD]
     answer = {under: [first, *odd, *ODD, last]}
     with FakeServer(json_answer(answer)) as server:
@@ -82,7 +96,8 @@ def test_every_field_of_a_model_list_may_be_anything(dialect: str) -> None:
             assert size is None or type(size) is int and 0 < size < 1 << 53
         assert info.capabilities is None or all(isinstance(word, str) for word in info.capabilities)
         facts = known_facts(Target(dialect, info.name), Providers(Settings({})), info)
-        assert {type(value) for value in (facts.tools, facts.vision, facts.thinking)} <= {bool, type(None)}
+        assert ({type(value) for value in (facts.tools, facts.vision, facts.thinking)}
+                <= {bool, type(None)})
 
 
 @pytest.mark.parametrize("dialect", sorted(GOOD))
@@ -98,7 +113,8 @@ def test_a_list_that_is_not_one_is_an_error_of_that_host(dialect: str, listed: A
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_one_odd_host_does_not_empty_the_list_for_all(odd: Any) -> None:
-    with FakeServer(json_answer({"data": [{"id": "good"}]})) as good, FakeServer(json_answer(odd)) as bad:
+    with (FakeServer(json_answer({"data": [{"id": "good"}]})) as good,
+          FakeServer(json_answer(odd)) as bad):
         entries = {"fine": {"base_url": good.url}, "strange": {"base_url": bad.url}}
         providers = Providers(Settings({}, providers=entries))
         found = asyncio.run(list_models(providers, ["strange", "fine"]))
@@ -112,7 +128,8 @@ def test_a_very_long_list_is_cut_and_says_so() -> None:
     entries = [{"id": f"m{number}"} for number in range(MOST_ENTRIES + 5)]
 
     async def run_table(url: str) -> tuple[Table, int]:
-        making = asyncio.ensure_future(model_table(Providers(Settings({}, providers={"long": {"base_url": url}})), "long"))
+        making = asyncio.ensure_future(
+            model_table(Providers(Settings({}, providers={"long": {"base_url": url}})), "long"))
         turns = 0
         while not making.done():
             await asyncio.sleep(0)
@@ -120,12 +137,15 @@ def test_a_very_long_list_is_cut_and_says_so() -> None:
         return await making, turns
     with FakeServer(json_answer({"data": entries})) as server:
         table, turns = asyncio.run(run_table(server.url))
-    assert [row[0] for row in table.rows[:2]] == ["long/m0", "long/m1"] and len(table.rows) == MOST_ENTRIES + 1
-    assert table.rows[-1][-1] == "lists more; the first 10,000 are shown" and turns > 2 * MOST_ENTRIES // AT_ONCE
+    assert ([row[0] for row in table.rows[:2]] == ["long/m0", "long/m1"]
+            and len(table.rows) == MOST_ENTRIES + 1)
+    assert (table.rows[-1][-1] == "lists more; the first 10,000 "
+            "are shown" and turns > 2 * MOST_ENTRIES // AT_ONCE)
 
 
 @pytest.mark.parametrize("value, size", [
-    ("1048576", 1048576), (8, 8), (8.0, 8), (True, None), ("x", None), ("", None), (-1, None), (0, None),
+    ("1048576", 1048576), (8, 8), (8.0, 8), (True, None), ("x", None), ("", None), (-1, None),
+    (0, None),
     (1 << 60, None), (None, None),
     ("9" * 40, None), ([8], None)])
 def test_sizes(value: Any, size: int | None) -> None:
@@ -133,10 +153,13 @@ def test_sizes(value: Any, size: int | None) -> None:
 
 
 def test_the_first_size_that_is_one() -> None:
-    assert first_size([None, "x", 0, -3, "7", 8]) == 7 and first_size([None, {}]) is None and first_size([]) is None
+    assert (first_size([None, "x", 0, -3, "7", 8]) == 7 and first_size([None, {}]) is None
+            and first_size([]) is None)
 
 
-@pytest.mark.parametrize("said, tools", [(["completion"], None), (["tools"], True), ({"tools": False}, False), ({}, None)])
+@pytest.mark.parametrize("said, tools",
+                         [(["completion"], None), (["tools"], True), ({"tools": False}, False),
+                          ({}, None)])
 def test_what_a_list_does_not_mention_is_unknown(said: Any, tools: bool | None) -> None:
     """llama.cpp lists "completion" alone, and calls tools."""
     with FakeServer(json_answer({"data": [{"id": "m", "capabilities": said}]})) as server:
@@ -149,8 +172,10 @@ def test_what_a_list_does_not_mention_is_unknown(said: Any, tools: bool | None) 
 HELLO = Request("m", (Message("user", (Text("hi"),)),))
 CHUNK = {"choices": [{"index": 0, "delta": {"content": "Hi."}, "finish_reason": None}]}
 END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-SIGNS = ["data:\n\n", "data: \n\n", ": comment\n\n", "event: ping\ndata: ping\n\n", "event: ping\ndata:\n\n", "data: ping\n\n",
-         "event: heartbeat\ndata: 17\n\n", "event: anything\ndata: keep-alive\n\n", "data: null\n\n",
+SIGNS = ["data:\n\n", "data: \n\n", ": comment\n\n", "event: ping\ndata: ping\n\n",
+         "event: ping\ndata:\n\n", "data: ping\n\n",
+         "event: heartbeat\ndata: 17\n\n", "event: anything\ndata: keep-alive\n\n",
+         "data: null\n\n",
          "data: \"alive\"\n\n", "event: x\n\n",
          "retry: 10\n\n", "id: 4\ndata:\n\n", "data: true\n\n"]
 
@@ -160,7 +185,8 @@ def test_signs_of_life_are_skipped_wherever_they_stand(seed: int) -> None:
     chance = random.Random(seed)
     body = ""
     for payload in (CHUNK, CHUNK, END):
-        body += "".join(chance.choices(SIGNS, k=chance.randrange(4))) + f"data: {json.dumps(payload)}\n\n"
+        body += ("".join(chance.choices(SIGNS, k=chance.randrange(4)))
+                 + f"data: {json.dumps(payload)}\n\n")
     answer = Answer([body.encode()], headers={"Content-Type": "text/event-stream"})
     with FakeServer(answer) as server:
         deltas, error = ask("openai", server.url, HELLO)
@@ -169,13 +195,16 @@ def test_signs_of_life_are_skipped_wherever_they_stand(seed: int) -> None:
 
 
 def test_words_alone_are_shown() -> None:
-    with FakeServer(Answer([b"data: Internal failure of the proxy\n\n"], headers={"Content-Type": "text/event-stream"})) as server:
+    with FakeServer(Answer([b"data: Internal failure of the proxy\n\n"],
+                           headers={"Content-Type": "text/event-stream"})) as server:
         _, error = ask("openai", server.url, HELLO)
     assert isinstance(error, ProviderError) and "Internal failure of the proxy" in error.message
 
 
-@pytest.mark.parametrize("page", ["<html><head><title>502 Bad Gateway</title></head><body>" + "x" * 500,
-                                  "<!DOCTYPE html>\n<TITLE>\n502 Bad\nGateway </TITLE>", "<html><body><h1>502 Bad Gateway</h1>"])
+@pytest.mark.parametrize("page",
+                         ["<html><head><title>502 Bad Gateway</title></head><body>" + "x" * 500,
+                          "<!DOCTYPE html>\n<TITLE>\n502 Bad\nGateway </TITLE>",
+                          "<html><body><h1>502 Bad Gateway</h1>"])
 def test_of_a_page_the_title_is_shown(page: str) -> None:
     with FakeServer(Answer([page.encode()], framing="length")) as server:
         _, error = ask("openai", server.url, HELLO)
@@ -197,7 +226,9 @@ def test_an_error_without_words_is_none(odd: dict[str, Any]) -> None:
     assert TextDelta("Hi.") in deltas
 
 
-@pytest.mark.parametrize("last", [{"done_reason": "stop"}, {"done": None, "done_reason": "length"}, {"done": True}])
+@pytest.mark.parametrize("last",
+                         [{"done_reason": "stop"}, {"done": None, "done_reason": "length"},
+                          {"done": True}])
 def test_a_last_line_is_known_by_either_mark(last: dict[str, Any]) -> None:
     assert any(isinstance(delta, Finished) for delta in read({"message": {"content": "Hi."}}, last))
 
@@ -226,19 +257,31 @@ TWO = [("a", {"x": 1}), ("b", {"y": 2})]
 
 
 @pytest.mark.parametrize("payloads, calls", [
-    ([piece(index=0, function={"name": "a", "arguments": '{"x":1}'}), piece(index=0, function={"name": "b",
-     "arguments": '{"y":2}'})], TWO),
-    ([piece(index=0, function={"name": "a", "arguments": '{"x":1}'}), piece(index=0, function={"name": "a",
-     "arguments": '{"x":2}'})],
+    ([piece(index=0, function={"name": "a", "arguments": '{"x":1}'}),
+      piece(index=0, function={"name": "b",
+                               "arguments": '{"y":2}'})], TWO),
+    ([piece(index=0, function={"name": "a", "arguments": '{"x":1}'}),
+      piece(index=0, function={"name": "a",
+                               "arguments": '{"x":2}'})],
      [("a", {"x": 1}), ("a", {"x": 2})]),
-    ([piece(index=0, function={"name": "a", "arguments": ""}), piece(index=0, function={"name": "a", "arguments": '{"x":1}'})],
+    ([piece(index=0, function={"name": "a", "arguments": ""}),
+      piece(index=0, function={"name": "a", "arguments": '{"x":1}'})],
      [("a", {"x": 1})]),
-    ([piece(index=0, function={"name": "a", "arguments": '{"x"'}), piece(index=0, function={"arguments": ":1}"}),
-      piece(index=0, function={"name": "b", "arguments": '{"y":'}), piece(index=0, function={"arguments": "2}"})], TWO),
-    ([{"choices": [{"delta": {"tool_calls": {"index": 0, "id": "1", "function": {"name": "a", "arguments": {"x": 1}}}}}]},
-      {"choices": [{"delta": {"tool_calls": {"0": {"id": "2", "function": {"name": "b", "arguments": '{"y":2}'}}}}}]}], TWO),
+    ([piece(index=0, function={"name": "a", "arguments": '{"x"'}),
+      piece(index=0, function={"arguments": ":1}"}),
+      piece(index=0, function={"name": "b", "arguments": '{"y":'}),
+      piece(index=0, function={"arguments": "2}"})], TWO),
+    ([{"choices":
+       [{"delta":
+         {"tool_calls": {"index": 0, "id": "1",
+                         "function": {"name": "a", "arguments": {"x": 1}}}}}]},
+      {"choices":
+       [{"delta":
+         {"tool_calls": {"0": {"id": "2", "function": {"name": "b", "arguments": '{"y":2}'}}}}}]}],
+     TWO),
 ])
-def test_parallel_calls_without_ids(payloads: list[Any], calls: list[tuple[str, dict[str, Any]]]) -> None:
+def test_parallel_calls_without_ids(payloads: list[Any],
+                                    calls: list[tuple[str, dict[str, Any]]]) -> None:
     assert calls_of(*payloads) == calls
 
 
@@ -246,9 +289,12 @@ def test_parallel_calls_without_ids(payloads: list[Any], calls: list[tuple[str, 
 @pytest.mark.parametrize("together", [True, False])
 def test_one_of_several_choices_is_followed(order: tuple[int, int], together: bool) -> None:
     def chunk(text: str, reason: str | None) -> list[Any]:
-        both = [{"index": index, "delta": {"content": f"{text}{index}"}, "finish_reason": reason} for index in order]
+        both = [{"index": index, "delta": {"content": f"{text}{index}"}, "finish_reason": reason}
+                for index in order]
         return [{"choices": both}] if together else [{"choices": [choice]} for choice in both]
-    deltas, _ = exchange("openai", stream_answer(server_events([*chunk("a", None), *chunk("b", "stop")])), HELLO)
+    deltas, _ = exchange("openai",
+                         stream_answer(server_events([*chunk("a", None), *chunk("b", "stop")])),
+                         HELLO)
     followed = 0 if together else order[0]
     assert reply_of(deltas).text in (f"a{followed}b{followed}", f"a{followed}")
 
@@ -256,23 +302,33 @@ def test_one_of_several_choices_is_followed(order: tuple[int, int], together: bo
 # ---- schemas
 
 def random_schema(chance: random.Random, depth: int = 0) -> Any:
-    kinds = ["object", "array", "string", "enum", "ref", "anyOf", "list", "empty", "odd"][:9 if depth < 4 else 4]
+    kinds = ["object", "array", "string", "enum", "ref", "anyOf", "list", "empty",
+             "odd"][:9 if depth < 4 else 4]
     match chance.choice(kinds):
         case "object":
             names = chance.sample(["a", "b", "c"], chance.randrange(4))
-            return {"type": "object", "properties": {name: random_schema(chance, depth + 1) for name in names},
-                    "required": chance.choice([["a", "missing"], ["b"], None, "a", [1]]), "title": "T"}
+            return {"type": "object",
+                    "properties": {name: random_schema(chance, depth + 1) for name in names},
+                    "required": chance.choice([["a", "missing"], ["b"], None, "a", [1]]),
+                    "title": "T"}
         case "array":
-            return {"type": "array", **({"items": random_schema(chance, depth + 1)} if chance.random() < 0.6 else {})}
+            return {"type": "array",
+                    **({"items": random_schema(chance, depth + 1)} if chance.random() < 0.6
+                       else {})}
         case "enum":
-            return {"enum": chance.choice([[""], ["", "x"], ["x", "y"], [], None, [1, 2]]), "type": "string"}
+            return {"enum": chance.choice([[""], ["", "x"], ["x", "y"], [], None, [1, 2]]),
+                    "type": "string"}
         case "ref":
-            return {"$ref": chance.choice(["#/properties/a", "#/$defs/D", "#/definitions/none", "http://x/y",
-                                           "#", "#/properties/a/items"])}
+            return {"$ref":
+                    chance.choice(["#/properties/a", "#/$defs/D", "#/definitions/none",
+                                   "http://x/y",
+                                   "#", "#/properties/a/items"])}
         case "anyOf":
-            return {chance.choice(["anyOf", "oneOf", "allOf"]): [random_schema(chance, depth + 1) for _ in range(2)]}
+            return {chance.choice(["anyOf", "oneOf", "allOf"]):
+                    [random_schema(chance, depth + 1) for _ in range(2)]}
         case "list":
-            return {"type": ["array", "null"], "$schema": "x", "additionalProperties": chance.choice([True, False, {}])}
+            return {"type": ["array", "null"], "$schema": "x",
+                    "additionalProperties": chance.choice([True, False, {}])}
         case "odd":
             return chance.choice([True, False, None, 7, "x", []])
     return {} if depth else {"type": "string"}
@@ -284,7 +340,8 @@ def parts_of(schema: Any) -> Iterator[dict[str, Any]]:
         for name in ("properties", "$defs"):
             for inner in (schema.get(name) or {}).values():
                 yield from parts_of(inner)
-        for inner in (schema.get("items"), *(schema.get("anyOf") or ()), *(schema.get("oneOf") or ()),
+        for inner in (schema.get("items"), *(schema.get("anyOf") or ()),
+                      *(schema.get("oneOf") or ()),
                       *(schema.get("allOf") or ())):
             yield from parts_of(inner)
 
@@ -294,7 +351,8 @@ def test_schemas_of_tools_are_made_to_fit(seed: int) -> None:
     chance = random.Random(seed)
     names = ["a", "b"]
     schema: dict[str, Any] = {"type": chance.choice(["object", "object", None, "string"]),
-                              "properties": {name: random_schema(chance) for name in names}, "$defs": {"D": random_schema(chance)},
+                              "properties": {name: random_schema(chance) for name in names},
+                              "$defs": {"D": random_schema(chance)},
                               "required": chance.choice([["a"], ["zz"], None, 5])}
     if chance.random() < 0.3:
         schema = random_schema(chance) if chance.random() < 0.5 else {"type": "object"}
@@ -304,7 +362,8 @@ def test_schemas_of_tools_are_made_to_fit(seed: int) -> None:
     assert not {"anyOf", "oneOf", "allOf"} & set(made)
     for part in parts_of(made):
         kind = part.get("type")
-        assert "items" in part or not (kind == "array" or isinstance(kind, list) and "array" in kind)
+        assert "items" in part or not (kind == "array" or isinstance(kind, list)
+                                       and "array" in kind)
         assert set(part.get("required", ())) <= set(part.get("properties", ()))
         assert part.get("enum", ["x"]) and "" not in part.get("enum", ())
         assert str(part.get("$ref", "#/$defs/")).startswith(("#/$defs/", "#/definitions/"))
@@ -316,14 +375,16 @@ def test_schemas_of_tools_are_made_to_fit(seed: int) -> None:
 
 
 def test_a_reference_into_the_schema_is_put_in_place() -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}, "b": {"$ref": "#/properties/a"}}}
+    schema = {"type": "object", "properties":
+              {"a": {"type": "integer", "minimum": 1}, "b": {"$ref": "#/properties/a"}}}
     assert tool_parameters(schema)["properties"]["b"] == {"type": "integer", "minimum": 1}
     assert schema_subset(schema)["properties"]["b"] == {"type": "integer", "minimum": 1}
 
 
 def test_alternatives_at_the_top_are_one_object() -> None:
-    made = tool_parameters({"anyOf": [{"properties": {"a": {"type": "string"}, "c": {}}, "required": ["a", "c"]},
-                                      {"properties": {"b": {"type": "string"}, "c": {}}, "required": ["b", "c"]}]})
+    made = tool_parameters(
+        {"anyOf": [{"properties": {"a": {"type": "string"}, "c": {}}, "required": ["a", "c"]},
+                   {"properties": {"b": {"type": "string"}, "c": {}}, "required": ["b", "c"]}]})
     assert set(made["properties"]) == {"a", "b", "c"} and made["required"] == ["c"]
 
 
@@ -331,7 +392,8 @@ def test_alternatives_at_the_top_are_one_object() -> None:
     ({"type": "object"}, True),
     ({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}, True),
     ({"type": "object", "properties": {"a": {"type": "string"}}}, False),
-    ({"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {}}}}, "required": ["a"]}, False),
+    ({"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {}}}},
+      "required": ["a"]}, False),
     ({"type": "object", "additionalProperties": {"type": "string"}}, False),
 ])
 def test_a_schema_is_strict_only_where_it_is_closed(schema: dict[str, Any], strict: bool) -> None:
@@ -342,10 +404,13 @@ def test_a_schema_is_strict_only_where_it_is_closed(schema: dict[str, Any], stri
 
 def test_anthropic_gets_closed_schemas_without_limits() -> None:
     schema = {"type": "object", "properties": {"minimum": {"type": "integer", "minimum": 3},
-                                               "list": {"type": "array", "minItems": 4, "items": {"type": "object"}}}}
+                                               "list": {"type": "array", "minItems": 4,
+                                                        "items": {"type": "object"}}}}
     assert closed_form(schema) == {
         "type": "object", "additionalProperties": False, "properties": {
             "minimum": {"type": "integer"},
-            "list": {"type": "array", "minItems": 1, "items": {"type": "object", "additionalProperties": False}}}}
-    body = anthropic_body(Request("claude-haiku-4-5", HELLO.messages, tools=(ToolSpec("t", "", {"type": "object"}),)), {})
+            "list": {"type": "array", "minItems": 1,
+                     "items": {"type": "object", "additionalProperties": False}}}}
+    body = anthropic_body(Request("claude-haiku-4-5", HELLO.messages,
+                                  tools=(ToolSpec("t", "", {"type": "object"}),)), {})
     assert body["tools"][0]["input_schema"] == {"type": "object", "properties": {}}

@@ -1,4 +1,6 @@
-"""The rows of hosts: whole, without doubles, and cheap to read; and the splitter of inline thinking that several of them need."""
+"""The rows of hosts: whole, without doubles, and cheap to read;
+and the splitter of inline thinking that several of them need.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from core.providers.thinking import InlineThinking
 from tests.fake_server import FakeServer, json_answer
 
 NAMES = [host.name for host in hosts()]
-QUIRKS = {line.split()[0] for line in (inspect.getdoc(module) or "").splitlines() if line.startswith("    ")}
+QUIRKS = {line.split()[0] for line in (inspect.getdoc(module) or "").splitlines()
+          if line.startswith("    ")}
 
 
 def test_names_and_aliases_are_one_of_a_kind() -> None:
@@ -30,7 +33,8 @@ def test_a_row_is_whole(name: str) -> None:
     host = find_host(name)
     assert host is not None and host.name == name
     address = urlsplit(host.base_url)
-    assert host.base_url == "" or address.scheme in ("http", "https") and not host.base_url.endswith("/")
+    assert (host.base_url == "" or address.scheme in ("http", "https")
+            and not host.base_url.endswith("/"))
     assert host.kind != "cloud" or address.scheme == "https" or name == "azure"
     assert host.kind != "local" or not host.base_url or address.hostname == "127.0.0.1"
     assert host.kind != "cloud" or host.key_variables and (host.default_model or name == "azure")
@@ -67,22 +71,30 @@ def test_a_key_is_not_sent_to_a_host_of_another_maker() -> None:
 @pytest.mark.processes
 def test_reading_the_rows_loads_no_http_client() -> None:
     heavy = ("core.providers.http1", "ssl", "asyncio")
-    script = f"import sys, core.providers.hosts; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    script = (f"import sys, core.providers.hosts; print([name for name in {heavy} if name in "
+              "sys.modules])")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          check=True)
     assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(("flags", "path", "status"), [
     ((), "/openai/deployments/my-model/chat/completions?api-version=2024-12-01-preview", 200),
-    (("--api-version", "2025-03-01"), "/openai/deployments/my-model/chat/completions?api-version=2025-03-01", 200),
-    (("--api-version", "2025-03-01"), "/openai/deployments/my-model/chat/completions?api-version=2025-03-01", 401)])
-def test_azure_through_the_whole_program(program: list[str], environment: dict[str, str], flags: tuple[str, ...], path: str,
+    (("--api-version", "2025-03-01"),
+     "/openai/deployments/my-model/chat/completions?api-version=2025-03-01", 200),
+    (("--api-version", "2025-03-01"),
+     "/openai/deployments/my-model/chat/completions?api-version=2025-03-01", 401)])
+def test_azure_through_the_whole_program(program: list[str], environment: dict[str, str],
+                                         flags: tuple[str, ...], path: str,
                                          status: int) -> None:
     key = "a-key-that-nobody-may-see"
     said = {"choices": [{"index": 0, "message": {"content": "Hi."}, "finish_reason": "stop"}]}
-    with FakeServer(json_answer(said if status == 200 else {"error": {"message": f"wrong key {key}"}}, status)) as server:
-        done = subprocess.run([*program, "--provider", "azure", "--base-url", server.url, "--model", "my-model", "--no-save",
-                               *flags, "Hello"], env={**environment, "AZURE_OPENAI_API_KEY": key}, capture_output=True, text=True,
+    with FakeServer(json_answer(said if status == 200
+                                else {"error": {"message": f"wrong key {key}"}}, status)) as server:
+        done = subprocess.run([*program, "--provider", "azure", "--base-url", server.url, "--model",
+                               "my-model", "--no-save",
+                               *flags, "Hello"], env={**environment, "AZURE_OPENAI_API_KEY": key},
+                              capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, timeout=60)
         assert (server.requests[0].path, server.requests[0].headers["api-key"]) == (path, key)
     assert key not in done.stdout + done.stderr
@@ -120,7 +132,8 @@ def test_thinking_does_not_depend_on_the_cut(text: str, thinking: str, answer: s
     chance = random.Random(seed)
     for _ in range(50):
         cuts = sorted(chance.sample(range(len(text) + 1), min(4, len(text) + 1)))
-        assert split([text[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(text)])]) == (thinking, answer)
+        assert (split([text[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(text)])])
+                == (thinking, answer))
 
 
 def test_an_answer_that_begins_inside_its_thinking() -> None:

@@ -1,4 +1,6 @@
-"""Answers as servers frame them: read as h11 reads them, however they are cut, and no damage does more than end them."""
+"""Answers as servers frame them: read as h11 reads them, however they are cut,
+and no damage does more than end them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def chunked(chance: random.Random, body: bytes) -> bytes:
 
 def answer(chance: random.Random) -> Made:
     body, closes = body_of(chance), False
-    headers = [("Content-Type", "text/event-stream"), ("X-One", "a"), ("x-one", "b"), ("Empty", ""), ("Long", "a b\r\n  c")]
+    headers = [("Content-Type", "text/event-stream"), ("X-One", "a"), ("x-one", "b"), ("Empty", ""),
+               ("Long", "a b\r\n  c")]
     chance.shuffle(headers)
     headers = headers[:chance.randrange(len(headers) + 1)]
     match chance.randrange(4):
@@ -53,14 +56,18 @@ def answer(chance: random.Random) -> Made:
             sent = chunked(chance, body)
     if chance.random() < 0.2:
         headers.append(("Connection", chance.choice(("close", "keep-alive"))))
-    early = "".join(chance.choices(("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
-                                   k=chance.choice((0, 0, 0, 1, 2))))
+    early = "".join(chance.choices(
+        ("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
+        k=chance.choice((0, 0, 0, 1, 2))))
     reason = chance.choice((" OK", " ", " Very good indeed"))
     status = chance.choice((200, 200, 200, 404, 500, 204 if not sent else 201))
     if status == 204:
-        sent, closes, headers = b"", False, [header for header in headers if header[0].lower() != "transfer-encoding"]
+        sent, closes, headers = (b"", False,
+                                 [header for header in headers
+                                  if header[0].lower() != "transfer-encoding"])
     gap = chance.choice((": ", ":", ":  "))
-    head = f"{early}HTTP/1.1 {status}{reason}\r\n" + "".join(f"{name}{gap}{value}\r\n" for name, value in headers) + "\r\n"
+    head = f"{early}HTTP/1.1 {status}{reason}\r\n" + "".join(f"{name}{gap}{value}\r\n"
+                                                             for name, value in headers) + "\r\n"
     return Made(head.encode() + sent, closes)
 
 
@@ -72,7 +79,8 @@ def cut(chance: random.Random, raw: bytes) -> list[bytes]:
 def by_h11(raw: bytes, closes: bool) -> tuple[int, dict[str, str], bytes, bool]:
     """Status, headers, body, and whether it came to its end."""
     parser = h11.Connection(h11.CLIENT)
-    parser.send(h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]))
+    parser.send(h11.Request(method="POST", target="/",
+                            headers=[("host", "x"), ("content-length", "0")]))
     parser.send(h11.EndOfMessage())
     parser.receive_data(raw)
     if closes:
@@ -110,7 +118,8 @@ def by_ours(pieces: list[bytes], closes: bool) -> tuple[int, dict[str, str], byt
         except NotHttp:
             break
     head = parser.head
-    return (head.status, dict(head.headers), body, parser.over) if head is not None else (0, {}, b"", False)
+    return ((head.status, dict(head.headers), body, parser.over) if head is not None
+            else (0, {}, b"", False))
 
 
 def test_ten_thousand_answers_are_read_as_h11_reads_them() -> None:
@@ -126,7 +135,8 @@ def test_ten_thousand_answers_are_read_as_h11_reads_them() -> None:
 
 
 def test_damage_ends_an_answer_and_nothing_else() -> None:
-    """What came before it is given out; what h11 takes for whole and we take for whole is the same."""
+    """What came before it is given out; what h11 takes for whole and we take for whole is the same.
+    """
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -135,8 +145,10 @@ def test_damage_ends_an_answer_and_nothing_else() -> None:
         raw = bytearray(made.raw)
         for _ in range(chance.randint(1, 3)):
             place = chance.randrange(len(raw))
-            raw[place:place + chance.randrange(2)] = bytes([chance.choice((0, 10, 13, 32, 48, 58, 255, chance.randrange(256)))])
-        one, many = by_ours([bytes(raw)], made.closes), by_ours(cut(chance, bytes(raw)), made.closes)
+            raw[place:place + chance.randrange(2)] = bytes(
+                [chance.choice((0, 10, 13, 32, 48, 58, 255, chance.randrange(256)))])
+        one, many = (by_ours([bytes(raw)], made.closes),
+                     by_ours(cut(chance, bytes(raw)), made.closes))
         assert one[:2] == many[:2] and one[2] == many[2], bytes(raw)
 
 
@@ -149,7 +161,8 @@ def test_damage_ends_an_answer_and_nothing_else() -> None:
     (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nabHTTP/1.1 200 OK\r\n", False),
     (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", True),
     (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na", False)])
-def test_a_connection_is_used_again_only_where_both_know_the_end(raw: bytes, reusable: bool) -> None:
+def test_a_connection_is_used_again_only_where_both_know_the_end(raw: bytes,
+                                                                 reusable: bool) -> None:
     parser = AnswerParser()
     parser.feed(raw)
     parser.read_head()
@@ -159,10 +172,14 @@ def test_a_connection_is_used_again_only_where_both_know_the_end(raw: bytes, reu
 
 
 @pytest.mark.parametrize("raw", [
-    b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x01\x00\x02\x02", b"HTTP/2.0 200 OK\r\n\r\n", b"HTTP/1.1 20 OK\r\n\r\n",
-    b"HTTP/1.1 101 Switching\r\n\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", b"HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"a" * 200_000])
+    b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x01\x00\x02\x02", b"HTTP/2.0 200 OK\r\n\r\n",
+    b"HTTP/1.1 20 OK\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\n\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nx: " + b"a" * 200_000])
 def test_what_is_no_answer_is_refused(raw: bytes) -> None:
     parser = AnswerParser()
     parser.feed(raw)
@@ -170,7 +187,9 @@ def test_what_is_no_answer_is_refused(raw: bytes) -> None:
         parser.read_head()
 
 
-@pytest.mark.parametrize("rest", [b"xyz\r\n", b"-1\r\n", b"2\r\nabc\r\n", b"1" * 5_000, b"0\r\n" + b"a: b\r\n" * 20_000])
+@pytest.mark.parametrize("rest",
+                         [b"xyz\r\n", b"-1\r\n", b"2\r\nabc\r\n", b"1" * 5_000,
+                          b"0\r\n" + b"a: b\r\n" * 20_000])
 def test_damaged_chunks_are_refused(rest: bytes) -> None:
     parser = AnswerParser()
     parser.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + rest)

@@ -1,4 +1,6 @@
-"""Private words leave as stand-ins and come back, however the prompt is made and the answer is cut."""
+"""Private words leave as stand-ins and come back,
+however the prompt is made and the answer is cut.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ NAMES = ("Amélie Poulain", "Projekt Nordwind")
 
 def luhn(luck: random.Random) -> str:
     digits = [luck.choice("3456"), *(luck.choice(string.digits) for _ in range(14))]
-    total = sum(int(digit) if place % 2 else sum(divmod(int(digit) * 2, 10)) for place, digit in enumerate(digits))
+    total = sum(int(digit) if place % 2 else sum(divmod(int(digit) * 2, 10))
+                for place, digit in enumerate(digits))
     return "".join(digits) + str(-total % 10)
 
 
@@ -48,13 +51,16 @@ def canary(luck: random.Random) -> str:
             return f"{word(luck, alnum + '.', 3, 12).strip('.') or 'x'}@{word(luck, string.ascii_lowercase, 3, 9)}.example"
         case 1:
             number = luhn(luck)
-            return luck.choice((number, " ".join(number[at:at + 4] for at in range(0, 16, 4)), "-".join(
+            return luck.choice((number, " ".join(number[at:at + 4] for at in range(0, 16, 4)),
+                                "-".join(
                 number[at:at + 4] for at in range(0, 16, 4))))
         case 2:
             number = iban(luck)
-            return luck.choice((number, " ".join(number[at:at + 4] for at in range(0, len(number), 4))))
+            return luck.choice(
+                (number, " ".join(number[at:at + 4] for at in range(0, len(number), 4))))
         case 3:
-            return f"+{luck.randint(1, 99)} {luck.randint(100, 999)} {luck.randint(1000000, 9999999)}"
+            return (f"+{luck.randint(1, 99)} {luck.randint(100, 999)} "
+                    f"{luck.randint(1000000, 9999999)}")
         case 4:
             return luck.choice(("sk-", "ghp_", "hf_")) + word(luck, alnum, 24, 40)
         case 5:
@@ -63,12 +69,15 @@ def canary(luck: random.Random) -> str:
             return luck.choice(NAMES)
         case 7:
             return f"eyJ{word(luck, alnum, 12, 30)}.eyJ{word(luck, alnum, 12, 30)}.{word(luck, alnum, 12, 30)}"
-    return f"-----BEGIN RSA PRIVATE KEY-----\n{word(luck, alnum, 40, 80)}\n-----END RSA PRIVATE KEY-----"
+    return (f"-----BEGIN RSA PRIVATE KEY-----\n{word(luck, alnum, 40, 80)}\n-----END RSA PRIVATE "
+            "KEY-----")
 
 
 def filler(luck: random.Random) -> str:
-    return luck.choice(("call ", "the account of ", "my key is ", "[[", "]]", "[[EMAIL_1]] ", "see <", "> and ", "\n",
-                        "{\"a\": \"", "\": ", "or (", ") ", "0x1f ", "caf\u00e9 ", "[x] ", "*", "`", "KEY_7]]", " "))
+    return luck.choice(("call ", "the account of ", "my key is ", "[[", "]]", "[[EMAIL_1]] ",
+                        "see <", "> and ", "\n",
+                        "{\"a\": \"", "\": ", "or (", ") ", "0x1f ", "caf\u00e9 ", "[x] ", "*", "`",
+                        "KEY_7]]", " "))
 
 
 def prompt(luck: random.Random) -> tuple[str, list[str]]:
@@ -101,10 +110,12 @@ def test_nothing_private_leaves_and_everything_comes_back(part: int) -> None:
         for cut in range(0, len(sent) + 1, luck.randint(1, STRIDE)):
             cuts += 1
             restorer = Restorer(mask)
-            assert restorer.feed(sent[:cut]) + restorer.feed(sent[cut:]) + restorer.finish() == text, (text, cut)
+            assert (restorer.feed(sent[:cut]) + restorer.feed(sent[cut:]) + restorer.finish()
+                    == text), (text, cut)
         restorer = Restorer(mask)
         assert "".join(map(restorer.feed, sent)) + restorer.finish() == text
-    print(f"\ncounted: {PROMPTS // PARTS} prompts\ncounted: {hidden_count} secrets\ncounted: {cuts} cuts")
+    print(f"\ncounted: {PROMPTS // PARTS} prompts\ncounted: {hidden_count} secrets\ncounted: "
+          f"{cuts} cuts")
 
 
 class Echo:
@@ -148,7 +159,8 @@ def test_every_way_of_a_request_is_masked() -> None:
         echo = Echo()
         provider = Masked(echo, Mask(NAMES))
         request = Request("m", (
-            Message("assistant", (Thinking(text), Text(text), ToolCall("1", "t", {text: [text, {"a": text}]}))),
+            Message("assistant",
+                    (Thinking(text), Text(text), ToolCall("1", "t", {text: [text, {"a": text}]}))),
             tool_message((ToolResult("1", "t", text),)), user_message(text)), text,
             (ToolSpec("t", text, {"description": text}),), Options(stop=(text,), raw={"x": text}))
 
@@ -159,7 +171,8 @@ def test_every_way_of_a_request_is_masked() -> None:
         deltas = asyncio.run(ask())
         seen = repr(echo.seen)
         for each in hidden:
-            assert each not in seen and repr(each)[1:-1] not in seen and json.dumps(each)[1:-1] not in seen
+            assert (each not in seen and repr(each)[1:-1] not in seen
+                    and json.dumps(each)[1:-1] not in seen)
         assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == text
         assert "".join(delta.text for delta in deltas if isinstance(delta, ThinkingDelta)) == text
         called = "".join(delta.arguments for delta in deltas if isinstance(delta, ToolCallDelta))
@@ -170,9 +183,11 @@ def test_every_way_of_a_request_is_masked() -> None:
 def test_the_same_words_get_the_same_stand_in_in_every_request() -> None:
     mask = Mask()
     first = masked(Request("m", (user_message("to a@b.example"),)), mask)
-    second = masked(Request("m", (user_message("to a@b.example"), user_message("and c@d.example"))), mask)
+    second = masked(Request("m", (user_message("to a@b.example"), user_message("and c@d.example"))),
+                    mask)
     assert second.messages[0] == first.messages[0]
-    assert first.messages[0].text == "to [[EMAIL_1]]" and second.messages[1].text == "and [[EMAIL_2]]"
+    assert (first.messages[0].text == "to [[EMAIL_1]]"
+            and second.messages[1].text == "and [[EMAIL_2]]")
     assert mask.news() == "Masked before it is sent: 2 e-mail addresses."
     assert mask.news() == ""
 
@@ -189,9 +204,11 @@ def test_false_alarms_on_code_are_few() -> None:
 
 
 def test_ordinary_numbers_stay() -> None:
-    for text in ("2026-11-29 17:02:33", "192.168.100.200", "version 3.11.7", "1,234,567.89", "0x7fff5fbff8c0",
+    for text in ("2026-11-29 17:02:33", "192.168.100.200", "version 3.11.7", "1,234,567.89",
+                 "0x7fff5fbff8c0",
                  "port 127.0.0.1:11434", "commit 6d95417e0f2a",
-                 "ISBN 978-3-16-148410-0", "3.14159265358979", "id 20261129-0458-jzva", "1 000 000"):
+                 "ISBN 978-3-16-148410-0", "3.14159265358979", "id 20261129-0458-jzva",
+                 "1 000 000"):
         assert Mask().hide(text) == text, text
 
 
@@ -201,6 +218,8 @@ def test_whatever_is_opened_elsewhere_is_masked() -> None:
                         environment={"OPENAI_API_KEY": "sk-test-0123456789abcdef"})
     providers = Providers(settings)
     assert isinstance(providers.open("openai"), Masked)
-    assert not isinstance(providers.open("demo"), Masked) and not isinstance(providers.open("ollama"), Masked)
+    assert (not isinstance(providers.open("demo"), Masked)
+            and not isinstance(providers.open("ollama"), Masked))
     assert providers.mask is not None
-    assert providers.mask.hide("Nordwind and sk-test-0123456789abcdef") == "[[NAME_1]] and [[KEY_1]]"
+    assert (providers.mask.hide("Nordwind and sk-test-0123456789abcdef")
+            == "[[NAME_1]] and [[KEY_1]]")

@@ -1,4 +1,6 @@
-"""No provider's name stands in a condition outside core/providers: what differs is a field of its row or a power of its class."""
+"""No provider's name stands in a condition outside core/providers:
+what differs is a field of its row or a power of its class.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,25 @@ CORE = Path(__file__).resolve().parent.parent.parent / "core"
 OWN = "stream-chat"      # a server of this program is a provider too
 NAMES = {name for host in hosts() for name in (host.name, host.dialect, *host.aliases)} - {OWN}
 KINDS = ("kind", "Kind")
-# Words that are also a provider's name and mean something else: keys of the older configuration file, a pattern of model
-# names, other programs whose exports --import reads, and what the engine's own test types on a command line.
-ALLOWED = {"config/migration.py", "engine/self_test.py", "models/facts.py", "config/__init__.py", "config/types.py",
+# Words that are also a provider's name and mean something else: keys of the older configuration
+# file, a pattern of model names, other programs whose exports --import reads, and what the engine's
+# own test types on a command line.
+ALLOWED = {"config/migration.py", "engine/self_test.py", "models/facts.py", "config/__init__.py",
+           "config/types.py",
            "sessions/foreign_kinds.py", "sessions/importing.py"}
 
 
 def named(path: Path) -> int:
-    """How often a module names a provider as a whole string, except as one of the kinds of hosts."""
+    """How often a module names a provider as a whole string,
+    except as one of the kinds of hosts.
+    """
     found = 0
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute)
+    skipped = {id(inner) for node in ast.walk(tree)
+               if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute)
                and node.left.attr in KINDS for inner in ast.walk(node)}
-    skipped |= {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    skipped |= {id(inner) for node in ast.walk(tree)
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
                 and node.targets[0].id == "KINDS" for inner in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node.value in NAMES and id(node) not in skipped:
@@ -38,7 +46,8 @@ def test_no_provider_is_named_outside_its_package() -> None:
               if "providers" not in path.relative_to(CORE).parts[:1]}
     found = {module for module, count in counts.items() if count}
     more = sorted(found - ALLOWED)
-    assert not more, f"a provider is named in {more}: make it a field of its row (hosts.py) or a power of its class"
+    assert not more, (f"a provider is named in {more}: make it a field of its row (hosts.py) or a "
+                      "power of its class")
     assert found == ALLOWED, f"no longer named in {sorted(ALLOWED - found)}: take it from the list"
 
 

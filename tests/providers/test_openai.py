@@ -1,4 +1,6 @@
-"""The OpenAI chat completions dialect and what compatible hosts make of it, against a loopback server."""
+"""The OpenAI chat completions dialect and what compatible hosts make of it,
+against a loopback server.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +9,47 @@ from typing import Any
 
 import pytest
 
-from core.errors import (AuthFailed, BadResponse, ModelNotFound, Overloaded, ProviderError, RateLimited, StreamBroken, Unsupported)
+from core.errors import (AuthFailed, BadResponse, ModelNotFound, Overloaded, ProviderError,
+                         RateLimited, StreamBroken, Unsupported)
 from core.events import Finished, TextDelta, ThinkingDelta
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
+                           tool_message, user_message)
 from core.providers import CanCheck, Endpoint, ModelInfo, Options, Request
 from core.providers.openai_request import CallIds, request_body
 from core.sessions.reply import Reply
-from tests.dialects import CUTS, ask, exchange, provider_at, reply_of, run, server_events, stream_answer
+from tests.dialects import (CUTS, ask, exchange, provider_at, reply_of, run, server_events,
+                            stream_answer)
 from tests.fake_server import Answer, Cut, FakeServer, json_answer
 
 HELLO = Request("test-model", (user_message("Hello"),))
-COUNTS = {"prompt_tokens": 50, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 16},
+COUNTS = {"prompt_tokens": 50, "completion_tokens": 4,
+          "prompt_tokens_details": {"cached_tokens": 16},
           "completion_tokens_details": {"reasoning_tokens": 3}}
 USAGE = Usage(50, 4, 16, {"reasoning_tokens": 3})
 DONE = "[DONE]"
 
 
 def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
-    return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    return {"object": "chat.completion.chunk",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
 def counts(**more: Any) -> dict[str, Any]:
     return {"choices": [], "usage": {**COUNTS, **more}}
 
 
-def piece(index: int | None, arguments: Any = None, *, id: str | None = None, name: str | None = None,
+def piece(index: int | None, arguments: Any = None, *, id: str | None = None,
+          name: str | None = None,
           **more: Any) -> dict[str, Any]:
-    call: dict[str, Any] = {"function": {"arguments": arguments} | ({} if name is None else {"name": name}), **more}
-    return call | ({} if index is None else {"index": index}) | ({} if id is None else {"id": id, "type": "function"})
+    call: dict[str, Any] = {"function": {"arguments": arguments}
+                            | ({} if name is None else {"name": name}), **more}
+    return (call | ({} if index is None else {"index": index})
+            | ({} if id is None else {"id": id, "type": "function"}))
 
 
 def reply(payloads: list[Any], cut: int = 1 << 20, **settings: Any) -> Message:
-    deltas, _ = exchange("openai", stream_answer(server_events(payloads), cut=cut), HELLO, **settings)
+    deltas, _ = exchange("openai", stream_answer(server_events(payloads), cut=cut), HELLO,
+                         **settings)
     return reply_of(deltas)
 
 
@@ -49,23 +60,28 @@ def calls_of(payloads: list[Any], cut: int = 1 << 20) -> list[tuple[str, str, An
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_text(cut: int) -> None:
-    wire = server_events([chunk(role="assistant", content="", refusal=None), chunk(content="Grüß "), chunk(content="Gott 🙂"),
+    wire = server_events([chunk(role="assistant", content="", refusal=None), chunk(content="Grüß "),
+                          chunk(content="Gott 🙂"),
                           chunk("stop"), counts(), DONE])
     deltas, received = exchange("openai", stream_answer(b": waiting\n\n" + wire, cut=cut), HELLO)
-    assert reply_of(deltas) == Message("assistant", (Text("Grüß Gott 🙂"),), "test/model", USAGE, "stop")
+    assert reply_of(deltas) == Message("assistant", (Text("Grüß Gott 🙂"),), "test/model", USAGE,
+                                       "stop")
     assert deltas[-1] == Finished("stop", "stop")
-    assert (received.path, received.headers["authorization"]) == ("/chat/completions", "Bearer test-key")
+    assert (received.path, received.headers["authorization"]) == ("/chat/completions",
+                                                                  "Bearer test-key")
 
 
 @pytest.mark.parametrize(("reason", "finish"), [
-    ("stop", "stop"), ("eos", "stop"), ("length", "length"), ("max_tokens", "length"), ("content_filter", "content_filter"),
+    ("stop", "stop"), ("eos", "stop"), ("length", "length"), ("max_tokens", "length"),
+    ("content_filter", "content_filter"),
     ("function_call", "stop"), ("something new", "incomplete")])
 def test_how_an_answer_ends(reason: str, finish: str) -> None:
     assert reply([chunk(content="x"), chunk(reason), DONE]).finish == finish
 
 
 def test_the_last_usage_counts_and_none_is_no_zero() -> None:
-    growing = [chunk(content="x") | {"usage": None}, chunk(content="y") | {"usage": {"prompt_tokens": 5, "completion_tokens": 1}},
+    growing = [chunk(content="x") | {"usage": None},
+               chunk(content="y") | {"usage": {"prompt_tokens": 5, "completion_tokens": 1}},
                chunk("stop") | {"usage": {"prompt_tokens": 5, "completion_tokens": 2}}]
     assert reply(growing).usage == Usage(5, 2)
     assert reply([chunk(content="x"), chunk("stop"), DONE]).usage is None
@@ -74,29 +90,39 @@ def test_the_last_usage_counts_and_none_is_no_zero() -> None:
 
 
 def test_a_finish_followed_by_a_chunk_without_one() -> None:
-    answer = reply([chunk("tool_calls", tool_calls=[piece(0, "{}", id="a", name="now")]), chunk(content="") | {"usage": COUNTS},
+    answer = reply([chunk("tool_calls", tool_calls=[piece(0, "{}", id="a", name="now")]),
+                    chunk(content="") | {"usage": COUNTS},
                     DONE])
     assert (answer.finish, answer.usage) == ("tool_calls", USAGE)
 
 
 def test_a_filter_chunk_first_and_unknown_keys() -> None:
     first = {"choices": [], "id": "", "model": "", "prompt_filter_results": [{"prompt_index": 0}]}
-    odd = {"choices": [{"index": 0, "delta": {"content": "x"}, "content_filter_results": {}}], "obfuscation": "abc", "p": "qqq"}
-    assert reply([first, odd, {"choices": [{"index": 0, "finish_reason": "stop"}]}, DONE]).text == "x"
+    odd = {"choices": [{"index": 0, "delta": {"content": "x"}, "content_filter_results": {}}],
+           "obfuscation": "abc", "p": "qqq"}
+    assert (reply([first, odd, {"choices": [{"index": 0, "finish_reason": "stop"}]}, DONE]).text
+            == "x")
 
 
 def test_text_that_grows_beside_the_delta_is_not_read_twice() -> None:
-    payloads = [{"choices": [{"index": 0, "delta": {"content": text}, "message": {"role": "assistant", "content": whole}}]}
-                for text, whole in (("Good ", "Good "), ("day", "Good day"))]
+    payloads = [
+        {"choices": [{"index": 0, "delta": {"content": text},
+                      "message": {"role": "assistant", "content": whole}}]}
+        for text, whole in (("Good ", "Good "), ("day", "Good day"))]
     assert reply([*payloads, chunk("stop")]).text == "Good day"
 
 
 def test_an_answer_that_was_not_streamed() -> None:
     message = {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm.",
                "tool_calls": [piece(0, "{}", id="a", name="now")]}
-    deltas, _ = exchange("openai", json_answer({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
-                                                "usage": COUNTS}), HELLO)
-    assert reply_of(deltas) == Message("assistant", (Thinking("Hm."), Text("Yes."), ToolCall("a", "now", {})), "test/model", USAGE,
+    deltas, _ = exchange("openai",
+                         json_answer(
+                             {"choices":
+                              [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+                              "usage": COUNTS}), HELLO)
+    assert reply_of(deltas) == Message("assistant",
+                                       (Thinking("Hm."), Text("Yes."), ToolCall("a", "now", {})),
+                                       "test/model", USAGE,
                                        "tool_calls")
 
 
@@ -125,7 +151,8 @@ def test_what_looked_like_a_tag_is_not_lost() -> None:
 
 
 def test_content_as_a_list() -> None:
-    content = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "Yes."}]
+    content = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+               {"type": "text", "text": "Yes."}]
     assert reply([chunk(content=content), chunk("stop")]).parts == (Thinking("Hm."), Text("Yes."))
 
 
@@ -137,7 +164,8 @@ def test_details_of_reasoning_are_put_together_and_go_back_to_their_model_only()
         chunk(content="", reasoning="me.", reasoning_details=[detail | {"text": "me."}]),
         chunk(content="", reasoning=None, reasoning_details=[detail | {"signature": "sig=="}]),
         chunk(content="", reasoning_details=[sealed]),
-        chunk(tool_calls=[piece(0, "{}", id="a", name="now")]), chunk("tool_calls"), chunk("tool_calls", content=""),
+        chunk(tool_calls=[piece(0, "{}", id="a", name="now")]), chunk("tool_calls"),
+        chunk("tool_calls", content=""),
         DONE])), HELLO)
     answer, result = reply_of(deltas), tool_message((ToolResult("a", "now", "12"),))
     kept = [detail | {"text": "Let me.", "signature": "sig=="}, sealed]
@@ -145,21 +173,26 @@ def test_details_of_reasoning_are_put_together_and_go_back_to_their_model_only()
     history = (*HELLO.messages, answer, result)
     assert body(Request("test-model", history))["messages"][1]["reasoning_details"] == kept
     assert "reasoning_details" not in body(Request("other-model", history))["messages"][1]
-    assert "reasoning_details" not in body(Request("test-model", history), host="other")["messages"][1]
+    assert "reasoning_details" not in body(Request("test-model", history),
+                                           host="other")["messages"][1]
 
 
 def test_reasoning_goes_back_in_turns_with_calls_and_in_the_last_one() -> None:
     quirks = {"thinking_back": "reasoning_content"}
     deltas, _ = exchange("openai", stream_answer(server_events([
-        chunk(reasoning_content="Look."), chunk("tool_calls", tool_calls=[piece(0, "{}", id="a", name="now")]), DONE])), HELLO,
+        chunk(reasoning_content="Look."),
+        chunk("tool_calls", tool_calls=[piece(0, "{}", id="a", name="now")]), DONE])), HELLO,
         quirks=quirks)
     turn = (*HELLO.messages, reply_of(deltas), tool_message((ToolResult("a", "now", "12"),)))
-    assert body(Request("test-model", turn), **quirks)["messages"][1]["reasoning_content"] == "Look."
+    assert body(Request("test-model", turn),
+                **quirks)["messages"][1]["reasoning_content"] == "Look."
     assert "reasoning_content" not in body(Request("other-model", turn), **quirks)["messages"][1]
     later = (*turn, Message("assistant", (Text("Noon."),)), user_message("And now?"))
-    assert body(Request("test-model", later), **quirks)["messages"][1]["reasoning_content"] == "Look."
+    assert body(Request("test-model", later),
+                **quirks)["messages"][1]["reasoning_content"] == "Look."
     own = {"openai": {"from": "openai/test-model"}}
-    talk = (*HELLO.messages, Message("assistant", (Thinking("Hm.", own), Text("Hi."))), user_message("Well?"),
+    talk = (*HELLO.messages, Message("assistant", (Thinking("Hm.", own), Text("Hi."))),
+            user_message("Well?"),
             Message("assistant", (Thinking("So.", own), Text("It"))))
     entries = body(Request("test-model", talk), **quirks)["messages"]
     assert "reasoning_content" not in entries[1] and entries[3]["reasoning_content"] == "So."
@@ -167,20 +200,23 @@ def test_reasoning_goes_back_in_turns_with_calls_and_in_the_last_one() -> None:
 
 def test_reasoning_that_is_needed_is_there_though_empty() -> None:
     quirks: dict[str, Any] = {"thinking_back": "reasoning_content", "thinking_needed": True}
-    history = (*HELLO.messages, Message("assistant", (ToolCall("a", "now", {}),)), tool_message((ToolResult("a", "now", "12"),)),
+    history = (*HELLO.messages, Message("assistant", (ToolCall("a", "now", {}),)),
+               tool_message((ToolResult("a", "now", "12"),)),
                Message("assistant", (Text("Noon."),)))
     entries = body(Request("test-model", history), **quirks)["messages"]
     assert entries[1]["reasoning_content"] == "" and "reasoning_content" not in entries[3]
 
 
 def test_an_answer_without_reasoning_leaves_no_trace_of_it() -> None:
-    answer = reply([chunk(content="x"), chunk("stop")], quirks={"thinking_back": "reasoning_content"})
+    answer = reply([chunk(content="x"), chunk("stop")],
+                   quirks={"thinking_back": "reasoning_content"})
     assert answer.parts == (Text("x"),)
 
 
 def test_a_refusal_stands_beside_the_words_before_it() -> None:
     payloads = [chunk(content="Well. "), chunk(refusal="I cannot."), chunk("stop"), DONE]
-    assert reply(payloads).parts == (Text("Well. "), Text("I cannot.", {"openai": {"refusal": True}}))
+    assert reply(payloads).parts == (Text("Well. "),
+                                     Text("I cannot.", {"openai": {"refusal": True}}))
     with FakeServer(stream_answer(server_events(payloads[:2]))) as server:
         deltas, error = ask("openai", server.url, HELLO)
     assert reply_of(deltas).text == "Well. I cannot." and isinstance(error, StreamBroken)
@@ -191,8 +227,10 @@ def test_a_refusal_stands_beside_the_words_before_it() -> None:
 @pytest.mark.parametrize("cut", CUTS)
 def test_calls_in_pieces(cut: int) -> None:
     assert calls_of([
-        chunk(tool_calls=[piece(0, "", id="a", name="weather")]), chunk(tool_calls=[piece(0, '{"city": ')]),
-        chunk(tool_calls=[piece(0, '"Zürich"}')]), chunk(tool_calls=[piece(1, "", id="b", name="now")]),
+        chunk(tool_calls=[piece(0, "", id="a", name="weather")]),
+        chunk(tool_calls=[piece(0, '{"city": ')]),
+        chunk(tool_calls=[piece(0, '"Zürich"}')]),
+        chunk(tool_calls=[piece(1, "", id="b", name="now")]),
         chunk(tool_calls=[piece(1, "{}")]), chunk("tool_calls"), DONE], cut) == [
             ("a", "weather", {"city": "Zürich"}), ("b", "now", {})]
 
@@ -202,40 +240,54 @@ CALL_B = ("b", "now", {"x": 2})
 
 
 @pytest.mark.parametrize(("pieces", "expected"), [
-    ([[piece(0, "", id="a", name="now")], [piece(0, '{"x": 1}', id="a", name="now")]], [CALL_A]),            # repeated id and name
-    ([[piece(0, "", id="a", name="now")], [piece(0, '{"x": 1}', name="")]], [CALL_A]),                       # empty name later
-    ([[{"index": 0, "id": "a", "function": {"name": "now"}}], [piece(0, '{"x": 1}')]], [CALL_A]),            # no arguments first
-    ([[piece(0, None, id="a", name="now")], [piece(0, '{"x": 1}')]], [CALL_A]),                              # null arguments
-    ([[piece(1, "", id="a", name="now")], [piece(1, '{"x": 1}')]], [CALL_A]),                                # counted from one
-    ([[piece(-1, '{"x": 1}', id="a", name="now")]], [CALL_A]),                                               # counted from nowhere
-    ([[piece(0, '{"x": 1}', id="a", name="now"), piece(1, '{"x": 2}', id="b", name="now")]], [CALL_A, CALL_B]),
-    ([[piece(0, '{"x": 1}', id="a", name="now")], [piece(0, '{"x": 2}', id="b", name="now")]], [CALL_A, CALL_B]),   # index stays 0
-    ([[piece(None, '{"x": 1}', id="a", name="now")], [piece(None, '{"x": 2}', id="b", name="now")]], [CALL_A, CALL_B]),
-    ([[piece(None, '{"x"', id="a", name="now")], [piece(None, ": 1}")]], [CALL_A]),                          # no index at all
-    ([[piece(0, {"x": 1}, id="a", name="now")]], [CALL_A]),                                                  # an object
-    ([[piece(0, "null", id="a", name="now")]], [("a", "now", {})]),                                          # JSON null
-    ([[piece(0, '{"x": ', id="a", name="now")]], [("a", "now", '{"x": ')]),                                  # no JSON
+    # repeated id and name
+    ([[piece(0, "", id="a", name="now")], [piece(0, '{"x": 1}', id="a", name="now")]], [CALL_A]),
+    # empty name later
+    ([[piece(0, "", id="a", name="now")], [piece(0, '{"x": 1}', name="")]], [CALL_A]),
+    # no arguments first
+    ([[{"index": 0, "id": "a", "function": {"name": "now"}}], [piece(0, '{"x": 1}')]], [CALL_A]),
+    ([[piece(0, None, id="a", name="now")], [piece(0, '{"x": 1}')]], [CALL_A]),  # null arguments
+    ([[piece(1, "", id="a", name="now")], [piece(1, '{"x": 1}')]], [CALL_A]),  # counted from one
+    ([[piece(-1, '{"x": 1}', id="a", name="now")]], [CALL_A]),  # counted from nowhere
+    ([[piece(0, '{"x": 1}', id="a", name="now"), piece(1, '{"x": 2}', id="b", name="now")]],
+     [CALL_A, CALL_B]),
+    # index stays 0
+    ([[piece(0, '{"x": 1}', id="a", name="now")], [piece(0, '{"x": 2}', id="b", name="now")]],
+     [CALL_A, CALL_B]),
+    ([[piece(None, '{"x": 1}', id="a", name="now")], [piece(None, '{"x": 2}', id="b", name="now")]],
+     [CALL_A, CALL_B]),
+    # no index at all
+    ([[piece(None, '{"x"', id="a", name="now")], [piece(None, ": 1}")]], [CALL_A]),
+    ([[piece(0, {"x": 1}, id="a", name="now")]], [CALL_A]),  # an object
+    ([[piece(0, "null", id="a", name="now")]], [("a", "now", {})]),  # JSON null
+    ([[piece(0, '{"x": ', id="a", name="now")]], [("a", "now", '{"x": ')]),  # no JSON
 ])
 def test_calls_in_the_manner_of_other_hosts(pieces: list[Any], expected: list[Any]) -> None:
-    assert calls_of([*(chunk(tool_calls=calls) for calls in pieces), chunk("stop"), DONE]) == expected
+    assert (calls_of([*(chunk(tool_calls=calls) for calls in pieces), chunk("stop"), DONE])
+            == expected)
 
 
 def test_a_call_of_the_oldest_kind() -> None:
-    assert calls_of([chunk(function_call={"name": "now", "arguments": ""}), chunk(function_call={"arguments": '{"x": 1}'}),
+    assert calls_of([chunk(function_call={"name": "now", "arguments": ""}),
+                     chunk(function_call={"arguments": '{"x": 1}'}),
                      chunk("function_call"), DONE]) == [("call_0", "now", {"x": 1})]
 
 
 def test_calls_cut_by_the_limit_are_not_run() -> None:
-    answer = reply([chunk(tool_calls=[piece(0, '{"city": "Ber', id="a", name="weather")]), chunk("length"), DONE])
+    answer = reply([chunk(tool_calls=[piece(0, '{"city": "Ber', id="a", name="weather")]),
+                    chunk("length"), DONE])
     assert (answer.finish, answer.tool_calls) == ("length", ())
 
 
 def test_data_on_a_call_goes_back_with_it() -> None:
     signed = {"google": {"thought_signature": "sig=="}}
-    answer = reply([chunk(tool_calls=[piece(0, "{}", id="a", name="now", extra_content=signed)]), chunk("stop")])
+    answer = reply([chunk(tool_calls=[piece(0, "{}", id="a", name="now", extra_content=signed)]),
+                    chunk("stop")])
     sent = body(Request("test-model", (*HELLO.messages, answer)))["messages"][1]["tool_calls"][0]
     assert sent["extra_content"] == signed
-    assert "extra_content" not in body(Request("other", (*HELLO.messages, answer)))["messages"][1]["tool_calls"][0]
+    assert ("extra_content"
+            not in body(Request("other",
+                                (*HELLO.messages, answer)))["messages"][1]["tool_calls"][0])
 
 
 # ---- how a stream ends, and what goes wrong in it
@@ -257,14 +309,16 @@ def test_a_stream_without_an_end_is_broken(cut: int) -> None:
 
 
 def test_a_connection_lost_after_the_finish_loses_nothing() -> None:
-    with FakeServer(stream_answer(server_events([chunk(content="x"), chunk("stop")]), Cut())) as server:
+    with FakeServer(stream_answer(server_events([chunk(content="x"), chunk("stop")]),
+                                  Cut())) as server:
         deltas, error = ask("openai", server.url, HELLO)
     assert error is None and deltas[-1] == Finished("stop", "stop")
 
 
 ERRORS = [
     {"error": {"message": "The server is overloaded", "code": 503}},
-    {"error": {"code": 429, "message": "Rate limit exceeded"}, "choices": [{"delta": {"content": ""}, "finish_reason": "length"}]},
+    {"error": {"code": 429, "message": "Rate limit exceeded"},
+     "choices": [{"delta": {"content": ""}, "finish_reason": "length"}]},
     {"error": "upstream failed"},
     {"object": "error", "message": "it failed", "code": 50000},
     {"choices": [{"index": 0, "delta": {}, "error": {"code": 502, "message": "bad gateway"}}]},
@@ -277,38 +331,48 @@ ERRORS = [
 @pytest.mark.parametrize("error", ERRORS, ids=range(len(ERRORS)))
 def test_an_error_inside_a_stream(error: dict[str, Any]) -> None:
     with FakeServer([stream_answer(server_events([chunk(role="assistant", content=""), error])),
-                     stream_answer(server_events([chunk(content="half"), chunk("length"), error, DONE]))]) as server:
+                     stream_answer(server_events(
+                         [chunk(content="half"), chunk("length"), error, DONE]))]) as server:
         _, at_once = ask("openai", server.url, HELLO)
         deltas, later = ask("openai", server.url, HELLO)
-    assert isinstance(at_once, ProviderError) and not isinstance(at_once, StreamBroken) and at_once.retryable
-    assert TextDelta("half") in deltas and isinstance(later, StreamBroken) and type(later.cause) is type(at_once)
+    assert (isinstance(at_once, ProviderError) and not isinstance(at_once, StreamBroken)
+            and at_once.retryable)
+    assert (TextDelta("half") in deltas and isinstance(later, StreamBroken)
+            and type(later.cause) is type(at_once))
 
 
 def test_what_kind_of_error_it_was() -> None:
     with FakeServer([stream_answer(server_events([error])) for error in ERRORS[:2]]) as server:
-        assert [type(ask("openai", server.url, HELLO)[1]) for _ in range(2)] == [Overloaded, RateLimited]
+        assert [type(ask("openai", server.url, HELLO)[1]) for _ in range(2)] == [Overloaded,
+                                                                                 RateLimited]
 
 
 def test_an_error_in_an_event_of_its_own() -> None:
-    body = b'event: error\ndata: {"error": {"message": "tool_use_failed", "code": "tool_use_failed", "status_code": 400}}\n\n'
+    body = (b'event: error\ndata: {"error": {"message": "tool_use_failed", "code": '
+            b'"tool_use_failed", "status_code": 400}}\n\n')
     with FakeServer(stream_answer(server_events([chunk(reasoning="Hm")]) + body)) as server:
         deltas, error = ask("openai", server.url, HELLO)
-    assert deltas == [ThinkingDelta("Hm", 1)] and isinstance(error, StreamBroken) and isinstance(error.cause, BadResponse)
+    assert (deltas == [ThinkingDelta("Hm", 1)] and isinstance(error, StreamBroken)
+            and isinstance(error.cause, BadResponse))
 
 
 def test_a_refusal_is_told_once_and_whole() -> None:
     answer, _ = exchange("openai", stream_answer(server_events([
-        chunk(content=None, refusal=""), chunk(refusal="I can"), chunk(refusal="not."), chunk("stop"), DONE])), HELLO)
+        chunk(content=None, refusal=""), chunk(refusal="I can"), chunk(refusal="not."),
+        chunk("stop"), DONE])), HELLO)
     assert [(delta.text, delta.extra) for delta in answer if isinstance(delta, TextDelta)] == [
         ("I cannot.", {"openai": {"refusal": True}})]
     assert reply_of(answer).text == "I cannot."
 
 
 @pytest.mark.parametrize(("status", "error", "kind"), [
-    (401, {"message": "Incorrect API key provided: test-key", "code": "invalid_api_key"}, AuthFailed),
+    (401, {"message": "Incorrect API key provided: test-key", "code": "invalid_api_key"},
+     AuthFailed),
     (404, {"message": "The model `x` does not exist", "code": "model_not_found"}, ModelNotFound),
-    (400, {"message": "Unsupported parameter", "code": "unsupported_parameter", "param": "max_tokens"}, Unsupported)])
-def test_an_error_instead_of_an_answer(status: int, error: dict[str, Any], kind: type[ProviderError]) -> None:
+    (400, {"message": "Unsupported parameter", "code": "unsupported_parameter",
+           "param": "max_tokens"}, Unsupported)])
+def test_an_error_instead_of_an_answer(status: int, error: dict[str, Any],
+                                       kind: type[ProviderError]) -> None:
     with FakeServer(json_answer({"error": error}, status=status)) as server:
         deltas, raised = ask("openai", server.url, HELLO)
     assert deltas == [] and type(raised) is kind
@@ -325,7 +389,8 @@ def body(request: Request, host: str = "openai", **quirks: Any) -> dict[str, Any
 
 def asked(options: Options, **quirks: Any) -> dict[str, Any]:
     sent = body(Request("m", (user_message("q"),), options=options), **quirks)
-    return {name: value for name, value in sent.items() if name not in ("model", "messages", "stream", "stream_options")}
+    return {name: value for name, value in sent.items()
+            if name not in ("model", "messages", "stream", "stream_options")}
 
 
 @pytest.mark.parametrize(("options", "quirks", "fields"), [
@@ -334,19 +399,26 @@ def asked(options: Options, **quirks: Any) -> dict[str, Any]:
     (Options(max_tokens=9), {}, {"max_tokens": 9}),
     (Options(max_tokens=9), {"max_tokens": "max_completion_tokens"}, {"max_completion_tokens": 9}),
     (Options(response_format="json"), {}, {"response_format": {"type": "json_object"}}),
-    (Options(response_format={"type": "json_object"}), {}, {"response_format": {"type": "json_object"}}),
-    (Options(response_format={"type": "object"}), {}, {"response_format": {"type": "json_schema", "json_schema": {
-        "name": "answer", "schema": {"type": "object", "additionalProperties": False}, "strict": True}}}),
+    (Options(response_format={"type": "json_object"}), {},
+     {"response_format": {"type": "json_object"}}),
+    (Options(response_format={"type": "object"}), {},
+     {"response_format": {"type": "json_schema", "json_schema": {
+        "name": "answer", "schema": {"type": "object", "additionalProperties": False},
+        "strict": True}}}),
     (Options(think=True), {}, {"reasoning_effort": "medium"}),
     (Options(think=False), {}, {"reasoning_effort": "none"}),
     (Options(think="max"), {}, {"reasoning_effort": "high"}),
     (Options(think="low"), {"think": "reasoning"}, {"reasoning": {"effort": "low"}}),
     (Options(think=False), {"think": "reasoning"}, {"reasoning": {"enabled": False}}),
-    (Options(think="low"), {"think": "template"}, {"chat_template_kwargs": {"enable_thinking": True, "reasoning_effort": "low"}}),
-    (Options(think=False), {"think": "template"}, {"chat_template_kwargs": {"enable_thinking": False}}),
-    (Options(think="max"), {"think": "type"}, {"thinking": {"type": "enabled"}, "reasoning_effort": "max"}),
+    (Options(think="low"), {"think": "template"},
+     {"chat_template_kwargs": {"enable_thinking": True, "reasoning_effort": "low"}}),
+    (Options(think=False), {"think": "template"},
+     {"chat_template_kwargs": {"enable_thinking": False}}),
+    (Options(think="max"), {"think": "type"},
+     {"thinking": {"type": "enabled"}, "reasoning_effort": "max"}),
     (Options(think=False), {"think": "type"}, {"thinking": {"type": "disabled"}}),
-    (Options(temperature=0.5, raw={"temperature": 1, "logit_bias": {}}), {}, {"temperature": 1, "logit_bias": {}}),
+    (Options(temperature=0.5, raw={"temperature": 1, "logit_bias": {}}), {},
+     {"temperature": 1, "logit_bias": {}}),
     (Options(num_ctx=4096, keep_alive="5m"), {}, {}),
 ])
 def test_options(options: Options, quirks: dict[str, Any], fields: dict[str, Any]) -> None:
@@ -366,13 +438,17 @@ def test_usage_is_asked_for_where_the_host_knows_it() -> None:
 
 def test_results_follow_their_calls_and_ids_stay_or_become_fitting() -> None:
     long = "functions.weather:" + "0" * 60
-    calls = tuple(ToolCall(identity, "add", {}) for identity in ("functions.add:0", long, "same", "same"))
-    results = tool_message(tuple(ToolResult(call.id, "add", str(number)) for number, call in enumerate(calls)))
+    calls = tuple(ToolCall(identity, "add", {})
+                  for identity in ("functions.add:0", long, "same", "same"))
+    results = tool_message(tuple(ToolResult(call.id, "add", str(number))
+                                 for number, call in enumerate(calls)))
     for _ in range(2):
-        entries = body(Request("m", (user_message("q"), Message("assistant", calls), results)))["messages"]
+        entries = body(Request("m", (user_message("q"), Message("assistant", calls), results)))[
+            "messages"]
         sent = [call["id"] for call in entries[1]["tool_calls"]]
         assert [entry["tool_call_id"] for entry in entries[2:]] == sent and len(set(sent)) == 4
-        assert sent[0] == "functions.add:0" and sent[2] == "same" and all(len(identity) <= 40 for identity in sent)
+        assert (sent[0] == "functions.add:0" and sent[2] == "same"
+                and all(len(identity) <= 40 for identity in sent))
     assert CallIds().of_call(long) == sent[1]
 
 
@@ -381,15 +457,19 @@ def test_arguments_that_are_no_json() -> None:
                tool_message((ToolResult("a", "add", "The arguments are no JSON.", True),)))
     entries = body(Request("m", history))["messages"]
     assert entries[1]["tool_calls"][0]["function"]["arguments"] == '{"x": '
-    assert entries[2] == {"role": "tool", "tool_call_id": "a", "content": "Error: The arguments are no JSON."}
-    wrapped = body(Request("m", history), arguments="json")["messages"][1]["tool_calls"][0]["function"]["arguments"]
+    assert entries[2] == {"role": "tool", "tool_call_id": "a",
+                          "content": "Error: The arguments are no JSON."}
+    wrapped = body(Request("m", history),
+                   arguments="json")["messages"][1]["tool_calls"][0]["function"]["arguments"]
     assert json.loads(wrapped) == {"invalid": '{"x": '}
 
 
 def test_images_and_words_keep_their_order() -> None:
-    message = Message("user", (Text("Before"), Image("image/png", "aWNvbg=="), Text(""), Text("after")))
+    message = Message("user",
+                      (Text("Before"), Image("image/png", "aWNvbg=="), Text(""), Text("after")))
     assert body(Request("m", (message,)))["messages"] == [{"role": "user", "content": [
-        {"type": "text", "text": "Before"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,aWNvbg=="}},
+        {"type": "text", "text": "Before"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aWNvbg=="}},
         {"type": "text", "text": "after"}]}]
 
 
@@ -398,9 +478,11 @@ def test_images_and_words_keep_their_order() -> None:
 @pytest.mark.parametrize(("suffix", "quirks", "path"), [
     ("/v1", {}, "/v1/chat/completions"),
     ("", {"api_version": "2025-01-01"}, "/chat/completions?api-version=2025-01-01"),
-    ("", {"deployments": True, "api_version": "v"}, "/openai/deployments/test-model/chat/completions?api-version=v"),
+    ("", {"deployments": True, "api_version": "v"},
+     "/openai/deployments/test-model/chat/completions?api-version=v"),
     ("/openai/v1", {"deployments": True, "api_version": "v"}, "/openai/v1/chat/completions"),
-    ("/openai/deployments/x", {"deployments": True, "api_version": "v"}, "/openai/deployments/x/chat/completions?api-version=v")])
+    ("/openai/deployments/x", {"deployments": True, "api_version": "v"},
+     "/openai/deployments/x/chat/completions?api-version=v")])
 def test_paths(suffix: str, quirks: dict[str, Any], path: str) -> None:
     with FakeServer(stream_answer(server_events([chunk("stop"), DONE]))) as server:
         assert ask("openai", server.url + suffix, HELLO, quirks=quirks)[1] is None
@@ -417,19 +499,27 @@ def test_the_key_in_a_header_of_its_own_and_a_connection_that_is_closed() -> Non
 # ---- lists of models
 
 LISTS: list[tuple[Any, list[ModelInfo]]] = [
-    ({"data": [{"id": "a", "context_window": 8192, "max_completion_tokens": 1024, "active": True}, {"id": "b", "active": False}]},
+    ({"data": [{"id": "a", "context_window": 8192, "max_completion_tokens": 1024, "active": True},
+               {"id": "b", "active": False}]},
      [ModelInfo("a", 8192, 1024)]),
     ({"data": [{"id": "a", "context_length": 200000, "supported_parameters": ["tools", "reasoning"],
-                "architecture": {"input_modalities": ["text", "image"]}, "top_provider": {"max_completion_tokens": 64}}]},
+                "architecture": {"input_modalities": ["text", "image"]},
+                "top_provider": {"max_completion_tokens": 64}}]},
      [ModelInfo("a", 200000, 64, None, frozenset({"completion", "tools", "thinking", "vision"}))]),
-    ({"data": [{"id": "/m/a.gguf", "meta": {"n_ctx_train": 40960, "size": 9}}]}, [ModelInfo("/m/a.gguf", 40960, None, 9)]),
-    ({"data": [{"id": "a", "max_context_length": 32768, "capabilities": {"function_calling": True, "vision": False}}]},
+    ({"data": [{"id": "/m/a.gguf", "meta": {"n_ctx_train": 40960, "size": 9}}]},
+     [ModelInfo("/m/a.gguf", 40960, None, 9)]),
+    ({"data":
+      [{"id": "a", "max_context_length": 32768,
+        "capabilities": {"function_calling": True, "vision": False}}]},
      [ModelInfo("a", 32768, None, None, frozenset({"tools"}), lacking=frozenset({"vision"}))]),
-    ({"data": [{"id": "a", "providers": [{"context_length": 8}, {"context_length": 16, "supports_tools": True}]}]},
+    ({"data":
+      [{"id": "a",
+        "providers": [{"context_length": 8}, {"context_length": 16, "supports_tools": True}]}]},
      [ModelInfo("a", 16, None, None, frozenset({"tools"}))]),
     ([{"id": "a", "type": "chat", "context_length": 4096}, {"id": None}, "odd"],
      [ModelInfo("a", 4096, None, None, frozenset({"completion"}))]),
-    ({"data": [{"id": "a", "max_model_len": 512, "meta": "odd", "capabilities": None}]}, [ModelInfo("a", 512)]),
+    ({"data": [{"id": "a", "max_model_len": 512, "meta": "odd", "capabilities": None}]},
+     [ModelInfo("a", 512)]),
 ]
 
 
@@ -442,10 +532,12 @@ def test_models(answer: Any, expected: list[ModelInfo]) -> None:
 
 def test_a_better_list_where_there_is_one() -> None:
     quirks = {"models_path": "/models/capabilities"}
-    better = json_answer({"data": [{"id": "a", "capabilities": ["chat", "tts"], "context_size": 99}]})
+    better = json_answer(
+        {"data": [{"id": "a", "capabilities": ["chat", "tts"], "context_size": 99}]})
     missing = json_answer({"error": {"code": 404, "message": "Not Found"}}, status=404)
     with FakeServer([better, missing, json_answer({"data": [{"id": "a"}]})]) as server:
-        found = [run("openai", server.url, lambda provider: provider.models(), quirks=quirks) for _ in range(2)]
+        found = [run("openai", server.url, lambda provider: provider.models(), quirks=quirks)
+                 for _ in range(2)]
     assert found == [[ModelInfo("a", 99, None, None, frozenset({"completion"}))], [ModelInfo("a")]]
 
 
@@ -456,7 +548,8 @@ def test_what_is_no_list() -> None:
 
 def test_check() -> None:
     assert isinstance(provider_at("openai", "http://127.0.0.1:1"), CanCheck)
-    with FakeServer([json_answer({"data": []}), json_answer({"data": {"label": "k"}}), Answer(status=401)]) as server:
+    with FakeServer([json_answer({"data": []}), json_answer({"data": {"label": "k"}}),
+                     Answer(status=401)]) as server:
         assert server.url in run("openai", server.url, lambda provider: provider.check())
         run("openai", server.url, lambda provider: provider.check(), quirks={"check_path": "/key"})
         with pytest.raises(AuthFailed):
@@ -465,7 +558,9 @@ def test_check() -> None:
 
 
 def test_deltas_do_not_depend_on_the_cut() -> None:
-    wire = server_events([chunk(content="a" * 50), chunk(tool_calls=[piece(0, '{"x": 1}', id="a", name="now")]), chunk("stop"),
+    wire = server_events([chunk(content="a" * 50),
+                          chunk(tool_calls=[piece(0, '{"x": 1}', id="a", name="now")]),
+                          chunk("stop"),
                           DONE], end="\r\n")
     found = []
     for cut in (1, 2, 3, 5, 11, 1 << 20):
@@ -473,12 +568,14 @@ def test_deltas_do_not_depend_on_the_cut() -> None:
         for delta in exchange("openai", stream_answer(wire, cut=cut), HELLO)[0]:
             collected.add(delta)
         found.append(collected.message("m"))
-    assert all(message == found[0] for message in found) and found[0].tool_calls == (ToolCall("a", "now", {"x": 1}),)
+    assert (all(message == found[0] for message in found)
+            and found[0].tool_calls == (ToolCall("a", "now", {"x": 1}),))
 
 
 @pytest.mark.parametrize("count", [10 ** 30, 2 ** 53, -1, True, 1.5])
 def test_counts_that_cannot_be_are_unknown(count: Any) -> None:
     body = server_events([{"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}],
-                           "usage": {"prompt_tokens": count, "completion_tokens": 2, "cost": 10 ** 400}}])
+                           "usage": {"prompt_tokens": count, "completion_tokens": 2,
+                                     "cost": 10 ** 400}}])
     deltas, _ = exchange("openai", stream_answer(body), Request("m", (user_message("q"),)))
     assert Usage(None, 2) in deltas

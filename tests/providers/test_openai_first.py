@@ -1,4 +1,6 @@
-"""The plan "OpenAI first": a local OpenAI-compatible server stands in, and the other way round, by configuration alone."""
+"""The plan "OpenAI first": a local OpenAI-compatible server stands in, and the other way round,
+by configuration alone.
+"""
 
 from __future__ import annotations
 
@@ -35,34 +37,41 @@ def answering(name: str) -> FakeServer:
     return FakeServer(script)
 
 
-def run(program: list[str], environment: dict[str, str], tmp_path: Path, **values: str) -> subprocess.CompletedProcess[str]:
+def run(program: list[str], environment: dict[str, str], tmp_path: Path,
+        **values: str) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "config.yaml"
     usual = {"first": "openai", "second": "ollama", "key": 'api_key: "${OPENAI_API_KEY}"'}
     path.write_text(CONFIGURATION.format(**{**usual, **values}))
-    return subprocess.run([*program, "--config", str(path), "hi"], env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run([*program, "--config", str(path), "hi"], env=environment,
+                          capture_output=True, text=True, timeout=60)
 
 
 def test_the_first_answers(program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
     with answering("cloud") as cloud, answering("here") as here:
-        done = run(program, environment | {"OPENAI_API_KEY": "sk-1"}, tmp_path, first_url=cloud.url, second_url=here.url)
+        done = run(program, environment | {"OPENAI_API_KEY": "sk-1"}, tmp_path, first_url=cloud.url,
+                   second_url=here.url)
         assert (done.stdout, here.requests) == ("cloud with gpt-4\n", [])
         assert cloud.requests[0].headers["authorization"] == "Bearer sk-1"
 
 
 @pytest.mark.parametrize("key", ["sk-1", ""])
-def test_the_local_one_stands_in(program: list[str], environment: dict[str, str], tmp_path: Path, key: str) -> None:
+def test_the_local_one_stands_in(program: list[str], environment: dict[str, str], tmp_path: Path,
+                                 key: str) -> None:
     """Also when there is no key at all. The key of the first never reaches the second."""
     with answering("here") as here:
-        done = run(program, environment | {"OPENAI_API_KEY": key}, tmp_path, first_url=NOBODY, second_url=here.url)
+        done = run(program, environment | {"OPENAI_API_KEY": key}, tmp_path, first_url=NOBODY,
+                   second_url=here.url)
         assert (done.stdout, done.returncode) == ("here with gpt-oss:20b\n", 0), done.stderr
         assert "authorization" not in here.requests[-1].headers
     assert "Continued by ollama/gpt-oss:20b instead of openai/gpt-4" in done.stderr
     assert key or "OPENAI_API_KEY is not set" in done.stderr
 
 
-def test_the_other_way_round(program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_other_way_round(program: list[str], environment: dict[str, str],
+                             tmp_path: Path) -> None:
     with answering("cloud") as cloud:
-        done = run(program, environment | {"OPENAI_API_KEY": "sk-1"}, tmp_path, first="ollama", second="openai", key="think: off",
+        done = run(program, environment | {"OPENAI_API_KEY": "sk-1"}, tmp_path, first="ollama",
+                   second="openai", key="think: off",
                    first_url=NOBODY, second_url=cloud.url)
         assert (done.stdout, done.returncode) == ("cloud with gpt-oss:20b\n", 0), done.stderr
         assert cloud.requests[0].headers["authorization"] == "Bearer sk-1"

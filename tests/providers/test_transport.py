@@ -1,4 +1,6 @@
-"""The wire: decoding does not depend on cuts, failures have names, and nothing that came is lost."""
+"""The wire: decoding does not depend on cuts, failures have names,
+and nothing that came is lost.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.network import is_loopback
-from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, RateLimited, StreamBroken
+from core.errors import (AuthFailed, BadResponse, ConnectFailed, ProviderError, RateLimited,
+                         StreamBroken)
 from core.events import Delta, Finished, TextDelta, ThinkingDelta, ToolCallDelta
 from core.providers import Endpoint, transport
 from core.providers.decoder import EventDecoder, ServerEvent, join_deltas
@@ -24,7 +27,8 @@ from core.providers.http1 import NoConnection, Response
 from core.providers.transport import read_events, read_json_lines, read_lines
 from core.retry.headers import retry_after
 from tests.dialects import run as run_provider
-from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at, json_answer, lines_answer, pieces,
+from tests.fake_server import (Answer, Cut, FakeServer, Pause, Reset, Stall, Step, cut_at,
+                               json_answer, lines_answer, pieces,
                                sse_answer, text_answer)
 
 Reader = Callable[[Response, Endpoint], AsyncGenerator[list[Any], None]]
@@ -34,10 +38,12 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderErr
     return RateLimited(body.decode(), retry_after=retry_after(headers), status=status)
 
 
-async def collect(server_url: str, reader: Reader, *, got: list[Any] | None = None, idle: float = 20.0,
+async def collect(server_url: str, reader: Reader, *, got: list[Any] | None = None,
+                  idle: float = 20.0,
                   headers: Mapping[str, str] | None = None, longest: int = 64 << 20) -> list[Any]:
     """Everything that one exchange gave; `got` keeps it when the exchange fails."""
-    endpoint = Endpoint(server_url, host="fake", idle_timeout=idle, connect_timeout=5.0, longest=longest)
+    endpoint = Endpoint(server_url, host="fake", idle_timeout=idle, connect_timeout=5.0,
+                        longest=longest)
     items: list[Any] = [] if got is None else got
     async with transport.open_client(endpoint, headers) as client:
         async with transport.exchange(client, endpoint, "/x", {"a": 1}, refused) as response:
@@ -54,9 +60,11 @@ def ask(steps: Answer | list[Answer], reader: Reader = read_json_lines, **more: 
 
 # ---- decoding
 
-EVENTS = ("\ufeffdata: one\n\nevent: ping\ndata: {}\n\n: comment\n\ndata:two\r\ndata: a\u2028b ü\U0001f600\r\n\r\nid: 7\nretry: 1\n"
-          "event: done\rdata\rdata:  x\r\r\n\ndata: last").encode()
-DECODED = [ServerEvent("message", "one"), ServerEvent("ping", "{}"), ServerEvent("message", "two\na\u2028b ü\U0001f600"),
+EVENTS = ("\ufeffdata: one\n\nevent: ping\ndata: {}\n\n: comment\n\ndata:two\r\ndata: a\u2028b "
+          "ü\U0001f600\r\n\r\nid: 7\nretry: 1\nevent: done\rdata\rdata:  x\r\r\n\n"
+          "data: last").encode()
+DECODED = [ServerEvent("message", "one"), ServerEvent("ping", "{}"),
+           ServerEvent("message", "two\na\u2028b ü\U0001f600"),
            ServerEvent("done", "\n x"), ServerEvent("message", "last")]
 
 
@@ -69,17 +77,20 @@ def test_events_in_one_piece() -> None:
 def test_events_do_not_depend_on_cuts(cuts: list[int]) -> None:
     decoder = EventDecoder()
     edges = [0, *sorted(cuts), len(EVENTS)]
-    events = [event for start, end in zip(edges, edges[1:]) for event in decoder.feed(EVENTS[start:end])]
+    events = [event for start, end in zip(edges, edges[1:])
+              for event in decoder.feed(EVENTS[start:end])]
     assert events + decoder.close() == DECODED
 
 
-@given(st.lists(st.sampled_from(["data: a", "data:b", "event: e", ": c", "", "", "x", "data"]), max_size=12),
+@given(st.lists(st.sampled_from(["data: a", "data:b", "event: e", ": c", "", "", "x", "data"]),
+                max_size=12),
        st.sampled_from(["\n", "\r\n", "\r"]), st.integers(1, 9))
 def test_line_ends_do_not_matter(lines: list[str], end: str, size: int) -> None:
     plain, other = EventDecoder(), EventDecoder()
     expected = plain.feed("".join(line + "\n" for line in lines).encode()) + plain.close()
     data = "".join(line + end for line in lines).encode()
-    got = [event for start in range(0, len(data), size) for event in other.feed(data[start:start + size])]
+    got = [event for start in range(0, len(data), size)
+           for event in other.feed(data[start:start + size])]
     assert got + other.close() == expected
 
 
@@ -110,7 +121,8 @@ def test_a_line_that_is_no_json_ends_the_stream_after_what_stood_before_it() -> 
 
 def test_a_gzip_answer_is_decoded() -> None:
     body = gzip.compress(b'{"a":1}\n{"a":2}\n')
-    assert ask(Answer(pieces(body, 5), headers={"Content-Encoding": "gzip"})) == [{"a": 1}, {"a": 2}]
+    assert ask(Answer(pieces(body, 5), headers={"Content-Encoding": "gzip"})) == [{"a": 1},
+                                                                                  {"a": 2}]
 
 
 def test_a_broken_gzip_answer_is_a_broken_stream() -> None:
@@ -122,7 +134,8 @@ def test_identity_is_asked_for() -> None:
     with FakeServer(json_answer({})) as server:
         asyncio.run(collect(server.url, read_json_lines))
     request = server.requests[0]
-    assert (request.method, request.path, request.headers["accept-encoding"], request.json) == ("POST", "/x", "identity", {"a": 1})
+    assert (request.method, request.path, request.headers["accept-encoding"],
+            request.json) == ("POST", "/x", "identity", {"a": 1})
 
 
 @pytest.mark.parametrize("reader", [read_lines, read_events])
@@ -136,16 +149,21 @@ def test_an_endless_event_is_bounded() -> None:
         ask(Answer([b"data: " + b"x" * 5_000 + b"\n"] * 400), read_events, longest=100_000)
 
 
-@pytest.mark.parametrize("body", [b'{"z":[' + b"{}," * 300_000 + b"0]}", b'{"z":' + b"[0,{}," * 10 + b"0" + b",[]" * 600_000],
+@pytest.mark.parametrize("body",
+                         [b'{"z":[' + b"{}," * 300_000 + b"0]}",
+                          b'{"z":' + b"[0,{}," * 10 + b"0" + b",[]" * 600_000],
                          ids=["objects", "lists"])
 @pytest.mark.parametrize("reader", [read_json_lines, None], ids=["stream", "document"])
 def test_a_document_of_very_many_values_is_not_read(reader: Reader | None, body: bytes) -> None:
-    """A value of two bytes takes a hundred in memory, and reading millions of them cannot be stopped."""
+    """A value of two bytes takes a hundred in memory,
+    and reading millions of them cannot be stopped.
+    """
     async def fetch(url: str) -> Any:
         endpoint = Endpoint(url, host="openai")
         async with transport.open_client(endpoint) as client:
             return await transport.fetch_json(client, endpoint, "/m", refused)
-    with pytest.raises(BadResponse, match=r"sent more at once than an? \w+ server does: over 8 MB or 500,000 values"):
+    with pytest.raises(BadResponse, match=r"sent more at once than an? \w+ server does: over 8 MB "
+                       r"or 500,000 values"):
         if reader is not None:
             ask(Answer([body + b"\n"]), reader, longest=8 << 20)
         else:
@@ -247,14 +265,17 @@ def test_a_failure_of_tls_is_named() -> None:
 
     async def use() -> None:
         async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
-            await collect(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", read_json_lines)
+            await collect(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+                          read_json_lines)
 
     with pytest.raises(ConnectFailed) as caught:
         asyncio.run(use())
     assert "SSL" in caught.value.message
 
 
-@pytest.mark.parametrize("url", ["http://", "ftp://127.0.0.1", "http://[::1", "127.0.0.1:1", "http://127.0.0.1:x"])
+@pytest.mark.parametrize("url",
+                         ["http://", "ftp://127.0.0.1", "http://[::1", "127.0.0.1:1",
+                          "http://127.0.0.1:x"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ProviderError) as caught:
         asyncio.run(collect(url, read_json_lines))
@@ -266,7 +287,8 @@ def test_a_redirect_is_refused_and_no_key_goes_along(status: int) -> None:
     with FakeServer(json_answer({})) as other:
         moved = text_answer("", status, {"Location": other.url + "/x"})
         with FakeServer(moved) as server, pytest.raises(BadResponse) as caught:
-            asyncio.run(collect(server.url, read_json_lines, headers={"authorization": "Bearer secret"}))
+            asyncio.run(collect(server.url, read_json_lines,
+                                headers={"authorization": "Bearer secret"}))
     assert caught.value.status == status and other.connections == 0
     assert server.requests[0].headers["authorization"] == "Bearer secret"
 
@@ -274,14 +296,16 @@ def test_a_redirect_is_refused_and_no_key_goes_along(status: int) -> None:
 @pytest.mark.parametrize("key", ["se\ncret", "se\u2019cret", "secret\x00"])
 def test_a_key_that_http_cannot_carry_is_not_quoted(key: str) -> None:
     with pytest.raises(AuthFailed) as caught:
-        asyncio.run(collect("http://127.0.0.1:1", read_json_lines, headers={"authorization": f"Bearer {key}"}))
+        asyncio.run(collect("http://127.0.0.1:1", read_json_lines,
+                            headers={"authorization": f"Bearer {key}"}))
     assert "cret" not in caught.value.message + caught.value.hint
 
 
 def test_an_error_status_goes_through_the_mapper() -> None:
     with pytest.raises(RateLimited) as caught:
         ask(text_answer("slow down", 429, {"Retry-After": "3"}))
-    assert (caught.value.message, caught.value.retry_after, caught.value.status) == ("slow down", 3.0, 429)
+    assert (caught.value.message, caught.value.retry_after, caught.value.status) == ("slow down",
+                                                                                     3.0, 429)
 
 
 def test_a_broken_error_body_does_not_hide_the_status() -> None:
@@ -310,9 +334,12 @@ def test_an_unusable_proxy_setting_is_an_error_in_words(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("url", "expected"), [
-    ("http://localhost:1/v1", True), ("http://LOCALHOST", True), ("http://api.localhost.", True), ("http://127.9.9.9:8", True),
-    ("http://[::1]:1", True), ("http://0.0.0.0:1", True), ("http://[::]:1", True), ("http://[::ffff:127.0.0.1]", True),
-    ("http://127.0.0.1.example.org", False), ("https://example.org", False), ("http://10.0.0.1", False), ("", False),
+    ("http://localhost:1/v1", True), ("http://LOCALHOST", True), ("http://api.localhost.", True),
+    ("http://127.9.9.9:8", True),
+    ("http://[::1]:1", True), ("http://0.0.0.0:1", True), ("http://[::]:1", True),
+    ("http://[::ffff:127.0.0.1]", True),
+    ("http://127.0.0.1.example.org", False), ("https://example.org", False),
+    ("http://10.0.0.1", False), ("", False),
     ("http://[::1", False),
 ])
 def test_is_loopback(url: str, expected: bool) -> None:
@@ -322,14 +349,16 @@ def test_is_loopback(url: str, expected: bool) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_document_without_an_end_is_not_read_to_it(packed: bool) -> None:
     blank = b" " * 60_000
-    steps, headers = [gzip.compress(blank * 2000)] if packed else [blank] * 50_000, {"Content-Encoding": "gzip"} if packed else {}
+    steps, headers = ([gzip.compress(blank * 2000)] if packed else [blank] * 50_000,
+                      {"Content-Encoding": "gzip"} if packed else {})
 
     async def fetch(url: str) -> Any:
         endpoint = Endpoint(url, host="fake", longest=1 << 20)
         async with transport.open_client(endpoint) as client:
             return await transport.fetch_json(client, endpoint, "/m", refused)
     tracemalloc.start()
-    with FakeServer(Answer(steps, 200, headers, "application/json")) as server, pytest.raises(BadResponse):
+    with (FakeServer(Answer(steps, 200, headers, "application/json")) as server,
+          pytest.raises(BadResponse)):
         tracemalloc.reset_peak()
         asyncio.run(fetch(server.url))
     peak = tracemalloc.get_traced_memory()[1]
@@ -395,7 +424,9 @@ def test_leaving_the_loop_closes_the_connection_and_ends_the_reading_task() -> N
 
 
 def test_a_slow_reader_holds_the_server_back() -> None:
-    """Read-ahead is bounded: 64 MB are not taken into memory while the reader looks at the first line."""
+    """Read-ahead is bounded: 64 MB are not taken into memory while the reader
+    looks at the first line.
+    """
     with FakeServer(Answer([b"x" * 1_000_000 + b"\n"] * 64)) as server:
         async def read() -> int:
             endpoint = Endpoint(server.url)
@@ -413,10 +444,13 @@ def test_a_slow_reader_holds_the_server_back() -> None:
 # ---- joining
 
 def test_neighbours_of_one_part_are_joined() -> None:
-    deltas: list[Delta] = [ThinkingDelta("a"), ThinkingDelta("b"), TextDelta("c"), TextDelta("d"), TextDelta("e", 1),
-                           TextDelta("f", 1, {"x": {}}), TextDelta("g", 1), ToolCallDelta(0, "i"), TextDelta("h"), Finished("stop")]
+    deltas: list[Delta] = [ThinkingDelta("a"), ThinkingDelta("b"), TextDelta("c"), TextDelta("d"),
+                           TextDelta("e", 1),
+                           TextDelta("f", 1, {"x": {}}), TextDelta("g", 1), ToolCallDelta(0, "i"),
+                           TextDelta("h"), Finished("stop")]
     assert list(join_deltas(deltas)) == [
-        ThinkingDelta("ab"), TextDelta("cd"), TextDelta("e", 1), TextDelta("f", 1, {"x": {}}), TextDelta("g", 1),
+        ThinkingDelta("ab"), TextDelta("cd"), TextDelta("e", 1), TextDelta("f", 1, {"x": {}}),
+        TextDelta("g", 1),
         ToolCallDelta(0, "i"), TextDelta("h"), Finished("stop")]
 
 
@@ -434,9 +468,11 @@ def test_joining_loses_nothing_to_an_error() -> None:
 
 
 @pytest.mark.parametrize(("headers", "expected"), [
-    ({}, None), ({"retry-after": "7"}, 7.0), ({"retry-after": "0.5"}, 0.5), ({"retry-after": "-3"}, 0.0),
+    ({}, None), ({"retry-after": "7"}, 7.0), ({"retry-after": "0.5"}, 0.5),
+    ({"retry-after": "-3"}, 0.0),
     ({"retry-after": "soon"}, None), ({"retry-after": "inf"}, None), ({"retry-after": "nan"}, None),
-    ({"retry-after-ms": "250", "retry-after": "9"}, 0.25), ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
+    ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+    ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
     ({"retry-after-ms": "inf"}, None), ({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 60.0),
     ({"retry-after": "Wed, 31 Dec 1969 00:01:00 GMT"}, 0.0),
 ])
@@ -463,12 +499,14 @@ def test_what_does_not_heal_is_not_asked_again(cause: OSError, url: str, again: 
 
 
 def test_a_connection_that_ends_early_is_told_in_words() -> None:
-    with pytest.raises(StreamBroken, match="the server closed the connection in the middle of its answer"):
+    with pytest.raises(StreamBroken,
+                       match="the server closed the connection in the middle of its answer"):
         ask(Answer([b'{"a":1}\n', Cut()]))
 
 
 @pytest.mark.parametrize("said, sent", [
-    ("a\x00b", "a\ufffdb"), ("a\\u0000b", "a\\u0000b"), ("\\\x00", "\\\ufffd"), ("\\\\u0000\x00", "\\\\u0000\ufffd"),
+    ("a\x00b", "a\ufffdb"), ("a\\u0000b", "a\\u0000b"), ("\\\x00", "\\\ufffd"),
+    ("\\\\u0000\x00", "\\\\u0000\ufffd"),
     ("\ud800\x00", "\ufffd\ufffd"), ("\ud83d\ude00", "\U0001f600")])
 def test_what_a_strict_server_refuses_is_replaced_on_the_wire(said: str, sent: str) -> None:
     with FakeServer(json_answer({"data": []})) as server:

@@ -1,4 +1,6 @@
-"""One form for what a document says, made from HTML or from operations, so that the two can be compared."""
+"""One form for what a document says, made from HTML or from operations,
+so that the two can be compared.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,20 @@ from collections.abc import Iterable
 from html.parser import HTMLParser
 from urllib.parse import quote, unquote
 
-from core.rendering.operations import BOLD, CODE, END, IMAGE, ITALIC, MATH, STRIKE, Close, Define, Open, Operation, Retag, Span
+from core.rendering.operations import (BOLD, CODE, END, IMAGE, ITALIC, MATH, STRIKE, Close, Define,
+                                       Open, Operation, Retag, Span)
 
-BLOCKS = {"p": "p", "blockquote": "quote", "pre": "code", "ul": "ul", "ol": "ol", "li": "li", "table": "table", "tr": "tr",
+BLOCKS = {"p": "p", "blockquote": "quote", "pre": "code", "ul": "ul", "ol": "ol", "li": "li",
+          "table": "table", "tr": "tr",
           "th": "th", "td": "td", **{f"h{level}": f"h{level}" for level in range(1, 7)}}
 MARKS = {"em": "em", "strong": "strong", "code": "code", "del": "del", "s": "del"}
 NAMES = {ITALIC: "em", BOLD: "strong", CODE: "code", STRIKE: "del"}
 
 
 class Form:
-    """`lines`: blocks that open and close, and runs of text with their marks; paragraphs in items have no block of their own."""
+    """`lines`: blocks that open and close, and runs of text with their marks;
+    paragraphs in items have no block of their own.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -38,7 +44,8 @@ class Form:
 
     def retag(self, tag: str) -> None:
         self.flush()
-        self.lines[self._began:] = [f"<{tag}>", *(line for line in self.lines[self._began:] if line != "<p>")]
+        self.lines[self._began:] = [f"<{tag}>",
+                                    *(line for line in self.lines[self._began:] if line != "<p>")]
         self._open[-1] = tag
 
     def text(self, text: str, marks: Iterable[str], href: str = "") -> None:
@@ -103,7 +110,8 @@ class _Html(HTMLParser):
             self.hrefs.pop()
 
     def handle_data(self, data: str) -> None:
-        if data.strip() or self.form.in_code or (self.form._open and self.form._open[-1] not in ("ul", "ol", "table", "tr")):
+        if (data.strip() or self.form.in_code
+            or (self.form._open and self.form._open[-1] not in ("ul", "ol", "table", "tr"))):
             self.form.text(data, self.marks, self.hrefs[-1] if self.hrefs else "")
 
 
@@ -130,7 +138,8 @@ def of_operations(operations: Iterable[Operation]) -> list[str]:
             case Retag(tag):
                 form.retag(tag)
             case Span(text, marks, href, source):
-                form.text(source or text, [name for flag, name in NAMES.items() if marks & flag], href)
+                form.text(source or text, [name for flag, name in NAMES.items() if marks & flag],
+                          href)
             case Define():
                 pass
     form.flush()

@@ -1,4 +1,6 @@
-"""The examples of the CommonMark specification (0.31.2, spec.commonmark.org), as facts: what each source says, in one form."""
+"""The examples of the CommonMark specification (0.31.2, spec.commonmark.org), as facts:
+what each source says, in one form.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,17 @@ from core.rendering.blocks import Parser
 from core.rendering.operations import Operation
 from tests.rendering.normal_form import of_operations
 
-EXAMPLES: dict[str, tuple[str, list[str]]] = json.loads(Path(__file__).with_name("commonmark_examples.json").read_text("utf-8"))
+EXAMPLES: dict[str, tuple[str, list[str]]] = json.loads(
+    Path(__file__).with_name("commonmark_examples.json").read_text("utf-8"))
 
 # What differs on purpose, and why.
 ON_PURPOSE = {
     "HTML is shown as text: nothing that a model writes may become part of a page": {
-        21, 31, 308, 309, 344, 475, 476, 477, 491, 494, 524, 536, *range(148, 192), *range(613, 618), 623, *range(625, 632),
+        21, 31, 308, 309, 344, 475, 476, 477, 491, 494, 524, 536, *range(148, 192),
+        *range(613, 618), 623, *range(625, 632),
         642, 643},
-    "a link definition has one line: its next one may be long in coming": {193, 195, 196, 198, 201, 208, 217, 541},
+    "a link definition has one line: its next one may be long in coming":
+    {193, 195, 196, 198, 201, 208, 217, 541},
     "between \\( \\) and \\[ \\] stands a formula": {12},
     "a link without words shows its address": {484},
     "an image inside an image's description is named": {574},

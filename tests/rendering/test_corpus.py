@@ -1,4 +1,6 @@
-"""200 documents on terminals of 40, 80 and 120 columns, proved by an emulator, also where the size changes on the way."""
+"""200 documents on terminals of 40, 80 and 120 columns, proved by an emulator,
+also where the size changes on the way.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,10 @@ def words(rng: random.Random, count: Iterator[int], most: int = 30) -> str:
     found = []
     for _ in range(rng.randint(1, most)):
         word = f"w{next(count)}w"
-        found.append(rng.choice(["{}"] * 9 + ["**{}**", "*{}*", "`{}`", "~~{}~~", "[{}](https://a.example/x_y)", "({}),", "流式{}聊天",
-                                              "$x^2$ {}", "&amp; {}", "12.50 {}", "\\*{}\\*"]).format(word))
+        found.append(rng.choice(["{}"] * 9 + ["**{}**", "*{}*", "`{}`", "~~{}~~",
+                                              "[{}](https://a.example/x_y)", "({}),", "流式{}聊天",
+                                              "$x^2$ {}", "&amp; {}", "12.50 {}", "\\*{}\\*"])
+                     .format(word))
     return " ".join(found)
 
 
@@ -33,7 +37,8 @@ def block(rng: random.Random, count: Iterator[int]) -> str:
         case 1:
             return f"{few()}\n{rng.choice(['===', '---'])}"
         case 2:
-            return "\n".join(f"{' ' * rng.choice([0, 0, 2])}- {words(rng, count)}" for _ in range(rng.randint(1, 5)))
+            return "\n".join(f"{' ' * rng.choice([0, 0, 2])}- {words(rng, count)}"
+                             for _ in range(rng.randint(1, 5)))
         case 3:
             return "\n".join(f"{n}. {words(rng, count)}" for n in range(1, rng.randint(2, 12)))
         case 4:
@@ -79,7 +84,9 @@ def test_what_is_on_the_screen_in_the_end(group: int, width: int) -> None:
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_the_size_changes_on_the_way(group: int) -> None:
-    """What was written stays, and what is written later fits the new size; nothing is lost or doubled."""
+    """What was written stays, and what is written later fits the new size;
+    nothing is lost or doubled.
+    """
     for number in range(EACH):
         seed = group * EACH + number
         rng = random.Random(seed)

@@ -1,4 +1,6 @@
-"""What replies look like where models and Markdown meet: fences, formulas, addresses, tables, lists."""
+"""What replies look like where models and Markdown meet:
+fences, formulas, addresses, tables, lists.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ from core.rendering.formulas import shown
 from core.rendering.operations import Operation, Span
 from tests.rendering.test_rendering import FRAGMENTS, cuts, rows, show
 
-MORE = ["$$", "\\[", "\\]", "\\(a", "\\)", "$x$ ", "$5 ", "&amp;", "&am", "<br>", "<a", "https://a.b/c_d_ ", "www.x.y ",
-        "[a]: http://x\n", "[a] ", "[b][a] ", "====\n", "a | b\n", "--|--\n", "| - |\n", "  \n", "\\\n", "> - ", "    - ", "\t"]
+MORE = ["$$", "\\[", "\\]", "\\(a", "\\)", "$x$ ", "$5 ", "&amp;", "&am", "<br>", "<a",
+        "https://a.b/c_d_ ", "www.x.y ",
+        "[a]: http://x\n", "[a] ", "[b][a] ", "====\n", "a | b\n", "--|--\n", "| - |\n", "  \n",
+        "\\\n", "> - ", "    - ", "\t"]
 
 
 def operations(chunks: list[str]) -> list[Operation]:
@@ -29,20 +33,25 @@ def operations(chunks: list[str]) -> list[Operation]:
     joined: list[Operation] = []
     for one in [*found, *parser.take()]:
         last = joined[-1] if joined else None
-        if isinstance(one, Span) and isinstance(last, Span) and not one.marks and last[1:] == one[1:]:
+        if (isinstance(one, Span) and isinstance(last, Span) and not one.marks
+            and last[1:] == one[1:]):
             joined[-1] = Span(last.text + one.text, *last[1:])
         elif not isinstance(one, Span) or one.text:
             joined.append(one)
     return joined
 
 
-UNITS = ("*a *b* ", "*a _b ", "**a b* ", "_a *b* ", "[a][", "[a](", "`x ", "<a ", "$a ", "**x", "> ", "| a ",
+UNITS = ("*a *b* ", "*a _b ", "**a b* ", "_a *b* ", "[a][", "[a](", "`x ", "<a ", "$a ", "**x",
+         "> ", "| a ",
          "*a `b` ", "[*", "~~a *")
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_rows_of_delimiters_are_read_the_same_in_any_pieces(unit: str) -> None:
-    """Longer than the reach of a construct, so that beginnings are given up. Without memory this takes minutes."""
+    """Longer than the reach of a construct, so that beginnings are given up.
+
+    Without memory this takes minutes.
+    """
     text = (unit * 400)[:2_600] + "end"
     whole = operations([text])
     assert operations([text[at:at + 17] for at in range(0, len(text), 17)]) == whole
@@ -50,9 +59,12 @@ def test_rows_of_delimiters_are_read_the_same_in_any_pieces(unit: str) -> None:
 
 
 def test_links_within_links_are_read_once() -> None:
-    """Each is text, for the innermost is the link; reading both readings of each level would never end."""
+    """Each is text, for the innermost is the link;
+    reading both readings of each level would never end.
+    """
     written = "[a " * 30 + "](http://x)" * 30
-    assert sum(isinstance(one, Span) and one.href == "http://x" for one in operations([written])) == 1
+    assert sum(isinstance(one, Span) and one.href == "http://x"
+               for one in operations([written])) == 1
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -66,8 +78,10 @@ def test_operations_do_not_depend_on_the_cuts(seed: int) -> None:
 
 
 @pytest.mark.parametrize("source, expected", [
-    ("```python\ndef f():\n    \"\"\"\n    ```\n    f()\n    ```\n    \"\"\"\n    return 1\n```\n\nThat is **all**.\n",
-     ["── python · code 1", "def f():", "    \"\"\"", "    ```", "    f()", "    ```", "    \"\"\"", "    return 1", "──", "",
+    ("```python\ndef f():\n    \"\"\"\n    ```\n    f()\n    ```\n    \"\"\"\n    return 1\n```\n\n"
+     "That is **all**.\n",
+     ["── python · code 1", "def f():", "    \"\"\"", "    ```", "    f()", "    ```", "    \"\"\"",
+      "    return 1", "──", "",
       "That is all."]),
     ("````md\n```\nx\n```\n````\nend", ["── md · code 1", "```", "x", "```", "──", "", "end"]),
     ("> ```\n> a\n\nout", ["│ ── code 1", "│ a", "│ ──", "", "out"]),
@@ -80,13 +94,16 @@ def test_operations_do_not_depend_on_the_cuts(seed: int) -> None:
     ("$$\nnever *closed*\n\n- b", ["$$", "never *closed*", "", "• b"]),
     ("- foo\n-\n- bar", ["• foo", "•", "• bar"]),
     ("1. foo\n2.\n3. bar", ["1. foo", "2.", "3. bar"]),
-    ("see https://web.archive.org/web/*/https://a.example/* now", ["see https://web.archive.org/web/*/https://a.example/* now"]),
+    ("see https://web.archive.org/web/*/https://a.example/* now",
+     ["see https://web.archive.org/web/*/https://a.example/* now"]),
     ("http://h/__a__/b *x*", ["http://h/__a__/b x"]),
     ("&amp; &lt; a&nbsp;b &#8364; &nosuch;", ["& < a\u00a0b € &nosuch;"]),
     ("| a | b |\n|---|---|\n| x<br>y | 1\t2 |", ["a     b", "───   ───", "x     1 2", "y"]),
     ("Title\n=====\ntext", ["Title", "═════", "", "text"]),
-    ("a | b\n--- | ---\n1 | 2\nafter\n\nx", ["a       b", "─────   ───", "1       2", "after", "", "x"]),
-    ("[d]: http://a.b/c\n\n[words][d] and [d]", ["[d]: http://a.b/c", "", "words (http://a.b/c) and d (http://a.b/c)"]),
+    ("a | b\n--- | ---\n1 | 2\nafter\n\nx",
+     ["a       b", "─────   ───", "1       2", "after", "", "x"]),
+    ("[d]: http://a.b/c\n\n[words][d] and [d]",
+     ["[d]: http://a.b/c", "", "words (http://a.b/c) and d (http://a.b/c)"]),
     ("[words][later]\n\n[later]: http://x.y", ["[words][later]", "", "[later]: http://x.y"]),
     ("- a\n\n      code\n", ["• a", "", "  ── code 1", "  code", "  ──"]),
     ("\tx = 1\n\n\n\ty", ["── code 1", "x = 1", "", "", "y", "──"]),
@@ -96,16 +113,20 @@ def test_what_is_shown(source: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize("source, expected", [
-    (r"$E = mc^2$", "E = mc²"), (r"\(\alpha \in \mathbb{R}^n\)", "α ∈ ℝⁿ"), (r"$\frac12$", "1/2"), (r"$x\frac{1}{2}$", "x(1/2)"),
-    (r"$\frac{1}{2}x$", "(1/2)x"), (r"$\sqrt{x+1}$", "√(x+1)"), (r"$\sqrt[3]{8}$", "∛8"), (r"$\sum_{i=1}^{n} i$", "∑ᵢ₌₁ⁿ i"),
-    (r"$O(n \log n)$", "O(n log n)"), (r"\[\int_0^1 f(x)\,dx\]", "∫₀¹ f(x) dx"), (r"$f'(x)$", "f′(x)"),
+    (r"$E = mc^2$", "E = mc²"), (r"\(\alpha \in \mathbb{R}^n\)", "α ∈ ℝⁿ"), (r"$\frac12$", "1/2"),
+    (r"$x\frac{1}{2}$", "x(1/2)"),
+    (r"$\frac{1}{2}x$", "(1/2)x"), (r"$\sqrt{x+1}$", "√(x+1)"), (r"$\sqrt[3]{8}$", "∛8"),
+    (r"$\sum_{i=1}^{n} i$", "∑ᵢ₌₁ⁿ i"),
+    (r"$O(n \log n)$", "O(n log n)"), (r"\[\int_0^1 f(x)\,dx\]", "∫₀¹ f(x) dx"),
+    (r"$f'(x)$", "f′(x)"),
 ])
 def test_formulas_as_unicode(source: str, expected: str) -> None:
     assert shown(source) == expected
 
 
 @pytest.mark.parametrize("source", [
-    r"$x^{q}$", r"$x^{a_b}$", r"\(\begin{matrix}a\end{matrix}\)", r"$\unknown$", r"$a & b$", r"$\frac{a}{}$", "$x^$", "$}$", "${$",
+    r"$x^{q}$", r"$x^{a_b}$", r"\(\begin{matrix}a\end{matrix}\)", r"$\unknown$", r"$a & b$",
+    r"$\frac{a}{}$", "$x^$", "$}$", "${$",
     r"$\text{a $b$}$", r"$a \\ b$", r"$\left. x\right|$", "$" + "{" * 300 + "$",
 ])
 def test_formulas_that_unicode_cannot_say_stay_as_they_are(source: str) -> None:
@@ -119,15 +140,17 @@ def test_a_long_cell_after_many_short_rows_has_the_free_width() -> None:
 
 
 def test_a_table_that_is_too_wide_is_a_list() -> None:
-    text = ("| Item | Price of one | Weight | Origin |\n|---|---|---|---|\n| Screw | 12.50 | 3.75 kg | Stuttgart |\n"
-            "| Nail | 1.25 |  | Bremen |\n")
-    assert rows(text, width=30) == ["Item: Screw", "  Price of one: 12.50", "  Weight: 3.75 kg", "  Origin: Stuttgart", "",
+    text = ("| Item | Price of one | Weight | Origin |\n|---|---|---|---|\n| Screw | 12.50 | 3.75 "
+            "kg | Stuttgart |\n| Nail | 1.25 |  | Bremen |\n")
+    assert rows(text, width=30) == ["Item: Screw", "  Price of one: 12.50", "  Weight: 3.75 kg",
+                                    "  Origin: Stuttgart", "",
                                     "Item: Nail", "  Price of one: 1.25", "  Origin: Bremen"]
 
 
 def test_only_the_last_column_wraps() -> None:
     text = "| name | what it does |\n|---|---|\n| alpha | one two three four five six |\n"
-    assert rows(text, width=30) == ["name    what it does", "─────   ─────────────────────", "alpha   one two three four",
+    assert rows(text, width=30) == ["name    what it does", "─────   ─────────────────────",
+                                    "alpha   one two three four",
                                     "        five six"]
 
 
@@ -145,7 +168,8 @@ def test_an_address_that_does_not_fit_begins_a_row_and_is_whole() -> None:
 
 
 def test_code_stays_together_if_it_fits() -> None:
-    assert rows("some words here `git log --all` end", width=26) == ["some words here", "git log --all end"]
+    assert rows("some words here `git log --all` end", width=26) == ["some words here",
+                                                                     "git log --all end"]
 
 
 def test_a_reply_that_continues_inside_a_fence() -> None:
@@ -168,7 +192,8 @@ def test_a_reply_that_continues_inside_a_fence() -> None:
 
 
 def test_fences_left_open_are_closed_at_the_seam() -> None:
-    for text in ["```py\nx", "~~~~\nx\n", "> ```\n> x", "- a\n\n  ```\n  x\n", "```\n    ```\n", "````\n```\n"]:
+    for text in ["```py\nx", "~~~~\nx\n", "> ```\n> x", "- a\n\n  ```\n  x\n", "```\n    ```\n",
+                 "````\n```\n"]:
         assert ends_in_code(text)
         closed = text + closing_fence(text)
         assert not ends_in_code(closed) and code_blocks(closed)[0].source.count("\n") >= 1
@@ -188,8 +213,8 @@ def test_the_blocks_of_code_are_numbered_through_the_screen() -> None:
 
 
 def test_entities_cannot_steer_the_terminal() -> None:
-    output = show(["&#27;[2J &#x9b;31m &#8238;abc &#0; &#xE0041; <http://a&#27;b> [x](http://h/&#27;)\n\n"
-                   "[d]: http://h/&#x202e;\n"]).output
+    output = show(["&#27;[2J &#x9b;31m &#8238;abc &#0; &#xE0041; <http://a&#27;b> "
+                   "[x](http://h/&#27;)\n\n[d]: http://h/&#x202e;\n"]).output
     for char in "\x1b[2J", "\x9b", "\u202e", "\x00", "\U000e0041":
         assert char not in output
 
@@ -200,7 +225,8 @@ def test_without_colour_code_has_backticks_and_headings_their_signs() -> None:
 
 def test_a_theme_gives_the_styles() -> None:
     written: list[str] = []
-    stream = MarkdownStream(written.append, lambda: 60, lambda: 24, theme=Theme(accent="38;5;116", dim="2"))
+    stream = MarkdownStream(written.append, lambda: 60, lambda: 24,
+                            theme=Theme(accent="38;5;116", dim="2"))
     stream.feed("`x`\n\n- a\n")
     stream.finish()
     assert "\x1b[38;5;116mx" in "".join(written)

@@ -1,4 +1,6 @@
-"""The page's operations and the HTML they amount to: safe, independent of the cuts, and the same words as a terminal's."""
+"""The page's operations and the HTML they amount to:
+safe, independent of the cuts, and the same words as a terminal's.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,19 @@ from core.rendering.page import HtmlBuilder, PageStream, to_html
 from tests.rendering.test_meaning import MORE
 from tests.rendering.test_rendering import FRAGMENTS, cuts, show
 
-ELEMENTS = set("p h1 h2 h3 h4 h5 h6 ul ol li blockquote figure figcaption pre code div table tr th td hr em strong del a span "
-               "br".split())
+ELEMENTS = set("p h1 h2 h3 h4 h5 h6 ul ol li blockquote figure figcaption pre code div table tr th "
+               "td hr em strong del a span br".split())
 ATTRIBUTES = {"class", "href", "rel", "title", "value"}
-ATTACKS = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))", "<javascript:alert(1)>",
+ATTACKS = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))",
+           "<javascript:alert(1)>",
            "[x](data:text/html,x)", "![x](javascript:y)", "[a]: vbscript:x\n\n[a]",
            "\"onmouseover=alert(1) x=\"", "`</code><script>`",
            "```\"><script>\n</pre><script>\n```\n", "| <script> |\n|---|\n| </td><script> |\n",
            "$</span><script>x$", "[x](http://a\"onclick=b)",
            "&lt;script&gt;", "&#60;script&#62;", "http://a.b/\"><script>", "[<b>](http://x)",
            "[x](JaVaScRiPt:alert(1))", "<svg/onload=x>",
-           "[x](java&#10;script:alert(1))", "[x](\\javascript:alert(1))", "\x00<b\x00>", "\ud800", "\u202e"]
+           "[x](java&#10;script:alert(1))", "[x](\\javascript:alert(1))", "\x00<b\x00>", "\ud800",
+           "\u202e"]
 
 
 def html_of(chunks: list[str]) -> str:
@@ -48,7 +52,8 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         assert tag in ELEMENTS and {name for name, _ in attributes} <= ATTRIBUTES, (tag, attributes)
         for name, value in attributes:
-            assert name != "href" or re.match(r"https?://|mailto:", value or "", re.IGNORECASE), value
+            assert name != "href" or re.match(r"https?://|mailto:", value or "",
+                                              re.IGNORECASE), value
         if tag not in ("em", "strong", "del", "a", "span", "code"):
             self.text.append(f" {dict(attributes).get('value', '')} ")
 
@@ -73,24 +78,30 @@ def test_the_page_does_not_depend_on_the_cuts(seed: int) -> None:
     for _ in range(50):
         text = document(rng, [])
         flat = re.sub(r"</(em|strong|del|code|span)><\1[^>]*>", "", html_of([text]))
-        assert re.sub(r"</(em|strong|del|code|span)><\1[^>]*>", "", html_of(cuts(text, rng))) == flat, (seed, text)
+        assert re.sub(r"</(em|strong|del|code|span)><\1[^>]*>", "",
+                      html_of(cuts(text, rng))) == flat, (seed, text)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_terminal_shows_the_same_words(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(40):
-        text = document(rng, []).replace("![alt](u)", "![alt](http://h/x_y)").replace("](http://h/x_y)", "](http://h/x_y) ")
+        text = document(rng, []).replace("![alt](u)",
+                                         "![alt](http://h/x_y)").replace("](http://h/x_y)",
+                                                                         "](http://h/x_y) ")
         page = re.findall(r"[^\W_]", read(html_of([text])))
-        rows = "\n".join(show([text], width=240, height=60).rows()).replace(" (http://h/x_y)", "").replace(" (http://x)", "")
+        rows = "\n".join(show([text], width=240, height=60)
+                         .rows()).replace(" (http://h/x_y)", "").replace(" (http://x)", "")
         words = re.findall(r"[^\W_]", rows)
         assert words == page, (seed, text)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_nothing_of_a_reply_becomes_part_of_the_page(attack: str) -> None:
-    for context in ["{}", "**{}**", "# {}\n", "- {}\n", "> {}\n", "[{}](http://a.b)", "```{}\nx\n```\n", "```\n{}\n```\n",
-                    "| {} |\n|---|\n| {} |\n", "[x]({})", "<{}>", "${}$", "![{}]({})", "[{}]: {}\n\n[{}]"]:
+    for context in ["{}", "**{}**", "# {}\n", "- {}\n", "> {}\n", "[{}](http://a.b)",
+                    "```{}\nx\n```\n", "```\n{}\n```\n",
+                    "| {} |\n|---|\n| {} |\n", "[x]({})", "<{}>", "${}$", "![{}]({})",
+                    "[{}]: {}\n\n[{}]"]:
         text = context.replace("{}", attack)
         for html in (html_of([text]), html_of(list(text)), to_html(text)):
             read(html)
@@ -100,17 +111,20 @@ def test_nothing_of_a_reply_becomes_part_of_the_page(attack: str) -> None:
 def test_builders_refuse_what_is_not_of_the_set() -> None:
     builder = HtmlBuilder()
     hostile: list[Json] = [["open", "script"],
-                           ["text", "<b>", ["onclick", "script"], "javascript:x"], ["close", "p"], ["retag", "h1"],
+                           ["text", "<b>", ["onclick", "script"], "javascript:x"], ["close", "p"],
+                           ["retag", "h1"],
                            ["open", "td", "\" onclick=x"], ["unknown", "x"], ["tail", "<i>"]]
     for operation in hostile:
         builder.apply(operation)
     assert read(builder.html()).split() == ["<b>", "<i>"]
-    assert "<script" not in builder.html() and "onclick=x\"" not in builder.html().replace("&quot;", "")
+    assert "<script" not in builder.html() and "onclick=x\"" not in builder.html().replace("&quot;",
+                                                                                           "")
 
 
 def test_the_json_form() -> None:
     stream = PageStream()
-    found = [*stream.feed("1. a **b**\n\n```py\nx = 1\n```\n[w](http://h) \\(x^2\\)\n\nT\n="), *stream.finish()]
+    found = [*stream.feed("1. a **b**\n\n```py\nx = 1\n```\n[w](http://h) \\(x^2\\)\n\nT\n="),
+             *stream.finish()]
     assert found == [
         ["open", "ol"], ["open", "li", "1."], ["open", "p"], ["text", "a "],
         ["text", "b", ["strong"]], ["close", "p"], ["close", "li"],

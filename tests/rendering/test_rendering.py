@@ -31,7 +31,8 @@ class Terminal:
     def write(self, text: str) -> None:
         self.written.append(text)
         text = text.replace("\n", "\r\n")
-        for part in [text] if text.isascii() else text:      # pyte drops what follows a joiner in the same draw
+        # pyte drops what follows a joiner in the same draw
+        for part in [text] if text.isascii() else text:
             self.stream.feed(part)
 
     @property
@@ -39,7 +40,8 @@ class Terminal:
         return "".join(self.written)
 
     def rows(self) -> list[str]:
-        gone = ["".join(line[x].data for x in range(self.width)) for line in self.screen.history.top]
+        gone = ["".join(line[x].data for x in range(self.width))
+                for line in self.screen.history.top]
         return [row.rstrip() for row in [*gone, *self.screen.display[:self.screen.cursor.y + 1]]]
 
 
@@ -64,26 +66,33 @@ def cuts(text: str, rng: random.Random, longest: int = 12) -> list[str]:
 
 
 FRAGMENTS = [
-    "# Head\n", "### Third ###\n", "\n", "\n\n", "plain words ", "**bold** ", "**open ", "*it* ", "_u_ ",
+    "# Head\n", "### Third ###\n", "\n", "\n\n", "plain words ", "**bold** ", "**open ", "*it* ",
+    "_u_ ",
     "__uu__", "`code` ", "``a`b`` ",
-    "~~gone~~ ", "[link](http://h/x_y) ", "[open](http", "![alt](u) ", "snake_case ", "2 * 3 ", "\\*no\\* ",
+    "~~gone~~ ", "[link](http://h/x_y) ", "[open](http", "![alt](u) ", "snake_case ", "2 * 3 ",
+    "\\*no\\* ",
     "- item\n", "  - nested\n",
-    "1. one\n", "2) two\n", "- [x] done\n", "- [ ] todo\n", "-\n", "> quote\n", "> > deeper\n", ">\n",
+    "1. one\n", "2) two\n", "- [x] done\n", "- [ ] todo\n", "-\n", "> quote\n", "> > deeper\n",
+    ">\n",
     "---\n", "***\n", "- - -\n",
     "```python\n", "```\n", "~~~\n", "   ```js\n", "def f(x):\n    return 'x'\n", "    indented\n",
     "\tcode\n", "| a | b |\n", "|---|--:|\n",
     "| 1 | **2** |\n", "| long cell with many words in it | x |\n", "流式聊天。", "👩‍🚀 ⚠️ é",
     "word" * 30, "x" * 130 + "\n", "\n    ", "***both***",
-    "*a **b** c*", "a\tb", "<b>html</b> &amp; ", "\r\n", "!", "[", "](", ")", "*", "_", "`", "|", "\\", "#",
+    "*a **b** c*", "a\tb", "<b>html</b> &amp; ", "\r\n", "!", "[", "](", ")", "*", "_", "`", "|",
+    "\\", "#",
     "1", ".", " ",
 ]
 DOCUMENTS = st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=25).map("".join)
-RANDOM = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+RANDOM = settings(max_examples=120, deadline=None, derandomize=True,
+                  suppress_health_check=list(HealthCheck))
 
 
 @RANDOM
-@given(text=DOCUMENTS, seed=st.integers(0, 999), width=st.sampled_from([20, 41, 60]), height=st.sampled_from([5, 12, 24]))
-def test_the_screen_does_not_depend_on_the_cuts(text: str, seed: int, width: int, height: int) -> None:
+@given(text=DOCUMENTS, seed=st.integers(0, 999), width=st.sampled_from([20, 41, 60]),
+       height=st.sampled_from([5, 12, 24]))
+def test_the_screen_does_not_depend_on_the_cuts(text: str, seed: int, width: int,
+                                                height: int) -> None:
     whole = show([text], width=width, height=height)
     parts = show(cuts(text, random.Random(seed)), width=width, height=height)
     assert parts.rows() == whole.rows()
@@ -99,7 +108,8 @@ def test_one_character_at_a_time(text: str) -> None:
 @given(text=DOCUMENTS, seed=st.integers(0, 999))
 def test_without_colour_the_same_words_and_no_styles(text: str, seed: int) -> None:
     bare = show(cuts(text, random.Random(seed)), color=False)
-    assert re.sub(r"[\s`#]", "", "".join(bare.rows())) == re.sub(r"[\s`#]", "", "".join(show([text]).rows()))
+    assert re.sub(r"[\s`#]", "", "".join(bare.rows())) == re.sub(r"[\s`#]", "",
+                                                                 "".join(show([text]).rows()))
     assert not re.search(r"\x1b\[[0-9;]*m", bare.output)
 
 
@@ -108,7 +118,8 @@ def test_without_colour_the_same_words_and_no_styles(text: str, seed: int) -> No
 def test_no_word_is_lost(text: str, seed: int) -> None:
     numbered = iter(range(10000))
     text = re.sub(r"\b[a-z]{4,}\b", lambda _: f"w{next(numbered)}w", text)
-    shown = "".join(re.sub(r"[│\s]", "", row) for row in show(cuts(text, random.Random(seed))).rows())
+    shown = "".join(re.sub(r"[│\s]", "", row)
+                    for row in show(cuts(text, random.Random(seed))).rows())
     for word in re.findall(r"w\d+w", text):
         assert word in shown or "|" in text
 
@@ -218,16 +229,20 @@ def test_an_endless_paragraph_line_or_word_is_written_about_once() -> None:
 
 
 def test_an_attack_reaches_the_terminal_only_as_visible_characters() -> None:
-    attacks = ["\x1b[2J", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\y", "\x1b]52;c;AAAA\x07", "\x1bP1$r\x1b\\",
+    attacks = ["\x1b[2J", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\y", "\x1b]52;c;AAAA\x07",
+               "\x1bP1$r\x1b\\",
                "\x9b31m", "\x9d0;t\x9c",
-               "\u202eabc\u202c", "\U000e0041\U000e0042", "\x08\x08", "\x7f", "\r", "\x00", "\x85", "\u2066x\u2069", "\ud800"]
-    contexts = ["{}", "**{}**", "`{}`", "[{}](http://{})", "# {}\n", "- {}\n", "> {}\n", "```\n{}\n```\n", "```{}\nx\n```\n",
+               "\u202eabc\u202c", "\U000e0041\U000e0042", "\x08\x08", "\x7f", "\r", "\x00", "\x85",
+               "\u2066x\u2069", "\ud800"]
+    contexts = ["{}", "**{}**", "`{}`", "[{}](http://{})", "# {}\n", "- {}\n", "> {}\n",
+                "```\n{}\n```\n", "```{}\nx\n```\n",
                 "| {} |\n|---|\n| {} |\n"]
     for context in contexts:
         for attack in attacks:
             text = context.replace("{}", attack)
             for cut in range(len(text) + 1):
-                output = show([text[:cut], text[cut:]]).output if cut % 3 == 0 else _raw([text[:cut], text[cut:]])
+                output = (show([text[:cut], text[cut:]]).output if cut % 3 == 0
+                          else _raw([text[:cut], text[cut:]]))
                 foreign = [char for char in OWN_SEQUENCES.sub("", output) if not char.isprintable()]
                 assert not foreign, (text, cut, foreign)
                 assert not re.search(r"\x1b\[[0-9;]*[^0-9;mACJ]", output)
@@ -244,7 +259,8 @@ def _raw(chunks: list[str]) -> str:
 
 def test_a_changing_terminal_size_loses_nothing() -> None:
     rng = random.Random(5)
-    text = "Some **bold words that go on** and `code` and more words for a while.\n\n- item one\n- item two\n\n" * 12
+    text = ("Some **bold words that go on** and `code` and more words for a while.\n\n- item one\n"
+            "- item two\n\n" * 12)
     written: list[str] = []
     width, height = 80, 24
     stream = MarkdownStream(written.append, lambda: width, lambda: height)
@@ -267,10 +283,12 @@ def test_tiny_terminals(width: int, height: int) -> None:
 
 @pytest.mark.processes
 def test_plain_words_and_lists_load_no_tables_and_no_lexers() -> None:
-    program = ("import sys; from core.rendering import MarkdownStream; m = MarkdownStream(lambda _: None, lambda: 80, lambda: 24)\n"
-               "m.feed('# A\\n\\n- **b**\\n\\n> c\\n\\n```\\nx\\n```\\n'); m.finish()\n"
-               "assert not {'wcwidth', 'pygments', 'rich', 'asyncio'} & set(sys.modules)")
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent.parent.parent)
+    program = ("import sys; from core.rendering import MarkdownStream; m = MarkdownStream(lambda "
+               "_: None, lambda: 80, lambda: 24)\nm.feed('# A\\n\\n- **b**\\n\\n> "
+               "c\\n\\n```\\nx\\n```\\n'); m.finish()\nassert not {'wcwidth', 'pygments', 'rich', "
+               "'asyncio'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", program], check=True,
+                   cwd=Path(__file__).parent.parent.parent)
 
 
 def test_a_stream_without_text_shows_nothing() -> None:
@@ -286,10 +304,12 @@ def test_plain_stream_is_safe_and_ends_with_one_newline() -> None:
     assert "".join(written) == "**a**\n\n␛[2Jb\n"
 
 
-def thinking(chunks: list[str], *, folded: bool, live: bool = True, width: int = 40, color: bool = True) -> list[str]:
+def thinking(chunks: list[str], *, folded: bool, live: bool = True, width: int = 40,
+             color: bool = True) -> list[str]:
     written: list[str] = []
     times = iter([0.0, 1.0, 2.5, 3.2, 3.2, 3.2])
-    stream = ThinkingStream(written.append, lambda: width, folded=folded, color=color, live=live, clock=lambda: next(times, 3.2))
+    stream = ThinkingStream(written.append, lambda: width, folded=folded, color=color, live=live,
+                            clock=lambda: next(times, 3.2))
     for chunk in chunks:
         stream.feed(chunk)
     stream.finish()
@@ -314,10 +334,13 @@ def test_thinking_is_dim() -> None:
 
 def test_where_nothing_can_be_taken_back_thinking_is_written_once() -> None:
     for folded in (True, False):
-        assert "\x1b" not in "".join(thinking(["one tw", "o three "], folded=folded, live=False, color=False))
-    assert thinking(["one tw", "o three "], folded=True, live=False, color=False)[-1].startswith("~ Thought for ")
+        assert "\x1b" not in "".join(
+            thinking(["one tw", "o three "], folded=folded, live=False, color=False))
+    assert thinking(["one tw", "o three "], folded=True, live=False,
+                    color=False)[-1].startswith("~ Thought for ")
 
 
 def test_thinking_folded_is_one_line_that_counts() -> None:
     assert thinking(["one tw", "o three "], folded=True, color=False) == [
-        "~ Thinking, 1.0 s, 2 words", "\r\x1b[J~ Thinking, 2.5 s, 3 words", "\r\x1b[J~ Thought for 3.2 s, 3 words\n"]
+        "~ Thinking, 1.0 s, 2 words", "\r\x1b[J~ Thinking, 2.5 s, 3 words",
+        "\r\x1b[J~ Thought for 3.2 s, 3 words\n"]

@@ -88,7 +88,9 @@ def test_words_come_in_whole_sentences_and_lines() -> None:
         assert piece.endswith((".", ";", ":", "\n")) or piece in ("def f():", "    return 1"), piece
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "**", "```", "| a |", "> ", "- ", "# ", "\x1b[2Jred", "[a](", "- ```\n  x"])
+@pytest.mark.parametrize("text",
+                         ["", "\n\n", "**", "```", "| a |", "> ", "- ", "# ", "\x1b[2Jred", "[a](",
+                          "- ```\n  x"])
 def test_fragments_end_with_one_newline_and_are_safe(text: str) -> None:
     heard = "".join(hear([text]))
     assert "\x1b" not in heard and not heard.endswith("\n\n") or not heard.strip()

@@ -1,4 +1,6 @@
-"""The loop that asks: each step of the policy done, announced before it, and nothing asked twice that has begun."""
+"""The loop that asks: each step of the policy done, announced before it,
+and nothing asked twice that has begun.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from core.errors import (AuthFailed, ChatError, ConnectFailed, ModelNotFound, Overloaded, ProviderError,
+from core.errors import (AuthFailed, ChatError, ConnectFailed, ModelNotFound, Overloaded,
+                         ProviderError,
                          QuotaExhausted, RateLimited, StreamBroken, Unsupported)
 from core.events import Delta, Finished, ModelChanged, Notice, Retrying, TextDelta, Usage
 from core.messages import user_message
@@ -31,7 +34,8 @@ def scripted(*replies: Sequence[Delta | Exception]) -> Answer:
     return stream
 
 
-def run(*answers: Answer, config: RetryConfig = EXACT) -> tuple[list[Item], ChatError | None, Models]:
+def run(*answers: Answer,
+        config: RetryConfig = EXACT) -> tuple[list[Item], ChatError | None, Models]:
     """What came of asking these models in their order, and the error in the end."""
     models = Models({f"p/{number}": answer for number, answer in enumerate(answers)}, config)
 
@@ -69,7 +73,8 @@ def test_a_wait_of_hours_is_left_to_the_user() -> None:
 
 def test_what_has_begun_is_never_asked_again() -> None:
     came, error, models = run(scripted([TextDelta("half"), StreamBroken("cut")], ANSWER))
-    assert isinstance(error, StreamBroken) and came == [TextDelta("half")] and models.asked == ["p/0"]
+    assert (isinstance(error, StreamBroken) and came == [TextDelta("half")]
+            and models.asked == ["p/0"])
 
 
 def test_a_stream_that_broke_before_its_first_word_is_asked_again() -> None:
@@ -88,12 +93,15 @@ def test_another_host_is_asked_at_once_and_the_model_has_not_failed() -> None:
     async def stream(request: Request) -> AsyncGenerator[Delta, None]:
         avoided.append(request.avoid)
         if len(avoided) < 3:
-            raise at_host(Overloaded(f"h{len(avoided)} is busy."), f"h{len(avoided)}", 3 - len(avoided))
+            raise at_host(Overloaded(f"h{len(avoided)} is busy."), f"h{len(avoided)}",
+                          3 - len(avoided))
         for delta in ANSWER:
             yield delta
     came, error, models = run(stream)
-    assert error is None and avoided == [frozenset(), {"h1"}, {"h1", "h2"}] and models.failures == []
-    assert came == [Notice("h1 is busy. Another host is asked."), Notice("h2 is busy. Another host is asked."), *ANSWER]
+    assert (error is None and avoided == [frozenset(), {"h1"}, {"h1", "h2"}]
+            and models.failures == [])
+    assert came == [Notice("h1 is busy. Another host is asked."),
+                    Notice("h2 is busy. Another host is asked."), *ANSWER]
 
 
 def test_a_call_with_one_answer_goes_to_another_host_too() -> None:
@@ -106,33 +114,41 @@ def test_a_call_with_one_answer_goes_to_another_host_too() -> None:
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
-    assert asyncio.run(retry_call(call, RetryConfig(max_attempts=1), sleep)) == "vectors" and slept == [0.0]
+    assert (asyncio.run(retry_call(call, RetryConfig(max_attempts=1), sleep)) == "vectors"
+            and slept == [0.0])
 
 
-@pytest.mark.parametrize("error", [AuthFailed("key"), ModelNotFound("model"), QuotaExhausted("money")])
+@pytest.mark.parametrize("error",
+                         [AuthFailed("key"), ModelNotFound("model"), QuotaExhausted("money")])
 def test_what_does_not_pass_is_reported_at_once(error: ProviderError) -> None:
     came, raised, _ = run(scripted([error], ANSWER))
     assert raised is error and came == []
 
 
-@pytest.mark.parametrize("problem", [KeyError("choices"), RuntimeError("a fault of ours"), AttributeError("x"), OSError(5, "x")])
+@pytest.mark.parametrize("problem",
+                         [KeyError("choices"), RuntimeError("a fault of ours"), AttributeError("x"),
+                          OSError(5, "x")])
 def test_a_fault_in_one_dialect_is_the_next_model_s_turn(problem: Exception) -> None:
     came, error, models = run(scripted([problem]), scripted(ANSWER))
-    assert error is None and models.asked == ["p/0", "p/1"] and came[1:] == ANSWER and isinstance(came[0], ModelChanged)
+    assert (error is None and models.asked == ["p/0", "p/1"] and came[1:] == ANSWER
+            and isinstance(came[0], ModelChanged))
     _, error, _ = run(scripted([problem]))
     assert isinstance(error, ProviderError) and type(problem).__name__ in error.message
 
 
 def test_what_is_refused_is_left_out_and_said() -> None:
-    came, error, models = run(scripted([Unsupported("no", feature="seed")], [Unsupported("no", feature="top_k")], ANSWER))
-    assert error is None and came == [Notice("p/0 does not take seed."), Notice("p/0 does not take top_k."), *ANSWER]
+    came, error, models = run(scripted([Unsupported("no", feature="seed")],
+                                       [Unsupported("no", feature="top_k")], ANSWER))
+    assert error is None and came == [Notice("p/0 does not take seed."),
+                                      Notice("p/0 does not take top_k."), *ANSWER]
     same = Unsupported("no", feature="seed")
     came, error, models = run(scripted([same], [same]), scripted(ANSWER))
-    assert error is None and models.asked == ["p/0", "p/0", "p/1"], "it is left out once; then the next model is asked"
+    assert (error is None and models.asked
+            == ["p/0", "p/0", "p/1"]), ("it is left out once; then the next model is asked")
 
 
-@pytest.mark.parametrize("end", [[Finished("stop")], [Usage(3, 0), Finished("stop")], [Finished("tool_calls")], [TextDelta(""),
-                                 Finished("stop")]])
+@pytest.mark.parametrize("end", [[Finished("stop")], [Usage(3, 0), Finished("stop")],
+                                 [Finished("tool_calls")], [TextDelta(""), Finished("stop")]])
 def test_an_empty_answer_is_the_next_model_s_turn(end: list[Delta | Exception]) -> None:
     came, error, _ = run(scripted(end), scripted(ANSWER))
     assert error is None and came[-2:] == ANSWER

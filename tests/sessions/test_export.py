@@ -17,7 +17,8 @@ import pytest
 
 from core.config import FORMATS
 from core.errors import SessionNotFound, StoreFull, UsageError
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
+                           tool_message, user_message)
 from core.sessions.export import EXPORTERS, export_session, exporter, fenced, harmless_cell
 from core.store.message_json import message_from_dict
 from core.store.identity import new_message_id
@@ -26,12 +27,14 @@ from core.store.text import from_database
 from db import Store, open_store
 from tests import postgres
 
-NASTY = "it's \\ 'q' \"d\" ;\n-- x\n\\! \\i :name $$ \0 \ud800 \x1a0000 \u4e2d \U0001f600 ```` \r\n<script>"
+NASTY = ("it's \\ 'q' \"d\" ;\n-- x\n\\! \\i :name $$ \0 \ud800 \x1a0000 \u4e2d \U0001f600 ```` "
+         "\r\n<script>")
 WHOLE = (
     Message("system", (Text("be kind"),)),
     user_message(NASTY, (Image("image/png", "AAAA", "a.png"),)),
     Message("assistant", (Thinking("hm\nhm", {"anthropic": {"signature": "\ud83d"}}), Text("=1+1"),
-                          ToolCall("1", "look", {"a": NASTY}), ToolCall("2", "look", {}, "{broken")),
+                          ToolCall("1", "look", {"a": NASTY}),
+                          ToolCall("2", "look", {}, "{broken")),
             "demo/m", Usage(1, 2, None, {"s": 0.5}), "tool_calls"),
     tool_message((ToolResult("1", "look", "@SUM(1)"), ToolResult("2", "look", "no", True))),
     Message("assistant", (Text("half"),), "demo/m", None, "interrupted"),
@@ -43,7 +46,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = open_store(str(tmp_path / "s.db"))
     store.create_session("20260101-1000-abcd", "=cmd's\n\0 title", "demo/m", 1000.5)
     for message in WHOLE:
-        state: Literal["interrupted", "complete"] = "interrupted" if message.finish == "interrupted" else "complete"
+        state: Literal["interrupted", "complete"] = ("interrupted" if message.finish
+                                                     == "interrupted" else "complete")
         store.add_message("20260101-1000-abcd", new_message_id(), message, state)
     yield store
     store.close()
@@ -51,7 +55,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def exported(store: Store, format: str, *, raw_csv: bool = False) -> str:
     pieces: list[str] = []
-    assert export_session(store, "abcd", format, write=pieces.append, raw_csv=raw_csv) == "20260101-1000-abcd"
+    assert export_session(store, "abcd", format, write=pieces.append,
+                          raw_csv=raw_csv) == "20260101-1000-abcd"
     text = "".join(pieces)
     text.encode()
     return text
@@ -65,7 +70,8 @@ def test_every_format_is_an_exporter() -> None:
 def test_json_is_lossless(store: Store) -> None:
     whole = json.loads(exported(store, "json"))
     assert tuple(message_from_dict(row) for row in whole["messages"]) == WHOLE
-    assert (whole["id"], whole["title"], whole["created"]) == ("20260101-1000-abcd", "=cmd's\n\0 title", 1000.5)
+    assert (whole["id"], whole["title"], whole["created"]) == ("20260101-1000-abcd",
+                                                               "=cmd's\n\0 title", 1000.5)
     assert [row["state"] for row in whole["messages"]] == ["complete"] * 4 + ["interrupted"]
 
 
@@ -79,16 +85,21 @@ def test_an_empty_session_is_exported(store: Store) -> None:
 
 def test_csv_runs_nothing(store: Store) -> None:
     rows = list(csv.reader(io.StringIO(exported(store, "csv"), newline=""), strict=True))
-    raw = list(csv.reader(io.StringIO(exported(store, "csv", raw_csv=True), newline=""), strict=True))
-    assert [row[6] for row in rows] == ["kind", "text", "text", "image", "thinking", "text", "tool_call", "tool_call",
+    raw = list(csv.reader(io.StringIO(exported(store, "csv", raw_csv=True), newline=""),
+                          strict=True))
+    assert [row[6] for row in rows] == ["kind", "text", "text", "image", "thinking", "text",
+                                        "tool_call", "tool_call",
                                         "tool_result", "tool_error", "text"]
     assert {len(row) for row in rows} == {9}
-    assert (rows[5][8], rows[8][8], raw[5][8], raw[8][8]) == ("'=1+1", "'@SUM(1)", "=1+1", "@SUM(1)")
+    assert (rows[5][8], rows[8][8], raw[5][8], raw[8][8]) == ("'=1+1", "'@SUM(1)", "=1+1",
+                                                              "@SUM(1)")
     assert raw[2][8] == NASTY.replace("\ud800", "\ufffd")
     assert not [cell for row in rows for cell in row if cell.lstrip()[:1] in tuple("=+-@\t\r")]
 
 
-@pytest.mark.parametrize("cell", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\uff1d1", "|x", "%x", "\0=1"])
+@pytest.mark.parametrize("cell",
+                         ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1",
+                          "\uff1d1", "|x", "%x", "\0=1"])
 def test_dangerous_cells(cell: str) -> None:
     assert harmless_cell(cell) == "'" + cell
 
@@ -99,8 +110,10 @@ def test_harmless_cells_stay() -> None:
 
 def test_text_and_markdown(store: Store) -> None:
     text, markdown = exported(store, "text"), exported(store, "markdown")
-    assert "[You]\nit's" in text and "(tool call look) {" in text and "[Assistant (demo/m)] - interrupted\nhalf" in text
-    assert "## You\n\nit's" in markdown and "> hm\n> hm" in markdown and "*(image a.png)*" in markdown
+    assert ("[You]\nit's" in text and "(tool call look) {" in text
+            and "[Assistant (demo/m)] - interrupted\nhalf" in text)
+    assert ("## You\n\nit's" in markdown and "> hm\n> hm" in markdown
+            and "*(image a.png)*" in markdown)
     assert fenced("a ```` b") == "`````\na ```` b\n`````"
 
 
@@ -112,7 +125,8 @@ def test_sql_loads_into_sqlite(store: Store, tmp_path: Path) -> None:
     database = sqlite3.connect(":memory:")
     for _ in range(2):
         database.executescript(exported(store, "sql"))
-    assert database.execute("SELECT id, created FROM sessions").fetchall() == [("20260101-1000-abcd", 1000.5)]
+    assert (database.execute("SELECT id, created FROM sessions").fetchall()
+            == [("20260101-1000-abcd", 1000.5)])
     rows = database.execute("SELECT role, text FROM messages ORDER BY position").fetchall()
     assert [(role, from_database(text)) for role, text in rows] == expected_rows()
 
@@ -122,9 +136,11 @@ def test_sql_loads_into_postgresql(store: Store, postgres_url: str) -> None:
     url = postgres.new_database(postgres_url)
     psql = os.path.join(postgres.binaries() or "", "psql")
     for _ in range(2):
-        done = subprocess.run([psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", url], input=exported(store, "sql"), text=True,
+        done = subprocess.run([psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", url],
+                              input=exported(store, "sql"), text=True,
                               encoding="utf-8", capture_output=True, timeout=60)
-        assert (done.returncode, [line for line in done.stderr.splitlines() if "NOTICE" not in line]) == (0, [])
+        assert (done.returncode,
+                [line for line in done.stderr.splitlines() if "NOTICE" not in line]) == (0, [])
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT role, text FROM messages ORDER BY position").fetchall()
         assert [(role, from_database(text)) for role, text in rows] == expected_rows()
@@ -158,7 +174,8 @@ def test_a_failing_export_leaves_the_old_file(store: Store, tmp_path: Path) -> N
 
 
 def test_places_that_cannot_be_written(store: Store, tmp_path: Path) -> None:
-    for place, error in ((tmp_path / "none" / "x", UsageError), (tmp_path, UsageError), (Path("/dev/full"), StoreFull),
+    for place, error in ((tmp_path / "none" / "x", UsageError), (tmp_path, UsageError),
+                         (Path("/dev/full"), StoreFull),
                          (Path("/proc/x"), UsageError), (tmp_path / "s.db" / "x", StoreFull)):
         with pytest.raises(error) as caught:
             export_session(store, "abcd", "json", str(place))
@@ -179,9 +196,11 @@ def test_unknown_names(store: Store) -> None:
 
 
 @pytest.mark.parametrize("format", ["json", "jsonl", "markdown", "csv", "sql"])
-def test_the_memory_of_an_export_does_not_grow_with_the_session(store: Store, tmp_path: Path, format: str) -> None:
+def test_the_memory_of_an_export_does_not_grow_with_the_session(store: Store, tmp_path: Path,
+                                                                format: str) -> None:
     for place in range(400):
-        store.add_message("20260101-1000-abcd", new_message_id(), user_message(f"{place}" + "-" * 100_000), "complete")
+        store.add_message("20260101-1000-abcd", new_message_id(),
+                          user_message(f"{place}" + "-" * 100_000), "complete")
     target = tmp_path / "out"
     tracemalloc.start()
     try:

@@ -1,4 +1,6 @@
-"""The history of a session is a tree: what is taken back, edited or asked again stays, on disk and in a chat that is not saved."""
+"""The history of a session is a tree: what is taken back, edited or asked again stays,
+on disk and in a chat that is not saved.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from tests import postgres
 Make = Callable[[], Session]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes), "unsaved"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes),
+                        "unsaved"])
 def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]:
     store: Store | None = None
     if request.param != "unsaved":
@@ -79,7 +82,8 @@ def test_an_edited_message_makes_a_branch_and_the_old_one_can_be_shown(session: 
     say(session, "B")
     assert texts(session) == ["a", "re a", "B", "re B"]
     found = session.branches()
-    assert [(branch.last.message.text, branch.shown, branch.length, branch.shared) for branch in found] == [
+    assert [(branch.last.message.text, branch.shown, branch.length, branch.shared)
+            for branch in found] == [
         ("re c", False, 6, 2), ("re B", True, 4, 4)]
     versions = session.versions(2)
     assert len(versions.ids) == 2 and versions.at == 1
@@ -116,7 +120,8 @@ def test_a_fork_has_copies_with_state_and_time_and_the_parent_stays(session: Ses
     store = session.store
     fork = session.fork(session.exchange_end(None))
     old, new = store.load_messages(session.id), store.load_messages(fork.id)
-    assert [(row.message, row.state, row.created) for row in old] == [(row.message, row.state, row.created) for row in new]
+    assert [(row.message, row.state, row.created)
+            for row in old] == [(row.message, row.state, row.created) for row in new]
     assert not {row.id for row in old} & {row.id for row in new}
     say(fork, "d")
     assert texts(session)[-1] == "half" and texts(fork)[-1] == "re d"
@@ -150,7 +155,8 @@ def test_random_changes_lose_nothing_that_was_ever_said(session: Session) -> Non
                 session.end_turn()
                 said.add(f"other {step}")
             elif act == "edit":
-                places = [place for place, message in enumerate(session.messages) if message.role == "user"]
+                places = [place for place, message in enumerate(session.messages)
+                          if message.role == "user"]
                 session.rewind(dice.choice(places))
                 say(session, f"e{step}")
                 said |= {f"e{step}", f"re e{step}"}

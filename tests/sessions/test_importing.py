@@ -1,4 +1,6 @@
-"""Sessions come in from files: our own without loss, those of other programs as far as they go, hostile ones not at all."""
+"""Sessions come in from files: our own without loss, those of other programs as far as they go,
+hostile ones not at all.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from typing import Any
 import pytest
 
 from core.errors import UsageError
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
+                           tool_message, user_message)
 from core.session_manager import Session, open_session
 from core.sessions.export import export_session
 from core.sessions.importing import import_file
@@ -32,8 +35,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def nasty(store: Store) -> Session:
     """A session with branches, tools, pictures, odd text and a broken reply."""
     session = Session(store, model="demo/m")
-    session.add_user(user_message("NUL \0 half \ud83d \x1a \u2028", (Image("image/png", "AAAA", "a.png"),)))
-    session.add_reply(Message("assistant", (Thinking("hm", {"x": {"signature": "s"}}), ToolCall("1", "look", {"a": [1, None]})),
+    session.add_user(user_message("NUL \0 half \ud83d \x1a \u2028",
+                                  (Image("image/png", "AAAA", "a.png"),)))
+    session.add_reply(Message("assistant",
+                              (Thinking("hm", {"x": {"signature": "s"}}),
+                               ToolCall("1", "look", {"a": [1, None]})),
                               "demo/m", Usage(1, 2, None, {"s": 0.5}), "tool_calls"))
     session.add_reply(tool_message((ToolResult("1", "look", "found", True),)))
     session.add_reply(Message("assistant", (Text("done"),), "demo/m", None, "stop"))
@@ -52,13 +58,16 @@ def rows(store: Store, session: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("format", ["json", "jsonl"])
-@pytest.mark.parametrize("into", ["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
+@pytest.mark.parametrize("into",
+                         ["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
 def test_our_own_form_comes_back_the_same(
-        store: Store, tmp_path: Path, format: str, into: str, request: pytest.FixtureRequest) -> None:
+        store: Store, tmp_path: Path, format: str, into: str,
+        request: pytest.FixtureRequest) -> None:
     session = nasty(store)
     path = str(tmp_path / f"out.{format}")
     export_session(store, session.id, format, path)
-    url = str(tmp_path / "t.db") if into == "sqlite" else postgres.new_database(request.getfixturevalue("postgres_url"))
+    url = (str(tmp_path / "t.db") if into == "sqlite"
+           else postgres.new_database(request.getfixturevalue("postgres_url")))
     with closing(open_store(url)) as target:
         if into == "postgresql":
             for row in target.sessions():
@@ -77,7 +86,8 @@ def test_our_own_form_comes_back_the_same(
 
 
 CHATGPT = [{
-    "title": "Trip", "create_time": 1_700_000_000.5, "update_time": 1_700_000_900.0, "conversation_id": "c-1",
+    "title": "Trip", "create_time": 1_700_000_000.5, "update_time": 1_700_000_900.0,
+    "conversation_id": "c-1",
     "default_model_slug": "gpt-4o", "current_node": "a2", "mapping": {
         "root": {"id": "root", "message": None, "parent": None, "children": ["s"]},
         "s": {"id": "s", "parent": "root", "children": ["u"], "message": {
@@ -85,49 +95,61 @@ CHATGPT = [{
         "u": {"id": "u", "parent": "s", "children": ["t", "a1"], "message": {
             "author": {"role": "user"}, "create_time": 1_700_000_001.0,
             "content": {"content_type": "multimodal_text", "parts": [
-                {"content_type": "image_asset_pointer", "asset_pointer": "file-service://file-abc"}, "where to?"]}}},
+                {"content_type": "image_asset_pointer", "asset_pointer": "file-service://file-abc"},
+                "where to?"]}}},
         "a1": {"id": "a1", "parent": "u", "children": [], "message": {
             "author": {"role": "assistant"}, "create_time": 1_700_000_002.0, "content": {
                 "content_type": "text", "parts": ["Rome"]},
             "metadata": {"model_slug": "gpt-4"}}},
         "t": {"id": "t", "parent": "u", "children": ["a2"], "message": {
             "author": {"role": "assistant"}, "create_time": 1_700_000_003.0,
-            "content": {"content_type": "thoughts", "thoughts": [{"summary": "s", "content": "let me think"}]}}},
+            "content": {"content_type": "thoughts",
+                        "thoughts": [{"summary": "s", "content": "let me think"}]}}},
         "a2": {"id": "a2", "parent": "t", "children": [], "message": {
             "author": {"role": "assistant"}, "create_time": 1_700_000_004.0, "content": {
                 "content_type": "text", "parts": ["Oslo"]},
             "metadata": {"model_slug": "o3"}}}}}]
 CLAUDE = [{
-    "uuid": "k-1", "name": "Code", "created_at": "2024-05-01T10:00:00Z", "updated_at": "2024-05-01T11:00:00.5Z",
+    "uuid": "k-1", "name": "Code", "created_at": "2024-05-01T10:00:00Z",
+    "updated_at": "2024-05-01T11:00:00.5Z",
     "chat_messages": [
         {"uuid": "1", "sender": "human", "text": "look it up", "created_at": "2024-05-01T10:00:01Z",
          "content": [{"type": "text", "text": "look it up"}], "attachments": [{"file_name": "a.txt",
           "extracted_content": "inside"}],
          "files": [{"file_name": "b.pdf"}]},
-        {"uuid": "2", "sender": "assistant", "text": "", "created_at": "2024-05-01T10:00:02Z", "content": [
-            {"type": "thinking", "thinking": "hm"}, {"type": "tool_use", "id": "x", "name": "web", "input": {"q": "a"}},
-            {"type": "tool_result", "tool_use_id": "x", "name": "web", "content": [{"type": "text", "text": "b"}]},
+        {"uuid": "2", "sender": "assistant", "text": "", "created_at": "2024-05-01T10:00:02Z",
+         "content": [
+            {"type": "thinking", "thinking": "hm"},
+            {"type": "tool_use", "id": "x", "name": "web", "input": {"q": "a"}},
+            {"type": "tool_result", "tool_use_id": "x", "name": "web",
+             "content": [{"type": "text", "text": "b"}]},
             {"type": "text", "text": "It is b."}]}]}]
 WEBUI = [{
-    "id": "w-1", "title": "Hello", "created_at": 1_710_000_000, "updated_at": 1_710_000_100, "pinned": True,
+    "id": "w-1", "title": "Hello", "created_at": 1_710_000_000, "updated_at": 1_710_000_100,
+    "pinned": True,
     "meta": {"tags": ["x y"]},
     "chat": {"title": "Hello", "models": ["llama3"], "history": {"currentId": "m3", "messages": {
-        "m1": {"id": "m1", "parentId": None, "role": "user", "content": "hi", "timestamp": 1_710_000_001},
-        "m2": {"id": "m2", "parentId": "m1", "role": "assistant", "content": "one", "model": "llama3",
+        "m1": {"id": "m1", "parentId": None, "role": "user", "content": "hi",
+               "timestamp": 1_710_000_001},
+        "m2": {"id": "m2", "parentId": "m1", "role": "assistant", "content": "one",
+               "model": "llama3",
          "timestamp": 1_710_000_002},
         "m3": {"id": "m3", "parentId": "m1", "role": "assistant", "content": "two", "model": "qwen",
                "timestamp": 1_710_000_003}}}}}]
 LIBRECHAT = {
-    "conversationId": "l-1", "endpoint": "openAI", "title": "Nested", "exportAt": "2024-06-01T00:00:00Z", "recursive": True,
+    "conversationId": "l-1", "endpoint": "openAI", "title": "Nested",
+    "exportAt": "2024-06-01T00:00:00Z", "recursive": True,
     "options": {"model": "gpt-4o"}, "messages": [
-        {"messageId": "q", "isCreatedByUser": True, "text": "why?", "createdAt": "2024-05-31T10:00:00Z", "children": [
+        {"messageId": "q", "isCreatedByUser": True, "text": "why?",
+         "createdAt": "2024-05-31T10:00:00Z", "children": [
             {"messageId": "r", "isCreatedByUser": False, "text": "because", "model": "gpt-4o",
              "createdAt": "2024-05-31T10:00:05Z"}]}]}
 
 
 def shown(store: Store) -> list[str]:
     (row,) = store.sessions()
-    return [message.text or ",".join(call.name for call in message.tool_calls) or message.tool_results[0].content
+    return [message.text or ",".join(call.name for call in message.tool_calls)
+            or message.tool_results[0].content
             for message in open_session(store, name=row.id).messages]
 
 
@@ -145,13 +167,16 @@ def test_chatgpt_keeps_branches_times_models_and_pictures(store: Store, tmp_path
     assert (report.kind, report.added, report.notes) == ("chatgpt", 1, [])
     assert shown(store) == ["where to?", "Oslo"]
     (row,) = store.sessions()
-    assert (row.title, row.model, row.created, row.updated) == ("Trip", "openai/gpt-4o", 1_700_000_000.5, 1_700_000_900.0)
+    assert (row.title, row.model, row.created, row.updated) == ("Trip", "openai/gpt-4o",
+                                                                1_700_000_000.5, 1_700_000_900.0)
     session = open_session(store, name=row.id)
     assert isinstance(session.messages[0].parts[0], Image)
-    assert session.messages[1].thinking == "let me think" and session.messages[1].model == "openai/o3"
+    assert (session.messages[1].thinking == "let me think"
+            and session.messages[1].model == "openai/o3")
     assert sorted(branch.last.message.text for branch in session.branches()) == ["Oslo", "Rome"]
     assert import_file(store, str(packed)).known == 1
-    without = import_file(store, write(tmp_path / "conversations.json", CHATGPT))     # it lacks the picture
+    # it lacks the picture
+    without = import_file(store, write(tmp_path / "conversations.json", CHATGPT))
     assert without.added == 0 and any("differs" in note for note in without.notes)
     assert len(store.load_messages(row.id, hidden=True)) == 3
 
@@ -174,7 +199,8 @@ def test_open_webui_and_librechat(store: Store, tmp_path: Path) -> None:
 
 def test_aichat(store: Store, tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("model: ollama:llama3\n"
-                                        "messages:\n- role: user\n  content: hi\n- role: assistant\n  content: ho\n")
+                                        "messages:\n- role: user\n  content: hi\n- role: "
+                                        "assistant\n  content: ho\n")
     assert import_file(store, str(tmp_path / "talk.yaml")).kind == "aichat"
     assert shown(store) == ["hi", "ho"]
 
@@ -248,7 +274,8 @@ def test_the_message_store_of_llm(store: Store, tmp_path: Path) -> None:
     png = b"\x89PNG\r\n\x1a\n" + bytes(20)
     with closing(sqlite3.connect(tmp_path / "logs.db")) as connection:
         connection.executescript(LLM_STORE)
-        connection.execute("INSERT INTO attachments VALUES ('png', 'image/png', NULL, NULL, ?)", (png,))
+        connection.execute("INSERT INTO attachments VALUES ('png', 'image/png', NULL, NULL, ?)",
+                           (png,))
         connection.commit()
     for added in (3, 0):
         report = import_file(store, str(tmp_path / "logs.db"))
@@ -285,7 +312,8 @@ def test_hostile_and_damaged_files_are_refused(store: Store, tmp_path: Path) -> 
     (tmp_path / "y.json").write_text('{"some": "thing"}')
     newer = tmp_path / "newer.json"
     newer.write_text(json.dumps({"format": "stream-chat-session", "version": 99, "messages": []}))
-    for path in (bomb, outside, cut, tmp_path / "x.json", tmp_path / "y.json", newer, tmp_path, tmp_path / "missing"):
+    for path in (bomb, outside, cut, tmp_path / "x.json", tmp_path / "y.json", newer, tmp_path,
+                 tmp_path / "missing"):
         with pytest.raises(UsageError):
             import_file(store, str(path))
     assert store.sessions() == []

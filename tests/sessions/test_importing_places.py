@@ -1,4 +1,6 @@
-"""Sessions come in from addresses, from the table of the predecessor, and whole or not at all when the import is killed."""
+"""Sessions come in from addresses, from the table of the predecessor,
+and whole or not at all when the import is killed.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +27,32 @@ from db import Store, open_store
 from tests import postgres
 
 ONE_A_ROW = (
-    "CREATE TABLE conversations (id integer PRIMARY KEY, session_id text, role text, content text, model text, created_at text)",
-    "INSERT INTO conversations VALUES (1, 'a', 'system', 'be brief', 'llama3', '2024-01-01 10:00:00')",
+    "CREATE TABLE conversations (id integer PRIMARY KEY, session_id text, role text, content text, "
+    "model text, created_at text)",
+    "INSERT INTO conversations VALUES (1, 'a', 'system', 'be brief', 'llama3', '2024-01-01 "
+    "10:00:00')",
     "INSERT INTO conversations VALUES (2, 'a', 'user', 'why?', 'llama3', '2024-01-01 10:00:01')",
     "INSERT INTO conversations VALUES (3, 'b', 'user', 'other', 'mistral', '2024-01-02 10:00:00')",
-    "INSERT INTO conversations VALUES (4, 'a', 'assistant', 'because', 'llama3', '2024-01-01 10:00:02')")
+    "INSERT INTO conversations VALUES (4, 'a', 'assistant', 'because', 'llama3', '2024-01-01 "
+    "10:00:02')")
 PAIRS = (
-    "CREATE TABLE conversations (id integer PRIMARY KEY, user_input text, response text, model text, timestamp text)",
+    "CREATE TABLE conversations (id integer PRIMARY KEY, user_input text, response text, model "
+    "text, timestamp text)",
     "INSERT INTO conversations VALUES (1, 'one', 'first', 'llama3', '2024-01-01 10:00:00')",
     "INSERT INTO conversations VALUES (2, 'two', 'second', 'llama3', '2024-01-01 11:00:00')",
     "INSERT INTO conversations VALUES (3, 'three', NULL, NULL, '2024-01-02 10:00:00')")
 MESSAGES = json.dumps([
     {"role": "user", "content": "look"},
-    {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [{"function": {"name": "clock", "arguments": {"a": 1}}}]},
+    {"role": "assistant", "content": "", "thinking": "hm",
+     "tool_calls": [{"function": {"name": "clock", "arguments": {"a": 1}}}]},
     {"role": "tool", "content": "noon", "tool_name": "clock"},
-    {"role": "assistant", "content": [{"type": "text", "text": "It is noon."}]}, 7, {"role": 3, "content": {"x": 1}}])
+    {"role": "assistant", "content": [{"type": "text", "text": "It is noon."}]}, 7,
+    {"role": 3, "content": {"x": 1}}])
 WHOLE = (
-    "CREATE TABLE conversations (id text PRIMARY KEY, title text, model text, messages {json}, created_at {time})",
-    f"INSERT INTO conversations VALUES ('x', 'Clocks', 'llama3', '{MESSAGES}', '2024-01-01 10:00:00')",
+    "CREATE TABLE conversations (id text PRIMARY KEY, title text, model text, messages {json}, "
+    "created_at {time})",
+    f"INSERT INTO conversations VALUES ('x', 'Clocks', 'llama3', '{MESSAGES}', '2024-01-01 "
+    "10:00:00')",
     "INSERT INTO conversations VALUES ('y', NULL, NULL, NULL, NULL)")
 
 
@@ -53,7 +63,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def said(store: Store) -> dict[str, list[str]]:
-    return {row.title: [entry.message.text for entry in store.load_messages(row.id)] for row in store.sessions()}
+    return {row.title: [entry.message.text for entry in store.load_messages(row.id)]
+            for row in store.sessions()}
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
@@ -66,7 +77,8 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
             path = str(tmp_path / "old.db")
             with closing(sqlite3.connect(path)) as connection:
                 for statement in statements:
-                    connection.execute(statement.replace("{json}", "text").replace("{time}", "text"))
+                    connection.execute(statement.replace("{json}", "text")
+                                       .replace("{time}", "text"))
                 connection.commit()
             return path
         import psycopg
@@ -149,25 +161,31 @@ def serving(pages: Mapping[str, tuple[int, str, bytes]]) -> Iterator[str]:
 
 
 SHARED = {"shareId": "abc", "title": "Shared", "conversationId": "anonymous-1", "messages": [
-    {"messageId": "m1", "parentMessageId": "0", "isCreatedByUser": True, "text": "why?", "createdAt": "2024-01-01T10:00:00Z"},
-    {"messageId": "m2", "parentMessageId": "m1", "isCreatedByUser": False, "text": "because", "createdAt": "2024-01-01T10:00:01Z"}]}
+    {"messageId": "m1", "parentMessageId": "0", "isCreatedByUser": True, "text": "why?",
+     "createdAt": "2024-01-01T10:00:00Z"},
+    {"messageId": "m2", "parentMessageId": "m1", "isCreatedByUser": False, "text": "because",
+     "createdAt": "2024-01-01T10:00:01Z"}]}
 
 
 def test_a_shared_conversation_and_a_file_at_an_address(store: Store, tmp_path: Path) -> None:
-    other = json.dumps(SHARED).replace("m1", "n1").replace("m2", "n2").replace("anonymous-1", "anonymous-2")
+    other = json.dumps(SHARED).replace("m1", "n1").replace("m2", "n2").replace("anonymous-1",
+                                                                               "anonymous-2")
     pages = {"/share/abc": (200, "text/html; charset=utf-8", b"<html>"),
              "/api/share/abc": (200, "application/json", json.dumps(SHARED).encode()),
-             "/export.json": (200, "application/octet-stream", json.dumps([SHARED | {"shareId": "def"}]).encode())}
+             "/export.json": (200, "application/octet-stream",
+                              json.dumps([SHARED | {"shareId": "def"}]).encode())}
     with serving(pages) as address:
         assert import_file(store, f"{address}/share/abc").added == 1
         assert said(store) == {"Shared": ["why?", "because"]}
-        pages["/api/share/abc"] = 200, "application/json", other.encode()     # the server gives new names each time
+        # the server gives new names each time
+        pages["/api/share/abc"] = 200, "application/json", other.encode()
         assert import_file(store, f"{address}/share/abc").known == 1
         assert import_file(store, f"{address}/export.json").added == 1
 
 
 def test_what_is_no_file_of_sessions_is_said(store: Store) -> None:
-    with serving({"/chat": (200, "text/html", b"<html>"), "/private": (401, "text/plain", b"")}) as address:
+    with serving({"/chat": (200, "text/html", b"<html>"),
+                  "/private": (401, "text/plain", b"")}) as address:
         with pytest.raises(UsageError, match="is a page"):
             import_file(store, f"{address}/chat")
         with pytest.raises(UsageError, match="status 401"):
@@ -188,14 +206,17 @@ def test_an_import_that_is_killed_adds_sessions_whole_or_not_at_all(
         for number in range(60):
             session = Session(source, str(tmp_path / "spool"), model="demo/x")
             for step in range(5):
-                session.add_user(user_message(f"{number} {step} " + "long " * chance.randrange(2000)))
+                session.add_user(
+                    user_message(f"{number} {step} " + "long " * chance.randrange(2000)))
             session.close()
         export_many(source, source.sessions(), "jsonl", place)
     target = str(tmp_path / "to.db")
     counts = []
     for _ in range(6):
-        child = subprocess.Popen([*program, "--database-url", target, "--import", place], env=environment,
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen([*program, "--database-url", target, "--import", place],
+                                 env=environment,
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
         try:
             child.wait(timeout=chance.uniform(0.2, 1.2))
         except subprocess.TimeoutExpired:
@@ -203,7 +224,8 @@ def test_an_import_that_is_killed_adds_sessions_whole_or_not_at_all(
             child.wait()
         with closing(open_store(target)) as store:
             counts.append(len(store.sessions()))
-            assert all(row.message_count == len(store.load_messages(row.id)) == 5 for row in store.sessions())
+            assert all(row.message_count == len(store.load_messages(row.id)) == 5
+                       for row in store.sessions())
     assert counts == sorted(counts)
     with closing(open_store(target)) as store:
         import_file(store, place)

@@ -1,4 +1,6 @@
-"""2,000 generated sessions with everything that is nasty in them go through every way out and in, and every command."""
+"""2,000 generated sessions with everything that is nasty in them go through every way out and in,
+and every command.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,9 @@ SHELVES: tuple[Shelf, ...] = ("open", "open", "open", "archived", "trash")
 
 
 def whole(text: str) -> str:
-    """Without the two halves of a character one after the other, which JSON joins in names and titles."""
+    """Without the two halves of a character one after the other,
+    which JSON joins in names and titles.
+    """
     return re.sub("[\ud800-\udbff]+[\udc00-\udfff]+", "", text)
 
 
@@ -123,9 +127,10 @@ class Maker:
         self.chance = random.Random(seed)
 
     def text(self) -> str:
-        return "".join(self.chance.choices(PIECES[:-1], k=self.chance.choice((0, 1, 1, 2, 3, 8)))) or (
+        return ("".join(self.chance.choices(PIECES[:-1], k=self.chance.choice((0, 1, 1, 2, 3, 8))))
+                or (
             PIECES[-1] if self.chance.random() < 0.01 else ""
-        )
+        ))
 
     def extra(self) -> dict[str, Any] | None:
         return (
@@ -136,7 +141,8 @@ class Maker:
 
     def value(self) -> Any:
         return self.chance.choice(
-            (None, True, 0, -1, 2**70, 1e300, -0.0, self.text(), [], {}, [[self.text()]], {self.text(): 1})
+            (None, True, 0, -1, 2**70, 1e300, -0.0, self.text(), [], {}, [[self.text()]],
+             {self.text(): 1})
         )
 
     def part(self) -> Part:
@@ -159,7 +165,8 @@ class Maker:
                 return ToolResult(self.text(), self.text(), self.text(), chance.random() < 0.5)
             case 5:
                 return Image("image/png", "AAAA", self.text())
-        shown = Shown(self.text(), self.text(), "d" * 8, chance.randrange(1 << 62), 9, ((1, 2), (5, 9)))
+        shown = Shown(self.text(), self.text(), "d" * 8, chance.randrange(1 << 62), 9,
+                      ((1, 2), (5, 9)))
         return Attached(self.text(), (shown,), chance.random() < 0.5)
 
     def message(self) -> Message:
@@ -169,7 +176,8 @@ class Maker:
             if chance.random() < 0.3
             else None
         )
-        finish = chance.choice((None, "stop", "length", "interrupted", "error", "of a newer version"))
+        finish = chance.choice((None, "stop", "length", "interrupted", "error",
+                                "of a newer version"))
         return Message(
             cast(Role, chance.choice(("system", "user", "user", "assistant", "assistant", "tool"))),
             tuple(self.part() for _ in range(chance.choice((0, 1, 1, 1, 2, 5)))),
@@ -253,7 +261,8 @@ def tell(seed: int) -> None:
 
 def everything(store: Store) -> list[SessionRow]:
     shelves: tuple[Shelf, ...] = ("open", "archived", "trash")
-    return sorted((row for shelf in shelves for row in store.sessions(shelf=shelf)), key=lambda row: row.id)
+    return sorted((row for shelf in shelves for row in store.sessions(shelf=shelf)),
+                  key=lambda row: row.id)
 
 
 def held(store: Store) -> dict[str, Any]:
@@ -288,7 +297,8 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 def test_as_one_file_of_lines(place: str, scratch: Path) -> None:
     path = str(scratch / "all.jsonl")
-    with closing(open_store(place)) as store, closing(open_store(str(scratch / "lines.db"))) as target:
+    with (closing(open_store(place)) as store,
+          closing(open_store(str(scratch / "lines.db"))) as target):
         before = held(store)
         export_many(store, everything(store), "jsonl", path)
         first = import_file(target, path)
@@ -301,7 +311,8 @@ def test_as_one_file_of_lines(place: str, scratch: Path) -> None:
 
 
 def test_each_as_a_file_of_its_own(place: str, scratch: Path) -> None:
-    with closing(open_store(place)) as store, closing(open_store(str(scratch / "files.db"))) as target:
+    with (closing(open_store(place)) as store,
+          closing(open_store(str(scratch / "files.db"))) as target):
         before = without_empty(held(store))
         for session in list(before)[:300]:
             path = str(scratch / "one.json")
@@ -321,7 +332,8 @@ def test_through_a_backup_and_a_repair(place: str, scratch: Path) -> None:
     assert "Recovered" in open_care(copy).repair()[0]
     with closing(open_store(copy)) as target:
         assert_same(before, held(target))
-    assert [problem for problem in open_care(copy).check().problems if problem.kind != "unreadable"] == []
+    assert ([problem for problem in open_care(copy).check().problems
+             if problem.kind != "unreadable"] == [])
 
 
 def test_through_the_other_database(place: str, scratch: Path, postgres_url: str) -> None:
@@ -360,7 +372,8 @@ def test_lists_are_safe_and_searches_find(place: str) -> None:
                 for found in search(store, piece[:80]):
                     assert found.session.id
                 store.sessions(20, piece[:80])
-        assert search(store, "C++") and search(store, "\u4e2d\u6587") and search(store, "/etc/passwd")
+        assert search(store, "C++") and search(store, "\u4e2d\u6587") and search(store,
+                                                                                 "/etc/passwd")
 
 
 def test_every_change_of_every_kind_of_session(place: str, scratch: Path) -> None:
@@ -376,12 +389,14 @@ def test_every_change_of_every_kind_of_session(place: str, scratch: Path) -> Non
             messages = store.load_messages(row.id, hidden=True)
             assert len({entry.id for entry in messages}) == len(messages)
     print(f"{time.monotonic() - begun:.0f} s")
-    assert [problem for problem in open_care(copy).check().problems if problem.kind != "unreadable"] == []
+    assert ([problem for problem in open_care(copy).check().problems
+             if problem.kind != "unreadable"] == [])
 
 
 def change(session: Session, store: Store) -> None:
     before = len(store.load_messages(session.id, hidden=True))
-    for act in (session.undo, session.redo, session.retry, lambda: session.rewind(session.question_place())):
+    for act in (session.undo, session.redo, session.retry,
+                lambda: session.rewind(session.question_place())):
         with suppress(UsageError):
             act()
     branches = session.branches()

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.processes      # the module starts a PostgreSQL server
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest,
+          tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     if request.param == "sqlite":
         made = open_store(str(tmp_path_factory.mktemp("search") / "s.db"))
         fill(made)
@@ -53,7 +54,8 @@ def fill(store: Store) -> None:
         session.title = f"title {title}"
         session.add_user(user_message(question))
         thought = (Thinking("pondering deeply"),) if title == "quantum" else ()
-        session.add_reply(Message("assistant", (*thought, Text(reply)), session.model, None, "stop"))
+        session.add_reply(Message("assistant", (*thought, Text(reply)), session.model, None,
+                                  "stop"))
         session.end_turn()
         if title == "cpp":
             store.update_session(session.id, tags="code learning")
@@ -104,11 +106,13 @@ def test_a_query_finds_the_same_in_both_databases(store: Store, query: str, want
 
 def test_tools_are_found_in_their_place(store: Store) -> None:
     (found,) = search(store, "stripes in:branches")
-    assert [hit.role for hit in found.hits] == ["tool", "assistant"] or [hit.role for hit in found.hits] == ["assistant", "tool"]
+    assert ([hit.role for hit in found.hits] == ["tool", "assistant"]
+            or [hit.role for hit in found.hits] == ["assistant", "tool"])
 
 
 def test_snippets_show_the_words_where_they_stand(store: Store) -> None:
-    wanted = {"cafe": "café", "量子": "量子", "C++": "C++", "passwd": "passwd", '"quantum physics"': "quantum physics"}
+    wanted = {"cafe": "café", "量子": "量子", "C++": "C++", "passwd": "passwd",
+              '"quantum physics"': "quantum physics"}
     for query, shown in wanted.items():
         found = search(store, query)
         hit = found[0].hits[0]

@@ -1,4 +1,6 @@
-"""Sessions: what was sent or seen is stored first, an interrupted turn stays valid, and a store in trouble costs no text."""
+"""Sessions: what was sent or seen is stored first, an interrupted turn stays valid,
+and a store in trouble costs no text.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ import pytest
 from core.chat.turn import run_chat_turn
 from core.config import Settings, data_directory
 from core.errors import SessionNotFound, StreamBroken, UsageError
-from core.events import Event, Finished, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta, ToolCallDelta, ToolFinished
+from core.events import (Event, Finished, MessageAdded, ModelChanged, Notice, TextDelta,
+                         ThinkingDelta, ToolCallDelta, ToolFinished)
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_message, user_message
 from core.providers import Request
 from core.session_manager import Session, answer_calls, open_session, recover, title_of
@@ -65,13 +68,17 @@ async def slow_tool(call: ToolCall) -> ToolFinished:
     return ToolFinished(ToolResult(call.id, call.name, "done"), 0.0)
 
 
-def run(session: Session, *scripts: Script, stop_after: int | None = None, cancel: bool = False) -> list[Event]:
-    """One turn through record(); stopped after that many events, by cancelling the task or by closing the generator."""
+def run(session: Session, *scripts: Script, stop_after: int | None = None,
+        cancel: bool = False) -> list[Event]:
+    """One turn through record(); stopped after that many events,
+    by cancelling the task or by closing the generator.
+    """
     seen: list[Event] = []
 
     async def consume() -> None:
         request = Request("x", tuple(session.messages))
-        events = session.record(run_chat_turn(responder(*scripts), request, slow_tool, model="demo/x"))
+        events = session.record(run_chat_turn(responder(*scripts), request, slow_tool,
+                                              model="demo/x"))
         try:
             async for event in events:
                 seen.append(event)
@@ -108,7 +115,8 @@ def test_a_turn_is_stored(database: str, spool: str) -> None:
     assert store.sessions() == [], "an empty chat leaves nothing"
     session.add_user(user_message("\n  why?\nmore"))
     run(session, [ThinkingDelta("hm"), TextDelta("be"), TextDelta("cause"), Finished("stop")])
-    expected = [(user_message("\n  why?\nmore"), "complete"), (reply(Thinking("hm"), Text("because")), "complete")]
+    expected = [(user_message("\n  why?\nmore"), "complete"),
+                (reply(Thinking("hm"), Text("because")), "complete")]
     assert stored(store, session) == expected and session.saved
     assert session.messages == [message for message, _ in expected]
     assert (store.sessions()[0].title, store.sessions()[0].message_count) == ("why?", 2)
@@ -122,18 +130,22 @@ def test_every_frame_is_stored_before_it_is_yielded(database: str, spool: str) -
 
     async def consume() -> None:
         painted = ""
-        events = run_chat_turn(responder([TextDelta("a"), TextDelta("b\0"), TextDelta("\ud800"), Finished("stop")]),
-                               Request("x", ()), model="demo/x")
+        events = run_chat_turn(
+            responder([TextDelta("a"), TextDelta("b\0"), TextDelta("\ud800"), Finished("stop")]),
+            Request("x", ()), model="demo/x")
         async for event in session.record(events):
             if isinstance(event, TextDelta):
                 painted += event.text
                 other = open_store(database)
-                (row,) = sqlite3.connect(database).execute("SELECT id FROM messages WHERE state = 'streaming'").fetchall()
-                chunks = sqlite3.connect(database).execute("SELECT text FROM chunks WHERE message_id = ? ORDER BY seq", row)
+                (row,) = sqlite3.connect(database).execute("SELECT id FROM messages WHERE state = "
+                                                           "'streaming'").fetchall()
+                chunks = sqlite3.connect(database).execute("SELECT text FROM chunks WHERE "
+                                                           "message_id = ? ORDER BY seq", row)
                 assert "".join(from_database(text) for (text,) in chunks) == painted
                 other.close()
     asyncio.run(consume())
-    assert stored(store, session)[1] == (reply(Text("ab\0\ufffd")), "complete")     # half a character is replaced
+    # half a character is replaced
+    assert stored(store, session)[1] == (reply(Text("ab\0\ufffd")), "complete")
 
 
 @pytest.mark.parametrize("cancel", [True, False])
@@ -149,14 +161,16 @@ def test_an_interrupted_reply_is_kept(database: str, spool: str, cancel: bool) -
 
 
 @pytest.mark.parametrize("cancel", [True, False])
-def test_interrupted_tools_leave_a_valid_conversation(database: str, spool: str, cancel: bool) -> None:
+def test_interrupted_tools_leave_a_valid_conversation(database: str, spool: str,
+                                                      cancel: bool) -> None:
     store = open_store(database)
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("q"))
     calls = [ToolCallDelta(0, "1", "slow", "{}"), ToolCallDelta(1, "2", "quick", "{}")]
     seen = run(session, [*calls, Finished("tool_calls")], stop_after=4, cancel=cancel)
     assert isinstance(seen[-1], ToolFinished)
-    results = tool_message((ToolResult("1", "slow", "Interrupted before it finished.", True), ToolResult("2", "quick", "done")))
+    results = tool_message((ToolResult("1", "slow", "Interrupted before it finished.", True),
+                            ToolResult("2", "quick", "done")))
     assert session.messages[-1] == results
     assert stored(store, session)[-1] == (results, "complete")
 
@@ -164,15 +178,18 @@ def test_interrupted_tools_leave_a_valid_conversation(database: str, spool: str,
 def test_broken_replies(database: str, spool: str) -> None:
     store = open_store(database)
     session = Session(store, spool, model="demo/x")
-    for script, finish in (([TextDelta("a")], "truncated"), ([TextDelta("b"), RuntimeError("bug")], "error")):
+    for script, finish in (([TextDelta("a")], "truncated"),
+                           ([TextDelta("b"), RuntimeError("bug")], "error")):
         session.add_user(user_message("q"))
         with pytest.raises((StreamBroken, RuntimeError)):
             run(session, script)
         assert session.messages[-1].finish == finish
-    assert [state for _, state in stored(store, session)] == ["complete", "truncated", "complete", "failed"]
+    assert [state for _, state in stored(store, session)] == ["complete", "truncated", "complete",
+                                                              "failed"]
 
 
-def test_calls_that_are_only_reported_are_answered_before_the_next_question(database: str, spool: str) -> None:
+def test_calls_that_are_only_reported_are_answered_before_the_next_question(database: str,
+                                                                            spool: str) -> None:
     session = Session(open_store(database), spool, model="demo/x")
     session.add_user(user_message("q"))
     call = reply(ToolCall("1", "look", {}), finish="tool_calls")
@@ -190,13 +207,15 @@ def test_calls_that_are_only_reported_are_answered_before_the_next_question(data
 def test_results_with_the_same_id() -> None:
     calls = reply(ToolCall("1", "a", {}), ToolCall("1", "a", {}), finish="tool_calls")
     answered = answer_calls([calls], [ToolResult("1", "a", "x")])
-    assert answered is not None and [result.is_error for result in answered.tool_results] == [False, True]
+    assert answered is not None and [result.is_error for result in answered.tool_results] == [False,
+                                                                                              True]
 
 
 def test_the_model_that_answered_signs_the_reply(database: str, spool: str) -> None:
     session = Session(open_store(database), spool, model="demo/x")
     session.add_user(user_message("q"))
-    run(session, [ModelChanged("demo/x", "demo/y", "overloaded"), TextDelta("a"), 60.0], stop_after=2, cancel=True)
+    run(session, [ModelChanged("demo/x", "demo/y", "overloaded"), TextDelta("a"), 60.0],
+        stop_after=2, cancel=True)
     assert session.messages[-1].model == "demo/y" and session.model == "demo/x"
 
 
@@ -209,8 +228,10 @@ def test_retry_hides_the_old_reply(database: str, spool: str) -> None:
     assert session.retry() == user_message("q") and session.messages == [user_message("q")]
     run(session, [TextDelta("two"), Finished("stop")])
     again = open_session(store, spool, newest=True)
-    assert [message.text for message in again.messages] == ["q", "two"] == [message.text for message in session.messages]
-    assert [entry.message.text for entry in store.load_messages(session.id, hidden=True)] == ["q", "one", "two"]
+    assert ([message.text for message in again.messages] == ["q", "two"]
+            == [message.text for message in session.messages])
+    assert ([entry.message.text for entry in store.load_messages(session.id, hidden=True)]
+            == ["q", "one", "two"])
 
 
 def test_without_saving_nothing_is_written(tmp_path: Path) -> None:
@@ -232,7 +253,8 @@ def test_sessions_are_opened_by_name(database: str, spool: str) -> None:
     first.add_user(user_message("q"))
     store.update_session(first.id, title="better")
     second = open_session(store, spool, name=first.name[-3:])
-    assert (second.id, second.title, second.model, second.messages) == (first.id, "better", "demo/x", first.messages)
+    assert (second.id, second.title, second.model, second.messages) == (first.id, "better",
+                                                                        "demo/x", first.messages)
     second.add_user(user_message("r"))
     assert len(store.sessions()) == 1 and store.sessions()[0].message_count == 2
     with pytest.raises(SessionNotFound):
@@ -244,7 +266,8 @@ def test_sessions_are_opened_by_name(database: str, spool: str) -> None:
 @pytest.mark.parametrize("point", range(6))
 def test_a_locked_database_costs_nothing(database: str, spool: str, point: int) -> None:
     """Locked from the `point`-th step on, for one turn; the next turn saves it all, once."""
-    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
+    store, other = (SqliteStore(database, busy_seconds=0.01),
+                    sqlite3.connect(database, isolation_level=None))
     session = Session(store, spool, model="demo/x")
     notices: list[str] = []
 
@@ -264,19 +287,23 @@ def test_a_locked_database_costs_nothing(database: str, spool: str, point: int) 
         other.execute("BEGIN IMMEDIATE")
     session.add_user(user_message("q\ud800"))
     asyncio.run(consume())
-    assert len(notices) == 1 and notices[0].startswith("NOT SAVED: ") and spool in notices[0] and not session.saved
+    assert (len(notices) == 1 and notices[0].startswith("NOT SAVED: ") and spool in notices[0]
+            and not session.saved)
     (path,) = Path(spool).iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert drain_spool(store, spool) == [], "another start leaves it to us"
     other.execute("ROLLBACK")
     session.add_user(user_message("r"))
-    assert session.saved and session.take_news() == ["Saved again: the session database took what it had refused."]
-    assert [message for message, _ in stored(store, session)] == session.messages and len(session.messages) == 3
+    assert (session.saved and session.take_news()
+            == ["Saved again: the session database took what it had refused."])
+    assert ([message for message, _ in stored(store, session)] == session.messages
+            and len(session.messages) == 3)
     assert list(Path(spool).iterdir()) == []
 
 
 def test_the_next_start_saves_what_was_left(database: str, spool: str) -> None:
-    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
+    store, other = (SqliteStore(database, busy_seconds=0.01),
+                    sqlite3.connect(database, isolation_level=None))
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("q"))
     other.execute("BEGIN IMMEDIATE")
@@ -290,24 +317,29 @@ def test_the_next_start_saves_what_was_left(database: str, spool: str) -> None:
     assert recover(store, spool) == [] and path.exists(), "still locked"
     other.execute("ROLLBACK")
     recover(store, spool)
-    assert stored(store, session) == [(user_message("q"), "complete"), (reply(Text("one two")), "complete")]
+    assert stored(store, session) == [(user_message("q"), "complete"),
+                                      (reply(Text("one two")), "complete")]
     assert not path.exists() and recover(store, spool) == []
 
 
 def test_no_spool_either(database: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
+    store, other = (SqliteStore(database, busy_seconds=0.01),
+                    sqlite3.connect(database, isolation_level=None))
     other.execute("BEGIN IMMEDIATE")
     session = Session(store, str(tmp_path / "file" / "spool"), model="demo/x")
     session.add_user(user_message("q"))
-    assert "memory only" in session.take_news()[0] and session.lost and "neither" in session.last_words
+    assert ("memory only" in session.take_news()[0] and session.lost
+            and "neither" in session.last_words)
     other.execute("ROLLBACK")
     session.add_user(user_message("r"))
     assert session.saved and [message for message, _ in stored(store, session)] == session.messages
 
 
 def test_a_full_disk(database: str, spool: str) -> None:
-    """Neither the database nor the spool can grow; once there is room again, everything is saved."""
+    """Neither the database nor the spool can grow;
+    once there is room again, everything is saved.
+    """
     import resource
     store = open_store(database)
     session = Session(store, spool, model="demo/x")
@@ -322,7 +354,8 @@ def test_a_full_disk(database: str, spool: str) -> None:
     assert not session.saved and session.messages[-1].text == "still here"
     session.add_user(user_message("r"))
     assert session.saved and [message for message, _ in stored(store, session)] == session.messages
-    assert list(Path(spool).iterdir()) == [] and sqlite3.connect(database).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert (list(Path(spool).iterdir()) == []
+            and sqlite3.connect(database).execute("PRAGMA integrity_check").fetchone() == ("ok",))
 
 
 # ---- recovery
@@ -343,7 +376,9 @@ def test_recovery_folds_what_a_gone_program_left(database: str, spool: str) -> N
     found = {one.session_id: one.message for one in recover(other, spool)}
     thinking = Thinking("hm", {"anthropic": {"signature": "s"}})
     assert found == {
-        session.id: tool_message((ToolResult("1", "a", "Interrupted before it finished.", True), ToolResult("2", "b", "done"))),
+        session.id:
+        tool_message((ToolResult("1", "a", "Interrupted before it finished.", True),
+                      ToolResult("2", "b", "done"))),
         session2.id: reply(thinking, Text("half"), finish="interrupted")}
     assert stored(other, session2)[-1] == (found[session2.id], "interrupted")
     assert recover(other, spool) == []
@@ -360,11 +395,14 @@ def test_lists_are_safe_and_the_same_from_both_makers(database: str) -> None:
         letters = "abc \u00e9\u4e2d\0\x1a\x1b\n\t\u202e\ud800"
         title = "".join(chance.choices(letters, k=chance.choice((5, 79, 80, 81, 200))))
         model = chance.choice(("m", "x" * 40))
-        store.create_session(f"20260101-1000-{number:04}", title if number else "plain", model, number * 1e6)
+        store.create_session(f"20260101-1000-{number:04}", title if number else "plain", model,
+                             number * 1e6)
     lines = list(session_lines(store))
     assert all(line.isprintable() for line in lines)
-    assert set(lines) & set(format_session_lines(list_sessions(store))), "those without strange letters are the same"
-    assert lines[-1] == list(format_session_lines(list_sessions(store)))[-1] and lines[-1].endswith("plain")
+    assert set(lines) & set(format_session_lines(list_sessions(store))), (
+        "those without strange letters are the same")
+    assert (lines[-1] == list(format_session_lines(list_sessions(store)))[-1]
+            and lines[-1].endswith("plain"))
     assert len(list(session_lines(store, 3))) == 3 == len(list_sessions(store, 3))
     assert [line[:18] for line in lines] == [row.name for row in list_sessions(store)]
 
@@ -382,7 +420,8 @@ def test_the_picker(database: str) -> None:
         session = Session(store, "", model="m")
         session.name = f"20260101-100{number}-aaa{number}"
         session.add_user(user_message(words))
-    assert choose("2") == choose("apples", "1") == choose("9", "nonsense", "aaa0") == "20260101-1000-aaa0"
+    assert choose("2") == choose("apples", "1") == choose("9", "nonsense",
+                                                          "aaa0") == "20260101-1000-aaa0"
     for leave in (("",), ("zzz", "")):
         with pytest.raises(UsageError):
             choose(*leave)
@@ -390,31 +429,39 @@ def test_the_picker(database: str) -> None:
 
 def test_titles() -> None:
     assert title_of(user_message("\n\n  a\x1b[31m \nb")) == "a\u241b[31m"
-    assert len(title_of(user_message("x" * 500))) == 80 and title_of(user_message(" \n")) == "(no text)"
+    assert (len(title_of(user_message("x" * 500))) == 80
+            and title_of(user_message(" \n")) == "(no text)")
 
 
 def test_spooled_lines_are_json(database: str, spool: str) -> None:
-    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
+    store, other = (SqliteStore(database, busy_seconds=0.01),
+                    sqlite3.connect(database, isolation_level=None))
     other.execute("BEGIN IMMEDIATE")
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("q"))
     session.close()
     (path,) = Path(spool).iterdir()
     writes = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [write["do"] for write in writes] == ["for", "create", "create"] and writes[0]["place"] == database
+    assert ([write["do"] for write in writes] == ["for", "create", "create"]
+            and writes[0]["place"] == database)
     assert writes[-1]["first"][1]["parts"] == [{"type": "text", "text": "q"}]
 
 
 def test_a_damaged_spool_never_stops_a_start(tmp_path: Path) -> None:
-    """A disk that filled up cut the last line in the middle of a character; other lines make no sense."""
+    """A disk that filled up cut the last line in the middle of a character;
+    other lines make no sense.
+    """
     spool = tmp_path / "spool"
     spool.mkdir()
     good = [{"do": "create", "session": "s1", "title": "t", "model": "m", "created": 1.0},
-            {"do": "add", "session": "s1", "id": 7, "state": "complete", "message": message_to_dict(user_message("kept"))}]
-    bad = ['{"do": "add", "session": "s1", "id": 8, "state": "complete", "message": {"role": "user"}}', "[" * 100_000,
+            {"do": "add", "session": "s1", "id": 7, "state": "complete",
+             "message": message_to_dict(user_message("kept"))}]
+    bad = ['{"do": "add", "session": "s1", "id": 8, "state": "complete", "message": {"role": '
+           '"user"}}', "[" * 100_000,
            '{"do": "create", "session": ["x"], "title": 3}', '{"do": "nonsense"}']
     text = "\n".join([*map(json.dumps, good), *bad]) + "\n"
-    (spool / "s1-aa.jsonl").write_bytes(text.encode() + '{"do": "add", "text": "\u00e9'.encode()[:-1])
+    (spool / "s1-aa.jsonl").write_bytes(text.encode()
+                                        + '{"do": "add", "text": "\u00e9'.encode()[:-1])
     store = SqliteStore(str(tmp_path / "sessions.db"))
     try:
         drain_spool(store, str(spool))
@@ -433,23 +480,28 @@ def spooled(number: int, text: str) -> bytes:
 
 
 @pytest.mark.parametrize("content", [
-    line("note", id=7, text="PRECIOUS"),                                             # of a newer version
+    line("note", id=7, text="PRECIOUS"),  # of a newer version
     line("add", id=7, state="complete", msg={"role": "user", "text": "PRECIOUS"}),
     line("add", id=7, state="new", message=message_to_dict(user_message("PRECIOUS"))),
-    line("add", id=7, state="complete", message={"role": None, "parts": [{"type": "text", "text": "PRECIOUS"}]}),
+    line("add", id=7, state="complete",
+         message={"role": None, "parts": [{"type": "text", "text": "PRECIOUS"}]}),
     line("chunk", id=7, seq={}, chunk=["text", 0, "PRECIOUS", None]),
-    line("chunk", id=7, seq=0, chunk=["text", 0, "PRECIOUS", None]),                # of a message that is not there
+    # of a message that is not there
+    line("chunk", id=7, seq=0, chunk=["text", 0, "PRECIOUS", None]),
     line("finish", id=7, state="complete", message=message_to_dict(user_message("PRECIOUS"))),
-    line("add", id=7, state="complete", message=message_to_dict(user_message("PRECIOUS"))).replace(b"s1", b"deleted"),
+    line("add", id=7, state="complete", message=message_to_dict(user_message("PRECIOUS")))
+    .replace(b"s1", b"deleted"),
     spooled(7, "PRECIOUS")[:-9] + b"\n",
     spooled(7, "PRECIOUS")[:-9] + spooled(8, "glued to it"),
     b"\0" * 512 + b"PRECIOUS\n",
     b'"PRECIOUS"\n',
 ])
-def test_what_cannot_be_read_in_a_spool_file_is_kept_and_told(tmp_path: Path, content: bytes) -> None:
+def test_what_cannot_be_read_in_a_spool_file_is_kept_and_told(tmp_path: Path,
+                                                              content: bytes) -> None:
     """And stops nothing that stands behind it."""
     place = line("for", place=str(tmp_path / "sessions.db"))
-    whole = place + line("create", title="t", model="m", created=1.0) + spooled(1, "a") + content + spooled(9, "z")
+    whole = place + line("create", title="t", model="m",
+                         created=1.0) + spooled(1, "a") + content + spooled(9, "z")
     (tmp_path / "s1-aa.jsonl").write_bytes(whole + b'{"do": "add", "cut by a k')
     store = SqliteStore(str(tmp_path / "sessions.db"))
     news: list[str] = []
@@ -463,22 +515,28 @@ def test_what_cannot_be_read_in_a_spool_file_is_kept_and_told(tmp_path: Path, co
 
 
 def test_a_spool_file_that_stays_is_told(database: str, tmp_path: Path) -> None:
-    environment = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "TMPDIR": str(tmp_path)}
+    environment = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path),
+                   "LOCALAPPDATA": str(tmp_path), "TMPDIR": str(tmp_path)}
     path = Path(data_directory(environment), "spool", "s1-aa.jsonl")
     path.parent.mkdir(parents=True)
-    path.write_bytes(line("for", place=database) + line("create", title="t", model="m", created=1.0) + spooled(1, "a"))
+    path.write_bytes(line("for", place=database) + line("create", title="t", model="m", created=1.0)
+                     + spooled(1, "a"))
     SqliteStore(database).close()
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     opened = OpenedStore(Settings({"database_url": database}, environment=environment))
     (news,) = opened.news
-    assert news.startswith("NOT SAVED still: ") and str(path) in news and "Another program holds" in news and path.exists()
+    assert (news.startswith("NOT SAVED still: ") and str(path) in news
+            and "Another program holds" in news and path.exists())
     opened.close()
     other.close()
 
 
 def test_a_database_deleted_in_the_middle_of_a_chat(tmp_path: Path) -> None:
-    """SQLite would write on into the deleted file. It is said, and the whole conversation is in the new one."""
+    """SQLite would write on into the deleted file.
+
+    It is said, and the whole conversation is in the new one.
+    """
     path = tmp_path / "sessions.db"
     store = SqliteStore(str(path))
     session = Session(store, str(tmp_path / "spool"), model="m")
@@ -499,8 +557,12 @@ def test_a_database_deleted_in_the_middle_of_a_chat(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tools", [False, True])
 @pytest.mark.parametrize("point", range(7))
-def test_a_session_deleted_by_another_program_stays_deleted(database: str, spool: str, point: int, tools: bool) -> None:
-    """Deleted before the `point`-th step of the second turn. The chat says so and continues unsaved; /keep saves it anew."""
+def test_a_session_deleted_by_another_program_stays_deleted(database: str, spool: str, point: int,
+                                                            tools: bool) -> None:
+    """Deleted before the `point`-th step of the second turn.
+
+    The chat says so and continues unsaved; /keep saves it anew.
+    """
     store, other = open_store(database), open_store(database)
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("first"))
@@ -508,7 +570,8 @@ def test_a_session_deleted_by_another_program_stays_deleted(database: str, spool
     old = session.id
     results = (ToolResult("1", "quick", "done"), ToolResult("2", "quick", "done"))
     calls = tuple(ToolCall(result.id, "quick", {}) for result in results)
-    steps: list[Event] = [ThinkingDelta("hm", 1, {"a": 1}), TextDelta("one"), TextDelta(" two"), TextDelta(" three")]
+    steps: list[Event] = [ThinkingDelta("hm", 1, {"a": 1}), TextDelta("one"), TextDelta(" two"),
+                          TextDelta(" three")]
     last = reply(Thinking("hm", {"a": 1}), Text("one two three"))
     if tools:
         steps = [TextDelta("look"), MessageAdded(reply(Text("look"), *calls, finish="tool_calls")),
@@ -542,7 +605,8 @@ def test_a_session_deleted_by_another_program_stays_deleted(database: str, spool
         session.keep()
     session.close()
     store.close()
-    assert recover(other, spool) == [] and not os.path.exists(spool) and [row.id for row in other.sessions()] == [session.id]
+    assert (recover(other, spool) == [] and not os.path.exists(spool)
+            and [row.id for row in other.sessions()] == [session.id])
     other.close()
 
 
@@ -576,7 +640,8 @@ def test_a_session_deleted_while_its_store_is_locked(database: str, spool: str) 
 
 def spool_a_question(database: str, spool: str, text: str) -> Session:
     """A question that the locked database refused."""
-    store, other = SqliteStore(database, busy_seconds=0.01), sqlite3.connect(database, isolation_level=None)
+    store, other = (SqliteStore(database, busy_seconds=0.01),
+                    sqlite3.connect(database, isolation_level=None))
     other.execute("BEGIN IMMEDIATE")
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message(text))
@@ -600,7 +665,8 @@ def test_a_spool_file_is_drained_only_where_it_belongs(tmp_path: Path, spool: st
     assert os.listdir(spool) == []
 
 
-def test_a_spool_file_of_an_earlier_version_goes_to_its_session_or_the_usual_store(tmp_path: Path) -> None:
+def test_a_spool_file_of_an_earlier_version_goes_to_its_session_or_the_usual_store(
+        tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()
     content = line("create", title="t", model="m", created=1.0) + spooled(1, "a")
@@ -639,11 +705,13 @@ def test_a_second_program_waits_for_the_turn_of_the_first(database: str, spool: 
             notices.extend([event.text] if isinstance(event, Notice) else [])
     asyncio.run(ask())
     texts = ["one", "one's answer", "two", "two's answer"]
-    assert [message.text for message, _ in stored(store, first)] == texts == [message.text for message in second.messages]
+    assert ([message.text for message, _ in stored(store, first)] == texts
+            == [message.text for message in second.messages])
     assert len(notices) == 2 and "waits" in notices[0] and "added 1 message" in notices[1]
 
     async def go_on() -> None:
-        assert [notice.text async for notice in first.begin_turn()] == ["Another program added 2 messages to this conversation."]
+        assert ([notice.text async for notice in first.begin_turn()]
+                == ["Another program added 2 messages to this conversation."])
     asyncio.run(go_on())
     assert [message.text for message in first.messages] == texts
     first.close()
@@ -657,7 +725,9 @@ async def answer(text: str) -> AsyncGenerator[Event, None]:
 
 
 def test_live_calls_are_not_answered_by_another_program(database: str, spool: str) -> None:
-    """Three tools run in the first program, one has finished; the second one comes when the first dies."""
+    """Three tools run in the first program, one has finished;
+    the second one comes when the first dies.
+    """
     store, other = open_store(database), open_store(database)
     first = Session(store, spool, model="demo/x")
     first.add_user(user_message("q"))
@@ -678,10 +748,13 @@ def test_live_calls_are_not_answered_by_another_program(database: str, spool: st
             second.retry()
         begun = second.begin_turn()
         assert "waits" in (await anext(begun)).text
-        store.close()       # as when its program is killed: the lock is gone, and nothing is closed in the session
-        assert [notice.text async for notice in begun] == ["Another program added 1 message to this conversation."]
+        # as when its program is killed: the lock is gone, and nothing is closed in the session
+        store.close()
+        assert ([notice.text async for notice in begun]
+                == ["Another program added 1 message to this conversation."])
         second.add_user(user_message("next"))
-        results = [(result.id, result.content) for message in second.messages for result in message.tool_results]
+        results = [(result.id, result.content) for message in second.messages
+                   for result in message.tool_results]
         assert results == [("a", INTERRUPTED), ("b", "done"), ("c", INTERRUPTED)]
         assert [message for message, _ in stored(other, second)] == second.messages
     asyncio.run(work())
@@ -691,29 +764,36 @@ def test_live_calls_are_not_answered_by_another_program(database: str, spool: st
 # ---- rows that cannot be read
 
 @pytest.mark.parametrize("parts", [
-    "{not json", "null", "[1]", "7", '"text"', "{}", '[{"type":"text"}]', '[{"type":"text","text":7}]',
+    "{not json", "null", "[1]", "7", '"text"', "{}", '[{"type":"text"}]',
+    '[{"type":"text","text":7}]',
     '[{"type":"hologram","x":1}]',
     '[{"type":"tool_call","id":"1","name":"a","arguments":[]}]', "[" * 100_000, ""])
 @pytest.mark.parametrize("role", ["user", "assistant", "tool", "oracle"])
-def test_the_rest_of_a_session_opens_when_a_row_cannot_be_read(database: str, spool: str, parts: str, role: str) -> None:
+def test_the_rest_of_a_session_opens_when_a_row_cannot_be_read(database: str, spool: str,
+                                                               parts: str, role: str) -> None:
     store = open_store(database)
     session = Session(store, spool, model="demo/x")
     session.add_user(user_message("q"))
-    run(session, [ToolCallDelta(0, "1", "quick", "{}"), Finished("tool_calls")], [TextDelta("so"), Finished("stop")])
+    run(session, [ToolCallDelta(0, "1", "quick", "{}"), Finished("tool_calls")],
+        [TextDelta("so"), Finished("stop")])
     session.add_user(user_message("more"))
     session.close()
     with closing(sqlite3.connect(database)) as connection:
         known = role if role != "oracle" else "assistant"
-        (row,) = connection.execute("SELECT max(number) FROM messages WHERE role = ?", (known,)).fetchone(),
-        connection.execute("UPDATE messages SET parts = ?, role = ? WHERE number = ?", (parts, role, row[0]))
+        (row,) = connection.execute("SELECT max(number) FROM messages WHERE role = ?",
+                                    (known,)).fetchone(),
+        connection.execute("UPDATE messages SET parts = ?, role = ? WHERE number = ?",
+                           (parts, role, row[0]))
         connection.commit()
     opened = open_session(store, spool, newest=True)
     (note,) = opened.take_news()
     assert note.startswith("1 message of this session cannot be read") and "kept" in note
     called = [call.id for message in opened.messages for call in message.tool_calls]
-    assert called == [result.id for message in opened.messages for result in message.tool_results] == ["1"]
+    assert called == [result.id for message in opened.messages
+                      for result in message.tool_results] == ["1"]
     opened.add_user(user_message("again"))
     assert opened.messages[-1].text == "again" and opened.take_news() == []
     with closing(sqlite3.connect(database)) as connection:
-        assert connection.execute("SELECT parts FROM messages WHERE number = ?", (row[0],)).fetchone() == (parts,)
+        assert connection.execute("SELECT parts FROM messages WHERE number = ?",
+                                  (row[0],)).fetchone() == (parts,)
     store.close()

@@ -1,4 +1,6 @@
-"""Summaries in a saved session: put in, taken back, pinned, spooled, and found again after a restart."""
+"""Summaries in a saved session: put in, taken back, pinned, spooled,
+and found again after a restart.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,8 @@ def test_nothing_is_hidden_for_a_summary_that_is_none(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no summary"):
             session.compact(plan(session), reply)
     with pytest.raises(UsageError, match="cut off at its length limit"):
-        session.compact(plan(session), Message("assistant", (Text("The key fact is"),), "demo/m", None, "length"))
+        session.compact(plan(session),
+                        Message("assistant", (Text("The key fact is"),), "demo/m", None, "length"))
     assert words(session) == whole(5) == words(open_session(store, name=session.id))
     store.close()
 

@@ -27,9 +27,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.processes
-def test_every_command_works(place: str, program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+def test_every_command_works(place: str, program: list[str], environment: dict[str, str],
+                             tmp_path: Path) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*program, "-p", "demo", "--database-url", place, *words], env=environment, cwd=tmp_path,
+        return subprocess.run([*program, "-p", "demo", "--database-url", place, *words],
+                              env=environment, cwd=tmp_path,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     for question in ("garden plans with raised beds", "a second question"):
         assert run(question).returncode == 0
@@ -40,5 +42,6 @@ def test_every_command_works(place: str, program: list[str], environment: dict[s
     for words in pages:
         done = run(*words)
         assert done.returncode == 0, (words, done.stderr)
-        if words[0] in ("--archive", "--delete-session", "--prune"):     # the next lines need a session
+        # the next lines need a session
+        if words[0] in ("--archive", "--delete-session", "--prune"):
             assert run("another garden question").returncode == 0

@@ -1,4 +1,6 @@
-"""Two programs in one session: nothing is lost, doubled or answered by another's reply, whatever they do and whenever one dies."""
+"""Two programs in one session: nothing is lost, doubled or answered by another's reply,
+whatever they do and whenever one dies.
+"""
 
 from __future__ import annotations
 
@@ -63,15 +65,19 @@ class Writer:
     def __init__(self, place: str, name: str, spool: str) -> None:
         self._place, self._name, self._spool = place, name, spool
         self.turn: AsyncGenerator[Event, None] | None = None
-        self._dead: list[AsyncGenerator[Event, None]] = []    # kept, because closing them would still write something
+        # kept, because closing them would still write something
+        self._dead: list[AsyncGenerator[Event, None]] = []
         self.open(new=True)
 
     def open(self, *, new: bool = False) -> None:
         self.store: Store = open_store(self._place)
-        self.session = Session(self.store, self._spool) if new else open_session(self.store, self._spool, name=self._name)
+        self.session = (Session(self.store, self._spool) if new
+                        else open_session(self.store, self._spool, name=self._name))
 
     def die(self) -> None:
-        """As with kill -9: the database gives its locks back, and nothing is closed in the session."""
+        """As with kill -9: the database gives its locks back,
+        and nothing is closed in the session.
+        """
         self.store.close()
         if self.turn is not None:
             self._dead.append(self.turn)
@@ -92,7 +98,8 @@ class World:
         with_first.close()
         self.reader = open_store(place)
         self.said = {"q0", "re: q0"}
-        self.writers = [Writer(place, self.id, str(tmp_path / f"spool{number}")) for number in (1, 2)]
+        self.writers = [Writer(place, self.id, str(tmp_path / f"spool{number}"))
+                        for number in (1, 2)]
         for writer in self.writers:
             writer.store.close()
             writer.open()
@@ -106,7 +113,8 @@ class World:
             else:
                 await self.advance(writer)
             return
-        act = self.random.choices([self.begin, self.undo, self.redo, self.edit, self.retry, self.switch, self.look, Writer.die],
+        act = self.random.choices([self.begin, self.undo, self.redo, self.edit, self.retry,
+                                   self.switch, self.look, Writer.die],
                                   [8, 2, 2, 2, 2, 1, 4, 1])[0]
         try:
             act(writer)
@@ -144,7 +152,8 @@ class World:
 
     def edit(self, writer: Writer) -> None:
         session = writer.session
-        session.rewind(session.question_place(self.random.randint(1, max(1, len(session.messages) // 2))))
+        session.rewind(
+            session.question_place(self.random.randint(1, max(1, len(session.messages) // 2))))
         self.begin(writer)
 
     def retry(self, writer: Writer) -> None:
@@ -158,7 +167,8 @@ class World:
     def look(self, writer: Writer) -> None:
         writer.session.look()
         if not self.others_turn(writer):
-            shown = [entry.message.text for entry in self.reader.load_messages(self.id) if entry.state != "streaming"]
+            shown = [entry.message.text for entry in self.reader.load_messages(self.id)
+                     if entry.state != "streaming"]
             assert texts(writer.session) == shown
 
     def check(self) -> None:
@@ -170,7 +180,8 @@ class World:
         for entry in entries:
             if entry.message.role == "assistant" and entry.state == "complete":
                 question = tree.entries[entry.parent or 0].message.text
-                assert entry.message.text == f"re: {question}", "an answer stands after another question"
+                assert entry.message.text == f"re: {question}", ("an answer stands after another "
+                                                                 "question")
         last = 0
         for entry in (entry for entry in entries if entry.active):
             assert entry.parent == last, "the shown branch is not one path"
@@ -214,11 +225,13 @@ def test_a_look_shows_what_the_other_wrote_once(place: str, tmp_path: Path) -> N
     assert second.look() is None
     ask(first, "two")
     others = second.look()
-    assert others is not None and [message.text for message in others.messages] == ["two", "re: two"] and not others.changed
+    assert (others is not None and [message.text for message in others.messages]
+            == ["two", "re: two"] and not others.changed)
     assert second.look() is None and texts(second) == texts(first)
     first.undo()
     others = second.look()
-    assert others is not None and others.changed and [message.text for message in others.messages] == ["one", "re: one"]
+    assert (others is not None and others.changed
+            and [message.text for message in others.messages] == ["one", "re: one"])
     close(first, second)
 
 
@@ -241,7 +254,9 @@ def test_a_question_is_seen_before_its_answer(place: str, tmp_path: Path) -> Non
 
 
 def test_a_change_of_what_was_not_seen_is_refused(place: str, tmp_path: Path) -> None:
-    """Taking back the last exchange must not take back another one, which the other program has just added."""
+    """Taking back the last exchange must not take back another one,
+    which the other program has just added.
+    """
     first, second = two(place, tmp_path)
     ask(first, "two")
     with pytest.raises(UsageError, match="just written"):

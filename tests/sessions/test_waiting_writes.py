@@ -1,4 +1,6 @@
-"""A write that has to wait for another program holds up nothing else: no other chat, no Ctrl-C, no screen."""
+"""A write that has to wait for another program holds up nothing else:
+no other chat, no Ctrl-C, no screen.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,8 @@ async def until_ticks(count: int) -> None:
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_the_event_loop_goes_on(holder: Callable[[str], AbstractContextManager[None]], path: str, tmp_path: Path) -> None:
+def test_the_event_loop_goes_on(holder: Callable[[str], AbstractContextManager[None]], path: str,
+                                tmp_path: Path) -> None:
     with closing(open_store(path)) as store:
         session = Session(store, str(tmp_path / "spool"), model="demo/x")
         session.add_user(user_message("q"))
@@ -86,14 +89,17 @@ def test_the_event_loop_goes_on(holder: Callable[[str], AbstractContextManager[N
             return await task
         events = asyncio.run(work())
         assert ticks == 30 and len(events) == 6 and session.take_news() == [] and session.saved
-        assert [entry.message.text for entry in store.load_messages(session.id)] == ["q", "w0 w1 w2 w3 w4 "]
+        assert ([entry.message.text for entry in store.load_messages(session.id)]
+                == ["q", "w0 w1 w2 w3 w4 "])
     assert not os.path.isdir(tmp_path / "spool") or os.listdir(tmp_path / "spool") == []
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_a_stopped_reply_is_spooled_when_the_database_is_held(
         holder: Callable[[str], AbstractContextManager[None]], path: str, tmp_path: Path) -> None:
-    """The end of a turn is not waited for: what cannot be saved at once is spooled, and saved later."""
+    """The end of a turn is not waited for: what cannot be saved at once is spooled,
+    and saved later.
+    """
     with closing(open_store(path)) as store:
         session = Session(store, str(tmp_path / "spool"), model="demo/x")
         session.add_user(user_message("q"))
@@ -178,7 +184,8 @@ time.sleep(600)
 def test_after_the_longest_wait_a_write_is_refused_at_once(path: str) -> None:
     """A program was stopped (Ctrl-Z) at the head of the queue."""
     open_store(path).close()
-    child = subprocess.Popen([sys.executable, "-c", HOLD, f"{path}-queue"], stdout=subprocess.PIPE, cwd=ROOT)
+    child = subprocess.Popen([sys.executable, "-c", HOLD, f"{path}-queue"], stdout=subprocess.PIPE,
+                             cwd=ROOT)
     try:
         assert child.stdout is not None and child.stdout.readline() == b"True\n"
         with closing(open_store(path)) as store:

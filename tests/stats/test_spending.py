@@ -27,11 +27,14 @@ MODELS = ("anthropic/claude-haiku-4-5", "anthropic/claude-opus-4-5", "openai/o3-
 
 
 class Meter:
-    """A provider that charges for all it reads and writes, whatever becomes of it, and says so only sometimes."""
+    """A provider that charges for all it reads and writes, whatever becomes of it,
+    and says so only sometimes.
+    """
 
     endpoint = Endpoint("https://models.example/")
 
-    def __init__(self, luck: random.Random, target: Target, charge: list[float], providers: Providers) -> None:
+    def __init__(self, luck: random.Random, target: Target, charge: list[float],
+                 providers: Providers) -> None:
         self._luck, self._charge = luck, charge
         facts = known_facts(target, providers)
         self._in, self._out = (facts.input_price or 0) / 1e6, (facts.output_price or 0) / 1e6
@@ -44,7 +47,8 @@ class Meter:
         fault = luck.choice(("", "", "refused", "breaks", "silent", "left"))
         if fault == "refused":
             raise StreamBroken("the connection was closed")
-        assert request.options.max_tokens is not None, "an answer without a limit could cost anything"
+        assert (request.options.max_tokens is not None), ("an answer without a limit could cost "
+                                                          "anything")
         length = luck.randint(1, min(request.options.max_tokens, 400))
         for number in range(length):
             self._charge[0] += self._out
@@ -63,14 +67,16 @@ class Meter:
         pass
 
 
-async def converse(luck: random.Random, purse: Spending, charge: list[float], providers: Providers) -> None:
+async def converse(luck: random.Random, purse: Spending, charge: list[float],
+                   providers: Providers) -> None:
     """Questions, retries and other models, until the limit refuses or the user has enough."""
     messages: list[Message] = []
     for _ in range(luck.randint(1, 8)):
         messages.append(user_message("q" * luck.randint(1, 4000)))
         for _ in range(luck.randint(1, 4)):
             provider, _, model = luck.choice(MODELS).partition("/")
-            capped = Capped(Meter(luck, Target(provider, model), charge, providers), provider, purse)
+            capped = Capped(Meter(luck, Target(provider, model), charge, providers), provider,
+                            purse)
             options = Options(max_tokens=luck.choice((None, 10, 500, 100_000)))
             said = ""
             try:
@@ -106,7 +112,8 @@ def test_no_conversation_spends_more_than_its_limit(part: int) -> None:
         assert spent <= cap + 1e-9, (SEED, part, number)
         refused += spent > cap / 2
     assert refused > CONVERSATIONS // PARTS // 50, "limits were reached"
-    print(f"\ncounted: {CONVERSATIONS // PARTS} conversations\ncounted: {refused} that came near the limit")
+    print(f"\ncounted: {CONVERSATIONS // PARTS} conversations\ncounted: {refused} that came near "
+          "the limit")
 
 
 def test_an_unknown_price_is_a_question() -> None:
@@ -124,7 +131,8 @@ def test_an_unknown_price_is_a_question() -> None:
     assert asyncio.run(purse.reserve("openai", request)) is None
     assert len(asked) == 2
     with pytest.raises(CostLimit):
-        asyncio.run(Spending(providers, Limits(day=1.0), Ledger(), lambda: "s").reserve("openai", request))
+        asyncio.run(Spending(providers, Limits(day=1.0), Ledger(), lambda: "s")
+                    .reserve("openai", request))
 
 
 def test_a_model_of_this_computer_costs_nothing() -> None:
@@ -148,7 +156,8 @@ def test_programs_at_once_share_the_limit_of_a_day(tmp_path: Path) -> None:
             "print(done)\n")
     path = str(tmp_path / "data" / "spending.json")
     root = Path(__file__).resolve().parent.parent.parent
-    running = [subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True, cwd=root)
+    running = [subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE,
+                                text=True, cwd=root)
                for _ in range(10)]
     taken = sum(int(process.communicate(timeout=120)[0]) for process in running)
     assert taken == 90

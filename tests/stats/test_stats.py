@@ -1,4 +1,6 @@
-"""The numbers of model calls: what is kept of each turn, and what /stats and --stats make of them."""
+"""The numbers of model calls: what is kept of each turn,
+and what /stats and --stats make of them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from core.model_manager import Providers, Target, parse_target
 from core.models.fallback import Chain
 from core.retry_handler import RetryConfig
 from core.session_manager import Session
-from core.stats.report import days_between, quantile, read_since, short, sparkline, summarise, table_rows, total_line, trouble
+from core.stats.report import (days_between, quantile, read_since, short, sparkline, summarise,
+                               table_rows, total_line, trouble)
 from core.stats.turn_numbers import TurnNumbers, measured, origin
 from core.store.rows import CallRow
 from core.store.sqlite import SqliteStore
@@ -38,15 +41,18 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     opened.close()
 
 
-def calls_of(store: SqliteStore, server: FakeOllama, model: str, *fallbacks: str, stop_after: int = 0, **settings: object,
+def calls_of(store: SqliteStore, server: FakeOllama, model: str, *fallbacks: str,
+             stop_after: int = 0, **settings: object,
              ) -> list[CallRow]:
     """The numbers of one turn; `stop_after` closes it after that many events."""
-    values = {"model": f"ollama/{model}", "ollama_host": server.url, "model_fallbacks": fallbacks, "retry_initial_delay": 0.0,
+    values = {"model": f"ollama/{model}", "ollama_host": server.url, "model_fallbacks": fallbacks,
+              "retry_initial_delay": 0.0,
               "resume": False, **settings}
     made = Settings(values)
 
     async def run() -> None:
-        chat = Chat(made, Session(store), Providers(made), parse_target(made.model), open_session=lambda name: Session(store))
+        chat = Chat(made, Session(store), Providers(made), parse_target(made.model),
+                    open_session=lambda name: Session(store))
         seen = 0
         try:
             events = chat.turn(user_message("q"))
@@ -63,21 +69,26 @@ def calls_of(store: SqliteStore, server: FakeOllama, model: str, *fallbacks: str
 
 
 def essence(call: CallRow) -> tuple[object, ...]:
-    return call.model, call.input_tokens, call.output_tokens, call.retries, call.fallbacks, call.finish, call.error
+    return (call.model, call.input_tokens, call.output_tokens, call.retries, call.fallbacks,
+            call.finish, call.error)
 
 
 def test_a_whole_answer(store: SqliteStore, ollama: FakeOllama) -> None:
     (call,) = calls_of(store, ollama, "words-50")
     assert essence(call) == ("words-50", 7, 50, 0, 0, "stop", None)
     assert call.provider == "ollama" and call.host == ollama.url and call.cost is None
-    assert call.first is not None and 0 <= call.first <= call.seconds and call.speed == pytest.approx(50 / 0.02)
+    assert (call.first is not None and 0 <= call.first <= call.seconds
+            and call.speed == pytest.approx(50 / 0.02))
     assert call.session == store.sessions()[0].id
 
 
 @pytest.mark.parametrize(("model", "finish", "error"), [
-    ("missing", None, "model_not_found"), ("locked", None, "authentication"), ("cut-3", "truncated", "stream_broken"),
-    ("error-3", "error", "overloaded"), ("overflow", None, "context_too_long"), ("forbidden", None, "authentication")])
-def test_failures_count(store: SqliteStore, ollama: FakeOllama, model: str, finish: str | None, error: str) -> None:
+    ("missing", None, "model_not_found"), ("locked", None, "authentication"),
+    ("cut-3", "truncated", "stream_broken"),
+    ("error-3", "error", "overloaded"), ("overflow", None, "context_too_long"),
+    ("forbidden", None, "authentication")])
+def test_failures_count(store: SqliteStore, ollama: FakeOllama, model: str, finish: str | None,
+                        error: str) -> None:
     (call,) = calls_of(store, ollama, model)
     assert essence(call) == (model, None, None, 0, 0, finish, error)
 
@@ -97,14 +108,17 @@ def test_a_resumed_answer_is_two_calls(store: SqliteStore, ollama: FakeOllama) -
 
 def test_a_stopped_answer_counts(store: SqliteStore, ollama: FakeOllama) -> None:
     (call,) = calls_of(store, ollama, "slow", stop_after=2)
-    assert essence(call) == ("slow", None, None, 0, 0, "interrupted", None) and call.first is not None
+    assert (essence(call) == ("slow", None, None, 0, 0, "interrupted", None)
+            and call.first is not None)
 
 
 def test_the_host_is_the_one_that_answered(store: SqliteStore, ollama: FakeOllama) -> None:
-    made = Settings({"model": "ollama/words-5"}, providers={"ollama": {"base_urls": ["http://127.0.0.1:1", ollama.url]}})
+    made = Settings({"model": "ollama/words-5"},
+                    providers={"ollama": {"base_urls": ["http://127.0.0.1:1", ollama.url]}})
 
     async def run() -> None:
-        chat = Chat(made, Session(store), Providers(made), parse_target(made.model), open_session=lambda name: Session(store))
+        chat = Chat(made, Session(store), Providers(made), parse_target(made.model),
+                    open_session=lambda name: Session(store))
         async for _ in chat.turn(user_message("q")):
             pass
         await chat.close()
@@ -115,8 +129,10 @@ def test_the_host_is_the_one_that_answered(store: SqliteStore, ollama: FakeOllam
 def test_prices_of_cloud_models_are_kept(store: SqliteStore) -> None:
     """From the table, from the provider's own figure, and not for what runs here."""
     providers = Providers(Settings({}, environment={"OPENAI_API_KEY": "k"}))
-    for name, usage, cost in (("openai/gpt-4o", Usage(1_000_000, 0), 2.5), ("groq/x", Usage(5, 5, None, {"cost": 0.25}), 0.25),
-                              ("ollama/gpt-4o", Usage(1_000_000, 0), None), ("openai/unheard-of", Usage(1, 1), None)):
+    for name, usage, cost in (("openai/gpt-4o", Usage(1_000_000, 0), 2.5),
+                              ("groq/x", Usage(5, 5, None, {"cost": 0.25}), 0.25),
+                              ("ollama/gpt-4o", Usage(1_000_000, 0), None),
+                              ("openai/unheard-of", Usage(1, 1), None)):
         target = parse_target(name)
         numbers = TurnNumbers(target, Chain((target,), providers, RetryConfig()), providers)
         numbers.note(MessageAdded(Message("assistant", (Text("a"),), name, usage, "stop")))
@@ -124,15 +140,19 @@ def test_prices_of_cloud_models_are_kept(store: SqliteStore) -> None:
         assert call.cost == cost, name
 
 
-def test_nothing_is_kept_without_saving(ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
-    subprocess.run([*program, "--no-save", "-m", "words-5", "q"], env=environment, check=True, capture_output=True)
+def test_nothing_is_kept_without_saving(ollama: FakeOllama, program: list[str],
+                                        environment: Environment, tmp_path: Path) -> None:
+    subprocess.run([*program, "--no-save", "-m", "words-5", "q"], env=environment, check=True,
+                   capture_output=True)
     assert not list(tmp_path.rglob("sessions.db"))
 
 
 def test_every_round_of_tools_is_a_call(
-        store: SqliteStore, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+        store: SqliteStore, ollama: FakeOllama, program: list[str],
+        environment: Environment) -> None:
     place = str(Path(store.place))
-    subprocess.run([*program, "--database-url", place, "-m", "tools", "--tools", "calculate", "q"], env=environment, check=True,
+    subprocess.run([*program, "--database-url", place, "-m", "tools", "--tools", "calculate", "q"],
+                   env=environment, check=True,
                    capture_output=True, stdin=subprocess.DEVNULL)
     assert [call.finish for call in store.calls()] == ["tool_calls", "stop"]
 
@@ -146,7 +166,9 @@ def test_a_delta_costs_a_flag(ollama: FakeOllama) -> None:
         ticks += 1
         return float(ticks)
     providers = Providers(Settings({"ollama_host": ollama.url}))
-    numbers = TurnNumbers(Target("ollama", "m"), Chain((Target("ollama", "m"),), providers, RetryConfig()), providers, clock)
+    numbers = TurnNumbers(Target("ollama", "m"),
+                          Chain((Target("ollama", "m"),), providers, RetryConfig()), providers,
+                          clock)
 
     async def events() -> AsyncGenerator[Event, None]:
         yield Waiting(1.0, "")
@@ -167,20 +189,25 @@ def test_the_host_is_an_origin() -> None:
 # ---- the report
 
 def row(model: str = "m", *, day: int = 0, error: str | None = None, **more: object) -> CallRow:
-    base = CallRow(1_800_000_000.0 - day * 86400, "s", "p", model, "http://h", 0.1, 1.0, 10, 20, None, 40.0, None, 0, 0,
+    base = CallRow(1_800_000_000.0 - day * 86400, "s", "p", model, "http://h", 0.1, 1.0, 10, 20,
+                   None, 40.0, None, 0, 0,
                    None if error else "stop", error)
     return base._replace(**more)  # type: ignore[arg-type]  # the caller's own fields
 
 
 def test_a_summary_by_model() -> None:
-    entries = summarise([row(), row(day=1, cost=0.5, first=0.3, retries=2), row(error="rate_limit", first=None), row("n"),
+    entries = summarise([row(), row(day=1, cost=0.5, first=0.3, retries=2),
+                         row(error="rate_limit", first=None), row("n"),
                          row("n", finish="interrupted")])
     many, few = entries
-    assert (many.model, many.calls, many.errors["rate_limit"], many.cost, many.retries) == ("m", 3, 1, 0.5, 2)
+    assert (many.model, many.calls, many.errors["rate_limit"], many.cost,
+            many.retries) == ("m", 3, 1, 0.5, 2)
     assert (few.model, few.calls, few.interrupted, few.cost) == ("n", 2, 1, None)
     assert trouble(many) == "1 rate_limit, 2 retries" and trouble(few) == "1 stopped"
-    assert len(many.days) == 2 and many.to_dict()["first_content_seconds"] == {"median": 0.1, "p90": 0.3}
-    assert total_line(entries, 0.0).startswith("In all: 5 calls, 1 failed, 50 tokens in, 100 out, about $0.5000.")
+    assert len(many.days) == 2 and many.to_dict()["first_content_seconds"] == {"median": 0.1,
+                                                                               "p90": 0.3}
+    assert total_line(entries, 0.0).startswith("In all: 5 calls, 1 failed, 50 tokens in, 100 out, "
+                                               "about $0.5000.")
 
 
 def test_quantiles() -> None:
@@ -195,7 +222,8 @@ def test_sparklines() -> None:
 
 
 def test_days_have_no_gaps() -> None:
-    assert days_between("2026-02-27", "2026-03-02") == ["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02"]
+    assert days_between("2026-02-27", "2026-03-02") == ["2026-02-27", "2026-02-28", "2026-03-01",
+                                                        "2026-03-02"]
     assert days_between("2026-03-02", "2026-03-02") == ["2026-03-02"]
     today = time.strftime("%Y-%m-%d", time.localtime(1_800_000_000.0))
     (cells,) = table_rows(summarise([row(), row(day=3), row(day=3)]), today)
@@ -203,7 +231,8 @@ def test_days_have_no_gaps() -> None:
 
 
 def test_spans_of_time() -> None:
-    assert read_since("", 100.0) == 0.0 and read_since("1h", 3700.0) == 100.0 and read_since("2w", 2e6) == 2e6 - 14 * 86400
+    assert (read_since("", 100.0) == 0.0 and read_since("1h", 3700.0) == 100.0
+            and read_since("2w", 2e6) == 2e6 - 14 * 86400)
     assert time.strftime("%Y-%m-%d", time.localtime(read_since("2026-11-21", 0.0))) == "2026-11-21"
     for text in ("soon", "7", "-1d", "2026-13-01"):
         with pytest.raises(UsageError):
@@ -211,20 +240,24 @@ def test_spans_of_time() -> None:
 
 
 def test_short_numbers() -> None:
-    assert [short(count) for count in (0, 9_999, 12_345, 4_600_000)] == ["0", "9,999", "12.3k", "4.6M"]
+    assert [short(count) for count in (0, 9_999, 12_345, 4_600_000)] == ["0", "9,999", "12.3k",
+                                                                         "4.6M"]
 
 
 # ---- the whole program
 
-def test_stats_in_a_pipe_and_as_json(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_stats_in_a_pipe_and_as_json(ollama: FakeOllama, program: list[str],
+                                     environment: Environment) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*program, *arguments], env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return subprocess.run([*program, *arguments], env=environment, capture_output=True,
+                              text=True, stdin=subprocess.DEVNULL)
     assert run("--stats").stderr == "No model was called yet.\n"
     run("-m", "words-5", "q")
     run("-m", "missing", "q")
     lines = run("--stats", "--since", "1d").stdout.splitlines()
     assert lines[0].split()[:2] == ["model", "calls"] and len(lines) >= 3
-    assert "ollama/missing" in lines[1] and "1 model_not_found" in lines[1] and "\x1b" not in lines[1]
+    assert ("ollama/missing" in lines[1] and "1 model_not_found" in lines[1]
+            and "\x1b" not in lines[1])
     found = json.loads(run("--stats", "--json").stdout)
     assert found["since"] is None
     assert [(entry["model"], entry["calls"], entry["errors"]) for entry in found["models"]] == [
@@ -249,6 +282,7 @@ def test_numbers_outlive_a_store_that_is_read_again(store: SqliteStore, ollama: 
 def test_numbers_that_no_store_can_keep_do_not_end_a_turn(store: SqliteStore) -> None:
     target, providers = parse_target("openai/gpt-4o"), Providers(Settings({}))
     numbers = TurnNumbers(target, Chain((target,), providers, RetryConfig()), providers)
-    numbers.note(MessageAdded(Message("assistant", (Text("x"),), "openai/gpt-4o", Usage(10 ** 30, 1), "stop")))
+    numbers.note(MessageAdded(Message("assistant", (Text("x"),), "openai/gpt-4o",
+                                      Usage(10 ** 30, 1), "stop")))
     numbers.save("s", store)
     assert store.calls() == []

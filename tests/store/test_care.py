@@ -1,4 +1,6 @@
-"""The care of a database: damage is found and repaired, backups come back, and a kill in the middle loses nothing."""
+"""The care of a database: damage is found and repaired, backups come back,
+and a kill in the middle loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -48,25 +50,31 @@ def fill(url: str, sessions: int = 12, seed: int = 1) -> dict[str, list[str]]:
     with closing(open_store(url)) as store:
         for number in range(sessions):
             session = new_session_id()
-            store.create_session(session, f"title {number} \ud800 \0", "demo/x", 1000.0 + number, name=f"name-{number}")
-            said[session] = [add(store, session, chance, step) for step in range(chance.randrange(1, 12))]
+            store.create_session(session, f"title {number} \ud800 \0", "demo/x", 1000.0 + number,
+                                 name=f"name-{number}")
+            said[session] = [add(store, session, chance, step)
+                             for step in range(chance.randrange(1, 12))]
         gone = new_session_id()
         store.create_session(gone, "gone", "demo/x", 1.0, (new_message_id(), user_message(DELETED)))
         store.delete_session(gone)
         first, second, *_ = said
         store.shelve_session(first, "archived")
         store.update_session(second, pinned=True, tags="a b", settings='{"system": "s"}')
-        call = CallRow(1.5, first, "p", "m", "h", None, 2.5, 1, 2, None, 3.25, None, 0, 0, "stop", None)
+        call = CallRow(1.5, first, "p", "m", "h", None, 2.5, 1, 2, None, 3.25, None, 0, 0, "stop",
+                       None)
         store.add_calls([(new_message_id(), call)])
         store.add_vectors("m", {"h1": b"\0\xff" * 600, "h2": b""}, 10)
     return said
 
 
 def add(store: Store, session: str, chance: random.Random, step: int) -> str:
-    text = f"{session} {step} " + chance.choice(["short", "\u4e2d\u6587 \0 \ud800", "long " * chance.randrange(5000)])
+    text = (f"{session} {step} "
+            + chance.choice(["short", "\u4e2d\u6587 \0 \ud800", "long " * chance.randrange(5000)]))
     message = chance.choice([
-        user_message(text), Message("assistant", (Thinking("hm"), Text(text)), "demo/x", None, "stop"),
-        Message("assistant", (Text(text), ToolCall("1", "clock", {"a": 1})), "demo/x", None, "tool_calls"),
+        user_message(text),
+        Message("assistant", (Thinking("hm"), Text(text)), "demo/x", None, "stop"),
+        Message("assistant", (Text(text), ToolCall("1", "clock", {"a": 1})), "demo/x", None,
+                "tool_calls"),
         tool_message((ToolResult("1", "clock", text),))])
     identity = new_message_id()
     store.add_message(session, identity, message, "complete")
@@ -78,7 +86,8 @@ def add(store: Store, session: str, chance: random.Random, step: int) -> str:
 def held(url: str) -> dict[str, list[str]]:
     with closing(open_store(url)) as store:
         rows = [*store.sessions(), *store.sessions(shelf="archived")]
-        return {row.id: [repr(entry.message.parts) for entry in store.load_messages(row.id, hidden=True)] for row in rows}
+        return {row.id: [repr(entry.message.parts)
+                         for entry in store.load_messages(row.id, hidden=True)] for row in rows}
 
 
 def prints(url: str) -> dict[str, tuple[int, int]]:
@@ -213,7 +222,8 @@ def test_the_log_is_read_too_and_a_lost_log_is_no_damage(path: str, tmp_path: Pa
     fill(path)
     copy = str(tmp_path / "copy.db")
     with closing(open_store(path)) as store:
-        store.create_session("s1", "in the log", "m", 1.0, (new_message_id(), user_message("only in the log")))
+        store.create_session("s1", "in the log", "m", 1.0,
+                             (new_message_id(), user_message("only in the log")))
         for end in ("", "-wal"):
             shutil.copyfile(path + end, copy + end)
     shutil.copyfile(copy, str(tmp_path / "without.db"))
@@ -246,7 +256,8 @@ def test_nothing_is_made_of_what_is_no_database(content: bytes, path: str) -> No
         return
     with pytest.raises(StoreError, match="Nothing of a session database"):
         open_care(path).repair()
-    assert Path(path).read_bytes() == content and os.listdir(os.path.dirname(path)) == ["sessions.db"]
+    assert (Path(path).read_bytes() == content
+            and os.listdir(os.path.dirname(path)) == ["sessions.db"])
 
 
 def test_another_programs_database_is_left_alone(path: str) -> None:
@@ -293,7 +304,8 @@ def test_the_newest_backup_is_tried(path: str) -> None:
         store.delete_session(next(iter(said)))
     assert open_care(path).check().problems == ()     # what was deleted is not missing
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DELETE FROM messages WHERE number = (SELECT max(number) FROM messages WHERE active = 1)")
+        connection.execute("DELETE FROM messages WHERE number = (SELECT max(number) FROM messages "
+                           "WHERE active = 1)")
         connection.commit()
     assert "counts" in {problem.kind for problem in open_care(path).check().problems}
     assert "backup" in {problem.kind for problem in open_care(path).check().problems}
@@ -319,7 +331,8 @@ def test_a_damaged_backup_is_refused(path: str, tmp_path: Path) -> None:
     assert Path(path).read_bytes() == before and aside(path) == []
 
 
-def test_a_chat_that_has_the_file_open_saves_into_the_restored_one(path: str, tmp_path: Path) -> None:
+def test_a_chat_that_has_the_file_open_saves_into_the_restored_one(path: str,
+                                                                   tmp_path: Path) -> None:
     from core.session_manager import Session
     said = fill(path)
     file = str(tmp_path / "copy.db")
@@ -356,7 +369,8 @@ def test_a_full_disk_changes_nothing(path: str, tmp_path: Path) -> None:
     file = str(tmp_path / "copy.db")
     open_care(path).backup(file)
     size = os.path.getsize(path)
-    for act in (lambda: open_care(path).backup(str(tmp_path / "more.db")), lambda: open_care(path).restore(file),
+    for act in (lambda: open_care(path).backup(str(tmp_path / "more.db")),
+                lambda: open_care(path).restore(file),
                 lambda: move(path, str(tmp_path / "moved.db"))):
         with small_disk(size // 2), pytest.raises((StoreError, StoreFull)) as caught:
             act()
@@ -397,7 +411,8 @@ def test_what_is_written_while_everything_moves_undoes_the_move(path: str, tmp_p
 
 
 @pytest.mark.parametrize("stage", range(5))
-def test_a_swap_that_was_killed_is_finished_by_the_next_program(stage: int, path: str, tmp_path: Path) -> None:
+def test_a_swap_that_was_killed_is_finished_by_the_next_program(stage: int, path: str,
+                                                                tmp_path: Path) -> None:
     said = fill(path)
     file = str(tmp_path / "copy.db")
     open_care(path).backup(file)
@@ -418,9 +433,11 @@ def test_a_swap_that_was_killed_is_finished_by_the_next_program(stage: int, path
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("act", ["--db-repair", "--db-restore", "--db-backup", "--db-move", "--db-shrink"])
+@pytest.mark.parametrize("act",
+                         ["--db-repair", "--db-restore", "--db-backup", "--db-move", "--db-shrink"])
 def test_a_kill_at_any_moment_loses_nothing(
-        act: str, path: str, tmp_path: Path, program: list[str], environment: dict[str, str]) -> None:
+        act: str, path: str, tmp_path: Path, program: list[str],
+        environment: dict[str, str]) -> None:
     seed = random.randrange(1 << 32)
     print("seed", seed)
     chance, said = random.Random(seed), fill(path, 20)
@@ -433,14 +450,16 @@ def test_a_kill_at_any_moment_loses_nothing(
         if act == "--db-repair" and not any(os.path.exists(path + end) for end in (".new", "-wal")):
             with open(path, "r+b") as opened:
                 opened.write(bytes(100))
-        child = subprocess.Popen([*program, "--database-url", path, *words], env=environment, stdin=subprocess.DEVNULL,
+        child = subprocess.Popen([*program, "--database-url", path, *words], env=environment,
+                                 stdin=subprocess.DEVNULL,
                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             child.wait(timeout=chance.uniform(0.1, 1.0))
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
             child.wait()
-        if act == "--db-repair" and Path(path).read_bytes()[:100] == bytes(100) and not os.path.exists(f"{path}.new"):
+        if (act == "--db-repair" and Path(path).read_bytes()[:100] == bytes(100)
+            and not os.path.exists(f"{path}.new")):
             continue      # still the damaged one, with all that it holds
         assert held(path) == said
         for made in ("new.db", "moved.db"):
@@ -464,12 +483,14 @@ def test_of_an_earlier_version_a_backup_is_made_first(path: str) -> None:
 
 
 @pytest.mark.processes
-def test_a_chat_begins_a_backup_once_a_day(path: str, program: list[str], environment: dict[str, str]) -> None:
+def test_a_chat_begins_a_backup_once_a_day(path: str, program: list[str],
+                                           environment: dict[str, str]) -> None:
     from tests.waiting import wait_until
     directory = os.path.join(os.path.dirname(path), "backups")
 
     def ask() -> None:
-        done = subprocess.run([*program, "-p", "demo", "--database-url", path, "hello"], env=environment, timeout=120,
+        done = subprocess.run([*program, "-p", "demo", "--database-url", path, "hello"],
+                              env=environment, timeout=120,
                               stdin=subprocess.DEVNULL, capture_output=True)
         assert done.returncode == 0
     ask()
@@ -489,10 +510,13 @@ def test_what_is_not_ours_is_not_called_damaged(tmp_path: Path, kind: str, words
     if kind == "newer":
         fill(other, 2, 1)
     with closing(sqlite3.connect(other)) as connection:
-        connection.execute("PRAGMA user_version = 99" if kind == "newer" else "CREATE TABLE messages (mine text)")
+        connection.execute("PRAGMA user_version = 99" if kind == "newer"
+                           else "CREATE TABLE messages (mine text)")
     before, said = Path(other).read_bytes(), held(path)
-    for act in (lambda: open_care(other).backup(str(tmp_path / "copy.db")), lambda: open_care(path).restore(other)):
+    for act in (lambda: open_care(other).backup(str(tmp_path / "copy.db")),
+                lambda: open_care(path).restore(other)):
         with pytest.raises(StoreError) as caught:
             act()
         assert words in caught.value.message and "damaged" not in caught.value.message
-    assert Path(other).read_bytes() == before and held(path) == said and not (tmp_path / "copy.db").exists()
+    assert (Path(other).read_bytes() == before and held(path) == said
+            and not (tmp_path / "copy.db").exists())

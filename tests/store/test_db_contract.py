@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from core.errors import SessionAmbiguous, SessionGone, SessionNotFound, StoreConflict
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, Usage,
+                           tool_message, user_message)
 from core.store.identity import new_message_id, new_message_ids, new_session_id
 from core.store.query import parse_query
 from core.store.rows import CallRow, Chunk
@@ -51,11 +52,13 @@ def add(store: Store, session: str, message: Message, state: Any = "complete") -
 
 
 WHOLE = (
-    user_message("why?\nNUL \0 half \ud83d \ude00 both \U0001f600 \x1a \x1a0000 \u2028 'quote' \\ %s ? $1",
+    user_message("why?\nNUL \0 half \ud83d \ude00 both \U0001f600 \x1a \x1a0000 \u2028 'quote' \\ "
+                 "%s ? $1",
                  (Image("image/png", "AAAA", "a.png"),)),
     Message(
         "assistant",
-        (Thinking("hm", {"anthropic": {"signature": "x\0y"}}), Thinking("", {"anthropic": {"redacted": [1, None]}}), Text("a"),
+        (Thinking("hm", {"anthropic": {"signature": "x\0y"}}),
+         Thinking("", {"anthropic": {"redacted": [1, None]}}), Text("a"),
          ToolCall("1", "look", {"a": [1, 2.5, {"b": None}], "\ud800": "\udc00"}),
          ToolCall("1", "look", {}, "{broken", {"x": {"y": 1}})),
         "demo/m", Usage(1, 2, None, {"seconds": 0.5}), "tool_calls"),
@@ -108,7 +111,8 @@ def test_another_program_reads_a_reply_while_it_grows(open_one: Open) -> None:
     assert reader.pulse() != before
     found = reader.open_reply(session)
     assert found is not None and (found.id, found.model, found.start) == (reply, "demo/m", 0)
-    assert [(chunk.kind, chunk.text) for chunk in found.chunks] == [("thinking", "hm"), ("text", "be\0cause")]
+    assert [(chunk.kind, chunk.text) for chunk in found.chunks] == [("thinking", "hm"),
+                                                                    ("text", "be\0cause")]
     writer.append_chunk(reply, 2, Chunk("text", 1, " so"))
     more = reader.open_reply(session, reply, 2)
     assert more is not None and more.start == 2 and [chunk.text for chunk in more.chunks] == [" so"]
@@ -144,28 +148,33 @@ def test_what_a_gone_program_left_is_found_by_the_next(open_one: Open) -> None:
 def test_hidden_messages_stay_stored(store: Store) -> None:
     store.create_session("s1", "t", "m", 1.0)
     add(store, "s1", user_message("a"))
-    store.hide_messages("s1", [add(store, "s1", Message("assistant", (Text("b"),), "m", None, "stop"))])
+    store.hide_messages("s1",
+                        [add(store, "s1", Message("assistant", (Text("b"),), "m", None, "stop"))])
     assert [entry.message.text for entry in store.load_messages("s1")] == ["a"]
     assert [entry.active for entry in store.load_messages("s1", hidden=True)] == [True, False]
     assert store.sessions()[0].message_count == 1
 
 
 def test_sessions_newest_first_by_words(store: Store) -> None:
-    for number, text in enumerate(("red apples \u00e9t\u00e9", "green 'pears'", "red \"pears\" AND NOT")):
+    for number, text in enumerate(
+            ("red apples \u00e9t\u00e9", "green 'pears'", "red \"pears\" AND NOT")):
         store.create_session(f"s{number}", f"Title {number} 100%", "m", float(number))
         add(store, f"s{number}", user_message(text))
     found = {words: {row.id for row in store.sessions(0, words)} for words in (
-        "", "red", "red pea", "apples green", "title 1", "100%", "1_0", "'pears'", '"', "a:b | !c (", "*", "\0 x", "\\")}
+        "", "red", "red pea", "apples green", "title 1", "100%", "1_0", "'pears'", '"',
+        "a:b | !c (", "*", "\0 x", "\\")}
     assert [row.id for row in store.sessions(2)] == ["s2", "s1"]
     assert found[""] == {"s0", "s1", "s2"} == found["100%"]
-    assert found["red"] == {"s0", "s2"} and found["red pea"] == {"s2"} and found["apples green"] == set()
+    assert (found["red"] == {"s0", "s2"} and found["red pea"] == {"s2"}
+            and found["apples green"] == set())
     assert found["title 1"] == {"s1"} and found["1_0"] == set() and found["'pears'"] == {"s1", "s2"}
 
 
 def test_sessions_are_found_by_either_end_of_their_id(store: Store) -> None:
     for name in ("20260101-1000-aaaa", "20260101-1000-aabb", "20260202-1000-cccc"):
         store.create_session(name, name[-4:], "m", 1.0)
-    found = [store.find_session(name).title for name in ("20260101-1000-aaaa", "202602", "CCCC", "bb")]
+    found = [store.find_session(name).title
+             for name in ("20260101-1000-aaaa", "202602", "CCCC", "bb")]
     assert found == ["aaaa", "cccc", "cccc", "aabb"]
     for name in ("", "nothing", "20260101", "%", "_", "\udcff", "\0"):
         with pytest.raises(SessionNotFound):
@@ -175,7 +184,8 @@ def test_sessions_are_found_by_either_end_of_their_id(store: Store) -> None:
 def test_a_session_comes_with_its_first_message(store: Store) -> None:
     for _ in range(2):      # what was spooled may be done again
         store.create_session("s1", "t", "m", 1.0, (7, user_message("first")))
-    assert [(entry.id, entry.message.text, entry.state) for entry in store.load_messages("s1")] == [(7, "first", "complete")]
+    assert [(entry.id, entry.message.text, entry.state)
+            for entry in store.load_messages("s1")] == [(7, "first", "complete")]
     assert store.find_session("s1").message_count == 1
 
 
@@ -220,8 +230,10 @@ def test_a_long_text_is_stored_and_found(store: Store) -> None:
 
 
 def test_the_numbers_of_model_calls_are_kept(store: Store) -> None:
-    whole = CallRow(10.0, "s1", "ollama", "m \0", "http://127.0.0.1:1", 0.25, 1.5, 7, 50, 3, 40.0, 0.0125, 1, 2, "stop", None)
-    failed = CallRow(20.0, "s1", "groq", "n", "https://a.example", *(None, 0.5, *(None,) * 5), 0, 0, None, "rate_limit")
+    whole = CallRow(10.0, "s1", "ollama", "m \0", "http://127.0.0.1:1", 0.25, 1.5, 7, 50, 3, 40.0,
+                    0.0125, 1, 2, "stop", None)
+    failed = CallRow(20.0, "s1", "groq", "n", "https://a.example", *(None, 0.5, *(None,) * 5), 0, 0,
+                     None, "rate_limit")
     for _ in range(2):
         store.add_calls([(5, whole), (4, failed)])
     store.add_calls([])
@@ -238,9 +250,11 @@ def test_a_branch_begins_with_messages_of_its_parent(store: Store) -> None:
     for _ in range(2):
         store.create_branch("s1", "s2", "\u21b3 t", "m", 2.0, added)
     add(store, "s2", user_message("more"))
-    assert [entry.message for entry in store.load_messages("s2")] == [*WHOLE[:2], user_message("more")]
+    assert [entry.message for entry in store.load_messages("s2")] == [*WHOLE[:2],
+                                                                      user_message("more")]
     assert len(store.load_messages("s1")) == 4
-    assert {(row.id, row.title, row.message_count) for row in store.sessions()} == {("s1", "t", 4), ("s2", "\u21b3 t", 3)}
+    assert {(row.id, row.title, row.message_count)
+            for row in store.sessions()} == {("s1", "t", 4), ("s2", "\u21b3 t", 3)}
     store.delete_session("s1")
     assert len(store.load_messages("s2")) == 3
 
@@ -249,9 +263,11 @@ def test_embeddings_are_kept_by_model_and_hash(store: Store) -> None:
     assert store.vectors("p/m", ["a", "b"]) == {} and store.vectors("p/m", []) == {}
     store.add_vectors("p/m\0", {"a": bytes(range(256)), "b": b"\0\0\x80\x3f"}, 100)
     store.add_vectors("p/other", {"a": b"other"}, 100)
-    assert store.vectors("p/m\0", ["b", "a", "gone"]) == {"a": bytes(range(256)), "b": b"\0\0\x80\x3f"}
+    assert store.vectors("p/m\0", ["b", "a", "gone"]) == {"a": bytes(range(256)),
+                                                          "b": b"\0\0\x80\x3f"}
     store.add_vectors("p/m\0", {"a": b"new"}, 100)
-    assert store.vectors("p/m\0", ["a"]) == {"a": b"new"} and store.vectors("p/other", ["a"]) == {"a": b"other"}
+    assert (store.vectors("p/m\0", ["a"]) == {"a": b"new"}
+            and store.vectors("p/other", ["a"]) == {"a": b"other"})
     store.add_vectors("p/m\0", {}, 100)
 
 
@@ -260,9 +276,11 @@ def test_the_oldest_embeddings_go(store: Store) -> None:
     for start in range(0, 1_200, 100):
         store.add_vectors("p/m", {name: name.encode() for name in names[start:start + 100]}, 1_000)
     found = store.vectors("p/m", names)
-    assert len(found) == 1_000 and names[0] not in found and names[-1] in found and found["h900"] == b"h900"
+    assert (len(found) == 1_000 and names[0] not in found and names[-1] in found
+            and found["h900"] == b"h900")
     store.add_vectors("p/m", {"h250": b"again"}, 10)
-    assert len(store.vectors("p/m", names)) == 10 and store.vectors("p/m", ["h250"]) == {"h250": b"again"}
+    assert len(store.vectors("p/m", names)) == 10 and store.vectors("p/m",
+                                                                    ["h250"]) == {"h250": b"again"}
 
 
 # ---- identity
@@ -288,7 +306,8 @@ def test_a_different_row_under_the_same_identity_is_an_error(store: Store) -> No
     for write in different:
         with pytest.raises(StoreConflict):
             write()
-    assert [entry.message.text for entry in store.load_messages("s1")] == ["a", "b"] and store.load_messages("s2") == []
+    assert ([entry.message.text for entry in store.load_messages("s1")] == ["a", "b"]
+            and store.load_messages("s2") == [])
     assert {row.id for row in store.sessions()} == {"s1", "s2"} and store.calls() == [call]
 
 
@@ -298,7 +317,8 @@ def test_a_row_that_has_changed_since_is_still_the_same(store: Store) -> None:
         store.create_session("s1", "t", "m", 1.0, (7, user_message("a")))
         store.update_session("s1", title="later", model="other")
         store.add_message("s1", 8, Message("assistant", (), "m"), "streaming")
-        store.finish_message(8, Message("assistant", (Text("whole"),), "m", None, "stop"), "complete")
+        store.finish_message(8, Message("assistant", (Text("whole"),), "m", None, "stop"),
+                             "complete")
         store.finish_message(7, user_message("pinned"), "complete")
     assert [entry.message.text for entry in store.load_messages("s1")] == ["pinned", "whole"]
 
@@ -310,7 +330,8 @@ def test_identities_of_all_sizes_come_back_and_sort(store: Store) -> None:
     for identity in identities:
         store.add_message("s1", identity, user_message(f"n {identity}"), "complete")
     assert [entry.id for entry in store.load_messages("s1")] == identities
-    assert {identity for _, identity in store.find_messages(parse_query("n"), 20)} == set(identities)
+    assert ({identity for _, identity in store.find_messages(parse_query("n"), 20)}
+            == set(identities))
 
 
 def test_sessions_of_the_same_name_are_told_apart_by_their_identity(store: Store) -> None:
@@ -361,5 +382,6 @@ def test_parts_of_a_session_are_read(store: Store) -> None:
     assert [entry.id for entry in store.newest_messages("s1", 2)] == ids[5:]
     assert [entry.id for entry in store.newest_messages("s1", 3, ids[4])] == [ids[0], ids[3]]
     assert [entry.id for entry in store.newest_messages("s1", 0, ids[0])] == []
-    assert store.count_earlier("s1", ids[6], ['"text":"3"', '"text":"1"']) == (4, 1), "hidden ones do not count"
+    assert store.count_earlier("s1", ids[6],
+                               ['"text":"3"', '"text":"1"']) == (4, 1), "hidden ones do not count"
     assert store.count_earlier("s1", ids[0], ['"text":"3"']) == (0, 0)

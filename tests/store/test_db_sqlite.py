@@ -1,4 +1,6 @@
-"""SQLite itself: file modes, forms of the address, and the errors, made by real databases in trouble."""
+"""SQLite itself: file modes, forms of the address, and the errors,
+made by real databases in trouble.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,13 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 def test_forms_of_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    forms = (("a.db", "a.db"), ("sqlite:///b.db", "b.db"), (f"sqlite:///{tmp_path}/c.db", "c.db"), ("~/d.db", "home/d.db"))
+    forms = (("a.db", "a.db"), ("sqlite:///b.db", "b.db"), (f"sqlite:///{tmp_path}/c.db", "c.db"),
+             ("~/d.db", "home/d.db"))
     for url, path in forms:
         open_store(url).close()
         assert (tmp_path / path).exists(), url
-    for url in ("mysql://x/y", ":memory:", "sqlite:///:memory:", "file:x.db?mode=ro", "sqlite://", ""):
+    for url in ("mysql://x/y", ":memory:", "sqlite:///:memory:", "file:x.db?mode=ro", "sqlite://",
+                ""):
         with pytest.raises(UsageError) as caught:
             open_store(url)
         assert repr(url)[1:-1] in caught.value.message or url.startswith("mysql")
@@ -143,15 +147,20 @@ def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
         open_store(str(path))
     assert_readable(caught.value)
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("messages",)]
+        assert (connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+                == [("messages",)])
 
 
 @pytest.mark.processes
 def test_opening_loads_little(tmp_path: Path) -> None:
-    """An up-to-date database is opened and listed without sqlite_utils, dataclasses, typing, json or asyncio."""
+    """An up-to-date database is opened and listed without sqlite_utils, dataclasses, typing,
+    json or asyncio.
+    """
     open_store(str(tmp_path / "s.db")).close()
-    code = ("import sys, db, core.sessions.listing as l; s = db.open_store(sys.argv[1]); list(l.session_lines(s)); s.close(); "
-            "print(*sorted("
-            "{'sqlite_utils', 'dataclasses', 'typing', 'json', 'asyncio', 're', 'core.messages'} & set(sys.modules)))")
-    done = subprocess.run([sys.executable, "-S", "-c", code, str(tmp_path / "s.db")], cwd=ROOT, capture_output=True, text=True)
+    code = ("import sys, db, core.sessions.listing as l; s = db.open_store(sys.argv[1]); "
+            "list(l.session_lines(s)); s.close(); print(*sorted("
+            "{'sqlite_utils', 'dataclasses', 'typing', 'json', 'asyncio', 're', 'core.messages'} & "
+            "set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-S", "-c", code, str(tmp_path / "s.db")], cwd=ROOT,
+                          capture_output=True, text=True)
     assert done.stdout.strip() == "" and done.stderr == ""

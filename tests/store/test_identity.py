@@ -1,4 +1,6 @@
-"""Identities never collide and sort in the order of making: by the million, in threads, after a fork, under a wild clock."""
+"""Identities never collide and sort in the order of making:
+by the million, in threads, after a fork, under a wild clock.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.store.identity import Identities, made_at, new_message_id, new_message_ids, new_session_id, new_session_name
+from core.store.identity import (Identities, made_at, new_message_id, new_message_ids,
+                                 new_session_id, new_session_name)
 
 
 def test_a_million_in_one_millisecond_are_different_and_in_order() -> None:
@@ -29,7 +32,8 @@ def test_the_order_holds_whatever_the_clock_does(moments: list[int]) -> None:
     make = Identities(lambda: next(clock))
     made = [make() for _ in moments]
     assert all(early < late for early, late in itertools.pairwise(made))
-    assert all(identity >> 76 & 0xF == 7 and identity >> 62 & 0b11 == 0b10 for identity in made), "UUID version 7"
+    assert all(identity >> 76 & 0xF == 7 and identity >> 62 & 0b11 == 0b10
+               for identity in made), "UUID version 7"
 
 
 def test_two_programs_with_the_same_clock_and_counter_differ() -> None:
@@ -71,14 +75,16 @@ def test_a_fork_makes_others() -> None:
 def test_session_identities_are_text_that_sorts_in_the_same_order() -> None:
     made = [new_session_id() for _ in range(10_000)]
     assert made == sorted(made) and len(set(made)) == 10_000
-    assert all(len(identity) == 26 and identity.isalnum() and identity == identity.lower() for identity in made)
+    assert all(len(identity) == 26 and identity.isalnum() and identity == identity.lower()
+               for identity in made)
 
 
 def test_names_are_short_and_begin_with_the_time() -> None:
     chance = random.Random(1)
     now = chance.uniform(1e9, 2e9)
     name = new_session_name(now)
-    assert name.startswith(time.strftime("%Y%m%d-%H%M-", time.localtime(now))) and len(name) == len("20261121-0412-k3f9")
+    assert (name.startswith(time.strftime("%Y%m%d-%H%M-", time.localtime(now)))
+            and len(name) == len("20261121-0412-k3f9"))
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 62), st.integers(0, 5_000)), min_size=1, max_size=20))
@@ -87,4 +93,5 @@ def test_several_at_once_are_in_order_too(steps: list[tuple[int, int]]) -> None:
     make = Identities(lambda: next(clock))
     made = [identity for _, count in steps for identity in (*make.several(count), make())]
     assert all(early < late for early, late in itertools.pairwise(made))
-    assert all(identity >> 76 & 0xF == 7 and identity >> 62 & 0b11 == 0b10 for identity in made), "UUID version 7"
+    assert all(identity >> 76 & 0xF == 7 and identity >> 62 & 0b11 == 0b10
+               for identity in made), "UUID version 7"

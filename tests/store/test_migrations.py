@@ -1,4 +1,6 @@
-"""Databases of earlier versions are brought up to date: whole, in order, and also when the program is killed at any statement."""
+"""Databases of earlier versions are brought up to date:
+whole, in order, and also when the program is killed at any statement.
+"""
 
 from __future__ import annotations
 
@@ -33,38 +35,44 @@ OLD_IDS = (1, 77, 909_000_000_000_000_000, 909_000_000_000_000_001)
 # What version 4 made, with two sessions: statements for both databases.
 KEY = {"sqlite": "integer", "postgresql": "bigint"}
 OLD_TABLES = (
-    "CREATE TABLE sessions (id text PRIMARY KEY, title text NOT NULL, model text NOT NULL, created double precision NOT NULL, "
-    "updated double precision NOT NULL, message_count integer NOT NULL DEFAULT 0, parent text, "
-    "settings text NOT NULL DEFAULT '{{}}')",
+    "CREATE TABLE sessions (id text PRIMARY KEY, title text NOT NULL, model text NOT NULL, created "
+    "double precision NOT NULL, updated double precision NOT NULL, message_count integer NOT NULL "
+    "DEFAULT 0, parent text, settings text NOT NULL DEFAULT '{{}}')",
     "CREATE INDEX sessions_listed ON sessions (updated)",
-    "CREATE TABLE messages (id {key} PRIMARY KEY, session_id text NOT NULL REFERENCES sessions (id) ON DELETE CASCADE, "
-    "position integer NOT NULL, role text NOT NULL, state text NOT NULL, active integer NOT NULL DEFAULT 1, model text, "
-    "created double precision NOT NULL, finish text, usage text, parts text NOT NULL, text text NOT NULL, owner text)",
+    "CREATE TABLE messages (id {key} PRIMARY KEY, session_id text NOT NULL REFERENCES sessions "
+    "(id) ON DELETE CASCADE, position integer NOT NULL, role text NOT NULL, state text NOT NULL, "
+    "active integer NOT NULL DEFAULT 1, model text, created double precision NOT NULL, finish "
+    "text, usage text, parts text NOT NULL, text text NOT NULL, owner text)",
     "CREATE INDEX messages_session ON messages (session_id, position)",
     "CREATE INDEX messages_streaming ON messages (state) WHERE state = 'streaming'",
-    "CREATE TABLE chunks (message_id {key} NOT NULL REFERENCES messages (id) ON DELETE CASCADE, seq integer NOT NULL, "
-    "kind text NOT NULL, part integer NOT NULL, text text NOT NULL, extra text, PRIMARY KEY (message_id, seq))",
+    "CREATE TABLE chunks (message_id {key} NOT NULL REFERENCES messages (id) ON DELETE CASCADE, "
+    "seq integer NOT NULL, kind text NOT NULL, part integer NOT NULL, text text NOT NULL, extra "
+    "text, PRIMARY KEY (message_id, seq))",
     "CREATE TABLE meta (key text PRIMARY KEY, value text NOT NULL)",
-    "CREATE TABLE model_calls (id {key} PRIMARY KEY, created double precision NOT NULL, session_id text NOT NULL, "
-    "provider text NOT NULL, model text NOT NULL, host text NOT NULL, first_seconds double precision, "
-    "seconds double precision NOT NULL, input_tokens {key}, output_tokens {key}, cached_tokens {key}, speed double precision, "
-    "cost double precision, retries integer NOT NULL, fallbacks integer NOT NULL, finish text, error text)",
+    "CREATE TABLE model_calls (id {key} PRIMARY KEY, created double precision NOT NULL, session_id "
+    "text NOT NULL, provider text NOT NULL, model text NOT NULL, host text NOT NULL, first_seconds "
+    "double precision, seconds double precision NOT NULL, input_tokens {key}, output_tokens {key}, "
+    "cached_tokens {key}, speed double precision, cost double precision, retries integer NOT NULL, "
+    "fallbacks integer NOT NULL, finish text, error text)",
     "CREATE INDEX model_calls_created ON model_calls (created)",
-    "CREATE TABLE embeddings (id {key} PRIMARY KEY, model text NOT NULL, hash text NOT NULL, vector {bytes} NOT NULL, "
-    "UNIQUE (model, hash))",
+    "CREATE TABLE embeddings (id {key} PRIMARY KEY, model text NOT NULL, hash text NOT NULL, "
+    "vector {bytes} NOT NULL, UNIQUE (model, hash))",
 )
 OLD_ROWS = (
     "INSERT INTO sessions (id, title, model, created, updated, message_count) VALUES "
-    "('20260101-1000-aaaa', 'first', 'm', 1.0, 30.0, 2), ('20260202-1000-bbbb', 'second', 'm', 2.0, 20.0, 1)",
+    "('20260101-1000-aaaa', 'first', 'm', 1.0, 30.0, 2), ('20260202-1000-bbbb', 'second', 'm', "
+    "2.0, 20.0, 1)",
     *("INSERT INTO messages (id, session_id, position, role, state, created, parts, text) VALUES "
       f"({identity}, '{session}', {position}, 'user', '{state}', 1.0, "
       f"'[{{{{\"type\":\"text\",\"text\":\"needle {identity}\"}}}}]', "
       f"'needle {identity}')"
       for identity, session, position, state in zip(
-          OLD_IDS, ("20260101-1000-aaaa", "20260202-1000-bbbb", "20260101-1000-aaaa", "20260101-1000-aaaa"), (1, 1, 2, 2),
+          OLD_IDS, ("20260101-1000-aaaa", "20260202-1000-bbbb", "20260101-1000-aaaa",
+                    "20260101-1000-aaaa"), (1, 1, 2, 2),
           ("complete", "complete", "complete", "streaming"))),
     f"INSERT INTO chunks VALUES ({OLD_IDS[3]}, 0, 'text', 0, 'half', NULL)",
-    "INSERT INTO model_calls VALUES (5, 10.0, 's', 'p', 'm', 'h', NULL, 1.5, 1, 2, 3, NULL, NULL, 0, 0, 'stop', NULL)",
+    "INSERT INTO model_calls VALUES (5, 10.0, 's', 'p', 'm', 'h', NULL, 1.5, 1, 2, 3, NULL, NULL, "
+    "0, 0, 'stop', NULL)",
 )
 
 
@@ -79,8 +87,10 @@ def make_old_sqlite(path: str) -> None:
         for statement in OLD_ROWS:
             connection.execute(statement.format())
         connection.execute("CREATE TABLE _sqlite_migrations "
-                           "(id integer PRIMARY KEY, migration_set text, name text, applied_at text)")
-        connection.executemany("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('stream_chat', ?, '')",
+                           "(id integer PRIMARY KEY, migration_set text, name text, "
+                           "applied_at text)")
+        connection.executemany("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
+                               "VALUES ('stream_chat', ?, '')",
                                [(name,) for name, _ in MIGRATIONS[:4]])
         connection.execute("PRAGMA user_version = 4")
 
@@ -97,19 +107,22 @@ def make_old_postgres(url: str) -> None:
 def check_new(store: Store) -> None:
     """Everything is there, in its old order, under its old IDs, and works with what is new."""
     assert [(row.id, row.name, row.title) for row in store.sessions()] == [
-        ("20260101-1000-aaaa", "20260101-1000-aaaa", "first"), ("20260202-1000-bbbb", "20260202-1000-bbbb", "second")]
+        ("20260101-1000-aaaa", "20260101-1000-aaaa", "first"),
+        ("20260202-1000-bbbb", "20260202-1000-bbbb", "second")]
     session = store.find_session("aaaa").id
     assert [entry.id for entry in store.load_messages(session)] == [OLD_IDS[0], *OLD_IDS[2:]]
     (left,) = store.unfinished()
     assert left.stored.id == OLD_IDS[3] and [chunk.text for chunk in left.chunks] == ["half"]
-    assert {identity for _, identity in store.find_messages(parse_query("needle"), 9)} == set(OLD_IDS)
+    assert ({identity for _, identity in store.find_messages(parse_query("needle"), 9)}
+            == set(OLD_IDS))
     assert store.find_messages(parse_query("needle 77"), 9) == [("20260202-1000-bbbb", 77)]
     assert [call.seconds for call in store.calls()] == [1.5]
     added = new_message_id()
     store.add_message(session, added, user_message("newer needle"), "complete")
     store.finish_message(OLD_IDS[0], user_message("changed"), "complete")
     assert [entry.id for entry in store.load_messages(session)] == [OLD_IDS[0], *OLD_IDS[2:], added]
-    assert {identity for _, identity in store.find_messages(parse_query("needle"), 9)} == {*OLD_IDS[1:], added}
+    assert ({identity for _, identity in store.find_messages(parse_query("needle"), 9)}
+            == {*OLD_IDS[1:], added})
     store.add_vectors("p/m", {"a": b"1234"}, 10)
     store.delete_session(session)
     assert {identity for _, identity in store.find_messages(parse_query("needle"), 9)} == {77}
@@ -140,13 +153,16 @@ def test_an_old_postgresql_database(postgres_url: str) -> None:
         check_new(store)
     import psycopg
     with psycopg.connect(url) as connection:
-        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = "
+                                  "'public'").fetchone() == (0,)
 
 
 def start_and_kill(path: Path, last: int) -> int:
-    """Open the database in a process that is killed before its n-th statement; how many there were when it is not.
+    """Open the database in a process that is killed before its n-th statement; how many
+    there were when it is not.
 
-    A fork: the many starts of an interpreter would take minutes."""
+    A fork: the many starts of an interpreter would take minutes.
+    """
     read, write = os.pipe()
     process = os.fork()
     if process:
@@ -169,7 +185,8 @@ def start_and_kill(path: Path, last: int) -> int:
             self.set_trace_callback(count)
     try:
         connect = sqlite3.connect
-        sqlite3.connect = lambda *arguments, **options: connect(*arguments, **options, factory=Traced)  # type: ignore[assignment]
+        sqlite3.connect = (lambda *arguments,
+                           **options: connect(*arguments, **options, factory=Traced))  # type: ignore[assignment]
         open_store(str(path)).close()
         os.write(write, str(seen).encode())
     finally:
@@ -179,8 +196,11 @@ def start_and_kill(path: Path, last: int) -> int:
 def tables_of(path: Path) -> list[Any]:
     with closing(sqlite3.connect(path)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()
-        return [version, *connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall(),
-                *(connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in ("sessions", "messages", "chunks"))]
+        return [version,
+                *connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name")
+                .fetchall(),
+                *(connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+                  for table in ("sessions", "messages", "chunks"))]
 
 
 @pytest.mark.processes
@@ -220,7 +240,9 @@ class KillingProxy:
     def _serve(self) -> None:
         while True:
             client, _ = self._listening.accept()
-            threading.Thread(target=self._talk, args=(client, socket.create_connection(self._server)), daemon=True).start()
+            threading.Thread(target=self._talk,
+                             args=(client, socket.create_connection(self._server)),
+                             daemon=True).start()
 
     def _talk(self, client: socket.socket, server: socket.socket) -> None:
         threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
@@ -250,8 +272,9 @@ class KillingProxy:
 def snapshot(url: str) -> str:
     import psycopg
     with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns "
-                                  "WHERE table_schema IN ('public', 'stream_chat') ORDER BY 1, 2, 3").fetchall()
+        rows = connection.execute("SELECT table_schema, table_name, column_name, data_type FROM "
+                                  "information_schema.columns WHERE table_schema IN ('public', "
+                                  "'stream_chat') ORDER BY 1, 2, 3").fetchall()
     return json.dumps(rows)
 
 
@@ -286,12 +309,16 @@ START = "import sys; from db import open_store; open_store(sys.argv[1]).close()"
 
 @pytest.mark.processes
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_twenty_first_starts_at_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    url = str(tmp_path / "s.db") if kind == "sqlite" else new_database(request.getfixturevalue("postgres_url"), "twenty")
+def test_twenty_first_starts_at_once(kind: str, tmp_path: Path,
+                                     request: pytest.FixtureRequest) -> None:
+    url = (str(tmp_path / "s.db") if kind == "sqlite"
+           else new_database(request.getfixturevalue("postgres_url"), "twenty"))
     command = [sys.executable, "-c", START, url]
-    children = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(20)]
+    children = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+                for _ in range(20)]
     errors = [child.communicate(timeout=300)[1] for child in children]
-    assert [error for error in errors if error] == [] and all(child.returncode == 0 for child in children)
+    assert ([error for error in errors if error] == []
+            and all(child.returncode == 0 for child in children))
 
 
 def test_another_programs_sqlite_database_is_not_touched(tmp_path: Path) -> None:
@@ -304,10 +331,12 @@ def test_another_programs_sqlite_database_is_not_touched(tmp_path: Path) -> None
         with pytest.raises(StoreForeign) as caught:
             open_store(str(path))
         assert str(path) in caught.value.message and "--database-url" in caught.value.hint
-        assert path.read_bytes() == content and [file.name for file in tmp_path.iterdir()] == ["s.db"]
+        assert (path.read_bytes() == content
+                and [file.name for file in tmp_path.iterdir()] == ["s.db"])
 
 
-def test_another_programs_postgresql_database_gets_a_schema_only_when_asked_for(postgres_url: str) -> None:
+def test_another_programs_postgresql_database_gets_a_schema_only_when_asked_for(
+        postgres_url: str) -> None:
     import psycopg
     url = new_database(postgres_url, "foreign_one")
     with psycopg.connect(url, autocommit=True) as connection:
@@ -315,7 +344,8 @@ def test_another_programs_postgresql_database_gets_a_schema_only_when_asked_for(
     before = snapshot(url)
     with pytest.raises(StoreForeign) as caught:
         open_store(url)
-    assert "foreign_one" in caught.value.message and "--database-url" in caught.value.hint and snapshot(url) == before
+    assert ("foreign_one" in caught.value.message and "--database-url" in caught.value.hint
+            and snapshot(url) == before)
     for share in (True, False):
         with closing(open_store(url, share=share)) as store:
             store.create_session(f"s{share}", "t", "m", 1.0)
@@ -336,8 +366,11 @@ def lose_a_page(data: bytearray) -> None:
 
 @pytest.mark.parametrize("damage", [lose_head, lose_a_page])
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
-def test_a_damaged_file_of_any_version_is_recovered(tmp_path: Path, version: int, damage: Callable[[bytearray], None]) -> None:
-    """All messages come back, brought up to date; of a session whose row is lost, under its identity."""
+def test_a_damaged_file_of_any_version_is_recovered(tmp_path: Path, version: int,
+                                                    damage: Callable[[bytearray], None]) -> None:
+    """All messages come back, brought up to date;
+    of a session whose row is lost, under its identity.
+    """
     path = str(tmp_path / "s.db")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         make_sqlite(connection, version)
@@ -351,9 +384,11 @@ def test_a_damaged_file_of_any_version_is_recovered(tmp_path: Path, version: int
     done = open_care(path).repair()
     assert "Recovered" in done[0], done
     with closing(open_store(path)) as store:
-        found = {row.id: [entry.message.text for entry in store.load_messages(row.id)] for row in store.sessions()}
+        found = {row.id: [entry.message.text for entry in store.load_messages(row.id)]
+                 for row in store.sessions()}
         assert store.find_messages(parse_query("needle"), 10)
-    assert found == {"20260101-1000-aaaa": [f"needle {identity}" for identity in (OLD_IDS[0], *OLD_IDS[2:])],
+    assert found == {"20260101-1000-aaaa":
+                     [f"needle {identity}" for identity in (OLD_IDS[0], *OLD_IDS[2:])],
                      "20260202-1000-bbbb": [f"needle {OLD_IDS[1]}"]}
     assert Path(glob(f"{path}.set-aside-*")[0]).read_bytes() == bytes(data)
 

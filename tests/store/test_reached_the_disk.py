@@ -1,4 +1,6 @@
-"""What is promised to survive a power cut has reached the disk: seen in the calls that the program makes to the system."""
+"""What is promised to survive a power cut has reached the disk:
+seen in the calls that the program makes to the system.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_server import FakeServer, Hold, Pause, Received, Answer, chat_line, done_line, json_answer, json_line
+from tests.fake_server import (FakeServer, Hold, Pause, Received, Answer, chat_line, done_line,
+                               json_answer, json_line)
 
 pytestmark = [pytest.mark.processes,
-              pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: apt install strace")]
+              pytest.mark.skipif(shutil.which("strace") is None,
+                                 reason="strace is not installed: apt install strace")]
 QUESTION, PIECES = "what-was-asked", 8
 CALLS = "trace=pwrite64,write,writev,fsync,fdatasync,sendto,sendmsg,rename,renameat,renameat2,link,linkat"
 SYNCED = r"(fsync|fdatasync)\(\d+<[^>]*{}[^>]*>\) *= 0"
 WRITTEN = r"(pwrite64|write|writev)\(\d+<[^>]*{}[^>]*>"
 
 
-def traced(command: Sequence[str], environment: dict[str, str], tmp_path: Path, *, stdin: str = "") -> list[str]:
+def traced(command: Sequence[str], environment: dict[str, str], tmp_path: Path, *,
+           stdin: str = "") -> list[str]:
     """The calls that the program made, in their order, with the paths of the files."""
     trace = tmp_path / "calls.txt"
-    done = subprocess.run(["strace", "-f", "-y", "-qq", "-s", "5000", "-o", str(trace), "-e", CALLS, *command],
-                          env=environment, input=stdin, capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(["strace", "-f", "-y", "-qq", "-s", "5000", "-o", str(trace), "-e", CALLS,
+                           *command],
+                          env=environment, input=stdin, capture_output=True, text=True,
+                          encoding="utf-8")
     if "ptrace" in done.stderr and not trace.read_text(errors="replace"):
         pytest.skip("processes may not be traced here")
     assert done.returncode == 0, done.stderr[-800:]
@@ -47,14 +54,17 @@ def slow_reply(request: Received) -> Answer:
 def test_a_question_is_on_the_disk_before_it_is_sent_and_a_reply_while_it_comes(
         program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
     with FakeServer(slow_reply) as server:
-        calls = traced([*program, "-m", "m", "--base-url", server.url, QUESTION], environment, tmp_path)
+        calls = traced([*program, "-m", "m", "--base-url", server.url, QUESTION], environment,
+                       tmp_path)
     log = r"\.db-wal"
     sent = places(calls, r"(sendto|sendmsg|write|writev)\(.*POST /api/chat")[0]
     synced = places(calls, SYNCED.format(log))
     question = places(calls, WRITTEN.format(log) + f".*{QUESTION}")[0]
     assert any(question < place < sent for place in synced), "the question"
-    pieces = [places(calls, WRITTEN.format(log) + f".*piece {number}")[0] for number in range(PIECES)]
-    assert len([place for place in synced if pieces[0] < place < pieces[-1]]) >= 2, "at most 250 ms are lost, and this takes 1.2 s"
+    pieces = [places(calls, WRITTEN.format(log) + f".*piece {number}")[0]
+              for number in range(PIECES)]
+    assert (len([place for place in synced if pieces[0] < place < pieces[-1]])
+            >= 2), "at most 250 ms are lost, and this takes 1.2 s"
     assert any(place > pieces[-1] for place in synced), "the end of the reply"
 
 
@@ -64,13 +74,17 @@ def test_a_file_that_replaces_another_is_on_the_disk_before_it_does(
     """Otherwise a power cut may leave an empty file in the place of the old one."""
     if kind == "export":
         with FakeServer(slow_reply) as server:
-            subprocess.run([*program, "-m", "m", "--base-url", server.url, "hello"], env=environment, check=True,
+            subprocess.run([*program, "-m", "m", "--base-url", server.url, "hello"],
+                           env=environment, check=True,
                            capture_output=True)
-        calls = traced([*program, "--export-session", "last", "-o", str(tmp_path / "out.md")], environment, tmp_path)
+        calls = traced([*program, "--export-session", "last", "-o", str(tmp_path / "out.md")],
+                       environment, tmp_path)
         target = "out.md"
     else:
-        calls = traced([*program, "--set-key", "groq"], environment, tmp_path, stdin="sk-of-a-test\n")
+        calls = traced([*program, "--set-key", "groq"], environment, tmp_path,
+                       stdin="sk-of-a-test\n")
         target = "keys.json"
-    written, synced = places(calls, WRITTEN.format(re.escape(target))), places(calls, SYNCED.format(re.escape(target)))
+    written, synced = (places(calls, WRITTEN.format(re.escape(target))),
+                       places(calls, SYNCED.format(re.escape(target))))
     moved = places(calls, rf"(rename|link)(at2?)?\(.*{re.escape(target)}")
     assert written and synced and moved and written[-1] < synced[-1] < moved[-1]

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from core.store.text import ESCAPE, from_database, to_database
 
-ODD = st.sampled_from(["\0", "\ud83d", "\ude00", "\udfff", ESCAPE, f"{ESCAPE}0000", "0041", "é", "😀", "plain", "A"])
+ODD = st.sampled_from(["\0", "\ud83d", "\ude00", "\udfff", ESCAPE, f"{ESCAPE}0000", "0041", "é",
+                       "😀", "plain", "A"])
 
 
 @given(st.lists(ODD | st.text(max_size=4), max_size=8).map("".join))

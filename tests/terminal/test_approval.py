@@ -52,8 +52,10 @@ def test_a_question_says_all() -> None:
     made = make_tool(send, kind="network", source="MCP server \x1b[2Jbad\nname")
     arguments = {"text": "a\x1b]0;x\x07" + "y" * 3000}
     text = call_text(made.name, arguments)
-    request = ApprovalRequest(made, made.kind, arguments, text, "ex\u202eample.org", "private data is here")
+    request = ApprovalRequest(made, made.kind, arguments, text, "ex\u202eample.org",
+                              "private data is here")
     lines = question_lines(request, 24)
     shown = "\n".join(lines)
-    assert "y" * 3000 in shown and "scroll up" in shown and "private data is here" in shown and "<U+202E>" in shown
+    assert ("y" * 3000 in shown and "scroll up" in shown and "private data is here" in shown
+            and "<U+202E>" in shown)
     assert "\x1b" not in shown and "\x07" not in shown and "\n" not in lines[0]

@@ -26,7 +26,8 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 @pytest.fixture
-def chat(ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> Iterator[Terminal]:
+def chat(ollama: FakeOllama, program: list[str], environment: Environment,
+         tmp_path: Path) -> Iterator[Terminal]:
     (tmp_path / "a folder").mkdir()
     (tmp_path / "a folder" / "deep.txt").write_text("words of deep.txt")
     (tmp_path / "alone.txt").write_text("words of alone.txt")
@@ -53,11 +54,13 @@ def closed(chat: Terminal) -> bool:
 def type_keys(chat: Terminal, keys: str, *rows: str) -> None:
     """Type, and wait until the menu has these rows, from its first."""
     chat.send(keys)
-    chat.wait_until(lambda: [" ".join(row.split())[:len(wanted)] for row, wanted in zip(menu(chat), rows)] == list(rows),
+    chat.wait_until(lambda: [" ".join(row.split())[:len(wanted)]
+                             for row, wanted in zip(menu(chat), rows)] == list(rows),
                     f"the menu {rows}")
 
 
-def test_it_opens_while_a_command_is_typed_and_enter_sends_what_stands_there(chat: Terminal, ollama: FakeOllama) -> None:
+def test_it_opens_while_a_command_is_typed_and_enter_sends_what_stands_there(
+        chat: Terminal, ollama: FakeOllama) -> None:
     chat.wait_prompt()
     type_keys(chat, "/co", "\u203a /continue", "/copy", "/compare", "/context", "/compact")
     assert len(menu(chat)) <= 6 and menu(chat)[-1].startswith("1 of ")
@@ -98,7 +101,8 @@ def test_right_takes_the_dim_text(chat: Terminal) -> None:
     type_keys(chat, " o", "\u203a on", "off")
 
 
-def test_models_are_asked_for_once_and_shown_when_they_are_known(chat: Terminal, ollama: FakeOllama) -> None:
+def test_models_are_asked_for_once_and_shown_when_they_are_known(chat: Terminal,
+                                                                 ollama: FakeOllama) -> None:
     chat.wait_prompt()
     type_keys(chat, "/model ", "\u203a words-5:", "words-50:", "think:")
     type_keys(chat, "thi", "\u203a think:")
@@ -108,7 +112,8 @@ def test_models_are_asked_for_once_and_shown_when_they_are_known(chat: Terminal,
     assert [request.path for request in ollama.requests].count("/api/tags") <= asked + 1
 
 
-def test_a_path_is_entered_folder_by_folder_and_attached(chat: Terminal, ollama: FakeOllama) -> None:
+def test_a_path_is_entered_folder_by_folder_and_attached(chat: Terminal,
+                                                         ollama: FakeOllama) -> None:
     chat.wait_prompt()
     type_keys(chat, "me@x and @a", '\u203a @"a folder/"', "@alone.txt")
     type_keys(chat, TAB, '\u203a @"a folder/deep.txt"')
@@ -163,7 +168,8 @@ def test_no_row_is_wider_than_the_screen_and_names_of_files_are_safe(
         ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
     for name in ("x\x1b[31mred", "x" * 200, "x\u202ereversed", "x\u4e2d\u6587" * 20):
         (tmp_path / name).touch()
-    with Terminal([*program, "-m", "words-5"], environment, cwd=tmp_path, columns=40, lines=10) as chat:
+    with Terminal([*program, "-m", "words-5"], environment, cwd=tmp_path, columns=40,
+                  lines=10) as chat:
         chat.wait_prompt()
         chat.send("@x")
         chat.wait(r"^    @x")
@@ -179,7 +185,8 @@ def test_no_row_is_wider_than_the_screen_and_names_of_files_are_safe(
 
 def test_what_fits() -> None:
     assert fitting("B", ["ab", "b", "bc", "b"]) == ["b", "bc", "ab"]
-    assert short("Copy it: /copy, /copy 2") == "Copy it" and short("Ask (twice). Then wait") == "Ask"
+    assert (short("Copy it: /copy, /copy 2") == "Copy it"
+            and short("Ask (twice). Then wait") == "Ask")
 
 
 def test_where_a_path_is_expected() -> None:

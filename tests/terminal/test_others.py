@@ -22,7 +22,8 @@ from core.store.rows import Chunk
 from core.terminal.others import Following, newest, paragraphs_end
 from db import Store, open_store
 
-PIECES = ("First", " paragraph.\n", "\nSecond one", ".\n\n```\n", "a = 1\n\nb = 2\n", "```\n\n1. one\n\n",
+PIECES = ("First", " paragraph.\n", "\nSecond one", ".\n\n```\n", "a = 1\n\nb = 2\n",
+          "```\n\n1. one\n\n",
           "2. two\n\nlast", " words")
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -63,7 +64,8 @@ def look(following: Following) -> None:
         show()
 
 
-def test_paragraphs_come_one_after_the_other_and_the_rest_with_the_message(stores: tuple[Store, Store]) -> None:
+def test_paragraphs_come_one_after_the_other_and_the_rest_with_the_message(
+        stores: tuple[Store, Store]) -> None:
     ours, theirs = stores
     session = begun(ours)
     watching = open_session(theirs, name=session.id)
@@ -84,19 +86,22 @@ def test_paragraphs_come_one_after_the_other_and_the_rest_with_the_message(store
     shown = written(screen)
     for words in ("First paragraph.", "Second one.", "a = 1", "1. one", "2. two", "last words"):
         assert words in shown, (words, shown)
-    assert shown.count("First") == shown.count("Second") == shown.count("a = 1") == shown.count("1. one") == 1
+    assert (shown.count("First") == shown.count("Second") == shown.count("a = 1")
+            == shown.count("1. one") == 1)
     assert "\n\n\n" not in shown
     assert following.tail == "" and screen.begun_reply == ""
 
 
 @pytest.mark.parametrize(("text", "end"), [
-    ("", 0), ("one", 0), ("one\n\n", 5), ("one\n\ntwo", 5), ("```\na\n\nb", 0), ("x\n\n```\na\n\nb\n```\n\n", 17),
+    ("", 0), ("one", 0), ("one\n\n", 5), ("one\n\ntwo", 5), ("```\na\n\nb", 0),
+    ("x\n\n```\na\n\nb\n```\n\n", 17),
     ("x\n\n```\na\n\n", 3)])
 def test_where_the_last_complete_paragraph_ends(text: str, end: int) -> None:
     assert paragraphs_end(text) == end
 
 
-@pytest.mark.parametrize(("text", "cells", "kept"), [("", 9, ""), ("one two", 9, "one two"), ("one two three", 9, "two three"),
-                                                     ("\u4e2d\u6587 ok", 6, "ok"), ("longer-than-the-row", 5, "")])
+@pytest.mark.parametrize(("text", "cells", "kept"),
+                         [("", 9, ""), ("one two", 9, "one two"), ("one two three", 9, "two three"),
+                          ("\u4e2d\u6587 ok", 6, "ok"), ("longer-than-the-row", 5, "")])
 def test_the_newest_words_fit_on_a_row(text: str, cells: int, kept: str) -> None:
     assert newest(text, cells + 1) == kept

@@ -1,4 +1,6 @@
-"""A fake screen reader hears a whole chat with --plain-screen: every character once, in order, and nothing moves."""
+"""A fake screen reader hears a whole chat with --plain-screen:
+every character once, in order, and nothing moves.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 @pytest.mark.parametrize("how", ["flag", "variable"])
-def test_a_chat_is_heard_once_and_in_order(how: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_a_chat_is_heard_once_and_in_order(how: str, ollama: FakeOllama, program: list[str],
+                                           environment: Environment) -> None:
     words = ["--plain-screen"] if how == "flag" else []
     variables = {} if how == "flag" else {"ACCESSIBLE": "1"}
-    with Terminal([*program, "-m", "echo", *words], environment | variables | {"STREAM_CHAT_STATUS": "on"}) as chat:
+    with Terminal([*program, "-m", "echo", *words],
+                  environment | variables | {"STREAM_CHAT_STATUS": "on"}) as chat:
         chat.wait("^You:")
         chat.send("# Head *and* `code`" + ENTER)
         chat.wait("^Heading 1: Head and code$")
@@ -36,7 +40,8 @@ def test_a_chat_is_heard_once_and_in_order(how: str, ollama: FakeOllama, program
         chat.send(CTRL_D)
         assert chat.exit_status() == 0
         heard = chat.raw.decode().replace("\r\n", "\n")
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", heard), "a cursor moved, or something was styled"
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]",
+                         heard), ("a cursor moved, or something was styled")
     assert re.fullmatch(
         r"echo on ollama [^\n]*\n/help lists commands\. [^\n]*\n\n"
         r"You: # Head \*and\* `code`\n\necho:\nHeading 1: Head and code\n\n(1 token, )?[\d.]+ s\n\n"
@@ -44,7 +49,9 @@ def test_a_chat_is_heard_once_and_in_order(how: str, ollama: FakeOllama, program
         r"Saved as [^\n]+\nResume with [^\n]+\n", heard), heard
 
 
-def test_thinking_and_code_are_words(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_thinking_and_code_are_words(ollama: FakeOllama, program: list[str],
+                                     environment: Environment) -> None:
     with Terminal([*program, "-m", "think", "--plain-screen", "q"], environment) as chat:
         assert chat.exit_status() == 0
-        assert re.fullmatch(rb"Thought for [\d.]+ s, 3 words\r\n\r\nthink:\r\nw0 w1 w2 w3 w4\r\n", chat.raw), chat.raw
+        assert re.fullmatch(rb"Thought for [\d.]+ s, 3 words\r\n\r\nthink:\r\nw0 w1 w2 w3 w4\r\n",
+                            chat.raw), chat.raw

@@ -35,7 +35,8 @@ def chat(ollama: FakeOllama, program: list[str], environment: Environment) -> It
 
 
 def last_asked(server: FakeOllama) -> str:
-    said = [message["content"] for message in server.chats[-1].json["messages"] if message["role"] == "user"]
+    said = [message["content"] for message in server.chats[-1].json["messages"]
+            if message["role"] == "user"]
     return str(said[-1])
 
 
@@ -45,14 +46,16 @@ def type_keys(chat: Terminal, keys: str, shown: str) -> None:
     chat.wait(shown)
 
 
-def test_shift_enter_is_a_new_line_and_unknown_sequences_are_dropped(chat: Terminal, ollama: FakeOllama) -> None:
+def test_shift_enter_is_a_new_line_and_unknown_sequences_are_dropped(chat: Terminal,
+                                                                     ollama: FakeOllama) -> None:
     type_keys(chat, "a\x1b[13;2ub\x1b[I\x1b[27;2;13~c\x1b]11;rgb:1/2/3\x07d\x1b[99;88z!", "^  cd!$")
     chat.send(ENTER)
     chat.wait("w4")
     assert last_asked(ollama) == "a\nb\ncd!"
 
 
-def test_a_backslash_or_open_quotes_continue_the_message(chat: Terminal, ollama: FakeOllama) -> None:
+def test_a_backslash_or_open_quotes_continue_the_message(chat: Terminal,
+                                                         ollama: FakeOllama) -> None:
     type_keys(chat, "one\\", r"^\u203a one\\$")
     chat.send(ENTER)
     chat.wait("^\u203a one$")
@@ -68,9 +71,11 @@ def test_a_backslash_or_open_quotes_continue_the_message(chat: Terminal, ollama:
     assert last_asked(ollama) == '"""three\nfour"""'
 
 
-def test_a_long_paste_is_folded_and_stands_on_the_screen_once(chat: Terminal, ollama: FakeOllama) -> None:
+def test_a_long_paste_is_folded_and_stands_on_the_screen_once(chat: Terminal,
+                                                              ollama: FakeOllama) -> None:
     lines = [f"row {number} of the paste" for number in range(200)]
-    type_keys(chat, "see \x1b[200~" + "\r".join(lines) + "\x1b[201~", r"^\u203a see \[200 lines pasted\]$")
+    type_keys(chat, "see \x1b[200~" + "\r".join(lines) + "\x1b[201~",
+              r"^\u203a see \[200 lines pasted\]$")
     chat.send("\x7f")
     chat.wait("^\u203a see$")
     chat.send("\x1b[200~" + "\r".join(lines) + "\x1b[201~")
@@ -89,7 +94,8 @@ def test_what_is_pasted_without_marks_is_not_sent(chat: Terminal, ollama: FakeOl
     assert last_asked(ollama) == "one\ntwo\n"
 
 
-def test_a_name_in_pasted_text_attaches_nothing(chat: Terminal, ollama: FakeOllama, tmp_path: Path) -> None:
+def test_a_name_in_pasted_text_attaches_nothing(chat: Terminal, ollama: FakeOllama,
+                                                tmp_path: Path) -> None:
     for name in ("secret.txt", "typed.txt"):
         (tmp_path / name).write_text(f"words of {name}")
     type_keys(chat, f"\x1b[200~look at @{tmp_path}/secret.txt\x1b[201~", "secret.txt$")
@@ -102,7 +108,8 @@ def test_a_name_in_pasted_text_attaches_nothing(chat: Terminal, ollama: FakeOlla
     assert "stands in pasted text" in " ".join(chat.text().split())
 
 
-def test_enter_takes_a_match_of_the_search_and_ctrl_c_leaves_it(chat: Terminal, ollama: FakeOllama) -> None:
+def test_enter_takes_a_match_of_the_search_and_ctrl_c_leaves_it(chat: Terminal,
+                                                                ollama: FakeOllama) -> None:
     chat.ask("first question", "w4")
     type_keys(chat, "\x12fir", "I-search.*fir")
     chat.send(ENTER)
@@ -115,7 +122,8 @@ def test_enter_takes_a_match_of_the_search_and_ctrl_c_leaves_it(chat: Terminal, 
 
 
 @pytest.mark.parametrize("word", ["exit", "quit", "exit()", ":q"])
-def test_the_usual_words_leave(word: str, ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_the_usual_words_leave(word: str, ollama: FakeOllama, program: list[str],
+                               environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.say(word)
         assert chat.exit_status() == 0
@@ -123,8 +131,10 @@ def test_the_usual_words_leave(word: str, ollama: FakeOllama, program: list[str]
 
 
 @pytest.mark.parametrize(("line", "command"), [
-    ("/model x", "/model x"), (" /model", "/model"), ("/?", "/?"), ("/server__prompt a", "/server__prompt a"),
-    ("/etc/hosts is what?", None), ("/* comment */", None), ("//model", None), ("// note", None), ("/ x", None),
+    ("/model x", "/model x"), (" /model", "/model"), ("/?", "/?"),
+    ("/server__prompt a", "/server__prompt a"),
+    ("/etc/hosts is what?", None), ("/* comment */", None), ("//model", None), ("// note", None),
+    ("/ x", None),
     ("/système", "/système"), ("a /model", None), ("/-x", None)])
 def test_which_lines_are_commands(line: str, command: str | None) -> None:
     assert command_in(line) == command
@@ -140,7 +150,8 @@ def test_sequences_are_found_however_they_are_cut() -> None:
     def keys(text: str) -> list[KeyPress]:
         names: dict[str, Keys | str] = {"\x1b": Keys.Escape, "\x07": Keys.ControlG}
         return [KeyPress(names.get(sign, sign), sign) for sign in text]
-    for text, kept in (("\x1b[Ia", "a"), ("\x1b]11;rgb:1/2\x07a", "a"), ("\x1b]11;x\x1b\\a", "a"), ("\x1bP>|xterm\x1b\\a", "a")):
+    for text, kept in (("\x1b[Ia", "a"), ("\x1b]11;rgb:1/2\x07a", "a"), ("\x1b]11;x\x1b\\a", "a"),
+                       ("\x1bP>|xterm\x1b\\a", "a")):
         for cut in range(2, len(text)):
             sequences = Sequences()
             parts = [*sequences.read(keys(text[:cut])), *sequences.read(keys(text[cut:]))]
@@ -156,4 +167,5 @@ def test_one_enter_at_the_end_is_not_a_paste() -> None:
 
 def test_what_asks_for_a_further_line() -> None:
     assert [continues(text) for text in ("a\\", "a\\\\", "a", "\\")] == [True, False, False, True]
-    assert [in_quotes(text) for text in ('"""', '"""a', '"""a"""', 'a"""')] == [True, True, False, False]
+    assert [in_quotes(text) for text in ('"""', '"""a', '"""a"""', 'a"""')] == [True, True, False,
+                                                                                False]

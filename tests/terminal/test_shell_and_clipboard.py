@@ -1,4 +1,6 @@
-"""Commands typed with !, what /paste takes, pictures that are dropped on the terminal, and /copy through the terminal."""
+"""Commands typed with !, what /paste takes, pictures that are dropped on the terminal,
+and /copy through the terminal.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from tests.fake_server import FakeOllama
 from tests.pseudo_terminal import ENTER, Terminal
 
 Environment = dict[str, str]
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 PASTE = "\x1b[200~{}\x1b[201~"
 
 
@@ -29,7 +32,8 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 @pytest.fixture
-def chat(ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> Iterator[Terminal]:
+def chat(ollama: FakeOllama, program: list[str], environment: Environment,
+         tmp_path: Path) -> Iterator[Terminal]:
     with Terminal([*program, "-m", "words-5"], environment, cwd=tmp_path) as terminal:
         yield terminal
 
@@ -43,7 +47,8 @@ def sight(environment: Environment) -> None:
 
 
 def last_asked(server: FakeOllama) -> str:
-    said = [message["content"] for message in server.chats[-1].json["messages"] if message["role"] == "user"]
+    said = [message["content"] for message in server.chats[-1].json["messages"]
+            if message["role"] == "user"]
     return str(said[-1])
 
 
@@ -62,7 +67,8 @@ def test_a_command_is_asked_about_once_and_its_output_joins_the_next_message(
     chat.wait(r"^  two\n  ```")
     chat.send("what is this?" + ENTER)
     chat.wait("w4")
-    assert last_asked(ollama) == "Output of `printf 'one\\ntwo\\n'`:\n```\none\ntwo\n```\nwhat is this?"
+    assert (last_asked(ollama) == "Output of `printf 'one\\ntwo\\n'`:\n```\none\ntwo\n```\nwhat "
+            "is this?")
     chat.say("!exit 3")
     chat.wait(r"^\u00b7 Ended with 3\.\n\u00b7 It printed nothing else\.")
     chat.wait_prompt()
@@ -108,7 +114,8 @@ def test_output_cannot_move_the_terminal(chat: Terminal) -> None:
 
 
 @pytest.mark.parametrize(("text", "command"), [
-    ("!git diff", "git diff"), ("!ls", "ls"), ("! ls", ""), ("!", ""), ("!!", ""), (" !ls", ""), ("why!", ""),
+    ("!git diff", "git diff"), ("!ls", "ls"), ("! ls", ""), ("!", ""), ("!!", ""), (" !ls", ""),
+    ("why!", ""),
     ("!one\ntwo", ""), ("!ls\n", "ls")])
 def test_which_lines_are_commands(text: str, command: str) -> None:
     assert shell_line(Typed(text)) == command
@@ -116,7 +123,8 @@ def test_which_lines_are_commands(text: str, command: str) -> None:
 
 def test_output_with_fences_is_one_block() -> None:
     text = draft_of("cat x", Ran("a\n```\nb", 7, 1))
-    assert text == "Output of `cat x` (ended with 1):\n````\na\n```\nb\n[7 characters are left out here]\n````\n"
+    assert (text == "Output of `cat x` (ended with 1):\n````\na\n```\nb\n[7 characters are left "
+            "out here]\n````\n")
 
 
 # ---- pictures
@@ -126,19 +134,23 @@ def test_what_counts_as_dropped(tmp_path: Path) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     for number in range(40):
-        name = "".join(chance.choices("ab '\"$&()[]\u00e4\u6f22%#", k=8)).strip() + chance.choice([".png", ".JPG", ".webp"])
+        name = ("".join(chance.choices("ab '\"$&()[]\u00e4\u6f22%#", k=8)).strip()
+                + chance.choice([".png", ".JPG", ".webp"]))
         path = tmp_path / name
         path.write_bytes(PNG)
-        for text in (str(path), shlex.quote(str(path)), path.as_uri(), f" {shlex.quote(str(path))} "):
+        for text in (str(path), shlex.quote(str(path)), path.as_uri(),
+                     f" {shlex.quote(str(path))} "):
             assert dropped_pictures([text]) == [str(path)], text
     (tmp_path / "secret.txt").write_text("x")
-    for text in (f"{tmp_path}/secret.txt", "relative.png", f"look at {path}", "", "\n", f"{tmp_path}/missing.png", "'"):
+    for text in (f"{tmp_path}/secret.txt", "relative.png", f"look at {path}", "", "\n",
+                 f"{tmp_path}/missing.png", "'"):
         assert dropped_pictures([text]) == []
     assert dropped_paths(f"{tmp_path}/secret.txt")
 
 
 def test_a_dropped_picture_goes_with_the_message_and_stays_in_the_session(
-        sight: None, chat: Terminal, ollama: FakeOllama, program: list[str], environment: Environment, tmp_path: Path) -> None:
+        sight: None, chat: Terminal, ollama: FakeOllama, program: list[str],
+        environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "my chart.png").write_bytes(PNG)
     chat.wait_prompt()
     chat.send("what is wrong in ")
@@ -150,13 +162,15 @@ def test_a_dropped_picture_goes_with_the_message_and_stays_in_the_session(
     (tmp_path / "my chart.png").unlink()
     chat.ask("and now?", "w4", 2)
     for asked in ollama.chats[-2:]:
-        [picture] = [image for message in asked.json["messages"] for image in message.get("images", ())]
+        [picture] = [image for message in asked.json["messages"]
+                     for image in message.get("images", ())]
         assert base64.b64decode(picture) == PNG
     with Terminal([*program, "--continue"], environment) as again:
         again.ask("/history", r"^\+ my chart\.png")
 
 
-def test_what_is_no_picture_is_not_sent_as_one(chat: Terminal, ollama: FakeOllama, tmp_path: Path) -> None:
+def test_what_is_no_picture_is_not_sent_as_one(chat: Terminal, ollama: FakeOllama,
+                                               tmp_path: Path) -> None:
     (tmp_path / "fake.png").write_text("words")
     chat.wait_prompt()
     chat.send(PASTE.format(tmp_path / "fake.png"))
@@ -170,13 +184,15 @@ def test_what_is_no_picture_is_not_sent_as_one(chat: Terminal, ollama: FakeOllam
 
 # ---- the clipboard
 
-def fake_clipboard(tmp_path: Path, environment: Environment, *, text: str = "", picture: bytes = b"") -> Environment:
+def fake_clipboard(tmp_path: Path, environment: Environment, *, text: str = "",
+                   picture: bytes = b"") -> Environment:
     """A wl-paste that has this."""
     folder = tmp_path / "programs"
     folder.mkdir()
     (folder / "text").write_text(text)
     (folder / "picture").write_bytes(picture)
-    (folder / "wl-paste").write_text(f'#!/bin/sh\ncase "$*" in *image*) cat {folder}/picture;; *) cat {folder}/text;; esac\n')
+    (folder / "wl-paste").write_text(f'#!/bin/sh\ncase "$*" in *image*) cat {folder}/picture;; *) '
+                                     f'cat {folder}/text;; esac\n')
     (folder / "wl-paste").chmod(0o755)
     return environment | {"PATH": f"{folder}:{environment['PATH']}", "WAYLAND_DISPLAY": "wayland-0"}
 
@@ -184,7 +200,8 @@ def fake_clipboard(tmp_path: Path, environment: Environment, *, text: str = "", 
 def test_text_of_the_clipboard_begins_the_next_message(
         program: list[str], environment: Environment, ollama: FakeOllama, tmp_path: Path) -> None:
     lines = "".join(f"line {number}\n" for number in range(40))
-    with Terminal([*program, "-m", "words-5"], fake_clipboard(tmp_path, environment, text=lines)) as chat:
+    with Terminal([*program, "-m", "words-5"],
+                  fake_clipboard(tmp_path, environment, text=lines)) as chat:
         chat.say("/paste")
         chat.wait(r"\[41 lines pasted\]")
         chat.send("why?" + ENTER)
@@ -193,18 +210,22 @@ def test_text_of_the_clipboard_begins_the_next_message(
 
 
 def test_a_picture_of_the_clipboard_goes_with_the_next_message(
-        sight: None, program: list[str], environment: Environment, ollama: FakeOllama, tmp_path: Path) -> None:
-    with Terminal([*program, "-m", "words-5"], fake_clipboard(tmp_path, environment, picture=PNG)) as chat:
+        sight: None, program: list[str], environment: Environment, ollama: FakeOllama,
+        tmp_path: Path) -> None:
+    with Terminal([*program, "-m", "words-5"],
+                  fake_clipboard(tmp_path, environment, picture=PNG)) as chat:
         chat.ask("/paste", r"^\+ clipboard\.png  70 bytes, with your next message")
         chat.ask("what is this?", "w4")
         chat.ask("and nothing new", "w4", 2)
-    pictures = [image for message in ollama.chats[-1].json["messages"] for image in message.get("images", ())]
+    pictures = [image for message in ollama.chats[-1].json["messages"]
+                for image in message.get("images", ())]
     assert list(map(base64.b64decode, pictures)) == [PNG]
 
 
 def test_a_model_without_sight_gets_the_text_and_that_is_said(
         program: list[str], environment: Environment, ollama: FakeOllama, tmp_path: Path) -> None:
-    with Terminal([*program, "-m", "words-5"], fake_clipboard(tmp_path, environment, picture=PNG)) as chat:
+    with Terminal([*program, "-m", "words-5"],
+                  fake_clipboard(tmp_path, environment, picture=PNG)) as chat:
         chat.ask("/paste", "with your next message")
         assert "image" in chat.ask("what is this?", "w4")
     assert "left out, this model does not see images" in last_asked(ollama)
@@ -219,7 +240,8 @@ def test_an_empty_clipboard_and_none_at_all(
         assert "no text and no picture" in chat.ask("/paste", "no text")
 
 
-def test_the_terminal_copies_when_it_is_asked_to(program: list[str], environment: Environment, ollama: FakeOllama) -> None:
+def test_the_terminal_copies_when_it_is_asked_to(program: list[str], environment: Environment,
+                                                 ollama: FakeOllama) -> None:
     with Terminal([*program, "-m", "words-5", "--clipboard", "osc52"], environment) as chat:
         chat.ask("hello", "w4")
         chat.ask("/copy", r"Copied 1 line through the terminal")

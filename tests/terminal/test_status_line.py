@@ -36,15 +36,19 @@ def test_it_hangs_under_the_prompt_and_can_be_switched_off(
         chat.ask("/theme light", r"^\u2713 Theme: light$")
         chat.say("/exit")
         assert chat.exit_status() == 0
-        assert re.search(r"\u00b7 Saved as \S+: go, 4 messages\.\n  Resume with .*--session", chat.text())
+        assert re.search(r"\u00b7 Saved as \S+: go, 4 messages\.\n  Resume with .*--session",
+                         chat.text())
         chat.check_restored()
 
 
-@pytest.mark.parametrize("count, words", [(0, "0"), (999, "999"), (1024, "1k"), (1500, "1.5k"), (12_400, "12.4k"),
-                                          (32_768, "32k"), (400_000, "400k"), (1_000_000, "1M"), (1_048_576, "1.0M")])
+@pytest.mark.parametrize("count, words",
+                         [(0, "0"), (999, "999"), (1024, "1k"), (1500, "1.5k"), (12_400, "12.4k"),
+                          (32_768, "32k"), (400_000, "400k"), (1_000_000, "1M"),
+                          (1_048_576, "1.0M")])
 def test_numbers_of_tokens_are_short(count: int, words: str) -> None:
     assert short(count).replace(".0M", "M") == words.replace(".0M", "M")
 
 
 def test_durations() -> None:
-    assert [duration(seconds) for seconds in (0.04, 2.13, 48.2, 200)] == ["0.0 s", "2.1 s", "48 s", "3 min 20 s"]
+    assert [duration(seconds) for seconds in (0.04, 2.13, 48.2, 200)] == ["0.0 s", "2.1 s", "48 s",
+                                                                          "3 min 20 s"]

@@ -1,4 +1,6 @@
-"""Two terminals in one session: each shows what the other wrote, and what is being typed stays at the prompt."""
+"""Two terminals in one session: each shows what the other wrote,
+and what is being typed stays at the prompt.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 @pytest.fixture
-def terminals(ollama: FakeOllama, program: list[str], environment: Environment) -> Iterator[tuple[Terminal, Terminal]]:
+def terminals(ollama: FakeOllama, program: list[str],
+              environment: Environment) -> Iterator[tuple[Terminal, Terminal]]:
     with Terminal([*program, "-m", "words-5"], environment) as one:
         one.ask("begin", "w4")
         with Terminal([*program, "--continue"], environment) as two:
@@ -33,10 +36,12 @@ def terminals(ollama: FakeOllama, program: list[str], environment: Environment) 
 
 
 def asked(server: FakeOllama) -> list[str]:
-    return [message["content"] for message in server.chats[-1].json["messages"] if message["role"] == "user"]
+    return [message["content"] for message in server.chats[-1].json["messages"]
+            if message["role"] == "user"]
 
 
-def test_each_shows_what_the_other_wrote(terminals: tuple[Terminal, Terminal], ollama: FakeOllama) -> None:
+def test_each_shows_what_the_other_wrote(terminals: tuple[Terminal, Terminal],
+                                         ollama: FakeOllama) -> None:
     one, two = terminals
     one.wait_prompt()
     one.send("half a quest")

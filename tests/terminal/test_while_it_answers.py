@@ -1,4 +1,6 @@
-"""What a chat shows and takes while a model answers: Ctrl-O, messages typed ahead, the title, the speed."""
+"""What a chat shows and takes while a model answers:
+Ctrl-O, messages typed ahead, the title, the speed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from core.rendering.thinking import ThinkingStream
-from tests.fake_server import (Answer, FakeOllama, FakeServer, Hold, Received, chat_line, done_line, json_answer,
+from tests.fake_server import (Answer, FakeOllama, FakeServer, Hold, Received, chat_line, done_line,
+                               json_answer,
                                json_line, lines_answer)
 from tests.pseudo_terminal import CTRL_D, ENTER, Terminal
 
@@ -24,12 +27,14 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 @pytest.mark.processes
-def test_ctrl_o_keeps_the_thinking_on_the_screen(program: list[str], environment: Environment) -> None:
+def test_ctrl_o_keeps_the_thinking_on_the_screen(program: list[str],
+                                                 environment: Environment) -> None:
     opened = threading.Event()
 
     def script(request: Received) -> Answer:
         if request.path != "/api/chat":
-            return json_answer({"models": [{"name": "m"}], "capabilities": ["completion", "thinking"]})
+            return json_answer({"models": [{"name": "m"}],
+                                "capabilities": ["completion", "thinking"]})
         thoughts = [chat_line("m", thinking=f"thought{number} ") for number in range(5)]
         rest = [chat_line("m", thinking="last"), chat_line("m", "done"), done_line("m")]
         return lines_answer(thoughts, Hold(opened), *map(json_line, rest))
@@ -63,13 +68,15 @@ def test_what_was_thought_before_is_shown_once() -> None:
 
 
 @pytest.mark.processes
-def test_messages_typed_ahead_are_counted(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
+def test_messages_typed_ahead_are_counted(ollama: FakeOllama, program: list[str],
+                                          environment: Environment) -> None:
     with Terminal([*program, "-m", "words-60@40"], environment, lines=50) as chat:
         chat.say("one")
         for message, word in (("two", "w5 "), ("three", "w20 "), ("four", "w35 ")):
             chat.wait(word)
             chat.send(message + ENTER)
-        chat.wait(r"^\u203a two\n\u00b7 2 more messages wait; Ctrl-C stops this one and keeps them at the prompt\.")
+        chat.wait(r"^\u203a two\n\u00b7 2 more messages wait; Ctrl-C stops this one and keeps them "
+                  r"at the prompt\.")
         chat.wait(r"^\u203a three\n\u00b7 1 more message waits")
         chat.wait(r"^\u203a four")
 
@@ -91,7 +98,9 @@ def test_the_title_says_what_is_talked_about_and_is_given_back(
 
 
 @pytest.mark.processes
-def test_the_status_line_says_how_fast_it_was(ollama: FakeOllama, program: list[str], environment: Environment) -> None:
-    with Terminal([*program, "-m", "words-60@40"], environment | {"STREAM_CHAT_STATUS": "on"}) as chat:
+def test_the_status_line_says_how_fast_it_was(ollama: FakeOllama, program: list[str],
+                                              environment: Environment) -> None:
+    with Terminal([*program, "-m", "words-60@40"],
+                  environment | {"STREAM_CHAT_STATUS": "on"}) as chat:
         chat.ask("go", "w59")
         chat.wait(r"^\u203a\n  words-60@40 .* \d+ tokens/s$")

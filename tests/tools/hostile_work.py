@@ -1,4 +1,6 @@
-"""Functions for the child process of test_limited_process.py: what hostile input can make a library do."""
+"""Functions for the child process of test_limited_process.py:
+what hostile input can make a library do.
+"""
 
 from __future__ import annotations
 

@@ -17,29 +17,39 @@ from core.tools import ToolContext
 from core.tools.fetch_url import fetch_url
 from core.tools.guards_net import is_public, normal_host, parse_url
 
-# Every way to write "this machine" or "a machine behind this one" that some parser somewhere understands.
+# Every way to write "this machine" or "a machine behind this one" that some parser
+# somewhere understands.
 INNER = (
-    "127.0.0.1 127.1 127.0.1 127.127.127.127 0 0.0.0.0 0.0.0.0. 2130706433 017700000001 0x7f000001 0x7f.1 0x7F.0.0.1 0177.0.0.1 "
-    "0177.0.0.01 127.0.0.1. 127.00.00.01 00127.0.0.1 ::1 :: ::ffff:127.0.0.1 ::ffff:7f00:1 0:0:0:0:0:ffff:127.0.0.1 ::127.0.0.1 "
-    "::ffff:0:127.0.0.1 64:ff9b::127.0.0.1 64:ff9b::7f00:1 64:ff9b:1::7f00:1 2002:7f00:1:: 2002:7f00:0001::1 2001:0:7f00:1:: "
-    "2001::1 fe80::1 fec0::1 fc00::1 fd00:ec2::254 ff02::1 100::1 2001:db8::1 3fff::1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 "
-    "64:ff9b::a9fe:a9fe 2002:a9fe:a9fe:: 2607:f8b0::5efe:7f00:1 10.0.0.1 10.255.255.255 100.64.0.1 100.100.100.200 169.254.169.254 "
-    "172.16.0.1 172.31.255.255 192.0.0.1 192.0.2.1 192.88.99.1 192.168.0.1 198.18.0.1 198.19.255.255 198.51.100.1 203.0.113.1 "
-    "224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 168.63.129.16 0xa9fea9fe 2852039166 0251.0376.0251.0376 169.254.43518 "
-    "localhost LOCALHOST localhost. metadata.inner inner.test other.inner.test xn--inner.test "
-    "\uff11\uff12\uff17.0.0.1 127\u30020\u30020\u30021 \u2460\u2461\u2466.0.0.1 loc\u00adalhost \uff4cocalhost"
+    "127.0.0.1 127.1 127.0.1 127.127.127.127 0 0.0.0.0 0.0.0.0. 2130706433 017700000001 0x7f000001 "
+    "0x7f.1 0x7F.0.0.1 0177.0.0.1 0177.0.0.01 127.0.0.1. 127.00.00.01 00127.0.0.1 ::1 :: "
+    "::ffff:127.0.0.1 ::ffff:7f00:1 0:0:0:0:0:ffff:127.0.0.1 ::127.0.0.1 ::ffff:0:127.0.0.1 "
+    "64:ff9b::127.0.0.1 64:ff9b::7f00:1 64:ff9b:1::7f00:1 2002:7f00:1:: 2002:7f00:0001::1 "
+    "2001:0:7f00:1:: 2001::1 fe80::1 fec0::1 fc00::1 fd00:ec2::254 ff02::1 100::1 2001:db8::1 "
+    "3fff::1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe:: "
+    "2607:f8b0::5efe:7f00:1 10.0.0.1 10.255.255.255 100.64.0.1 100.100.100.200 169.254.169.254 "
+    "172.16.0.1 172.31.255.255 192.0.0.1 192.0.2.1 192.88.99.1 192.168.0.1 198.18.0.1 "
+    "198.19.255.255 198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 "
+    "168.63.129.16 0xa9fea9fe 2852039166 0251.0376.0251.0376 169.254.43518 localhost LOCALHOST "
+    "localhost. metadata.inner inner.test other.inner.test xn--inner.test \uff11\uff12\uff17.0.0.1 "
+    "127\u30020\u30020\u30021 \u2460\u2461\u2466.0.0.1 loc\u00adalhost \uff4cocalhost"
 ).split()
 FORMS = (
-    "http://{}/", "https://{}/", "http://{}:80/x", "http://{}:8080/", "http://user@{}/", "http://public.test@{}/",
+    "http://{}/", "https://{}/", "http://{}:80/x", "http://{}:8080/", "http://user@{}/",
+    "http://public.test@{}/",
     "http://{}#@public.test/", "http://{}?@public.test/", "http://{}\\@public.test/", "HTTP://{}/",
 )
 OTHERS = (
-    "file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1:70/_x", "//127.0.0.1/", "127.0.0.1", "http:127.0.0.1",
-    "http:/127.0.0.1/", "http:///127.0.0.1/", "http://", "http://:80/", "http://127.0.0.1:22/", "http://127.0.0.1:99999/",
-    "http://127.0.0.1:0/", "jar:http://x/", "http://[::1%25lo]/", "http://[fe80::1%eth0]/", "http://[::1", "http://::1/",
-    "http://[127.0.0.1]/", "http://127.0.0.1\t/", "http://127.0.0.1\n.public.test/", "http://public.test\r\nHost: 127.0.0.1/",
+    "file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1:70/_x", "//127.0.0.1/",
+    "127.0.0.1", "http:127.0.0.1",
+    "http:/127.0.0.1/", "http:///127.0.0.1/", "http://", "http://:80/", "http://127.0.0.1:22/",
+    "http://127.0.0.1:99999/",
+    "http://127.0.0.1:0/", "jar:http://x/", "http://[::1%25lo]/", "http://[fe80::1%eth0]/",
+    "http://[::1", "http://::1/",
+    "http://[127.0.0.1]/", "http://127.0.0.1\t/", "http://127.0.0.1\n.public.test/",
+    "http://public.test\r\nHost: 127.0.0.1/",
     "http://public.test:80@127.0.0.1/", "http://%31%32%37.0.0.1/", "http://127%2e0%2e0%2e1/",
-    "http://public.test%00.inner.test/", "http://public.test\x00.inner.test/", "data:text/plain,x", "http://a..b/",
+    "http://public.test%00.inner.test/", "http://public.test\x00.inner.test/", "data:text/plain,x",
+    "http://a..b/",
     "http://-/", "http://" + "a" * 300 + "/", "http://" + "a/" * 5_000,
 )
 
@@ -51,7 +61,9 @@ def urls() -> list[str]:
 
 
 def inner_resolver(host: str, port: int) -> list[str]:
-    """What an attacker's name server may say: names lead inside, in turns with an address outside."""
+    """What an attacker's name server may say: names lead inside,
+    in turns with an address outside.
+    """
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:
@@ -111,7 +123,8 @@ def test_no_url_form_reaches_inside(connections: list[tuple[str, int]]) -> None:
     assert [place for place in connections if not is_public(ipaddress.ip_address(place[0]))] == []
 
 
-def test_no_redirect_leads_inside(connections: list[tuple[str, int]], server: ThreadingHTTPServer) -> None:
+def test_no_redirect_leads_inside(connections: list[tuple[str, int]],
+                                  server: ThreadingHTTPServer) -> None:
     """The first server is granted; where it sends us is not, however it is written."""
     port = server.server_port
     context = ToolContext(resolve=inner_resolver, local_hosts=frozenset({f"127.0.0.1:{port}"}))
@@ -123,17 +136,22 @@ def test_no_redirect_leads_inside(connections: list[tuple[str, int]], server: Th
             fetch_url(context, f"http://127.0.0.1:{port}/to?")
         except ToolError:
             continue
-    assert {place for place in connections if not is_public(ipaddress.ip_address(place[0]))} == {allowed}
+    assert ({place for place in connections if not is_public(ipaddress.ip_address(place[0]))}
+            == {allowed})
     assert set(server.hits) == {f"127.0.0.1:{port}"}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("answers", [
-    [["93.184.216.34"], ["127.0.0.1"]], [["127.0.0.1"], ["93.184.216.34"]], [["93.184.216.34", "127.0.0.1"]],
+    [["93.184.216.34"], ["127.0.0.1"]], [["127.0.0.1"], ["93.184.216.34"]],
+    [["93.184.216.34", "127.0.0.1"]],
     [["::ffff:127.0.0.1"]], [["93.184.216.34"], ["93.184.216.34", "::1"]],
 ])
 def test_a_name_that_changes_its_address_is_looked_up_once(
-        answers: list[list[str]], connections: list[tuple[str, int]], server: ThreadingHTTPServer) -> None:
-    """The address that was checked is the one that is connected to; a second answer is never asked for."""
+        answers: list[list[str]], connections: list[tuple[str, int]],
+        server: ThreadingHTTPServer) -> None:
+    """The address that was checked is the one that is connected to;
+    a second answer is never asked for.
+    """
     turns = cycle(answers)
     context = ToolContext(resolve=lambda host, port: next(turns))
     for _ in range(4):
@@ -146,16 +164,19 @@ def test_a_name_that_changes_its_address_is_looked_up_once(
 def test_a_granted_place_is_reached_by_its_name_and_port_only(
         server: ThreadingHTTPServer, connections: list[tuple[str, int]]) -> None:
     port = server.server_port
-    context = ToolContext(resolve=lambda host, port: ["127.0.0.1"], local_hosts=frozenset({f"wiki.home:{port}"}))
+    context = ToolContext(resolve=lambda host, port: ["127.0.0.1"],
+                          local_hosts=frozenset({f"wiki.home:{port}"}))
     assert "INNER SECRET" in fetch_url(context, f"http://wiki.home:{port}/")
     assert server.hits == [f"wiki.home:{port}"]  # type: ignore[attr-defined]
-    for other in (f"http://127.0.0.1:{port}/", f"http://wiki.home.evil.test:{port}/", f"http://wiki.home:{port - 1}/"):
+    for other in (f"http://127.0.0.1:{port}/", f"http://wiki.home.evil.test:{port}/",
+                  f"http://wiki.home:{port - 1}/"):
         with pytest.raises(ToolError, match="not on the public internet"):
             fetch_url(context, other)
     assert set(connections) == {("127.0.0.1", port)}
 
 
-def test_a_proxy_from_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch, connections: list[tuple[str, int]],
+def test_a_proxy_from_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch,
+                                                   connections: list[tuple[str, int]],
                                                    server: ThreadingHTTPServer) -> None:
     for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
@@ -165,7 +186,8 @@ def test_a_proxy_from_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("address", [
-    "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.0", "100.63.255.255", "192.0.3.1", "2606:4700::1111", "2a00:1450::1",
+    "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.0", "100.63.255.255", "192.0.3.1",
+    "2606:4700::1111", "2a00:1450::1",
     "::ffff:8.8.8.8", "64:ff9b::808:808",
 ])
 def test_public_addresses(address: str) -> None:
@@ -173,29 +195,36 @@ def test_public_addresses(address: str) -> None:
 
 
 def test_addresses_are_read_once_and_written_in_one_way() -> None:
-    assert str(parse_url("HTTP://Example.COM:80/a b?q=\u00e4#part".replace(" ", "%20"))) == "http://example.com/a%20b?q=%C3%A4"
-    assert str(parse_url("https://b\u00fccher.example:8443")) == "https://xn--bcher-kva.example:8443/"
+    assert (str(parse_url("HTTP://Example.COM:80/a b?q=\u00e4#part".replace(" ", "%20")))
+            == "http://example.com/a%20b?q=%C3%A4")
+    assert (str(parse_url("https://b\u00fccher.example:8443"))
+            == "https://xn--bcher-kva.example:8443/")
     assert normal_host("1.2.3.4") == "1.2.3.4"
     assert parse_url("http://[2606:4700:0::1111]/").authority == "[2606:4700::1111]"
 
 
-# The IANA special-purpose registries for IPv4 and IPv6 as of 2026, written down a second time: what is not "globally reachable".
+# The IANA special-purpose registries for IPv4 and IPv6 as of 2026, written down a second time: what
+# is not "globally reachable".
 SPECIAL = """0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 255.255.255.255/32 168.63.129.16/32
 ::1/128 ::/128 ::/96 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/32 2001:2::/48 2001:10::/28 2001:20::/28 2001:db8::/32
 2002::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8""".split()
-BESIDE = "9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 172.15.255.255 172.32.0.0 198.17.255.255 " \
-         "198.20.0.0 223.255.255.255 2001:200:: 2003:: 2606:4700::1111"
+BESIDE = ("9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 "
+          "172.15.255.255 172.32.0.0 198.17.255.255 "
+          "198.20.0.0 223.255.255.255 2001:200:: 2003:: 2606:4700::1111")
 
 
 def members(network: str, chance: random.Random) -> list[str]:
-    """First, last and some addresses of a range; an IPv4 one also in the forms that IPv6 has for it."""
+    """First, last and some addresses of a range;
+    an IPv4 one also in the forms that IPv6 has for it.
+    """
     inside = ipaddress.ip_network(network)
     last = inside.num_addresses - 1
     found = [inside[0], inside[last], *(inside[chance.randint(0, last)] for _ in range(20))]
     if inside.version == 6:
         return [str(address) for address in found]
-    return [form.format(address) for address in found for form in ("{}", "::ffff:{}", "64:ff9b::{}")]
+    return [form.format(address) for address in found
+            for form in ("{}", "::ffff:{}", "64:ff9b::{}")]
 
 
 @pytest.mark.parametrize("network", SPECIAL)
@@ -210,7 +239,8 @@ def test_special_ranges_are_not_public(network: str) -> None:
             fetch_url(ToolContext(resolve=lambda host, port, text=text: [text]), f"http://{host}/")  # type: ignore[misc]
         with pytest.raises(ToolError, match="not on the public internet"):
             both = ["1.1.1.1", text]
-            fetch_url(ToolContext(resolve=lambda host, port, both=both: both), "http://two.example/")  # type: ignore[misc]
+            fetch_url(ToolContext(resolve=lambda host, port, both=both: both),
+                      "http://two.example/")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("address", BESIDE.split())

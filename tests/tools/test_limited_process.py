@@ -1,4 +1,6 @@
-"""Work on hostile input: in a child process that keeps within its memory and time, and that can be stopped at any moment."""
+"""Work on hostile input: in a child process that keeps within its memory and time,
+and that can be stopped at any moment.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,20 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.mark.parametrize("text", ["plain", "\ud800 lone \udfff", "\0\x1b[31m\u202e", "\n" * 5])
 def test_text_and_data_reach_the_child_unchanged(text: str) -> None:
-    assert run_limited(f"{WORK}:echo", {"text": text}, b"\n\0" * 1_000, seconds=60)[:2] == [text, 2_000]
+    assert run_limited(f"{WORK}:echo", {"text": text}, b"\n\0" * 1_000, seconds=60)[:2] == [text,
+                                                                                            2_000]
 
 
 def test_one_child_serves_many_calls() -> None:
     with LimitedProcess() as process:
-        found = [process.call(f"{WORK}:echo", {"text": str(number)}, seconds=60) for number in range(5)]
-    assert [text for text, _, _ in found] == list("01234") and len({pid for _, _, pid in found}) == 1
+        found = [process.call(f"{WORK}:echo", {"text": str(number)}, seconds=60)
+                 for number in range(5)]
+    assert ([text for text, _, _ in found] == list("01234")
+            and len({pid for _, _, pid in found}) == 1)
 
 
-@pytest.mark.parametrize(("kind", "error"), [("tool", ToolError), ("context", ContextError), ("bug", ToolError)])
+@pytest.mark.parametrize(("kind", "error"),
+                         [("tool", ToolError), ("context", ContextError), ("bug", ToolError)])
 def test_an_error_is_raised_again(kind: str, error: type[ChatError]) -> None:
     with LimitedProcess() as process:
         with pytest.raises(error, match=f"why {kind}"):
@@ -84,8 +90,9 @@ def test_a_closed_one_starts_nothing() -> None:
 
 
 def test_a_child_ends_with_a_chat_that_is_killed() -> None:
-    code = ("import sys, time\nfrom core.tools.limited_process import LimitedProcess\nprocess = LimitedProcess()\n"
-            f"print(process.call('{WORK}:echo', {{'text': ''}}, seconds=60)[2], flush=True)\ntime.sleep(600)\n")
+    code = ("import sys, time\nfrom core.tools.limited_process import LimitedProcess\nprocess = "
+            f"LimitedProcess()\nprint(process.call('{WORK}:echo', {{'text': ''}}, seconds=60)[2], "
+            "flush=True)\ntime.sleep(600)\n")
     chat = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
     assert chat.stdout is not None
     child = int(chat.stdout.readline())

@@ -400,7 +400,8 @@ for line in sys.stdin:
 def _called(folder: Path, said: str) -> str:
     (folder / "odd.py").write_text(ODD)
     (folder / "said").write_text(said)
-    server = Server("odd", command=sys.executable, args=(str(folder / "odd.py"), str(folder / "said")))
+    server = Server("odd", command=sys.executable,
+                    args=(str(folder / "odd.py"), str(folder / "said")))
 
     async def scenario() -> str:
         (connection,) = await connect([server])

@@ -1,4 +1,6 @@
-"""Files of keys and passwords: the same list at every door, for names and contents that are made up here."""
+"""Files of keys and passwords: the same list at every door,
+for names and contents that are made up here.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,22 @@ from core.tools import ToolContext, make_tool
 from core.tools.files import read_file, search_files
 from core.tools.secret_files import holds_secret, is_secret_name, is_secret_path
 
-ROOTS = (".env", ".envrc", "prod.env", ".env.production", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk", "deploy_ed25519", "server.pem",
-         "server.key", "cert.p12", "box.kdbx", "service-account.json", "my_service_account_key.json", "terraform.tfstate",
-         "prod.tfvars", "kubeconfig", "admin-kubeconfig.yaml", "kubeconfig.prod", "credentials", "credentials.json",
-         "aws_credentials", "client_secret_1.json", "secrets.yaml", "db-passwords.txt", "tokens.json", "api_keys.toml",
-         ".netrc", ".pgpass", ".npmrc", ".git-credentials", ".htpasswd", "rclone.conf", "vault-password", ".zsh_history", "key4.db")
-ORDINARY = ("README.md", "main.py", "secrets.py", "tokens.py", "tokenizer.json", "keyboard.ts", "keys.py", "environment.yml",
-            ".env.example", "sample.env", "config.yaml", "password_reset.html", "package.json", "id_rsa.pub", "history.md",
-            "auth.py", "hotkeys.json", "nginx.conf", "main.tf", "monkey.json", "log.txt", "cookies.py", "known_hosts")
+ROOTS = (".env", ".envrc", "prod.env", ".env.production", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk",
+         "deploy_ed25519", "server.pem",
+         "server.key", "cert.p12", "box.kdbx", "service-account.json",
+         "my_service_account_key.json", "terraform.tfstate",
+         "prod.tfvars", "kubeconfig", "admin-kubeconfig.yaml", "kubeconfig.prod", "credentials",
+         "credentials.json",
+         "aws_credentials", "client_secret_1.json", "secrets.yaml", "db-passwords.txt",
+         "tokens.json", "api_keys.toml",
+         ".netrc", ".pgpass", ".npmrc", ".git-credentials", ".htpasswd", "rclone.conf",
+         "vault-password", ".zsh_history", "key4.db")
+ORDINARY = ("README.md", "main.py", "secrets.py", "tokens.py", "tokenizer.json", "keyboard.ts",
+            "keys.py", "environment.yml",
+            ".env.example", "sample.env", "config.yaml", "password_reset.html", "package.json",
+            "id_rsa.pub", "history.md",
+            "auth.py", "hotkeys.json", "nginx.conf", "main.tf", "monkey.json", "log.txt",
+            "cookies.py", "known_hosts")
 SUFFIXES = ("", "~", ".bak", ".old", ".orig", ".1", ".backup", " (1)", ".2024-01-05", ".bak.old")
 
 
@@ -35,7 +45,8 @@ def made_up(seed: int, count: int = 400) -> list[str]:
     names = []
     for _ in range(count):
         name = chance.choice(ROOTS) + chance.choice(SUFFIXES)
-        name = chance.choice((str, str.upper, str.title, lambda text: text.replace("i", "\uff49"), lambda text: f".{text}.swp",
+        name = chance.choice((str, str.upper, str.title, lambda text: text.replace("i", "\uff49"),
+                              lambda text: f".{text}.swp",
                               lambda text: f"#{text}#"))(name)
         names.append(chance.choice(("", "a/", "deep/er/", "x.y/")) + name)
     return names
@@ -53,24 +64,30 @@ def test_everything_in_a_folder_of_keys(folder: str) -> None:
 
 
 KEY = "-----BEGIN {}PRIVATE KEY-----\nMIIE\n"
-CONTENTS = [KEY.format(kind) for kind in ("", "RSA ", "OPENSSH ", "ENCRYPTED ", "EC ", "X99 NEW ")] + [
-    '{"type": "service_account", "private_key": "x"}', '{\n "private_key" : "x",\n "type":"service_account"}',
+CONTENTS = [KEY.format(kind)
+            for kind in ("", "RSA ", "OPENSSH ", "ENCRYPTED ", "EC ", "X99 NEW ")] + [
+    '{"type": "service_account", "private_key": "x"}',
+    '{\n "private_key" : "x",\n "type":"service_account"}',
     "apiVersion: v1\nkind: Config\nusers:\n- user: {token: x}\n", '{"kind": "Config", "users": []}',
-    '{"version": 4, "terraform_version": "1.5", "serial": 3}', "github.com:\n    oauth_token: x\n    user: ann\n"]
+    '{"version": 4, "terraform_version": "1.5", "serial": 3}',
+    "github.com:\n    oauth_token: x\n    user: ann\n"]
 
 
 @pytest.mark.parametrize("content", CONTENTS)
 def test_contents_are_known_whatever_the_name(content: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text(content)
-    assert holds_secret(b"\xef\xbb\xbf\n" + content.encode()) and holds_secret(content.encode("utf-16"))
+    assert (holds_secret(b"\xef\xbb\xbf\n" + content.encode())
+            and holds_secret(content.encode("utf-16")))
     with pytest.raises(ToolError, match="never read by a tool"):
         read_file(ToolContext(roots=(str(tmp_path),)), "notes.txt")
     with pytest.raises(ContextError, match="keys or passwords"):
         asyncio.run(ContextSet(root=str(tmp_path)).add("notes.txt"))
 
 
-@pytest.mark.parametrize("content", ["a key begins with -----BEGIN PRIVATE KEY-----", "kind: Deployment\nusers: x\n", "", "\0\1\2",
-                                     '{"type": "object", "private_key": 1}', "def private_key(): ...\n"])
+@pytest.mark.parametrize("content",
+                         ["a key begins with -----BEGIN PRIVATE KEY-----",
+                          "kind: Deployment\nusers: x\n", "", "\0\1\2",
+                          '{"type": "object", "private_key": 1}', "def private_key(): ...\n"])
 def test_words_about_keys_are_not_keys(content: str) -> None:
     assert not holds_secret(content.encode())
 
@@ -83,8 +100,10 @@ def doors(folder: Path, name: str) -> dict[str, Any]:
         chosen = ContextSet(root=str(folder))
         asyncio.run(chosen.add(source))
         return "".join(str(item.text or Path(item.path).read_text()) for item in chosen.items)
-    return {"read_file": lambda: read_file(context, name), "search": lambda: search_files(context, "planted"),
-            "file": lambda: given(f'"{name}"'), "folder": lambda: given("."), "glob": lambda: given(f"**/*{Path(name).name[2:]}")}
+    return {"read_file": lambda: read_file(context, name),
+            "search": lambda: search_files(context, "planted"),
+            "file": lambda: given(f'"{name}"'), "folder": lambda: given("."),
+            "glob": lambda: given(f"**/*{Path(name).name[2:]}")}
 
 
 def test_no_door_gives_one_away(tmp_path: Path) -> None:
@@ -129,7 +148,8 @@ def test_the_user_is_asked_and_decides(tmp_path: Path) -> None:
         await chosen.refresh()      # not asked again
         return [item.name for item in chosen.items]
     assert asyncio.run(scenario()) == ["prod.env", ".ssh/config"]
-    assert said[0] == "prod.env looks like a file of keys or passwords. Send it to the model?" and len(said) == 3
+    assert (said[0] == "prod.env looks like a file of keys or passwords. Send it to the "
+            "model?" and len(said) == 3)
 
 
 # ---- tools from elsewhere
@@ -149,7 +169,8 @@ def test_a_foreign_tool_that_names_one_asks(source: str) -> None:
         return "no" if len(asked) % 2 else "once"
 
     def run(box: Toolbox, arguments: dict[str, Any]) -> bool:
-        return not asyncio.run(box.execute_tool_call(ToolCall("1", "open_anything", arguments))).is_error
+        return not asyncio.run(
+            box.execute_tool_call(ToolCall("1", "open_anything", arguments))).is_error
     for name in made_up(random.randrange(10 ** 6), 40):
         for arguments in ({"path": name}, {"path": f"file:///home/ann/{name.replace('#', '%23')}"},
                           {"path": "x", "options": {"files": [name]}}):

@@ -1,4 +1,6 @@
-"""Tools as functions: what the model is told, what is checked and asked before anything runs, and what limits it."""
+"""Tools as functions: what the model is told, what is checked and asked before anything runs,
+and what limits it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from core.messages import Message, ToolCall, ToolResult, user_message
 from core.providers import Request
 from core.rendering.event_lines import finished_line
 from core.sessions.reply import Reply
-from core.tool_executor import KINDS, ApprovalRequest, Decision, Toolbox, execute_tool_call, grant_key, namespace
+from core.tool_executor import (KINDS, ApprovalRequest, Decision, Toolbox, execute_tool_call,
+                                grant_key, namespace)
 from core.tools import Tool, ToolContext, all_tools, get_tools, load_tools_file, make_tool
 from core.tools.calculate import FUNCTIONS, calculate
 from core.tools.schema import check_arguments
@@ -34,8 +37,10 @@ class Place(TypedDict):
     size: int
 
 
-def weather(context: ToolContext, city: Annotated[str, "where"], days: int = 3, unit: Literal["C", "F"] = "C",
-            exact: bool = False, tags: list[str] | None = None, place: Place | None = None, ratio: float = 0.5) -> str:
+def weather(context: ToolContext, city: Annotated[str, "where"], days: int = 3,
+            unit: Literal["C", "F"] = "C",
+            exact: bool = False, tags: list[str] | None = None, place: Place | None = None,
+            ratio: float = 0.5) -> str:
     """Tell the weather.
 
     Args:
@@ -48,7 +53,8 @@ def weather(context: ToolContext, city: Annotated[str, "where"], days: int = 3, 
 
 def run(made: Tool | list[Tool], arguments: Mapping[str, Any], **options: Any) -> ToolResult:
     tools = made if isinstance(made, list) else [made]
-    return asyncio.run(Toolbox(tools, **options).execute_tool_call(ToolCall("1", tools[0].name, arguments)))
+    return asyncio.run(Toolbox(tools, **options)
+                       .execute_tool_call(ToolCall("1", tools[0].name, arguments)))
 
 
 def test_the_schema_comes_from_the_function() -> None:
@@ -60,10 +66,12 @@ def test_the_schema_comes_from_the_function() -> None:
         "properties": {
             "city": {"type": "string", "description": "where"},
             "days": {"type": "integer", "default": 3, "description": "how many days to look ahead"},
-            "unit": {"type": "string", "enum": ["C", "F"], "default": "C", "description": "the scale"},
+            "unit": {"type": "string", "enum": ["C", "F"], "default": "C",
+                     "description": "the scale"},
             "exact": {"type": "boolean", "default": False},
             "tags": {"type": "array", "items": {"type": "string"}},
-            "place": {"type": "object", "properties": {"name": {"type": "string"}, "size": {"type": "integer"}},
+            "place": {"type": "object",
+                      "properties": {"name": {"type": "string"}, "size": {"type": "integer"}},
                       "required": ["name", "size"], "additionalProperties": False},
             "ratio": {"type": "number", "default": 0.5},
         },
@@ -94,9 +102,11 @@ def test_a_function_without_a_json_form_is_refused_when_it_is_registered() -> No
     ({"city": "Rome", "tags": "a"}, {"city": "Rome", "tags": ["a"]}),
     ({"city": "Rome", "tags": '["a", "b"]'}, {"city": "Rome", "tags": ["a", "b"]}),
     ({"city": "Rome", "tags": None}, {"city": "Rome"}),
-    ({"city": "Rome", "place": '{"name": "x", "size": "3"}'}, {"city": "Rome", "place": {"name": "x", "size": 3}}),
+    ({"city": "Rome", "place": '{"name": "x", "size": "3"}'},
+     {"city": "Rome", "place": {"name": "x", "size": 3}}),
 ])
-def test_mistakes_with_one_reading_are_repaired(given: dict[str, Any], meant: dict[str, Any]) -> None:
+def test_mistakes_with_one_reading_are_repaired(given: dict[str, Any],
+                                                meant: dict[str, Any]) -> None:
     assert check_arguments(make_tool(weather).parameters, given) == meant
 
 
@@ -143,7 +153,8 @@ def test_failures_become_the_models_error_result() -> None:
     said = [run(make_tool(function), {}) for function in (broken, leaving, leaving_too, refused)]
     assert all(result.is_error for result in said)
     assert [result.content for result in said] == [
-        "broken failed: ValueError: first line", "The tool ended itself (SystemExit).", "The tool ended itself (SystemExit).",
+        "broken failed: ValueError: first line", "The tool ended itself (SystemExit).",
+        "The tool ended itself (SystemExit).",
         "No such thing. Try another."]
 
 
@@ -198,7 +209,8 @@ def test_cancelling_the_turn_ends_the_call_and_tells_the_tool() -> None:
         return ""
 
     async def scenario() -> None:
-        task = asyncio.ensure_future(Toolbox([make_tool(waits)]).execute_tool_call(ToolCall("1", "waits", {})))
+        task = asyncio.ensure_future(Toolbox([make_tool(waits)])
+                                     .execute_tool_call(ToolCall("1", "waits", {})))
         while not begun.is_set():
             await asyncio.sleep(0.001)
         task.cancel()
@@ -217,7 +229,8 @@ def test_calls_run_side_by_side() -> None:
 
     async def scenario() -> list[ToolResult]:
         box = Toolbox([make_tool(meets)])
-        return await asyncio.gather(*[execute_tool_call(ToolCall(str(n), "meets", {"number": n}), box) for n in range(4)])
+        return await asyncio.gather(
+            *[execute_tool_call(ToolCall(str(n), "meets", {"number": n}), box) for n in range(4)])
     assert [result.content for result in asyncio.run(scenario())] == ["0", "1", "2", "3"]
 
 
@@ -230,12 +243,15 @@ def test_budgets_of_a_turn() -> None:
 
     async def scenario() -> list[ToolResult]:
         box = Toolbox([make_tool(count)], calls_per_turn=8)
-        same = [await box.execute_tool_call(ToolCall("1", "count", {"number": n})) for n in (1, "1", 1.0, 1, 1)]
-        rest = [await box.execute_tool_call(ToolCall("1", "count", {"number": n})) for n in range(2, 7)]
+        same = [await box.execute_tool_call(ToolCall("1", "count", {"number": n}))
+                for n in (1, "1", 1.0, 1, 1)]
+        rest = [await box.execute_tool_call(ToolCall("1", "count", {"number": n}))
+                for n in range(2, 7)]
         box.begin_turn()
         return [*same, *rest, await box.execute_tool_call(ToolCall("1", "count", {"number": 1}))]
     results = asyncio.run(scenario())
-    assert [result.is_error for result in results] == [False] * 3 + [True] * 2 + [False] * 3 + [True] * 2 + [False]
+    assert ([result.is_error for result in results] == [False] * 3 + [True] * 2 + [False] * 3
+            + [True] * 2 + [False])
     assert "this same call was made 3 times" in results[3].content
     assert "used its 8 tool calls" in results[8].content
     assert runs == [1, 1, 1, 2, 3, 4, 1]
@@ -268,7 +284,8 @@ def shell(command: str) -> str:
     return f"ran {command}"
 
 
-VISIT = make_tool(visit, kind="network", hosts=lambda arguments, context: [arguments["url"].split("/")[2]])
+VISIT = make_tool(visit, kind="network", hosts=lambda arguments,
+                  context: [arguments["url"].split("/")[2]])
 SECRET = make_tool(read_secret, private=True)
 SHELL = make_tool(shell, kind="run")
 
@@ -276,7 +293,8 @@ SHELL = make_tool(shell, kind="run")
 def outcomes(box: Toolbox, *calls: tuple[str, dict[str, Any]]) -> list[bool]:
     """Whether each call, one after the other, ran."""
     async def scenario() -> list[bool]:
-        return [not (await box.execute_tool_call(ToolCall("1", name, arguments))).is_error for name, arguments in calls]
+        return [not (await box.execute_tool_call(ToolCall("1", name, arguments))).is_error
+                for name, arguments in calls]
     return asyncio.run(scenario())
 
 
@@ -285,17 +303,22 @@ def test_without_a_person_only_what_is_allowed_runs() -> None:
     assert outcomes(Toolbox([VISIT]), call) == [False]
     assert outcomes(Toolbox([VISIT], allow=["network"]), call) == [True]
     assert outcomes(Toolbox([VISIT], allow=["visit"]), call) == [True]
-    assert outcomes(Toolbox([SHELL], allow=["read", "network"]), ("shell", {"command": "ls"})) == [False]
+    assert outcomes(Toolbox([SHELL], allow=["read", "network"]),
+                    ("shell", {"command": "ls"})) == [False]
 
 
 def test_private_data_makes_the_network_ask_for_each_host() -> None:
-    a, b, secret = ("visit", {"url": "http://a.example/1"}), ("visit", {"url": "http://b.example/"}), ("read_secret", {})
-    assert outcomes(Toolbox([VISIT, SECRET], allow=["read", "network"]), a, secret, a) == [True, True, False]
+    a, b, secret = (("visit", {"url": "http://a.example/1"}),
+                    ("visit", {"url": "http://b.example/"}), ("read_secret", {}))
+    assert outcomes(Toolbox([VISIT, SECRET], allow=["read", "network"]), a, secret,
+                    a) == [True, True, False]
     person = Person("session", "no")
     box = Toolbox([VISIT, SECRET], approve=person, allow=["read", "network"])
-    assert outcomes(box, secret, a, ("visit", {"url": "http://a.example/2"}), b) == [True, True, True, False]
+    assert outcomes(box, secret, a, ("visit", {"url": "http://a.example/2"}), b) == [True, True,
+                                                                                     True, False]
     assert [(request.host, request.reason) for request in person.asked] == [
-        ("a.example", "private data is in this conversation"), ("b.example", "private data is in this conversation")]
+        ("a.example", "private data is in this conversation"),
+        ("b.example", "private data is in this conversation")]
     assert person.asked[0].text == 'visit\n  url = "http://a.example/1"'
 
 
@@ -331,15 +354,19 @@ def test_one_question_at_a_time_and_one_answer_for_the_same_question() -> None:
     box = Toolbox([VISIT], approve=person)
 
     async def scenario() -> list[bool]:
-        calls = [ToolCall(str(n), "visit", {"url": f"http://{host}/{n}"}) for n, host in enumerate("aab")]
-        return [result.is_error for result in await asyncio.gather(*map(box.execute_tool_call, calls))]
+        calls = [ToolCall(str(n), "visit", {"url": f"http://{host}/{n}"})
+                 for n, host in enumerate("aab")]
+        return [result.is_error for result
+                in await asyncio.gather(*map(box.execute_tool_call, calls))]
     assert asyncio.run(scenario()) == [False] * 3
     assert [request.host for request in person.asked] == ["a", "b"]
 
 
 @pytest.mark.parametrize("answer", ["once", "no"])
 def test_a_finished_call_says_what_became_of_it(answer: Decision) -> None:
-    """Its time is its own, without the wait for the user; a refusal has words for the user and others for the model."""
+    """Its time is its own, without the wait for the user;
+    a refusal has words for the user and others for the model.
+    """
     waited: list[float] = []
 
     async def approve(request: ApprovalRequest) -> Decision:
@@ -353,9 +380,11 @@ def test_a_finished_call_says_what_became_of_it(answer: Decision) -> None:
     assert done.asked and len(waited) == 1 and done.seconds < waited[0]
     assert (done.ran, done.said) == ((True, "") if answer == "once" else (False, "you declined"))
     assert done.result.content == ("ran x" if answer == "once" else
-                                   "Not run: the user said no. Do not try again unless the user asks for it.")
+                                   "Not run: the user said no. Do not try again unless the user "
+                                   "asks for it.")
     line = str(finished_line(call, done))
-    assert line == ("\u2713 shell x  5 characters, 0.0 s" if answer == "once" else "\u2717 shell x  you declined")
+    assert line == ("\u2713 shell x  5 characters, 0.0 s" if answer == "once"
+                    else "\u2717 shell x  you declined")
 
 
 def test_what_is_asked_is_shown_in_full_and_safely() -> None:
@@ -363,14 +392,16 @@ def test_what_is_asked_is_shown_in_full_and_safely() -> None:
     command = "echo " + "x" * 100_000 + "\u202e\x1b]52;c;evil\x07"
     assert outcomes(Toolbox([SHELL], approve=person), ("shell", {"command": command})) == [False]
     text = person.asked[0].text
-    assert "x" * 100_000 in text and "<U+202E>" in text and "\x1b" not in text and "\u202e" not in text
+    assert ("x" * 100_000 in text and "<U+202E>" in text and "\x1b" not in text
+            and "\u202e" not in text)
 
 
 def test_an_approved_call_is_bound_to_its_host() -> None:
     def where(context: ToolContext, url: str) -> str:
         return json.dumps(sorted(context.hosts) if context.hosts is not None else None)
     made = make_tool(where, kind="network", hosts=VISIT.hosts)
-    assert run(made, {"url": "http://A.example/"}, approve=Person("once")).content == '["a.example"]'
+    assert run(made, {"url": "http://A.example/"},
+               approve=Person("once")).content == '["a.example"]'
     assert run(made, {"url": "http://A.example/"}, allow=["network"]).content == "null"
 
 
@@ -378,10 +409,12 @@ def test_an_approved_call_is_bound_to_its_host() -> None:
 
 def test_the_built_in_tools() -> None:
     names = {made.name for made in all_tools() if made.source == "built in"}
-    assert names == {"web_search", "read_json_file", "fetch_url", "read_file", "list_files", "search_files", "query_database",
+    assert names == {"web_search", "read_json_file", "fetch_url", "read_file", "list_files",
+                     "search_files", "query_database",
                      "search_sessions", "current_time", "calculate"}
     assert "fetch_url" not in {made.name for made in get_tools()}
-    assert [made.name for made in get_tools(["calculate", "read_file", "calculate"])] == ["calculate", "read_file"]
+    assert ([made.name for made in get_tools(["calculate", "read_file", "calculate"])]
+            == ["calculate", "read_file"])
     with pytest.raises(UsageError, match="no tool named nonsense"):
         get_tools(["nonsense"])
 
@@ -399,8 +432,10 @@ def test_a_newcomers_tool_is_one_function_in_one_file(tmp_path: Path) -> None:
 def test_a_tool_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "loud.py").write_text("def whisper(text: str) -> str:\n    return text.lower()\n")
     (tmp_path / "loud-1.dist-info").mkdir()
-    (tmp_path / "loud-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1\n")
-    (tmp_path / "loud-1.dist-info" / "entry_points.txt").write_text("[stream_chat.tools]\nwhisper = loud:whisper\n")
+    (tmp_path / "loud-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\n"
+                                                            "Version: 1\n")
+    (tmp_path / "loud-1.dist-info" / "entry_points.txt").write_text("[stream_chat.tools]\nwhisper "
+                                                                    "= loud:whisper\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     made, = get_tools(["whisper"])
     assert made.source == "package loud" and run(made, {"text": "HEY"}).content == "hey"
@@ -408,7 +443,8 @@ def test_a_tool_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_tools_file_that_fails_or_takes_a_name_is_said(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
-    (tmp_path / "thief.py").write_text("from core.tools import tool\n@tool\ndef calculate() -> str:\n    return ''\n")
+    (tmp_path / "thief.py").write_text("from core.tools import tool\n@tool\ndef calculate() -> "
+                                       "str:\n    return ''\n")
     with pytest.raises(UsageError, match="ZeroDivisionError"):
         load_tools_file(str(tmp_path / "broken.py"))
     with pytest.raises(UsageError, match="two tools named calculate"):
@@ -416,7 +452,8 @@ def test_a_tools_file_that_fails_or_takes_a_name_is_said(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("expression", "value"), [
-    ("1 + 2 * 3", "7"), ("2 ^ 10", "1024"), ("7 // 2", "3"), ("sqrt(16)", "4.0"), ("factorial(20)", "2432902008176640000"),
+    ("1 + 2 * 3", "7"), ("2 ^ 10", "1024"), ("7 // 2", "3"), ("sqrt(16)", "4.0"),
+    ("factorial(20)", "2432902008176640000"),
     ("-3", "-3"),
     ("round(2.675, 2)", "2.67"), ("max(1, 2)", "2"),
 ])
@@ -425,8 +462,10 @@ def test_calculate(expression: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("expression", [
-    "__import__('os')", "().__class__", "9**9**9", "factorial(10**9)", "1/0", "x", "'a'*9", "[1]", "(" * 900,
-    "lambda: 1", "sqrt(-1)", "(-8)**0.5", "1 if 1 else 2", "abs.__self__", "-" * 999 + "1", "1e999999**2", "10**10000", "max()",
+    "__import__('os')", "().__class__", "9**9**9", "factorial(10**9)", "1/0", "x", "'a'*9", "[1]",
+    "(" * 900,
+    "lambda: 1", "sqrt(-1)", "(-8)**0.5", "1 if 1 else 2", "abs.__self__", "-" * 999 + "1",
+    "1e999999**2", "10**10000", "max()",
 ])
 def test_calculate_is_arithmetic_only(expression: str) -> None:
     assert run(list(get_tools(["calculate"])), {"expression": expression}).is_error
@@ -436,9 +475,12 @@ def test_calculate_is_arithmetic_only(expression: str) -> None:
 
 def mutate(random_: random.Random, value: Any, depth: int = 0) -> Any:
     choices: list[Callable[[], Any]] = [
-        lambda: value, lambda: str(value), lambda: [value], lambda: {"value": value}, lambda: None, lambda: "", lambda: -1,
-        lambda: 10 ** random_.randrange(400), lambda: float("nan"), lambda: float("-inf"), lambda: 1e308, lambda: True,
-        lambda: "\ud800\x00\x1b[2J\u202e", lambda: "../" * 30 + "etc/passwd", lambda: json.dumps(value), lambda: "x" * 5_000,
+        lambda: value, lambda: str(value), lambda: [value], lambda: {"value": value}, lambda: None,
+        lambda: "", lambda: -1,
+        lambda: 10 ** random_.randrange(400), lambda: float("nan"), lambda: float("-inf"),
+        lambda: 1e308, lambda: True,
+        lambda: "\ud800\x00\x1b[2J\u202e", lambda: "../" * 30 + "etc/passwd",
+        lambda: json.dumps(value), lambda: "x" * 5_000,
         lambda: {str(n): mutate(random_, value, depth + 1) for n in range(3)} if depth < 3 else 0,
         lambda: nested(random_.choice((5, 60, 400))),
     ]
@@ -459,9 +501,11 @@ def test_mutated_calls_give_results_and_run_only_what_was_shown(tmp_path: Path) 
     random_ = random.Random(seed)
     ran: list[dict[str, Any]] = []
 
-    def target(text: str, count: int = 1, deep: dict[str, Any] | None = None, tags: list[int] | None = None, on: bool = False,
+    def target(text: str, count: int = 1, deep: dict[str, Any] | None = None,
+               tags: list[int] | None = None, on: bool = False,
                mode: Literal["a", "b"] = "a", ratio: float = 1.0) -> str:
-        ran.append({"text": text, "count": count, "deep": deep, "tags": tags, "on": on, "mode": mode, "ratio": ratio})
+        ran.append({"text": text, "count": count, "deep": deep, "tags": tags, "on": on,
+                    "mode": mode, "ratio": ratio})
         types = (str, int, (dict, type(None)), (list, type(None)), bool, str, (int, float))
         assert all(isinstance(value, kind) for value, kind in zip(ran[-1].values(), types))  # type: ignore[arg-type]
         return "ran"
@@ -474,13 +518,16 @@ def test_mutated_calls_give_results_and_run_only_what_was_shown(tmp_path: Path) 
         return "once"
 
     made = make_tool(target, kind="run")
-    good = {"text": "hello", "count": 2, "deep": {"a": [1]}, "tags": [1, 2], "on": True, "mode": "b", "ratio": 0.5}
+    good = {"text": "hello", "count": 2, "deep": {"a": [1]}, "tags": [1, 2], "on": True,
+            "mode": "b", "ratio": 0.5}
     others = [tool for tool in all_tools() if tool.source == "built in" and tool.kind == "read"]
 
     async def scenario() -> int:
-        box = Toolbox([made, *others], ToolContext(roots=(str(tmp_path),)), approve, calls_per_turn=10 ** 6, same_calls=10 ** 6)
+        box = Toolbox([made, *others], ToolContext(roots=(str(tmp_path),)), approve,
+                      calls_per_turn=10 ** 6, same_calls=10 ** 6)
         for number in range(10_000):
-            result = await box.execute_tool_call(mutated_call(random_, good, others if number % 20 == 0 else []))
+            result = await box.execute_tool_call(
+                mutated_call(random_, good, others if number % 20 == 0 else []))
             assert isinstance(result.content, str) and "Traceback" not in result.content
             assert not result.content.startswith("target failed"), result.content
         return number + 1
@@ -499,17 +546,21 @@ def mutated_call(random_: random.Random, good: dict[str, Any], others: list[Tool
             case 0:
                 arguments.pop(name)
             case 1:
-                arguments[random_.choice((name.upper(), name + "_", " " + name, ""))] = arguments[name]
+                arguments[random_.choice((name.upper(), name + "_", " " + name, ""))] = arguments[
+                    name]
             case _:
                 arguments[name] = mutate(random_, arguments[name])
     if others:
         made = random_.choice(others)
         properties = sorted(made.parameters["properties"])
-        return ToolCall("1", made.name, {name: mutate(random_, random_.choice((".", "a", 1))) for name in properties})
+        return ToolCall("1", made.name,
+                        {name: mutate(random_, random_.choice((".", "a", 1)))
+                         for name in properties})
     if random_.randrange(5) == 0:
         text = json.dumps(arguments)
         return ToolCall("1", "target", {}, invalid=text[:random_.randrange(len(text))] or "{")
-    return ToolCall("1", random_.choice(("target",) * 20 + ("Target", "", "\x1b[2J", "x" * 1_000)), arguments)
+    return ToolCall("1", random_.choice(("target",) * 20 + ("Target", "", "\x1b[2J", "x" * 1_000)),
+                    arguments)
 
 
 def test_an_asynchronous_tool_that_never_awaits_does_not_hold_up_the_chat() -> None:
@@ -533,7 +584,8 @@ def test_an_asynchronous_tool_that_never_awaits_does_not_hold_up_the_chat() -> N
                 await asyncio.sleep(0.01)
                 ticks += 1
         ticking = asyncio.ensure_future(tick())
-        results = [await box.execute_tool_call(ToolCall("1", name, {})) for name in ("stubborn", "quick")]
+        results = [await box.execute_tool_call(ToolCall("1", name, {}))
+                   for name in ("stubborn", "quick")]
         ticking.cancel()
         return results, ticks
     results, ticks = asyncio.run(scenario())
@@ -541,7 +593,9 @@ def test_an_asynchronous_tool_that_never_awaits_does_not_hold_up_the_chat() -> N
     assert ticks > 3
 
 
-@pytest.mark.parametrize("arguments", ['{"a": 1, "a": 2}', '{"a": {"b": 1, "b": 1}}', '{"a": [{"b": 1, "b": 2}]}'])
+@pytest.mark.parametrize("arguments",
+                         ['{"a": 1, "a": 2}', '{"a": {"b": 1, "b": 1}}',
+                          '{"a": [{"b": 1, "b": 2}]}'])
 def test_a_name_that_stands_twice_makes_a_call_invalid(arguments: str) -> None:
     reply = Reply()
     reply.add(ToolCallDelta(0, "1", "f", arguments))
@@ -557,7 +611,9 @@ def test_a_name_that_stands_twice_makes_a_call_invalid(arguments: str) -> None:
 
 
 def test_chat_with_tools_is_a_turn_with_a_toolbox() -> None:
-    """Servers start first, their tools are offered, calls run, and the model answers with the results."""
+    """Servers start first, their tools are offered, calls run,
+    and the model answers with the results.
+    """
     def twice(number: int) -> int:
         """Double it."""
         return 2 * number
@@ -584,31 +640,42 @@ def test_chat_with_tools_is_a_turn_with_a_toolbox() -> None:
 
     async def scenario() -> list[Any]:
         box = Toolbox((), servers=Late())
-        turn = chat_with_tools(one_model(respond), Request("m", (user_message("q"),)), box, model="demo/m")
+        turn = chat_with_tools(one_model(respond), Request("m", (user_message("q"),)), box,
+                               model="demo/m")
         return [event async for event in turn]
     events = asyncio.run(scenario())
     assert offered == [["twice"], ["twice"]] and events[0] == Notice("one server is slow")
     assert events[-1].message.text == "it is 42"
-    assert [type(event).__name__ for event in events[1:5]] == ["MessageAdded", "ToolRequested", "ToolFinished", "MessageAdded"]
+    assert [type(event).__name__ for event in events[1:5]] == ["MessageAdded", "ToolRequested",
+                                                               "ToolFinished", "MessageAdded"]
 
 
 # ---- words of --allow
 
-@pytest.mark.parametrize("word", (*KINDS, "calculate", "fetch_url", "a__b", "tool:read", "kind:read", "example.org"))
+@pytest.mark.parametrize("word",
+                         (*KINDS, "calculate", "fetch_url", "a__b", "tool:read", "kind:read",
+                          "example.org"))
 def test_a_word_of_one_kind_allows_nothing_of_another(word: str) -> None:
-    """A host may be called like a kind or a tool; what is allowed under that name is not the host."""
+    """A host may be called like a kind or a tool;
+    what is allowed under that name is not the host.
+    """
     space, name = namespace(word)
-    host = make_tool(lambda: "sent", name="send", kind="network", hosts=lambda arguments, context: [name])
+    host = make_tool(lambda: "sent", name="send", kind="network", hosts=lambda arguments,
+                     context: [name])
     box = Toolbox([host], allow=[word], private=True)
     result = asyncio.run(box.execute_tool_call(ToolCall("1", "send", {})))
     assert result.is_error is (space != "host"), result
     named = Toolbox([make_tool(lambda: "ran", name="read", kind="run")], allow=[word])
-    assert asyncio.run(named.execute_tool_call(ToolCall("1", "read", {}))).is_error is (word not in ("tool:read", "run"))
+    assert (asyncio.run(named.execute_tool_call(ToolCall("1", "read", {}))).is_error
+            is (word not in ("tool:read", "run")))
 
 
-@pytest.mark.parametrize("word, expected", [("host:intranet", ("host", "intranet")), ("Example.ORG", ("host", "example.org")),
-                                            ("host:8080", ("host", "host:8080")), ("::1", ("host", "::1")),
-                                            ("localhost", ("host", "localhost")), ("files__read", ("tool", "files__read"))])
+@pytest.mark.parametrize("word, expected",
+                         [("host:intranet", ("host", "intranet")),
+                          ("Example.ORG", ("host", "example.org")),
+                          ("host:8080", ("host", "host:8080")), ("::1", ("host", "::1")),
+                          ("localhost", ("host", "localhost")),
+                          ("files__read", ("tool", "files__read"))])
 def test_what_a_word_is(word: str, expected: tuple[str, str]) -> None:
     assert namespace(word) == expected
 
@@ -620,7 +687,8 @@ def test_no_expression_takes_long() -> None:
     seed = random.randrange(10 ** 6)
     print("seed", seed)
     chance = random.Random(seed)
-    numbers = ["7", "-1", "0", "0.5", "10**9", "-10**9", "10**5000", "-(10**5999)", "1e308", "1e-308", "2**19999",
+    numbers = ["7", "-1", "0", "0.5", "10**9", "-10**9", "10**5000", "-(10**5999)", "1e308",
+               "1e-308", "2**19999",
                "factorial(1400)", "pi"]
     names = [*FUNCTIONS, "factorial"]
 
@@ -631,12 +699,16 @@ def test_no_expression_takes_long() -> None:
             operator = chance.choice(["+", "-", "*", "/", "//", "%", "**"])
             return f"({made(depth - 1)}){operator}({made(depth - 1)})"
         return f"{chance.choice(names)}({','.join(made(depth - 1) for _ in range(chance.randint(1, 3)))})"
-    expressions = ["round(7,-10**9)", "round(10**5999,-10**5999)", "round(-7, -(10**6))", *(made(3)[:1_000] for _ in range(3_000))]
-    code = ("import sys\nfrom core.errors import ToolError\nfrom core.tools.calculate import calculate\n"
-            "for line in sys.stdin:\n    try: calculate(line)\n    except ToolError: pass\nprint('done')")
-    done = subprocess.run([sys.executable, "-c", code], input="\n".join(expressions), capture_output=True, text=True, timeout=120)
+    expressions = ["round(7,-10**9)", "round(10**5999,-10**5999)", "round(-7, -(10**6))",
+                   *(made(3)[:1_000] for _ in range(3_000))]
+    code = ("import sys\nfrom core.errors import ToolError\nfrom core.tools.calculate import "
+            "calculate\nfor line in sys.stdin:\n    try: calculate(line)\n    except ToolError: "
+            "pass\nprint('done')")
+    done = subprocess.run([sys.executable, "-c", code], input="\n".join(expressions),
+                          capture_output=True, text=True, timeout=120)
     assert done.stdout == "done\n", done.stderr
-    assert calculate("round(1234, -2)") == "1200" and calculate("round(7,-10**9)") == "0" and calculate("round(7, 3)") == "7"
+    assert (calculate("round(1234, -2)") == "1200" and calculate("round(7,-10**9)") == "0"
+            and calculate("round(7, 3)") == "7")
 
 
 @pytest.mark.parametrize("pieces", (1, 60))

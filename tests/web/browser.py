@@ -1,4 +1,6 @@
-"""A real Chromium over the page: signs in as a user does, writes, reads, and watches what the page asks for."""
+"""A real Chromium over the page: signs in as a user does, writes, reads,
+and watches what the page asks for.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from tests.web.page_server import PATIENCE, PageServer
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZES = {"desktop": (1440, 900), "phone": (375, 812)}
 LIMIT = PATIENCE * 1000     # milliseconds
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-dev-shm-usage")
 
 
 def chromium_path() -> str:
@@ -40,19 +43,25 @@ def running_chromium() -> Iterator[Browser]:
 
 
 class Tab:
-    """One tab that is signed in. `strangers` are the requests to other hosts, `faults` the page's own errors."""
+    """One tab that is signed in.
 
-    def __init__(self, browser: Browser, server: PageServer, size: str = "desktop", *, dark: bool = False,
+    `strangers` are the requests to other hosts, `faults` the page's own errors.
+    """
+
+    def __init__(self, browser: Browser, server: PageServer, size: str = "desktop", *,
+                 dark: bool = False,
                  reduced: bool = False) -> None:
         width, height = SIZES[size]
         self.server, self.size = server, size
         self.context = browser.new_context(
             viewport={"width": width, "height": height}, has_touch=size == "phone",
-            color_scheme="dark" if dark else "light", reduced_motion="reduce" if reduced else "no-preference",
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce" if reduced else "no-preference",
             permissions=["clipboard-read", "clipboard-write"])
         self.context.set_default_timeout(LIMIT)
         for cookie in server.client.cookies:
-            self.context.add_cookies([{"name": cookie.name, "value": cookie.value or "", "url": server.url}])
+            self.context.add_cookies(
+                [{"name": cookie.name, "value": cookie.value or "", "url": server.url}])
         self.faults: list[str] = []
         self.strangers: list[str] = []
         self.page = self.open_page()
@@ -99,7 +108,9 @@ class Tab:
         self.box.press("Enter")
 
     def ask(self, text: str, replies: int = 1) -> str:
-        """Send and return the text of the newest reply, when there are so many and it is complete."""
+        """Send and return the text of the newest reply,
+        when there are so many and it is complete.
+        """
         self.send(text)
         return self.reply(replies)
 

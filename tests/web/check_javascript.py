@@ -1,4 +1,5 @@
-"""Checks the page's JavaScript as `make check` does: types from its JSDoc, style and form, with tools from npm.
+"""Checks the page's JavaScript as `make check` does: types from its JSDoc, style and
+form, with tools from npm.
 
 `python -m tests.web.check_javascript --write` brings the files into form.
 """
@@ -32,7 +33,9 @@ def main() -> int:
 
 
 def install() -> str:
-    """Install the tools in the versions that package.json names; returns why that was not possible, or ""."""
+    """Install the tools in the versions that package.json names;
+    returns why that was not possible, or "".
+    """
     named, installed = RULES / "package.json", TOOLS / "package.json"
     if installed.exists() and installed.read_bytes() == named.read_bytes():
         return ""
@@ -43,10 +46,13 @@ def install() -> str:
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     shutil.copy(named, beside)
-    done = subprocess.run([npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"],
-                          check=False, cwd=beside, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run([npm, "install", "--no-package-lock", "--no-audit", "--no-fund",
+                           "--ignore-scripts"],
+                          check=False, cwd=beside, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True)
     if done.returncode != 0:
-        return f"npm cannot install its tools: {(done.stderr.strip() or 'no reason').splitlines()[-1]}"
+        return ("npm cannot install its tools: "
+                f"{(done.stderr.strip() or 'no reason').splitlines()[-1]}")
     shutil.rmtree(TOOLS, ignore_errors=True)
     beside.rename(TOOLS)
     return ""

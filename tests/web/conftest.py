@@ -1,4 +1,7 @@
-"""The browser that the tests of a module share. Module-wide, since it keeps an event loop of its own."""
+"""The browser that the tests of a module share.
+
+Module-wide, since it keeps an event loop of its own.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +30,21 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a server that a module's tests share: an empty home, and nothing of this machine."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COV") or name == "PATH"}
-    return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "LANG": "C.UTF-8", "TERM": "xterm-256color",
+    """The environment of a server that a module's tests share:
+    an empty home, and nothing of this machine.
+    """
+    kept = {name: value for name, value in os.environ.items()
+            if name.startswith("COV") or name == "PATH"}
+    return kept | {"HOME": str(tmp_path_factory.mktemp("home")), "LANG": "C.UTF-8",
+                   "TERM": "xterm-256color",
                    "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(params=["desktop", "phone"])
 def tab(chromium: Browser, server: PageServer, request: pytest.FixtureRequest) -> Iterator[Tab]:
-    """The page of the module's `server`, in both sizes; at the end nothing may have gone wrong in it."""
+    """The page of the module's `server`, in both sizes;
+    at the end nothing may have gone wrong in it.
+    """
     from tests.web.browser import Tab
     with Tab(chromium, server, request.param) as opened:
         opened.go()

@@ -31,7 +31,8 @@ class PageServer:
     def __init__(self, environment: dict[str, str], *arguments: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._command = [sys.executable, str(ROOT / "stream_chat.py"), "--web", "--port", str(self.port), *arguments]
+        self._command = [sys.executable, str(ROOT / "stream_chat.py"), "--web", "--port",
+                         str(self.port), *arguments]
         self.environment = environment
         self.client = requests.Session()
         self.client.headers["x-stream-chat"] = "page"
@@ -49,7 +50,8 @@ class PageServer:
 
     def start(self) -> str:
         """Start and return the one-time link, used already unless the client holds a cookie."""
-        self.process = subprocess.Popen(self._command, env=self.environment, stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(self._command, env=self.environment,
+                                        stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
@@ -90,8 +92,11 @@ class PageServer:
         return self.get(f"/api/sessions/{session}")
 
     def listen(self, session: str, after: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The place and each event, until the server ends the stream; a reset is {"type": "reset"}."""
-        with self.client.get(f"{self.url}/api/sessions/{session}/events", params={"after": after}, stream=True,
+        """The place and each event, until the server ends the stream;
+        a reset is {"type": "reset"}.
+        """
+        with self.client.get(f"{self.url}/api/sessions/{session}/events", params={"after": after},
+                             stream=True,
                              timeout=PATIENCE) as answer:
             place = after
             for line in answer.iter_lines(chunk_size=1, decode_unicode=True):

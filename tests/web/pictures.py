@@ -11,7 +11,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from core.messages import Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Message, Text, Thinking, ToolCall, ToolResult, Usage, tool_message,
+                           user_message)
 from core.session_manager import Session
 from core.store.identity import new_message_id
 from core.store.rows import CallRow
@@ -40,9 +41,10 @@ with sqlite3.connect("import.db") as db:
 | `wal_autocheckpoint` | 1,000 pages |
 | `busy_timeout` | 5,000 ms |
 """
-QUESTION = ("Our nightly import stalls for about 40 seconds near row 80,000, then carries on as if nothing happened. "
-            "The log is attached. What would you check first?")
-TITLES = ("Release checklist for 2.4", "Style rules for the handbook", "Letter to the landlord about the heating",
+QUESTION = ("Our nightly import stalls for about 40 seconds near row 80,000, then carries on as if "
+            "nothing happened. The log is attached. What would you check first?")
+TITLES = ("Release checklist for 2.4", "Style rules for the handbook",
+          "Letter to the landlord about the heating",
           "Compare three ways to page through a long list", "Cron or systemd timers?")
 TAGS = {0: "imports", 1: "writing", 2: "home"}
 
@@ -54,10 +56,12 @@ def fill(path: str) -> str:
         session = save(store, user_message(title), reply("Yes."))
         store.update_session(session, pinned=number < 2, tags=TAGS.get(number, ""))
     call = ToolCall("1", "read_file", {"path": "import-2026-11-28.log"})
-    asking = Message("assistant", (Thinking("The stall has a fixed length."), call), MODEL, Usage(9_655, 64), "tool_calls")
+    asking = Message("assistant", (Thinking("The stall has a fixed length."), call), MODEL,
+                     Usage(9_655, 64), "tool_calls")
     result = tool_message((ToolResult("1", "read_file", "02:14:07 commit 80000 rows, 41.2 s"),))
     shown = save(store, user_message(QUESTION), asking, result, reply(ANSWER))
-    store.add_calls([(new_message_id(), call_row(day)) for day in range(28) for _ in range(1 + day % 4)])
+    store.add_calls([(new_message_id(), call_row(day)) for day in range(28)
+                     for _ in range(1 + day % 4)])
     store.update_session(shown, title="Why the nightly import stalls", tags="imports")
     store.close()
     return shown
@@ -65,10 +69,13 @@ def fill(path: str) -> str:
 
 def call_row(day: int) -> CallRow:
     """One call so many days ago, to one of three models."""
-    provider, model, cost = (("ollama", "qwen3:14b", None), ("anthropic", "claude-haiku-4-5", 0.0042),
+    provider, model, cost = (("ollama", "qwen3:14b", None),
+                             ("anthropic", "claude-haiku-4-5", 0.0042),
                              ("openai", "gpt-6-luna", 0.0031))[day % 3]
-    return CallRow(time.time() - day * 86_400, "", provider, model, "", 0.3 + day % 5 / 10, 4.0, 2_000 + 400 * (day % 7),
-                   300 + 40 * (day % 5), 1_000, 40.0, cost, 0, 0, "stop", "overloaded" if day % 13 == 12 else None)
+    return CallRow(time.time() - day * 86_400, "", provider, model, "", 0.3 + day % 5 / 10, 4.0,
+                   2_000 + 400 * (day % 7),
+                   300 + 40 * (day % 5), 1_000, 40.0, cost, 0, 0, "stop",
+                   "overloaded" if day % 13 == 12 else None)
 
 
 def reply(text: str) -> Message:
@@ -92,7 +99,8 @@ def conversation(tab: Tab, session: str) -> None:
 def compare(tab: Tab, session: str) -> None:
     tab.page.get_by_role("button", name="Compare", exact=True).click()
     tab.page.locator('.models .model[data-model="ollama/words-50:latest"]').click()
-    tab.send("Explain to a new colleague why a long reader can stall our import. Five sentences, no jargon.")
+    tab.send("Explain to a new colleague why a long reader can stall our import. Five sentences, "
+             "no jargon.")
     expect(tab.page.locator(".answer").nth(1).locator(".state")).to_have_text("Done")
 
 
@@ -110,7 +118,8 @@ def numbers(tab: Tab, session: str) -> None:
 
 
 PICTURES: dict[str, tuple[Callable[[Tab, str], None], str, bool]] = {
-    "conversation": (conversation, "desktop", False), "conversation-dark": (conversation, "desktop", True),
+    "conversation": (conversation, "desktop", False),
+    "conversation-dark": (conversation, "desktop", True),
     "conversation-phone": (conversation, "phone", False), "compare": (compare, "desktop", False),
     "providers": (providers, "desktop", False), "numbers": (numbers, "desktop", True)}
 
@@ -127,8 +136,10 @@ def take(chromium: Browser, server: PageServer, session: str, name: str) -> None
 
 def main() -> int:
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as home, FakeOllama() as ollama, running_chromium() as chromium:
-        environment = {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OLLAMA_HOST": ollama.url}
+    with (tempfile.TemporaryDirectory() as home, FakeOllama() as ollama,
+          running_chromium() as chromium):
+        environment = {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+                       "OLLAMA_HOST": ollama.url}
         session = fill(os.path.join(home, ".local", "share", "stream-chat", "sessions.db"))
         with PageServer(environment, "-m", "echo", "--num-ctx", "32768") as server:
             for name in sys.argv[1:] or PICTURES:

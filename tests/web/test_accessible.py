@@ -17,13 +17,15 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def server(home: dict[str, str]) -> Iterator[PageServer]:
-    with FakeOllama() as ollama, PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "think") as running:
+    with (FakeOllama() as ollama,
+          PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "think") as running):
         yield running
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_nothing_serious_is_found(chromium: Browser, server: PageServer, size: str, dark: bool) -> None:
+def test_nothing_serious_is_found(chromium: Browser, server: PageServer, size: str,
+                                  dark: bool) -> None:
     with Tab(chromium, server, size, dark=dark, reduced=True) as tab:
         tab.go()
         look_at(tab, "new session")
@@ -73,7 +75,8 @@ MOVING = """() => document.getAnimations().filter((each) => {
   const { iterations, duration } = each.effect.getComputedTiming();
   return each.playState === "running" && (iterations > 1 || Number(duration) > 100);
 }).map((each) => each.effect.target.className)"""
-TOO_WIDE = "() => [document.documentElement.scrollWidth, document.querySelector('.main').scrollWidth].map(w => w - innerWidth)"
+TOO_WIDE = ("() => [document.documentElement.scrollWidth, "
+            "document.querySelector('.main').scrollWidth].map(w => w - innerWidth)")
 
 
 def fits(tab: Tab, place: str) -> None:
@@ -85,7 +88,8 @@ def compare(tab: Tab) -> None:
     tab.page.get_by_role("button", name="Compare", exact=True).click()
     tab.page.locator('.models .model[data-model="ollama/words-50:latest"]').click()
     tab.send("both")
-    expect(tab.page.get_by_role("button", name="Keep this one").and_(tab.page.locator(":enabled"))).to_have_count(2)
+    expect(tab.page.get_by_role("button", name="Keep this one")
+           .and_(tab.page.locator(":enabled"))).to_have_count(2)
 
 
 def open_form(tab: Tab) -> None:

@@ -34,7 +34,8 @@ def ollama() -> Iterator[FakeOllama]:
 def server(ollama: FakeOllama, home: dict[str, str]) -> Iterator[PageServer]:
     tools = Path(home["HOME"], "tools.py")
     tools.write_text(TOOLS, encoding="utf-8")
-    with PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40", "--tools-file", str(tools)) as running:
+    with PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40", "--tools-file",
+                    str(tools)) as running:
         yield running
 
 
@@ -176,7 +177,8 @@ def test_thinking_is_folded(tab: Tab) -> None:
 
 
 def test_markdown_and_the_exact_source(tab: Tab) -> None:
-    said = "# Title\n\n- one\n- **two**\n\n```python\nif  x:\n\treturn 'a'  # <b>\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n"
+    said = ("# Title\n\n- one\n- **two**\n\n```python\nif  x:\n\treturn 'a'  # <b>\n```\n\n| a | b "
+            "|\n|---|--:|\n| 1 | 2 |\n")
     tab.choose_model("ollama/echo:latest")
     tab.send(said)
     tab.reply()
@@ -185,7 +187,8 @@ def test_markdown_and_the_exact_source(tab: Tab) -> None:
     expect(prose.locator("li strong")).to_have_text("two")
     expect(prose.locator("td")).to_have_text(["1", "2"])
     prose.locator("[data-copy]").click()
-    assert tab.page.evaluate("navigator.clipboard.readText()").rstrip("\n") == "if  x:\n\treturn 'a'  # <b>"
+    assert (tab.page.evaluate("navigator.clipboard.readText()").rstrip("\n")
+            == "if  x:\n\treturn 'a'  # <b>")
     tab.page.locator("[data-key=copy]").click()
     expect(tab.page.locator("[data-key=copy]")).to_have_attribute("title", "Copied")
     assert tab.page.evaluate("navigator.clipboard.readText()").strip() == said.strip()
@@ -240,14 +243,16 @@ def test_providers_are_tested_and_set_and_a_model_is_pulled(tab: Tab, ollama: Fa
     tab.go("/")
     tab.ask("with the provider's own temperature")
     assert ollama.chats[-1].json["options"]["temperature"] == 0.125
-    tab.server.client.put(f"{tab.server.url}/api/providers/ollama/settings", json={"temperature": ""}, timeout=60)
+    tab.server.client.put(f"{tab.server.url}/api/providers/ollama/settings",
+                          json={"temperature": ""}, timeout=60)
     tab.ask("without it", 2)
     assert "temperature" not in ollama.chats[-1].json.get("options", {})
     tab.page.locator(".model-button").click()
     models = tab.page.locator(".models")
     models.get_by_label("Model to pull").fill(f"pulled-{tab.size}")
     models.get_by_role("button", name="Pull model").click()
-    expect(tab.page.locator(f'.model[data-model="ollama/pulled-{tab.size}:latest"]')).to_be_visible()
+    expect(tab.page.locator(
+        f'.model[data-model="ollama/pulled-{tab.size}:latest"]')).to_be_visible()
 
 
 def test_numbers_and_the_sheet_of_keys(tab: Tab) -> None:
@@ -277,7 +282,8 @@ def test_commands_are_completed(tab: Tab) -> None:
     expect(tab.page.locator(".model-button")).to_have_attribute("title", "ollama/echo:latest")
 
 
-def test_the_page_asks_before_it_is_used_without_signing_in(chromium: Browser, server: PageServer) -> None:
+def test_the_page_asks_before_it_is_used_without_signing_in(chromium: Browser,
+                                                            server: PageServer) -> None:
     context = chromium.new_context()
     answer = context.new_page().goto(server.url + "/", timeout=LIMIT)
     assert answer is not None and answer.status == 401
@@ -299,7 +305,8 @@ def test_a_file_is_attached(tab: Tab, tmp_path: Path, ollama: FakeOllama) -> Non
     tab.page.reload()
     expect(tab.page.locator(".from-user .file-name")).to_have_text("note_ one.txt")
     tab.ask("And again?", 2)
-    assert "heliotrope" in str(ollama.chats[-1].json), "a new server attaches what was uploaded before"
+    assert "heliotrope" in str(ollama.chats[-1].json), ("a new server attaches what was uploaded "
+                                                        "before")
 
 
 def test_commands_that_lead_to_another_session_leave_this_one_as_it_is(tab: Tab) -> None:

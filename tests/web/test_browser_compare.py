@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def server(home: dict[str, str]) -> Iterator[PageServer]:
-    with FakeOllama() as ollama, PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40", "--num-ctx", "4096") as running:
+    with FakeOllama() as ollama, PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-40",
+                                            "--num-ctx", "4096") as running:
         yield running
 
 

@@ -18,12 +18,14 @@ WORDS = 90
 
 @pytest.fixture(scope="module")
 def server(home: dict[str, str]) -> Iterator[PageServer]:
-    with FakeOllama() as ollama, PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", f"words-{WORDS}@20") as running:
+    with (FakeOllama() as ollama,
+          PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", f"words-{WORDS}@20") as running):
         yield running
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_killed_server_finishes_and_the_page_follows_by_itself(chromium: Browser, server: PageServer, seed: int) -> None:
+def test_a_killed_server_finishes_and_the_page_follows_by_itself(
+        chromium: Browser, server: PageServer, seed: int) -> None:
     wanted = f"w{random.Random(seed).randrange(2, 30)} "
     print("seed", seed, "killed after", wanted)
     with Tab(chromium, server) as tab:
@@ -65,7 +67,8 @@ def test_reloads_and_lost_networks_double_nothing(chromium: Browser, server: Pag
         tab.fine()
 
 
-def test_a_message_sent_while_the_server_is_gone_is_sent_when_it_is_back(chromium: Browser, server: PageServer) -> None:
+def test_a_message_sent_while_the_server_is_gone_is_sent_when_it_is_back(
+        chromium: Browser, server: PageServer) -> None:
     with Tab(chromium, server) as tab:
         tab.go()
         assert tab.ask("hello") == fake_words(WORDS)

@@ -1,4 +1,6 @@
-"""Sessions on the page: search with snippets, tags, pins, the shelves, import, export, and the versions of a message."""
+"""Sessions on the page: search with snippets, tags, pins, the shelves, import, export,
+and the versions of a message.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(params=list(SIZES))
-def tab(chromium: Browser, environment: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Tab]:
-    with FakeOllama() as ollama, PageServer(environment | {"OLLAMA_HOST": ollama.url}, "-m", "echo") as server:
+def tab(chromium: Browser, environment: dict[str, str],
+        request: pytest.FixtureRequest) -> Iterator[Tab]:
+    with (FakeOllama() as ollama,
+          PageServer(environment | {"OLLAMA_HOST": ollama.url}, "-m", "echo") as server):
         with Tab(chromium, server, request.param) as opened:
             opened.go()
             yield opened
@@ -45,7 +49,8 @@ def test_search_shows_where_the_words_stand(tab: Tab) -> None:
     expect(tab.page.locator(".session-snippet")).to_contain_text("has many stripes & <b>spots</b>")
     expect(tab.page.locator(".session-snippet mark")).to_have_text("stripe")
     tab.page.locator(".sidebar input[type=search]").fill("giraffe")
-    expect(tab.page.locator(".sidebar-list .sidebar-empty")).to_contain_text("Nothing found for “giraffe”.")
+    expect(tab.page.locator(".sidebar-list .sidebar-empty")).to_contain_text(
+        "Nothing found for “giraffe”.")
     tab.page.locator(".sidebar input[type=search]").fill("after:never")
     expect(tab.page.locator(".sidebar-find [role=status]")).to_be_visible()
 
@@ -96,7 +101,8 @@ def test_archive_trash_and_back(tab: Tab) -> None:
     tab.menu("Delete permanently")
     tab.page.get_by_role("dialog").get_by_role("button", name="Delete permanently").click()
     expect(tab.page).to_have_url(tab.server.url + "/")
-    assert [row["title"] for row in tab.server.get("/api/sessions")["sessions"]] == ["to throw away"]
+    assert ([row["title"] for row in tab.server.get("/api/sessions")["sessions"]]
+            == ["to throw away"])
     assert tab.server.get("/api/sessions")["archived"] == 0
 
 
@@ -109,7 +115,8 @@ def test_an_export_comes_back_by_import(tab: Tab, tmp_path: Path) -> None:
         tab.page.get_by_role("dialog").get_by_role("button", name="Export").click()
     path = tmp_path / caught.value.suggested_filename
     caught.value.save_as(path)
-    assert path.suffix == ".json" and json.loads(path.read_text("utf-8"))["title"] == "Ein Märchen, export me"
+    assert (path.suffix == ".json"
+            and json.loads(path.read_text("utf-8"))["title"] == "Ein Märchen, export me")
     tab.server.client.delete(f"{tab.server.url}/api/sessions/{session}", timeout=60)
     tab.page.reload()
     (tmp_path / "broken.json").write_text("{]", encoding="utf-8")
@@ -134,11 +141,14 @@ def test_a_session_opens_at_its_end(tab: Tab) -> None:
 
 def test_a_file_is_imported_by_dropping_it(tab: Tab) -> None:
     chat = [{"role": "user", "content": "dropped in"}, {"role": "assistant", "content": "welcome"}]
-    conversation = [{"uuid": "8a7c4c5e-0d0b-4a53-9f0a-000000000001", "name": "Dropped", "created_at": "2026-01-02T03:04:05Z",
+    conversation = [{"uuid": "8a7c4c5e-0d0b-4a53-9f0a-000000000001", "name": "Dropped",
+                     "created_at": "2026-01-02T03:04:05Z",
                      "updated_at": "2026-01-02T03:04:05Z", "chat_messages": [
-                         {"uuid": f"8a7c4c5e-0d0b-4a53-9f0a-00000000001{number}", "text": each["content"],
+                         {"uuid": f"8a7c4c5e-0d0b-4a53-9f0a-00000000001{number}",
+                          "text": each["content"],
                           "sender": "human" if each["role"] == "user" else "assistant",
-                          "created_at": "2026-01-02T03:04:05Z"} for number, each in enumerate(chat)]}]
+                          "created_at": "2026-01-02T03:04:05Z"}
+                         for number, each in enumerate(chat)]}]
     tab.show_list()
     data = tab.page.evaluate_handle("""text => {
       const data = new DataTransfer();
@@ -176,4 +186,5 @@ def test_versions_are_switched_and_stay(tab: Tab) -> None:
     expect(counts).to_have_text(["2 of 2", "2 of 2"])
     tab.page.locator(".from-model").get_by_role("button", name="Previous version").click()
     expect(counts).to_have_text(["2 of 2", "1 of 2"])
-    expect(tab.page.locator(".from-model").get_by_role("button", name="Next version")).to_be_focused()
+    expect(tab.page.locator(".from-model")
+           .get_by_role("button", name="Next version")).to_be_focused()

@@ -1,4 +1,5 @@
-"""The first page, when nothing is set up; and that stored sessions keep the model that they have."""
+"""The first page, when nothing is set up; and that stored sessions keep the model that they have.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +26,13 @@ def ollama_is_at(environment: Environment, address: str) -> Environment:
     file = Path(environment["HOME"], ".config/stream-chat/config.json")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"providers": {"ollama": {"base_url": address}}}), encoding="utf-8")
-    return environment | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "HF_ENDPOINT": NOTHING_LISTENS}
+    return environment | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1",
+                          "HF_ENDPOINT": NOTHING_LISTENS}
 
 
 @pytest.fixture(params=list(SIZES))
-def tab(chromium: Browser, environment: Environment, request: pytest.FixtureRequest) -> Iterator[Tab]:
+def tab(chromium: Browser, environment: Environment,
+        request: pytest.FixtureRequest) -> Iterator[Tab]:
     port = free_port()
     with PageServer(ollama_is_at(environment, f"http://127.0.0.1:{port}")) as server:
         with Tab(chromium, server, request.param) as opened:
@@ -43,7 +46,8 @@ def test_nothing_is_set_up_and_the_demo_is_chosen(tab: Tab) -> None:
     expect(tab.page.locator(".choice")).to_have_count(4)
     expect(tab.page.locator(".choice").first).to_contain_text("ollama serve")
     expect(tab.box).to_be_hidden()
-    assert tab.server.client.post(f"{tab.server.url}/api/sessions", json={}, timeout=60).status_code == 502
+    assert tab.server.client.post(f"{tab.server.url}/api/sessions", json={},
+                                  timeout=60).status_code == 502
     tab.page.get_by_role("button", name="Try the demo").click()
     expect(tab.page.locator(".model-button")).to_have_attribute("title", "demo/demo")
     assert tab.ask("Hello")
@@ -57,11 +61,13 @@ def test_an_ollama_that_is_started_meanwhile_is_found(tab: Tab) -> None:
     expect(tab.page.locator(".choice").first).to_contain_text("Check again")
     tab.page.locator(".choice").first.click()
     expect(tab.page.locator(".choice-said")).to_have_text("Nothing found yet.")
-    config = json.loads(Path(tab.server.environment["HOME"], ".config/stream-chat/config.json").read_text("utf-8"))
+    config = json.loads(Path(tab.server.environment["HOME"], ".config/stream-chat/config.json")
+                        .read_text("utf-8"))
     port = int(config["providers"]["ollama"]["base_url"].rpartition(":")[2])
     with FakeOllama(port, models=("words-40",)):
         tab.page.locator(".choice").first.click()
-        expect(tab.page.locator(".model-button")).to_have_attribute("title", "ollama/words-40:latest")
+        expect(tab.page.locator(".model-button")).to_have_attribute("title",
+                                                                    "ollama/words-40:latest")
         assert tab.ask("Hello") == fake_words(40)
 
 
@@ -82,7 +88,8 @@ def test_what_a_small_model_needs_is_said(tab: Tab) -> None:
     expect(tab.page.locator(".choice")).to_have_count(4)
 
 
-def test_a_stored_session_keeps_its_model_and_options_whatever_the_server_is_started_with(environment: Environment) -> None:
+def test_a_stored_session_keeps_its_model_and_options_whatever_the_server_is_started_with(
+        environment: Environment) -> None:
     with FakeOllama() as ollama:
         environment["OLLAMA_HOST"] = ollama.url
         with PageServer(environment, "-m", "words-5") as server:

@@ -13,12 +13,15 @@ from core.web.guard import MOST_BYTES, Guard
 
 HOST = "127.0.0.1:8421"
 SECRET, TOKEN = "s" * 32, "t" * 32
-HOSTS = (HOST, "localhost:8421", "evil.example:8421", "127.0.0.1:80", "127.0.0.1:8421.evil.example", "", None)
-ORIGINS = (None, "own", "null", "http://evil.example", f"https://{HOST}", "http://127.0.0.1:8422", "")
+HOSTS = (HOST, "localhost:8421", "evil.example:8421", "127.0.0.1:80", "127.0.0.1:8421.evil.example",
+         "", None)
+ORIGINS = (None, "own", "null", "http://evil.example", f"https://{HOST}", "http://127.0.0.1:8422",
+           "")
 SITES = (None, "same-origin", "none", "cross-site", "same-site", "unheard-of")
 SIGNED = (None, "cookie", "bearer", "wrong cookie", "wrong bearer", "other scheme")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW")
-PATHS = ("/", "/api/sessions", "/v1/chat/completions", "/static/main.js", "/healthz", "/open", "/..//api")
+PATHS = ("/", "/api/sessions", "/v1/chat/completions", "/static/main.js", "/healthz", "/open",
+         "/..//api")
 
 
 def headers_of(host: str | None, origin: str | None, site: str | None, signed: str | None, *,
@@ -30,8 +33,10 @@ def headers_of(host: str | None, origin: str | None, site: str | None, signed: s
         headers.append((b"origin", (f"http://{host}" if origin == "own" else origin).encode()))
     if site is not None:
         headers.append((b"sec-fetch-site", site.encode()))
-    given = {"cookie": (b"cookie", f"a=b; page={SECRET}"), "wrong cookie": (b"cookie", "page=guess"),
-             "bearer": (b"authorization", f"Bearer {TOKEN}"), "wrong bearer": (b"authorization", "Bearer guess"),
+    given = {"cookie": (b"cookie", f"a=b; page={SECRET}"),
+             "wrong cookie": (b"cookie", "page=guess"),
+             "bearer": (b"authorization", f"Bearer {TOKEN}"),
+             "wrong bearer": (b"authorization", "Bearer guess"),
              "other scheme": (b"authorization", f"Basic {TOKEN}")}
     if signed is not None:
         name, value = given[signed]
@@ -60,7 +65,8 @@ def status_of(scope: MutableMapping[str, Any], token: str = TOKEN, body: bytes =
     return int(sent[0]["status"])
 
 
-def scope_of(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> MutableMapping[str, Any]:
+def scope_of(method: str, path: str,
+             headers: list[tuple[bytes, bytes]]) -> MutableMapping[str, Any]:
     return {"type": "http", "method": method, "path": path, "headers": headers}
 
 
@@ -69,7 +75,8 @@ def should_pass(host: str | None, origin: str | None, site: str | None, signed: 
     """The rule, written a second time in other words."""
     reads = method in ("GET", "HEAD")
     ours = host in (HOST, "localhost:8421")
-    alone = origin in (None, "own") and site in ((None, "same-origin", "none") if reads else (None, "same-origin"))
+    alone = (origin in (None, "own")
+             and site in ((None, "same-origin", "none") if reads else (None, "same-origin")))
     public = path in ("/healthz", "/open") or path.startswith("/static/")
     return ours and alone and (reads if public else signed in ("cookie", "bearer"))
 
@@ -77,10 +84,12 @@ def should_pass(host: str | None, origin: str | None, site: str | None, signed: 
 def test_nothing_passes_that_should_not() -> None:
     tried = 0
     guard = Guard(None, hosts=[HOST, "localhost:8421"], cookie="page", secret=SECRET, token=TOKEN)  # type: ignore[arg-type]
-    for host, origin, site, signed, method, path in itertools.product(HOSTS, ORIGINS, SITES, SIGNED, METHODS, PATHS):
+    for host, origin, site, signed, method, path in itertools.product(HOSTS, ORIGINS, SITES, SIGNED,
+                                                                      METHODS, PATHS):
         scope = scope_of(method, path, headers_of(host, origin, site, signed))
         passed = guard.refusal(scope) is None
-        assert passed == should_pass(host, origin, site, signed, method, path), (host, origin, site, signed, method, path)
+        assert passed == should_pass(host, origin, site, signed, method,
+                                     path), (host, origin, site, signed, method, path)
         tried += 1
     assert tried == len(HOSTS) * len(ORIGINS) * len(SITES) * len(SIGNED) * len(METHODS) * len(PATHS)
 
@@ -88,7 +97,8 @@ def test_nothing_passes_that_should_not() -> None:
 def test_a_change_with_the_cookie_needs_the_pages_own_header() -> None:
     without = headers_of(HOST, "own", "same-origin", "cookie", own=False)
     assert status_of(scope_of("POST", "/api/sessions", without)) == 403
-    assert status_of(scope_of("POST", "/api/sessions", headers_of(HOST, "own", "same-origin", "cookie"))) == 200
+    assert status_of(scope_of("POST", "/api/sessions",
+                              headers_of(HOST, "own", "same-origin", "cookie"))) == 200
 
 
 def test_two_hosts_are_none() -> None:
@@ -103,5 +113,6 @@ def test_no_token_lets_no_program_in(given: str) -> None:
 
 
 def test_a_body_that_says_it_is_too_long_is_refused() -> None:
-    headers = [*headers_of(HOST, None, None, "bearer"), (b"content-length", str(MOST_BYTES + 1).encode())]
+    headers = [*headers_of(HOST, None, None, "bearer"),
+               (b"content-length", str(MOST_BYTES + 1).encode())]
     assert status_of(scope_of("POST", "/v1/chat/completions", headers)) == 413

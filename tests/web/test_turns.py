@@ -1,4 +1,6 @@
-"""A turn runs in the server: pages come and go, the server is killed, and the answer is complete in the end."""
+"""A turn runs in the server: pages come and go, the server is killed,
+and the answer is complete in the end.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +72,15 @@ def test_the_same_key_is_one_message(page: PageServer) -> None:
 
 def test_messages_that_wait_are_asked_in_their_order(page: PageServer) -> None:
     session = page.new_session()
-    page.post(f"/api/sessions/{session}/commands", {"line": "/model words-40@100", "confirmed": True})
+    page.post(f"/api/sessions/{session}/commands",
+              {"line": "/model words-40@100", "confirmed": True})
     assert page.ask(session, "one")["accepted"] == "started"
     assert page.ask(session, "two")["accepted"] == "queued"
     assert page.ask(session, "three")["accepted"] == "queued"
     queue = [event for event in page.snapshot(session)["events"] if event["type"] == "queue"][-1]
     assert [item["text"] for item in queue["items"]] == ["two", "three"]
-    page.client.put(f"{page.url}/api/sessions/{session}/queue", json={"keys": ["three"]}, timeout=60)
+    page.client.put(f"{page.url}/api/sessions/{session}/queue", json={"keys": ["three"]},
+                    timeout=60)
     seen: list[str] = []
     while seen != ["one", "three"]:
         found = page.wait_until_done(session)
@@ -86,26 +90,33 @@ def test_messages_that_wait_are_asked_in_their_order(page: PageServer) -> None:
 
 @pytest.mark.timeout(0)
 def test_servers_that_are_killed_finish_their_answers_when_they_are_back(page: PageServer) -> None:
-    """What a page saw is the beginning of the answer, which ends whole, and the question is there once."""
+    """What a page saw is the beginning of the answer, which ends whole,
+    and the question is there once.
+    """
     luck = random.Random(SEED)
     print("seed", SEED)
     lengths = []
     for number in range(KILLS):
         session = page.new_session()
-        page.post(f"/api/sessions/{session}/commands", {"line": "/model words-60@60", "confirmed": True})
+        page.post(f"/api/sessions/{session}/commands",
+                  {"line": "/model words-60@60", "confirmed": True})
         shown = killed_after(page, session, luck.randrange(1, 330))
         found = page.wait_until_done(session)
         said = text_of(found["events"])
         assert said.startswith(shown), (number, shown, said)
-        assert [event["text"] for event in found["events"] if event["type"] == "user"] == ["count"], number
+        assert ([event["text"] for event in found["events"] if event["type"] == "user"]
+                == ["count"]), number
         finishes = [event["finish"] for event in found["events"] if event["type"] == "message_end"]
         assert finishes[-1] == "stop" and "w59" in said, (number, finishes, said)
         lengths.append(len(shown))
-    print(f"\ncounted: {KILLS} servers killed in mid-answer\n{KILLS} kills after {min(lengths)} to {max(lengths)} characters")
+    print(f"\ncounted: {KILLS} servers killed in mid-answer\n{KILLS} kills after {min(lengths)} to "
+          f"{max(lengths)} characters")
 
 
 def killed_after(page: PageServer, session: str, characters: int) -> str:
-    """Ask, kill the server after so many characters at the least, start it again; returns what was seen until then."""
+    """Ask, kill the server after so many characters at the least, start it again;
+    returns what was seen until then.
+    """
     before = page.snapshot(session)["place"]
     page.ask(session, "count")
     shown = ""

@@ -34,15 +34,18 @@ def test_files_of_no_session_are_deleted_when_they_are_old(tmp_path: Path) -> No
         desks, uploads = Desks(str(tmp_path / "desks")), Uploads(str(tmp_path / "uploads"))
         session = Session(store)
         session.add_user(user_message("hello"))
-        sent, waiting, new, unsent, gone = [await keep(uploads, f"{name}.txt", age) for name, age in (
+        sent, waiting, new, unsent, gone = [await keep(uploads, f"{name}.txt", age)
+                                            for name, age in (
             ("sent", 9e6), ("waiting", 9e6), ("new", 60), ("unsent", 9e6), ("gone", 9e6))]
         desks.write(session.id, Desk(files=((f"{session.ids[0]:032x}", (sent,)),)))
         desks.write("not-saved-yet", Desk(queue=(Queued("k", "text", files=(waiting,)),)))
         desks.write("deleted", Desk(files=(("0", (gone,)),)))
         assert await clear_up(desks, uploads, store, NOW - 86_400) == 2
-        assert [os.path.exists(path) for path in (sent, waiting, new, unsent, gone)] == [True, True, True, False, False]
+        assert [os.path.exists(path)
+                for path in (sent, waiting, new, unsent, gone)] == [True, True, True, False, False]
         assert not os.path.exists(os.path.dirname(gone))
-        assert sorted(name for name, _ in Desks(str(tmp_path / "desks")).all()) == sorted([session.id, "not-saved-yet"])
+        assert (sorted(name for name, _ in Desks(str(tmp_path / "desks")).all())
+                == sorted([session.id, "not-saved-yet"]))
         store.delete_session(session.id)
         assert await clear_up(desks, uploads, store, NOW - 86_400) == 1
         store.close()

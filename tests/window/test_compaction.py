@@ -1,4 +1,6 @@
-"""Long chats: whole turns are left out or summarised, calls keep their results, and nothing is deleted."""
+"""Long chats: whole turns are left out or summarised, calls keep their results,
+and nothing is deleted.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from tests import postgres
 
 
 def count(messages: Sequence[Message]) -> int:
-    return sum(len(message.text) + sum(len(result.content) for result in message.tool_results) for message in messages)
+    return sum(len(message.text) + sum(len(result.content) for result in message.tool_results)
+               for message in messages)
 
 
 def reply(text: str) -> Message:
@@ -28,7 +31,8 @@ def reply(text: str) -> Message:
 
 def tool_turn(number: int, size: int = 100) -> list[Message]:
     call = ToolCall(f"c{number}", "read_file", {"path": "a"})
-    return [user_message(f"question {number} " + "x" * size), Message("assistant", (call,), finish="tool_calls"),
+    return [user_message(f"question {number} " + "x" * size),
+            Message("assistant", (call,), finish="tool_calls"),
             tool_message((ToolResult(call.id, call.name, "y" * size),)), reply(f"answer {number}")]
 
 
@@ -37,11 +41,14 @@ def conversation(turns: int, size: int = 100) -> list[Message]:
 
 
 def assert_valid(messages: Sequence[Message]) -> None:
-    """What a provider accepts: it begins with the person, and every call is followed by its result."""
+    """What a provider accepts: it begins with the person,
+    and every call is followed by its result.
+    """
     assert messages[0].role == "user"
     for message, after in zip(messages, [*messages[1:], None], strict=True):
         if message.tool_calls:
-            assert after is not None and [result.id for result in after.tool_results] == [call.id for call in message.tool_calls]
+            assert (after is not None and [result.id for result in after.tool_results]
+                    == [call.id for call in message.tool_calls])
         if message.tool_results:
             assert message is not messages[0]
 
@@ -89,7 +96,8 @@ def test_random_conversations_stay_valid() -> None:
         plan = plan_compaction(messages, room, count, pinned=pinned)
         if plan is not None:
             assert not pinned & set(plan.hidden)
-            assert_valid(replace_places(messages, plan.hidden, summary_messages(plan, reply("short"), plan.hidden)))
+            assert_valid(replace_places(messages, plan.hidden,
+                                        summary_messages(plan, reply("short"), plan.hidden)))
 
 
 def a_plan(messages: Sequence[Message], room: int, most: int | None = None) -> Plan:
@@ -117,22 +125,27 @@ def test_the_request_for_the_summary_is_bounded() -> None:
     one = count(messages[:4])
     plan = a_plan(messages, 100, most=one * 3)
     assert plan.hidden == tuple(range(12))
-    base = Request("m", tuple(messages), "be kind", options=Options(max_tokens=9_000, temperature=0.1, response_format="json"))
+    base = Request("m", tuple(messages), "be kind",
+                   options=Options(max_tokens=9_000, temperature=0.1, response_format="json"))
     request = plan.request(base)
     assert request.messages[:-1] == tuple(messages[:12]) and request.messages[-1].role == "user"
-    assert (request.tools, request.options.max_tokens, request.options.response_format) == ((), 1_200, None)
+    assert (request.tools, request.options.max_tokens,
+            request.options.response_format) == ((), 1_200, None)
     assert request.system == "be kind" and request.options.temperature == 0.1
 
 
-@pytest.mark.parametrize("bad", (Message("assistant", (), finish="stop"), Message("assistant", (Text("half"),), finish="truncated"),
-                                 Message("assistant", (Text("no"),), finish="refusal")))
+@pytest.mark.parametrize("bad",
+                         (Message("assistant", (), finish="stop"),
+                          Message("assistant", (Text("half"),), finish="truncated"),
+                          Message("assistant", (Text("no"),), finish="refusal")))
 def test_no_summary_hides_nothing(bad: Message) -> None:
     with pytest.raises(UsageError):
         summary_messages(Plan((0, 1), 5, ()), bad, (1, 2))
 
 
-@pytest.mark.parametrize(("old", "length", "refused"), [(10, 999, False), (10, 1_001, True), (9_000, 8_000, False),
-                                                        (9_000, 9_500, True)])
+@pytest.mark.parametrize(("old", "length", "refused"),
+                         [(10, 999, False), (10, 1_001, True), (9_000, 8_000, False),
+                          (9_000, 9_500, True)])
 def test_a_summary_that_saves_nothing_is_refused(old: int, length: int, refused: bool) -> None:
     plan = Plan((0, 1), 100, (user_message("x" * (old // 2)), user_message("x" * (old - old // 2))))
     if not refused:
@@ -157,14 +170,17 @@ def fill(store: Store, messages: Sequence[Message]) -> list[int]:
 @pytest.fixture(params=("sqlite", pytest.param("postgresql", marks=pytest.mark.processes)))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     in_postgres = request.param == "postgresql"
-    url = postgres.new_database(request.getfixturevalue("postgres_url")) if in_postgres else str(tmp_path / "s.db")
+    url = (postgres.new_database(request.getfixturevalue("postgres_url")) if in_postgres
+           else str(tmp_path / "s.db"))
     opened = open_store(url)
     yield opened
     opened.close()
 
 
 def test_compacting_and_taking_it_back_in_the_store(store: Store) -> None:
-    """Two compactions on top of each other come back one by one; every row is there all the time."""
+    """Two compactions on top of each other come back one by one;
+    every row is there all the time.
+    """
     messages = conversation(6)
     ids = fill(store, messages)
     states = [(list(messages), list(ids))]
@@ -177,7 +193,8 @@ def test_compacting_and_taking_it_back_in_the_store(store: Store) -> None:
         messages = replace_places(messages, plan.hidden, pair)
         ids = replace_places(ids, plan.hidden, (first, first + 1))
         stored = store.load_messages("s")
-        assert [entry.message for entry in stored] == messages and [entry.id for entry in stored] == ids
+        assert ([entry.message for entry in stored] == messages
+                and [entry.id for entry in stored] == ids)
         assert_valid(messages)
         states.append((list(messages), list(ids)))
         store.add_message("s", new_message_id(), user_message("and on " + "z" * 400), "complete")

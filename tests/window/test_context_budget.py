@@ -27,7 +27,8 @@ def test_shares_add_up_to_the_window() -> None:
 
 
 @pytest.mark.parametrize(("window", "most", "reserve"), (
-    (4_096, None, 1_024), (200_000, None, 8_192), (4_096, 500, 500), (4_096, 9_000, 2_048), (None, None, 8_192)))
+    (4_096, None, 1_024), (200_000, None, 8_192), (4_096, 500, 500), (4_096, 9_000, 2_048),
+    (None, None, 8_192)))
 def test_the_reserve_for_the_answer(window: int | None, most: int | None, reserve: int) -> None:
     assert plan_budget(window, max_tokens=most).reserve == reserve
 
@@ -52,7 +53,8 @@ def test_the_bars() -> None:
         "  Kept for the answer   2,048    25%  " + "#" * 21,
         "  Free                  1,134    14%  " + "." * 12]
     assert "808 too many" in bar_text(budget_bars(plan_budget(8_192, history=6_952, exact=True)))
-    assert "Attached: 4,000, 49%." in spoken_bars(budget_bars(budget)) and "#" not in bar_text(budget_bars(budget))
+    assert ("Attached: 4,000, 49%." in spoken_bars(budget_bars(budget))
+            and "#" not in bar_text(budget_bars(budget)))
 
 
 def test_the_bars_fit_and_stand_one_under_the_other() -> None:
@@ -61,12 +63,15 @@ def test_the_bars_fit_and_stand_one_under_the_other() -> None:
     dice = random.Random(seed)
     for _ in range(300):
         window = dice.randrange(1_000, 200_000)
-        budget = plan_budget(window, system=dice.randrange(200), tools=dice.randrange(500), history=dice.randrange(window * 2),
+        budget = plan_budget(window, system=dice.randrange(200), tools=dice.randrange(500),
+                             history=dice.randrange(window * 2),
                              exact=dice.random() < 0.5).with_context(dice.randrange(window))
-        width, theme = dice.randrange(44, 150), dice.choice([NO_STYLE, MONO, theme_of("dark", "true")])
+        width, theme = (dice.randrange(44, 150),
+                        dice.choice([NO_STYLE, MONO, theme_of("dark", "true")]))
         rows = [plain(row) for row in bar_rows(budget_bars(budget, "model"), width, theme)]
         assert all(len(row) < width for row in rows), (width, rows)
-        assert len({row.index("%") for row in rows[2:]}) == 1, "the columns stand one under the other"
+        assert (len({row.index("%") for row in rows[2:]}) == 1), ("the columns stand one under "
+                                                                  "the other")
 
 
 def conversation(turns: int) -> tuple[Message, ...]:
@@ -75,7 +80,8 @@ def conversation(turns: int) -> tuple[Message, ...]:
         Message("assistant", (Text("an answer of words " * 60),), finish="stop")))
 
 
-def fit(request: Request, window: int | None, root: Path | None = None, *, estimator: TokenEstimator | None = None,
+def fit(request: Request, window: int | None, root: Path | None = None, *,
+        estimator: TokenEstimator | None = None,
         **options: object) -> Fitted:
     async def go() -> Fitted:
         made = estimator or TokenEstimator()
@@ -83,7 +89,8 @@ def fit(request: Request, window: int | None, root: Path | None = None, *, estim
         if root is not None:
             context = ContextSet(root=str(root), estimator=made)
             await context.add(".")
-        return await fit_request(request, window, made, context=context, **options)  # type: ignore[arg-type]  # as given
+        # as given
+        return await fit_request(request, window, made, context=context, **options)  # type: ignore[arg-type]
     return asyncio.run(go())
 
 
@@ -122,7 +129,9 @@ def test_tools_are_told_as_the_way_to_what_was_left_out(tmp_path: Path) -> None:
 
 
 def test_the_providers_count_is_believed(tmp_path: Path) -> None:
-    """A tokenizer that is three times as fine as the estimate: after its count, the request is made to fit."""
+    """A tokenizer that is three times as fine as the estimate:
+    after its count, the request is made to fit.
+    """
     (tmp_path / "facts.txt").write_text("some words about it\n" * 900)
     asked: list[int] = []
 

@@ -14,24 +14,31 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NOBODY = (
     "I'm ready to help. What's the user's request?",
     "Sure! How can I help you today?",
-    "Hello! I am an assistant. Please tell me what you would like to know, and I will do my best to answer it for you.",
-    "Please provide the conversation that you would like me to summarise, and I will write a summary of it right away.",
+    "Hello! I am an assistant. Please tell me what you would like to know, and I will do my best "
+    "to answer it for you.",
+    "Please provide the conversation that you would like me to summarise, and I will write a "
+    "summary of it right away.",
     "Here is a summary of the conversation.",
-    "The user and the assistant talked about several topics. The assistant answered all of the questions in a helpful way.",
-    "As a language model I do not have access to earlier conversations, so there is nothing here that can be summed up.",
+    "The user and the assistant talked about several topics. The assistant answered all of the "
+    "questions in a helpful way.",
+    "As a language model I do not have access to earlier conversations, so there is nothing here "
+    "that can be summed up.",
     "OK.", "I", "\u597d\u7684\u3002",
-    "Bonjour ! Comment puis-je vous aider aujourd'hui ? Dites-moi ce que vous voulez savoir, s'il vous pla\u00eet.",
+    "Bonjour ! Comment puis-je vous aider aujourd'hui ? Dites-moi ce que vous voulez savoir, s'il "
+    "vous pla\u00eet.",
 )
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
 def talk(sentences: list[str]) -> list[Message]:
     return [message for place in range(0, len(sentences) - 1, 2)
-            for message in (user_message(sentences[place]), Message("assistant", (Text(sentences[place + 1]),)))]
+            for message in (user_message(sentences[place]),
+                            Message("assistant", (Text(sentences[place + 1]),)))]
 
 
 def sentences_of(page: Path) -> list[str]:
-    text = " ".join(line for line in page.read_text(encoding="utf-8").split("\n") if line and line[0].isalpha())
+    text = " ".join(line for line in page.read_text(encoding="utf-8").split("\n")
+                    if line and line[0].isalpha())
     return [sentence.strip() + "." for sentence in text.split(". ") if 40 < len(sentence) < 400]
 
 
@@ -61,16 +68,21 @@ def test_what_a_conversation_says_is_a_summary_of_it_and_of_no_other() -> None:
 
 
 def test_a_short_conversation_is_not_judged() -> None:
-    assert fault_of_summary("A summary.", talk(["hello there", "hello", "how are you?", "fine"])) == ""
+    assert fault_of_summary("A summary.",
+                            talk(["hello there", "hello", "how are you?", "fine"])) == ""
 
 
 def test_names_and_numbers_are_kept() -> None:
     said = talk(["Kara Weiss ordered 4711 valves in Bremen, and Kara wants them on 2031-05-14.",
-                 "I noted that Kara Weiss ordered 4711 valves in Bremen for 2031-05-14, with core/valves.py as the source.",
-                 "Does core/valves.py say who pays in Bremen?", "It says that Weiss pays the whole amount in advance there."] * 3)
-    assert fault_of_summary("Someone ordered valves in advance and wants them noted; the whole amount pays the source.", said) \
+                 "I noted that Kara Weiss ordered 4711 valves in Bremen for 2031-05-14, with "
+                 "core/valves.py as the source.",
+                 "Does core/valves.py say who pays in Bremen?",
+                 "It says that Weiss pays the whole amount in advance there."] * 3)
+    assert fault_of_summary("Someone ordered valves in advance and wants them noted; the whole "
+                            "amount pays the source.", said) \
         == "keeps none of the names and numbers"
-    assert fault_of_summary("Kara Weiss ordered 4711 valves in Bremen and pays the whole amount in advance, says the source.",
+    assert fault_of_summary("Kara Weiss ordered 4711 valves in Bremen and pays the whole amount in "
+                            "advance, says the source.",
                             said) == ""
 
 
@@ -80,6 +92,7 @@ def test_a_script_without_spaces() -> None:
     assert fault_of_summary("您好！请问有什么可以帮助您？", said)
 
 
-WORDS = ("zither yodel xylem wombat vortex unicorn truffle sphinx rhubarb quokka papaya ocelot nutmeg marzipan lacquer "
-         "kumquat juniper iguana hyacinth gargoyle falafel emerald dervish cypress baboon aardvark lichen mollusc nougat osprey "
-         "pumice quartz raccoon sorrel tapioca").split()
+WORDS = ("zither yodel xylem wombat vortex unicorn truffle sphinx rhubarb quokka papaya ocelot "
+         "nutmeg marzipan lacquer kumquat juniper iguana hyacinth gargoyle falafel emerald dervish "
+         "cypress baboon aardvark lichen mollusc nougat osprey pumice quartz raccoon sorrel "
+         "tapioca").split()

@@ -1,4 +1,6 @@
-"""Estimates of tokens: never far off at first, and within 5 % of what a server counts after three turns, whatever its tokenizer."""
+"""Estimates of tokens: never far off at first,
+and within 5 % of what a server counts after three turns, whatever its tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from core.messages import Image, Message, Text, Thinking, ToolCall, ToolResult, tool_message, user_message
+from core.messages import (Image, Message, Text, Thinking, ToolCall, ToolResult, tool_message,
+                           user_message)
 from core.providers import Request, ToolSpec
-from core.window.tokens import NAMES, LearnedFile, TokenEstimator, bytes_to_tokens, message_text, text_features
+from core.window.tokens import (NAMES, LearnedFile, TokenEstimator, bytes_to_tokens, message_text,
+                                text_features)
 
-PROSE = ("The harbour lay quiet in the early light, and nobody on the quay could have said when the last boat had left. "
-         "She counted the crates twice, wrote 42 on her slate, and went back to the office. ")
-GERMAN = "Die Verbindung wurde unterbrochen, weil der Rechner nicht geantwortet hat; bitte versuchen Sie es später noch einmal. "
+PROSE = ("The harbour lay quiet in the early light, and nobody on the quay could have said when "
+         "the last boat had left. She counted the crates twice, wrote 42 on her slate, and went "
+         "back to the office. ")
+GERMAN = ("Die Verbindung wurde unterbrochen, weil der Rechner nicht geantwortet hat; bitte "
+          "versuchen Sie es später noch einmal. ")
 CHINESE = "今天天气很好，我们去公园散步吧。数据库连接失败，请检查网络设置。"
 RUSSIAN = "Сервер не ответил вовремя, поэтому соединение было закрыто. Попробуйте ещё раз позже. "
 JSON = '{"id": 1842, "name": "widget", "price": 12.5, "tags": ["a", "b"], "active": true}\n'
-LOG = "2026-11-21 04:57:29.118 ERROR [pool-3] db.Connection: timeout after 30000 ms (10.0.3.17:5432)\n"
+LOG = ("2026-11-21 04:57:29.118 ERROR [pool-3] db.Connection: timeout after 30000 ms "
+       "(10.0.3.17:5432)\n")
 
 
 CODE = """def open_store(url: str) -> Store:
@@ -40,14 +47,17 @@ def by_bytes(text: str) -> int:
 
 
 def by_words(text: str) -> int:
-    """As the common tokenizers cut: words with their space, digits in threes, signs in runs, wide characters alone."""
+    """As the common tokenizers cut: words with their space, digits in threes, signs in runs,
+    wide characters alone.
+    """
     pieces = re.findall(r" ?[A-Za-z]{1,7}|\d{1,3}| ?[^\w\s]{1,3}|\s+|[^\x00-\x7f]{1,2}|\w", text)
     return len(pieces)
 
 
 def by_parts(text: str) -> int:
     """As they cut what has no words: where small letters, capitals and digits meet."""
-    return len(re.findall(r" ?[A-Z]?[a-z]{1,6}|[A-Z]{1,2}|\d{1,3}| ?[^\w\s]{1,3}|\s+|[^\x00-\x7f]{1,2}|\w", text))
+    return len(re.findall(r" ?[A-Z]?[a-z]{1,6}|[A-Z]{1,2}|\d{1,3}| "
+                          r"?[^\w\s]{1,3}|\s+|[^\x00-\x7f]{1,2}|\w", text))
 
 
 def by_single_signs(text: str) -> int:
@@ -67,12 +77,14 @@ def count_prompt(request: Request, tokenize: Callable[[str], int], template: int
 def question(dice: random.Random, size: int) -> str:
     """Words, and something else that is shown with them."""
     kind = dice.choice((PROSE, GERMAN, JSON, LOG, CODE))
-    return (PROSE * (size // len(PROSE) + 1))[:size // 2] + (kind * (size // len(kind) + 1))[:size // 2]
+    return ((PROSE * (size // len(PROSE) + 1))[:size // 2]
+            + (kind * (size // len(kind) + 1))[:size // 2])
 
 
 @pytest.mark.parametrize("tokenize", TOKENIZERS, ids=lambda function: function.__name__)
 @pytest.mark.parametrize("template", (0, 4, 11))
-def test_within_five_percent_after_three_turns(tokenize: Callable[[str], int], template: int) -> None:
+def test_within_five_percent_after_three_turns(tokenize: Callable[[str], int],
+                                               template: int) -> None:
     seed = random.randrange(10 ** 6)
     print("seed", seed)
     dice = random.Random(seed)
@@ -82,7 +94,8 @@ def test_within_five_percent_after_three_turns(tokenize: Callable[[str], int], t
         request = Request("m", tuple(messages), "You are a careful assistant.")
         counted = count_prompt(request, tokenize, template)
         if turn >= 3:
-            assert abs(estimator.request(request) - counted) <= 0.05 * counted, (turn, estimator.request(request), counted)
+            assert (abs(estimator.request(request) - counted)
+                    <= 0.05 * counted), (turn, estimator.request(request), counted)
         estimator.learn(request, counted)
         messages += [Message("assistant", (Text(question(dice, dice.randrange(50, 1_500))),)),
                      user_message(question(dice, dice.randrange(10, 800)))]
@@ -103,10 +116,13 @@ def test_other_languages(text: str, tokenize: Callable[[str], int]) -> None:
 
 
 @pytest.mark.parametrize(("text", "low", "high"), (
-    (PROSE, 4.0, 5.5), (CHINESE, 1.1, 1.9), (RUSSIAN, 2.8, 4.6), (GERMAN, 3.6, 5.2), (JSON, 2.0, 3.2), (LOG, 1.9, 3.0)),
+    (PROSE, 4.0, 5.5), (CHINESE, 1.1, 1.9), (RUSSIAN, 2.8, 4.6), (GERMAN, 3.6, 5.2),
+    (JSON, 2.0, 3.2), (LOG, 1.9, 3.0)),
     ids=("english", "chinese", "russian", "german", "json", "log"))
 def test_untaught_estimates_are_near_common_tokenizers(text: str, low: float, high: float) -> None:
-    """Characters per token as others measured them against o200k: English 4.6, Chinese 1.5, Russian 4.1, JSON and logs 2.5."""
+    """Characters per token as others measured them against o200k:
+    English 4.6, Chinese 1.5, Russian 4.1, JSON and logs 2.5.
+    """
     sample = text * 20
     assert low <= len(sample) / TokenEstimator().text(sample) <= high
 
@@ -147,7 +163,8 @@ def test_of_a_conversation_that_grew_only_what_is_new_is_estimated() -> None:
 def test_thoughts_that_may_not_be_sent_teach_nothing() -> None:
     estimator, before = TokenEstimator(), TokenEstimator()
     start = (user_message(PROSE),)
-    grown = (*start, Message("assistant", (Thinking(PROSE * 20), Text("Yes."))), user_message(PROSE))
+    grown = (*start, Message("assistant", (Thinking(PROSE * 20), Text("Yes."))),
+             user_message(PROSE))
     for each in (estimator, before):
         each.learn(Request("m", start), 50)
     estimator.learn(Request("m", grown), 110)
@@ -202,7 +219,8 @@ def test_all_of_a_request_counts() -> None:
     estimator = TokenEstimator()
     call = ToolCall("1", "read_file", {"path": "a" * 400})
     bare = Request("m", (user_message("hi"),))
-    rich = Request("m", (user_message("hi", (Image("image/png", "AAAA"),)), Message("assistant", (call,)),
+    rich = Request("m", (user_message("hi", (Image("image/png", "AAAA"),)),
+                         Message("assistant", (call,)),
                          tool_message((ToolResult("1", "read_file", PROSE * 5),))), "system " * 50,
                    (ToolSpec("read_file", "Read a file", {"type": "object"}),))
     assert estimator.request(rich) > estimator.request(bare) + 1_100 + 200
@@ -213,8 +231,10 @@ def test_all_of_a_request_counts() -> None:
 
 def test_features_and_small_things() -> None:
     numbers = dict(zip(NAMES, text_features("aB c12, 你か\n\nдд !="), strict=True))
-    assert numbers == {"words": 2, "letters": 3, "digits": 2, "numbers": 1, "signs": 3, "runs": 2, "gaps": 1, "switches": 2,
-                       "wide": 1, "kana": 1, "other": 2, "other_words": 1, "blanks": 5, "messages": 0}
+    assert numbers == {"words": 2, "letters": 3, "digits": 2, "numbers": 1, "signs": 3, "runs": 2,
+                       "gaps": 1, "switches": 2,
+                       "wide": 1, "kana": 1, "other": 2, "other_words": 1, "blanks": 5,
+                       "messages": 0}
     assert bytes_to_tokens(0) == 1
     assert TokenEstimator().messages([]) == 0
     assert TokenEstimator().text("") == 0

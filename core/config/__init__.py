@@ -220,7 +220,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Sessions", "from_", str, None,
             "with --import: what the file is, where it is not recognised", flags="--from",
             choices=("stream-chat", "chatgpt", "claude", "llm", "openwebui", "librechat", "aichat",
-                     "oterm", "conversations"),
+                     "oterm", "ollama", "conversations"),
             metavar="KIND", in_file=False),
     Setting("Sessions", "format", str, "markdown",
             "format of the export; without it the ending of --output decides",

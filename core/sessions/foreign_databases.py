@@ -7,12 +7,18 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from core.messages import Part, ToolCall, ToolResult
+from core.messages import Part, Role, ToolCall, ToolResult
 from core.sessions.foreign import Imported, Node, build, words
-from core.sessions.foreign_kinds import image_of, moment
 from core.sessions.foreign_llm import read_threads, threads_of
+from core.sessions.foreign_parts import MOST_IMAGE, image_of, image_of_base64, moment, utc
 
-MOST_IMAGE = 20_000_000      # bytes
+# Its names for providers that have another one here.
+OTERM_PROVIDERS = {
+    "openai-chat": "openai",
+    "openai-responses": "openai",
+    "google": "gemini",
+    "google-gla": "gemini",
+}
 
 
 def tables_of(connection: sqlite3.Connection) -> set[str]:
@@ -42,7 +48,7 @@ def read_llm(connection: sqlite3.Connection) -> Iterator[Imported]:
         nodes: list[Node] = []
         system = model = ""
         for row in map(dict, rows):
-            at, system, model = (moment(_utc(row.get("datetime_utc"))), row.get("system") or system,
+            at, system, model = (moment(utc(row.get("datetime_utc"))), row.get("system") or system,
                                  row.get("model") or model)
             question: list[Part] = [*words(row.get("prompt")),
                                     *_images(connection, tables, row["id"])]
@@ -62,11 +68,6 @@ def read_llm(connection: sqlite3.Connection) -> Iterator[Imported]:
                      nodes[-1].created if nodes else 0.0, nodes)
         made.settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
         yield made
-
-
-def _utc(text: object) -> object:
-    return (f"{text}+00:00" if isinstance(text, str) and "+" not in text and not text.endswith("Z")
-            else text)
 
 
 def _images(connection: sqlite3.Connection, tables: set[str], response: str) -> list[Part]:
@@ -106,18 +107,30 @@ def _arguments(text: object) -> dict[str, Any]:
 def read_oterm(connection: sqlite3.Connection) -> Iterator[Imported]:
     for chat in map(dict, connection.execute("SELECT * FROM chat ORDER BY id").fetchall()):
         nodes: list[Node] = []
-        for row in map(dict,
-                       connection.execute("SELECT * FROM message WHERE chat_id = ? ORDER BY id",
-                                          (chat["id"],))):
+        chosen = "SELECT * FROM message WHERE chat_id = ? ORDER BY id"
+        rows = connection.execute(chosen, (chat["id"],))
+        for row in map(dict, rows):
             who = str(row.get("role") or row.get("author") or "")
-            nodes.append(Node(str(row["id"]), nodes[-1].key if nodes else "",
-                              "user" if who in ("user", "me") else "assistant",
-                              words(row.get("text")), moment(row.get("created_at"))))
-        model = str(chat.get("model") or "")
-        made = build("oterm", str(chat["id"]) + str(chat.get("name") or ""),
-                     str(chat.get("name") or ""),
-                     f"ollama/{model}" if model and "/" not in model else model,
-                     moment(chat.get("created_at")), 0.0, nodes)
-        made.settings = (json.dumps({"system": chat["system"]}, ensure_ascii=False)
-                         if chat.get("system") else "")
+            pictures = [image_of_base64(picture) for picture in _list(row.get("images"))]
+            parts = [*words(row.get("text")), *filter(None, pictures)]
+            role: Role = "user" if who in ("user", "me") else "assistant"
+            before, at = nodes[-1].key if nodes else "", moment(row.get("created_at"))
+            nodes.append(Node(str(row["id"]), before, role, parts, at))
+        name, model = str(chat.get("name") or ""), str(chat.get("model") or "")
+        provider = OTERM_PROVIDERS.get(str(chat.get("provider") or ""), chat.get("provider"))
+        if model and "/" not in model:
+            model = f"{provider or 'ollama'}/{model}"
+        at = moment(chat.get("created_at"))
+        made = build("oterm", str(chat["id"]) + name, name, model, at, 0.0, nodes)
+        system = chat.get("system")
+        made.settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
         yield made
+
+
+def _list(text: object) -> list[Any]:
+    """A list as JSON."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else []
+    except (ValueError, RecursionError):
+        return []
+    return found if isinstance(found, list) else []

@@ -9,9 +9,8 @@ from typing import Any
 
 from core.messages import Part, Role, Text, Thinking, ToolCall, ToolResult
 from core.sessions.foreign import Imported, Node, build, words
-from core.sessions.foreign_kinds import image_of, moment
+from core.sessions.foreign_parts import MOST_IMAGE, image_of, moment, utc
 
-MOST_IMAGE = 20_000_000  # bytes
 ROLES: Mapping[str, Role] = {"assistant": "assistant", "tool": "tool"}  # all others are the user's
 Row = Mapping[str, Any]
 
@@ -54,7 +53,7 @@ class _Thread:
 
     def add(self, turn: Row) -> None:
         """The messages up to the tip of a turn that no earlier turn had."""
-        begun = moment(_utc(turn.get("datetime_utc")))
+        begun = moment(utc(turn.get("datetime_utc")))
         ended = begun + (turn.get("duration_ms") or 0) / 1000
         before = turn.get("parent_message_hash")
         given = False
@@ -125,11 +124,6 @@ class _Thread:
             image = image_of(bytes(found[0])) if found is not None and found[0] else None
             if image is not None:
                 yield image
-
-
-def _utc(text: object) -> object:
-    has_zone = not isinstance(text, str) or "+" in text or text.endswith("Z")
-    return text if has_zone else f"{text}+00:00"
 
 
 def _object(text: object) -> Row:

@@ -11,7 +11,7 @@ from core.errors import StoreError, UsageError
 from core.messages import Part, Role, ToolCall, ToolResult
 from core.safe_text import safe_line
 from core.sessions.foreign import Imported, Node, build, thinking, words
-from core.sessions.foreign_kinds import moment
+from core.sessions.foreign_parts import moment
 from core.store.address import parse_address
 
 TABLE = "conversations"

@@ -18,9 +18,10 @@ from core.safe_text import safe_line
 from core.sessions.fetched_file import fetched
 from core.sessions.foreign import Imported, made_identity
 from core.sessions.foreign_databases import read_llm, read_oterm, tables_of
-from core.sessions.foreign_kinds import (MOST_ASSET, Asset, read_aichat, read_chatgpt, read_claude,
-                                         read_librechat,
-                                         read_openwebui)
+from core.sessions.foreign_kinds import Asset, read_aichat, read_chatgpt, read_claude
+from core.sessions.foreign_ollama import is_manifest, read_app, read_saved, saved_chat
+from core.sessions.foreign_pages import read_librechat, read_openwebui
+from core.sessions.foreign_parts import MOST_IMAGE
 from core.sessions.foreign_tables import read_postgres, read_sqlite
 from core.sessions.portable import FORMAT, linked, session_from_dict, stored_from_dict
 from core.store.rows import StoredMessage
@@ -32,9 +33,8 @@ MOST_RATIO = 200               # how much smaller a packed file may be; text is 
 SQLITE = b"SQLite format 3\0"
 JSON_KINDS: dict[str, Callable[[Any, Asset], Iterator[Imported]]] = {
     "chatgpt": read_chatgpt, "claude": read_claude, "openwebui": read_openwebui,
-    "librechat": read_librechat,
-    "aichat": read_aichat}
-DATABASE_KINDS = {"llm": read_llm, "oterm": read_oterm}
+    "librechat": read_librechat, "aichat": read_aichat, "ollama": read_saved}
+DATABASE_KINDS = {"llm": read_llm, "oterm": read_oterm, "ollama": read_app}
 
 
 @dataclass(slots=True)
@@ -135,8 +135,8 @@ def _of_zip(file: BinaryIO, path: str, kind: str | None, report: Report) -> Iter
         def asset(name: str) -> bytes | None:
             entry = next((entry for start, entry in by_name.items()
                           if name and start.startswith(name)), None)
-            return (_unpacked(archive, entry, MOST_ASSET, path)
-                    if entry is not None and entry.file_size <= MOST_ASSET else None)
+            return (_unpacked(archive, entry, MOST_IMAGE, path)
+                    if entry is not None and entry.file_size <= MOST_IMAGE else None)
         data = _unpacked(archive, found[0], MOST_BYTES, path)
         yield from _of_json(_parsed(data, path), kind, report, path, asset)
 
@@ -176,7 +176,13 @@ def _of_text(file: BinaryIO, path: str, kind: str | None, report: Report,
             found |= {"name": name, "file_time": os.path.getmtime(os.path.expanduser(path))}
         yield from _of_json(found, "aichat", report, path, asset)
         return
-    yield from _of_json(_parsed(data, path), kind, report, path, asset)
+    parsed = _parsed(data, path)
+    if is_manifest(parsed) and kind in (None, "ollama"):
+        try:
+            parsed, kind = saved_chat(parsed, os.path.expanduser(path)), "ollama"
+        except ValueError as problem:
+            raise UsageError(f"The chat saved in {path} cannot be read: {problem}.") from problem
+    yield from _of_json(parsed, kind, report, path, asset)
 
 
 def _of_lines(file: BinaryIO, report: Report) -> Iterator[Imported]:
@@ -249,6 +255,8 @@ def _kind_of(data: Any) -> str:
         return ""
     if first.get("format") == FORMAT:
         return "stream-chat"
+    if first is not data and isinstance(first.get("role"), str):
+        return "ollama"
     if isinstance(first.get("chat"), dict) or isinstance(first.get("history"), dict):
         return "openwebui"
     marks = {"mapping": "chatgpt", "chat_messages": "claude", "conversationId": "librechat"}
@@ -262,6 +270,7 @@ def _of_database(path: str, kind: str | None, report: Report) -> Iterator[Import
         connection.row_factory = sqlite3.Row
         tables = tables_of(connection)
         known = {"llm": {"responses", "conversations"}, "oterm": {"chat", "message"},
+                 "ollama": {"chats", "messages", "tool_calls"},
                  "conversations": {"conversations"}}
         found = kind or next((name for name, needed in known.items() if needed <= tables), "")
         if found == "conversations":

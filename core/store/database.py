@@ -65,7 +65,7 @@ class Database:
     member = "''"            # who shared a session with this user; empty for one's own
     next_use = "(SELECT coalesce(max(used), 0) + 1 FROM sessions)"
     vector_key = "model, hash"
-    # a table (old, new, before) of identities, made of one value: JSON from triples_of()
+    # a table (old, new, before) of identities, made of one value: a JSON list of the three joined
     triples = ""
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:

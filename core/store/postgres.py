@@ -46,8 +46,8 @@ class PostgresDatabase(Database):
     next_use = "nextval('sessions_use')"
     vector_key = "member, model, hash"
     triples = (
-        "(SELECT (value ->> 0)::uuid AS old, (value ->> 1)::uuid AS new, (value ->> 2)::uuid AS"
-        " before FROM json_array_elements(?::json))"
+        "(SELECT left(value, 32)::uuid AS old, substr(value, 33, 32)::uuid AS new, "
+        "substr(value, 65)::uuid AS before FROM json_array_elements_text(?::json))"
     )
 
     def __init__(
@@ -96,12 +96,12 @@ class PostgresDatabase(Database):
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         with self._errors():
-            return self._link.again(lambda: self._read(sql.replace("?", "%s").encode(), values))
+            return self._link.again(lambda: self._read(_marked(sql), values))
 
     def _read(self, sql: bytes, values: Sequence[object]) -> list[Any]:
         if not self._user and not self._link.pooled:
             return self._link.connection.execute(sql, values).fetchall()
-        with self._link.transaction(self._user) as connection:
+        with self._link.transaction(self._user, durable=None) as connection:
             return connection.execute(sql, values).fetchall()
 
     def write(self, statements: Sequence[Statement], *, durable: bool = True) -> None:
@@ -109,9 +109,11 @@ class PostgresDatabase(Database):
             self._link.again(lambda: self._write(statements, durable))
 
     def _write(self, statements: Sequence[Statement], durable: bool) -> None:
-        with self._link.transaction(self._user) as connection:
-            if not durable:
-                connection.execute("SET LOCAL synchronous_commit TO off")
+        match statements:
+            case [(sql, values, None, None)] if self._link.is_alone(self._user):
+                self._link.run_alone(_marked(sql), values, durable=durable)
+                return
+        with self._link.transaction(self._user, durable=durable):
             for sql, values, unchanged, then in statements:
                 if self._run(sql, values) == 0:
                     if unchanged is not None:
@@ -122,7 +124,9 @@ class PostgresDatabase(Database):
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         with self._link.transaction(
-            self._user, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+            self._user,
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            durable=None,
         ):
             yield
 
@@ -133,7 +137,7 @@ class PostgresDatabase(Database):
             connection.cursor() as cursor,
         ):
             for sql, rows in batches:
-                cursor.executemany(sql.replace("?", "%s").encode(), rows)
+                cursor.executemany(_marked(sql), rows)
             cursor.execute(_USED)
             check()
 
@@ -150,7 +154,7 @@ class PostgresDatabase(Database):
             self._link.connection.execute(sql.encode())
 
     def _run(self, sql: str, values: Sequence[object]) -> int:
-        return self._link.connection.execute(sql.replace("?", "%s").encode(), values).rowcount
+        return self._link.connection.execute(_marked(sql), values).rowcount
 
     def identity(self, key: Any) -> int:
         return int(key.int)
@@ -190,6 +194,11 @@ class PostgresDatabase(Database):
 
     def close(self) -> None:
         self._link.close()
+
+
+def _marked(sql: str) -> bytes:
+    """A statement with the driver's marks for values."""
+    return sql.replace("?", "%s").encode()
 
 
 def _ts_query(terms: Sequence[Term]) -> str:

@@ -13,7 +13,7 @@ from core.store.version import SCHEMA_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, TypeVar
 
     from psycopg import Connection
@@ -47,6 +47,7 @@ class Link:
         self.guarded = False  # whether the policies hold for what we ask
         self.role = self._members = ""
         self._depth = 0
+        self._waits = True  # whether a commit of the connection waits for the disk
         self._presence: Connection[Any] | None = None  # holds our lock where a pool is between
         self.owner_key = 0
         self._connect()
@@ -64,6 +65,7 @@ class Link:
             self._connection = self._psycopg.connect(
                 self.address.url, autocommit=True, connect_timeout=10
             )
+            self._waits = True
             if version_of(self._connection) != SCHEMA_VERSION:
                 bring_up_to_date(self._connection, self.address.place, share=self._share)
             self._look_around()
@@ -98,10 +100,14 @@ class Link:
         return SCHEMA, f"{int(BUSY_SECONDS * 1000)}ms", self._members or "none", user
 
     @contextmanager
-    def transaction(self, user: str, first: str = "") -> Iterator[Connection[Any]]:
+    def transaction(
+        self, user: str, first: str = "", *, durable: bool | None = True
+    ) -> Iterator[Connection[Any]]:
         """Everything in it happens as a whole, for this user. `first`: a statement that has to be
-        the first."""
+        the first. `durable`: a power cut does not take it back; None where nothing is written."""
         connection = self.connection
+        if durable is not None and not self.pooled:
+            self._wait_for_disk(durable)
         with connection.transaction():
             self._depth += 1
             try:
@@ -109,9 +115,26 @@ class Link:
                     connection.execute(first.encode())
                 if user or self.pooled:
                     connection.execute(_SCOPE, self._scope(user))
+                if self.pooled and durable is False:
+                    connection.execute("SET LOCAL synchronous_commit TO off")
                 yield connection
             finally:
                 self._depth -= 1
+
+    def is_alone(self, user: str) -> bool:
+        """Whether one statement may be a transaction by itself: nobody has to be named first."""
+        return not user and not self.pooled
+
+    def run_alone(self, sql: bytes, values: Sequence[object], *, durable: bool) -> None:
+        """One statement as a transaction: a single way to the server and back."""
+        self._wait_for_disk(durable)
+        self.connection.execute(sql, values)
+
+    def _wait_for_disk(self, on: bool) -> None:
+        if on is not self._waits and not self._depth:
+            value = b"DEFAULT" if on else b"off"
+            self.connection.execute(b"SET synchronous_commit TO " + value)
+            self._waits = on
 
     def again(self, act: Callable[[], Result]) -> Result:
         """Do it, and once more when the connection died meanwhile; what is done has to be

@@ -257,9 +257,9 @@ class Messages:
         with their states and times.
         """
         from json import dumps
-        before = (0, *(new for _, new in pairs))
-        rows = dumps([[self._database.key(old), self._database.key(new), self._database.key(last)]
-                      for (old, new), last in zip(pairs, before)])
+        key = self._database.key
+        old, new = [key(old) for old, _ in pairs], [key(new) for _, new in pairs]
+        rows = dumps(list(map("".join, zip(old, new, [key(0), *new]))))
         return Statement(
             f"INSERT INTO messages (id, session_id, position, active, parent, {_COPIED}) "
             f"SELECT new, ?, position, 1, before, {_COPIED} FROM {self._database.triples} AS "

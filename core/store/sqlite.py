@@ -30,8 +30,10 @@ QUEUE_SECONDS = 10.0           # how long it stands in the queue of the programs
 
 
 class SqliteDatabase(Database):
-    triples = ("(SELECT json_extract(value, '$[0]') AS old, json_extract(value, '$[1]') AS new, "
-               "json_extract(value, '$[2]') AS before FROM json_each(?))")
+    triples = (
+        "(SELECT substr(value, 1, 32) AS old, substr(value, 33, 32) AS new, "
+        "substr(value, 65) AS before FROM json_each(?))"
+    )
 
     def __init__(self, path: str, busy_seconds: float) -> None:
         self.place = self.url = os.path.abspath(os.path.expanduser(path))

@@ -132,6 +132,10 @@ class Store(Protocol):
         """
         ...
 
+    def replies(self, session_id: str, before: int) -> list[Message]:
+        """The model's shown messages before that one, with their model and usage and without their parts."""
+        ...
+
     def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
         """How many messages are shown before that one,
         and how many of those hold one of the texts in their stored parts.

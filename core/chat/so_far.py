@@ -13,7 +13,7 @@ from core.models.facts import known_facts
 
 
 def replies_of(chat: Chat) -> list[Message]:
-    return [message for message in chat.session.messages if message.role == "assistant"]
+    return chat.session.replies
 
 
 def tokens_in_window(replies: Sequence[Message]) -> int | None:
@@ -33,7 +33,7 @@ def window_of(chat: Chat) -> int | None:
     once something was answered.
     """
     known = chat.known_window()
-    if known or not chat.session.messages:
+    if known or not chat.session.count:
         return known
     try:
         return known_facts(chat.target, chat.providers).context_window if is_cloud(chat) else None

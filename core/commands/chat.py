@@ -16,7 +16,7 @@ async def new(chat: Chat, argument: str) -> Outcome:
     """Start a new session; the old one stays saved."""
     old = chat.session
     chat.session = chat.open_session(None)
-    kept = f" The old one is saved as {old.name}." if old.saved and old.messages else ""
+    kept = f" The old one is saved as {old.name}." if old.saved and old.count else ""
     return Done(f"New session {chat.session.name}.{kept}" if chat.session.saved
                 else "New session, not saved.")
 
@@ -53,9 +53,9 @@ def _resumed(chat: Chat, name: str) -> History:
     said = chat.enter(opened)
     if opened.model:
         chat.target = parse_target(opened.model, known=chat.settings.providers)
-    told = " ".join([f"Session {opened.name}: {opened.title} ({len(opened.messages)} messages, "
+    told = " ".join([f"Session {opened.name}: {opened.title} ({opened.count} messages, "
                      f"{chat.target}).", *said])
-    return History(tuple(opened.messages), told, last=True)
+    return History(opened.recent, told, last=True)
 
 
 @command("go")

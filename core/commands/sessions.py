@@ -109,7 +109,7 @@ async def history(chat: Chat, argument: str) -> Outcome:
     """Show the last N messages of this conversation again (without N: the last 10)."""
     if argument and not (argument.isascii() and argument.isdigit() and int(argument)):
         raise UsageError("/history takes a number of messages.", "/history 4 shows the last four.")
-    messages = chat.session.messages[-int(argument or MOST_SHOWN):]
+    messages = chat.session.newest(int(argument or MOST_SHOWN))
     return History(tuple(messages)) if messages else "Nothing was said yet."
 
 
@@ -121,7 +121,7 @@ async def delete(chat: Chat, argument: str) -> Outcome:
     store = _store(chat)
     forever = "--forever" in argument.split()
     argument = " ".join(word for word in argument.split() if word != "--forever")
-    if not argument and not chat.session.messages:
+    if not argument and not chat.session.count:
         raise UsageError("Nothing was said in this session yet, so nothing of it is saved.",
                          "/sessions lists the others.")
     row = store.find_session(argument or chat.session.id)
@@ -168,7 +168,7 @@ async def export(chat: Chat, argument: str) -> Outcome:
         raise UsageError(f"/export needs a format ({', '.join(EXPORTERS)}) and a file; its ending "
                          "may name the format.",
                          "Example: /export chat.md")
-    if not chat.session.messages:
+    if not chat.session.count:
         raise UsageError("Nothing was said in this session yet.")
     export_session(_store(chat), chat.session.id, format or format_of(path), path, force=force)
     return f"Exported to {path}"

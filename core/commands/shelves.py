@@ -20,7 +20,7 @@ def saved_row(chat: Chat, argument: str = "") -> tuple[Store, SessionRow]:
     store = chat.session.store
     if store is None:
         raise UsageError("Nothing is saved now.", "Sessions are saved unless --no-save is given.")
-    if not argument and not chat.session.messages:
+    if not argument and not chat.session.count:
         raise UsageError("Nothing was said in this session yet, so nothing of it is saved.",
                          "/sessions lists the others.")
     return store, store.find_session(argument or chat.session.id)

@@ -43,6 +43,13 @@ class History(OpenedSession):
             entry.active = entry.id in shown
         return Tree(sorted(self._said.values(), key=lambda entry: entry.id))
 
+    def has_hidden(self) -> bool:
+        """Whether anything is stored that is not shown: something was taken back, edited or summarised."""
+        store = self.store
+        if store is None or not self._stored:
+            return len(self._said) != self.count
+        return len(store.message_ids(self.id, hidden=True)) != len(self._ids)
+
     def show(self, end: int, tree: Tree | None = None) -> None:
         """Make the branch that ends with this message the shown one; 0 shows nothing.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from core.errors import StoreError
 from core.messages import Message
 from core.sessions.newest import Newest, read_newest, read_page
@@ -37,6 +39,7 @@ class LoadedMessages:
         self._said: dict[int, StoredMessage] = {}
         self._unreadable: frozenset[int] = frozenset()
         self._news: list[str] = []
+        self._bare_replies: tuple[int, list[Message]] = (0, [])  # those before this message
 
     @property
     def messages(self) -> list[Message]:
@@ -73,6 +76,22 @@ class LoadedMessages:
         """How many messages before `recent` are not loaded."""
         return self._waiting
 
+    @property
+    def count(self) -> int:
+        """How many messages it has, loaded or not."""
+        return self._waiting + len(self._recent)
+
+    @property
+    def replies(self) -> list[Message]:
+        """The model's messages. Those that are not loaded have no parts, only their model and
+        usage; they are missing while they cannot be read."""
+        loaded = [message for message in self._recent if message.role == "assistant"]
+        return [*self._earlier_replies(), *loaded]
+
+    def newest(self, count: int) -> list[Message]:
+        """The last so many. Raises StoreError."""
+        return (self._recent if len(self._recent) >= count else self.messages)[-count:]
+
     def before(self, message: Message) -> tuple[Message, ...]:
         """Messages before this one, which is in `recent`; if none are loaded, some are.
 
@@ -100,6 +119,16 @@ class LoadedMessages:
         self._waiting, self._source = newest.waiting, (store, session)
         self._remember(newest)
         return opened
+
+    def _earlier_replies(self) -> list[Message]:
+        if not self._waiting or self._source is None:
+            return []
+        store, session = self._source
+        first = self._recent_ids[0]
+        if self._bare_replies[0] != first:
+            with suppress(StoreError):  # it is reported where something is to be saved
+                self._bare_replies = first, store.replies(session, first)
+        return self._bare_replies[1]
 
     def _load_page(self) -> None:
         """Load some of what waits: the newest of it."""

@@ -354,6 +354,26 @@ class Messages:
             f"WHERE session_id = ? AND active = 1 {earlier}", (*texts, session_id, *values))
         return int(rows[0][0]), int(rows[0][1])
 
+    def replies(self, session_id: str, before: int) -> list[Message]:
+        """Those of the model that are shown before a message, without their parts."""
+        from core.store.message_json import read_message
+        earlier, values = self._earlier(before)
+        rows = self._database.read(
+            "SELECT model, finish, usage FROM messages WHERE session_id = ? AND active = 1 "
+            f"AND role = 'assistant' {earlier} ORDER BY position, id",
+            (session_id, *values),
+        )
+        return [
+            read_message(
+                "assistant",
+                None if model is None else from_database(model),
+                finish,
+                None if usage is None else from_database(usage),
+                "[]",
+            )[0]
+            for model, finish, usage in rows
+        ]
+
     def _earlier(self, before: int) -> tuple[str, tuple[str, ...]]:
         """The condition for messages before one; 0: for all.
 

@@ -231,6 +231,9 @@ class SqlStore:
     def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
         return self._messages.count_earlier(session_id, before, texts)
 
+    def replies(self, session_id: str, before: int) -> list[Message]:
+        return self._messages.replies(session_id, before)
+
     def open_reply(self, session_id: str, known: int = 0, seen: int = 0) -> OpenReply | None:
         return self._messages.open_reply(session_id, known, seen)
 

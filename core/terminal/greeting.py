@@ -22,12 +22,12 @@ def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
     words = " \u00b7 ".join(filter(None, (f" on {provider_of(chat)}", *facts_of(chat))))
     screen.write(
         f"{model}{styled(words if screen.unicode else words.replace(chr(0xb7), '|'), screen.theme.dim)}\n")
-    messages = chat.session.messages
-    if messages:
+    count = chat.session.count
+    if count:
         title = f"{safe_line(chat.session.title, TITLE)}, " if chat.session.title else ""
-        screen.line(f"Resumed: {title}{count_of(messages)}. /history shows them.", "dim")
+        screen.line(f"Resumed: {title}{count_of(count)}. /history shows them.", "dim")
         screen.gap()
-        show_last_exchange(screen, messages)
+        show_last_exchange(screen, chat.session.recent)
         if news:
             screen.gap()
     else:
@@ -58,19 +58,19 @@ def say_goodbye(chat: Chat, screen: Screen) -> None:
     nothing for a chat in which nothing was said.
     """
     session = chat.session
-    if not session.messages:
+    if not session.count:
         return
     screen.gap()
     if not session.saved:
-        screen.note(f"Not saved: {count_of(session.messages)}.")
+        screen.note(f"Not saved: {count_of(session.count)}.")
         return
     title = f"{safe_line(session.title, TITLE)}, " if session.title else ""
-    screen.note(f"Saved as {session.name}: {title}{count_of(session.messages)}.\n"
+    screen.note(f"Saved as {session.name}: {title}{count_of(session.count)}.\n"
                 f"Resume with {started_as()} --session {session.name}")
 
 
-def count_of(messages: Sequence[object]) -> str:
-    return "1 message" if len(messages) == 1 else f"{len(messages):,} messages"
+def count_of(messages: int) -> str:
+    return "1 message" if messages == 1 else f"{messages:,} messages"
 
 
 def short(count: int) -> str:

@@ -345,7 +345,7 @@ def stopped_words(chat: Chat, screen: Screen) -> str:
         if screen.typed is not None:
             screen.typed.put_back(unsent.text)
         return "Stopped. Your message was not sent."
-    last = chat.session.messages[-1] if chat.session.messages else None
+    last = chat.session.recent[-1] if chat.session.recent else None
     if last is None or last.role != "assistant":
         return "Stopped. /retry asks again."
     return "Stopped. Partial reply saved. /continue resumes it, /retry asks again."

@@ -214,7 +214,7 @@ class Live(Shown):
     def look(self) -> None:
         """Show what another program wrote to the session since the last look. Raises StoreError."""
         session = self.chat.session
-        if self._runs_here or session.store is None or not session.messages:
+        if self._runs_here or session.store is None or not session.count:
             return
         ended = (self._mirror is not None and self._mirror.is_quiet
                  and not session.is_answered_elsewhere())

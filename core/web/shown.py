@@ -92,7 +92,7 @@ class Shown(EventLog):
         """The versions of each message that has several, by its place."""
         session = self.chat.session
         if self._versions_of[0] != session.ids:
-            tree = session.tree() if session.ids else None
+            tree = session.tree() if session.ids and session.has_hidden() else None
             found = ({place: tree.versions(identity) for place, identity in enumerate(session.ids)}
                      if tree else {})
             self._versions_of = (session.ids,

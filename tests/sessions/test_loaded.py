@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from core.chat.conversation import Chat
 from core.config import Settings
+from core.dataclass import replace
 from core.errors import ChatError
 from core.events import Notice
 from core.messages import (
@@ -24,6 +27,7 @@ from core.messages import (
     Text,
     ToolCall,
     ToolResult,
+    Usage,
     tool_message,
     user_message,
 )
@@ -44,6 +48,7 @@ from tests.fake_server import (
     json_answer,
     lines_answer,
 )
+from tests.pseudo_terminal import Terminal
 
 WORDS = "several ordinary words stand here so that something is said about it all " * 4
 Open = Callable[[], Store]
@@ -289,6 +294,65 @@ def test_a_store_that_fails_meanwhile_ends_no_turn(tmp_path: Path) -> None:
     store.close()
     assert session.before(session.recent[0]) == ()
     assert "are not sent, because they cannot be loaded" in session.take_news()[0]
+
+
+@pytest.mark.parametrize("kept", [0, 30])
+def test_what_is_shown_of_a_whole_conversation_loads_none_of_it(open_one: Open, kept: int) -> None:
+    """How long it is, what its replies used, and its newest messages."""
+    store, said = open_one(), turns(200, random.Random(8))
+    said = [
+        replace(message, usage=Usage(place, 2)) if message.role == "assistant" else message
+        for place, message in enumerate(said)
+    ]
+    keep(store, "long", said)
+    session = opened(store)
+    waiting = session.waiting
+    for _ in range(kept):
+        session.add_user(user_message("more"))
+        session.add_reply(reply("and more"))
+    session.end_turn()
+    replies = [message for message in session.recent if message.role == "assistant"]
+    wanted = [message for message in said[:waiting] if message.role == "assistant"]
+    assert session.count == len(said) + 2 * kept
+    assert [(message.model, message.usage, message.finish) for message in session.replies] == [
+        (message.model, message.usage, message.finish) for message in (*wanted, *replies)
+    ]
+    assert session.newest(10) == list(session.recent[-10:]) and session.waiting == waiting
+    whole = session.newest(len(said) - 5 + 2 * kept)
+    assert session.waiting == 0 and whole[: len(said) - 5] == said[5:]
+    replies = [message for message in session.messages if message.role == "assistant"]
+    assert session.replies == replies
+
+
+def test_replies_that_cannot_be_read_are_missing(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "s.db"))
+    keep(store, "long", turns(200, random.Random(9)))
+    session = opened(store)
+    store.close()
+    replies = [message for message in session.recent if message.role == "assistant"]
+    assert session.replies == replies
+    assert session.count == session.waiting + len(session.recent)
+
+
+def test_a_chat_in_a_terminal_starts_with_the_newest_messages(
+    program: list[str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A damaged message far above is met when it is looked at, and not before."""
+    path = str(tmp_path / "s.db")
+    with closing(open_store(path)) as store:
+        said = turns(200, random.Random(10))
+        keep(store, "long", said)
+        first = store.load_messages("long")[0].id
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE messages SET parts = '{' WHERE id = ?", (f"{first:032x}",))
+        connection.commit()
+    command = [*program, "-p", "demo", "--database-url", path, "--session", "long"]
+    with Terminal(command, environment | {"STREAM_CHAT_STATUS": "on"}) as chat:
+        chat.wait_prompt()
+        assert f"Resumed: long, {len(said)} messages." in chat.text()
+        chat.ask("hello", "You said: hello")
+        chat.ask("/history 2", "You said: hello", 2)
+        assert "cannot be read" not in chat.text()
 
 
 # ---- what is sent

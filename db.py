@@ -133,7 +133,7 @@ class Store(Protocol):
         ...
 
     def replies(self, session_id: str, before: int) -> list[Message]:
-        """The model's shown messages before that one, with their model and usage and without their parts."""
+        """The model's shown messages before that one: model, usage and finish, without parts."""
         ...
 
     def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:

@@ -44,7 +44,7 @@ class History(OpenedSession):
         return Tree(sorted(self._said.values(), key=lambda entry: entry.id))
 
     def has_hidden(self) -> bool:
-        """Whether anything is stored that is not shown: something was taken back, edited or summarised."""
+        """Whether something is stored that is not shown: taken back, edited or summarised."""
         store = self.store
         if store is None or not self._stored:
             return len(self._said) != self.count

@@ -443,6 +443,35 @@ def measure_sessions(bench: Bench) -> list[Figure]:
     return figures
 
 
+# What bench.sessions_store says, with the unit and the worst value in SQLite and in PostgreSQL.
+STORES: dict[str, tuple[str, float | None, float | None]] = {
+    "append to an empty session, ms": ("ms", None, None),
+    "append to one of 10,000, ms": ("ms", None, None),
+    "branch of 10,000, ms": ("ms", None, 1_000),
+    "export, MB for a second of processor time": ("MB/s CPU", None, None),
+    "export, peak memory in MB": ("MB", 60, 60),
+    "50 writers, 99th percentile, ms": ("ms", 60, 100),
+    "50 writers, refused": ("", 0, 0),
+}
+
+
+def measure_stores(bench: Bench) -> list[Figure]:
+    """One long session, and many programs that write at once, in each database."""
+    words = [sys.executable, "-m", "bench.sessions_store"]
+    made = subprocess.run(words, env=bench.home("stores"), cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    size, *databases = map(json.loads, made.stdout.splitlines())
+    figures = [Figure("SQLite: bytes for each byte of short messages",
+                      size["bytes for each byte of text"], "x their text")]
+    for told in databases:
+        place = 1 if told["database"] == "SQLite" else 2
+        for name, about in STORES.items():
+            worst = about[place]
+            what = f"{told['database']}: {name.removesuffix(', ms')}"
+            figures.append(Figure(what, told[name], about[0], worst))
+    return figures
+
+
 def measure_json_tool(bench: Bench) -> list[Figure]:
     """read_json_file beside the streaming parser alone."""
     figures = []
@@ -466,6 +495,7 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "turns":  ("Long conversations", measure_turns),
     "context": ("Context", measure_context),
     "sessions": ("Many sessions", measure_sessions),
+    "stores": ("One session, many writers", measure_stores),
     "json":   ("Large JSON files", measure_json_tool),
 }
 

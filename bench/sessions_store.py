@@ -33,6 +33,7 @@ from db import Store, open_store
 from tests import postgres
 
 APPENDS = 100
+SHORT = 1_000  # sessions of 10 messages of 25 words each, by which the size is measured
 LARGE = 5_000  # messages of a session that is exported, of LETTERS characters each
 LETTERS = 10_000
 WRITERS, PACE = 50, 30  # programs, commits a second of each
@@ -50,6 +51,19 @@ def build(path: str) -> None:
         parts = json.dumps([{"type": "text", "text": "- a line\\n" * (LETTERS // 10)}])
         run.execute("UPDATE messages SET parts = ? WHERE session_id = 'large'", (parts,))
         run.commit()
+
+
+def measure_size(folder: str) -> float:
+    """Bytes of a SQLite database of short messages for each byte of their text."""
+    path = os.path.join(folder, "size.db")
+    make(path, SHORT)
+    with closing(sqlite3.connect(path)) as run:
+        text = sum(
+            len(part["text"].encode())
+            for (parts,) in run.execute("SELECT parts FROM messages")
+            for part in json.loads(parts)
+        )
+    return os.path.getsize(path) / text
 
 
 @contextmanager
@@ -187,6 +201,8 @@ def main(duration: float) -> None:
         resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     )
     with tempfile.TemporaryDirectory(prefix="sessions-bench-") as folder:
+        size = round(measure_size(folder), 2)
+        print(json.dumps({"size": "SQLite", "bytes for each byte of text": size}), flush=True)
         with places(folder) as found:
             for name, url in found.items():
                 print(json.dumps(measure(name, url, folder, duration)), flush=True)

@@ -324,8 +324,7 @@ class Providers:
         chosen = self.host(name).default_model
         if chosen:
             return chosen
-        models = [info for info in await self.ask(name, self.open(name).models())
-                  if _may_chat(info)]
+        models = [info for info in await self.ask(name, self.open(name).models()) if may_chat(info)]
         if not models:
             raise _no_model(name, self.open(name).endpoint.base_url)
         return models[0].name
@@ -392,7 +391,7 @@ def _no_model(name: str, address: str) -> ModelNotFound:
                          f"{fetch}, or try --provider {DEMO}.")
 
 
-def _may_chat(info: ModelInfo) -> bool:
+def may_chat(info: ModelInfo) -> bool:
     """Whether a model may answer; one that is known to give embeddings alone does not."""
     able = info.capabilities or frozenset()
     return "embedding" not in able or "completion" in able

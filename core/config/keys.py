@@ -103,7 +103,7 @@ def _check_mode(path: str, found: os.stat_result) -> None:
 
 def keep_key(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
     """Store a key where the system keeps secrets, else in the file; returns the place in words."""
-    key = _checked(key)
+    key = valid_key(key)
     ring = _put_into_keyring(name, key)
     path = _write_entry(environment, name, "" if ring else key, origin)
     return ring or path
@@ -111,7 +111,7 @@ def keep_key(environment: Mapping[str, str], name: str, key: str, origin: str) -
 
 def store_key(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
     """Store a key in the file; returns its path."""
-    return _write_entry(environment, name, _checked(key), origin)
+    return _write_entry(environment, name, valid_key(key), origin)
 
 
 def clean_key(text: str) -> str:
@@ -126,27 +126,41 @@ def clean_key(text: str) -> str:
     return text
 
 
-def _checked(key: str) -> str:
+def valid_key(key: str) -> str:
+    """A key without what was copied with it. Raises UsageError for what is not a key."""
     key = clean_key(key)
     if not key or any(character.isspace() or not character.isprintable() for character in key):
         raise UsageError("Not a valid key: it is empty or contains spaces or control characters.")
     return key
 
 
-def _write_entry(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
-    """Write it into the file, readable by its owner alone; returns the path.
+def remove_key(environment: Mapping[str, str], name: str) -> None:
+    """Delete the stored key of a provider, if there is one, where it is stored. Raises ConfigError."""
+    known = read_key_file(environment)
+    if name not in known:
+        return
+    key, _ = known.pop(name)
+    if not key and not _take_from_keyring(name):
+        raise ConfigError(f"The system's keyring does not delete the key of {name}.",
+                          "Unlock the keyring, and try again.")
+    _write_file(environment, known)
 
-    The file is replaced whole or not at all.
-    """
-    known = {**read_key_file(environment), name: (key, origin)}
-    entries = {other: {"key": value, "origin": place} if value else {"origin": place}
-               for other, (value, place) in known.items()}
+
+def _write_entry(environment: Mapping[str, str], name: str, key: str, origin: str) -> str:
+    """Write it into the file; returns the path."""
+    return _write_file(environment, {**read_key_file(environment), name: (key, origin)})
+
+
+def _write_file(environment: Mapping[str, str], keys: Mapping[str, tuple[str, str]]) -> str:
+    """Replace the file, readable by its owner alone, whole or not at all; returns the path."""
+    entries = {name: {"key": value, "origin": place} if value else {"origin": place}
+               for name, (value, place) in keys.items()}
     path = key_file(environment)
     temporary = f"{path}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w",
-                  encoding="utf-8") as file:
+        with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
             json.dump(entries, file, indent=2)
             file.flush()
             os.fsync(file.fileno())
@@ -172,6 +186,16 @@ def _put_into_keyring(name: str, key: str) -> str:
         return (f"the system's keyring ({ring.name})" if keyring.get_password(SERVICE, name) == key
                 else "")
     return _asked(put) or ""
+
+
+def _take_from_keyring(name: str) -> bool:
+    """Whether the keyring has no key of this provider any more."""
+    def take() -> bool:
+        import keyring  # type: ignore[import-not-found,unused-ignore]  # optional
+        if keyring.get_password(SERVICE, name) is not None:
+            keyring.delete_password(SERVICE, name)
+        return True
+    return bool(_asked(take))
 
 
 def _keyring_key(name: str) -> str | None:

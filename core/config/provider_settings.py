@@ -15,7 +15,8 @@ from core.config.values import parse_value
 from core.errors import UsageError
 
 FILE = "providers.json"
-FIELDS = ("base_url", "model", "num_ctx", "temperature", "max_tokens")
+FIELDS = ("base_url", "model", "num_ctx", "max_tokens", "temperature", "top_p", "seed")
+DIALECTS = ("openai", "openai-responses", "anthropic", "gemini", "mistral", "cohere", "ollama")
 
 
 def provider_file(environment: Mapping[str, str]) -> str:
@@ -35,24 +36,50 @@ def with_set(providers: Mapping[str, Any], environment: Mapping[str, str]) -> Ma
             **{name: {**providers.get(name, {}), **entry} for name, entry in own.items()}}
 
 
+def added_providers(environment: Mapping[str, str]) -> set[str]:
+    """The providers that the page has set something for."""
+    return set(_read(provider_file(environment)))
+
+
 def set_provider(environment: Mapping[str, str], name: str, changes: Mapping[str, str]) -> None:
     """Store the fields of a provider as they are written; "" takes one back.
 
     Raises UsageError and ConfigError.
     """
+    rows = _read(provider_file(environment))
+    written = {field: _value(field, text) for field, text in changes.items()}
+    _write(environment, {**rows, name: {**rows.get(name, {}), **written}})
+
+
+def add_provider(environment: Mapping[str, str], name: str, base_url: str, dialect: str) -> None:
+    """Store a server of the user's own. Raises UsageError and ConfigError."""
+    address = _value("base_url", base_url)
+    if address is None:
+        raise UsageError("The address is missing.", "For example http://192.168.1.20:8000/v1.")
+    rows = _read(provider_file(environment))
+    _write(environment, {**rows, name: {"base_url": address, "dialect": dialect}})
+
+
+def remove_provider(environment: Mapping[str, str], name: str) -> None:
+    """Forget what was stored for a provider. Raises UsageError and ConfigError."""
+    rows = _read(provider_file(environment))
+    if rows.pop(name, None) is not None:
+        _write(environment, rows)
+
+
+def _write(environment: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace the file; what a start would refuse is refused now."""
     path = provider_file(environment)
-    rows = _read(path)
-    entry = {**rows.get(name, {}),
-             **{field: _value(field, text) for field, text in changes.items()}}
-    rows[name] = {field: value for field, value in entry.items() if value is not None}
     beside = f"{path}.{os.getpid()}"
+    given = {name: {field: value for field, value in row.items() if value is not None}
+             for name, row in rows.items()}
+    written = {"providers": {name: row for name, row in given.items() if row}}
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w",
-                  encoding="utf-8") as file:
-            json.dump({"providers": {each: row for each, row in rows.items() if row}}, file,
-                      indent=1)
-        read_config_file(beside, environment)       # refused now, and not at the next start
+        with open(os.open(beside, flags, 0o600), "w", encoding="utf-8") as file:
+            json.dump(written, file, indent=1)
+        read_config_file(beside, environment)
         os.replace(beside, path)
     except OSError as problem:
         raise UsageError(f"{path} cannot be written: {problem.strerror}.") from problem

@@ -33,6 +33,7 @@ class Health:
     seconds: float
     said: str
     advice: tuple[str, ...] = ()
+    error: ChatError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ async def check(providers: Providers, name: str, timeout: float = TIMEOUT,
         own = await _advice_when_down(provider, name, providers, usual)
         proxy = proxy_advice(address, providers.settings.environment)
         advice = [*(own or advice), *([proxy] if proxy else [])]
-    return Health(name, address, False, seconds, error.message, tuple(advice))
+    return Health(name, address, False, seconds, error.message, tuple(advice), error)
 
 
 async def _describe(provider: Provider) -> str:

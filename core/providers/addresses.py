@@ -157,6 +157,14 @@ def _configured(row: Host, entry: Mapping[str, Any]) -> Host:
                    default_model=str(entry.get("model") or row.default_model))
 
 
+def require_address(name: str, url: str) -> None:
+    """Raise UsageError for what is not an address of a server."""
+    check_address(name, url)
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"{url} is not an address.", "It starts with http:// or https://.")
+    _checked(url, url, "the address")
+
+
 def _checked(url: str, typed: str, option: str) -> str:
     """The address, if it is one."""
     from urllib.parse import urlsplit

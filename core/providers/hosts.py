@@ -76,7 +76,8 @@ class Host:
     own_settings: Mapping[str, str] = field(default_factory=dict)
     shown: bool = True  # its name stands before those of its models where there is little room
     first_model: str = ""                  # a model to fetch first, where it has none
-    offered: bool = False                  # named among the cloud providers when nothing is set up
+    offered: bool = False                  # named where providers are offered, set up or not
+    title: str = ""                        # how its maker writes it, where that is not the name
 
 
 DEFAULT_PROVIDER = "ollama"     # where a model is looked for that is named without a provider
@@ -89,84 +90,88 @@ _HOSTS: tuple[Host, ...] = (
          ("OLLAMA_API_KEY",),
          key_origins=("https://ollama.com",), address_setting="ollama_host", v1_dialect="openai",
          cloud_names=("-cloud", ":cloud"), family_names=False, looked_for=True, shown=False,
-         first_model="llama3.2"),
+         first_model="llama3.2", title="Ollama"),
     Host("demo",             "demo",             "local",  "",                         (), "demo",
          server=False,
-         family_names=False, own_settings={"delay": "demo_delay"}),
+         family_names=False, own_settings={"delay": "demo_delay"}, title="Demo"),
     Host("local",            "local",            "local",  "",                         (), "", (),
          {"close": True, "arguments": "json"}, server=False, family_names=False,
          model_files=".gguf", shown=False,
          own_settings={"engine": "engine", "threads": "engine_threads", "idle": "engine_idle",
-                       "environment": "environment"}, first_model="qwen3.5-0.8b"),
+                       "environment": "environment"}, first_model="qwen3.5-0.8b",
+         title="Built in (llama.cpp)", offered=True),
     Host("openai",           "openai",           "cloud",  "https://api.openai.com/v1",
          ("OPENAI_API_KEY",), "gpt-6-luna",
          ("chatgpt",), {"max_tokens": "max_completion_tokens", "tools_effort": "none"}, maker=True,
-         offered=True),
+         offered=True, title="OpenAI"),
     Host("openai-responses", "openai-responses", "cloud",  "https://api.openai.com/v1",
          ("OPENAI_API_KEY",), "gpt-6-luna",
-         ("responses",), priced_as="openai"),
+         ("responses",), priced_as="openai", title="OpenAI (Responses)"),
     Host("anthropic",        "anthropic",        "cloud",  "https://api.anthropic.com",
          ("ANTHROPIC_API_KEY",), "claude-haiku-4-5",
-         ("claude",), maker=True, offered=True),
+         ("claude",), maker=True, offered=True, title="Anthropic"),
     Host("gemini",           "gemini",           "cloud",
          "https://generativelanguage.googleapis.com/v1beta",
          ("GEMINI_API_KEY", "GOOGLE_API_KEY"), "gemini-3.5-flash-lite", ("google",), maker=True,
-         offered=True),
+         offered=True, title="Google Gemini"),
     Host("cohere",           "cohere",           "cloud",  "https://api.cohere.com",
          ("COHERE_API_KEY", "CO_API_KEY"),
-         "command-a-03-2025", maker=True),
+         "command-a-03-2025", maker=True, title="Cohere"),
     Host("mistral",          "mistral",          "cloud",  "https://api.mistral.ai/v1",
          ("MISTRAL_API_KEY",),
-         "mistral-small-latest", maker=True),
+         "mistral-small-latest", maker=True, title="Mistral"),
     Host("cborg",            "openai",           "cloud",  "https://api.cborg.lbl.gov",
          ("CBORG_API_KEY",),
-         "lbl/cborg-coder:latest"),
+         "lbl/cborg-coder:latest", title="CBORG"),
     Host("groq",             "openai",           "cloud",  "https://api.groq.com/openai/v1",
          ("GROQ_API_KEY",),
-         "openai/gpt-oss-120b", (), {"arguments": "json", "lowest_effort": "low"}),
+         "openai/gpt-oss-120b", (), {"arguments": "json", "lowest_effort": "low"}, title="Groq"),
     Host("deepseek",         "openai",           "cloud",  "https://api.deepseek.com",
          ("DEEPSEEK_API_KEY",), "deepseek-flash",
-         (), {"think": "type", "thinking_back": "reasoning_content", "thinking_needed": True}),
+         (), {"think": "type", "thinking_back": "reasoning_content", "thinking_needed": True},
+         title="DeepSeek"),
     Host("huggingface",      "openai",           "cloud",  "https://router.huggingface.co/v1",
-         ("HF_TOKEN", "HUGGINGFACE_API_KEY"), "openai/gpt-oss-20b", ("hf",), {"arguments": "json"}),
+         ("HF_TOKEN", "HUGGINGFACE_API_KEY"), "openai/gpt-oss-20b", ("hf",), {"arguments": "json"},
+         title="Hugging Face"),
     Host("openrouter",       "openai",           "cloud",  "https://openrouter.ai/api/v1",
          ("OPENROUTER_API_KEY",),
          "openrouter/auto", (),
-         {"think": "reasoning", "check_path": "/key", "cache_models": "anthropic/"}),
+         {"think": "reasoning", "check_path": "/key", "cache_models": "anthropic/"},
+         title="OpenRouter"),
     Host("xai",              "openai",           "cloud",  "https://api.x.ai/v1",
-         ("XAI_API_KEY",), "grok-4.3", ("grok",)),
+         ("XAI_API_KEY",), "grok-4.3", ("grok",), title="xAI"),
     Host("together",         "openai",           "cloud",  "https://api.together.xyz/v1",
          ("TOGETHER_API_KEY",),
-         "meta-llama/Llama-3.3-70B-Instruct-Turbo", (), {"arguments": "json"}),
+         "meta-llama/Llama-3.3-70B-Instruct-Turbo", (), {"arguments": "json"}, title="Together"),
     Host("azure",            "openai",           "cloud",  "",
          ("AZURE_OPENAI_API_KEY",), "",
          ("azure-openai",),
          {"auth": "api-key", "api_version": "2024-12-01-preview", "deployments": True,
-          "max_tokens": "max_completion_tokens"}),
+          "max_tokens": "max_completion_tokens"}, title="Azure OpenAI"),
     Host("localai",          "openai",           "local",  "http://127.0.0.1:8080/v1",
          ("LOCALAI_API_KEY",), "", (),
-         {"models_path": "/models/capabilities"}),
+         {"models_path": "/models/capabilities"}, title="LocalAI"),
     Host("llamacpp",         "openai",           "local",  "http://127.0.0.1:8080/v1",
          ("LLAMA_API_KEY",), "",
          ("llama.cpp", "llama-cpp"),
          {"close": True, "think": "template", "thinking_back": "reasoning_content",
           "arguments": "json",
           "count": "llamacpp", "replays": True,
-          "progress": True}),
+          "progress": True}, title="llama.cpp"),
     Host("vllm",             "openai",           "local",  "http://127.0.0.1:8000/v1",
          ("VLLM_API_KEY",), "", (),
-         {"think": "template", "arguments": "json", "count": "vllm"}),
+         {"think": "template", "arguments": "json", "count": "vllm"}, title="vLLM"),
     Host("lmstudio",         "openai",           "local",  "http://127.0.0.1:1234/v1",
          ("LM_API_TOKEN",), "", ("lm-studio",),
-         {"arguments": "json"}),
+         {"arguments": "json"}, title="LM Studio", offered=True),
     Host("litellm",          "openai",           "hybrid", "http://127.0.0.1:4000/v1",
-         ("LITELLM_API_KEY",)),
+         ("LITELLM_API_KEY",), title="LiteLLM"),
     Host("stream-chat",      "openai",           "hybrid", "http://127.0.0.1:8421/v1",
          ("STREAM_CHAT_SERVER_KEY",), "", (),
-         {"replays": True}),
+         {"replays": True}, title="Stream Chat"),
     Host("custom",           "openai",           "hybrid", "",
          ("CUSTOM_API_KEY",), "",
-         ("openai-compatible",)),
+         ("openai-compatible",), title="Custom"),
 )
 _BY_NAME: Mapping[str, Host] = {name: host for host in _HOSTS
                                 for name in (host.name, *host.aliases)}
@@ -186,6 +191,12 @@ def host_of_file(path: str) -> Host | None:
 def row_of_dialect(dialect: str) -> Host | None:
     """The row that a dialect is named after, if there is one."""
     return next((host for host in _HOSTS if host.name == host.dialect == dialect), None)
+
+
+def title_of(name: str) -> str:
+    """A provider's name as its maker writes it."""
+    host = find_host(name)
+    return host.title or host.name if host else name
 
 
 def hosts() -> tuple[Host, ...]:

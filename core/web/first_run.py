@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from core.engine.models import SMALLEST
 from core.errors import ChatError, ProviderError, UsageError
-from core.model_manager import Providers, Target, build_model_list, chosen
+from core.model_manager import Providers, Target, build_model_list, chosen, resolve_target
 from core.models.health import check
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, hosts
 from core.setup.model import DEMO_TARGET, first_target, no_model, remember, runner
@@ -44,10 +44,19 @@ class FirstRun:
 
     async def _first(self) -> Target:
         named = build_model_list(self._shared.settings)[0]
-        if named.model or chosen(self._shared.settings):
+        if named.model:
             return named
+        if chosen(self._shared.settings):
+            return await self._default_of(named)
         return (await first_target(self._shared.settings, self._shared.providers,
                                    self.choose_model))[0]
+
+    async def _default_of(self, named: Target) -> Target:
+        """The model that a named provider begins with; without one when it does not say."""
+        try:
+            return await resolve_target(named, self._shared.providers)
+        except ChatError:
+            return named
 
     async def choose_model(self, error: ProviderError, providers: Providers) -> Target:
         """What a chat on the page begins with when nothing is set up.
@@ -82,5 +91,5 @@ class FirstRun:
 
 def _cloud() -> dict[str, Any]:
     cloud = [host for host in hosts() if host.kind == "cloud"]
-    named = [host.name for host in cloud if host.offered]
+    named = [host.title or host.name for host in cloud if host.offered]
     return {"named": named, "others": len(cloud) - len(named)}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from typing import Any, Literal
 
-from core.dataclass import dataclass
+from core.dataclass import dataclass, field
 from core.errors import ChatError, unexpected
-from core.model_manager import Target, ensure_model_available
+from core.events import PullProgress
+from core.model_manager import Providers, Target, ensure_model_available
 from core.web.shared import Shared
+
+WINDOW = 10.0       # seconds over which the speed is taken
 
 
 @dataclass(slots=True)
@@ -21,6 +25,28 @@ class Pull:
     said: str = ""
     percent: float | None = None
     task: asyncio.Task[None] | None = None
+    layers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    marks: list[tuple[float, int]] = field(default_factory=list)    # when how many bytes were here
+
+    def count(self, step: PullProgress) -> None:
+        """Note how far the download is: bytes, speed and the time that is left."""
+        if step.total:
+            self.layers[step.layer] = (step.completed or 0, step.total)
+        done = sum(part for part, _ in self.layers.values())
+        total = sum(size for _, size in self.layers.values())
+        self.percent = round(100 * done / total, 1) if total else None
+        self.said = self._progress(done, total) if total else step.status
+
+    def _progress(self, done: int, total: int) -> str:
+        now = time.monotonic()
+        self.marks = [*(mark for mark in self.marks if mark[0] > now - WINDOW), (now, done)]
+        began, before = self.marks[0]
+        seconds = now - began
+        speed = (done - before) / seconds if seconds > 1 else 0.0
+        parts = [_of(done, total)]
+        if speed > 0:
+            parts += [f"{_size(speed)}/s", _left((total - done) / speed)]
+        return " · ".join(parts)
 
 
 class Pulls:
@@ -53,26 +79,36 @@ class Pulls:
             await self.stop(name)
 
     async def _run(self, pull: Pull) -> None:
-        layers: dict[str, tuple[int, int]] = {}
+        """Download with connections of its own, which a change of the settings leaves open."""
+        providers = Providers(self._shared.settings)
         try:
-            async with aclosing(ensure_model_available(pull.target,
-                                                       self._shared.providers)) as steps:
+            async with aclosing(ensure_model_available(pull.target, providers)) as steps:
                 async for step in steps:
-                    if step.total:
-                        layers[step.layer] = (step.completed or 0, step.total)
-                    self._count(pull, layers, step.status)
+                    pull.count(step)
             pull.state, pull.said, pull.percent = "done", "Complete", 100.0
         except asyncio.CancelledError:
-            pull.state, pull.said = ("stopped", "Stopped. The downloaded part is kept; pull again "
-                                     "to continue.")
+            pull.state = "stopped"
+            pull.said = "Stopped. The downloaded part is kept; pull again to continue."
         except ChatError as error:
             pull.state, pull.said = "failed", f"{error.message} {error.hint}".strip()
         except Exception as problem:
             pull.state, pull.said = "failed", unexpected(problem).message
+        finally:
+            await providers.close()
 
-    @staticmethod
-    def _count(pull: Pull, layers: dict[str, tuple[int, int]], status: str) -> None:
-        done, total = (sum(part for part, _ in layers.values()),
-                       sum(size for _, size in layers.values()))
-        pull.percent = round(100 * done / total, 1) if total else None
-        pull.said = f"{done / 1e9:.2f} of {total / 1e9:.2f} GB" if total else status
+
+def _of(done: int, total: int) -> str:
+    """As in "5.1 of 14.3 GB"."""
+    unit, factor = ("GB", 1e9) if total >= 1e9 else ("MB", 1e6) if total >= 1e6 else ("kB", 1e3)
+    return f"{done / factor:.1f} of {total / factor:.1f} {unit}"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{max(1, count / 1e3):.0f} kB"
+
+
+def _left(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(1, seconds):.0f} s left"
+    minutes = round(seconds / 60)
+    return f"{minutes} min left" if minutes < 60 else f"{minutes / 60:.1f} h left"

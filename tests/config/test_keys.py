@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from core.config import Settings
-from core.config.keys import hide, key_file, known_secrets, origin_of, read_key_file, store_key
+from core.config.keys import (
+    hide, key_file, known_secrets, origin_of, read_key_file, remove_key, store_key)
 from core.config.sources import load_settings
 from core.errors import AuthFailed, ConfigError, UsageError
 from core.model_manager import Providers
@@ -32,6 +33,17 @@ def test_a_stored_key_is_its_owners_alone(tmp_path: Path) -> None:
     store_key(environment, "groq", "gsk-2", "https://api.groq.com")
     assert read_key_file(environment) == {"openai": (KEY, "https://api.openai.com"),
                                           "groq": ("gsk-2", "https://api.groq.com")}
+
+
+def test_a_removed_key_is_gone_and_the_others_stay(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path)}
+    path = Path(store_key(environment, "openai", KEY, "https://api.openai.com"))
+    store_key(environment, "groq", "gsk-2", "https://api.groq.com")
+    remove_key(environment, "openai")
+    remove_key(environment, "never-stored")
+    assert read_key_file(environment) == {"groq": ("gsk-2", "https://api.groq.com")}
+    assert KEY.encode() not in path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
@@ -183,6 +195,11 @@ class Ring(KeyringBackend):
 
     def set_password(self, service, username, password):
         self.path.write_text(json.dumps(self._held() | {f"{service}/{username}": password}))
+
+    def delete_password(self, service, username):
+        held = self._held()
+        del held[f"{service}/{username}"]
+        self.path.write_text(json.dumps(held))
 '''
 
 
@@ -227,6 +244,22 @@ def test_a_key_is_stored_in_the_keyring_where_there_is_one(program: list[str],
         elsewhere = run(program, environment | {"STREAM_CHAT_BASE_URL": "http://127.0.0.1:1/v1"},
                         "-p", "litellm", "-m", "m", "hi")
         assert "another address" in elsewhere.stderr and len(server.requests) == asked
+
+
+REMOVE = "import os; from core.config.keys import remove_key; remove_key(os.environ, 'groq')"
+
+
+def test_a_key_is_removed_from_the_keyring_that_has_it(
+        program: list[str], environment: dict[str, str], ring: Path) -> None:
+    assert run(program, environment, "--set-key", "groq", text=KEY).returncode == 0
+    assert KEY in ring.read_text()
+    locked = subprocess.run([sys.executable, "-c", REMOVE], env=environment | {"RING_LOCKED": "1"},
+                            capture_output=True, text=True)
+    assert "does not delete the key" in locked.stderr and "groq" in read_key_file(environment)
+    done = subprocess.run([sys.executable, "-c", REMOVE], env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(ring.read_text()) == {} and read_key_file(environment) == {}
 
 
 @pytest.mark.parametrize("without", [

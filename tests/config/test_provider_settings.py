@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.config.provider_settings import provider_file, set_provider
+from core.config.provider_settings import (
+    add_provider, added_providers, provider_file, remove_provider, set_provider)
 from core.config.sources import load_providers, load_settings
 from core.errors import ChatError
 
@@ -35,6 +36,22 @@ def test_it_goes_over_the_configuration_file_and_can_be_taken_back(
     set_provider(environment, "ollama", {"temperature": "", "num_ctx": " "})
     assert load_providers(settings)["ollama"] == {"base_url": "http://127.0.0.1:1",
                                                   "temperature": 0.5, "model": "qwen3"}
+
+
+def test_a_server_is_added_and_removed_beside_others(environment: dict[str, str]) -> None:
+    set_provider(environment, "ollama", {"model": "qwen3"})
+    add_provider(environment, "mine", " http://10.0.0.7:8000/v1 ", "openai")
+    settings = load_settings({}, environment)
+    assert added_providers(environment) == {"ollama", "mine"}
+    assert settings.providers["mine"] == {
+        "base_url": "http://10.0.0.7:8000/v1", "dialect": "openai"}
+    remove_provider(environment, "mine")
+    remove_provider(environment, "never")
+    assert load_providers(settings) == {"ollama": {"model": "qwen3"}}
+    for address in ("", "  ", "ftp://10.0.0.7"):
+        with pytest.raises(ChatError):
+            add_provider(environment, "mine", address, "openai")
+    assert added_providers(environment) == {"ollama"}
 
 
 @pytest.mark.parametrize("wrong", [

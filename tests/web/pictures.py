@@ -106,10 +106,10 @@ def compare(tab: Tab, session: str) -> None:
 
 def providers(tab: Tab, session: str) -> None:
     tab.go("/providers")
-    tab.page.locator("#ollama").get_by_role("button", name="Test connection").click()
-    tab.page.get_by_label("Settings of ollama").click()
-    expect(tab.page.locator("#ollama td").first).to_be_visible()
-    expect(tab.page.locator("#ollama .state")).to_have_text("Connected")
+    tab.page.locator("#provider-ollama").get_by_role("button", name="Test connection").click()
+    tab.page.get_by_label("Settings of Ollama").click()
+    expect(tab.page.locator("#provider-ollama td").first).to_be_visible()
+    expect(tab.page.locator("#provider-ollama .state")).to_have_text("Connected")
 
 
 def numbers(tab: Tab, session: str) -> None:

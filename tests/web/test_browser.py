@@ -222,10 +222,10 @@ def test_a_model_that_is_missing_says_so_and_another_is_chosen(tab: Tab) -> None
 
 def test_providers_are_tested_and_set_and_a_model_is_pulled(tab: Tab, ollama: FakeOllama) -> None:
     tab.go("/providers")
-    row = tab.page.locator("#ollama")
+    row = tab.page.locator("#provider-ollama")
     row.get_by_role("button", name="Test connection").click()
     expect(row.locator(".state")).to_have_text("Connected")
-    row.get_by_label("Settings of ollama").click()
+    row.get_by_label("Settings of Ollama").click()
     expect(row.locator("td").first).to_have_text("words-50:latest")
     row.get_by_label("Temperature").fill("warm")
     row.get_by_role("button", name="Save settings").click()
@@ -275,7 +275,7 @@ def test_commands_are_completed(tab: Tab) -> None:
     tab.box.press("Enter")
     expect(tab.page.locator(".outcome")).to_contain_text("/model")
     tab.box.press_sequentially("/model ec")
-    expect(tab.page.locator(".slash-item")).to_have_text(["echo:latest"])
+    expect(tab.page.locator(".slash-item code")).to_have_text(["echo:latest"])
     tab.box.press("Tab")
     expect(tab.box).to_have_value("/model echo:latest")
     tab.box.press("Enter")

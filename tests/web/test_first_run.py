@@ -74,7 +74,7 @@ def test_an_ollama_that_is_started_meanwhile_is_found(tab: Tab) -> None:
 def test_a_cloud_provider_leads_to_its_key(tab: Tab) -> None:
     tab.page.get_by_role("button", name="A cloud provider").click()
     expect(tab.page.locator(".page-head h1")).to_have_text("Providers")
-    expect(tab.page.locator("#anthropic")).to_contain_text("Add a key")
+    expect(tab.page.locator("#provider-anthropic")).to_contain_text("Add a key")
 
 
 def test_what_a_small_model_needs_is_said(tab: Tab) -> None:

@@ -1,6 +1,7 @@
 // Applies the server's operations to the page: a closed set of elements, with text in text nodes
 // only.
 
+import { CodeLines } from "./code_lines.js";
 import { h, icon } from "./dom.js";
 import { text } from "./text.js";
 
@@ -18,8 +19,9 @@ const ALIGNED = { left: "start", center: "center", right: "end" };
 /**
  * @typedef {{
  *   tag: string,
- *   element: HTMLElement
- * }} Open `element` is where its text and blocks go
+ *   element: HTMLElement,
+ *   lines?: CodeLines
+ * }} Open `element` is where its text and blocks go; `lines` are those of a block of code
  */
 
 export class Blocks {
@@ -45,7 +47,8 @@ export class Blocks {
   }
 
   inner() {
-    return this.open.length > 0 ? this.open[this.open.length - 1].element : this.root;
+    const last = this.open[this.open.length - 1];
+    return last ? (last.lines?.part ?? last.element) : this.root;
   }
 
   /** @param {string} tag @param {string} detail */
@@ -91,7 +94,8 @@ export class Blocks {
         h("pre", { tabindex: "0" }, code),
       ),
     );
-    return this.push("code", code);
+    const lines = new CodeLines(code);
+    this.open.push({ tag: "code", element: code, lines });
   }
 
   /** @param {string} tag @param {HTMLElement} made */
@@ -107,13 +111,10 @@ export class Blocks {
 
   /** @param {string} words @param {string[]} marks @param {string} href @param {string} source */
   add(words, marks, href, source) {
+    const last = this.open[this.open.length - 1];
+    if (last?.lines) return last.lines.add(words, CODE_ROLES[marks[0]]);
     const parent = this.inner();
-    const inner = this.open.length > 0 ? this.open[this.open.length - 1].tag : "";
-    if (inner === "code") {
-      const role = CODE_ROLES[marks[0]];
-      parent.append(role ? h("span", { class: role }, words) : words);
-      return;
-    }
+    const inner = last?.tag ?? "";
     if (inner === "math") {
       parent.append(words);
       parent.parentElement?.setAttribute("title", source);

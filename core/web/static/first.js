@@ -54,7 +54,6 @@ export class FirstRun {
 
   /** @param {any} found */
   draw({ server: ollama, small, cloud }) {
-    const named = cloud.named.map((/** @type {string} */ name) => text.makers[name] ?? name);
     this.list.replaceChildren(
       choice(
         "local",
@@ -69,8 +68,8 @@ export class FirstRun {
         small.missing || text.smallFacts(small),
         small.missing ? null : () => this.fetch(small),
       ),
-      choice("cloud", text.cloudProvider, text.cloudFacts(named, cloud.others), () =>
-        this.actions.go("/providers#cloud"),
+      choice("cloud", text.cloudProvider, text.cloudFacts(cloud.named, cloud.others), () =>
+        this.actions.go("/providers#kind-cloud"),
       ),
       choice("play", text.tryDemo, text.demoFacts, () => this.demo()),
     );

@@ -11,6 +11,7 @@ import { keySheet } from "./keys.js";
 import { Models } from "./models.js";
 import { showNumbers } from "./numbers.js";
 import { showProviders } from "./providers.js";
+import { Recent } from "./recent.js";
 import { notice } from "./reply.js";
 import { Sessions } from "./sessions.js";
 import { Slash } from "./slash.js";
@@ -83,6 +84,7 @@ export class Page {
       (model) => this.acts.command(`/model ${model}`),
       () => this.model,
     );
+    this.recent = new Recent((path) => this.go(path));
     this.sessions = new Sessions({
       current: () => this.session,
       go: (path) => this.go(path),
@@ -92,6 +94,7 @@ export class Page {
       },
       act: (does) => this.acts.act(does),
       connected: () => this.setConnected(true),
+      listed: (sessions) => this.recent.show(sessions),
       signedOut: () => app.replaceChildren(h("p", { class: "signed-out" }, text.signIn)),
     });
     this.first = new FirstRun({ ready: () => this.go("/"), go: (path) => this.go(path) });
@@ -110,7 +113,15 @@ export class Page {
       "aria-hidden": "true",
       onclick: () => this.setDrawer(false),
     });
-    this.main = h("main", { class: "main" }, this.bar.element, this.scroller, this.dock, this.page);
+    this.main = h(
+      "main",
+      { class: "main" },
+      this.bar.element,
+      this.scroller,
+      this.dock,
+      this.recent.element,
+      this.page,
+    );
     app.replaceChildren(
       this.sessions.sidebar.element,
       scrim,
@@ -138,6 +149,7 @@ export class Page {
   /** Show a page, or (null) the conversation. @param {Node|null} other */
   showPage(other) {
     this.page.hidden = !other;
+    this.setFresh(false);
     this.bar.showTools(!other);
     this.scroller.hidden = this.dock.hidden = Boolean(other);
     if (other) this.page.replaceChildren(other);
@@ -168,14 +180,8 @@ export class Page {
     this.setTitle("");
     this.composer.budget.show({ used: null, window: null, cost: null }, true);
     this.thread.clear();
-    this.thread.element.append(
-      h(
-        "div",
-        { class: "start" },
-        h("h2", { class: "start-title" }, text.emptyTitle),
-        h("p", {}, text.emptyHint),
-      ),
-    );
+    this.thread.element.append(h("h2", { class: "fresh-title" }, text.emptyTitle));
+    this.setFresh(true);
     this.composer.open("");
     this.composer.showQueue({ items: [], held: false });
     this.setRunning(false);
@@ -202,9 +208,17 @@ export class Page {
     return found;
   }
 
+  /** Whether the message box is in the middle, for the first message. @param {boolean} fresh */
+  setFresh(fresh) {
+    this.main.toggleAttribute("data-fresh", fresh);
+    this.recent.element.hidden = !fresh;
+    this.bar.menu.hidden = fresh;
+  }
+
   /** @param {string} id */
   async open(id) {
     this.unlisten();
+    this.setFresh(false);
     const again = this.session === id;
     this.session = id;
     const opening = ++this.opening;

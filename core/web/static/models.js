@@ -2,7 +2,9 @@
 
 import { request } from "./api.js";
 import { h, icon } from "./dom.js";
+import { badges, priceOf, windowOf } from "./model_table.js";
 import { Pulls } from "./pulls.js";
+import { lookedAt, stateBadge } from "./states.js";
 import { text } from "./text.js";
 
 /** @import { ModelRow, ProviderRow } from "./wire.d.ts" */
@@ -30,6 +32,7 @@ export class Models {
     this.pulls = new Pulls({
       id: "pull-name",
       provider: "",
+      example: "",
       isShown: () => this.element.matches(":popover-open"),
       onDone: () => this.load(true),
     });
@@ -68,10 +71,20 @@ export class Models {
     this.chosen = choose ?? this.choose;
     this.element.setAttribute("aria-label", label);
     this.find.placeholder = choose ? label : text.findModel;
+    this.place();
     this.element.showPopover();
     this.find.focus();
     this.draw();
     await Promise.all([this.load(), this.pulls.watch()]);
+  }
+
+  /** Open above the button that it belongs to, or below it where there is more room. */
+  place() {
+    const at = document.querySelector(".model-button")?.getBoundingClientRect();
+    if (!at) return;
+    const [above, under] = [at.top, innerHeight - at.bottom];
+    this.element.toggleAttribute("data-below", under > above);
+    this.element.style.setProperty("--room", `${Math.floor(Math.max(above, under)) - 16}px`);
   }
 
   /** @param {boolean} [again] whether to ask the providers even if they were asked a moment ago */
@@ -111,16 +124,16 @@ export class Models {
   group(kind, words) {
     const parts = [];
     for (const provider of this.providers.filter((each) => each.kind === kind)) {
-      const models = provider.models.filter((model) =>
-        `${provider.name}/${model.name}`.toLowerCase().includes(words),
-      );
+      const names = (/** @type {ModelRow} */ model) =>
+        `${provider.title} ${provider.name}/${model.name}`.toLowerCase();
+      const models = provider.models.filter((model) => model.chats && names(model).includes(words));
       if (models.length === 0 && words) continue;
       parts.push(providerLine(provider, () => this.test(provider)));
       if (provider.why) parts.push(h("p", { class: "provider-why" }, provider.why));
       parts.push(
         h(
           "ul",
-          { role: "listbox", "aria-label": `Models of ${provider.name}` },
+          { role: "listbox", "aria-label": text.modelsOf(provider.title) },
           ...models.map((model) => this.row(provider, model)),
         ),
       );
@@ -143,15 +156,7 @@ export class Models {
   row(provider, model) {
     const name = `${provider.name}/${model.name}`;
     const chosen = [name, name.replace(/:latest$/, "")].includes(this.current());
-    const badges = /** @type {const} */ (["tools", "vision", "thinking"])
-      .filter((able) => model[able])
-      .map((able) => h("span", { class: "badge" }, able === "vision" ? "images" : able));
-    const price =
-      provider.kind === "local"
-        ? text.free
-        : model.input_price === null
-          ? ""
-          : `$${model.input_price} / $${model.output_price}`;
+    const price = provider.kind === "local" ? text.free : priceOf(model);
     return h(
       "li",
       {
@@ -164,12 +169,8 @@ export class Models {
       },
       icon("check", "model-check"),
       h("span", { class: "model-name", title: name }, model.name),
-      h("span", { class: "badges" }, ...badges),
-      h(
-        "span",
-        { class: "model-figure" },
-        model.window ? `${Math.round(model.window / 1000)}k` : "",
-      ),
+      h("span", { class: "badges" }, ...badges(model)),
+      h("span", { class: "model-figure" }, windowOf(model)),
       h("span", { class: "model-figure price" }, price),
     );
   }
@@ -200,47 +201,27 @@ export class Models {
     Object.assign(
       provider,
       await request("POST", `/api/providers/${encodeURIComponent(provider.name)}/test`).catch(
-        (problem) => ({ state: "bad", why: problem.message }),
+        (problem) => ({ state: "failed", why: problem.message }),
       ),
     );
     this.draw();
   }
 }
 
-const STATES = new Map([
-  ["ok", text.connected],
-  ["warn", text.noKey],
-  ["bad", text.unreachable],
-  ["testing", text.testing],
-  ["unknown", text.notTested],
-]);
-const MARKS = new Map([
-  ["ok", "ok"],
-  ["warn", "key"],
-  ["bad", "fail"],
-  ["testing", "clock"],
-]);
-
-/**
- * How a provider is, with its icon: a state of its own word where it is not known.
- * @param {string} state
- */
-export function stateOf(state) {
-  return [icon(MARKS.get(state) ?? "plug"), STATES.get(state) ?? state];
-}
-
 /** @param {ProviderRow} provider @param {() => void} test */
-export function providerLine(provider, test) {
-  const act =
-    provider.state === "warn"
-      ? h("a", { class: "link-button", href: "/providers" }, text.addKey)
-      : h("button", { class: "link-button", type: "button", onclick: test }, text.testConnection);
+function providerLine(provider, test) {
+  const page = `/providers#provider-${encodeURIComponent(provider.name)}`;
+  const missing = { no_key: text.addKey, no_address: text.addAddress }[provider.state];
+  const act = missing
+    ? h("a", { class: "link-button", href: page }, missing)
+    : h("button", { class: "link-button", type: "button", onclick: test }, text.testConnection);
+  const ago = lookedAt({ ...provider, ms: null });
   return h(
     "div",
     { class: "provider-line" },
-    h("span", { class: "provider-name" }, provider.name),
-    h("span", { class: "state", "data-state": provider.state }, ...stateOf(provider.state)),
-    h("span", { class: "when" }, provider.when ?? ""),
+    h("span", { class: "provider-name" }, provider.title),
+    stateBadge(provider),
+    h("span", { class: "when" }, ago && text.checked(ago)),
     act,
   );
 }

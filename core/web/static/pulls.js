@@ -12,9 +12,11 @@ const BETWEEN = 700; // milliseconds between two looks at the downloads
  * @typedef {{
  *   id: string,
  *   provider: string,
+ *   example: string,
  *   isShown: () => boolean,
  *   onDone: () => Promise<void>
- * }} Place where this is; `provider` is the one whose models are pulled, "" what the name says
+ * }} Place where this is; `provider` is the one whose models are pulled, ""
+ *   what the name says; `example` is the name of a model
  */
 
 export class Pulls {
@@ -28,7 +30,7 @@ export class Pulls {
         class: "input",
         id: place.id,
         type: "text",
-        placeholder: text.pullHint,
+        placeholder: text.pullHint(place.example || text.pullExample),
         autocomplete: "off",
       })
     );
@@ -88,6 +90,12 @@ export class Pulls {
     return pulls.filter((/** @type {PullRow} */ job) => job.model.startsWith(start));
   }
 
+  /** The model's name; its provider's too where there are several. @param {PullRow} job */
+  nameOf(job) {
+    const start = `${this.place.provider}/`;
+    return job.model.startsWith(start) ? job.model.slice(start.length) : job.model;
+  }
+
   /** @param {PullRow} job */
   job(job) {
     const address = `/api/pulls/${encodeURIComponent(job.model)}`;
@@ -96,7 +104,7 @@ export class Pulls {
     return h(
       "div",
       { class: "pull-job" },
-      h("span", { class: "pull-name" }, job.model),
+      h("span", { class: "pull-name", title: job.model }, this.nameOf(job)),
       h("span", { class: "pull-figure" }, job.said),
       runs &&
         h("progress", {

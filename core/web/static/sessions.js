@@ -20,6 +20,7 @@ export class Sessions {
    *   renamed: (id: string, title: string) => void,
    *   act: (does: () => Promise<unknown>) => Promise<unknown>,
    *   connected: () => void,
+   *   listed: (sessions: SessionRow[]) => void,
    *   signedOut: () => void
    * }} page
    */
@@ -56,6 +57,7 @@ export class Sessions {
       );
       if (asked !== this.asked) return;
       this.sidebar.show(found, this.shelf, this.page.current(), (id) => Boolean(readDraft(id)));
+      if (this.shelf === "open" && !words) this.page.listed(found.sessions);
       this.page.connected();
     } catch (problem) {
       if (problem instanceof ApiError && problem.status === 401) this.page.signedOut();

@@ -391,6 +391,6 @@ function dayOf(at) {
 }
 
 /** @param {number} at */
-function timeOf(at) {
+export function timeOf(at) {
   return new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" }).format(at);
 }

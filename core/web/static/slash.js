@@ -15,6 +15,7 @@ const MOST = 8;
  *   line: string,
  *   label: string,
  *   help: string,
+ *   usage: string,
  *   more: boolean
  * }} Entry `line` is what the box holds then; `more`: something follows
  */
@@ -63,8 +64,9 @@ export class Slash {
       .filter((entry) => entry.name.startsWith(word))
       .map((entry) => ({
         line: `/${entry.name}`,
-        label: `/${entry.name}${entry.usage ? ` ${entry.usage}` : ""}`,
+        label: `/${entry.name}`,
         help: entry.help,
+        usage: entry.usage ? `/${entry.name} ${entry.usage}` : "",
         more: Boolean(entry.usage) || entry.prompt,
       }));
   }
@@ -75,7 +77,13 @@ export class Slash {
     const { values } = await this.ask(`${this.path()}/commands/${encodeURIComponent(command)}`);
     return /** @type {string[]} */ (values)
       .filter((value) => value !== word && value.toLowerCase().includes(word.toLowerCase()))
-      .map((value) => ({ line: `/${command} ${value}`, label: value, help: "", more: false }));
+      .map((value) => ({
+        line: `/${command} ${value}`,
+        label: value,
+        help: "",
+        usage: "",
+        more: false,
+      }));
   }
 
   path() {
@@ -104,10 +112,12 @@ export class Slash {
             class: "slash-item",
             role: "option",
             "aria-selected": String(place === this.chosen),
+            title: [entry.usage, entry.help].filter(Boolean).join("\n"),
             onclick: () => this.take(place),
           },
-          h("code", {}, entry.label),
+          h("code", {}, (this.shown.length === 1 && entry.usage) || entry.label),
           h("span", {}, entry.help),
+          place === this.chosen && h("kbd", { class: "hide-phone" }, "Tab"),
         ),
       ),
     );

@@ -227,17 +227,29 @@ export interface ModelRow {
   size: number | null;
   input_price: number | null;
   output_price: number | null;
+  /** Whether it answers in a conversation. */
+  chats: boolean;
+  /** Days since it was last asked. */
+  used?: number;
 }
 export interface ProviderRow {
   name: string;
+  title: string;
   kind: "local" | "cloud";
+  /** Whether the page shows it without being asked to. */
+  listed: boolean;
+  addable: boolean;
+  removable: boolean;
   state: string;
-  why?: string;
-  when?: string;
+  why: string;
+  said: string;
+  /** Seconds since it was asked, and how long it took. */
+  checked: number | null;
+  ms: number | null;
   address: string;
   takes_key: boolean;
-  has_key: boolean;
-  pulls?: boolean;
+  /** Where its key is: "stored", a variable, the configuration file, or "". */
+  key: string;
   models: ModelRow[];
 }
 export interface PullRow {

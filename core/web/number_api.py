@@ -1,0 +1,92 @@
+"""The figures of the page about numbers, from the same calls as --stats."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.stats.report import ModelStats, day_of, days_between, quantile, summarise
+from core.store.rows import CallRow
+from core.web.api import guarded
+from db import Store
+
+MOST_DAYS = 3660
+BY_DAY = 31     # days up to which a day without a call is shown too
+
+
+class NumberApi:
+    """The route of the figures. `runs_here` says whether a provider is on this computer."""
+
+    def __init__(self, store: Store | None, runs_here: Callable[[str], bool]) -> None:
+        self._store, self._runs_here = store, runs_here
+
+    def routes(self) -> list[Route]:
+        return [Route("/api/numbers", guarded(self.numbers), methods=["GET"])]
+
+    async def numbers(self, request: Request) -> Response:
+        days = _days_of(request.query_params.get("days", "7"))
+        since = time.time() - days * 86_400
+        calls = self._store.calls(since) if self._store is not None else []
+        found = summarise(calls)
+        rows = [_row_of(entry) for entry in found]
+        return JSONResponse({
+            "days": self._days(calls, since if days <= BY_DAY else None),
+            "figures": _figures(found),
+            "table": {"columns": list(rows[0]) if rows else [],
+                      "rows": [list(row.values()) for row in rows],
+                      "note": "Prices are estimates from a dated table."}})
+
+    def _days(self, calls: Sequence[CallRow], since: float | None) -> list[dict[str, Any]]:
+        """Tokens of each day from then on (None: from the first call on), here and elsewhere."""
+        tokens: Counter[tuple[str, bool]] = Counter()
+        for call in calls:
+            spent = (call.input_tokens or 0) + (call.output_tokens or 0)
+            tokens[day_of(call.created), self._runs_here(call.provider)] += spent
+        seen = [day for day, _ in tokens]
+        first = min(seen, default="") if since is None else day_of(since)
+        shown = days_between(first, max(*seen, day_of(time.time()))) if seen else []
+        return [dict(day=day, local=tokens[day, True], cloud=tokens[day, False]) for day in shown]
+
+
+def _days_of(written: str) -> int:
+    return min(int(written), MOST_DAYS) if written.isascii() and written.isdigit() else 7
+
+
+def _figures(found: Sequence[ModelStats]) -> list[dict[str, str]]:
+    """The four figures at the top of the page."""
+    given = sum(entry.input_tokens for entry in found)
+    made = sum(entry.output_tokens for entry in found)
+    calls = sum(entry.calls for entry in found)
+    failed = sum(entry.errors.total() for entry in found)
+    cost = sum(entry.cost or 0.0 for entry in found)
+    firsts = [first for entry in found for first in entry.firsts]
+    median, most = quantile(firsts, 0.5), quantile(firsts, 0.95)
+    return [
+        {"label": "Tokens", "value": f"{given + made:,}", "note": f"{given:,} in, {made:,} out"},
+        {"label": "Cost", "value": f"${cost:.2f}", "note": f"{calls:,} calls"},
+        {"label": "First word", "value": "" if median is None else f"{median:.2f} s",
+         "note": "" if most is None else f"median; 95 % under {most:.1f} s"},
+        {"label": "Complete calls",
+         "value": f"{100 * (calls - failed) / calls:.1f} %" if calls else "",
+         "note": f"{failed:,} failed"},
+    ]
+
+
+def _row_of(stats: ModelStats) -> dict[str, str]:
+    entry = stats.to_dict()
+    first = entry["first_content_seconds"]["median"]
+    speed = entry["tokens_per_second"]["median"]
+    return {"model": f"{entry['provider']}/{entry['model']}", "calls": f"{entry['calls']:,}",
+            "tokens in": f"{entry['input_tokens']:,}",
+            "tokens out": f"{entry['output_tokens']:,}",
+            "cached": f"{entry['cached_tokens']:,}",
+            "cost": "" if entry["cost"] is None else f"${entry['cost']:.4f}",
+            "first token": "" if first is None else f"{first:.2f} s",
+            "tokens/s": "" if speed is None else f"{speed:.0f}",
+            "failed": f"{entry['failed']:,}"}

@@ -1,0 +1,43 @@
+// How a provider is, as a word with an icon, and when that was found.
+
+import { h, icon } from "./dom.js";
+import { text } from "./text.js";
+
+/** @import { ProviderRow } from "./wire.d.ts" */
+
+/** The tone, the icon and the word of each state. @type {Record<string, [string, string, string]>} */
+const STATES = {
+  ok: ["ok", "ok", text.connected],
+  no_key: ["warn", "key", text.noKey],
+  no_address: ["warn", "plug", text.noAddress],
+  not_ready: ["warn", "pause", text.notReady],
+  rate_limit: ["warn", "clock", text.rateLimit],
+  key_refused: ["bad", "fail", text.keyRefused],
+  unreachable: ["bad", "fail", text.unreachable],
+  failed: ["bad", "fail", text.answersWrong],
+  testing: ["", "clock", text.testing],
+  unknown: ["", "plug", text.notTested],
+};
+
+/** @param {ProviderRow} provider @param {Record<string, unknown>} [more] further attributes */
+export function stateBadge(provider, more = {}) {
+  const [tone, mark, word] = STATES[provider.state] ?? ["", "plug", provider.state];
+  return h(
+    "span",
+    { class: "state", "data-state": tone, title: provider.said || undefined, ...more },
+    icon(mark),
+    word,
+  );
+}
+
+/** As in “2 min ago, 4 ms”; "" for one that was not asked. @param {ProviderRow} provider */
+export function lookedAt(provider) {
+  if (provider.checked === null || provider.state === "testing") return "";
+  const ago = text.ago(provider.checked);
+  return provider.ms === null ? ago : `${ago}, ${text.milliseconds(provider.ms)}`;
+}
+
+/** Whether a provider can be asked as it is set up. @param {ProviderRow} provider */
+export function canAsk(provider) {
+  return provider.state !== "no_key" && provider.state !== "no_address";
+}

@@ -16,7 +16,6 @@ from core.errors import UsageError
 
 FILE = "providers.json"
 FIELDS = ("base_url", "model", "num_ctx", "max_tokens", "temperature", "top_p", "seed")
-DIALECTS = ("openai", "openai-responses", "anthropic", "gemini", "mistral", "cohere", "ollama")
 
 
 def provider_file(environment: Mapping[str, str]) -> str:

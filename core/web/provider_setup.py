@@ -9,13 +9,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.config.keys import keep_key, remove_key, valid_key
-from core.config.provider_settings import DIALECTS, add_provider, remove_provider, set_provider
+from core.config.provider_settings import add_provider, remove_provider, set_provider
 from core.config.sources import load_providers
 from core.errors import UsageError
 from core.model_manager import POOL, provider_name
 from core.providers import installed_names
 from core.providers.addresses import require_address
-from core.providers.hosts import Host, find_host
+from core.providers.hosts import Host, find_host, hosts
 from core.regex import regex
 from core.web.api import body_of, guarded, text_of
 from core.web.provider_rows import ProviderRows
@@ -136,7 +136,8 @@ def known_name(shared: Shared, request: Request) -> str:
 
 
 def _dialect(written: str) -> str:
-    if written not in DIALECTS:
+    known = sorted({host.dialect for host in hosts() if host.server})
+    if written not in known:
         raise UsageError(f"{written or 'Nothing'} is not an API that is set here.",
-                         f"Those that are: {', '.join(DIALECTS)}.")
+                         f"Those that are: {', '.join(known)}.")
     return written

@@ -1,6 +1,4 @@
-"""Decides which model answers: names, addresses, keys,
-the adapters in use and what to ask when one cannot answer.
-"""
+"""Decides which model answers: names, addresses, keys, adapters, and who stands in for whom."""
 
 from __future__ import annotations
 
@@ -12,10 +10,12 @@ from typing import Any, Protocol, TypeVar
 
 from core.config import Settings, cache_directory
 from core.config.keys import known_secrets, origin_of
+from core.config.network import is_loopback
 from core.dataclass import dataclass, replace
 from core.errors import (AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError,
                          Unsupported, UsageError)
 from core.events import PullProgress
+from core.models.options import retry_config_of
 from core.providers import (
     CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
     Request, installed_names, load_dialect)
@@ -24,11 +24,10 @@ from core.providers.addresses import provider_name as provider_name   # also imp
 from core.providers.endpoints import Endpoints
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
-from core.config.network import is_loopback
-from core.providers.parameters import fitted, read_schema, told, without
+from core.providers.parameters import fitted, told, without
 from core.providers.sealed import has_sealed, without_sealed
 from core.providers.sent import Ledger
-from core.retry_handler import RetryConfig, retry_call
+from core.retry_handler import retry_call
 
 POOL = "pool"              # stands where a provider's name does, before the name of a pool
 PREFERENCES = ("load", "speed", "cost")
@@ -139,40 +138,13 @@ def first_named(settings: Settings) -> Target:
 
 
 def fallbacks_of(target: Target, settings: Settings) -> list[Target]:
-    """Who stands in for a model: its own row under `fallbacks`,
-    else those that stand in for all.
-    """
+    """Who stands in for a model: its row under `fallbacks`, else what stands in for all."""
     for name, others in settings.fallbacks.items():
         if find_target(name, settings) == target and "model_fallbacks" not in settings.flags:
             names = others if isinstance(others, (list, tuple)) else str(others).split(",")
             return [find_target(str(other).strip(), settings, target.provider) for other in names]
     default = first_named(settings).provider
     return [find_target(text, settings, default) for text in settings.model_fallbacks]
-
-
-def retry_config_from_args(settings: Settings) -> RetryConfig:
-    return RetryConfig(settings.retry_max_attempts, settings.retry_initial_delay,
-                       settings.retry_max_delay,
-                       settings.retry_multiplier, settings.retry_jitter)
-
-
-def options_from_args(settings: Settings) -> Options:
-    """What the person asked of the model, in the form that every adapter translates."""
-    think: bool | str | None = {"on": True, "off": False, None: None}.get(settings.think,
-                                                                          settings.think)
-    return Options(settings.temperature, settings.top_p, settings.seed, settings.max_tokens,
-                   settings.stop, think,
-                   settings.num_ctx, settings.keep_alive,
-                   _response_format(settings.response_format), settings.option)
-
-
-def _response_format(wanted: str | None) -> Any:
-    """None for text, OpenAI's form for any JSON, or the JSON Schema that the file holds."""
-    if wanted in (None, "text", ""):
-        return None
-    if wanted in ("json", "json_object"):
-        return {"type": "json_object"}
-    return read_schema(str(wanted))
 
 
 class Providers:
@@ -198,9 +170,7 @@ class Providers:
         self._endpoints = Endpoints(settings, self._primary, self._addresses, self.sent)
 
     def open(self, name: str) -> Provider:
-        """Raises UsageError for an unknown provider,
-        AuthFailed for one that needs a key and has none.
-        """
+        """Raises UsageError for an unknown provider, AuthFailed for a key that is missing."""
         if name not in self._open:
             host = self.host(name)
             opened = (self._balanced(name, host)
@@ -247,9 +217,7 @@ class Providers:
              for endpoint in endpoints], loads=self.loads)
 
     def asked(self, name: str) -> Provider:
-        """The adapter that was asked last: where a provider has several hosts,
-        that of the one that answered.
-        """
+        """The adapter that was asked last: of several hosts the one that answered."""
         provider = self.open(name)
         return provider.asked if isinstance(provider, HasMembers) else provider
 
@@ -258,9 +226,7 @@ class Providers:
         return bool(getattr(load_dialect(self.host(name).dialect), trait, False))
 
     def lists_running(self, name: str) -> bool:
-        """Whether the provider says which models are in memory;
-        False for one that cannot be asked.
-        """
+        """Whether the provider says which models are in memory; False where it cannot."""
         try:
             return isinstance(self.open(name), CanListRunning)
         except ChatError:
@@ -282,9 +248,7 @@ class Providers:
         return self._addresses.needs_address(self.host(name)) and not self._addresses.given(name)
 
     async def ask(self, name: str, answer: Awaitable[T]) -> T:
-        """What a provider answers to anything but a conversation;
-        a key that it quotes in an error is hidden.
-        """
+        """What a provider answers to anything but a conversation; errors do not quote a key."""
         try:
             return await answer
         except ProviderError as error:
@@ -295,9 +259,7 @@ class Providers:
                               "Check --base-url and --provider.") from problem
 
     def explain(self, name: str, error: ProviderError) -> None:
-        """Hide the key in an error, since a server may quote it,
-        and say why one that exists was not sent.
-        """
+        """Hide the key in an error, and say why one that exists was not sent."""
         if name in self._open:
             _hide_key(error, self._open[name].endpoint.key)
         if isinstance(error, AuthFailed) and self._endpoints.notes.get(name):
@@ -315,12 +277,10 @@ class Providers:
                               feature="embeddings")
         able = provider
         return await retry_call(lambda: self.ask(target.provider, able.embed(target.model, texts)),
-                                retry_config_from_args(self.settings))
+                                retry_config_of(self.settings))
 
     async def default_model(self, name: str) -> str:
-        """The model to use when none was named: the row's own,
-        else the first that the server has.
-        """
+        """The model to use when none was named: the row's own, else the server's first."""
         chosen = self.host(name).default_model
         if chosen:
             return chosen
@@ -340,9 +300,7 @@ class Providers:
                       self.lacks.get(target, ()))
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
-        """The request without signatures and other sealed data that another origin made:
-        it would refuse them.
-        """
+        """The request without sealed data of another origin, which this one would refuse."""
         named = {message.model for message in request.messages} - {None}
         others = {model for model in named if not str(model).startswith(f"{target.provider}/")}
         sealed = {message.model for message in request.messages
@@ -360,9 +318,7 @@ class Providers:
             return name
 
     def without(self, target: Target, request: Request, feature: str) -> str:
-        """Leave a feature or parameter out of all further requests to the model;
-        "" when this request does not have it.
-        """
+        """Leave a feature or parameter out of all requests to the model; "" if it has none."""
         request = replace(self.prepared(target, request), model=target.model)
         if without(request, feature) is request:
             return ""

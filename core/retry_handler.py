@@ -1,6 +1,4 @@
-"""Asks for a reply until it is complete, as the policy says:
-again, shorter, without, elsewhere, onward.
-"""
+"""Asks for a reply until it is complete, as the policy says."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ class RetryBudget:
 
 @dataclass(slots=True)
 class TurnLimits:
-    """What all requests of one turn share: how many more may be made,
-    and who may not be asked again.
-    """
+    """What all requests of one turn share: how many are left, and who is not asked again."""
 
     requests: int = REQUESTS
     refused: frozenset[Candidate] = frozenset()
@@ -94,9 +90,7 @@ class Line(Protocol):
 
     def begin(self,
               refused: frozenset[Candidate]) -> tuple[Sequence[Candidate], ModelChanged | None]:
-        """Who may be asked for a new reply, best first,
-        and the change of the model that this means.
-        """
+        """Who may be asked for a new reply, best first, and the change of model it means."""
         ...
 
     async def open(self, candidate: Candidate,
@@ -114,15 +108,11 @@ class Line(Protocol):
     def change(self, candidate: Candidate, why: str) -> ModelChanged | None: ...
 
     def without(self, candidate: Candidate, request: Request, feature: str) -> str:
-        """Leave this out of all further requests to the candidate;
-        returns what to report, "" when it was not in there.
-        """
+        """Leave this out of all requests to the candidate; what to report, "" if it has none."""
         ...
 
     def note_name(self, candidate: Candidate, name: str) -> str:
-        """Another model of this name responds; returns what to report,
-        "" when it was reported before.
-        """
+        """Another model of this name responds; what to report, "" when it is known."""
         ...
 
     def note_answer(self, candidate: Candidate) -> None: ...
@@ -249,9 +239,7 @@ class _Asking:
             raise EmptyReply(f"{self._now.candidate} gave an empty answer.")
 
     def named(self, delta: Delta | Notice) -> Iterator[Item]:
-        """The delta; with the provider's name, and a notice where the user has not seen it,
-        when it says who responds.
-        """
+        """The delta, and a notice where it says that another model responds than was asked."""
         if not isinstance(delta, Answering):
             yield delta
             return

@@ -5,9 +5,7 @@ a failure is the model's result.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
 import threading
 import time
 from collections import Counter
@@ -22,8 +20,9 @@ from core.events import ToolFinished
 from core.messages import Message, ToolCall, ToolResult
 from core.providers import ToolSpec
 from core.safe_text import safe_text
-from core.tools import (REGISTERED, Kind, Tool, ToolContext, canonical, fingerprint, first_line,
+from core.tools import (REGISTERED, Kind, Tool, ToolContext, fingerprint, first_line,
                         get_tools)
+from core.tools.call_text import call_text, grant_key, what_is_wrong
 from core.tools.running import MAX_RESULT, ToolLoop, as_text, call_function, shorten
 from core.tools.schema import check_arguments
 from core.tools.secret_files import secret_arguments
@@ -373,50 +372,6 @@ def _failed(call: ToolCall, text: str) -> ToolResult:
     return ToolResult(call.id, call.name, text, is_error=True)
 
 
-# ---- text of calls
-
-def what_is_wrong(text: str) -> str:
-    """Why text is no JSON object, in few words."""
-    cut = re.search(r"\[cut here: the arguments have ([\d,]+) characters\]$", text[-100:])
-    if cut:
-        return f"they are too long, {cut[1]} characters"
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as problem:
-        return f"{problem.msg} at character {problem.pos} of {len(text)}"
-    except (ValueError, RecursionError) as problem:
-        return first_line(problem)
-    return ("a name stands twice in one object" if isinstance(value, dict)
-            else f"it is {type(value).__name__}")
-
-
-def call_text(name: str, arguments: Mapping[str, Any]) -> str:
-    """A call in full and made safe, one argument a line."""
-    lines = [f"  {key} = {json.dumps(value, ensure_ascii=False, default=str)}"
-             for key, value in arguments.items()]
-    return safe_text("\n".join([name, *lines]))
-
-
-def grant_key(made: Tool, arguments: Mapping[str, Any], host: str = "") -> str:
-    """What a lasting "yes" covers: this definition of the tool with arguments of this shape and,
-    on the network, this host.
-
-    For a tool that runs things the arguments are the deed, so they are part
-    of the grant as they are.
-    """
-    shape = arguments if made.kind == "run" else shape_of(arguments)
-    return fingerprint([made.definition, shape, host])
-
-
-def shape_of(value: Any) -> Any:
-    """Keys and types without the values."""
-    if isinstance(value, Mapping):
-        return {str(key): shape_of(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return sorted({canonical(shape_of(item)) for item in value})
-    return type(value).__name__
-
-
 def __getattr__(name: str) -> Any:
     """`perform_web_search` and `read_json_file` under the names by which they are looked for;
     loaded only then.
@@ -430,5 +385,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["ApprovalRequest", "Approve", "Decision", "Servers", "Toolbox", "call_text",
+__all__ = ["ApprovalRequest", "Approve", "Decision", "Servers", "Toolbox",
            "execute_tool_call", "get_tools"]

@@ -4,8 +4,6 @@ one method for one turn.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -15,15 +13,17 @@ from core.chat.attaching import Attaching
 from core.chat.front import Front
 from core.chat.joining import BROKEN
 from core.chat.kept import with_kept
-from core.chat.turn import Respond, run_chat_turn
+from core.chat.tool_turn import chat_with_tools
+from core.chat.turn import run_chat_turn
 from core.config import Settings
 from core.dataclass import replace
 from core.errors import ChatError, ProviderError, StoreError, UsageError
 from core.events import (
-    Event, MessageAdded, Notice, OthersSaid, QuotesChecked, TextDelta, ThinkingDelta, Waiting)
-from core.messages import Attached, Image, Message, ToolResult, handle_in
-from core.model_manager import Providers, Target, fallbacks_of, options_from_args, resolve_target
+    Event, MessageAdded, Notice, OthersSaid, QuotesChecked, TextDelta, ThinkingDelta)
+from core.messages import Image, Message, ToolResult, handle_in
+from core.model_manager import Providers, Target, fallbacks_of, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
+from core.models.options import options_of
 from core.providers import Options, Request
 from core.session_manager import Session
 from core.sessions.transcript import Transcript
@@ -58,7 +58,7 @@ class Chat(Attaching):
         providers.past = PastCalls(lambda: self.session.store)
         self.chain = chain_of(settings, providers, target, fallbacks_of(target, settings))
         self.system: str | None = settings.system
-        self.options: Options = options_from_args(settings)
+        self.options: Options = options_of(settings)
         self.open_session = open_session   # by ID; None for a new one
         self.toolbox = toolbox
         self.make_toolbox = make_toolbox   # for who switches tools on in a chat without them
@@ -368,7 +368,7 @@ class Chat(Attaching):
         """
         self.session = session
         self.settings, said = with_kept(self._started, session.settings)
-        self.system, self.options = self.settings.system, options_from_args(self.settings)
+        self.system, self.options = self.settings.system, options_of(self.settings)
         return said
 
     def set_options(self, **changes: object) -> None:
@@ -391,32 +391,3 @@ def _characters(request: Request) -> int:
             text = part.content if isinstance(part, ToolResult) else str(getattr(part, "text", ""))
             total += len(text) if text.isascii() else 3 * len(text)
     return total
-
-
-async def chat_with_tools(respond: Respond, request: Request, toolbox: Toolbox, *, model: str,
-                          rounds: int = 16, resumes: int = 0,
-                          continued: Message | None = None,
-                          stop_repetition: bool = True) -> AsyncGenerator[Event, None]:
-    """A turn in which the model may call what is in the toolbox;
-    the rest is as in run_chat_turn.
-    """
-    toolbox.begin_turn()
-    toolbox.note_messages(request.messages)
-    toolbox.private = toolbox.private or any(isinstance(part, Attached) for message
-                                             in request.messages for part in message.parts)
-    preparing = asyncio.ensure_future(toolbox.prepare())
-    try:
-        started = time.monotonic()
-        while not (await asyncio.wait({preparing}, timeout=1.0))[0]:
-            yield Waiting(time.monotonic() - started, "waiting for the MCP servers")
-        for text in preparing.result():
-            yield Notice(text)
-    finally:
-        preparing.cancel()
-    request = replace(request, tools=toolbox.specs)
-    async with aclosing(run_chat_turn(respond, request, toolbox.run, model=model, rounds=rounds,
-                                      resumes=resumes,
-                                      continued=continued,
-                                      stop_repetition=stop_repetition)) as events:
-        async for event in events:
-            yield event

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from core.chat.conversation import Chat
 from core.commands import Done, Outcome, command, run_command
 from core.config.agents import agent_values
-from core.model_manager import build_model_list, options_from_args, resolve_target
+from core.model_manager import build_model_list, resolve_target
+from core.models.options import options_of
 from core.models.tables import agent_table
 
 GROUP = "Models"
@@ -34,7 +35,7 @@ async def as_(chat: Chat, argument: str) -> Outcome:
         chat.target = target
         chat.session.set_model(str(target))
     chat.settings, chat.system, chat.options = (settings, settings.system,
-                                                options_from_args(settings))
+                                                options_of(settings))
     if values.get("tools"):
         await run_command(chat, "/tools none")
         await run_command(chat, f"/tools on {','.join(values['tools'])}")

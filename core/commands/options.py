@@ -11,7 +11,8 @@ from core.commands import Choice, Done, Outcome, command
 from core.config import BY_NAME
 from core.config.values import parse_value
 from core.errors import UsageError
-from core.model_manager import options_from_args
+
+from core.models.options import options_of
 from core.rendering.table import Table
 
 GROUP = "Models"
@@ -89,7 +90,7 @@ async def think(chat: Chat, argument: str) -> Outcome:
 
 def _apply(chat: Chat, name: str, value: object) -> None:
     chat.settings = chat.settings.replace(**{name: value})
-    chat.options = options_from_args(chat.settings)
+    chat.options = options_of(chat.settings)
 
 
 def _shown(value: object) -> str:

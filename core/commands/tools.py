@@ -11,7 +11,8 @@ from core.commands import Done, MoreCommands, Outcome, Say, command, more_comman
 from core.context.items import Item
 from core.errors import UsageError
 from core.rendering.table import Table
-from core.tool_executor import call_text, Toolbox
+from core.tool_executor import Toolbox
+from core.tools.call_text import call_text
 from core.tools import Tool, all_tools, get_tools, load_entry_points
 from core.tools.secret_files import secret_arguments
 

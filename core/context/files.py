@@ -1,6 +1,4 @@
-"""Files as context: finding them in folders by the rules of .gitignore,
-and reading them whatever their encoding.
-"""
+"""Finds files in folders by the rules of .gitignore, and reads them in any encoding."""
 
 from __future__ import annotations
 
@@ -133,9 +131,7 @@ def _relative(path: str, root: str) -> str:
 
 
 def wanted(name: str, grep: Sequence[str]) -> bool:
-    """Whether --context-grep lets a file in: by ending (py, .py),
-    by name or path pattern (*.md, docs/**).
-    """
+    """Whether --context-grep lets a file in: by ending, name or pattern of its path."""
     if not grep:
         return True
     base = name.rsplit("/", 1)[-1]

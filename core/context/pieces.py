@@ -17,8 +17,8 @@ PIECE_CHARACTERS = 4_000  # of a line that is larger than a piece; the rest of i
 GAP = 3                           # lines between two pieces that are shown rather than left out
 _CODE = regex(
     r"^(?:[ \t]{0,4}(?:@\w|(?:async +)?def |class |(?:export |pub |public |private |protected "
-    r"|static )*"
-    r"(?:func|fn|impl|function|interface|struct|enum|trait|type) )|CREATE |\[[\w.\-\" ]+\]$)",
+    r"|static )*(?:func|fn|impl|function|interface|struct|enum|trait|type) )|CREATE "
+    r"|\[[\w.\-\" ]+\]$)",
     re.MULTILINE)
 _PROSE = regex(r"^(?:#{1,6} |\*\*\w+:\*\*$|<h[1-6]|.+\n(?:={3,}|-{3,}|~{3,})$)", re.MULTILINE)
 _ROWS = regex(r"\.(?:csv|tsv|jsonl|ndjson|log|out|err|trace)(?:\.[\d-]+)?$", re.IGNORECASE)

@@ -10,14 +10,14 @@ _REASONS = (
     (regex(r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError"),
      "its certificate is not trusted"),
     (regex(r"ProxyError|Tunnel connection failed|\b407\b"), "the proxy does not let it through"),
-    (regex(r"name resolution|Failed to resolve|Name or service not known|nodename nor "
-           r"servname|getaddrinfo"),
+    (regex(r"name resolution|Failed to resolve|Name or service not known|nodename nor servname"
+           r"|getaddrinfo"),
      "its name cannot be resolved"),
     (regex(r"timed? ?out", re.IGNORECASE), "it does not answer"),
     (regex(r"refused"), "connection refused"),
     (regex(r"unreachable"), "the network is unreachable"),
-    (regex(r"IncompleteRead|ConnectionReset|RemoteDisconnected|ProtocolError|connection "
-           r"broken|incomplete"),
+    (regex(r"IncompleteRead|ConnectionReset|RemoteDisconnected|ProtocolError|connection broken"
+           r"|incomplete"),
      "the connection was lost"),
 )
 

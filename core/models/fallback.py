@@ -12,7 +12,8 @@ from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, Conte
                          EmptyReply, ModelNotFound, Paused,
                          ProviderError, QuotaExhausted, UsageError)
 from core.events import Delta, ModelChanged, Notice, Reading
-from core.model_manager import POOL, Providers, Target, resolve_target, retry_config_from_args
+from core.model_manager import POOL, Providers, Target, resolve_target
+from core.models.options import retry_config_of
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
 from core.providers.hosts import DEFAULT_PROVIDER
@@ -342,7 +343,7 @@ def chain_of(settings: Settings, providers: Providers, target: Target,
     def may_not(candidate: Target) -> str:
         from core.models.fitness import forbidden
         return forbidden(candidate, providers)
-    return Chain((target, *fallbacks), providers, retry_config_from_args(settings),
+    return Chain((target, *fallbacks), providers, retry_config_of(settings),
                  forbidden=may_not if settings.local_only else None, unfit=fits, describe=describe)
 
 

@@ -9,113 +9,91 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from core.dataclass import dataclass
 from core.errors import (AuthFailed, BadRequest, BadResponse, ContextTooLong, ModelNotFound,
                          Overloaded, ProviderError,
                          QuotaExhausted, RateLimited, Unsupported)
 from core.providers import Endpoint
-from core.providers.decoder import plausible_count, readable
+from core.providers.error_body import Said, header_delay, read_error, read_plain, token_counts
 from core.providers.hosts import find_host
 from core.providers.parameters import is_parameter, last_name
 from core.regex import regex
-from core.retry.headers import retry_after
 
 LONG_WAIT = 60.0        # seconds; a provider that asks for more is quoted to the user
 VERY_LONG = 30 * 86400.0
 LONGEST_MESSAGE = 400   # characters of a provider's own words that are shown
 
 _TOO_LONG = regex(
-    r"context_length_exceeded|exceed_context_size|too_many_tokens|request_too_large|prompt (is "
-    r")?too long"
-    r"|too many tokens|maximum context length|max context length|exceeds? (the )?(available "
-    r"|maximum )?context"
-    r"|context (window|size|length) exceed"
-    r"|exceeds the context|input token count.{0,40}exceeds|exceeds the maximum number of "
-    r"tokens|string_above_max_length"
-    r"|too large for model|request too large|reduce the length of (the|your) messages|prompt "
-    r"contains \d+ tokens"
-    r"|input is too long|larger than the context"
+    r"context_length_exceeded|exceed_context_size|too_many_tokens|request_too_large"
+    r"|prompt (is )?too long|too many tokens|maximum context length|max context length"
+    r"|exceeds? (the )?(available |maximum )?context|context (window|size|length) exceed"
+    r"|exceeds the context|input token count.{0,40}exceeds|exceeds the maximum number of tokens"
+    r"|string_above_max_length|too large for model|request too large|reduce the length of (the"
+    r"|your) messages|prompt contains \d+ tokens|input is too long|larger than the context"
     r"|context (length|window|size)( of \S+)?( is|:)? (only|limited|just|at most)"
-    r"|(longer|larger|more) than (the |this |its |your )?(model'?s? |maximum |max )*(context|model "
-    r"length|input length|sequence)"
-    r"|max(imum)? (prompt|input|sequence|model|context) (length|size|tokens)|range of input length"
-    r"|(prompt|inputs?|conversation|messages?|sequence)[`'\"]?( \w+){0,3}? (is|are|was|were)? ?too "
-    r"(long|large|big|many)"
-    r"|(prompt|inputs?|conversation|messages|sequence|history)\b.{0,60}\b(do|does|will|can)( "
-    r"?n[o']t|not) fit"
-    r"|(exceed\w*|over|beyond|above|surpass\w*|more than)\b.{0,40}\b(context|token limit"
-    r"|max(imum)?( \w+)? (length|tokens|sequence))"
-    r"|(context|token limit|input tokens?|prompt tokens?)\b.{0,60}\b(exceed|overflow|surpass|too "
-    r"(long|large|small|many))"
+    r"|(longer|larger|more) than (the |this |its |your )?(model'?s? |maximum |max )*(context"
+    r"|model length|input length|sequence)|max(imum)? (prompt|input|sequence|model|context) (length"
+    r"|size|tokens)|range of input length|(prompt|inputs?|conversation|messages?"
+    r"|sequence)[`'\"]?( \w+){0,3}? (is|are|was|were)? ?too (long|large|big|many)"
+    r"|(prompt|inputs?|conversation|messages|sequence|history)\b.{0,60}\b(do|does|will"
+    r"|can)( ?n[o']t|not) fit|(exceed\w*|over|beyond|above|surpass\w*|more than)\b.{0,40}\b(context"
+    r"|token limit|max(imum)?( \w+)? (length|tokens|sequence))|(context|token limit|input tokens?"
+    r"|prompt tokens?)\b.{0,60}\b(exceed|overflow|surpass|too (long|large|small|many))"
     r"|inputs?[`'\"]? tokens \+ [`'\"]?max_new_tokens|must have (less|fewer) than \d+ tokens")
 # A limit of the answer or of a minute, said with some of the same words.
-_OTHER_LIMIT = regex(r"tokens per (minute|day)|completion tokens|output tokens|^[`'\" "
-                     r"]*max_(completion_|output_)?tokens")
+_OTHER_LIMIT = regex(r"tokens per (minute|day)|completion tokens|output tokens"
+                     r"|^[`'\" ]*max_(completion_|output_)?tokens")
 _BAD_KEY = regex(
-    r"api_key_invalid|invalid_api_key|no_db_connection|authentication_error"
-    r"|unauthenticated|(incorrect|invalid|missing|no|expired) (x-)?api[ -]?key"
-    r"|api[ _]key (is )?(not valid|invalid|expired|required|missing|not found)|authentication "
-    r"fails|unauthorized"
-    r"|invalid (api )?token(?! (in|at|near|id))|no auth credentials|didn't provide an api key|user "
-    r"not found")
+    r"api_key_invalid|invalid_api_key|no_db_connection|authentication_error|unauthenticated"
+    r"|(incorrect|invalid|missing|no|expired) (x-)?api[ -]?key|api[ _]key (is )?(not valid|invalid"
+    r"|expired|required|missing|not found)|authentication fails|unauthorized"
+    r"|invalid (api )?token(?! (in|at|near|id))|no auth credentials|didn't provide an api key"
+    r"|user not found")
 _BAD_MODEL = regex(
-    r"model_not_found|model_not_supported|deploymentnotfound|\binvalid_model\b|unknown_model|invalid model|unknown model"
-    r"|no such model|not a valid model|model not exist|not found for api version|no endpoints "
-    r"found (for|matching)|^\s*model: \S+\s"
-    r"|models?\b[^.]{0,150}?\b(not found|does not exist|doesn't exist|not exist|is not supported "
-    r"by any|not supported by provider)"
-    r"|deployment\b.{0,60}does not exist")
+    r"model_not_found|model_not_supported|deploymentnotfound|\binvalid_model\b|unknown_model"
+    r"|invalid model|unknown model|no such model|not a valid model|model not exist"
+    r"|not found for api version|no endpoints found (for|matching)|^\s*model: \S+\s"
+    r"|models?\b[^.]{0,150}?\b(not found|does not exist|doesn't exist|not exist"
+    r"|is not supported by any|not supported by provider)|deployment\b.{0,60}does not exist")
 _MODEL_NOT_ALLOWED = regex(      # the key is good, and not for this model
-    r"(access|permission|allow\w*|entitle\w*|authori[sz]ed|subscribe\w*|enabled|tier|plan|team|project)\b.{0,80}\bmodels?\b"
-    r"|\bmodels?\b.{0,80}\b(access|permission|allow\w*|entitle\w*|authori[sz]ed|restricted|gated|enabled|not available)")
+    r"(access|permission|allow\w*|entitle\w*|authori[sz]ed|subscribe\w*|enabled|tier|plan|team"
+    r"|project)\b.{0,80}\bmodels?\b|\bmodels?\b.{0,80}\b(access|permission|allow\w*|entitle\w*"
+    r"|authori[sz]ed|restricted|gated|enabled|not available)")
 _NO_CREDIT = regex(
-    r"insufficient_quota|insufficient[ _]balance|credit balance|insufficient[ "
-    r"_](credits|funds)|billing_hard_limit|out of credits"
-    r"|requires more credits|exceeded your (monthly|current) (included "
-    r"credits|quota)|billing_not_active|perday|payment required")
-_RATE = regex(r"rate[ _-]?limit|ratelimit|too many "
-              r"requests|resource_exhausted|too_many_requests|throttl|capacity exceeded")
-_BUSY = regex(r"overloaded|server (is )?busy|loading model|model is (currently "
-              r")?loading|unavailable|over capacity"
-              r"|try again later")
-_FILTERED = regex(r"content_filter|content management "
-                  r"policy|content_policy|responsibleaipolicyviolation"
-                  r"|data_inspection_failed|safety (system|reasons)|requires moderation|flagged")
+    r"insufficient_quota|insufficient[ _]balance|credit balance|insufficient[ _](credits|funds)"
+    r"|billing_hard_limit|out of credits|requires more credits|exceeded your (monthly"
+    r"|current) (included credits|quota)|billing_not_active|perday|payment required")
+_RATE = regex(r"rate[ _-]?limit|ratelimit|too many requests|resource_exhausted|too_many_requests"
+              r"|throttl|capacity exceeded")
+_BUSY = regex(r"overloaded|server (is )?busy|loading model|model is (currently )?loading"
+              r"|unavailable|over capacity|try again later")
+_FILTERED = regex(r"content_filter|content management policy|content_policy"
+                  r"|responsibleaipolicyviolation|data_inspection_failed|safety (system|reasons)"
+                  r"|requires moderation|flagged")
 _WRONG_CALL = regex(r"tool_use_failed|invalid_tool_generation|failed to call a function")
-_REFUSED_PARAMETER = regex(r"unsupported_(parameter|value)|unsupported (parameter|value)|not "
-                           r"supported with this model"
-                           r"|unrecognized request argument|unknown (parameter|name|field)|extra "
-                           r"inputs are not permitted")
+_REFUSED_PARAMETER = regex(r"unsupported_(parameter|value)|unsupported (parameter|value)"
+                           r"|not supported with this model|unrecognized request argument"
+                           r"|unknown (parameter|name|field)|extra inputs are not permitted")
 _FEATURES = (
     ("signature",
      regex(r"(invalid|missing|corrupt\w*|mismatch\w*|expired|unknown)\b[^.]{0,40}\bsignature"
-           r"|signature\b[^.]{0,60}\b(invalid|not valid|does not match|mismatch|cannot be|could "
-           r"not be|missing)"
-           r"|thought_?signature|encrypted_content|encrypted content|required following item"
-           r"|thinking\W{0,3} blocks?\b[^.]{0,90}\bcannot be modified")),
+           r"|signature\b[^.]{0,60}\b(invalid|not valid|does not match|mismatch|cannot be"
+           r"|could not be|missing)|thought_?signature|encrypted_content|encrypted content"
+           r"|required following item|thinking\W{0,3} blocks?\b[^.]{0,90}\bcannot be modified")),
     ("tools",
-     regex(r"(not|n't) support[a-z]* (tool|function)|tools? param requires|cannot use "
-           r"tools|support tool use"
-           r"|(tool|function)[ -]?(use|call\w*|choice)? (is|are) not (supported|enabled|available)"
-           r"|enable-auto-tool-choice|tool calling is not")),
+     regex(r"(not|n't) support[a-z]* (tool|function)|tools? param requires|cannot use tools"
+           r"|support tool use|(tool|function)[ -]?(use|call\w*|choice)? (is|are) not (supported"
+           r"|enabled|available)|enable-auto-tool-choice|tool calling is not")),
     ("vision",
-     regex(r"image input is not supported|support image|(not|n't) support "
-           r"(vision|images?|multimodal)|mmproj"
-           r"|images? (are|is) not supported|not a multimodal model|image_url is not "
-           r"supported|vision is not"
-           r"|image input modality is not")),
+     regex(r"image input is not supported|support image|(not|n't) support (vision|images?"
+           r"|multimodal)|mmproj|images? (are|is) not supported|not a multimodal model"
+           r"|image_url is not supported|vision is not|image input modality is not")),
     ("thinking",
-     regex(r"(not|n't) support (thinking|reasoning)|thinking (is )?not supported|reasoning is not "
-           r"supported"
-           r"|thinking budget is not")),
+     regex(r"(not|n't) support (thinking|reasoning)|thinking (is )?not supported"
+           r"|reasoning is not supported|thinking budget is not")),
 )
-_DELAY = regex(
-    r"(?i)(?:try again|retry|retry after|wait)(?: in| after)?\s+(?=\d)"
-    r"(?:(\d+(?:\.\d+)?)\s*h(?:ours?)?\s*)?(?:(\d+(?:\.\d+)?)\s*m(?!s)(?:in(?:ute)?s?)?\s*)?"
-    r"(?:(\d+(?:\.\d+)?)\s*s(?:ec(?:ond)?s?)?\s*)?(?:(\d+(?:\.\d+)?)\s*(?:ms|milliseconds)\b)?")
 _KEYLIKE = regex(
     r"\b(?:sk|gsk|hf|xai|key|AIza|pk|rk)[-_][A-Za-z0-9_\-]{16,}|\bAIza[A-Za-z0-9_\-]{20,}")
 _STATUS_OF_TYPE = {
@@ -126,23 +104,6 @@ _STATUS_OF_TYPE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What an error answer says, whatever its shape.
-
-    `words` is all of it in small letters, for searching.
-    """
-
-    message: str
-    code: str = ""
-    kind: str = ""
-    param: str = ""
-    delay: float | None = None
-    status: int | None = None
-    words: str = ""
-    numbers: Mapping[str, Any] | None = None
-
-
 def classify(endpoint: Endpoint, status: int, headers: Mapping[str, str],
              body: bytes) -> ProviderError:
     """The error that an answer with a status of 400 or more stands for."""
@@ -150,8 +111,8 @@ def classify(endpoint: Endpoint, status: int, headers: Mapping[str, str],
     try:
         said = read_error(json.loads(text))
     except (ValueError, RecursionError):
-        said = _read_plain(text)
-    delay = _header_delay(headers) if status in (408, 409, 425, 429) or status >= 500 else None
+        said = read_plain(text)
+    delay = header_delay(headers) if status in (408, 409, 425, 429) or status >= 500 else None
     return _error(endpoint, status, said, delay)
 
 
@@ -276,7 +237,7 @@ _AS_A_NAME = regex(
 
 
 def _too_long(who: str, detail: str, said: Said, status: int) -> ContextTooLong:
-    limit, needed = _token_counts(said)
+    limit, needed = token_counts(said)
     return ContextTooLong(f"The conversation is too long for the model{detail}" if detail else
                           f"The conversation is too long for the model, says {who}.",
                           "Start a new session, send less, or use a model with a larger context "
@@ -316,159 +277,3 @@ def _shown(message: str, endpoint: Endpoint) -> str:
     if len(text) > LONGEST_MESSAGE:
         text = text[:LONGEST_MESSAGE - 1] + "…"
     return f": {text}" if text else "."
-
-
-# ---- reading
-
-def read_error(payload: Any) -> Said:
-    """Find message, code, type and parameter in any of the known shapes."""
-    payload = _unwrapped(payload)
-    if isinstance(payload, list):
-        payload = _unwrapped(next((entry for entry in payload if isinstance(entry, dict)), {}))
-    if not isinstance(payload, dict):
-        return _read_plain(str(payload) if payload else "")
-    inner = _unwrapped(payload.get("error"))
-    if isinstance(inner, dict) and isinstance(_unwrapped(inner.get("error")), dict):
-        inner = _unwrapped(inner["error"])
-    fields = {**payload, **inner} if isinstance(inner, dict) else payload
-    message = _message(fields, inner)
-    detail = " ".join(_strings(fields, 0))
-    return Said(message, code=_text(fields.get("code")),
-                kind=_text(fields.get("type") or fields.get("error_type")),
-                param=_text(fields.get("param")) or _located(fields.get("detail")),
-                delay=_body_delay(fields, f"{message} {detail}"), status=_body_status(fields),
-                words=f"{message} {detail}".lower(), numbers=fields)
-
-
-def _located(detail: Any) -> str:
-    """The field that a validation error names, as in {"detail": [{"loc":
-    ["body", "top_p"], ...}]} (vLLM, Mistral).
-    """
-    first = detail[0] if isinstance(detail, list) and detail else None
-    places = first.get("loc") if isinstance(first, dict) else None
-    return str(places[-1]) if isinstance(places, list) and places else ""
-
-
-def _unwrapped(value: Any) -> Any:
-    """A string that holds JSON (Ollama, LM Studio) becomes what it holds."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def _message(fields: Mapping[str, Any], inner: Any) -> str:
-    for value in (inner if isinstance(inner, str) else None, fields.get("message"),
-                  fields.get("detail"), fields.get("msg")):
-        value = _unwrapped(value)
-        if isinstance(value, (dict, list)):
-            value = read_error(value).message if value else ""
-        if value:
-            return _with_upstream(str(value), fields.get("metadata"))
-    return ""
-
-
-def _with_upstream(message: str, metadata: Any) -> str:
-    """OpenRouter: what the provider behind it said."""
-    if not isinstance(metadata, dict):
-        return message
-    raw = _unwrapped(metadata.get("raw"))
-    upstream = raw if isinstance(raw, str) else read_error(raw).message if raw else ""
-    if not upstream:
-        return message
-    return f"{message}: {metadata.get('provider_name') or 'upstream'}: {upstream}"
-
-
-def _read_plain(text: str) -> Said:
-    """Plain text or a page of HTML: its title, or its first words."""
-    if text.lstrip()[:1] == "<":
-        from html import unescape
-        text = unescape(readable(text))
-    return Said(text, words=text.lower(), delay=spoken_delay(text))
-
-
-def _strings(value: Any, depth: int) -> Iterator[str]:
-    """Every string in a JSON value, for searching."""
-    if isinstance(value, str):
-        yield value
-    elif depth < 6 and isinstance(value, dict):
-        for entry in value.values():
-            yield from _strings(entry, depth + 1)
-    elif depth < 6 and isinstance(value, list):
-        for entry in value:
-            yield from _strings(entry, depth + 1)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _body_status(fields: Mapping[str, Any]) -> int | None:
-    for name in ("status_code", "raw_status_code", "code", "status", "statusCode"):
-        value = fields.get(name)
-        value = (int(value) if isinstance(value, str) and re.fullmatch("[45][0-9]{2}", value)
-                 else value)
-        if isinstance(value, int) and 400 <= value <= 599:
-            return value
-    return None
-
-
-# ---- delays and sizes
-
-def _header_delay(headers: Mapping[str, str]) -> float | None:
-    """Azure was seen to send retry-after-ms: 0 beside retry-after: 1;
-    then the longer one counts.
-    """
-    delay = retry_after(headers)
-    if delay == 0 and headers.get("retry-after"):
-        return retry_after({"retry-after": headers["retry-after"]})
-    return delay
-
-
-def _body_delay(fields: Mapping[str, Any], text: str) -> float | None:
-    details = fields.get("details")
-    for entry in details if isinstance(details, list) else ():
-        delay = entry.get("retryDelay") if isinstance(entry, dict) else None
-        if isinstance(delay, str) and re.fullmatch(r"\d+(\.\d+)?s", delay):
-            return float(delay[:-1])
-    return spoken_delay(text)
-
-
-def spoken_delay(text: str) -> float | None:
-    """Seconds in "Please try again in 1m47.5s", "in 399ms", "Please retry in 48.9s"."""
-    for found in _DELAY.finditer(text):
-        hours, minutes, seconds, milliseconds = (float(part) if part else None
-                                                 for part in found.groups())
-        if (hours, minutes, seconds, milliseconds) != (None, None, None, None):
-            return ((hours or 0) * 3600 + (minutes or 0) * 60 + (seconds or 0)
-                    + (milliseconds or 0) / 1000)
-    return None
-
-
-_LIMITS = tuple(regex(each) for each in (
-    r"(?P<needed>\d+) tokens > (?P<limit>\d+) maximum",
-    r"maximum context length (?:is|of) (?P<limit>\d+) tokens.*?"
-    r"(?:requested|resulted in|contains?|has)\D{0,40}?(?P<needed>\d+)",
-    r"token count \(?(?P<needed>\d+)\)? exceeds.*?\(?(?P<limit>\d+)\)?",
-    r"limit (?P<limit>\d+), requested (?P<needed>\d+)",
-    r"prompt contains (?P<needed>\d+) tokens.*?(?P<limit>\d{3,})",
-    r"request \((?P<needed>\d+) tokens\) exceeds .*?\((?P<limit>\d+) tokens\)",
-    r"(?:maximum context length (?:is|of)|limit for this model is) (?P<limit>\d+)",
-))
-
-
-def _token_counts(said: Said) -> tuple[int | None, int | None]:
-    """(limit, needed) in tokens, as fields (llama.cpp) or in words."""
-    fields = said.numbers or {}
-    limit, needed = fields.get("n_ctx"), fields.get("n_prompt_tokens")
-    if plausible_count(limit) is not None and plausible_count(needed) is not None:
-        return limit, needed
-    # int() refuses thousands of digits
-    words = re.sub(r"\d{13,}", "", re.sub(r"(?<=\d),(?=\d)", "", said.words))
-    for pattern in _LIMITS:
-        if found := pattern.search(words):
-            groups = found.groupdict()
-            return int(groups["limit"]), int(groups["needed"]) if groups.get("needed") else None
-    return None, None

@@ -18,8 +18,8 @@ COMPLETE = frozenset((
 _KINDS: tuple[tuple[Finish, re.Pattern[str]], ...] = (
     ("refusal", regex(r"refus")),
     ("content_filter", regex(
-        r"filter|safety|sensitiv|prohibit|blocklist|blocked|recitation|moderat|content_?polic|guardrail|toxic|spii|armor|flagged"
-        r"|inappropriate|violat")),
+        r"filter|safety|sensitiv|prohibit|blocklist|blocked|recitation|moderat|content_?polic"
+        r"|guardrail|toxic|spii|armor|flagged|inappropriate|violat")),
     ("length",
      regex(r"length|max_?(output_?|completion_?|new_?)?tokens?\b|token_?limit|limit_?tokens"
            r"|context_?(window|size|limit)|window_?exceeded|error_limit")),

@@ -10,7 +10,8 @@ from typing import Any
 from core.errors import (AuthFailed, BadRequest, ContextTooLong, ModelNotFound, Overloaded,
                          ProviderError, QuotaExhausted,
                          RateLimited, Unsupported)
-from core.providers.errors_http import Said, named_parameter, overflows, spoken_delay
+from core.providers.error_body import Said, spoken_delay
+from core.providers.errors_http import named_parameter, overflows
 from core.retry.headers import retry_after
 
 

@@ -64,9 +64,7 @@ def _no_address(where: str, problem: Exception) -> ProviderError:
 
 
 def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
-    """Refuse what HTTP cannot carry before a library refuses it,
-    because it would quote the key in its message.
-    """
+    """Refuse what HTTP cannot carry before a library does, and quotes the key."""
     if not all(character == "\t" or " " <= character <= "~" for value in headers.values()
                for character in value):
         raise AuthFailed(f"The key for {endpoint.host or endpoint.base_url} holds a character that "
@@ -173,9 +171,7 @@ async def _read_in_time(response: Response, seconds: float) -> bytes:
 
 
 async def _read_limited(response: Response) -> bytes:
-    """The start of an error answer, or as much of it as comes:
-    a broken one must not hide the status.
-    """
+    """The start of an error answer, as far as it comes: a broken one hides no status."""
     content = b""
     with contextlib.suppress(HttpError, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_TIME):
@@ -214,9 +210,7 @@ def _named_failures(endpoint: Endpoint, *, begun: bool = False) -> Iterator[None
 
 
 def _no_connection(where: str, problem: NoConnection) -> ConnectFailed:
-    """Some things do not heal within seconds: a name that is not known,
-    and a server of this machine that does not run.
-    """
+    """What does not heal within seconds: an unknown name, a server here that does not run."""
     error = ConnectFailed(f"No connection to {where}: {_reason(problem)}.")
     causes = list(_causes(problem))
     unknown = any(isinstance(cause, socket.gaierror) for cause in causes)
@@ -234,9 +228,7 @@ def _causes(problem: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(problem: BaseException) -> str:
-    """The innermost cause in words: what the operating system said is more use
-    than what was made of it.
-    """
+    """The innermost cause in words: the operating system's say more than a library's."""
     text = str(problem)
     for cause in _causes(problem):
         if isinstance(cause, OSError) and cause.errno is not None:
@@ -303,9 +295,7 @@ class ContentClock:
 
 async def read_chunks(response: Response, endpoint: Endpoint,
                       clock: ContentClock | None = None) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives: the first bytes at once, then a frame's worth at a time:
-    one read, one commit, one paint.
-    """
+    """The body as it arrives: first bytes at once, then what a frame brings together."""
     body = _Body(response)
     with _named_failures(endpoint, begun=True):
         asked = time.monotonic()
@@ -369,9 +359,7 @@ async def read_json_lines(response: Response, endpoint: Endpoint, *,
 
 
 def _parse_lines(lines: list[bytes], endpoint: Endpoint) -> tuple[list[Any], BadResponse | None]:
-    """The values up to the first line that is none:
-    what stood before it has been said and is not thrown away.
-    """
+    """The values up to the first line that is none; those before it were said already."""
     values = []
     for line in lines:
         if line and not line.isspace():

@@ -23,9 +23,7 @@ _NOTHING_BUT_HASHES = regex(r"#*[ \t]*$")
 
 
 class Tail(NamedTuple):
-    """What is not decided: text at the end of the open block, then lines on their own,
-    then a line's beginning.
-    """
+    """What is not decided: the open block's end, then lines, then a line's beginning."""
 
     text: str = ""
     lines: tuple[str, ...] = ()
@@ -77,9 +75,7 @@ class Parser(Nesting):
             self._part(text[start:] if start else text, whole=False)
 
     def finish(self) -> None:
-        """The end of the reply, wherever it stopped:
-        what is open is closed, what is undecided is text.
-        """
+        """The end of the reply: what is open is closed, what is undecided is text."""
         if self._return:
             self._return = ""
             self._part("", whole=True)
@@ -90,9 +86,7 @@ class Parser(Nesting):
         self._blank_before, self._fresh = False, True
 
     def settle(self) -> None:
-        """The text broke off here and was shown so:
-        what is undecided within a paragraph is text.
-        """
+        """The text broke off here: what is undecided within a paragraph is text."""
         if self._inline is not None:
             self._inline.feed("", final=True)
 

@@ -135,9 +135,7 @@ def _csv_line(cells: Iterable[str], *, raw: bool) -> str:
 
 
 def harmless_cell(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, "CSV Injection"),
-    also with blanks in front.
-    """
+    """A cell that no spreadsheet takes for a formula (OWASP, CSV Injection)."""
     start = cell.lstrip(" \u00a0\u3000\ufeff\0")[:1]
     return "'" + cell if start and start in "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20|%" else cell
 
@@ -352,9 +350,7 @@ def format_of(path: str, default: str = "markdown") -> str:
 
 
 def refuse_existing(path: str) -> None:
-    """Raises UsageError for a file that is there already, or a link to one;
-    devices are written to.
-    """
+    """Raises UsageError for a file or a link that is there already; devices are written."""
     if (os.path.lexists(path) and (os.path.isfile(path) or not os.path.exists(path))
         and not path.startswith("/dev/")):
         raise UsageError(f"{path} exists already.",

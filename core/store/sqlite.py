@@ -147,9 +147,7 @@ class SqliteDatabase(Database):
                     raise sqlite_error(problem, self.place) from problem
 
     def _read_damaged_text(self, sql: str, values: Sequence[object]) -> list[Any]:
-        """A bit flipped in a text, which SQLite does not notice:
-        the rest of the text and all other rows can be read.
-        """
+        """Finds flipped bits in texts, which SQLite does not notice; the rest can be read."""
         self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             return self._connection.execute(sql, tuple(values)).fetchall()
@@ -195,9 +193,7 @@ class SqliteDatabase(Database):
         return True
 
     async def come(self, limit: float) -> None:
-        """Wait for the turn, or a moment where a program has the database that
-        does not stand in the queue.
-        """
+        """Wait for the turn, or for a moment of a program that does not stand in the queue."""
         if self._held_outside:
             import asyncio
             self._held_outside = False
@@ -343,9 +339,7 @@ class SqliteDatabase(Database):
             pass
 
     def search(self, query: Query, most: int = 0) -> Search:
-        """By row number, which grows with time: SQLite stops at the limit instead of
-        sorting all that it finds.
-        """
+        """By row number, which grows with time: SQLite stops at the limit without sorting."""
         wanted = " AND ".join(map(_fts_term, query.wanted))
         expression = f"({wanted})" + "".join(f" NOT {_fts_term(term)}" for term in query.unwanted)
         column = {"tool": "{tools} : ", "answer": "{words} : ",

@@ -26,9 +26,9 @@ READING = regex(r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(select|with|values|table|sh
 # A second fence, for roles that the user insists on and functions of extensions. The
 # first one is the role.
 ACTING = regex(
-    r"\b(pg_(?:read|ls|write|stat_file|stat_reset|terminate|cancel|reload|rotate|switch|logical|"
-    r"create|drop|export|sleep|notify|advisory|promote|backup|replication)\w*"
-    r"|lo_\w+|dblink\w*|copy|set_config|query_to_xml\w*|nextval|setval)\b|\bU&\"", re.I)
+    r"\b(pg_(?:read|ls|write|stat_file|stat_reset|terminate|cancel|reload|rotate|switch|logical"
+    r"|create|drop|export|sleep|notify|advisory|promote|backup|replication)\w*|lo_\w+|dblink\w*"
+    r"|copy|set_config|query_to_xml\w*|nextval|setval)\b|\bU&\"", re.I)
 # What only reads tables and statistics. Any other role of the system may do more than that, now
 # or in a later version.
 HARMLESS = ("pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables",

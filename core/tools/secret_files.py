@@ -15,12 +15,11 @@ from core.regex import regex
 
 HEAD = 8_192             # bytes of a file that are looked at
 LONGEST = 4_096          # characters of an argument that can be a path
-_DATA = (r"\.(json5?|jsonc|ya?ml|toml|ini|cfg|conf|config|env|xml|txt|csv|properties|plist|enc|sops|"
-         r"pickle|php|tf|sh)")
+_DATA = (r"\.(json5?|jsonc|ya?ml|toml|ini|cfg|conf|config|env|xml|txt|csv|properties|plist|enc|sops"
+         r"|pickle|php|tf|sh)")
 _FOLDERS = (
-    r"\.(ssh|gnupg|aws|azure|kube|docker|oci|chef|bluemix|ibmcloud|terraform\.d|password-store|"
-    r"vault-tokens?|certs|secrets?)"
-    r"|gcloud|keyrings|keychains|private[-_]?keys?")
+    r"\.(ssh|gnupg|aws|azure|kube|docker|oci|chef|bluemix|ibmcloud|terraform\.d|password-store"
+    r"|vault-tokens?|certs|secrets?)|gcloud|keyrings|keychains|private[-_]?keys?")
 _FILES = "|".join((
     # environments
     r"\.env([._-].*)?", r"\.?envrc([._-].*)?", r".*\.envs?", r"\.(flask|dev|prod|test|local)env",
@@ -28,8 +27,8 @@ _FILES = "|".join((
     # private keys and stores of keys
     r"id_(rsa|dsa|ecdsa|ed25519|ed448|xmss)([._-].*)?", r".*[._-](rsa|dsa|ecdsa|ed25519)(_sk)?",
     r"identity", r"ssh_host_.*_key",
-    r".*\.(pem|key|p12|pfx|p8|pk8|ppk|jks|jceks|bks|keystore|truststore|kdbx?|keytab|agekey|ovpn|"
-    r"keychain(-db)?|opvault)",
+    r".*\.(pem|key|p12|pfx|p8|pk8|ppk|jks|jceks|bks|keystore|truststore|kdbx?|keytab|agekey|ovpn"
+    r"|keychain(-db)?|opvault)",
     r"(private|signing|deploy|ssh|host)[-_]?key", r"keys?\.txt", r"krb5cc_.*", r"wallet\.dat",
     r"wg\d+\.conf", r"secring.*",
     # services
@@ -59,15 +58,14 @@ _FILES = "|".join((
 _SECRET = regex(f"(?:{_FOLDERS}|{_FILES})")
 # Most names have none of this, and are done with after one look.
 _MAYBE = regex(
-    r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|"
-    r"adminsdk|config|\.tf|rc\b|"
-    r"\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf|cnf|cfg|db)\b|"
-    r"hist|log|cookie|wallet|shadow|gcloud|krb|secring")
+    r"^[#.]|env|key|pass|secret|token|cred|auth|id_|[rd]sa|ed25519|ed448|identity|account|adminsdk"
+    r"|config|\.tf|rc\b|\.(pem|p12|pfx|p8|pk8|ppk|jks|jceks|bks|truststore|kdbx?|ovpn|opvault|conf"
+    r"|cnf|cfg|db)\b|hist|log|cookie|wallet|shadow|gcloud|krb|secring")
 # Copies that editors, tools and people make: they hold what the original does.
-_COPY = regex(r"^(#(?P<auto>.+)#|\.?(?P<swap>.+)\.sw[a-p]|(?P<copy>.+?)"
-              r"(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev|rej|new|"
-              r"disabled|gz|bz2|xz|zst|zip|\d+)"
-              r"| ?\(\d+\)| - copy|[-_.](19|20)\d\d[-_.\d]*)(?P<ending>\.\w+)?)$")
+_COPY = regex(r"^(#(?P<auto>.+)#|\.?(?P<swap>.+)\.sw[a-p]"
+              r"|(?P<copy>.+?)(~\d*~?|\.(bak|backup|old|orig|original|save|saved|tmp|temp|copy|prev"
+              r"|rej|new|disabled|gz|bz2|xz|zst|zip|\d+)| ?\(\d+\)| - copy"
+              r"|[-_.](19|20)\d\d[-_.\d]*)(?P<ending>\.\w+)?)$")
 _PLACEHOLDER = regex(r"(^|[._-])(example|sample|template|dist|tmpl|tpl|schema)s?([._-]|$)")
 _STRICT = regex(r"id_|ssh_host_")       # a real key however it is called
 _PUBLIC = regex(r".*\.pub")

@@ -1,6 +1,4 @@
-"""One conversation that runs in the server:
-its turn, its numbered events, and what waits to be sent.
-"""
+"""One conversation in the server: its turn, its numbered events, and what waits."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ class Live(Shown):
         return self._task is not None and not self._task.done()
 
     def is_begun_elsewhere(self) -> bool:
-        """Whether another process saved the first message of this conversation,
-        of which this one knows nothing.
-        """
+        """Whether another process began this conversation, which this one knows nothing of."""
         session = self.chat.session
         if self._runs_here or session.messages or session.store is None or self._desk().queue:
             return False
@@ -337,9 +333,7 @@ class Live(Shown):
                 self._said(queued, known)
 
     def _said(self, queued: Queued, known: Collection[int]) -> None:
-        """Take a message out of the queue when the session has it:
-        one of these words that was not `known` before.
-        """
+        """Take a message out of the queue when the session has it, and did not before."""
         session = self.chat.session
         if queued in self._desk().queue:
             place = next((place for place, (identity, message)

@@ -25,8 +25,8 @@ from core.errors import ChatError, UsageError, unexpected
 from core.events import (Event, MessageAdded, ModelChanged, Notice, TextDelta, ThinkingDelta,
                          ToolRequested, is_refusal)
 from core.messages import Message
-from core.model_manager import (Target, build_model_list, fallbacks_of, find_target,
-                                options_from_args)
+from core.model_manager import Target, build_model_list, fallbacks_of, find_target
+from core.models.options import options_of
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.models.health import list_models, set_up
 from core.providers import CanEmbed, Request, load_dialect
@@ -150,7 +150,7 @@ class OpenAiApi:
         target = self._target(str(body.get("model") or ""))
         messages = form.messages_of(body)
         passed_on = _speaks_it(self._shared.providers.host(target.provider).dialect)
-        options = form.options_of(body, options_from_args(self._shared.settings),
+        options = form.options_of(body, options_of(self._shared.settings),
                                   passed_on=passed_on)
         request = Request(target.model, tuple(messages), None, form.tools_of(body), options)
         if target not in self._chains:

@@ -17,7 +17,8 @@ from core.config import Settings
 from core.config.sources import load_settings
 from core.config.file import read_config_file
 from core.errors import AuthFailed, ConfigError
-from core.model_manager import Providers, Target, build_model_list, options_from_args
+from core.model_manager import Providers, Target, build_model_list
+from core.models.options import options_of
 
 PLAN = """\
 llm:
@@ -157,7 +158,7 @@ def test_settings_of_one_provider(tmp_path: Path) -> None:
     entry = "{temperature: 0.2, stop: [END], think: low, option: {user: me}}"
     settings = load(tmp_path, f"temperature: 1\nproviders:\n  openai: {entry}\n",
                     flags={"think": "high"})
-    request = Request("m", (), options=options_from_args(settings))
+    request = Request("m", (), options=options_of(settings))
     options = fitted(request, settings.providers["openai"], settings, "openai", ()).options
     assert (options.temperature, options.stop, options.think,
             options.raw) == (0.2, ("END",), "high", {"user": "me"})

@@ -20,8 +20,8 @@ from core.config import Settings
 from core.errors import AuthFailed, ChatError, UsageError
 from core.events import ModelChanged, Notice, Reading, Retrying, TextDelta, Waiting
 from core.messages import Image, Message, Text, user_message
-from core.model_manager import (Providers, Target, build_model_list, fallbacks_of,
-                                retry_config_from_args)
+from core.model_manager import Providers, Target, build_model_list, fallbacks_of
+from core.models.options import retry_config_of
 from core.models.fallback import Chain, Item, chain_of, respond_with_fallbacks
 from core.models.waiting import doing
 from core.providers import Request, ToolSpec
@@ -136,7 +136,7 @@ def test_the_chosen_model_answers_again_after_its_rest() -> None:
         async def main() -> None:
             providers = providers_at(server.url)
             targets = [Target("ollama", "busy"), Target("ollama", "words-2")]
-            candidates = Chain(targets, providers, retry_config_from_args(providers.settings),
+            candidates = Chain(targets, providers, retry_config_of(providers.settings),
                                clock=lambda: now[0])
             came, _ = await collect(candidates)
             assert ([item.new for item in came if isinstance(item, ModelChanged)]
@@ -322,7 +322,7 @@ def test_a_server_that_does_not_listen_is_another_model_s_turn() -> None:
             providers = providers_at(server.url, {"gone": {"base_url": f"http://127.0.0.1:{port}"}})
             targets = [Target("gone", ""), Target("ollama", "words-2")]
             came, error = await collect(
-                Chain(targets, providers, retry_config_from_args(providers.settings)))
+                Chain(targets, providers, retry_config_of(providers.settings)))
             assert error is None and text_of(came) == "w0 w1"
             await providers.close()
         asyncio.run(main())

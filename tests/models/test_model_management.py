@@ -17,8 +17,8 @@ from core.chat.conversation import Chat
 from core.commands import Fetch, run_command
 from core.config import Settings
 from core.errors import ModelNotFound, UsageError
-from core.model_manager import (Providers, Target, build_model_list, ensure_model_available,
-                                options_from_args)
+from core.model_manager import Providers, Target, build_model_list, ensure_model_available
+from core.models.options import options_of
 from core.providers import Options, Request
 from core.providers.modelfile import model_name, read_modelfile
 from core.providers.parameters import check_flags, fitted
@@ -177,11 +177,11 @@ def test_response_formats(tmp_path: Path) -> None:
     schema.write_text('{"type": "object"}')
     wanted = {"text": None, "json": {"type": "json_object"}, str(schema): {"type": "object"}}
     for text, value in wanted.items():
-        assert options_from_args(Settings({"response_format": text})).response_format == value
+        assert options_of(Settings({"response_format": text})).response_format == value
     schema.write_text("[1]")
     for wrong in (str(schema), str(tmp_path / "none.json")):
         with pytest.raises(UsageError, match="--response-format"):
-            options_from_args(Settings({"response_format": wrong}))
+            options_of(Settings({"response_format": wrong}))
 
 
 def test_a_schema_reaches_the_server(tmp_path: Path, program: list[str],

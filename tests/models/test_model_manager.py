@@ -10,8 +10,8 @@ from core.config import Settings
 from core.config.sources import load_settings
 from core.errors import ModelNotFound, UsageError
 from core.model_manager import (Providers, Target, build_model_list, can_fetch,
-                                ensure_model_available, options_from_args,
-                                parse_target, resolve_target, retry_config_from_args)
+                                ensure_model_available, parse_target, resolve_target)
+from core.models.options import options_of, retry_config_of
 from tests.fake_server import FakeOllama
 
 HOME = {"HOME": "/nowhere"}
@@ -45,14 +45,14 @@ def test_the_model_and_its_fallbacks_each_once() -> None:
 
 
 def test_what_is_asked_of_the_model() -> None:
-    options = options_from_args(
+    options = options_of(
         settings(temperature=0.5, seed=1, think="on", stop=("x",), option={"mirostat": 1}))
     assert (options.temperature, options.seed, options.think, options.stop,
             options.raw) == (0.5, 1, True, ("x",), {"mirostat": 1})
-    assert (options_from_args(settings(think="off")).think is False
-            and options_from_args(settings(think="low")).think == "low")
-    assert options_from_args(settings()).think is None
-    assert retry_config_from_args(settings(retry_max_attempts=7)).max_attempts == 7
+    assert (options_of(settings(think="off")).think is False
+            and options_of(settings(think="low")).think == "low")
+    assert options_of(settings()).think is None
+    assert retry_config_of(settings(retry_max_attempts=7)).max_attempts == 7
 
 
 def test_the_first_model_of_the_server_and_a_pull() -> None:

@@ -48,8 +48,8 @@ class Copy:
         """
         page = (ROOT / "docs" / "building.md").read_text(encoding="utf-8")
         part = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-        examples = re.findall(r"```python\n# (\S+?\.py)(?:, (before|at the end of): "
-                              r"([^\n]+))?\n(.*?)```", part, re.S)
+        examples = re.findall(r"```python\n# (\S+?\.py)(?:, (before"
+                              r"|at the end of): ([^\n]+))?\n(.*?)```", part, re.S)
         assert examples, f"the page has no example for {heading}"
         for file, where, mark, text in examples:
             if where == "before":

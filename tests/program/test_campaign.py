@@ -25,7 +25,8 @@ from core.config import Settings
 from core.errors import ChatError, ProviderError
 from core.events import MessageAdded, ModelChanged, Resuming, Retrying, TextDelta
 from core.messages import user_message
-from core.model_manager import Providers, Target, retry_config_from_args
+from core.model_manager import Providers, Target
+from core.models.options import retry_config_of
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Request
 from tests.fake_server import Answer, FakeServer, Pause, Received, Step
@@ -98,7 +99,7 @@ def settings_for(servers: list[Mortal]) -> Settings:
 async def converse(providers: Providers, order: list[Target], settings: Settings,
                    seen: Counter[str]) -> str:
     """One conversation; says what is wrong with it, or nothing."""
-    chain = Chain(order, providers, retry_config_from_args(settings))
+    chain = Chain(order, providers, retry_config_of(settings))
     shown, messages = "", []
     try:
         async with aclosing(run_chat_turn(partial(respond_with_fallbacks, chain),
@@ -164,7 +165,7 @@ def test_a_full_outage_is_not_made_worse(turns: int) -> None:
         async def main() -> None:
             nonlocal requests
             providers = Providers(settings)
-            chain = Chain(targets, providers, retry_config_from_args(settings))
+            chain = Chain(targets, providers, retry_config_of(settings))
             for _ in range(turns):
                 requests += len(targets)
                 with pytest.raises(ProviderError):

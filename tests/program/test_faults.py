@@ -25,7 +25,8 @@ from core.errors import ChatError, ProviderError
 from core.events import (Event, MessageAdded, ModelChanged, Resuming, Retrying, TextDelta,
                          ToolFinished, ToolRequested, Waiting)
 from core.messages import Message, ToolCall, ToolResult, user_message
-from core.model_manager import Providers, Target, retry_config_from_args
+from core.model_manager import Providers, Target
+from core.models.options import retry_config_of
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Options, Request, ToolSpec
 from tests.fake_server import Answer, Cut, FakeServer, Pause, Received, Reset, Step, json_answer
@@ -93,7 +94,7 @@ async def turn(dialect: str, url: str, spare_url: str, outcome: Outcome, *, tool
         dialect: {"base_url": url}, "spare": {"base_url": spare_url, "dialect": "openai"}})
     providers = Providers(given)
     targets = [Target(dialect, "m"), *([] if alone else [Target("spare", "m")])]
-    chain = Chain(targets, providers, retry_config_from_args(given))
+    chain = Chain(targets, providers, retry_config_of(given))
     asyncio.get_running_loop().set_exception_handler(lambda loop,
                                                      context: outcome.loop_errors.append(context))
 

@@ -373,8 +373,8 @@ def test_the_commands_of_context(reader: Reader, program: list[str], environment
         chat.ask("where is def delay?", r"src/retry\.py:4")
         assert "context: 1 of 1 files" in chat.text()
         chat.ask("/context list", r"src/retry\.py +file +≈\d+ +whole +everything fits")
-        bars = (r"Attached +\d+ +0%(.|\n)*Conversation +\d+ +0%(.|\n)*Kept for the answer "
-                r"+8,192 +25%")
+        bars = (r"Attached +\d+ +0%(.|\n)*Conversation +\d+ +0%(."
+                r"|\n)*Kept for the answer +8,192 +25%")
         chat.ask("/context", bars)
         moved = "\n\n\n\n\n\ndef delay(attempt):\n    return 3\n"
         (folder / "src/retry.py").write_text(moved, encoding="utf-8")

@@ -18,7 +18,8 @@ from core.dataclass import replace
 from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import Delta, Notice, TextDelta
 from core.messages import user_message
-from core.model_manager import Providers, Target, retry_config_from_args
+from core.model_manager import Providers, Target
+from core.models.options import retry_config_of
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import CanShow, Endpoint, Provider, Request
 from core.providers.balanced import PROBE_AFTER, Balanced
@@ -187,7 +188,7 @@ def test_a_chat_says_which_host_failed_and_the_model_does_not_rest(five: list[Fa
     async def main() -> list[Item]:
         providers = Providers(made)
         chain = Chain([Target("ollama", "words-5"), Target("demo", "demo")], providers,
-                      retry_config_from_args(made))
+                      retry_config_of(made))
         items = [item async for item in respond_with_fallbacks(chain, ASKED)]
         assert chain.first == Target("ollama", "words-5")
         await providers.close()

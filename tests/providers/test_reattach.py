@@ -21,7 +21,8 @@ from core.chat.turn import run_chat_turn
 from core.config import Settings
 from core.events import Event, MessageAdded, Resuming, TextDelta
 from core.messages import user_message
-from core.model_manager import Providers, Target, retry_config_from_args
+from core.model_manager import Providers, Target
+from core.models.options import retry_config_of
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Options, Request
 from tests.fake_server import Answer, FakeServer, Stall
@@ -46,7 +47,7 @@ def options(name: str) -> Options:
 async def turn(name: str, url: str, events: list[Event], stop_after: int = 0) -> None:
     given = Settings(SETTINGS, providers={name: {"base_url": url}})
     providers = Providers(given)
-    chain = Chain([Target(name, "m")], providers, retry_config_from_args(given))
+    chain = Chain([Target(name, "m")], providers, retry_config_of(given))
     request = Request("m", (user_message("Go."),), options=options(name))
     respond = partial(respond_with_fallbacks, chain)
     events_of = run_chat_turn(respond, request, None, model=f"{name}/m", resumes=3)

@@ -9,7 +9,8 @@ import pytest
 
 from core.setup.grants import SavedGrants
 from core.terminal.approval import question_lines
-from core.tool_executor import ApprovalRequest, call_text
+from core.tool_executor import ApprovalRequest
+from core.tools.call_text import call_text
 from core.tools import make_tool
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 
-from core.chat.conversation import chat_with_tools
+from core.chat.tool_turn import chat_with_tools
 from core.errors import ToolError, UsageError
 from core.events import Finished, Notice, TextDelta, ToolCallDelta
 from core.messages import Message, ToolCall, ToolResult, user_message

@@ -56,8 +56,8 @@ def by_words(text: str) -> int:
 
 def by_parts(text: str) -> int:
     """As they cut what has no words: where small letters, capitals and digits meet."""
-    return len(re.findall(r" ?[A-Z]?[a-z]{1,6}|[A-Z]{1,2}|\d{1,3}| "
-                          r"?[^\w\s]{1,3}|\s+|[^\x00-\x7f]{1,2}|\w", text))
+    return len(re.findall(r" ?[A-Z]?[a-z]{1,6}|[A-Z]{1,2}|\d{1,3}| ?[^\w\s]{1,3}|\s+"
+                          r"|[^\x00-\x7f]{1,2}|\w", text))
 
 
 def by_single_signs(text: str) -> int:

@@ -1,0 +1,189 @@
+"""Reads a provider's error answer, in any of the known shapes: its words, its delay, its sizes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from core.dataclass import dataclass
+from core.providers.decoder import plausible_count, readable
+from core.regex import regex
+from core.retry.headers import retry_after
+
+_DELAY = regex(
+    r"(?i)(?:try again|retry|retry after|wait)(?: in| after)?\s+(?=\d)"
+    r"(?:(\d+(?:\.\d+)?)\s*h(?:ours?)?\s*)?(?:(\d+(?:\.\d+)?)\s*m(?!s)(?:in(?:ute)?s?)?\s*)?"
+    r"(?:(\d+(?:\.\d+)?)\s*s(?:ec(?:ond)?s?)?\s*)?(?:(\d+(?:\.\d+)?)\s*(?:ms|milliseconds)\b)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an error answer says, whatever its shape.
+
+    `words` is all of it in small letters, for searching.
+    """
+
+    message: str
+    code: str = ""
+    kind: str = ""
+    param: str = ""
+    delay: float | None = None
+    status: int | None = None
+    words: str = ""
+    numbers: Mapping[str, Any] | None = None
+
+
+def read_error(payload: Any) -> Said:
+    """Find message, code, type and parameter in any of the known shapes."""
+    payload = _unwrapped(payload)
+    if isinstance(payload, list):
+        payload = _unwrapped(next((entry for entry in payload if isinstance(entry, dict)), {}))
+    if not isinstance(payload, dict):
+        return read_plain(str(payload) if payload else "")
+    inner = _unwrapped(payload.get("error"))
+    if isinstance(inner, dict) and isinstance(_unwrapped(inner.get("error")), dict):
+        inner = _unwrapped(inner["error"])
+    fields = {**payload, **inner} if isinstance(inner, dict) else payload
+    message = _message(fields, inner)
+    detail = " ".join(_strings(fields, 0))
+    return Said(message, code=_text(fields.get("code")),
+                kind=_text(fields.get("type") or fields.get("error_type")),
+                param=_text(fields.get("param")) or _located(fields.get("detail")),
+                delay=_body_delay(fields, f"{message} {detail}"), status=_body_status(fields),
+                words=f"{message} {detail}".lower(), numbers=fields)
+
+
+def _located(detail: Any) -> str:
+    """The field that a validation error names, as in {"detail": [{"loc":
+    ["body", "top_p"], ...}]} (vLLM, Mistral).
+    """
+    first = detail[0] if isinstance(detail, list) and detail else None
+    places = first.get("loc") if isinstance(first, dict) else None
+    return str(places[-1]) if isinstance(places, list) and places else ""
+
+
+def _unwrapped(value: Any) -> Any:
+    """A string that holds JSON (Ollama, LM Studio) becomes what it holds."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _message(fields: Mapping[str, Any], inner: Any) -> str:
+    for value in (inner if isinstance(inner, str) else None, fields.get("message"),
+                  fields.get("detail"), fields.get("msg")):
+        value = _unwrapped(value)
+        if isinstance(value, (dict, list)):
+            value = read_error(value).message if value else ""
+        if value:
+            return _with_upstream(str(value), fields.get("metadata"))
+    return ""
+
+
+def _with_upstream(message: str, metadata: Any) -> str:
+    """OpenRouter: what the provider behind it said."""
+    if not isinstance(metadata, dict):
+        return message
+    raw = _unwrapped(metadata.get("raw"))
+    upstream = raw if isinstance(raw, str) else read_error(raw).message if raw else ""
+    if not upstream:
+        return message
+    return f"{message}: {metadata.get('provider_name') or 'upstream'}: {upstream}"
+
+
+def read_plain(text: str) -> Said:
+    """Plain text or a page of HTML: its title, or its first words."""
+    if text.lstrip()[:1] == "<":
+        from html import unescape
+        text = unescape(readable(text))
+    return Said(text, words=text.lower(), delay=spoken_delay(text))
+
+
+def _strings(value: Any, depth: int) -> Iterator[str]:
+    """Every string in a JSON value, for searching."""
+    if isinstance(value, str):
+        yield value
+    elif depth < 6 and isinstance(value, dict):
+        for entry in value.values():
+            yield from _strings(entry, depth + 1)
+    elif depth < 6 and isinstance(value, list):
+        for entry in value:
+            yield from _strings(entry, depth + 1)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _body_status(fields: Mapping[str, Any]) -> int | None:
+    for name in ("status_code", "raw_status_code", "code", "status", "statusCode"):
+        value = fields.get(name)
+        value = (int(value) if isinstance(value, str) and re.fullmatch("[45][0-9]{2}", value)
+                 else value)
+        if isinstance(value, int) and 400 <= value <= 599:
+            return value
+    return None
+
+
+# ---- delays and sizes
+
+def header_delay(headers: Mapping[str, str]) -> float | None:
+    """Azure was seen to send retry-after-ms: 0 beside retry-after: 1;
+    then the longer one counts.
+    """
+    delay = retry_after(headers)
+    if delay == 0 and headers.get("retry-after"):
+        return retry_after({"retry-after": headers["retry-after"]})
+    return delay
+
+
+def _body_delay(fields: Mapping[str, Any], text: str) -> float | None:
+    details = fields.get("details")
+    for entry in details if isinstance(details, list) else ():
+        delay = entry.get("retryDelay") if isinstance(entry, dict) else None
+        if isinstance(delay, str) and re.fullmatch(r"\d+(\.\d+)?s", delay):
+            return float(delay[:-1])
+    return spoken_delay(text)
+
+
+def spoken_delay(text: str) -> float | None:
+    """Seconds in "Please try again in 1m47.5s", "in 399ms", "Please retry in 48.9s"."""
+    for found in _DELAY.finditer(text):
+        hours, minutes, seconds, milliseconds = (float(part) if part else None
+                                                 for part in found.groups())
+        if (hours, minutes, seconds, milliseconds) != (None, None, None, None):
+            return ((hours or 0) * 3600 + (minutes or 0) * 60 + (seconds or 0)
+                    + (milliseconds or 0) / 1000)
+    return None
+
+
+_LIMITS = tuple(regex(each) for each in (
+    r"(?P<needed>\d+) tokens > (?P<limit>\d+) maximum",
+    r"maximum context length (?:is|of) (?P<limit>\d+) tokens.*?(?:requested|resulted in|contains?"
+    r"|has)\D{0,40}?(?P<needed>\d+)",
+    r"token count \(?(?P<needed>\d+)\)? exceeds.*?\(?(?P<limit>\d+)\)?",
+    r"limit (?P<limit>\d+), requested (?P<needed>\d+)",
+    r"prompt contains (?P<needed>\d+) tokens.*?(?P<limit>\d{3,})",
+    r"request \((?P<needed>\d+) tokens\) exceeds .*?\((?P<limit>\d+) tokens\)",
+    r"(?:maximum context length (?:is|of)|limit for this model is) (?P<limit>\d+)",
+))
+
+
+def token_counts(said: Said) -> tuple[int | None, int | None]:
+    """(limit, needed) in tokens, as fields (llama.cpp) or in words."""
+    fields = said.numbers or {}
+    limit, needed = fields.get("n_ctx"), fields.get("n_prompt_tokens")
+    if plausible_count(limit) is not None and plausible_count(needed) is not None:
+        return limit, needed
+    # int() refuses thousands of digits
+    words = re.sub(r"\d{13,}", "", re.sub(r"(?<=\d),(?=\d)", "", said.words))
+    for pattern in _LIMITS:
+        if found := pattern.search(words):
+            groups = found.groupdict()
+            return int(groups["limit"]), int(groups["needed"]) if groups.get("needed") else None
+    return None, None

@@ -1,0 +1,53 @@
+"""A tool call in words: what is wrong with its arguments, what is asked, what a yes covers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from core.safe_text import safe_text
+from core.tools import Tool, canonical, fingerprint, first_line
+
+
+def what_is_wrong(text: str) -> str:
+    """Why text is no JSON object, in few words."""
+    cut = re.search(r"\[cut here: the arguments have ([\d,]+) characters\]$", text[-100:])
+    if cut:
+        return f"they are too long, {cut[1]} characters"
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as problem:
+        return f"{problem.msg} at character {problem.pos} of {len(text)}"
+    except (ValueError, RecursionError) as problem:
+        return first_line(problem)
+    return ("a name stands twice in one object" if isinstance(value, dict)
+            else f"it is {type(value).__name__}")
+
+
+def call_text(name: str, arguments: Mapping[str, Any]) -> str:
+    """A call in full and made safe, one argument a line."""
+    lines = [f"  {key} = {json.dumps(value, ensure_ascii=False, default=str)}"
+             for key, value in arguments.items()]
+    return safe_text("\n".join([name, *lines]))
+
+
+def grant_key(made: Tool, arguments: Mapping[str, Any], host: str = "") -> str:
+    """What a lasting "yes" covers: this definition of the tool with arguments of this shape and,
+    on the network, this host.
+
+    For a tool that runs things the arguments are the deed, so they are part
+    of the grant as they are.
+    """
+    shape = arguments if made.kind == "run" else shape_of(arguments)
+    return fingerprint([made.definition, shape, host])
+
+
+def shape_of(value: Any) -> Any:
+    """Keys and types without the values."""
+    if isinstance(value, Mapping):
+        return {str(key): shape_of(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted({canonical(shape_of(item)) for item in value})
+    return type(value).__name__

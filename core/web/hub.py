@@ -16,6 +16,7 @@ from core.dataclass import replace
 from core.errors import ChatError, SessionNotFound, UsageError
 from core.web.desk import Desks
 from core.web.live import Live
+from core.web.pace import Pace
 from core.web.questions import Questions
 
 IDLE_SECONDS = 600.0        # after which a conversation that nobody looks at is closed
@@ -32,7 +33,8 @@ class Hub:
     `open_chat` gives the chat of a stored session, or a new one for None; it may raise a ChatError.
     """
 
-    def __init__(self, open_chat: OpenChat, desks: Desks) -> None:
+    def __init__(self, open_chat: OpenChat, desks: Desks, pace: Pace) -> None:
+        self._pace = pace
         self._open_chat = open_chat
         self.desks = desks
         self._lives: dict[str, Live] = {}
@@ -84,7 +86,7 @@ class Hub:
                 raise
             chat = await self._open_chat(None, questions.front())
             chat.session.id = session  # another process made it, and nothing was said in it yet
-        live = self._lives[chat.session.id] = Live(chat, questions, self.desks)
+        live = self._lives[chat.session.id] = Live(chat, questions, self.desks, self._pace)
         live.used = time.monotonic()
         return live
 

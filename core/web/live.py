@@ -19,6 +19,7 @@ from core.messages import Image, Message, user_message
 from core.web.comparing import Comparing
 from core.web.desk import Desks, Queued
 from core.web.mirror import Mirror, is_over
+from core.web.pace import Pace
 from core.web.page_events import BROKE_OFF, PageEvent, TurnEvents, error_event, user_event
 from core.web.questions import Questions
 from core.web.shown import Shown
@@ -32,8 +33,9 @@ class Live(Shown):
     The turn runs in a task of the server, whoever listens.
     """
 
-    def __init__(self, chat: Chat, questions: Questions, desks: Desks) -> None:
+    def __init__(self, chat: Chat, questions: Questions, desks: Desks, pace: Pace) -> None:
         super().__init__(chat, desks)
+        self._pace = pace
         self.used = 0.0
         self._branched = False  # whether the newest turn asked again what was asked before
         self._task: asyncio.Task[None] | None = None
@@ -356,7 +358,7 @@ class Live(Shown):
         shown, others = TurnEvents(), False
         end: PageEvent = {"type": "turn_end", "state": "complete"}
         try:
-            async with aclosing(events()) as stream:
+            async with aclosing(self._pace.paced(events())) as stream:
                 async for event in stream:
                     others = others or isinstance(event, OthersSaid)
                     self._publish_all(shown.show(event))

@@ -24,6 +24,7 @@ from core.web.desk import Desks
 from core.web.first_run import FirstRun
 from core.web.hub import Hub
 from core.web.openai_api import OpenAiApi
+from core.web.pace import Pace
 from core.web.provider_api import ProviderApi
 from core.web.server import (HOST, Door, announce, bind, kept_secret, make_app, make_page, serve,
                              web_folder)
@@ -69,20 +70,23 @@ def page_of(settings: Settings, opened: OpenedStore, desks: Desks, uploads: Uplo
 
 def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
              settle: Callable[[Session], None] = lambda session: None,
+             pace: Pace | None = None,
              ) -> tuple[Hub, Store | None, ProviderApi, OpenAiApi, FirstRun]:
-    """What a page is made of. `settle` gets each session before a chat is opened over it."""
+    """What a page is made of.
+
+    `settle` gets each session before a chat is opened over it; `pace` is that of the process.
+    """
     shared = Shared(settings)
     first = FirstRun(shared)
 
     async def opening(name: str | None, front: Front) -> Chat:
-        """What flags say is for new sessions: the server is started with the same ones every day.
-        """
+        """What flags say is for new sessions: the server is started with the same every day."""
         asking = replace(front, choose_model=first.choose_model)
         session = opened.open_session(name)
         settle(session)
         return await open_chat(shared.settings, opened, session, asking, own_first=name is not None)
 
-    hub = Hub(opening, desks)
+    hub = Hub(opening, desks, pace or Pace())
     shared.followers.append(hub.renew)
     return (hub, opened.store, ProviderApi(shared, opened.store),
             OpenAiApi(shared, opened.open_session), first)

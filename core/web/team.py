@@ -32,6 +32,7 @@ from core.web.guard import Receive, Scope, Send, bounded, refuse, with_headers
 from core.web.hub import Hub
 from core.web.member_limits import settle
 from core.web.metrics import Metrics
+from core.web.pace import Pace
 from core.web.running import parts_of
 from core.web.server import file_route, make_page
 from core.web.sign_in import SignIn
@@ -76,6 +77,7 @@ class Workspaces:
         self._settings, self.store = settings, store
         self._open: dict[str, Workspace] = {}
         self._opening = asyncio.Lock()
+        self._pace = Pace()     # all members share the processor
 
     async def of(self, member: str) -> Workspace:
         """Opened when it is not. Raises ChatError."""
@@ -96,7 +98,8 @@ class Workspaces:
         uploads = Uploads(
             os.path.join(cache_directory(settings.environment), "uploads", place, folder)
         )
-        parts = parts_of(settings, opened, desks, partial(settle, uploads=uploads.folder))
+        parts = parts_of(settings, opened, desks, partial(settle, uploads=uploads.folder),
+                         self._pace)
         page = make_page(*parts, uploads)
         running = contextlib.AsyncExitStack()
         await running.enter_async_context(page.router.lifespan_context(page))

@@ -29,6 +29,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 from bench.driver import Run, Step, environment, run
+from bench.growth_bench import THINGS
 from bench.json_bench import measure_json
 from bench.server import FIRST, KINDS, LAST
 
@@ -43,6 +44,7 @@ T = TypeVar("T")
 FIRST_MARK, LAST_MARK = FIRST.encode(), LAST.encode()
 PROMPT_MARK = "›".encode()
 PROMPT = "Why is the sky blue?"
+NOISE = 0.005             # seconds of processor time that differ from run to run
 # tokens of the answer whose processor time counts as start-up: all that is loaded
 # late is loaded by then
 START = 500
@@ -62,12 +64,13 @@ class Plan:
     chats: int = 100_000                               # of ten messages, to search in
     json_bytes: int = 1_000_000_000                    # of each file that read_json_file reads
     turns: tuple[int, ...] = (10, 1_000, 4_000)        # that a conversation has already
-    stores: tuple[str, ...] = ()                       # options of bench.sessions_store
+    growing: tuple[int, ...] = (100, 300, 1_000)       # of each thing that can grow, or a multiple
+    things: tuple[str, ...] = tuple(THINGS)
 
 
 QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500,
              files=2_000, chats=1_000,
-             json_bytes=10_000_000, stores=("--seconds", "2", "--large", "500"))
+             json_bytes=10_000_000, growing=(30, 100))
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +433,23 @@ def measure_turns(bench: Bench) -> list[Figure]:
             for count in bench.plan.turns]
 
 
+def measure_growth(bench: Bench) -> list[Figure]:
+    """How the cost of each thing that can grow does grow with how many there are."""
+    counts = [str(count) for count in bench.plan.growing]
+    words = ["--only", ",".join(bench.plan.things), "--rounds", str(max(1, bench.plan.runs // 3))]
+    made = subprocess.run([sys.executable, "-m", "bench.growth_bench", bench.base, *counts, *words],
+                          env=bench.home("growth"), cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    figures = []
+    for name, costs in json.loads(made.stdout).items():
+        sizes = sorted(map(int, costs))
+        seconds = [max(NOISE, costs[str(size)]) for size in sizes]
+        note = f"{sizes[-1]:,}: {seconds[-1] * 1e3:.0f} ms more than one"
+        figures.append(Figure(f"{THINGS[name].title}: growth", growth(sizes, seconds), "exponent",
+                              1.1, note))
+    return figures
+
+
 def measure_sessions(bench: Bench) -> list[Figure]:
     """Whole commands over many sessions, in processor time,
     beside a bare script that runs one such query.
@@ -451,14 +471,14 @@ STORES: dict[str, tuple[str, float | None, float | None]] = {
     "branch of 10,000, ms": ("ms", None, 1_000),
     "export, MB for a second of processor time": ("MB/s CPU", None, None),
     "export, peak memory in MB": ("MB", 60, 60),
-    "many writers, 99th percentile, ms": ("ms", 60, 100),
-    "many writers, refused": ("", 0, 0),
+    "50 writers, 99th percentile, ms": ("ms", 60, 100),
+    "50 writers, refused": ("", 0, 0),
 }
 
 
 def measure_stores(bench: Bench) -> list[Figure]:
     """One long session, and many programs that write at once, in each database."""
-    words = [sys.executable, "-m", "bench.sessions_store", *bench.plan.stores]
+    words = [sys.executable, "-m", "bench.sessions_store"]
     made = subprocess.run(words, env=bench.home("stores"), cwd=ROOT, capture_output=True, text=True,
                           check=True)
     size, *databases = map(json.loads, made.stdout.splitlines())
@@ -494,6 +514,7 @@ MEASUREMENTS: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
     "pace":   ("An answer at a model's pace", measure_pace),
     "reply":  ("Long answers", measure_reply),
     "turns":  ("Long conversations", measure_turns),
+    "growth": ("Growth", measure_growth),
     "context": ("Context", measure_context),
     "sessions": ("Many sessions", measure_sessions),
     "stores": ("One session, many writers", measure_stores),

@@ -24,8 +24,7 @@ pytestmark = [pytest.mark.processes,
 
 TINY = Plan(runs=1, long_runs=1, sizes=(600, 700), kinds=("mixed",), sessions=20, frames=20,
             files=300, chats=20,
-            json_bytes=100_000, turns=(3, 40),
-            stores=("--seconds", "0.1", "--programs", "2", "--large", "20", "--only-sqlite"))
+            json_bytes=100_000, turns=(3, 40), growing=(2, 3), things=("tools",))
 
 
 @pytest.fixture

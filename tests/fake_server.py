@@ -144,21 +144,21 @@ class FakeServer:
     """Serve on a free loopback port while the `with` block lasts.
 
     `script` is one Answer for every request, a sequence of them (the last repeats), or a function
-    of the request. `skip` lets time pass in which the server says nothing (tests/virtual_time.py);
-    without it the server waits.
+    of the request. With `file` it listens at a socket of that name. `skip` lets time pass in which
+    the server says nothing (tests/virtual_time.py); without it the server waits.
     """
 
     def __init__(self, script: Script | Answer | Sequence[Answer], port: int = 0, *,
-                 skip: Callable[[float], None] | None = None) -> None:
+                 file: str = "", skip: Callable[[float], None] | None = None) -> None:
         self._skip = skip
         self.requests: list[Received] = []
         self.connections = 0
         self._script = script
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        self._listener = _listener(file, port)
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port: int = 0 if file else self._listener.getsockname()[1]
+        self.url = f"unix://{file}" if file else f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> FakeServer:
         self.start()
@@ -220,7 +220,8 @@ class FakeServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.port:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open.add(connection)
                 self.connections += 1
@@ -245,6 +246,15 @@ class FakeServer:
             with self._lock:
                 self._open.discard(connection)
             connection.close()
+
+
+def _listener(file: str, port: int) -> socket.socket:
+    if not file:
+        return socket.create_server(("127.0.0.1", port), backlog=64)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(file)
+    listener.listen(64)
+    return listener
 
 
 def _shut(connection: socket.socket) -> None:
@@ -435,8 +445,8 @@ class FakeOllama(FakeServer):
                            refuses where `truncate` is false. The answer lists what it saw.
     """
 
-    def __init__(self, port: int = 0, models: Sequence[str] = MODELS) -> None:
-        super().__init__(self._route, port)
+    def __init__(self, port: int = 0, models: Sequence[str] = MODELS, *, file: str = "") -> None:
+        super().__init__(self._route, port, file=file)
         self.models = list(models)
         self.windows: dict[str, int] = {}  # of the models that were asked, as /api/ps tells them
         self.count_tokens: Callable[[str], int] = lambda text: len(text.encode()) // 4 + 4

@@ -28,6 +28,25 @@ from tests.make_maps import commands_page, tree_page
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
+SOCKETS = """\
+## A server at a socket in a file
+
+`unix:///run/llama.sock` is an address like any other, for every provider: with `--base-url`, with
+`OLLAMA_HOST`, as `base_url` or among `base_urls` in the configuration file. What follows a name
+that ends with `.sock` or `.socket` is the path of the API; behind any other name a colon ends the
+file:
+
+```
+stream-chat --provider openai --base-url unix:///run/llama.sock/v1 -m local "why is the sky blue?"
+stream-chat --provider openai --base-url unix:///run/llama:/v1 -m local "why is the sky blue?"
+OLLAMA_HOST=unix:///run/ollama.sock stream-chat "why is the sky blue?"
+```
+
+It is this machine, so no proxy is used. A key that was given for one socket is not sent to another.
+The web page takes such an address from the configuration file only. On Windows there are none.
+
+"""
+
 
 def settings_page() -> str:
     lines = ["# Settings", "", "Made from `core/config/__init__.py` by `make docs`.",
@@ -93,6 +112,7 @@ def providers_page() -> str:
               "goes back only to the origin",
               "that made it.",
               "",
+              *SOCKETS.splitlines(),
               "## Proxies and certificates", "",
               "`HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` name a proxy: `http://`, `https://`, or "
               "`socks5://`, with",

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from core.config import config_directory
+from core.config.network import unix_socket
 from core.errors import ConfigError, UsageError
 from core.regex import regex
 
@@ -38,8 +39,11 @@ def key_file(environment: Mapping[str, str]) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port: what a key is bound to. Empty for what is no URL."""
+    """Scheme, host and port, or the file of a socket: what a key is bound to. Empty for what is no URL."""
     try:
+        named = unix_socket(url)
+        if named is not None:
+            return f"unix://{named[0]}"
         parts = urlsplit(url)
         port = parts.port or PORTS.get(parts.scheme)
     except ValueError:

@@ -70,13 +70,44 @@ def certificates(environment: Mapping[str, str] | None = None) -> tuple[str | No
     return known.get("SSL_CERT_FILE") or None, known.get("SSL_CERT_DIR") or None
 
 
+def unix_socket(url: str) -> tuple[str, str] | None:
+    """The file of the socket that a unix: URL names, and what follows it; None for other URLs.
+
+    A name that ends with .sock or .socket ends the file, any other ends at a colon before a slash:
+    unix:///run/llama.sock/v1, unix:///run/llama:/v1. Raises ValueError for one that names no file.
+    """
+    if url[:6].lower() != "unix:/":
+        return None
+    path = url[5:].removeprefix("//")
+    names = path.split("/")
+    if names[0] or not path.strip("/"):
+        raise ValueError("a socket is named by its whole path, such as unix:///run/server.sock")
+    for count, name in enumerate(names, 1):
+        plain = name.removesuffix(":")
+        if plain != name or plain.endswith((".sock", ".socket")):
+            rest = "".join(f"/{other}" for other in names[count:])
+            return "/".join([*names[:count - 1], plain]), rest
+    return path.rstrip("/"), ""
+
+
+def plain_unix_url(url: str) -> str:
+    """A unix: URL in the form to which the path of a request can be appended. Raises ValueError."""
+    named = unix_socket(url)
+    if named is None:
+        return url
+    file, rest = named
+    return f"unix://{file}{'' if file.endswith(('.sock', '.socket')) else ':'}{rest.rstrip('/')}"
+
+
 def is_loopback(url: str) -> bool:
-    """True for an address of this machine, 0.0.0.0 and :: included.
+    """True for an address of this machine, 0.0.0.0, :: and sockets in files included.
 
     A URL that cannot be read is not one.
     """
     import ipaddress
     try:
+        if unix_socket(url) is not None:
+            return True
         host = (urlsplit(url).hostname or "").rstrip(".")
         if host == "localhost" or host.endswith(".localhost"):
             return True

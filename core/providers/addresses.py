@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.config import Settings
+from core.config.network import plain_unix_url
 from core.dataclass import replace
 from core.errors import UsageError
 from core.providers import load_dialect
@@ -89,9 +90,9 @@ class Addresses:
         url = given or host.base_url
         if not url and self.needs_address(host):
             raise UsageError(f"The provider {name} has no address.", "Give it with --base-url.")
-        if url and "://" not in url:
+        if url and "://" not in url and not url.startswith("unix:/"):
             url = f"http://{url}"
-        return url.rstrip("/")
+        return _plain(url).rstrip("/")
 
     def needs_address(self, host: Host) -> bool:
         """Whether the user has to say where this provider is."""
@@ -165,9 +166,19 @@ def require_address(name: str, url: str) -> None:
     _checked(url, url, "the address")
 
 
+def _plain(url: str) -> str:
+    try:
+        return plain_unix_url(url)
+    except ValueError as problem:
+        raise UsageError(f"{url!r} is not an address of a server: {problem}.") from problem
+
+
 def _checked(url: str, typed: str, option: str) -> str:
     """The address, if it is one."""
     from urllib.parse import urlsplit
+    url = _plain(url)
+    if url.startswith("unix://"):
+        return url
     try:
         parts = urlsplit(url)
         if parts.hostname and (parts.port is None or parts.port):

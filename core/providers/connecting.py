@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from core.config.network import certificates, proxy_for
+from core.config.network import certificates, proxy_for, unix_socket
 from core.dataclass import dataclass
 
 # after which the next address of a name is tried beside the first (RFC 8305)
@@ -43,22 +43,28 @@ class Origin:
     secure: bool
     host: str
     port: int
+    file: str = ""       # the socket, where it is one of this machine's files
 
     @property
     def authority(self) -> str:
+        if self.file:
+            return self.host
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
 
 def split_url(url: str) -> tuple[Origin, SplitResult]:
-    """The server that an http or https URL names, and its parts. Raises BadAddress."""
+    """The server that an http, https or unix URL names, and its parts. Raises BadAddress."""
     try:
+        named = unix_socket(url)
+        if named is not None:
+            return Origin(False, "localhost", 0, named[0]), urlsplit(named[1])
         parts = urlsplit(url)
         port = parts.port
     except ValueError as problem:
         raise BadAddress(str(problem)) from problem
     if parts.scheme not in ("http", "https"):
-        raise BadAddress("it does not begin with http:// or https://")
+        raise BadAddress("it does not begin with http://, https:// or unix:///")
     if not parts.hostname:
         raise BadAddress("it names no host")
     secure = parts.scheme == "https"
@@ -256,7 +262,7 @@ class Route:
         return connection
 
     async def _to(self, origin: Origin) -> Connection:
-        found = await connect(await _addresses(origin.host, origin.port))
+        found = await connect(await _addresses(origin))
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_connection(
@@ -268,12 +274,15 @@ class Route:
         return connection
 
 
-async def _addresses(host: str, port: int) -> Sequence[tuple[Any, ...]]:
+async def _addresses(origin: Origin) -> Sequence[tuple[Any, ...]]:
     """What a name stands for, as getaddrinfo() tells it.
 
     Raises OSError; also for what can be no name.
     """
-    name = host.encode("ascii")     # a str would load the codec for names beyond ASCII: 3 ms
+    if origin.file:
+        return [(getattr(socket, "AF_UNIX", -1), socket.SOCK_STREAM, 0, "", origin.file)]
+    port = origin.port
+    name = origin.host.encode("ascii")   # a str would load the codec for names beyond ASCII: 3 ms
     try:
         return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except OSError:

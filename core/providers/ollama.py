@@ -15,7 +15,6 @@ import contextlib
 import functools
 import ipaddress
 import os
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,17 +25,19 @@ from core.providers.decoder import join_deltas
 from core.providers.embedding import checked_vectors
 from core.providers.foreign import read_each
 from core.providers.http1 import Client
+from core.regex import regex
 from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import entries_of, model_info, not_ollama, pull_step, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
 from core.providers.ollama_request import chat_body
-from core.config.network import is_loopback
+from core.config.network import is_loopback, unix_socket
 from core.providers.transport import ErrorMapper, exchange, fetch_json, open_client, read_json_lines
 
 if TYPE_CHECKING:
     import ollama as ollama_package
 
 DEFAULT_PORT = 11434
+_V1 = regex(r"/(v1|api)$")
 START_HINT = ("Start it with `ollama serve`, name its address with OLLAMA_HOST, or try "
               "--provider demo.")
 AWAY_HINT = "Check the address (OLLAMA_HOST or --base-url), or try --provider demo."
@@ -194,9 +195,11 @@ class Ollama:
                                         with_key=self.endpoint.key is not None)
             return request
 
+        named = unix_socket(self.endpoint.base_url)
         client = package.AsyncClient(
-            self.endpoint.base_url, auth=sign, follow_redirects=False,
-            trust_env=not is_loopback(self.endpoint.base_url),
+            f"http://localhost{named[1]}" if named else self.endpoint.base_url, auth=sign,
+            transport=httpx.AsyncHTTPTransport(uds=named[0]) if named else None,
+            follow_redirects=False, trust_env=not is_loopback(self.endpoint.base_url),
             timeout=httpx.Timeout(self.endpoint.idle_timeout,
                                   connect=self.endpoint.connect_timeout))
         where = self.endpoint.base_url
@@ -244,6 +247,8 @@ def ollama_base_url(text: str | None) -> str:
     trailing /v1 or /api is dropped.
     """
     text = (text or "").strip().strip("\"'").strip()
+    if text[:6].lower() == "unix:/":
+        return _V1.sub("", text.rstrip("/"))
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = ("https", "ollama.com:443") if text == "ollama.com" else ("http", text)
@@ -251,7 +256,7 @@ def ollama_base_url(text: str | None) -> str:
     default = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
     authority, slash, path = rest.partition("/")
     host, port = _split_host(authority, default)
-    path = re.sub(r"/(v1|api)$", "", (slash + path).rstrip("/"))
+    path = _V1.sub("", (slash + path).rstrip("/"))
     return f"{scheme}://{_client_host(host)}:{port}{path}"
 
 

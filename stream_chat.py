@@ -21,6 +21,8 @@ def main() -> None:
     import gc
     import os
 
+    from core.late_modules import load_late
+    load_late()
     # most of what is made at the start stays: looking for garbage there takes 8 ms
     gc.set_threshold(50_000, 20, 50)
     from core.chat_engine import main as chat_main

@@ -30,7 +30,8 @@ program, place = sys.argv.pop(1), sys.argv.pop(1)
 def tell(name):
     if not os.path.exists(place + name):
         with open(place + ".part", "w") as file:
-            file.write(" ".join(sys.modules))
+            file.write(" ".join(name for name, module in [*sys.modules.items()]
+                                if type(module).__name__ != "LateModule"))
         os.rename(place + ".part", place + name)
 write = sys.stdout.write
 def first(text):

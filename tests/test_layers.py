@@ -35,8 +35,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("core.providers", "core.tools", "core.tool_executor", "core.retry_handler"),
     ("core.engine", "core.retry", "db", "core.store"),
     ("core.events", "core.rendering"),
-    ("core.dataclass", "core.regex", "core.running_total", "core.messages", "core.errors",
-     "core.config", "core.safe_text"),
+    ("core.dataclass", "core.late_modules", "core.regex", "core.running_total", "core.messages",
+     "core.errors", "core.config", "core.safe_text"),
 )
 
 

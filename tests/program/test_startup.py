@@ -20,16 +20,19 @@ HEAVY = {"rich", "prompt_toolkit", "sqlite_utils", "ollama", "requests", "yaml",
 # Tells, on leaving, what was loaded; `first` looks at the moment of the first word instead.
 WRAPPER = """
 import atexit, os, sys
-before = set(sys.modules)
+def loaded():
+    return {name for name, module in [*sys.modules.items()]
+            if type(module).__name__ != "LateModule"}
+before = loaded()
 at_first = []
 write = sys.stdout.write
 def first(text):
     if not at_first:
-        at_first.extend(set(sys.modules) - before)
+        at_first.extend(loaded() - before)
     return write(text)
 def tell(*_):
     sys.stdout.flush()
-    open(place + ".all", "w").write(" ".join(set(sys.modules) - before))
+    open(place + ".all", "w").write(" ".join(loaded() - before))
     open(place + ".first", "w").write(" ".join(at_first))
 leave = os._exit
 os._exit = lambda code: (tell(), leave(code))

@@ -72,9 +72,9 @@ class Store(Protocol):
         ...
 
     def add_message(self, session_id: str, message_id: int, message: Message, state: State, *,
-                    parent: int | None = None) -> None:
+                    parent: int | None = None, first: Chunk | None = None) -> None:
         """Append a message; `message_id` comes from new_message_id(), `parent` is the
-        one before it (0: none).
+        one before it (0: none), `first` the first frame of one that streams.
 
         Raises StoreConflict when another one has that ID.
         """
@@ -244,6 +244,20 @@ class Store(Protocol):
         wait, it is refused at once.
         """
         ...
+
+    def overlapping(self, *, soon: bool = False) -> AbstractContextManager[None]:
+        """Within it, writes may return before a power cut cannot take them back any more.
+
+        They are on the disk when settled() or settle() returns; without those at once, or `soon`:
+        within less than 250 ms.
+        """
+        ...
+
+    async def settled(self) -> None:
+        """Wait, while the event loop runs on, until the disk has all writes."""
+
+    def settle(self) -> None:
+        """The same, at once."""
 
     def hurried(self) -> AbstractContextManager[None]:
         """Within it, a write waits for other programs only a moment."""

@@ -144,14 +144,15 @@ class Session(History):
     def _keep_frame(self, delta: TextDelta | ThinkingDelta, model: str, *, durable: bool) -> None:
         if not delta.text and not delta.extra:
             return
-        if self._open is None:
-            self._open = self._begin(Message("assistant", (), model))
-        opened = self._open
         kind = "text" if isinstance(delta, TextDelta) else "thinking"
         extra = {**(delta.extra or {}), **self._take_handle()}
         chunk = Chunk(kind, delta.part, delta.text, dump(extra) if extra else None)
         self._synced = time.monotonic() if durable else self._synced
-        self._journal.chunk(opened.id, len(opened.frames), chunk, durable=durable)
+        opened = self._open
+        if opened is None:
+            opened = self._open = self._begin(Message("assistant", (), model), chunk)
+        else:
+            self._journal.chunk(opened.id, len(opened.frames), chunk, durable=durable)
         opened.frames.append(chunk)
         opened.reply.add(delta)
 
@@ -175,11 +176,11 @@ class Session(History):
         message = tool_message(tuple(self._open.results))
         self._journal.write(message_write("finish", message, id=self._open.id, state="streaming"))
 
-    def _begin(self, message: Message) -> OpenMessage:
+    def _begin(self, message: Message, first: Chunk | None = None) -> OpenMessage:
         opened = OpenMessage(new_message_id(), message.model or "")
-        self._journal.write(message_write("add", message, session=self.id, id=opened.id,
-                                          state="streaming",
-                                          parent=self._recent_ids[-1] if self._recent_ids else 0))
+        parent = self._recent_ids[-1] if self._recent_ids else 0
+        self._journal.begin_reply(message_write("add", message, session=self.id, id=opened.id,
+                                                state="streaming", parent=parent), first)
         return opened
 
     def _settle(self, finish: Finish) -> None:

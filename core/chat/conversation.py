@@ -56,6 +56,7 @@ class Chat(Attaching):
         self.session = session
         self.providers = providers
         providers.past = PastCalls(lambda: self.session.store)
+        providers.sent.before = lambda: self.session.settled()
         self.chain = chain_of(settings, providers, target, fallbacks_of(target, settings))
         self.system: str | None = settings.system
         self.options: Options = options_of(settings)

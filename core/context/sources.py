@@ -236,8 +236,7 @@ def complete_mention(text: str, root: str = ".") -> list[str]:
         with os.scandir(os.path.join(root, os.path.expanduser(directory))) as entries:
             fitting = (entry for entry in entries if entry.name.lower().startswith(begun.lower())
                        and (begun or not entry.name.startswith(".")))
-            nameable = (entry for entry in fitting if not re.search('["\n]', entry.name))
-            found = sorted(nameable, key=lambda entry: entry.name)[:MOST_COMPLETIONS]
+            found = sorted(fitting, key=lambda entry: entry.name)[:MOST_COMPLETIONS]
             return [_completed(directory, entry) for entry in found]
     except OSError:
         return []
@@ -245,7 +244,7 @@ def complete_mention(text: str, root: str = ".") -> list[str]:
 
 def _completed(directory: str, entry: os.DirEntry[str]) -> str:
     path = os.path.join(directory, entry.name) + ("/" if entry.is_dir() else "")
-    return f'@"{path}"' if re.search(r"[\s'`]", path) else f"@{path}"
+    return f'@"{path}"' if re.search(r"\s", path) else f"@{path}"
 
 
 def unique(sources: Iterable[Source]) -> list[Source]:

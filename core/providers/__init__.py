@@ -72,6 +72,9 @@ class Recorder(Protocol):
     def note(self, provider: str, method: str, url: str, body: bytes | None, *,
              with_key: bool) -> None: ...
 
+    async def ready(self) -> None:
+        """Wait for what has to be done before anything is sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import SplitResult, quote
@@ -74,16 +74,19 @@ class Client:
             self._idle.pop()[1].close()
 
     async def send(self, method: str, url: str, content: bytes | None = None, *,
-                   headers: Mapping[str, str],
-                   silence: float) -> Response:
+                   headers: Mapping[str, str], silence: float,
+                   before: Callable[[], Awaitable[None]] | None = None) -> Response:
         """Send a request; returns when the answer's headers are there, at the latest after
         `silence` seconds without a byte.
 
-        `url` is of the client's own origin. Raises HttpError and BadAddress.
+        `url` is of the client's own origin; `before` is awaited when the connection is made.
+        Raises HttpError and BadAddress.
         """
         request = self._request(method, url, content, headers)
         connection, parser = await self._connect(), AnswerParser()
         try:
+            if before is not None:
+                await before()
             async with asyncio.timeout(silence):
                 await connection.write(request)
                 head = await _head(connection, parser)

@@ -6,6 +6,10 @@ import time
 
 from core.dataclass import dataclass, replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
 KEPT = 8 << 20        # bytes of requests that are held; of older ones only the figures
 MOST = 1_000          # requests that are listed
 
@@ -29,7 +33,13 @@ class Ledger:
 
     def __init__(self) -> None:
         self.requests: list[Sent] = []
+        self.before: Callable[[], Awaitable[None]] | None = None    # awaited before a request goes
         self._count = self._held = 0
+
+    async def ready(self) -> None:
+        """Wait until a request may go out: what is saved before it has reached the disk."""
+        if self.before is not None:
+            await self.before()
 
     def note(self, provider: str, method: str, url: str, body: bytes | None, *,
              with_key: bool) -> None:

@@ -92,6 +92,7 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any,
     with _named_failures(endpoint):
         response = await client.send(
             method, url, content, silence=_longest_silence(endpoint, begins=body is not None),
+            before=endpoint.sent.ready if endpoint.sent is not None else None,
             headers={"content-type": "application/json", "accept-encoding": "identity",
                      **(headers or {})})
     try:
@@ -214,7 +215,8 @@ def _no_connection(where: str, problem: NoConnection) -> ConnectFailed:
     error = ConnectFailed(f"No connection to {where}: {_reason(problem)}.")
     causes = list(_causes(problem))
     unknown = any(isinstance(cause, socket.gaierror) for cause in causes)
-    refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
+    closed = (ConnectionRefusedError, FileNotFoundError, PermissionError)   # the last two: a file
+    refused = any(isinstance(cause, closed) for cause in causes)
     error.retryable = not unknown and not (refused and is_loopback(where))
     return error
 

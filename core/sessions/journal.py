@@ -72,10 +72,16 @@ class NoJournal:
     def write(self, write: Write) -> None:
         """Any write; messages in it are JSON values."""
 
+    def begin_reply(self, begun: Write, first: Chunk | None) -> None:
+        """A message that streams, with its first frame, in one step."""
+
     def chunk(self, identity: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
         """The write that happens for every frame; nothing is put together that
         the store does not need.
         """
+
+    async def settled(self) -> None:
+        """Wait until a power cut takes back nothing of what was written so far."""
 
     def ready(self, *, durable: bool = True) -> AbstractAsyncContextManager[None]:
         """Wait, while the event loop runs on, until the next write need not wait."""
@@ -114,6 +120,7 @@ class Journal(NoJournal):
         self._waiting: list[Write] = []
         self._file: SpoolFile | None = None     # holds all that waits
         self._broken: list[str] = []    # spool files that took only a part of it
+        self._unsettled: list[Write] = []    # written, and perhaps not yet on the disk
         self.deleted = False
 
     @property
@@ -159,22 +166,57 @@ class Journal(NoJournal):
         self.known(session, name, title, model, created)
 
     def write(self, write: Write) -> None:
-        if self.saved:
-            try:
+        if not self._stored(write, soon=_is_end_of_reply(write)):
+            self._keep(write)
+
+    def begin_reply(self, begun: Write, first: Chunk | None) -> None:
+        frame = chunk_write(begun["id"], 0, first) if first is not None else None
+        if not self._stored({**begun, "first": frame and frame["chunk"]}, soon=True):
+            self._keep(begun)
+            if frame is not None:
+                self._keep(frame)
+
+    def _stored(self, write: Write, *, soon: bool) -> bool:
+        """Whether the store has taken it. The disk may have it later: see settled()."""
+        if not self.saved:
+            return False
+        try:
+            with self._store.overlapping(soon=soon):
                 apply_write(self._store, write)
-                return
-            except StoreError as error:
-                self._refused(error)
-        self._keep(write)
+        except StoreError as error:
+            self._refused(error)
+            return False
+        self._unsettled.append(write)
+        return True
 
     def chunk(self, identity: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
         if self.saved:
             try:
-                self._store.append_chunk(identity, seq, chunk, durable=durable)
+                with self._store.overlapping(soon=True):
+                    self._store.append_chunk(identity, seq, chunk, durable=durable)
                 return
             except StoreError as error:
                 self._refused(error)
         self._keep(chunk_write(identity, seq, chunk))
+
+    async def settled(self) -> None:
+        if not self.saved:
+            return
+        waiting = len(self._unsettled)
+        try:
+            await self._store.settled()
+        except StoreError as error:
+            self._refused(error)
+        del self._unsettled[:waiting]
+
+    def _settle(self) -> None:
+        """The same at the end, when no event loop runs any more."""
+        if self._unsettled and self.saved:
+            try:
+                self._store.settle()
+            except StoreError as error:
+                self._refused(error)
+        self._unsettled.clear()
 
     def begin_turn(self, session: str) -> bool:
         """A store in trouble keeps nobody from going on: what is said is spooled.
@@ -230,6 +272,7 @@ class Journal(NoJournal):
         return Journal(self._store, self._places)
 
     def close(self) -> None:
+        self._settle()
         if not self._drain() and self._file is not None:
             self._file.close()      # it still holds what waits, so nothing is lost
 
@@ -270,6 +313,8 @@ class Journal(NoJournal):
         self._waiting.extend(self._head)
         if isinstance(error, StoreGone):
             self._waiting.extend(self.everything())
+        self._waiting.extend(self._unsettled)     # a repeated write changes nothing
+        self._unsettled.clear()
         self._spool()
         self._news.append(f"NOT SAVED: {error.message.rstrip('.')}; {self._where()}.")
 
@@ -277,6 +322,7 @@ class Journal(NoJournal):
         """Deleted is deleted: what waits goes as well, also from its file."""
         self.deleted = True
         self._waiting.clear()
+        self._unsettled.clear()
         self._drop_file()
         self._news.append("NOT SAVED from here on: this session was deleted by another program. "
                           "/keep saves the conversation as a new session.")
@@ -330,3 +376,8 @@ class Journal(NoJournal):
         for path in self._broken:
             remove(path)
         self._broken.clear()
+
+
+def _is_end_of_reply(write: Write) -> bool:
+    """Nothing is done because of it, so that it may wait as long for the disk as a frame."""
+    return bool(write["do"] == "finish" and write["state"] != "streaming")

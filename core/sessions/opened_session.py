@@ -171,6 +171,10 @@ class OpenedSession(LoadedMessages):
         async with self._journal.ready(durable=False):
             return self._own()
 
+    async def settled(self) -> None:
+        """Wait until a power cut takes back nothing of what was said so far."""
+        await self._journal.settled()
+
     def ready(self) -> AbstractAsyncContextManager[None]:
         """Wait, while the event loop goes on, until what is said next can be saved at once."""
         return self._journal.ready()

@@ -44,13 +44,13 @@ def apply_write(store: Store, write: Write) -> None:
         case {"do": "add", "session": str(session), "id": int(identity), "message": message,
               "state": str(state)}:
             parent = write.get("parent")
+            first = write.get("first")
             store.add_message(session, identity, _message(message), _state(state),
-                              parent=None if parent is None else int(parent))
+                              parent=None if parent is None else int(parent),
+                              first=None if first is None else _chunk(*first))
         case {"do": "chunk", "id": int(identity), "seq": int(seq),
               "chunk": [str(kind), int(part), str(text), extra]}:
-            store.append_chunk(identity, seq,
-                               Chunk(kind, part, text, None if extra is None
-                                     else dump(json.loads(extra))))
+            store.append_chunk(identity, seq, _chunk(kind, part, text, extra))
         case {"do": "finish", "id": int(identity), "message": message, "state": str(state)}:
             store.finish_message(identity, _message(message), _state(state))
         case {"do": "hide", "session": str(session), "ids": ids}:
@@ -65,6 +65,10 @@ def apply_write(store: Store, write: Write) -> None:
             pass     # where the others belong
         case _:
             raise ValueError("not a write that this program knows")
+
+
+def _chunk(kind: str, part: int, text: str, extra: str | None) -> Chunk:
+    return Chunk(kind, part, text, None if extra is None else dump(json.loads(extra)))
 
 
 def chunk_write(identity: int, seq: int, chunk: Chunk) -> Write:

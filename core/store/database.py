@@ -101,6 +101,20 @@ class Database:
         """Within it, a write waits for other programs only a moment."""
         return nullcontext()
 
+    def overlapping(self, *, soon: bool) -> AbstractContextManager[None]:
+        """Within it, writes may return before a power cut cannot take them back any more.
+
+        They are on the disk when settled() or settle() returns; without those at once, or `soon`:
+        within less than 250 ms.
+        """
+        return nullcontext()
+
+    async def settled(self) -> None:
+        """Wait, while the event loop runs on, until the disk has all writes. Raises StoreError."""
+
+    def settle(self) -> None:
+        """The same, at once."""
+
     def key(self, identity: int) -> str:
         """A 128-bit identity as both databases take it: 32 hexadecimal digits,
         which sort like the numbers.

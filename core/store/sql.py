@@ -266,13 +266,14 @@ class Messages:
             "copies JOIN messages ON messages.id = old WHERE true ON CONFLICT (id) DO NOTHING",
             (session_id, rows))
 
-    def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *, durable: bool) -> None:
+    def chunk(self, message_id: int, seq: int, chunk: Chunk) -> Statement:
+        """One more frame of a message that streams."""
         extra = None if chunk.extra is None else to_database(chunk.extra)
-        self._database.write([Statement(
-            "INSERT INTO chunks (message_id, seq, kind, part, text, extra) VALUES (?, ?, ?, ?, "
-            "?, ?) ON CONFLICT (message_id, seq) DO NOTHING",
-            (self._database.key(message_id), seq, chunk.kind, chunk.part, to_database(chunk.text),
-             extra))], durable=durable)
+        key, text = self._database.key(message_id), to_database(chunk.text)
+        return Statement(
+            "INSERT INTO chunks (message_id, seq, kind, part, text, extra) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (message_id, seq) DO NOTHING",
+            (key, seq, chunk.kind, chunk.part, text, extra))
 
     def finished(self, message_id: int, message: Message, state: State) -> list[Statement]:
         from core.store.words import message_words

@@ -48,6 +48,15 @@ class SqlStore:
     def hurried(self) -> AbstractContextManager[None]:
         return self._database.hurried()
 
+    def overlapping(self, *, soon: bool = False) -> AbstractContextManager[None]:
+        return self._database.overlapping(soon=soon)
+
+    async def settled(self) -> None:
+        await self._database.settled()
+
+    def settle(self) -> None:
+        self._database.settle()
+
     @property
     def database(self) -> Database:
         """What it is in, for the care of a whole database (core/store/care.py)."""
@@ -173,16 +182,17 @@ class SqlStore:
     # ---- messages
 
     def add_message(self, session_id: str, message_id: int, message: Message, state: State, *,
-                    parent: int | None = None) -> None:
+                    parent: int | None = None, first: Chunk | None = None) -> None:
         owner = self._database.owner() if state == "streaming" else None
-        self._database.write(
-            [self._messages.inserted(session_id, message_id, message, state, owner, parent=parent,
-                                     then=self._messages.counted(session_id)),
-             self._sessions.touched(session_id)])
+        counted = self._messages.counted(session_id)
+        added = self._messages.inserted(session_id, message_id, message, state, owner,
+                                        parent=parent, then=counted)
+        frame = [] if first is None else [self._messages.chunk(message_id, 0, first)]
+        self._database.write([added, self._sessions.touched(session_id), *frame])
 
     def append_chunk(self, message_id: int, seq: int, chunk: Chunk, *,
                      durable: bool = False) -> None:
-        self._messages.append_chunk(message_id, seq, chunk, durable=durable)
+        self._database.write([self._messages.chunk(message_id, seq, chunk)], durable=durable)
 
     def finish_message(self, message_id: int, message: Message, state: State) -> None:
         self._database.write([*self._messages.finished(message_id, message, state),

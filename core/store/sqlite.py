@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from core.errors import StoreBusy, StoreForeign, StoreFull, StoreGone, StoreTooNew
+from core.errors import StoreBusy, StoreError, StoreForeign, StoreFull, StoreGone, StoreTooNew
+from core.store.commits import Commits
 from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, WAY_OUT, Database, Search
 from core.store.locks import GLANCE, Owner, Queue
 from core.store.reservation import Reservation
@@ -19,6 +20,7 @@ from core.store.version import SCHEMA_VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from core.store.database import Statement
@@ -40,7 +42,7 @@ class SqliteDatabase(Database):
         self._busy_seconds = busy_seconds
         self._owner, self._queue = (Owner(self.place),
                                     Queue(f"{self.place}-queue", max(QUEUE_SECONDS, busy_seconds)))
-        self._synced = False       # whether writes are durable
+        self._commits = Commits(f"{self.place}-wal")
         self._reserved = self._begun = False  # whether ready() has the turn, and has begun a write
         self._held_outside = False     # by a program that does not stand in the queue
         self._patience: float | None = None  # seconds that a write waits; None for the usual ones
@@ -80,11 +82,10 @@ class SqliteDatabase(Database):
         run = connection.execute
         if check_usable(connection, self.place) < SCHEMA_VERSION:
             self._migrate(connection)
-        run("PRAGMA synchronous = NORMAL")
         run("PRAGMA foreign_keys = ON")
         run("PRAGMA secure_delete = ON")
         run("PRAGMA busy_timeout = 0")       # _begin() waits
-        self._synced = False
+        self._commits.opened(connection)
         self._file = file_at(self.place)
 
     def _finish_swap(self) -> None:
@@ -162,6 +163,8 @@ class SqliteDatabase(Database):
             readable, self._connection = self._connection, self._connect()
             readable.close()
             self.unwritable = ""
+        if (failure := self._commits.take_failure()) is not None:
+            raise self._not_synced(failure)
         if durable:
             self._check_still_there()
         if self._reserved:
@@ -184,7 +187,7 @@ class SqliteDatabase(Database):
         if not self._queue.try_enter():
             return False
         try:
-            self._begin(durable, 0)
+            self._begin(0, waits=False)
         except sqlite3.Error as problem:
             self._queue.leave()
             self._held_outside = is_busy(problem)
@@ -215,38 +218,61 @@ class SqliteDatabase(Database):
         finally:
             self._patience = before
 
+    def overlapping(self, *, soon: bool) -> AbstractContextManager[None]:
+        return self._commits.overlapping(soon=soon)
+
+    async def settled(self) -> None:
+        try:
+            await self._commits.settle()
+        except OSError as problem:
+            raise self._not_synced(problem) from problem
+
+    def settle(self) -> None:
+        try:
+            self._commits.finish(self._connection)
+        except OSError as problem:
+            raise self._not_synced(problem) from problem
+        except sqlite3.Error as problem:
+            raise sqlite_error(problem, self.place) from problem
+
+    def _not_synced(self, problem: OSError) -> StoreFull:
+        reason = f"The session database {self.place} cannot be written: {problem.strerror}."
+        return StoreFull(reason, WAY_OUT)
+
     def refuse_to_wait(self, on: bool) -> None:
         self._patience = 0.0 if on else None
 
-    def _begin(self, durable: bool, seconds: float) -> None:
+    def _begin(self, seconds: float, *, waits: bool) -> None:
         """Begin to write, after the wait for a program that does not stand in the queue.
 
-        Raises sqlite3.Error.
+        `waits`: the commit returns when the disk has it. Raises sqlite3.Error.
         """
         run = self._connection.execute
-        if durable is not self._synced:
-            run("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-            self._synced = durable
         limit = time.monotonic() + seconds
         while True:
+            self._commits.before(self._connection, waits=waits)
             try:
                 run("BEGIN IMMEDIATE")
-                return
             except sqlite3.OperationalError as problem:
+                self._commits.undone(self._connection)
                 if not is_busy(problem) or time.monotonic() > limit:
                     raise
                 time.sleep(GLANCE)
+                continue
+            if self._commits.fits(waits):
+                return
+            run("ROLLBACK")
 
     def _transact(self, statements: Sequence[Statement], durable: bool) -> None:
-        run = self._connection.execute
+        run, waits = self._connection.execute, self._commits.waits(durable)
         begun, self._begun = self._begun, False
         try:
-            if begun and durable is not self._synced:
+            if begun and not self._commits.fits(waits):
                 run("ROLLBACK")
                 begun = False
             if not begun:
-                self._begin(durable, self._busy_seconds if self._patience is None
-                            else self._patience)
+                patience = self._busy_seconds if self._patience is None else self._patience
+                self._begin(patience, waits=waits)
             for sql, values, unchanged, then in statements:
                 if run(sql, values).rowcount == 0:
                     if unchanged is not None:
@@ -254,6 +280,7 @@ class SqliteDatabase(Database):
                 elif then is not None:
                     run(then.sql, then.values)
             run("COMMIT")
+            self._commits.done(self._connection, durable=durable, waits=waits)
         except BaseException as problem:
             self._roll_back()
             if getattr(problem, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
@@ -276,7 +303,7 @@ class SqliteDatabase(Database):
             if not ready:
                 raise self._busy()
             try:
-                self._begin(True, self._busy_seconds)
+                self._begin(self._busy_seconds, waits=True)
                 for sql, rows in batches:
                     self._connection.executemany(sql, rows)
                 check()
@@ -301,6 +328,7 @@ class SqliteDatabase(Database):
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self._commits.undone(self._connection)
         except sqlite3.Error:
             pass   # the first problem is the one to report; closing the connection rolls back too
 
@@ -349,6 +377,9 @@ class SqliteDatabase(Database):
                       (f"{column}({expression})",), "messages_fts.rowid")
 
     def close(self) -> None:
+        with suppress(StoreError):
+            self.settle()
+        self._commits.close()
         self._connection.close()
         self._owner.close()
         self._queue.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 CALLS = ("openat,write,pwrite64,fsync,fdatasync,ftruncate,unlink,unlinkat,rename,sendto,exit_group")
@@ -36,12 +36,14 @@ class Call:
     other: str = ""
     place: int = 0
     flags: str = ""
+    meanwhile: int = 0            # how many calls of other threads ended while this one ran
 
 
 @dataclass(slots=True)
 class _File:
     synced: bytearray = field(default_factory=bytearray)
     writes: list[tuple[int, bytes | None]] = field(default_factory=list)     # None: cut off there
+    moments: list[int] = field(default_factory=list)     # after how many calls each write ended
     size: int = 0
 
 
@@ -51,6 +53,7 @@ class _Change:
 
     name: str
     file: _File | None
+    moment: int
 
 
 class Disk:
@@ -62,8 +65,10 @@ class Disk:
         self._now: dict[str, _File] = {}
         self._safe: dict[str, _File] = {}
         self._changes: list[_Change] = []
+        self._taken = 0
 
     def take(self, call: Call) -> None:
+        self._taken += 1
         if not call.path.startswith(self._folder):
             return
         match call.name:
@@ -78,7 +83,7 @@ class Disk:
             case "ftruncate":
                 self._write(call.path, call.place, None)
             case "fsync" | "fdatasync":
-                self._sync(call.path)
+                self._sync(call.path, self._taken - 1 - call.meanwhile)
             case "unlink" | "unlinkat":
                 self._name(call.path, None)
             case "rename" if call.path in self._now:
@@ -97,26 +102,28 @@ class Disk:
             target.write_bytes(_some(file, chance))
 
     def _name(self, name: str, file: _File | None) -> None:
-        change = _Change(name, file)
+        change = _Change(name, file, self._taken)
         _apply(self._now, change)
         self._changes.append(change)
 
     def _write(self, name: str, place: int, data: bytes | None) -> None:
         file = self._now.setdefault(name, _File())
         file.writes.append((place, data))
+        file.moments.append(self._taken)
         file.size = place if data is None else max(file.size, place + len(data))
 
-    def _sync(self, name: str) -> None:
+    def _sync(self, name: str, begun: int) -> None:
+        """Keep what was done before the sync began: of what another thread did since, any part."""
         if self._lies:
             return
-        for change in self._changes:
-            _apply(self._safe, change)
-        self._changes.clear()
+        while self._changes and self._changes[0].moment <= begun:
+            _apply(self._safe, self._changes.pop(0))
         file = self._now.get(name)
         if file is not None:
-            for place, data in file.writes:
+            count = sum(moment <= begun for moment in file.moments)
+            for place, data in file.writes[:count]:
                 _put(file.synced, place, data)
-            file.writes.clear()
+            del file.writes[:count], file.moments[:count]
 
 
 def _apply(names: dict[str, _File], change: _Change) -> None:
@@ -150,22 +157,25 @@ def _some(file: _File, chance: random.Random) -> bytes:
 
 def calls(log: Path) -> Iterator[Call]:
     """The calls of a recording, in the order of their ends; those that failed are left out."""
-    begun: dict[str, str] = {}
+    begun: dict[str, tuple[str, int]] = {}
+    count = 0
     with open(log, encoding="ascii", errors="replace") as lines:
         for line in lines:
             found = _LINE.match(line)
             if not found:
                 continue
-            rest = found["rest"]
+            rest, since = found["rest"], count
             if rest.endswith("<unfinished ...>"):
-                begun[found["pid"]] = rest.removesuffix("<unfinished ...>").rstrip()
+                begun[found["pid"]] = rest.removesuffix("<unfinished ...>").rstrip(), count
                 continue
             resumed = _RESUMED.match(rest)
             if resumed:
-                rest = begun.pop(found["pid"], "") + resumed["rest"]
+                start, since = begun.pop(found["pid"], ("", count))
+                rest = start + resumed["rest"]
             call = _call(float(found["time"]), rest)
             if call is not None:
-                yield call
+                yield replace(call, meanwhile=count - since)
+                count += 1
 
 
 def _call(time: float, text: str) -> Call | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,20 @@ def traced(command: Sequence[str], environment: dict[str, str], tmp_path: Path, 
     if "ptrace" in done.stderr and not trace.read_text(errors="replace"):
         pytest.skip("processes may not be traced here")
     assert done.returncode == 0, done.stderr[-800:]
-    return trace.read_text(encoding="utf-8", errors="replace").splitlines()
+    return list(whole_calls(trace.read_text(encoding="utf-8", errors="replace").splitlines()))
+
+
+def whole_calls(lines: Sequence[str]) -> Iterator[str]:
+    """A call that another thread's interrupted in the record stands where it ended, in one line."""
+    begun: dict[str, str] = {}
+    for line in lines:
+        thread = line.split(" ", 1)[0]
+        if line.endswith("<unfinished ...>"):
+            begun[thread] = line.removesuffix("<unfinished ...>").rstrip()
+        elif " resumed>" in line and thread in begun:
+            yield begun.pop(thread) + line.split(" resumed>", 1)[1]
+        else:
+            yield line
 
 
 def places(calls: Sequence[str], pattern: str) -> list[int]:
@@ -60,12 +73,27 @@ def test_a_question_is_on_the_disk_before_it_is_sent_and_a_reply_while_it_comes(
     sent = places(calls, r"(sendto|sendmsg|write|writev)\(.*POST /api/chat")[0]
     synced = places(calls, SYNCED.format(log))
     question = places(calls, WRITTEN.format(log) + f".*{QUESTION}")[0]
-    assert any(question < place < sent for place in synced), "the question"
+    of_question = [f"{place}: {line[:150]}" for place, line in enumerate(calls[:sent + 1])
+                   if "sync(" in line or QUESTION in line or place == sent]
+    assert any(question < place < sent for place in synced), "\n".join(of_question)
     pieces = [places(calls, WRITTEN.format(log) + f".*piece {number}")[0]
               for number in range(PIECES)]
     assert (len([place for place in synced if pieces[0] < place < pieces[-1]])
             >= 2), "at most 250 ms are lost, and this takes 1.2 s"
     assert any(place > pieces[-1] for place in synced), "the end of the reply"
+
+
+def test_nothing_waits_for_the_disk_before_an_answer_is_shown(
+        program: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+    """But the request, which goes when the question is safe; that happens beside the connecting."""
+    with FakeServer(slow_reply) as server:
+        command = [*program, "-m", "m", "--base-url", server.url]
+        subprocess.run([*command, "hello"], env=environment, check=True, capture_output=True)
+        calls = traced([*command, QUESTION], environment, tmp_path)
+    shown = places(calls, r"write\(1<.*piece 0")[0]
+    painter = calls[shown].split(" ", 1)[0]
+    waited = [line for line in calls[:shown] if line.startswith(f"{painter} ") and "sync(" in line]
+    assert not waited
 
 
 @pytest.mark.parametrize("kind", ["export", "key"])

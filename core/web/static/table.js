@@ -18,13 +18,11 @@ export function table(found) {
     h(
       "table",
       {},
-      found.columns.some(Boolean)
-        ? h(
-            "thead",
-            {},
-            h("tr", {}, ...found.columns.map((name, place) => h("th", align(place), name))),
-          )
-        : null,
+      h(
+        "thead",
+        {},
+        h("tr", {}, ...found.columns.map((name, place) => h("th", align(place), name))),
+      ),
       h(
         "tbody",
         {},

@@ -1,0 +1,140 @@
+"""Brings the log of a SQLite database to the disk in a thread, while the program continues."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SOON = 0.15      # seconds that a frame of a reply may wait; with the sync itself below 250 ms
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class LogSync:
+    """Counts what was committed, and how much of it the disk has.
+
+    The log is opened anew for each sync: SQLite takes no locks on that file, so that closing it
+    releases none.
+    """
+
+    def __init__(self, log: str) -> None:
+        self._log = log
+        self._state = threading.Condition()
+        self._noted = self._safe = 0      # commits, and those of them that are on the disk
+        self._due: float | None = None    # when the next sync begins
+        self._name_is_new = False
+        self._failure: OSError | None = None
+        self._sleepers: list[tuple[int, Callable[[], object]]] = []    # (how many commits, wake)
+        self._thread: threading.Thread | None = None
+
+    def note(self, *, soon: bool, name_is_new: bool = False) -> None:
+        """Something was committed: sync it now, or `soon`. `name_is_new`: the log was just made."""
+        with self._state:
+            self._noted += 1
+            self._name_is_new |= name_is_new
+            self._wake_by(time.monotonic() + (SOON if soon else 0))
+
+    def _wake_by(self, due: float) -> None:
+        if self._due is None or due < self._due:
+            self._due = due
+            self._state.notify_all()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log-sync", daemon=True)
+            self._thread.start()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was committed is on the disk, as far as is known."""
+        return self._safe == self._noted and self._failure is None
+
+    def checkpointed(self) -> None:
+        """All of it is in the database itself, and that was synced."""
+        with self._state:
+            self._safe, self._due, self._failure = self._noted, None, None
+
+    def take_failure(self) -> OSError | None:
+        """Why the last sync failed, once."""
+        failure, self._failure = self._failure, None
+        return failure
+
+    async def settle(self) -> None:
+        """Wait, while the event loop runs on, until all that was committed is on the disk.
+
+        Raises OSError.
+        """
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        with self._state:
+            waits = self._safe < self._noted
+            if waits:
+                self._wake_by(time.monotonic())
+                wake = partial(loop.call_soon_threadsafe, woken.set)
+                self._sleepers.append((self._noted, wake))
+        if waits:
+            await woken.wait()
+        if failure := self.take_failure():
+            raise failure
+
+    def wait(self) -> None:
+        """The same for who has no event loop."""
+        with self._state:
+            goal = self._noted
+            if self._safe < goal:
+                self._wake_by(time.monotonic())
+            while self._safe < goal:
+                self._state.wait()
+        if failure := self.take_failure():
+            raise failure
+
+    def close(self) -> None:
+        """End the thread, whatever still waits."""
+        with self._state:
+            self._due = -1.0
+            self._state.notify_all()
+
+    def _run(self) -> None:
+        while (noted := self._next()) is not None:
+            failure = self._sync(name_is_new=self._name_is_new)
+            with self._state:
+                self._failure = failure or self._failure
+                self._name_is_new = self._name_is_new and failure is not None
+                self._safe = max(self._safe, noted)
+                ready = [wake for goal, wake in self._sleepers if goal <= self._safe]
+                self._sleepers = [entry for entry in self._sleepers if entry[0] > self._safe]
+                self._state.notify_all()
+            for wake in ready:
+                with suppress(RuntimeError):      # its event loop has ended
+                    wake()
+
+    def _next(self) -> int | None:
+        """Wait until a sync is due; returns how many commits it covers, None for the end."""
+        with self._state:
+            while self._due is None or self._due > time.monotonic():
+                self._state.wait(None if self._due is None else self._due - time.monotonic())
+            ended, self._due = self._due < 0, None
+            return None if ended else self._noted
+
+    def _sync(self, *, name_is_new: bool) -> OSError | None:
+        try:
+            _sync_file(self._log, os.O_RDWR)
+            if name_is_new and os.name != "nt":
+                _sync_file(os.path.dirname(self._log), os.O_RDONLY)
+        except FileNotFoundError:
+            pass      # all of it is in the database, or that was moved: the store reports it
+        except OSError as failure:
+            return failure
+        return None
+
+
+def _sync_file(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -14,6 +14,7 @@ from core.errors import ContextError, UsageError
 from core.messages import Attached
 from core.model_manager import Providers, Target
 from core.session_manager import Session
+from core.sessions.sharing import is_waiting, offered_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Attaching:
         if self._brought == self.session.id:
             return
         first, self._brought = not self._brought, self.session.id
+        if is_waiting(self.session.settings) and (self.front.agree is not None or not first):
+            await self._ask_for_offered()
         kept = read_attached(self.session.settings)
         if not first and self._fitter is not None:
             self._take_out({entry.source.name for entry in kept})
@@ -87,6 +90,16 @@ class Attaching:
         if names and first:
             self.news.append(f"Attached as before: {', '.join(names)}.")
         self._open_to_tools()
+
+    async def _ask_for_offered(self) -> None:
+        """What somebody else kept with the session is used only after a yes."""
+        from core.chat.offered import settle_offered
+        agreed, said = await settle_offered(self.session, self.front)
+        self.news += [*said, *(self.enter(self.session) if agreed else ())]
+
+    def enter(self, session: Session) -> list[str]:
+        """Continue another session. Returns what to say of it."""
+        raise NotImplementedError
 
     def _take_out(self, wanted: set[str]) -> None:
         """Detach what neither this session nor --context names."""
@@ -101,7 +114,8 @@ class Attaching:
         """Store with the session what is attached, and its settings."""
         sources = (self._fitter.context.kept()
                    if self._fitter is not None and self._fitter.context is not None else ())
-        self.session.keep_settings(kept_settings(self.settings, sources))
+        waiting = offered_in(self.session.settings)
+        self.session.keep_settings(kept_settings(self.settings, sources, waiting))
 
     async def attach(self, source: str) -> list[str]:
         """Attach what one --context argument names; returns what could not be loaded of it.

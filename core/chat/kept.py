@@ -5,10 +5,13 @@ the system prompt, options, tools and what is attached.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.config import BY_NAME, Settings
+from core.config.values import check_value
+from core.errors import UsageError
 from core.safe_text import safe_line
+from core.sessions.sharing import OFFERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,15 +24,17 @@ ATTACHED = "attached"
 MOST_SHOWN = 100    # characters of one value
 
 
-def kept_settings(settings: Settings, attached: Sequence[KeptSource] = ()) -> str:
-    """As JSON: those that are not at their defaults, and what is attached.
-
-    Empty when there is neither.
+def kept_settings(settings: Settings, attached: Sequence[KeptSource] = (),
+                  offered: Mapping[str, object] | None = None) -> str:
+    """As JSON: those that are not at their defaults, what is attached, and what still waits for
+    a yes. Empty when there is nothing.
     """
     found: dict[str, object] = {name: getattr(settings, name) for name in KEPT
                                 if getattr(settings, name) != BY_NAME[name].default}
     if attached:
         found[ATTACHED] = [entry.to_json() for entry in attached]
+    if offered:
+        found[OFFERED] = offered
     return json.dumps(found, ensure_ascii=False, sort_keys=True) if found else ""
 
 
@@ -40,7 +45,7 @@ def read_attached(text: str) -> list[KeptSource]:
     from core.context.restoring import read_source
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     rows = found.get(ATTACHED) if isinstance(found, dict) else None
     sources = map(read_source, rows) if isinstance(rows, list) else ()
@@ -51,15 +56,26 @@ def read_kept(text: str) -> dict[str, object]:
     """By name. What this program does not know, or would not take as a setting, is left out."""
     try:
         found = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
         return {}
     return {name: tuple(map(str, value)) if isinstance(value, list) else value
-            for name, value in found.items() if name in KEPT and _fits(name, value)} if isinstance(found, dict) else {}
+            for name, value in found.items() if name in KEPT and _fits(name, value)}
 
 
 def _fits(name: str, value: object) -> bool:
-    kind = {float: (int, float), list: (list,)}.get(BY_NAME[name].kind, (BY_NAME[name].kind,))
-    return isinstance(value, kind) and (isinstance(value, bool) == (BY_NAME[name].kind is bool))
+    row = BY_NAME[name]
+    kind = {float: (int, float), list: (list,)}.get(row.kind, (row.kind,))
+    if not isinstance(value, kind) or isinstance(value, bool) != (row.kind is bool):
+        return False
+    if isinstance(value, str) and not value.strip() and row.blank != "empty":
+        return False
+    try:
+        check_value(row, value, name)
+    except UsageError:
+        return False
+    return True
 
 
 def with_kept(settings: Settings, text: str,
@@ -79,10 +95,10 @@ def with_kept(settings: Settings, text: str,
     return settings.replace(**restored), ["; ".join(said) + "."] if said else []
 
 
-def shown(name: str, value: object) -> str:
+def shown(name: str, value: object, most: int = MOST_SHOWN) -> str:
     """One setting in words."""
     words = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     label = {"system": "system prompt", "num_ctx": "window"}.get(name, name.replace("_", " "))
     if isinstance(value, bool):
         return f"{label} {'on' if value else 'off'}"
-    return f"{label} {safe_line(words, MOST_SHOWN) or 'none'}"
+    return f"{label} {safe_line(words, most) or 'none'}"

@@ -25,6 +25,9 @@ def run(settings: Settings) -> int:
     print(f"{safe_line(path)} ({report.kind}): {report.added:,} sessions with {report.messages:,} "
           f"messages added{known}.",
           file=sys.stderr)
+    if report.asking:
+        print(f"{report.asking:,} of them name files, tools or options; you are asked before "
+              "these are used.", file=sys.stderr)
     for note in report.notes[:MOST_NOTES]:
         print(safe_line(note), file=sys.stderr)
     if len(report.notes) > MOST_NOTES:

@@ -120,7 +120,8 @@ def _joined(nodes: list[Node]) -> tuple[list[Node], dict[str, str]]:
                             else "", []).append(node)
     stands_for: dict[str, str] = {}
     found: dict[str, Node] = {}
-    waiting = list(reversed(children.get("", ())))
+    # The firsts, and then what is in a circle: nothing leads to it.
+    waiting = list(reversed([*children.get("", ()), *by_key.values()]))
     seen: set[str] = set()
     while waiting:
         node = waiting.pop()

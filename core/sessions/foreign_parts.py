@@ -11,6 +11,7 @@ from core.messages import Image, Part, ToolCall
 from core.sessions.foreign import words
 
 MOST_IMAGE = 20_000_000  # bytes
+LARGEST = 1e21  # of what may be a time: nanoseconds and the like are below it
 KINDS_OF_IMAGE = {
     b"\x89PNG": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -35,7 +36,7 @@ def moment(value: object) -> float:
     """Seconds since 1970 of a number (also of milliseconds or more) or an ISO date; 0 for what is
     neither."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = float(value) if -LARGEST < value < LARGEST else 0.0
         while seconds > 1e11:
             seconds /= 1000
         return seconds if seconds > 0 else 0.0

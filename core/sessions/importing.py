@@ -24,12 +24,14 @@ from core.sessions.foreign_pages import read_librechat, read_openwebui
 from core.sessions.foreign_parts import MOST_IMAGE
 from core.sessions.foreign_tables import read_postgres, read_sqlite
 from core.sessions.portable import FORMAT, linked, session_from_dict, stored_from_dict
+from core.sessions.sharing import held_back, is_waiting
 from core.store.rows import StoredMessage
 from db import Store
 
 MOST_BYTES = 2_000_000_000     # of a file, or of what is packed in one
 MOST_ENTRIES = 200_000         # files in a zip
 MOST_RATIO = 200               # how much smaller a packed file may be; text is packed to a tenth
+MISSHAPEN = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 SQLITE = b"SQLite format 3\0"
 JSON_KINDS: dict[str, Callable[[Any, Asset], Iterator[Imported]]] = {
     "chatgpt": read_chatgpt, "claude": read_claude, "openwebui": read_openwebui,
@@ -45,6 +47,7 @@ class Report:
     added: int = 0
     known: int = 0
     messages: int = 0
+    asking: int = 0      # sessions whose user is asked before all of it is used
     notes: list[str] = field(default_factory=list)
 
 
@@ -77,8 +80,9 @@ def _add(store: Store, made: Imported, report: Report) -> None:
         report.notes.append(f"{title}: it has no messages")
         return
     before = _count(store, made.row.id)
+    settings = store.session_settings(made.row.id) if before else held_back(made.settings)
     try:
-        store.import_session(made.row, made.settings, made.messages)
+        store.import_session(made.row, settings, made.messages)
     except SessionGone:
         report.notes.append(f"{title}: it was deleted here, and stays deleted")
         return
@@ -88,6 +92,7 @@ def _add(store: Store, made: Imported, report: Report) -> None:
         return
     added = _count(store, made.row.id) - before
     report.messages += added
+    report.asking += bool(added and is_waiting(settings))
     report.added, report.known = report.added + (added > 0), report.known + (added == 0)
 
 
@@ -206,7 +211,7 @@ def _of_lines(file: BinaryIO, report: Report) -> Iterator[Imported]:
                 current.messages.append(stored_from_dict(row))
             else:
                 raise ValueError("it belongs to no session before it")
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        except MISSHAPEN as problem:
             if line.strip():
                 report.notes.append(f"line {number} was left out: {problem}")
     if current is not None:
@@ -232,9 +237,9 @@ def _own(data: Any, path: str) -> Imported:
         for number, row in enumerate(data["messages"], 1):
             try:
                 messages.append(stored_from_dict(_identified(row, data["id"], number)))
-            except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            except MISSHAPEN as problem:
                 notes.append(f"message {number} was left out: {problem}")
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except MISSHAPEN as problem:
         raise UsageError(f"{path} is not a session of this program: {problem}.") from problem
     return Imported(session, linked(messages), settings, notes)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from db import Store
 
 DAY = 86_400
+LATEST = 253_402_000_000    # seconds since 1970, in the year 9999: what is later is not a time
 
 
 class Column:
@@ -102,6 +103,9 @@ def local_minutes(times: Iterable[float]) -> list[str]:
     minutes: dict[int, str] = {}
     made = []
     for moment in times:
+        if not 0 <= moment <= LATEST:
+            made.append("?")
+            continue
         second = int(moment // 1)
         day = second // DAY
         if day not in offsets:

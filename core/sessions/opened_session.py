@@ -16,7 +16,7 @@ from core.safe_text import safe_line
 from core.sessions.journal import Journal, NoJournal
 from core.sessions.loaded import LoadedMessages, state_of
 from core.sessions.recovery import recover_session
-from core.sessions.sharing import settings_of_others
+from core.sessions.sharing import settings_of_others, with_own
 from core.sessions.spool import Places
 from core.sessions.summaries import Summaries
 from core.sessions.writes import Write, message_write
@@ -41,6 +41,7 @@ class OpenedSession(LoadedMessages):
         self.model = model
         self.settings = ""     # what belongs to it beside its messages, as it is stored
         self._journal = NoJournal() if store is None else Journal(store, spool, self._all_writes)
+        self._of_owner = ""    # the same of who shared the session with us, whole
         self._summaries = Summaries()
         self._stored = False
         # when the stored session had changed last, as far as this program knows
@@ -87,7 +88,7 @@ class OpenedSession(LoadedMessages):
                                                       row.model or self.model)
         self.settings = store.session_settings(row.id)
         if row.member:
-            self.settings = settings_of_others(self.settings)
+            self._of_owner, self.settings = self.settings, settings_of_others(self.settings)
         self._stored, self._seen = True, row.updated
         self._load(store)
         self._journal.known(row.id, row.name, row.title, row.model, row.created)
@@ -235,7 +236,7 @@ class OpenedSession(LoadedMessages):
         """Store what belongs to the session beside its messages (core/chat/kept.py)."""
         if text != self.settings and self._stored:
             self.settings = text
-            self._update(settings=text)
+            self._update(settings=with_own(self._of_owner, text) if self._of_owner else text)
 
     def _update(self, **changes: str) -> None:
         if self._stored:

@@ -10,11 +10,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from core.regex import regex
 from core.store.identity import new_message_id, new_session_id
 from core.store.message_json import ROLES, message_from_dict, message_to_dict
 from core.store.rows import SessionRow, StoredMessage
 from core.store.text import from_database
 
+LATEST = 253_402_300_799    # the last second of the year 9999: what is later is not a time
+IDENTITY = regex(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 FORMAT, VERSION = "stream-chat-session", 2
 STATES = ("streaming", "complete", "interrupted", "truncated", "failed")
 
@@ -57,17 +60,35 @@ def session_from_dict(row: Mapping[str, Any]) -> tuple[SessionRow, str]:
     if not isinstance(row.get("version"), int) or row["version"] > VERSION:
         raise ValueError(f"version {row.get('version')} of the form is newer than this program")
     identity = str(row["id"]) or new_session_id()
+    if _name(identity) is None:
+        raise ValueError("its identity is not one of a session")
     kept = row.get("settings") or ""
     settings = (kept if isinstance(kept, str)
                 else json.dumps(kept, ensure_ascii=False, sort_keys=True))
     shelf = row.get("shelf", "open")
-    return SessionRow(identity, str(row.get("name") or identity), str(row["title"]),
-                      str(row["model"]), float(row["created"]),
-                      float(row["updated"]), 0, row.get("parent")
-                      if isinstance(row.get("parent"), str) else None,
-                      int(bool(row.get("pinned"))),
+    tags = row.get("tags")
+    words = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    return SessionRow(identity, _name(row.get("name")) or identity, _text(row["title"]),
+                      _text(row["model"]), _time(row["created"]), _time(row["updated"]), 0,
+                      _name(row.get("parent")), int(bool(row.get("pinned"))),
                       shelf if shelf in ("open", "archived", "trash") else "open",
-                      " ".join(map(str, row.get("tags") or ()))), settings
+                      " ".join(words)), settings
+
+
+def _name(value: object) -> str | None:
+    """A name or identity of a session; None for what is neither."""
+    return value if isinstance(value, str) and IDENTITY.fullmatch(value) else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _time(value: object) -> float:
+    """Seconds since 1970; now for what is not a time."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LATEST:
+        return float(value)
+    return time.time()
 
 
 def stored_from_dict(row: Mapping[str, Any]) -> StoredMessage:
@@ -85,7 +106,7 @@ def stored_from_dict(row: Mapping[str, Any]) -> StoredMessage:
         raise ValueError("not an identity")
     return StoredMessage(identity, message, "interrupted" if state == "streaming" else state,
                          bool(row.get("shown", True)),
-                         float(row["created"]), "", None if parent is None else int(parent, 16))
+                         _time(row["created"]), "", None if parent is None else int(parent, 16))
 
 
 def linked(messages: Iterable[StoredMessage]) -> list[StoredMessage]:
@@ -107,4 +128,4 @@ def shown_only(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
 
 def iso(seconds: float) -> str:
     """For people and programs, in universal time."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(seconds, 0), LATEST)))

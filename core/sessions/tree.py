@@ -141,6 +141,22 @@ def _parents(stored: Sequence[StoredMessage]) -> dict[int, int]:
             shown, hidden = entry.id, []
         else:
             hidden.append(entry)
+    return _without_circles(parents)
+
+
+def _without_circles(parents: dict[int, int]) -> dict[int, int]:
+    """The same; what would follow itself, as in a damaged file only, is a first message."""
+    sound = {ROOT}
+    for start in parents:
+        way: list[int] = []
+        seen: set[int] = set()
+        while start not in sound and start not in seen:
+            way.append(start)
+            seen.add(start)
+            start = parents.get(start, ROOT)
+        if start in seen:
+            parents[start] = ROOT
+        sound |= seen
     return parents
 
 

@@ -12,6 +12,7 @@ from core.errors import ContextError
 from core.model_manager import Providers, Target, expanded, parse_target
 from core.providers.parameters import check_flags
 from core.session_manager import Session
+from core.sessions.sharing import is_waiting
 from core.setup.model import first_target
 from core.setup.saved import store_place
 from core.setup.store import OpenedStore
@@ -35,6 +36,10 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
     """
     started = settings
     flags = frozenset[str]() if own_first else settings.flags
+    waiting: list[str] = []
+    if is_waiting(session.settings) and not own_first:     # the page asks with the first message
+        from core.chat.offered import settle_offered
+        _, waiting = await settle_offered(session, front)
     settings, said = with_kept(started, session.settings, flags)
     providers = Providers(settings)
     if has_limits(settings):
@@ -52,7 +57,7 @@ async def open_chat(settings: Settings, opened: OpenedStore, session: Session, f
                 make_toolbox=make_toolbox, started=started)
     if wants_tools(settings):
         chat.toolbox = make_toolbox()
-    chat.news.extend([*notices, *([] if own_first else said)])
+    chat.news.extend([*notices, *waiting, *([] if own_first else said)])
     return chat
 
 

@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from core.messages import (Attached, Finish, Image, Message, Part, Role, Shown, Text, Thinking,
-                           ToolCall, ToolResult, Usage)
+from core.messages import (
+    Attached, Finish, Image, Message, Part, Role, Shown, Text, Thinking, ToolCall,
+    ToolResult, Usage)
 
 
 def dump(value: Any) -> str:
@@ -31,10 +32,18 @@ def message_to_dict(message: Message) -> dict[str, Any]:
 
 def message_from_dict(row: Mapping[str, Any]) -> Message:
     parts = tuple(part_from_dict(part) for part in row["parts"])
-    return Message(row["role"], parts, row.get("model"), usage_from_dict(row.get("usage")),
-                   row.get("finish"))
+    model, finish, usage = row.get("model"), row.get("finish"), row.get("usage")
+    return Message(row["role"], parts, model if isinstance(model, str) else None,
+                   usage_from_dict(usage) if isinstance(usage, dict) else None,
+                   cast("Finish", finish) if _is_word(finish) else None)
 
 
+def _is_word(value: object) -> bool:
+    """Whether this may be the reason of an end, also one of a newer version."""
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+MOST_TOKENS = 1 << 53      # what a database and JSON hold exactly
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -67,7 +76,7 @@ def read_message(role: str, model: str | None, finish: str | None, usage: str | 
     for row in rows:
         try:
             read.append(part_from_dict(row))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             problem = problem or f"a part cannot be read ({type(error).__name__}: {error})"
     return made(*read), problem
 
@@ -157,5 +166,13 @@ def usage_to_dict(usage: Usage | None) -> dict[str, Any] | None:
 def usage_from_dict(row: Mapping[str, Any] | None) -> Usage | None:
     if row is None:
         return None
-    return Usage(row.get("input_tokens"), row.get("output_tokens"), row.get("cached_tokens"),
-                 row.get("details"))
+    details = row.get("details")
+    return Usage(_count(row.get("input_tokens")), _count(row.get("output_tokens")),
+                 _count(row.get("cached_tokens")), details if isinstance(details, dict) else None)
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens; None for what is not one."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS:
+        return value
+    return None

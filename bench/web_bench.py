@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from http.cookiejar import Cookie
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -139,42 +140,49 @@ def serving(model: str, provider_url: str) -> Iterator[PageServer]:
 class Load:
     """The streams of all tabs, and how late each token is."""
 
-    def __init__(self, server: PageServer) -> None:
-        self.server = server
-        cookies = "; ".join(f"{each.name}={each.value}" for each in server.client.cookies)
-        self._head = (f"host: 127.0.0.1:{server.port}\r\ncookie: {cookies}\r\nx-stream-chat: "
-                      "page\r\n")
+    def __init__(self, port: int, cookies: Iterable[Cookie], pid: int) -> None:
+        self._port, self._pid = port, pid
+        shown = "; ".join(f"{each.name}={each.value}" for each in cookies)
+        self._head = f"host: 127.0.0.1:{port}\r\ncookie: {shown}\r\nx-stream-chat: page\r\n"
+        self._tabs: list[asyncio.Task[None]] = []
         self.late: list[float] = []
         self.others: list[float] = []
         self.counting = False
         self.processor = 0.0     # seconds that the server used while it was counted
 
     async def run(self, streams: int, seconds: float) -> None:
-        sessions = [(await self._request("POST", "/api/sessions"))["id"] for _ in range(streams)]
-        ready = [asyncio.Event() for _ in sessions]
-        tabs = [asyncio.create_task(self._listen(session, is_ready))
-                for session, is_ready in zip(sessions, ready)]
-        await asyncio.gather(*(is_ready.wait() for is_ready in ready))
+        sessions = [(await self.request("POST", "/api/sessions"))["id"] for _ in range(streams)]
+        await asyncio.gather(*map(self.follow, sessions))
         for session in sessions:
-            await self._request("POST", f"/api/sessions/{session}/messages",
-                                {"key": session, "text": "go"})
+            await self.request("POST", f"/api/sessions/{session}/messages",
+                               {"key": session, "text": "go"})
         await asyncio.sleep(WARM_UP)
-        self.counting, begun = True, _processor(self.server.process.pid)
+        self.counting, begun = True, processor_of(self._pid)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            for path in ("/api/sessions?shelf=open", f"/api/sessions/{sessions[0]}", "/api/start"):
-                asked = time.monotonic()
-                await self._request("GET", path)
-                self.others.append(time.monotonic() - asked)
-            await asyncio.sleep(BETWEEN)
-        self.counting, self.processor = False, _processor(self.server.process.pid) - begun
-        for tab in tabs:
+            await self.ask_others(f"/api/sessions/{sessions[0]}")
+        self.counting, self.processor = False, processor_of(self._pid) - begun
+        for tab in self._tabs:
             tab.cancel()
+
+    async def ask_others(self, *more: str) -> None:
+        """What is asked beside the streams."""
+        for path in ("/api/sessions?shelf=open", "/api/start", *more):
+            asked = time.monotonic()
+            await self.request("GET", path)
+            self.others.append(time.monotonic() - asked)
+        await asyncio.sleep(BETWEEN)
+
+    async def follow(self, session: str) -> None:
+        """Open a tab; returns when it listens."""
+        ready = asyncio.Event()
+        self._tabs.append(asyncio.create_task(self._listen(session, ready)))
+        await ready.wait()
 
     async def _listen(self, session: str, ready: asyncio.Event) -> None:
         """One tab: how long each token took from the provider to its event."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
-        place = (await self._request("GET", f"/api/sessions/{session}"))["place"]
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        place = (await self.request("GET", f"/api/sessions/{session}"))["place"]
         writer.write(f"GET /api/sessions/{session}/events?after={place} HTTP/1.1\r\n"
                      f"{self._head}\r\n".encode())
         await reader.readuntil(b"connected")
@@ -185,8 +193,8 @@ class Load:
                 self.late += [now - float(sent) for sent in set(_SENT.findall(data))]
         writer.close()
 
-    async def _request(self, method: str, path: str, body: object = None) -> Any:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+    async def request(self, method: str, path: str, body: object = None) -> Any:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         data = json.dumps(body or {}).encode()
         writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}content-type: application/json\r\n"
                      "connection: close\r\n"
@@ -199,32 +207,32 @@ class Load:
 
 def load(streams: int = 200, rate: int = 50, seconds: int = 20) -> None:
     with provider() as url, serving(f"{rate * (seconds + 40)}@{rate}", url) as server:
-        measured = Load(server)
-        before = _memory(server.process.pid)
+        measured = Load(server.port, server.client.cookies, server.process.pid)
+        before = memory_of(server.process.pid)
         asyncio.run(measured.run(streams, seconds))
-        grown, late = _memory(server.process.pid) - before, measured.late
+        grown, late = memory_of(server.process.pid) - before, measured.late
         print(f"{streams} streams of {rate} tokens a second: {len(late) / seconds:,.0f} tokens a "
               "second arrived")
-        print(f"from the provider to the event: {_of(late)}")
-        print(f"other requests: {_of(measured.others)}")
+        print(f"from the provider to the event: {spread(late)}")
+        print(f"other requests: {spread(measured.others)}")
         print(f"the server: {measured.processor / seconds:.0%} of a processor, "
               f"{measured.processor / len(late) * 1e6:.0f} µs a token, {grown / streams / 1e6:.2f} "
               "MB a stream")
 
 
-def _of(seconds: Sequence[float]) -> str:
+def spread(seconds: Sequence[float]) -> str:
     parts = statistics.quantiles(seconds, n=100)
     return (f"median {parts[49] * 1e3:.1f} ms, p99 {parts[98] * 1e3:.1f} ms, worst "
             f"{max(seconds) * 1e3:.1f} ms")
 
 
-def _processor(pid: int) -> float:
+def processor_of(pid: int) -> float:
     with open(f"/proc/{pid}/stat", encoding="ascii") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
-def _memory(pid: int) -> int:
+def memory_of(pid: int) -> int:
     with open(f"/proc/{pid}/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -245,13 +253,13 @@ def overhead(*gateways: str) -> None:
             print(f"{name}: first token {statistics.median(first) * 1e3:.1f} ms, "
                   f"then {statistics.median(each) * 1e6:.1f} µs a token")
         for name in ("off", "new"):
-            begun = _processor(server.process.pid)
+            begun = processor_of(server.process.pid)
             for _ in range(ROUNDS):
                 asyncio.run(_timed(f"{server.url}/v1", "ollama/2@0", name))
-            request = (_processor(server.process.pid) - begun) / ROUNDS
+            request = (processor_of(server.process.pid) - begun) / ROUNDS
             for _ in range(ROUNDS):
                 asyncio.run(_timed(f"{server.url}/v1", f"ollama/{TOKENS}@0", name))
-            whole = (_processor(server.process.pid) - begun) / ROUNDS - request
+            whole = (processor_of(server.process.pid) - begun) / ROUNDS - request
             print(f"processor time of /v1, {'not saved' if name == 'off' else 'saved'}: "
                   f"{request * 1e3:.1f} ms a request, {(whole - request) / TOKENS * 1e6:.1f} µs "
                   "a token")

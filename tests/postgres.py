@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 def binaries() -> str | None:
@@ -88,24 +88,42 @@ def new_database(url: str) -> str:
     return url.removesuffix("postgres") + name
 
 
+class Server:
+    """A new, empty server, which can be stopped as if it had crashed and started again."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.mkdtemp(prefix="stream-chat-pg-")
+        self._where, self._port = binaries() or "", free_port()
+        self._data = os.path.join(self._directory, "data")
+        self.url = f"postgresql://chat@127.0.0.1:{self._port}/postgres"
+        if os.getuid() == 0:
+            shutil.chown(self._directory, "postgres")
+        words = "-U chat -A trust -E UTF8 --locale=C --no-sync".split()
+        as_server([os.path.join(self._where, "initdb"), "-D", self._data, *words])
+
+    def start(self) -> None:
+        options = (f"-p {self._port} -k {self._directory} -c listen_addresses=127.0.0.1"
+                   " -c fsync=off")
+        self._control("-l", os.path.join(self._directory, "log"), "-o", options, "start")
+
+    def crash(self) -> None:
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *words: str) -> None:
+        as_server([os.path.join(self._where, "pg_ctl"), "-D", self._data, "-w", *words])
+
+    def remove(self) -> None:
+        with suppress(RuntimeError):  # it never started, or was stopped already
+            self.crash()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
 @contextmanager
 def running_server() -> Iterator[str]:
     """Yield the URL of a new, empty server."""
-    directory = tempfile.mkdtemp(prefix="stream-chat-pg-")
-    where, port = binaries() or "", free_port()
-    data, log = os.path.join(directory, "data"), os.path.join(directory, "log")
-    if os.getuid() == 0:
-        shutil.chown(directory, "postgres")
-    control = [os.path.join(where, "pg_ctl"), "-D", data, "-w"]
+    server = Server()
     try:
-        as_server([os.path.join(where, "initdb"), "-D", data, "-U", "chat", "-A", "trust", "-E",
-                   "UTF8", "--locale=C", "--no-sync"])
-        as_server([*control, "-l", log, "-o",
-                   f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off", "start"])
-        yield f"postgresql://chat@127.0.0.1:{port}/postgres"
+        server.start()
+        yield server.url
     finally:
-        try:
-            as_server([*control, "-m", "immediate", "stop"])
-        except RuntimeError:
-            pass   # it never started
-        shutil.rmtree(directory, ignore_errors=True)
+        server.remove()

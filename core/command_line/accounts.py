@@ -11,7 +11,7 @@ from core.errors import UsageError
 from core.safe_text import safe_line
 from core.setup.passwords import hashed, require_argon2
 from core.setup.saved import open_place
-from core.store.accounts import Accounts
+from core.store.accounts import Accounts, is_name
 from core.store.postgres import PostgresStore
 
 LEAST = 10  # characters of a password
@@ -33,7 +33,7 @@ def run(settings: Settings) -> int:
             )
         accounts = Accounts(store.postgres)
         if settings.add_user:
-            return _add(accounts, settings.add_user)
+            return _add(accounts, settings.add_user, openid=bool(settings.oidc_issuer))
         if settings.remove_user:
             accounts.remove(settings.remove_user)
             print(f"The account {safe_line(settings.remove_user)} is removed.", file=sys.stderr)
@@ -43,13 +43,17 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _add(accounts: Accounts, name: str) -> int:
+def _add(accounts: Accounts, name: str, *, openid: bool) -> int:
     require_argon2()
-    if not name.isprintable() or name != name.strip() or len(name.encode()) > 63:
+    if not is_name(name):
         raise UsageError(
             f"{name!r} cannot be the name of an account.", "Use letters, digits, dots and dashes."
         )
     password = _read_password(name)
+    if openid and not password:
+        accounts.put(name, "")
+        print(f"{safe_line(name)} can sign in at the OpenID provider now.", file=sys.stderr)
+        return 0
     if len(password) < LEAST:
         raise UsageError(f"A password needs {LEAST} characters or more; nothing was changed.")
     known = name in accounts.names()

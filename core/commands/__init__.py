@@ -307,22 +307,28 @@ def message_in(line: str) -> str:
             else line)
 
 
+def split_command(line: str) -> tuple[str, str]:
+    """The word after the slash, and what follows it."""
+    word, _, argument = re.sub(r"^(\S+)\s+", r"\1 ", line.strip()).removeprefix("/").partition(" ")
+    return word, argument.strip()
+
+
 async def run_command(chat: Chat, line: str) -> Outcome:
     """Run `/name argument`.
 
     Raises UsageError for an unknown name, and for words after a command that takes none.
     """
-    word, _, argument = re.sub(r"^(\S+)\s+", r"\1 ", line.strip()).removeprefix("/").partition(" ")
+    word, argument = split_command(line)
     found = find_command(word.lower())
     if found is None or not _is_whole_name(word.lower(), found):
         for more in _MORE:
-            outcome = await more.run(chat, word, argument.strip()) if more.mark in word else None
+            outcome = await more.run(chat, word, argument) if more.mark in word else None
             if outcome is not None:
                 return outcome
     if found is None:
         raise UsageError(f"There is no command /{word}.",
                          f"{_meant(word)} Begin with // to send it as a message.")
-    if argument.strip() and not found.usage:
+    if argument and not found.usage:
         raise UsageError(f"/{found.name} takes nothing after it.",
                          f"/{found.name} alone: {found.help.splitlines()[0]}")
-    return await found.run(chat, argument.strip())
+    return await found.run(chat, argument)

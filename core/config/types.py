@@ -148,10 +148,18 @@ class SettingTypes:
     host: str
     public_url: str | None
     trusted_proxies: tuple[str, ...]
+    listen_url: str | None
     user_header: str | None
+    oidc_issuer: str | None
+    oidc_client: str | None
+    oidc_name: str
+    oidc_domains: tuple[str, ...]
+    oidc_groups: tuple[str, ...]
+    oidc_new_users: bool
     tls_cert: str | None
     tls_key: str | None
     user_rate: int
+    drain_seconds: int
     add_user: str | None
     remove_user: str | None
     list_users: bool

@@ -53,7 +53,7 @@ TABLES = (
         ),
     ),
     Table("shares", ("session_id", "reader"), ("session_id", "reader", "may_write")),
-    Table("accounts", ("name",), ("name", "password", "created")),
+    Table("accounts", ("name",), ("name", "password", "created", "seal", "subject")),
     Table(
         "messages",
         ("id",),

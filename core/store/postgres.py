@@ -81,6 +81,11 @@ class PostgresDatabase(Database):
             f"{self._link.address.place} ({user})"
         )
 
+    @property
+    def server_url(self) -> str:
+        """The address of the server, as our role connects to it."""
+        return self._link.address.url
+
     def may_act(self) -> bool:
         """Whether our role may act for others."""
         return bool(self.read("SELECT may_act()")[0][0])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.store.message_json import read_message
+from core.store.news import NEWS_POSTGRES, SEALS_OF_BOTH
 from core.store.owners import DESKS_POSTGRES, OWNERS_OF_BOTH, OWNERS_POSTGRES
 from core.store.text import from_database
 from core.store.words import POSTGRES_WORDS, message_words, words_of
@@ -84,6 +85,8 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("owners", OWNERS_OF_BOTH),
     # What page servers have to do, so that one finishes what another left when it died.
     ("desks", ()),
+    # What is written is announced (core/store/news.py), and browsers can be signed out.
+    ("news_and_seals", SEALS_OF_BOTH),
 )
 
 # The two databases differ too much here. SQLite's full-text index refers to rows by number, so each
@@ -279,4 +282,7 @@ def migrate_postgres(execute: Callable[..., Any], applied: int) -> None:
                 execute(statement.format_map(POSTGRES))
         if name == "desks":
             for statement in DESKS_POSTGRES:
+                execute(statement.format_map(POSTGRES))
+        if name == "news_and_seals":
+            for statement in NEWS_POSTGRES:
                 execute(statement.format_map(POSTGRES))

@@ -22,6 +22,7 @@ from core.web.desk import Queued
 from core.web.hub import Hub
 from core.web.live import Live
 from core.web.outcomes import act
+from core.web.member_limits import may_use
 from core.web.uploads import Uploads
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -139,14 +140,16 @@ class Api:
     async def commands(self, request: Request) -> Response:
         """All commands of this chat, with the prompts of its MCP servers."""
         live = await self._live(request)
-        return JSONResponse(
-            {"commands": [_command_row(name, help) for name, help in names_to_complete(live.chat)]})
+        rows = [_command_row(name, help) for name, help in names_to_complete(live.chat)
+                if not live.chat.settings.team or may_use(name)]
+        return JSONResponse({"commands": rows})
 
     async def arguments(self, request: Request) -> Response:
         """What a command can have after it, as far as that is a list."""
         live, found = await self._live(request), find_command(str(request.path_params["name"]))
-        names = (await found.complete(live.chat) if found is not None and found.complete is not None
-                 else ())
+        if found is None or live.chat.settings.team and not may_use(found.name):
+            return JSONResponse({"values": []})
+        names = await found.complete(live.chat) if found.complete is not None else ()
         return JSONResponse({"values": [name.strip() for name in names]})
 
     async def show_version(self, request: Request) -> Response:

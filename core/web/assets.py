@@ -28,7 +28,9 @@ class Asset:
 
 
 class Assets:
-    """All files of the page by served name, and `page` and `signin`, the HTML that names them."""
+    """All files of the page by served name, and `page`, `signin` and `signout`,
+    the HTML that names them.
+    """
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._texts = {path.name: path.read_text(encoding="utf-8")
@@ -39,7 +41,7 @@ class Assets:
             if not name.endswith(".html"):
                 self._served(name)
         self.page = self._filled("index.html").encode()
-        self.signin = self._filled("signin.html")
+        self.signin, self.signout = self._filled("signin.html"), self._filled("signout.html")
 
     def _served(self, name: str) -> str:
         """The name under which a file is served.

@@ -68,6 +68,16 @@ class Desks:
         """Whether a message with this key was accepted, here or by another process."""
         return key in self.read(session).keys
 
+    def ask_to_stop(self, session: str) -> bool:
+        """Let the server process that answers in a session stop;
+        False when there is no other one.
+        """
+        return False
+
+    def to_stop(self) -> list[str]:
+        """The sessions in which another process asked this one to stop."""
+        return []
+
     def write(self, session: str, desk: Desk) -> None:
         """Replace a desk, on disk before this returns. Raises StoreError."""
         if self.folder and _NAME.fullmatch(session):

@@ -16,9 +16,13 @@ from core.web.guard import (
     length_of,
     values_of,
 )
+from core.web.openid import BACK
 from core.web.tickets import is_genuine, name_in
 
 COOKIE = "stream_chat"
+# What a browser says of a link that it followed: from where, how and what for.
+LINKS = tuple([[site], ["navigate"], ["document"]] for site in ("cross-site", "same-site"))
+PAGES = ("/", "/providers", "/numbers")
 KNOWN_SECONDS = 5.0  # for which the store is not asked again whether an account is still there
 # What a member changes here, the team would have: keys, addresses, downloads. All else is a
 # member's own.
@@ -42,11 +46,11 @@ class Address:
 
 @dataclass(slots=True)
 class Gate:
-    """`hash_of` gives the password hash of an account, "" for none; `rate` is how many questions a
+    """`key_of` gives the key of an account, "" for none; `rate` is how many questions a
     user may ask in a minute, 0 for any number."""
 
     address: Address
-    hash_of: Callable[[str], str]
+    key_of: Callable[[str], str]
     rate: int = 0
     _known: dict[str, tuple[float, str]] = field(default_factory=dict)
     _asked: dict[str, list[float]] = field(default_factory=dict)
@@ -60,11 +64,27 @@ class Gate:
         if len(hosts) != 1 or hosts[0] not in self.address.hosts:
             return 421, "This address is not served here."
         unsafe = scope["method"] not in SAFE_METHODS
+        comes_back = scope["path"] == BACK and not unsafe
+        if comes_back or self.is_link(scope):
+            return None
         if not is_own_origin(headers, hosts[0], unsafe=unsafe, scheme=self.address.scheme):
             return 403, "Requests from other sites are refused."
         if length_of(headers) > MOST_BYTES:
             return 413, f"At most {MOST_BYTES // 1024 // 1024} MB a request."
         return None
+
+    @staticmethod
+    def is_link(scope: Scope) -> bool:
+        """Whether a link on another site was followed to one of the pages. Such a request has no
+        cookie of ours with it."""
+        headers, path = list(scope["headers"]), str(scope["path"])
+        fetched = [values_of(headers, b"sec-fetch-" + name) for name in (b"site", b"mode", b"dest")]
+        return (
+            scope["method"] == "GET"
+            and (path in PAGES or path.startswith("/s/"))
+            and fetched in LINKS
+            and not values_of(headers, b"origin")
+        )
 
     def user(self, scope: Scope) -> str:
         """Who sends it; empty for nobody who is signed in. Raises StoreError."""
@@ -116,7 +136,7 @@ class Gate:
         now = time.monotonic()
         at, found = self._known.get(name, (0.0, ""))
         if not found or now - at > KNOWN_SECONDS:
-            found = self.hash_of(name)
+            found = self.key_of(name)
             if found:
                 self._known[name] = now, found
             else:

@@ -18,6 +18,7 @@ from core.web.desk import Desks
 from core.web.live import Live
 from core.web.pace import Pace
 from core.web.questions import Questions
+from core.web.watching import Watch
 
 IDLE_SECONDS = 600.0        # after which a conversation that nobody looks at is closed
 LOOK_SECONDS = 0.2          # between two looks at what other programs wrote
@@ -33,9 +34,8 @@ class Hub:
     `open_chat` gives the chat of a stored session, or a new one for None; it may raise a ChatError.
     """
 
-    def __init__(self, open_chat: OpenChat, desks: Desks, pace: Pace) -> None:
-        self._pace = pace
-        self._open_chat = open_chat
+    def __init__(self, open_chat: OpenChat, desks: Desks, pace: Pace, watch: Watch) -> None:
+        self._open_chat, self._pace, self._watch = open_chat, pace, watch
         self.desks = desks
         self._lives: dict[str, Live] = {}
         self._opening = asyncio.Lock()
@@ -129,9 +129,7 @@ class Hub:
         for session, live in list(self._lives.items()):
             if (not live.running and live.chat.session.messages
                 and live.chat.session.store is not None):
-                del self._lives[session]
-                live.publish({"type": "redraw"})
-                await live.close()
+                await self._close_for_redraw(session, live)
 
     async def stop(self, session: str) -> None:
         """Stop the turn that runs in a session, if one does."""
@@ -164,23 +162,35 @@ class Hub:
         """Show what other programs write to sessions that somebody looks at,
         for as long as the server runs.
         """
-        beat = 0
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            looked_at = [live for live in self._lives.values() if live.listened]
-            store = next((live.chat.session.store
-                          for live in looked_at if live.chat.session.store is not None), None)
-            # a store that fails is reported when something is to be saved
-            with suppress(ChatError):
-                if (store is None or beat == (beat := store.pulse())
-                    and not any(live.mirrors for live in looked_at)):
-                    continue
-                for live in looked_at:
-                    live.look()
+            followed = {session: live for session, live in self._lives.items() if live.is_followed}
+            changed = await self._watch.changed(followed)
+            if self._watch.asked and self.running:
+                with suppress(ChatError):       # it is asked again
+                    for session in self.desks.to_stop():
+                        await self.stop(session)
+            for session, live in followed.items():
+                # a store that fails is reported when something is to be saved
+                if session in changed or live.may_have_ended:
+                    with suppress(ChatError):
+                        await self._look(session, live)
+
+    async def _look(self, session: str, live: Live) -> None:
+        if live.is_begun_elsewhere():
+            await self._close_for_redraw(session, live)
+        else:
+            live.look()
+
+    async def _close_for_redraw(self, session: str, live: Live) -> None:
+        """Close a conversation that pages draw anew: it is opened again when they ask."""
+        self._lives.pop(session, None)
+        live.publish({"type": "redraw"})
+        await live.close()
 
     async def close(self) -> None:
         """Close all; turns that run stay marked as running,
         so that the next server finishes them.
         """
         lives, self._lives = list(self._lives.values()), {}
+        self._watch.close()
         await asyncio.gather(*(live.close() for live in lives), return_exceptions=True)

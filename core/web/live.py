@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from typing import Literal
@@ -24,6 +25,7 @@ from core.web.page_events import BROKE_OFF, PageEvent, TurnEvents, error_event, 
 from core.web.questions import Questions
 from core.web.shown import Shown
 
+STOP_SECONDS = 5.0      # that another process has to stop a reply
 Accepted = Literal["started", "queued", "known"]
 
 
@@ -50,8 +52,14 @@ class Live(Shown):
         return self._runs_here or self._mirror is not None
 
     @property
-    def mirrors(self) -> bool:
-        return self._mirror is not None
+    def is_followed(self) -> bool:
+        """Whether somebody looks at it, and others may write to it."""
+        return self.listened and not self._runs_here and self.chat.session.store is not None
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether it has to be asked if the program still lives whose turn is shown."""
+        return self._mirror is not None and self._mirror.is_quiet
 
     @property
     def _runs_here(self) -> bool:
@@ -102,11 +110,24 @@ class Live(Shown):
         Returns when it has stopped. Raises UsageError for another program's.
         """
         if self._mirror is not None:
-            raise UsageError("The reply runs in another program.", "Stop it there.")
+            await self._stop_elsewhere()
         if self._task is not None and not self._task.done():
             self._stopping = True
             self._task.cancel()
             await asyncio.wait([self._task], timeout=10)
+
+    async def _stop_elsewhere(self) -> None:
+        """Let the process stop that answers.
+
+        Raises UsageError for a program that is not a process of the page.
+        """
+        end = time.monotonic() + STOP_SECONDS
+        while self._desks.ask_to_stop(self.chat.session.id) and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+            self.look()
+            if self._mirror is None:
+                return
+        raise UsageError("The reply runs in another program.", "Stop it there.")
 
     def edit(self, place: int, message: Queued) -> Accepted:
         """Ask something else in the place of a message of the user.

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
 from core.chat.kept import read_attached
-from core.commands import find_command
+from core.commands import all_commands, find_command, split_command
 from core.errors import UsageError
 from core.regex import regex
 from core.session_manager import Session
@@ -16,21 +17,33 @@ from core.sessions.sharing import kept_of_others
 
 # Commands that stay within a conversation and a member's own sessions.
 ALLOWED = frozenset(
-    "aside retry drop undo redo edit fork branches new session continue system compare compact"
-    " uncompact cost help model models think usage sent sessions search history delete keep share"
-    " unshare rename tag pin-session archive unarchive undelete stats last".split()
+    "aside retry drop undo redo edit fork branches new session resume continue system compare"
+    " compact uncompact pin unpin cost help model models think usage sent sessions search history"
+    " delete keep share unshare rename tag pin-session archive unarchive undelete stats"
+    " last".split()
 )
+# Of these, what begins so reads or changes what belongs to the server.
+REFUSED = {"models": regex(r"(pull|rm)\b", re.IGNORECASE), "sent": regex(r"\S+\s+(?!-$)")}
 _UPLOADED = regex(r"[0-9a-f]{16}/[^/,*?\[\]|:]+")
+
+
+def may_use(name: str) -> bool:
+    """Whether a command is offered to members. Those that are no commands of ours (core/commands)
+    are prompts of the server's configuration, which say something, or an MCP server's ("__")."""
+    found = all_commands().get(name)
+    return found.name in ALLOWED if found is not None else "__" not in name
 
 
 def require_allowed(line: str) -> None:
     """Raises UsageError for a command that reads or changes what belongs to the server."""
-    word = line.strip().removeprefix("/").split(maxsplit=1)[0].lower() if line.strip("/ ") else ""
-    found = find_command(word)
-    if found is not None and found.name not in ALLOWED or found is None and ":" in word:
+    word, argument = split_command(line)
+    found = find_command(word.lower())
+    name = found.name if found is not None else word
+    refused = REFUSED.get(name)
+    if not may_use(name) or "__" in word or refused is not None and refused.match(argument):
         raise UsageError(
-            f"/{word} is not offered on the page of a team: it would read or change what the server"
-            " has.",
+            f"/{line.strip().removeprefix('/')[:80]} is not offered on the page of a team: it would"
+            " read or change what the server has.",
             "It works in a terminal of your own.",
         )
 

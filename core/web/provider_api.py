@@ -19,6 +19,7 @@ from core.providers import ModelInfo
 from core.providers.hosts import find_host
 from core.providers.parameters import lacks_of
 from core.web.api import body_of, guarded, text_of
+from core.web.member_limits import may_use
 from core.web.number_api import NumberApi
 from core.web.provider_rows import ProviderRows
 from core.web.provider_setup import ProviderSetup, known_name
@@ -61,11 +62,16 @@ class ProviderApi:
     async def start(self, request: Request) -> Response:
         target = build_model_list(self._shared.settings)[0]
         local = [name for name in self._rows.names() if self._rows.runs_here(name)]
-        return JSONResponse(dict(model=str(target), local=local))
+        settings = self._shared.settings
+        member = settings.user if settings.team else None
+        return JSONResponse(
+            dict(model=str(target), local=local, member=member, signs_out=not settings.user_header)
+        )
 
     async def commands(self, request: Request) -> Response:
         rows = [{"name": entry.name, "usage": entry.usage, "help": entry.help.splitlines()[0],
-                 "completes": False, "prompt": False} for entry in all_commands().values()]
+                 "completes": False, "prompt": False} for entry in all_commands().values()
+                if not self._shared.settings.team or may_use(entry.name)]
         return JSONResponse({"commands": rows})
 
     # ---- models

@@ -30,6 +30,7 @@ from core.web.server import (HOST, Door, announce, bind, kept_secret, make_app, 
                              web_folder)
 from core.web.shared import Shared
 from core.web.uploads import Uploads
+from core.web.watching import Polling, Watch
 from db import Store
 
 TOKEN_VARIABLE = "STREAM_CHAT_WEB_TOKEN"
@@ -70,11 +71,12 @@ def page_of(settings: Settings, opened: OpenedStore, desks: Desks, uploads: Uplo
 
 def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
              settle: Callable[[Session], None] = lambda session: None,
-             pace: Pace | None = None,
+             pace: Pace | None = None, watch: Watch | None = None,
              ) -> tuple[Hub, Store | None, ProviderApi, OpenAiApi, FirstRun]:
     """What a page is made of.
 
-    `settle` gets each session before a chat is opened over it; `pace` is that of the process.
+    `settle` gets each session before a chat is opened over it; `pace` is that of the process,
+    `watch` notices what others write.
     """
     shared = Shared(settings)
     first = FirstRun(shared)
@@ -86,7 +88,7 @@ def parts_of(settings: Settings, opened: OpenedStore, desks: Desks,
         settle(session)
         return await open_chat(shared.settings, opened, session, asking, own_first=name is not None)
 
-    hub = Hub(opening, desks, pace or Pace())
+    hub = Hub(opening, desks, pace or Pace(), watch or Polling(opened.store))
     shared.followers.append(hub.renew)
     return (hub, opened.store, ProviderApi(shared, opened.store),
             OpenAiApi(shared, opened.open_session), first)

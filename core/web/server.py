@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 
 import uvicorn
@@ -152,14 +153,36 @@ def kept_secret(folder: str) -> str:
     return made
 
 
-def serve(app: App, listener: socket.socket, tls: tuple[str, str] | None = None) -> None:
-    """Run until SIGINT or SIGTERM. `tls`: the files of a certificate and its key."""
+class _Server(uvicorn.Server):
+    """Takes no more connections when it is to stop, and waits while `is_busy`,
+    for `drain` seconds at most.
+    """
+
+    is_busy: Callable[[], bool] = staticmethod(lambda: False)
+    drain = 0.0
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for each in (*self.servers, *(sockets or ())):
+            each.close()
+        end = time.monotonic() + self.drain
+        while self.is_busy() and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.1)
+        await super().shutdown(sockets)
+
+
+def serve(app: App, listener: socket.socket, tls: tuple[str, str] | None = None, *,
+          is_busy: Callable[[], bool] = lambda: False, drain: float = 0.0) -> None:
+    """Run until SIGINT or SIGTERM, then while `is_busy`, for `drain` seconds at most.
+
+    `tls`: the files of a certificate and its key.
+    """
     certificate, key = tls or (None, None)
     config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="on",
                             server_header=False,
                             timeout_graceful_shutdown=2, http="h11", ws="none", proxy_headers=False,
                             ssl_certfile=certificate, ssl_keyfile=key)
-    server = uvicorn.Server(config)
+    server = _Server(config)
+    server.is_busy, server.drain = is_busy, drain
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 

@@ -44,6 +44,34 @@ class StoredDesks(Desks):
         self._database.write([Statement(_PUT, (session, self._database.owner(), _text(desk)))])
         self._kept[session] = desk
 
+    def ask_to_stop(self, session: str) -> bool:
+        others: list[str] = []
+        self._database.write(
+            [
+                Statement(
+                    "UPDATE desks SET stop = 1 WHERE session_id = ? AND program <> ?",
+                    (session, self._database.owner()),
+                    lambda run: others.append("none"),
+                )
+            ]
+        )
+        return not others
+
+    def to_stop(self) -> list[str]:
+        own = self._database.owner()
+        rows = self._database.read(
+            "SELECT session_id FROM desks WHERE program = ? AND stop = 1", (own,)
+        )
+        self._database.write(
+            [
+                Statement(
+                    "UPDATE desks SET stop = 0 WHERE session_id = ? AND program = ?", (row[0], own)
+                )
+                for row in rows
+            ]
+        )
+        return [row[0] for row in rows]
+
     def forget(self, session: str) -> None:
         self._kept.pop(session, None)
         self._database.write([Statement("DELETE FROM desks WHERE session_id = ?", (session,))])

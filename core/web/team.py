@@ -8,8 +8,9 @@ import contextlib
 import hashlib
 import logging
 import os
+import sys
 import time
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Coroutine, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -26,23 +27,29 @@ from core.setup.saved import store_place
 from core.setup.store import OpenedStore
 from core.store.accounts import Accounts
 from core.store.postgres import PostgresStore
+from core.store.postgres_news import News
 from core.web.assets import Assets
-from core.web.gate import Gate
+from core.web.gate import KNOWN_SECONDS, PAGES, Gate
 from core.web.guard import Receive, Scope, Send, bounded, refuse, with_headers
 from core.web.hub import Hub
 from core.web.member_limits import settle
 from core.web.metrics import Metrics
+from core.web.openid import OpenId
+from core.web.openid_sign_in import OpenIdSignIn
 from core.web.pace import Pace
 from core.web.running import parts_of
 from core.web.server import file_route, make_page
-from core.web.sign_in import SignIn
+from core.web.sign_in import SignIn, again
 from core.web.stored_desks import StoredDesks, abandoned
 from core.web.uploads import Uploads
 
-PAGES = ("/", "/providers", "/numbers")
 COMMON = ("/static/", "/signin", "/signout", "/healthz")
 LOOK_SECONDS = 1.0  # between two looks at whether another process has died
 IDLE_SECONDS = 3600.0  # after which the page of a member who asks for nothing is closed
+POOLED = (
+    "The database is behind a pool, which passes on no announcements: replies of other processes"
+    " are read five times a second. --listen-url names PostgreSQL itself."
+)
 log = logging.getLogger(__name__)
 
 
@@ -78,6 +85,7 @@ class Workspaces:
         self._open: dict[str, Workspace] = {}
         self._opening = asyncio.Lock()
         self._pace = Pace()     # all members share the processor
+        self.news = News(settings.listen_url or store.postgres.server_url)
 
     async def of(self, member: str) -> Workspace:
         """Opened when it is not. Raises ChatError."""
@@ -98,8 +106,9 @@ class Workspaces:
         uploads = Uploads(
             os.path.join(cache_directory(settings.environment), "uploads", place, folder)
         )
-        parts = parts_of(settings, opened, desks, partial(settle, uploads=uploads.folder),
-                         self._pace)
+        follower = self.news.follower(store.postgres.owner())
+        settling = partial(settle, uploads=uploads.folder)
+        parts = parts_of(settings, opened, desks, settling, self._pace, follower)
         page = make_page(*parts, uploads)
         running = contextlib.AsyncExitStack()
         await running.enter_async_context(page.router.lifespan_context(page))
@@ -112,7 +121,13 @@ class Workspaces:
             "members": len(hubs),
             "conversations": sum(hub.count for hub in hubs),
             "turns_running": sum(hub.running for hub in hubs),
+            "listening": int(self.news.hears),
         }
+
+    async def hear(self) -> None:
+        """Follow what other processes write, for as long as the server runs."""
+        await self.news.run()
+        print(POOLED, file=sys.stderr, flush=True)
 
     async def finish_left(self) -> None:
         """Finish what processes that died left, for as long as the server runs."""
@@ -146,18 +161,30 @@ class Workspaces:
 class TeamApp:
     """The whole application: signs in, and passes each request to the page of who sends it."""
 
-    def __init__(self, gate: Gate, workspaces: Workspaces, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        workspaces: Workspaces,
+        metrics: Metrics,
+        openid: OpenId | None = None,
+    ) -> None:
         self._gate, self._workspaces, self._metrics = gate, workspaces, metrics
+        self._answering = 0  # requests, without the streams of events
         assets = Assets()
         accounts = Accounts(workspaces.store.postgres)
         routes = [file_route(assets), Route("/healthz", _health)]
-        routes += SignIn(gate, accounts.hash_of, assets).routes()
+        sign_in = SignIn(gate, accounts, assets, openid.provider.shown if openid else "")
+        routes += sign_in.routes()
+        if openid is not None:
+            secure = gate.address.scheme == "https"
+            routes += OpenIdSignIn(openid, accounts, sign_in, secure=secure).routes()
         self._common = Starlette(routes=routes, lifespan=self._lifespan)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         tending = [
             asyncio.create_task(self._workspaces.tend()),
+            asyncio.create_task(self._workspaces.hear()),
             asyncio.create_task(self._workspaces.finish_left()),
         ]
         yield
@@ -182,6 +209,39 @@ class TeamApp:
             return
         await self._pass_on(scope, bounded(receive), with_headers(send))
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn runs, or a request is answered that ends by itself."""
+        return self._answering > 0 or self._workspaces.figures()["turns_running"] > 0
+
+    async def _answer(
+        self, user: str, scope: Scope, answering: Coroutine[None, None, None]
+    ) -> None:
+        if str(scope["path"]).endswith("/events"):
+            await self._while_signed_in(user, scope, answering)
+            return
+        self._answering += 1
+        try:
+            await self._while_signed_in(user, scope, answering)
+        finally:
+            self._answering -= 1
+
+    async def _while_signed_in(
+        self, user: str, scope: Scope, answering: Coroutine[None, None, None]
+    ) -> None:
+        """Answer; a stream of events ends when its user is signed out or removed."""
+        task = asyncio.ensure_future(answering)
+        try:
+            while not (await asyncio.wait([task], timeout=KNOWN_SECONDS))[0]:
+                with contextlib.suppress(StoreError):  # it is asked again
+                    if self._gate.user(scope) != user:
+                        return
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        await task
+
     def _counted(self, send: Send) -> Send:
         async def sending(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -192,6 +252,9 @@ class TeamApp:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = str(scope["path"])
+        if self._gate.is_link(scope):
+            await again(path)(scope, receive, send)
+            return
         if path.startswith(COMMON):
             await self._common(scope, receive, send)
             return
@@ -204,7 +267,7 @@ class TeamApp:
                 await refuse(send, *refusal)
             else:
                 workspace = await self._workspaces.of(user)
-                await workspace.page(scope, receive, send)
+                await self._answer(user, scope, workspace.page(scope, receive, send))
         except StoreError as error:
             await refuse(send, 503, error.message)
         except ChatError as error:

@@ -8,9 +8,11 @@ import os
 import socket
 import sys
 from contextlib import closing
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from core.config import Settings
+from core.config.installed import install_command
 from core.errors import UsageError
 from core.setup.passwords import require_argon2
 from core.setup.saved import open_place
@@ -18,6 +20,7 @@ from core.store.accounts import Accounts
 from core.store.postgres import PostgresStore
 from core.web.gate import Address, Gate
 from core.web.metrics import Metrics
+from core.web.openid import BACK, SECRET_VARIABLE, OpenId, Provider
 from core.web.running import TOKEN_VARIABLE
 from core.web.server import bind, serve
 from core.web.team import TeamApp, Workspaces
@@ -41,11 +44,18 @@ def serve_team(settings: Settings) -> int:
             )
         listener = bind(settings.port, settings.host)
         with closing(listener):
-            gate = Gate(address, Accounts(store.postgres).hash_of, settings.user_rate)
+            gate = Gate(address, Accounts(store.postgres).key_of, settings.user_rate)
             token = settings.environment.get(TOKEN_VARIABLE, "").strip()
-            app = TeamApp(gate, Workspaces(settings, store), Metrics(token))
+            openid = openid_of(settings, address)
+            app = TeamApp(gate, Workspaces(settings, store), Metrics(token), openid)
             print(f"Stream Chat is at {_shown(settings, address)}", file=sys.stderr, flush=True)
-            serve(app, listener, _tls(settings))
+            serve(
+                app,
+                listener,
+                _tls(settings),
+                is_busy=lambda: app.is_busy,
+                drain=settings.drain_seconds,
+            )
     return 0
 
 
@@ -77,6 +87,35 @@ def address_of(settings: Settings) -> Address:
         scheme, hosts = public.scheme, frozenset({public.netloc})
     only = not _is_loopback(settings.host) and not tls
     return Address(scheme, hosts, proxies, settings.user_header or "", only)
+
+
+def openid_of(settings: Settings, address: Address) -> OpenId | None:
+    """The provider at which members sign in; None for none. Raises UsageError."""
+    issuer, client = settings.oidc_issuer, settings.oidc_client
+    if not issuer:
+        return None
+    if find_spec("authlib") is None:
+        raise UsageError(
+            "Signing in at an OpenID provider needs the package authlib, which is not installed.",
+            f"Install it: {install_command('authlib')}",
+        )
+    parts = urlsplit(issuer)
+    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        raise UsageError(f"--oidc-issuer {issuer} is not an https:// address.")
+    if not client:
+        raise UsageError("--oidc-issuer needs --oidc-client, the name of this page there.")
+    return OpenId(
+        Provider(
+            issuer,
+            client,
+            settings.environment.get(SECRET_VARIABLE, "").strip(),
+            _shown(settings, address).rstrip("/") + BACK,
+            settings.oidc_name,
+            tuple(each.lower() for each in settings.oidc_domains),
+            settings.oidc_groups,
+            settings.oidc_new_users,
+        )
+    )
 
 
 def _own_hosts(settings: Settings) -> frozenset[str]:

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def test_what_compose_names_exists() -> None:
     for line in (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines():
         if line.startswith("COPY"):
             assert all((ROOT / source).exists() for source in line.split()[1:-1]), line
+
+
+@pytest.mark.processes
+def test_compose_follows_its_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run(
+        [*command, str(DEPLOY / "compose.yaml")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("port", PORTS)

@@ -122,3 +122,19 @@ def test_a_first_start_through_a_pool(pooled: str, postgres_url: str) -> None:
         assert isinstance(store, PostgresStore)
         store.create_session("s", "t", "m", 1.0)
         assert [row.id for row in store.sessions()] == ["s"]
+
+
+def test_a_pool_is_noticed_that_passes_on_no_news(pooled: str) -> None:
+    import asyncio
+
+    from core.store.postgres_news import News
+
+    async def main() -> None:
+        news = News(pooled)
+        follower = news.follower("1")
+        await asyncio.wait_for(news.run(), 60)
+        assert news.pooled and not news.hears
+        for _ in range(2):  # everything may have changed at each look
+            assert await follower.changed(["one", "two"]) == {"one", "two"}
+
+    asyncio.run(main())

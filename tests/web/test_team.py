@@ -194,6 +194,56 @@ def test_an_import_attaches_no_file_of_the_server(team: tuple[TeamPage, str]) ->
     assert "root:" not in str(ana.wait("f" * 32))
 
 
+def test_signing_out_ends_it_here_or_everywhere(team: tuple[TeamPage, str]) -> None:
+    here, there, ben = (signed_in(team, name) for name in ("ana", "ana", "ben"))
+    kept = here.client.cookies.copy()
+    page = here.ask("GET", "/signout")
+    assert "signed in as <strong>ana</strong>" in page.text and "<script" not in page.text
+    assert here.ask("GET", "/api/sessions").status_code == 200  # asking for the page ends nothing
+    assert here.json("GET", "/api/start")["member"] == "ana"
+    left = here.ask("POST", "/signout")
+    assert (left.status_code, left.headers["location"]) == (303, "/signin")
+    assert here.ask("GET", "/api/sessions").status_code == 401
+    assert here.ask("GET", "/signout").headers["location"] == "/signin"
+    assert there.ask("GET", "/api/sessions").status_code == 200
+    other_site = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+    assert there.ask("POST", "/signout", headers=other_site).status_code == 403
+    session = there.new_session()
+    place = there.json("GET", f"/api/sessions/{session}")["place"]
+    path = f"{team[1]}/api/sessions/{session}/events?after={place}"
+    events = there.client.get(path, stream=True, timeout=PATIENCE)
+    assert ben.ask("POST", "/signout", data={"everywhere": "yes"}).status_code == 303
+    assert there.ask("GET", "/api/sessions").status_code == 200
+    assert there.ask("POST", "/signout", data={"everywhere": "yes"}).status_code == 303
+    here.client.cookies.update(kept)
+    assert here.ask("GET", "/api/sessions").status_code == 401
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):  # the stream of events ends
+        list(events.iter_lines())
+    assert signed_in(team, "ana").ask("GET", "/api/sessions").status_code == 200
+
+
+def test_a_link_on_another_site_leads_to_the_page(team: tuple[TeamPage, str]) -> None:
+    followed = {
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+    }
+    ana = signed_in(team, "ana")
+    for path in ("/", "/s/abc", "/numbers", '/s/"><script>'):
+        page = ana.ask("GET", path, headers=followed)
+        assert page.status_code == 200 and "http-equiv" in page.text and "<script" not in page.text
+        assert "no-store" in page.headers["cache-control"]
+    for path, changed in (
+        ("/api/sessions", {}),
+        ("/", {"sec-fetch-dest": "iframe"}),
+        ("/", {"sec-fetch-mode": "cors"}),
+        ("/", {"origin": "http://evil.example"}),
+        ("/signout", {}),
+    ):
+        assert ana.ask("GET", path, headers=followed | changed).status_code == 403, (path, changed)
+    assert ana.ask("POST", "/", headers=followed).status_code == 403
+
+
 def test_a_lost_account_and_a_new_password_end_what_was_signed_in(
     team: tuple[TeamPage, str],
 ) -> None:
@@ -311,3 +361,37 @@ def test_passwords_and_tickets() -> None:
     assert 0 < attempts.wait("name ana", "address x") <= 1 and attempts.wait("name ben") <= 0
     attempts.succeeded("name ana")
     assert attempts.wait("name ana") <= 0
+
+
+def test_programs_reach_nothing_of_another_member(team: tuple[TeamPage, str]) -> None:
+    """Every way in which /v1 names something: a session, an answer, an earlier response."""
+    ana, ben = signed_in(team, "ana"), signed_in(team, "ben")
+    session = ana.new_session()
+    ana.say(session, "the secret of ana")
+    before = ana.wait(session)
+    name = ana.json("GET", f"/api/sessions/{session}/row")["name"]
+    model = ana.json("GET", "/api/start")["model"]
+    asked = {"model": model, "messages": [{"role": "user", "content": "and now?"}]}
+    for named in (session, name, session[:12], name[-8:]):
+        for path, body in (
+            ("/v1/chat/completions", asked),
+            ("/v1/responses", {"model": model, "input": "and now?"}),
+        ):
+            answer = ben.ask("POST", path, json=body, headers={"x-stream-chat-session": named})
+            told = answer.headers.get("x-stream-chat-session", "")
+            assert session not in told and "secret" not in answer.text, (named, path, answer.text)
+    assert ana.json("GET", f"/api/sessions/{session}")["events"] == before["events"]
+    kept = {"x-conversation-id": "an answer"}
+    mine = ana.ask("POST", "/v1/chat/completions", json=asked | {"stream": True}, headers=kept)
+    assert mine.ok and "[DONE]" in mine.text
+    for method, path in (
+        ("GET", "/v1/stream?conv_id=an answer"),
+        ("DELETE", "/v1/stream?conv_id=an answer"),
+    ):
+        assert ben.ask(method, path).status_code == 404, path
+    assert "[DONE]" in ana.ask("GET", "/v1/stream?conv_id=an answer").text
+    first = ana.json("POST", "/v1/responses", {"model": model, "input": "the secret of ana"})
+    body = {"model": model, "input": "and now?", "previous_response_id": first["id"]}
+    refused = ben.ask("POST", "/v1/responses", json=body)
+    assert refused.status_code == 400 and "not known" in refused.text
+    assert ana.ask("POST", "/v1/responses", json=body).ok

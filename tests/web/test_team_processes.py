@@ -6,14 +6,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests import postgres
 from tests.web.page_server import PATIENCE, free_port, text_of
 from tests.web.team_page import Member, TeamPage, make_certificate
 
@@ -109,13 +112,22 @@ def done(member: Member, session: str) -> str:
     raise AssertionError(f"the reply of {member.name} did not end: {found}")
 
 
-def test_a_process_and_nginx_are_killed_and_nothing_is_lost(
-    postgres_url: str, environment: dict[str, str], tmp_path: Path
-) -> None:
-    import psycopg
+@pytest.fixture
+def server() -> Iterator[postgres.Server]:
+    """A PostgreSQL of this test's own, since it is killed."""
+    if reason := postgres.why_not():
+        pytest.skip(reason)
+    found = postgres.Server()
+    found.start()
+    yield found
+    found.remove()
 
+
+def test_a_process_nginx_and_postgresql_are_killed_and_nothing_is_lost(
+    server: postgres.Server, environment: dict[str, str], tmp_path: Path
+) -> None:
     environment |= {"STREAM_CHAT_WEB_TOKEN": "for-the-figures"}
-    with TeamPage(postgres_url, environment, *NAMES) as page:
+    with TeamPage(server.url, environment, *NAMES) as page:
         public = "https://localhost:{}"
         ports = free_port(), free_port()
         folder = tmp_path / "nginx"
@@ -147,11 +159,12 @@ def test_a_process_and_nginx_are_killed_and_nothing_is_lost(
             wait_for_words(page, len(NAMES))
             page.end(ports[0], signal.SIGKILL)
             nginx.kill()
-            with psycopg.connect(page.database, autocommit=True) as connection:
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'page'"
-                )
+            server.crash()
             nginx.start()
+            for member, session in zip(members, sessions):  # nobody counts as signed out meanwhile
+                shown = member.ask("GET", f"/api/sessions/{session}")
+                assert shown.status_code in (200, 502, 503, 504)
+            server.start()
             for member, session in zip(members, sessions):
                 body = {"key": f"q-{member.name}", "text": f"the secret of {member.name}"}
                 patiently(member, "POST", f"/api/sessions/{session}/messages", body)
@@ -167,6 +180,7 @@ def test_a_process_and_nginx_are_killed_and_nothing_is_lost(
             assert (
                 "stream_chat_requests_total" in figures.text
                 and "stream_chat_members 5" in figures.text
+                and "stream_chat_listening 1" in figures.text
             )
             assert members[0].ask("GET", "/metrics").status_code == 404
         finally:
@@ -237,3 +251,83 @@ def test_a_stream_begun_on_one_process_is_followed_on_another(
         texts = [line for line in heard if '"type":"text"' in line]
         assert not listener.is_alive() and len(texts) >= 3, heard
         assert text_of(here.wait(session)["events"]) == text_of(there.wait(session)["events"])
+
+
+def test_a_new_session_and_the_stop_button_work_on_any_process(
+    postgres_url: str, environment: dict[str, str]
+) -> None:
+    """The page listens on one process; its question and its stop reach another one."""
+    with TeamPage(postgres_url, environment, "ana") as page:
+        one, two = page.start("--demo-delay", "0.5"), page.start("--demo-delay", "0.5")
+        here, there = (Member("ana", f"http://127.0.0.1:{port}") for port in (one, two))
+        assert here.sign_in() == 303
+        there.client.cookies.update(here.client.cookies)
+        session = here.new_session()
+        place = there.json("GET", f"/api/sessions/{session}")["place"]
+        listening = Listening(there, session, place)
+        here.say(session, "a first question")
+        assert "redraw" in listening.until("redraw")
+        follow = there.json("GET", f"/api/sessions/{session}")
+        assert "a first question" in str(follow["events"])
+        listening = Listening(there, session, follow["place"])
+        listening.until('"type":"text"')
+        there.json("POST", f"/api/sessions/{session}/stop")
+        assert '"state":"stopped"' in listening.until("turn_end")
+        assert not here.json("GET", f"/api/sessions/{session}")["running"]
+        here.say(session, "a second question")
+        assert here.wait(session)["running"] is False
+
+
+class Listening:
+    """The events of a session as a page hears them."""
+
+    def __init__(self, member: Member, session: str, place: str) -> None:
+        self._answer = member.client.get(
+            f"{member.url}/api/sessions/{session}/events",
+            params={"after": place},
+            stream=True,
+            timeout=PATIENCE,
+        )
+        self._lines = self._answer.iter_lines(decode_unicode=True)
+
+    def until(self, word: str) -> str:
+        """The first line with this word."""
+        found = next((line for line in self._lines if word in line), "")
+        assert found, f"no {word}"
+        return found
+
+
+def test_an_update_lets_running_replies_end(
+    postgres_url: str, environment: dict[str, str]
+) -> None:
+    """The process that is stopped writes its replies to their end and shows them; its port is free
+    for the new one."""
+    with TeamPage(postgres_url, environment, "ana", "ben") as page:
+        old = page.start("--demo-delay", "0.15", "--drain-seconds", "60")
+        ana = Member("ana", f"http://127.0.0.1:{old}")
+        assert ana.sign_in() == 303
+        session = ana.new_session()
+        ana.say(session, "a question")
+        listening = Listening(ana, session, ana.json("GET", f"/api/sessions/{session}")["place"])
+        listening.until('"type":"text"')
+        stopped = page.processes.pop(old)
+        stopped.send_signal(signal.SIGTERM)
+        wait_until_refused(old)
+        page.start(port=old)
+        follow = patiently(ana, "GET", f"/api/sessions/{session}").json()
+        assert follow["running"] and '"state":"complete"' in listening.until("turn_end")
+        stopped.communicate(timeout=PATIENCE)
+        said = done(ana, session)
+        events = ana.json("GET", f"/api/sessions/{session}")["events"]
+        assert not [each for each in events if each["type"] == "seam"]
+        assert len(said) > 50
+
+
+def wait_until_refused(port: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.02)
+    raise AssertionError("the port is still open")

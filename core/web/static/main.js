@@ -34,6 +34,7 @@ export class Page {
     this.connected = true;
     this.opening = 0; // counts what is opened: only the newest is drawn
     /** @type {Set<string>} */ this.local = new Set();
+    /** @type {string|null} */ this.member = null; // who is signed in on the page of a team
     this.acts = new Acts(this);
     /** @type {() => void} */ this.unlisten = () => {};
     this.scroller = h("div", {
@@ -95,7 +96,10 @@ export class Page {
       act: (does) => this.acts.act(does),
       connected: () => this.setConnected(true),
       listed: (sessions) => this.recent.show(sessions),
-      signedOut: () => app.replaceChildren(h("p", { class: "signed-out" }, text.signIn)),
+      signedOut: () => {
+        if (this.member) location.assign("/signin");
+        else app.replaceChildren(h("p", { class: "signed-out" }, text.signIn));
+      },
     });
     this.first = new FirstRun({ ready: () => this.go("/"), go: (path) => this.go(path) });
     this.dock = h("div", { class: "dock" }, this.slash.element, this.jump, this.composer.element);
@@ -163,6 +167,7 @@ export class Page {
       this.unlisten();
       this.opening += 1;
       this.session = "";
+      this.start().catch(() => {});
       other(this.page).catch((problem) =>
         this.page.replaceChildren(notice("bad", [problem.message])),
       );
@@ -205,6 +210,8 @@ export class Page {
   async start() {
     const found = await request("GET", "/api/start");
     this.local = new Set(found.local);
+    this.member = found.member;
+    if (this.member) this.sessions.sidebar.showMember(this.member, found.signs_out);
     return found;
   }
 

@@ -41,6 +41,7 @@ export class Sidebar {
       role: "region",
       "aria-label": "Session list",
     });
+    this.member = h("div", { class: "sidebar-member", hidden: true });
     this.said = h("p", { class: "sidebar-empty", role: "status", hidden: true });
     this.find = /** @type {HTMLInputElement} */ (
       h("input", {
@@ -97,6 +98,7 @@ export class Sidebar {
         this.said,
       ),
       this.list,
+      this.member,
       h(
         "div",
         { class: "sidebar-foot" },
@@ -159,6 +161,21 @@ export class Sidebar {
   /** What is searched for: the words, and the chosen tag. */
   words() {
     return [this.tag && `tag:${this.tag}`, this.find.value.trim()].filter(Boolean).join(" ");
+  }
+
+  /**
+   * Show who is signed in on the page of a team.
+   * @param {string} name
+   * @param {boolean} signsOut
+   */
+  showMember(name, signsOut) {
+    this.member.hidden = false;
+    this.member.replaceChildren(
+      h("span", { class: "sidebar-name", dir: "auto", title: name }, name),
+      ...(signsOut
+        ? [h("a", { class: "button quiet small", href: "/signout" }, text.signOut)]
+        : []),
+    );
   }
 
   /** Mark the page that is shown at the foot of the list. */

@@ -9,6 +9,7 @@ export const text = {
   searchSessions: "Search sessions",
   noSessions: "No sessions yet. What you ask is saved here.",
   nothingFound: (/** @type {string} */ words) => `Nothing found for “${words}”.`,
+  signOut: "Sign out",
   today: "Today",
   yesterday: "Yesterday",
   draft: "Draft",

@@ -18,6 +18,8 @@ from core.web.tickets import LIFETIME, make_ticket
 MOST_FORM = 4096  # bytes of what is sent to sign in
 WRONG = "Name or password is wrong."
 OTHERS = '<p class="or"><a class="button" href="/signin/openid">Sign in at {}</a></p>'
+# Without a referrer at all, browsers send a form's origin as "null", which could be any page.
+FORM_HEADERS = {"referrer-policy": "same-origin"}
 AGAIN = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Stream Chat</title>'
     '<meta http-equiv="refresh" content="0;url={0}"><p><a href="{0}">Stream Chat</a></p></html>'
@@ -82,7 +84,8 @@ class SignIn:
         name = self._gate.user(request.scope)
         if not name:
             return RedirectResponse("/signin", 303)
-        return HTMLResponse(self._assets.signout.replace("[[name]]", escape(name)))
+        page = self._assets.signout.replace("[[name]]", escape(name))
+        return HTMLResponse(page, headers=FORM_HEADERS)
 
     async def sign_out(self, request: Request) -> Response:
         """Of this browser; with `everywhere` in the form, of all."""
@@ -103,4 +106,4 @@ class SignIn:
     def page(self, said: str, name: str = "", status: int = 200) -> Response:
         page = self._assets.signin.replace("[[said]]", escape(said))
         page = page.replace("[[others]]", self._others)
-        return HTMLResponse(page.replace("[[name]]", escape(name)), status)
+        return HTMLResponse(page.replace("[[name]]", escape(name)), status, FORM_HEADERS)

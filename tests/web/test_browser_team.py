@@ -1,4 +1,5 @@
-"""The page of a team in a real browser: in by an OpenID provider on another site, and out again."""
+"""The page of a team in a real browser: in by an OpenID provider on another site or a password, and
+out again."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.web.openid_provider import CLIENT, SECRET, FakeProvider
 from tests.web.page_server import PATIENCE, free_port
-from tests.web.team_page import TeamPage
+from tests.web.team_page import PASSWORD, TeamPage
 
 pytest.importorskip("playwright")
 TYPE_CHECKING = False
@@ -26,13 +27,13 @@ def provider() -> Iterator[FakeProvider]:
     fake.close()
 
 
-def test_a_browser_signs_in_at_a_provider_follows_a_link_and_signs_out(
+def test_a_browser_signs_in_follows_a_link_and_signs_out(
     chromium: Browser, postgres_url: str, environment: dict[str, str], provider: FakeProvider
 ) -> None:
     """The provider is another site than the page, so that the browser's own rules count."""
     provider.user = {"sub": "1", "email": "ana@example.org", "email_verified": True}
     environment = environment | {"STREAM_CHAT_OIDC_SECRET": SECRET}
-    with TeamPage(postgres_url, environment) as team:
+    with TeamPage(postgres_url, environment, "ben") as team:
         port = free_port()
         url = f"http://localhost:{port}"
         options = ("--oidc-issuer", provider.url, "--oidc-client", CLIENT, "--oidc-new-users")
@@ -50,6 +51,12 @@ def test_a_browser_signs_in_at_a_provider_follows_a_link_and_signs_out(
         assert page.url.endswith("/numbers")
         page.get_by_role("link", name="Sign out").click()
         page.get_by_role("button", name="Sign out", exact=True).click()
+        page.get_by_label("Name").fill("ben")
+        page.get_by_label("Password").fill(PASSWORD.format("ben"))
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_text("ben", exact=True).wait_for()
+        page.goto(f"{url}/signout")
+        page.get_by_role("button", name="Sign out in all browsers").click()
         page.get_by_label("Password").wait_for()
         page.goto(f"{url}/numbers")
         assert re.search("/signin$", page.url)

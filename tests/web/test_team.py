@@ -56,6 +56,7 @@ def test_who_is_not_signed_in_sees_the_sign_in_page_and_nothing_else(
     for path in ("/api/sessions", "/api/providers", "/v1/models", "/open", "/api/start"):
         assert stranger.ask("GET", path).status_code == 401, path
     page = stranger.ask("GET", "/signin")
+    assert page.headers["referrer-policy"] == "same-origin"  # or a form has no origin
     assert page.status_code == 200 and "<script" not in page.text
     for name in re.findall(r'href="(/static/[^"]+)"', page.text):
         assert stranger.ask("GET", name).status_code == 200

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 
 from core.dataclass import dataclass, field
+from core.regex import regex
 from core.web.guard import (
     MOST_BYTES,
     PAGE_HEADER,
@@ -28,6 +29,7 @@ KNOWN_SECONDS = 5.0  # for which the store is not asked again whether an account
 # member's own.
 KEPT_FROM_MEMBERS = ("/api/providers", "/api/pulls", "/api/first")
 COUNTED = ("/messages", "/edits", "/retry", "/continue", "/compare", "/commands", "/v1/")
+_TEST = regex(r"/api/providers/[^/]+/test")  # asks whether a provider answers
 Refusal = tuple[int, str]
 
 
@@ -109,7 +111,7 @@ class Gate:
             return None
         if not path.startswith("/v1/") and not values_of(list(scope["headers"]), PAGE_HEADER):
             return 403, "The page's own header is missing."
-        if path.startswith(KEPT_FROM_MEMBERS) and not path.endswith("/test"):
+        if path.startswith(KEPT_FROM_MEMBERS) and not _TEST.fullmatch(path):
             return 403, "Keys, addresses and models are set up by who runs this server."
         if self.rate and path.endswith(COUNTED[:-1]) or self.rate and path.startswith(COUNTED[-1]):
             return self._too_fast(user)

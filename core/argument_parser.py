@@ -270,7 +270,7 @@ def first_part(text: str) -> str:
     """The beginning of a help text, which stands for it where there is little room."""
     for mark in (";", ": ", ' ("'):
         text = text.partition(mark)[0]
-    return text
+    return text if text.count("(") == text.count(")") else text.rpartition(" (")[0]
 
 
 def _default_note(row: Setting) -> str:

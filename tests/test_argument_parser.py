@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from core import __version__
-from core.argument_parser import help_text, parse_arguments
+from core.argument_parser import first_part, help_text, parse_arguments
 from core.chat_engine import main
 from core.config import SETTINGS
 from core.errors import UsageError
@@ -30,6 +30,13 @@ def test_the_version(program: list[str], environment: dict[str, str],
         assert (done.returncode, done.stdout, done.stderr) == (0, f"stream-chat {__version__}\n",
                                                                "")
     assert main(["--version", "--json"]) == 0 and __version__ in capsys.readouterr().out
+
+
+def test_a_first_part_is_cut_outside_of_parentheses() -> None:
+    assert first_part("print events (--stats: one document)") == "print events"
+    assert first_part("how long (a) it is; and so on") == "how long (a) it is"
+    parts = [first_part(row.help) for row in SETTINGS]
+    assert all(part and part.count("(") == part.count(")") for part in parts)
 
 
 @pytest.mark.parametrize("width", [60, 80, 110])

@@ -40,7 +40,6 @@ SIDE_BY_SIDE = 100   # columns from which two answers stand beside each other
 HABITS = {word: "/exit" for word
           in ("exit", "quit", "exit()", "quit()", "bye", ":q", ":q!", ":wq", ":x", "logout")} | {
     "?": "/help", "help()": "/help"}
-GRACE = 2.0         # seconds after a reply in which Ctrl-C may still have been meant for it
 
 
 def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader) -> None:
@@ -95,21 +94,21 @@ def title_of(chat: Chat) -> str:
 
 
 class Leaving:
-    """Ctrl-C at an empty prompt leaves the chat,
-    unless it was meant for the reply that has just ended.
+    """Ctrl-C at an empty prompt leaves the chat when it is pressed a second time;
+    the first may have been meant for a reply that has just ended.
     """
 
     def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
-        self._ended = -GRACE
+        self._said = False
 
     def busy(self) -> None:
         """Something ran until now."""
-        self._ended = time.monotonic()
+        self._said = False
 
     def is_meant(self) -> bool:
-        late, self._ended = time.monotonic() - self._ended > GRACE, -GRACE
-        return late and not self._interrupts.stopped_lately()
+        again, self._said = self._said, True
+        return again and not self._interrupts.stopped_lately()
 
 
 def act_on(entered: Typed, chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:

@@ -158,6 +158,10 @@ def test_ctrl_c_clears_what_is_typed(ollama: FakeOllama, program: list[str],
         chat.send(CTRL_C)
         chat.wait_prompt()
         assert not ollama.requests and chat.child.poll() is None
+        chat.send(CTRL_C)
+        chat.wait("Ctrl-C again leaves")
+        chat.send(CTRL_C)
+        assert chat.exit_status() == 0
 
 
 def test_a_window_that_changes_while_a_reply_streams(program: list[str],

@@ -66,11 +66,12 @@ class Plan:
     turns: tuple[int, ...] = (10, 1_000, 4_000)        # that a conversation has already
     growing: tuple[int, ...] = (100, 300, 1_000)       # of each thing that can grow, or a multiple
     things: tuple[str, ...] = tuple(THINGS)
+    stores: tuple[str, ...] = ()                       # options of bench.sessions_store
 
 
 QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500,
              files=2_000, chats=1_000,
-             json_bytes=10_000_000, growing=(30, 100))
+             json_bytes=10_000_000, growing=(30, 100), stores=("--seconds", "2", "--large", "500"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,14 +472,14 @@ STORES: dict[str, tuple[str, float | None, float | None]] = {
     "branch of 10,000, ms": ("ms", None, 1_000),
     "export, MB for a second of processor time": ("MB/s CPU", None, None),
     "export, peak memory in MB": ("MB", 60, 60),
-    "50 writers, 99th percentile, ms": ("ms", 60, 100),
-    "50 writers, refused": ("", 0, 0),
+    "many writers, 99th percentile, ms": ("ms", 60, 100),
+    "many writers, refused": ("", 0, 0),
 }
 
 
 def measure_stores(bench: Bench) -> list[Figure]:
     """One long session, and many programs that write at once, in each database."""
-    words = [sys.executable, "-m", "bench.sessions_store"]
+    words = [sys.executable, "-m", "bench.sessions_store", *bench.plan.stores]
     made = subprocess.run(words, env=bench.home("stores"), cwd=ROOT, capture_output=True, text=True,
                           check=True)
     size, *databases = map(json.loads, made.stdout.splitlines())

@@ -1,9 +1,10 @@
 """Sessions: one long session, and one database that many write, in SQLite and in PostgreSQL.
 
-    python -m bench.sessions_store [SECONDS]
+    python -m bench.sessions_store [--seconds 20] [--programs 50] [--large 5000] [--only-sqlite]
 
-SECONDS is how long the many write. PostgreSQL is a server of the bench's own, without fsync.
-Prints a line of JSON for each database.
+How long how many programs write, and the messages of the session that is exported. PostgreSQL is
+a server of the bench's own, without fsync. Prints a line of JSON about the size of a database, then
+one for each database.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 from bench.sessions_bench import LONG, ROOT, add_session, make
@@ -34,19 +36,19 @@ from tests import postgres
 
 APPENDS = 100
 SHORT = 1_000  # sessions of 10 messages of 25 words each, by which the size is measured
-LARGE = 5_000  # messages of a session that is exported, of LETTERS characters each
-LETTERS = 10_000
-WRITERS, PACE = 50, 30  # programs, commits a second of each
+LETTERS = 10_000  # characters of each message of the session that is exported
+PACE = 30  # commits a second of each program
+HEAD_START = 5  # seconds, at most, until all of them have begun
 WAIT = 300  # seconds until a writer counts as lost
 
 
-def build(path: str) -> None:
-    """A few sessions, one of 10,000 messages, and a large one."""
+def build(path: str, large: int) -> None:
+    """A few sessions, one of 10,000 messages, and one of `large` long messages."""
     make(path, 5)
     dice = random.Random(5)
     with closing(sqlite3.connect(path)) as run:
         add_session(
-            run, dice, [f"word{dice.randrange(999)}" for _ in range(1_000)], "large", 9, LARGE
+            run, dice, [f"word{dice.randrange(999)}" for _ in range(1_000)], "large", 9, large
         )
         parts = json.dumps([{"type": "text", "text": "- a line\\n" * (LETTERS // 10)}])
         run.execute("UPDATE messages SET parts = ? WHERE session_id = 'large'", (parts,))
@@ -67,11 +69,11 @@ def measure_size(folder: str) -> float:
 
 
 @contextmanager
-def places(folder: str) -> Iterator[dict[str, str]]:
+def places(folder: str, plan: Namespace) -> Iterator[dict[str, str]]:
     """The name and the address of each database."""
     path = os.path.join(folder, "sessions.db")
-    build(path)
-    if postgres.why_not():
+    build(path, plan.large)
+    if plan.only_sqlite or postgres.why_not():
         yield {"SQLite": path}
         return
     with postgres.running_server() as server:
@@ -160,27 +162,27 @@ def write_much(url: str, until: float, told: multiprocessing.SimpleQueue[Any]) -
     told.put((spent, refused))
 
 
-def measure_writers(url: str, duration: float) -> tuple[float, int, int]:
+def measure_writers(url: str, duration: float, programs: int) -> tuple[float, int, int]:
     """The 99th percentile of a commit in seconds, the number of commits, and of refused ones."""
     context = multiprocessing.get_context("fork")
     told = context.SimpleQueue()
-    until = time.monotonic() + duration + 5
-    runs = [context.Process(target=write_much, args=(url, until, told)) for _ in range(WRITERS)]
+    until = time.monotonic() + duration + min(duration, HEAD_START)
+    runs = [context.Process(target=write_much, args=(url, until, told)) for _ in range(programs)]
     for run in runs:
         run.start()
     found = [told.get() for _ in runs]
     for run in runs:
         run.join(WAIT)
-    spent = [each for times, _ in found for each in times]
-    return quantiles(spent, n=100)[98], len(spent), sum(refused for _, refused in found)
+    spent = sorted(each for times, _ in found for each in times) or [0.0]
+    return spent[len(spent) * 99 // 100], len(spent), sum(refused for _, refused in found)
 
 
-def measure(name: str, url: str, folder: str, duration: float) -> dict[str, object]:
+def measure(name: str, url: str, folder: str, plan: Namespace) -> dict[str, object]:
     with closing(open_store(url)) as store:
         empty, long = measure_appends(store)
         branch, work = measure_branch(store)
     speed, memory = measure_export(url, folder)
-    late, commits, refused = measure_writers(url, duration)
+    late, commits, refused = measure_writers(url, plan.seconds, plan.programs)
     return {
         "database": name,
         "load": os.getloadavg()[0],
@@ -190,23 +192,29 @@ def measure(name: str, url: str, folder: str, duration: float) -> dict[str, obje
         f"branch of {LONG:,}, processor ms": round(work * 1e3),
         "export, MB for a second of processor time": round(speed),
         "export, peak memory in MB": round(memory),
-        f"{WRITERS} writers, 99th percentile, ms": round(late * 1e3, 1),
-        f"{WRITERS} writers, commits": commits,
-        f"{WRITERS} writers, refused": refused,
+        "many writers, 99th percentile, ms": round(late * 1e3, 1),
+        "many writers, commits": commits,
+        "many writers, refused": refused,
     }
 
 
-def main(duration: float) -> None:
+def main() -> None:
+    parser = ArgumentParser(description="One long session, and many writers, in each database.")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--programs", type=int, default=50)
+    parser.add_argument("--large", type=int, default=5_000)
+    parser.add_argument("--only-sqlite", action="store_true")
+    plan = parser.parse_args()
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     )
     with tempfile.TemporaryDirectory(prefix="sessions-bench-") as folder:
         size = round(measure_size(folder), 2)
         print(json.dumps({"size": "SQLite", "bytes for each byte of text": size}), flush=True)
-        with places(folder) as found:
+        with places(folder, plan) as found:
             for name, url in found.items():
-                print(json.dumps(measure(name, url, folder, duration)), flush=True)
+                print(json.dumps(measure(name, url, folder, plan)), flush=True)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 20.0)
+    main()

@@ -79,6 +79,8 @@ def script(request: Received) -> Answer:
         facts = {"general.architecture": "qwen3", "qwen3.context_length": 32768}
         return json_answer({"model_info": facts,
                             "capabilities": ["completion", "tools", "thinking"]})
+    if request.path == "/api/ps":
+        return json_answer({"models": [{"name": "qwen3:8b", "context_length": 32768}]})
     if request.path != "/api/chat":
         return json_answer({"models": [{"name": "qwen3:8b", "model": "qwen3:8b"}]})
     body = request.json
@@ -94,7 +96,7 @@ def script(request: Received) -> Answer:
 
 def paced(lines: Sequence[object], *, count: int) -> Answer:
     sends = [step for line in lines for step in (Pause(PACE), json_line(line))]
-    return Answer([*sends, json_line(done_line("qwen3:8b", count=count))])
+    return Answer([*sends, json_line(done_line("qwen3:8b", count=count, prompt_eval_count=4200))])
 
 
 @contextmanager
@@ -163,7 +165,7 @@ def watch(terminal: Terminal, pattern: str, take: Callable[[Terminal], None]) ->
     while not (found.search(terminal.text()) and terminal.at_prompt()):
         terminal.read(LOOK)
         take(terminal)
-    terminal.wait(r"^  qwen3:8b")
+    terminal.wait(r"^  qwen3:8b .* window ")
     take(terminal)
 
 
@@ -194,8 +196,8 @@ def normal(run: Run) -> Run:
     text = re.sub(r"\d{8}-\d{4}-[a-z0-9]{4}", "20261129-1417-csqa", run.text.rstrip())
     text = re.sub(r"\b(today|yesterday) \d\d:\d\d", "today 14:17", text)
     text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-29 14:17", text)
-    text = re.sub(r"\b\d+(\.\d)? (s|tokens/s)(?![a-z])",
-                  lambda found: f"{'2.1' if found[2] == 's' else '48'} {found[2]}", text)
+    text = re.sub(r"(for|,) \d+ ms\b", r"\1 2.1 s", text)
+    text = re.sub(r"\b\d+(\.\d)? (s|tokens/s)(?![a-z])", lambda found: f"{'2.1' if found[2] == 's' else '48'} {found[2]}", text)
     return Run(run.column, text, run.color, run.bold)
 
 

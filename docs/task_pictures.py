@@ -80,6 +80,8 @@ def script(request: Received) -> Answer:
     if request.path == "/api/show":
         facts = {"general.architecture": "qwen3", "qwen3.context_length": 32768}
         return json_answer({"model_info": facts, "capabilities": ["completion", "tools", "vision"]})
+    if request.path == "/api/ps":
+        return json_answer({"models": [{"name": name, "context_length": 32768} for name in MODELS]})
     if request.path != "/api/chat":
         return json_answer({"models": [{"name": name, "model": name} for name in MODELS]})
     if not request.json["messages"]:         # it is to load the model
@@ -87,7 +89,7 @@ def script(request: Received) -> Answer:
     asked = str(request.json["messages"][-1]["content"])
     answer = next((text for word, text in ANSWERS.items() if word in asked),
                   "Hm. What is a thraed?")
-    return lines_answer([chat_line("qwen3:8b", answer), done_line("qwen3:8b", count=40)])
+    return lines_answer([chat_line("qwen3:8b", answer), done_line("qwen3:8b", count=40, prompt_eval_count=4200)])
 
 
 @contextmanager
@@ -110,7 +112,7 @@ def home() -> Iterator[tuple[FakeServer, Path, Mapping[str, str]]]:
 
 def show_task(task: Task, take: Take, columns: int) -> None:
     command = [sys.executable, str(ROOT / "stream_chat.py"), "-m", MODELS[0]]
-    with home() as (_, folder, environment):
+    with home() as (server, folder, environment):
         for question in task.earlier:
             subprocess.run([*command, question], env=environment, cwd=folder,
                            stdin=subprocess.DEVNULL, check=True,
@@ -127,5 +129,7 @@ def show_task(task: Task, take: Take, columns: int) -> None:
                 terminal.wait(task.begun[1])
             else:
                 terminal.wait_prompt()
-                terminal.wait(r"^\u203a\n  \S+ ?.*\Z")       # the status line under it
+                asked = any(request.json["messages"] for request in server.chats)
+                status = r".* window .*" if asked else ".*"
+                terminal.wait(rf"^\u203a\n  \S+ ?{status}\Z")
             take(terminal)

@@ -41,6 +41,19 @@ def window_of(chat: Chat) -> int | None:
         return None
 
 
+async def learn_window(chat: Chat) -> bool:
+    """Ask a server that gives each model its own window how large that is, once it has answered.
+
+    True when it is known now and was not before.
+    """
+    target = chat.target
+    if chat.known_window() or not replies_of(chat):
+        return False
+    if not chat.providers.lists_running(target.provider):
+        return False
+    return await chat.window.window(target, chat.options.num_ctx) is not None
+
+
 def price_so_far(chat: Chat, replies: Sequence[Message]) -> float | None:
     """Dollars; None where nothing costs anything, or no price is known."""
     if not replies or not is_cloud(chat):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Outcome, command, run_command
+from core.commands import Done, Outcome, command, run_command
 from core.config.agents import agent_values
 from core.model_manager import build_model_list, resolve_target
 from core.models.options import options_of
@@ -39,4 +39,4 @@ async def as_(chat: Chat, argument: str) -> Outcome:
     if values.get("tools"):
         await run_command(chat, "/tools none")
         await run_command(chat, f"/tools on {','.join(values['tools'])}")
-    return f"{argument} responds from the next message on: {chat.target}."
+    return Done(f"{argument} responds from the next message on: {chat.target}.")

@@ -51,14 +51,14 @@ async def drop(chat: Chat, argument: str) -> Outcome:
 async def undo(chat: Chat, argument: str) -> Outcome:
     """Take back your last message and its answer; /redo brings them back."""
     question = chat.session.undo()
-    return f"Taken back: {beginning(question)} ({_count(chat)} left). /redo brings it back."
+    return Done(f"Taken back: {beginning(question)} ({_count(chat)} left). /redo brings it back.")
 
 
 @command()
 async def redo(chat: Chat, argument: str) -> Outcome:
     """Bring back what was taken back last."""
     question = chat.session.redo()
-    return f"Back again: {beginning(question)} ({_count(chat)})."
+    return Done(f"Back again: {beginning(question)} ({_count(chat)}).")
 
 
 @command(usage="[N] [TEXT]")

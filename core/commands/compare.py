@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from core.chat.comparison import Comparison
 from core.chat.conversation import Chat
-from core.commands import Compare, Outcome, command
+from core.commands import Compare, Done, Outcome, command
 from core.errors import UsageError
 from core.messages import Message, user_message
 from core.models.switch import find_model
@@ -56,4 +56,5 @@ def _keep(chat: Chat, number: int) -> str:
     if not isinstance(chat.compared, Comparison):
         raise UsageError("Nothing was compared yet.", "/compare MODEL MODEL [QUESTION]")
     side = chat.compared.keep(number)
-    return f"The answer of {side.target} is in the conversation now; {chat.target} goes on with it."
+    return Done(f"The answer of {side.target} is in the conversation now; "
+                f"{chat.target} continues with it.")

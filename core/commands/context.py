@@ -44,7 +44,7 @@ async def context(chat: Chat, argument: str) -> Outcome:
         case "drop", name if name:
             count = chat.context.drop(name)
             chat.keep_attached()
-            return f"{name} is out of the context ({count:,} {'item' if count == 1 else 'items'})."
+            return Done(f"{name} is out of the context ({count:,} {'item' if count == 1 else 'items'}).")
     raise ContextError(f"/context does not know {argument!r}.", HINT)
 
 
@@ -104,15 +104,17 @@ async def _added(chat: Chat, source: str) -> str:
     known = len(chat.context.items)
     faults = await chat.attach(source)
     count = len(chat.context.items) - known
-    return "\n".join([f"Attached {source}: {count:,} {'item' if count == 1 else 'items'}.",
-                      *faults])
+    said = f"Attached {source}: {count:,} {'item' if count == 1 else 'items'}."
+    return "\n".join([said, *faults]) if faults else Done(said)
 
 
 async def _refreshed(chat: Chat) -> str:
     if not chat.context.sources:
         return "Nothing attached. /context add takes a file, folder or address."
     faults = await chat.context.refresh()
-    return "\n".join([f"Read again: {len(chat.context.items):,} items.", *map(str, faults)])
+    count = len(chat.context.items)
+    said = f"Reloaded {count:,} {'item' if count == 1 else 'items'}."
+    return "\n".join([said, *map(str, faults)]) if faults else Done(said)
 
 
 @command(usage="[NUMBER | list]")

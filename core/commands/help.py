@@ -11,8 +11,6 @@ from core.errors import UsageError
 from core.rendering.table import Table
 
 GROUP = "Chat"
-NAMES = 11          # cells of a group's name and the space after it
-WIDTH = 78          # of the list: it is wrapped once more where the screen is narrower
 KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"),
         ("Tab, Right", "take what the menu under the prompt offers first; Tab opens the menu"),
         ("Down, Up", "choose in the menu, then Enter takes it; Esc closes it"),
@@ -24,8 +22,9 @@ KEYS = (("Enter", "sends"), ("Alt-Enter, Ctrl-J", "start a new line"),
         ("!command", "runs it in your shell; its output can join your next message"),
         ("@file", "attaches a file, a folder or a picture"))
 
-ENDING = ("/help NAME explains a command, /help WORD searches, /help keys, /help pages, /help all.",
-          "Ctrl-C stops a reply, Ctrl-D leaves.")
+SHORT_KEYS = ("Enter sends, Alt-Enter starts a new line, Tab completes, "
+              "Ctrl-R searches what you typed, Ctrl-C stops a reply, Ctrl-D leaves.")
+ENDING = "/help NAME explains a command, /help WORD searches, /help keys, /help pages, /help all."
 
 
 async def _topics(chat: Chat) -> list[str]:
@@ -38,7 +37,7 @@ async def help(chat: Chat, argument: str) -> Outcome:
     """List the commands, explain one, or show a page of the documentation."""
     word = argument.removeprefix("/").lower()
     if not word:
-        return "\n".join([*overview(), "", *ENDING])
+        return Table(("", ""), tuple(overview()), ENDING)
     if word == "keys":
         return Table(("key", "what it does"), KEYS)
     if word == "all":
@@ -87,18 +86,10 @@ def command_table(entries: Sequence[Command], note: str) -> Table:
     return Table(("command", "what it does"), rows, note, headings=headings)
 
 
-def overview() -> list[str]:
-    """A row for each group: its name and its commands."""
+def overview() -> list[tuple[str, str]]:
+    """Each group with its commands, and the keys."""
     groups: dict[str, list[str]] = {}
     for entry in all_commands().values():
         groups.setdefault(entry.group, []).append(f"/{entry.name}")
-    rows: list[str] = []
-    for group, names in groups.items():
-        row = f"  {group:<{NAMES}}"
-        for name in names:
-            if len(row) + len(name) > WIDTH:
-                rows.append(row.rstrip())
-                row = " " * (NAMES + 2)
-            row += f"{name}  "
-        rows.append(row.rstrip())
-    return rows
+    return [*((group, "  ".join(names)) for group, names in groups.items()),
+            ("Files", "@file  !command"), ("Keys", SHORT_KEYS)]

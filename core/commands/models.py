@@ -51,7 +51,7 @@ async def model(chat: Chat, argument: str) -> Outcome:
 def _to_pool(chat: Chat, pool: Target) -> str:
     chat.target = pool
     chat.session.set_model(str(pool))
-    return f"The model is now {pool}: {', '.join(map(str, chat.chain.targets))}."
+    return Done(f"The model is now {pool}: {', '.join(map(str, chat.chain.targets))}.")
 
 
 def _ask_first(chat: Chat, target: Target, remark: str) -> Outcome:
@@ -135,8 +135,8 @@ async def usage(chat: Chat, argument: str) -> Outcome:
     """Show what this session used; on or off: whether each turn tells it."""
     if argument in ("on", "off"):
         chat.show_usage = argument == "on"
-        return ("Tokens and price are "
-                f"{'told after each turn' if chat.show_usage else 'not told any more'}.")
+        when = "shown after each answer" if chat.show_usage else "no longer shown"
+        return Done(f"Tokens and cost are {when}.")
     if argument:
         raise UsageError(f"/usage does not know {argument!r}.", "/usage, /usage on, /usage off")
     replies = [message for message in chat.session.messages if message.role == "assistant"]

@@ -20,8 +20,25 @@ SETTABLE = ("temperature", "top_p", "seed", "max_tokens", "stop", "think", "num_
             "clipboard")
 
 
+# What is often chosen, where a setting has no list of choices.
+OFTEN = {"temperature": ("0", "0.2", "0.7", "1"), "top_p": ("0.5", "0.9", "0.95", "1"),
+         "seed": ("1", "42"), "max_tokens": ("512", "2k", "8k"),
+         "num_ctx": ("8k", "16k", "32k", "64k", "128k"), "keep_alive": ("5m", "1h", "24h")}
+
+
 async def _names(chat: Chat) -> Sequence[str]:
-    return [Choice(f"{name} ", first_part(BY_NAME[name].help)) for name in SETTABLE]
+    """Each option, and behind it its values; the one that holds now is marked."""
+    names: list[str] = []
+    for name in SETTABLE:
+        now = getattr(chat.settings, name)
+        names.append(Choice(f"{name} ", first_part(BY_NAME[name].help)))
+        for text in (*BY_NAME[name].choices, *OFTEN.get(name, ())):
+            is_now = now == parse_value(BY_NAME[name], text, name)
+            names.append(Choice(f"{name} {text}", "now" if is_now else ""))
+        if "off" not in BY_NAME[name].choices:
+            default = BY_NAME[name].default
+            names.append(Choice(f"{name} off", f"back to {_shown(default)}"))
+    return names
 
 
 @command("parameter", usage="[NAME VALUE | NAME off]", complete=_names)
@@ -36,7 +53,8 @@ async def set_(chat: Chat, argument: str) -> Outcome:
     if not name:
         return await options(chat, "")
     if name not in SETTABLE:
-        close = get_close_matches(name, SETTABLE, n=1)
+        begun = [known for known in SETTABLE if known.startswith(name)]
+        close = begun if len(begun) == 1 else get_close_matches(name, SETTABLE, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"It knows {', '.join(SETTABLE)}."
         raise UsageError(f"/set does not know {name}.", hint)
     row = BY_NAME[name]

@@ -7,12 +7,11 @@ import shlex
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Choice, Confirm, History, Outcome, command
+from core.commands import Choice, Confirm, Done, History, Outcome, command
+from core.commands.session_tables import result_table, session_table
 from core.errors import UsageError
 from core.model_manager import parse_target
-from core.rendering.table import Table
 from core.sessions.export import ENDINGS, EXPORTERS, export_session, find_exporter, format_of
-from core.sessions.listing import COLUMNS, local_minutes
 from core.sessions.search import search as find
 from core.sessions.shelves import delete_session
 from db import Store
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
     from core.store.rows import Shelf
 
 GROUP = "Sessions"
+_HEADINGS = {"archived": "Archived", "trash": "In the trash"}
+_WAYS_BACK = {"archived": "/unarchive ID puts one back into the list.",
+              "trash": "/undelete ID brings one back.",
+              "open": "/session ID resumes one, /resume lets you choose."}
 MOST_LISTED = 20
 MOST_SHOWN = 10    # messages of /history without a number
 
@@ -58,10 +61,8 @@ async def sessions(chat: Chat, argument: str) -> Outcome:
                 else "There are no saved sessions yet.")
     more = (f"These are the newest {MOST_LISTED}; /sessions WORDS looks in all. "
             if len(rows) > MOST_LISTED else "")
-    cells = tuple(zip(*(column.cells(rows[:MOST_LISTED]) for column in COLUMNS)))
-    return Table(tuple(column.heading for column in COLUMNS), cells,
-                 f"{more}/session ID goes on with one.",
-                 optional=tuple(column.heading for column in COLUMNS if column.optional))
+    note = more + _WAYS_BACK[shelf or "open"]
+    return session_table(rows[:MOST_LISTED], note, _HEADINGS.get(shelf or "", ""), chat.session.id)
 
 
 @command(usage="WORDS | N")
@@ -82,11 +83,7 @@ async def search(chat: Chat, argument: str) -> Outcome:
                   for entry in results]
     if not results:
         return f"Nothing was found for {argument!r}."
-    times = local_minutes(entry.session.updated for entry in results)
-    rows = tuple((str(number), when, entry.session.title,
-                  entry.hits[0].snippet if entry.hits else "(title)")
-                 for number, (entry, when) in enumerate(zip(results, times), 1))
-    return Table(("result", "last used", "session", "where"), rows, "/search N opens one.")
+    return result_table(results, argument)
 
 
 def _open_found(chat: Chat, session: str, message: int) -> Outcome:
@@ -141,7 +138,7 @@ async def delete(chat: Chat, argument: str) -> Outcome:
 async def keep(chat: Chat, argument: str) -> Outcome:
     """Save this conversation as a new session, after another program deleted its session."""
     chat.session.keep()
-    return f"The conversation is saved as session {chat.session.name}."
+    return Done(f"The conversation is saved as session {chat.session.name}.")
 
 
 async def _formats(chat: Chat) -> Sequence[str]:
@@ -171,7 +168,7 @@ async def export(chat: Chat, argument: str) -> Outcome:
     if not chat.session.count:
         raise UsageError("Nothing was said in this session yet.")
     export_session(_store(chat), chat.session.id, format or format_of(path), path, force=force)
-    return f"Exported to {path}"
+    return Done(f"Exported to {path}")
 
 
 def shell_words(text: str) -> list[str]:

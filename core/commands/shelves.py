@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from core.chat.conversation import Chat
-from core.commands import Outcome, command
+from core.commands import Done, Outcome, command
+from core.commands.session_tables import session_table
 from core.errors import UsageError
-from core.rendering.table import Table
 from core.safe_text import safe_line
-from core.sessions.listing import COLUMNS
 from core.sessions.shelves import changed_tags, find_in_trash, purge_note
 from core.store.rows import SessionRow
 from db import Store
@@ -31,7 +30,7 @@ async def rename(chat: Chat, argument: str) -> Outcome:
     """Give this session another title."""
     saved_row(chat)
     chat.session.set_title(argument)
-    return f"This session is now called: {safe_line(chat.session.title)}"
+    return Done(f"This session is now called: {safe_line(chat.session.title)}")
 
 
 @command(usage="[TAG | -TAG ...]")
@@ -51,8 +50,8 @@ async def pin_session(chat: Chat, argument: str) -> Outcome:
         raise UsageError("/pin-session takes nothing or off after it.")
     store, row = saved_row(chat)
     store.update_session(row.id, pinned=not argument)
-    return ("This session is not pinned any more." if argument
-            else "This session is pinned: lists begin with it.")
+    return Done("This session is not pinned any more." if argument
+                else "This session is pinned: lists begin with it.")
 
 
 @command(usage="[ID]")
@@ -62,7 +61,7 @@ async def archive(chat: Chat, argument: str) -> Outcome:
     """
     store, row = saved_row(chat, argument)
     store.shelve_session(row.id, "archived")
-    return f"Session {row.name} is archived. /unarchive {row.name} brings it back."
+    return Done(f"Session {row.name} is archived. /unarchive {row.name} brings it back.")
 
 
 @command(usage="[ID]")
@@ -73,7 +72,7 @@ async def unarchive(chat: Chat, argument: str) -> Outcome:
         raise UsageError(f"Session {row.name} is in the trash.",
                          f"/undelete {row.name} brings it back.")
     store.shelve_session(row.id, "open")
-    return f"Session {row.name} is in the lists again."
+    return Done(f"Session {row.name} is in the lists again.")
 
 
 @command(usage="[ID]")
@@ -86,9 +85,7 @@ async def undelete(chat: Chat, argument: str) -> Outcome:
         rows = store.sessions(shelf="trash")
         if not rows:
             return "The trash is empty."
-        cells = tuple(zip(*(column.cells(rows) for column in COLUMNS)))
-        return Table(tuple(column.heading for column in COLUMNS), cells, purge_note(),
-                     optional=tuple(column.heading for column in COLUMNS if column.optional))
+        return session_table(rows, purge_note(), "In the trash")
     row = find_in_trash(store, argument)
     store.shelve_session(row.id, "open")
-    return f"Session {row.name} is back."
+    return Done(f"Session {row.name} is back.")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import MoreCommands, Outcome, Say, command, more_commands
+from core.commands import Done, MoreCommands, Outcome, Say, command, more_commands
 from core.context.items import Item
 from core.errors import UsageError
 from core.rendering.table import Table
@@ -63,7 +63,7 @@ async def tools(chat: Chat, argument: str) -> Outcome:
         case "forget":
             count = len(box.grants)
             box.grants.clear()
-            return f"Forgotten: {count} permissions. Everything is asked again."
+            return Done(f"Forgotten: {count} permissions. Everything is asked again.")
     raise UsageError(f"/tools cannot {argument!r}.",
                      "/tools on NAME, /tools off NAME, /tools all, /tools none, /tools forget")
 
@@ -77,7 +77,7 @@ def _switch(box: Toolbox, names: Sequence[str], *, on: bool) -> str:
         box.switch(known[name], on=on)
     if not box.tools:
         return "The model is offered no tools."
-    return f"The model may call: {', '.join(sorted(box.tools))}."
+    return Done(f"The model may call: {', '.join(sorted(box.tools))}.")
 
 
 def _list_tools(box: Toolbox) -> Table:

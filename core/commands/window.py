@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.chat.conversation import Chat
-from core.commands import Outcome, command
+from core.commands import Done, Outcome, command
 from core.errors import ChatError, UsageError
 from core.providers import CanShow
 from core.providers.parameters import lacks_of
@@ -26,9 +26,9 @@ async def ctx(chat: Chat, argument: str) -> Outcome:
     size = None if argument.lower() in ("auto", "off") else read_tokens(argument)
     chat.set_options(num_ctx=size)
     if size is None:
-        return "The window is the server's own choice again, from the next answer on."
-    return (f"The window is {size:,} tokens from the next answer on; the model is loaded again for "
-            "it, which takes a moment."
+        return Done("The window is the server's own choice again, from the next answer on.")
+    return (f"The window is {size:,} tokens from the next answer on; "
+            "the model is loaded again for it, which takes a moment."
             + await _too_much(chat, size))
 
 

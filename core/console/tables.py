@@ -8,7 +8,9 @@ import sys
 from core.config import Settings
 from core.console.screen import Screen
 from core.rendering.choices import choice_rows, spoken_rows
+from core.rendering.excerpts import excerpt_rows, spoken_excerpts
 from core.rendering.listing import table_lines
+from core.rendering.marks import styled
 from core.rendering.table import Table
 from core.safe_text import safe_line
 
@@ -32,7 +34,12 @@ def _records(table: Table) -> list[dict[str, object]]:
 def show_table(screen: Screen, table: Table) -> None:
     """As wide as it needs, and no wider than the screen."""
     if screen.plain:
-        screen.write("".join(f"{line}\n" for line in spoken_rows(table)))
+        rows = spoken_rows(table) if table.excerpts is None else spoken_excerpts(table.excerpts)
+        screen.write("".join(f"{line}\n" for line in rows))
+    elif table.excerpts is not None:
+        for row in excerpt_rows(table.excerpts, screen.width(), screen.theme):
+            screen.write(f"{row}\n")
+        screen.gap()
     elif table.choices is not None:
         for line in choice_rows(table, table.choices, screen.width(), screen.theme,
                                 screen.sign("user")):
@@ -46,10 +53,11 @@ def show_table(screen: Screen, table: Table) -> None:
 
 def _show_rows(screen: Screen, table: Table) -> None:
     rows = [[safe_line(cell) for cell in row] for row in table.rows]
-    for line, heading in table_lines(table.columns, rows, screen.width() - 1,
-                                     optional=table.optional,
-                                     headings=table.headings):
-        screen.line(line, "bold" if heading else "")
+    for line in table_lines(table.columns, rows, screen.width() - 1, optional=table.optional,
+                            headings=table.headings, rule="\u2500" if screen.unicode else "-"):
+        pieces = (styled(text, screen.theme.role(role) if role else "") for text, role in line)
+        screen.write("".join(pieces) + "\n")
+    screen.gap()
 
 
 def aligned(table: Table) -> list[str]:

@@ -236,7 +236,8 @@ def complete_mention(text: str, root: str = ".") -> list[str]:
         with os.scandir(os.path.join(root, os.path.expanduser(directory))) as entries:
             fitting = (entry for entry in entries if entry.name.lower().startswith(begun.lower())
                        and (begun or not entry.name.startswith(".")))
-            found = sorted(fitting, key=lambda entry: entry.name)[:MOST_COMPLETIONS]
+            nameable = (entry for entry in fitting if not re.search('["\n]', entry.name))
+            found = sorted(nameable, key=lambda entry: entry.name)[:MOST_COMPLETIONS]
             return [_completed(directory, entry) for entry in found]
     except OSError:
         return []
@@ -244,7 +245,7 @@ def complete_mention(text: str, root: str = ".") -> list[str]:
 
 def _completed(directory: str, entry: os.DirEntry[str]) -> str:
     path = os.path.join(directory, entry.name) + ("/" if entry.is_dir() else "")
-    return f'@"{path}"' if re.search(r"\s", path) else f"@{path}"
+    return f'@"{path}"' if re.search(r"[\s'`]", path) else f"@{path}"
 
 
 def unique(sources: Iterable[Source]) -> list[Source]:

@@ -29,9 +29,9 @@ def provider_table(providers: Providers) -> Table:
     return Table(("provider", "dialect", "kind", "address", "default model", "window", "formats",
                   "missing"),
                  (*(_provider_row(name, providers) for name in names), *map(_pool_row, pools)),
-                 "--help providers says more; the configuration file can add others (--help "
-                 "configuration).",
-                 optional=("formats", "window", "dialect", "address"),
+                 "--help providers says more; "
+                 "the configuration file can add others (--help configuration).",
+                 optional=("formats", "window", "dialect", "address", "default model"),
                  records=(*(_provider_record(name, providers) for name in names), *pools))
 
 

@@ -10,6 +10,7 @@ from core.events import (Event, ModelChanged, Notice, QuotesChecked, Resuming, R
                          ToolFinished, ToolRequested)
 from core.messages import Message, ToolCall, ToolResult
 from core.rendering.marks import MARKS, Kind
+from core.rendering.quantities import duration
 from core.safe_text import safe_line, safe_text
 
 # characters of a call's arguments in one line; a question about it and /last show all
@@ -49,6 +50,12 @@ def clause(reason: str) -> str:
     return safe_line(reason, 200).rstrip(".")
 
 
+def _inside(reason: str) -> str:
+    """As it is written behind a colon."""
+    begins = reason.startswith(("The ", "There ", "It ", "No ", "A "))
+    return reason[0].lower() + reason[1:] if begins else reason
+
+
 def finish_note(message: Message) -> str:
     """What to say under a reply that is not simply whole, or nothing."""
     if message.finish == "stop" and not message.text.strip() and not message.tool_calls:
@@ -71,10 +78,10 @@ class EventLines:
             case Retrying(attempt, delay, reason):
                 return [Line("note", f"{sentence(reason)} Attempt {attempt} in {delay:.1f} s.")]
             case ModelChanged(old, new, reason):
-                return [Line("warning", f"Continued by {safe_line(new)} instead of "
-                             f"{safe_line(old)}: {clause(reason)}.")]
+                models = f"{safe_line(new)} instead of {safe_line(old)}"
+                return [Line("warning", f"Continued by {models}: {_inside(clause(reason))}.")]
             case Resuming(reason):
-                return [Line("note", f"Reconnected: {clause(reason)}.")]
+                return [Line("note", f"Reconnected: {_inside(clause(reason))}.")]
             case Notice(text):
                 return [notice_line(text)]
             case QuotesChecked(line=line):
@@ -107,7 +114,7 @@ def finished_line(call: ToolCall | None, event: ToolFinished) -> Line:
     if not event.ran or result.is_error:
         reason = safe_line(event.said or result.content, 200).rstrip(".").removeprefix("Not run: ")
         return line._replace(detail=f"failed: {reason}" if event.ran else reason)
-    return line._replace(detail=f"{line.detail}, {event.seconds:.1f} s")
+    return line._replace(detail=f"{line.detail}, {duration(event.seconds)}")
 
 
 def tool_line(call: ToolCall | None, result: ToolResult) -> Line:

@@ -5,7 +5,7 @@ the lexer's state is carried from line to line.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +33,8 @@ _LINE_BY_LINE = ("JsonLexer", "JsonLdLexer", "YamlLexer", "RubyLexer", "Makefile
 # these cannot stand in an alternation of several rules
 _OWN_FLAGS = regex(r"\\[1-9]|\(\?[aiLmsux(]")
 _COMMENT = _STYLES["Comment",]
+Rule = tuple[Any, Any, Any]             # what matches, what it does, how it changes the state
+Find = Callable[[str, int], Rule | None]
 
 
 class Highlighter:
@@ -130,39 +132,58 @@ class Highlighter:
 
 
 @lru_cache(maxsize=1024)
-def _rules(lexer: Any, state: str) -> Callable[[str, int], tuple[Any, Any, Any] | None]:
+def _rules(lexer: Any, state: str) -> Find:
     """What finds the first rule of a lexer's state that matches at a place:
     its match, action and change of state.
+
+    Neighbouring rules are joined to one pattern as far as they can be.
     """
-    rules = lexer._tokens[state]
+    finders = [_finder(rules) for rules in _joinable(lexer._tokens[state])]
+    if len(finders) == 1:
+        return finders[0]
+
+    def find(text: str, pos: int) -> Rule | None:
+        for finder in finders:
+            found = finder(text, pos)
+            if found is not None:
+                return found
+        return None
+    return find
+
+
+def _joinable(rules: Sequence[Rule]) -> list[list[Rule]]:
+    """The rules in order, those together that one pattern can stand for."""
+    groups: list[list[Rule]] = []
+    flags = None            # of the last group; None where nothing can be added to it
+    for rule in rules:
+        pattern = rule[0].__self__
+        alone = bool(pattern.groupindex) or _OWN_FLAGS.search(pattern.pattern) is not None
+        if flags is None or alone or pattern.flags != flags:
+            groups.append([])
+        groups[-1].append(rule)
+        flags = None if alone else pattern.flags
+    return groups
+
+
+def _finder(rules: Sequence[Rule]) -> Find:
     patterns = [rule[0].__self__ for rule in rules]
-    joined = "|".join(f"({pattern.pattern})" for pattern in patterns)
-    alone = not patterns or any(pattern.flags != patterns[0].flags or pattern.groupindex
-                                or _OWN_FLAGS.search(pattern.pattern)
-                                for pattern in patterns)
-    if alone:
-        return lambda text, pos: _first(rules, text, pos)
+    if len(rules) == 1:
+        match_one, *rest = rules[0]
+        return lambda text, pos: (found, *rest) if (found := match_one(text, pos)) else None
     places, number = {}, 1
-    for rule, pattern in zip(rules, patterns):
+    for rule, pattern in zip(rules, patterns, strict=True):
         places[number] = rule
         number += pattern.groups + 1
+    joined = "|".join(f"({pattern.pattern})" for pattern in patterns)
     match_any = re.compile(joined, patterns[0].flags & ~re.DEBUG).match
 
-    def find(text: str, pos: int) -> tuple[Any, Any, Any] | None:
+    def find(text: str, pos: int) -> Rule | None:
         matched = match_any(text, pos)
         if matched is None:
             return None
         match_at, action, change = places[matched.lastindex or 0]
         return (matched if isinstance(action, tuple) else match_at(text, pos)), action, change
     return find
-
-
-def _first(rules: Any, text: str, pos: int) -> tuple[Any, Any, Any] | None:
-    for match_at, action, change in rules:
-        matched = match_at(text, pos)
-        if matched:
-            return matched, action, change
-    return None
 
 
 def _runs(tokens: list[tuple[Any, str]], text: str) -> list[Run]:

@@ -7,14 +7,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
+from core.regex import regex
 from core.rendering.columns import wrapped
 from core.rendering.widths import text_width
 
-GAP = 2          # cells between columns
-NARROWEST = 8    # cells of a column that has to give way
+GAP = 3          # cells between columns
+LAST = 12        # cells that the last column needs to be wrapped in
+ROOMY = 40       # cells of it for which others go that are optional
+BEHIND = 2       # cells between a heading and its value in a list
+HANGING = 2      # cells before what is known of a name, in a list
 INDENT = 4       # cells before a description that stands under its name
 BESIDE = 28      # cells for names that have their description beside them
 Row = Sequence[str]
+Line = tuple[tuple[str, str], ...]      # pieces of a row, each with the role that styles it
+_NUMBER = regex(r"[\u2248$]?[\d.,]+(?: ?(?:%|bytes|tokens|[kMGT]?B|[kMµm]?s?))?")
 
 
 def wrap_words(text: str, width: int) -> list[str]:
@@ -53,28 +59,31 @@ def _wrap_line(line: str, width: int) -> list[str]:
 
 
 def table_lines(columns: Row, rows: Sequence[Row], width: int, *, optional: Sequence[str] = (),
-                headings: Mapping[int, str] | None = None) -> Iterator[tuple[str, bool]]:
-    """Lines of at most `width` cells, and whether each is a heading.
+                headings: Mapping[int, str] | None = None, rule: str = "\u2500") -> Iterator[Line]:
+    """Lines of at most `width` cells. `headings` stand above the rows of those numbers.
 
-    `headings` stand above the rows of those numbers.
-
-    Where it is too narrow, the `optional` columns are left out, the first one first; then the
-    last column wraps, then all do. Of two columns, the second one stands under the first where
-    there is little room beside it.
+    Columns without a word in them are left out. Where it is too narrow, the `optional` columns go,
+    the first one first; then the last column wraps; where that is not enough either, the table
+    becomes a list. Of two columns, the second one stands under the first where there is little
+    room beside it. A table without headings has bold names.
     """
     columns, rows = _without(columns, rows, width, optional)
     widths = _measured(columns, rows)
     if len(columns) == 2 and not _fits(widths, width) and widths[0] > width // 3:
         yield from _stacked(rows, width, headings or {})
         return
-    widths = _fitted(widths, width)
-    for line in _row_lines(columns, widths):
-        yield line, True
+    widths[-1] = min(widths[-1], width - sum(widths[:-1]) - GAP * (len(widths) - 1))
+    if widths[-1] < min(LAST, _measured(columns, rows)[-1]):
+        yield from _listed(columns, rows, width, headings or {})
+        return
+    right = _numbers(columns, rows)
+    if any(columns):
+        yield from _row_lines(columns, widths, right, "bold", "bold")
+        yield (((" " * GAP).join(rule * cells for cells in widths), "dim"),)
     for number, row in enumerate(rows):
         if headings and number in headings:
-            yield headings[number], True
-        for line in _row_lines(row, widths):
-            yield line, False
+            yield ((headings[number], "bold"),)
+        yield from _row_lines(row, widths, right, "" if any(columns) else "bold", "")
 
 
 def _measured(columns: Row, rows: Sequence[Row]) -> list[int]:
@@ -87,49 +96,82 @@ def _fits(widths: Sequence[int], width: int) -> bool:
 
 def _without(columns: Row, rows: Sequence[Row], width: int,
              optional: Sequence[str]) -> tuple[Row, Sequence[Row]]:
-    for name in optional:
-        if _fits(_measured(columns, rows), width):
+    empty = [name for place, name in enumerate(columns)
+             if place and rows and not any(row[place] for row in rows)]
+    for name in (*empty, *optional):
+        widths = _measured(columns, rows)
+        if name not in empty and _fits([*widths[:-1], min(widths[-1], ROOMY)], width):
             break
+        if name not in columns:
+            continue
         place = list(columns).index(name)
         columns = [*columns[:place], *columns[place + 1:]]
         rows = [[*row[:place], *row[place + 1:]] for row in rows]
     return columns, rows
 
 
-def _fitted(widths: list[int], width: int) -> list[int]:
-    """The last column gives way down to a third of the screen,
-    then the widest one does, cell by cell.
-    """
-    room = width - GAP * (len(widths) - 1)
-    fitted = [*widths[:-1],
-              min(widths[-1], max(room - sum(widths[:-1]), min(widths[-1], width // 3)))]
-    while sum(fitted) > room and max(fitted) > 1:
-        place = fitted.index(max(fitted[:-1] if max(fitted[:-1], default=0) > NARROWEST
-                                 else fitted))
-        fitted[place] -= 1
-    return fitted
+def _numbers(columns: Row, rows: Sequence[Row]) -> set[int]:
+    """The columns of numbers, which end below one another; not the first, whose cells are names."""
+    return {place for place in range(1, len(columns))
+            if any(row[place] for row in rows)
+            and all(not row[place] or _NUMBER.fullmatch(row[place]) for row in rows)}
 
 
-def _row_lines(row: Row, widths: Sequence[int]) -> Iterator[str]:
+def _row_lines(row: Row, widths: Sequence[int], right: set[int], first: str,
+               others: str) -> Iterator[Line]:
+    """The lines of a row of cells; `first` is the role of its first cell, `others` of the rest."""
     cells = [list(wrapped(cell, width)) or [""] for cell, width in zip(row, widths, strict=True)]
     for number in range(max(map(len, cells))):
-        parts = [cell[number] if number < len(cell) else "" for cell in cells]
-        yield (" " * GAP).join(part + " " * (width - text_width(part))
-                               for part, width in zip(parts, widths)).rstrip()
+        parts = [_padded(cell[number] if number < len(cell) else "", widths[place], place in right)
+                 for place, cell in enumerate(cells)]
+        text = (" " * GAP).join(parts).rstrip()
+        head = len(parts[0]) if first != others else len(text)
+        yield tuple(piece for piece in ((text[:head], first), (text[head:], others)) if piece[0])
 
 
-def _stacked(rows: Sequence[Row], width: int,
-             headings: Mapping[int, str]) -> Iterator[tuple[str, bool]]:
-    """Short names have their description beside them if the screen has room for that,
-    long ones under them.
-    """
+def _padded(cell: str, width: int, at_right: bool) -> str:
+    space = " " * (width - text_width(cell))
+    return space + cell if at_right else cell + space
+
+
+def _listed(columns: Row, rows: Sequence[Row], width: int,
+            headings: Mapping[int, str]) -> Iterator[Line]:
+    """The first cell stands above the others, each of which has its heading before it."""
+    names = max(map(text_width, columns[1:]), default=0)
+    left = HANGING + names + BEHIND if width - HANGING - names - BEHIND >= LAST else 2 * HANGING
+    for number, row in enumerate(rows):
+        if number:
+            yield ()
+        if number in headings:
+            yield ((headings[number], "bold"),)
+        yield from (((line, "bold"),) for line in wrapped(row[0], width))
+        for name, cell in zip(columns[1:], row[1:], strict=True):
+            if cell:
+                yield from _named(name, cell, width, left)
+
+
+def _named(name: str, cell: str, width: int, left: int) -> Iterator[Line]:
+    """A value behind its heading, or under it where there is no room."""
+    lines = list(wrapped(cell, width - left))
+    room = left - HANGING - text_width(name)
+    head = (" " * HANGING + name, "dim")
+    if room >= BEHIND:
+        yield (head, (" " * room + lines.pop(0), ""))
+    else:
+        yield (head,)
+    yield from (((" " * left + line, ""),) for line in lines)
+
+
+def _stacked(rows: Sequence[Row], width: int, headings: Mapping[int, str]) -> Iterator[Line]:
+    """Short names have their description beside them if the screen has room, long ones below."""
     left = BESIDE if width >= 2 * BESIDE else INDENT
     for number, (name, told) in enumerate(rows):
         if number in headings:
-            yield headings[number], True
+            yield from ([()] if number else [])
+            yield ((headings[number], "bold"),)
         lines = [" " * left + line for line in wrapped(told, width - left)]
         if text_width(name) + GAP <= left:
             lines[0] = name + " " * (left - text_width(name)) + lines[0].lstrip(" ")
             name = ""
         for line in filter(str.strip, [*wrapped(name, width), *lines]):
-            yield line.rstrip(), False
+            yield ((line.rstrip(), ""),)

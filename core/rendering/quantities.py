@@ -6,7 +6,9 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def duration(seconds: float) -> str:
-    """As in "2.1 s", "48 s" or "3 min 20 s"."""
+    """As in "12 ms", "2.1 s", "48 s" or "3 min 20 s"."""
+    if seconds < 0.05:
+        return f"{max(seconds * 1000, 1):.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

@@ -21,6 +21,30 @@ class Choices:
     used: frozenset[int] = frozenset()      # rows
     quiet: frozenset[int] = frozenset()     # columns that are dim
     right: frozenset[int] = frozenset()     # columns of numbers
+    # Cells to which a name may be cut, so that the rest fits beside it; 0: it is never cut.
+    shortest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """One result of a search. `marks` are the parts of the text that matched, as (start, end)."""
+
+    title: str
+    facts: str
+    text: str
+    marks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpts:
+    """How a table of results of a search looks in a terminal.
+
+    `count` says how many hold the `words`.
+    """
+
+    count: str
+    words: str
+    entries: tuple[Excerpt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +64,4 @@ class Table:
     headings: Mapping[int, str] = field(default_factory=dict)
     records: tuple[Mapping[str, object], ...] | None = None
     choices: Choices | None = None
+    excerpts: Excerpts | None = None

@@ -113,8 +113,8 @@ def _both(style: str, more: str) -> str:
 
 
 def _cells(cell: Cell) -> int:
-    rows = "".join(text for _, text in cell).split("\n")
-    return max(map(text_width, rows))
+    text = "".join(text for _, text in cell)
+    return max(map(text_width, text.split("\n"))) if "\n" in text else text_width(text)
 
 
 def _fit(natural: Sequence[int], available: int, growing: Sequence[int], *,
@@ -139,17 +139,27 @@ def _fit(natural: Sequence[int], available: int, growing: Sequence[int], *,
 
 def _wrap(cell: Cell, width: int) -> list[tuple[str, int]]:
     """The rows of one cell, each with its width."""
+    text = cell[0][1] if len(cell) == 1 else "".join(text for _, text in cell)
+    cells = text_width(text)
+    if cells <= width and "\n" not in text:
+        return [(_styled(cell, text), cells)]
     layout = Layout(width)
-    if _cells(cell) <= width and not any("\n" in text for _, text in cell):
-        for style, text in cell:
-            layout.emit(style, text)
-        layout.emit("", "")
-        return [(layout.take(), _cells(cell))]
     for style, text in cell:
         layout.text(text, style)
     layout.end_row()
     rows = layout.take().rstrip("\n").split("\n")
     return [(row, text_width(_SGR.sub("", row))) for row in rows]
+
+
+def _styled(cell: Cell, text: str) -> str:
+    """The `text` of a cell with its styles."""
+    if not any(style for style, _ in cell):
+        return text
+    layout = Layout(len(text))
+    for style, piece in cell:
+        layout.emit(style, piece)
+    layout.emit("", "")
+    return layout.take()
 
 
 def _pad(cell: tuple[str, int], width: int, align: str) -> str:

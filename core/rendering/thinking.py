@@ -8,6 +8,7 @@ from collections.abc import Callable
 from core.rendering.columns import wrapped
 from core.rendering.layout import Layout
 from core.rendering.painter import Painter
+from core.rendering.quantities import duration
 from core.rendering.rows import PROSE
 from core.rendering.theme import NO_STYLE, UNKNOWN, Theme
 from core.rendering.widths import clip
@@ -100,7 +101,8 @@ class ThinkingStream:
         self._status = ""
         if not self._folded:
             self._layout.end_row()
-        self._own_line(self._summary("Thought for ") + (f". {self._hint}" if self._hint else ""))
+        hint = f". {self._hint}" if self._hint else ""
+        self._own_line(self._summary("Thought for ", duration) + hint)
         self._recent = ""
         self._kept.clear()
         self._since, self._words, self._in_word = None, 0, False
@@ -126,10 +128,10 @@ class ThinkingStream:
         self._layout.emit(self._theme.dim, clip(text, self._columns - 1))
         self._layout.end_row()
 
-    def _summary(self, verb: str) -> str:
+    def _summary(self, verb: str, spent: Callable[[float], str]) -> str:
         seconds = self._clock() - (self._since or 0.0)
         words = "1 word" if self._words == 1 else f"{self._words} words"
-        return f"{self._mark}{verb}{seconds:.1f} s, {words}"
+        return f"{self._mark}{verb}{spent(seconds)}, {words}"
 
     def _count(self, text: str) -> None:
         words = text.split()
@@ -157,7 +159,8 @@ class ThinkingStream:
     def _tail(self) -> str:
         copy, dim = self._layout.fork(), self._theme.dim
         if self._folded and self._since is not None:
-            line = self._summary("Thinking, ") + (f"; {self._status}" if self._status else "")
+            status = f"; {self._status}" if self._status else ""
+            line = self._summary("Thinking, ", "{:.1f} s".format) + status
             rows = [line, *(f"  {row}" for row in self._last_rows())]
             copy.emit(dim, "\n".join(clip(row, self._columns - 1) for row in rows))
             return copy.take()

@@ -62,7 +62,7 @@ async def pausing(seconds: float,
         pause = step
         left = started + seconds - time.monotonic()
         if left > 0:
-            yield Waiting(time.monotonic() - started, f"waiting to ask again ({left:.0f} s left)")
+            yield Waiting(time.monotonic() - started, f"the next attempt is in {left:.0f} s")
 
 
 async def _end(tasks: set[asyncio.Future[Any]]) -> None:

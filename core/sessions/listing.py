@@ -126,8 +126,17 @@ def local_minutes(times: Iterable[float]) -> list[str]:
     return made
 
 
-def session_objects(store: Store, limit: int = 0, words: str = "",
-                    shelf: Shelf = "open") -> list[dict[str, object]]:
+def moment_words(moment: float, now: float) -> str:
+    """As in "today 14:17", "yesterday 09:02", "21 Nov 17:40" and "21 Nov 2025", in local time."""
+    then, today = time.localtime(moment), time.localtime(now)
+    if then[:3] == today[:3]:
+        return time.strftime("today %H:%M", then)
+    if then[:3] == time.localtime(now - DAY)[:3]:
+        return time.strftime("yesterday %H:%M", then)
+    return time.strftime("%d %b %H:%M" if then.tm_year == today.tm_year else "%d %b %Y", then).lstrip("0")
+
+
+def session_objects(store: Store, limit: int = 0, words: str = "", shelf: Shelf = "open") -> list[dict[str, object]]:
     """list_sessions() for programs; times are seconds since 1970."""
     return [{"id": row.id, "name": row.name, "title": row.title, "model": row.model,
              "created": row.created,

@@ -173,7 +173,7 @@ def total_line(entries: Sequence[ModelStats], since: float) -> str:
              f"{given:,} tokens in", f"{came:,} out",
              *([f"about {money(sum(costs))}"] if costs else [])]
     when = time.strftime("Since %Y-%m-%d %H:%M: ", time.localtime(since)) if since else "In all: "
-    return when + ", ".join(parts) + ". First content: median / 90 % of the calls are faster."
+    return when + ", ".join(parts) + ". First content: median / 90% of the calls are faster."
 
 
 def trouble(entry: ModelStats) -> str:

@@ -8,6 +8,7 @@ from prompt_toolkit.filters import Condition, emacs_mode, has_focus, vi_navigati
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
+from core.terminal.keyboard import ALT_SECONDS, Keyboard
 from core.terminal.menu import Menu
 from core.terminal.pastes import Pastes
 from core.terminal.several_lines import continues, in_quotes
@@ -15,15 +16,15 @@ from core.terminal.several_lines import continues, in_quotes
 typing = has_focus(DEFAULT_BUFFER)     # and not in a search, which has keys of its own
 
 
-def prompt_keys(pastes: Pastes, menu: Menu) -> KeyBindings:
+def prompt_keys(pastes: Pastes, menu: Menu, keyboard: Keyboard) -> KeyBindings:
     """Enter sends, Alt-Enter, Ctrl-J and Shift-Enter start a line, Ctrl-C clears or leaves,
     Ctrl-X Ctrl-E edits.
     """
     keys = KeyBindings()
-    keys.add("escape", "enter", filter=typing)(_new_line)
+    keys.add("escape", "enter", filter=typing & emacs_mode)(_new_line)
     keys.add("c-j", filter=typing)(_new_line)
     keys.add("enter", filter=typing)(_enter)
-    add_menu_keys(keys, menu)
+    add_menu_keys(keys, menu, keyboard)
     keys.add("c-z")(lambda event: event.app.suspend_to_background())
 
     @keys.add("c-c", filter=typing)
@@ -51,9 +52,11 @@ def prompt_keys(pastes: Pastes, menu: Menu) -> KeyBindings:
     return keys
 
 
-def add_menu_keys(keys: KeyBindings, menu: Menu) -> None:
+def add_menu_keys(keys: KeyBindings, menu: Menu, keyboard: Keyboard) -> None:
     """Tab takes the marked row or opens the menu;
     the arrows choose, then Enter takes; Escape closes.
+
+    Escape acts at once when it is pressed alone; Alt and a key, which begin with it, work as ever.
     """
     is_open = typing & Condition(menu.open)
     chosen = is_open & Condition(lambda: menu.chosen)
@@ -63,8 +66,12 @@ def add_menu_keys(keys: KeyBindings, menu: Menu) -> None:
                             ("c-p", -1, chosen),
                             ("s-tab", -1, is_open)):
         keys.add(name, filter=where)(lambda event, by=by: menu.move(event.current_buffer, by))
-    keys.add("escape",
-             filter=is_open & emacs_mode)(lambda event: menu.dismiss(event.current_buffer))
+    alone = Condition(lambda: keyboard.escape_alone)
+    keys.add("escape", filter=is_open & emacs_mode & alone, eager=True)(
+        lambda event: menu.dismiss(event.current_buffer))
+    closed_just_now = Condition(
+        lambda: bool(menu.dismissed) and keyboard.escaped_within(ALT_SECONDS))
+    keys.add("enter", filter=typing & emacs_mode & closed_just_now)(_new_line)
 
 
 def open_editor(buffer: Buffer, pastes: Pastes) -> None:

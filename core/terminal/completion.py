@@ -1,4 +1,4 @@
-"""What a text at the prompt can become: commands, what follows them, and files after @."""
+"""What a text at the prompt can become: commands, what follows them, files after @ and ! lines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from core.commands import Command, all_commands, find_command, names_to_complete
 from core.dataclass import dataclass
 from core.regex import regex
 from core.safe_text import safe_line
+from core.terminal.paths import path_matches, shell_matches
 
 LONGEST = 100       # characters of what is said about a match
 _COMMAND = regex(r"/([^\s/]*)")
 _ARGUMENT = regex(r"/(\S+) +(.*)")
+_SHELL = regex(r"!([^\s!].*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,24 @@ class Completions:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
+        self._path = str(chat.settings.environment.get("PATH", ""))
         self._lists: dict[str, Sequence[str]] = {}
 
-    def matches(self, before: str) -> list[Match]:
-        """The best first, for the text before the cursor; as far as lists are known."""
+    def matches(self, before: str, *, asked: bool = False) -> list[Match]:
+        """The best first, for the text before the cursor; as far as lists are known.
+
+        `asked`: with Tab.
+        """
         name, argument = _COMMAND.fullmatch(before), _ARGUMENT.fullmatch(before)
         if name is not None:
             return list(self._commands(name[1]))
         command = find_command(argument[1].lower()) if argument is not None else None
         if argument is not None and command is not None:
             return list(self._arguments(command, argument[2].lstrip()))
+        shell = _SHELL.fullmatch(before)
+        if shell is not None:
+            typed, names = shell_matches(shell[1], self._path, asked=asked)
+            return [Match(name, typed) for name in names]
         return [Match(path, len(before) - before.rindex("@")) for path in _mentions(before)]
 
     def unknown(self, before: str) -> Command | None:
@@ -70,12 +80,14 @@ class Completions:
 
     def _arguments(self, command: Command, typed: str) -> Iterator[Match]:
         names = self._lists.get(command.name, ())
-        for name in fitting(typed, names):
-            yield Match(name, len(typed), safe_line(getattr(name, "told", ""), LONGEST))
+        stage = stage_of(typed, names)
+        for name in fitting(typed, in_stage(stage, names)):
+            told = safe_line(getattr(name, "told", ""), LONGEST)
+            yield Match(name[len(stage):], len(typed) - len(stage), told)
         path = path_in(command, typed, names)
         if path is not None:
-            for found in _mentions(f"@{path}"):
-                yield Match(found.removeprefix("@"), len(path))
+            for found in path_matches(path):
+                yield Match(found, len(path))
 
 
 def _mentions(text: str) -> list[str]:
@@ -99,12 +111,29 @@ def short(told: str) -> str:
 
 def path_in(command: Command, typed: str, names: Sequence[str]) -> str | None:
     """The part of an argument that is the beginning of a path; None where no path is expected."""
-    if command.usage.lstrip("[").startswith("FILE"):
-        return typed
     if re.search(r"\b(FILE|SOURCE)\b", command.usage) is None:
         return None
-    return next((typed[len(name):]
-                 for name in names if name.endswith(" ") and typed.startswith(name)), None)
+    stage = stage_of(typed, names)
+    if stage:
+        return typed[len(stage):]
+    if re.match(r"\[?(\w+\] )?FILE", command.usage):
+        return typed
+    number = re.fullmatch(r"\d+ +(.*)", typed) if "[N [FILE" in command.usage else None
+    return number[1] if number is not None else None
+
+
+def stage_of(typed: str, names: Sequence[str]) -> str:
+    """The longest name with a space at its end that was typed: what follows it is chosen next."""
+    stages = (name for name in names if name.endswith(" ") and typed.startswith(name))
+    return max(stages, key=len, default="")
+
+
+def in_stage(stage: str, names: Sequence[str]) -> list[str]:
+    """The names that begin with this, without those that a further stage leads to."""
+    begun = [name for name in names if name.startswith(stage) and name != stage]
+    stages = [name for name in begun if name.endswith(" ")]
+    return [name for name in begun
+            if not any(name.startswith(other) and name != other for other in stages)]
 
 
 def fitting(typed: str, names: Iterable[str]) -> list[str]:

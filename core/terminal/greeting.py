@@ -9,6 +9,7 @@ from core.chat.conversation import Chat
 from core.console.screen import Screen
 from core.rendering.event_lines import notice_line
 from core.rendering.marks import styled
+from core.rendering.widths import text_width
 from core.safe_text import safe_line
 from core.terminal.replay import show_last_exchange
 
@@ -17,11 +18,10 @@ TITLE = 60          # characters of a session's title in a line
 
 def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
     """Which model this is, how to get help, and what the user should know before they type."""
-    model = styled(safe_line(chat.target.model or "the default model", 60),
-                   screen.theme.role("bold"))
-    words = " \u00b7 ".join(filter(None, (f" on {provider_of(chat)}", *facts_of(chat))))
-    screen.write(
-        f"{model}{styled(words if screen.unicode else words.replace(chr(0xb7), '|'), screen.theme.dim)}\n")
+    model = safe_line(chat.target.model or "the default model", 60)
+    first, *rest = flowing((f"{model} on {provider_of(chat)}", *facts_of(chat)), screen)
+    row = styled(model, screen.theme.role("bold")) + styled(first[len(model):], screen.theme.dim)
+    screen.write(f"{row}\n" + "".join(f"{styled(more, screen.theme.dim)}\n" for more in rest))
     count = chat.session.count
     if count:
         title = f"{safe_line(chat.session.title, TITLE)}, " if chat.session.title else ""
@@ -34,6 +34,18 @@ def greet(chat: Chat, screen: Screen, news: Sequence[str]) -> None:
         screen.line("/help lists commands. Ctrl-C stops a reply, Ctrl-D leaves.", "dim")
     for line in news:
         screen.show(notice_line(line))
+
+
+def flowing(parts: Sequence[str], screen: Screen) -> list[str]:
+    """Rows of parts with dots between them, none of which is broken."""
+    dot = " \u00b7 " if screen.unicode else " | "
+    rows = [parts[0]]
+    for part in parts[1:]:
+        if text_width(rows[-1] + dot + part) < screen.width():
+            rows[-1] += dot + part
+        else:
+            rows.append(part)
+    return rows
 
 
 def provider_of(chat: Chat) -> str:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import select
 import sys
+import time
 from collections.abc import Iterable, Iterator
 
+from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
@@ -17,7 +19,11 @@ from core.regex import regex
 # Shift-Enter and its like (CSI u; xterm's modifyOtherKeys)
 _NEW_LINE = regex(r"\x1b\[(?:13;\d+u|27;\d+;13~)")
 _FINAL = regex(r"[@-~]")
+_REST = regex(r"\[[0-9;?]*[A-Za-z~]")
 LONGEST = 4096        # characters of a terminal's answer; more was typed
+ESCAPE_SECONDS = 0.1  # of silence after which Escape is the key, not the beginning of a sequence
+LATE_SECONDS = 0.5    # after Escape, in which a slow connection may bring the rest of a sequence
+ALT_SECONDS = 0.15    # after Escape, in which nobody presses another key: Enter is Alt-Enter
 
 
 class Keyboard(Vt100Input):
@@ -26,6 +32,11 @@ class Keyboard(Vt100Input):
     def __init__(self) -> None:
         super().__init__(sys.stdin)
         self._sequences = Sequences()
+        self._escaped = -LATE_SECONDS       # when Escape was pressed last
+        self.escape_alone = False           # the keys that are being handled are Escape alone
+
+    def escaped_within(self, seconds: float) -> bool:
+        return time.monotonic() - self._escaped < seconds
 
     def read_keys(self) -> list[KeyPress]:
         keys = super().read_keys()
@@ -34,10 +45,18 @@ class Keyboard(Vt100Input):
             if not more and self.closed:
                 break
             keys += more
+        self.escape_alone = False
+        if self.escaped_within(LATE_SECONDS) and _REST.fullmatch("".join(key.data for key in keys)):
+            keys = [KeyPress(Keys.Escape, "\x1b"), *keys]
         return as_pastes(list(self._sequences.read(keys)))
 
     def flush_keys(self) -> list[KeyPress]:
-        return list(self._sequences.read(super().flush_keys()))
+        """What was held back because more might have followed it."""
+        keys = list(self._sequences.read(super().flush_keys()))
+        self.escape_alone = [key.key for key in keys] == [Keys.Escape]
+        if self.escape_alone:
+            self._escaped = time.monotonic()
+        return keys
 
 
 class Sequences:
@@ -54,6 +73,9 @@ class Sequences:
                 yield KeyPress(Keys.ControlJ, "\n")
             elif self._open:
                 yield from self._continue(key)
+            elif waiting is not None and key.key == Keys.ControlM:
+                waiting = None
+                yield KeyPress(Keys.ControlJ, "\n")     # Alt-Enter, in vi's mode too
             elif waiting is not None and key.key in ("[", "]", "P", "X", "^", "_"):
                 self._open, waiting = "\x1b" + str(key.key), None
             else:
@@ -72,8 +94,11 @@ class Sequences:
         else:
             ended = text.endswith(("\x07", "\x1b\\")) or not _belongs(text)
         self._open = "" if ended else text
+        known = ANSI_SEQUENCES.get(text) if ended else None
         if ended and _NEW_LINE.fullmatch(text):
             yield KeyPress(Keys.ControlJ, "\n")
+        elif isinstance(known, Keys) and known != Keys.Ignore:
+            yield KeyPress(known, text)                 # cut in two on its way
         elif ended and key.key in (Keys.ControlM, Keys.ControlC, Keys.ControlD,
                                    Keys.BracketedPaste):
             yield key         # no part of a sequence

@@ -9,6 +9,7 @@ from prompt_toolkit.auto_suggest import Suggestion
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import vi_navigation_mode
 
 from core.commands import Command
 from core.console.screen import Screen
@@ -45,7 +46,7 @@ class Menu:
         buffer.on_text_changed += self._changed
 
     def close(self) -> None:
-        self._dismissed = ""        # for what begins with this, until a space
+        self.dismissed = ""         # for what begins with this, until a space
         self._matches: list[Match] = []
         self._at = 0
         self.chosen = False         # a row was chosen with the arrows: Enter takes it
@@ -58,27 +59,28 @@ class Menu:
         """Close it for this word."""
         before = self._before
         self.close()
-        self._dismissed, buffer.suggestion = before, None
+        self.dismissed, buffer.suggestion = before, None
 
     # ---- what is typed
 
     def open(self) -> bool:
         buffer = get_app().current_buffer
         return (bool(self._matches) and buffer.name == DEFAULT_BUFFER
-                and buffer.document.text_before_cursor == self._before)
+                and buffer.document.text_before_cursor == self._before
+                and not vi_navigation_mode())
 
     def _typed(self, buffer: Buffer) -> None:
-        before, dismissed = buffer.document.text_before_cursor, self._dismissed
+        before, dismissed = buffer.document.text_before_cursor, self.dismissed
         if not dismissed or not before.startswith(dismissed) or " " in before[len(dismissed):]:
-            self._dismissed = ""
+            self.dismissed = ""
             self.look(buffer)
 
-    def look(self, buffer: Buffer) -> None:
-        """Find the matches for the text before the cursor."""
+    def look(self, buffer: Buffer, *, asked: bool = False) -> None:
+        """Find the matches for the text before the cursor; `asked` for with Tab."""
         before = buffer.document.text_before_cursor
         unknown = self._unknown(before)
         if not self._matches or before != self._before:
-            self._find(buffer, before)
+            self._find(buffer, before, asked=asked)
         if unknown is not None and unknown is not self._learning:
             self._learning = unknown
             get_app().create_background_task(self._learn(unknown, buffer))
@@ -92,17 +94,16 @@ class Menu:
         else:
             self.close()
 
-    def _find(self, buffer: Buffer, before: str) -> None:
-        matches = self._found(before)
-        typed_in_full = (len(matches) == 1 and before.endswith(matches[0].text)
-                         and matches[0].typed == len(matches[0].text))
+    def _find(self, buffer: Buffer, before: str, *, asked: bool = False) -> None:
+        matches = self._found(before, asked=asked)
+        typed_in_full = len(matches) == 1 and before.endswith(matches[0].text) and matches[0].typed == len(matches[0].text)
         self._matches = [] if typed_in_full else matches
         self._at, self.chosen, self._before, self._line = 0, False, before, buffer.working_index
         buffer.suggestion = self._ghost(buffer)
 
-    def _found(self, before: str) -> list[Match]:
+    def _found(self, before: str, *, asked: bool) -> list[Match]:
         try:
-            return self._completions.matches(before) if self._completions is not None else []
+            return self._completions.matches(before, asked=asked) if self._completions is not None else []
         except Exception as problem:    # a list that cannot be had completes nothing
             log.debug("Nothing completes %r: %s", before, problem)
             return []
@@ -151,8 +152,8 @@ class Menu:
         if self.open():
             self.take(buffer)
             return
-        self._dismissed = ""
-        self.look(buffer)
+        self.dismissed = ""
+        self.look(buffer, asked=True)
         if self._learning is not None:
             self._take_when_learned = True
         elif len(self._matches) == 1:
@@ -168,10 +169,10 @@ class Menu:
         match = self._matches[self._at]
         before, after = buffer.document.text_before_cursor, buffer.document.text_after_cursor
         text = before[:len(before) - match.typed] + match.text
-        if text.endswith('"'):
-            after = after.removeprefix('"')
-        if text.endswith('/"'):
-            text, after = text[:-1], f'"{after}'        # inside the quotes of a folder
+        if text.endswith(('"', "'")):
+            after = after.removeprefix(text[-1])
+        if text.endswith(('/"', "/'")):
+            text, after = text[:-1], f"{text[-1]}{after}"       # inside the quotes of a folder
         self.close()
         buffer.document = Document(text + after, len(text))
         if takes_more(text) and not after:

@@ -5,6 +5,7 @@ It takes 80 ms to import, nearly all of it prompt_toolkit.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import termios
@@ -18,18 +19,20 @@ from prompt_toolkit.formatted_text import ANSI, to_formatted_text
 from prompt_toolkit.styles import Style
 
 from core.chat.conversation import Chat
+from core.chat.so_far import learn_window
 from core.commands import command_in
 from core.config import Settings, data_directory
 from core.console.interrupts import Terminated
 from core.console.screen import Screen
 from core.console.terminal_modes import note_modes
 from core.console.typeahead import Typeahead, Typed
+from core.model_manager import Target
 from core.rendering.marks import styled
 from core.safe_text import safe_text, without_surrogates
 from core.terminal.bindings import prompt_keys
 from core.terminal.completion import Completions
 from core.terminal.input_history import open_history
-from core.terminal.keyboard import Keyboard
+from core.terminal.keyboard import ESCAPE_SECONDS, Keyboard
 from core.terminal.line_reader import Reader
 from core.terminal.menu import Menu
 from core.terminal.others import Following, newest, watch
@@ -37,6 +40,7 @@ from core.terminal.pastes import FoldPastes, Pastes
 from core.terminal.status_line import status_line
 from core.terminal.warming import warm
 
+log = logging.getLogger(__name__)
 # no bracketed paste; cursor, line wrap and plain style are back
 RESTORE = "\x1b[?2004l\x1b[?25h\x1b[?7h\x1b[0m"
 
@@ -50,6 +54,8 @@ class PromptReader(Reader):
         self._menu = Menu(screen)
         self._status: Callable[[], ANSI] | None = None
         self._following: Following | None = None
+        self._looked_at = set[Target]()     # models whose window was asked for
+        self._hinted = False        # what Ctrl-C does with messages that wait was said
         self._session = self._open(settings)
         self._menu.attach(self._session.default_buffer)
         self.typed: Typeahead = Typeahead(sys.stdin.fileno())
@@ -58,14 +64,16 @@ class PromptReader(Reader):
 
     def _open(self, settings: Settings) -> PromptSession[str]:
         vi = settings.editing_mode == "vi"
+        keyboard = Keyboard()
         session: PromptSession[str] = PromptSession(
             history=open_history(_history_file(settings), self._pastes.full), multiline=True,
-            input=Keyboard(),
-            key_bindings=prompt_keys(self._pastes, self._menu),
+            input=keyboard,
+            key_bindings=prompt_keys(self._pastes, self._menu, keyboard),
             editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
             input_processors=[FoldPastes(self._pastes)], erase_when_done=True,
             complete_while_typing=False,
             tempfile_suffix=".md", style=prompt_style(self._screen))
+        session.app.ttimeoutlen = ESCAPE_SECONDS
         for window in session.layout.find_all_windows():
             # so that the status line hangs under the text
             window.dont_extend_height = to_filter(True)
@@ -79,14 +87,17 @@ class PromptReader(Reader):
         else:
             self._session.history.append_string(line.text)
         self._show(line.text)
-        self._note_waiting(self.typed.queued())
+        if line.text.strip() and command_in(line.text) is None:
+            self._note_waiting(self.typed.queued())
         return line
 
     def _note_waiting(self, count: int) -> None:
         """Messages that were typed ahead are sent one after the other."""
         if count:
             messages = "1 more message waits" if count == 1 else f"{count} more messages wait"
-            self._screen.note(f"{messages}; Ctrl-C stops this one and keeps them at the prompt.")
+            hint = "" if self._hinted else "; Ctrl-C stops this one and keeps them at the prompt"
+            self._hinted = True
+            self._screen.note(f"{messages}{hint}.")
 
     def _prompt(self, chat: Chat, begun: Typed) -> Typed:
         self._pastes.clear()
@@ -111,6 +122,21 @@ class PromptReader(Reader):
         app, self._following = self._session.app, Following(chat, self._screen)
         app.create_background_task(watch(self._following, app.invalidate))
         app.create_background_task(warm(chat))
+        if self._status is not None:
+            app.create_background_task(self._look_at_window(chat))
+
+    async def _look_at_window(self, chat: Chat) -> None:
+        """The status line says how full the window is, once its size is known; asked once."""
+        if chat.target in self._looked_at:
+            return
+        try:
+            if await learn_window(chat):
+                self._status = self._toolbar(chat)
+                self._session.app.invalidate()
+            if chat.session.count:
+                self._looked_at.add(chat.target)
+        except Exception as problem:        # a courtesy
+            log.debug("The window of %s is not known: %s", chat.target, problem)
 
     def _show(self, text: str) -> None:
         """What was entered stands on the screen once, however much it is;

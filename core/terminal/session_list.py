@@ -4,14 +4,13 @@ and where the words stand that are searched for.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 from core.console.screen import Screen
 from core.rendering.marks import HANG, styled
 from core.rendering.widths import clip, text_width
 from core.safe_text import safe_line
-from core.sessions.listing import marked
+from core.sessions.listing import marked, moment_words
 from core.sessions.search import Found
 from core.store.rows import SessionRow
 
@@ -82,17 +81,6 @@ def _facts(row: SessionRow, width: int, now: float) -> str:
         return f"{moment_words(row.updated, now)}, {count.strip()}"
     words = f"{moment_words(row.updated, now):<15}{' ' * GAP}{count:>14}"
     return words if width < WIDE else f"{words}{' ' * GAP}{safe_line(row.model, 28)}"
-
-
-def moment_words(moment: float, now: float) -> str:
-    """As in "today 14:17", "yesterday 09:02", "21 Nov 17:40" and "21 Nov 2025", in local time."""
-    then, today = time.localtime(moment), time.localtime(now)
-    if then[:3] == today[:3]:
-        return time.strftime("today %H:%M", then)
-    if then[:3] == time.localtime(now - 86_400)[:3]:
-        return time.strftime("yesterday %H:%M", then)
-    return time.strftime("%d %b %H:%M" if then.tm_year == today.tm_year else "%d %b %Y",
-                         then).lstrip("0")
 
 
 def _snippet(text: str, marks: Sequence[tuple[int, int]], room: int, screen: Screen) -> str:

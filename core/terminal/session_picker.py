@@ -49,8 +49,10 @@ class _Picker:
     def run(self) -> SessionRow | None:
         from prompt_toolkit.application import Application
         from prompt_toolkit.buffer import Buffer
-        from prompt_toolkit.layout import (BufferControl, FormattedTextControl, HSplit, Layout,
-                                           VSplit, Window)
+        from prompt_toolkit.layout import (
+            BufferControl, FormattedTextControl, HSplit, Layout, VSplit, Window)
+
+        from core.terminal.keyboard import ESCAPE_SECONDS
         label = "Search: "
         typed = Buffer(multiline=False, on_text_changed=self._search)
         line = VSplit(
@@ -63,6 +65,7 @@ class _Picker:
                         Window(FormattedTextControl(self._list), dont_extend_height=True)]),
                 focused_element=typed),
             key_bindings=self._keys(), erase_when_done=True)
+        application.ttimeoutlen = ESCAPE_SECONDS
         return application.run()
 
     def _ansi(self, text: str) -> ANSI:

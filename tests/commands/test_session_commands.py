@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,10 +74,10 @@ def test_sessions_are_listed_searched_exported_and_deleted(
         chat.ask("apples", "^apples$")
         chat.ask("/new", "New session")
         chat.ask("pears", "^pears$")
-        shown = chat.ask("/sessions", "ID goes on with one")
-        assert "apples" in shown and "pears" in shown
-        assert "pears" not in chat.ask("/sessions apples", "ID goes on with one", 2).split("\n",
-                                                                                           1)[1]
+        shown = chat.ask("/sessions", "ID resumes one")
+        row = r"^\u203a pears +today \d\d:\d\d +2 messages +ollama/echo +\S+$"
+        assert "apples" in shown and re.search(row, shown, re.MULTILINE)
+        assert "pears" not in chat.ask("/sessions apples", "ID resumes one", 2).split("\n", 1)[1]
         chat.ask("/export json out.json", "Exported to out.json")
         assert json.loads((tmp_path / "out.json").read_text())["title"] == "pears"
         chat.ask("/export json out.json", "exists already")

@@ -376,9 +376,9 @@ def test_the_commands_of_context(reader: Reader, program: list[str], environment
         bars = (r"Attached +\d+ +0%(.|\n)*Conversation +\d+ +0%(."
                 r"|\n)*Kept for the answer +8,192 +25%")
         chat.ask("/context", bars)
-        (folder / "src/retry.py").write_text("\n\n\n\n\n\ndef delay(attempt):\n    return 3\n",
-                                             encoding="utf-8")
-        chat.ask("/context refresh", "Read again: 1 items")
+        moved = "\n\n\n\n\n\ndef delay(attempt):\n    return 3\n"
+        (folder / "src/retry.py").write_text(moved, encoding="utf-8")
+        chat.ask("/context refresh", "Reloaded 1 item")
         chat.ask("where is def delay?", r"src/retry\.py:7")
         chat.ask("/context", bars)
         chat.ask("/context drop src", "src is out of the context")

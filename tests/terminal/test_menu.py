@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.keys import Keys
 
 from core.terminal.completion import fitting, path_in, short
+from core.terminal.keyboard import Sequences
 from tests.fake_server import FakeOllama
-from tests.pseudo_terminal import CTRL_C, CTRL_D, DOWN, ENTER, ESCAPE, UP, Terminal
+from tests.pseudo_terminal import ALT_ENTER, CTRL_C, CTRL_D, DOWN, ENTER, ESCAPE, UP, Terminal
 
 Environment = dict[str, str]
 ROW = re.compile(r"^  (?:\u203a|  )\s?\S", re.MULTILINE)
@@ -149,6 +153,69 @@ def test_escape_closes_it_for_this_word(chat: Terminal) -> None:
     chat.send("m")
     chat.wait(r"^\u203a /com\n  words-5")
     type_keys(chat, TAB, "\u203a /compare")
+
+
+def test_escape_closes_it_at_once_and_what_begins_with_it_still_works(chat: Terminal) -> None:
+    """One of five tries at least is not slowed down by other programs."""
+    chat.wait_prompt()
+    took = []
+    for _ in range(5):
+        type_keys(chat, "/co", "\u203a /continue")
+        began = time.monotonic()
+        chat.send(ESCAPE)
+        chat.wait_until(lambda: closed(chat), "the end of the menu")
+        took.append(time.monotonic() - began)
+        chat.send(CTRL_C)
+        chat.wait(r"^\u203a\n  words-5")
+    assert min(took) < 0.6
+    type_keys(chat, "/co", "\u203a /continue")
+    chat.send(ALT_ENTER + "x")                      # in one piece: a new line, not Escape and Enter
+    chat.wait(r"^\u203a /co\n  x$")
+    chat.send(CTRL_C + "ab cd" + "\x1bb" + "X")      # Alt-B: a word back
+    chat.wait(r"^\u203a ab Xcd$")
+
+
+def test_the_rest_of_a_sequence_may_come_late() -> None:
+    def keys(text: str) -> list[KeyPress]:
+        return [KeyPress(sign, sign) for sign in text]
+    sequences = Sequences()
+    begun = list(sequences.read([KeyPress(Keys.Escape, "\x1b"), *keys("[")]))
+    assert not begun and [key.key for key in sequences.read(keys("A"))] == [Keys.Up]
+    assert [key.key for key in sequences.read(keys("x"))] == ["x"]
+    alt_enter = [KeyPress(Keys.Escape, "\x1b"), KeyPress(Keys.ControlM, "\r")]
+    assert [key.key for key in sequences.read(alt_enter)] == [Keys.ControlJ]
+
+
+def test_values_of_an_option_are_shown_when_it_is_chosen(chat: Terminal) -> None:
+    chat.wait_prompt()
+    type_keys(chat, "/set ", "\u203a temperature sampling", "top_p")
+    type_keys(chat, "th" + TAB, "\u203a on", "off", "low")
+    chat.send(CTRL_C)
+    type_keys(chat, "/set temperature ", "\u203a 0", "0.2", "0.7", "1",
+              "off back to the provider's own")
+    chat.send(DOWN + ENTER)
+    chat.wait(r"^\u203a /set temperature 0\.2$")
+    chat.send(ENTER)
+    chat.wait("temperature is 0.2, from the next answer on")
+    type_keys(chat, "/set temperature ", "\u203a 0", "0.2 now")
+
+
+def test_paths_behind_commands_and_in_lines_for_the_shell(chat: Terminal, tmp_path: Path) -> None:
+    chat.wait_prompt()
+    type_keys(chat, "/save a", '\u203a "a folder/"', "alone.txt")
+    type_keys(chat, TAB, '\u203a "a folder/deep.txt"')
+    chat.send(TAB)
+    chat.wait(r'^\u203a /save "a folder/deep.txt"$')
+    for before in ("/export ", "/export json ", "/context add "):
+        chat.send(CTRL_C)
+        type_keys(chat, before + "al", "\u203a alone.txt")
+    chat.send(CTRL_C)
+    type_keys(chat, "!cat a", "\u203a a\\ folder/", "alone.txt")
+    type_keys(chat, TAB, "\u203a a\\ folder/deep.txt")
+    chat.send(TAB)
+    chat.wait(r"^\u203a !cat a\\ folder/deep.txt$")
+    chat.send(CTRL_C + "!no-such-pro" + TAB + "gram")
+    chat.wait(r"^\u203a !no-such-program\n  words-5")
 
 
 @pytest.mark.parametrize("terminal", ["plain", "dumb"])

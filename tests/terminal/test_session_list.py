@@ -14,7 +14,8 @@ from core.console.screen import Screen
 from core.rendering.widths import text_width
 from core.sessions.search import Found, Hit
 from core.store.rows import SessionRow
-from core.terminal.session_list import heading, moment_words, session_rows
+from core.sessions.listing import moment_words
+from core.terminal.session_list import heading, session_rows
 
 NOW = time.mktime((2026, 11, 29, 15, 0, 0, 0, 0, -1))
 BEFORE = (0.0, 86_400.0, 8 * 86_400.0, 400 * 86_400.0)

@@ -27,7 +27,7 @@ def test_it_hangs_under_the_prompt_and_can_be_switched_off(
         ollama: FakeOllama, program: list[str], environment: Environment) -> None:
     with Terminal([*program, "-m", "words-5"], environment | {"STREAM_CHAT_STATUS": "on"}) as chat:
         chat.wait(r"^\u203a\n  words-5$")
-        shown = chat.ask("go", r"^\u00b7 (\d+ tokens, )?[\d.]+ s$")
+        shown = chat.ask("go", r"^\u00b7 (\d+ tokens, )?[\d.]+ m?s$")
         assert re.search(r"\u203a go\n\nw0 w1 w2 w3 w4\n\n\u00b7 [^\n]+ s\n\n\u203a", shown), shown
         chat.wait(r"^\u203a\n  words-5 ")
         chat.ask("/status off", r"^\u2713 Status: off$")
@@ -50,5 +50,5 @@ def test_numbers_of_tokens_are_short(count: int, words: str) -> None:
 
 
 def test_durations() -> None:
-    assert [duration(seconds) for seconds in (0.04, 2.13, 48.2, 200)] == ["0.0 s", "2.1 s", "48 s",
-                                                                          "3 min 20 s"]
+    assert [duration(seconds) for seconds in (0.0, 0.042, 2.13, 48.2, 200)] == [
+        "1 ms", "42 ms", "2.1 s", "48 s", "3 min 20 s"]

@@ -18,11 +18,13 @@ export function table(found) {
     h(
       "table",
       {},
-      h(
-        "thead",
-        {},
-        h("tr", {}, ...found.columns.map((name, place) => h("th", align(place), name))),
-      ),
+      found.columns.some(Boolean)
+        ? h(
+            "thead",
+            {},
+            h("tr", {}, ...found.columns.map((name, place) => h("th", align(place), name))),
+          )
+        : null,
       h(
         "tbody",
         {},

@@ -1,0 +1,55 @@
+"""Sessions as tables: a list of them, and the results of a search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from core.rendering.table import Choices, Excerpt, Excerpts, Table
+from core.sessions.listing import marked, moment_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.sessions.search import Found
+    from core.store.rows import SessionRow
+
+LEAST_TITLE = 20        # cells of a title, so that what is known of its session stands beside it
+
+
+def session_table(rows: Sequence[SessionRow], note: str, group: str = "", used: str = "") -> Table:
+    """Titles with what is known of each, below `group`; the session `used` is marked."""
+    now = time.time()
+    cells = tuple((marked(row), moment_words(row.updated, now),
+                   count_words(row.message_count, "message"), row.model, row.name) for row in rows)
+    titles = tuple(title or "(no title)" for title, *_ in cells)
+    marks = frozenset(number for number, row in enumerate(rows) if row.id == used)
+    choices = Choices((group,) * len(rows), titles, marks, frozenset(range(1, 5)), frozenset((2,)),
+                      LEAST_TITLE)
+    return Table(("title", "last used", "messages", "model", "session"), cells, note,
+                 optional=("model",), choices=choices)
+
+
+def result_table(results: Sequence[Found], words: str) -> Table:
+    """The sessions that hold the words, the best first, with the place where these stand."""
+    now = time.time()
+    rows = tuple((str(number), moment_words(entry.session.updated, now), entry.session.title,
+                  entry.hits[0].snippet if entry.hits else "(title)")
+                 for number, entry in enumerate(results, 1))
+    holds = "holds" if len(results) == 1 else "hold"
+    found = Excerpts(f"{count_words(len(results), 'session')} {holds}", words,
+                     tuple(_excerpt(entry, now) for entry in results))
+    return Table(("result", "last used", "session", "where"), rows, "/search N opens one.",
+                 excerpts=found)
+
+
+def _excerpt(entry: Found, now: float) -> Excerpt:
+    """A place in the title needs no words around it: the title is shown."""
+    row = entry.session
+    facts = f"{moment_words(row.updated, now)}, {row.name}"
+    hit = entry.hits[0] if entry.hits and entry.hits[0].snippet != row.title else None
+    text, marks = (hit.snippet, hit.marks) if hit is not None else ("", ())
+    return Excerpt(marked(row) or "(no title)", facts, text, marks)
+
+
+def count_words(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -41,7 +41,8 @@ def load_sql(source: Source, root: str, stop: threading.Event,
         return
     yield Item(source.name, "table", source.name, len(text.encode("utf-8", "replace")), text=text,
                named=True,
-               note="there are more rows than these" if text.endswith("there are more]") else "")
+               note=(f"only the first {MOST_ROWS:,} rows were read; there are more rows than these"
+                     if text.endswith("there are more]") else ""))
 
 
 def _limited(reader: str, stop: threading.Event, **arguments: Any) -> str:

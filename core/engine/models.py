@@ -157,8 +157,9 @@ def find_source(text: str, site: str = SITE) -> Source:
 
 
 def known_names() -> str:
-    return (f"Known: {', '.join(row.name for row in (*KNOWN, *COMPARING))}; a path or an address "
-            f"of a {SUFFIX} file works as well.")
+    comparing = ", ".join(row.name for row in COMPARING)
+    return (f"Known: {', '.join(row.name for row in KNOWN)}; as --embedding-model: {comparing}. "
+            f"A path or an address of a {SUFFIX} file works as well.")
 
 
 def is_address(text: str) -> bool:

@@ -20,6 +20,8 @@ from core.dataclass import dataclass
 ATTEMPT_SECONDS = 0.25
 # bytes that are held for a reader who does not keep up; then the server has to wait
 MAX_HELD = 1 << 20
+# Bytes that are handed on at once: while they are read, saved and painted nothing can be stopped.
+MOST_READ = 1 << 14
 MAX_PROXY_ANSWER = 65_536
 # Where systems keep the certificates that they trust, for a Python that was built elsewhere and
 # looks in the wrong place.
@@ -148,7 +150,7 @@ class Connection(asyncio.Protocol):
             transport.resume_reading()
 
     async def read(self) -> bytes:
-        """All that has come; waits for something. b"" is the end.
+        """What has come, a part of it where it is much; waits for something. b"" is the end.
 
         Raises OSError for a connection that broke.
         """
@@ -162,11 +164,25 @@ class Connection(asyncio.Protocol):
                 await self._reader
             finally:
                 self._reader = None
-        data = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        self._resume()
-        return data
+        if self._size > MOST_READ:
+            await asyncio.sleep(0)      # what pours in must not keep Ctrl-C from being heard
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """The oldest of what waits, at most MOST_READ bytes."""
+        taken: list[bytes] = []
+        room = MOST_READ
+        while self._pieces and room:
+            piece = self._pieces.popleft()
+            if len(piece) > room:
+                self._pieces.appendleft(piece[room:])
+                piece = piece[:room]
+            taken.append(piece)
+            room -= len(piece)
+        self._size -= MOST_READ - room
+        if self._size <= MAX_HELD:
+            self._resume()
+        return taken[0] if len(taken) == 1 else b"".join(taken)
 
     async def write(self, data: bytes) -> None:
         """Returns when it is on its way.

@@ -20,6 +20,7 @@ from core.errors import ToolError
 from core.regex import regex
 from core.safe_text import safe_line
 from core.tools import ToolContext
+from core.tools.json_duplicates import Duplicates
 
 CHUNK = 1 << 16
 SLICE = 1 << 10
@@ -71,6 +72,7 @@ class Document:
     def __init__(self, context: ToolContext, file: BinaryIO, start: int) -> None:
         self.context, self.file, self.start = context, file, start
         self.size = os.fstat(file.fileno()).st_size
+        self.duplicates: Duplicates | None = None      # where keys that stand twice are noted
         self.many, self.opening = self._look()
 
     def _look(self) -> tuple[bool, str]:
@@ -98,8 +100,10 @@ class Document:
             return
         import ijson
         source = Source(self, prefix)
+        objects = self.duplicates.new_object if self.duplicates else None
         try:
-            for value in ijson.items(source, prefix, buf_size=CHUNK, multiple_values=self.many):
+            for value in ijson.items(source, prefix, buf_size=CHUNK, multiple_values=self.many,
+                                     map_type=objects):
                 source.delivered = True
                 yield value
         except (ijson.JSONError, ValueError, UnicodeDecodeError) as problem:
@@ -133,7 +137,7 @@ class Document:
                 )
             self.context.check_stop()
             if not line.isspace():
-                yield _parse_line(line, offset)
+                yield _parse_line(line, offset, self.duplicates)
             offset += len(line)
 
     def damage(self, source: Source, problem: Exception) -> Damage:
@@ -232,9 +236,9 @@ def memory_used() -> int:
     return peak if sys.platform == "darwin" else peak * 1_024
 
 
-def _parse_line(line: bytes, offset: int) -> Any:
+def _parse_line(line: bytes, offset: int, duplicates: Duplicates | None) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line, object_pairs_hook=duplicates.from_pairs if duplicates else None)
     except json.JSONDecodeError as problem:
         raise Damage(offset + len(problem.doc[:problem.pos].encode()), problem.msg) from None
     except UnicodeDecodeError as problem:

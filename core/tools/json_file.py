@@ -28,6 +28,7 @@ from core.tools.json_document import (
     parse_path,
     reason_of,
 )
+from core.tools.json_duplicates import Duplicates
 from core.tools.limited_process import Job, run_limited
 
 HARMLESS = 1 << 16            # bytes of a document that is read without a child process
@@ -101,6 +102,7 @@ def _values(document: Document, steps: tuple[Step, ...], most: int) -> str:
     shown: list[str] = []
     used = 0
     note = ""
+    document.duplicates = duplicates = Duplicates()
     try:
         for number, value in enumerate(find_values(document, steps)):
             if number >= most or used > MOST_SHOWN:
@@ -115,7 +117,8 @@ def _values(document: Document, steps: tuple[Step, ...], most: int) -> str:
             return (f"{summarize(document, ())}\n[{problem.message} This is its summary. "
                     f"{problem.hint}]")
         raise
-    return "\n".join([*shown, note or f"[{len(shown)} values]"])
+    last = [note or f"[{len(shown)} values]", duplicates.remark()]
+    return "\n".join([*shown, *filter(None, last)])
 
 
 def _as_line(value: Any) -> str:
@@ -265,7 +268,9 @@ def _by_jmespath(file: BinaryIO, expression: str, most: int) -> str:
         compiled = jmespath.compile(expression)
         check_growth(compiled.parsed)
         file.seek(0)
-        found = compiled.search(json.loads(file.read()))
+        duplicates = Duplicates()
+        whole = json.loads(file.read(), object_pairs_hook=duplicates.from_pairs)
+        found = compiled.search(whole)
     except (JMESPathError, RecursionError) as problem:
         raise ToolError(
             f"The filter is neither a plain path nor JMESPath: {reason_of(problem)}."
@@ -277,7 +282,8 @@ def _by_jmespath(file: BinaryIO, expression: str, most: int) -> str:
     values = found if isinstance(found, list) else [found]
     lines = [_as_line(value) for value in values[:most]]
     more = len(values) - len(lines)
-    return "\n".join([*lines, f"[{len(values)} values{f', {more} not shown' if more else ''}]"])
+    last = [f"[{len(values)} values{f', {more} not shown' if more else ''}]", duplicates.remark()]
+    return "\n".join([*lines, *filter(None, last)])
 
 
 def check_growth(tree: Any) -> None:

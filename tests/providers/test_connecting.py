@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,7 +16,7 @@ import pytest
 from core.config.network import certificates, proxy_for
 from core.errors import ConnectFailed, ProviderError
 from core.providers import Endpoint, transport
-from core.providers.connecting import connect
+from core.providers.connecting import MOST_READ, Connection, connect
 
 CERTIFICATE = Path(__file__).with_name("server.test.pem")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
@@ -237,6 +238,41 @@ def test_an_address_that_does_not_answer_does_not_hold_up_the_next() -> None:
             for each in (found, *waiting):
                 each.close()
     asyncio.run(use())
+
+
+def test_what_pours_in_is_read_in_parts_between_which_others_have_their_turn() -> None:
+    """A frame is read, saved and painted without a pause: as long as that takes, Ctrl-C waits."""
+    sent, turns = os.urandom(3_000_000), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        await writer.drain()
+        writer.close()
+
+    async def use() -> list[bytes]:
+        async with await asyncio.start_server(pour, "127.0.0.1", 0) as server:
+            place = server.sockets[0].getsockname()
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_connection(Connection, *place)
+            counting = asyncio.create_task(count())
+            await asyncio.sleep(0.1)      # much has come when it is read
+            read: list[bytes] = []
+            before = turns
+            while piece := await connection.read():
+                read.append(piece)
+                if len(read) == 20:
+                    assert turns >= before + 19
+            counting.cancel()
+            connection.close()
+            return read
+    read = asyncio.run(use())
+    assert b"".join(read) == sent and max(map(len, read)) <= MOST_READ
 
 
 def test_when_no_address_answers_the_first_failure_is_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,24 @@ def test_a_path_gives_what_it_would_give_without_a_stream(tmp_path: Path, path: 
     wanted = [json.dumps(value, ensure_ascii=False) for value in follow(DOCUMENT, steps)]
     assert read(tmp_path, json.dumps(DOCUMENT, indent=indent), path) == [*wanted,
                                                                          f"[{len(wanted)} values]"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("content", "filter", "keys"), [
+    ('{"a": 1, "b": {"k": 1, "k": 2}, "a": 3}', "", "k, a"),
+    ('{"b": {"k": 1, "k": 2}}', "b", "k"),
+    ('[{"x": 1}, {"x": 2, "x": 3}]', "[*]", "x"),
+    ('{"x": 1}\n{"x": 2, "x": 3}\n', "", "x"),
+    ('{"b": [{"k": 1, "k": 2}]}', "b[?k == `2`]", "k"),
+    ('{"": 1, "": 2}', "", '""'),
+])
+def test_a_key_that_stands_twice_is_reported(tmp_path: Path, content: str, filter: str,
+                                             keys: str) -> None:
+    last = read(tmp_path, content, filter)[-1]
+    assert last == (f"[Duplicate keys in one object: {keys}. "
+                    "Only the last value of each is read.]")
+    alone = re.sub(r', "(?:k|x|a|)": [23](?=})', "", content)
+    assert "Duplicate" not in "\n".join(read(tmp_path, alone, filter))
 
 
 def test_ndjson_is_read_by_the_line(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class Plan:
     chats: int = 100_000                               # of ten messages, to search in
     json_bytes: int = 1_000_000_000                    # of each file that read_json_file reads
     turns: tuple[int, ...] = (10, 1_000, 4_000)        # that a conversation has already
+    stores: tuple[str, ...] = ()                       # options of bench.sessions_store
     growing: tuple[int, ...] = (100, 300, 1_000)       # of each thing that can grow, or a multiple
     things: tuple[str, ...] = tuple(THINGS)
     stores: tuple[str, ...] = ()                       # options of bench.sessions_store

@@ -76,6 +76,19 @@ def test_undo_and_redo_walk_along_the_branch(session: Session) -> None:
     assert session.redo().text == "a"
 
 
+def test_whether_something_is_hidden(session: Session) -> None:
+    say(session, "a", "b")
+    assert not session.has_hidden()
+    session.undo()
+    assert session.has_hidden()
+    session.redo()
+    assert not session.has_hidden()
+    session.retry()
+    session.add_reply(answer("another"))
+    session.end_turn()
+    assert session.has_hidden()
+
+
 def test_an_edited_message_makes_a_branch_and_the_old_one_can_be_shown(session: Session) -> None:
     say(session, "a", "b", "c")
     session.rewind(session.question_place(2))

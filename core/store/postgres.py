@@ -115,8 +115,8 @@ class PostgresDatabase(Database):
 
     def _write(self, statements: Sequence[Statement], durable: bool) -> None:
         match statements:
-            case [(sql, values, None, None)] if self._link.is_alone(self._user):
-                self._link.run_alone(_marked(sql), values, durable=durable)
+            case [(sql, values, None, None)]:
+                self._link.run_alone(self._user, _marked(sql), values, durable=durable)
                 return
         with self._link.transaction(self._user, durable=durable):
             for sql, values, unchanged, then in statements:

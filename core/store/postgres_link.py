@@ -30,6 +30,7 @@ _SCOPE = (
     "SELECT set_config('search_path', %s, true), set_config('lock_timeout', %s, true), "
     "set_config('role', %s, true), set_config('stream_chat.member', %s, true)"
 )
+_NOT_DURABLE = b", set_config('synchronous_commit', 'off', true)"
 
 
 class Link:
@@ -116,19 +117,28 @@ class Link:
                 if user or self.pooled:
                     connection.execute(_SCOPE, self._scope(user))
                 if self.pooled and durable is False:
-                    connection.execute("SET LOCAL synchronous_commit TO off")
+                    connection.execute(b"SELECT 1" + _NOT_DURABLE)
                 yield connection
             finally:
                 self._depth -= 1
 
-    def is_alone(self, user: str) -> bool:
-        """Whether one statement may be a transaction by itself: nobody has to be named first."""
-        return not user and not self.pooled
+    def run_alone(
+        self, user: str, sql: bytes, values: Sequence[object], *, durable: bool
+    ) -> None:
+        """One statement as a transaction: a single way to the server and back.
 
-    def run_alone(self, sql: bytes, values: Sequence[object], *, durable: bool) -> None:
-        """One statement as a transaction: a single way to the server and back."""
-        self._wait_for_disk(durable)
-        self.connection.execute(sql, values)
+        Where the user is to be named first, both are one message, with the values written into it.
+        """
+        connection = self.connection
+        if not self.pooled:
+            self._wait_for_disk(durable)
+        if not user and not self.pooled:
+            connection.execute(sql, values)
+            return
+        setting = b"" if durable or not self.pooled else _NOT_DURABLE
+        scope = _SCOPE.encode() + setting
+        cursor = self._psycopg.ClientCursor(connection)
+        cursor.execute(scope + b"; " + sql, (*self._scope(user), *values))
 
     def _wait_for_disk(self, on: bool) -> None:
         if on is not self._waits and not self._depth:

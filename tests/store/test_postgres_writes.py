@@ -46,8 +46,14 @@ def frame(number: int) -> Chunk:
     return Chunk("text", 0, f"piece {number} ")
 
 
-def test_a_frame_is_one_message_to_the_server(place: tuple[PostgresStore, KillingProxy]) -> None:
+@pytest.mark.parametrize("named", [False, True], ids=["own", "for another"])
+def test_a_frame_is_one_message_to_the_server(
+    place: tuple[PostgresStore, KillingProxy], named: bool
+) -> None:
+    """Also where it is said each time whose it is."""
     store, proxy = place
+    if named:
+        store = store.for_user(str(store.postgres.read("SELECT session_user::text")[0][0]))
     message = begin(store)
     for number in range(10):  # until the statement is prepared
         store.append_chunk(message, number, frame(number))
@@ -55,6 +61,26 @@ def test_a_frame_is_one_message_to_the_server(place: tuple[PostgresStore, Killin
     for number in range(10, 30):
         store.append_chunk(message, number, frame(number))
     assert proxy.passed - before == 20
+
+
+ODD = (
+    "it's 'quoted' \\ back\\'slash %s % {} ? $1 $$ -- /* ; DROP TABLE chunks; "
+    "\n\t \x00 é 量 \ud800"
+)
+
+
+def test_what_is_said_is_never_a_part_of_the_statement(
+    place: tuple[PostgresStore, KillingProxy],
+) -> None:
+    store, _ = place
+    view = store.for_user(str(store.postgres.read("SELECT session_user::text")[0][0]))
+    for each in (store, view):
+        message = begin(each)
+        each.append_chunk(message, 0, Chunk("text", 0, ODD, '{"a": "\'\\"}'))
+        (session, *_) = each.sessions()
+        found = each.open_reply(session.id)
+        assert found is not None and found.id == message
+        assert [(chunk.text, chunk.extra) for chunk in found.chunks] == [(ODD, '{"a": "\'\\"}')]
 
 
 def test_what_has_to_reach_the_disk_is_waited_for(

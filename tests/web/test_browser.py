@@ -194,6 +194,21 @@ def test_markdown_and_the_exact_source(tab: Tab) -> None:
     assert tab.page.evaluate("navigator.clipboard.readText()").strip() == said.strip()
 
 
+def test_long_code_is_drawn_in_parts_and_copied_whole(tab: Tab) -> None:
+    """By its button, and by what is selected with the mouse."""
+    code = "\n".join(f"line_{number} = '{number}'" + "\n" * (number % 7 == 0)
+                     for number in range(150))
+    tab.choose_model("ollama/echo:latest")
+    tab.send(f"```python\n{code}\n```\n")
+    tab.reply()
+    block = tab.page.locator(".message.from-model .code")
+    assert block.locator(".lines").count() > 2
+    block.locator("[data-copy]").click()
+    assert tab.page.evaluate("navigator.clipboard.readText()").rstrip("\n") == code
+    block.locator("code").evaluate("code => getSelection().selectAllChildren(code)")
+    assert tab.page.evaluate("String(getSelection())").rstrip("\n") == code
+
+
 def test_a_second_tab_shows_the_same_stream(tab: Tab) -> None:
     tab.choose_model("ollama/slow:latest")
     tab.send("count")

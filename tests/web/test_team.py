@@ -138,6 +138,7 @@ def test_the_teams_keys_are_used_and_neither_shown_nor_changed(team: tuple[TeamP
     for method, path in (
         ("PUT", "/api/providers/openai/key"),
         ("PUT", "/api/providers/openai/settings"),
+        ("DELETE", "/api/providers/openai/key"),
         ("DELETE", "/api/providers/openai"),
         ("DELETE", "/api/providers/test"),
         ("POST", "/api/providers"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from core.chat.conversation import Chat
 from core.commands import Command, all_commands, find_command, names_to_complete
+from core.commands.stages import in_stage, stage_of
 from core.dataclass import dataclass
 from core.regex import regex
 from core.safe_text import safe_line
@@ -120,20 +121,6 @@ def path_in(command: Command, typed: str, names: Sequence[str]) -> str | None:
         return typed
     number = re.fullmatch(r"\d+ +(.*)", typed) if "[N [FILE" in command.usage else None
     return number[1] if number is not None else None
-
-
-def stage_of(typed: str, names: Sequence[str]) -> str:
-    """The longest name with a space at its end that was typed: what follows it is chosen next."""
-    stages = (name for name in names if name.endswith(" ") and typed.startswith(name))
-    return max(stages, key=len, default="")
-
-
-def in_stage(stage: str, names: Sequence[str]) -> list[str]:
-    """The names that begin with this, without those that a further stage leads to."""
-    begun = [name for name in names if name.startswith(stage) and name != stage]
-    stages = [name for name in begun if name.endswith(" ")]
-    return [name for name in begun
-            if not any(name.startswith(other) and name != other for other in stages)]
 
 
 def fitting(typed: str, names: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from core.chat.comparison import Comparison
 from core.commands import all_commands, find_command, names_to_complete
+from core.commands.stages import in_stage
 from core.errors import ChatError, SessionNotFound, StoreError, UsageError
 from core.messages import Image, user_message
 from core.models.switch import find_model
@@ -150,7 +151,7 @@ class Api:
         if found is None or live.chat.settings.team and not may_use(found.name):
             return JSONResponse({"values": []})
         names = await found.complete(live.chat) if found.complete is not None else ()
-        return JSONResponse({"values": [name.strip() for name in names]})
+        return JSONResponse({"values": [name.strip() for name in in_stage("", names)]})
 
     async def show_version(self, request: Request) -> Response:
         """Show another version of a message, with what was said last after it."""

@@ -11,6 +11,7 @@ import pytest
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 
+from core.commands.stages import in_stage, stage_of
 from core.terminal.completion import fitting, path_in, short
 from core.terminal.keyboard import Sequences
 from tests.fake_server import FakeOllama
@@ -254,6 +255,13 @@ def test_what_fits() -> None:
     assert fitting("B", ["ab", "b", "bc", "b"]) == ["b", "bc", "ab"]
     assert (short("Copy it: /copy, /copy 2") == "Copy it"
             and short("Ask (twice). Then wait") == "Ask")
+
+
+def test_word_by_word() -> None:
+    names = ["top ", "top 1", "top 0.9", "stop ", "stop off", "list"]
+    assert in_stage("", names) == ["top ", "stop ", "list"]
+    assert stage_of("top 0", names) == "top " and stage_of("to", names) == ""
+    assert in_stage("top ", names) == ["top 1", "top 0.9"]
 
 
 def test_where_a_path_is_expected() -> None:

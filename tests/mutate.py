@@ -39,7 +39,8 @@ LEAST_SECONDS = 20.0  # that the tests of a mutant may take; more where they tak
 MODULES: dict[str, tuple[str, ...]] = {
     "core/retry/policy.py": ("retry/test_policy.py",),
     "core/providers/finish.py": ("providers/test_openai.py", "providers/test_anthropic.py"),
-    "core/chat/joining.py": (), "core/chat/repetition.py": (), "core/window/budget.py": (),
+    "core/chat/joining.py": (), "core/chat/repetition.py": (),
+    "core/window/budget.py": ("window/test_context_budget.py",),
     "core/store/identity.py": ("store/test_identity.py", "store/test_db_contract.py"),
     "core/tools/guards_net.py": (), "core/tools/secret_files.py": (),
     "core/tools/guards_files.py": (

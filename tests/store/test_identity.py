@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.store.identity import (Identities, made_at, new_message_id, new_message_ids,
-                                 new_session_id, new_session_name)
+from core.store.identity import (Identities, identity_text, made_at, new_message_id,
+                                 new_message_ids, new_session_id, new_session_name)
 
 
 def test_a_million_in_one_millisecond_are_different_and_in_order() -> None:
@@ -95,3 +95,19 @@ def test_several_at_once_are_in_order_too(steps: list[tuple[int, int]]) -> None:
     assert all(early < late for early, late in itertools.pairwise(made))
     assert all(identity >> 76 & 0xF == 7 and identity >> 62 & 0b11 == 0b10
                for identity in made), "UUID version 7"
+
+
+def test_the_text_of_an_identity_holds_all_its_bits() -> None:
+    assert identity_text(0) == "0" * 26 and identity_text((1 << 128) - 1) == "7" + "z" * 25
+    assert identity_text(1 << 5) == "0" * 24 + "10"
+
+
+def test_every_random_bit_may_be_set() -> None:
+    found = 0
+    for _ in range(300):       # a bit that may be set is never set once in 2^300 runs
+        found |= new_message_id() & (1 << 62) - 1
+    assert found == (1 << 62) - 1
+
+
+def test_the_first_identity_of_128_bits_holds_its_time() -> None:
+    assert made_at(1 << 63) == 0.0 and made_at((1 << 63) - 1) > 1e9

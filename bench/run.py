@@ -67,7 +67,6 @@ class Plan:
     stores: tuple[str, ...] = ()                       # options of bench.sessions_store
     growing: tuple[int, ...] = (100, 300, 1_000)       # of each thing that can grow, or a multiple
     things: tuple[str, ...] = tuple(THINGS)
-    stores: tuple[str, ...] = ()                       # options of bench.sessions_store
 
 
 QUICK = Plan(runs=5, long_runs=1, sizes=(1_000, 4_000, 16_000), kinds=("mixed", "code"), frames=500,

@@ -130,7 +130,8 @@ def logs(root: str) -> Iterator[Question]:
     """Twelve services' logs of 3,000 lines, two rare events in each."""
     dice = random.Random(SEED)
     for number in range(12):
-        name = f"logs/{('web', 'billing', 'import', 'auth', 'search', 'mail')[number % 6]}-{number:02d}.log"
+        service = ("web", "billing", "import", "auth", "search", "mail")[number % 6]
+        name = f"logs/{service}-{number:02d}.log"
         lines = [dice.choice(NOISE).format(n=dice.randrange(10_000, 99_999),
                                            m=dice.randrange(1, 250)) for _ in range(3_000)]
         asked = []

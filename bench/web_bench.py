@@ -90,7 +90,8 @@ async def _stream(writer: asyncio.StreamWriter, model: str, media: bytes,
 
 
 def _ollama_frame(word: bytes) -> bytes:
-    return b'{"model":"m","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"%b"},"done":false}\n' % word
+    return (b'{"model":"m","created_at":"2026-01-01T00:00:00Z",'
+            b'"message":{"role":"assistant","content":"%b"},"done":false}\n' % word)
 
 
 def _ollama_end(model: str) -> bytes:

@@ -21,7 +21,8 @@ DASH = "Among the words, - is the text on standard input.\n"
 USAGE = """\
 usage: stream-chat [options] [question ...]
 
-With a question (or text on standard input) it prints one answer and exits; otherwise it opens a chat.
+With a question (or text on standard input) it prints one answer and exits;
+otherwise it opens a chat.
 """ + DASH
 EXAMPLES = """\
 examples:

@@ -197,7 +197,8 @@ def normal(run: Run) -> Run:
     text = re.sub(r"\b(today|yesterday) \d\d:\d\d", "today 14:17", text)
     text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-29 14:17", text)
     text = re.sub(r"(for|,) \d+ ms\b", r"\1 2.1 s", text)
-    text = re.sub(r"\b\d+(\.\d)? (s|tokens/s)(?![a-z])", lambda found: f"{'2.1' if found[2] == 's' else '48'} {found[2]}", text)
+    text = re.sub(r"\b\d+(\.\d)? (s|tokens/s)(?![a-z])",
+                  lambda found: f"{'2.1' if found[2] == 's' else '48'} {found[2]}", text)
     return Run(run.column, text, run.color, run.bold)
 
 

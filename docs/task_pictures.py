@@ -89,7 +89,8 @@ def script(request: Received) -> Answer:
     asked = str(request.json["messages"][-1]["content"])
     answer = next((text for word, text in ANSWERS.items() if word in asked),
                   "Hm. What is a thraed?")
-    return lines_answer([chat_line("qwen3:8b", answer), done_line("qwen3:8b", count=40, prompt_eval_count=4200)])
+    return lines_answer([chat_line("qwen3:8b", answer),
+                         done_line("qwen3:8b", count=40, prompt_eval_count=4200)])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import wrap
 
 from core.argument_parser import EXAMPLES, USAGE
 from core.command_line.shells import flags_of
@@ -228,10 +229,10 @@ def _attribute(row: Setting) -> list[str]:
     if row.choices:
         kind = f"Literal[{', '.join(map(_quoted, row.choices))}]"
     line = f"    {row.name}: {kind}{' | None' if row.default is None else ''}"
-    if len(line) > 100:
-        kind = kind.replace("Literal[", "Literal[\n        ")
-        line = f"    {row.name}: {kind}{' | None' if row.default is None else ''}"
-    return [line]
+    if len(line) <= 100:
+        return [line]
+    begun, words = line.split("[", 1)
+    return [f"{begun}[", *wrap(words, 100, initial_indent=" " * 8, subsequent_indent=" " * 8)]
 
 
 def _quoted(text: str) -> str:
@@ -284,8 +285,8 @@ PAGES: dict[str, Callable[[], str]] = {
 
 def formats_module() -> str:
     """The export formats for --help, which loads no exporter."""
-    lines = ['"""The export formats and the endings of their files. Made from '
-             '`core/sessions/export.py` by `make docs`."""',
+    lines = ['"""The endings of exports. Made from `core/sessions/export.py` by `make docs`."""',
+
              "", "FORMATS: dict[str, tuple[str, ...]] = {"]
     for name in EXPORTERS:
         endings = ", ".join(_quoted(ending) for ending, format in ENDINGS.items() if format == name)

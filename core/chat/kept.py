@@ -60,6 +60,8 @@ def read_kept(text: str) -> dict[str, object]:
         return {}
     if not isinstance(found, dict):
         return {}
+    if not isinstance(found, dict):
+        return {}
     return {name: tuple(map(str, value)) if isinstance(value, list) else value
             for name, value in found.items() if name in KEPT and _fits(name, value)}
 

@@ -114,11 +114,13 @@ WISH = ("Write one command line for {shell} on {system} that does what the user 
         "Answer with the command alone, in one block of code, without an explanation.")
 _BASH = r"""# bash: put this line into ~/.bashrc:
 #   eval "$(stream-chat --widget bash)"
-# Then type what you want to do and press Ctrl-X Ctrl-A: it becomes a command on the line. Nothing is run.
+# Then type what you want to do and press Ctrl-X Ctrl-A: it becomes a command on the line.
+# Nothing is run.
 _stream_chat_widget() {
     [[ -n $READLINE_LINE ]] || return
     local found
-    if found=$(stream-chat --no-save --extract=1 --system '%s' -- "$READLINE_LINE" </dev/null) && [[ -n $found ]]; then
+    if found=$(stream-chat --no-save --extract=1 --system '%s' -- "$READLINE_LINE" </dev/null) \
+            && [[ -n $found ]]; then
         READLINE_LINE=$found
         READLINE_POINT=${#READLINE_LINE}
     fi
@@ -126,11 +128,13 @@ _stream_chat_widget() {
 bind -x '"\C-x\C-a": _stream_chat_widget'"""
 _ZSH = r"""# zsh: put this line into ~/.zshrc:
 #   eval "$(stream-chat --widget zsh)"
-# Then type what you want to do and press Ctrl-X Ctrl-A: it becomes a command on the line. Nothing is run.
+# Then type what you want to do and press Ctrl-X Ctrl-A: it becomes a command on the line.
+# Nothing is run.
 _stream_chat_widget() {
     [[ -n $BUFFER ]] || return
     local found
-    if found=$(stream-chat --no-save --extract=1 --system '%s' -- "$BUFFER" </dev/null) && [[ -n $found ]]; then
+    if found=$(stream-chat --no-save --extract=1 --system '%s' -- "$BUFFER" </dev/null) \
+            && [[ -n $found ]]; then
         BUFFER=$found
         CURSOR=${#BUFFER}
     fi
@@ -140,11 +144,13 @@ zle -N _stream_chat_widget
 bindkey '^X^A' _stream_chat_widget"""
 _FISH = r"""# fish: put this line into ~/.config/fish/config.fish:
 #   stream-chat --widget fish | source
-# Then type what you want to do and press Ctrl-X Ctrl-A: it becomes a command on the line. Nothing is run.
+# Then type what you want to do and press Ctrl-X Ctrl-A: it becomes a command on the line.
+# Nothing is run.
 function _stream_chat_widget
     set -l wish (commandline)
     test -n "$wish"; or return
-    set -l found (stream-chat --no-save --extract=1 --system '%s' -- "$wish" </dev/null | string collect)
+    set -l found (stream-chat --no-save --extract=1 --system '%s' -- "$wish" </dev/null \
+        | string collect)
     and test -n "$found"; and commandline -r -- $found
     commandline -f repaint
 end

@@ -44,7 +44,8 @@ async def context(chat: Chat, argument: str) -> Outcome:
         case "drop", name if name:
             count = chat.context.drop(name)
             chat.keep_attached()
-            return Done(f"{name} is out of the context ({count:,} {'item' if count == 1 else 'items'}).")
+            items = "item" if count == 1 else "items"
+            return Done(f"{name} is out of the context ({count:,} {items}).")
     raise ContextError(f"/context does not know {argument!r}.", HINT)
 
 
@@ -90,7 +91,8 @@ def _listed(chat: Chat) -> Outcome:
             else "")
     faults = "".join(f" Not attached: {fault}." for fault in chat.context.faults)
     return Table(("name", "kind", "tokens", "in the last request", "why"), rows,
-                 f"Attached: {', '.join(source.name for source in sources)}.{more}{_set_aside(chat)}{faults}")
+                 f"Attached: {', '.join(source.name for source in sources)}.{more}"
+                 f"{_set_aside(chat)}{faults}")
 
 
 def _set_aside(chat: Chat) -> str:

@@ -298,8 +298,8 @@ def read_env_file(path: str) -> dict[str, str]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path} cannot be read: "
-                          f"{getattr(problem, 'strerror', None) or 'it is not UTF-8 text'}.") from problem
+        why = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"{path} cannot be read: {why}.") from problem
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         line = line.strip()

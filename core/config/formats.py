@@ -1,4 +1,4 @@
-"""The export formats and the endings of their files. Made from `core/sessions/export.py` by `make docs`."""
+"""The endings of exports. Made from `core/sessions/export.py` by `make docs`."""
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "json": (".json",),

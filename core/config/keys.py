@@ -31,7 +31,8 @@ PORTS = {"http": 80, "https": 443}
 T = TypeVar("T")
 # As a line of HTTP, and as the pairs of names and values in which libraries log it.
 _COOKIE = regex(
-    r"""(\b(?:set-)?cookie2?(?:['"]\s*[,:]\s*b?|:\s*))("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)""", re.IGNORECASE)
+    r"""(\b(?:set-)?cookie2?(?:['"]\s*[,:]\s*b?|:\s*))"""
+    r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\r\n]*)""", re.IGNORECASE)
 
 
 def key_file(environment: Mapping[str, str]) -> str:
@@ -139,7 +140,7 @@ def valid_key(key: str) -> str:
 
 
 def remove_key(environment: Mapping[str, str], name: str) -> None:
-    """Delete the stored key of a provider, if there is one, where it is stored. Raises ConfigError."""
+    """Delete the stored key of a provider, if there is one. Raises ConfigError."""
     known = read_key_file(environment)
     if name not in known:
         return

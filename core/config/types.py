@@ -81,7 +81,8 @@ class SettingTypes:
     export_found: str | None
     import_file: str | None
     from_: Literal[
-        "stream-chat", "chatgpt", "claude", "llm", "openwebui", "librechat", "aichat", "oterm", "ollama", "conversations"] | None
+        "stream-chat", "chatgpt", "claude", "llm", "openwebui", "librechat", "aichat", "oterm",
+        "ollama", "conversations"] | None
     format: Literal["json", "jsonl", "html", "csv", "text", "markdown", "sql"]
     output: str | None
     force: bool

@@ -14,7 +14,8 @@ PATIENCE = 0.1                      # seconds for the whole answer
 # the second question (DA1) is one that every terminal answers: then the first was not
 QUERY = "\x1b]11;?\x1b\\\x1b[c"
 _COLOR = regex(
-    rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})[^\x07\x1b]*(?:\x07|\x1b\\)")
+    rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})"
+    rb"[^\x07\x1b]*(?:\x07|\x1b\\)")
 _FENCE = regex(rb"\x1b\[\?[0-9;]*c")
 
 

@@ -244,7 +244,8 @@ class Screen:
         if self.plain:
             verb = {"done": "Ran ", "failed": "Failed: ",
                     "now": "Running "}.get(line.kind, MARKS[line.kind].word)
-            return [f"{verb}{' '.join(filter(None, (name, text)))}{': ' if detail else ''}{detail}."]
+            more = f": {detail}" if detail else ""
+            return [f"{verb}{' '.join(filter(None, (name, text)))}{more}."]
         role = "bold" if not name.startswith("NOT SAVED") else "bold inverse"
         room = self.width() - 1 - HANG - text_width(name) - 1
         beside = room - text_width(detail) - 2

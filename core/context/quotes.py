@@ -25,7 +25,8 @@ _QUOTED = regex("|".join(f"{opening}([^{opening}{closing}\n]{{2,2000}})[{closing
 _BLOCK = regex(r"(?m)(?:^ {0,3}> ?.*\n?)+")
 _FENCE = regex(r"(?ms)^ {0,3}(`{3,}|~{3,}).*?(?:^ {0,3}\1[`~]* *$|\Z)")
 _ELLIPSIS = regex(r"\s*(?:\[\s*(?:\.\.\.|\u2026)\s*\]|\.\.\.|\u2026)\s*")
-_LINES = r"(?:\s*[:#]\s*L?|,?\s*\(?\s*(?:at\s+|on\s+)?lines?\s+)(\d{1,7})(?:\s*(?:-|\u2013|to)\s*L?(\d{1,7}))?"
+_LINES = (r"(?:\s*[:#]\s*L?|,?\s*\(?\s*(?:at\s+|on\s+)?lines?\s+)(\d{1,7})"
+          r"(?:\s*(?:-|\u2013|to)\s*L?(\d{1,7}))?")
 
 # Typography that says nothing about the words: quotation marks, dashes, spaces,
 # hyphenation, ligatures (NFKC).

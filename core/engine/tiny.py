@@ -51,7 +51,8 @@ TEMPLATE = """\
 {%- for call in message.tool_calls or [] -%}
 {%- if message.content or not loop.first -%}{{- '\\n' -}}{%- endif -%}
 {{- '<tool_call>\\n{"name": "' ~ call.function.name ~ '", "arguments": ' -}}
-{{- call.function.arguments if call.function.arguments is string else call.function.arguments | tojson -}}
+{{- call.function.arguments if call.function.arguments is string
+    else call.function.arguments | tojson -}}
 {{- '}\\n</tool_call>' -}}
 {%- endfor -%}
 {{- '<|end|>\\n' -}}

@@ -73,7 +73,8 @@ class Capped(Wrapped):
 
     async def _embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         held = await self._purse.reserve_embedding(self._name, model, texts)
-        found: list[list[float]] = await self.inner.embed(model, texts)  # type: ignore[attr-defined]
+        found: list[list[float]]
+        found = await self.inner.embed(model, texts)  # type: ignore[attr-defined]
         if held is not None:
             held.settle(None)
         return found

@@ -30,7 +30,8 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
      r"|\bSG\.[\w-]{16,}\.[\w-]{16,}"),
     ("KEY", rf"(?i)(?<=bearer )(?:{_SECRET})"),
     ("KEY",
-     r"(?i)(?:\b|_)(?:api[_-]?key|secret(?:[_-]?key)?|access[_-]?token|auth[_-]?token|passw(?:or)?d|pwd)"
+     r"(?i)(?:\b|_)"
+     r"(?:api[_-]?key|secret(?:[_-]?key)?|access[_-]?token|auth[_-]?token|passw(?:or)?d|pwd)"
      rf"[\"']?\s*[:=]\s*[\"']?(?P<value>{_SECRET})"),
     ("KEY", r"(?<=://)[^\s:/@]+:(?P<password>[^\s/@]+)(?=@)"),
     ("EMAIL", r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"),
@@ -204,12 +205,14 @@ class Masked(Wrapped):
             yield made
 
     async def _count(self, request: Request) -> int:
-        count: int = await self.inner.count(masked(request, self.mask))  # type: ignore[attr-defined]
+        hidden = masked(request, self.mask)
+        count: int = await self.inner.count(hidden)  # type: ignore[attr-defined]
         return count
 
     async def _embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
         hidden = [self.mask.hide(text) for text in texts]
-        found: list[list[float]] = await self.inner.embed(model, hidden)  # type: ignore[attr-defined]
+        found: list[list[float]]
+        found = await self.inner.embed(model, hidden)  # type: ignore[attr-defined]
         return found
 
 

@@ -167,7 +167,8 @@ def _html(node: _Node | str) -> str:
         case "hr":
             return f"<hr{gap}>"
         case "code":
-            return f"<figure{gap}><figcaption>{escape(detail)}</figcaption><pre><code>{inside}</code></pre></figure>"
+            return (f"<figure{gap}><figcaption>{escape(detail)}</figcaption>"
+                    f"<pre><code>{inside}</code></pre></figure>")
         case "li":
             box = _BOXES.get(detail[-1:], "")
             number = re.match(r"\d+", detail)

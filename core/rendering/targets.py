@@ -18,7 +18,8 @@ _TITLE_SO_FAR = "|".join(rf"{title}(?:\\|{end}[ \t\n]*)?"
                          for title, end in zip(_TITLES, ('"', "'", r"\)")))
 _SPACE = r"[ \t\n]"
 LINK_TARGET = regex(
-    rf"\({_SPACE}*(?:<(?P<angle>{_ANGLE[1:]})>|(?P<url>{_URL}))(?:{_SPACE}+(?:{_TITLE}))?{_SPACE}*\)", re.DOTALL)
+    rf"\({_SPACE}*(?:<(?P<angle>{_ANGLE[1:]})>|(?P<url>{_URL}))"
+    rf"(?:{_SPACE}+(?:{_TITLE}))?{_SPACE}*\)", re.DOTALL)
 LINK_TARGET_SO_FAR = regex(
     rf"\({_SPACE}*(?:{_ANGLE}\\?|{_URL}(?:\\|\({_INNER}(?:\\|\([^ \t\n()\\]*)?)?|"
     rf"(?:{_ANGLE}>|{_URL}){_SPACE}*(?:(?<={_SPACE})(?:{_TITLE_SO_FAR}))?)", re.DOTALL)

@@ -256,8 +256,8 @@ def _flat(part: Part) -> tuple[str, str, str]:
 
 def _speaker(message: Message) -> str:
     names = {"user": "You", "system": "System", "tool": "Tools"}
-    return (names.get(message.role)
-            or f"Assistant{' (' + without_surrogates(message.model) + ')' if message.model else ''}")
+    model = f" ({without_surrogates(message.model)})" if message.model else ""
+    return names.get(message.role) or f"Assistant{model}"
 
 
 def _remark(stored: StoredMessage) -> str:
@@ -326,8 +326,8 @@ def export_many(store: Store, sessions: Sequence[SessionRow], format: str, outpu
     os.makedirs(output, mode=0o700, exist_ok=True)
     ending = next(ending for ending, name in ENDINGS.items() if name == format)
     for session in sessions:
-        path = os.path.join(output,
-                            f"{re.sub('[^0-9A-Za-z_-]', '_', session.name)}-{session.id[-8:]}{ending}")
+        name = re.sub("[^0-9A-Za-z_-]", "_", session.name)
+        path = os.path.join(output, f"{name}-{session.id[-8:]}{ending}")
         if not force:
             refuse_existing(path)
         write_whole(path, session_pieces(store, session, format), force=force)

@@ -62,7 +62,8 @@ def marked(row: SessionRow) -> str:
     """The title of a session that is pinned, has tags, or is shared by somebody else."""
     tags = ("".join(f" #{tag}" for tag in row.tags.split())
             + (f" (from {safe_line(row.member, 30)})" if row.member else ""))
-    return f"{'* ' if row.pinned else ''}{safe_line(row.title, 76 - len(tags)) if len(tags) < 60 else row.title}{tags}"
+    title = safe_line(row.title, 76 - len(tags)) if len(tags) < 60 else row.title
+    return f"{'* ' if row.pinned else ''}{title}{tags}"
 
 
 def list_sessions(store: Store, limit: int = 0, words: str = "") -> list[SessionRow]:
@@ -133,10 +134,12 @@ def moment_words(moment: float, now: float) -> str:
         return time.strftime("today %H:%M", then)
     if then[:3] == time.localtime(now - DAY)[:3]:
         return time.strftime("yesterday %H:%M", then)
-    return time.strftime("%d %b %H:%M" if then.tm_year == today.tm_year else "%d %b %Y", then).lstrip("0")
+    form = "%d %b %H:%M" if then.tm_year == today.tm_year else "%d %b %Y"
+    return time.strftime(form, then).lstrip("0")
 
 
-def session_objects(store: Store, limit: int = 0, words: str = "", shelf: Shelf = "open") -> list[dict[str, object]]:
+def session_objects(store: Store, limit: int = 0, words: str = "",
+                    shelf: Shelf = "open") -> list[dict[str, object]]:
     """list_sessions() for programs; times are seconds since 1970."""
     return [{"id": row.id, "name": row.name, "title": row.title, "model": row.model,
              "created": row.created,

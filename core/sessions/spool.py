@@ -32,7 +32,8 @@ class Places(NamedTuple):
         Those in a directory that others use too name user and data directory.
         """
         owner = os.getuid() if hasattr(os, "getuid") else 0
-        shared = f"stream-chat-{owner}-{crc32(os.path.abspath(self.directory).encode('utf-8', 'surrogateescape')):08x}-"
+        place = os.path.abspath(self.directory).encode("utf-8", "surrogateescape")
+        shared = f"stream-chat-{owner}-{crc32(place):08x}-"
         own = os.path.join(self.directory, "")
         return [own, os.path.join(self.temporary, shared)] if self.temporary else [own]
 

@@ -50,7 +50,8 @@ _FUNCTIONS = (
     $$""",
     """CREATE FUNCTION current_member() RETURNS text LANGUAGE sql STABLE AS $$
         SELECT CASE
-            WHEN coalesce(current_setting('stream_chat.member', true), '') = '' THEN session_user::text
+            WHEN coalesce(current_setting('stream_chat.member', true), '') = ''
+                THEN session_user::text
             WHEN {schema}.may_act() THEN current_setting('stream_chat.member')
             ELSE session_user::text END
     $$""",

@@ -19,13 +19,15 @@ POSTGRES_WORDS = "array_to_tsvector(array_remove(string_to_array(words || ' ' ||
 _SYMBOLS = "+#@$%&=<>~^|/\\_"
 # Scripts without spaces between words: each character is a word, and a run of them a phrase.
 UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u3130-\u318f\u31a0-\u9fff\ua960-\ua97f\uac00-\ud7ff"
-    "\uf900-\ufaff\U00020000-\U0003ffff")
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u3130-\u318f\u31a0-\u9fff"
+    "\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff")
 _UNSPACED = regex(f"([{UNSPACED}])")
 _ACCENTS = regex(
-    "[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
+    "[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff"
+    "\u20d0-\u20ff\ufe20-\ufe2f]")
 # vowel signs
-_MARKS = "\u0900-\u0903\u093a-\u094f\u0981-\u09cd\u0a01-\u0acd\u0b01-\u0bcd\u0c00-\u0ccd\u0d00-\u0dcf"
+_MARKS = ("\u0900-\u0903\u093a-\u094f\u0981-\u09cd\u0a01-\u0acd\u0b01-\u0bcd"
+          "\u0c00-\u0ccd\u0d00-\u0dcf")
 _ESCAPED = re.escape(_SYMBOLS)
 # Words; symbols that touch something (C++, a/b, @name); dots and colons within a word
 # (3.11, std::vector, .env).

@@ -96,14 +96,17 @@ class Menu:
 
     def _find(self, buffer: Buffer, before: str, *, asked: bool = False) -> None:
         matches = self._found(before, asked=asked)
-        typed_in_full = len(matches) == 1 and before.endswith(matches[0].text) and matches[0].typed == len(matches[0].text)
+        typed_in_full = (len(matches) == 1 and before.endswith(matches[0].text)
+                         and matches[0].typed == len(matches[0].text))
         self._matches = [] if typed_in_full else matches
         self._at, self.chosen, self._before, self._line = 0, False, before, buffer.working_index
         buffer.suggestion = self._ghost(buffer)
 
     def _found(self, before: str, *, asked: bool) -> list[Match]:
         try:
-            return self._completions.matches(before, asked=asked) if self._completions is not None else []
+            if self._completions is None:
+                return []
+            return self._completions.matches(before, asked=asked)
         except Exception as problem:    # a list that cannot be had completes nothing
             log.debug("Nothing completes %r: %s", before, problem)
             return []
@@ -208,5 +211,5 @@ class Menu:
         told = (told if text_width(told) <= beside
                 else clip(told, beside - 1) + ("\u2026" if beside else ""))
         pad = " " * (column - text_width(name) + GAP) if told else ""
-        return (f"{' ' * HANG}{mark} "
-                f"{styled(name, theme.role('bold') if marked else '')}{pad}{styled(told, theme.dim)}")
+        shown = styled(name, theme.role("bold") if marked else "")
+        return f"{' ' * HANG}{mark} {shown}{pad}{styled(told, theme.dim)}"

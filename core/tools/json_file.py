@@ -45,7 +45,8 @@ def read_json_file(
     path: Annotated[str, "path of a JSON or NDJSON file"],
     filter: Annotated[
         str,
-        "which values, such as conversations[*].messages[*].content; or JMESPath (documents up to 16 MB)",
+        "which values, such as conversations[*].messages[*].content; "
+        "or JMESPath (documents up to 16 MB)",
     ] = "",
     max_entries: Annotated[int, "how many values at most", {"minimum": 1, "maximum": 10_000}] = 50,
     return_summary: Annotated[bool, "structure and counts instead of the values"] = False,

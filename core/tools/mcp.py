@@ -214,7 +214,9 @@ class Connection:
         async def call(**arguments: Any) -> str:
             return await self.call(told.name, arguments)
         host = urlsplit(self.server.url).hostname or ""
-        hosts: Callable[[Mapping[str, Any], ToolContext], list[str]] | None = (lambda arguments, context: [host]) if host else None
+        hosts: Callable[[Mapping[str, Any], ToolContext], list[str]] | None = None
+        if host:
+            hosts = lambda arguments, context: [host]  # noqa: E731
         return Tool(tool_name(self.server.name, told.name), told.description or told.name, schema,
                     call, kind="write",
                     timeout=self.server.call_seconds, private=True, hosts=hosts,

@@ -35,9 +35,11 @@ HARMLESS = ("pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats", "pg
             "pg_monitor", "pg_database_owner")
 ROLE = """
 SELECT current_setting('is_superuser') = 'on'
-       OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE (r.rolsuper OR r.rolreplication OR r.rolcreaterole)
+       OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+                  WHERE (r.rolsuper OR r.rolreplication OR r.rolcreaterole)
                   AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')),
-       ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.rolname LIKE 'pg\\_%%' AND r.rolname <> ALL(%s)
+       ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles r
+             WHERE r.rolname LIKE 'pg\\_%%' AND r.rolname <> ALL(%s)
              AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') ORDER BY 1)"""
 
 

@@ -9,9 +9,10 @@ from core.tools import Tool, all_tools
 
 HEAD = """# Tools that the model can call
 
-This page is made from the registry (`core/tools/reference.py`); change the tool's docstring instead.
-"Free" says whether `--experimental` lets the model call it without asking. "Private" results make every later network call
-ask, host by host. What each kind of tool is allowed is told in [security.md](security.md).
+This page is made from the registry (`core/tools/reference.py`); change the tool's docstring
+instead. "Free" says whether `--experimental` lets the model call it without asking. "Private"
+results make every later network call ask, host by host. What each kind of tool is allowed is told
+in [security.md](security.md).
 
 | tool | kind | free | private | time limit | what it does |
 |---|---|---|---|---:|---|
@@ -19,7 +20,8 @@ ask, host by host. What each kind of tool is allowed is told in [security.md](se
 TAIL = """
 # Tools of your own
 
-A tool is one function in a file. Name the file with `--tools-file tools.py`, or under `tools_file` in the configuration:
+A tool is one function in a file. Name the file with `--tools-file tools.py`, or under `tools_file`
+in the configuration:
 
 ```python
 from typing import Annotated
@@ -33,11 +35,13 @@ def add_note(text: Annotated[str, "what to remember"]) -> str:
     return "noted"
 ```
 
-The docstring and the annotations are what the model is told; it may be `async`; an exception is the model's error result. `kind`
-is `read` (runs without asking), `network`, `write` or `run`; `private=True` marks results that must not leave unasked;
-`timeout` is in seconds. A parameter of the type `ToolContext` gets what the chat knows (roots, store, settings of the search).
-A package offers its functions under the entry point group `stream_chat.tools`; they are offered when you name them (`--tools`,
-`/tools on`). `/tools` shows what there is, where it comes from and what asks; `/last` shows the whole last result.
+The docstring and the annotations are what the model is told; it may be `async`; an exception is the
+model's error result. `kind` is `read` (runs without asking), `network`, `write` or `run`;
+`private=True` marks results that must not leave unasked; `timeout` is in seconds. A parameter of
+the type `ToolContext` gets what the chat knows (roots, store, settings of the search). A package
+offers its functions under the entry point group `stream_chat.tools`; they are offered when you name
+them (`--tools`, `/tools on`). `/tools` shows what there is, where it comes from and what asks;
+`/last` shows the whole last result.
 
 # Tools of MCP servers
 
@@ -47,17 +51,18 @@ mcpServers:
   web: {url: "https://example.org/mcp", headers: {Authorization: "Bearer ${TOKEN}"}}
 ```
 
-The same as JSON, also in a file of its own (`--mcp-config`), or `--mcp-server files="npx -y ..."`. It needs `pip install -r
-requirements-mcp.txt`. Their tools are called `server__tool` and always ask, unless you allowed them (`--allow files__read_file`,
-or *always*). Prompts are slash commands (`/server__prompt name=value`), `/mcp read ADDRESS` attaches a resource, and
-`/mcp` lists everything. `--no-mcp` leaves them out.
+The same as JSON, also in a file of its own (`--mcp-config`), or `--mcp-server files="npx -y ..."`.
+It needs `pip install -r requirements-mcp.txt`. Their tools are called `server__tool` and always
+ask, unless you allowed them (`--allow files__read_file`, or *always*). Prompts are slash commands
+(`/server__prompt name=value`), `/mcp read ADDRESS` attaches a resource, and `/mcp` lists
+everything. `--no-mcp` leaves them out.
 
 | what a server does | what happens |
 |---|---|
 | lists a tool that no client can use | that one is left out, by name; its other tools are offered |
-| says that its tools changed | the next turn offers what there is now, and says what came and went |
+| says that its tools changed | the next turn offers what is there now, and says what has changed |
 | forgets the session (404) | a new one is begun and the call made there, once |
-| asks for a sign-in (401) | there is no sign-in in a browser: put a token into `headers`, as above |
+| asks for a sign-in (401) | no sign-in in a browser: put a token into `headers`, as above |
 | dies | it is started again once, which is said with its last words; then `/mcp restart NAME` |
 | is not ready after 3 s | the chat begins without it; its tools are offered when it is |
 """

@@ -79,7 +79,8 @@ _SERVICE_ACCOUNT = (b'"type"',
                     regex(rb'"type"\s*:\s*"(?:service_account|authorized_user|external_account)"'),
                     regex(rb'"(?:private_key|refresh_token|credential_source)"\s*:'))
 _KUBECONFIG = (b"kind", regex(rb"""["']?kind["']?\s*:\s*["']?Config\b"""),
-               regex(rb"client-key-data|client-certificate-data|\btoken\b|\bexec\b|\bpassword\b|auth-provider|\busers\b"))
+               regex(rb"client-key-data|client-certificate-data|\btoken\b|\bexec\b|\bpassword\b"
+                     rb"|auth-provider|\busers\b"))
 _GITHUB = (b"oauth_token", regex(rb"^\s*oauth_token\s*:", re.M),
            regex(rb"^\s*(?:git_protocol|users?)\s*:", re.M))
 _TERRAFORM = (b'"terraform_version"', regex(rb'"terraform_version"\s*:'),

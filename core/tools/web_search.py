@@ -130,8 +130,8 @@ def search_ddgs(engine: str, query: str, most: int) -> list[Result]:
 
 def search_searxng(context: ToolContext, base: str, query: str, most: int) -> list[Result]:
     """Ask a SearXNG server for JSON (its administrator has to allow that format)."""
-    url = parse_url(
-        f"{base.rstrip('/').removesuffix('/search')}/search?{urlencode({'q': query, 'format': 'json'})}")
+    asked = urlencode({"q": query, "format": "json"})
+    url = parse_url(f"{base.rstrip('/').removesuffix('/search')}/search?{asked}")
     _, _, body, _ = download(context, url, local=frozenset({url.place}))
     try:
         rows = json.loads(body)["results"]

@@ -38,7 +38,8 @@ MOST_MESSAGES = 100_000    # whose numbers are remembered
 MOST_MODELS = 100          # that are remembered, about 3 KB each
 TOKENS_PER_BYTE = 0.30     # of a file that has not been read
 
-_WIDE_RANGES = "\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U0001f000-\U0003ffff"
+_WIDE_RANGES = ("\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7ff\uf900-\ufaff\ufe30-\ufe4f"
+                "\uff00-\uffef\U0001f000-\U0003ffff")
 _WIDE = regex(f"[{_WIDE_RANGES}]")
 _KANA = regex("[\u1100-\u11ff\u3040-\u30ff\uac00-\ud7ff\uff66-\uff9f]")
 _OTHER_WORDS = regex(rf"[^\W\d_a-zA-Z{_WIDE_RANGES}]+")

@@ -68,7 +68,8 @@ def test_layers_that_come_at_once_are_one_row(program: list[str],
         assert len(person.text().splitlines()) == 1
         seen.set()
         assert person.exit_status() == 0
-        assert re.fullmatch(r"\u2713 Pulled new  4\.0 GB in [\d.]+ s", person.text()), person.text()
+        pulled = r"\u2713 Pulled new  4\.0 GB in [\d.]+ m?s"
+        assert re.fullmatch(pulled, person.text()), person.text()
         person.check_restored()
 
 
@@ -139,7 +140,7 @@ def test_where_nothing_is_written_over_there_is_a_line_for_every_fifth(
                 shown = person.text()
     *rows, last = shown.splitlines()
     assert rows == said
-    assert re.fullmatch(r"(\S )?Pulled \S+  1\.0 GB in [\d.]+ s", last), last
+    assert re.fullmatch(r"(\S )?Pulled \S+  1\.0 GB in [\d.]+ m?s", last), last
 
 
 def test_in_the_chat(program: list[str], environment: dict[str, str]) -> None:

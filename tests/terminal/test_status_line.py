@@ -28,7 +28,8 @@ def test_it_hangs_under_the_prompt_and_can_be_switched_off(
     with Terminal([*program, "-m", "words-5"], environment | {"STREAM_CHAT_STATUS": "on"}) as chat:
         chat.wait(r"^\u203a\n  words-5$")
         shown = chat.ask("go", r"^\u00b7 (\d+ tokens, )?[\d.]+ m?s$")
-        assert re.search(r"\u203a go\n\nw0 w1 w2 w3 w4\n\n\u00b7 [^\n]+ m?s\n\n\u203a", shown), shown
+        turn = r"\u203a go\n\nw0 w1 w2 w3 w4\n\n\u00b7 [^\n]+ m?s\n\n\u203a"
+        assert re.search(turn, shown), shown
         chat.wait(r"^\u203a\n  words-5 ")
         chat.ask("/status off", r"^\u2713 Status: off$")
         shown = chat.ask("again", "w4", 2)

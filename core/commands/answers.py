@@ -11,7 +11,7 @@ from core.commands.sessions import shell_words
 from core.errors import UsageError
 from core.messages import Message
 from core.rendering.code_blocks import CodeBlock, code_blocks
-from core.sessions.export import refuse_existing
+from core.sessions.output import refuse_existing
 
 GROUP = "Answers"
 

@@ -10,7 +10,8 @@ from core.console.line_input import ask
 from core.errors import StoreFull, UsageError, describe
 from core.safe_text import safe_line, safe_text
 from core.session_manager import Session
-from core.sessions.export import find_exporter, format_of, refuse_existing, write_whole
+from core.sessions.export import find_exporter, format_of
+from core.sessions.output import refuse_existing, write_whole
 from core.store.rows import SessionRow, StoredMessage
 
 

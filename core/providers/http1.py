@@ -14,7 +14,8 @@ from urllib.parse import SplitResult, quote
 
 from core import __version__
 from core.regex import regex
-from core.providers.connecting import Connection, Route, split_url
+from core.providers.connecting import Route
+from core.providers.connection import Connection, split_url
 from core.providers.http_parser import AnswerParser, Head, NotHttp
 
 LARGEST_PIECE = 1 << 20    # bytes that are unpacked at once: little on the wire may be much

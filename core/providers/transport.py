@@ -19,7 +19,7 @@ from typing import Any
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
 from core.regex import regex
 from core.providers import Endpoint
-from core.providers.connecting import BadAddress, split_url
+from core.providers.connection import BadAddress, split_url
 from core.providers.decoder import (
     EventDecoder, LineDecoder, ServerEvent, TooMuch, load_json, not_the_protocol, parse_json,
     too_much)
@@ -67,15 +67,14 @@ def _check_headers(endpoint: Endpoint, headers: Mapping[str, str]) -> None:
     """Refuse what HTTP cannot carry before a library does, and quotes the key."""
     if not all(character == "\t" or " " <= character <= "~" for value in headers.values()
                for character in value):
-        raise AuthFailed(f"The key for {endpoint.host or endpoint.base_url} holds a character that "
-                         "no key has.",
+        where = endpoint.host or endpoint.base_url
+        raise AuthFailed(f"The key for {where} holds a character that no key has.",
                          "Look for a line end, a quotation mark or a letter with an accent in it.")
 
 
 @contextlib.asynccontextmanager
 async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any,
-                   error_from: ErrorMapper, *,
-                   headers: Mapping[str, str] | None = None,
+                   error_from: ErrorMapper, *, headers: Mapping[str, str] | None = None,
                    method: str = "POST") -> AsyncIterator[Response]:
     """Send JSON and hand over the answer while it streams.
 

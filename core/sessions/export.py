@@ -8,16 +8,16 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
-from core.errors import StoreFull, UsageError
+from core.errors import UsageError
 from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
 from core.regex import regex
 from core.rendering.code_blocks import closing_fence, opening_fence
 from core.safe_text import without_surrogates
 from core.sessions.listing import find_session
+from core.sessions.output import refuse_existing, write_whole
 from core.sessions.portable import session_to_dict, stored_to_dict
 from core.sessions.reading import read_messages
 from core.store.message_json import dump, message_to_dict
@@ -349,14 +349,6 @@ def format_of(path: str, default: str = "markdown") -> str:
     return ENDINGS[ending]
 
 
-def refuse_existing(path: str) -> None:
-    """Raises UsageError for a file or a link that is there already; devices are written."""
-    if (os.path.lexists(path) and (os.path.isfile(path) or not os.path.exists(path))
-        and not path.startswith("/dev/")):
-        raise UsageError(f"{path} exists already.",
-                         "Name another file, or replace it with --force.")
-
-
 def find_exporter(format: str) -> Exporter:
     """Raises UsageError, with what is meant when that can be guessed."""
     if format not in EXPORTERS:
@@ -367,51 +359,3 @@ def find_exporter(format: str) -> Exporter:
         raise UsageError(f"There is no format {format!r}; there are {names}.",
                          f"{meant}Formats: {names}.")
     return EXPORTERS[format]
-
-
-def write_whole(path: str, pieces: Iterable[str], *, force: bool = True) -> None:
-    """Write a file so that it is the old one or the complete new one, never a part.
-
-    Without `force`, only a new one.
-    """
-    if os.path.isdir(path):
-        raise UsageError(f"{path} is a directory.", "Name a file in it.")
-    special = path.startswith("/dev/") or os.path.exists(path) and not os.path.isfile(path)
-    target = path if special else os.path.realpath(path)
-    beside = target if special else f"{target}.{os.getpid()}.part"
-    try:
-        with open(beside, "w", encoding="utf-8", newline="") as file:
-            file.writelines(pieces)
-            file.flush()
-            if not special:
-                os.fsync(file.fileno())
-        if not special:
-            _put_in_place(beside, target, path, force=force)
-    except OSError as problem:
-        raise _output_error(path, problem) from problem
-    finally:
-        if not special and os.path.exists(beside):
-            os.unlink(beside)
-
-
-def _put_in_place(beside: str, target: str, path: str, *, force: bool) -> None:
-    """Give the finished file its name.
-
-    Where it is to be a new one, a file that came meanwhile is kept.
-    """
-    if not force:
-        with suppress(OSError):    # a file system without links: what was checked before has to do
-            try:
-                os.link(beside, target)
-                return
-            except FileExistsError:
-                refuse_existing(path)
-    os.replace(beside, target)
-
-
-def _output_error(path: str, problem: OSError) -> UsageError | StoreFull:
-    if isinstance(problem, FileNotFoundError):
-        return UsageError(f"{path} cannot be written: its directory does not exist.",
-                          "Make the directory, or name another file.")
-    return StoreFull(f"{path} cannot be written: {problem.strerror}.",
-                     "Name another file with --output.")

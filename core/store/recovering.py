@@ -16,7 +16,8 @@ from core.store.copying import BATCH, RECOUNT, Rows, counts, insertion
 from core.store.database import Database
 from core.store.recovering_old import RECOVERED, SAME, recover_earlier
 from core.store.salvage import DamagedFile, Value
-from core.store.sqlite import APPLICATION_ID, SqliteStore
+from core.store.sqlite import SqliteStore
+from core.store.sqlite_files import APPLICATION_ID
 
 Row = dict[str, Value]
 _IDENTITY = regex(r"[0-9a-f]{32}")

@@ -6,7 +6,8 @@ import time
 
 from core.errors import StoreBusy, UsageError
 from core.store.database import Database, Statement
-from core.store.sql import Messages, Sessions, read_only
+from core.store.sql_messages import Messages
+from core.store.sql_sessions import Sessions, read_only
 from core.store.sql_numbers import Calls, Vectors
 
 TYPE_CHECKING = False

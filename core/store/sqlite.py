@@ -7,14 +7,15 @@ import sqlite3
 import time
 from contextlib import contextmanager, suppress
 
-from core.errors import StoreBusy, StoreError, StoreForeign, StoreFull, StoreGone, StoreTooNew
+from core.errors import StoreBusy, StoreError, StoreFull, StoreGone
 from core.store.commits import Commits
 from core.store.database import BUSY_SECONDS, MIGRATION_SECONDS, WAY_OUT, Database, Search
 from core.store.locks import GLANCE, Owner, Queue
 from core.store.reservation import Reservation
 from core.store.sql_store import SqlStore
 from core.store.sqlite_errors import is_busy, sqlite_error
-from core.store.sqlite_files import connect_to_read, create_private, file_at
+from core.store.sqlite_files import (APPLICATION_ID, check_usable, connect_to_read, create_private,
+                                     file_at)
 from core.store.version import SCHEMA_VERSION
 
 TYPE_CHECKING = False
@@ -26,16 +27,13 @@ if TYPE_CHECKING:
     from core.store.database import Statement
     from core.store.query import Query, Term
 
-APPLICATION_ID = 0x53434854    # "SCHT": says that a SQLite file is ours
 MOMENT = 0.2                   # how long a write waits that holds up somebody
 QUEUE_SECONDS = 10.0           # how long it stands in the queue of the programs that write
 
 
 class SqliteDatabase(Database):
-    triples = (
-        "(SELECT substr(value, 1, 32) AS old, substr(value, 33, 32) AS new, "
-        "substr(value, 65) AS before FROM json_each(?))"
-    )
+    triples = ("(SELECT substr(value, 1, 32) AS old, substr(value, 33, 32) AS new, "
+               "substr(value, 65) AS before FROM json_each(?))")
 
     def __init__(self, path: str, busy_seconds: float) -> None:
         self.place = self.url = os.path.abspath(os.path.expanduser(path))
@@ -352,9 +350,7 @@ class SqliteDatabase(Database):
         self._owner.sweep()
 
     def scrub(self) -> None:
-        """The full-text index keeps words of deleted rows until it is merged,
-        the log until it is truncated.
-        """
+        """The index keeps deleted words until it is merged, the log until it is truncated."""
         try:
             with self._queue:
                 self._connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
@@ -401,33 +397,3 @@ class SqliteStore(SqlStore):
     def unwritable(self) -> str:
         """Why it can only be read; empty when it can be written, as far as is known."""
         return self._sqlite.unwritable
-
-
-def check_usable(connection: sqlite3.Connection, place: str) -> int:
-    """The version of its tables. Raises StoreForeign, StoreTooNew and sqlite3.Error."""
-    version, application = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("user_version", "application_id")
-    )
-    if application != APPLICATION_ID:
-        _check_ours(connection, application, place)
-    if version > SCHEMA_VERSION:
-        raise StoreTooNew(
-            f"The session database {place} was made by a newer version of this program.",
-            "Update the program, or name another file with --database-url.",
-        )
-    return int(version)
-
-
-def _check_ours(connection: sqlite3.Connection, application: int, place: str) -> None:
-    """Raise StoreForeign for another program's database.
-
-    Ours had no mark before version 5, and a new file has no tables.
-    """
-    tables = {row[0]
-              for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not application and (not tables or "_sqlite_migrations" in tables and connection.execute(
-            "SELECT 1 FROM _sqlite_migrations WHERE migration_set = 'stream_chat'").fetchone()):
-        return
-    raise StoreForeign(f"{place} is the database of another program; nothing in it was changed.",
-                       "Name another file with --database-url.")

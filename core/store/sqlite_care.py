@@ -17,7 +17,8 @@ from core.store.copying import RECOUNT, counts
 from core.store.database import MIGRATION_SECONDS
 from core.store.locks import Queue
 from core.store.recovering import recover_file
-from core.store.sqlite import APPLICATION_ID, SqliteStore, check_usable
+from core.store.sqlite import SqliteStore
+from core.store.sqlite_files import APPLICATION_ID, check_usable
 from core.store.swap import put_in_place
 
 MOST_SHOWN = 5  # problems that SQLite itself reports

@@ -1,13 +1,14 @@
-"""The files of a SQLite database: made for its owner alone,
-and read where nothing can be written.
-"""
+"""The files of a SQLite database: made for its owner alone, told apart from other programs'."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 
+from core.errors import StoreForeign, StoreTooNew
 from core.store.version import SCHEMA_VERSION
+
+APPLICATION_ID = 0x53434854    # "SCHT": says that a SQLite file is ours
 
 
 def file_at(path: str) -> tuple[int, int] | None:
@@ -65,3 +66,30 @@ def connect_to_read(path: str) -> sqlite3.Connection | None:
         if copy:
             shutil.rmtree(copy, ignore_errors=True)   # the connection keeps the open files
     return None
+
+
+def check_usable(connection: sqlite3.Connection, place: str) -> int:
+    """The version of its tables. Raises StoreForeign, StoreTooNew and sqlite3.Error."""
+    version, application = (connection.execute(f"PRAGMA {name}").fetchone()[0]
+                            for name in ("user_version", "application_id"))
+    if application != APPLICATION_ID:
+        _check_ours(connection, application, place)
+    if version > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"The session database {place} was made by a newer version of this program.",
+            "Update the program, or name another file with --database-url.")
+    return int(version)
+
+
+def _check_ours(connection: sqlite3.Connection, application: int, place: str) -> None:
+    """Raise StoreForeign for another program's database.
+
+    Ours had no mark before version 5, and a new file has no tables.
+    """
+    tables = {row[0]
+              for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not application and (not tables or "_sqlite_migrations" in tables and connection.execute(
+            "SELECT 1 FROM _sqlite_migrations WHERE migration_set = 'stream_chat'").fetchone()):
+        return
+    raise StoreForeign(f"{place} is the database of another program; nothing in it was changed.",
+                       "Name another file with --database-url.")

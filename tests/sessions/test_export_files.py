@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import UsageError
-from core.sessions.export import ENDINGS, EXPORTERS, find_exporter, format_of, write_whole
+from core.sessions.export import ENDINGS, EXPORTERS, find_exporter, format_of
+from core.sessions.output import write_whole
 from tests.conftest import ROOT
 
 Environment = dict[str, str]

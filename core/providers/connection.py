@@ -1,0 +1,199 @@
+"""A server's address, and a connection to it that reads, writes and holds back."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from core.config.network import unix_socket
+from core.dataclass import dataclass
+
+# bytes that are held for a reader who does not keep up; then the server has to wait
+MAX_HELD = 1 << 20
+# Bytes that are handed on at once: while they are read, saved and painted nothing can be stopped.
+MOST_READ = 1 << 14
+
+
+class BadAddress(ValueError):
+    """A URL that leads to no server; the message says why."""
+
+
+class ProxyRefused(OSError):
+    """The proxy did not make the connection; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a server is."""
+
+    secure: bool
+    host: str
+    port: int
+    file: str = ""       # the socket, where it is one of this machine's files
+
+    @property
+    def authority(self) -> str:
+        if self.file:
+            return self.host
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+
+def split_url(url: str) -> tuple[Origin, SplitResult]:
+    """The server that an http, https or unix URL names, and its parts. Raises BadAddress."""
+    try:
+        named = unix_socket(url)
+        if named is not None:
+            return Origin(False, "localhost", 0, named[0]), urlsplit(named[1])
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as problem:
+        raise BadAddress(str(problem)) from problem
+    if parts.scheme not in ("http", "https"):
+        raise BadAddress("it does not begin with http://, https:// or unix:///")
+    if not parts.hostname:
+        raise BadAddress("it names no host")
+    secure = parts.scheme == "https"
+    return Origin(secure, ascii_host(parts.hostname),
+                  (443 if secure else 80) if port is None else port), parts
+
+
+def ascii_host(host: str) -> str:
+    """As names go over the wire: letters beyond ASCII in their encoded form."""
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError as problem:
+        raise BadAddress(f"{host} is no name of a host") from problem
+
+
+class Connection(asyncio.Protocol):
+    """The bytes of one connection. Reading goes on until MAX_HELD bytes wait to be taken."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._held = self._over = False
+        self._failure: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is open and nothing has come that nobody asked for."""
+        return not (self._over or self._pieces or self._transport is None
+                    or self._transport.is_closing())
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > MAX_HELD:
+            self._pause()
+        _wake(self._reader)
+
+    def eof_received(self) -> bool:
+        self._over = True
+        _wake(self._reader)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over, self._failure = True, exc
+        _wake(self._reader)
+        _wake(self._writer)
+
+    def pause_writing(self) -> None:
+        self._writer = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        _wake(self._writer)
+        self._writer = None
+
+    def hold(self) -> None:
+        """Let the system collect what comes: each look at it costs as much as a hundred tokens."""
+        self._held = True
+        self._pause()
+
+    def release(self) -> None:
+        self._held = False
+        self._resume()
+
+    def _pause(self) -> None:
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        transport = self._transport
+        if (transport is not None and not self._held and not transport.is_reading()
+            and not transport.is_closing()):
+            transport.resume_reading()
+
+    async def read(self) -> bytes:
+        """What has come, a part of it where it is much; waits for something. b"" is the end.
+
+        Raises OSError for a connection that broke.
+        """
+        while not self._pieces:
+            if self._over:
+                if self._failure is not None:
+                    raise self._failure
+                return b""
+            self._reader = self.loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        if self._size > MOST_READ:
+            await asyncio.sleep(0)      # what pours in must not keep Ctrl-C from being heard
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """The oldest of what waits, at most MOST_READ bytes."""
+        taken: list[bytes] = []
+        room = MOST_READ
+        while self._pieces and room:
+            piece = self._pieces.popleft()
+            if len(piece) > room:
+                self._pieces.appendleft(piece[room:])
+                piece = piece[:room]
+            taken.append(piece)
+            room -= len(piece)
+        self._size -= MOST_READ - room
+        if self._size <= MAX_HELD:
+            self._resume()
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    async def write(self, data: bytes) -> None:
+        """Returns when it is on its way.
+
+        What the server sends meanwhile (a refusal) is not lost.
+        """
+        assert self._transport is not None
+        self._transport.write(data)
+        if self._writer is not None and not self._over:
+            await self._writer
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def secure(self, host: str, context: ssl.SSLContext) -> None:
+        """Begin TLS. Raises OSError."""
+        assert self._transport is not None
+        self._transport = await self.loop.start_tls(self._transport, self, context,
+                                                    server_hostname=host)
+        if self._transport is None:
+            raise ConnectionResetError("the connection was closed")
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

@@ -313,7 +313,8 @@ class Journal(NoJournal):
         self._waiting.extend(self._head)
         if isinstance(error, StoreGone):
             self._waiting.extend(self.everything())
-        self._waiting.extend(self._unsettled)     # a repeated write changes nothing
+        else:
+            self._waiting.extend(self._unsettled)     # a repeated write changes nothing
         self._unsettled.clear()
         self._spool()
         self._news.append(f"NOT SAVED: {error.message.rstrip('.')}; {self._where()}.")

@@ -199,5 +199,29 @@ def test_members_sign_in_at_the_provider(
             assert refused.status_code == 403 and "account" in refused.text
 
 
+@pytest.mark.processes
+def test_a_page_takes_only_some_of_the_provider_s_users(
+    postgres_url: str, environment: dict[str, str], fake: FakeProvider
+) -> None:
+    openid(fake)
+    environment = environment | {"STREAM_CHAT_OIDC_SECRET": SECRET}
+    with TeamPage(postgres_url, environment) as page:
+        at = ("--oidc-issuer", fake.url, "--oidc-client", CLIENT, "--oidc-new-users")
+        here = ("--listen-url", page.environment["DATABASE_URL"])
+        named = page.start(*at, *here, "--oidc-name", "preferred_username", "--oidc-groups", "chat")
+        known = page.start(*at, *here, "--oidc-domains", "example.org")
+        cases = (
+            (named, {"preferred_username": "ana", "groups": ["chat"]}, 200),
+            (named, {"preferred_username": "eve", "groups": ["other"]}, 403),
+            (known, {"sub": "7", "email": "bo@example.org"}, 200),
+            (known, {"sub": "8", "email": "bo@example.org.evil.net"}, 403),
+        )
+        for port, claims, status in cases:
+            fake.user |= claims
+            member = Member("new", f"http://127.0.0.1:{port}")
+            assert through_the_provider(member).status_code == status, claims
+            assert member.ask("GET", "/api/sessions").status_code == (200 if status == 200 else 401)
+
+
 def through_the_provider(member: Member) -> requests.Response:
     return member.client.get(f"{member.url}/signin/openid", timeout=PATIENCE)

@@ -138,12 +138,15 @@ def test_retry_and_drop(ollama: FakeOllama, program: list[str], environment: Env
                                                                                          "second")
 
 
-@pytest.mark.parametrize("key", [CTRL_C, CTRL_D])
+@pytest.mark.parametrize("keys", [(CTRL_C, CTRL_C), (CTRL_D,)])
 def test_leaving_at_the_prompt(ollama: FakeOllama, program: list[str], environment: Environment,
-                               key: str) -> None:
+                               keys: tuple[str, ...]) -> None:
     with Terminal([*program, "-m", "words-5"], environment) as chat:
         chat.wait_prompt()
-        chat.send(key)
+        for key in keys[:-1]:
+            chat.send(key)
+            chat.wait("Ctrl-C again")
+        chat.send(keys[-1])
         assert chat.exit_status() == 0
         chat.check_restored()
         assert "Traceback" not in chat.text()

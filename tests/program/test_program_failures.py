@@ -157,10 +157,10 @@ def test_no_room_left(ollama: FakeOllama, program: list[str], environment: Envir
 
 @pytest.fixture
 def small_disk(environment: Environment, tmp_path: Path) -> Iterator[Path]:
-    """A home of 200 KiB, and a temporary directory elsewhere."""
+    """A home of 600 KiB, and a temporary directory elsewhere."""
     home = tmp_path / "small"
     home.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(home)],
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(home)],
                       capture_output=True).returncode:
         pytest.skip("a file system can be mounted by root only")
     (tmp_path / "temporary").mkdir()

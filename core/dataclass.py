@@ -181,14 +181,16 @@ def _set_state(self: object, values: list[object]) -> None:
 
 
 class StandardFields:
-    """What `dataclasses.fields`, `asdict` and `is_dataclass` look for, made when they do."""
+    """What `dataclasses.fields`, `asdict` and `is_dataclass` look for, made when first they do."""
 
     def __get__(self, instance: object, owner: type) -> dict[str, Any]:
         import dataclasses
         twin = dataclasses.make_dataclass(owner.__name__,
                                           [(each.name, object, _standard(each))
                                            for each in _fields(owner)])
-        return cast("dict[str, Any]", getattr(twin, "__dataclass_fields__"))
+        made = cast("dict[str, Any]", getattr(twin, "__dataclass_fields__"))
+        setattr(owner, "__dataclass_fields__", made)
+        return made
 
 
 def _standard(described: Field) -> Any:

@@ -173,3 +173,17 @@ def test_many_threads_may_make_the_first_one() -> None:
     for thread in threads:
         thread.join()
     assert made == [0] * 8
+
+
+def test_what_the_standard_library_asks_for_is_made_once_for_each_class() -> None:
+    @light.dataclass(frozen=True, slots=True)
+    class Above:
+        one: int = 1
+
+    @light.dataclass(frozen=True, slots=True)
+    class Below(Above):
+        two: int = 2
+
+    assert dataclasses.fields(Above)[0] is dataclasses.fields(Above)[0]
+    assert [each.name for each in dataclasses.fields(Below)] == ["one", "two"]
+    assert dataclasses.asdict(Below()) == {"one": 1, "two": 2}

@@ -261,8 +261,14 @@ def all_commands() -> dict[str, Command]:
 def _load_all() -> None:
     names = sorted((module.name for module in pkgutil.iter_modules(__path__)),
                    key=lambda name: (name != "chat", name))
-    for name in names:
-        importlib.import_module(f"{__name__}.{name}")
+    places = {f"{__name__}.{name}": place for place, name in enumerate(names)}
+    for module in places:
+        importlib.import_module(module)
+    # whichever was loaded first for a reason of its own
+    known = sorted(_COMMANDS.items(),
+                   key=lambda entry: places.get(entry[1].run.__module__, len(places)))
+    _COMMANDS.clear()
+    _COMMANDS.update(known)
 
 
 def find_command(word: str) -> Command | None:

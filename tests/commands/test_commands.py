@@ -5,6 +5,8 @@ and a new one needs no other file.
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,15 @@ def test_every_command_says_what_it_does(chat: Chat) -> None:
                 and all(find_command(alias) is entry for alias in entry.aliases))
         explained = run(chat, f"/help {name}")
         assert isinstance(explained, str) and f"/{name}" in explained
+
+
+@pytest.mark.processes
+def test_their_order_is_that_of_their_modules_whichever_was_loaded_first() -> None:
+    first = "import core.commands.window, core.commands.tools; "
+    names = "from core.commands import all_commands; print(*all_commands())"
+    run = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+           for code in (names, first + names)]
+    assert run[0].stdout == run[1].stdout and run[0].stdout.split()
 
 
 def test_beginnings_and_mistakes(chat: Chat) -> None:

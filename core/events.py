@@ -177,7 +177,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Resuming:
-    """The message just added broke off; what follows goes on where it stopped,
+    """The message just added broke off; what follows continues where it stopped,
     as a message of its own.
     """
 
@@ -186,7 +186,7 @@ class Resuming:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the person should know and need not act on."""
+    """Something that the user should know and need not act on."""
 
     text: str
 

@@ -75,7 +75,7 @@ def parse_target(text: str, default: str = DEFAULT_PROVIDER,
 
 
 def find_target(text: str, settings: Settings, default: str = DEFAULT_PROVIDER) -> Target:
-    """Read what a person calls a model: one of their own names for it (`alias`), or
+    """Read what a user calls a model: one of their own names for it (`alias`), or
     what parse_target reads.
 
     The path or the address of a model file is one of this computer, whatever the default.

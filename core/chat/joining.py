@@ -28,10 +28,10 @@ def continuation(broken: Message) -> Message:
 
 
 class Joint:
-    """Fits the text that goes on to the text before it: what a model repeats at the start
+    """Fits the continuing text to the text before it: what a model repeats at the start
     is dropped, nothing else.
 
-    Holds text back until it is clear whether it repeats the end of what came before (or all of it,
+    Holds text back until it is clear whether it repeats the end of what stood before (or all of it,
     from the beginning). `before` is the whole answer so far, in however many pieces it came.
     """
 

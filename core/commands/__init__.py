@@ -75,7 +75,7 @@ class ChooseSession:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """The person is to be asked; after a yes, `act` is to be done, and what it returns told."""
+    """The user is to be asked; after a yes, `act` is to be done, and what it returns told."""
 
     question: str
     act: Callable[[], str]
@@ -83,7 +83,7 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """This is to be said to the model, as if the person had typed it."""
+    """This is to be said to the model, as if the user had typed it."""
 
     text: str
 
@@ -167,7 +167,7 @@ class Filling:
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """The oldest turns are to be summarised, while the person watches."""
+    """The oldest turns are to be summarised, while the user watches."""
 
 
 class Choice(str):

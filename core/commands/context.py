@@ -140,7 +140,7 @@ async def unpin(chat: Chat, argument: str) -> Outcome:
 
 
 def _places(chat: Chat, argument: str) -> list[int]:
-    """The place of a message by its number (from 1), or of the last one of the person.
+    """The place of a message by its number (from 1), or of the last one of the user.
 
     Raises UsageError.
     """

@@ -260,7 +260,7 @@ def _fill_entry(entry: Values, name: str, value: Any, environment: Mapping[str, 
 
 
 def _read_models(value: Any, document: ConfigDocument, path: Keys) -> Values:
-    """What the person knows better of single models:
+    """What the user knows better of single models:
     capabilities and prices (dollars for a million tokens).
     """
     found: Values = {}

@@ -25,7 +25,7 @@ FILE = "keys.json"
 SERVICE = "stream-chat"       # the name under which the system's keyring holds them
 # the priority from which keyring's backends count as recommended; none and null are below it
 SECURE = 1
-PATIENCE = 20.0  # seconds in which a keyring has to answer; a person may have to unlock it
+PATIENCE = 20.0  # seconds in which a keyring has to answer; the user may have to unlock it
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 PORTS = {"http": 80, "https": 443}
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""One line that a person types as the answer to a question;
+"""One line that a user types as the answer to a question;
 Ctrl-C always works while it is waited for.
 """
 
@@ -93,7 +93,7 @@ def _read(descriptor: int) -> str | None:
     there is nothing after all.
 
     Ctrl-C makes the kernel drop a line that could be read a moment before: a read that waits
-    would then wait for ever.
+    would then wait forever.
     """
     try:
         return os.read(descriptor, LONGEST_ANSWER).decode("utf-8", "surrogateescape")

@@ -24,7 +24,7 @@ class Item:
 
     `name` is unique within a set and is what the model sees as its source; `origin` is the
     source that brought it. `size` is bytes, -1 before anybody asked; `stamp` the file's time of
-    change in nanoseconds. `named` says that the person named this very thing. `kept`: only what
+    change in nanoseconds. `named` says that the user named this very thing. `kept`: only what
     was sent of it is known, it cannot be read again. `why` says what of it is in the last
     request, and for what reason.
     """
@@ -68,7 +68,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Loaded:
-    """What came of loading.
+    """The result of loading.
 
     `aside` counts what a folder's rules left out, by reason (hidden, ignored, binary ...).
     """

@@ -1,4 +1,4 @@
-"""What a person can name as context, read from one line of text:
+"""What a user can name as context, read from one line of text:
 files, folders, pages, databases, chats, commands.
 """
 

@@ -1,7 +1,7 @@
-"""What a person runs when something seems wrong: the whole program against a real engine with a
+"""What a user runs when something seems wrong: the whole program against a real engine with a
 toy model, without network.
 
-The program is run as a person runs it, in a home of its own that is removed afterwards;
+The program is run as a user runs it, in a home of its own that is removed afterwards;
 nothing of theirs is touched.
 """
 

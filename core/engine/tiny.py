@@ -11,7 +11,7 @@ paces without a download. Nothing is learned; each weight has a purpose:
     output        how often one word follows another in TALK, bent by the switches
 
 So it prints readable nonsense and ends its turns; it thinks when the prompt opens <think>; it calls
-a tool when tools are offered and the person has spoken more often than it has called; inside braces
+a tool when tools are offered and the user has spoken more often than it has called; inside braces
 its strings are short. The same bytes come out each time.
 """
 

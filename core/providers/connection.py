@@ -72,7 +72,7 @@ def ascii_host(host: str) -> str:
 
 
 class Connection(asyncio.Protocol):
-    """The bytes of one connection. Reading goes on until MAX_HELD bytes wait to be taken."""
+    """The bytes of one connection. Reading continues until MAX_HELD bytes wait to be taken."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()

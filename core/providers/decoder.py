@@ -179,7 +179,7 @@ def plausible_count(value: Any) -> int | None:
 def join_deltas(deltas: Iterable[Delta]) -> Iterator[Delta]:
     """Join neighbours of the same part, so that what one read brought is stored and painted once.
 
-    When `deltas` raises, what came before is yielded first.
+    When `deltas` raises, what stood before is yielded first.
     """
     held: TextDelta | ThinkingDelta | None = None
     pieces: list[str] = []

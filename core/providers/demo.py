@@ -241,7 +241,7 @@ def quote_results(results: tuple[ToolResult, ...]) -> str:
 # ---- reading the request
 
 def last_words(request: Request) -> str:
-    """The person's; the request to go on with an unfinished answer is none of them."""
+    """The user's; the request to go on with an unfinished answer is none of them."""
     return next((message.text for message in reversed(request.messages) if _is_question(message)),
                 "")
 

@@ -47,7 +47,7 @@ class Host:
     """One row.
 
     `base_url` holds the version prefix, so that a dialect only appends; empty means that
-    the person must give it.
+    the user must give it.
 
     An empty `default_model` means the first one of the host's own list.
     """

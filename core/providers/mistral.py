@@ -69,7 +69,7 @@ class MistralTranslation(ChatTranslation):
 
 def _fitted(entries: Iterable[dict[str, Any]],
             messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """Reasoning goes back in its place; a person's words right after a tool's are refused,
+    """Reasoning goes back in its place; a user's words right after a tool's are refused,
     so the model nods in between.
     """
     replies = (message for message in messages

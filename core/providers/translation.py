@@ -70,7 +70,7 @@ class Translation:
     def deltas(self, payloads: Iterable[Any]) -> Iterator[Delta]:
         """Translate what one read brought.
 
-        An error ends it and is kept in `failure`, so that what came before is not lost.
+        An error ends it and is kept in `failure`, so that what stood before is not lost.
         """
         try:
             for payload in payloads:

@@ -41,7 +41,7 @@ DATABASE_KINDS = {"llm": read_llm, "oterm": read_oterm, "ollama": read_app}
 
 @dataclass(slots=True)
 class Report:
-    """What came of an import."""
+    """The result of an import."""
 
     kind: str = ""
     added: int = 0

@@ -177,7 +177,7 @@ class OpenedSession(LoadedMessages):
         await self._journal.settled()
 
     def ready(self) -> AbstractAsyncContextManager[None]:
-        """Wait, while the event loop goes on, until what is said next can be saved at once."""
+        """Wait, while the event loop runs, until what is said next can be saved at once."""
         return self._journal.ready()
 
     def _own(self) -> bool:

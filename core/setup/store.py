@@ -23,7 +23,7 @@ class OpenedStore:
         self._lent = store is not None
         self.spool = spool_places(settings)
         self.store: Store | None = None
-        self.news: list[str] = []         # what the person should know before they go on
+        self.news: list[str] = []         # what the user should know before they continue
         # ID and name of sessions whose last reply was cut off
         self.recovered: list[tuple[str, str]] = []
         if not settings.save:

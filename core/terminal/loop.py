@@ -43,7 +43,7 @@ HABITS = {word: "/exit" for word
 
 
 def run_chat(chat: Chat, screen: Screen, interrupts: Interrupts, reader: Reader) -> None:
-    """Read, answer, repeat, until the person leaves. No failure of a turn ends the chat."""
+    """Read, answer, repeat, until the user leaves. No failure of a turn ends the chat."""
     screen.typed = interrupts.typed = reader.typed
     leaving = Leaving(interrupts)
     with titled(screen), reader.typed.quiet() if reader.typed else nullcontext():
@@ -351,7 +351,7 @@ def stopped_words(chat: Chat, screen: Screen) -> str:
 
 
 def offer_to_fetch(chat: Chat, screen: Screen, interrupts: Interrupts) -> bool:
-    """The server does not have the model: fetch it if it can be fetched and the person wants it.
+    """The server does not have the model: fetch it if it can be fetched and the user wants it.
 
     True when it is there.
     """

@@ -1,5 +1,5 @@
 """Shows again what was said: all of it, or the last exchange, shortened to about a screen,
-when a session goes on.
+when a session is continued.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def _check_same(before: os.stat_result, after: os.stat_result, path: str) -> Non
 
 
 def _read_link(here: int, parts: list[str], number: int) -> _Link:
-    """Where the path goes on: the link's target, from the directory it stands in,
+    """Where the path continues: the link's target, from the directory it stands in,
     with the rest of the path after it.
     """
     target = os.readlink(parts[number], dir_fd=here)

@@ -116,8 +116,13 @@ def stored(server: PageServer, home: dict[str, str], seed: int) -> list[str]:
     return sessions
 
 
-# At the top already, setting the place is no event by itself.
-UP = "place => { place.scrollTop = 0; place.dispatchEvent(new Event('scroll')); }"
+# Down and up, a frame apart: the page loads more when its top comes into sight.
+UP = """async place => {
+    for (const top of [1e9, 0]) {
+        place.scrollTop = top;
+        for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+    }
+}"""
 
 
 @pytest.mark.parametrize("seed", [1])

@@ -75,6 +75,15 @@ class Image:
     name: str = ""
 
 
+def image_type(data: bytes) -> str:
+    """The media type of a picture that models take, by its first bytes; "" for anything else."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "image/webp"
+    begins = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg",
+              b"GIF8": "image/gif"}
+    return next((kind for start, kind in begins.items() if data.startswith(start)), "")
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What a message showed of one attached thing: lines from 1, both ends included, of

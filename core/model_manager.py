@@ -15,7 +15,7 @@ from core.dataclass import dataclass, replace
 from core.errors import (AuthFailed, BadResponse, ChatError, ModelNotFound, ProviderError,
                          Unsupported, UsageError)
 from core.events import PullProgress
-from core.models.options import retry_config_of
+from core.providers.from_settings import retry_config_of
 from core.providers import (
     CanDelete, CanEmbed, CanListRunning, CanPull, HasMembers, ModelInfo, Options, Provider,
     Request, installed_names, load_dialect)

@@ -12,7 +12,8 @@ from core.errors import ChatError, ConnectFailed, UsageError, describe
 from core.events import (Event, Failed, Kept, MessageAdded, ModelChanged, Notice, QuotesChecked,
                          Resuming, Retrying, TextDelta,
                          ThinkingDelta, ToolFinished, ToolRequested, Waiting, to_dict)
-from core.messages import Message, Text, ToolCall, ToolResult, Usage, tool_message, user_message
+from core.messages import (Message, Text, ToolCall, ToolResult, Usage, image_type, tool_message,
+                           user_message)
 
 CASES: list[tuple[Event, dict[str, object] | None]] = [
     (TextDelta("a\u2028b"), {"event": "text", "text": "a\u2028b"}),
@@ -77,3 +78,9 @@ def test_an_error_is_told_in_three_lines_at_most() -> None:
     assert (len(lines) == 3 and lines[0].startswith("error: one two\u241b[31m")
             and len(lines[0]) < 700)
     assert lines[1:] == ["do", "this"]
+
+
+def test_the_type_of_a_picture_is_told_by_its_first_bytes() -> None:
+    assert image_type(b"\xff\xd8\xff\xe0") == "image/jpeg"
+    assert image_type(b"RIFF....WEBP") == "image/webp" and image_type(b"RIFF....WAVE") == ""
+    assert image_type(b"GIF89a") == "image/gif" and image_type(b"") == image_type(b"%PDF") == ""

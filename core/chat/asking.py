@@ -30,9 +30,9 @@ class Asking:
 
     `sent` is the last request as it was sent.
 
-    Requests of one turn grow at their end. As long as the last one that was fitted still fits with
-    what came after it, it is sent as it was, so that prompt caches hit; then it is fitted anew, and
-    what is left out that was in is told.
+    Requests of one turn grow at their end. As long as the last one that was fitted still fits
+    together with the messages since, it is sent as it was, so that prompt caches hit; then it is
+    fitted anew, and what is newly left out is reported.
     """
 
     def __init__(self, chain: Chain, may_not_fit: Callable[[Request], bool],
@@ -47,7 +47,7 @@ class Asking:
         self._chain, self._may_not_fit, self._fitter, self._progress = (chain, may_not_fit, fitter,
                                                                         progress)
         self._whole: Request | None = None                   # the last request as the turn has it
-        # the last one that was fitted, and what came of it
+        # the last one that was fitted, and the result
         self._fitted: tuple[Target, Request, Fitted] | None = None
         self._told: object = None
 
@@ -121,8 +121,8 @@ class Asking:
 
     def _take(self, target: Target, request: Request, fitted: Fitted,
               tail: Sequence[Message]) -> Sequence[str]:
-        """Make this what is sent; returns what is to be told of it:
-        nothing, when the same was told before in this turn.
+        """Send this from now on; returns what to report, which is nothing when it was reported
+        before in this turn.
         """
         fitted = replace(fitted, request=replace(fitted.request,
                                                  messages=(*fitted.request.messages, *tail)))

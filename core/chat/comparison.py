@@ -26,7 +26,7 @@ MARK = "\u21b3 "      # before the title of a branch
 class Side:
     """One of the two: its branch, and how it went.
 
-    `text` is what came so far, `notes` what was said of the request.
+    `text` is the answer so far, `notes` are the remarks about the request.
     """
 
     def __init__(self, target: Target, session: Session) -> None:

@@ -23,7 +23,7 @@ from core.events import (
 from core.messages import Image, Message, ToolResult, handle_in
 from core.model_manager import Providers, Target, fallbacks_of, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
-from core.models.options import options_of
+from core.providers.from_settings import options_of
 from core.providers import Options, Request
 from core.session_manager import Session
 from core.sessions.transcript import Transcript
@@ -347,7 +347,7 @@ class Chat(Attaching):
     def write_down(self, message: Message) -> list[Notice]:
         """Add to the transcript.
 
-        A transcript that fails is told once and given up: the session has everything.
+        A transcript that fails is reported once and given up: the session has everything.
         """
         try:
             if self._transcript:

@@ -47,7 +47,7 @@ class Done(str):
 @dataclass(frozen=True, slots=True)
 class Again:
     """The model is to answer the conversation as it stands, or (`go_on`) to finish its last reply;
-    `said` is told first.
+    `said` is shown first.
     """
 
     go_on: bool = False

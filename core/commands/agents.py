@@ -8,7 +8,7 @@ from core.chat.conversation import Chat
 from core.commands import Done, Outcome, command, run_command
 from core.config.agents import agent_values
 from core.model_manager import build_model_list, resolve_target
-from core.models.options import options_of
+from core.providers.from_settings import options_of
 from core.models.tables import agent_table
 
 GROUP = "Models"

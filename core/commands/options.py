@@ -12,7 +12,7 @@ from core.config import BY_NAME
 from core.config.values import parse_value
 from core.errors import UsageError
 
-from core.models.options import options_of
+from core.providers.from_settings import options_of
 from core.rendering.table import Table
 
 GROUP = "Models"

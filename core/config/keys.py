@@ -40,7 +40,7 @@ def key_file(environment: Mapping[str, str]) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port, or the file of a socket: what a key is bound to. Empty for what is no URL."""
+    """Scheme, host and port, or the file of a socket, to which a key is bound; "" for no URL."""
     try:
         named = unix_socket(url)
         if named is not None:

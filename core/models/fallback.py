@@ -13,7 +13,7 @@ from core.errors import (AuthFailed, BadRequest, ChatError, ConnectFailed, Conte
                          ProviderError, QuotaExhausted, UsageError)
 from core.events import Delta, ModelChanged, Notice, Reading
 from core.model_manager import POOL, Providers, Target, resolve_target
-from core.models.options import retry_config_of
+from core.providers.from_settings import retry_config_of
 from core.models.successor import is_default, stream_or_successor
 from core.providers import Adapts, Options, Request
 from core.providers.hosts import DEFAULT_PROVIDER

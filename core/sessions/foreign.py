@@ -4,6 +4,7 @@ the tree, times and models of each, with identities that stay the same.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -42,9 +43,10 @@ class Imported:
 
 def build(kind: str, key: str, title: str, model: str, created: float, updated: float,
           nodes: Iterable[Node], current: str = "",
-          *, tags: str = "", pinned: bool = False, archived: bool = False) -> Imported:
-    """A session of these nodes; the branch that ends with `current`,
-    or with the last node, is shown.
+          *, tags: str = "", pinned: bool = False, archived: bool = False,
+          system: str = "") -> Imported:
+    """A session of these nodes; the branch that ends with `current`, or with the last node, is
+    shown. `system` is its system prompt.
     """
     known, stands_for = _joined([part for node in nodes for part in _split(node)])
     times = [node.created for node in known if node.created > EARLIEST]
@@ -68,7 +70,13 @@ def build(kind: str, key: str, title: str, model: str, created: float, updated: 
     row = SessionRow(identity_text(number), name, safe_line(" ".join(text.split()), 80)
                      or "(no text)", model, created, updated, 0,
                      None, int(pinned), "archived" if archived else "open", tags)
-    return Imported(row, messages)
+    settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
+    return Imported(row, messages, settings)
+
+
+def left_out(kind: str) -> str:
+    """The note about a part that is not known here."""
+    return f"a part of the kind {safe_line(kind, 60) or 'unknown'} was left out"
 
 
 def made_identity(key: str, at: float) -> int:

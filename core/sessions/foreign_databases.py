@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 from core.messages import Part, Role, ToolCall, ToolResult
 from core.sessions.foreign import Imported, Node, build, words
 from core.sessions.foreign_llm import read_threads, threads_of
-from core.sessions.foreign_parts import MOST_IMAGE, image_of, image_of_base64, moment, utc
+from core.sessions.foreign_parts import (MOST_IMAGE, a_dict, a_list, a_text, image_of,
+                                         image_of_base64, json_of, moment, utc)
 
 # Its names for providers that have another one here.
 OTERM_PROVIDERS = {
@@ -65,8 +64,7 @@ def read_llm(connection: sqlite3.Connection) -> Iterator[Imported]:
                               at + (row.get("duration_ms") or 0) / 1000, row.get("model") or ""))
         name, first_model = names.get(key, ("", ""))
         made = build("llm", str(key), name, model or first_model, 0.0,
-                     nodes[-1].created if nodes else 0.0, nodes)
-        made.settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
+                     nodes[-1].created if nodes else 0.0, nodes, system=system or "")
         yield made
 
 
@@ -85,7 +83,7 @@ def _calls(connection: sqlite3.Connection, tables: set[str], response: str) -> l
         return []
     rows = connection.execute("SELECT tool_call_id, name, arguments FROM tool_calls WHERE "
                               "response_id = ? ORDER BY id", (response,))
-    return [ToolCall(str(row[0]), str(row[1]), _arguments(row[2])) for row in rows]
+    return [ToolCall(str(row[0]), str(row[1]), a_dict(json_of(row[2]))) for row in rows]
 
 
 def _results(connection: sqlite3.Connection, tables: set[str], response: str) -> list[Part]:
@@ -96,14 +94,6 @@ def _results(connection: sqlite3.Connection, tables: set[str], response: str) ->
     return [ToolResult(str(row[0]), str(row[1]), str(row[2] or "")) for row in rows]
 
 
-def _arguments(text: object) -> dict[str, Any]:
-    try:
-        found = json.loads(text) if isinstance(text, str) else {}
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def read_oterm(connection: sqlite3.Connection) -> Iterator[Imported]:
     for chat in map(dict, connection.execute("SELECT * FROM chat ORDER BY id").fetchall()):
         nodes: list[Node] = []
@@ -111,7 +101,7 @@ def read_oterm(connection: sqlite3.Connection) -> Iterator[Imported]:
         rows = connection.execute(chosen, (chat["id"],))
         for row in map(dict, rows):
             who = str(row.get("role") or row.get("author") or "")
-            pictures = [image_of_base64(picture) for picture in _list(row.get("images"))]
+            pictures = [image_of_base64(picture) for picture in a_list(json_of(row.get("images")))]
             parts = [*words(row.get("text")), *filter(None, pictures)]
             role: Role = "user" if who in ("user", "me") else "assistant"
             before, at = nodes[-1].key if nodes else "", moment(row.get("created_at"))
@@ -121,16 +111,6 @@ def read_oterm(connection: sqlite3.Connection) -> Iterator[Imported]:
         if model and "/" not in model:
             model = f"{provider or 'ollama'}/{model}"
         at = moment(chat.get("created_at"))
-        made = build("oterm", str(chat["id"]) + name, name, model, at, 0.0, nodes)
-        system = chat.get("system")
-        made.settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
+        made = build("oterm", str(chat["id"]) + name, name, model, at, 0.0, nodes,
+                     system=a_text(chat.get("system")))
         yield made
-
-
-def _list(text: object) -> list[Any]:
-    """A list as JSON."""
-    try:
-        found = json.loads(text) if isinstance(text, str) else []
-    except (ValueError, RecursionError):
-        return []
-    return found if isinstance(found, list) else []

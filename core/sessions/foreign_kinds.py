@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from core.messages import Part, Role, ToolCall, ToolResult
-from core.sessions.foreign import Imported, Node, build, thinking, words
+from core.sessions.foreign import Imported, Node, build, left_out, thinking, words
 from core.sessions.foreign_parts import (
     a_dict,
     a_list,
@@ -133,7 +133,7 @@ def _claude_parts(message: dict[str, Any], notes: list[str]) -> list[Part]:
             case "tool_result":
                 found.append(_claude_result(part, found))
             case kind if kind is not None:
-                notes.append(f"a part of the kind {kind} was left out")
+                notes.append(left_out(str(kind)))
     found = found or words(message.get("text"))
     for attached in map(a_dict, a_list(message.get("attachments"))):
         text, name = a_text(attached.get("extracted_content")), a_text(attached.get("file_name"))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.messages import Part, Role, Text, Thinking, ToolCall, ToolResult
 from core.sessions.foreign import Imported, Node, build, words
-from core.sessions.foreign_parts import MOST_IMAGE, image_of, moment, utc
+from core.sessions.foreign_parts import MOST_IMAGE, a_dict, image_of, json_of, moment, utc
 
 ROLES: Mapping[str, Role] = {"assistant": "assistant", "tool": "tool"}  # all others are the user's
 Row = Mapping[str, Any]
@@ -29,9 +28,8 @@ def read_threads(connection: sqlite3.Connection) -> Iterator[Imported]:
         title, tip = (thread["name"], thread["tip_message_hash"]) if thread else ("", "")
         model, nodes = str(turns[-1].get("model") or ""), list(reader.nodes.values())
         updated = nodes[-1].created if nodes else 0.0
-        made = build("llm", str(key), title or "", model, 0.0, updated, nodes, tip or "")
-        if reader.system:
-            made.settings = json.dumps({"system": reader.system}, ensure_ascii=False)
+        made = build("llm", str(key), title or "", model, 0.0, updated, nodes, tip or "",
+                     system=reader.system)
         yield made
 
 
@@ -84,7 +82,7 @@ class _Thread:
     def _parts(self, message: str) -> Iterator[Part]:
         rows = self._run("SELECT * FROM parts WHERE message_hash = ? ORDER BY position", (message,))
         for row in rows.fetchall():
-            payload = _object(row["payload"])
+            payload = a_dict(json_of(row["payload"]))
             text = row["text"] if row["text"] is not None else self._joined(payload)
             call = str(payload.get("tool_call_id") or "")
             name = str(payload.get("name") or row["tool_name"] or "")
@@ -124,11 +122,3 @@ class _Thread:
             image = image_of(bytes(found[0])) if found is not None and found[0] else None
             if image is not None:
                 yield image
-
-
-def _object(text: object) -> Row:
-    try:
-        found = json.loads(text) if isinstance(text, str) else {}
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

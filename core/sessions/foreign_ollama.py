@@ -110,8 +110,8 @@ def read_app(connection: sqlite3.Connection) -> Iterator[Imported]:
             moment(utc(chat.get("created_at"))),
             changed,
             talk.nodes,
+            system=talk.system,
         )
-        made.settings = _settings(talk.system)
         made.notes += notes
         yield made
 
@@ -182,7 +182,7 @@ def read_saved(data: Any, _asset: object) -> Iterator[Imported]:
         else:
             talk.add(key, role, _saved_parts(message, content, place), at, model)
     talk.end()
-    made = build(
+    yield build(
         "ollama",
         a_text(entry.get("key")) or json.dumps(entry, default=str)[:500],
         a_text(entry.get("model")),
@@ -190,9 +190,8 @@ def read_saved(data: Any, _asset: object) -> Iterator[Imported]:
         at,
         at,
         talk.nodes,
+        system=talk.system,
     )
-    made.settings = _settings(talk.system)
-    yield made
 
 
 def _saved_parts(message: Row, content: str, place: int) -> list[Part]:
@@ -242,7 +241,3 @@ def _blob(folder: str, digest: str) -> bytes:
         raise ValueError(f"{digest!r} names no file")
     with open(os.path.join(folder, "blobs", f"sha256-{number}"), "rb") as file:
         return file.read(MOST_BLOB)
-
-
-def _settings(system: str) -> str:
-    return json.dumps({"system": system}, ensure_ascii=False) if system else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.messages import Part, Role, ToolResult
 from core.regex import regex
-from core.sessions.foreign import Imported, Node, build, thinking, words
+from core.sessions.foreign import Imported, Node, build, left_out, thinking, words
 from core.sessions.foreign_parts import (
     a_dict,
     a_list,
@@ -49,9 +49,8 @@ def read_openwebui(data: Any, _asset: Asset) -> Iterator[Imported]:
             tags=_webui_tags(entry, chat),
             pinned=entry.get("pinned") is True,
             archived=entry.get("archived") is True,
+            system=a_text(a_dict(chat.get("params")).get("system")) or a_text(chat.get("system")),
         )
-        system = a_text(a_dict(chat.get("params")).get("system")) or a_text(chat.get("system"))
-        made.settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
         made.notes += notes
         yield made
 
@@ -65,7 +64,8 @@ def _webui_node(key: str, value: Row, notes: list[str]) -> Node:
     role: Role = "user" if a_text(value.get("role")).lower() == "user" else "assistant"
     if a_text(value.get("role")).lower() == "system":
         role = "system"
-    parts = _webui_output(value.get("output")) or _webui_content(value.get("content"), role)
+    parts = _webui_output(value.get("output"), notes)
+    parts = parts or _webui_content(value.get("content"), role, notes)
     for file in map(a_dict, a_list(value.get("files"))):
         image = image_of_base64(file.get("url"), a_text(file.get("name")))
         name = a_text(file.get("name")) or a_text(file.get("url"))[:60] or "unnamed"
@@ -77,7 +77,7 @@ def _webui_node(key: str, value: Row, notes: list[str]) -> Node:
     )
 
 
-def _webui_output(output: object) -> list[Part]:
+def _webui_output(output: object, notes: list[str]) -> list[Part]:
     """What newer versions store beside the text: thoughts, calls, results and words in order."""
     found: list[Part] = []
     names: dict[str, str] = {}
@@ -96,10 +96,12 @@ def _webui_output(output: object) -> list[Part]:
             case "function_call_output":
                 content = output_text(item.get("output"))
                 found.append(ToolResult(identity, names.get(identity, ""), content))
+            case kind:
+                notes.append(left_out(a_text(kind)))
     return found
 
 
-def _webui_content(content: object, role: Role) -> list[Part]:
+def _webui_content(content: object, role: Role, notes: list[str]) -> list[Part]:
     """The words of a message. In a reply, thoughts and calls stand as <details> among them."""
     if isinstance(content, str):
         return list(_pieces(content)) if role == "assistant" else words(content)
@@ -108,6 +110,8 @@ def _webui_content(content: object, role: Role) -> list[Part]:
         found += words(piece.get("text"))
         if "image_url" in piece:
             found += image_parts(a_dict(piece["image_url"]).get("url"))
+        elif "text" not in piece:
+            notes.append(left_out(a_text(piece.get("type"))))
     return found
 
 
@@ -173,9 +177,8 @@ def read_librechat(data: Any, _asset: Asset) -> Iterator[Imported]:
             moment(entry.get("createdAt") or entry.get("exportAt")),
             0.0,
             nodes,
+            system=a_text(options.get("promptPrefix")) or a_text(options.get("system")),
         )
-        system = a_text(options.get("promptPrefix")) or a_text(options.get("system"))
-        made.settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
         made.notes += notes
         yield made
 
@@ -209,9 +212,15 @@ def _librechat_nodes(entry: Row, shared: bool, notes: list[str]) -> list[Node]:
     return nodes
 
 
+# What a part of LibreChat may hold that is read here.
+PARTS = frozenset({"text", "think", "error", "tool_call", "image_url", "image_file"})
+
+
 def _librechat_parts(message: Row, key: str, notes: list[str]) -> list[Part]:
     parts = words(message.get("text"))
     for number, part in enumerate(map(a_dict, a_list(message.get("content")))):
+        if not PARTS & part.keys():
+            notes.append(left_out(a_text(part.get("type"))))
         parts += thinking(_value(part.get("think"))) + words(_value(part.get("text")))
         if part.get("type") == "error":
             parts += words(part.get("error"))

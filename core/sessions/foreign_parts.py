@@ -7,17 +7,11 @@ import json
 from datetime import datetime
 from typing import Any
 
-from core.messages import Image, Part, ToolCall
+from core.messages import Image, Part, ToolCall, image_type
 from core.sessions.foreign import words
 
 MOST_IMAGE = 20_000_000  # bytes
 LARGEST = 1e21  # of what may be a time: nanoseconds and the like are below it
-KINDS_OF_IMAGE = {
-    b"\x89PNG": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"RIFF": "image/webp",
-}
 
 
 def a_dict(value: object) -> dict[str, Any]:
@@ -26,6 +20,15 @@ def a_dict(value: object) -> dict[str, Any]:
 
 def a_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def json_of(text: object) -> object:
+    """The value that a text holds as JSON; None for anything else."""
+    try:
+        read: object = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return read
 
 
 def a_text(value: object) -> str:
@@ -57,7 +60,7 @@ def utc(text: object) -> object:
 
 def image_of(data: bytes, name: str = "") -> Image | None:
     """An image part of the bytes of a picture; None for other bytes."""
-    kind = next((kind for start, kind in KINDS_OF_IMAGE.items() if data.startswith(start)), None)
+    kind = image_type(data)
     return Image(kind, base64.b64encode(data).decode(), name) if kind else None
 
 
@@ -83,10 +86,8 @@ def call_of(identity: object, name: object, arguments: object) -> ToolCall:
     """A call whose arguments are an object, JSON text, or neither."""
     if isinstance(arguments, dict):
         return ToolCall(a_text(identity), a_text(name), arguments)
-    try:
-        read = json.loads(arguments) if isinstance(arguments, str) and arguments.strip() else {}
-    except (ValueError, RecursionError):
-        read = None
+    blank = not isinstance(arguments, str) or not arguments.strip()
+    read = {} if blank else json_of(arguments)
     if isinstance(read, dict):
         return ToolCall(a_text(identity), a_text(name), read)
     return ToolCall(a_text(identity), a_text(name), {}, a_text(arguments))

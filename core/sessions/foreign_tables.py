@@ -202,7 +202,7 @@ def _built(
     where: str, key: str, row: Mapping[str, Any], named: Mapping[str, str], nodes: list[Node]
 ) -> Imported:
     times = [node.created for node in nodes]
-    made = build(
+    return build(
         "conversations",
         f"{where}\0{key}",
         _text(row, named, "title"),
@@ -210,10 +210,8 @@ def _built(
         min(filter(None, times), default=0.0),
         max(times, default=0.0),
         nodes,
+        system=_text(row, named, "system"),
     )
-    system = _text(row, named, "system")
-    made.settings = json.dumps({"system": system}, ensure_ascii=False) if system else ""
-    return made
 
 
 def _text(row: Mapping[str, Any], named: Mapping[str, str], what: str) -> str:

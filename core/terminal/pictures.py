@@ -14,7 +14,7 @@ from core.chat.conversation import Chat
 from core.commands import clipboard
 from core.console.screen import Screen
 from core.errors import UsageError
-from core.messages import Image
+from core.messages import Image, image_type
 from core.rendering.quantities import size_words
 from core.safe_text import safe_line
 
@@ -65,20 +65,11 @@ def picture_of(data: bytes, name: str) -> Image:
     if len(data) > MOST:
         raise UsageError(f"{name} is larger than {MOST >> 20} MB.",
                          "Make it smaller; nothing was sent.")
-    kind = kind_of(data)
+    kind = image_type(data)
     if not kind:
         raise UsageError(f"{name} is not a picture that models take.",
                          "They take PNG, JPEG, GIF and WebP.")
     return Image(kind, base64.b64encode(data).decode(), name)
-
-
-def kind_of(data: bytes) -> str:
-    """The media type; "" for what is none of these."""
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "image/webp"
-    begins = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg",
-              b"GIF8": "image/gif"}
-    return next((kind for start, kind in begins.items() if data.startswith(start)), "")
 
 
 def dropped_pictures(pasted: Sequence[str]) -> list[str]:

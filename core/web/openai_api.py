@@ -26,7 +26,7 @@ from core.events import (Event, MessageAdded, ModelChanged, Notice, TextDelta, T
                          ToolRequested, is_refusal)
 from core.messages import Message
 from core.model_manager import Target, build_model_list, fallbacks_of, find_target
-from core.models.options import options_of
+from core.providers.from_settings import options_of
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.models.health import list_models, set_up
 from core.providers import CanEmbed, Request, load_dialect

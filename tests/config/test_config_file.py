@@ -18,7 +18,7 @@ from core.config.sources import load_settings
 from core.config.file import read_config_file
 from core.errors import AuthFailed, ConfigError
 from core.model_manager import Providers, Target, build_model_list
-from core.models.options import options_of
+from core.providers.from_settings import options_of
 
 PLAN = """\
 llm:

@@ -21,7 +21,7 @@ from core.errors import AuthFailed, ChatError, UsageError
 from core.events import ModelChanged, Notice, Reading, Retrying, TextDelta, Waiting
 from core.messages import Image, Message, Text, user_message
 from core.model_manager import Providers, Target, build_model_list, fallbacks_of
-from core.models.options import retry_config_of
+from core.providers.from_settings import retry_config_of
 from core.models.fallback import Chain, Item, chain_of, respond_with_fallbacks
 from core.models.waiting import doing
 from core.providers import Request, ToolSpec

@@ -18,7 +18,7 @@ from core.commands import Fetch, run_command
 from core.config import Settings
 from core.errors import ModelNotFound, UsageError
 from core.model_manager import Providers, Target, build_model_list, ensure_model_available
-from core.models.options import options_of
+from core.providers.from_settings import options_of
 from core.providers import Options, Request
 from core.providers.modelfile import model_name, read_modelfile
 from core.providers.parameters import check_flags, fitted

@@ -11,7 +11,7 @@ from core.config.sources import load_settings
 from core.errors import ModelNotFound, UsageError
 from core.model_manager import (Providers, Target, build_model_list, can_fetch,
                                 ensure_model_available, parse_target, resolve_target)
-from core.models.options import options_of, retry_config_of
+from core.providers.from_settings import options_of, retry_config_of
 from tests.fake_server import FakeOllama
 
 HOME = {"HOME": "/nowhere"}

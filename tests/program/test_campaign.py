@@ -26,7 +26,7 @@ from core.errors import ChatError, ProviderError
 from core.events import MessageAdded, ModelChanged, Resuming, Retrying, TextDelta
 from core.messages import user_message
 from core.model_manager import Providers, Target
-from core.models.options import retry_config_of
+from core.providers.from_settings import retry_config_of
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Request
 from tests.fake_server import Answer, FakeServer, Pause, Received, Step

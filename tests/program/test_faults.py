@@ -26,7 +26,7 @@ from core.events import (Event, MessageAdded, ModelChanged, Resuming, Retrying, 
                          ToolFinished, ToolRequested, Waiting)
 from core.messages import Message, ToolCall, ToolResult, user_message
 from core.model_manager import Providers, Target
-from core.models.options import retry_config_of
+from core.providers.from_settings import retry_config_of
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Options, Request, ToolSpec
 from tests.fake_server import Answer, Cut, FakeServer, Pause, Received, Reset, Step, json_answer

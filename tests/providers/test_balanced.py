@@ -19,7 +19,7 @@ from core.errors import AuthFailed, ChatError, ConnectFailed, ModelNotFound, Pro
 from core.events import Delta, Notice, TextDelta
 from core.messages import user_message
 from core.model_manager import Providers, Target
-from core.models.options import retry_config_of
+from core.providers.from_settings import retry_config_of
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import CanShow, Endpoint, Provider, Request
 from core.providers.balanced import PROBE_AFTER, Balanced

@@ -22,7 +22,7 @@ from core.config import Settings
 from core.events import Event, MessageAdded, Resuming, TextDelta
 from core.messages import user_message
 from core.model_manager import Providers, Target
-from core.models.options import retry_config_of
+from core.providers.from_settings import retry_config_of
 from core.models.fallback import Chain, respond_with_fallbacks
 from core.providers import Options, Request
 from tests.fake_server import Answer, FakeServer, Stall

@@ -162,7 +162,7 @@ def test_chatgpt_keeps_branches_times_models_and_pictures(store: Store, tmp_path
     packed = tmp_path / "export.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("conversations.json", json.dumps(CHATGPT))
-        archive.writestr("file-abc-photo.png", b"\x89PNG....")
+        archive.writestr("file-abc-photo.png", b"\x89PNG\r\n\x1a\n....")
     report = import_file(store, str(packed))
     assert (report.kind, report.added, report.notes) == ("chatgpt", 1, [])
     assert shown(store) == ["where to?", "Oslo"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -119,6 +120,40 @@ def test_librechat_says_which_files_are_missing(store: Store, tmp_path: Path) ->
     missing = ("b.png", "a.pdf")
     assert report.notes == [f"T: the file {name} is not in the export" for name in missing]
     assert said(store) == [("user", ["why?", "image/png", "broke"])]
+
+
+# ---- parts that nobody has seen yet
+
+def unseen(dice: random.Random) -> str:
+    return "".join(dice.choices("abcdefgh_", k=dice.randint(3, 12))) + "_part"
+
+
+def with_parts(form: str, parts: list[dict[str, Any]]) -> Any:
+    """A chat of the form whose last message has these parts and the words "seen"."""
+    if form == "librechat":
+        last = {"messageId": "r", "parentMessageId": "q",
+                "content": [*parts, {"type": "text", "text": "seen"}]}
+        return librechat(messages=[ASKED, last])
+    if form == "output":
+        seen = {"type": "message", "content": [{"type": "output_text", "text": "seen"}]}
+    else:
+        seen = {"type": "text", "text": "seen"}
+    reply = {"id": "m", "role": "user", "timestamp": 1_700_000_000, form: [*parts, seen]}
+    chat = {"title": "T", "history": {"messages": {"m": reply}, "currentId": "m"}}
+    return [{"id": "w", "title": "T", "chat": chat}]
+
+
+@pytest.mark.parametrize("form", ["librechat", "output", "content"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_part_of_an_unknown_kind_is_named_and_costs_only_itself(
+    store: Store, tmp_path: Path, seed: int, form: str
+) -> None:
+    dice = random.Random(seed)
+    kinds = [unseen(dice) for _ in range(3)]
+    odd = [{"type": kind, "payload": dice.choice([None, 1, "x", [], {}])} for kind in kinds]
+    report = import_file(store, write(tmp_path / "l.json", with_parts(form, odd)))
+    assert report.notes == [f"T: a part of the kind {kind} was left out" for kind in kinds]
+    assert said(store)[-1][1] == ["seen"]
 
 
 # ---- Open WebUI

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.console.typeahead import Typed
-from core.terminal.pictures import dropped_paths, dropped_pictures, kind_of
+from core.terminal.pictures import dropped_paths, dropped_pictures
 from core.terminal.shell import Ran, draft_of, shell_line
 from tests.fake_server import FakeOllama
 from tests.pseudo_terminal import ENTER, Terminal
@@ -178,8 +178,6 @@ def test_what_is_no_picture_is_not_sent_as_one(chat: Terminal, ollama: FakeOllam
     chat.send(ENTER)
     chat.wait("is not a picture that models take")
     assert not ollama.chats
-    assert kind_of(b"\xff\xd8\xff\xe0") == "image/jpeg" and kind_of(b"RIFF....WEBP") == "image/webp"
-    assert kind_of(b"GIF89a") == "image/gif" and kind_of(b"") == kind_of(b"%PDF") == ""
 
 
 # ---- the clipboard

@@ -1,4 +1,4 @@
-"""What the settings ask of every model: its options, and how often a request is tried."""
+"""What the settings ask of every provider: options, and how often a request is tried."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from core.config import Settings
 from core.providers import Options
 from core.providers.parameters import read_schema
-from core.retry_handler import RetryConfig
+from core.retry.policy import RetryConfig
 
 
 def retry_config_of(settings: Settings) -> RetryConfig:

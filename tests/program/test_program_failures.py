@@ -192,14 +192,9 @@ def test_a_full_disk(program: list[str], environment: Environment, small_disk: P
         chat.ask("echo after", "NOT SAVED still")
         chat.send(CTRL_D)
         assert chat.exit_status() == 0
-        told = "the next start saves it" in chat.text().replace("\n", "")
-    kept = list(Path(environment["TMPDIR"]).glob("stream-chat-*.jsonl"))
-    # The room that is left in the log may do for what waits when the chat ends.
-    assert told == bool(kept), chat.text()[-2_000:]
-    if not kept:
-        assert [text.split()[-1] for _, text in saved(data)][1::2] == ["before", "word150", "after"]
-        return
-    (path,) = kept
+        shown = "".join(chat.text().split())      # rows break anywhere, also at a space
+        assert "thenextstartsavesit" in shown
+    (path,) = Path(environment["TMPDIR"]).glob("stream-chat-*.jsonl")
     assert path.stat().st_mode & 0o777 == 0o600 and not list((data / "spool").glob("*.jsonl"))
     run(program, environment, "-p", "demo", "echo full still")
     assert path.exists()

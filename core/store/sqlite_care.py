@@ -18,6 +18,7 @@ from core.store.database import MIGRATION_SECONDS
 from core.store.locks import Queue
 from core.store.recovering import recover_file
 from core.store.sqlite import SqliteStore
+from core.store.sqlite_errors import reason
 from core.store.sqlite_files import APPLICATION_ID, check_usable
 from core.store.swap import put_in_place
 
@@ -65,10 +66,10 @@ class SqliteCare:
         except sqlite3.DatabaseError as problem:
             if (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF not in _DAMAGED:
                 raise StoreError(
-                    f"{self.place} cannot be checked: {problem}.",
+                    f"{self.place} cannot be checked: {reason(problem)}.",
                     "End other programs that use it, then try again.",
                 ) from None
-            return [Problem("structure", f"SQLite cannot read it: {problem}.")]
+            return [Problem("structure", f"SQLite cannot read it: {reason(problem)}.")]
         if said != ["ok"]:
             return [Problem("structure", line) for line in said[:MOST_SHOWN]]
         if application != APPLICATION_ID and version == 0 and os.path.getsize(self.place):
@@ -106,7 +107,7 @@ class SqliteCare:
             except sqlite3.DatabaseError as problem:
                 if (problem.sqlite_errorcode or 0) & 0xFF not in _DAMAGED:
                     raise StoreBusy(
-                        f"{self.place} is busy: {problem}.",
+                        f"{self.place} is busy: {reason(problem)}.",
                         "End other programs that use it, then try again.",
                     ) from None
                 return [Problem("index", "The index of the search does not fit the messages.")]
@@ -130,7 +131,7 @@ class SqliteCare:
             return [
                 Problem(
                     "backup",
-                    f"The newest backup {kept[-1]} cannot be restored: {problem}. "
+                    f"The newest backup {kept[-1]} cannot be restored: {reason(problem)}. "
                     "Make a new one with --db-backup.",
                 )
             ]
@@ -271,7 +272,7 @@ def prepare(path: str, prepared: str) -> None:
         verify(prepared)
     except sqlite3.Error as problem:
         raise StoreDamaged(
-            f"{path} is damaged or is not a session database: {problem}.",
+            f"{path} is damaged or is not a session database: {reason(problem)}.",
             "Try an older backup, or repair this one: --db-repair --database-url FILE",
         ) from problem
     with closing(SqliteStore(prepared)) as store:  # brings an earlier version up to date
@@ -291,12 +292,12 @@ def _error(problem: sqlite3.Error, place: str, path: str) -> StoreError:
         sqlite3.SQLITE_READONLY,
     ):
         return StoreFull(
-            f"There is no room for {path}: {problem}.",
+            f"There is no room for {path}: {reason(problem)}.",
             "Free some space or name another file with --output.",
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(f"Another program keeps {place} busy.", "End it, then try again.")
     return StoreDamaged(
-        f"{place} is damaged: {problem}.",
+        f"{place} is damaged: {reason(problem)}.",
         "--db-repair saves what can be read; the damaged file is kept.",
     )

@@ -5,7 +5,15 @@ from __future__ import annotations
 import sqlite3
 
 from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull
+from core.safe_text import safe_line
 from core.store.database import WAY_OUT
+
+LONGEST = 200       # characters of what SQLite says: it may quote half a schema, with its lines
+
+
+def reason(problem: Exception) -> str:
+    """What SQLite says, on one line."""
+    return safe_line(" ".join(str(problem).split()), LONGEST)
 
 
 def is_busy(problem: sqlite3.Error) -> bool:
@@ -23,9 +31,10 @@ def sqlite_error(problem: sqlite3.Error, place: str) -> StoreError:
                          "Free some space on that disk.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
                 sqlite3.SQLITE_IOERR):
-        return StoreFull(f"The session database {place} cannot be written: {problem}.", WAY_OUT)
+        return StoreFull(f"The session database {place} cannot be written: {reason(problem)}.",
+                         WAY_OUT)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreDamaged(f"{place} is damaged or is not a session database: {problem}.",
+        return StoreDamaged(f"{place} is damaged or is not a session database: {reason(problem)}.",
                             "stream-chat --db-repair saves what can be read; the damaged file "
                             "is kept.")
-    return StoreError(f"The session database {place} failed: {problem}.", WAY_OUT)
+    return StoreError(f"The session database {place} failed: {reason(problem)}.", WAY_OUT)

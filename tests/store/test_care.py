@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import StoreBusy, StoreError, StoreFull, UsageError
+from core.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, UsageError
 from core.messages import Message, Text, Thinking, ToolCall, ToolResult, tool_message, user_message
 from core.setup.database_care import move, open_care
 from core.store.backups import backups_of, keep_newest, new_backup
@@ -216,6 +216,19 @@ def open_and_say(path: str) -> None:
             store.sessions()
     except StoreError as error:
         assert "--db-repair" in error.hint and len(error.message.splitlines()) == 1
+
+
+def test_a_damaged_schema_is_quoted_on_one_line(path: str) -> None:
+    """SQLite quotes the schema with its line ends; here a quotation mark is never closed."""
+    fill(path)
+    data = Path(path).read_bytes()
+    assert data.count(b"position integer NOT NULL") > 0
+    Path(path).write_bytes(data.replace(b"position integer NOT", b'position integer"NOT'))
+    with pytest.raises(StoreDamaged) as caught:
+        open_store(path).sessions()
+    assert "--db-repair" in caught.value.hint and len(caught.value.message.splitlines()) == 1
+    problems = open_care(path).check().problems
+    assert problems and not any("\n" in problem.text for problem in problems)
 
 
 def test_the_log_is_read_too_and_a_lost_log_is_no_damage(path: str, tmp_path: Path) -> None:

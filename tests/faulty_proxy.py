@@ -47,9 +47,9 @@ class Wire:
         return (*self.head, *self.texts, *self.call, *self.tail)
 
 
-def wire(dialect: str, text: str, *, call: bool = False) -> Wire:
+def wire(dialect: str, text: str, *, call: bool = False, piece: int = PIECE) -> Wire:
     """The answer `text`, then the call of a tool if `call`, in this dialect."""
-    return _WIRES[dialect]([text[start:start + PIECE] for start in range(0, len(text), PIECE)],
+    return _WIRES[dialect]([text[start:start + piece] for start in range(0, len(text), piece)],
                            call)
 
 

@@ -46,6 +46,23 @@ class SkippingLoop(asyncio.SelectorEventLoop):
             passed.wait(5)
 
 
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Its clock jumps to the next moment at which something is due; nothing waits for a socket."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+
+    def time(self) -> float:
+        return self._now
+
+    def _run_once(self) -> None:
+        ready, due = self._ready, self._scheduled     # type: ignore[attr-defined]
+        if not ready and due:
+            self._now = max(self._now, due[0]._when)
+        super()._run_once()                           # type: ignore[misc]
+
+
 def run_skipping(main: Coroutine[Any, Any, T], loop: SkippingLoop) -> T:
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(main)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 
 import pytest
 
-from tests.proof import power
+from core.errors import StreamBroken
+from core.events import Finished, TextDelta
+from tests.proof import gate, power, wire
 from tests.proof.clocks import set_clocks
 from tests.proof.imports import kill_imports
 from tests.proof.kills import kill_programs
 from tests.proof.simulation import simulate
-from tests.prove import CAMPAIGNS, PAGE, counted, main
+from tests.proof.campaigns import CAMPAIGNS, counted, total
+from tests.prove import PAGE, main, program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -57,8 +62,43 @@ def test_simulated_conversations_are_saved_as_they_were() -> None:
 
 
 def test_what_tests_count_is_summed() -> None:
-    assert counted("x\n.counted: 1,250 cuts\ncounted: 3 kills\n.\ncounted: 50 cuts\n") == \
-        "1,300 cuts, 3 kills"
+    assert counted("x\n.counted: 1,250 cuts\ncounted: 3 kills\n.\ncounted: 50 cuts\n") == {
+        "cuts": 1_300, "kills": 3}
+    assert total([{"kills": 2, "ms at most": 5}, {"kills": 3, "ms at most": 4}]) == {
+        "kills": 5, "ms at most": 5}
+
+
+def test_streams_are_read_as_they_were_made_however_they_are_cut() -> None:
+    tally = wire.split_streams(5, 400)
+    assert not tally.faults and tally.streams == 400 and tally.broken > 100
+    assert wire.split_streams(5, 400) == tally
+
+
+def test_the_judge_of_streams_finds_what_is_lost_doubled_or_called_whole_too_early() -> None:
+    streams = [wire.made_up(random.Random(number)) for number in range(40)]
+    whole = next(each for each in streams if each.sent == each.whole and not each.call)
+    cut = next(each for each in streams if each.sent < each.least and not each.call)
+    end, text = Finished("stop"), whole.text
+    assert wire.judged(whole, [TextDelta(text), end], None) == ""
+    for deltas in ([TextDelta(text[1:]), end], [TextDelta(text[:-1]), end], [end],
+                   [TextDelta(text), TextDelta(text), end], [TextDelta(text), end, end]):
+        assert wire.judged(whole, deltas, None)
+    assert wire.judged(whole, [TextDelta(text)], StreamBroken("x"))
+    assert wire.judged(cut, [TextDelta(cut.text), end], None)
+    assert wire.judged(cut, [], ValueError("x"))
+
+
+def test_control_sequences_are_shown_and_not_obeyed() -> None:
+    assert len(set(gate.sequences())) >= 4_010
+    tally = gate.show_sequences(5, 20)
+    assert not tally.faults and tally.shown > 1_000
+
+
+@pytest.mark.parametrize("written", ["Q\x1b[31mZ", "Q\x9b2JZ", "Q\x1b]0;x\x07Z", "Q\u202eZ"])
+def test_the_judge_of_screens_finds_what_a_terminal_would_obey(written: str) -> None:
+    tally = gate.Tally()
+    gate.judge(f"\x1b[1m{written}\x1b[m\n", [written], "here", tally)
+    assert tally.faults
 
 
 def test_the_page_explains_each_campaign() -> None:
@@ -71,10 +111,26 @@ def test_an_unknown_campaign_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     assert "kills" in capsys.readouterr().out
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What stands in the file of an earlier run is not done again."""
+def kept(key: str, seed: int, count: int, kills: int, code: str) -> str:
+    return json.dumps({"key": key, "seed": seed, "count": count, "seconds": 1.0,
+                       "counts": {"kills": kills}, "program": code}) + "\n"
+
+
+def test_a_run_that_was_stopped_continues(tmp_path: Path,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    """Parts that are in the file are not done again, unless the program has changed since."""
     state = tmp_path / "done.jsonl"
-    state.write_text('{"key": "kills", "promise": "p", "counted": "9 kills", "seconds": 1.0, '
-                     '"seed": 4, "faults": ""}\n')
-    assert main(["--only", "kills", "--state", str(state)]) == 0
-    assert "9 kills" in capsys.readouterr().out
+    state.write_text(kept("kills", 4, 200, 150, "another") + kept("kills", 4, 200, 200, program())
+                     + kept("kills", 4 + 7_919, 300, 300, program()) + '{"key": "ki')
+    assert main(["--only", "kills", "--state", str(state), "--count", "500"]) == 0
+    shown = capsys.readouterr().out
+    assert "seed 4\n" in shown and "500 kills" in shown
+
+
+def test_the_parts_that_are_missing_are_done(tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "done.jsonl"
+    words = ["--only", "simulation", "--state", str(state), "--seed", "4"]
+    assert main([*words, "--count", "2"]) == 0 == main([*words, "--count", "3"])
+    assert "3 conversations" in capsys.readouterr().out
+    assert [json.loads(line)["seed"] for line in state.read_text().splitlines()] == [4, 7_923]

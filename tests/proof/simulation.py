@@ -28,28 +28,12 @@ from core.retry_handler import stream_chat_with_retry
 from core.session_manager import Session, open_session, recover
 from core.store.sqlite import SqliteStore
 from tests.one_model import Models
+from tests.virtual_time import JumpingLoop
 
 PROGRAMS = 3
 TARGETS = ("a/one", "b/two")
 FAULTS = ("", "", "", "breaks", "breaks", "refuses", "busy", "silent", "tool", "tool")
 PATIENT = RetryConfig(max_attempts=4, initial_delay=0.0, max_delay=0.0, jitter=0.0)
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """Its clock jumps to the next moment at which something is due."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._now = 0.0
-
-    def time(self) -> float:
-        return self._now
-
-    def _run_once(self) -> None:
-        ready, due = self._ready, self._scheduled     # type: ignore[attr-defined]
-        if not ready and due:
-            self._now = max(self._now, due[0]._when)
-        super()._run_once()                           # type: ignore[misc]
 
 
 @dataclass(slots=True)

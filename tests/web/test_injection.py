@@ -145,6 +145,7 @@ def test_stored_text_stays_text(chromium: Browser, server: PageServer, home: dic
                 tab.page.locator(".scroll").first.evaluate(UP)
                 expect(first).not_to_have_attribute("data-place", places[0])
         assert len(seen) == COUNT
+        print(f"counted: {COUNT} script injections")
         tab.page.locator(".sidebar input[type=search]").fill("script")
         assert_only_ours(tab)
         tab.fine()

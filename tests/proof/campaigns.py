@@ -1,0 +1,236 @@
+"""The campaigns of `make prove`: a promise, what checks it, and how much of that is done."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from tests.proof import power
+from tests.proof.clocks import set_clocks
+from tests.proof.gate import show_sequences
+from tests.proof.imports import kill_imports
+from tests.proof.kills import kill_programs
+from tests.proof.simulation import simulate
+from tests.proof.wire import split_streams
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHOWN = 30          # lines of a failed campaign
+MOST = "at most"    # ends the unit of a number that is a maximum, and not a sum
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a campaign counted, a number for each unit; `faults` is "" when it held.
+
+    `missing` says what the campaign needs, where it could not be run.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    faults: str = ""
+    missing: str = ""
+
+
+Run = Callable[[int, int], Result]      # given a seed and how much to do
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A promise and what checks it. `quick` and `full` are how much is done, `part` is how much of
+    `full` is done at a time: what a run that is stopped may lose. `yours`: it can be run with the
+    server or the database of a user.
+    """
+
+    key: str
+    promise: str
+    run: Run
+    quick: int = 1
+    full: int = 1
+    part: int = 0
+    yours: bool = False
+
+
+def total(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sums of the counts; of those whose unit says so, the largest."""
+    sums: dict[str, int] = {}
+    for part in parts:
+        for unit, number in part.items():
+            before = sums.get(unit, 0)
+            sums[unit] = max(before, number) if unit.endswith(MOST) else before + number
+    return sums
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {unit}" for unit, number in counts.items())
+
+
+def counted(printed: str) -> dict[str, int]:
+    """The sums of what tests say that they have done, in lines like "counted: 250 answers"."""
+    return total({unit.strip(): int(number.replace(",", ""))}
+                 for number, unit in re.findall(r"counted: ([\d,]+) (.+)", printed))
+
+
+# ---- how they are run
+
+def tests(*targets: str, count: str = "") -> Run:
+    """A campaign that is a test; `count` is the variable that says how much it does."""
+    def run(seed: int, number: int) -> Result:
+        environment = {**os.environ, "STREAM_CHAT_TEST_SEED": str(seed)}
+        if count:
+            environment[count] = str(number)
+        command = [sys.executable, "-m", "pytest", "-q", "-s", "-x", "--timeout", "0", *targets]
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True)
+        said = re.search(r"(\d+) passed", done.stdout)
+        passed = int(said[1]) if said else 0
+        faults = "" if done.returncode == 0 and passed else "\n".join(
+            (done.stdout + done.stderr).splitlines()[-SHOWN:])
+        return Result(counted(done.stdout) or {"tests": passed}, faults)
+    return run
+
+
+def together(*runs: Run) -> Run:
+    """One after the other; what fails ends it."""
+    def run(seed: int, number: int) -> Result:
+        results: list[Result] = []
+        for each in runs:
+            results.append(each(seed, number))
+            if results[-1].faults:
+                break
+        return Result(total(result.counts for result in results), results[-1].faults,
+                      " ".join(filter(None, (result.missing for result in results))))
+    return run
+
+
+def on_each_core(work: Callable[[int, int], T], seed: int, count: int) -> list[T]:
+    """Share the work among processes, each with a seed of its own."""
+    lanes = int(os.environ.get("PROVE_PROCESSES", "") or os.cpu_count() or 1)
+    shares = [count // lanes + (lane < count % lanes) for lane in range(lanes)]
+    if lanes == 1:
+        return [work(seed, count)]
+    with ProcessPoolExecutor(lanes, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(work, [seed + lane for lane in range(lanes)], shares))
+
+
+# ---- the campaigns
+
+def kills(seed: int, count: int) -> Result:
+    tally = kill_programs(seed, count)
+    return Result({"kills": tally.kills, "of them in mid-answer": tally.while_answering,
+                   "characters shown": tally.shown, "questions sent": tally.questions},
+                  "\n".join(tally.faults))
+
+
+def imports(seed: int, count: int) -> Result:
+    ended, midway, faults = kill_imports(seed, count)
+    return Result({"imports killed": ended, "of them midway": midway}, "\n".join(faults))
+
+
+def power_cuts(seed: int, count: int) -> Result:
+    if not power.available():
+        return Result(missing="strace (apt install strace) and the right to trace")
+    tally = power.cut_power(seed, count)
+    return Result({"power cuts": tally.cuts, "of them in mid-answer": tally.while_answering,
+                   f"ms of a reply lost {MOST}": round(tally.most_lost * 1000)},
+                  "\n".join(tally.faults))
+
+
+def clocks(seed: int, count: int) -> Result:
+    tally = set_clocks(seed, count)
+    return Result({"runs, each at another time": tally.runs,
+                   "of them earlier than the one before": tally.back,
+                   "questions": tally.questions}, "\n".join(tally.faults))
+
+
+def simulation(seed: int, count: int) -> Result:
+    tallies = on_each_core(simulate, seed, count)
+    return Result(total({"conversations": tally.conversations, "turns": tally.turns,
+                         "programs killed": tally.kills, "stopped": tally.stops,
+                         "hours of their time": round(tally.seconds / 3600)}
+                        for tally in tallies),
+                  "\n".join(fault for tally in tallies for fault in tally.faults))
+
+
+def wire(seed: int, count: int) -> Result:
+    tallies = on_each_core(split_streams, seed, count)
+    return Result(total({"streams": tally.streams, "pieces": tally.pieces,
+                         "broken off": tally.broken, "characters": tally.characters}
+                        for tally in tallies),
+                  "\n".join(fault for tally in tallies for fault in tally.faults))
+
+
+def gate(seed: int, count: int) -> Result:
+    tally = show_sequences(seed, count)
+    return Result({"control sequences": tally.sequences, "times shown": tally.shown},
+                  "\n".join(tally.faults[:SHOWN]))
+
+
+CAMPAIGNS: tuple[Campaign, ...] = (
+    Campaign("kills", "What was sent or shown is saved, whenever the program is killed", kills,
+             60, 10_000, part=200, yours=True),
+    Campaign("power", "A power cut takes no question, no finished answer, and 250 ms of a reply",
+             power_cuts, 200, 1_000, part=200),
+    Campaign("clocks", "A clock that is set, even years back, loses and mixes up nothing", clocks,
+             25, 2_000, part=100),
+    Campaign("simulation", "What is saved is what was said, whatever fails in whichever order",
+             simulation, 400, 100_000, part=2_000),
+    Campaign("imports", "An import that was killed is finished by the next one, nothing twice",
+             imports, 18, 2_000, part=60),
+    Campaign("servers", "No killed server ends a conversation, or doubles or drops a character",
+             tests("tests/program/test_campaign.py", count="STREAM_CHAT_TEST_CAMPAIGN"),
+             100, 10_000, part=500),
+    Campaign("page", "A page's server that is killed finishes the answer when it is back",
+             tests("tests/web/test_turns.py", count="STREAM_CHAT_TEST_PAGE_KILLS"), 20, 200,
+             part=20),
+    Campaign("faults", "Whatever fails in an answer, it comes whole, and no tool runs twice",
+             tests("tests/program/test_faults.py")),
+    Campaign("cuts", "A lost connection costs no token twice where the server keeps its answer",
+             tests("tests/providers/test_reattach.py", "tests/web/test_kept_answers.py",
+                   count="STREAM_CHAT_TEST_CUTS"), 40, 10_000, part=500),
+    Campaign("again", "A killed program takes a running answer up again, and no token is "
+             "written twice",
+             tests("tests/program/test_taken_up.py", count="STREAM_CHAT_TEST_KILLS"), 3, 500,
+             part=20),
+    Campaign("engine", "The embedded engine ends with its chats, and a lost connection costs "
+             "nothing",
+             tests("tests/engine/test_engine_cuts.py", "tests/engine/test_engine.py")),
+    Campaign("wire", "How the network cuts a stream changes nothing", wire,
+             20_000, 10_000_000, part=100_000),
+    Campaign("events", "Events of unknown shapes neither end a conversation nor are called whole",
+             tests("tests/providers/test_dialect_streams.py")),
+    Campaign("joints", "A reply that broke off and its continuation fit",
+             tests("tests/chat/test_joining.py")),
+    Campaign("store", "What the database refuses is kept and saved later",
+             tests("tests/program/test_program_spool.py")),
+    Campaign("gate", "No text of others moves the cursor or sets the title",
+             together(gate, tests("tests/test_safe_text.py",
+                                  "tests/program/test_safe_everywhere.py")),
+             4_010, 40_100, part=4_010),
+    Campaign("script", "No text of others becomes script, a request or an element of the page",
+             tests("tests/web/test_injection.py")),
+    Campaign("doors", "Tools reach no file, address or database that they may not",
+             tests("tests/tools/test_guard_files.py", "tests/tools/test_guard_net.py",
+                   "tests/tools/test_secret_files.py", "tests/tools/test_tool_database.py")),
+    Campaign("keys", "Keys go to the server that they are for, and nowhere else",
+             tests("tests/config/test_keys.py", "tests/providers/test_access.py")),
+    Campaign("cost", "No request can pass the limit on cost",
+             tests("tests/stats/test_spending.py", count="STREAM_CHAT_TEST_CONVERSATIONS"),
+             2_000, 10_000),
+    Campaign("mask", "What is masked does not leave, and comes back unchanged",
+             tests("tests/providers/test_masking.py", count="STREAM_CHAT_TEST_PROMPTS"),
+             1_000, 10_000),
+    Campaign("sent", "/sent shows what a server saw, byte for byte",
+             tests("tests/providers/test_sent.py")),
+    Campaign("asides", "An aside leaves the next request as it was, byte for byte",
+             tests("tests/chat/test_aside.py")),
+    Campaign("quotes", "A quotation that is not in the files is noticed",
+             tests("tests/context/test_quotes.py")),
+)

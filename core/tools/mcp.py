@@ -32,6 +32,7 @@ STEP_SECONDS = 0.5
 CALL_SECONDS = 120.0
 ASK_SECONDS = 15.0            # for a list, a prompt or a resource
 CLOSE_SECONDS = 5.0
+CLOSED = "Connection closed"  # the library's words for the end of a program
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Connection:
             raise
         # exception groups of the library, also of kinds that are no Exception
         except BaseException as problem:
-            self.problem = reason_of(problem, self._noted)
+            self.problem = await self._reason(problem)
         finally:
             self._client = None
 
@@ -202,6 +203,9 @@ class Connection:
             pages += 1
             if not cursor or pages >= MOST_PAGES:
                 break
+        if cursor or len(found) > MOST_TOOLS:
+            rest = f"all after the first {min(len(found), MOST_TOOLS)}"
+            self._noted.left_out[rest] = "no more of one server are offered"
         return tuple({made.name: made for made in found[:MOST_TOOLS]}.values())
 
     def _make_tool(self, told: Any) -> Tool | None:
@@ -236,10 +240,10 @@ class Connection:
     async def prompts(self) -> list[tuple[str, str, tuple[str, ...]]]:
         """Name, description and argument names of each prompt; empty where the server has none."""
         try:
-            page = await self._ask("list_prompts")
-            self.known_prompts = tuple((told.name, told.description or "") for told in page.prompts)
+            listed = await self._list("prompts")
+            self.known_prompts = tuple((told.name, told.description or "") for told in listed)
             return [(told.name, told.description or "",
-                     tuple(one.name for one in told.arguments or ())) for told in page.prompts]
+                     tuple(one.name for one in told.arguments or ())) for told in listed]
         except ToolError:
             return []
 
@@ -251,19 +255,31 @@ class Connection:
     async def resources(self) -> list[tuple[str, str]]:
         """Address and name of each resource; empty where the server has none."""
         try:
-            page = await self._ask("list_resources")
-            return [(str(told.uri), told.name) for told in page.resources]
+            return [(str(told.uri), told.name) for told in await self._list("resources")]
         except ToolError:
             return []
+
+    async def _list(self, kind: str) -> list[Any]:
+        """All pages of the list, within limits."""
+        found: list[Any] = []
+        cursor = None
+        for _ in range(MOST_PAGES):
+            page = await self._ask(f"list_{kind}", cursor=cursor)
+            found += getattr(page, kind)
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        return found
 
     async def resource(self, uri: str) -> str:
         result = await self._ask("read_resource", uri)
         return shorten("\n".join(getattr(part, "text", None) or "(binary)"
                                  for part in result.contents), MAX_RESULT)
 
-    async def _ask(self, method: str, *arguments: Any) -> Any:
+    async def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
         return await self._renewed(
-            lambda client: asyncio.wait_for(getattr(client, method)(*arguments), ASK_SECONDS))
+            lambda client: asyncio.wait_for(getattr(client, method)(*arguments, **named),
+                                            ASK_SECONDS))
 
     async def _renewed(self, ask: Callable[[Any], Awaitable[Any]]) -> Any:
         """What the server answers. One that lost our session is asked in a new one."""
@@ -314,11 +330,24 @@ class Connection:
         except BaseException as problem:
             if isinstance(problem, (KeyboardInterrupt, SystemExit)):
                 raise
-            reason = reason_of(problem, self._noted)
+            reason = await self._reason(problem)
             raise ToolError(f"The MCP server {self.server.name} failed: {reason}.") from problem
 
+    async def _reason(self, problem: BaseException) -> str:
+        """Why the connection failed; its keeper knows better than the library why it ended."""
+        reason = reason_of(problem, self._noted)
+        if self._log is None or reason != CLOSED:
+            return reason
+        await self._log.wait_for_end()
+        return self._log.too_long() or reason
+
+    async def wait_for_end(self) -> None:
+        """After close(): until its program has ended, where another is to take its place."""
+        if self._log is not None:
+            await self._log.wait_for_end()
+
     async def close(self) -> None:
-        """End the connection and the server's process. May be called twice."""
+        """End the connection; its program ends within a second or two. May be called twice."""
         self._leave.set()
         if self._task is None:
             return

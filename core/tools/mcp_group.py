@@ -74,6 +74,7 @@ class ServerGroup:
         for place, old in enumerate(self.connections):
             if old.server.name == name:
                 await old.close()
+                await old.wait_for_end()
                 self.connections[place] = Connection(old.server)
                 self._told = {told for told in self._told if not told.startswith(f"{name}:")}
                 await self.connections[place].start()

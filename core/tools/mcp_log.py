@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from typing import TextIO
 
 from core.safe_text import safe_line
+from core.tools.mcp_keeper import TOO_LONG
 
 KEPT = 4_096      # bytes
 LINES = 3
+END_SECONDS = 3.0    # that a program gets to be gone
 
 
 class ServerLog:
@@ -40,8 +43,19 @@ class ServerLog:
         """Whether the pipe was closed by all."""
         return self._ended.is_set()
 
+    async def wait_for_end(self) -> None:
+        """Until the pipe was closed by all, but not long."""
+        for _ in range(int(END_SECONDS / 0.02)):
+            if self.ended():
+                return
+            await asyncio.sleep(0.02)
+
+    def too_long(self) -> str:
+        """Why its keeper ended it; empty when it did not."""
+        return TOO_LONG if TOO_LONG.encode() in self._tail else ""
+
     def last_lines(self) -> str:
         """The last lines on one, made safe; empty when nothing was written."""
         lines = [line.strip() for line in self._tail.decode("utf-8", "replace").splitlines()
-                 if line.strip()]
+                 if line.strip() and line.strip() != TOO_LONG]
         return " / ".join(safe_line(line, 160) for line in lines[-LINES:])

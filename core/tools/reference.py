@@ -65,6 +65,10 @@ everything. `--no-mcp` leaves them out.
 | asks for a sign-in (401) | no sign-in in a browser: put a token into `headers`, as above |
 | dies | it is started again once, which is said with its last words; then `/mcp restart NAME` |
 | is not ready after 3 s | the chat begins without it; its tools are offered when it is |
+| lists over 200 tools, or pages without end | the first 200, or 50 pages, are offered; it is said |
+| sends more than 8 MB in one line | it is ended, with that reason |
+| pours out lines | 2,000 are read at once, then 1,000 a second; it waits, the chat does not |
+| does not end with the chat | the chat does not wait; it is ended after a second |
 """
 
 

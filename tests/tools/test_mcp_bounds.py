@@ -1,4 +1,4 @@
-"""MCP servers that say too much or do not end: what they send is limited, no chat waits for them."""
+"""MCP servers that say too much or do not end: what they send is limited, no chat waits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ serve(lists)
 PAGES = """
 def lists(method, identity):
     if method in NAMED:
-        entry = {"name": f"n{identity}", "uri": f"note://{identity}", "inputSchema": {"type": "object"}}
+        entry = {"name": f"n{identity}", "uri": f"note://{identity}",
+                 "inputSchema": {"type": "object"}}
         return {"result": {NAMED[method]: [entry], "nextCursor": "more"}}
     return "pass"
 NAMED = {"tools/list": "tools", "prompts/list": "prompts", "resources/list": "resources"}

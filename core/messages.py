@@ -75,6 +75,11 @@ class Image:
     name: str = ""
 
 
+def images_in(message: Message) -> int:
+    """How many pictures it has."""
+    return sum(isinstance(part, Image) for part in message.parts)
+
+
 def image_type(data: bytes) -> str:
     """The media type of a picture that models take, by its first bytes; "" for anything else."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":

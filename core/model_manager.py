@@ -25,9 +25,10 @@ from core.providers.endpoints import Endpoints
 from core.providers.foreign import ODD_SHAPES
 from core.providers.hosts import DEFAULT_PROVIDER, DEMO, Host, find_host, host_of_file
 from core.providers.parameters import fitted, told, without
-from core.providers.sealed import has_sealed, without_sealed
+from core.providers.sealed import with_sealer, without_sealed
 from core.providers.sent import Ledger
 from core.retry_handler import retry_call
+from core.running_total import RunningTotal
 
 POOL = "pool"              # stands where a provider's name does, before the name of a pool
 PREFERENCES = ("load", "speed", "cost")
@@ -154,6 +155,7 @@ class Providers:
         self.settings = settings
         # what models turned out not to have, so that it is asked for once
         self.lacks: dict[Target, set[str]] = {}
+        self._sealed: RunningTotal[frozenset[str]] = RunningTotal(frozenset(), with_sealer)
         # what is known of models (core/models/facts.py), once it was asked for
         self.learned: dict[Target, Any] = {}
         self.successors: dict[Target, Target] = {}   # what took the place of defaults that are gone
@@ -301,13 +303,10 @@ class Providers:
 
     def _with_own_data(self, target: Target, request: Request) -> Request:
         """The request without sealed data of another origin, which this one would refuse."""
-        named = {message.model for message in request.messages} - {None}
-        others = {model for model in named if not str(model).startswith(f"{target.provider}/")}
-        sealed = {message.model for message in request.messages
-                  if message.model in others and has_sealed(message)}
-        foreign = {model for model in sealed
-                   if model and self._origin(model.partition("/")[0])
-                   != self._origin(target.provider)}
+        sealed = self._sealed.of(request.messages)
+        others = {model for model in sealed if not model.startswith(f"{target.provider}/")}
+        foreign = {model for model in others
+                   if self._origin(model.partition("/")[0]) != self._origin(target.provider)}
         return without_sealed(request, foreign) if foreign else request
 
     def _origin(self, name: str) -> str:

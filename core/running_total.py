@@ -29,12 +29,19 @@ class RunningTotal(Generic[T]):
         They are compared by identity first, so a known beginning costs next to nothing.
         """
         given = tuple(messages)
-        beginning, total = max((known
-                                for known in self._known if given[:len(known[0])] == known[0]),
-                               key=lambda known: len(known[0]), default=((), self._empty))
+        beginning, total = self._longest(given)
+        if len(beginning) == len(given):
+            return total
         for message in given[len(beginning):]:
             total = self._add(total, message)
         if len(given) >= LONG:
             kept = [known for known in self._known if known[0] is not beginning]
             self._known = [*kept[1 - REMEMBERED:], (given, total)]
         return total
+
+    def _longest(self, given: tuple[Message, ...]) -> tuple[tuple[Message, ...], T]:
+        """The longest beginning of these messages that is known, and its total."""
+        for known in sorted(self._known, key=lambda known: -len(known[0])):
+            if known[0] is given or given[:len(known[0])] == known[0]:
+                return known
+        return (), self._empty

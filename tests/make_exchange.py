@@ -23,6 +23,7 @@ from core.providers.mistral import Mistral
 from core.providers.ollama_request import chat_body
 from core.providers.openai_request import request_body as openai_body
 from core.providers.openai_responses_request import request_body as responses_body
+from core.providers.written import Beginnings
 
 DIALECTS = ("openai", "openai-responses", "anthropic", "gemini", "mistral", "cohere", "ollama")
 MODELS = {"gemini": "gemini-2.5-flash", "anthropic": "claude-haiku-4-5"}
@@ -32,25 +33,28 @@ CALL = ToolCall("call_1", "weather", {"city": "Oslo"})
 PICTURE = Image("image/png", "bWFya2VkLWltYWdl", "a.png")
 
 
-def body_of(dialect: str, request: Request) -> dict[str, Any]:
+def body_of(dialect: str, request: Request,
+            beginnings: Beginnings | None = None) -> dict[str, Any]:
     """What the adapter of this dialect would send."""
     request = replace(request, model=MODELS.get(dialect, "m"))
     host = find_host(dialect)
     endpoint = Endpoint(ADDRESS, "k", dialect, quirks=host.quirks if host else {})
     match dialect:
         case "ollama":
-            return chat_body(request)
+            return chat_body(request, beginnings)
         case "anthropic":
-            return anthropic_body(request, endpoint.quirks)
+            return anthropic_body(request, endpoint.quirks, beginnings)
         case "cohere":
-            return cohere_body(request)
+            return cohere_body(request, beginnings)
         case "gemini":
-            return gemini_body(request)
+            return gemini_body(request, beginnings)
         case "mistral":
-            return Mistral(endpoint).body(request)
+            mistral = Mistral(endpoint)
+            mistral.beginnings = beginnings or mistral.beginnings
+            return mistral.body(request)
         case "openai-responses":
-            return responses_body(request, endpoint)
-    return openai_body(request, endpoint)
+            return responses_body(request, endpoint, beginnings)
+    return openai_body(request, endpoint, beginnings)
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,11 +20,12 @@ from core.dataclass import replace
 from core.errors import ChatError, ProviderError, StoreError, UsageError
 from core.events import (
     Event, MessageAdded, Notice, OthersSaid, QuotesChecked, TextDelta, ThinkingDelta)
-from core.messages import Image, Message, ToolResult, handle_in
+from core.messages import Message, ToolResult, handle_in, images_in
 from core.model_manager import Providers, Target, fallbacks_of, resolve_target
 from core.models.fallback import Chain, chain_of, respond_with_fallbacks
 from core.providers.from_settings import options_of
 from core.providers import Options, Request
+from core.running_total import RunningTotal
 from core.session_manager import Session
 from core.sessions.transcript import Transcript
 from core.stats.turn_numbers import PastCalls, TurnNumbers, measured
@@ -74,6 +75,8 @@ class Chat(Attaching):
         self.aside: object = None         # what /aside asked last
         self.unsent: Message | None = None    # waits until another program's turn has ended
         self.show_usage: bool = settings.usage and not settings.json
+        self._pictures: RunningTotal[int] = RunningTotal(
+            0, lambda total, message: total + images_in(message))
         self._transcript = Transcript(settings.dest) if settings.dest else None
 
     @property
@@ -315,8 +318,7 @@ class Chat(Attaching):
         """Before images are sent, know whether the model sees them:
         some servers drop them without a word.
         """
-        if not any(isinstance(part, Image) for message in self.session.recent
-                   for part in message.parts):
+        if not self._pictures.of(self.session.recent):
             return []
         from core.chat.seeing import sight_notices
         return await sight_notices(self.request(), self.target, self.providers)

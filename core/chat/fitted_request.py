@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from core.context.shown import AlreadyShown, Forms, attached_of, with_attached
+from core.context.shown import AlreadyShown, Forms, with_attached
 from core.context.prepared import NOTHING, Prepared
 from core.dataclass import dataclass, replace
 from core.messages import Message
@@ -129,7 +129,7 @@ class _Fitting:
     async def _place(self, budget: Budget) -> _Placed:
         """Find out what is attached where."""
         messages = self._forms.in_force(self._request.messages)
-        parts = [part for part in map(attached_of, messages) if part is not None]
+        parts = self._forms.material(messages)
         used = self._estimator.messages(messages, self._name) - budget.history
         shown, left = AlreadyShown(parts, used), budget.for_history - budget.history - used
         if self._context is None:

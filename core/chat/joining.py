@@ -16,6 +16,7 @@ OVERLAP = 4000      # characters at the joint that are compared
 LEAST = 8           # a shorter match is chance, unless it is the word that was cut
 BROKEN = ("truncated", "error", "interrupted", "length", "incomplete")
 
+_NEVER_BROKEN = frozenset(BROKEN).isdisjoint
 _CUT_WORD = regex(r"\w{3,}\Z")
 
 
@@ -147,6 +148,8 @@ def joined(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The conversation as it is sent: a broken reply and the one that finished
     it are one message again.
     """
+    if _NEVER_BROKEN([message.finish for message in messages]):
+        return tuple(messages)
     result: list[Message] = []
     for message in messages:
         last = result[-1] if result else None

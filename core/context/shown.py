@@ -13,6 +13,7 @@ from core.context.items import Item
 from core.dataclass import replace
 from core.errors import ContextError
 from core.messages import Attached, Image, Message, Shown, Text
+from core.running_total import RunningTotal
 
 MOST_FORMS = 1_000     # messages
 
@@ -154,31 +155,58 @@ def _as_sent(message: Message) -> Message:
     return replace(message, parts=(*text, *message.parts[1:]))
 
 
+def _with_place(found: tuple[int, tuple[int, ...]],
+                message: Message) -> tuple[int, tuple[int, ...]]:
+    """How many messages were looked at, and the places of those with material,
+    with one message more.
+    """
+    place, places = found
+    return place + 1, (*places, place) if attached_of(message) is not None else places
+
+
 class Forms:
     """The forms of messages with material; each message keeps one object for each form,
     which others may have measured.
     """
 
     def __init__(self) -> None:
+        self._places: RunningTotal[tuple[int, tuple[int, ...]]] = RunningTotal((0, ()), _with_place)
         # by identity; held, so that it stays unique
         self._known: dict[int, tuple[Message, Message, Message]] = {}
 
     def words(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """As the user wrote them."""
-        return tuple([message if attached_of(message) is None else self._of(message)[1]
-                      for message in messages])
+        return self._changed(messages, lambda message: self._of(message)[1])
 
     def sent(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """As a provider gets them: material is text."""
-        return tuple([message if attached_of(message) is None else self._of(message)[2]
-                      for message in messages])
+        return self._changed(messages, lambda message: self._of(message)[2])
 
     def in_force(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Without the material that a later message replaces."""
-        anew = [place for place, message in enumerate(messages)
-                if (part := attached_of(message)) is not None and part.anew]
+        anew = [place for place in self._with_material(messages)
+                if (part := attached_of(messages[place])) is not None and part.anew]
         first = anew[-1] if anew else 0
-        return (*self.words(messages[:first]), *messages[first:])
+        return (*self.words(messages[:first]), *messages[first:]) if first else tuple(messages)
+
+    def material(self, messages: Sequence[Message]) -> list[Attached]:
+        """What is attached to these messages."""
+        found = (attached_of(messages[place]) for place in self._with_material(messages))
+        return [part for part in found if part is not None]
+
+    def _with_material(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """The places of the messages to which something is attached."""
+        return self._places.of(messages)[1]
+
+    def _changed(self, messages: Sequence[Message],
+                 form: Callable[[Message], Message]) -> tuple[Message, ...]:
+        places = self._with_material(messages)
+        if not places:
+            return tuple(messages)
+        changed = list(messages)
+        for place in places:
+            changed[place] = form(changed[place])
+        return tuple(changed)
 
     def _of(self, message: Message) -> tuple[Message, Message, Message]:
         if id(message) not in self._known:

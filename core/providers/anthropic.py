@@ -20,6 +20,7 @@ from core.providers.foreign import object_of, read_each, size_of
 from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
+from core.providers.written import Beginnings
 
 VERSION = "2023-06-01"
 
@@ -35,9 +36,10 @@ class Anthropic(Fetching):
         headers = {"anthropic-version": VERSION,
                    **({"x-api-key": endpoint.key} if endpoint.key else {})}
         self._client = open_client(endpoint, headers)
+        self._beginnings = Beginnings()
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        body = request_body(request, self.endpoint.quirks)
+        body = request_body(request, self.endpoint.quirks, self._beginnings)
         async with exchange(self._client, self.endpoint, "/v1/messages", body,
                             self._error) as response:
             async with aclosing(read_reply(response, MessageTranslation(self.endpoint),
@@ -56,7 +58,7 @@ class Anthropic(Fetching):
         return model_info(await self._get(f"/v1/models/{quote(model, safe='')}", needs="id"))
 
     async def count(self, request: Request) -> int:
-        body = request_body(request, self.endpoint.quirks)
+        body = request_body(request, self.endpoint.quirks, self._beginnings)
         known = {name: body[name] for name in ("model", "messages", "system", "tools", "thinking")
                  if name in body}
         return counted(await self._get("/v1/messages/count_tokens", body=known,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from core.messages import Attached, Image, Message, Part, Text, Thinking, ToolCall, ToolResult
@@ -11,6 +12,7 @@ from core.regex import regex
 from core.providers import Options, Request
 from core.providers.parameters import schema_of
 from core.providers.tool_schema import closed_form, tool_parameters
+from core.providers.written import Beginnings, Entry
 
 NAME = "anthropic"
 MAX_TOKENS = 8192           # the API wants a limit; the oldest models allow no more than 4096
@@ -24,9 +26,10 @@ _SHORT_MODELS = regex(r"claude-3-(haiku|opus|sonnet)")
 _BUDGET_MODELS = regex(r"claude-3|claude-(opus|sonnet|haiku)-4(-[015])?([-@]\d{8}|-latest)?$")
 
 
-def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
+def request_body(request: Request, quirks: Mapping[str, Any],
+                 beginnings: Beginnings | None = None) -> dict[str, Any]:
     options = request.options
-    messages = list(merged(message_entries(request.messages)))
+    messages = (beginnings or Beginnings()).entries(request.messages, _entries)
     limit = (options.max_tokens or quirks.get("max_tokens")
              or (4096 if _SHORT_MODELS.match(request.model) else MAX_TOKENS))
     body: dict[str, Any] = {"model": request.model, "max_tokens": limit, "messages": messages,
@@ -54,7 +57,18 @@ def request_body(request: Request, quirks: Mapping[str, Any]) -> dict[str, Any]:
     return body | dict(options.raw)
 
 
-def mark_for_cache(messages: Sequence[dict[str, Any]]) -> None:
+def _entries(messages: Sequence[Message], before: Sequence[Entry], last: bool) -> Iterator[Entry]:
+    calls = any(message.tool_calls for message in messages)
+    return merged(message_entries(messages, _ids_in(before) if calls else set()))
+
+
+def _ids_in(entries: Sequence[Entry]) -> set[str]:
+    """The ids that calls have there."""
+    return {block["id"] for entry in entries if entry["role"] == "assistant"
+            for block in entry["content"] if block.get("type") == "tool_use"}
+
+
+def mark_for_cache(messages: list[Entry]) -> None:
     """Mark the last two of the user's messages, so that the server keeps what stands before
     each for the next request.
 
@@ -62,10 +76,14 @@ def mark_for_cache(messages: Sequence[dict[str, Any]]) -> None:
     follow. The second mark lets a long round of tools, whose blocks are more than the server looks
     back, find what the request before it left.
     """
-    asked = [message for message in messages if message["role"] == "user"]
-    if len(asked) < len(messages):
-        for message in asked[-2:]:
-            message["content"][-1] = {**message["content"][-1], "cache_control": CACHE}
+    if not any(message["role"] == "assistant" for message in messages):
+        return
+    newest = (place for place in reversed(range(len(messages)))
+              if messages[place]["role"] == "user")
+    for place in islice(newest, 2):
+        *blocks, last = messages[place]["content"]
+        messages[place] = {**messages[place],
+                           "content": [*blocks, {**last, "cache_control": CACHE}]}
 
 
 def thinking_fields(request: Request, quirks: Mapping[str, Any], limit: int, *,
@@ -135,12 +153,12 @@ def adapted(request: Request, quirks: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def message_entries(messages: Sequence[Message]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def message_entries(messages: Sequence[Message],
+                    used: set[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """(role, blocks) of every message that has any.
 
-    Ids of calls are made valid and unique, alike in call and result.
+    Ids of calls are made valid and unique, alike in call and result; `used` are those of others.
     """
-    used: set[str] = set()
     called: dict[str, list[str]] = {}
     for message in messages:
         ids = called

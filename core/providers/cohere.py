@@ -19,6 +19,7 @@ from core.providers.listing import Fetching, fetch_entries
 from core.providers.tool_schema import function_tool
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
+from core.providers.written import Beginnings
 
 NAME = "cohere"
 PLAN = {NAME: {"tool_plan": True}}   # marks the thinking that goes back as tool_plan
@@ -41,10 +42,11 @@ class Cohere(Fetching):
         self.endpoint = endpoint
         self._client = open_client(endpoint, {"authorization": f"Bearer {endpoint.key}"}
                                    if endpoint.key else {})
+        self._beginnings = Beginnings()
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
-        async with exchange(self._client, self.endpoint, "/v2/chat", request_body(request),
-                            self._error) as response:
+        async with exchange(self._client, self.endpoint, "/v2/chat",
+                            request_body(request, self._beginnings), self._error) as response:
             async with aclosing(read_reply(response, ChatTranslation(self.endpoint),
                                            request.model)) as deltas:
                 async for delta in deltas:
@@ -91,11 +93,13 @@ def model_info(entry: Mapping[str, Any]) -> ModelInfo:
 
 # ---- ours -> theirs
 
-def request_body(request: Request) -> dict[str, Any]:
+def request_body(request: Request, beginnings: Beginnings | None = None) -> dict[str, Any]:
     options = request.options
-    system = [{"role": "system", "content": request.system}] if request.system else []
-    body: dict[str, Any] = {"model": request.model, "stream": True,
-                            "messages": [*system, *message_entries(request.messages)]}
+    messages = (beginnings or Beginnings()).entries(
+        request.messages, lambda messages, before, last: message_entries(messages))
+    if request.system:
+        messages = messages.after({"role": "system", "content": request.system})
+    body: dict[str, Any] = {"model": request.model, "stream": True, "messages": messages}
     if request.tools:
         body["tools"] = [function_tool(tool) for tool in request.tools]
     fields = {"temperature": options.temperature, "p": options.top_p, "seed": options.seed,

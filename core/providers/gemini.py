@@ -21,6 +21,7 @@ from core.providers.gemini_request import NAME, adapted, request_body
 from core.providers.listing import Fetching, counted, fetch_entries
 from core.providers.translation import Translation, read_reply
 from core.providers.transport import exchange, open_client
+from core.providers.written import Beginnings
 
 WRONG_CALLS = frozenset(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",
                          "MALFORMED_RESPONSE",
@@ -38,11 +39,12 @@ class Gemini(Fetching):
         self.endpoint = endpoint
         self._client = open_client(endpoint,
                                    {"x-goog-api-key": endpoint.key} if endpoint.key else {})
+        self._beginnings = Beginnings()
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         path = f"/{model_path(request.model)}:streamGenerateContent?alt=sse"
-        async with exchange(self._client, self.endpoint, path, request_body(request),
-                            self._error) as response:
+        async with exchange(self._client, self.endpoint, path,
+                            request_body(request, self._beginnings), self._error) as response:
             async with aclosing(read_reply(response, ContentTranslation(self.endpoint),
                                            request.model)) as deltas:
                 async for delta in deltas:
@@ -60,7 +62,7 @@ class Gemini(Fetching):
 
     async def count(self, request: Request) -> int:
         body = {"generateContentRequest":
-                {"model": model_path(request.model), **request_body(request)}}
+                {"model": model_path(request.model), **request_body(request, self._beginnings)}}
         return counted(await self._get(f"/{model_path(request.model)}:countTokens", body=body,
                                        needs="totalTokens"), "totalTokens")
 

@@ -10,6 +10,7 @@ from core.regex import regex
 from core.providers import Options, Request, ToolSpec
 from core.providers.foreign import list_of, object_of, objects_of, words_of
 from core.providers.tool_schema import DEEPEST, resolved, tool_parameters
+from core.providers.written import Beginnings
 
 NAME = "gemini"
 # For calls that another model made: Gemini 3 refuses a tool turn without any signature
@@ -33,10 +34,11 @@ _KNOWN = frozenset((
 _FORMATS = frozenset(("enum", "date-time", "float", "double", "int32", "int64"))
 
 
-def request_body(request: Request) -> dict[str, Any]:
-    body: dict[str, Any] = {"contents":
-                            list(contents(request.messages,
-                                          signed=not _BEFORE_3.match(request.model)))}
+def request_body(request: Request, beginnings: Beginnings | None = None) -> dict[str, Any]:
+    signed = not _BEFORE_3.match(request.model)
+    entries = (beginnings or Beginnings()).entries(
+        request.messages, lambda messages, before, last: contents(messages, signed=signed), signed)
+    body: dict[str, Any] = {"contents": entries}
     system = [request.system or "",
               *(message.text for message in request.messages if message.role == "system")]
     if any(system):

@@ -117,8 +117,8 @@ class Client:
         lines = [f"{name}: {value}" for name, value in given.items()]
         if not all(map(_HEADER.fullmatch, lines)):
             raise HttpError("a header has a name or a value that HTTP cannot carry")
-        return ("\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
-                + (content or b""))
+        head = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
+        return head + content if content else head
 
     async def _connect(self) -> Connection:
         while self._idle:

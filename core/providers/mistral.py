@@ -13,8 +13,9 @@ from core.messages import Message, Thinking
 from core.regex import regex
 from core.providers import Request, dialect
 from core.providers.openai import THINKING, ChatTranslation, OpenAI, thinking_text
-from core.providers.openai_request import CallIds, origin_of, request_body
+from core.providers.openai_request import CallIds, message_entries, origin_of, request_body
 from core.providers.translation import Translation
+from core.providers.written import Convert, Entry
 
 NAME = "mistral"
 _ID = regex(r"[a-zA-Z0-9]{9}")   # anything else is 400, code 3280
@@ -29,14 +30,23 @@ class Mistral(OpenAI):
     def body(self, request: Request) -> dict[str, Any]:
         think = request.options.think
         asked = replace(request, options=replace(request.options, think=None))
-        body = request_body(asked, self.endpoint, CallIds(_ID, lambda digest: digest[:9]))
+        body = request_body(asked, self.endpoint, self.beginnings, self._convert(request.model))
         body.pop("stream_options", None)
         if "seed" in body:
             body["random_seed"] = body.pop("seed")
         if think is not None:
             body.setdefault("reasoning_effort", "none" if think in (False, "off") else "high")
-        body["messages"] = list(_fitted(body["messages"], request.messages))
         return body
+
+    def _convert(self, model: str) -> Convert:
+        ids = CallIds(_ID, lambda digest: digest[:9])
+
+        def convert(messages: Sequence[Message], before: Sequence[Entry],
+                    last: bool) -> Iterator[Entry]:
+            entries = message_entries(messages, before, last, endpoint=self.endpoint,
+                                      origin=origin_of(self.endpoint, model), ids=ids)
+            return _fitted(entries, messages)
+        return convert
 
     def adapted(self, request: Request) -> Sequence[str]:
         level = request.options.think

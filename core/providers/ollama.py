@@ -30,6 +30,7 @@ from core.providers.ollama_errors import error_from
 from core.providers.ollama_models import entries_of, model_info, not_ollama, pull_step, shown_info
 from core.providers.ollama_reply import ReplyReader, is_content
 from core.providers.ollama_request import chat_body
+from core.providers.written import Beginnings
 from core.config.network import is_loopback, unix_socket
 from core.providers.transport import ErrorMapper, exchange, fetch_json, open_client, read_json_lines
 
@@ -53,6 +54,7 @@ class Ollama:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._client: Client | None = None
+        self._beginnings = Beginnings()
 
     @staticmethod
     def read_address(text: str) -> str:
@@ -62,10 +64,10 @@ class Ollama:
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         reader = ReplyReader(request)
         refused = functools.partial(error_from, model=request.model)
+        body = chat_body(request, self._beginnings)
         try:
             async with (
-                exchange(self._open(), self.endpoint, "/api/chat", chat_body(request),
-                         refused) as response,
+                exchange(self._open(), self.endpoint, "/api/chat", body, refused) as response,
                 contextlib.aclosing(read_json_lines(response, self.endpoint,
                                                     counts=is_content)) as batches,
             ):

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.messages import Image, Message, ToolCall
 from core.providers import Options, Request
 from core.providers.tool_schema import function_tool
+from core.providers.written import Beginnings, Entry
 
 TOP_LEVEL = frozenset({"think", "format", "keep_alive", "truncate", "shift", "logprobs",
                        "top_logprobs"})
 
 
-def chat_body(request: Request) -> dict[str, Any]:
+def chat_body(request: Request, beginnings: Beginnings | None = None) -> dict[str, Any]:
     """The body of POST /api/chat.
 
     `truncate: false` makes newer servers refuse a prompt that is too long instead of cutting it.
     """
-    messages = [wire for message in request.messages for wire in chat_messages(message)]
+    messages = (beginnings or Beginnings()).entries(request.messages, _entries)
     if request.system:
-        messages.insert(0, {"role": "system", "content": request.system})
+        messages = messages.after({"role": "system", "content": request.system})
     body: dict[str, Any] = {"model": request.model, "messages": messages, "stream": True,
                             "truncate": False}
     if request.tools:
         body["tools"] = [function_tool(tool) for tool in request.tools]
     return body | chat_options(request.options)
+
+
+def _entries(messages: Sequence[Message], before: Sequence[Entry], last: bool) -> list[Entry]:
+    return [wire for message in messages for wire in chat_messages(message)]
 
 
 def chat_messages(message: Message) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from core.providers.server_count import count_on_server
 from core.providers.thinking import InlineThinking
 from core.providers.translation import Translation, read_deltas, read_reply
 from core.providers.transport import exchange, fetch_json, open_client
+from core.providers.written import Beginnings
 
 # finish reasons that are errors, and worth asking again about
 BROKE = ("error", "insufficient_system_resource")
@@ -65,6 +66,7 @@ class OpenAI:
         if endpoint.quirks.get("count"):
             self.count = self._count     # only then it is a provider that CanCount
         self._wire = Wire(self._client, endpoint, self._error)
+        self.beginnings = Beginnings()
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         body, translation = trimmed(self.body(request), request.without), self.translation(request)
@@ -99,7 +101,7 @@ class OpenAI:
                 yield delta
 
     def body(self, request: Request) -> dict[str, Any]:
-        return request_body(request, self.endpoint)
+        return request_body(request, self.endpoint, self.beginnings)
 
     def adapted(self, request: Request) -> Sequence[str]:
         return adapted(request, self.endpoint)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -14,19 +15,23 @@ from core.messages import Image, Message, Part, Text, Thinking, ToolCall, ToolRe
 from core.regex import regex
 from core.providers import Endpoint, Request
 from core.providers.tool_schema import function_tool, strict_form
+from core.providers.written import Beginnings, Convert, Entry
 
 NAME = "openai"
 _THINKS_BEFORE_TOOLS = regex(r"gpt-(5\.[6-9]|[6-9])")
 _FITTING = regex(r".{1,40}", re.DOTALL)   # OpenAI refuses longer tool call ids
 
 
-def request_body(request: Request, endpoint: Endpoint,
-                 ids: CallIds | None = None) -> dict[str, Any]:
+def request_body(request: Request, endpoint: Endpoint, beginnings: Beginnings | None = None,
+                 convert: Convert | None = None) -> dict[str, Any]:
+    """`convert` is what makes the entries, where a host wants others than message_entries()."""
     options, quirks = request.options, endpoint.quirks
-    system = [{"role": "system", "content": request.system}] if request.system else []
-    entries = message_entries(request.messages, endpoint, origin_of(endpoint, request.model),
-                              ids or CallIds())
-    body: dict[str, Any] = {"model": request.model, "stream": True, "messages": [*system, *entries]}
+    origin = origin_of(endpoint, request.model)
+    convert = convert or partial(message_entries, endpoint=endpoint, origin=origin, ids=CallIds())
+    entries = (beginnings or Beginnings()).entries(request.messages, convert, origin)
+    if request.system:
+        entries = entries.after({"role": "system", "content": request.system})
+    body: dict[str, Any] = {"model": request.model, "stream": True, "messages": entries}
     if quirks.get("stream_options", True):
         body["stream_options"] = {"include_usage": True}
     if quirks.get("progress"):
@@ -153,11 +158,12 @@ class CallIds:
         return waiting.pop(0) if waiting else self.of_call(original)
 
 
-def message_entries(messages: Sequence[Message], endpoint: Endpoint, origin: str,
-                    ids: CallIds) -> Iterator[dict[str, Any]]:
+def message_entries(messages: Sequence[Message], before: Sequence[Entry], last: bool, *,
+                    endpoint: Endpoint, origin: str, ids: CallIds) -> Iterator[Entry]:
+    """The entries of whole turns; `last` says that the last of them is the conversation's."""
     turns = list(accumulate(int(message.role == "user") for message in messages))
     thought = ({turn for turn, message in zip(turns, messages, strict=True) if message.tool_calls}
-               | set(turns[-1:]))
+               | set(turns[-1:] if last else ()))
     for turn, message in zip(turns, messages, strict=True):
         match message.role:
             case "tool":

@@ -41,7 +41,7 @@ class OpenAIResponses(OpenAI):
                 yield delta
 
     def body(self, request: Request) -> dict[str, Any]:
-        return request_body(request, self.endpoint)
+        return request_body(request, self.endpoint, self.beginnings)
 
     def adapted(self, request: Request) -> Sequence[str]:
         return adapted(request.options)

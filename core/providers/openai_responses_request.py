@@ -12,6 +12,7 @@ from core.regex import regex
 from core.providers import Endpoint, Options, Request
 from core.providers.openai_request import answer_schema
 from core.providers.tool_schema import tool_parameters
+from core.providers.written import Beginnings
 
 NAME = "openai-responses"
 LONGEST_ID = 64   # characters of a call_id
@@ -20,9 +21,11 @@ LONGEST_ID = 64   # characters of a call_id
 _WITHOUT_REASONING = regex(r"(.*[/:])?(gpt-[34]|chatgpt|gpt-5(\.\d)?-chat)")
 
 
-def request_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
-    options = request.options
-    items = list(input_items(request.messages, origin_of(endpoint, request.model)))
+def request_body(request: Request, endpoint: Endpoint,
+                 beginnings: Beginnings | None = None) -> dict[str, Any]:
+    options, origin = request.options, origin_of(endpoint, request.model)
+    items = (beginnings or Beginnings()).entries(
+        request.messages, lambda messages, before, last: input_items(messages, origin), origin)
     body: dict[str, Any] = {"model": request.model, "input": items, "stream": True, "store": False}
     if request.system:
         body["instructions"] = request.system

@@ -16,16 +16,19 @@ def has_sealed(message: Message) -> bool:
                for part in message.parts)
 
 
+def with_sealer(models: frozenset[str], message: Message) -> frozenset[str]:
+    """These models and, if its data is sealed, the one that wrote this message."""
+    return models | {message.model} if message.model and has_sealed(message) else models
+
+
 def without_sealed(request: Request, models: Collection[str] | None = None) -> Request:
     """The request without the sealed data of these models' replies, or of all;
     the same one where there is none.
     """
-    taken = [message for message in request.messages
-             if has_sealed(message) and (models is None or message.model in models)]
-    if not taken:
-        return request
-    return replace(request, messages=tuple(_opened(message) if message in taken else message
-                                           for message in request.messages))
+    opened = tuple(_opened(message) if has_sealed(message)
+                   and (models is None or message.model in models) else message
+                   for message in request.messages)
+    return request if opened == request.messages else replace(request, messages=opened)
 
 
 def _opened(message: Message) -> Message:

@@ -24,8 +24,8 @@ from core.providers.decoder import (
     EventDecoder, LineDecoder, ServerEvent, TooMuch, load_json, not_the_protocol, parse_json,
     too_much)
 from core.providers.http1 import Client, ConnectTimeout, HttpError, NoConnection, Response, Silence
+from core.providers.written import as_json
 from core.config.network import is_loopback
-from core.safe_text import without_surrogates
 
 FRAME = 1 / 60            # seconds: what comes within this time after a read is taken as one
 BUSY = 16_384             # bytes: after a read this large there is no waiting
@@ -84,7 +84,7 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any,
     the server stops computing.
     """
     url = endpoint.base_url.rstrip("/") + path
-    content = None if body is None else _as_json(body)
+    content = None if body is None else as_json(body)
     _check_headers(endpoint, headers or {})
     if endpoint.sent is not None:
         endpoint.sent.note(endpoint.host, method, url, content, with_key=endpoint.key is not None)
@@ -104,22 +104,6 @@ async def exchange(client: Client, endpoint: Endpoint, path: str, body: Any,
         yield response
     finally:
         response.close()
-
-
-_NUL = regex(r"(?<!\\)((?:\\\\)*)\\u0000")     # not after a backslash that stands for itself
-
-
-def _as_json(body: Any) -> bytes:
-    """In ASCII.
-
-    A half of a character and NUL become U+FFFD: a strict server would refuse the conversation.
-    """
-    content = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
-    if "\\ud" in content:
-        content = without_surrogates(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
-    if "\\u0000" in content:
-        content = _NUL.sub(r"\1\\ufffd", content)
-    return content.encode()
 
 
 def _longest_silence(endpoint: Endpoint, *, begins: bool) -> float:

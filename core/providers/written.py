@@ -1,0 +1,148 @@
+"""The JSON of requests; what the earlier requests of a conversation began with is written once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from core.dataclass import dataclass
+from core.messages import Message
+from core.regex import regex
+from core.safe_text import without_surrogates
+
+LONG = 32         # messages from which on it is worth it
+REMEMBERED = 2    # conversations: the one that continues, and one beside it
+OPEN_TURNS = 2    # at the end: their entries may still change, and prompt caches are marked there
+_NUL = regex(r"(?<!\\)((?:\\\\)*)\\u0000")     # not after a backslash that stands for itself
+
+Entry = dict[str, Any]
+# Some messages in a dialect's form. Gets the entries before them, and whether
+# the conversation ends with them.
+Convert = Callable[[Sequence[Message], Sequence[Entry], bool], Iterable[Entry]]
+
+
+class Written(list[Entry]):
+    """Entries of a request. The JSON of `count` of them, behind the `first`, is known: `json`.
+
+    """
+
+    def __init__(self, entries: Iterable[Entry], first: int, count: int, json: bytes) -> None:
+        super().__init__(entries)
+        self.first, self.count, self.json = first, count, json
+
+    def __setitem__(self, place: Any, entry: Any) -> None:
+        """A change among what is written makes it unknown."""
+        super().__setitem__(place, entry)
+        if not (isinstance(place, int) and place >= self.first + self.count):
+            self.first, self.count, self.json = 0, 0, b""
+
+    def after(self, *entries: Entry) -> Written:
+        """The same behind these entries."""
+        return Written([*entries, *self], self.first + len(entries), self.count, self.json)
+
+    def as_json(self) -> Iterator[bytes]:
+        """The pieces of it: to put them together costs more than the rest of a long request."""
+        parts = (_inside(self[:self.first]), self.json, _inside(self[self.first + self.count:]))
+        mark = b"["
+        for part in filter(None, parts):
+            yield mark
+            yield part
+            mark = b","
+        yield b"]" if mark == b"," else b"[]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """Messages that a conversation began with, as they were sent; `key` as for entries()."""
+
+    key: object
+    messages: tuple[Message, ...]
+    entries: list[Entry]
+    json: bytes
+
+    def begins(self, messages: tuple[Message, ...], key: object) -> bool:
+        return self.key == key and messages[:len(self.messages)] == self.messages
+
+
+class Beginnings:
+    """What the conversations with one provider began with."""
+
+    def __init__(self) -> None:
+        self._known: list[_Beginning] = []
+
+    def entries(self, messages: Sequence[Message], convert: Convert, key: object = None) -> Written:
+        """The messages as `convert` makes them, which is asked about a settled one only once.
+
+        `key` is what else they depend on. The messages are compared by identity first.
+        """
+        given = tuple(messages)
+        settled = settled_messages(given) if len(given) >= LONG else 0
+        known = self._longest(given[:settled], key)
+        if known is None or len(known.messages) < settled:
+            known = self._longer(known, given[:settled], convert, key)
+        rest = convert(given[settled:], known.entries, True)
+        return Written([*known.entries, *rest], 0, len(known.entries), known.json)
+
+    def _longest(self, messages: tuple[Message, ...], key: object) -> _Beginning | None:
+        return max((known for known in self._known if known.begins(messages, key)),
+                   key=lambda known: len(known.messages), default=None)
+
+    def _longer(self, known: _Beginning | None, messages: tuple[Message, ...], convert: Convert,
+                key: object) -> _Beginning:
+        before = known or _Beginning(key, (), [], b"")
+        added = list(convert(messages[len(before.messages):], before.entries, False))
+        made = _Beginning(key, messages, [*before.entries, *added],
+                          b",".join(filter(None, (before.json, _inside(added)))))
+        if messages:
+            others = [other for other in self._known if other is not known]
+            self._known = [*others[1 - REMEMBERED:], made]
+        return made
+
+
+def settled_messages(messages: Sequence[Message]) -> int:
+    """How many messages stand before the last turns, where none is read together with the next:
+    the words of a user after those of a model.
+    """
+    turns = 0
+    for place in range(len(messages) - 1, 0, -1):
+        if messages[place].role != "user":
+            continue
+        turns += 1
+        before = messages[place - 1]
+        if (turns >= OPEN_TURNS and before.role == "assistant" and not before.tool_calls
+            and before.text.strip() and messages[place].text.strip()):
+            return place
+    return 0
+
+
+def as_json(body: Any) -> bytes:
+    """In ASCII.
+
+    A half of a character and NUL become U+FFFD: a strict server would refuse the conversation.
+    """
+    if not isinstance(body, dict) or not any(isinstance(each, Written) for each in body.values()):
+        return _as_json(body)
+    return b"".join(_fields(body))
+
+
+def _fields(body: Mapping[str, Any]) -> Iterator[bytes]:
+    mark = b"{"
+    for name, value in body.items():
+        yield mark + _as_json(name) + b":"
+        yield from value.as_json() if isinstance(value, Written) else (_as_json(value),)
+        mark = b","
+    yield b"}"
+
+
+def _inside(entries: list[Entry]) -> bytes:
+    return _as_json(entries)[1:-1]
+
+
+def _as_json(value: Any) -> bytes:
+    content = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    if "\\ud" in content:
+        content = without_surrogates(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    if "\\u0000" in content:
+        content = _NUL.sub(r"\1\\ufffd", content)
+    return content.encode()

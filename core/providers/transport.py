@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import time
@@ -17,7 +16,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from typing import Any
 
 from core.errors import AuthFailed, BadResponse, ConnectFailed, ProviderError, StreamBroken
-from core.regex import regex
 from core.providers import Endpoint
 from core.providers.connection import BadAddress, split_url
 from core.providers.decoder import (

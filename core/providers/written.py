@@ -23,27 +23,25 @@ Convert = Callable[[Sequence[Message], Sequence[Entry], bool], Iterable[Entry]]
 
 
 class Written(list[Entry]):
-    """Entries of a request. The JSON of `count` of them, behind the `first`, is known: `json`.
+    """Entries of a request; `json` is that of `known` of them, behind the `first`."""
 
-    """
-
-    def __init__(self, entries: Iterable[Entry], first: int, count: int, json: bytes) -> None:
+    def __init__(self, entries: Iterable[Entry], first: int, known: int, json: bytes) -> None:
         super().__init__(entries)
-        self.first, self.count, self.json = first, count, json
+        self.first, self.known, self.json = first, known, json
 
     def __setitem__(self, place: Any, entry: Any) -> None:
         """A change among what is written makes it unknown."""
         super().__setitem__(place, entry)
-        if not (isinstance(place, int) and place >= self.first + self.count):
-            self.first, self.count, self.json = 0, 0, b""
+        if not (isinstance(place, int) and place >= self.first + self.known):
+            self.first, self.known, self.json = 0, 0, b""
 
     def after(self, *entries: Entry) -> Written:
         """The same behind these entries."""
-        return Written([*entries, *self], self.first + len(entries), self.count, self.json)
+        return Written([*entries, *self], self.first + len(entries), self.known, self.json)
 
     def as_json(self) -> Iterator[bytes]:
         """The pieces of it: to put them together costs more than the rest of a long request."""
-        parts = (_inside(self[:self.first]), self.json, _inside(self[self.first + self.count:]))
+        parts = (_inside(self[:self.first]), self.json, _inside(self[self.first + self.known:]))
         mark = b"["
         for part in filter(None, parts):
             yield mark

@@ -1,4 +1,4 @@
-"""The beginning of a conversation is converted and written once, and sent as if it were each time."""
+"""The beginning of a conversation is converted once and sent as if it were made each time."""
 
 from __future__ import annotations
 

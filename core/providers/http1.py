@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 from urllib.parse import SplitResult, quote
@@ -115,8 +115,7 @@ class Client:
             given |= self._route.proxy.headers
             target = f"http://{origin.authority}{target}"
         lines = [f"{name}: {value}" for name, value in given.items()]
-        if not all(map(_HEADER.fullmatch, lines)):
-            raise HttpError("a header has a name or a value that HTTP cannot carry")
+        check_headers(lines)
         head = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1")
         return head + content if content else head
 
@@ -143,6 +142,12 @@ class Client:
             self._idle.append((time.monotonic(), connection))
         else:
             connection.close()
+
+
+def check_headers(lines: Sequence[str]) -> None:
+    """Raises HttpError for a header that HTTP cannot carry."""
+    if not all(map(_HEADER.fullmatch, lines)):
+        raise HttpError("a header has a name or a value that HTTP cannot carry")
 
 
 def _target(parts: SplitResult) -> str:

@@ -1,0 +1,61 @@
+"""What the first question needs is there before it is asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT
+from tests.fake_server import FakeOllama
+
+# Asks one question, and says what had to be loaded or compiled between it and the connection.
+ASKS = """
+import asyncio, sys
+from core.late_modules import load_late
+load_late()
+from core.chat.conversation import Chat
+from core.config import Settings
+from core.messages import user_message
+from core.model_manager import Providers, build_model_list
+from core.session_manager import Session
+from core.terminal.loop import run_chat
+from core.terminal.painter import Painter
+from core.terminal.warming import steps
+from db import open_store
+
+happened, asking = [], False
+
+def note(event, given):
+    if asking and event in ("import", "compile", "socket.connect"):
+        happened.append(f"{event} {str(given)[:300]}")
+
+async def ask(chat):
+    global asking
+    if sys.argv[3] == "warm":
+        for step in steps(chat):
+            step()
+    asking = True
+    async for _ in chat.turn(user_message("Why?")):
+        pass
+
+settings = Settings({"model": "ollama/words-5", "ollama_host": sys.argv[1],
+                     "database_url": sys.argv[2]})
+chat = Chat(settings, Session(open_store(sys.argv[2])), Providers(settings),
+            build_model_list(settings)[0], open_session=None)
+sys.addaudithook(note)
+asyncio.run(ask(chat))
+connected = next(place for place, event in enumerate(happened) if event.startswith("socket"))
+print(*happened[:connected], sep="\\n", end="")
+"""
+
+
+def needed(server: FakeOllama, database: Path, how: str) -> list[str]:
+    made = subprocess.run([sys.executable, "-c", ASKS, server.url, f"sqlite:///{database}", how],
+                          capture_output=True, text=True, check=True, cwd=ROOT)
+    return made.stdout.splitlines()
+
+
+def test_a_question_finds_all_that_it_needs(ollama: FakeOllama, tmp_path: Path) -> None:
+    assert needed(ollama, tmp_path / "cold.db", "cold"), "else this test sees nothing"
+    assert needed(ollama, tmp_path / "warm.db", "warm") == []

@@ -202,7 +202,8 @@ SETTINGS: tuple[Setting, ...] = (
             'find sessions: words, "a phrase", -without, begin*, model: tag: after: before: in:',
             metavar="WORDS", in_file=False),
     Setting("Sessions", "limit", int, 0,
-            "with --list-sessions, --search: at most this many (0: all; 20)", low=0, in_file=False),
+            "with --list-sessions, --search: at most this many (0: all; without it a "
+            "screenful, 20)", low=0, in_file=False),
     Setting("Sessions", "stats", bool, False,
             "show calls, tokens, cost, speed and failures of each model", in_file=False),
     Setting("Sessions", "since", str, None,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.run import make_sessions
 from tests.fake_server import FakeOllama, fake_words
 from tests.pseudo_terminal import CTRL_D, DOWN, ENTER, ESCAPE, Terminal
 
@@ -71,6 +72,26 @@ def test_a_chat_is_found_again(ollama: FakeOllama, program: list[str],
     assert run(program, environment, "--list-sessions", "--limit",
                "1").stdout.splitlines() == listed[:1]
     assert run(program, environment, "--list-sessions", "first").stdout.splitlines() == listed[1:]
+
+
+def test_a_terminal_lists_a_screenful(program: list[str], environment: Environment,
+                                      tmp_path: Path) -> None:
+    database = tmp_path / "many.db"
+    make_sessions(database, 300)
+    words = [*program, "--database-url", str(database), "--list-sessions"]
+    everything = run(words, environment).stdout.splitlines()
+    assert len(everything) == 300
+    for columns, lines, shown in ((120, 30, 28), (60, 30, 14), (40, 4, 5)):
+        with Terminal(words, environment, columns=columns, lines=lines) as list_of_sessions:
+            assert list_of_sessions.exit_status() == 0
+            written = list_of_sessions.raw.decode().splitlines()
+        assert written[:shown] == everything[:shown]
+        assert written[shown].startswith(f"These are the {shown} used last. `--limit 200`")
+        assert len(written) == shown + 1
+    for limit, expected in ("0", 300), ("50", 50):
+        with Terminal([*words, "--limit", limit], environment) as list_of_sessions:
+            assert list_of_sessions.exit_status() == 0
+            assert list_of_sessions.raw.decode().splitlines() == everything[:expected]
 
 
 def test_a_session_is_gone_on_with(ollama: FakeOllama, program: list[str],

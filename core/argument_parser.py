@@ -98,6 +98,10 @@ def _plain(words: list[str]) -> dict[str, Any] | None:
     for word in waiting:
         flag, equals, value = word.partition("=")
         row = rows.get(flag)
+        switched_off = rows.get(f"--{word[5:]}") if word[:5] == "--no-" else None
+        if row is None and switched_off is not None and _negatable(switched_off):
+            parsed[switched_off.name] = False
+            continue
         if row is None and word != STANDARD_INPUT and word[:1] in ("-", ""):
             return None
         if row is None:
@@ -112,6 +116,11 @@ def _plain(words: list[str]) -> dict[str, Any] | None:
                 return None
             _note(parsed, row, parse_value(row, value, row.flags[-1]))
     return parsed
+
+
+def _negatable(row: Setting) -> bool:
+    """Whether --no-NAME switches it off."""
+    return row.kind is bool and row.in_file
 
 
 def _note(parsed: dict[str, Any], row: Setting, value: Any) -> None:
@@ -201,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add(options: argparse._ArgumentGroup, row: Setting) -> None:
     import argparse
     if row.kind is bool:
-        negatable = (row.flags if not row.in_file
+        negatable = (row.flags if not _negatable(row)
                      else (*row.flags,
                            *(f"--no-{flag[2:]}" for flag in row.flags if flag[:2] == "--")))
         options.add_argument(*row.flags, dest=row.name, action="store_const", const=True)

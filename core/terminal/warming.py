@@ -14,6 +14,7 @@ from core.events import Finished, MessageAdded, TextDelta
 from core.messages import Usage, user_message
 from core.model_manager import Target
 from core.providers import Options, Request
+from core.providers.sent import Ledger
 from core.retry.policy import Candidate, State
 from core.retry_handler import TurnLimits
 from core.sessions.reply import Reply
@@ -54,7 +55,6 @@ def _wire() -> object:
     from core.providers.connection import split_url
     from core.providers.http1 import check_headers
     from core.providers.http_parser import AnswerParser
-    from core.providers.sent import Ledger
     from core.providers.written import Beginnings
     Beginnings().entries((), lambda *_: ())
     Ledger().note("", "POST", "", b"", with_key=False)

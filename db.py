@@ -132,6 +132,18 @@ class Store(Protocol):
         """
         ...
 
+    def messages_at(self, session_id: str, first: int, count: int) -> list[StoredMessage]:
+        """Shown messages by their places, which count from 0."""
+        ...
+
+    def outline(self, session_id: str) -> list[StoredMessage]:
+        """All messages, hidden ones too, with the parts of those only that a tree is made by."""
+        ...
+
+    def has_hidden(self, session_id: str) -> bool:
+        """Whether a session has messages that are not shown."""
+        ...
+
     def replies(self, session_id: str, before: int) -> list[Message]:
         """The model's shown messages before that one: model, usage and finish, without parts."""
         ...

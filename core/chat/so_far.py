@@ -13,7 +13,10 @@ from core.models.facts import known_facts
 
 
 def replies_of(chat: Chat) -> list[Message]:
-    return chat.session.replies
+    """The model's messages; where nothing is counted by price, those that are loaded will do."""
+    session = chat.session
+    loaded = [message for message in session.recent if message.role == "assistant"]
+    return loaded if loaded and not is_cloud(chat) else session.replies
 
 
 def tokens_in_window(replies: Sequence[Message]) -> int | None:

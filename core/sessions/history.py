@@ -43,12 +43,19 @@ class History(OpenedSession):
             entry.active = entry.id in shown
         return Tree(sorted(self._said.values(), key=lambda entry: entry.id))
 
+    def outline(self) -> Tree:
+        """The same, with the words of those only that its form depends on: quicker to load."""
+        from core.sessions.tree import Tree
+        store = self.store
+        return (Tree(store.outline(self.id)) if store is not None and self._stored
+                else self.tree())
+
     def has_hidden(self) -> bool:
         """Whether something is stored that is not shown: taken back, edited or summarised."""
         store = self.store
         if store is None or not self._stored:
             return len(self._said) != self.count
-        return len(store.message_ids(self.id, hidden=True)) != len(self._ids)
+        return store.has_hidden(self.id)
 
     def show(self, end: int, tree: Tree | None = None) -> None:
         """Make the branch that ends with this message the shown one; 0 shows nothing.
@@ -82,7 +89,7 @@ class History(OpenedSession):
 
     def show_version(self, identity: int) -> None:
         """Show another version of a message, with what was said last after it."""
-        tree = self.tree()
+        tree = self.outline()
         self.show(tree.newest_end(identity), tree)
 
     def retry(self) -> Message | None:

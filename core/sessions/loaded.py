@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from core.errors import StoreError
 from core.messages import Message
+from core.sessions.moment import Moment
 from core.sessions.newest import Newest, read_newest, read_page
 from core.sessions.opening import Opened, open_conversation
 from core.store.identity import made_at
@@ -70,6 +71,10 @@ class LoadedMessages:
     def recent(self) -> tuple[Message, ...]:
         """The newest messages, as far back as they are loaded."""
         return tuple(self._recent)
+
+    def moment(self) -> Moment:
+        """The conversation as it is now, in parts that are read when they are looked at."""
+        return Moment(self._waiting, tuple(self._recent_ids), self.recent, self._source)
 
     @property
     def waiting(self) -> int:

@@ -44,7 +44,7 @@ def _is_word(value: object) -> bool:
 
 
 MOST_TOKENS = 1 << 53      # what a database and JSON hold exactly
-ROLES = ("system", "user", "assistant", "tool")
+ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 
 
 def read_message(role: str, model: str | None, finish: str | None, usage: str | None,
@@ -60,7 +60,7 @@ def read_message(role: str, model: str | None, finish: str | None, usage: str | 
         counted = None
 
     def made(*parts: Part) -> Message:
-        return Message(cast("Role", role if role in ROLES else "assistant"), parts, model, counted,
+        return Message(next((each for each in ROLES if each == role), "assistant"), parts, model, counted,
                        cast("Finish | None", finish))
 
     if role not in ROLES:

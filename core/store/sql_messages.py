@@ -24,6 +24,8 @@ _ADD = ("INSERT INTO messages (id, session_id, position, role, state, created, o
         "model, finish, usage, parts, words, tools, parent, active) VALUES (?, ?, {position}, ?, "
         "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
 _COPIED = "role, state, created, model, finish, usage, parts, words, tools"
+# By these texts a message is known that stands for others, and one that results may follow.
+IN_OUTLINES = ('"compacted"', '"type":"tool_call"')
 _AT_THE_END = "(SELECT coalesce(max(position), 0) + 1 FROM messages WHERE session_id = ?)"
 
 
@@ -160,11 +162,36 @@ class Messages:
                                    (session_id, *values))
         return [self._stored(row) for row in reversed(rows)]
 
+    def at(self, session_id: str, first: int, count: int) -> list[StoredMessage]:
+        rows = self._database.read(
+            f"SELECT {_MESSAGE} FROM messages JOIN (SELECT id AS place FROM messages WHERE "
+            f"session_id = ? AND active = 1 ORDER BY position, id LIMIT {int(count)} "
+            f"OFFSET {int(first)}) AS places ON id = place ORDER BY position, id", (session_id,))
+        return [self._stored(row) for row in rows]
+
+    def outline(self, session_id: str) -> list[StoredMessage]:
+        from core.messages import Message
+        from core.store.message_json import ROLES
+        within = self._database.place_of
+        rows = self._database.read(
+            f"SELECT id, role, state, active, created, model, finish, NULL, CASE WHEN "
+            f"{within}(parts, ?) > 0 OR active = 0 AND {within}(parts, ?) > 0 THEN parts "
+            "END, parent FROM messages WHERE session_id = ? ORDER BY position, id",
+            (*IN_OUTLINES, session_id))
+        bare = {role: Message(role, ()) for role in ROLES}
+        return [self._stored(row) if row[8] is not None
+                else self._bare(row, bare.get(row[1], bare["assistant"])) for row in rows]
+
+    def has_hidden(self, session_id: str) -> bool:
+        return bool(self._database.read("SELECT 1 FROM messages WHERE session_id = ? AND "
+                                        "active = 0 LIMIT 1", (session_id,)))
+
     def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
         earlier, values = self._earlier(before)
         holds = " OR ".join(f"{self._database.place_of}(parts, ?) > 0" for _ in texts)
         rows = self._database.read(
-            f"SELECT count(*), coalesce(sum(CASE WHEN {holds} THEN 1 ELSE 0 END), 0) FROM messages "
+            f"SELECT count(*), coalesce(sum(CASE WHEN {holds or '1 = 0'} THEN 1 ELSE 0 END), 0) "
+            "FROM messages "
             f"WHERE session_id = ? AND active = 1 {earlier}", (*texts, session_id, *values))
         return int(rows[0][0]), int(rows[0][1])
 
@@ -230,6 +257,11 @@ class Messages:
         return StoredMessage(self._database.identity(identity), message, state, bool(active),
                              created, unreadable,
                              None if parent is None else self._database.identity(parent))
+
+    def _bare(self, row: Any, message: Message) -> StoredMessage:
+        identity, parent = self._database.identity, row[9]
+        return StoredMessage(identity(row[0]), message, row[2], bool(row[3]), row[4], "",
+                             None if parent is None else identity(parent))
 
     def _chunks(self, key: object, first: int = 0) -> list[Chunk]:
         rows = self._database.read("SELECT kind, part, text, extra FROM chunks WHERE message_id = "

@@ -239,6 +239,15 @@ class SqlStore:
     def newest_messages(self, session_id: str, limit: int, before: int = 0) -> list[StoredMessage]:
         return self._messages.newest(session_id, limit, before)
 
+    def messages_at(self, session_id: str, first: int, count: int) -> list[StoredMessage]:
+        return self._messages.at(session_id, first, count)
+
+    def outline(self, session_id: str) -> list[StoredMessage]:
+        return self._messages.outline(session_id)
+
+    def has_hidden(self, session_id: str) -> bool:
+        return self._messages.has_hidden(session_id)
+
     def count_earlier(self, session_id: str, before: int, texts: Sequence[str]) -> tuple[int, int]:
         return self._messages.count_earlier(session_id, before, texts)
 

@@ -19,14 +19,17 @@ from core.commands.stages import in_stage
 from core.errors import ChatError, SessionNotFound, StoreError, UsageError
 from core.messages import Image, user_message
 from core.models.switch import find_model
+from core.regex import regex
 from core.web.desk import Queued
 from core.web.hub import Hub
 from core.web.live import Live
 from core.web.outcomes import act
+from core.web.shown import Snapshot
 from core.web.member_limits import may_use
 from core.web.uploads import Uploads
 
 Handler = Callable[[Request], Awaitable[Response]]
+MESSAGE = regex(r"[0-9a-f]{1,32}")    # the identity of one
 MOST_TEXT = 4_000_000   # characters of one message
 
 
@@ -63,12 +66,12 @@ class Api:
         live = await self._live(request)
         with suppress(StoreError):      # what is known is shown
             live.look()
-        start = _place(request, "from")
-        found = live.snapshot(_place(request, "before")) if start is None else live.later(start)
+        found, at = _asked_part(request, live)
         if found is None:
             return JSONResponse({**_about(live), "newest": True})
         return JSONResponse({**_about(live), "events": found.events, "place": found.place,
-                             "first": found.first, "end": found.end})
+                             "first": found.first, "end": found.end, "newest": found.newest,
+                             "at": at})
 
     # ---- events
 
@@ -224,6 +227,25 @@ def _place(request: Request, name: str) -> int | None:
     """The place of a message that a query names; None for no number."""
     value = request.query_params.get(name, "")
     return int(value[:9]) if value.isascii() and value.isdigit() else None
+
+
+def _asked_part(request: Request, live: Live) -> tuple[Snapshot | None, int | None]:
+    """The part of the conversation that is asked for, and the place of the message that it is to
+    show; no part where only the newest is left. Raises StoreError.
+    """
+    start, end = _place(request, "from"), _place(request, "before")
+    if start is not None:
+        return live.later(start), None
+    if end is not None:
+        return live.earlier(end), None
+    around = _place(request, "around")
+    if around is not None:
+        return live.around(around), around
+    written = request.query_params.get("at", "")
+    if MESSAGE.fullmatch(written):
+        at = live.place_of(int(written, 16))
+        return live.around(at), at
+    return live.snapshot(), None
 
 
 def _about(live: Live) -> dict[str, Any]:

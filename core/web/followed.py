@@ -80,9 +80,9 @@ class Followed(Shown):
     def _begin_mirror(self, messages: Sequence[Message]) -> None:
         """Another program asked `messages`, or (for none) answers what is shown."""
         session = self.chat.session
-        place = len(session.messages) - len(messages)
-        self._before, self._turn_first, self._mirror = (session.messages[:place], self.next_number,
-                                                        Mirror())
+        place = session.count - len(messages)
+        self._before = session.moment().beginning(place)
+        self._turn_first, self._mirror = self.next_number, Mirror()
         self.publish({"type": "turn_start", "model": session.model})
         asked = [message for message in messages if message.role == "user"]
         for number, message in enumerate(asked):

@@ -127,7 +127,7 @@ class Hub:
         they are opened anew, with the settings of now.
         """
         for session, live in list(self._lives.items()):
-            if (not live.running and live.chat.session.messages
+            if (not live.running and live.chat.session.count
                 and live.chat.session.store is not None):
                 await self._close_for_redraw(session, live)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal
 
@@ -45,7 +45,7 @@ class Live(Followed):
     def is_begun_elsewhere(self) -> bool:
         """Whether another process began this conversation, which this one knows nothing of."""
         session = self.chat.session
-        if self._runs_here or session.messages or session.store is None or self._desk().queue:
+        if self._runs_here or session.count or session.store is None or self._desk().queue:
             return False
         return bool(session.store.some_sessions([session.id]))
 
@@ -116,13 +116,25 @@ class Live(Followed):
         if self._desks.knows(self.chat.session.id, message.key):
             return "known"
         self._refuse_if_running()
-        words = without_attached(self.chat.session.rewind(place))
+        words = without_attached(self.chat.session.rewind(self._place_when_loaded(place)))
         images = tuple((part.media_type, part.data, part.name)
                        for part in words.parts if isinstance(part, Image))
         self._branched = True
         self._set_desk(replace(self._desk().accept(message.key), held=False))
         self._ask(replace(message, images=message.images or images))
         return "started"
+
+    def _place_when_loaded(self, place: int) -> int:
+        """The place in the session, once all of it is loaded, of what the pages have at this one:
+        what cannot be read has a place there, and none here. Raises UsageError.
+        """
+        session = self.chat.session
+        seen = self._before if place < self._before.count else self._shown or session.moment()
+        found = seen.part(place, place + 1)
+        if not found or found[0][0] not in session.ids:
+            raise UsageError("This message cannot be edited: it is not in the conversation any "
+                             "more, or cannot be read.")
+        return session.ids.index(found[0][0])
 
     def show_version(self, identity: int) -> None:
         """Show another version of a message on every page. Raises UsageError for an unknown one."""
@@ -144,19 +156,19 @@ class Live(Followed):
     def go_on(self) -> None:
         """Finish what broke off: the reply where it stopped, or the turn that never got one."""
         self._refuse_if_running()
-        messages = self.chat.session.messages
-        last = messages[-1] if messages else None
+        recent = self.chat.session.recent
+        last = recent[-1] if recent else None
         if last is None or last.role == "assistant" and last.finish not in BROKEN:
             raise UsageError("There is no unfinished reply.")
         self._start(self.chat.go_on if last.role == "assistant" else self.chat.answer)
 
     def resume(self) -> None:
         """Go on where the last server ended. Raises UsageError when nothing is open."""
-        desk, messages = self._desk(), self.chat.session.messages
-        asked = [message.text for message in messages if message.role == "user"]
-        if desk.queue and asked[-1:] == [desk.queue[0].text]:
-            last = max(place for place, message in enumerate(messages) if message.role == "user")
-            self._take(desk.queue[0], last)     # it was saved before the end
+        desk, now = self._desk(), self.chat.session.moment()
+        asked = [(identity, message.text) for identity, message in zip(now.ids, now.messages)
+                 if message.role == "user"]
+        if desk.queue and asked and asked[-1][1] == desk.queue[0].text:
+            self._take(desk.queue[0], asked[-1][0])     # it was saved before the end
         elif desk.queue:
             self._next()
             return
@@ -174,7 +186,7 @@ class Live(Followed):
         """
         self._refuse_if_running()
         self.chat.compared = comparison
-        self._before, self._stopping = list(self.chat.session.messages), False
+        self._before, self._stopping = self.chat.session.moment(), False
         self._turn_first = self.next_number
         self.publish({"type": "turn_start", "model": ""})
         comparing = Comparing(comparison, self.chat.providers, self.publish)
@@ -218,21 +230,21 @@ class Live(Followed):
 
     def _begin(self, events: Callable[[], AsyncGenerator[Event, None]],
                said: PageEvent | None = None) -> None:
-        self._before = list(self.chat.session.messages)
+        self._before = now = self.chat.session.moment()
         self.trim()
-        kept = _in_common(self._shown, self.chat.session.ids)
-        if kept < len(self._shown):
+        kept = now.count if self._shown is None else self._shown.in_common(now)
+        if self._shown is not None and kept < self._shown.count:
             self.publish({"type": "cut", "place": kept})
         self._turn_first = self.next_number
         self._stopping = False
         self.publish({"type": "turn_start", "model": str(self.chat.target)})
         if said is not None:
             self.publish(said)
-        last = self._before[-1] if self._before else None
+        last = now.messages[-1] if now.messages else None
         if said is None and last is not None and last.role == "assistant" and last.finish in BROKEN:
             self.publish({"type": "continued", "text": BROKE_OFF})
         else:
-            self.publish({"type": "reply", "place": len(self._before) + (said is not None)})
+            self.publish({"type": "reply", "place": now.count + (said is not None)})
         self._task = asyncio.create_task(self._turn(events))
 
     def _next(self) -> None:
@@ -254,12 +266,12 @@ class Live(Followed):
         self._saying = message.key
         images = tuple(Image(media, data, name) for media, data, name in message.images)
         said = user_message(message.text, images)
-        event = user_event(said, len(self.chat.session.messages), message.key)
+        event = user_event(said, self.chat.session.count, message.key)
         event["files"] = list(map(os.path.basename, message.files))
         self._begin(lambda: self._say(message, said), event)
 
     async def _say(self, queued: Queued, said: Message) -> AsyncGenerator[Event, None]:
-        known = frozenset(self.chat.session.ids)
+        known = self.chat.session.moment().ids
         for file in queued.files:
             for note in await self.chat.attach(file):
                 yield Notice(note)
@@ -271,23 +283,23 @@ class Live(Followed):
             finally:
                 self._said(queued, known)
 
-    def _said(self, queued: Queued, known: Collection[int]) -> None:
-        """Take a message out of the queue when the session has it, and did not before."""
-        session = self.chat.session
+    def _said(self, queued: Queued, known: Sequence[int]) -> None:
+        """Take a message out of the queue when the session has it behind the `known` ones."""
         if queued in self._desk().queue:
-            place = next((place for place, (identity, message)
-                          in enumerate(zip(session.ids, session.messages))
-                          if identity not in known and message.role == "user"
-                          and message.text == queued.text), None)
-            if place is None:
+            now = self.chat.session.moment()
+            last = now.ids.index(known[-1]) + 1 if known and known[-1] in now.ids else 0
+            new = list(zip(now.ids[last:], now.messages[last:]))
+            identity = next((identity for identity, message in new if identity not in known
+                             and message.role == "user" and message.text == queued.text), None)
+            if identity is None:
                 return
-            self._take(queued, place)
+            self._take(queued, identity)
         self._saying = ""
 
-    def _take(self, queued: Queued, place: int) -> None:
+    def _take(self, queued: Queued, identity: int) -> None:
         """It left the queue; its files are known by its identity from now on."""
         desk = self._desk()
-        files = ((f"{self.chat.session.ids[place]:032x}", queued.files),) if queued.files else ()
+        files = ((f"{identity:032x}", queued.files),) if queued.files else ()
         rest = tuple(each for each in desk.queue if each is not queued)
         self._set_desk(replace(desk, queue=rest, files=(*desk.files, *files)))
 
@@ -308,18 +320,17 @@ class Live(Followed):
         self._publish_all(shown.end())
         self._finish(end)
         if others:      # what they wrote stands before this turn
-            self._shown = ()
+            self._shown = None
             asyncio.get_running_loop().call_soon(self.catch_up)
 
     def _finish(self, end: PageEvent) -> None:
         """Say how the turn ended, and send what waits if it ended well."""
         closing = end["state"] == "stopped" and not self._stopping
-        session = self.chat.session
-        self._shown, self._saying = session.ids, ""
+        self._shown, self._saying = self.chat.session.moment(), ""
         self.publish({**end, **self.about()})
         if self._branched:
             self._branched = False
-            self.publish({"type": "versions", "places": self._versions()})
+            self.publish({"type": "versions", "places": self._loaded_versions()})
         if closing:
             return      # the server ends; the turn stays marked as running
         well = end["state"] in ("complete", "compared")
@@ -332,9 +343,3 @@ class Live(Followed):
             asyncio.get_running_loop().call_soon(self._next)
         elif desk.queue:
             self.publish(self._queue_event())
-
-
-def _in_common(shown: Sequence[int], now: Sequence[int]) -> int:
-    """How many messages both begin with."""
-    pairs = enumerate(zip(shown, now))
-    return next((place for place, (one, other) in pairs if one != other), min(len(shown), len(now)))

@@ -51,7 +51,7 @@ def _elsewhere(live: Live, session: Session, target: Target, outcome: Outcome) -
     chat.target = target
     other.close()
     said = outcome if isinstance(outcome, str) else getattr(outcome, "said", "")
-    return {"show": "text", "text": said, "session": other.id if other.messages else ""}
+    return {"show": "text", "text": said, "session": other.id if other.count else ""}
 
 
 async def _asked(aside: Aside) -> dict[str, Any]:

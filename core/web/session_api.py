@@ -197,4 +197,5 @@ def _place(found: Found) -> dict[str, Any]:
     if not found.hits:
         return {}
     hit = found.hits[0]
-    return {"snippet": hit.snippet, "marks": [list(mark) for mark in hit.marks], "role": hit.role}
+    return {"snippet": hit.snippet, "marks": [list(mark) for mark in hit.marks], "role": hit.role,
+            "message": f"{hit.message:032x}"}

@@ -5,17 +5,23 @@ and the events of the newest turn after them.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from core.chat.conversation import Chat
 from core.chat.so_far import price_so_far, replies_of, tokens_in_window, window_of
 from core.dataclass import dataclass
-from core.messages import Message
+from core.errors import StoreError
+from core.sessions.moment import Entry, Moment
 from core.web.desk import Desk, Desks
 from core.web.event_log import EventLog
 from core.web.page_events import PageEvent, stored_events
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from core.sessions.tree import Tree
+
 SHOWN = 40      # messages that a page gets at first; earlier ones when it asks for them
+ABOVE = 10      # of those around a place, how many are before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,7 @@ class Snapshot:
     place: str              # "epoch:number" of the last event that is in it
     first: int              # the place of the first message that is in it; 0: nothing is left out
     end: int                # the place after the last stored message that is in it
+    newest: bool            # whether nothing follows
 
 
 class Shown(EventLog):
@@ -36,11 +43,11 @@ class Shown(EventLog):
         self.chat = chat
         self._desks = desks
         self._turn_first = 1                # the number of the first event of the newest turn
-        self._before: list[Message] = list(chat.session.messages)   # the conversation before it
-        self._shown = chat.session.ids  # the identities of what the pages have of the conversation
+        self._before = chat.session.moment()    # the conversation before it
+        # what the pages have of the conversation; None: they are to draw it anew
+        self._shown: Moment | None = self._before
         self._saying = ""                   # the key of the queued message that is being asked
-        # for these messages
-        self._versions_of: tuple[tuple[int, ...], dict[int, PageEvent]] = ((), {})
+        self._tree: tuple[Moment, Tree | None] | None = None    # as it was at that moment
 
     @property
     def running(self) -> bool:
@@ -55,60 +62,100 @@ class Shown(EventLog):
                 "used": tokens_in_window(replies), "window": window_of(self.chat),
                 "cost": price_so_far(self.chat, replies)}
 
-    def snapshot(self, before: int | None = None) -> Snapshot:
-        """The newest messages and the turn that runs;
-        with `before`, the messages in front of that place.
-        """
-        end = len(self._before) if before is None else max(0, min(before, len(self._before)))
-        first = _turn_start(self._before, max(0, end - SHOWN))
-        events = self._events_of(first, end)
-        if before is None:
-            events += self.since(self._turn_first)
-            events.append(self._queue_event())
-        return Snapshot(events, self.place, first, end)
+    def snapshot(self) -> Snapshot:
+        """The newest messages and the turn that runs."""
+        try:
+            return self._newest(self._before.turn_start(max(0, self._before.count - SHOWN)))
+        except StoreError:      # it is reported where something is to be saved
+            return self._newest(self._before.waiting)
+
+    def earlier(self, before: int) -> Snapshot:
+        """The messages in front of that place. Raises StoreError."""
+        end = max(0, min(before, self._before.count))
+        return self._stretch(self._before.turn_start(max(0, end - SHOWN)), end)
 
     def later(self, start: int) -> Snapshot | None:
         """The messages from that place on, as far as a turn ends;
-        None when only the newest are left.
+        None when only the newest are left. Raises StoreError.
         """
-        if start + SHOWN // 2 >= len(self._before):
+        if start + SHOWN // 2 >= self._before.count:
             return None
-        end = _turn_start(self._before, min(start + SHOWN, len(self._before) - 1))
-        if end <= start:    # one turn with more messages than that
-            end = next((place for place in range(start + 1, len(self._before))
-                        if self._before[place].role == "user"), len(self._before))
-        return Snapshot(self._events_of(start, end), self.place, start, end)
+        end = self._before.turn_start(min(start + SHOWN, self._before.count - 1))
+        return self._stretch(start, end if end > start else self._before.turn_end(start))
+
+    def around(self, place: int) -> Snapshot:
+        """The messages around that place, and what waits to be sent. Raises StoreError."""
+        if place >= self._before.count - SHOWN:
+            return self.snapshot()
+        start = self._before.turn_start(max(0, place - ABOVE))
+        end = self._before.turn_end(min(place + SHOWN - ABOVE, self._before.count - 1))
+        if end >= self._before.count:
+            return self._newest(start)
+        found = self._stretch(start, end)
+        found.events.append(self._queue_event())
+        return found
+
+    def place_of(self, identity: int) -> int:
+        """Where a message is; an unknown one counts as the newest. Raises StoreError."""
+        place = self._before.place_of(identity)
+        return self._before.count if place is None else place
+
+    def _newest(self, first: int) -> Snapshot:
+        """From that place to the end."""
+        end = self._before.count
+        events = [*self._events_of(first, end), *self.since(self._turn_first), self._queue_event()]
+        return Snapshot(events, self.place, first, end, True)
+
+    def _stretch(self, first: int, end: int) -> Snapshot:
+        return Snapshot(self._events_of(first, end), self.place, first, end, False)
 
     def _events_of(self, first: int, end: int) -> list[PageEvent]:
-        return list(stored_events(self._before[first:end], first, self._files(), self._versions()))
+        entries = self._before.part(first, end)
+        return list(stored_events([message for _, message in entries], first,
+                                  self._files(first, entries), self._versions(first, entries)))
 
-    def _files(self) -> dict[int, list[str]]:
-        """The names of the files that were sent with each message, by its place."""
-        places = {f"{identity:032x}": place for place, identity in enumerate(self.chat.session.ids)}
-        return {places[message]: list(map(os.path.basename, paths))
-                for message, paths in self._desk().files if message in places}
+    def _files(self, first: int, entries: Iterable[Entry]) -> dict[int, list[str]]:
+        """The names of the files that were sent with each of these messages, by its place."""
+        sent = {message: list(map(os.path.basename, paths))
+                for message, paths in self._desk().files}
+        keys = ((place, f"{identity:032x}") for place, (identity, _) in enumerate(entries, first))
+        return {place: sent[key] for place, key in keys if key in sent}
 
-    def _versions(self) -> dict[int, PageEvent]:
-        """The versions of each message that has several, by its place."""
+    def _versions(self, first: int, entries: Iterable[Entry]) -> dict[int, PageEvent]:
+        """The versions of each of these messages that has several, by its place."""
+        tree = self._tree_now()
+        if tree is None:
+            return {}
+        found = ((place, tree.versions(identity))
+                 for place, (identity, _) in enumerate(entries, first) if identity in tree.entries)
+        return {place: {"at": each.at, "ids": [f"{identity:032x}" for identity in each.ids]}
+                for place, each in found if len(each.ids) > 1}
+
+    def _loaded_versions(self) -> dict[int, PageEvent]:
+        """Those of the messages that are loaded: all others are as they were."""
+        moment = self.chat.session.moment()
+        return self._versions(moment.waiting, zip(moment.ids, moment.messages))
+
+    def _tree_now(self) -> Tree | None:
+        """What was ever said in the session; None when nothing of it is hidden, or can be read."""
         session = self.chat.session
-        if self._versions_of[0] != session.ids:
-            tree = session.tree() if session.ids and session.has_hidden() else None
-            found = ({place: tree.versions(identity) for place, identity in enumerate(session.ids)}
-                     if tree else {})
-            self._versions_of = (session.ids,
-                                 {place: {"at": each.at,
-                                          "ids": [f"{identity:032x}" for identity in each.ids]}
-                                  for place, each in found.items() if len(each.ids) > 1})
-        return self._versions_of[1]
+        now = session.moment()
+        if self._tree is None or not self._tree[0].is_same(now):
+            try:
+                hidden = bool(now.count) and session.has_hidden()
+                self._tree = now, session.outline() if hidden else None
+            except StoreError:
+                return None
+        return self._tree[1]
 
     def catch_up(self) -> bool:
         """Let every page draw anew what a command, or another program,
         changed in the conversation, if anything.
         """
-        session = self.chat.session
-        if self.running or self._shown == session.ids:
+        now = self.chat.session.moment()
+        if self.running or self._shown is not None and self._shown.is_same(now):
             return False
-        self._before, self._shown = list(session.messages), session.ids
+        self._before = self._shown = now
         self.publish({"type": "redraw"})
         self._turn_first = self.next_number
         return True
@@ -128,12 +175,3 @@ class Shown(EventLog):
                 [{"key": entry.key, "text": entry.text,
                   "files": list(map(os.path.basename, entry.files))}
                  for entry in desk.queue if entry.key != self._saying]}
-
-
-def _turn_start(messages: Sequence[Message], place: int) -> int:
-    """The place at or before `place` where a turn begins:
-    a reply is never drawn without its question.
-    """
-    while place > 0 and messages[place].role != "user":
-        place -= 1
-    return place

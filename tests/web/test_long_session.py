@@ -4,21 +4,25 @@ and nothing is skipped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from core.messages import Message, Text, user_message
-from core.session_manager import Session
+from core.session_manager import Session, open_session
 from db import open_store
 from tests.fake_server import FakeOllama, fake_words
+from tests.sessions.test_loaded import keep, reply
 from tests.web.browser import Tab
 from tests.web.page_server import PageServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
+DATABASE = "/.local/share/stream-chat/sessions.db"
 TURNS = 300
+SOME = 120      # turns of the session in which a word is searched for
+WITH_WORD = 30  # the turn whose reply has it
 MOST = 200      # messages that are on the page at once, at most
 LET_GO = "place => place.dispatchEvent(new WheelEvent('wheel', {deltaY: -1}))"
 TOP_OF = "each => each.getBoundingClientRect().top"
@@ -41,7 +45,18 @@ def fill(path: str, turns: int) -> str:
 
 @pytest.fixture(scope="module")
 def long_session(home: dict[str, str]) -> str:
-    return fill(os.path.join(home["HOME"], ".local", "share", "stream-chat", "sessions.db"), TURNS)
+    return fill(home["HOME"] + DATABASE, TURNS)
+
+
+@pytest.fixture(scope="module")
+def some_session(home: dict[str, str], long_session: str) -> str:
+    store = open_store(home["HOME"] + DATABASE)
+    said = [user_message(f"question {number // 2}") if number % 2 == 0 else
+            reply("a zeppelin" if number == 2 * WITH_WORD + 1 else fake_words(60))
+            for number in range(2 * SOME)]
+    keep(store, "some", said)
+    store.close()
+    return "some"
 
 
 @pytest.fixture
@@ -124,3 +139,46 @@ def test_who_reads_what_is_old_is_not_disturbed_and_returns_to_the_newest(tab: T
     expect(tab.page.locator(".from-user", has_text="from another tab")).to_be_in_viewport()
     expect(tab.page.locator(".from-model").last).to_contain_text(fake_words(5))
     expect(tab.page.locator(".jump[data-shown]")).to_have_count(0)
+
+
+def test_a_search_opens_the_message_that_it_found_in_the_midst_of_the_others(
+    tab: Tab, some_session: str
+) -> None:
+    tab.page.get_by_role("searchbox").first.fill("zeppelin")
+    tab.page.locator(".session.found").first.click()
+    found = tab.page.locator(f".from-model[data-place='{2 * WITH_WORD + 1}']")
+    expect(found).to_be_in_viewport()
+    expect(found).to_have_attribute("data-found", "")
+    places = tab.page.evaluate(PLACES)
+    assert places == list(range(places[0], places[0] + len(places))) and len(places) < MOST
+    assert tab.session == some_session
+    scroller(tab).evaluate("place => { place.scrollTop = 1e9; }")
+    expect(question(tab, (places[-1] + 1) // 2)).to_be_attached()
+    tab.page.locator(".jump").click()
+    expect(tab.page.locator(".from-user").last).to_contain_text(f"question {SOME - 1}")
+
+
+def test_who_turns_an_old_message_to_another_version_keeps_it_in_sight(
+    tab: Tab, some_session: str
+) -> None:
+    with closing(open_store(tab.server.environment["HOME"] + DATABASE)) as store:
+        session = open_session(store, name=some_session)
+        place = session.question_place(WITH_WORD)
+        session.rewind(place)
+        for number in range(SOME):
+            session.add_user(user_message(f"said otherwise {number}"))
+            session.add_reply(reply(fake_words(60)))
+        session.close()
+    tab.go(f"/s/{some_session}")
+    expect(tab.page.locator(".from-user").last).to_contain_text(f"said otherwise {SOME - 1}")
+    changed = tab.page.locator(f".from-user[data-place='{place}']")
+    scroller(tab).evaluate(LET_GO)
+    while not changed.count():
+        first = first_shown(tab)
+        scroller(tab).evaluate("place => { place.scrollTop = 0; }")
+        expect(question(tab, first // 2 - 1)).to_be_attached()
+    changed.scroll_into_view_if_needed()
+    changed.locator("[data-turn='-1']").click()
+    expect(changed).to_contain_text(f"question {place // 2}")
+    expect(changed).to_be_in_viewport()
+    expect(changed.locator(".switcher-count")).to_have_text("1 of 2")

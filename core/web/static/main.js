@@ -171,7 +171,7 @@ export class Page {
       other(this.page).catch((problem) =>
         this.page.replaceChildren(notice("bad", [problem.message])),
       );
-    } else if (session) this.open(decodeURIComponent(session[1]));
+    } else if (session) this.open(decodeURIComponent(session[1]), location.hash.slice(1));
     else this.fresh();
     this.sessions.sidebar.showPlace();
     this.sessions.list();
@@ -222,24 +222,31 @@ export class Page {
     this.bar.menu.hidden = fresh;
   }
 
-  /** @param {string} id */
-  async open(id) {
+  /** Draw a session; with `at`, around that message. @param {string} id @param {string} [at] */
+  async open(id, at = "") {
     this.unlisten();
     this.setFresh(false);
     const again = this.session === id;
     this.session = id;
     const opening = ++this.opening;
+    const read = again && !at ? this.thread.reading() : null;
+    const part = at ? `?at=${encodeURIComponent(at)}` : read ? `?around=${read.place}` : "";
     this.composer.open(id);
     try {
       if (this.local.size === 0) await this.start().catch(() => {});
-      const found = await insist("GET", this.path(), undefined, (lost) => this.setConnected(!lost));
+      const found = await insist("GET", this.path() + part, undefined, (lost) =>
+        this.setConnected(!lost),
+      );
       if (opening !== this.opening) return;
       this.about(found);
       this.thread.draw(
         found.events.filter((/** @type {PageEvent} */ event) => !this.isOurs(event)),
         found.first,
-        again,
+        found.newest ? null : found.end,
+        read,
       );
+      if (at) this.thread.goTo(found.at);
+      if (location.hash) history.replaceState(null, "", location.pathname);
       this.unlisten = listen(id, found.place, {
         events: (events) => this.take(events),
         reset: () => this.open(id),

@@ -30,7 +30,7 @@ export class Sessions {
     this.limit = 0;
     this.asked = 0;
     this.sidebar = new Sidebar({
-      open: (id) => page.go(`/s/${id}`),
+      open: (id, message) => page.go(`/s/${id}${message ? `#${message}` : ""}`),
       fresh: () => page.go("/"),
       search: () => this.list(),
       more: (session, at) => this.menu(session, at),

@@ -13,7 +13,7 @@ const TAGS = 3; // that are shown before the others are asked for
 export class Sidebar {
   /**
    * @param {{
-   *   open: (id: string) => void,
+   *   open: (id: string, message?: string) => void,
    *   fresh: () => void,
    *   search: () => void,
    *   more: (session: SessionRow, at: HTMLElement) => void,
@@ -327,9 +327,9 @@ export class Sidebar {
       "a",
       {
         class: session.snippet === undefined ? "session" : "session found",
-        href: `/s/${session.id}`,
+        href: `/s/${session.id}${session.message ? `#${session.message}` : ""}`,
         "aria-current": current ? "page" : undefined,
-        onclick: go(() => this.actions.open(session.id)),
+        onclick: go(() => this.actions.open(session.id, session.message)),
       },
       h("span", { class: "session-title", dir: "auto", title }, title),
       session.snippet === undefined

@@ -9,6 +9,7 @@ import { text } from "./text.js";
 import { showVersions } from "./versions.js";
 
 /** @import { ReplyActions } from "./reply.js" */
+/** @import { Reading } from "./stretch.js" */
 /** @import { CompareStart, Continued, ThreadEvent, TurnEnd, TurnStart } from "./wire.d.ts" */
 /** @import { UserEvent, Versions } from "./wire.d.ts" */
 
@@ -47,6 +48,7 @@ export class Thread {
     this.following = true;
     /** @type {ThreadEvent[]} */ this.waiting = [];
     this.frame = 0;
+    /** @type {HTMLElement|null} */ this.goal = null; // the message that is brought to the top
     this.atEnd = true; // whether the end is in sight
     this.watchEnd("80px", (seen) => {
       this.atEnd = seen;
@@ -57,10 +59,12 @@ export class Thread {
     });
     const letGo = () => {
       this.following = false;
+      this.goal = null;
     };
     scroller.addEventListener(
       "wheel",
       (event) => {
+        this.goal = null;
         if (event.deltaY < 0) letGo();
       },
       { passive: true },
@@ -97,22 +101,56 @@ export class Thread {
     this.stretch.set(0, null);
   }
 
+  /** What is read by somebody who left the end; null at the end. */
+  reading() {
+    return this.following ? null : this.stretch.reading();
+  }
+
   /**
-   * Draw the newest part of a stored conversation at once.
+   * Draw a part of a stored conversation at once.
    * @param {ThreadEvent[]} events
    * @param {number} first the place of the first message in it
-   * @param {boolean} again whether it is on the screen already: who reads in the middle stays
-   *   there
+   * @param {number|null} end the place after the last one; null: the newest
+   * @param {Reading|null} read what is read: it stays where it is
    */
-  draw(events, first, again) {
-    const at = again && !this.following ? this.stretch.reading() : null;
+  draw(events, first, end, read) {
     this.clear();
     for (const event of events) this.show(event);
-    this.settle();
-    this.stretch.set(first, null);
+    if (end === null) this.settle();
+    else this.endReply();
+    this.stretch.set(first, end);
     this.showJump();
-    if (at && this.stretch.readOn(at)) this.following = false;
-    else this.toEnd();
+    if (read && this.stretch.readOn(read)) this.following = false;
+    else if (end === null) this.toEnd();
+  }
+
+  /** What is drawn next does not belong to the last reply here. */
+  endReply() {
+    this.reply?.markBroken();
+    this.reply = null;
+  }
+
+  /** Bring a message to the top of the screen, and mark it. @param {number} place */
+  goTo(place) {
+    const before = this.stretch.messages().filter((one) => Number(one.dataset.place) <= place);
+    const message = before[before.length - 1];
+    if (!message) return;
+    this.following = false;
+    message.dataset.found = "";
+    this.goal = message;
+    this.stayAt(message, SETTLING);
+  }
+
+  /**
+   * Keep a message at the top while those around it get their heights, or until the reader
+   * scrolls.
+   * @param {HTMLElement} message
+   * @param {number} frames
+   */
+  stayAt(message, frames) {
+    if (this.goal !== message || frames === 0) return;
+    message.scrollIntoView({ block: "start" });
+    requestAnimationFrame(() => this.stayAt(message, frames - 1));
   }
 
   /**
@@ -302,6 +340,7 @@ export class Thread {
    */
   toEnd(frames = SETTLING) {
     this.following = true;
+    this.goal = null;
     if (!this.stretch.isNewest) return void this.actions.onLatest();
     this.scroller.scrollTop = 1e9;
     if (frames > 0)

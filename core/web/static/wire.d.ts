@@ -216,6 +216,8 @@ export interface SessionRow {
   shelf: string;
   running: boolean;
   snippet?: string;
+  /** The identity of the message that was found. */
+  message?: string;
   marks: [number, number][];
 }
 export interface ModelRow {

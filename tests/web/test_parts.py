@@ -1,0 +1,149 @@
+"""A page gets the part of a conversation that it asks for; nothing else is loaded for that."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.chat.conversation import Chat
+from core.config import Settings
+from core.errors import UsageError
+from core.messages import user_message
+from core.model_manager import Providers, parse_target
+from core.session_manager import Session, open_session
+from core.web.desk import Desks, Queued
+from core.web.live import Live
+from core.web.pace import Pace
+from core.web.questions import Questions
+from core.web.shown import SHOWN, Snapshot
+from db import Store, open_store
+from tests.sessions.test_loaded import keep, reply, turns
+from tests.sessions.test_moment import damage
+
+TURNS = 200
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(str(tmp_path / "s.db"))
+    yield opened
+    opened.close()
+
+
+def live_of(store: Store, name: str = "long") -> Live:
+    settings = Settings({"model": "demo/demo", "save": False})
+    session = open_session(store, name=name)
+    chat = Chat(settings, session, Providers(settings), parse_target("demo/demo"),
+                open_session=lambda name: Session(store))
+    return Live(chat, Questions(), Desks(""), Pace())
+
+
+def places(found: Snapshot | None) -> list[int]:
+    assert found is not None
+    return [event["place"] for event in found.events if event["type"] == "user"]
+
+
+def said_by_user(found: Snapshot | None) -> list[str]:
+    assert found is not None
+    return [event["text"] for event in found.events if event["type"] == "user"]
+
+
+def test_reading_from_end_to_beginning_and_back_loads_no_message_into_the_chat(
+    store: Store,
+) -> None:
+    said = turns(TURNS, random.Random(31))
+    keep(store, "long", said)
+    live = live_of(store)
+    session, waiting = live.chat.session, live.chat.session.waiting
+    found, up = live.snapshot(), []
+    assert found.newest and found.end == len(said)
+    while True:
+        assert found.end - found.first <= SHOWN + 4
+        up[:0] = said_by_user(found)
+        if not found.first:
+            break
+        found = live.earlier(found.first)
+    asked = [message.text for message in said if message.role == "user"]
+    assert up == asked
+    down, later = said_by_user(found), live.later(found.end)
+    while later is not None:
+        down += said_by_user(later)
+        last, later = later, live.later(later.end)
+    assert down == asked[:len(down)] and last.end > len(said) - SHOWN
+    live.about()
+    assert session.waiting == waiting > SHOWN
+
+
+def test_a_message_is_shown_among_those_around_it(store: Store) -> None:
+    said = turns(TURNS, random.Random(32))
+    keep(store, "long", said)
+    live = live_of(store)
+    stored = store.load_messages("long")
+    for place in (0, 1, 30, 200, len(said) - SHOWN - 2, len(said) - SHOWN, len(said) - 1):
+        assert live.place_of(stored[place].id) == place
+        found = live.around(place)
+        assert found.first <= place < found.end
+        assert found.first >= min(place - 14, len(said) - SHOWN - 4)
+        assert found.newest == (found.end == len(said))
+        assert [event["type"] for event in found.events].count("queue") == 1
+    assert live.place_of(123) == len(said) and live.around(len(said)).newest
+
+
+def test_the_versions_of_an_old_message_are_found_without_loading_the_others(
+    store: Store,
+) -> None:
+    said = turns(TURNS, random.Random(33))
+    keep(store, "long", said)
+    session = open_session(store, name="long")
+    place = session.question_place(5)
+    session.rewind(place)
+    session.add_user(user_message("said otherwise"))
+    for number in range(TURNS):
+        session.add_reply(reply("x" * 1_000))
+        session.add_user(user_message(f"next {number}"))
+    session.close()
+    live = live_of(store)
+    found = live.around(place)
+    event = next(event for event in found.events
+                 if event["type"] == "user" and event["place"] == place)
+    assert event["text"] == "said otherwise" and event["versions"]["at"] == 1
+    assert live.chat.session.waiting > place
+    live.show_version(int(event["versions"]["ids"][0], 16))
+    assert said_by_user(live.around(place)) != said_by_user(found)
+    assert live.chat.session.count == len(said)
+
+
+def test_the_message_that_the_page_named_is_edited_though_others_cannot_be_read(
+    store: Store,
+) -> None:
+    said = turns(TURNS, random.Random(34))
+    keep(store, "long", said)
+    damage(store, store.load_messages("long")[0].id)
+
+    async def edit() -> Any:
+        live = live_of(store)
+        found = live.earlier(30)
+        event = [event for event in found.events if event["type"] == "user"][3]
+        with pytest.raises(UsageError, match="cannot be edited"):
+            live.edit(0, Queued("k0", "what cannot be read"))
+        live.edit(event["place"], Queued("k1", "edited"))
+        await live.close()
+        return event
+
+    event = asyncio.run(edit())
+    hidden = [entry.message.text for entry in store.load_messages("long", hidden=True)
+              if not entry.active]
+    assert hidden[0] == event["text"] == said[event["place"]].text
+
+
+def test_a_store_that_fails_leaves_what_is_loaded(store: Store) -> None:
+    keep(store, "long", turns(TURNS, random.Random(35)))
+    live = live_of(store)
+    store.close()
+    found = live.snapshot()
+    assert found.newest and found.first >= live.chat.session.waiting and found.events

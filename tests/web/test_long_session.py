@@ -178,6 +178,7 @@ def test_who_turns_an_old_message_to_another_version_keeps_it_in_sight(
         scroller(tab).evaluate("place => { place.scrollTop = 0; }")
         expect(question(tab, first // 2 - 1)).to_be_attached()
     changed.scroll_into_view_if_needed()
+    tab.page.wait_for_timeout(300)
     changed.locator("[data-turn='-1']").click()
     expect(changed).to_contain_text(f"question {place // 2}")
     expect(changed).to_be_in_viewport()

@@ -48,7 +48,7 @@ export class Thread {
     this.following = true;
     /** @type {ThreadEvent[]} */ this.waiting = [];
     this.frame = 0;
-    /** @type {HTMLElement|null} */ this.goal = null; // the message that is brought to the top
+    /** @type {Reading|null} */ this.goal = null; // what is kept in its place after drawing
     this.atEnd = true; // whether the end is in sight
     this.watchEnd("80px", (seen) => {
       this.atEnd = seen;
@@ -120,7 +120,7 @@ export class Thread {
     else this.endReply();
     this.stretch.set(first, end);
     this.showJump();
-    if (read && this.stretch.readOn(read)) this.following = false;
+    if (read && this.stretch.readOn(read)) this.stayAt(read);
     else if (end === null) this.toEnd();
   }
 
@@ -135,22 +135,27 @@ export class Thread {
     const before = this.stretch.messages().filter((one) => Number(one.dataset.place) <= place);
     const message = before[before.length - 1];
     if (!message) return;
-    this.following = false;
     message.dataset.found = "";
-    this.goal = message;
-    this.stayAt(message, SETTLING);
+    const top = this.scroller.getBoundingClientRect().top;
+    this.stayAt({ place: Number(message.dataset.place), top });
+  }
+
+  /** Keep a message where it is read. @param {Reading} read */
+  stayAt(read) {
+    this.following = false;
+    this.goal = read;
+    this.hold(read, SETTLING);
   }
 
   /**
-   * Keep a message at the top while those around it get their heights, or until the reader
-   * scrolls.
-   * @param {HTMLElement} message
+   * The same while the messages around it get their heights, or until the reader scrolls.
+   * @param {Reading} read
    * @param {number} frames
    */
-  stayAt(message, frames) {
-    if (this.goal !== message || frames === 0) return;
-    message.scrollIntoView({ block: "start" });
-    requestAnimationFrame(() => this.stayAt(message, frames - 1));
+  hold(read, frames) {
+    if (this.goal !== read || frames === 0) return;
+    this.stretch.readOn(read);
+    requestAnimationFrame(() => this.hold(read, frames - 1));
   }
 
   /**

@@ -45,6 +45,7 @@ def _is_word(value: object) -> bool:
 
 MOST_TOKENS = 1 << 53      # what a database and JSON hold exactly
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+ROLE_OF: dict[str, Role] = {role: role for role in ROLES}
 
 
 def read_message(role: str, model: str | None, finish: str | None, usage: str | None,
@@ -60,7 +61,7 @@ def read_message(role: str, model: str | None, finish: str | None, usage: str | 
         counted = None
 
     def made(*parts: Part) -> Message:
-        return Message(next((each for each in ROLES if each == role), "assistant"), parts, model, counted,
+        return Message(ROLE_OF.get(role, "assistant"), parts, model, counted,
                        cast("Finish | None", finish))
 
     if role not in ROLES:

@@ -178,7 +178,7 @@ class Messages:
             f"{within}(parts, ?) > 0 OR active = 0 AND {within}(parts, ?) > 0 THEN parts "
             "END, parent FROM messages WHERE session_id = ? ORDER BY position, id",
             (*IN_OUTLINES, session_id))
-        bare = {role: Message(role, ()) for role in ROLES}
+        bare: dict[str, Message] = {role: Message(role, ()) for role in ROLES}
         return [self._stored(row) if row[8] is not None
                 else self._bare(row, bare.get(row[1], bare["assistant"])) for row in rows]
 

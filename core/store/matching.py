@@ -17,12 +17,13 @@ BEFORE_FILTERS = 10
 
 
 def newest_matches(database: Database, query: Query, columns: str, limit: int, *,
-                   thorough: bool = False) -> tuple[str, list[Any]]:
+                   thorough: bool = False, trash: bool = False) -> tuple[str, list[Any]]:
     """The statement that finds the messages with these words, the newest first, and its values.
 
     0 means no limit.
 
-    Not `thorough`, it may find fewer than the limit although there are more.
+    Not `thorough`, it may find fewer than the limit although there are more. `trash`: those in the
+    trash instead of all others.
     """
     search = database.search(query, 0 if thorough else limit * BEFORE_FILTERS)
     conditions, values = [search.condition], list(search.values)
@@ -35,7 +36,7 @@ def newest_matches(database: Database, query: Query, columns: str, limit: int, *
             conditions.append(f"messages.created {sign} ?")
             values.append(moment)
     of_it, more = of_session(query, times=False)
-    inside = " AND ".join(["shelf <> 'trash'", *of_it])
+    inside = " AND ".join([f"shelf {'=' if trash else '<>'} 'trash'", *of_it])
     conditions.append("EXISTS (SELECT 1 FROM sessions WHERE sessions.id = messages.session_id AND "
                       f"{inside})")
     end = f"ORDER BY {search.order} DESC LIMIT {int(limit)}" if limit else ""

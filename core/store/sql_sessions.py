@@ -100,7 +100,7 @@ class Sessions:
         if words.strip():
             from core.store.query import parse_query
             query = parse_query(words, complete_last=True)
-            some, found = self._matching(query, limit * OF_EACH)
+            some, found = self._matching(query, limit * OF_EACH, trash=shelf == "trash")
             where, values = f"{where} AND {some}", [shelf, *found]
             # the few that match are sorted; the index of the list would be read to its end
             if not query.empty:
@@ -110,7 +110,7 @@ class Sessions:
         return _sessions(self._database.read(
             f"SELECT {self._columns} FROM sessions WHERE {where} ORDER BY {order} {end}", values))
 
-    def _matching(self, query: Query, most: int) -> tuple[str, list[Any]]:
+    def _matching(self, query: Query, most: int, *, trash: bool) -> tuple[str, list[Any]]:
         """The condition for a session with these words in its title or in one message,
         of at most so many messages.
         """
@@ -121,7 +121,8 @@ class Sessions:
             if query.place == "title":
                 conditions, values = [*conditions, f"id IN ({titled})"], [*values, *words]
             else:
-                sql, found = newest_matches(self._database, query, "session_id", most)
+                sql, found = newest_matches(self._database, query, "session_id", most,
+                                            trash=trash)
                 conditions.append(f"id IN ({titled} UNION SELECT session_id FROM ({sql}) AS "
                                   "newest)")
                 values = [*values, *words, *found]

@@ -232,10 +232,10 @@ class NetworkGuard:
         """Cut the connection at the deadline: a server that sends a byte now and then would never
         run into a read's time limit.
         """
-        left = self.deadline - time.monotonic()
-        if left < 3_600:
+        if self.deadline != float("inf"):
             copy = made.dup()   # TLS takes the original over
-            timer = threading.Timer(max(0.0, left), _cut, (copy,))
+            left = max(0.0, self.deadline - time.monotonic())
+            timer = threading.Timer(left, _cut, (copy,))
             timer.daemon = True
             timer.start()
             self.watched.append((timer, copy))

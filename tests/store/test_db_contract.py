@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,32 +16,8 @@ from core.store.identity import new_message_id, new_message_ids, new_session_id
 from core.store.query import parse_query
 from core.store.rows import CallRow, Chunk
 from core.store.text import from_database, to_database
-from db import Store, open_store
-from tests import postgres
-
-Open = Callable[[], Store]
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
-def open_one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the same, at first empty, database each time."""
-    opened: list[Store] = []
-    if request.param == "sqlite":
-        url = str(tmp_path / "data" / "sessions.db")
-    else:
-        url = postgres.new_database(request.getfixturevalue("postgres_url"))
-
-    def open_it() -> Store:
-        opened.append(open_store(url))
-        return opened[-1]
-    yield open_it
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture
-def store(open_one: Open) -> Store:
-    return open_one()
+from db import Store
+from tests.store.conftest import Open
 
 
 def add(store: Store, session: str, message: Message, state: Any = "complete") -> int:

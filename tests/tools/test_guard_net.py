@@ -6,16 +6,18 @@ import ipaddress
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
+from typing import Any
 
 import pytest
 
 from core.errors import ToolError
 from core.tools import ToolContext
 from core.tools.fetch_url import fetch_url
-from core.tools.guards_net import is_public, normal_host, parse_url
+from core.tools.guards_net import NetworkGuard, is_public, normal_host, parse_url
 
 # Every way to write "this machine" or "a machine behind this one" that some parser
 # somewhere understands.
@@ -246,3 +248,97 @@ def test_special_ranges_are_not_public(network: str) -> None:
 @pytest.mark.parametrize("address", BESIDE.split())
 def test_what_lies_beside_them_is(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(("address", "public"), [
+    ("2607:f8b0::5efe:808:808", True), ("2607:f8b0::200:5efe:808:808", True),
+    ("2607:f8b0::200:5efe:a00:1", False), ("2607:f8b0::5efe:a00:1", False),
+    ("2607:f8b0::5eff:a00:1", True), ("fe80::1%1", False), ("2607:f8b0::1%1", False),
+])
+def test_an_address_counts_as_what_it_leads_to(address: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+def test_an_address_has_bounds() -> None:
+    """The longest that is taken, and one character more."""
+    longest = "http://public.test/" + "a" * 3_981
+    assert str(parse_url(longest)) == longest
+    with pytest.raises(ToolError, match="longer than 4,000"):
+        parse_url(longest + "a")
+    label = "a" * 63
+    assert normal_host(f"{label}.test") == f"{label}.test"
+    host = ".".join([label, label, label, "a" * 61])
+    assert len(host) == 253 and normal_host(host) == host
+    for wrong in ("a" * 64 + ".test", f"{host}a", "-a.test", "a-.test", "a..test"):
+        with pytest.raises(ToolError, match="no host name"):
+            normal_host(wrong)
+
+
+@pytest.mark.parametrize(("url", "port"), [
+    ("http://a.test/", 80), ("https://a.test/", 443), ("http://a.test:443/", 443),
+    ("https://a.test:80/", 80), ("http://a.test:1024/", 1_024), ("http://a.test:65535/", 65_535),
+])
+def test_ports_that_are_fetched_from(url: str, port: int) -> None:
+    found = parse_url(url)
+    assert (found.port, found.place) == (port, f"a.test:{port}") and str(found) == url
+
+
+@pytest.mark.parametrize("port", [1, 22, 79, 81, 442, 444, 1_023])
+def test_ports_of_other_services_are_not(port: int) -> None:
+    with pytest.raises(ToolError, match=f"Port {port} is not fetched from"):
+        parse_url(f"http://a.test:{port}/")
+
+
+# ---- connecting
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    """A server that accepts, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def granted(port: int, **options: Any) -> NetworkGuard:
+    return NetworkGuard(local=frozenset({f"127.0.0.1:{port}"}), **options)
+
+
+def test_a_connection_is_cut_at_the_deadline_though_its_server_still_sends(listening: int) -> None:
+    guard = granted(listening, deadline=time.monotonic() + 0.3)
+    with guard.connect("127.0.0.1", listening, 60) as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        made.settimeout(60)
+        assert made.recv(1) == b"", "cut, long before the time limit of a read"
+    guard.close()
+
+
+def test_a_connection_in_time_is_not_cut(listening: int) -> None:
+    guard = granted(listening, deadline=time.monotonic() + 0.3)
+    with guard.connect("127.0.0.1", listening, 60) as made:
+        guard.close()
+        made.settimeout(0.6)
+        with pytest.raises(TimeoutError):
+            made.recv(1)
+    with granted(listening).connect("127.0.0.1", listening, 60) as made:
+        assert made.getpeername() == ("127.0.0.1", listening), "without a deadline as well"
+
+
+def test_nothing_is_connected_after_the_deadline(connections: list[tuple[str, int]]) -> None:
+    guard = NetworkGuard(deadline=time.monotonic() - 1, resolve=lambda host, port: ["1.1.1.1"])
+    with pytest.raises(TimeoutError, match="no connection to public.test in time"):
+        guard.connect("public.test", 80, 60)
+    assert connections == []
+
+
+def test_four_addresses_of_a_name_are_tried(connections: list[tuple[str, int]]) -> None:
+    found = [f"1.1.1.{number}" for number in range(1, 7)]
+    with pytest.raises(TimeoutError):
+        NetworkGuard(resolve=lambda host, port: found).connect("public.test", 80, 60)
+    assert connections == [(address, 80) for address in found[:4]]
+
+
+def test_a_name_is_looked_up_once_and_each_address_named_once() -> None:
+    guard = NetworkGuard(local=frozenset({"127.0.0.1:80", "::1:80"}))
+    assert guard.addresses("127.0.0.1", 80) == ["127.0.0.1"]
+    assert guard.addresses("[::1]", 80) == ["::1"]
+    with pytest.raises(ToolError, match="public.test has no address"):
+        NetworkGuard(resolve=lambda host, port: []).addresses("public.test", 80)

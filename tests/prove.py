@@ -5,8 +5,8 @@
     python -m tests.prove --only kills,cuts --seed 7 --count 500
     python -m tests.prove --write              also write the figures into docs/guarantees.md
 
-With PROVE_URL (a server of models) or DATABASE_URL (an empty database), the campaigns that can use
-yours are run, with it.
+With PROVE_URL and PROVE_MODEL (a server of models), or with DATABASE_URL (an empty database), the
+campaigns that can use yours are run, with it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 
 from core import __version__
 from tests.proof.campaigns import CAMPAIGNS, ROOT, Campaign, in_words, total
+from tests.proof.yours import NotEmpty, Yours
 
 PAGE = ROOT / "docs" / "guarantees.md"
 TABLES = {False: "figures", True: "full figures"}      # in the page, by whether --full was given
@@ -56,6 +57,11 @@ def main(words: Sequence[str] | None = None) -> int:
     if not given.only and (yours := _yours()):
         chosen = [each for each in chosen if each.yours]
         print(f"With {yours}: {', '.join(each.key for each in chosen)}.")
+    try:
+        Yours.named()
+    except NotEmpty as problem:
+        print(f"error: {problem}")
+        return 2
     kept = _kept(given)
     print(f"seed {given.seed}")
     done = {each: _run(each, given, [part for part in kept if part.key == each.key])
@@ -64,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
     failed = [part for parts in done.values() for part in parts if part.faults]
     for part in failed:
         print(f"\n{part.key} failed. Again: {_again(part)}\n{part.faults}")
-    if given.write and not failed:
+    if given.write and not failed and not _yours():
         write_page(done, full=given.full)
     return 1 if failed else 0
 
@@ -84,7 +90,8 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _yours() -> str:
-    return " and ".join(name for name in ("PROVE_URL", "DATABASE_URL") if os.environ.get(name))
+    return " and ".join(name for name in ("PROVE_URL", "PROVE_FLAGS", "DATABASE_URL")
+                        if os.environ.get(name))
 
 
 # ---- running

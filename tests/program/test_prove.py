@@ -10,12 +10,17 @@ import pytest
 
 from core.errors import StreamBroken
 from core.events import Finished, TextDelta
+from tests import postgres
+from tests.fake_server import FakeOllama
 from tests.proof import gate, power, wire
+from tests.proof.chores import kill_chores
 from tests.proof.clocks import set_clocks
 from tests.proof.imports import kill_imports
 from tests.proof.kills import kill_programs
+from tests.proof.postgres import fail_server
 from tests.proof.simulation import simulate
 from tests.proof.campaigns import CAMPAIGNS, counted, total
+from tests.proof.storage import fail_writes
 from tests.prove import PAGE, main, program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -46,6 +51,42 @@ def test_a_power_cut_loses_nothing_that_was_promised_and_a_disk_that_lies_is_not
     tally = power.cut_power(5, 40)
     assert not tally.faults and tally.cuts == 40 and tally.while_answering
     assert power.cut_power(5, 40, lies=True).faults
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not power.available(), reason="strace is not installed, or may not trace")
+def test_writes_that_fail_lose_nothing() -> None:
+    tally = fail_writes(5, 4)
+    assert not tally.faults and tally.faults_made == 4
+
+
+@pytest.mark.processes
+def test_killed_chores_harm_nothing() -> None:
+    tally = kill_chores(5, 1)
+    assert not tally.faults and tally.kills == 1
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(bool(postgres.why_not()), reason=postgres.why_not())
+def test_a_failing_postgresql_loses_nothing() -> None:
+    tally = fail_server(5, 1)
+    assert not tally.faults and tally.faults_made == 1
+
+
+@pytest.mark.processes
+def test_kills_use_a_database_and_a_server_that_are_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """And a database that holds sessions is refused."""
+    with FakeOllama() as server:
+        monkeypatch.setenv("PROVE_URL", server.url)
+        monkeypatch.setenv("PROVE_MODEL", "words-20000")
+        monkeypatch.setenv("DATABASE_URL", str(tmp_path / "mine.db"))
+        assert main(["--count", "2", "--seed", "3"]) == 0
+        assert "With PROVE_URL and DATABASE_URL: kills." in capsys.readouterr().out
+        assert server.chats and (tmp_path / "mine.db").exists()
+        assert main(["--count", "1"]) == 2
+        assert "name an empty one" in capsys.readouterr().out
 
 
 @pytest.mark.processes

@@ -13,12 +13,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
+from tests import postgres as servers
 from tests.proof import power
+from tests.proof.chores import kill_chores
 from tests.proof.clocks import set_clocks
 from tests.proof.gate import show_sequences
 from tests.proof.imports import kill_imports
 from tests.proof.kills import kill_programs
+from tests.proof.postgres import fail_server
 from tests.proof.simulation import simulate
+from tests.proof.storage import fail_writes
 from tests.proof.wire import split_streams
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -129,6 +133,11 @@ def kills(seed: int, count: int) -> Result:
                   "\n".join(tally.faults))
 
 
+def chores(seed: int, count: int) -> Result:
+    tally = kill_chores(seed, count)
+    return Result({"kills": tally.kills, "of them midway": tally.midway}, "\n".join(tally.faults))
+
+
 def imports(seed: int, count: int) -> Result:
     ended, midway, faults = kill_imports(seed, count)
     return Result({"imports killed": ended, "of them midway": midway}, "\n".join(faults))
@@ -141,6 +150,22 @@ def power_cuts(seed: int, count: int) -> Result:
     return Result({"power cuts": tally.cuts, "of them in mid-answer": tally.while_answering,
                    f"ms of a reply lost {MOST}": round(tally.most_lost * 1000)},
                   "\n".join(tally.faults))
+
+
+def storage(seed: int, count: int) -> Result:
+    if not power.available():
+        return Result(missing="strace (apt install strace) and the right to trace")
+    tally = fail_writes(seed, count)
+    return Result({"runs with a fault": tally.faults_made, "of them met it": tally.met,
+                   "set their words aside": tally.set_aside}, "\n".join(tally.faults))
+
+
+def postgres(seed: int, count: int) -> Result:
+    if reason := servers.why_not():
+        return Result(missing=f"PostgreSQL: {reason}")
+    tally = fail_server(seed, count)
+    return Result({"failures of PostgreSQL during an answer": tally.faults_made,
+                   "set words aside": tally.set_aside}, "\n".join(tally.faults))
 
 
 def clocks(seed: int, count: int) -> Result:
@@ -178,6 +203,14 @@ CAMPAIGNS: tuple[Campaign, ...] = (
              60, 10_000, part=200, yours=True),
     Campaign("power", "A power cut takes no question, no finished answer, and 250 ms of a reply",
              power_cuts, 200, 1_000, part=200),
+    Campaign("storage", "Whichever write to the disk fails, the answer is shown, and saved",
+             storage, 40, 5_000, part=100),
+    Campaign("postgres", "If PostgreSQL fails during an answer, the answer is shown, and saved",
+             together(postgres, tests("tests/store/test_postgres_writes.py",
+                                      "tests/store/test_postgres_news.py",
+                                      "tests/store/test_pooled.py")), 16, 1_000, part=40),
+    Campaign("chores", "A killed export, backup, restore, move, shrink or repair harms nothing",
+             together(chores, tests("tests/store/test_migrations.py")), 27, 2_000, part=90),
     Campaign("clocks", "A clock that is set, even years back, loses and mixes up nothing", clocks,
              25, 2_000, part=100),
     Campaign("simulation", "What is saved is what was said, whatever fails in whichever order",

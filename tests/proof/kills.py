@@ -2,7 +2,8 @@
 
 It is asked in a new session or the last one, and shows its answer as text or as events.
 
-The judge reads the database with Python's own sqlite3, and nothing of the program.
+The judge reads the database with Python's own sqlite3 (or psycopg), and nothing of the program. The
+server and the database are its own, or what the environment names (tests/proof/yours.py).
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.fake_server import FakeOllama
+from tests.proof.yours import Yours, parts_of, rows_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LANES = 2          # programs that run at the same time, each lane on a database of its own
@@ -50,11 +52,14 @@ class Tally:
 
 def kill_programs(seed: int, count: int, flags: Sequence[str] = ()) -> Tally:
     """Kill `count` programs, started with these flags; the next start recovers what they left."""
-    whole, share = Tally(), [count // LANES + (lane < count % LANES) for lane in range(LANES)]
-    with tempfile.TemporaryDirectory(prefix="prove-") as directory, FakeOllama() as server, \
+    yours, whole = Yours.named(), Tally()
+    number = 1 if yours.database else LANES
+    share = [count // number + (lane < count % number) for lane in range(number)]
+    with tempfile.TemporaryDirectory(prefix="prove-") as directory, \
+            nullcontext() if yours.url else FakeOllama() as server, \
             ThreadPoolExecutor(LANES) as threads:
-        lanes = [_Lane(Path(directory) / f"lane{lane}", server, seed + lane, flags)
-                 for lane in range(LANES)]
+        lanes = [_Lane(Path(directory) / f"lane{lane}", server, seed + lane, flags, yours)
+                 for lane in range(number)]
         for tally in threads.map(lambda lane, number: lane.run(number), lanes, share):
             whole.add(tally)
     return whole
@@ -63,14 +68,16 @@ def kill_programs(seed: int, count: int, flags: Sequence[str] = ()) -> Tally:
 class _Lane:
     """Kills program after program on one database."""
 
-    def __init__(self, home: Path, server: FakeOllama, seed: int, flags: Sequence[str]) -> None:
+    def __init__(self, home: Path, server: FakeOllama | None, seed: int, flags: Sequence[str],
+                 yours: Yours) -> None:
         home.mkdir()
         self._chance, self._seed, self._server = random.Random(seed), seed, server
-        self._program = [sys.executable, str(ROOT / "stream_chat.py"), *flags]
-        self._environment = {
-            "PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONPATH": str(ROOT),
-            "OLLAMA_HOST": server.url, "OLLAMA_MODEL": f"words-{WORDS}"}
-        self._database = home / ".local/share/stream-chat/sessions.db"
+        self._program = [sys.executable, str(ROOT / "stream_chat.py"), *yours.flags, *flags]
+        self._ask = yours.question
+        self._environment = yours.environment | {"HOME": str(home), "PYTHONPATH": str(ROOT)}
+        if server is not None:
+            self._environment |= {"OLLAMA_HOST": server.url, "OLLAMA_MODEL": f"words-{WORDS}"}
+        self._database = yours.database or str(home / ".local/share/stream-chat/sessions.db")
         self._tally = Tally()
 
     def run(self, count: int) -> Tally:
@@ -88,7 +95,7 @@ class _Lane:
         return self._tally
 
     def _trial(self, number: int) -> None:
-        question = f"question {self._seed} {number}"
+        question = f"{self._ask} {self._seed} {number}".strip()
         before = set(self._stored())
         flags = self._chance.choice(([], [], ["--json"], ["--continue"] if before else []))
         shown = self._killed([*flags, question])
@@ -100,12 +107,14 @@ class _Lane:
         replies = [text for identity, text in stored.items() if identity not in before]
         if shown and not any(text.startswith(shown.rstrip("\n")) for text in replies):
             self._fault(f"kill {number}: shown {shown[-60:]!r}, and not saved")
-        asked = any(question.encode() in request.body for request in self._server.chats)
+        asked = bool(shown) if self._server is None else any(
+            question.encode() in request.body for request in self._server.chats)
         self._tally.while_answering += bool(shown)
         self._tally.questions += asked
         if asked and question not in self._questions():
             self._fault(f"kill {number}: the question was sent, and not saved")
-        if self._rows("PRAGMA integrity_check") not in ([], [("ok",)]):
+        if "://" not in self._database and self._rows("PRAGMA integrity_check") not in (
+                [], [("ok",)]):
             self._fault(f"kill {number}: the database is damaged")
 
     def _killed(self, words: Sequence[str]) -> str:
@@ -131,7 +140,7 @@ class _Lane:
 
     def _stored(self) -> dict[str, str]:
         """The text of each reply, put together or in pieces still, by identity."""
-        texts = {identity: "".join(part.get("text", "") for part in json.loads(parts))
+        texts = {identity: "".join(part.get("text", "") for part in parts_of(parts))
                  for identity, parts in self._rows(
                      "SELECT id, parts FROM messages WHERE role = 'assistant'")}
         pieces = "SELECT message_id, text FROM chunks ORDER BY message_id, seq"
@@ -141,19 +150,10 @@ class _Lane:
 
     def _questions(self) -> set[str]:
         rows = self._rows("SELECT parts FROM messages WHERE role = 'user'")
-        return {part.get("text", "") for parts, in rows for part in json.loads(parts)}
+        return {part.get("text", "") for parts, in rows for part in parts_of(parts)}
 
-    def _rows(self, query: str) -> list[tuple[str, ...]]:
-        """Nothing where the program was killed before there was a database."""
-        if not self._database.exists():
-            return []
-        with closing(sqlite3.connect(self._database)) as connection:
-            try:
-                return connection.execute(query).fetchall()
-            except sqlite3.OperationalError as problem:
-                if "no such table" in str(problem):
-                    return []
-                raise
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return rows_of(self._database, query)
 
     def _fault(self, words: str) -> None:
         self._tally.faults.append(f"seed {self._seed}, {words}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 from pathlib import Path
 
 import pytest
 
 from core.errors import StreamBroken
 from core.events import Finished, TextDelta
+from core.tools import ToolContext
+from core.tools.files import read_file
 from tests import postgres
 from tests.fake_server import FakeOllama
-from tests.proof import gate, power, wire
+from tests.proof import doors, gate, power, wire
 from tests.proof.chores import kill_chores
 from tests.proof.clocks import set_clocks
 from tests.proof.imports import kill_imports
@@ -135,6 +138,22 @@ def test_control_sequences_are_shown_and_not_obeyed() -> None:
     assert not tally.faults and tally.shown > 1_000
 
 
+def test_doors_stay_closed() -> None:
+    tally = doors.try_doors(5, 150)
+    assert not tally.faults and tally.urls == tally.paths == 150
+
+
+def test_the_judges_of_doors_see_a_connection_and_a_secret(tmp_path: Path) -> None:
+    doors.CONNECTIONS.install()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as made, \
+            doors.CONNECTIONS.watching() as seen, pytest.raises(TimeoutError):
+        made.connect(server.getsockname())
+    assert seen == ["127.0.0.1"]
+    doors.make_world(tmp_path)
+    context = ToolContext(roots=(str(tmp_path),))
+    assert doors.SECRET in str(read_file(context, "outside/secret.txt"))
+
+
 @pytest.mark.parametrize("written", ["Q\x1b[31mZ", "Q\x9b2JZ", "Q\x1b]0;x\x07Z", "Q\u202eZ"])
 def test_the_judge_of_screens_finds_what_a_terminal_would_obey(written: str) -> None:
     tally = gate.Tally()
@@ -168,8 +187,9 @@ def test_a_run_that_was_stopped_continues(tmp_path: Path,
     assert "seed 4\n" in shown and "500 kills" in shown
 
 
-def test_the_parts_that_are_missing_are_done(tmp_path: Path,
+def test_the_parts_that_are_missing_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                              capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PROVE_PROCESSES", "1")
     state = tmp_path / "done.jsonl"
     words = ["--only", "simulation", "--state", str(state), "--seed", "4"]
     assert main([*words, "--count", "2"]) == 0 == main([*words, "--count", "3"])

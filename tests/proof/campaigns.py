@@ -17,6 +17,7 @@ from tests import postgres as servers
 from tests.proof import power
 from tests.proof.chores import kill_chores
 from tests.proof.clocks import set_clocks
+from tests.proof.doors import try_doors
 from tests.proof.gate import show_sequences
 from tests.proof.imports import kill_imports
 from tests.proof.kills import kill_programs
@@ -179,6 +180,7 @@ def simulation(seed: int, count: int) -> Result:
     tallies = on_each_core(simulate, seed, count)
     return Result(total({"conversations": tally.conversations, "turns": tally.turns,
                          "programs killed": tally.kills, "stopped": tally.stops,
+                         "with a locked database": tally.locks,
                          "hours of their time": round(tally.seconds / 3600)}
                         for tally in tallies),
                   "\n".join(fault for tally in tallies for fault in tally.faults))
@@ -196,6 +198,11 @@ def gate(seed: int, count: int) -> Result:
     tally = show_sequences(seed, count)
     return Result({"control sequences": tally.sequences, "times shown": tally.shown},
                   "\n".join(tally.faults[:SHOWN]))
+
+
+def doors(seed: int, count: int) -> Result:
+    tally = try_doors(seed, count)
+    return Result({"addresses": tally.urls, "paths": tally.paths}, "\n".join(tally.faults[:SHOWN]))
 
 
 CAMPAIGNS: tuple[Campaign, ...] = (
@@ -236,7 +243,7 @@ CAMPAIGNS: tuple[Campaign, ...] = (
              "nothing",
              tests("tests/engine/test_engine_cuts.py", "tests/engine/test_engine.py")),
     Campaign("wire", "How the network cuts a stream changes nothing", wire,
-             20_000, 10_000_000, part=100_000),
+             20_000, 10_000_000, part=40_000),
     Campaign("events", "Events of unknown shapes neither end a conversation nor are called whole",
              tests("tests/providers/test_dialect_streams.py")),
     Campaign("joints", "A reply that broke off and its continuation fit",
@@ -250,8 +257,11 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("script", "No text of others becomes script, a request or an element of the page",
              tests("tests/web/test_injection.py")),
     Campaign("doors", "Tools reach no file, address or database that they may not",
-             tests("tests/tools/test_guard_files.py", "tests/tools/test_guard_net.py",
-                   "tests/tools/test_secret_files.py", "tests/tools/test_tool_database.py")),
+             together(doors, tests("tests/tools/test_guard_files.py",
+                                   "tests/tools/test_guard_net.py",
+                                   "tests/tools/test_secret_files.py",
+                                   "tests/tools/test_tool_database.py")),
+             3_000, 300_000, part=10_000),
     Campaign("keys", "Keys go to the server that they are for, and nowhere else",
              tests("tests/config/test_keys.py", "tests/providers/test_access.py")),
     Campaign("cost", "No request can pass the limit on cost",

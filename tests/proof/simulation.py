@@ -2,17 +2,20 @@
 random schedule, no real time.
 
 Programs (each with a store of its own, on one SQLite file) take turns at a session: they ask, are
-stopped, are killed, take back, ask again otherwise. Models break off, refuse, pause and call tools;
-waiting costs nothing, since the clock jumps to the next event. The oracle is a list: what must be
-said in the session, as somebody would note it on paper.
+stopped, are killed, take back, ask again otherwise. Models break off, refuse, pause and call tools,
+and another one stands in; another program locks the database for a while. Waiting costs nothing,
+since the clock jumps to the next event. The oracle is a list: what must be said in the session, as
+somebody would note it on paper.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import tempfile
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +45,7 @@ class Tally:
     turns: int = 0
     kills: int = 0
     stops: int = 0
+    locks: int = 0              # turns during which the database was locked
     seconds: float = 0.0        # that would have passed
     faults: list[str] = field(default_factory=list)
 
@@ -80,7 +84,7 @@ class _Model:
         end = chance.randrange(len(words) + 1) if fault == "breaks" else len(words)
         at = 0
         while at < end:
-            size = chance.choice((1, 7, 40))
+            size = chance.choice((1, 30, 90))
             yield TextDelta(words[at:min(end, at + size)], 1)
             at += size
         if fault == "breaks":
@@ -95,7 +99,7 @@ def question_of(request: Request) -> str:
 
 def whole_answer(request: Request) -> str:
     question = question_of(request)
-    return "".join(f"{question}, word {number}: {number * 7919 % 997}. " for number in range(12))
+    return "".join(f"{question}, word {number}: {number * 7919 % 997}. " for number in range(8))
 
 
 def said_of_it(request: Request) -> str:
@@ -105,6 +109,27 @@ def said_of_it(request: Request) -> str:
     return replies[-1] if replies and whole.startswith(replies[-1]) else ""
 
 
+class _Lock:
+    """Another program that writes for a while, from one event of a turn on (-1: from before it)."""
+
+    def __init__(self, place: str, after: int, seconds: float) -> None:
+        self._base = sqlite3.connect(place, isolation_level=None, timeout=0.0)
+        self._left, self._seconds = after + 1, seconds
+        self.step()
+
+    def step(self) -> None:
+        """An event has passed."""
+        if self._left == 0:
+            with suppress(sqlite3.OperationalError):    # the program itself is writing
+                self._base.execute("BEGIN IMMEDIATE")
+            asyncio.get_running_loop().call_later(self._seconds, self.release)
+        self._left -= 1
+
+    def release(self) -> None:
+        self._base.close()
+        self._left = -1
+
+
 class Conversation:
     """One session, its programs, and the paper."""
 
@@ -112,6 +137,7 @@ class Conversation:
                  dead: list[object]) -> None:
         """`dead` keeps the turns of killed programs as they were: Python would tidy them up."""
         self._place, self._chance, self._tally, self._number = place, chance, tally, number
+        self._spool = f"{place}-{number}"
         self._paper = _Paper()
         self._name = ""
         self._ran: list[str] = []
@@ -121,9 +147,10 @@ class Conversation:
     async def run(self) -> None:
         steps = self._chance.randint(2, 5)
         for step in range(steps):
-            store = SqliteStore(self._place)
-            recover(store)
-            session = open_session(store, name=self._name) if self._name else Session(store)
+            store = SqliteStore(self._place, busy_seconds=0.001)
+            recover(store, self._spool)
+            session = (open_session(store, self._spool, name=self._name) if self._name
+                       else Session(store, self._spool))
             try:
                 await self._step(session, store, f"question {self._number}.{step}")
             finally:
@@ -151,6 +178,9 @@ class Conversation:
         self._tally.turns += 1
         self._model.left = chance.randint(0, 3)
         ending, left = chance.choice(("", "", "", "stop", "kill")), chance.randrange(12)
+        lock = (_Lock(self._place, chance.randrange(-1, 10), chance.choice((0.01, 0.5, 4.0)))
+                if ending != "kill" and chance.random() < 0.3 else None)
+        self._tally.locks += lock is not None
         session.add_user(user_message(question))
         turn = run_chat_turn(self._respond(), Request("m", tuple(session.messages)), self._tool,
                              model=TARGETS[0], resumes=3)
@@ -158,6 +188,8 @@ class Conversation:
         try:
             async for event in events:
                 shown += event.text if isinstance(event, TextDelta) else ""
+                if lock is not None:
+                    lock.step()
                 left -= 1
                 if ending and left < 0:
                     break
@@ -172,6 +204,8 @@ class Conversation:
         else:
             self._tally.stops += ending == "stop"
             await events.aclose()
+        if lock is not None:
+            lock.release()
         if shown:
             self._paper.lines.append(("assistant", shown))
 
@@ -188,7 +222,7 @@ class Conversation:
         """A program that has seen nothing of all this opens the session."""
         store = SqliteStore(self._place)
         try:
-            recover(store)
+            recover(store, self._spool)
             messages = open_session(store, name=self._name).messages
         finally:
             store.close()

@@ -22,6 +22,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
 from core import __version__
@@ -64,8 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     kept = _kept(given)
     print(f"seed {given.seed}")
-    done = {each: _run(each, given, [part for part in kept if part.key == each.key])
-            for each in chosen}
+    done = _run_all(chosen, given, kept)
     print("\n".join([HEAD, *(_row(each, parts) for each, parts in done.items())]))
     failed = [part for parts in done.values() for part in parts if part.faults]
     for part in failed:
@@ -96,10 +96,20 @@ def _yours() -> str:
 
 # ---- running
 
+def _run_all(chosen: Sequence[Campaign], given: argparse.Namespace,
+             kept: Sequence[Done]) -> dict[Campaign, list[Done]]:
+    """One after the other, and beside them those that other processes do."""
+    def one(campaign: Campaign) -> list[Done]:
+        return _run(campaign, given, [part for part in kept if part.key == campaign.key])
+    with ThreadPoolExecutor(1) as beside:
+        running = {each: beside.submit(one, each) for each in chosen if each.apart}
+        here = {each: one(each) for each in chosen if not each.apart}
+        return {each: here[each] if each in here else running[each].result() for each in chosen}
+
+
 def _run(campaign: Campaign, given: argparse.Namespace, kept: Sequence[Done]) -> list[Done]:
     """The parts of a campaign: those that are kept, and those that are still to be done."""
     done = list(kept)
-    print(f"{campaign.key} ...", end=" ", flush=True)
     for seed, count in _parts(campaign, given, done):
         began = time.monotonic()
         result = campaign.run(seed, count)
@@ -110,7 +120,7 @@ def _run(campaign: Campaign, given: argparse.Namespace, kept: Sequence[Done]) ->
         if given.state and not result.missing:
             with open(given.state, "a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(done[-1])) + "\n")
-    print(f"{_held(done)}: {_counted(done)}, {_seconds(done):.0f} s", flush=True)
+    print(f"{campaign.key} {_held(done)}: {_counted(done)}, {_seconds(done):.0f} s", flush=True)
     return done
 
 

@@ -15,7 +15,7 @@ from core.tools import ToolContext
 from core.tools.files import read_file
 from tests import postgres
 from tests.fake_server import FakeOllama
-from tests.proof import doors, gate, power, wire
+from tests.proof import doors, gate, keys, power, wire
 from tests.proof.chores import kill_chores
 from tests.proof.clocks import set_clocks
 from tests.proof.imports import kill_imports
@@ -136,6 +136,14 @@ def test_control_sequences_are_shown_and_not_obeyed() -> None:
     assert len(set(gate.sequences())) >= 4_010
     tally = gate.show_sequences(5, 20)
     assert not tally.faults and tally.shown > 1_000
+
+
+@pytest.mark.processes
+def test_a_key_reaches_its_server_and_nothing_else() -> None:
+    tally = keys.plant_keys(0, 1)
+    assert not tally.faults and tally.arrived == 1 and tally.files
+    assert keys.stands_in("sk-1", "x sk-1") and keys.stands_in("sk-1", "Basic bWU6c2stMQ==")
+    assert not keys.stands_in("sk-1", "sk-2")
 
 
 def test_doors_stay_closed() -> None:

@@ -20,6 +20,7 @@ from tests.proof.clocks import set_clocks
 from tests.proof.doors import try_doors
 from tests.proof.gate import show_sequences
 from tests.proof.imports import kill_imports
+from tests.proof.keys import plant_keys
 from tests.proof.kills import kill_programs
 from tests.proof.postgres import fail_server
 from tests.proof.simulation import simulate
@@ -51,7 +52,8 @@ Run = Callable[[int, int], Result]      # given a seed and how much to do
 class Campaign:
     """A promise and what checks it. `quick` and `full` are how much is done, `part` is how much of
     `full` is done at a time: what a run that is stopped may lose. `yours`: it can be run with the
-    server or the database of a user.
+    server or the database of a user. `apart`: all of it is done by another process, so that it may
+    run beside one that is not.
     """
 
     key: str
@@ -61,6 +63,7 @@ class Campaign:
     full: int = 1
     part: int = 0
     yours: bool = False
+    apart: bool = False
 
 
 def total(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -205,6 +208,13 @@ def doors(seed: int, count: int) -> Result:
     return Result({"addresses": tally.urls, "paths": tally.paths}, "\n".join(tally.faults[:SHOWN]))
 
 
+def keys(seed: int, count: int) -> Result:
+    tally = plant_keys(seed, count)
+    return Result({"keys": tally.keys, "of them received by their server": tally.arrived,
+                   "commands": tally.commands, "files looked through": tally.files},
+                  "\n".join(tally.faults))
+
+
 CAMPAIGNS: tuple[Campaign, ...] = (
     Campaign("kills", "What was sent or shown is saved, whenever the program is killed", kills,
              60, 10_000, part=200, yours=True),
@@ -226,54 +236,60 @@ CAMPAIGNS: tuple[Campaign, ...] = (
              imports, 18, 2_000, part=60),
     Campaign("servers", "No killed server ends a conversation, or doubles or drops a character",
              tests("tests/program/test_campaign.py", count="STREAM_CHAT_TEST_CAMPAIGN"),
-             100, 10_000, part=500),
+             100, 10_000, part=500, apart=True),
     Campaign("page", "A page's server that is killed finishes the answer when it is back",
              tests("tests/web/test_turns.py", count="STREAM_CHAT_TEST_PAGE_KILLS"), 20, 200,
-             part=20),
+             part=20, apart=True),
     Campaign("faults", "Whatever fails in an answer, it comes whole, and no tool runs twice",
-             tests("tests/program/test_faults.py")),
+             tests("tests/program/test_faults.py"), apart=True),
     Campaign("cuts", "A lost connection costs no token twice where the server keeps its answer",
              tests("tests/providers/test_reattach.py", "tests/web/test_kept_answers.py",
-                   count="STREAM_CHAT_TEST_CUTS"), 40, 10_000, part=500),
+                   count="STREAM_CHAT_TEST_CUTS"), 40, 10_000, part=500, apart=True),
     Campaign("again", "A killed program takes a running answer up again, and no token is "
              "written twice",
              tests("tests/program/test_taken_up.py", count="STREAM_CHAT_TEST_KILLS"), 3, 500,
-             part=20),
+             part=20, apart=True),
     Campaign("engine", "The embedded engine ends with its chats, and a lost connection costs "
              "nothing",
-             tests("tests/engine/test_engine_cuts.py", "tests/engine/test_engine.py")),
+             tests("tests/engine/test_engine_cuts.py", "tests/engine/test_engine.py"), apart=True),
     Campaign("wire", "How the network cuts a stream changes nothing", wire,
              20_000, 10_000_000, part=40_000),
     Campaign("events", "Events of unknown shapes neither end a conversation nor are called whole",
-             tests("tests/providers/test_dialect_streams.py")),
+             tests("tests/providers/test_dialect_streams.py"), apart=True),
     Campaign("joints", "A reply that broke off and its continuation fit",
-             tests("tests/chat/test_joining.py")),
+             tests("tests/chat/test_joining.py"), apart=True),
     Campaign("store", "What the database refuses is kept and saved later",
-             tests("tests/program/test_program_spool.py")),
+             tests("tests/program/test_program_spool.py"), apart=True),
+    Campaign("load", "Fifty writers and twenty answers at once lose nothing",
+             tests("tests/store/test_many_writers.py"), apart=True),
     Campaign("gate", "No text of others moves the cursor or sets the title",
              together(gate, tests("tests/test_safe_text.py",
                                   "tests/program/test_safe_everywhere.py")),
              4_010, 40_100, part=4_010),
     Campaign("script", "No text of others becomes script, a request or an element of the page",
-             tests("tests/web/test_injection.py")),
+             tests("tests/web/test_injection.py"), apart=True),
     Campaign("doors", "Tools reach no file, address or database that they may not",
              together(doors, tests("tests/tools/test_guard_files.py",
                                    "tests/tools/test_guard_net.py",
                                    "tests/tools/test_secret_files.py",
                                    "tests/tools/test_tool_database.py")),
              3_000, 300_000, part=10_000),
+    Campaign("channels", "A model that obeys what it reads takes nothing private out",
+             tests("tests/tools/test_tool_web.py", count="STREAM_CHAT_TEST_ATTACKS"), 200, 20_000,
+             part=1_000, apart=True),
     Campaign("keys", "Keys go to the server that they are for, and nowhere else",
-             tests("tests/config/test_keys.py", "tests/providers/test_access.py")),
+             together(keys, tests("tests/config/test_keys.py", "tests/providers/test_access.py")),
+             18, 2_000, part=90),
     Campaign("cost", "No request can pass the limit on cost",
              tests("tests/stats/test_spending.py", count="STREAM_CHAT_TEST_CONVERSATIONS"),
-             2_000, 10_000),
+             2_000, 10_000, apart=True),
     Campaign("mask", "What is masked does not leave, and comes back unchanged",
              tests("tests/providers/test_masking.py", count="STREAM_CHAT_TEST_PROMPTS"),
-             1_000, 10_000),
+             1_000, 10_000, apart=True),
     Campaign("sent", "/sent shows what a server saw, byte for byte",
-             tests("tests/providers/test_sent.py")),
+             tests("tests/providers/test_sent.py"), apart=True),
     Campaign("asides", "An aside leaves the next request as it was, byte for byte",
-             tests("tests/chat/test_aside.py")),
+             tests("tests/chat/test_aside.py"), apart=True),
     Campaign("quotes", "A quotation that is not in the files is noticed",
-             tests("tests/context/test_quotes.py")),
+             tests("tests/context/test_quotes.py"), apart=True),
 )

@@ -67,10 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     prepare_streams()
+    settings: Settings | None = None
     try:
-        code = act(parse_arguments(words, os.environ))
+        settings = parse_arguments(words, os.environ)
+        code = act(settings)
     except ChatError as error:
-        _load(REPORT).report(error, as_json="--json" in words)
+        _load(REPORT).report(error, words, settings)
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -80,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(problem, OSError) and problem.errno in OUTPUT_LOST:
             code = lose_output(problem)
         else:
-            _load(REPORT).report(unexpected(problem), as_json="--json" in words)
+            _load(REPORT).report(unexpected(problem), words, settings)
             code = 1
     return flush() or code
 

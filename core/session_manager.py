@@ -214,8 +214,8 @@ def open_session(store: Store | None, spool: str | Places = "", *, name: str | N
         raise SessionNotFound("There are no saved sessions to go on with.",
                               "Start a chat; it is saved by default.")
     if row.shelf == "trash":
-        raise SessionNotFound(f"Session {row.name} is in the trash.",
-                              f"stream-chat --undelete {row.name} brings it back.")
+        raise SessionNotFound(f"Session {row.short_name} is in the trash.",
+                              f"stream-chat --undelete {row.short_name} brings it back.")
     session.resume(row, store)
     return session
 

@@ -80,7 +80,7 @@ class Aside:
             raise UsageError("This aside is part of the conversation already.")
         if self._chat.session is not self._parent:
             raise UsageError("This aside belongs to another session.",
-                             f"/session {self.session.name} continues with it.")
+                             f"/session {self.session.short_name} continues with it.")
         if not self.replies:
             raise UsageError("This aside has no answer.", "Ask it again with /aside QUESTION.")
         self._taken = True

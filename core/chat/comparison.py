@@ -125,9 +125,9 @@ class Comparison:
         Taking the other one later replaces it. Raises UsageError.
         """
         if self.chat.session is not self._parent or len(self._parent.messages) != self._length:
-            raise UsageError("The conversation has gone on since these answers.",
-                             f"They are saved: /session {self.sides[number - 1].session.name} goes "
-                             "on with that one.")
+            name = self.sides[number - 1].session.short_name
+            raise UsageError("The conversation has continued since these answers.",
+                             f"They are saved: /session {name} continues with that one.")
         side = self.sides[number - 1]
         if not side.replies:
             raise UsageError(f"{side.target} gave no answer.", "Take the other one, or ask again.")

@@ -51,28 +51,29 @@ def run(settings: Settings) -> int:
 def _rename(settings: Settings, store: Store, row: SessionRow) -> str:
     title = safe_line(" ".join((settings.rename or "").split()), 200)
     store.update_session(row.id, title=title)
-    return f"Session {row.name} is now called: {title}"
+    return f"Session {row.short_name} is now called: {title}"
 
 
 def _tag(settings: Settings, store: Store, row: SessionRow) -> str:
     tags = changed_tags(row.tags, settings.tag)
     store.update_session(row.id, tags=tags)
-    return f"Tags of session {row.name}: {tags or 'none'}"
+    return f"Tags of session {row.short_name}: {tags or 'none'}"
 
 
 def _pin(settings: Settings, store: Store, row: SessionRow) -> str:
     store.update_session(row.id, pinned=settings.pin_session)
-    return f"Session {row.name} is {'pinned' if settings.pin_session else 'not pinned any more'}."
+    pinned = "pinned" if settings.pin_session else "no longer pinned"
+    return f"Session {row.short_name} is {pinned}."
 
 
 def _archive(settings: Settings, store: Store, row: SessionRow) -> str:
     store.shelve_session(row.id, "archived")
-    return f"Session {row.name} is archived."
+    return f"Session {row.short_name} is archived."
 
 
 def _open(settings: Settings, store: Store, row: SessionRow) -> str:
     store.shelve_session(row.id, "open")
-    return f"Session {row.name} is in the lists again."
+    return f"Session {row.short_name} is in the lists again."
 
 
 def _share(settings: Settings, store: Store, row: SessionRow) -> str:
@@ -95,12 +96,12 @@ ROWS: dict[str, Callable[[Settings, Store, SessionRow], str]] = {
 
 def _undo(settings: Settings, session: Session) -> None:
     session.undo()
-    print(f"Taken back in session {session.name}; --redo brings it back.", file=sys.stderr)
+    print(f"Taken back in session {session.short_name}; --redo brings it back.", file=sys.stderr)
 
 
 def _redo(settings: Settings, session: Session) -> None:
     session.redo()
-    print(f"Back again in session {session.name}.", file=sys.stderr)
+    print(f"Back again in session {session.short_name}.", file=sys.stderr)
 
 
 def _fork(settings: Settings, session: Session) -> None:
@@ -131,10 +132,10 @@ def _branch(settings: Settings, session: Session) -> None:
     found = session.branches()
     number = settings.branch or 0
     if not 1 <= number <= len(found):
-        raise UsageError(f"Session {session.name} has no branch {number}.",
+        raise UsageError(f"Session {session.short_name} has no branch {number}.",
                          f"--branches lists the {len(found)} there are.")
     session.show(found[number - 1].end)
-    print(f"Session {session.name} continues with branch {number} of {len(found)}.",
+    print(f"Session {session.short_name} continues with branch {number} of {len(found)}.",
           file=sys.stderr)
 
 

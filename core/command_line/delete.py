@@ -21,12 +21,11 @@ def run(settings: Settings) -> int:
     try:
         row = find_session(store, name)
         if not settings.yes and not somebody_types():
-            raise UsageError("Nobody can be asked whether to delete it: standard input is not a "
-                             "terminal.",
-                             "--yes deletes it unasked.")
+            raise UsageError("Cannot ask: standard input is not a terminal.",
+                             "Add --yes to delete without asking.")
         how = " permanently" if settings.forever else ""
-        told = (f"Delete session {row.name} ({safe_line(row.title, 60)}; {row.message_count} "
-                f"messages){how}? [y/N] ")
+        told = (f"Delete session {row.short_name} ({safe_line(row.title, 60)}; "
+                f"{row.message_count} messages){how}? [y/N] ")
         if not settings.yes and not says_yes(told):
             print("Nothing is changed.", file=sys.stderr)
             return 1

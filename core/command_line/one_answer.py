@@ -149,7 +149,8 @@ def answer_as_text(chat: Chat, turn: AsyncGenerator[Event, None], interrupts: In
         return EXIT_INTERRUPTED
     except ChatError as error:
         log.error("%s", describe(error))
-        err.write(describe(error) + "\n")
+        from core.console.report import print_error     # needed only when something failed
+        print_error(error, chat.settings)
         return error.exit_code
 
 

@@ -96,7 +96,8 @@ async def fork(chat: Chat, argument: str) -> Outcome:
     if not old.messages:
         raise UsageError("Nothing was said in this session yet.")
     chat.session = old.fork(old.exchange_end(number))
-    return Done(f"This is session {chat.session.name}, with {_count(chat)} of {old.name}.")
+    return Done(f"This is session {chat.session.short_name}, with {_count(chat)} of "
+                f"{old.short_name}.")
 
 
 @command(usage="[N]")

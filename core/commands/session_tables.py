@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 from core.rendering.table import Choices, Excerpt, Excerpts, Table
 from core.sessions.listing import marked, moment_words
+from core.store.identity import short_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from core.sessions.search import Found
-    from core.store.rows import SessionRow
+    from core.store.rows import SessionRow, Shelf
 
+OPENS = {"open": "--session ID resumes one.", "archived": "--unarchive ID lists one again.",
+         "trash": "--undelete ID restores one."}
+MORE = "--limit 0 lists all, --list-sessions WORDS those with the words; --session ID resumes one."
 LEAST_TITLE = 20        # cells of a title, so that what is known of its session stands beside it
 
 
@@ -20,13 +24,29 @@ def session_table(rows: Sequence[SessionRow], note: str, group: str = "", used: 
     """Titles with what is known of each, below `group`; the session `used` is marked."""
     now = time.time()
     cells = tuple((marked(row), moment_words(row.updated, now),
-                   count_words(row.message_count, "message"), row.model, row.name) for row in rows)
+                   count_words(row.message_count, "message"), row.model, name)
+                  for name, row in zip(short_names([row.name for row in rows]), rows))
     titles = tuple(title or "(no title)" for title, *_ in cells)
     marks = frozenset(number for number, row in enumerate(rows) if row.id == used)
     choices = Choices((group,) * len(rows), titles, marks, frozenset(range(1, 5)), frozenset((2,)),
                       LEAST_TITLE)
     return Table(("title", "last used", "messages", "model", "session"), cells, note,
                  optional=("model",), choices=choices)
+
+
+def listed_sessions(rows: Sequence[SessionRow], shelf: Shelf, *, more: bool = False) -> Table:
+    """The sessions as the shell shows them; the ID that resumes each comes first.
+
+    `more`: there are others that are not listed.
+    """
+    now = time.time()
+    cells = tuple((name, moment_words(row.updated, now), f"{row.message_count:,}", row.model,
+                   marked(row) or "(no title)")
+                  for name, row in zip(short_names([row.name for row in rows]), rows))
+    return Table(("id", "last used", "messages", "model", "title"), cells,
+                 f"The {len(rows)} used last. {MORE}" if more else
+                 f"{count_words(len(rows), 'session')}. {OPENS[shelf]}",
+                 optional=("model", "messages"))
 
 
 def result_table(results: Sequence[Found], words: str) -> Table:
@@ -45,7 +65,7 @@ def result_table(results: Sequence[Found], words: str) -> Table:
 def _excerpt(entry: Found, now: float) -> Excerpt:
     """A place in the title needs no words around it: the title is shown."""
     row = entry.session
-    facts = f"{moment_words(row.updated, now)}, {row.name}"
+    facts = f"{moment_words(row.updated, now)}, {row.short_name}"
     hit = entry.hits[0] if entry.hits and entry.hits[0].snippet != row.title else None
     text, marks = (hit.snippet, hit.marks) if hit is not None else ("", ())
     return Excerpt(marked(row) or "(no title)", facts, text, marks)

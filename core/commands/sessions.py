@@ -14,6 +14,7 @@ from core.model_manager import parse_target
 from core.sessions.export import ENDINGS, EXPORTERS, export_session, find_exporter, format_of
 from core.sessions.search import search as find
 from core.sessions.shelves import delete_session
+from core.store.identity import short_names
 from db import Store
 
 TYPE_CHECKING = False
@@ -37,7 +38,9 @@ def _store(chat: Chat) -> Store:
 
 
 async def _recent(chat: Chat) -> Sequence[str]:
-    return [Choice(row.name, row.title) for row in _store(chat).sessions(MOST_LISTED)]
+    rows = _store(chat).sessions(MOST_LISTED)
+    return [Choice(name, row.title)
+            for name, row in zip(short_names([row.name for row in rows]), rows)]
 
 
 async def _shelves(chat: Chat) -> Sequence[str]:
@@ -96,7 +99,7 @@ def _open_found(chat: Chat, session: str, message: int) -> Outcome:
     first = max((number for number in range(min(place + 1, len(opened.messages)))
                  if opened.messages[number].role == "user"),
                 default=0)
-    told = " ".join([f"Session {opened.name}: {opened.title} (message {first + 1} of "
+    told = " ".join([f"Session {opened.short_name}: {opened.title} (message {first + 1} of "
                      f"{len(opened.messages)}).", *said])
     return History(tuple(opened.messages[first:first + 2]), told)
 
@@ -130,7 +133,8 @@ async def delete(chat: Chat, argument: str) -> Outcome:
         chat.session = chat.open_session(None)
         return f"{said} This is a new one."
     how = " permanently" if forever else ""
-    return Confirm(f"Delete session {row.name} ({row.title}; {row.message_count} messages){how}?",
+    named = f"{row.short_name} ({row.title}; {row.message_count} messages)"
+    return Confirm(f"Delete session {named}{how}?",
                    act)
 
 
@@ -138,7 +142,7 @@ async def delete(chat: Chat, argument: str) -> Outcome:
 async def keep(chat: Chat, argument: str) -> Outcome:
     """Save this conversation as a new session, after another program deleted its session."""
     chat.session.keep()
-    return Done(f"The conversation is saved as session {chat.session.name}.")
+    return Done(f"The conversation is saved as session {chat.session.short_name}.")
 
 
 async def _formats(chat: Chat) -> Sequence[str]:

@@ -192,7 +192,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Sessions", "continue_", bool, False, "continue the newest session",
             flags="-c --continue", in_file=False),
     Setting("Sessions", "session", str, None,
-            "continue this session (the start of its ID will do), or `last`", metavar="ID",
+            "continue this session (any part of its ID that no other has), or `last`", metavar="ID",
             in_file=False),
     Setting("Sessions", "select_session", bool, False, "choose a session and continue it",
             in_file=False),

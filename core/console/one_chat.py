@@ -43,7 +43,7 @@ def with_chat(settings: Settings, front: Front, interrupts: Interrupts,
             chat.session.close()
             if chat.session.last_words:
                 from core.console.unsaved import warn_unsaved
-                warn_unsaved(chat.session, again=again)
+                warn_unsaved(chat.session, settings, again=again)
     except Interrupted:
         return EXIT_INTERRUPTED
     finally:

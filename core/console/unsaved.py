@@ -6,8 +6,12 @@ import os
 import sys
 import time
 
+from core.config import Settings
 from core.console.line_input import ask
-from core.errors import StoreFull, UsageError, describe
+from core.console.report import print_error
+from core.console.screen import Screen
+from core.errors import StoreFull, UsageError
+from core.rendering.event_lines import notice_line
 from core.safe_text import safe_line, safe_text
 from core.session_manager import Session
 from core.sessions.export import find_exporter, format_of
@@ -15,7 +19,7 @@ from core.sessions.output import refuse_existing, write_whole
 from core.store.rows import SessionRow, StoredMessage
 
 
-def warn_unsaved(session: Session, *, again: bool) -> None:
+def warn_unsaved(session: Session, settings: Settings, *, again: bool) -> None:
     """Say what is not saved and, where a user can be asked, offer to write what would be lost.
 
     `again`: also what has been said before and is safe in a file.
@@ -23,13 +27,15 @@ def warn_unsaved(session: Session, *, again: bool) -> None:
     words = session.last_words
     if not words or not session.lost and not again:
         return
-    red, plain = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{red}{safe_text(words)}{plain}", file=sys.stderr)
+    if sys.stderr.isatty():
+        Screen(sys.stderr, settings).show(notice_line(words))
+    else:
+        print(safe_text(words), file=sys.stderr)
     if session.lost and sys.stdin is not None and sys.stdin.isatty():
-        rescue(session)
+        rescue(session, settings)
 
 
-def rescue(session: Session) -> None:
+def rescue(session: Session, settings: Settings) -> None:
     """Write a conversation that no store took to a file that the user names;
     its ending decides the format.
     """
@@ -50,7 +56,7 @@ def rescue(session: Session) -> None:
             refuse_existing(path)
             write_whole(path, find_exporter(format_of(path))(row, stored), force=False)
         except (UsageError, StoreFull) as error:
-            print(describe(error), file=sys.stderr)
+            print_error(error, settings)
             continue
         print(f"The conversation is in {safe_line(path)}.", file=sys.stderr)
         return

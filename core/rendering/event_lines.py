@@ -15,6 +15,7 @@ from core.safe_text import safe_line, safe_text
 
 # characters of a call's arguments in one line; a question about it and /last show all
 MOST_SHOWN = 120
+_NAMED: tuple[Kind, ...] = ("error", "warning")
 FINISH_NOTES = {
     "length": "The answer stopped at its length limit. /retry with a larger --max-tokens, or ask "
     "it to go on.",
@@ -104,7 +105,14 @@ class EventLines:
 def notice_line(text: str) -> Line:
     """A notice of the program: a warning where something is not as the user asked."""
     words = safe_text(text)
+    for kind in _NAMED:       # as what opens a chat names them
+        if words.startswith(f"{kind}: "):
+            return Line(kind, _capital(words.removeprefix(f"{kind}: ")))
     return Line("warning" if words.startswith(("NOT SAVED", "Not ")) else "note", words)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def finished_line(call: ToolCall | None, event: ToolFinished) -> Line:

@@ -120,13 +120,19 @@ def _numbers(columns: Row, rows: Sequence[Row]) -> set[int]:
 def _row_lines(row: Row, widths: Sequence[int], right: set[int], first: str,
                others: str) -> Iterator[Line]:
     """The lines of a row of cells; `first` is the role of its first cell, `others` of the rest."""
-    cells = [list(wrapped(cell, width)) or [""] for cell, width in zip(row, widths, strict=True)]
+    cells = [_cell_lines(cell, width) for cell, width in zip(row, widths, strict=True)]
     for number in range(max(map(len, cells))):
         parts = [_padded(cell[number] if number < len(cell) else "", widths[place], place in right)
                  for place, cell in enumerate(cells)]
         text = (" " * GAP).join(parts).rstrip()
         head = len(parts[0]) if first != others else len(text)
         yield tuple(piece for piece in ((text[:head], first), (text[head:], others)) if piece[0])
+
+
+def _cell_lines(cell: str, width: int) -> list[str]:
+    if len(cell) <= width and cell.isascii() and cell.isprintable():
+        return [cell]           # most cells, in a fraction of the time
+    return list(wrapped(cell, width)) or [""]
 
 
 def _padded(cell: str, width: int, at_right: bool) -> str:

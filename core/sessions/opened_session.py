@@ -20,7 +20,7 @@ from core.sessions.sharing import settings_of_others, with_own
 from core.sessions.spool import Places
 from core.sessions.summaries import Summaries
 from core.sessions.writes import Write, message_write
-from core.store.identity import new_session_id, new_session_name
+from core.store.identity import new_session_id, new_session_name, short_name
 from core.store.rows import SessionRow
 from db import Store
 
@@ -50,6 +50,11 @@ class OpenedSession(LoadedMessages):
         self._looked: float | None = None
         self._others: OthersSaid | None = None  # what other programs wrote and nobody was shown yet
         self._owned = False    # whether the turn is ours
+
+    @property
+    def short_name(self) -> str:
+        """What messages call it."""
+        return short_name(self.name)
 
     @property
     def saved(self) -> bool:

@@ -33,11 +33,11 @@ def shared_with(store: Store, row: SessionRow) -> str:
     """With whom a session is shared, in a sentence."""
     shares = store.shares(row.id)
     if not shares:
-        return f"Session {row.name} is not shared."
+        return f"Session {row.short_name} is not shared."
     names = ", ".join(
         f"{each.reader} ({'reads and writes' if each.write else 'reads'})" for each in shares
     )
-    return f"Session {row.name} is shared with {names}."
+    return f"Session {row.short_name} is shared with {names}."
 
 
 def kept_of_others(text: str) -> dict[str, Any]:

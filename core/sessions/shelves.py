@@ -42,20 +42,20 @@ def delete_session(store: Store, row: SessionRow, *, forever: bool = False) -> s
     """
     if forever:
         store.delete_session(row.id)
-        return f"Session {row.name} is deleted permanently."
+        return f"Session {row.short_name} is deleted permanently."
     if row.shelf == "trash":
-        raise UsageError(f"Session {row.name} is in the trash already.",
+        raise UsageError(f"Session {row.short_name} is in the trash already.",
                          "With --forever it is deleted permanently.")
     store.shelve_session(row.id, "trash")
-    return (f"Session {row.name} is in the trash for {TRASH_DAYS} days; /undelete {row.name} "
-            "brings it back.")
+    return (f"Session {row.short_name} is in the trash for {TRASH_DAYS} days; "
+            f"/undelete {row.short_name} brings it back.")
 
 
 def find_in_trash(store: Store, name: str) -> SessionRow:
     """Raises SessionNotFound, and UsageError for a session that is not in the trash."""
     row = find_session(store, name)
     if row.shelf != "trash":
-        raise UsageError(f"Session {row.name} is not in the trash.")
+        raise UsageError(f"Session {row.short_name} is not in the trash.")
     return row
 
 

@@ -10,6 +10,7 @@ from core.session_manager import Session, open_session, recover
 from core.sessions.listing import is_newest
 from core.sessions.shelves import empty_trash
 from core.setup.saved import open_place, spool_places, store_place, unwritable
+from core.store.identity import short_name
 from db import Store
 
 
@@ -56,10 +57,10 @@ class OpenedStore:
         empty_trash(self.store)
 
     def offers(self, current: str) -> list[str]:
-        """How to go on with what a killed run left behind, from the session `current`."""
-        kept = "A reply that was cut off is kept as far as it came."
-        return [f"{kept} /continue goes on with it; /drop takes it out." if identity == current
-                else f"{kept} /session {name} goes back to it; /continue and /drop work there."
+        """How to continue with what a killed run left behind, from the session `current`."""
+        kept = "A reply was cut off; its text so far is saved."
+        return [f"{kept} /continue resumes it, /drop removes it." if identity == current
+                else f"{kept} /session {short_name(name)} opens it; /continue and /drop work there."
                 for identity, name in self.recovered]
 
     def open_session(self, name: str | None) -> Session:

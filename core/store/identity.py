@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # identities below this one were made by versions before 128 bits; they stay valid as they are
 OLDEST_NEW = 1 << 63
@@ -89,6 +90,32 @@ def new_session_name(now: float) -> str:
     Two sessions may have the same one; then more has to be typed.
     """
     return time.strftime("%Y%m%d-%H%M-", time.localtime(now)) + name_letters(os.urandom(4))
+
+
+def short_name(name: str) -> str:
+    """The last letters of a name that we made, as k3f9, which find its session as long as no
+    other has the same; every other name in full.
+    """
+    date, _, rest = name.partition("-")
+    minute, _, letters = rest.partition("-")
+    made = (len(date) == 8 and date.isdigit() and len(minute) == 4 and minute.isdigit()
+            and len(letters) == 4)
+    return letters if made else name
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Of a list: with the minute, then in full, where two of it have the same short name."""
+    made = list(map(short_name, names))
+    for longer in (_with_minute, str):
+        if len(set(made)) == len(made):
+            break
+        counts = Counter(made)
+        made = [longer(full) if counts[short] > 1 else short for full, short in zip(names, made)]
+    return made
+
+
+def _with_minute(name: str) -> str:
+    return name[len("20261121-"):] if short_name(name) != name else name
 
 
 def name_letters(chance: bytes) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from core.store.identity import short_name
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal, NamedTuple
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
         tags: str = ""
         member: str = ""
 
+        @property
+        def short_name(self) -> str:
+            """What messages call it."""
+            return short_name(self.name)
+
     class CallRow(NamedTuple):
         """The numbers of one model call; None where they are not known.
 
@@ -61,9 +68,14 @@ if TYPE_CHECKING:
 else:
     # The same without `typing`, which takes 6 ms to import. A tuple, because 10,000 of them
     # are made for one list.
-    SessionRow = namedtuple("SessionRow", "id name title model created updated message_count "
-                            "parent pinned shelf tags member",
-                            defaults=(None, 0, "open", "", ""))
+    class SessionRow(namedtuple("SessionRow", "id name title model created updated message_count "
+                                "parent pinned shelf tags member",
+                                defaults=(None, 0, "open", "", ""))):
+        __slots__ = ()
+
+        @property
+        def short_name(self):
+            return short_name(self.name)
     CallRow = namedtuple("CallRow", "created session provider model host first seconds "
                                     "input_tokens output_tokens cached_tokens speed cost retries "
                          "fallbacks finish error")

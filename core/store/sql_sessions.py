@@ -183,7 +183,7 @@ class Sessions:
             return found[0]
         if not found:
             raise SessionNotFound(f"There is no session {name!r}.",
-                                  "/sessions, or --list-sessions, shows those there are.")
+                                  "/sessions, or --list-sessions, lists them.")
         raise _ambiguous(name, found)
 
     def _where(self, condition: str, *values: str) -> list[SessionRow]:
@@ -195,8 +195,8 @@ class Sessions:
         """For good: what another program still holds of it cannot bring it back."""
         for row in self.of(session_ids):
             if row.member:
-                raise StoreForbidden(f"Session {row.name} belongs to {row.member}, who alone can "
-                                     "delete it.", "")
+                raise StoreForbidden(f"Session {row.short_name} belongs to {row.member}; only they "
+                                     "can delete it.", "")
         for session_id in session_ids:
             self._database.write([
                 Statement("INSERT INTO deleted_sessions (id) SELECT id FROM sessions WHERE id = ? "

@@ -25,4 +25,4 @@ def show_aside(chat: Chat, screen: Screen, interrupts: Interrupts, aside: Aside)
         screen.error(error)
     if aside.replies:
         screen.note("An aside: the conversation does not contain it. /aside keep takes it in. "
-                    f"As a session: {aside.session.name}.")
+                    f"As a session: {aside.session.short_name}.")

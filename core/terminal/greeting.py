@@ -61,7 +61,7 @@ def facts_of(chat: Chat) -> list[str]:
     if chat.toolbox:
         count = len(chat.toolbox.specs)
         facts.append(f"{count} {'tool' if count == 1 else 'tools'}" if count else "tools")
-    facts.append(f"session {chat.session.name}" if chat.session.saved else "not saved")
+    facts.append(f"session {chat.session.short_name}" if chat.session.saved else "not saved")
     return facts
 
 
@@ -77,8 +77,8 @@ def say_goodbye(chat: Chat, screen: Screen) -> None:
         screen.note(f"Not saved: {count_of(session.count)}.")
         return
     title = f"{safe_line(session.title, TITLE)}, " if session.title else ""
-    screen.note(f"Saved as {session.name}: {title}{count_of(session.count)}.\n"
-                f"Resume with {started_as()} --session {session.name}")
+    screen.note(f"Saved as {session.short_name}: {title}{count_of(session.count)}.\n"
+                f"Resume with {started_as()} --session {session.short_name}")
 
 
 def count_of(messages: int) -> str:

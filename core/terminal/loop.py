@@ -310,7 +310,7 @@ def show_comparison(screen: Screen, comparison: Comparison) -> None:
         if side.error is not None:
             screen.error(type(side.error)(f"{side.target}: {side.error.message}", side.error.hint))
     screen.note("/compare keep 1 or keep 2 takes one into the chat. As sessions: "
-                f"{one.session.name}, {two.session.name}.")
+                f"{one.session.short_name}, {two.session.short_name}.")
 
 
 def take_turn(chat: Chat, screen: Screen, interrupts: Interrupts,

@@ -71,7 +71,7 @@ def _entry(one: Found, is_at: bool, screen: Screen, now: float,
 
 
 def _title(row: SessionRow) -> str:
-    return marked(row) if row.title else f"({row.name})"
+    return marked(row) if row.title else f"({row.short_name})"
 
 
 def _facts(row: SessionRow, width: int, now: float) -> str:

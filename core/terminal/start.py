@@ -15,9 +15,8 @@ from core.console.first_turn import begin_answer
 from core.console.question import piped_context, read_question
 from core.console.questions import agree, somebody_types
 from core.console.screen import Screen
-from core.errors import ChatError, ProviderError, describe
+from core.errors import ChatError, ProviderError
 from core.model_manager import Providers, Target
-from core.rendering.listing import fitted
 from core.setup.store import OpenedStore
 from core.terminal.painter import Painter
 from core.terminal.approval import TerminalApproval
@@ -71,6 +70,7 @@ def answer(chat: Chat, opened: OpenedStore, screen: Screen, interrupts: Interrup
         screen.note("Stopped.")
         return EXIT_INTERRUPTED
     except ChatError as error:
-        sys.stderr.write(fitted(describe(error), sys.stderr) + "\n")
+        from core.console.report import print_error     # needed only when something failed
+        print_error(error, chat.settings)
         return error.exit_code
     return exit_code(last) if last is not None else 0

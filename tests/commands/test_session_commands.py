@@ -96,9 +96,9 @@ def test_sessions_are_listed_searched_exported_and_deleted(
         chat.say("/delete")
         chat.wait(r"messages\)\? \[y/N\]", 3)
         chat.send("y" + ENTER)
-        chat.wait("This is a new one")
+        chat.wait(r"This\s+is a new one")
         assert listed(program, environment) == []
-        chat.ask("/session zzz", "/sessions, or --list-sessions, shows")
+        chat.ask("/session zzz", "/sessions, or --list-sessions, lists")
         chat.ask("/clear", r"Did you mean /new\?")
         chat.ask("/new nonsense", "/new takes nothing")
         chat.ask("/usage nonsense", "/usage does not know")
@@ -150,4 +150,4 @@ def test_what_a_kill_cut_off_is_offered_where_it_is(
         chat.exit_status()
     with Terminal([*program, "-c"], environment) as chat:
         chat.wait_prompt()
-        assert "/continue goes on with it" in chat.text() and "/session" not in chat.text()
+        assert "/continue resumes it, /drop" in chat.text() and "/session" not in chat.text()

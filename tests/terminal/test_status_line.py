@@ -37,7 +37,7 @@ def test_it_hangs_under_the_prompt_and_can_be_switched_off(
         chat.ask("/theme light", r"^\u2713 Theme: light$")
         chat.say("/exit")
         assert chat.exit_status() == 0
-        assert re.search(r"\u00b7 Saved as \S+: go, 4 messages\.\n  Resume with .*--session",
+        assert re.search(r"\u00b7 Saved as \w{4}: go, 4 messages\.\n  Resume with .*--session",
                          chat.text())
         chat.check_restored()
 

@@ -1,0 +1,32 @@
+"""The table of sessions as a terminal shows it: all of them, or the newest that fit on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.commands.session_tables import listed_sessions
+from core.console.screen import Screen
+from core.rendering.listing import table_lines
+from core.rendering.table import Table
+from core.store.rows import SessionRow, Shelf
+
+BELOW = 5        # rows of the screen for the note below the table and the shell's prompt
+LEAST = 5        # sessions that are shown on the smallest screen
+
+
+def listed_on(screen: Screen, rows: Sequence[SessionRow], shelf: Shelf, *,
+              fits_screen: bool) -> Table:
+    """With `fits_screen`, as many sessions as fit on the screen."""
+    whole = listed_sessions(rows, shelf)
+    if not fits_screen or screen.plain:
+        return whole
+    count = min(len(rows), max(screen.height() - BELOW, LEAST))
+    while count > LEAST and _height(screen, listed_sessions(rows[:count], shelf)) > (
+            screen.height() - BELOW):
+        count -= 1
+    return whole if count == len(rows) else listed_sessions(rows[:count], shelf, more=True)
+
+
+def _height(screen: Screen, table: Table) -> int:
+    return sum(1 for _ in table_lines(table.columns, table.rows, screen.width() - 1,
+                                      optional=table.optional))

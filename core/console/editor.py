@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from core.errors import UsageError
 
+HINT = "Set EDITOR to another one. /edit TEXT needs none."
+
 
 def edit_text(text: str, environment: Mapping[str, str]) -> str:
     """The text as the user left it.
@@ -24,13 +26,13 @@ def edit_text(text: str, environment: Mapping[str, str]) -> str:
             file.write(text)
         code = subprocess.run([*shlex.split(named), path], check=False).returncode
         if code:
-            raise UsageError(f"The editor {named} ended with {code}; nothing is changed.")
+            raise UsageError(f"The editor {named} failed with exit code {code}; the text is "
+                             "unchanged.", HINT)
         with open(path, encoding="utf-8", errors="surrogatepass", newline="") as file:
             changed = file.read()
     except (OSError, ValueError) as problem:
-        raise UsageError(f"The editor {named} cannot be started: {problem}.",
-                         "Set EDITOR, or write the new text behind the command: /edit "
-                         "2 TEXT.") from problem
+        why = getattr(problem, "strerror", None) or str(problem)
+        raise UsageError(f"The editor {named} cannot be started: {why}.", HINT) from problem
     finally:
         os.unlink(path)
     return changed if text.endswith("\n") else changed.removesuffix("\n")

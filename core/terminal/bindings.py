@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prompt_toolkit.buffer import Buffer
+from collections.abc import Callable
+
+from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, emacs_mode, has_focus, vi_navigation_mode
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -16,9 +19,10 @@ from core.terminal.several_lines import continues, in_quotes
 typing = has_focus(DEFAULT_BUFFER)     # and not in a search, which has keys of its own
 
 
-def prompt_keys(pastes: Pastes, menu: Menu, keyboard: Keyboard) -> KeyBindings:
+def prompt_keys(pastes: Pastes, menu: Menu, keyboard: Keyboard,
+                edit_text: Callable[[str], str]) -> KeyBindings:
     """Enter sends, Alt-Enter, Ctrl-J and Shift-Enter start a line, Ctrl-C clears or leaves,
-    Ctrl-X Ctrl-E edits.
+    Ctrl-X Ctrl-E edits with `edit_text`.
     """
     keys = KeyBindings()
     keys.add("escape", "enter", filter=typing & emacs_mode)(_new_line)
@@ -46,7 +50,7 @@ def prompt_keys(pastes: Pastes, menu: Menu, keyboard: Keyboard) -> KeyBindings:
             buffer.insert_text(pastes.take(event.data), fire_event=False)
 
     def edit(event: KeyPressEvent) -> None:
-        open_editor(event.current_buffer, pastes)
+        open_editor(event, pastes, edit_text)
     keys.add("c-x", "c-e", filter=typing)(edit)
     keys.add("v", filter=typing & vi_navigation_mode)(edit)
     return keys
@@ -74,15 +78,19 @@ def add_menu_keys(keys: KeyBindings, menu: Menu, keyboard: Keyboard) -> None:
     keys.add("enter", filter=typing & emacs_mode & closed_just_now)(_new_line)
 
 
-def open_editor(buffer: Buffer, pastes: Pastes) -> None:
-    """Edit the text with $VISUAL or $EDITOR; the result is at the prompt again.
+def open_editor(event: KeyPressEvent, pastes: Pastes, edit_text: Callable[[str], str]) -> None:
+    """Edit what is typed; the result is at the prompt again.
 
-    The editor gets folded pastes in full.
+    The editor gets folded pastes in full; they stay folded when nothing is changed.
     """
+    buffer = event.current_buffer
     full = pastes.full(buffer.text)
-    if full != buffer.text:
-        buffer.text = full
-    buffer.open_in_editor(validate_and_handle=False)
+
+    async def edit() -> None:
+        text = await run_in_terminal(lambda: edit_text(full), in_executor=True)
+        if text != full:
+            buffer.document = Document(text)
+    event.app.create_background_task(edit())
 
 
 def _new_line(event: KeyPressEvent) -> None:

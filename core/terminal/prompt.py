@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from prompt_toolkit import PromptSession
@@ -22,10 +22,12 @@ from core.chat.conversation import Chat
 from core.chat.so_far import learn_window
 from core.commands import command_in
 from core.config import Settings, data_directory
+from core.console.editor import edit_text
 from core.console.interrupts import Terminated
 from core.console.screen import Screen
 from core.console.terminal_modes import note_modes
 from core.console.typeahead import Typeahead, Typed
+from core.errors import UsageError
 from core.model_manager import Target
 from core.rendering.marks import styled
 from core.safe_text import safe_text, without_surrogates
@@ -68,7 +70,8 @@ class PromptReader(Reader):
         session: PromptSession[str] = PromptSession(
             history=open_history(_history_file(settings), self._pastes.full), multiline=True,
             input=keyboard,
-            key_bindings=prompt_keys(self._pastes, self._menu, keyboard),
+            key_bindings=prompt_keys(self._pastes, self._menu, keyboard,
+                                     lambda text: self._edit(text, settings.environment)),
             editing_mode=EditingMode.VI if vi else EditingMode.EMACS,
             input_processors=[FoldPastes(self._pastes)], erase_when_done=True,
             complete_while_typing=False,
@@ -78,6 +81,15 @@ class PromptReader(Reader):
             # so that the status line hangs under the text
             window.dont_extend_height = to_filter(True)
         return session
+
+    def _edit(self, text: str, environment: Mapping[str, str]) -> str:
+        """The text as the user's editor leaves it; unchanged, and why, when it fails."""
+        try:
+            return edit_text(text, environment)
+        except UsageError as error:
+            self._screen.error(error)
+            self._screen.gap()
+            return text
 
     def read(self, chat: Chat) -> Typed:
         self.typed.collect()

@@ -1,0 +1,43 @@
+"""Ctrl-X Ctrl-E: what is typed goes through the user's editor and back to the prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.pseudo_terminal import CTRL_C, Terminal
+
+Environment = dict[str, str]
+EDIT = "\x18\x05"
+
+
+def test_the_text_comes_back_to_the_prompt_and_an_editor_that_fails_changes_nothing(
+        program: list[str], environment: Environment, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\ngrep -q broken \"$1\" && exit 3\nprintf 'more' >> \"$1\"\n")
+    editor.chmod(0o755)
+    environment = environment | {"EDITOR": str(editor), "VISUAL": ""}
+    with Terminal([*program, "-p", "demo"], environment) as chat:
+        chat.wait_prompt()
+        chat.send(f"echo once {EDIT}")
+        chat.wait("^\u203a echo once more$")
+        chat.send("\r")
+        chat.wait("^once more$")
+        chat.wait_prompt()
+        chat.send(f"broken {EDIT}")
+        chat.wait("failed with exit code 3; the text is")
+        chat.wait("^\u203a broken$")
+        chat.send(CTRL_C)
+        pasted = "echo " + "\n".join(f"row {number}" for number in range(20))
+        chat.send(f"\x1b[200~{pasted}\x1b[201~")
+        chat.wait("lines pasted")
+        chat.send(EDIT)
+        chat.wait("^  row 19more$")
+
+
+def test_an_editor_that_is_not_there_is_named(program: list[str], environment: Environment) -> None:
+    environment = environment | {"EDITOR": "no-such-editor", "VISUAL": ""}
+    with Terminal([*program, "-p", "demo"], environment) as chat:
+        chat.wait_prompt()
+        chat.send(f"draft{EDIT}")
+        chat.wait("The editor no-such-editor cannot be started: No such file or directory")
+        chat.wait("^\u203a draft$")

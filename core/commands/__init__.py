@@ -221,7 +221,18 @@ class MoreCommands:
 
 _COMMANDS: dict[str, Command] = {}
 _MORE: list[MoreCommands] = []
-_ELSEWHERE = {"clear": "new", "reset": "new", "load": "session"}   # words of other programs
+# words of other programs, and of users who look for a command -> the command that they mean
+ELSEWHERE = {"clear": "new", "reset": "new", "load": "session", "open": "session",
+             "chats": "sessions", "conversations": "sessions", "find": "search", "name": "rename",
+             "template": "prompts", "templates": "prompts", "skill": "prompts", "skills": "prompts",
+             "persona": "as", "personas": "as", "agent": "as", "agents": "as",
+             "image": "paste", "picture": "paste", "screenshot": "paste", "attach": "context",
+             "file": "context", "add": "context", "typo": "edit", "correct": "edit", "fix": "edit",
+             "rewind": "undo", "regenerate": "retry", "again": "retry", "write": "save",
+             "config": "options", "settings": "options", "parameters": "options",
+             "param": "options", "color": "theme", "colors": "theme", "colour": "theme",
+             "colours": "theme", "reasoning": "think", "effort": "think", "bookmark": "pin-session",
+             "star": "pin-session", "price": "cost", "tokens": "usage", "switch": "model"}
 
 
 def command(*aliases: str, usage: str = "",
@@ -287,7 +298,7 @@ def _meant(word: str) -> str:
     begun = [f"/{name}" for name in all_commands() if name.startswith(word.lower())]
     if word and begun:
         return f"It may be {' or '.join(begun[:6])}."
-    close = ([_ELSEWHERE[word]] if word in _ELSEWHERE
+    close = ([ELSEWHERE[word]] if word in ELSEWHERE
              else get_close_matches(word, all_commands(), n=1))
     return f"Did you mean /{close[0]}?" if close else "/help lists all commands."
 

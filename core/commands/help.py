@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.chat.conversation import Chat
-from core.commands import Choice, Command, Outcome, Page, all_commands, command, find_command
+from core.commands import (
+    ELSEWHERE, Choice, Command, Outcome, Page, all_commands, command, find_command)
 from core.config.pages import page_names, page_title, read_page
 from core.errors import UsageError
 from core.rendering.table import Table
@@ -66,24 +67,32 @@ def explained(word: str) -> str:
 
 
 def _searched(argument: str, word: str) -> Outcome:
-    """The commands that have the word in their help, or all of a group."""
+    """The commands and keys that have the word in their help, or all commands of a group."""
     entries = [entry for entry in all_commands().values()
-               if word == entry.group.lower() or word in f"{entry.name} {entry.usage} "
-               f"{entry.help}".lower()]
-    if not entries:
-        raise UsageError(f"No command has anything to do with {argument}.",
-                         "/help lists all commands, /help pages the documentation.")
-    return command_table(entries, "/help NAME explains one.")
+               if word == entry.group.lower() or entry.name == ELSEWHERE.get(word)
+               or word in f"{entry.name} {entry.usage} {entry.help}".lower()]
+    keys = [(key, told) for key, told in KEYS if word in f"{key} {told}".lower()]
+    pages = [name for name in page_names() if word in page_title(name).lower()]
+    more = f" /help page {pages[0]} shows a page about it." if pages else ""
+    if entries:
+        return command_table(entries, f"/help NAME explains one.{more}", keys)
+    if keys or pages:
+        return Table(("key", "what it does"), tuple(keys), more.strip()) if keys else more.strip()
+    raise UsageError(f"No command has anything to do with {argument}.",
+                     "/help lists all commands, /help pages the documentation.")
 
 
-def command_table(entries: Sequence[Command], note: str) -> Table:
-    """By group, with what each does."""
+def command_table(entries: Sequence[Command], note: str,
+                  keys: Sequence[tuple[str, str]] = ()) -> Table:
+    """By group, with what each does; the keys last."""
     groups = list(dict.fromkeys(entry.group for entry in entries))
     entries = sorted(entries, key=lambda entry: groups.index(entry.group))
     headings = {[entry.group for entry in entries].index(group): group for group in groups}
-    rows = tuple((f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0])
-                 for entry in entries)
-    return Table(("command", "what it does"), rows, note, headings=headings)
+    rows = [(f"/{entry.name} {entry.usage}".strip(), entry.help.splitlines()[0])
+            for entry in entries]
+    if keys:
+        headings[len(rows)] = "Keys"
+    return Table(("command", "what it does"), (*rows, *keys), note, headings=headings)
 
 
 def overview() -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from core.chat.conversation import Chat
-from core.commands import Leave, Outcome, all_commands, command, find_command, run_command
+from core.commands import (
+    ELSEWHERE, Leave, Outcome, all_commands, command, find_command, run_command)
 from core.config import Settings
 from core.errors import UsageError
 from core.model_manager import Providers, Target
@@ -52,6 +53,22 @@ def test_every_command_says_what_it_does(chat: Chat) -> None:
                 and all(find_command(alias) is entry for alias in entry.aliases))
         explained = run(chat, f"/help {name}")
         assert isinstance(explained, str) and f"/{name}" in explained
+
+
+@pytest.mark.parametrize(("word", "found"), [
+    ("picture", ["/paste", "@file"]), ("typo", ["/edit"]), ("copy", ["/copy"]),
+    ("find", ["/search"]), ("temperature", ["/set"]), ("switch", ["/model"]),
+    ("template", ["/prompts"]), ("save", ["/save"]), ("persona", ["/as"]), ("editor", [
+        "Ctrl-X Ctrl-E"]), ("clear", ["/new", "Ctrl-L"]), ("ctrl-r", ["Up, Ctrl-R"])])
+def test_help_finds_what_an_everyday_word_means(chat: Chat, word: str, found: list[str]) -> None:
+    shown = run(chat, f"/help {word}")
+    text = (str(shown.rows) + shown.note if isinstance(shown, Table) else str(shown))
+    assert all(name in text for name in found), text
+
+
+def test_words_of_other_programs_lead_to_commands() -> None:
+    assert set(ELSEWHERE.values()) <= set(all_commands()), "each is the whole name of a command"
+    assert not set(ELSEWHERE) & set(all_commands())
 
 
 @pytest.mark.processes

@@ -196,6 +196,9 @@ def normal(run: Run) -> Run:
     text = re.sub(r"\d{8}-\d{4}-[a-z0-9]{4}", "20261129-1417-csqa", run.text.rstrip())
     text = re.sub(r"\b(today|yesterday) \d\d:\d\d", "today 14:17", text)
     text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d", "2026-11-29 14:17", text)
+    text = re.sub(r"(This is session )[a-z2-9]{4}\b", r"\g<1>4dy2", text)
+    text = re.sub(r"((?<!This is )[Ss]ession |today 14:17, |messages of )[a-z2-9]{4}(?=[,.:]|$)",
+                  r"\g<1>csqa", text)
     text = re.sub(r"(for|,) \d+ ms\b", r"\1 2.1 s", text)
     text = re.sub(r"\b\d+(\.\d)? (s|tokens/s)(?![a-z])",
                   lambda found: f"{'2.1' if found[2] == 's' else '48'} {found[2]}", text)

@@ -12,6 +12,7 @@ import sys
 from core.argument_parser import setting_of, started_as
 from core.config import BY_NAME, Setting, Settings
 from core.config.values import parse_value
+from core.console.screen import Screen
 from core.errors import ChatError, UsageError, describe
 from core.events import Failed, to_dict
 
@@ -43,7 +44,6 @@ def print_error(error: ChatError, settings: Settings) -> None:
     if not sys.stderr.isatty():
         print(describe(error), file=sys.stderr)
         return
-    from core.console.screen import Screen      # 20 ms that a pipe does without
     Screen(sys.stderr, settings).error(error)
 
 

@@ -11,6 +11,7 @@ from core.commands import (
     Again, Beside, ChooseSession, Compact, Compare, Confirm, Done, Edit, Fetch, Filling, History,
     Leave,
     Look, Outcome, Page, Paste, Say, ToClipboard, command_in, message_in, run_command)
+from core.console.editor import edit_text
 from core.console.interrupts import Interrupted, Interrupts
 from core.console.screen import Screen
 from core.console.tables import show_table
@@ -196,7 +197,6 @@ def show_outcome(chat: Chat, screen: Screen, interrupts: Interrupts, outcome: Ou
         case History():
             show_history(screen, outcome)
         case Edit(text, done):
-            from core.console.editor import edit_text
             show_outcome(chat, screen, interrupts, done(edit_text(text, chat.settings.environment)))
         case Confirm(question, act):
             if screen.agrees(f"{safe_line(question)} [y/N]"):
